@@ -1,0 +1,76 @@
+package envelope
+
+import (
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// An EncryptionContext is what a wrapped data key is bound to: pairs of names
+// and values that must be the same when it is unwrapped. It is not secret, and
+// with AWS KMS it stands in CloudTrail in the clear. Names that begin with
+// "vaultpack:" are vaultpack's own.
+type EncryptionContext map[string]string
+
+// Names of vaultpack's own pairs.
+const (
+	ContextDataset = "vaultpack:dataset" // the name of the dataset; absent for a file on its own
+	ContextKeyID   = "vaultpack:key-id"  // the data key's ID in hex, added by this package
+)
+
+// Check says whether the pairs can be used: UTF-8 without control characters,
+// names of 1 to 128 and values of 1 to 1024 bytes, at most 16 of them, and none
+// in vaultpack's name space but those that this package defines.
+func (ec EncryptionContext) Check() error {
+	if len(ec) > 16 {
+		return fmt.Errorf("encryption context: %d pairs, the limit is 16", len(ec))
+	}
+	for k, v := range ec {
+		switch {
+		case len(k) == 0 || len(k) > 128 || !printable(k):
+			return fmt.Errorf("encryption context: name %q must be 1 to 128 bytes of printable UTF-8", k)
+		case len(v) == 0 || len(v) > 1024 || !printable(v):
+			return fmt.Errorf("encryption context: the value of %q must be 1 to 1024 bytes of printable UTF-8", k)
+		case strings.HasPrefix(k, "vaultpack:") && k != ContextDataset:
+			return fmt.Errorf("encryption context: names with %q are vaultpack's own, found %q", "vaultpack:", k)
+		}
+	}
+	return nil
+}
+
+func printable(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
+}
+
+// forKey is the context with the key ID's pair.
+func (ec EncryptionContext) forKey(id KeyID) (EncryptionContext, error) {
+	if err := ec.Check(); err != nil {
+		return nil, err
+	}
+	full := maps.Clone(ec)
+	if full == nil {
+		full = EncryptionContext{}
+	}
+	full[ContextKeyID] = id.String()
+	return full, nil
+}
+
+// Canonical is the context's one encoding: the pairs sorted by the bytes of
+// their names, each name and each value after its length as 4 bytes,
+// big-endian. Wrappers without a notion of context of their own use it as
+// additional data.
+func (ec EncryptionContext) Canonical() []byte {
+	var b []byte
+	put := func(s string) {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(s)))
+		b = append(b, s...)
+	}
+	for _, k := range slices.Sorted(maps.Keys(ec)) {
+		put(k)
+		put(ec[k])
+	}
+	return b
+}

@@ -1,0 +1,99 @@
+package envelope
+
+import (
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha512"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"log/slog"
+)
+
+// DataKeySize is the size of a data key in bytes.
+const DataKeySize = 32
+
+// Labels of vaultpack's own HKDF-Expand calls, all distinct and none a prefix
+// of another, so that no derived key ever serves two ends.
+const (
+	labelObjectKey  = "vaultpack/v1 object key\x00"
+	labelCommitment = "vaultpack/v1 data key commitment\x00"
+	labelSegment    = "vaultpack/v1 segment\x00" // a Cobblestone context, not an HKDF info
+	labelLocalWrap  = "vaultpack/v1 local wrap"
+	labelLocalID    = "vaultpack/v1 local key ID"
+)
+
+// A DataKey seals and opens sealed files. It is got from [NewKeyring] or
+// [Keyring.Unwrap], prints as its ID only, and is safe for concurrent use until
+// it is wiped.
+type DataKey struct {
+	id     KeyID
+	secret *secret
+}
+
+// ID is the key's name in headers and keyrings.
+func (k *DataKey) ID() KeyID { return k.id }
+
+// Wipe overwrites the key. Writers and readers made before go on; the key makes
+// no more of them.
+func (k *DataKey) Wipe() {
+	if k.secret != nil {
+		k.secret.wipe()
+		k.secret = nil
+	}
+}
+
+// String tells the ID and never the key.
+func (k DataKey) String() string { return "data key " + k.id.String() }
+
+// Format keeps every verb of fmt from printing the key.
+func (k DataKey) Format(s fmt.State, _ rune) { fmt.Fprint(s, k.String()) }
+
+// MarshalText keeps encoders from writing the key.
+func (k DataKey) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// LogValue keeps loggers from writing the key.
+func (k DataKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
+
+func randomBytes(n int) []byte {
+	b := make([]byte, n)
+	rand.Read(b)
+	return b
+}
+
+// expand is HKDF-Expand with SHA-512 (RFC 5869, SP 800-108 feedback mode). The
+// input is a uniformly random key, so there is no Extract step.
+func expand(key []byte, info string, n int) []byte {
+	out, err := hkdf.Expand(sha512.New, key, info, n)
+	if err != nil {
+		// Only a length over 255 hashes or a short key in FIPS mode gets here.
+		panic("envelope: HKDF-Expand: " + err.Error())
+	}
+	return out
+}
+
+// objectKey derives the key of one sealed file. It depends on all of the
+// header but the keyring, so a changed header fails the first commitment.
+func (k *DataKey) objectKey(h Header) ([]byte, error) {
+	if k.secret == nil {
+		return nil, errors.New("the data key has been wiped")
+	}
+	info := h.appendBound([]byte(labelObjectKey))
+	return expand(k.secret.bytes(), string(info), DataKeySize), nil
+}
+
+// commitment binds a keyring to one data key. Without it a wrapped key kept
+// apart from the data could be swapped for another (GHSA-3g75-q268-r9r6).
+func commitment(id KeyID, secret []byte) []byte {
+	return expand(secret, labelCommitment+string(id[:]), 32)
+}
+
+// newDataKey takes over secret after it has been checked against the
+// commitment of its keyring.
+func newDataKey(id KeyID, secret, want []byte) (*DataKey, error) {
+	if len(secret) != DataKeySize || subtle.ConstantTimeCompare(commitment(id, secret), want) != 1 {
+		clear(secret)
+		return nil, ErrAuthentication
+	}
+	return &DataKey{id: id, secret: newSecret(secret)}, nil
+}

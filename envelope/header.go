@@ -1,0 +1,147 @@
+package envelope
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"io"
+)
+
+// A Kind says what a sealed file holds. It is bound to the contents: a file
+// opened as another kind than it was sealed as does not authenticate.
+type Kind string
+
+// The kinds of format 1.
+const (
+	KindFile    Kind = "file" // a stream on its own
+	KindPack    Kind = "pack" // many small files as a tar, or a piece of a large one
+	KindIndex   Kind = "indx" // where each file of a version lies
+	KindVersion Kind = "vers" // the root of a version of a dataset
+)
+
+func (k Kind) valid() bool {
+	return k == KindFile || k == KindPack || k == KindIndex || k == KindVersion
+}
+
+// A KeyID names a data key. It is random and no secret.
+type KeyID [16]byte
+
+// String is the ID in lowercase hex.
+func (id KeyID) String() string { return hex.EncodeToString(id[:]) }
+
+// ParseKeyID reads what KeyID.String writes, and nothing else.
+func ParseKeyID(s string) (id KeyID, err error) { return id, parseHex(id[:], s) }
+
+// An ObjectID names one attempt to write a sealed file. It is random and no
+// secret.
+type ObjectID [32]byte
+
+// String is the ID in lowercase hex.
+func (id ObjectID) String() string { return hex.EncodeToString(id[:]) }
+
+// ParseObjectID reads what ObjectID.String writes, and nothing else.
+func ParseObjectID(s string) (id ObjectID, err error) { return id, parseHex(id[:], s) }
+
+func parseHex(dst []byte, s string) error {
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != len(dst) || hex.EncodeToString(b) != s {
+		return fmt.Errorf("%q is not an ID of %d lowercase hex digits: %w", s, 2*len(dst), ErrFormat)
+	}
+	copy(dst, b)
+	return nil
+}
+
+const (
+	magic = "vaultpk1"
+	// boundSize is how much of the header the object key depends on. The rest
+	// is the keyring, which may be wrapped anew without sealing again.
+	boundSize  = 60
+	headerSize = 64
+	// maxKeyring bounds what is read before anything can be authenticated.
+	maxKeyring = 64 << 10
+)
+
+// A Header is what stands before the segments of a sealed file.
+type Header struct {
+	Kind     Kind
+	KeyID    KeyID
+	ObjectID ObjectID
+	// Keyring is nil where the keyring is kept elsewhere.
+	Keyring *Keyring
+}
+
+// newHeader makes the header of a new attempt to write.
+func newHeader(kind Kind, key *DataKey, ring *Keyring) Header {
+	h := Header{Kind: kind, KeyID: key.id, Keyring: ring}
+	rand.Read(h.ObjectID[:])
+	return h
+}
+
+// Size is the number of bytes that the header takes.
+func (h Header) Size() int64 { return int64(len(h.appendTo(nil))) }
+
+func (h Header) appendTo(b []byte) []byte {
+	b = h.appendBound(b)
+	if h.Keyring == nil {
+		return append(b, 0, 0, 0, 0)
+	}
+	ring := h.Keyring.Bytes()
+	b = binary.BigEndian.AppendUint32(b, uint32(len(ring)))
+	return append(b, ring...)
+}
+
+// appendBound appends the part of the header that the object key depends on.
+func (h Header) appendBound(b []byte) []byte {
+	b = append(b, magic...)
+	b = append(b, h.Kind...)
+	b = append(b, h.KeyID[:]...)
+	return append(b, h.ObjectID[:]...)
+}
+
+// ReadHeader reads the header at the start of a sealed file, and leaves src at
+// the first segment. Nothing in it is authenticated until a segment has opened.
+// It returns an error that wraps ErrFormat for anything else than a header of
+// format 1.
+func ReadHeader(src io.Reader) (Header, error) {
+	var fixed [headerSize]byte
+	if n, err := io.ReadFull(src, fixed[:]); err != nil {
+		if err != io.EOF && err != io.ErrUnexpectedEOF {
+			return Header{}, fmt.Errorf("reading the header: %w", err)
+		}
+		if !bytes.HasPrefix([]byte(magic), fixed[:min(n, len(magic))]) || n == 0 {
+			return Header{}, fmt.Errorf("this is not a sealed file: %w", ErrFormat)
+		}
+		return Header{}, fmt.Errorf("the header is cut off after %d bytes: %w", n, ErrFormat)
+	}
+	h := Header{Kind: Kind(fixed[8:12]), KeyID: KeyID(fixed[12:28]), ObjectID: ObjectID(fixed[28:60])}
+	if string(fixed[:8]) != magic {
+		return Header{}, fmt.Errorf("this is not a sealed file: %w", ErrFormat)
+	}
+	if !h.Kind.valid() {
+		return Header{}, fmt.Errorf("unknown kind %q: %w", h.Kind, ErrFormat)
+	}
+	size := binary.BigEndian.Uint32(fixed[60:])
+	if size > maxKeyring {
+		return Header{}, fmt.Errorf("a keyring of %d bytes in the header, the limit is %d: %w", size, maxKeyring, ErrFormat)
+	}
+	if size == 0 {
+		return h, nil
+	}
+	b := make([]byte, size)
+	if _, err := io.ReadFull(src, b); err == io.EOF || err == io.ErrUnexpectedEOF {
+		return Header{}, fmt.Errorf("the keyring in the header is cut off: %w", ErrFormat)
+	} else if err != nil {
+		return Header{}, fmt.Errorf("reading the header: %w", err)
+	}
+	ring, err := ParseKeyring(b)
+	if err != nil {
+		return Header{}, err
+	}
+	if ring.ID() != h.KeyID {
+		return Header{}, fmt.Errorf("the keyring in the header is of data key %s, not %s: %w", ring.ID(), h.KeyID, ErrFormat)
+	}
+	h.Keyring = ring
+	return h, nil
+}

@@ -1,0 +1,253 @@
+package envelope
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// A KeyWrapper is a key encryption key, wherever it lives: in a file, a key
+// management service, a passphrase. To bring your own key service, implement
+// it. It must be safe for concurrent use.
+type KeyWrapper interface {
+	// Wrap encrypts the data key, bound to ec, and returns it in a slot that
+	// names the wrapping key. It must not keep dataKey.
+	Wrap(ctx context.Context, dataKey []byte, ec EncryptionContext) (Slot, error)
+	// Unwrap returns the data key in slot. It returns ErrNoSlot, and makes no
+	// call to anyone, if the slot is not this key's, and ErrAuthentication if it
+	// is and the contents or ec do not fit.
+	Unwrap(ctx context.Context, slot Slot, ec EncryptionContext) ([]byte, error)
+}
+
+// A DataKeyGenerator is a KeyWrapper that makes data keys itself, as KMS
+// GenerateDataKey does. [NewKeyring] uses it for the first key it is given.
+type DataKeyGenerator interface {
+	KeyWrapper
+	GenerateDataKey(ctx context.Context, ec EncryptionContext) (dataKey []byte, slot Slot, err error)
+}
+
+// A Slot holds a data key wrapped by one key encryption key.
+type Slot struct {
+	Kind    string `json:"kind"`    // how it is wrapped: "local", "aws-kms", …
+	Key     string `json:"key"`     // which key encryption key: a fingerprint, an ARN, parameters
+	Wrapped []byte `json:"wrapped"` // the data key, encrypted
+}
+
+// Bounds of a keyring, which is read before anything authenticates it.
+const (
+	maxSlots   = 64
+	maxSlotKey = 2048
+	maxWrapped = 16 << 10
+)
+
+func (s Slot) check() error {
+	plain := func(s string) bool {
+		for _, c := range []byte(s) {
+			// JSON has more than one way to write the others.
+			if c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+				return false
+			}
+		}
+		return s != ""
+	}
+	if len(s.Kind) > 32 || !plain(s.Kind) || len(s.Key) > maxSlotKey || !plain(s.Key) ||
+		len(s.Wrapped) == 0 || len(s.Wrapped) > maxWrapped {
+		return fmt.Errorf("a slot of the keyring is malformed: %w", ErrFormat)
+	}
+	return nil
+}
+
+const keyringFormat = "vaultpack-keyring/1"
+
+// A Keyring holds one data key, wrapped once per slot. It is public: it may lie
+// beside the data that it opens. A Keyring is not changed after it has been
+// made; Add and Remove return another one.
+type Keyring struct {
+	id         KeyID
+	commitment [32]byte
+	slots      []Slot
+}
+
+// keyringJSON is the encoding, with its fields in their order.
+type keyringJSON struct {
+	Format     string `json:"format"`
+	KeyID      string `json:"key_id"`
+	Commitment []byte `json:"commitment"`
+	Slots      []Slot `json:"slots"`
+}
+
+// NewKeyring makes a new data key, wrapped by each of the keys, at least one of
+// them, and bound to ec.
+func NewKeyring(ctx context.Context, ec EncryptionContext, keys ...KeyWrapper) (*Keyring, *DataKey, error) {
+	if len(keys) == 0 {
+		return nil, nil, errors.New("a data key needs at least one key to wrap it")
+	}
+	k := &Keyring{id: KeyID(randomBytes(len(KeyID{})))}
+	full, err := ec.forKey(k.id)
+	if err != nil {
+		return nil, nil, err
+	}
+	var dataKey []byte
+	if g, ok := keys[0].(DataKeyGenerator); ok {
+		var slot Slot
+		if dataKey, slot, err = g.GenerateDataKey(ctx, full); err != nil {
+			return nil, nil, fmt.Errorf("generating a data key: %w", err)
+		}
+		if len(dataKey) != DataKeySize {
+			clear(dataKey)
+			return nil, nil, fmt.Errorf("the key service generated a data key of %d bytes, want %d", len(dataKey), DataKeySize)
+		}
+		k.slots, keys = []Slot{slot}, keys[1:]
+	} else {
+		dataKey = randomBytes(DataKeySize)
+	}
+	k.commitment = [32]byte(commitment(k.id, dataKey))
+	key := &DataKey{id: k.id, secret: newSecret(dataKey)}
+	for _, w := range keys {
+		if k, err = k.Add(ctx, ec, key, w); err != nil {
+			key.Wipe()
+			return nil, nil, err
+		}
+	}
+	if k, err = ParseKeyring(k.Bytes()); err != nil {
+		key.Wipe()
+		return nil, nil, fmt.Errorf("a key service made a slot that cannot be stored: %w", err)
+	}
+	return k, key, nil
+}
+
+// ParseKeyring reads a keyring. There is one encoding only: what does not
+// marshal back to the same bytes is refused, with an error that wraps ErrFormat.
+func ParseKeyring(b []byte) (*Keyring, error) {
+	bad := func(why string) (*Keyring, error) {
+		return nil, fmt.Errorf("keyring: %s: %w", why, ErrFormat)
+	}
+	if len(b) > maxKeyring {
+		return bad(fmt.Sprintf("larger than %d bytes", maxKeyring))
+	}
+	var j keyringJSON
+	if err := json.Unmarshal(b, &j); err != nil {
+		return bad("malformed JSON")
+	}
+	if j.Format != keyringFormat {
+		return bad(fmt.Sprintf("unknown format %q", j.Format))
+	}
+	id, err := ParseKeyID(j.KeyID)
+	if err != nil {
+		return bad("malformed key_id")
+	}
+	if len(j.Commitment) != 32 {
+		return bad("malformed commitment")
+	}
+	if len(j.Slots) == 0 || len(j.Slots) > maxSlots {
+		return bad(fmt.Sprintf("%d slots, want 1 to %d", len(j.Slots), maxSlots))
+	}
+	for _, s := range j.Slots {
+		if err := s.check(); err != nil {
+			return nil, err
+		}
+	}
+	k := &Keyring{id: id, commitment: [32]byte(j.Commitment), slots: j.Slots}
+	if !bytes.Equal(k.Bytes(), b) {
+		return bad("not in its one encoding")
+	}
+	return k, nil
+}
+
+// ID is the ID of the keyring's data key.
+func (k *Keyring) ID() KeyID { return k.id }
+
+// Slots is a copy of the keyring's slots.
+func (k *Keyring) Slots() []Slot {
+	out := slices.Clone(k.slots)
+	for i := range out {
+		out[i].Wrapped = slices.Clone(out[i].Wrapped)
+	}
+	return out
+}
+
+// Bytes is the keyring's encoding.
+func (k *Keyring) Bytes() []byte {
+	b, err := json.Marshal(keyringJSON{keyringFormat, k.id.String(), k.commitment[:], k.slots})
+	if err != nil {
+		panic("envelope: marshaling a keyring: " + err.Error()) // strings and byte slices only
+	}
+	return b
+}
+
+// Unwrap returns the data key, opened by the first of the keys that can. The
+// context is the one that the caller expects; none is read from the keyring.
+// Where no key has a slot the error is a *[NoKeyError]; where one has and it does
+// not open, the error of that key.
+func (k *Keyring) Unwrap(ctx context.Context, ec EncryptionContext, keys ...KeyWrapper) (*DataKey, error) {
+	full, err := ec.forKey(k.id)
+	if err != nil {
+		return nil, err
+	}
+	var failed error
+	for _, w := range keys {
+		for _, slot := range k.slots {
+			secret, err := w.Unwrap(ctx, slot, full)
+			if errors.Is(err, ErrNoSlot) {
+				continue
+			}
+			if err == nil {
+				var key *DataKey
+				if key, err = newDataKey(k.id, secret, k.commitment[:]); err == nil {
+					return key, nil
+				}
+			}
+			failed = errors.Join(failed, err)
+			if ctx.Err() != nil {
+				return nil, failed
+			}
+		}
+	}
+	if failed != nil {
+		return nil, failed
+	}
+	return nil, &NoKeyError{KeyID: k.id, Slots: k.Slots()}
+}
+
+// Add returns the keyring with one more slot, for the key w.
+func (k *Keyring) Add(ctx context.Context, ec EncryptionContext, key *DataKey, w KeyWrapper) (*Keyring, error) {
+	if key.id != k.id || key.secret == nil {
+		return nil, fmt.Errorf("%v is not the key of keyring %s", key, k.id)
+	}
+	full, err := ec.forKey(k.id)
+	if err != nil {
+		return nil, err
+	}
+	secret := slices.Clone(key.secret.bytes())
+	defer clear(secret)
+	slot, err := w.Wrap(ctx, secret, full)
+	if err != nil {
+		return nil, fmt.Errorf("wrapping the data key: %w", err)
+	}
+	if err := slot.check(); err != nil {
+		return nil, err
+	}
+	if len(k.slots) == maxSlots {
+		return nil, fmt.Errorf("the keyring has %d slots already, which is the limit", maxSlots)
+	}
+	out := *k
+	out.slots = append(slices.Clone(k.slots), slot)
+	return &out, nil
+}
+
+// Remove returns the keyring without slot i, counted from 0. The last slot
+// cannot be removed.
+func (k *Keyring) Remove(i int) (*Keyring, error) {
+	if i < 0 || i >= len(k.slots) {
+		return nil, fmt.Errorf("the keyring has no slot %d", i)
+	}
+	if len(k.slots) == 1 {
+		return nil, errors.New("the keyring's last slot cannot be removed: nobody could open the data any more")
+	}
+	out := *k
+	out.slots = slices.Delete(slices.Clone(k.slots), i, i+1)
+	return &out, nil
+}

@@ -1,0 +1,52 @@
+package envelope
+
+import (
+	"context"
+	"io"
+)
+
+// Seal starts a sealed file on its own: it makes a data key, wraps it with each
+// of the keys, writes the header with the keyring to dst, and returns a Writer
+// for the plaintext. The context binds the wrapped key and must be given again
+// to open; it may be nil.
+func Seal(ctx context.Context, dst io.Writer, ec EncryptionContext, keys ...KeyWrapper) (*Writer, error) {
+	ring, key, err := NewKeyring(ctx, ec, keys...)
+	if err != nil {
+		return nil, err
+	}
+	defer key.Wipe()
+	return newWriter(dst, KindFile, key, ring, nil)
+}
+
+// Open opens what Seal has written, with any one of the keys.
+func Open(ctx context.Context, src io.Reader, ec EncryptionContext, keys ...KeyWrapper) (*Reader, error) {
+	h, key, err := unwrapHeader(ctx, src, ec, keys)
+	if err != nil {
+		return nil, err
+	}
+	defer key.Wipe()
+	return newReader(src, h, key, nil)
+}
+
+// OpenAt opens what Seal has written for reading at any offset. size is that of
+// the sealed file.
+func OpenAt(ctx context.Context, src io.ReaderAt, size int64, ec EncryptionContext, keys ...KeyWrapper) (*ReaderAt, error) {
+	h, key, err := unwrapHeader(ctx, io.NewSectionReader(src, 0, size), ec, keys)
+	if err != nil {
+		return nil, err
+	}
+	defer key.Wipe()
+	return newReaderAt(src, size, h, key)
+}
+
+func unwrapHeader(ctx context.Context, src io.Reader, ec EncryptionContext, keys []KeyWrapper) (Header, *DataKey, error) {
+	h, err := ReadHeader(src)
+	if err != nil {
+		return h, nil, err
+	}
+	if h.Kind != KindFile || h.Keyring == nil {
+		return h, nil, ErrNoKeyring
+	}
+	key, err := h.Keyring.Unwrap(ctx, ec, keys...)
+	return h, key, err
+}

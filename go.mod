@@ -1,0 +1,3 @@
+module github.com/vaultpack/vaultpack
+
+go 1.26.0
