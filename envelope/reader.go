@@ -40,6 +40,12 @@ func NewReader(src io.Reader, kind Kind, key *DataKey, opts ...Option) (*Reader,
 	if err != nil {
 		return nil, err
 	}
+	return OpenSegments(src, h, kind, key, opts...)
+}
+
+// OpenSegments opens what follows a header that has been read from src, by
+// [ReadHeader], to find the key: NewReader in two steps.
+func OpenSegments(src io.Reader, h Header, kind Kind, key *DataKey, opts ...Option) (*Reader, error) {
 	if h.Kind != kind {
 		return nil, ErrAuthentication
 	}

@@ -1,0 +1,115 @@
+package dataset
+
+import (
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/vaultpack/vaultpack/envelope"
+)
+
+// An Object pins one sealed object of a dataset: which attempt to write it is,
+// and the exact bytes.
+type Object struct {
+	ID    envelope.ObjectID
+	KeyID envelope.KeyID
+	Pin   envelope.Pin
+}
+
+// header is the header that the object must have.
+func (o Object) header(kind envelope.Kind) envelope.Header {
+	return envelope.Header{Kind: kind, KeyID: o.KeyID, ObjectID: o.ID}
+}
+
+// PlaintextSize is the number of bytes sealed in the object.
+func (o Object) PlaintextSize() (int64, error) { return envelope.PlaintextSize(o.Pin.Size) }
+
+// An Entry is one file, folder or symbolic link of a version.
+type Entry struct {
+	// Path is slash-separated and relative, in any bytes but NUL. That of a
+	// folder ends in a slash, and that of the uploaded folder itself is empty.
+	Path    string
+	Size    int64
+	Mode    fs.FileMode // permissions, with fs.ModeSetuid, ModeSetgid and ModeSticky
+	ModTime time.Time
+	Link    string // the target, of a symbolic link
+	Sum     []byte // SHA-256 of the contents, where it was asked for
+	Extents []Extent
+	// Seen identifies the file on the machine that read it; zero where unknown.
+	Seen Seen
+}
+
+// An Extent is a run of a file's bytes inside a pack.
+type Extent struct {
+	Pack   *Object
+	Offset int64 // in the pack's plaintext
+	Length int64
+	At     int64 // in the file
+}
+
+// Seen tells a file from another that took its name, size and time: the inode
+// number and change time, which mean something on one machine only.
+type Seen struct {
+	Host       string
+	Inode      uint64
+	ChangeTime time.Time
+}
+
+// IsDir tells whether the entry is a folder.
+func (e *Entry) IsDir() bool { return e.Path == "" || strings.HasSuffix(e.Path, "/") }
+
+// IsLink tells whether the entry is a symbolic link.
+func (e *Entry) IsLink() bool { return e.Link != "" }
+
+// IsFile tells whether the entry is a regular file.
+func (e *Entry) IsFile() bool { return !e.IsDir() && !e.IsLink() }
+
+// Name is the path without the slash of a folder, "." for the root.
+func (e *Entry) Name() string { return path.Clean("./" + e.Path) }
+
+// parent is the path of the folder that the entry lies in.
+func (e *Entry) parent() string {
+	p := strings.TrimSuffix(e.Path, "/")
+	return p[:strings.LastIndexByte(p, '/')+1]
+}
+
+// check refuses what no honest writer makes and a restore must not follow:
+// absolute paths, dot elements, sizes and extents that do not fit.
+func (e *Entry) check() error {
+	bad := func(why string) error { return fmt.Errorf("the index entry %q %s", e.Path, why) }
+	if e.Path != "" {
+		for elem := range strings.SplitSeq(strings.TrimSuffix(e.Path, "/"), "/") {
+			if elem == "" || elem == "." || elem == ".." || strings.ContainsRune(elem, 0) {
+				return bad("has a path that cannot be restored")
+			}
+		}
+	}
+	if e.Size < 0 || e.Mode&^modeMask != 0 {
+		return bad("has a size or mode out of range")
+	}
+	if !e.IsFile() && (len(e.Extents) > 0 || e.Size != 0) || e.IsDir() && e.IsLink() {
+		return bad("is no file but has contents")
+	}
+	return nil
+}
+
+const modeMask = fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
+
+// checkExtents makes sure that the extents are the whole file and lie in their
+// packs.
+func (e *Entry) checkExtents() error {
+	at := int64(0)
+	for _, x := range e.Extents {
+		size, err := x.Pack.PlaintextSize()
+		if err != nil || x.At != at || x.Length < 0 || x.Offset < 0 || x.Offset > size-x.Length {
+			return fmt.Errorf("the index entry %q has extents that do not fit", e.Path)
+		}
+		at += x.Length
+	}
+	if e.IsFile() && at != e.Size {
+		return fmt.Errorf("the index entry %q has extents of %d bytes for a file of %d", e.Path, at, e.Size)
+	}
+	return nil
+}

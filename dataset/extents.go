@@ -1,0 +1,277 @@
+package dataset
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/vaultpack/vaultpack/envelope"
+)
+
+// A FileError is what went wrong with one file, or with the pack that it lies in.
+type FileError struct {
+	Path string
+	Err  error
+}
+
+func (e *FileError) Error() string { return fmt.Sprintf("%q: %v", e.Path, e.Err) }
+func (e *FileError) Unwrap() error { return e.Err }
+
+// A piece is one extent of one entry, to be read from its pack.
+type piece struct {
+	entry  *Entry
+	extent Extent
+}
+
+// A takePiece function takes the bytes of one piece. It must read r to the end.
+// It is called from several goroutines, for one entry too if that lies in
+// several packs.
+type takePiece func(e *Entry, x Extent, r io.Reader) error
+
+// packReads sorts the pieces of the entries by pack.
+func packReads(entries []*Entry) [][]piece {
+	byPack := map[envelope.ObjectID]int{}
+	var reads [][]piece
+	for _, e := range entries {
+		for _, x := range e.Extents {
+			i, ok := byPack[x.Pack.ID]
+			if !ok {
+				i = len(reads)
+				byPack[x.Pack.ID] = i
+				reads = append(reads, nil)
+			}
+			reads[i] = append(reads[i], piece{e, x})
+		}
+	}
+	for _, pieces := range reads {
+		slices.SortFunc(pieces, func(a, b piece) int { return cmp.Compare(a.extent.Offset, b.extent.Offset) })
+	}
+	return reads
+}
+
+// readExtents reads the entries' extents, a pack a worker, and gives each to take.
+// A pack that fails does not stop the others: failed is told each piece that
+// take has not taken, or that lies in a pack whose bytes proved to be others
+// than the pinned ones after take had taken it.
+func (d *Dataset) readExtents(ctx context.Context, entries []*Entry, workers int, take takePiece, failed func(*Entry, error)) error {
+	work := make(chan []piece)
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for pieces := range work {
+				d.readPack(ctx, pieces, take, failed)
+			}
+		})
+	}
+	for _, pieces := range packReads(entries) {
+		select {
+		case work <- pieces:
+		case <-ctx.Done():
+		}
+	}
+	close(work)
+	wg.Wait()
+	return ctx.Err()
+}
+
+// readPack reads pieces of one pack, sorted by offset.
+func (d *Dataset) readPack(ctx context.Context, pieces []piece, take takePiece, failed func(*Entry, error)) {
+	pack := pieces[0].extent.Pack
+	size, err := pack.PlaintextSize()
+	wanted := int64(0)
+	for _, p := range pieces {
+		wanted += p.extent.Length
+	}
+	for len(pieces) > 0 && err == nil {
+		var done int
+		if wanted >= size/2 {
+			// Most of it: read it whole, and compare the pin at the end.
+			done, err = d.readWholePack(ctx, pack, pieces, take, failed)
+		} else {
+			done, err = d.readRun(ctx, pack, size, pieces, take, failed)
+		}
+		pieces = pieces[done:]
+	}
+	for _, p := range pieces {
+		failed(p.entry, err)
+	}
+}
+
+// readWholePack reads the pack from its first byte to its last, and tells how
+// many of the pieces, from the first on, are authentic.
+func (d *Dataset) readWholePack(ctx context.Context, pack *Object, pieces []piece, take takePiece, failed func(*Entry, error)) (done int, err error) {
+	r, closer, err := d.openPack(ctx, pack)
+	if err != nil {
+		return 0, err
+	}
+	defer closer.Close()
+	s := &sequence{ctx: ctx, r: r}
+	for i, p := range pieces {
+		if err := s.give(p, take, failed); err != nil {
+			return i, d.packError(pack, err)
+		}
+	}
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		return 0, d.packError(pack, err)
+	}
+	if r.Pin() != pack.Pin {
+		return 0, d.packError(pack, envelope.ErrAuthentication)
+	}
+	return len(pieces), nil
+}
+
+// readRun reads, with one request, the first of the pieces and those that lie
+// close behind it, and tells how many it has dealt with.
+func (d *Dataset) readRun(ctx context.Context, pack *Object, size int64, pieces []piece, take takePiece, failed func(*Entry, error)) (done int, err error) {
+	start := pieces[0].extent.Offset
+	n, end := 1, start+pieces[0].extent.Length
+	for n < len(pieces) && pieces[n].extent.Offset < end+envelope.SegmentSize {
+		end = max(end, pieces[n].extent.Offset+pieces[n].extent.Length)
+		n++
+	}
+	r, closer, err := d.openRange(ctx, pack, size, start, end-start)
+	if err != nil {
+		return 0, err
+	}
+	defer closer.Close()
+	s := &sequence{ctx: ctx, r: r, at: start}
+	for i, p := range pieces[:n] {
+		if err := s.give(p, take, failed); err != nil {
+			return i, d.packError(pack, err)
+		}
+	}
+	return n, nil
+}
+
+// openPack opens the whole of a pack. After io.EOF its Pin is to be compared.
+func (d *Dataset) openPack(ctx context.Context, pack *Object) (*envelope.Reader, io.Closer, error) {
+	key, err := d.Key(ctx, pack.KeyID)
+	if err != nil {
+		return nil, nil, err
+	}
+	src, err := d.open(ctx, d.PackName(pack.ID), 0, -1)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := envelope.OpenExact(src, pack.header(envelope.KindPack), key)
+	if err != nil {
+		src.Close()
+		return nil, nil, d.packError(pack, err)
+	}
+	return r, src, nil
+}
+
+// openRange opens n bytes from off of a pack, with one request.
+func (d *Dataset) openRange(ctx context.Context, pack *Object, size, off, n int64) (*envelope.Reader, io.Closer, error) {
+	key, err := d.Key(ctx, pack.KeyID)
+	if err != nil {
+		return nil, nil, err
+	}
+	from, length := envelope.SegmentRange(size, off, n)
+	src, err := d.open(ctx, d.PackName(pack.ID), from, length)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := envelope.OpenRange(src, pack.header(envelope.KindPack), key, size, off, n)
+	if err != nil {
+		src.Close()
+		return nil, nil, d.packError(pack, err)
+	}
+	return r, src, nil
+}
+
+func (d *Dataset) packError(pack *Object, err error) error {
+	return fmt.Errorf("%s: %w", d.PackName(pack.ID), err)
+}
+
+// A sequence gives pieces out of a pack's plaintext, read forwards only.
+type sequence struct {
+	ctx context.Context
+	r   io.Reader
+	at  int64
+}
+
+// give passes one piece to take. An error of the pack is returned; one of take
+// alone is told to failed, and the next piece can follow.
+func (s *sequence) give(p piece, take takePiece, failed func(*Entry, error)) error {
+	if err := s.ctx.Err(); err != nil {
+		return err
+	}
+	skip := p.extent.Offset - s.at
+	if skip < 0 {
+		return errors.New("two files overlap in the pack")
+	}
+	if _, err := io.CopyN(io.Discard, s.r, skip); err != nil {
+		return noEOF(err)
+	}
+	src := &sourceReader{r: io.LimitReader(s.r, p.extent.Length)}
+	err := take(p.entry, p.extent, src)
+	// What take has left is passed over.
+	if src.err == nil {
+		if _, cerr := io.Copy(io.Discard, src); cerr == nil && src.n != p.extent.Length {
+			src.err = envelope.ErrAuthentication
+		}
+	}
+	s.at = p.extent.Offset + p.extent.Length
+	if src.err != nil {
+		return src.err
+	}
+	if err != nil {
+		failed(p.entry, err)
+	}
+	return nil
+}
+
+func noEOF(err error) error {
+	if err == io.EOF {
+		return envelope.ErrAuthentication
+	}
+	return err
+}
+
+// A sourceReader remembers an error of the source, to tell it from one of the
+// destination.
+type sourceReader struct {
+	r   io.Reader
+	n   int64
+	err error
+}
+
+func (s *sourceReader) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	s.n += int64(n)
+	if err != nil && err != io.EOF {
+		s.err = err
+	}
+	return n, err
+}
+
+// WriteFile writes the contents of one file of the version to w, in order.
+func (v *Version) WriteFile(ctx context.Context, w io.Writer, e *Entry) error {
+	for _, x := range e.Extents {
+		if x.Length == 0 {
+			continue
+		}
+		size, err := x.Pack.PlaintextSize()
+		if err != nil {
+			return v.dataset.packError(x.Pack, err)
+		}
+		r, closer, err := v.dataset.openRange(ctx, x.Pack, size, x.Offset, x.Length)
+		if err != nil {
+			return err
+		}
+		n, err := io.Copy(w, r)
+		closer.Close()
+		if err == nil && n != x.Length {
+			err = envelope.ErrAuthentication
+		}
+		if err != nil {
+			return v.dataset.packError(x.Pack, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,262 @@
+package dataset
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/vaultpack/vaultpack/envelope"
+)
+
+// The formats of a list of entries: zstd-compressed lines of JSON, the first of
+// them a listHeader and each further one an entry. The format's name keeps the
+// one from being taken for the other.
+const (
+	indexFormat   = "vaultpack-index/1"
+	pendingFormat = "vaultpack-pending/1"
+)
+
+// maxList bounds the decompressed size of a list in bytes.
+const maxList = 256 << 20
+
+type listHeader struct {
+	Format  string       `json:"format"`
+	Dataset string       `json:"dataset"`
+	Packs   []objectJSON `json:"packs"`
+	Hosts   []string     `json:"hosts,omitempty"`
+	// Source is of a pending list only: whose upload it belongs to.
+	Source string `json:"source,omitempty"`
+}
+
+type objectJSON struct {
+	ID     string `json:"id"`
+	KeyID  string `json:"key_id"`
+	Size   int64  `json:"size"`
+	Digest string `json:"digest"`
+}
+
+func (o Object) toJSON() objectJSON {
+	return objectJSON{o.ID.String(), o.KeyID.String(), o.Pin.Size, hex.EncodeToString(o.Pin.Digest[:])}
+}
+
+func (j objectJSON) object() (o Object, err error) {
+	if o.ID, err = envelope.ParseObjectID(j.ID); err != nil {
+		return o, err
+	}
+	if o.KeyID, err = envelope.ParseKeyID(j.KeyID); err != nil {
+		return o, err
+	}
+	o.Pin.Size = j.Size
+	o.Pin.Digest, err = parseDigest(j.Digest)
+	return o, err
+}
+
+func parseDigest(s string) (d [32]byte, err error) {
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != len(d) {
+		return d, fmt.Errorf("malformed digest %q", s)
+	}
+	return [32]byte(b), nil
+}
+
+// entryJSON is a line of a list. Strings that are not UTF-8 go as base64, since
+// JSON cannot hold them.
+type entryJSON struct {
+	Path    string     `json:"path"`
+	Path64  []byte     `json:"path64,omitempty"`
+	Size    int64      `json:"size,omitempty"`
+	Mode    uint32     `json:"mode"` // as in POSIX: 12 bits
+	ModTime [2]int64   `json:"mtime"`
+	Link    string     `json:"link,omitempty"`
+	Link64  []byte     `json:"link64,omitempty"`
+	Sum     string     `json:"sha256,omitempty"`
+	Extents [][3]int64 `json:"extents,omitempty"` // pack in the header's list, offset, length
+	At      []int64    `json:"at,omitempty"`      // where they lie in the file, if they are not all of it
+	Seen    []int64    `json:"seen,omitempty"`    // host in the header's list, inode, change time
+}
+
+func toUTF8(s string) (string, []byte) {
+	if utf8.ValidString(s) {
+		return s, nil
+	}
+	return "", []byte(s)
+}
+
+func fromUTF8(s string, raw []byte) string {
+	if raw != nil {
+		return string(raw)
+	}
+	return s
+}
+
+// posixMode and goMode convert between Go's mode bits and the twelve of POSIX.
+func posixMode(m fs.FileMode) uint32 {
+	out := uint32(m.Perm())
+	for i, bit := range []fs.FileMode{fs.ModeSticky, fs.ModeSetgid, fs.ModeSetuid} {
+		if m&bit != 0 {
+			out |= 0o1000 << i
+		}
+	}
+	return out
+}
+
+func goMode(m uint32) fs.FileMode {
+	out := fs.FileMode(m & 0o777)
+	for i, bit := range []fs.FileMode{fs.ModeSticky, fs.ModeSetgid, fs.ModeSetuid} {
+		if m&(0o1000<<i) != 0 {
+			out |= bit
+		}
+	}
+	return out
+}
+
+// encodeList makes the compressed list of entries in the given format.
+func encodeList(format, dataset, source string, entries []*Entry) ([]byte, error) {
+	header := listHeader{Format: format, Dataset: dataset, Packs: []objectJSON{}, Source: source}
+	packs, hosts := map[envelope.ObjectID]int64{}, map[string]int64{}
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false)
+	for _, e := range entries {
+		j := entryJSON{Size: e.Size, Mode: posixMode(e.Mode), ModTime: [2]int64{e.ModTime.Unix(), int64(e.ModTime.Nanosecond())}}
+		j.Path, j.Path64 = toUTF8(e.Path)
+		j.Link, j.Link64 = toUTF8(e.Link)
+		if e.Sum != nil {
+			j.Sum = hex.EncodeToString(e.Sum)
+		}
+		whole := int64(0)
+		for _, x := range e.Extents {
+			n, ok := packs[x.Pack.ID]
+			if !ok {
+				n = int64(len(header.Packs))
+				packs[x.Pack.ID] = n
+				header.Packs = append(header.Packs, x.Pack.toJSON())
+			}
+			j.Extents = append(j.Extents, [3]int64{n, x.Offset, x.Length})
+			if x.At == whole {
+				whole += x.Length
+			}
+		}
+		if e.IsFile() && whole != e.Size {
+			for _, x := range e.Extents {
+				j.At = append(j.At, x.At)
+			}
+		}
+		if e.Seen.Host != "" {
+			n, ok := hosts[e.Seen.Host]
+			if !ok {
+				n = int64(len(header.Hosts))
+				hosts[e.Seen.Host] = n
+				header.Hosts = append(header.Hosts, e.Seen.Host)
+			}
+			j.Seen = []int64{n, int64(e.Seen.Inode), e.Seen.ChangeTime.Unix(), int64(e.Seen.ChangeTime.Nanosecond())}
+		}
+		if err := enc.Encode(j); err != nil {
+			return nil, err
+		}
+	}
+	first, err := json.Marshal(header)
+	if err != nil {
+		return nil, err
+	}
+	return encoder().EncodeAll(slices.Concat(first, []byte("\n"), body.Bytes()), nil), nil
+}
+
+var encoder = sync.OnceValue(func() *zstd.Encoder {
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		panic("dataset: zstd: " + err.Error()) // constant options
+	}
+	return e
+})
+
+var decoder = sync.OnceValue(func() *zstd.Decoder {
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(maxList))
+	if err != nil {
+		panic("dataset: zstd: " + err.Error())
+	}
+	return d
+})
+
+// decodeList reads what encodeList made. The bytes have been authenticated, so
+// any fault is one of the program that wrote them.
+func decodeList(format, dataset string, b []byte) (header listHeader, entries []*Entry, err error) {
+	if b, err = decoder().DecodeAll(b, nil); err != nil {
+		return header, nil, fmt.Errorf("decompressing the index: %w", err)
+	}
+	lines := bytes.SplitSeq(bytes.TrimSuffix(b, []byte("\n")), []byte("\n"))
+	var packs []*Object
+	first := true
+	for line := range lines {
+		if first {
+			first = false
+			if err := json.Unmarshal(line, &header); err != nil {
+				return header, nil, fmt.Errorf("reading the index: %w", err)
+			}
+			if header.Format != format || header.Dataset != dataset {
+				return header, nil, fmt.Errorf("a list %q of dataset %q where %q of %q belongs: %w",
+					header.Format, header.Dataset, format, dataset, envelope.ErrAuthentication)
+			}
+			for _, j := range header.Packs {
+				o, err := j.object()
+				if err != nil {
+					return header, nil, err
+				}
+				packs = append(packs, &o)
+			}
+			continue
+		}
+		e, err := decodeEntry(line, packs, header.Hosts)
+		if err != nil {
+			return header, nil, err
+		}
+		if n := len(entries); n > 0 && entries[n-1].Path >= e.Path {
+			return header, nil, fmt.Errorf("the index is not sorted at %q", e.Path)
+		}
+		entries = append(entries, e)
+	}
+	if first {
+		return header, nil, errors.New("the index is empty")
+	}
+	return header, entries, nil
+}
+
+func decodeEntry(line []byte, packs []*Object, hosts []string) (*Entry, error) {
+	var j entryJSON
+	if err := json.Unmarshal(line, &j); err != nil {
+		return nil, fmt.Errorf("reading the index: %w", err)
+	}
+	e := &Entry{Path: fromUTF8(j.Path, j.Path64), Size: j.Size, Mode: goMode(j.Mode),
+		ModTime: time.Unix(j.ModTime[0], j.ModTime[1]), Link: fromUTF8(j.Link, j.Link64)}
+	if j.Sum != "" {
+		sum, err := parseDigest(j.Sum)
+		if err != nil {
+			return nil, err
+		}
+		e.Sum = sum[:]
+	}
+	at := int64(0)
+	for i, x := range j.Extents {
+		if x[0] < 0 || x[0] >= int64(len(packs)) {
+			return nil, fmt.Errorf("the index entry %q is in no pack of the list", e.Path)
+		}
+		if len(j.At) == len(j.Extents) {
+			at = j.At[i]
+		}
+		e.Extents = append(e.Extents, Extent{Pack: packs[x[0]], Offset: x[1], Length: x[2], At: at})
+		at += x[2]
+	}
+	if s := j.Seen; len(s) == 4 && s[0] >= 0 && s[0] < int64(len(hosts)) {
+		e.Seen = Seen{Host: hosts[s[0]], Inode: uint64(s[1]), ChangeTime: time.Unix(s[2], s[3])}
+	}
+	return e, e.check()
+}

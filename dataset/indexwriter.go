@@ -1,0 +1,157 @@
+package dataset
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/vaultpack/vaultpack/envelope"
+)
+
+// Bounds of a part of an index. A part is what a reader fetches to find one
+// file, and what is held in memory.
+const (
+	partEntries = 16 << 10
+	partPathLen = 4 << 20 // bytes of paths and link targets
+)
+
+// An IndexWriter writes the index of a new version, entry after entry in the
+// order of their paths. A part of the previous version's index in which nothing
+// has changed is taken over as it is, and not written again.
+type IndexWriter struct {
+	dataset *Dataset
+	key     *envelope.DataKey
+	prev    *Version
+
+	pending []*Entry
+	pathLen int
+	part    int // of prev, which pending is so far the beginning of, or -1
+	next    int // the part of prev that begins next
+
+	parts  []Part
+	reused int
+	totals Totals
+	packs  map[envelope.ObjectID]struct{}
+	last   string
+}
+
+// NewIndexWriter starts the index of the version after prev, which may be nil.
+func (d *Dataset) NewIndexWriter(key *envelope.DataKey, prev *Version) *IndexWriter {
+	return &IndexWriter{dataset: d, key: key, prev: prev, part: -1, packs: map[envelope.ObjectID]struct{}{}}
+}
+
+// Add adds an entry. unchanged says that the previous version has the very same
+// one, and gap that it has others, now gone, between the entry added before and
+// this one.
+func (w *IndexWriter) Add(ctx context.Context, e *Entry, unchanged, gap bool) error {
+	if len(w.parts)+len(w.pending) > 0 && e.Path <= w.last {
+		return fmt.Errorf("index entry %q comes after %q", e.Path, w.last)
+	}
+	if err := e.check(); err != nil {
+		return err
+	}
+	if err := e.checkExtents(); err != nil {
+		return err
+	}
+	w.last = e.Path
+	w.count(e)
+	if err := w.follow(ctx, e, unchanged, gap); err != nil {
+		return err
+	}
+	w.pending = append(w.pending, e)
+	w.pathLen += len(e.Path) + len(e.Link)
+	if w.part >= 0 {
+		if len(w.pending) == w.prev.Parts[w.part].Entries {
+			w.parts = append(w.parts, w.prev.Parts[w.part])
+			w.reused++
+			w.reset()
+		}
+		return nil
+	}
+	if len(w.pending) >= partEntries || w.pathLen >= partPathLen {
+		return w.flush(ctx)
+	}
+	return nil
+}
+
+// follow keeps track of whether what is pending is the beginning of a part of
+// the previous index.
+func (w *IndexWriter) follow(ctx context.Context, e *Entry, unchanged, gap bool) error {
+	if w.prev == nil {
+		return nil
+	}
+	for w.next < len(w.prev.Parts) && w.prev.Parts[w.next].First < e.Path {
+		w.next++ // passed over, or inside it
+	}
+	begins := unchanged && w.next < len(w.prev.Parts) && w.prev.Parts[w.next].First == e.Path
+	if !begins {
+		if !unchanged || gap {
+			w.part = -1
+		}
+		return nil
+	}
+	// What is pending is cut off here, unless that left a tiny part.
+	if n := len(w.pending); w.part < 0 && n > 0 && n < partEntries/4 {
+		return nil
+	}
+	if err := w.flush(ctx); err != nil {
+		return err
+	}
+	w.part = w.next
+	w.next++
+	return nil
+}
+
+func (w *IndexWriter) count(e *Entry) {
+	switch {
+	case e.IsDir():
+		w.totals.Folders++
+	case e.IsLink():
+		w.totals.Links++
+	default:
+		w.totals.Files++
+		w.totals.Bytes += e.Size
+	}
+	for _, x := range e.Extents {
+		if _, ok := w.packs[x.Pack.ID]; !ok {
+			w.packs[x.Pack.ID] = struct{}{}
+			w.totals.Packs++
+			w.totals.SealedBytes += x.Pack.Pin.Size
+		}
+	}
+}
+
+func (w *IndexWriter) reset() {
+	w.pending, w.pathLen, w.part = nil, 0, -1
+}
+
+func (w *IndexWriter) flush(ctx context.Context) error {
+	if len(w.pending) == 0 {
+		w.reset()
+		return nil
+	}
+	list, err := encodeList(indexFormat, w.dataset.Name, "", w.pending)
+	if err != nil {
+		return err
+	}
+	o, err := w.dataset.seal(ctx, envelope.KindIndex, w.key, w.dataset.indexName, func(dst io.Writer) error {
+		_, err := dst.Write(list)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("writing the index: %w", err)
+	}
+	w.parts = append(w.parts, Part{Object: o, First: w.pending[0].Path, Entries: len(w.pending)})
+	w.reset()
+	return nil
+}
+
+// Finish writes what is outstanding. changed is false if the index is that of
+// the previous version, to the last entry.
+func (w *IndexWriter) Finish(ctx context.Context) (parts []Part, totals Totals, changed bool, err error) {
+	if err := w.flush(ctx); err != nil {
+		return nil, Totals{}, false, err
+	}
+	changed = w.prev == nil || w.reused != len(w.parts) || len(w.parts) != len(w.prev.Parts)
+	return w.parts, w.totals, changed, nil
+}

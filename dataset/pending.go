@@ -1,0 +1,243 @@
+package dataset
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"iter"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/vaultpack/vaultpack/envelope"
+)
+
+// A Checkpoint records what an unfinished upload has done so far, in the vault
+// itself and sealed, so that another run, on any machine, goes on from there.
+type Checkpoint struct {
+	dataset *Dataset
+	key     *envelope.DataKey
+	source  string
+	upload  string
+	n       int
+}
+
+// NewCheckpoint names a new upload. source says in the uploader's own words
+// where the files come from.
+func (d *Dataset) NewCheckpoint(key *envelope.DataKey, source string) *Checkpoint {
+	return &Checkpoint{dataset: d, key: key, source: source, upload: strings.ToLower(rand.Text())}
+}
+
+// Write records entries whose packs are in the vault. A file of which only some
+// pieces are has those extents only. It sorts entries.
+func (c *Checkpoint) Write(ctx context.Context, entries []*Entry) error {
+	slices.SortFunc(entries, func(a, b *Entry) int { return cmp.Compare(a.Path, b.Path) })
+	list, err := encodeList(pendingFormat, c.dataset.Name, c.source, entries)
+	if err != nil {
+		return err
+	}
+	c.n++
+	name := func(envelope.ObjectID) string {
+		return fmt.Sprintf("%s%08d.vpk", c.dataset.pendingFolder(c.upload), c.n)
+	}
+	_, err = c.dataset.seal(ctx, envelope.KindIndex, c.key, name, func(dst io.Writer) error {
+		_, err := dst.Write(list)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("recording the upload's progress: %w", err)
+	}
+	return nil
+}
+
+// Remove deletes the upload's records, once they are no longer needed.
+func (c *Checkpoint) Remove(ctx context.Context) error {
+	if c.n == 0 {
+		return nil
+	}
+	return c.dataset.removePending(ctx, c.upload)
+}
+
+func (d *Dataset) pendingFolder(upload string) string { return d.Name + "/pending/" + upload + "/" }
+
+func (d *Dataset) removePending(ctx context.Context, upload string) error {
+	for o, err := range d.vault.List(ctx, d.pendingFolder(upload)) {
+		if err != nil {
+			return err
+		}
+		if err := d.vault.Delete(ctx, o.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Pending is what unfinished uploads of a dataset have done so far.
+type Pending struct {
+	// KeyID is the data key of the newest record; zero if there is none.
+	KeyID envelope.KeyID
+	// Unreadable are the records that could not be read, each with the reason.
+	// What they name is sent again.
+	Unreadable []error
+
+	dataset *Dataset
+	lists   []pendingList
+}
+
+type pendingList struct {
+	name, upload, source string
+	first, last          string
+}
+
+// Pending reads the records of unfinished uploads.
+func (d *Dataset) Pending(ctx context.Context) (*Pending, error) {
+	p := &Pending{dataset: d}
+	var newest int64
+	for o, err := range d.vault.List(ctx, d.Name+"/pending/") {
+		if err != nil {
+			return nil, fmt.Errorf("listing unfinished uploads: %w", err)
+		}
+		if _, err := strconv.Atoi(strings.TrimSuffix(path.Base(o.Name), ".vpk")); err != nil {
+			continue
+		}
+		header, entries, key, err := d.readPending(ctx, o.Name)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err != nil {
+			p.Unreadable = append(p.Unreadable, fmt.Errorf("%s: %w", o.Name, tampered(err)))
+			continue
+		}
+		if len(entries) == 0 {
+			continue
+		}
+		if at := o.Modified.UnixNano(); at >= newest {
+			newest, p.KeyID = at, key
+		}
+		p.lists = append(p.lists, pendingList{name: o.Name, upload: path.Base(path.Dir(o.Name)), source: header.Source,
+			first: entries[0].Path, last: entries[len(entries)-1].Path})
+	}
+	return p, nil
+}
+
+func (d *Dataset) readPending(ctx context.Context, name string) (h listHeader, entries []*Entry, id envelope.KeyID, err error) {
+	src, err := d.open(ctx, name, 0, -1)
+	if err != nil {
+		return h, nil, id, err
+	}
+	defer src.Close()
+	header, err := envelope.ReadHeader(src)
+	if err != nil {
+		return h, nil, id, err
+	}
+	key, err := d.Key(ctx, header.KeyID)
+	if err != nil {
+		return h, nil, id, err
+	}
+	r, err := envelope.OpenSegments(src, header, envelope.KindIndex, key)
+	if err != nil {
+		return h, nil, id, err
+	}
+	b, err := io.ReadAll(io.LimitReader(r, maxList))
+	if err != nil {
+		return h, nil, id, err
+	}
+	h, entries, err = decodeList(pendingFormat, d.Name, b)
+	return h, entries, header.KeyID, err
+}
+
+// Entries gives all recorded entries in the order of their paths; the same path
+// may come several times, with other extents. One list of each run of lists is
+// in memory at a time.
+func (p *Pending) Entries(ctx context.Context) iter.Seq2[*Entry, error] {
+	// Uploads go through a tree in order, so their lists follow one another but
+	// for what finished out of turn: a few runs hold them all.
+	var runs [][]pendingList
+	for _, l := range p.lists {
+		i := slices.IndexFunc(runs, func(run []pendingList) bool { return run[len(run)-1].last < l.first })
+		if i < 0 {
+			runs = append(runs, nil)
+			i = len(runs) - 1
+		}
+		runs[i] = append(runs[i], l)
+	}
+	return func(yield func(*Entry, error) bool) {
+		type head struct {
+			e    *Entry
+			next func() (*Entry, error, bool)
+		}
+		var heads []head
+		for _, run := range runs {
+			next, stop := iter.Pull2(p.run(ctx, run))
+			defer stop()
+			heads = append(heads, head{next: next})
+		}
+		for {
+			first := -1
+			for i := 0; i < len(heads); i++ {
+				if heads[i].e == nil {
+					e, err, ok := heads[i].next()
+					if err != nil {
+						yield(nil, err)
+						return
+					}
+					if !ok {
+						heads = slices.Delete(heads, i, i+1)
+						i--
+						continue
+					}
+					heads[i].e = e
+				}
+				if first < 0 || heads[i].e.Path < heads[first].e.Path {
+					first = i
+				}
+			}
+			if first < 0 || !yield(heads[first].e, nil) {
+				return
+			}
+			heads[first].e = nil
+		}
+	}
+}
+
+// run gives the entries of lists that follow one another.
+func (p *Pending) run(ctx context.Context, lists []pendingList) iter.Seq2[*Entry, error] {
+	return func(yield func(*Entry, error) bool) {
+		for _, l := range lists {
+			_, entries, _, err := p.dataset.readPending(ctx, l.name)
+			if err != nil {
+				yield(nil, fmt.Errorf("%s: %w", l.name, tampered(err)))
+				return
+			}
+			for _, e := range entries {
+				if !yield(e, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Remove deletes the records of the uploads of source.
+func (p *Pending) Remove(ctx context.Context, source string) error {
+	done := map[string]bool{}
+	for _, l := range p.lists {
+		if l.source == source && !done[l.upload] {
+			done[l.upload] = true
+			if err := p.dataset.removePending(ctx, l.upload); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// HasPack tells whether a pack is in the vault with the size that it is pinned
+// to. A record of an unfinished upload may outlive its packs.
+func (d *Dataset) HasPack(ctx context.Context, o *Object) bool {
+	got, err := d.vault.Stat(ctx, d.PackName(o.ID))
+	return err == nil && got.Size == o.Pin.Size
+}

@@ -1,0 +1,295 @@
+package dataset
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"path"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/vaultpack/vaultpack/envelope"
+)
+
+// Totals sums up a version.
+type Totals struct {
+	Files   int64 `json:"files"`
+	Folders int64 `json:"folders"`
+	Links   int64 `json:"links"`
+	Bytes   int64 `json:"bytes"`
+	Packs   int64 `json:"packs"`
+	// SealedBytes is what the packs take in the vault.
+	SealedBytes int64 `json:"sealed_bytes"`
+}
+
+// A Part is one part of a version's index.
+type Part struct {
+	Object
+	First   string // the path of its first entry
+	Entries int
+}
+
+// A Version is an immutable snapshot of a dataset.
+type Version struct {
+	Number  int64
+	Created time.Time
+	Totals  Totals
+	Parts   []Part
+	// Parent is the number of the version that this one was made after, 0 for
+	// the first, and ParentPin the exact bytes of its root.
+	Parent    int64
+	ParentPin envelope.Pin
+	// KeyID is the data key that this version's own objects were sealed under.
+	KeyID envelope.KeyID
+	// Pin names the exact bytes of this version's root, and so of all of it.
+	Pin envelope.Pin
+
+	dataset *Dataset
+}
+
+// Digest is what a reader writes down to know this version again.
+func (v *Version) Digest() string { return hex.EncodeToString(v.Pin.Digest[:]) }
+
+const (
+	versionFormat = "vaultpack-version/1"
+	maxRoot       = 64 << 20
+)
+
+// rootJSON is the contents of a version root.
+type rootJSON struct {
+	Format  string      `json:"format"`
+	Dataset string      `json:"dataset"`
+	Number  int64       `json:"number"`
+	Created time.Time   `json:"created"`
+	Parent  *parentJSON `json:"parent,omitempty"`
+	Totals  Totals      `json:"totals"`
+	Parts   []partJSON  `json:"parts"`
+}
+
+type parentJSON struct {
+	Number int64  `json:"number"`
+	Size   int64  `json:"size"`
+	Digest string `json:"digest"`
+}
+
+type partJSON struct {
+	objectJSON
+	First   string `json:"first"`
+	First64 []byte `json:"first64,omitempty"`
+	Entries int    `json:"entries"`
+}
+
+// Versions gives the numbers of the versions in the vault, in order. The list
+// is the vault's word: whoever may delete objects may shorten it.
+func (d *Dataset) Versions(ctx context.Context) ([]int64, error) {
+	var numbers []int64
+	for o, err := range d.vault.List(ctx, d.Name+"/versions/") {
+		if err != nil {
+			return nil, fmt.Errorf("listing the versions: %w", err)
+		}
+		n, err := strconv.ParseInt(strings.TrimSuffix(path.Base(o.Name), ".vpk"), 10, 64)
+		if err == nil && n > 0 && d.versionName(n) == o.Name {
+			numbers = append(numbers, n)
+		}
+	}
+	return numbers, nil
+}
+
+// Latest reads the newest version. It returns ErrUnknownDataset if there is none.
+func (d *Dataset) Latest(ctx context.Context) (*Version, error) {
+	numbers, err := d.Versions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(numbers) == 0 {
+		return nil, fmt.Errorf("dataset %q: %w", d.Name, ErrUnknownDataset)
+	}
+	return d.Version(ctx, numbers[len(numbers)-1])
+}
+
+// Version reads one version's root. It returns ErrUnknownVersion if the dataset
+// has other versions, and ErrUnknownDataset if it has none.
+func (d *Dataset) Version(ctx context.Context, number int64) (*Version, error) {
+	name := d.versionName(number)
+	b, err := d.get(ctx, name, maxRoot)
+	if errors.Is(err, ErrMissing) {
+		numbers, lerr := d.Versions(ctx)
+		if lerr != nil {
+			return nil, lerr
+		}
+		if len(numbers) == 0 {
+			return nil, fmt.Errorf("dataset %q: %w", d.Name, ErrUnknownDataset)
+		}
+		return nil, fmt.Errorf("dataset %q has versions %d to %d, not %d: %w",
+			d.Name, numbers[0], numbers[len(numbers)-1], number, ErrUnknownVersion)
+	}
+	if err != nil {
+		return nil, err
+	}
+	v, err := d.parseVersion(ctx, number, b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, tampered(err))
+	}
+	return v, nil
+}
+
+func (d *Dataset) parseVersion(ctx context.Context, number int64, sealed []byte) (*Version, error) {
+	src := bytes.NewReader(sealed)
+	h, err := envelope.ReadHeader(src)
+	if err != nil {
+		return nil, err
+	}
+	if h.Keyring != nil {
+		return nil, envelope.ErrAuthentication // it would open, but no writer puts one there
+	}
+	key, err := d.Key(ctx, h.KeyID)
+	if err != nil {
+		return nil, err
+	}
+	r, err := envelope.OpenSegments(src, h, envelope.KindVersion, key)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return nil, err
+	}
+	var j rootJSON
+	if err := json.Unmarshal(b, &j); err != nil || j.Format != versionFormat {
+		return nil, fmt.Errorf("version %d is in a newer format, or of another program", number)
+	}
+	if j.Dataset != d.Name || j.Number != number {
+		return nil, envelope.ErrAuthentication // another's root under this name
+	}
+	v := &Version{Number: number, Created: j.Created, Totals: j.Totals, KeyID: h.KeyID, Pin: r.Pin(), dataset: d}
+	if j.Parent != nil {
+		v.Parent, v.ParentPin.Size = j.Parent.Number, j.Parent.Size
+		if v.ParentPin.Digest, err = parseDigest(j.Parent.Digest); err != nil {
+			return nil, err
+		}
+	}
+	for _, p := range j.Parts {
+		o, err := p.object()
+		if err != nil {
+			return nil, err
+		}
+		v.Parts = append(v.Parts, Part{Object: o, First: fromUTF8(p.First, p.First64), Entries: p.Entries})
+	}
+	return v, nil
+}
+
+// ErrConflict is returned by Commit if another writer has made the version.
+var ErrConflict = errors.New("another writer has made this version")
+
+// Commit makes the version after parent, which may be nil, of an index that has
+// been written. Its one conditional write is the moment at which readers see
+// all of the version; before it they see none.
+func (d *Dataset) Commit(ctx context.Context, key *envelope.DataKey, parent *Version, parts []Part, totals Totals) (*Version, error) {
+	j := rootJSON{Format: versionFormat, Dataset: d.Name, Number: 1, Created: time.Now().UTC(), Totals: totals, Parts: []partJSON{}}
+	if parent != nil {
+		j.Number = parent.Number + 1
+		j.Parent = &parentJSON{parent.Number, parent.Pin.Size, parent.Digest()}
+	}
+	for _, p := range parts {
+		pj := partJSON{objectJSON: p.toJSON(), Entries: p.Entries}
+		pj.First, pj.First64 = toUTF8(p.First)
+		j.Parts = append(j.Parts, pj)
+	}
+	b, err := json.Marshal(j)
+	if err != nil {
+		return nil, err
+	}
+	var sealed bytes.Buffer
+	w, err := envelope.NewWriter(&sealed, envelope.KindVersion, key)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(b); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	err = d.vault.Create(ctx, d.versionName(j.Number), sealed.Bytes())
+	if errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("version %d of dataset %q: %w", j.Number, d.Name, ErrConflict)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("committing the version: %w", err)
+	}
+	v := &Version{Number: j.Number, Created: j.Created, Totals: totals, Parts: parts, KeyID: key.ID(), Pin: w.Pin(), dataset: d}
+	if parent != nil {
+		v.Parent, v.ParentPin = parent.Number, parent.Pin
+	}
+	return v, nil
+}
+
+// Entries gives the version's entries in the order of their paths, one part of
+// the index in memory at a time.
+func (v *Version) Entries(ctx context.Context) iter.Seq2[*Entry, error] {
+	return v.EntriesFrom(ctx, "")
+}
+
+// EntriesFrom gives the entries from path on.
+func (v *Version) EntriesFrom(ctx context.Context, path string) iter.Seq2[*Entry, error] {
+	return func(yield func(*Entry, error) bool) {
+		// The part that holds path is the last whose first entry is not after it.
+		start := sort.Search(len(v.Parts), func(i int) bool { return v.Parts[i].First > path })
+		for i := max(start-1, 0); i < len(v.Parts); i++ {
+			entries, err := v.readPart(ctx, i)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for _, e := range entries {
+				if e.Path >= path && !yield(e, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// readPart reads part i of the index, and checks that it goes where the root
+// says.
+func (v *Version) readPart(ctx context.Context, i int) ([]*Entry, error) {
+	part := v.Parts[i]
+	entries, err := v.dataset.readIndex(ctx, part.Object)
+	if err != nil {
+		return nil, err
+	}
+	last := len(entries) - 1
+	if last < 0 || entries[0].Path != part.First || len(entries) != part.Entries ||
+		i+1 < len(v.Parts) && entries[last].Path >= v.Parts[i+1].First {
+		return nil, fmt.Errorf("%s is not what the version root says it is", v.dataset.indexName(part.ID))
+	}
+	return entries, nil
+}
+
+// ErrNoEntry is returned by Lookup for a path that the version does not have.
+var ErrNoEntry = errors.New("there is no such file in the version")
+
+// Lookup finds a file, link or folder by its path, with or without the slash
+// of a folder.
+func (v *Version) Lookup(ctx context.Context, name string) (*Entry, error) {
+	for _, p := range []string{name, strings.TrimSuffix(name, "/") + "/"} {
+		for e, err := range v.EntriesFrom(ctx, p) {
+			if err != nil {
+				return nil, err
+			}
+			if e.Path == p {
+				return e, nil
+			}
+			break
+		}
+	}
+	return nil, fmt.Errorf("%q in version %d of dataset %q: %w", name, v.Number, v.dataset.Name, ErrNoEntry)
+}

@@ -1,0 +1,164 @@
+package vault
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/vaultpack/vaultpack/envelope"
+)
+
+// ConfigName is the name of the configuration file, looked for in the working
+// folder and the folders above it, then in the user's configuration directory.
+const ConfigName = "vaultpack.yaml"
+
+// A Setting is a value with the place that it was read from.
+type Setting struct {
+	Value  string `json:"value"`
+	Source string `json:"source"`
+}
+
+// A Config says which vault and which keys to use. Each setting comes from the
+// first of: a flag, the environment, the nearest vaultpack.yaml, the one in the
+// user's configuration directory, the embedded default.
+type Config struct {
+	Home     Setting // where the embedded default vault and key live
+	Vault    Setting // s3://bucket/prefix, or a directory
+	LocalKey Setting // the file of the local key
+	Context  envelope.EncryptionContext
+	// ContextSource is where Context was read from, empty if nowhere.
+	ContextSource string
+	// Default is true for the embedded default vault, which is made on first use.
+	Default bool
+}
+
+// fileConfig is vaultpack.yaml. Paths in it are relative to its own folder.
+type fileConfig struct {
+	Vault    string            `yaml:"vault"`
+	LocalKey string            `yaml:"local_key"`
+	Context  map[string]string `yaml:"context"`
+}
+
+// LoadConfig finds every setting. The arguments are the values of the flags
+// --vault and --local-key, empty where they were not given.
+func LoadConfig(vaultFlag, keyFlag string) (*Config, error) {
+	home, err := homeDir()
+	if err != nil {
+		return nil, err
+	}
+	c := &Config{Home: home}
+	c.set(&c.Vault, vaultFlag, "flag --vault")
+	c.set(&c.LocalKey, keyFlag, "flag --local-key")
+	c.set(&c.Vault, os.Getenv("VAULTPACK_VAULT"), "environment VAULTPACK_VAULT")
+	c.set(&c.LocalKey, os.Getenv("VAULTPACK_LOCAL_KEY"), "environment VAULTPACK_LOCAL_KEY")
+	files, err := configFiles()
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range files {
+		if err := c.readFile(file); err != nil {
+			return nil, err
+		}
+	}
+	c.Default = c.Vault.Value == ""
+	c.set(&c.Vault, filepath.Join(home.Value, "vault"), "embedded default, below "+home.Source)
+	c.set(&c.LocalKey, filepath.Join(home.Value, "local.key"), "embedded default, below "+home.Source)
+	return c, nil
+}
+
+// set gives s a value if none that goes before has done so.
+func (c *Config) set(s *Setting, value, source string) {
+	if s.Value == "" && value != "" {
+		*s = Setting{value, source}
+	}
+}
+
+func (c *Config) readFile(file string) error {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("reading the configuration: %w", err)
+	}
+	var f fileConfig
+	d := yaml.NewDecoder(bytes.NewReader(b))
+	d.KnownFields(true)
+	if err := d.Decode(&f); err != nil && err != io.EOF {
+		return fmt.Errorf("%s is not a valid configuration (known settings: vault, local_key, context): %w", file, err)
+	}
+	inFile := func(p string) string {
+		if p == "" || filepath.IsAbs(p) || strings.Contains(p, "://") {
+			return p
+		}
+		return filepath.Join(filepath.Dir(file), p)
+	}
+	c.set(&c.Vault, inFile(f.Vault), file)
+	c.set(&c.LocalKey, inFile(f.LocalKey), file)
+	if c.Context == nil && f.Context != nil {
+		c.Context, c.ContextSource = f.Context, file
+		if err := c.Context.Check(); err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		if _, ok := c.Context[envelope.ContextDataset]; ok {
+			return fmt.Errorf("%s: the encryption context's pair %q is set by vaultpack itself; remove it", file, envelope.ContextDataset)
+		}
+	}
+	return nil
+}
+
+// homeDir is VAULTPACK_HOME, or vaultpack below the XDG data directory.
+func homeDir() (Setting, error) {
+	if dir := os.Getenv("VAULTPACK_HOME"); dir != "" {
+		abs, err := filepath.Abs(dir)
+		return Setting{abs, "environment VAULTPACK_HOME"}, err
+	}
+	// The XDG specification says that a relative path is to be ignored.
+	if dir := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
+		return Setting{filepath.Join(dir, "vaultpack"), "environment XDG_DATA_HOME"}, nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return Setting{}, errors.New("there is no home directory to keep the default vault in; set HOME or VAULTPACK_HOME")
+	}
+	return Setting{filepath.Join(home, ".local", "share", "vaultpack"), "HOME"}, nil
+}
+
+// configFiles are the configuration files that exist, nearest first.
+func configFiles() ([]string, error) {
+	wd, err := os.Getwd()
+	if err != nil {
+		return nil, err
+	}
+	var candidates []string
+	for dir := wd; ; dir = filepath.Dir(dir) {
+		candidates = append(candidates, filepath.Join(dir, ConfigName))
+		if dir == filepath.Dir(dir) {
+			break
+		}
+	}
+	if dir, err := os.UserConfigDir(); err == nil {
+		candidates = append(candidates, filepath.Join(dir, "vaultpack", ConfigName))
+	}
+	var nearest, found []string
+	for i, file := range candidates {
+		info, err := os.Stat(file)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && info.IsDir() {
+			continue
+		}
+		if err != nil && !errors.Is(err, fs.ErrPermission) {
+			return nil, fmt.Errorf("looking for the configuration: %w", err)
+		}
+		if i == len(candidates)-1 {
+			found = append(found, file)
+		} else if nearest == nil {
+			nearest = []string{file}
+		}
+	}
+	return slices.Compact(append(nearest, found...)), nil
+}
