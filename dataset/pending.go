@@ -241,3 +241,14 @@ func (d *Dataset) HasPack(ctx context.Context, o *Object) bool {
 	got, err := d.vault.Stat(ctx, d.PackName(o.ID))
 	return err == nil && got.Size == o.Pin.Size
 }
+
+// SweepUnfinished removes what writers that died have left half-written, where
+// the vault's store can tell.
+func (d *Dataset) SweepUnfinished(ctx context.Context) error {
+	if s, ok := d.vault.Store.(interface {
+		Sweep(ctx context.Context, prefix string) error
+	}); ok {
+		return s.Sweep(ctx, d.Name+"/")
+	}
+	return nil
+}

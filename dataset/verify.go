@@ -22,9 +22,9 @@ import (
 type Verify struct {
 	// Sample is the share of the packs to read, chosen at random: over 0, up to 1.
 	Sample float64
-	// Failed is told everything that is damaged or differs. It may be called
-	// from several goroutines.
-	Failed func(name string, err error)
+	// Failed is told everything that is damaged, and each file that differs as a
+	// *FileError. It may be called from several goroutines.
+	Failed func(err error)
 
 	// Counters, to be read at any time.
 	Packs, Bytes atomic.Int64 // packs and plaintext bytes that were authenticated
@@ -32,10 +32,10 @@ type Verify struct {
 	Failures     atomic.Int64
 }
 
-func (c *Verify) fail(name string, err error) {
+func (c *Verify) fail(err error) {
 	c.Failures.Add(1)
 	if c.Failed != nil {
-		c.Failed(name, err)
+		c.Failed(err)
 	}
 }
 
@@ -51,7 +51,7 @@ func (c *Verify) Run(ctx context.Context, v *Version) error {
 		wg.Go(func() {
 			for pack := range work {
 				if err := c.pack(ctx, v.dataset, &pack); err != nil && ctx.Err() == nil {
-					c.fail(v.dataset.PackName(pack.ID), err)
+					c.fail(err)
 				}
 			}
 		})
@@ -63,7 +63,7 @@ func (c *Verify) Run(ctx context.Context, v *Version) error {
 			break
 		}
 		if err != nil {
-			c.fail(v.dataset.indexName(v.Parts[i].ID), err)
+			c.fail(err)
 			continue
 		}
 		c.Entries.Add(int64(len(entries)))
@@ -98,7 +98,7 @@ func (c *Verify) ancestors(ctx context.Context, v *Version) error {
 				v.dataset.versionName(v.Parent), v.Number, envelope.ErrAuthentication)
 		}
 		if err != nil {
-			c.fail(v.dataset.versionName(v.Parent), err)
+			c.fail(err)
 			return nil
 		}
 		v = parent
@@ -112,11 +112,12 @@ func (c *Verify) pack(ctx context.Context, d *Dataset, pack *Object) error {
 		return err
 	}
 	defer closer.Close()
-	if _, err := io.Copy(countWriter{&c.Bytes}, ctxReader{ctx, r}); err != nil {
-		return err
+	_, err = io.Copy(countWriter{&c.Bytes}, ctxReader{ctx, r})
+	if err == nil && r.Pin() != pack.Pin {
+		err = envelope.ErrAuthentication
 	}
-	if r.Pin() != pack.Pin {
-		return envelope.ErrAuthentication
+	if err != nil {
+		return d.packError(pack, err)
 	}
 	c.Packs.Add(1)
 	return nil
@@ -156,7 +157,7 @@ func (c *Verify) Against(ctx context.Context, v *Version, dir string) error {
 	compare := func() error {
 		err := v.dataset.readExtents(ctx, window, runtime.GOMAXPROCS(0), func(e *Entry, x Extent, r io.Reader) error {
 			return c.compareExtent(filepath.Join(dir, e.Path), x, r)
-		}, func(e *Entry, err error) { c.fail(e.Name(), err) })
+		}, func(e *Entry, err error) { c.fail(&FileError{e.Name(), err}) })
 		window = window[:0]
 		return err
 	}
@@ -166,7 +167,7 @@ func (c *Verify) Against(ctx context.Context, v *Version, dir string) error {
 		}
 		c.Entries.Add(1)
 		if err := compareAttributes(dir, e); err != nil {
-			c.fail(e.Name(), err)
+			c.fail(&FileError{e.Name(), err})
 			continue
 		}
 		if window = append(window, e); len(window) == windowFiles {

@@ -1,0 +1,432 @@
+package uploader
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"path"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/envelope"
+)
+
+// An item is one entry of the new version on its way into the index.
+type item struct {
+	entry *dataset.Entry
+	file  string // where it is read from
+	// unchanged says that entry is the previous version's, and gap that files
+	// which that version had before it are gone.
+	unchanged, gap bool
+	jobs           []*job // that write its contents
+	resumed        bool   // an unfinished upload has sent it
+	settled        bool   // nothing remains to be decided, and the jobs are under way
+	failed         error  // set by its job
+}
+
+// A job writes one pack.
+type job struct {
+	items []*item // small files, as a tar; or one large file, of which
+	off   int64   // this piece from off
+	n     int64   // of n bytes is written
+	piece bool
+
+	done chan struct{} // closed when the pack is in the vault, or err is set
+	pack *dataset.Object
+	err  error
+}
+
+// maxWindow bounds the items that are held until they can go to the index.
+const maxWindow = 64 << 10
+
+// A planner decides, in the order of the walk, what becomes of each file.
+type planner struct {
+	*Upload
+	ctx     context.Context
+	jobs    chan<- *job
+	windows chan<- []*item
+
+	prev    *cursor
+	pending *cursor
+	has     map[envelope.ObjectID]bool
+
+	window  []*item
+	samples map[string][]*item // begun, and not yet complete
+	open    *job               // the pack being filled
+	fill    int64              // plaintext bytes in it
+}
+
+// plan walks the source, and sends jobs to the pack workers and items to the
+// finisher. An item is sent after its jobs, so waiting for them cannot block.
+func (u *Upload) plan(ctx context.Context, jobs chan<- *job, windows chan<- []*item) error {
+	p := &planner{Upload: u, ctx: ctx, jobs: jobs, windows: windows,
+		has: map[envelope.ObjectID]bool{}, samples: map[string][]*item{}}
+	none := func(func(*dataset.Entry, error) bool) {}
+	p.prev, p.pending = newCursor(none), newCursor(u.pending.Entries(ctx))
+	if u.prev != nil {
+		p.prev = newCursor(u.prev.Entries(ctx))
+	}
+	defer p.prev.stop()
+	defer p.pending.stop()
+
+	w := &walker{filter: u.Filter, host: u.host, failed: u.fail, skipped: u.skip, yield: p.take}
+	if err := w.walk(ctx, u.Source); err != nil {
+		return err
+	}
+	for {
+		e, err := p.prev.next()
+		if err != nil {
+			return err
+		}
+		if e == nil {
+			break
+		}
+		p.removed(e)
+	}
+	if err := p.closeSamples(); err != nil {
+		return err
+	}
+	if err := p.dispatch(); err != nil {
+		return err
+	}
+	return p.send()
+}
+
+func (p *planner) removed(e *dataset.Entry) {
+	if e.IsFile() {
+		p.Removed.Add(1)
+	}
+}
+
+// take is called for everything that the walk finds.
+func (p *planner) take(f found) error {
+	it := &item{entry: f.entry, file: f.file}
+	then, err := p.before(it)
+	if err != nil {
+		return err
+	}
+	candidates, err := p.recorded(f.entry.Path)
+	if err != nil {
+		return err
+	}
+	p.window = append(p.window, it)
+	if !f.entry.IsFile() {
+		it.settled = true
+		it.unchanged = then != nil && sameAttributes(f.entry, then)
+	} else if err := p.file(it, then, candidates, f.more); err != nil {
+		return err
+	}
+	if len(p.window) < maxWindow {
+		return nil
+	}
+	// Something at the head of the window keeps it from moving on.
+	if err := p.closeSamples(); err != nil {
+		return err
+	}
+	if err := p.dispatch(); err != nil {
+		return err
+	}
+	return p.send()
+}
+
+// before moves through the previous version up to the item, and gives its entry
+// there if it has one of the same path.
+func (p *planner) before(it *item) (*dataset.Entry, error) {
+	for {
+		e, err := p.prev.peek()
+		if err != nil || e == nil || e.Path > it.entry.Path {
+			return nil, err
+		}
+		p.prev.next()
+		if e.Path == it.entry.Path {
+			return e, nil
+		}
+		p.removed(e)
+		it.gap = true
+	}
+}
+
+// recorded gives what unfinished uploads have recorded of the path.
+func (p *planner) recorded(name string) ([]*dataset.Entry, error) {
+	var out []*dataset.Entry
+	for {
+		e, err := p.pending.peek()
+		if err != nil {
+			// It was readable a moment ago; what it named is sent again.
+			p.Warn(fmt.Errorf("a record of an unfinished upload cannot be used any more: %w", err))
+			p.pending.stop()
+			p.pending = newCursor(func(func(*dataset.Entry, error) bool) {})
+			return nil, nil
+		}
+		if e == nil || e.Path > name {
+			return out, nil
+		}
+		p.pending.next()
+		if e.Path == name {
+			out = append(out, e)
+		}
+	}
+}
+
+// file decides about a regular file: one of the previous version, one that an
+// unfinished upload has sent, a large one to cut in pieces, or one of a sample.
+func (p *planner) file(it *item, then *dataset.Entry, candidates []*dataset.Entry, more bool) error {
+	p.Files.Add(1)
+	p.Bytes.Add(it.entry.Size)
+	if err := p.compare(it, then); err != nil {
+		it.failed, it.settled = err, true
+		return nil
+	}
+	large := tarSize(it.entry)+tarEnd > p.PackSize
+	if !it.unchanged && it.entry.Extents == nil && !large {
+		p.resumeSmall(it, candidates)
+	}
+	if large {
+		if it.unchanged || it.entry.Extents != nil {
+			it.settled = true
+			return nil
+		}
+		return p.large(it, candidates)
+	}
+	dir, name := path.Split(it.entry.Path)
+	key := dir + sampleStem(name)
+	if more || p.samples[key] != nil {
+		p.samples[key] = append(p.samples[key], it)
+		if more {
+			return nil
+		}
+		sample := p.samples[key]
+		delete(p.samples, key)
+		return p.sample(sample)
+	}
+	return p.sample([]*item{it})
+}
+
+// compare sets the item unchanged, or gives it the extents that it had, or
+// counts it as changed or added.
+func (p *planner) compare(it *item, then *dataset.Entry) error {
+	if then == nil || !then.IsFile() {
+		p.Added.Add(1)
+		return nil
+	}
+	same := sameFile(it.entry, then)
+	if p.Checksum {
+		if then.Sum != nil && then.Size == it.entry.Size {
+			sum, err := sumFile(p.ctx, it)
+			if err != nil {
+				p.fail(it.entry.Path, err)
+				return err
+			}
+			if string(sum) == string(then.Sum) {
+				it.entry.Sum, it.entry.Extents = sum, then.Extents
+				it.unchanged = same
+			}
+		}
+	} else if same {
+		it.unchanged = true
+	}
+	if it.unchanged {
+		it.entry = then
+		p.UnchangedFiles.Add(1)
+		return nil
+	}
+	p.Changed.Add(1)
+	return nil
+}
+
+// resumeSmall gives the item the extents that an unfinished upload has recorded.
+func (p *planner) resumeSmall(it *item, candidates []*dataset.Entry) {
+	for _, c := range candidates {
+		if sameFile(it.entry, c) && len(c.Extents) == 1 && c.Extents[0].Length == c.Size &&
+			p.hasPack(c.Extents[0].Pack) && (!p.Checksum || c.Sum != nil) {
+			it.entry.Extents, it.entry.Sum, it.resumed = c.Extents, c.Sum, true
+			p.ResumedFiles.Add(1)
+			p.ResumedBytes.Add(c.Size)
+			return
+		}
+	}
+}
+
+func (p *planner) hasPack(o *dataset.Object) bool {
+	has, known := p.has[o.ID]
+	if !known {
+		has = p.Dataset.HasPack(p.ctx, o)
+		p.has[o.ID] = has
+	}
+	return has
+}
+
+// sample settles the files of one sample, which share a pack. If one of them has
+// to be sent, all are.
+func (p *planner) sample(items []*item) error {
+	inOnePack := true
+	for _, it := range items {
+		x := it.entry.Extents
+		inOnePack = inOnePack && len(x) > 0 && x[0].Pack.ID == items[0].entry.Extents[0].Pack.ID
+	}
+	if inOnePack {
+		for _, it := range items {
+			it.settled = true
+		}
+		return nil
+	}
+	size := int64(0)
+	for _, it := range items {
+		if it.unchanged {
+			p.UnchangedFiles.Add(-1)
+		} else if it.resumed {
+			p.ResumedFiles.Add(-1)
+			p.ResumedBytes.Add(-it.entry.Size)
+		}
+		entry := *it.entry
+		entry.Extents = nil
+		it.entry, it.unchanged = &entry, false
+		size += tarSize(it.entry)
+	}
+	if p.open != nil && p.fill+size+tarEnd > p.PackSize {
+		if err := p.dispatch(); err != nil {
+			return err
+		}
+		if err := p.send(); err != nil {
+			return err
+		}
+	}
+	for _, it := range items {
+		// A sample that no pack can hold is cut after all.
+		if p.open != nil && p.fill+tarSize(it.entry)+tarEnd > p.PackSize {
+			if err := p.dispatch(); err != nil {
+				return err
+			}
+		}
+		if p.open == nil {
+			p.open = &job{done: make(chan struct{})}
+		}
+		p.open.items = append(p.open.items, it)
+		p.fill += tarSize(it.entry)
+		it.jobs = []*job{p.open}
+	}
+	return nil
+}
+
+// closeSamples settles the samples of which not all files have come.
+func (p *planner) closeSamples() error {
+	for key, items := range p.samples {
+		delete(p.samples, key)
+		if err := p.sample(items); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// large sends each piece of a file that is not in the vault yet.
+func (p *planner) large(it *item, candidates []*dataset.Entry) error {
+	if p.Checksum {
+		sum, err := sumFile(p.ctx, it)
+		if err != nil {
+			p.fail(it.entry.Path, err)
+			it.failed, it.settled = err, true
+			return nil
+		}
+		it.entry.Sum = sum
+	}
+	have := map[int64]dataset.Extent{}
+	for _, c := range candidates {
+		if sameFile(it.entry, c) {
+			for _, x := range c.Extents {
+				if x.Offset == 0 && p.hasPack(x.Pack) {
+					have[x.At] = x
+				}
+			}
+		}
+	}
+	resumed := true
+	for off := int64(0); off < it.entry.Size; off += p.PackSize {
+		j := &job{items: []*item{it}, off: off, n: min(p.PackSize, it.entry.Size-off), piece: true, done: make(chan struct{})}
+		it.jobs = append(it.jobs, j)
+		if x, ok := have[off]; ok && x.Length == j.n {
+			j.pack = x.Pack
+			close(j.done)
+			p.ResumedBytes.Add(j.n)
+			continue
+		}
+		resumed = false
+		if err := p.start(j); err != nil {
+			return err
+		}
+	}
+	if resumed {
+		p.ResumedFiles.Add(1)
+	}
+	it.settled = true
+	return nil
+}
+
+// dispatch sends the pack being filled on its way.
+func (p *planner) dispatch() error {
+	if p.open == nil {
+		return nil
+	}
+	j := p.open
+	p.open, p.fill = nil, 0
+	for _, it := range j.items {
+		it.settled = true
+	}
+	return p.start(j)
+}
+
+func (p *planner) start(j *job) error {
+	select {
+	case p.jobs <- j:
+		return nil
+	case <-p.ctx.Done():
+		return context.Cause(p.ctx)
+	}
+}
+
+// send passes on the items at the head of the window that are settled.
+func (p *planner) send() error {
+	n := 0
+	for n < len(p.window) && p.window[n].settled {
+		n++
+	}
+	if n == 0 {
+		return nil
+	}
+	select {
+	case p.windows <- p.window[:n:n]:
+		p.window = append([]*item(nil), p.window[n:]...)
+		return nil
+	case <-p.ctx.Done():
+		return context.Cause(p.ctx)
+	}
+}
+
+// A cursor goes through entries that were asked for as a sequence.
+type cursor struct {
+	pull  func() (*dataset.Entry, error, bool)
+	stop  func()
+	ahead *dataset.Entry
+	err   error
+	ended bool
+}
+
+func newCursor(seq iter.Seq2[*dataset.Entry, error]) *cursor {
+	c := &cursor{}
+	c.pull, c.stop = iter.Pull2(seq)
+	return c
+}
+
+// peek gives the next entry, or nil at the end.
+func (c *cursor) peek() (*dataset.Entry, error) {
+	if c.ahead == nil && c.err == nil && !c.ended {
+		e, err, ok := c.pull()
+		c.ahead, c.err, c.ended = e, err, !ok
+	}
+	return c.ahead, c.err
+}
+
+func (c *cursor) next() (*dataset.Entry, error) {
+	e, err := c.peek()
+	c.ahead = nil
+	return e, err
+}

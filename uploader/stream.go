@@ -1,0 +1,71 @@
+package uploader
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/vaultpack/vaultpack/dataset"
+)
+
+// RunStream uploads what r has, of unknown length, as the dataset's one file,
+// under the given name. A stream cannot be read again, so an interrupted upload
+// of one begins anew.
+func (u *Upload) RunStream(ctx context.Context, r io.Reader, name string) (*Result, error) {
+	if err := u.open(ctx); err != nil {
+		return nil, err
+	}
+	e := &dataset.Entry{Path: name, Mode: 0o644, ModTime: time.Now()}
+	u.Files.Add(1)
+	src := bufio.NewReaderSize(r, 1<<20)
+	for {
+		piece := &countedFile{r: io.LimitReader(src, u.PackSize), n: &u.SentBytes}
+		n := int64(0)
+		fill := func(w io.Writer) (err error) {
+			n, err = io.Copy(w, piece)
+			return err
+		}
+		var pack dataset.Object
+		var err error
+		if u.DryRun {
+			err = fill(io.Discard)
+		} else {
+			pack, err = u.Dataset.WritePack(ctx, u.key, fill)
+		}
+		if piece.err != nil {
+			return nil, fmt.Errorf("reading the stream: %w", piece.err)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("writing a pack: %w", err)
+		}
+		e.Extents = append(e.Extents, dataset.Extent{Pack: &pack, Length: n, At: e.Size})
+		e.Size += n
+		u.Packs.Add(1)
+		u.Bytes.Add(n)
+		u.SealedBytes.Add(pack.Pin.Size)
+		if _, err := src.Peek(1); err == io.EOF {
+			break
+		} else if err != nil {
+			return nil, fmt.Errorf("reading the stream: %w", err)
+		}
+	}
+	u.SentFiles.Add(1)
+	if u.DryRun {
+		return &Result{}, nil
+	}
+	index := u.Dataset.NewIndexWriter(u.key, u.prev)
+	if err := index.Add(ctx, e, false, true); err != nil {
+		return nil, err
+	}
+	parts, totals, _, err := index.Finish(ctx)
+	if err != nil {
+		return nil, err
+	}
+	v, err := u.Dataset.Commit(ctx, u.key, u.prev, parts, totals)
+	if err != nil {
+		return nil, err
+	}
+	return &Result{Version: v, Committed: true}, nil
+}

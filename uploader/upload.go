@@ -1,0 +1,234 @@
+// Package uploader seals a tree of files into a dataset. The path of a byte:
+// the walker finds a file, the planner decides whether the vault has it already
+// and else which pack it goes to, a pack worker reads it and seals it into the
+// vault, and the finisher enters it in the index, in order, and commits the
+// version. A checkpoint records finished packs on the way, so that an
+// interrupted upload goes on from there.
+package uploader
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/envelope"
+)
+
+// DefaultPackSize is how much plaintext a pack holds at most, in bytes.
+const DefaultPackSize = 128 << 20
+
+// MinPackSize is the least that an Upload's PackSize may be.
+const MinPackSize = 4 << 10
+
+// An Upload brings one source into one dataset. It is used once.
+type Upload struct {
+	Dataset *dataset.Dataset
+	// Source is a folder or a file.
+	Source string
+	Filter *Filter
+	// PackSize is the plaintext of a pack in bytes; 0 is DefaultPackSize.
+	PackSize int64
+	// Checksum compares files by their SHA-256, not by size and time, and
+	// records it in the index.
+	Checksum bool
+	// DryRun only finds out what would be done.
+	DryRun bool
+	// Failed is told each file that could not be read, and Skipped each that is
+	// no file, folder or link. Warn is told what does no harm. They may be called
+	// from several goroutines.
+	Failed  func(path string, err error)
+	Skipped func(path, kind string)
+	Warn    func(err error)
+
+	Stats
+
+	key     *envelope.DataKey
+	prev    *dataset.Version
+	pending *dataset.Pending
+	source  string
+	host    string
+	check   *checkpointer
+}
+
+// Stats counts what an Upload does. It may be read at any time.
+type Stats struct {
+	Files, Bytes               atomic.Int64 // found
+	UnchangedFiles             atomic.Int64 // already in the last version
+	ResumedFiles, ResumedBytes atomic.Int64 // already sent by an unfinished upload
+	SentFiles, SentBytes       atomic.Int64 // read and sealed
+	Packs, SealedBytes         atomic.Int64 // written to the vault
+	Added, Changed, Removed    atomic.Int64 // files, against the last version
+	Failures, Specials         atomic.Int64
+}
+
+// A Result says how an Upload ended.
+type Result struct {
+	// Version is the version that now holds the source, the last one if nothing
+	// has changed; nil after a dry run.
+	Version *dataset.Version
+	// Committed tells whether a version was made.
+	Committed bool
+}
+
+// Run uploads the source. Files that cannot be read are told to Failed, and the
+// rest is uploaded. If it returns an error, or the process dies, no version has
+// been made, and the same upload again goes on from what is recorded.
+func (u *Upload) Run(ctx context.Context) (*Result, error) {
+	if err := u.prepare(ctx); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+
+	// The first error stops everything; it is the context's cause.
+	stop := func(err error) {
+		if err != nil {
+			cancel(err)
+		}
+	}
+	jobs := make(chan *job)
+	windows := make(chan []*item, 2)
+	var workers sync.WaitGroup
+	for range packWorkers() {
+		workers.Go(func() {
+			for j := range jobs {
+				var file *stopped
+				if j.err = u.runJob(ctx, j); !errors.As(j.err, &file) {
+					stop(j.err)
+				}
+				close(j.done)
+			}
+		})
+	}
+	var planning sync.WaitGroup
+	planning.Go(func() {
+		defer close(windows)
+		defer close(jobs)
+		stop(u.plan(ctx, jobs, windows))
+	})
+	checkDone := u.check.start(ctx, stop)
+
+	fin := newFinisher(u)
+	for window := range windows {
+		for _, it := range window {
+			if ctx.Err() == nil {
+				stop(fin.add(ctx, it))
+			}
+		}
+	}
+	planning.Wait()
+	workers.Wait()
+	checkDone()
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	return fin.commit(ctx)
+}
+
+// packWorkers is how many packs are written at once.
+func packWorkers() int { return max(2, runtime.GOMAXPROCS(0)) }
+
+// prepare names the source, and opens the dataset.
+func (u *Upload) prepare(ctx context.Context) (err error) {
+	abs, err := filepath.Abs(u.Source)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(abs); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s does not exist", u.Source)
+	}
+	u.host = hostID()
+	u.source = hashed("source", u.host+"\x00"+abs)
+	if err := u.open(ctx); err != nil {
+		return err
+	}
+	u.check = newCheckpointer(u.Dataset, u.key, u.source, u.DryRun)
+	return nil
+}
+
+// open checks the options, reads the last version and what unfinished uploads
+// have recorded, and gets the data key.
+func (u *Upload) open(ctx context.Context) (err error) {
+	if u.PackSize == 0 {
+		u.PackSize = DefaultPackSize
+	}
+	if u.PackSize < MinPackSize {
+		return fmt.Errorf("a pack size of %d bytes is below the least, %d", u.PackSize, MinPackSize)
+	}
+	if u.Failed == nil {
+		u.Failed = func(string, error) {}
+	}
+	if u.Skipped == nil {
+		u.Skipped = func(string, string) {}
+	}
+	if u.Warn == nil {
+		u.Warn = func(error) {}
+	}
+	u.prev, err = u.Dataset.Latest(ctx)
+	if err != nil && !errors.Is(err, dataset.ErrUnknownDataset) {
+		return err
+	}
+	if u.pending, err = u.Dataset.Pending(ctx); err != nil {
+		return err
+	}
+	for _, err := range u.pending.Unreadable {
+		u.Warn(fmt.Errorf("a record of an unfinished upload cannot be used, so what it names is sent again: %w", err))
+	}
+	if u.DryRun {
+		return nil
+	}
+	if err := u.Dataset.SweepUnfinished(ctx); err != nil {
+		u.Warn(err)
+	}
+	switch none := (envelope.KeyID{}); {
+	case u.prev != nil:
+		u.key, err = u.Dataset.Key(ctx, u.prev.KeyID)
+	case u.pending.KeyID != none:
+		u.key, err = u.Dataset.Key(ctx, u.pending.KeyID)
+	default:
+		u.key, err = u.Dataset.NewKey(ctx)
+	}
+	return err
+}
+
+func (u *Upload) fail(path string, err error) {
+	u.Failures.Add(1)
+	if path == "" {
+		path = "."
+	}
+	u.Failed(path, err)
+}
+
+func (u *Upload) skip(path, kind string) {
+	u.Specials.Add(1)
+	u.Skipped(path, kind)
+}
+
+// hostID tells one machine's records of inodes and times from another's. It is
+// hashed, so that the index does not tell the machine's name.
+func hostID() string {
+	for _, file := range []string{"/etc/machine-id", "/var/lib/dbus/machine-id"} {
+		if b, err := os.ReadFile(file); err == nil && len(b) > 0 {
+			return hashed("host", string(b))
+		}
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
+	return hashed("host", name)
+}
+
+func hashed(what, s string) string {
+	sum := sha256.Sum256([]byte("vaultpack " + what + "\x00" + s))
+	return hex.EncodeToString(sum[:16])
+}

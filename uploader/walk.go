@@ -1,0 +1,242 @@
+package uploader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/vaultpack/vaultpack/dataset"
+)
+
+// A found is something that the walk has come to.
+type found struct {
+	entry *dataset.Entry // without extents
+	file  string         // its path on this machine
+	// more says that the folder has a later file of the same sample.
+	more bool
+}
+
+// A walker goes through the source in the order of the index: by the bytes of
+// the paths, those of folders with a slash at the end.
+type walker struct {
+	filter  *Filter
+	host    string
+	failed  func(path string, err error)
+	skipped func(path, why string)
+	yield   func(found) error
+}
+
+// walk calls yield for everything in root, which is a folder or a file.
+func (w *walker) walk(ctx context.Context, root string) error {
+	info, err := os.Stat(root) // the root itself may be a link
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		if !info.Mode().IsRegular() {
+			return fmt.Errorf("%s is neither a folder nor a regular file", root)
+		}
+		return w.yield(found{entry: w.entry(filepath.Base(root), info), file: root})
+	}
+	e := w.entry("", info)
+	if err := w.yield(found{entry: e, file: root}); err != nil {
+		return err
+	}
+	return w.folder(ctx, root, "")
+}
+
+// folder walks what lies in one folder; prefix is its path with a slash.
+func (w *walker) folder(ctx context.Context, dir, prefix string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	entries, err := readDir(dir)
+	if err != nil && prefix == "" {
+		return err
+	}
+	if err != nil {
+		w.failed(strings.TrimSuffix(prefix, "/"), err)
+	}
+	for i, e := range entries {
+		path := prefix + e.Name()
+		if w.filter.excluded(path, e.IsDir()) || !e.IsDir() && !w.filter.included(path) {
+			continue
+		}
+		file := filepath.Join(dir, e.Name())
+		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed since the folder was read
+		}
+		if err != nil {
+			w.failed(path, err)
+			continue
+		}
+		switch mode := info.Mode(); {
+		case mode.IsDir():
+			if err := w.yield(found{entry: w.entry(path+"/", info), file: file}); err != nil {
+				return err
+			}
+			if err := w.folder(ctx, file, path+"/"); err != nil {
+				return err
+			}
+		case mode&fs.ModeSymlink != 0:
+			en := w.entry(path, info)
+			if en.Link, err = os.Readlink(file); err != nil {
+				w.failed(path, err)
+				continue
+			}
+			if err := w.yield(found{entry: en, file: file}); err != nil {
+				return err
+			}
+		case mode.IsRegular():
+			if err := w.yield(found{entry: w.entry(path, info), file: file, more: sampleGoesOn(entries, i)}); err != nil {
+				return err
+			}
+		default:
+			w.skipped(path, kindName(mode))
+		}
+	}
+	return nil
+}
+
+// readDir gives a folder's entries in the order of the index. With an error it
+// gives those that it could read.
+func readDir(dir string) ([]fs.DirEntry, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	entries, err := f.ReadDir(-1)
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int {
+		an, bn := a.Name(), b.Name()
+		n := min(len(an), len(bn))
+		if c := strings.Compare(an[:n], bn[:n]); c != 0 {
+			return c
+		}
+		return int(orderByte(a, n)) - int(orderByte(b, n))
+	})
+	return entries, err
+}
+
+// orderByte is byte n of the entry's name, at whose end a folder has a slash and
+// a file nothing.
+func orderByte(e fs.DirEntry, n int) byte {
+	switch {
+	case n < len(e.Name()):
+		return e.Name()[n]
+	case e.IsDir():
+		return '/'
+	}
+	return 0
+}
+
+// sampleStem is what the files of one sample have in common, in the manner of
+// WebDataset: the name up to its first dot. A name that begins with a dot is a
+// sample of its own.
+func sampleStem(name string) string {
+	if i := strings.IndexByte(name, '.'); i > 0 {
+		return name[:i]
+	}
+	return name
+}
+
+// sampleGoesOn tells whether a file after entries[i] is of the same sample. The
+// names that go on with a dot follow one another, but for folders between them;
+// the bare stem may stand further before them.
+func sampleGoesOn(entries []fs.DirEntry, i int) bool {
+	name := entries[i].Name()
+	stem := sampleStem(name)
+	if stem[0] == '.' {
+		return false
+	}
+	j := i + 1
+	if stem == name {
+		k, _ := slices.BinarySearchFunc(entries[j:], stem+".", func(e fs.DirEntry, s string) int {
+			if e.IsDir() {
+				return strings.Compare(e.Name()+"/", s)
+			}
+			return strings.Compare(e.Name(), s)
+		})
+		j += k
+	}
+	for ; j < len(entries) && strings.HasPrefix(entries[j].Name(), stem+"."); j++ {
+		if entries[j].Type().IsRegular() {
+			return true
+		}
+	}
+	return false
+}
+
+const entryModes = fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
+
+func (w *walker) entry(path string, info fs.FileInfo) *dataset.Entry {
+	e := &dataset.Entry{Path: path}
+	describe(e, info, w.host)
+	return e
+}
+
+// describe takes the attributes of info over into the entry.
+func describe(e *dataset.Entry, info fs.FileInfo, host string) {
+	e.Mode, e.ModTime = info.Mode()&entryModes, info.ModTime()
+	if info.Mode()&fs.ModeSymlink != 0 {
+		e.Mode = fs.ModePerm // what systems report for links differs and means nothing
+	}
+	if !info.Mode().IsRegular() {
+		return
+	}
+	e.Size = info.Size()
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		e.Seen = dataset.Seen{Host: host, Inode: st.Ino, ChangeTime: changeTime(st)}
+	}
+}
+
+// sameFile tells whether a file found now is the one that was recorded: by size,
+// time and mode, and where this machine wrote the record by inode and change
+// time too.
+func sameFile(now, then *dataset.Entry) bool {
+	if !then.IsFile() || now.Size != then.Size || now.Mode != then.Mode || !now.ModTime.Equal(then.ModTime) {
+		return false
+	}
+	return then.Seen.Host != now.Seen.Host || now.Seen.Host == "" ||
+		then.Seen.Inode == now.Seen.Inode && then.Seen.ChangeTime.Equal(now.Seen.ChangeTime)
+}
+
+// sameAttributes compares folders and links.
+func sameAttributes(now, then *dataset.Entry) bool {
+	return now.Mode == then.Mode && now.ModTime.Equal(then.ModTime) && now.Link == then.Link
+}
+
+func kindName(m fs.FileMode) string {
+	switch {
+	case m&fs.ModeSocket != 0:
+		return "socket"
+	case m&fs.ModeNamedPipe != 0:
+		return "named pipe"
+	case m&fs.ModeDevice != 0:
+		return "device"
+	}
+	return "special file"
+}
+
+// settle waits until a file that has just been changed is older than the clock
+// tick of file systems. A change within the same tick would leave its time, and
+// so be taken for none by the next run.
+func settle(ctx context.Context, e *dataset.Entry) {
+	const tick = 20 * time.Millisecond
+	age := time.Since(e.Seen.ChangeTime)
+	if e.Seen.Host == "" || age < 0 || age > tick {
+		return
+	}
+	select {
+	case <-time.After(tick - age):
+	case <-ctx.Done():
+	}
+}
