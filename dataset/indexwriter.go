@@ -9,8 +9,8 @@ import (
 )
 
 // Bounds of a part of an index. A part is what a reader fetches to find one
-// file, and what is held in memory.
-const (
+// file, and what is held in memory. Variables for the tests only.
+var (
 	partEntries = 16 << 10
 	partPathLen = 4 << 20 // bytes of paths and link targets
 )
@@ -65,6 +65,16 @@ func (w *IndexWriter) Add(ctx context.Context, e *Entry, unchanged, gap bool) er
 			w.parts = append(w.parts, w.prev.Parts[w.part])
 			w.reused++
 			w.reset()
+		}
+		return nil
+	}
+	// Where a part of the previous index is still to come, this one may grow up
+	// to it, so that one more entry does not shift the bounds of all that follow.
+	// One that has grown too large is halved: the second half is then large
+	// enough to be cut off at the next of the old bounds.
+	if w.prev != nil && w.next < len(w.prev.Parts) {
+		if len(w.pending) >= 2*partEntries || w.pathLen >= 2*partPathLen {
+			return w.write(ctx, max(len(w.pending)/2, 1))
 		}
 		return nil
 	}
@@ -130,7 +140,13 @@ func (w *IndexWriter) flush(ctx context.Context) error {
 		w.reset()
 		return nil
 	}
-	list, err := encodeList(indexFormat, w.dataset.Name, "", w.pending)
+	return w.write(ctx, len(w.pending))
+}
+
+// write makes a part of the first n pending entries, at least one.
+func (w *IndexWriter) write(ctx context.Context, n int) error {
+	first, rest := w.pending[:n], w.pending[n:]
+	list, err := encodeList(indexFormat, w.dataset.Name, "", first)
 	if err != nil {
 		return err
 	}
@@ -141,8 +157,12 @@ func (w *IndexWriter) flush(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("writing the index: %w", err)
 	}
-	w.parts = append(w.parts, Part{Object: o, First: w.pending[0].Path, Entries: len(w.pending)})
+	w.parts = append(w.parts, Part{Object: o, First: first[0].Path, Entries: n})
 	w.reset()
+	for _, e := range rest {
+		w.pathLen += len(e.Path) + len(e.Link)
+	}
+	w.pending = rest
 	return nil
 }
 

@@ -1,0 +1,205 @@
+package dataset
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+var ctx = context.Background()
+
+func newDataset(t testing.TB) *Dataset {
+	t.Helper()
+	dir := t.TempDir()
+	v, _, err := vault.Init(ctx, &vault.Config{
+		Vault: vault.Setting{Value: filepath.Join(dir, "vault")}, LocalKey: vault.Setting{Value: filepath.Join(dir, "key")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := Open(v, "d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestListRoundTrip(t *testing.T) {
+	pack := &Object{ID: envelope.ObjectID{1}, KeyID: envelope.KeyID{2}, Pin: envelope.Pin{Size: envelope.SealedSize(100), Digest: [32]byte{3}}}
+	want := []*Entry{
+		{Path: "", Mode: 0o755, ModTime: time.Unix(-5, 7)},
+		{Path: "\xff/", Mode: 0o700 | fs.ModeSticky | fs.ModeSetgid | fs.ModeSetuid, ModTime: time.Unix(1<<40, 0)},
+		{Path: "\xff/line\nbreak", Size: 10, ModTime: time.Unix(0, 999999999), Sum: make([]byte, 32),
+			Extents: []Extent{{Pack: pack, Offset: 90, Length: 10}},
+			Seen:    Seen{Host: "h", Inode: 1<<64 - 1, ChangeTime: time.Unix(1, 2)}},
+		{Path: "\xff/link", Mode: 0o777, Link: "\xfe<&>\u2028", ModTime: time.Unix(0, 0)},
+		{Path: "\xff/piece", Size: 50, ModTime: time.Unix(0, 0), Extents: []Extent{{Pack: pack, Length: 10, At: 40}}},
+	}
+	b, err := encodeList(pendingFormat, "d", "src", want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, got, err := decodeList(pendingFormat, "d", b)
+	if err != nil || h.Source != "src" {
+		t.Fatal(err, h)
+	}
+	if !reflect.DeepEqual(got, want) {
+		for i := range want {
+			t.Errorf("got  %+v\nwant %+v", got[i], want[i])
+		}
+	}
+	for _, other := range [][2]string{{indexFormat, "d"}, {pendingFormat, "e"}} {
+		if _, _, err := decodeList(other[0], other[1], b); err == nil {
+			t.Errorf("taken for %v", other)
+		}
+	}
+}
+
+func TestEntriesThatCannotBeRestored(t *testing.T) {
+	for _, p := range []string{"/", "/a", "a//b", "a/./b", "./a", "..", "../a", "a/..", "a/../b", "a\x00b", "//"} {
+		if (&Entry{Path: p}).check() == nil {
+			t.Errorf("path %q was taken", p)
+		}
+	}
+	for _, p := range []string{"", "a", "a/", "a/b/", "...", "..a", "a..", "-", " "} {
+		if err := (&Entry{Path: p}).check(); err != nil {
+			t.Error(err)
+		}
+	}
+	pack := &Object{Pin: envelope.Pin{Size: envelope.SealedSize(100)}}
+	for _, e := range []*Entry{
+		{Path: "a", Size: 5},
+		{Path: "a", Size: 5, Extents: []Extent{{Pack: pack, Offset: 96, Length: 5}}},
+		{Path: "a", Size: 5, Extents: []Extent{{Pack: pack, Offset: -1, Length: 5}}},
+		{Path: "a", Size: 5, Extents: []Extent{{Pack: pack, Length: 1<<63 - 1}}},
+		{Path: "a", Size: 0, Extents: []Extent{{Pack: pack, Length: 5}, {Pack: pack, Length: -5, At: 5}}},
+		{Path: "a", Size: 5, Extents: []Extent{{Pack: pack, Length: 5, At: 1}}},
+	} {
+		if e.checkExtents() == nil {
+			t.Errorf("extents %v of %d bytes were taken", e.Extents, e.Size)
+		}
+	}
+}
+
+func TestLinksThatLeave(t *testing.T) {
+	for target, want := range map[string]bool{
+		"b": false, "../b": false, "../../b": false, "./../b": false, "x/y": false, "..": false, "../..": false,
+		"../../../b": true, "/etc/passwd": true, "/": true, "x/../../b": true, "x/..": true, "../x/../y": true,
+	} {
+		if got := leaves(&Entry{Path: "one/two/link", Link: target}); got != want {
+			t.Errorf("leaves(%q) = %v", target, got)
+		}
+	}
+}
+
+// An index written over random changes is always the list that was added, and
+// takes over the parts in which nothing has changed.
+func TestIndexWriter(t *testing.T) {
+	defer func(n int) { partEntries = n }(partEntries)
+	partEntries = 16
+	d := newDataset(t)
+	key, err := d.NewKey(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	list := map[string]int64{} // path to time
+	for i := range 300 {
+		list[fmt.Sprintf("%04d", i*10)] = 1
+	}
+	var prev *Version
+	var before map[string]int64
+	touched := 0
+	for round := range 300 {
+		if round > 0 {
+			touched = 0
+			for range rng.IntN(4) {
+				touched++
+				p := fmt.Sprintf("%04d", rng.IntN(3000))
+				switch rng.IntN(3) {
+				case 0:
+					list[p] = int64(round)
+				case 1:
+					delete(list, slices.Sorted(maps.Keys(list))[rng.IntN(len(list))])
+				case 2: // a run of neighbours
+					all := slices.Sorted(maps.Keys(list))
+					at := rng.IntN(len(all))
+					for _, p := range all[at:min(at+rng.IntN(40), len(all)-1)] {
+						delete(list, p)
+						touched++
+					}
+				}
+			}
+			for len(list) < 200 {
+				list[fmt.Sprintf("%04d", rng.IntN(3000))] = int64(round)
+				touched++
+			}
+		}
+		w := d.NewIndexWriter(key, prev)
+		paths := slices.Sorted(maps.Keys(list))
+		old := slices.Sorted(maps.Keys(before))
+		for _, p := range paths {
+			gap := false
+			for len(old) > 0 && old[0] <= p {
+				gap = gap || old[0] < p
+				old = old[1:]
+			}
+			then, ok := before[p]
+			e := &Entry{Path: p + "/", ModTime: time.Unix(list[p], 0)}
+			if err := w.Add(ctx, e, ok && then == list[p], gap); err != nil {
+				t.Fatal(err)
+			}
+		}
+		parts, totals, changed, err := w.Finish(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := !reflect.DeepEqual(list, before); changed != want {
+			t.Fatalf("round %d: changed = %v, want %v", round, changed, want)
+		}
+		if !changed {
+			continue
+		}
+		v, err := d.Commit(ctx, key, prev, parts, totals)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v, err = d.Version(ctx, v.Number); err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]int64{}
+		for e, err := range v.Entries(ctx) {
+			if err != nil {
+				t.Fatalf("round %d: %v", round, err)
+			}
+			got[e.Path[:4]] = e.ModTime.Unix()
+		}
+		if !reflect.DeepEqual(got, list) || totals.Folders != int64(len(list)) {
+			t.Fatalf("round %d: the index holds %d entries, want %d", round, len(got), len(list))
+		}
+		for _, p := range []string{paths[0], paths[len(paths)/2], paths[len(paths)-1]} {
+			if e, err := v.Lookup(ctx, p); err != nil || e.Path != p+"/" {
+				t.Fatalf("Lookup(%q): %v", p, err)
+			}
+		}
+		// One change costs its part, and a neighbour that is too small to stand alone.
+		if prev != nil && touched == 1 && w.reused < len(prev.Parts)-2 {
+			t.Errorf("round %d: %d of %d parts taken over", round, w.reused, len(prev.Parts))
+		}
+		for _, p := range parts {
+			if p.Entries > 2*partEntries {
+				t.Errorf("round %d: a part of %d entries", round, p.Entries)
+			}
+		}
+		prev, before = v, maps.Clone(list)
+	}
+}

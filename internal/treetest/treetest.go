@@ -1,0 +1,161 @@
+// Package treetest makes folders that hold every awkward case of a file system,
+// and compares folders, for the tests of this module.
+package treetest
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Bytes are n bytes that depend on n and seed only.
+func Bytes(n int64, seed byte) []byte {
+	b := make([]byte, n)
+	rand.NewChaCha8([32]byte{byte(n), byte(n >> 8), byte(n >> 16), seed}).Read(b)
+	return b
+}
+
+// Odd fills dir with every case that a dataset has to bring back: sizes at and
+// beside the boundaries of chunks, segments and packs of packSize bytes, names
+// in any bytes, links, modes, times, and samples of several files.
+func Odd(t testing.TB, dir string, packSize int64) {
+	t.Helper()
+	write := func(name string, b []byte) {
+		t.Helper()
+		name = filepath.Join(dir, name)
+		check(t, os.MkdirAll(filepath.Dir(name), 0o755))
+		check(t, os.WriteFile(name, b, 0o644))
+	}
+	for _, n := range []int64{0, 1, 16384, 1 << 20, packSize, packSize - 1536, 2 * packSize, 3*packSize + 17} {
+		for d := int64(-1); d <= 1; d++ {
+			if n+d >= 0 {
+				write(fmt.Sprintf("sizes/%d", n+d), Bytes(n+d, 1))
+			}
+		}
+	}
+	for i, name := range []string{"with space", " leading", "trailing ", "new\nline", "tab\ttab", "quote\"'", "back\\slash",
+		"üñïçødé", "日本語/ファイル", "🙂", "not-utf8-\xff\xfe", "\xc3\x28/inside", "-dash", "--help", "!bang", "#hash", "*star*",
+		"~tilde", ".hidden", "..dots", "...", "a", "a-1.txt", "a.txt", "a.k/between", "a.z.txt", "b/inside", "a0", "con", "%41%",
+		strings.Repeat("long", 63), "deep/" + strings.Repeat("d/", 60) + "end", "combining-e\u0301", "combining-é", "\x01control"} {
+		write("names/"+name, Bytes(int64(10+i), 2))
+	}
+	for i := range 60 {
+		for _, ext := range []string{".jpg", ".cls.txt", ".json"} {
+			write(fmt.Sprintf("samples/%03d%s", i, ext), Bytes(int64(100+i*37), byte(i)))
+		}
+	}
+	for _, d := range []string{"empty", "empties/one", "empties/two/three"} {
+		check(t, os.MkdirAll(filepath.Join(dir, d), 0o755))
+	}
+	for name, target := range map[string]string{"to-file": "a.txt", "to-folder": "../samples", "dangling": "nowhere",
+		"up": "../sizes/1", "itself": "itself", "not-utf8": "\xff", "dot": "."} {
+		check(t, os.Symlink(target, filepath.Join(dir, "names", name+".link")))
+	}
+	for _, mode := range []fs.FileMode{0o400, 0o600, 0o644, 0o666, 0o700, 0o755, 0o444, 0o777 | fs.ModeSticky, 0o755 | fs.ModeSetgid, 0o755 | fs.ModeSetuid} {
+		name := fmt.Sprintf("modes/%v", mode)
+		write(name, []byte(mode.String()))
+		check(t, os.Chmod(filepath.Join(dir, name), mode))
+		check(t, os.MkdirAll(filepath.Join(dir, name+".d"), 0o755))
+		write(name+".d/file", nil)
+		if mode.Perm()&0o500 == 0o500 {
+			check(t, os.Chmod(filepath.Join(dir, name+".d"), mode))
+		}
+	}
+	for i, tm := range []time.Time{time.Unix(0, 0), time.Unix(0, 1), time.Unix(-1, 999999999), time.Unix(1<<31, 5),
+		time.Unix(1234567890, 123456789), time.Unix(1234567890, 1), time.Date(1901, 12, 14, 0, 0, 0, 7, time.UTC)} {
+		name := filepath.Join("times", fmt.Sprint(i))
+		write(name, []byte{byte(i)})
+		check(t, os.Chtimes(filepath.Join(dir, name), tm, tm))
+	}
+	times(t, dir)
+}
+
+// times gives folders and links times of their own, children first.
+func times(t testing.TB, dir string) {
+	var all []string
+	check(t, filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+		if err == nil && (e.IsDir() || e.Type() == fs.ModeSymlink) {
+			all = append(all, name)
+		}
+		return err
+	}))
+	for i := len(all) - 1; i >= 0; i-- {
+		ts := unix.NsecToTimespec(1.6e18 + int64(i)*1e9 + 123456789)
+		check(t, unix.UtimesNanoAt(unix.AT_FDCWD, all[i], []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW))
+	}
+}
+
+// Equal reports every way in which folder b differs from a: names, kinds,
+// contents, modes, times to the nanosecond, and the targets of links.
+func Equal(t testing.TB, a, b string) {
+	t.Helper()
+	in, out := tree(t, a), tree(t, b)
+	for name := range out {
+		if _, ok := in[name]; !ok {
+			t.Errorf("%q is too many", name)
+		}
+	}
+	for name, want := range in {
+		got, ok := out[name]
+		if !ok {
+			t.Errorf("%q is missing", name)
+			continue
+		}
+		if got != want {
+			t.Errorf("%q is %s, want %s", name, got, want)
+		}
+		if strings.HasPrefix(want, "-") {
+			x, err := os.ReadFile(filepath.Join(a, name))
+			check(t, err)
+			y, err := os.ReadFile(filepath.Join(b, name))
+			check(t, err)
+			if !bytes.Equal(x, y) {
+				t.Errorf("%q has other contents", name)
+			}
+		}
+	}
+}
+
+// tree describes everything below dir by its path.
+func tree(t testing.TB, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	check(t, filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(dir, name)
+		if err != nil {
+			return err
+		}
+		size, target := info.Size(), ""
+		if info.IsDir() {
+			size = 0
+		}
+		if info.Mode()&fs.ModeSymlink != 0 {
+			target, err = os.Readlink(name)
+		}
+		all[rel] = fmt.Sprintf("%v %d %d.%09d %q", info.Mode(), size, info.ModTime().Unix(), info.ModTime().Nanosecond(), target)
+		return err
+	}))
+	return all
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
