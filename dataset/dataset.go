@@ -194,14 +194,14 @@ func (d *Dataset) open(ctx context.Context, name string, off, n int64) (io.ReadC
 // WritePack seals what fill writes as a new pack. If fill fails, nothing is
 // stored. Every call makes a new object ID, so whatever is read again from its
 // source is sealed again as another object.
-func (d *Dataset) WritePack(ctx context.Context, key *envelope.DataKey, fill func(io.Writer) error) (Object, error) {
-	return d.seal(ctx, envelope.KindPack, key, d.PackName, fill)
+func (d *Dataset) WritePack(ctx context.Context, key *envelope.DataKey, fill func(io.Writer) error, opts ...envelope.Option) (Object, error) {
+	return d.seal(ctx, envelope.KindPack, key, d.PackName, fill, opts...)
 }
 
-func (d *Dataset) seal(ctx context.Context, kind envelope.Kind, key *envelope.DataKey, name func(envelope.ObjectID) string, fill func(io.Writer) error) (Object, error) {
+func (d *Dataset) seal(ctx context.Context, kind envelope.Kind, key *envelope.DataKey, name func(envelope.ObjectID) string, fill func(io.Writer) error, opts ...envelope.Option) (Object, error) {
 	// The name holds the object ID, so the header comes before the object.
 	var dst lateWriter
-	w, err := envelope.NewWriter(&dst, kind, key)
+	w, err := envelope.NewWriter(&dst, kind, key, opts...)
 	if err != nil {
 		return Object{}, err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"sync"
 
@@ -53,14 +54,19 @@ func packReads(entries []*Entry) [][]piece {
 	return reads
 }
 
+// packReaders is how many packs are read at once, and openWorkers how many
+// segments of each are opened at once, bounded as the uploader bounds them.
+func packReaders() int { return min(max(2, runtime.GOMAXPROCS(0)), 8) }
+func openWorkers() int { return min(2*runtime.GOMAXPROCS(0)/packReaders(), 12) }
+
 // readExtents reads the entries' extents, a pack a worker, and gives each to take.
 // A pack that fails does not stop the others: failed is told each piece that
 // take has not taken, or that lies in a pack whose bytes proved to be others
 // than the pinned ones after take had taken it.
-func (d *Dataset) readExtents(ctx context.Context, entries []*Entry, workers int, take takePiece, failed func(*Entry, error)) error {
+func (d *Dataset) readExtents(ctx context.Context, entries []*Entry, take takePiece, failed func(*Entry, error)) error {
 	work := make(chan []piece)
 	var wg sync.WaitGroup
-	for range workers {
+	for range packReaders() {
 		wg.Go(func() {
 			for pieces := range work {
 				d.readPack(ctx, pieces, take, failed)
@@ -157,7 +163,7 @@ func (d *Dataset) openPack(ctx context.Context, pack *Object) (*envelope.Reader,
 	if err != nil {
 		return nil, nil, err
 	}
-	r, err := envelope.OpenExact(src, pack.header(envelope.KindPack), key)
+	r, err := envelope.OpenExact(src, pack.header(envelope.KindPack), key, envelope.Workers(openWorkers()))
 	if err != nil {
 		src.Close()
 		return nil, nil, d.packError(pack, err)
@@ -176,7 +182,7 @@ func (d *Dataset) openRange(ctx context.Context, pack *Object, size, off, n int6
 	if err != nil {
 		return nil, nil, err
 	}
-	r, err := envelope.OpenRange(src, pack.header(envelope.KindPack), key, size, off, n)
+	r, err := envelope.OpenRange(src, pack.header(envelope.KindPack), key, size, off, n, envelope.Workers(openWorkers()))
 	if err != nil {
 		src.Close()
 		return nil, nil, d.packError(pack, err)

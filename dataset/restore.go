@@ -10,7 +10,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -212,7 +211,7 @@ func (r *Restore) window(ctx context.Context, window []*Entry) error {
 			s.err = err
 		}
 	}
-	readErr := r.version.dataset.readExtents(ctx, files, runtime.GOMAXPROCS(0), r.stage, failed)
+	readErr := r.version.dataset.readExtents(ctx, files, r.stage, failed)
 	for _, e := range files {
 		s := r.staged[e]
 		if s.f != nil {

@@ -10,7 +10,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -47,7 +46,7 @@ func (c *Verify) Run(ctx context.Context, v *Version) error {
 	}
 	work := make(chan Object)
 	var wg sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
+	for range packReaders() {
 		wg.Go(func() {
 			for pack := range work {
 				if err := c.pack(ctx, v.dataset, &pack); err != nil && ctx.Err() == nil {
@@ -155,7 +154,7 @@ func (c *Verify) Against(ctx context.Context, v *Version, dir string) error {
 	}
 	var window []*Entry
 	compare := func() error {
-		err := v.dataset.readExtents(ctx, window, runtime.GOMAXPROCS(0), func(e *Entry, x Extent, r io.Reader) error {
+		err := v.dataset.readExtents(ctx, window, func(e *Entry, x Extent, r io.Reader) error {
 			return c.compareExtent(filepath.Join(dir, e.Path), x, r)
 		}, func(e *Entry, err error) { c.fail(&FileError{e.Name(), err}) })
 		window = window[:0]

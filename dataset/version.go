@@ -55,6 +55,9 @@ type Version struct {
 	dataset *Dataset
 }
 
+// Dataset is the name of the version's dataset.
+func (v *Version) Dataset() string { return v.dataset.Name }
+
 // Digest is what a reader writes down to know this version again.
 func (v *Version) Digest() string { return hex.EncodeToString(v.Pin.Digest[:]) }
 
@@ -128,8 +131,8 @@ func (d *Dataset) Version(ctx context.Context, number int64) (*Version, error) {
 		if len(numbers) == 0 {
 			return nil, fmt.Errorf("dataset %q: %w", d.Name, ErrUnknownDataset)
 		}
-		return nil, fmt.Errorf("dataset %q has versions %d to %d, not %d: %w",
-			d.Name, numbers[0], numbers[len(numbers)-1], number, ErrUnknownVersion)
+		return nil, fmt.Errorf("version %d of dataset %q, whose newest is %d: %w",
+			number, d.Name, numbers[len(numbers)-1], ErrUnknownVersion)
 	}
 	if err != nil {
 		return nil, err

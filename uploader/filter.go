@@ -85,6 +85,23 @@ func (f *Filter) excluded(path string, isDir bool) bool {
 	return out
 }
 
+// Selects tells whether a path of a version, that of a folder with its slash, is
+// chosen, as an upload would choose it.
+func (f *Filter) Selects(path string) bool {
+	if f == nil {
+		return true
+	}
+	for i, c := range []byte(path) {
+		if c == '/' && f.excluded(path[:i], true) {
+			return false
+		}
+	}
+	if path == "" || strings.HasSuffix(path, "/") {
+		return len(f.include) == 0 || path != "" && f.included(path)
+	}
+	return !f.excluded(path, false) && f.included(path)
+}
+
 // included tells whether a file, or a folder above it, is asked for.
 func (f *Filter) included(path string) bool {
 	if f == nil || len(f.include) == 0 {

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/envelope"
 )
 
 // inMemory is the size up to which a file is read whole before any of it goes
@@ -103,7 +104,7 @@ func (u *Upload) sendTar(ctx context.Context, j *job) error {
 				return errEmptyPack
 			}
 			return tw.Close()
-		})
+		}, envelope.Workers(sealWorkers()))
 		var stop *stopped
 		switch {
 		case errors.Is(err, errEmptyPack):
@@ -307,7 +308,7 @@ func (u *Upload) sendPiece(ctx context.Context, j *job) error {
 	}
 	pack, err := u.Dataset.WritePack(ctx, u.key, func(w io.Writer) error {
 		return u.copyStable(w, f, it, j.off, j.n)
-	})
+	}, envelope.Workers(sealWorkers()))
 	var stop *stopped
 	if errors.As(err, &stop) {
 		return stop

@@ -68,7 +68,7 @@ func (u *Upload) plan(ctx context.Context, jobs chan<- *job, windows chan<- []*i
 	defer p.prev.stop()
 	defer p.pending.stop()
 
-	w := &walker{filter: u.Filter, host: u.host, failed: u.fail, skipped: u.skip, yield: p.take}
+	w := &walker{filter: u.Filter, own: ownFiles(u.Own), host: u.host, failed: u.fail, skipped: u.skip, yield: p.take}
 	if err := w.walk(ctx, u.Source); err != nil {
 		return err
 	}
@@ -227,6 +227,7 @@ func (p *planner) compare(it *item, then *dataset.Entry) error {
 	if it.unchanged {
 		it.entry = then
 		p.UnchangedFiles.Add(1)
+		p.SameBytes.Add(then.Size)
 		return nil
 	}
 	p.Changed.Add(1)
@@ -273,6 +274,7 @@ func (p *planner) sample(items []*item) error {
 	for _, it := range items {
 		if it.unchanged {
 			p.UnchangedFiles.Add(-1)
+			p.SameBytes.Add(-it.entry.Size)
 		} else if it.resumed {
 			p.ResumedFiles.Add(-1)
 			p.ResumedBytes.Add(-it.entry.Size)

@@ -35,6 +35,9 @@ type Upload struct {
 	// Source is a folder or a file.
 	Source string
 	Filter *Filter
+	// Own are files and folders of vaultpack's that may lie below the source: the
+	// vault and the keys. They are skipped.
+	Own []string
 	// PackSize is the plaintext of a pack in bytes; 0 is DefaultPackSize.
 	PackSize int64
 	// Checksum compares files by their SHA-256, not by size and time, and
@@ -62,7 +65,7 @@ type Upload struct {
 // Stats counts what an Upload does. It may be read at any time.
 type Stats struct {
 	Files, Bytes               atomic.Int64 // found
-	UnchangedFiles             atomic.Int64 // already in the last version
+	UnchangedFiles, SameBytes  atomic.Int64 // already in the last version
 	ResumedFiles, ResumedBytes atomic.Int64 // already sent by an unfinished upload
 	SentFiles, SentBytes       atomic.Int64 // read and sealed
 	Packs, SealedBytes         atomic.Int64 // written to the vault
@@ -134,8 +137,11 @@ func (u *Upload) Run(ctx context.Context) (*Result, error) {
 	return fin.commit(ctx)
 }
 
-// packWorkers is how many packs are written at once.
-func packWorkers() int { return max(2, runtime.GOMAXPROCS(0)) }
+// packWorkers is how many packs are written at once, and sealWorkers how many
+// segments of each are sealed at once. The bounds keep the memory of a machine
+// with many cores to that of the files and segments in flight, some 200 MiB.
+func packWorkers() int { return min(max(2, runtime.GOMAXPROCS(0)), 8) }
+func sealWorkers() int { return min(2*runtime.GOMAXPROCS(0)/packWorkers(), 12) }
 
 // prepare names the source, and opens the dataset.
 func (u *Upload) prepare(ctx context.Context) (err error) {

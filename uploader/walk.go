@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -27,6 +28,7 @@ type found struct {
 // the paths, those of folders with a slash at the end.
 type walker struct {
 	filter  *Filter
+	own     []fs.FileInfo
 	host    string
 	failed  func(path string, err error)
 	skipped func(path, why string)
@@ -78,6 +80,10 @@ func (w *walker) folder(ctx context.Context, dir, prefix string) error {
 			w.failed(path, err)
 			continue
 		}
+		if w.isOwn(info) {
+			w.skipped(path, "file of the vault or its keys")
+			continue
+		}
 		switch mode := info.Mode(); {
 		case mode.IsDir():
 			if err := w.yield(found{entry: w.entry(path+"/", info), file: file}); err != nil {
@@ -104,6 +110,34 @@ func (w *walker) folder(ctx context.Context, dir, prefix string) error {
 		}
 	}
 	return nil
+}
+
+// Count walks the source as an upload does, and adds up its files and bytes, to
+// be read at any time.
+func Count(ctx context.Context, source string, filter *Filter, own []string, files, bytes *atomic.Int64) error {
+	ignore := func(string, error) {}
+	w := &walker{filter: filter, own: ownFiles(own), failed: ignore, skipped: func(string, string) {}, yield: func(f found) error {
+		if f.entry.IsFile() {
+			files.Add(1)
+			bytes.Add(f.entry.Size)
+		}
+		return nil
+	}}
+	return w.walk(ctx, source)
+}
+
+func ownFiles(names []string) []fs.FileInfo {
+	var infos []fs.FileInfo
+	for _, name := range names {
+		if info, err := os.Stat(name); err == nil {
+			infos = append(infos, info)
+		}
+	}
+	return infos
+}
+
+func (w *walker) isOwn(info fs.FileInfo) bool {
+	return slices.ContainsFunc(w.own, func(own fs.FileInfo) bool { return os.SameFile(own, info) })
 }
 
 // readDir gives a folder's entries in the order of the index. With an error it

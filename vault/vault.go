@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/vaultpack/vaultpack/envelope"
 )
@@ -39,29 +40,41 @@ const (
 	marker     = `{"format":"vaultpack-vault/1"}` + "\n"
 )
 
-// Open opens the configured vault. The embedded default is made on first use,
-// and then created is true; any other must have been made by Init.
-func Open(ctx context.Context, c *Config) (v *Vault, created bool, err error) {
+// Open opens the configured vault, which must have been made before. It returns
+// an error that wraps ErrNoVault if it has not.
+func Open(c *Config) (*Vault, error) {
 	if err := supported(c); err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	b, err := os.ReadFile(filepath.Join(c.Vault.Value, markerName))
-	if errors.Is(err, fs.ErrNotExist) && c.Default {
-		v, created, err := Init(ctx, c)
-		return v, created, err
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, false, fmt.Errorf("%w at %s (from %s): check the path, or make one there with: vaultpack init --vault %s",
-			ErrNoVault, c.Vault.Value, c.Vault.Source, c.Vault.Value)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil, c.noVault()
 	}
 	if err != nil {
-		return nil, false, fmt.Errorf("opening the vault: %w", err)
+		return nil, fmt.Errorf("opening the vault: %w", err)
 	}
 	if string(b) != marker {
-		return nil, false, fmt.Errorf("%s: %w", filepath.Join(c.Vault.Value, markerName), envelope.ErrAuthentication)
+		return nil, fmt.Errorf("%s: %w", filepath.Join(c.Vault.Value, markerName), envelope.ErrAuthentication)
 	}
-	v, err = open(c)
+	return open(c)
+}
+
+// OpenForWriting is Open, but makes the embedded default on its first use, and
+// then created is true.
+func OpenForWriting(ctx context.Context, c *Config) (v *Vault, created bool, err error) {
+	v, err = Open(c)
+	if errors.Is(err, ErrNoVault) && c.Default {
+		return Init(ctx, c)
+	}
 	return v, false, err
+}
+
+func (c *Config) noVault() error {
+	if c.Default {
+		return fmt.Errorf("%w yet at %s (%s): the first upload makes it", ErrNoVault, c.Vault.Value, c.Vault.Source)
+	}
+	return fmt.Errorf("%w at %s (from %s): check the path, or make one there with: vaultpack init --vault %s",
+		ErrNoVault, c.Vault.Value, c.Vault.Source, c.Vault.Value)
 }
 
 // Init makes the configured vault and its local key, or checks those that are

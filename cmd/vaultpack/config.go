@@ -1,0 +1,93 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+func initCommand(con *console) *cli.Command {
+	return &cli.Command{
+		Name:      "init",
+		Usage:     "make a vault and its key, or check those that are there",
+		ArgsUsage: " ",
+		Description: "Without --vault it makes the embedded default vault, as the first upload does. What is\n" +
+			"there already is never changed.",
+		Action: func(c *cli.Context) error {
+			if _, err := arguments(c, 0, 0); err != nil {
+				return err
+			}
+			cfg, err := loadConfig(c)
+			if err != nil {
+				return err
+			}
+			v, made, err := vault.Init(c.Context, cfg)
+			if err != nil {
+				return err
+			}
+			if made {
+				con.tellNewVault(v)
+			} else {
+				con.printf("The vault %s and its key %s are in order.", show(v.Location), show(cfg.LocalKey.Value))
+			}
+			con.emit("summary", event{"command": "init", "vault": v.Location, "keys": v.KeyNames, "created": made})
+			return nil
+		},
+	}
+}
+
+func configCommand(con *console) *cli.Command {
+	return &cli.Command{
+		Name:      "config",
+		Usage:     "show each setting and where it comes from",
+		ArgsUsage: " ",
+		Description: "A setting comes from the first of: its flag, its environment variable (VAULTPACK_VAULT,\n" +
+			"VAULTPACK_LOCAL_KEY), vaultpack.yaml in this folder or the nearest above it, the one in\n" +
+			"the user's configuration directory, and the embedded default below VAULTPACK_HOME.",
+		Action: func(c *cli.Context) error {
+			if _, err := arguments(c, 0, 0); err != nil {
+				return err
+			}
+			cfg, err := loadConfig(c)
+			if err != nil {
+				return err
+			}
+			show := func(name string, s vault.Setting, state string) {
+				con.emit("setting", event{"name": name, "value": s.Value, "source": s.Source, "state": state})
+				if state != "" {
+					state = "; " + state
+				}
+				con.printf("%-10s %s\n           from %s%s", name, s.Value, s.Source, state)
+			}
+			show("home", cfg.Home, "")
+			show("vault", cfg.Vault, state(vaultError(cfg)))
+			_, err = vault.ReadLocalKey(cfg)
+			show("local_key", cfg.LocalKey, state(err))
+			for _, name := range slices.Sorted(maps.Keys(cfg.Context)) {
+				show("context", vault.Setting{Value: name + "=" + cfg.Context[name], Source: cfg.ContextSource}, "")
+			}
+			return nil
+		},
+	}
+}
+
+func vaultError(cfg *vault.Config) error {
+	_, err := os.Stat(cfg.Vault.Value)
+	return err
+}
+
+func state(err error) string {
+	switch {
+	case err == nil:
+		return "is there"
+	case errors.Is(err, fs.ErrNotExist):
+		return "does not exist yet"
+	}
+	return err.Error()
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// Exit codes, as the help tells them.
+const (
+	exitDone           = 0
+	exitFailed         = 1
+	exitUsage          = 2
+	exitSomeFailed     = 3
+	exitAuthentication = 4
+	exitNotAllowed     = 5
+	exitInterrupted    = 130
+)
+
+var errInterrupted = errors.New("interrupted; nothing is lost, and the same command goes on from here")
+
+// A usageError is a mistake in what was typed or configured.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// A partialError ends a command that has done its work but for some files, each
+// of which has been told already.
+type partialError struct {
+	text string
+	code int
+}
+
+func (e *partialError) Error() string { return e.text }
+
+// exitCode is the one place where an error becomes an exit code.
+func exitCode(err error) int {
+	var usage usageError
+	var partial *partialError
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &partial):
+		return partial.code
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):
+		return exitInterrupted
+	case unauthentic(err):
+		return exitAuthentication
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		return exitNotAllowed
+	}
+	return exitFailed
+}
+
+// unauthentic tells whether data was changed or removed, or the key is wrong.
+func unauthentic(err error) bool {
+	var noKey *envelope.NoKeyError
+	return errors.Is(err, envelope.ErrAuthentication) || errors.Is(err, dataset.ErrMissing) || errors.As(err, &noKey)
+}
+
+// worse is the exit code that says more of the two.
+func worse(a, b int) int {
+	rank := map[int]int{exitDone: 0, exitSomeFailed: 1, exitFailed: 2, exitNotAllowed: 3, exitAuthentication: 4}
+	if rank[b] > rank[a] {
+		return b
+	}
+	return a
+}
+
+// hint says what to do next about an error, or nothing where the error does.
+func hint(err error) string {
+	var noKey *envelope.NoKeyError
+	switch {
+	case errors.As(err, &noKey):
+		return "name the right key with --local-key, or put it back from its backup; if it is the right one, the keyring was changed"
+	case errors.Is(err, dataset.ErrMissing):
+		return "somebody removed it from the vault; restore the vault from a backup, or read another version (see: vaultpack versions)"
+	case errors.Is(err, envelope.ErrAuthentication):
+		return "do not use this data. Compare the key and the encryption context with the vault's owner (vaultpack config); " +
+			"if they are right, the vault was changed: restore it from a backup, or read another version (see: vaultpack versions)"
+	case errors.Is(err, dataset.ErrUnknownDataset):
+		return "vaultpack ls lists the datasets of the vault; vaultpack config tells which vault that is"
+	case errors.Is(err, dataset.ErrUnknownVersion):
+		return "vaultpack versions DATASET lists the versions"
+	case errors.Is(err, dataset.ErrNoEntry):
+		return "vaultpack ls DATASET lists its files"
+	case errors.Is(err, vault.ErrNoVault):
+		return "vaultpack config tells where the setting comes from"
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return "make room and run the same command again; what is finished is kept"
+	case errors.Is(err, syscall.EROFS):
+		return "the file system is mounted read-only; mount it for writing or use another place"
+	case errors.Is(err, fs.ErrPermission):
+		return "this user needs read and write permission there"
+	case errors.Is(err, envelope.ErrFormat):
+		return "vaultpack inspect FILE tells what a sealed file is"
+	}
+	return ""
+}

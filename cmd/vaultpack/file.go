@@ -1,0 +1,266 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// suffix ends the names of sealed files.
+const suffix = ".vpk"
+
+func fileFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to `FILE`; - is standard output"},
+		&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "replace the output file if there is one"},
+	}
+}
+
+func encryptCommand(con *console) *cli.Command {
+	return &cli.Command{
+		Name:      "encrypt",
+		Usage:     "seal one file, or standard input",
+		ArgsUsage: "[FILE]",
+		Description: "FILE is sealed to FILE.vpk under a data key of its own, which the local key opens. Without\n" +
+			"FILE, standard input is sealed to standard output.",
+		Flags: fileFlags(),
+		Action: func(c *cli.Context) error {
+			return transform(c, con, func(in string) string { return in + suffix }, encryptStream)
+		},
+	}
+}
+
+func decryptCommand(con *console) *cli.Command {
+	return &cli.Command{
+		Name:      "decrypt",
+		Usage:     "open one sealed file, or standard input",
+		ArgsUsage: "[FILE]",
+		Description: "FILE.vpk is opened to FILE, which appears only when all of it is authentic. To standard\n" +
+			"output goes what is authentic so far: believe it only if the exit code is 0.",
+		Flags: fileFlags(),
+		Action: func(c *cli.Context) error {
+			return transform(c, con, func(in string) string {
+				out, ok := strings.CutSuffix(in, suffix)
+				if !ok {
+					return ""
+				}
+				return out
+			}, decryptStream)
+		},
+	}
+}
+
+// transform runs f from the one file argument or standard input to the output.
+func transform(c *cli.Context, con *console, name func(in string) string, f func(context.Context, *cli.Context, *console, io.Reader, io.Writer) (int64, error)) error {
+	args, err := arguments(c, 0, 1)
+	if err != nil {
+		return err
+	}
+	in, out := "-", c.String("output")
+	if len(args) == 1 {
+		in = args[0]
+	}
+	switch {
+	case out == "" && in == "-":
+		out = "-"
+	case out == "":
+		if out = name(in); out == "" {
+			return usagef("%s does not end in %s; name the output with --output FILE", show(in), suffix)
+		}
+	}
+	src := os.Stdin
+	if in != "-" {
+		if src, err = os.Open(in); err != nil {
+			return err
+		}
+		defer src.Close()
+		if info, err := src.Stat(); err == nil && info.IsDir() {
+			return usagef("%s is a folder; vaultpack encrypt-and-upload seals folders", show(in))
+		}
+	}
+	began := time.Now()
+	var n int64
+	run := func(w io.Writer) (err error) {
+		n, err = f(c.Context, c, con, ctxReader{c.Context, src}, w)
+		return err
+	}
+	if out == "-" {
+		if c.Command.Name == "encrypt" && term.IsTerminal(int(os.Stdout.Fd())) {
+			return usagef("sealed bytes are not for a terminal; send them to a file or a pipe, or use --output FILE")
+		}
+		return run(os.Stdout)
+	}
+	if err := writeFile(out, c.Bool("force"), run); err != nil {
+		return err
+	}
+	con.emit("summary", event{"command": c.Command.Name, "input": in, "output": out, "bytes": n, "seconds": time.Since(began).Seconds()})
+	con.printf("%s -> %s: %s, %s", show(in), show(out), size(n), speed(n, time.Since(began)))
+	return nil
+}
+
+// writeFile writes beside the file, makes it durable, and then gives it its name.
+func writeFile(name string, force bool, write func(io.Writer) error) (err error) {
+	exists := func() error {
+		if _, err := os.Lstat(name); err == nil && !force {
+			return fmt.Errorf("%s: %w; use --force to replace it", show(name), fs.ErrExist)
+		}
+		return nil
+	}
+	if err := exists(); err != nil {
+		return err
+	}
+	dir := filepath.Dir(name)
+	f, err := os.CreateTemp(dir, ".vaultpack-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		f.Close()
+		if err != nil {
+			os.Remove(f.Name())
+		}
+	}()
+	if err := write(f); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if force {
+		err = os.Rename(f.Name(), name)
+	} else if err = os.Link(f.Name(), name); err == nil { // unlike a rename, it replaces nothing
+		err = os.Remove(f.Name())
+	} else if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, fs.ErrPermission) {
+		if err = exists(); err == nil {
+			err = os.Rename(f.Name(), name)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if d, err := os.Open(dir); err == nil {
+		d.Sync()
+		d.Close()
+	}
+	return nil
+}
+
+func encryptStream(ctx context.Context, c *cli.Context, con *console, src io.Reader, dst io.Writer) (int64, error) {
+	cfg, err := loadConfig(c)
+	if err != nil {
+		return 0, err
+	}
+	key, err := vault.ReadLocalKey(cfg)
+	if errors.Is(err, fs.ErrNotExist) && cfg.Default {
+		var v *vault.Vault
+		if v, _, err = vault.Init(ctx, cfg); err == nil {
+			con.tellNewVault(v)
+			key, err = vault.ReadLocalKey(cfg)
+		}
+	}
+	if err != nil {
+		return 0, err
+	}
+	w, err := envelope.Seal(ctx, dst, cfg.Context, key)
+	if err != nil {
+		return 0, err
+	}
+	n, err := w.ReadFrom(src)
+	if err != nil {
+		return n, err
+	}
+	return n, w.Close()
+}
+
+func decryptStream(ctx context.Context, c *cli.Context, _ *console, src io.Reader, dst io.Writer) (int64, error) {
+	cfg, err := loadConfig(c)
+	if err != nil {
+		return 0, err
+	}
+	key, err := vault.ReadLocalKey(cfg)
+	if err != nil {
+		return 0, err
+	}
+	r, err := envelope.Open(ctx, src, cfg.Context, key)
+	if err != nil {
+		return 0, err
+	}
+	return io.Copy(dst, r)
+}
+
+func inspectCommand(con *console) *cli.Command {
+	return &cli.Command{
+		Name:        "inspect",
+		Usage:       "tell what a sealed file says about itself, without a key",
+		ArgsUsage:   "[FILE]",
+		Description: "Nothing that it tells is authenticated: that takes the key. Use verify or decrypt for that.",
+		Action: func(c *cli.Context) error {
+			args, err := arguments(c, 0, 1)
+			if err != nil {
+				return err
+			}
+			in, name := os.Stdin, "-"
+			if len(args) == 1 && args[0] != "-" {
+				name = args[0]
+				if in, err = os.Open(name); err != nil {
+					return err
+				}
+				defer in.Close()
+			}
+			return inspect(con, name, in)
+		},
+	}
+}
+
+func inspect(con *console, name string, in *os.File) error {
+	src := bufio.NewReaderSize(in, 1<<20)
+	h, err := envelope.ReadHeader(src)
+	if err != nil {
+		return fmt.Errorf("%s: %w", show(name), err)
+	}
+	n, err := io.Copy(io.Discard, src)
+	if err != nil {
+		return fmt.Errorf("%s: %w", show(name), err)
+	}
+	sealed := h.Size() + n
+	e := event{"file": name, "kind": string(h.Kind), "key_id": h.KeyID.String(), "object_id": h.ObjectID.String(), "sealed_bytes": sealed}
+	con.printf("file       %s", show(name))
+	con.printf("kind       %s", map[envelope.Kind]string{envelope.KindFile: "a file on its own", envelope.KindPack: "a pack of a dataset",
+		envelope.KindIndex: "a part of an index", envelope.KindVersion: "the root of a version"}[h.Kind])
+	con.printf("data key   %s", h.KeyID)
+	con.printf("object     %s", h.ObjectID)
+	if h.Keyring == nil {
+		con.printf("keyring    elsewhere, with its dataset")
+	} else {
+		var slots []event
+		for _, s := range h.Keyring.Slots() {
+			con.printf("opened by  %s %s", s.Kind, s.Key)
+			slots = append(slots, event{"kind": s.Kind, "key": s.Key})
+		}
+		e["slots"] = slots
+	}
+	plain, err := envelope.PlaintextSize(sealed - h.Size() + envelope.HeaderSize)
+	if err != nil {
+		con.printf("sealed     %s: no sealed file has this size, so it was cut or lengthened", size(sealed))
+		con.emit("summary", e)
+		return fmt.Errorf("%s: %w", show(name), err)
+	}
+	e["bytes"], e["segments"] = plain, plain/envelope.SegmentSize+1
+	con.printf("sealed     %s (%d bytes)", size(sealed), sealed)
+	con.printf("contents   %s (%d bytes) in %s", size(plain), plain, count(plain/envelope.SegmentSize+1, "segment"))
+	con.emit("summary", e)
+	return nil
+}

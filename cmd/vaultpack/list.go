@@ -1,0 +1,170 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/vaultpack/vaultpack/dataset"
+)
+
+func lsCommand(con *console) *cli.Command {
+	return &cli.Command{
+		Name:      "ls",
+		Usage:     "list the datasets of the vault, or the files of one",
+		ArgsUsage: "[DATASET[@VERSION] [PATH]]",
+		Flags: append(versionFlags(),
+			&cli.BoolFlag{Name: "recursive", Aliases: []string{"r", "R"}, Usage: "also what lies in folders of the folder"}),
+		Action: func(c *cli.Context) error {
+			args, err := arguments(c, 0, 2)
+			if err != nil {
+				return err
+			}
+			if len(args) == 0 {
+				return listDatasets(c, con)
+			}
+			return listFiles(c, con, args[0], strings.Join(args[1:], ""))
+		},
+	}
+}
+
+func listDatasets(c *cli.Context, con *console) error {
+	v, err := openVault(c)
+	if noDatasetYet(err) {
+		if cfg, cerr := loadConfig(c); cerr == nil && cfg.Default {
+			con.notef("%v.", err)
+			return nil
+		}
+	}
+	if err != nil {
+		return err
+	}
+	names, err := dataset.List(c.Context, v)
+	if err != nil {
+		return err
+	}
+	if len(names) == 0 {
+		con.notef("There is no dataset in %s yet. Put one there with: vaultpack encrypt-and-upload FOLDER", show(v.Location))
+	}
+	fails := &failures{con: con}
+	for _, name := range names {
+		d, err := dataset.Open(v, name)
+		if err != nil {
+			return err
+		}
+		latest, err := d.Latest(c.Context)
+		d.Close()
+		if err != nil {
+			// A dataset without a version is an upload that has not finished.
+			if !noDatasetYet(err) {
+				fails.path(name, err)
+			}
+			continue
+		}
+		con.emit("dataset", versionEvent(latest))
+		con.printf("%-30s version %-4d %15s  %10s  %s", name, latest.Number, count(latest.Totals.Files, "file"), size(latest.Totals.Bytes), day(latest.Created))
+	}
+	return fails.err("dataset", "the others are listed")
+}
+
+func day(t time.Time) string { return t.Local().Format("2006-01-02 15:04") }
+
+func versionEvent(v *dataset.Version) event {
+	return event{"dataset": v.Dataset(), "version": v.Number, "created": v.Created, "digest": v.Digest(), "parent": v.Parent,
+		"files": v.Totals.Files, "folders": v.Totals.Folders, "links": v.Totals.Links, "bytes": v.Totals.Bytes,
+		"packs": v.Totals.Packs, "sealed_bytes": v.Totals.SealedBytes}
+}
+
+func listFiles(c *cli.Context, con *console, ref, path string) error {
+	d, v, err := openVersion(c.Context, c, ref)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	prefix := ""
+	if path = strings.Trim(path, "/"); path != "" && path != "." {
+		e, err := v.Lookup(c.Context, path)
+		if err != nil {
+			return err
+		}
+		if !e.IsDir() {
+			con.listEntry(e)
+			return nil
+		}
+		prefix = e.Path
+	}
+	for e, err := range v.EntriesFrom(c.Context, prefix) {
+		if err != nil {
+			return err
+		}
+		below, ok := strings.CutPrefix(e.Path, prefix)
+		if !ok {
+			break
+		}
+		if below == "" || !c.Bool("recursive") && strings.Contains(strings.TrimSuffix(below, "/"), "/") {
+			continue
+		}
+		con.listEntry(e)
+	}
+	return nil
+}
+
+func (c *console) listEntry(e *dataset.Entry) {
+	ev := event{"size": e.Size, "mode": fmt.Sprintf("%#o", e.Mode.Perm()), "modified": e.ModTime}
+	kind, name := "-", show(e.Path)
+	switch {
+	case e.IsDir():
+		kind = "d"
+	case e.IsLink():
+		kind = "l"
+		name += " -> " + show(e.Link)
+		ev["link"] = e.Link
+	}
+	ev["kind"] = map[string]string{"-": "file", "d": "folder", "l": "link"}[kind]
+	if e.Sum != nil {
+		ev["sha256"] = fmt.Sprintf("%x", e.Sum)
+	}
+	c.emit("entry", ev.setPath(e.Path))
+	c.printf("%s%s %10s  %s  %s", kind, e.Mode.String()[1:], size(e.Size), day(e.ModTime), name)
+}
+
+func versionsCommand(con *console) *cli.Command {
+	return &cli.Command{
+		Name:      "versions",
+		Usage:     "list the versions of a dataset",
+		ArgsUsage: "DATASET",
+		Description: "The digest names the exact bytes of a version. Who writes it down can tell later that the\n" +
+			"version is still the same; who writes the number down notices a rollback (--at-least).",
+		Flags: versionFlags(),
+		Action: func(c *cli.Context) error {
+			args, err := arguments(c, 1, 1)
+			if err != nil {
+				return err
+			}
+			d, latest, err := openVersion(c.Context, c, args[0])
+			if err != nil {
+				return err
+			}
+			defer d.Close()
+			numbers, err := d.Versions(c.Context)
+			if err != nil {
+				return err
+			}
+			fails := &failures{con: con}
+			for _, n := range numbers {
+				v := latest
+				if n != latest.Number {
+					if v, err = d.Version(c.Context, n); err != nil {
+						fails.any(err)
+						continue
+					}
+				}
+				con.emit("version", versionEvent(v))
+				con.printf("%4d  %s  %15s  %10s  %s", v.Number, day(v.Created), count(v.Totals.Files, "file"), size(v.Totals.Bytes), v.Digest())
+			}
+			return fails.err("version", "the others are listed")
+		},
+	}
+}

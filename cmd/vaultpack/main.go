@@ -1,0 +1,209 @@
+// Command vaultpack keeps datasets encrypted in a vault. This package is flags,
+// output and exit codes; the work is done by packages uploader, dataset, vault
+// and envelope.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+func main() { os.Exit(run(os.Args)) }
+
+// run is the whole program. The first interrupt cancels the context, so that
+// everything is put in order; a second one ends the process at once.
+func run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+
+	con := newConsole()
+	app := newApp(con)
+	err := app.RunContext(ctx, flagsFirst(app, args))
+	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
+		err = errInterrupted
+	}
+	return con.end(err)
+}
+
+func newApp(con *console) *cli.App {
+	app := &cli.App{
+		Name:    "vaultpack",
+		Usage:   "keep machine-learning data encrypted from the laptop to the GPU",
+		Version: version(),
+		Flags:   commonFlags(),
+		// Errors are reported in one place, by run.
+		ExitErrHandler:            func(*cli.Context, error) {},
+		DisableSliceFlagSeparator: true, // a pattern may hold a comma
+		Suggest:                   true,
+		Description: "The vault is found by --vault, VAULTPACK_VAULT, vaultpack.yaml in this folder or\n" +
+			"above, or else is a directory of your own, made on first use. See: vaultpack config\n\n" +
+			"Exit codes: 0 done; 1 failed; 2 wrong usage; 3 some files failed, the rest is safe;\n" +
+			"4 authentication failed (tampering or the wrong key); 5 not allowed; 130 interrupted.",
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return usagef("there is no command %q; see: vaultpack --help", c.Args().First())
+			}
+			return cli.ShowAppHelp(c)
+		},
+		Commands: []*cli.Command{
+			initCommand(con),
+			uploadCommand(con),
+			lsCommand(con),
+			restoreCommand(con),
+			catCommand(con),
+			verifyCommand(con),
+			versionsCommand(con),
+			encryptCommand(con),
+			decryptCommand(con),
+			inspectCommand(con),
+			configCommand(con),
+		},
+	}
+	onUsageError := func(c *cli.Context, err error, _ bool) error {
+		return usagef("%w; see: %s --help", err, strings.TrimSpace(c.App.Name+" "+c.Command.Name))
+	}
+	app.OnUsageError = onUsageError
+	for _, cmd := range app.Commands {
+		cmd.Flags = append(cmd.Flags, commonFlags()...)
+		cmd.OnUsageError = onUsageError
+		action := cmd.Action
+		cmd.Action = func(c *cli.Context) error {
+			con.configure(lineageBool(c, "json"), lineageBool(c, "quiet"))
+			return action(c)
+		}
+	}
+	return app
+}
+
+// commonFlags may stand before the command and after it.
+func commonFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "vault", Usage: "the vault: a directory `URL`", Category: "common"},
+		&cli.StringFlag{Name: "local-key", Usage: "the `FILE` of the local key", Category: "common"},
+		&cli.BoolFlag{Name: "json", Usage: "one JSON object per event on standard output, the last one a summary", Category: "common"},
+		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "tell errors only", Category: "common"},
+	}
+}
+
+// lineageString is a common flag's value, wherever on the command line it stands.
+func lineageString(c *cli.Context, name string) string {
+	for _, l := range c.Lineage() {
+		if l.IsSet(name) {
+			return l.String(name)
+		}
+	}
+	return ""
+}
+
+func lineageBool(c *cli.Context, name string) bool {
+	for _, l := range c.Lineage() {
+		if l.IsSet(name) {
+			return l.Bool(name)
+		}
+	}
+	return false
+}
+
+func loadConfig(c *cli.Context) (*vault.Config, error) {
+	cfg, err := vault.LoadConfig(lineageString(c, "vault"), lineageString(c, "local-key"))
+	if err != nil {
+		return nil, usagef("%w", err)
+	}
+	return cfg, nil
+}
+
+// flagsFirst puts the flags of a command in front of its arguments, since people
+// write them behind too and package flag stops at the first argument.
+func flagsFirst(app *cli.App, args []string) []string {
+	if len(args) == 0 {
+		return args
+	}
+	out, rest := args[:1:1], args[1:]
+	takesValue := func(flags []cli.Flag, arg string) bool {
+		name := strings.TrimLeft(arg, "-")
+		for _, f := range flags {
+			for _, n := range f.Names() {
+				if n == name {
+					_, isBool := f.(*cli.BoolFlag)
+					return !isBool
+				}
+			}
+		}
+		return false
+	}
+	var cmd *cli.Command
+	for len(rest) > 0 && cmd == nil {
+		arg := rest[0]
+		out, rest = append(out, arg), rest[1:]
+		switch {
+		case !strings.HasPrefix(arg, "-"):
+			if cmd = app.Command(arg); cmd == nil {
+				return append(out, rest...)
+			}
+		case takesValue(app.Flags, arg) && len(rest) > 0:
+			out, rest = append(out, rest[0]), rest[1:]
+		}
+	}
+	var positional []string
+	for len(rest) > 0 {
+		arg := rest[0]
+		rest = rest[1:]
+		switch {
+		case arg == "--":
+			positional, rest = append(positional, rest...), nil
+		case arg == "-" || !strings.HasPrefix(arg, "-"):
+			positional = append(positional, arg)
+		default:
+			out = append(out, arg)
+			if takesValue(cmd.Flags, arg) && len(rest) > 0 {
+				out, rest = append(out, rest[0]), rest[1:]
+			}
+		}
+	}
+	if len(positional) > 0 {
+		out = append(append(out, "--"), positional...)
+	}
+	return out
+}
+
+// version is that of the module, or the commit that the program was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	return info.Main.Version
+}
+
+// program is how the user called vaultpack, for the commands that are suggested.
+func program() string {
+	if strings.Contains(os.Args[0], string(filepath.Separator)+"go-build") {
+		return "go run ./cmd/vaultpack"
+	}
+	return os.Args[0]
+}
+
+// arguments checks the number of arguments; max is -1 for any number.
+func arguments(c *cli.Context, min, max int) ([]string, error) {
+	args := c.Args().Slice()
+	if len(args) < min || max >= 0 && len(args) > max {
+		problem := "an argument is missing"
+		if len(args) >= min {
+			problem = fmt.Sprintf("unexpected argument %q", args[max])
+		}
+		return nil, usagef("%s; usage: vaultpack %s %s", problem, c.Command.Name, c.Command.ArgsUsage)
+	}
+	return args, nil
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// testStore lets the tests watch what is written to a vault.
+var testStore func(vault.Store) vault.Store
+
+func openVault(c *cli.Context) (*vault.Vault, error) {
+	cfg, err := loadConfig(c)
+	if err != nil {
+		return nil, err
+	}
+	return vault.Open(cfg)
+}
+
+// openForWriting opens the vault, and says so if that has made one.
+func openForWriting(ctx context.Context, c *cli.Context, con *console) (*vault.Vault, error) {
+	cfg, err := loadConfig(c)
+	if err != nil {
+		return nil, err
+	}
+	v, made, err := vault.OpenForWriting(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if made {
+		con.tellNewVault(v)
+	}
+	if testStore != nil {
+		v.Store = testStore(v.Store)
+	}
+	return v, nil
+}
+
+func (c *console) tellNewVault(v *vault.Vault) {
+	c.emit("vault-created", event{"vault": v.Location, "keys": v.KeyNames})
+	c.notef("A new vault was made on this machine:\n  vault  %s\n  key    %s\nKeep a copy of the key in a safe place: without it nobody can read the vault.\n",
+		show(v.Location), show(strings.Join(v.KeyNames, ", ")))
+}
+
+// versionFlags choose a version, beside what DATASET@VERSION says.
+func versionFlags() []cli.Flag {
+	return []cli.Flag{&cli.Int64Flag{Name: "at-least", Usage: "fail if the newest version in the vault is older than version `N`: somebody has rolled it back"}}
+}
+
+// openVersion opens the dataset and version that ref names, as NAME or
+// NAME@NUMBER. The caller closes the dataset.
+func openVersion(ctx context.Context, c *cli.Context, ref string) (*dataset.Dataset, *dataset.Version, error) {
+	name, number, err := parseRef(ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	v, err := openVault(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	d, err := dataset.Open(v, name)
+	if err != nil {
+		return nil, nil, usageError{err}
+	}
+	ver, err := chooseVersion(ctx, d, number, c.Int64("at-least"))
+	if err != nil {
+		d.Close()
+		return nil, nil, err
+	}
+	return d, ver, nil
+}
+
+func chooseVersion(ctx context.Context, d *dataset.Dataset, number, atLeast int64) (*dataset.Version, error) {
+	if atLeast > 0 {
+		numbers, err := d.Versions(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if newest := append([]int64{0}, numbers...)[len(numbers)]; newest < atLeast {
+			return nil, fmt.Errorf("the newest version of dataset %q in the vault is %d, but there was a version %d: %w",
+				d.Name, newest, atLeast, envelope.ErrAuthentication)
+		}
+	}
+	if number == 0 {
+		return d.Latest(ctx)
+	}
+	return d.Version(ctx, number)
+}
+
+// parseRef reads NAME or NAME@NUMBER; the number is 0 where the newest is meant.
+func parseRef(ref string) (name string, number int64, err error) {
+	name, v, found := strings.Cut(ref, "@")
+	if found && v != "latest" {
+		number, err = strconv.ParseInt(v, 10, 64)
+		if err != nil || number < 1 {
+			return "", 0, usagef("%q is not a version: write DATASET@NUMBER, such as %s@1", v, name)
+		}
+	}
+	return name, number, nil
+}
+
+// selection is what --include and --exclude flags choose.
+func selectionFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "include", Usage: "only what matches `PATTERN`, as in gitignore; may be repeated"},
+		&cli.StringSliceFlag{Name: "exclude", Usage: "not what matches `PATTERN`, as in gitignore; ! takes it in again; may be repeated"},
+	}
+}
+
+// parseSize reads a number of bytes such as 1000, 64KiB, 128MiB or 1GiB.
+func parseSize(s string) (int64, error) {
+	units := map[string]int64{"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+	digits := strings.TrimRight(s, "BbKkMmGgi ")
+	unit := strings.ToUpper(strings.TrimSpace(s[len(digits):]))
+	unit = strings.TrimSuffix(strings.TrimSuffix(unit, "IB"), "B")
+	n, err := strconv.ParseInt(digits, 10, 64)
+	factor, ok := units[unit]
+	if err != nil || !ok || n < 0 || n > (1<<62)/factor {
+		return 0, fmt.Errorf("%q is not a size: write a number with or without KiB, MiB or GiB", s)
+	}
+	return n * factor, nil
+}
+
+// ctxReader ends a stream when the context is cancelled.
+type ctxReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r ctxReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
+}
+
+// noDatasetYet tells whether the error says only that nothing is there yet.
+func noDatasetYet(err error) bool {
+	return errors.Is(err, vault.ErrNoVault) || errors.Is(err, dataset.ErrUnknownDataset)
+}

@@ -1,0 +1,244 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/uploader"
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+func uploadCommand(con *console) *cli.Command {
+	return &cli.Command{
+		Name:      "encrypt-and-upload",
+		Aliases:   []string{"push"},
+		Usage:     "seal a folder, a file or a stream into a dataset of the vault",
+		ArgsUsage: "PATH",
+		Description: "PATH is a folder, a file, or - for standard input. The dataset's name is that of the\n" +
+			"folder, if --dataset names no other. Every run makes a new version, and sends only\n" +
+			"what has changed since the last one; an interrupted run goes on where it stopped.",
+		Flags: append(selectionFlags(),
+			&cli.StringFlag{Name: "dataset", Aliases: []string{"d"}, Usage: "the `NAME` of the dataset"},
+			&cli.StringFlag{Name: "name", Usage: "with PATH -, the `NAME` of the file in the dataset (default: that of the dataset)"},
+			&cli.BoolFlag{Name: "checksum", Usage: "compare files by SHA-256, not by size and time, and record it"},
+			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "only tell what would be done"},
+			&cli.StringFlag{Name: "pack-size", Value: "128MiB", Usage: "the most that one pack holds, as a `SIZE` in KiB, MiB or GiB"},
+		),
+		Action: func(c *cli.Context) error {
+			args, err := arguments(c, 1, 1)
+			if err != nil {
+				return err
+			}
+			return upload(c, con, args[0])
+		},
+	}
+}
+
+func upload(c *cli.Context, con *console, path string) error {
+	ctx, began := c.Context, time.Now()
+	u, err := newUpload(c, con, path)
+	if err != nil {
+		return err
+	}
+	name, err := datasetName(c.String("dataset"), path)
+	if err != nil {
+		return err
+	}
+	v, cleanUp, err := uploadVault(c, con, u.DryRun)
+	if err != nil {
+		return err
+	}
+	defer cleanUp()
+	if u.Dataset, err = dataset.Open(v, name); err != nil {
+		return usageError{err}
+	}
+	defer u.Dataset.Close()
+	u.Own = append([]string{v.Location}, v.KeyNames...)
+
+	verb := "sealing"
+	if u.DryRun {
+		verb = "looking"
+	}
+	read, stopCounting := uploadMeter(ctx, con, u)
+	stop := con.track(verb, read)
+	var res *uploader.Result
+	if path == "-" {
+		file := c.String("name")
+		if file == "" {
+			file = name
+		}
+		res, err = u.RunStream(ctx, ctxReader{ctx, os.Stdin}, file)
+	} else {
+		res, err = u.Run(ctx)
+	}
+	stopCounting()
+	stop()
+	if err != nil {
+		return err
+	}
+	summarize(con, u, res, v, time.Since(began))
+	if n := u.Failures.Load(); n > 0 {
+		return &partialError{fmt.Sprintf("%s could not be read; the rest is safe in the vault", count(n, "file")), exitSomeFailed}
+	}
+	return nil
+}
+
+func newUpload(c *cli.Context, con *console, path string) (*uploader.Upload, error) {
+	filter, err := uploader.NewFilter(c.StringSlice("include"), c.StringSlice("exclude"))
+	if err != nil {
+		return nil, usageError{err}
+	}
+	packSize, err := parseSize(c.String("pack-size"))
+	if err == nil && packSize < uploader.MinPackSize {
+		err = fmt.Errorf("a pack size of %s is below the least, %s", size(packSize), size(uploader.MinPackSize))
+	}
+	if err != nil {
+		return nil, usagef("--pack-size: %w", err)
+	}
+	if path != "-" && c.IsSet("name") {
+		return nil, usagef("--name goes with PATH -, a file has its own name")
+	}
+	return &uploader.Upload{
+		Source: path, Filter: filter, PackSize: packSize, Checksum: c.Bool("checksum"), DryRun: c.Bool("dry-run"),
+		Failed: con.failed,
+		Warn:   con.warning,
+		Skipped: func(path, kind string) {
+			con.emit("skipped", event{"kind": kind}.setPath(path))
+			con.notef("skipped: %s: a %s", show(path), kind)
+		},
+	}, nil
+}
+
+// datasetName is the given name, or what the path suggests.
+func datasetName(name, path string) (string, error) {
+	if name != "" {
+		if err := dataset.CheckName(name); err != nil {
+			return "", usagef("--dataset: %w", err)
+		}
+		return name, nil
+	}
+	if path == "-" {
+		return "", usagef("a stream has no name of its own; give the dataset one with --dataset NAME")
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	name = filepath.Base(abs)
+	if dataset.CheckName(name) != nil {
+		return "", usagef("the name of %s cannot name a dataset; give it one with --dataset NAME", show(abs))
+	}
+	return name, nil
+}
+
+// uploadVault opens the vault. A dry run makes nothing: where the default vault
+// is yet to be made, it plans against an empty one in a temporary folder.
+func uploadVault(c *cli.Context, con *console, dry bool) (v *vault.Vault, cleanUp func(), err error) {
+	cleanUp = func() {}
+	if !dry {
+		v, err = openForWriting(c.Context, c, con)
+		return v, cleanUp, err
+	}
+	if v, err = openVault(c); err == nil || !noDatasetYet(err) {
+		return v, cleanUp, err
+	}
+	cfg, cerr := loadConfig(c)
+	if cerr != nil || !cfg.Default {
+		return nil, cleanUp, err
+	}
+	dir, err := os.MkdirTemp("", "vaultpack-dry-run-")
+	if err != nil {
+		return nil, cleanUp, err
+	}
+	cleanUp = func() { os.RemoveAll(dir) }
+	planned := cfg.Vault.Value
+	cfg.Vault.Value, cfg.LocalKey.Value = filepath.Join(dir, "vault"), filepath.Join(dir, "local.key")
+	if v, _, err = vault.Init(c.Context, cfg); err != nil {
+		return nil, cleanUp, err
+	}
+	v.Location = planned
+	return v, cleanUp, nil
+}
+
+// uploadMeter reads the upload's counters. On a terminal the source is counted
+// beside the upload, so that the bar knows how much is to come.
+func uploadMeter(ctx context.Context, con *console, u *uploader.Upload) (read meter, stop func()) {
+	var files, bytes atomic.Int64
+	counted, cancel := make(chan struct{}), func() {}
+	if con.terminal && !con.json && !con.quiet && u.Source != "-" {
+		var countCtx context.Context
+		countCtx, cancel = context.WithCancel(ctx)
+		go func() {
+			defer close(counted)
+			uploader.Count(countCtx, u.Source, u.Filter, u.Own, &files, &bytes)
+		}()
+	} else {
+		close(counted)
+	}
+	read = func() (done, total, done2, errors int64) {
+		done = u.SentBytes.Load() + u.ResumedBytes.Load() + u.SameBytes.Load()
+		total = bytes.Load()
+		return done, max(total, u.Bytes.Load()), u.SentFiles.Load() + u.ResumedFiles.Load() + u.UnchangedFiles.Load(), u.Failures.Load()
+	}
+	return read, func() { cancel(); <-counted }
+}
+
+func summarize(con *console, u *uploader.Upload, res *uploader.Result, v *vault.Vault, d time.Duration) {
+	rate := int64(float64(u.SentBytes.Load()) / max(d.Seconds(), 1e-3))
+	e := event{
+		"command": "encrypt-and-upload", "dataset": u.Dataset.Name, "vault": v.Location, "keys": v.KeyNames, "dry_run": u.DryRun,
+		"files": u.Files.Load(), "bytes": u.Bytes.Load(), "added": u.Added.Load(), "changed": u.Changed.Load(), "removed": u.Removed.Load(),
+		"unchanged": u.UnchangedFiles.Load(), "resumed_files": u.ResumedFiles.Load(), "resumed_bytes": u.ResumedBytes.Load(),
+		"sent_files": u.SentFiles.Load(), "sent_bytes": u.SentBytes.Load(), "packs": u.Packs.Load(), "sealed_bytes": u.SealedBytes.Load(),
+		"failed": u.Failures.Load(), "skipped": u.Specials.Load(), "seconds": d.Seconds(), "bytes_per_second": rate,
+	}
+	ver := res.Version
+	if ver != nil {
+		e["version"], e["committed"], e["digest"] = ver.Number, res.Committed, ver.Digest()
+	}
+	con.emit("summary", e)
+
+	changes := fmt.Sprintf("%d added, %d changed, %d removed, %d unchanged", u.Added.Load(), u.Changed.Load(), u.Removed.Load(), u.UnchangedFiles.Load())
+	switch {
+	case u.DryRun:
+		con.printf("Dry run: nothing was written.\n")
+		con.printf("dataset  %s", u.Dataset.Name)
+		con.printf("found    %s, %s (%s)", count(u.Files.Load(), "file"), size(u.Bytes.Load()), changes)
+		con.printf("to send  %s, %s in %s", count(u.SentFiles.Load(), "file"), size(u.SentBytes.Load()), count(u.Packs.Load(), "pack"))
+		con.printf("vault    %s", show(v.Location))
+		return
+	case !res.Committed:
+		con.printf("dataset  %s: nothing has changed since version %d", u.Dataset.Name, ver.Number)
+	default:
+		con.printf("dataset  %s, version %d", u.Dataset.Name, ver.Number)
+	}
+	con.printf("files    %s, %s, %s (%s)", count(ver.Totals.Files, "file"), count(ver.Totals.Folders, "folder"), size(ver.Totals.Bytes), changes)
+	if n := u.ResumedFiles.Load(); n > 0 {
+		con.printf("resumed  %s, %s were in the vault from an unfinished run", count(n, "file"), size(u.ResumedBytes.Load()))
+	}
+	if res.Committed {
+		con.printf("sealed   %s in %s, %s in the vault, in %s at %s/s",
+			size(u.SentBytes.Load()), count(u.Packs.Load(), "pack"), size(u.SealedBytes.Load()), took(d), size(rate))
+	}
+	if n := u.Specials.Load(); n > 0 {
+		con.printf("skipped  %s (sockets, devices and the like)", count(n, "special file"))
+	}
+	con.printf("vault    %s", show(v.Location))
+	con.printf("key      %s", show(strings.Join(v.KeyNames, ", ")))
+	con.printf("\nNext:")
+	for _, next := range []string{"ls", "verify", "restore"} {
+		line := program() + " " + next + " " + u.Dataset.Name
+		if next == "restore" {
+			line += " ./restored"
+		}
+		con.printf("  %s", line)
+	}
+}
