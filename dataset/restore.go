@@ -5,17 +5,14 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -41,15 +38,17 @@ type Restore struct {
 	version *Version
 	root    *os.Root
 	staging string
+	stageFD int // the staging folder
 	seq     atomic.Int64
+	last    openFolder
 
 	mu     sync.Mutex
-	staged map[*Entry]*stagedFile
+	staged map[*Entry]*stagedFile // of the window
 }
 
 // A stagedFile is one being written beside the tree.
 type stagedFile struct {
-	name string
+	name string   // in the staging folder
 	f    *os.File // open while a file in several pieces is being written
 	err  error
 }
@@ -75,6 +74,7 @@ func (r *Restore) Run(ctx context.Context, v *Version, dir string) error {
 		return fmt.Errorf("opening the destination: %w", err)
 	}
 	defer r.root.Close()
+	defer r.last.close()
 	cleanUp, err := r.makeStaging()
 	if err != nil {
 		return fmt.Errorf("writing to the destination: %w", err)
@@ -112,7 +112,8 @@ func (r *Restore) makeStaging() (cleanUp func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	syscall.Flock(int(lock.Fd()), syscall.LOCK_EX)
+	r.stageFD = int(lock.Fd())
+	syscall.Flock(r.stageFD, syscall.LOCK_EX)
 	return func() {
 		r.root.RemoveAll(r.staging)
 		lock.Close()
@@ -181,13 +182,6 @@ func (r *Restore) folder(e *Entry) error {
 	return err
 }
 
-// isThere tells whether a run before this one, or the user, has the file already.
-func (r *Restore) isThere(e *Entry) bool {
-	info, err := r.root.Lstat(e.Name())
-	return err == nil && info.Mode().IsRegular() && info.Size() == e.Size &&
-		info.ModTime().Equal(e.ModTime) && info.Mode()&modeMask == e.Mode
-}
-
 // window reads the entries' contents into the staging folder, waits until they
 // are on disk, and moves them into place.
 func (r *Restore) window(ctx context.Context, window []*Entry) error {
@@ -215,13 +209,11 @@ func (r *Restore) window(ctx context.Context, window []*Entry) error {
 	for _, e := range files {
 		s := r.staged[e]
 		if s.f != nil {
-			if err := r.finish(e, s.f); s.err == nil {
-				s.err = err
-			}
+			s.err = r.finish(e, s.name, int(s.f.Fd()), s.f.Close, s.err)
 		}
 		// Every file has an extent, but not in versions of other writers.
 		if s.err == nil && s.name == "" {
-			s.err = r.stage(e, Extent{}, strings.NewReader(""))
+			s.err = r.stageSmall(e, strings.NewReader(""))
 		}
 		if errors.Is(s.err, syscall.ENOSPC) || errors.Is(s.err, syscall.EDQUOT) {
 			return fmt.Errorf("restoring %q: %w: make room and run the same command again; what is there already is kept", e.Path, s.err)
@@ -240,7 +232,9 @@ func (r *Restore) window(ctx context.Context, window []*Entry) error {
 			err = r.place(s.name, e)
 		}
 		if err != nil {
-			r.root.Remove(s.name)
+			if s.name != "" {
+				unix.Unlinkat(r.stageFD, s.name, 0)
+			}
 			r.fail(e, err)
 			continue
 		}
@@ -256,104 +250,27 @@ func (r *Restore) window(ctx context.Context, window []*Entry) error {
 	return nil
 }
 
-// stage writes one extent of a file to its staged file.
-func (r *Restore) stage(e *Entry, x Extent, src io.Reader) error {
-	f, err := r.stagedFile(e)
-	if err != nil {
-		return err
-	}
-	n, err := io.Copy(io.NewOffsetWriter(f, x.At), src)
-	r.Bytes.Add(n)
-	if len(e.Extents) > 1 {
-		return err
-	}
-	r.mu.Lock()
-	r.staged[e].f = nil
-	r.mu.Unlock()
-	if err != nil {
-		f.Close()
-		return err
-	}
-	return r.finish(e, f)
-}
-
-// stagedFile opens the staged file, which all pieces of a file share.
-func (r *Restore) stagedFile(e *Entry) (*os.File, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s := r.staged[e]
-	if s.f != nil {
-		return s.f, nil
-	}
-	s.name = path.Join(r.staging, strconv.FormatInt(r.seq.Add(1), 36))
-	var err error
-	s.f, err = r.root.OpenFile(s.name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	return s.f, err
-}
-
-// finish gives a staged file its mode and time.
-func (r *Restore) finish(e *Entry, f *os.File) error {
-	err := f.Chmod(e.Mode)
-	if serr := syncFile(f); err == nil {
-		err = serr
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return err
-	}
-	return r.root.Chtimes(r.staged[e].name, e.ModTime, e.ModTime)
-}
-
-// place moves a staged file to its name.
-func (r *Restore) place(staged string, e *Entry) error {
-	name := e.Name()
-	err := r.root.Rename(staged, name)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := r.root.MkdirAll(path.Dir(name), 0o755); err != nil {
-			return err
-		}
-		err = r.root.Rename(staged, name)
-	}
-	if info, serr := r.root.Lstat(name); err != nil && serr == nil && info.IsDir() {
-		return errors.New("a folder is in the place of this file; move it away and run the same command again")
-	}
-	return err
-}
-
 // link makes a symbolic link, under another name first.
 func (r *Restore) link(e *Entry) error {
 	if !r.UnsafeLinks && leaves(e) {
 		return fmt.Errorf("the link leads out of the destination, to %q; it is made only with --unsafe-links", e.Link)
 	}
 	if target, err := r.root.Readlink(e.Name()); err == nil && target == e.Link {
-		return r.linkTime(e.Name(), e.ModTime)
+		dir, err := r.parent(e)
+		if err != nil {
+			return err
+		}
+		return setTime(dir, path.Base(e.Path), e.ModTime)
 	}
-	staged := path.Join(r.staging, strconv.FormatInt(r.seq.Add(1), 36))
+	name := r.stageName()
+	staged := path.Join(r.staging, name)
 	if err := r.root.Symlink(e.Link, staged); err != nil {
 		return err
 	}
-	if err := r.linkTime(staged, e.ModTime); err != nil {
+	if err := setTime(r.stageFD, name, e.ModTime); err != nil {
 		return err
 	}
-	return r.place(staged, e)
-}
-
-// linkTime sets the time of a link itself. Its folder is opened through the
-// root, so that no other link is followed on the way.
-func (r *Restore) linkTime(name string, t time.Time) error {
-	dir, err := r.root.Open(path.Dir(name))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	ts, err := unix.TimeToTimespec(t)
-	if err != nil {
-		return err
-	}
-	err = unix.UtimesNanoAt(int(dir.Fd()), path.Base(name), []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
-	return os.NewSyscallError("utimensat", err)
+	return r.place(name, e)
 }
 
 // leaves tells whether a link's target may lie outside the restored tree.

@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,4 +19,6 @@ func syncFS(root *os.Root) error {
 }
 
 // syncFile does nothing where there is syncFS.
-func syncFile(*os.File) error { return nil }
+func syncFile(int) error { return nil }
+
+func modTime(st *unix.Stat_t) time.Time { return time.Unix(st.Mtim.Unix()) }

@@ -2,9 +2,16 @@
 
 package dataset
 
-import "os"
+import (
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
 
 // syncFS does nothing where each file is synced by syncFile.
 func syncFS(*os.Root) error { return nil }
 
-func syncFile(f *os.File) error { return f.Sync() }
+func syncFile(fd int) error { return os.NewSyscallError("fsync", unix.Fsync(fd)) }
+
+func modTime(st *unix.Stat_t) time.Time { return time.Unix(st.Mtim.Unix()) }
