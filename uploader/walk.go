@@ -43,7 +43,11 @@ func (w *walker) walk(ctx context.Context, root string) error {
 		if !info.Mode().IsRegular() {
 			return fmt.Errorf("%s is neither a folder nor a regular file", root)
 		}
-		return w.yield(found{entry: w.entry(filepath.Base(root), info), file: root})
+		file, err := filepath.EvalSymlinks(root) // no link is followed later
+		if err != nil {
+			return err
+		}
+		return w.yield(found{entry: w.entry(filepath.Base(root), info), file: file})
 	}
 	e := w.entry("", info)
 	if err := w.yield(found{entry: e, file: root}); err != nil {
