@@ -68,11 +68,13 @@ func (w *walker) folder(ctx context.Context, dir, prefix string) error {
 	if err != nil {
 		w.failed(strings.TrimSuffix(prefix, "/"), err)
 	}
+	// What is left out is no part of a sample either.
+	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
+		path := prefix + e.Name()
+		return w.filter.excluded(path, e.IsDir()) || !e.IsDir() && !w.filter.included(path)
+	})
 	for i, e := range entries {
 		path := prefix + e.Name()
-		if w.filter.excluded(path, e.IsDir()) || !e.IsDir() && !w.filter.included(path) {
-			continue
-		}
 		file := filepath.Join(dir, e.Name())
 		info, err := e.Info()
 		if errors.Is(err, fs.ErrNotExist) {
