@@ -97,8 +97,9 @@ func (d *Dataset) versionName(n int64) string {
 // context is the encryption context of the dataset's keyrings. It is computed,
 // never read from the vault.
 func (d *Dataset) context() envelope.EncryptionContext {
-	ec := envelope.EncryptionContext{envelope.ContextDataset: d.Name}
+	ec := envelope.EncryptionContext{}
 	maps.Copy(ec, d.vault.Context)
+	ec[envelope.ContextDataset] = d.Name // whatever the user's part says
 	return ec
 }
 

@@ -168,6 +168,9 @@ func encodeList(format, dataset, source string, entries []*Entry) ([]byte, error
 	if err != nil {
 		return nil, err
 	}
+	if n := len(first) + 1 + body.Len(); n > maxList {
+		return nil, fmt.Errorf("a list of %d files has %d bytes, the limit is %d: use larger packs", len(entries), n, maxList)
+	}
 	return encoder().EncodeAll(slices.Concat(first, []byte("\n"), body.Bytes()), nil), nil
 }
 

@@ -12,8 +12,11 @@ import (
 // file, and what is held in memory. Variables for the tests only.
 var (
 	partEntries = 16 << 10
-	partPathLen = 4 << 20 // bytes of paths and link targets
+	partPathLen = 4 << 20 // bytes of paths, link targets and packs
 )
+
+// packLen is about what a pack takes in a list, in bytes.
+const packLen = 256
 
 // An IndexWriter writes the index of a new version, entry after entry in the
 // order of their paths. A part of the previous version's index in which nothing
@@ -59,7 +62,7 @@ func (w *IndexWriter) Add(ctx context.Context, e *Entry, unchanged, gap bool) er
 		return err
 	}
 	w.pending = append(w.pending, e)
-	w.pathLen += len(e.Path) + len(e.Link)
+	w.pathLen += pathLen(e)
 	if w.part >= 0 {
 		if len(w.pending) == w.prev.Parts[w.part].Entries {
 			w.parts = append(w.parts, w.prev.Parts[w.part])
@@ -112,6 +115,12 @@ func (w *IndexWriter) follow(ctx context.Context, e *Entry, unchanged, gap bool)
 	return nil
 }
 
+// pathLen is what the entry counts towards partPathLen. Small files share packs;
+// those of a large one are its own.
+func pathLen(e *Entry) int {
+	return len(e.Path) + len(e.Link) + packLen*max(len(e.Extents)-1, 0)
+}
+
 func (w *IndexWriter) count(e *Entry) {
 	switch {
 	case e.IsDir():
@@ -160,7 +169,7 @@ func (w *IndexWriter) write(ctx context.Context, n int) error {
 	w.parts = append(w.parts, Part{Object: o, First: first[0].Path, Entries: n})
 	w.reset()
 	for _, e := range rest {
-		w.pathLen += len(e.Path) + len(e.Link)
+		w.pathLen += pathLen(e)
 	}
 	w.pending = rest
 	return nil

@@ -133,6 +133,9 @@ func (d *Dataset) readPending(ctx context.Context, name string) (h listHeader, e
 	if err != nil {
 		return h, nil, id, err
 	}
+	if header.Keyring != nil {
+		return h, nil, id, envelope.ErrAuthentication // no writer puts one there
+	}
 	key, err := d.Key(ctx, header.KeyID)
 	if err != nil {
 		return h, nil, id, err

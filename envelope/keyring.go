@@ -235,6 +235,9 @@ func (k *Keyring) Add(ctx context.Context, ec EncryptionContext, key *DataKey, w
 	}
 	out := *k
 	out.slots = append(slices.Clone(k.slots), slot)
+	if n := len(out.Bytes()); n > maxKeyring {
+		return nil, fmt.Errorf("with one more slot the keyring has %d bytes, the limit is %d", n, maxKeyring)
+	}
 	return &out, nil
 }
 

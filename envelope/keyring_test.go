@@ -122,6 +122,33 @@ func TestKeyringHasOneEncoding(t *testing.T) {
 	}
 }
 
+// A keyring that has grown too large to be read again must not come about.
+func TestKeyringStaysReadable(t *testing.T) {
+	ring, key, err := NewKeyring(ctx, nil, GenerateLocalKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for err == nil {
+		if _, perr := ParseKeyring(ring.Bytes()); perr != nil {
+			t.Fatalf("with %d slots: %v", len(ring.Slots()), perr)
+		}
+		next, aerr := ring.Add(ctx, nil, key, fatWrapper{})
+		if err = aerr; err == nil {
+			ring = next
+		}
+	}
+	if len(ring.Slots()) < 2 {
+		t.Errorf("no slot could be added: %v", err)
+	}
+}
+
+// fatWrapper makes slots of the largest size.
+type fatWrapper struct{ looseWrapper }
+
+func (fatWrapper) Wrap(context.Context, []byte, EncryptionContext) (Slot, error) {
+	return Slot{Kind: "fat", Key: strings.Repeat("k", maxSlotKey), Wrapped: make([]byte, maxWrapped)}, nil
+}
+
 func TestContext(t *testing.T) {
 	got := EncryptionContext{"b": "2", "a": "1", "aa": "é"}.Canonical()
 	want := "\x00\x00\x00\x01a\x00\x00\x00\x011\x00\x00\x00\x02aa\x00\x00\x00\x02\xc3\xa9\x00\x00\x00\x01b\x00\x00\x00\x012"

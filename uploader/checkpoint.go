@@ -104,7 +104,21 @@ func (c *checkpointer) record(ctx context.Context) error {
 	if len(entries) == 0 {
 		return nil
 	}
-	return c.to.Write(ctx, entries)
+	err := c.to.Write(ctx, entries)
+	if err != nil {
+		// For the next try: the one that an interruption has broken off is
+		// followed by a last one.
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for _, e := range entries {
+			if later := c.done[e.Path]; later == nil {
+				c.done[e.Path] = e
+			} else if sameFile(e, later) { // more pieces have come since
+				later.Extents = append(e.Extents, later.Extents...)
+			}
+		}
+	}
+	return err
 }
 
 // remove deletes the records after the commit.

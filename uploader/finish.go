@@ -65,7 +65,7 @@ func (f *finisher) pieces(ctx context.Context, it *item) error {
 		f.failItem(it, stop.err)
 		return nil
 	}
-	if err == nil {
+	if err == nil && !it.resumed {
 		f.SentFiles.Add(1)
 	}
 	return err

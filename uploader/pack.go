@@ -29,7 +29,9 @@ const tarEnd = 1024
 func tarSize(e *dataset.Entry) int64 {
 	const block = 512
 	size := block + (e.Size+block-1)/block*block
-	if long := int64(len(e.Path)); long > 100 || !isASCII(e.Path) || e.Size >= 8<<30 {
+	const latest = 1<<33 - 1 // what a time in a plain header can be, in seconds
+	t := e.ModTime.Unix()
+	if long := int64(len(e.Path)); long > 100 || !isASCII(e.Path) || e.Size >= 8<<30 || t < 0 || t >= latest {
 		size += block + (long+128+block-1)/block*block // a PAX header before the header
 	}
 	return size
@@ -161,7 +163,7 @@ func (u *Upload) addToTar(ctx context.Context, tw *tar.Writer, out *offsetWriter
 		u.failItem(it, err)
 		return 0, nil
 	}
-	defer f.Close()
+	defer func() { f.Close() }() // readStable may open it anew
 	var sum hash.Hash
 	if u.Checksum {
 		sum = sha256.New()

@@ -1,10 +1,13 @@
 package uploader
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"iter"
+	"maps"
 	"path"
+	"slices"
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
@@ -167,38 +170,49 @@ func (p *planner) recorded(name string) ([]*dataset.Entry, error) {
 	}
 }
 
-// file decides about a regular file: one of the previous version, one that an
-// unfinished upload has sent, a large one to cut in pieces, or one of a sample.
+// file settles a regular file, or keeps it until its sample is complete.
 func (p *planner) file(it *item, then *dataset.Entry, candidates []*dataset.Entry, more bool) error {
 	p.Files.Add(1)
 	p.Bytes.Add(it.entry.Size)
-	if err := p.compare(it, then); err != nil {
-		it.failed, it.settled = err, true
-		return nil
-	}
-	large := tarSize(it.entry)+tarEnd > p.PackSize
-	if !it.unchanged && it.entry.Extents == nil && !large {
-		p.resumeSmall(it, candidates)
-	}
-	if large {
-		if it.unchanged || it.entry.Extents != nil {
-			it.settled = true
-			return nil
-		}
-		return p.large(it, candidates)
-	}
 	dir, name := path.Split(it.entry.Path)
 	key := dir + sampleStem(name)
-	if more || p.samples[key] != nil {
-		p.samples[key] = append(p.samples[key], it)
-		if more {
-			return nil
-		}
-		sample := p.samples[key]
-		delete(p.samples, key)
-		return p.sample(sample)
+	small, err := p.decide(it, then, candidates)
+	if err != nil {
+		return err
 	}
-	return p.sample([]*item{it})
+	sample := p.samples[key]
+	if small {
+		sample = append(sample, it)
+	}
+	if more && small {
+		p.samples[key] = sample
+	}
+	if more || len(sample) == 0 {
+		return nil
+	}
+	delete(p.samples, key)
+	return p.sample(sample)
+}
+
+// decide looks whether the file is one of the previous version, one that an
+// unfinished upload has sent, or a large one, whose pieces it sends. It tells
+// whether it is a small one, which has to be settled with its sample.
+func (p *planner) decide(it *item, then *dataset.Entry, candidates []*dataset.Entry) (small bool, err error) {
+	if err := p.compare(it, then); err != nil {
+		it.failed, it.settled = err, true
+		return false, nil
+	}
+	if tarSize(it.entry)+tarEnd <= p.PackSize {
+		if !it.unchanged && it.entry.Extents == nil {
+			p.resumeSmall(it, candidates)
+		}
+		return true, nil
+	}
+	if it.unchanged || it.entry.Extents != nil {
+		it.settled = true
+		return false, nil
+	}
+	return false, p.large(it, candidates)
 }
 
 // compare sets the item unchanged, or gives it the extents that it had, or
@@ -236,9 +250,18 @@ func (p *planner) compare(it *item, then *dataset.Entry) error {
 
 // resumeSmall gives the item the extents that an unfinished upload has recorded.
 func (p *planner) resumeSmall(it *item, candidates []*dataset.Entry) {
+	var sum []byte
 	for _, c := range candidates {
-		if sameFile(it.entry, c) && len(c.Extents) == 1 && c.Extents[0].Length == c.Size &&
-			p.hasPack(c.Extents[0].Pack) && (!p.Checksum || c.Sum != nil) {
+		if !sameFile(it.entry, c) || len(c.Extents) != 1 || c.Extents[0].Length != c.Size || !p.hasPack(c.Extents[0].Pack) {
+			continue
+		}
+		if p.Checksum && sum == nil {
+			var err error
+			if sum, err = sumFile(p.ctx, it); err != nil {
+				return // it is told by the one that is to send it
+			}
+		}
+		if !p.Checksum || bytes.Equal(sum, c.Sum) {
 			it.entry.Extents, it.entry.Sum, it.resumed = c.Extents, c.Sum, true
 			p.ResumedFiles.Add(1)
 			p.ResumedBytes.Add(c.Size)
@@ -280,7 +303,7 @@ func (p *planner) sample(items []*item) error {
 			p.ResumedBytes.Add(-it.entry.Size)
 		}
 		entry := *it.entry
-		entry.Extents = nil
+		entry.Extents, entry.Sum = nil, nil
 		it.entry, it.unchanged = &entry, false
 		size += tarSize(it.entry)
 	}
@@ -309,9 +332,10 @@ func (p *planner) sample(items []*item) error {
 	return nil
 }
 
-// closeSamples settles the samples of which not all files have come.
+// closeSamples settles the samples of which not all files have come, in order.
 func (p *planner) closeSamples() error {
-	for key, items := range p.samples {
+	for _, key := range slices.Sorted(maps.Keys(p.samples)) {
+		items := p.samples[key]
 		delete(p.samples, key)
 		if err := p.sample(items); err != nil {
 			return err
@@ -333,7 +357,7 @@ func (p *planner) large(it *item, candidates []*dataset.Entry) error {
 	}
 	have := map[int64]dataset.Extent{}
 	for _, c := range candidates {
-		if sameFile(it.entry, c) {
+		if sameFile(it.entry, c) && (!p.Checksum || bytes.Equal(it.entry.Sum, c.Sum)) {
 			for _, x := range c.Extents {
 				if x.Offset == 0 && p.hasPack(x.Pack) {
 					have[x.At] = x
@@ -356,7 +380,7 @@ func (p *planner) large(it *item, candidates []*dataset.Entry) error {
 			return err
 		}
 	}
-	if resumed {
+	if it.resumed = resumed; resumed {
 		p.ResumedFiles.Add(1)
 	}
 	it.settled = true

@@ -260,6 +260,22 @@ func unreadable(t *testing.T, name string) {
 	}
 }
 
+func TestLinkAsSource(t *testing.T) {
+	v, dir := newVault(t), t.TempDir()
+	target, link := filepath.Join(dir, "target"), filepath.Join(dir, "link")
+	if err := os.WriteFile(target, []byte("contents"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("target", link); err != nil {
+		t.Fatal(err)
+	}
+	_, res := upload(t, v, "d", link)
+	e, err := res.Version.Lookup(ctx, "link")
+	if err != nil || !e.IsFile() || e.Size != int64(len("contents")) {
+		t.Errorf("%+v, %v", e, err)
+	}
+}
+
 func TestTwoWriters(t *testing.T) {
 	v := newVault(t)
 	for round := range 10 {

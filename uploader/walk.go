@@ -45,7 +45,11 @@ func (w *walker) walk(ctx context.Context, root string) error {
 		if !info.Mode().IsRegular() {
 			return fmt.Errorf("%s is neither a folder nor a regular file", root)
 		}
-		return w.yield(found{entry: w.entry(filepath.Base(root), info), file: root})
+		file, err := filepath.EvalSymlinks(root) // no link is followed later
+		if err != nil {
+			return err
+		}
+		return w.yield(found{entry: w.entry(filepath.Base(root), info), file: file})
 	}
 	e := w.entry("", info)
 	if err := w.yield(found{entry: e, file: root}); err != nil {
@@ -66,11 +70,13 @@ func (w *walker) folder(ctx context.Context, dir, prefix string) error {
 	if err != nil {
 		w.failed(strings.TrimSuffix(prefix, "/"), err)
 	}
+	// What is left out is no part of a sample either.
+	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
+		path := prefix + e.Name()
+		return w.filter.excluded(path, e.IsDir()) || !e.IsDir() && !w.filter.included(path)
+	})
 	for i, e := range entries {
 		path := prefix + e.Name()
-		if w.filter.excluded(path, e.IsDir()) || !e.IsDir() && !w.filter.included(path) {
-			continue
-		}
 		file := filepath.Join(dir, e.Name())
 		info, err := e.Info()
 		if errors.Is(err, fs.ErrNotExist) {

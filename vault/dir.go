@@ -153,7 +153,8 @@ func (d *dirStore) Get(ctx context.Context, name string, off, n int64) (io.ReadC
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	f, err := d.root.Open(name)
+	// Without O_NONBLOCK, opening a named pipe in the object's place would block.
+	f, err := d.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -278,10 +279,16 @@ func (d *dirStore) Delete(_ context.Context, name string) error {
 // a living process is writing is left alone.
 func (d *dirStore) Sweep(ctx context.Context, prefix string) error {
 	err := fs.WalkDir(d.root.FS(), path.Clean("./"+prefix), func(name string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() || !strings.HasPrefix(e.Name(), tmpPrefix) {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // its writer was faster
+		}
+		if err != nil || !e.Type().IsRegular() || !strings.HasPrefix(e.Name(), tmpPrefix) {
 			return err
 		}
-		f, err := d.root.Open(name)
+		f, err := d.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,75 @@
+package dataset
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/vaultpack/vaultpack/envelope"
+)
+
+// Every way to change a pending record makes it one that cannot be read, never
+// one that is believed, nor one that stops an upload.
+func TestPendingRecordChanged(t *testing.T) {
+	d := newDataset(t)
+	key, err := d.NewKey(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.NewCheckpoint(key, "src").Write(ctx, []*Entry{{Path: "a"}}); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(d.vault.Location, "d/pending/*/*"))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	good, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring, err := os.ReadFile(filepath.Join(d.vault.Location, d.keyName(key.ID())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	withRing := bytes.Clone(good[:envelope.HeaderSize])
+	withRing[62], withRing[63] = byte(len(ring)>>8), byte(len(ring))
+	withRing = append(append(withRing, ring...), good[envelope.HeaderSize:]...)
+	// An index part is of the same kind.
+	part, err := encodeList(indexFormat, "d", "", []*Entry{{Path: "a"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var index bytes.Buffer
+	w, err := envelope.NewWriter(&index, envelope.KindIndex, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(part); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	bad := map[string][]byte{"with a keyring": withRing, "empty": {}, "an index part": index.Bytes()}
+	for i := range good {
+		bad[fmt.Sprintf("byte %d changed", i)] = append(append(bytes.Clone(good[:i]), good[i]^1), good[i+1:]...)
+	}
+	for what, b := range bad {
+		err := d.vault.Put(ctx, "d/pending/u/00000001.vpk", func(w io.Writer) error { _, err := w.Write(b); return err })
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := d.Pending(ctx)
+		if err != nil || len(p.lists) != 1 || len(p.Unreadable) != 1 {
+			t.Fatalf("%s: %v, %d lists, unreadable %v", what, err, len(p.lists), p.Unreadable)
+		}
+		// Where the key ID is another, there is no such keyring.
+		if err := p.Unreadable[0]; !errors.Is(err, envelope.ErrAuthentication) && !errors.Is(err, ErrMissing) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}

@@ -1,0 +1,66 @@
+package uploader
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// An interruption in the middle of a record loses nothing of what that record
+// was to hold.
+func TestRecordBrokenOff(t *testing.T) {
+	ctx, dir := context.Background(), t.TempDir()
+	v, _, err := vault.Init(ctx, &vault.Config{
+		Vault: vault.Setting{Value: filepath.Join(dir, "vault")}, LocalKey: vault.Setting{Value: filepath.Join(dir, "key")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := dataset.Open(v, "d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	key, err := d.NewKey(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newCheckpointer(d, key, "source", false)
+	pack := func(n byte) *dataset.Object {
+		return &dataset.Object{ID: envelope.ObjectID{n}, Pin: envelope.Pin{Size: envelope.SealedSize(10)}}
+	}
+	small, large := &item{entry: &dataset.Entry{Path: "a", Size: 10}}, &item{entry: &dataset.Entry{Path: "b", Size: 20}}
+	small.entry.Extents = []dataset.Extent{{Pack: pack(1), Length: 10}}
+	c.add(&job{pack: pack(1)}, []*item{small})
+	c.add(&job{pack: pack(2), piece: true, off: 0, n: 10}, []*item{large})
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := c.record(cancelled); err == nil {
+		t.Fatal("a record was written with a cancelled context")
+	}
+	c.add(&job{pack: pack(3), piece: true, off: 10, n: 10}, []*item{large})
+	// One more piece, and once more broken off.
+	if err := c.record(cancelled); err == nil {
+		t.Fatal("a record was written with a cancelled context")
+	}
+	if err := c.record(ctx); err != nil {
+		t.Fatal(err)
+	}
+	p, err := d.Pending(ctx)
+	if err != nil || len(p.Unreadable) > 0 {
+		t.Fatal(err, p.Unreadable)
+	}
+	got := map[string]int{}
+	for e, err := range p.Entries(ctx) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got[e.Path] += len(e.Extents)
+	}
+	if len(got) != 2 || got["a"] != 1 || got["b"] != 2 {
+		t.Errorf("extents recorded: %v", got)
+	}
+}
