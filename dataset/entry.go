@@ -80,10 +80,8 @@ func (e *Entry) parent() string {
 func (e *Entry) check() error {
 	bad := func(why string) error { return fmt.Errorf("the index entry %q %s", e.Path, why) }
 	if e.Path != "" {
-		for elem := range strings.SplitSeq(strings.TrimSuffix(e.Path, "/"), "/") {
-			if elem == "" || elem == "." || elem == ".." || strings.ContainsRune(elem, 0) {
-				return bad("has a path that cannot be restored")
-			}
+		if err := CheckPath(strings.TrimSuffix(e.Path, "/")); err != nil {
+			return err
 		}
 	}
 	if e.Size < 0 || e.Mode&^modeMask != 0 {
@@ -91,6 +89,17 @@ func (e *Entry) check() error {
 	}
 	if !e.IsFile() && (len(e.Extents) > 0 || e.Size != 0) || e.IsDir() && e.IsLink() {
 		return bad("is no file but has contents")
+	}
+	return nil
+}
+
+// CheckPath says whether a file of a dataset may have the path: relative, and
+// without empty or dot elements.
+func CheckPath(p string) error {
+	for elem := range strings.SplitSeq(p, "/") {
+		if elem == "" || elem == "." || elem == ".." || strings.ContainsRune(elem, 0) {
+			return fmt.Errorf("%q cannot be the path of a file in a dataset: it must be relative, without empty, . or .. elements", p)
+		}
 	}
 	return nil
 }

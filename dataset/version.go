@@ -169,7 +169,7 @@ func (d *Dataset) parseVersion(ctx context.Context, number int64, sealed []byte)
 	if err := json.Unmarshal(b, &j); err != nil || j.Format != versionFormat {
 		return nil, fmt.Errorf("version %d is in a newer format, or of another program", number)
 	}
-	if j.Dataset != d.Name || j.Number != number {
+	if j.Dataset != d.Name || j.Number != number || j.Parent != nil && j.Parent.Number >= number {
 		return nil, envelope.ErrAuthentication // another's root under this name
 	}
 	v := &Version{Number: number, Created: j.Created, Totals: j.Totals, KeyID: h.KeyID, Pin: r.Pin(), dataset: d}
@@ -209,6 +209,9 @@ func (d *Dataset) Commit(ctx context.Context, key *envelope.DataKey, parent *Ver
 	b, err := json.Marshal(j)
 	if err != nil {
 		return nil, err
+	}
+	if int64(len(b)) > maxRoot/2 {
+		return nil, fmt.Errorf("a version of %d index parts is more than one dataset can hold; split it", len(parts))
 	}
 	var sealed bytes.Buffer
 	w, err := envelope.NewWriter(&sealed, envelope.KindVersion, key)

@@ -164,6 +164,10 @@ func (u *Upload) addToTar(ctx context.Context, tw *tar.Writer, out *offsetWriter
 		return 0, nil
 	}
 	defer func() { f.Close() }() // readStable may open it anew
+	if out.n+tarSize(it.entry)+tarEnd > u.PackSize && it.entry.Size > it.planned {
+		u.failItem(it, errChanged) // it has grown, and the pack has no room for that
+		return 0, nil
+	}
 	var sum hash.Hash
 	if u.Checksum {
 		sum = sha256.New()
@@ -300,6 +304,7 @@ func (u *Upload) copyStable(dst io.Writer, f *os.File, it *item, off, n int64) e
 // left to the finisher, which sees all pieces.
 func (u *Upload) sendPiece(ctx context.Context, j *job) error {
 	it := j.items[0]
+	settle(ctx, it.entry)
 	f, err := os.OpenFile(it.file, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return &stopped{it, err}

@@ -17,6 +17,8 @@ import (
 type item struct {
 	entry *dataset.Entry
 	file  string // where it is read from
+	// planned is the size that room was made for in a pack.
+	planned int64
 	// unchanged says that entry is the previous version's, and gap that files
 	// which that version had before it are gone.
 	unchanged, gap bool
@@ -102,7 +104,7 @@ func (p *planner) removed(e *dataset.Entry) {
 
 // take is called for everything that the walk finds.
 func (p *planner) take(f found) error {
-	it := &item{entry: f.entry, file: f.file}
+	it := &item{entry: f.entry, file: f.file, planned: f.entry.Size}
 	then, err := p.before(it)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package uploader
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"time"
@@ -14,11 +15,18 @@ import (
 // under the given name. A stream cannot be read again, so an interrupted upload
 // of one begins anew.
 func (u *Upload) RunStream(ctx context.Context, r io.Reader, name string) (*Result, error) {
+	if err := dataset.CheckPath(name); err != nil {
+		return nil, err
+	}
 	if err := u.open(ctx); err != nil {
 		return nil, err
 	}
 	e := &dataset.Entry{Path: name, Mode: 0o644, ModTime: time.Now()}
 	u.Files.Add(1)
+	sum := sha256.New()
+	if u.Checksum {
+		r = io.TeeReader(r, sum)
+	}
 	src := bufio.NewReaderSize(r, 1<<20)
 	for {
 		piece := &countedFile{r: io.LimitReader(src, u.PackSize), n: &u.SentBytes}
@@ -54,6 +62,9 @@ func (u *Upload) RunStream(ctx context.Context, r io.Reader, name string) (*Resu
 	u.SentFiles.Add(1)
 	if u.DryRun {
 		return &Result{}, nil
+	}
+	if u.Checksum {
+		e.Sum = sum.Sum(nil)
 	}
 	index := u.Dataset.NewIndexWriter(u.key, u.prev)
 	if err := index.Add(ctx, e, false, true); err != nil {

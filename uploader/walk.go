@@ -86,6 +86,10 @@ func (w *walker) folder(ctx context.Context, dir, prefix string) error {
 			w.failed(path, err)
 			continue
 		}
+		if info.IsDir() != e.IsDir() {
+			w.failed(path, errChanged) // and so in another place of the order
+			continue
+		}
 		if w.isOwn(info) {
 			w.skipped(path, "file of the vault or its keys")
 			continue

@@ -9,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 
 	"go.yaml.in/yaml/v3"
 
@@ -102,12 +104,41 @@ func (c *Config) readFile(file string) error {
 	c.set(&c.LocalKey, inFile(f.LocalKey), file)
 	if c.Context == nil && f.Context != nil {
 		c.Context, c.ContextSource = f.Context, file
-		if err := c.Context.Check(); err != nil {
+		if err := checkContext(f.Context); err != nil {
 			return fmt.Errorf("%s: %w", file, err)
 		}
-		if _, ok := c.Context[envelope.ContextDataset]; ok {
-			return fmt.Errorf("%s: the encryption context's pair %q is set by vaultpack itself; remove it", file, envelope.ContextDataset)
-		}
+	}
+	return nil
+}
+
+// checkContext checks the user's pairs, which those of vaultpack are added to.
+func checkContext(ec envelope.EncryptionContext) error {
+	if _, ok := ec[envelope.ContextDataset]; ok {
+		return fmt.Errorf("the encryption context's pair %q is set by vaultpack itself; remove it", envelope.ContextDataset)
+	}
+	if len(ec) > maxContext {
+		return fmt.Errorf("the encryption context has %d pairs, the limit is %d", len(ec), maxContext)
+	}
+	return ec.Check()
+}
+
+// maxContext leaves room for vaultpack's own pairs.
+const maxContext = 8
+
+// trusted refuses a configuration that another user has put in a folder that
+// many can write to: it could lead to a vault and a key of their choice.
+func trusted(file string, info fs.FileInfo) error {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
+	}
+	sudo, err := strconv.ParseUint(os.Getenv("SUDO_UID"), 10, 32)
+	owner := uint64(st.Uid)
+	if owner != uint64(os.Geteuid()) && owner != 0 && (err != nil || os.Geteuid() != 0 || owner != sudo) {
+		return fmt.Errorf("%s belongs to another user (uid %d), so it is not trusted; make it yours, or remove it", file, owner)
+	}
+	if info.Mode().Perm()&0o002 != 0 {
+		return fmt.Errorf("%s can be written by everybody, so it is not trusted; mend that with: chmod o-w %s", file, file)
 	}
 	return nil
 }
@@ -148,15 +179,21 @@ func configFiles() ([]string, error) {
 	var nearest, found []string
 	for i, file := range candidates {
 		info, err := os.Stat(file)
-		if errors.Is(err, fs.ErrNotExist) || err == nil && info.IsDir() {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || err == nil && info.IsDir() {
+			continue // a folder above that cannot be looked into holds no setting of ours
+		}
+		if err != nil {
+			return nil, fmt.Errorf("looking for the configuration: %w", err)
+		}
+		if i < len(candidates)-1 && nearest != nil {
 			continue
 		}
-		if err != nil && !errors.Is(err, fs.ErrPermission) {
-			return nil, fmt.Errorf("looking for the configuration: %w", err)
+		if err := trusted(file, info); err != nil {
+			return nil, err
 		}
 		if i == len(candidates)-1 {
 			found = append(found, file)
-		} else if nearest == nil {
+		} else {
 			nearest = []string{file}
 		}
 	}

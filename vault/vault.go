@@ -168,7 +168,7 @@ func ensureLocalKey(ctx context.Context, c *Config, store Store) (made bool, err
 		if err != nil {
 			return false, fmt.Errorf("listing the vault: %w", err)
 		}
-		if o.Name != markerName {
+		if strings.Contains(o.Name, "/keys/") {
 			_, err := ReadLocalKey(c)
 			return false, fmt.Errorf("the vault %s already holds data, so no new key is made: %w", c.Vault.Value, err)
 		}
