@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -50,6 +52,13 @@ func upload(c *cli.Context, con *console, path string) error {
 	}
 	name, err := datasetName(c.String("dataset"), path)
 	if err != nil {
+		return err
+	}
+	// Before a vault is made for it.
+	if _, err := os.Stat(path); path != "-" && err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%s does not exist", show(path))
+		}
 		return err
 	}
 	v, cleanUp, err := uploadVault(c, con, u.DryRun)

@@ -16,6 +16,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// T is what is needed of a test.
+type T interface {
+	Helper()
+	Fatal(args ...any)
+}
+
 // Bytes are n bytes that depend on n and seed only.
 func Bytes(n int64, seed byte) []byte {
 	b := make([]byte, n)
@@ -26,7 +32,7 @@ func Bytes(n int64, seed byte) []byte {
 // Odd fills dir with every case that a dataset has to bring back: sizes at and
 // beside the boundaries of chunks, segments and packs of packSize bytes, names
 // in any bytes, links, modes, times, and samples of several files.
-func Odd(t testing.TB, dir string, packSize int64) {
+func Odd(t T, dir string, packSize int64) {
 	t.Helper()
 	write := func(name string, b []byte) {
 		t.Helper()
@@ -79,7 +85,7 @@ func Odd(t testing.TB, dir string, packSize int64) {
 }
 
 // times gives folders and links times of their own, children first.
-func times(t testing.TB, dir string) {
+func times(t T, dir string) {
 	var all []string
 	check(t, filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
 		if err == nil && (e.IsDir() || e.Type() == fs.ModeSymlink) {
@@ -93,42 +99,55 @@ func times(t testing.TB, dir string) {
 	}
 }
 
-// Equal reports every way in which folder b differs from a: names, kinds,
-// contents, modes, times to the nanosecond, and the targets of links.
+// Equal fails the test for every way in which folder b differs from a.
 func Equal(t testing.TB, a, b string) {
 	t.Helper()
-	in, out := tree(t, a), tree(t, b)
+	for _, d := range Differences(a, b) {
+		t.Error(d)
+	}
+}
+
+// Differences tells every way in which folder b differs from a: names, kinds,
+// contents, modes, times to the nanosecond, and the targets of links.
+func Differences(a, b string) (found []string) {
+	say := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
+	in, err := tree(a)
+	if err != nil {
+		say("%v", err)
+	}
+	out, err := tree(b)
+	if err != nil {
+		say("%v", err)
+	}
 	for name := range out {
 		if _, ok := in[name]; !ok {
-			t.Errorf("%q is too many", name)
+			say("%q is too many", name)
 		}
 	}
 	for name, want := range in {
 		got, ok := out[name]
 		if !ok {
-			t.Errorf("%q is missing", name)
+			say("%q is missing", name)
 			continue
 		}
 		if got != want {
-			t.Errorf("%q is %s, want %s", name, got, want)
+			say("%q is %s, want %s", name, got, want)
 		}
 		if strings.HasPrefix(want, "-") {
-			x, err := os.ReadFile(filepath.Join(a, name))
-			check(t, err)
-			y, err := os.ReadFile(filepath.Join(b, name))
-			check(t, err)
-			if !bytes.Equal(x, y) {
-				t.Errorf("%q has other contents", name)
+			x, xerr := os.ReadFile(filepath.Join(a, name))
+			y, yerr := os.ReadFile(filepath.Join(b, name))
+			if xerr != nil || yerr != nil || !bytes.Equal(x, y) {
+				say("%q has other contents (%v, %v)", name, xerr, yerr)
 			}
 		}
 	}
+	return found
 }
 
 // tree describes everything below dir by its path.
-func tree(t testing.TB, dir string) map[string]string {
-	t.Helper()
+func tree(dir string) (map[string]string, error) {
 	all := map[string]string{}
-	check(t, filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+	return all, filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -149,11 +168,10 @@ func tree(t testing.TB, dir string) map[string]string {
 		}
 		all[rel] = fmt.Sprintf("%v %d %d.%09d %q", info.Mode(), size, info.ModTime().Unix(), info.ModTime().Nanosecond(), target)
 		return err
-	}))
-	return all
+	})
 }
 
-func check(t testing.TB, err error) {
+func check(t T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
