@@ -89,13 +89,16 @@ func (d *Dataset) readPack(ctx context.Context, pieces []piece, take takePiece, 
 	pack := pieces[0].extent.Pack
 	size, err := pack.PlaintextSize()
 	wanted := int64(0)
-	for _, p := range pieces {
-		wanted += p.extent.Length
+	for rest := pieces; len(rest) > 0; {
+		n, start, end := nextRun(rest)
+		wanted += end - start
+		rest = rest[n:]
 	}
 	for len(pieces) > 0 && err == nil {
 		var done int
-		if wanted >= size/2 {
-			// Most of it: read it whole, and compare the pin at the end.
+		if wanted >= size/2 || size-wanted < envelope.SegmentSize {
+			// Most of it: read it whole, and compare the pin at the end. So
+			// restoring all of a version notices every change of its packs.
 			done, err = d.readWholePack(ctx, pack, pieces, take, failed)
 		} else {
 			done, err = d.readRun(ctx, pack, size, pieces, take, failed)
@@ -130,15 +133,26 @@ func (d *Dataset) readWholePack(ctx context.Context, pack *Object, pieces []piec
 	return len(pieces), nil
 }
 
+// nextRun is how many of the pieces, from the first on, lie so close to one
+// another that they are read with one request, and the bytes that these take.
+func nextRun(pieces []piece) (n int, start, end int64) {
+	for ; n < len(pieces); n++ {
+		x := pieces[n].extent
+		if n == 0 {
+			start, end = x.Offset, x.Offset
+		}
+		if x.Offset > end+envelope.SegmentSize {
+			break
+		}
+		end = max(end, x.Offset+x.Length)
+	}
+	return n, start, end
+}
+
 // readRun reads, with one request, the first of the pieces and those that lie
 // close behind it, and tells how many it has dealt with.
 func (d *Dataset) readRun(ctx context.Context, pack *Object, size int64, pieces []piece, take takePiece, failed func(*Entry, error)) (done int, err error) {
-	start := pieces[0].extent.Offset
-	n, end := 1, start+pieces[0].extent.Length
-	for n < len(pieces) && pieces[n].extent.Offset < end+envelope.SegmentSize {
-		end = max(end, pieces[n].extent.Offset+pieces[n].extent.Length)
-		n++
-	}
+	n, start, end := nextRun(pieces)
 	r, closer, err := d.openRange(ctx, pack, size, start, end-start)
 	if err != nil {
 		return 0, err

@@ -51,8 +51,10 @@ func (c *checkpointer) add(j *job, items []*item) {
 }
 
 // start records what is added until the context ends or the function that it
-// returns is called, which records what is left. Recording takes at most a tenth
-// of the time: after each record it waits ten times as long as that took.
+// returns is called, which records what is left. What is finished while a record
+// is being written waits for the next, so that small packs share records. Before
+// that it waits as long as the last one took, so that recording takes at most half
+// of the time of one goroutine.
 func (c *checkpointer) start(ctx context.Context, stop func(error)) (finish func()) {
 	if c.to == nil {
 		return func() {}
@@ -71,7 +73,7 @@ func (c *checkpointer) start(ctx context.Context, stop func(error)) (finish func
 				stop(err)
 			}
 			select {
-			case <-time.After(10 * time.Since(began)):
+			case <-time.After(time.Since(began)):
 			case <-quit:
 				return
 			}

@@ -296,7 +296,7 @@ func (d *dirStore) Sweep(ctx context.Context, prefix string) error {
 		if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
 			return nil
 		}
-		return d.root.Remove(name)
+		return d.Delete(ctx, name)
 	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
