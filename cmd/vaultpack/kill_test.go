@@ -23,16 +23,18 @@ type place struct {
 	t    testing.TB
 	home string
 	env  []string
-	attr *syscall.SysProcAttr
+	// binary and attr are those of this user, or else of an unprivileged one.
+	binary string
+	attr   *syscall.SysProcAttr
 }
 
 func newPlace(t testing.TB) *place {
 	home := t.TempDir()
-	return &place{t: t, home: home, env: append(os.Environ(), "HOME="+home, "VAULTPACK_HOME="+home)}
+	return &place{t: t, home: home, binary: "vaultpack", env: append(os.Environ(), "HOME="+home, "VAULTPACK_HOME="+home)}
 }
 
 func (p *place) command(args ...string) *exec.Cmd {
-	cmd := exec.Command("vaultpack", args...)
+	cmd := exec.Command(p.binary, args...)
 	cmd.Env, cmd.Dir, cmd.SysProcAttr = p.env, p.home, p.attr
 	return cmd
 }
