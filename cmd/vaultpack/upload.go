@@ -238,7 +238,7 @@ func summarize(con *console, u *uploader.Upload, res *uploader.Result, v *vault.
 			size(u.SentBytes.Load()), count(u.Packs.Load(), "pack"), size(u.SealedBytes.Load()), took(d), size(rate))
 	}
 	if n := u.Specials.Load(); n > 0 {
-		con.printf("skipped  %s (sockets, devices and the like)", count(n, "special file"))
+		con.printf("skipped  %s that hold no data (sockets, devices, the vault itself)", count(n, "file"))
 	}
 	con.printf("vault    %s", show(v.Location))
 	con.printf("key      %s", show(strings.Join(v.KeyNames, ", ")))
