@@ -200,7 +200,9 @@ func (k *Keyring) Unwrap(ctx context.Context, ec EncryptionContext, keys ...KeyW
 					return key, nil
 				}
 			}
-			failed = errors.Join(failed, err)
+			if failed == nil || !errors.Is(failed, err) {
+				failed = errors.Join(failed, err)
+			}
 			if ctx.Err() != nil {
 				return nil, failed
 			}

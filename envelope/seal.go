@@ -36,7 +36,7 @@ func OpenAt(ctx context.Context, src io.ReaderAt, size int64, ec EncryptionConte
 		return nil, err
 	}
 	defer key.Wipe()
-	return newReaderAt(src, size, h, key)
+	return newReaderAt(src, size, h, key, nil)
 }
 
 func unwrapHeader(ctx context.Context, src io.Reader, ec EncryptionContext, keys []KeyWrapper) (Header, *DataKey, error) {
