@@ -21,6 +21,10 @@ const (
 	labelSegment    = "vaultpack/v1 segment\x00" // a Cobblestone context, not an HKDF info
 	labelLocalWrap  = "vaultpack/v1 local wrap"
 	labelLocalID    = "vaultpack/v1 local key ID"
+
+	labelPassphraseWrap = "vaultpack/v1 passphrase wrap"
+	labelHPKEWrap       = "vaultpack/v1 hpke wrap\x00"   // the start of an HPKE info
+	labelHPKEID         = "vaultpack/v1 hpke key ID\x00" // the start of what SHA-512 hashes
 )
 
 // A DataKey seals and opens sealed files. It is got from [NewKeyring] or

@@ -150,6 +150,9 @@ func ParseKeyring(b []byte) (*Keyring, error) {
 			return nil, err
 		}
 	}
+	if err := checkWork(j.Slots); err != nil {
+		return nil, err
+	}
 	k := &Keyring{id: id, commitment: [32]byte(j.Commitment), slots: j.Slots}
 	if !bytes.Equal(k.Bytes(), b) {
 		return bad("not in its one encoding")
@@ -237,6 +240,9 @@ func (k *Keyring) Add(ctx context.Context, ec EncryptionContext, key *DataKey, w
 	}
 	out := *k
 	out.slots = append(slices.Clone(k.slots), slot)
+	if err := checkWork(out.slots); err != nil {
+		return nil, err
+	}
 	return &out, nil
 }
 
