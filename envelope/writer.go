@@ -52,7 +52,11 @@ func newWriter(dst io.Writer, kind Kind, key *DataKey, ring *Keyring, opts []Opt
 	w.crew = &crew{run: w.seal}
 	w.Use()
 	b := w.header.appendTo(nil)
-	if _, err := dst.Write(b); err != nil {
+	n, err := dst.Write(b)
+	if err == nil && n < len(b) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
 		return nil, fmt.Errorf("writing the header: %w", err)
 	}
 	w.pin = newPinner(int64(len(b)))
