@@ -196,8 +196,8 @@ func (r *ReaderAt) readSegment(p []byte, i uint64, at int64) (err error) {
 	}()
 	m, ok := r.cached(i)
 	if !ok && chunk > 0 {
-		header := (*bufp)[:cobblestone.HeaderSize]
-		if err := r.readSource(header, start); err != nil {
+		header, err := r.take((*bufp)[:cobblestone.HeaderSize], start)
+		if err != nil {
 			return err
 		}
 		if err := r.derive(&m, i, header); err != nil {
@@ -206,21 +206,19 @@ func (r *ReaderAt) readSegment(p []byte, i uint64, at int64) (err error) {
 		ok = true
 	}
 	for pos < end {
-		body := (*bufp)[:min(end-pos, pieceSize)]
-		if ok {
-			if err := r.readSource(body, start+cobblestone.HeaderSize+pos); err != nil {
+		size, at := min(end-pos, pieceSize), start+cobblestone.HeaderSize+pos
+		if !ok { // the header and the chunks are one read
+			size, at = cobblestone.HeaderSize+size, start
+		}
+		body, err := r.take((*bufp)[:size], at)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			if err := r.derive(&m, i, body); err != nil {
 				return err
 			}
-		} else { // the header and the chunks are one read
-			ok = true
-			both := (*bufp)[:cobblestone.HeaderSize+len(body)]
-			if err := r.readSource(both, start); err != nil {
-				return err
-			}
-			if err := r.derive(&m, i, both); err != nil {
-				return err
-			}
-			body = both[cobblestone.HeaderSize:]
+			ok, body = true, body[cobblestone.HeaderSize:]
 		}
 		if p, err = openChunks(&m, p, body, uint64(chunk), skip); err != nil {
 			return ErrAuthentication
@@ -244,13 +242,16 @@ func openChunks(m *cobblestone.Message, p, body []byte, first uint64, skip int) 
 			}
 			p = p[size:]
 		} else {
-			// In place: sealed is a buffer of ours that nothing reads again.
-			plain, err := m.OpenChunk(sealed[:0], sealed, n)
+			scratch := chunkPool.Get().(*[]byte)
+			plain, err := m.OpenChunk((*scratch)[:0], sealed, n)
+			if err == nil {
+				p = p[copy(p, plain[skip:]):]
+				skip = 0
+			}
+			chunkPool.Put(scratch)
 			if err != nil {
 				return nil, err
 			}
-			p = p[copy(p, plain[skip:]):]
-			skip = 0
 		}
 	}
 	return p, nil
@@ -281,15 +282,17 @@ func (r *ReaderAt) derive(m *cobblestone.Message, i uint64, header []byte) error
 
 var errReaderAtClosed = fmt.Errorf("read from a closed envelope.ReaderAt: %w", fs.ErrClosed)
 
-// readSource fills b. A source that ends before the size it was said to have is
-// a truncated one.
-func (r *ReaderAt) readSource(b []byte, off int64) error {
-	switch err := r.src.full(b, off); err {
+// take is that of the source. A source that ends before the size it was said to
+// have is a truncated one.
+func (r *ReaderAt) take(buf []byte, off int64) ([]byte, error) {
+	b, err := r.src.take(buf, off)
+	switch err {
 	case nil:
-		return nil
+		return b, nil
 	case io.ErrUnexpectedEOF:
-		return ErrAuthentication
-	default:
-		return fmt.Errorf("reading the sealed file: %w", err)
+		return nil, ErrAuthentication
 	}
+	return nil, fmt.Errorf("reading the sealed file: %w", err)
 }
+
+var chunkPool = sync.Pool{New: func() any { b := make([]byte, cobblestone.ChunkSize); return &b }}
