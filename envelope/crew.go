@@ -16,14 +16,15 @@ type options struct {
 }
 
 // Workers sets how many segments of one stream are sealed or opened at once.
-// The default is one for each core. With one worker everything happens in the
-// caller's goroutine.
+// The default is GOMAXPROCS. With one worker everything happens in the caller's
+// goroutine, and up to twice as many segments are in memory as there are
+// workers otherwise.
 func Workers(n int) Option { return func(o *options) { o.workers = max(n, 1) } }
 
-// Memory bounds the buffers of one stream, in bytes. The default is 128 MiB,
-// which a machine with fewer than 32 cores does not reach: two workers take at
-// most 8 MiB. The least is one segment's buffers, 2 MiB. Fewer workers run where
-// the bound has no room for more.
+// Memory bounds the segment buffers of one stream, in bytes. The default is
+// 128 MiB, which takes more than 32 workers to reach; two take at most 8 MiB. The
+// least is one segment's buffers, 2 MiB. Fewer workers run where there is no
+// room for more.
 func Memory(n int64) Option { return func(o *options) { o.memory = max(n, 0) } }
 
 const (

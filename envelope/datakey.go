@@ -10,9 +10,6 @@ import (
 	"log/slog"
 )
 
-// DataKeySize is the size of a data key in bytes.
-const DataKeySize = 32
-
 // Labels of vaultpack's own HKDF-Expand calls, all distinct and none a prefix
 // of another, so that no derived key ever serves two ends.
 const (

@@ -11,9 +11,15 @@ import (
 
 // A Reader opens a sealed file. No byte is returned before its tag has been
 // verified, and io.EOF only after the authenticated end of the file. Segments
-// are opened in parallel, by goroutines that compute and end; the source is read
-// by the goroutine that calls Read or WriteTo, some segments ahead. Errors are
-// sticky. A Reader is not safe for concurrent use.
+// are opened in parallel, some of them ahead of what is returned, by the caller
+// and by goroutines that compute and end; nothing is read before the first Read
+// or WriteTo. Errors are sticky. A Reader is not safe for concurrent use.
+//
+// The source is read in order by the caller, but a regular *os.File and an
+// *io.SectionReader at several offsets at once, as far as they reach at the
+// first Read. What a *bytes.Reader holds is opened where it lies and must not
+// change meanwhile. Into a *bytes.Buffer with room for the plaintext, WriteTo
+// opens without a copy.
 type Reader struct {
 	src    io.Reader
 	header Header
@@ -108,7 +114,8 @@ func newReader(src io.Reader, h Header, key *DataKey, opts []Option) (*Reader, e
 	return r, nil
 }
 
-// Use sets options for what is opened from now on, as those of NewReader do.
+// Use sets options for what is opened from now on, as those of NewReader do. It
+// is for the Readers of [Open].
 func (r *Reader) Use(opts ...Option) {
 	r.opts.apply(opts)
 	r.crew.limit(r.opts)

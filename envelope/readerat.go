@@ -13,13 +13,14 @@ import (
 
 // A ReaderAt opens any range of a sealed file, by 16 KiB chunks. It is safe for
 // concurrent use if its source is. After an authentication failure every
-// further call fails too; errors of the source are not sticky.
+// further call fails too; errors of the source are not sticky. What a
+// *bytes.Reader holds is opened where it lies and must not change meanwhile.
 type ReaderAt struct {
 	src       source
 	header    Header
 	headerLen int64
 	size      int64
-	workers   int
+	opts      options
 	failed    atomic.Bool
 	closed    atomic.Bool
 
@@ -54,7 +55,7 @@ func newReaderAt(src io.ReaderAt, sealedSize int64, h Header, key *DataKey, opts
 		return nil, ErrAuthentication
 	}
 	r := &ReaderAt{src: newSource(src), header: h, headerLen: h.Size()}
-	r.workers, _ = applied(opts).limits()
+	r.opts = applied(opts)
 	var err error
 	if r.size, err = PlaintextSize(sealedSize - r.headerLen + HeaderSize); err != nil {
 		return nil, err
@@ -74,6 +75,10 @@ func newReaderAt(src io.ReaderAt, sealedSize int64, h Header, key *DataKey, opts
 	}
 	return r, nil
 }
+
+// Use sets options for the reads after it, as those of NewReaderAt do. It is for
+// the ReaderAts of [OpenAt], and must not be called while a read is going on.
+func (r *ReaderAt) Use(opts ...Option) { r.opts.apply(opts) }
 
 // Close wipes the key. Reads after it fail with an error that wraps
 // fs.ErrClosed. It does not close the source, and returns nil.
@@ -149,10 +154,11 @@ func (r *ReaderAt) readSegments(p []byte, off int64) (int, error) {
 		}
 		return len(p), nil
 	}
+	workers, _ := r.opts.limits()
 	errs := make([]error, count)
 	var next atomic.Int64
 	var wg sync.WaitGroup
-	for range min(count, r.workers) {
+	for range min(count, workers) {
 		wg.Go(func() {
 			for k := int(next.Add(1)) - 1; k < count; k = int(next.Add(1)) - 1 {
 				errs[k] = read(k)

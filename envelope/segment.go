@@ -8,17 +8,18 @@ import (
 	"github.com/vaultpack/vaultpack/envelope/internal/cobblestone"
 )
 
-// SegmentSize is the plaintext of every segment but the last, in bytes.
-const SegmentSize = 1 << 20
-
-// HeaderSize is the size of a header without a keyring, in bytes.
-const HeaderSize = headerSize
+// Sizes in bytes.
+const (
+	DataKeySize = 32         // a data key
+	HeaderSize  = headerSize // a header without a keyring
+	SegmentSize = 1 << 20    // the plaintext of every segment but the last
+)
 
 // sealedSegment is what a full segment takes: 1,049,672 bytes.
 const sealedSegment = cobblestone.HeaderSize + SegmentSize + (SegmentSize/cobblestone.ChunkSize+1)*cobblestone.TagSize
 
-// SealedSize is the size of a sealed file that holds size bytes, with its
-// keyring elsewhere. A keyring in the header adds its own length.
+// SealedSize is the size of a sealed file that holds size bytes, at most 2^62,
+// with its keyring elsewhere. A keyring in the header adds its own length.
 func SealedSize(size int64) int64 {
 	return HeaderSize + size/SegmentSize*sealedSegment + cobblestone.SealedSize(size%SegmentSize)
 }

@@ -8,10 +8,16 @@ import (
 	"slices"
 )
 
-// A Writer seals what is written to it. Segments are sealed in parallel and
-// written in order, by the goroutine that calls Write, ReadFrom or Close. The
-// sealed file is complete only when Close has returned nil; what an abandoned
-// Writer leaves does not open. A Writer is not safe for concurrent use.
+// A Writer seals what is written to it. Segments are sealed in parallel, by the
+// caller and by goroutines that compute and end, and written in order by the
+// goroutine that calls Write, ReadFrom or Close. The sealed file is complete
+// only when Close has returned nil: to give up, leave the Writer and do not call
+// Close. What it has written then does not open. A Writer is not safe for
+// concurrent use.
+//
+// It is fastest with large Writes or with ReadFrom, which copy nothing. Into a
+// *bytes.Buffer with room for the sealed file, which [SealedSize] tells, they
+// seal without a copy.
 type Writer struct {
 	dst    io.Writer
 	header Header
@@ -69,7 +75,8 @@ func (w *Writer) Header() Header { return w.header }
 // Pin names the bytes that were written. It is complete after Close.
 func (w *Writer) Pin() Pin { return w.pin.pin() }
 
-// Use sets options for what is written from now on, as those of NewWriter do.
+// Use sets options for what is written from now on, as those of NewWriter do. It
+// is for the Writers of [Seal].
 func (w *Writer) Use(opts ...Option) {
 	w.opts.apply(opts)
 	w.crew.limit(w.opts)
