@@ -129,9 +129,10 @@ func (w *Writer) writeDirect(p []byte) (n int, err error) {
 // destination is sticky: a file that could not be read whole is not completed by
 // a Close that nobody thought about.
 //
-// A regular *os.File, an *io.SectionReader and a *bytes.Reader are read at
-// several offsets at once. If one proves shorter than it was at the beginning,
-// the error wraps io.ErrUnexpectedEOF.
+// A regular *os.File and an *io.SectionReader are read at several offsets at
+// once. (io.Copy hides from ReadFrom that its source is a file.) If one proves
+// shorter than it was at the beginning, the error wraps io.ErrUnexpectedEOF. What
+// a *bytes.Reader holds is sealed where it lies.
 func (w *Writer) ReadFrom(r io.Reader) (total int64, err error) {
 	if err := w.usable(); err != nil {
 		return 0, err
