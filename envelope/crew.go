@@ -17,14 +17,13 @@ type options struct {
 
 // Workers sets how many segments of one stream are sealed or opened at once.
 // The default is GOMAXPROCS. With one worker everything happens in the caller's
-// goroutine, and up to twice as many segments are in memory as there are
-// workers otherwise.
+// goroutine, and one segment is in memory at a time.
 func Workers(n int) Option { return func(o *options) { o.workers = max(n, 1) } }
 
 // Memory bounds the segment buffers of one stream, in bytes. The default is
-// 128 MiB, which takes more than 32 workers to reach; two take at most 8 MiB. The
-// least is one segment's buffers, 2 MiB. Fewer workers run where there is no
-// room for more.
+// 128 MiB. Each worker takes 4 MiB, so a machine with fewer than 32 cores does
+// not reach it. The least is one segment's buffers, 2 MiB. Where there is no room
+// for all workers, fewer run.
 func Memory(n int64) Option { return func(o *options) { o.memory = max(n, 0) } }
 
 const (
@@ -49,11 +48,12 @@ func (o *options) apply(opts []Option) {
 // limits are how many segments may be computed at once, and how many may be in
 // flight: computed, waiting for that, or waiting to be written in their turn. As
 // many again as there are workers keep those busy while the oldest is written.
+// One more is being filled, or returned, by the caller.
 func (o options) limits() (workers, depth int) {
-	room := int(max(o.memory/segmentMemory, 1))
+	room := int(max(o.memory/segmentMemory-1, 1))
 	workers = min(o.workers, room)
 	if workers == 1 {
-		return 1, 1
+		return 1, 1 // which is not in flight while the next is filled
 	}
 	return workers, min(2*workers, room)
 }
@@ -82,11 +82,7 @@ var (
 	jobPool    = sync.Pool{New: func() any { return &job{done: make(chan struct{}, 1)} }}
 )
 
-func newJob(number uint64) *job {
-	j := jobPool.Get().(*job)
-	j.number = number
-	return j
-}
+func newJob() *job { return jobPool.Get().(*job) }
 
 // ownPlain gives the job a plaintext buffer of its own.
 func (j *job) ownPlain() []byte {
@@ -134,7 +130,14 @@ func (c *crew) limit(o options) {
 	c.workers, c.depth = o.limits()
 }
 
-// start hands over a job.
+// add hands over a job that can wait until the caller waits for one.
+func (c *crew) add(j *job) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.queue = append(c.queue, j)
+}
+
+// start hands over a job to be begun at once.
 func (c *crew) start(j *job) {
 	c.mu.Lock()
 	c.queue = append(c.queue, j)

@@ -15,7 +15,7 @@
 // as far as it has been read; that it is complete is known at io.EOF. A file may
 // reach 2^62 bytes, a data key may seal 2^32 files. Later releases open format 1.
 //
-// Segments are computed on all cores, in buffers of 4 MiB for each core and at
+// Segments are computed on all cores, in buffers of 4 MiB for each core, at
 // most 128 MiB; [Workers] and [Memory] set others. Only the source, destination
 // and key service can block: to cancel, make those fail, as the examples do.
 package envelope

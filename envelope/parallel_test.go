@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -100,6 +101,69 @@ func checkOpens(t *testing.T, name string, sealed, want []byte, key *DataKey, pi
 				t.Errorf("%s: another pin", name)
 			}
 		}
+	}
+}
+
+// Every order of the ways to write gives the same file.
+func TestWaysToWrite(t *testing.T) {
+	key := testKey(t)
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for round := range 40 {
+		var out bytes.Buffer
+		w, err := NewWriter(&out, KindFile, key, Workers(1+round%3))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want []byte
+		var ways []string
+		for range 6 {
+			n := []int{0, 1, 1<<20 - 1, 1 << 20, 3 << 20, 3<<20 + 5}[rnd.IntN(6)]
+			p := pattern(n)
+			want = append(want, p...)
+			way := rnd.IntN(4)
+			ways = append(ways, fmt.Sprintf("%d bytes by way %d", n, way))
+			switch way {
+			case 0:
+				_, err = w.Write(p)
+			case 1:
+				_, err = w.ReadFrom(bytes.NewReader(p))
+			case 2:
+				_, err = w.ReadFrom(io.NewSectionReader(bytes.NewReader(p), 0, int64(n)))
+			case 3:
+				_, err = w.ReadFrom(struct{ io.Reader }{bytes.NewReader(p)})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		r, err := NewReader(&out, KindFile, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, want) {
+			t.Fatalf("%v: %v, equal %v", ways, err, bytes.Equal(got, want))
+		}
+	}
+}
+
+// When a Write has failed, nothing reads its slice any more.
+func TestFailedWriteLetsGo(t *testing.T) {
+	for segments := range 6 {
+		w, err := NewWriter(&brokenWriter{HeaderSize + segments*sealedSegment}, KindFile, testKey(t), Workers(2))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := pattern(8 << 20)
+		if _, err := w.Write(p); err != errBroken {
+			t.Fatalf("Write: %v", err)
+		}
+		if len(w.flight) > 0 {
+			t.Errorf("%d segments of the caller's slice are in use after the error", len(w.flight))
+		}
+		w.Close()
 	}
 }
 
@@ -219,10 +283,12 @@ func TestLimits(t *testing.T) {
 		{[]Option{Workers(1)}, 1, 1},
 		{[]Option{Workers(-3)}, 1, 1},
 		{[]Option{Workers(2)}, 2, 4},
-		{[]Option{Workers(64)}, 64, 64},
-		{[]Option{Workers(500)}, 64, 64},
+		{[]Option{Workers(31)}, 31, 62},
+		{[]Option{Workers(64)}, 63, 63},
+		{[]Option{Workers(500)}, 63, 63},
 		{[]Option{Workers(8), Memory(0)}, 1, 1},
-		{[]Option{Workers(8), Memory(6 << 20)}, 3, 3},
+		{[]Option{Workers(8), Memory(6 << 20)}, 2, 2},
+		{[]Option{Workers(8), Memory(4 << 20)}, 1, 1},
 		{[]Option{Workers(64), Memory(1 << 30)}, 64, 128},
 	} {
 		workers, depth := applied(c.opts).limits()
@@ -231,6 +297,26 @@ func TestLimits(t *testing.T) {
 		}
 	}
 	key := testKey(t)
+	for _, workers := range []int{1, 2, 5} {
+		w, err := NewWriter(io.Discard, KindFile, key, Workers(workers))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.dst = writerFunc(func(p []byte) (int, error) {
+			held := len(w.flight) + 1 // the one being written
+			if w.filling != nil {
+				held++
+			}
+			if _, depth := w.opts.limits(); held > depth+1 || workers == 1 && held > 1 {
+				t.Errorf("%d segments are held with %d workers", held, workers)
+			}
+			return len(p), nil
+		})
+		if _, err := io.Copy(w, struct{ io.Reader }{bytes.NewReader(pattern(20 << 20))}); err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+	}
 	base := runtime.NumGoroutine()
 	for range 3 { // Readers and Writers that are left behind
 		sealed := seal(t, key, pattern(4<<20))

@@ -118,7 +118,7 @@ type argonCost struct {
 }
 
 // Bounds of what a keyring may ask for, since anybody may have written it. They
-// hold before any work is done. A GiB takes about a second to fill.
+// hold before any work is done. To fill a GiB takes a core one or two seconds.
 const (
 	minArgonMemory  = 8 << 10 // KiB
 	maxArgonMemory  = 1 << 20 // KiB: 1 GiB

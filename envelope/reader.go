@@ -252,7 +252,7 @@ func (r *Reader) readAhead() {
 			want = min(want, r.ends)
 			r.ends -= want
 		}
-		j := newJob(r.next)
+		j := newJob()
 		if r.at.ReaderAt != nil {
 			j.from, j.off = r.at, r.off
 			r.off += want
@@ -293,9 +293,14 @@ func (r *Reader) start(j *job) {
 	if j.placed = j.plain != nil; !j.placed {
 		j.plain = j.ownPlain()[:0]
 	}
+	j.number = r.next
 	r.next++
 	r.flight = append(r.flight, j)
-	r.crew.start(j)
+	if len(r.flight) == 1 {
+		r.crew.add(j) // the caller waits for it next
+	} else {
+		r.crew.start(j)
+	}
 }
 
 // open is what the crew does.

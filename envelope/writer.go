@@ -116,7 +116,7 @@ func (w *Writer) writeDirect(p []byte) (n int, err error) {
 	w.sink = sinkOf(w.dst, len(w.flight)*sealedSegment)
 	defer func() { w.sink = nil }()
 	for ; len(p)-n >= SegmentSize; n += SegmentSize {
-		j := newJob(w.next)
+		j := newJob()
 		j.plain = p[n : n+SegmentSize]
 		if err := w.start(j); err != nil {
 			return n, err
@@ -140,8 +140,9 @@ func (w *Writer) ReadFrom(r io.Reader) (total int64, err error) {
 	if b, ok := r.(*bytes.Reader); ok {
 		return b.WriteTo(w) // nothing is copied
 	}
-	for first := true; ; first = false {
-		if w.n == 0 && first {
+	for tried := false; ; {
+		if w.n == 0 && !tried {
+			tried = true
 			n, err := w.readParallel(r)
 			if total += n; err != nil {
 				return total, err
@@ -172,7 +173,7 @@ func (w *Writer) readParallel(r io.Reader) (n int64, err error) {
 	w.sink = sinkOf(w.dst, len(w.flight)*sealedSegment)
 	defer func() { w.sink = nil }()
 	for ; left-n >= SegmentSize; n += SegmentSize {
-		j := newJob(w.next)
+		j := newJob()
 		j.from, j.off = src, off+n
 		if err := w.start(j); err != nil {
 			return n, err
@@ -197,7 +198,7 @@ func (w *Writer) usable() error {
 // space is where the current segment goes on.
 func (w *Writer) space() []byte {
 	if w.filling == nil {
-		w.filling = newJob(w.next)
+		w.filling = newJob()
 		w.filling.plain = w.filling.ownPlain()
 	}
 	return w.filling.plain[w.n:]
@@ -215,6 +216,7 @@ func (w *Writer) filled(n int) error {
 
 // start begins to seal the next segment, once there is room for it.
 func (w *Writer) start(j *job) error {
+	j.number = w.next
 	w.next++
 	if j.sealed = w.sink.place(sealedSegment); j.sealed != nil {
 		j.placed = true
@@ -249,10 +251,11 @@ func (w *Writer) drain(keep int) error {
 		}
 		if w.err == nil {
 			w.err = w.put(j)
-		} else {
-			keep = 0 // the others may still read the caller's slice
 		}
 		j.release()
+		if w.err != nil {
+			keep = 0 // the others may still read the caller's slice
+		}
 	}
 	return w.err
 }
@@ -281,11 +284,13 @@ func (w *Writer) Close() error {
 	if w.err == nil {
 		j := w.filling
 		if j == nil {
-			j = newJob(w.next)
+			j = newJob()
 		}
-		j.plain = j.plain[:w.n]
+		j.number, j.plain = w.next, j.plain[:w.n]
+		j.sealed = j.ownSealed()[:0]
 		w.filling = nil
-		w.err = w.start(j)
+		w.flight = append(w.flight, j)
+		w.crew.compute(j) // here, since nothing else is left to do
 	}
 	w.drain(0)
 	if w.filling != nil {
