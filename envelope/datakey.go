@@ -10,9 +10,6 @@ import (
 	"log/slog"
 )
 
-// DataKeySize is the size of a data key in bytes.
-const DataKeySize = 32
-
 // Labels of vaultpack's own HKDF-Expand calls, all distinct and none a prefix
 // of another, so that no derived key ever serves two ends.
 const (
@@ -21,6 +18,10 @@ const (
 	labelSegment    = "vaultpack/v1 segment\x00" // a Cobblestone context, not an HKDF info
 	labelLocalWrap  = "vaultpack/v1 local wrap"
 	labelLocalID    = "vaultpack/v1 local key ID"
+
+	labelPassphraseWrap = "vaultpack/v1 passphrase wrap"
+	labelHPKEWrap       = "vaultpack/v1 hpke wrap\x00"   // the start of an HPKE info
+	labelHPKEID         = "vaultpack/v1 hpke key ID\x00" // the start of what SHA-512 hashes
 )
 
 // A DataKey seals and opens sealed files. It is got from [NewKeyring] or

@@ -1,32 +1,21 @@
-// Package envelope seals byte streams under data keys, and wraps data keys
-// under key encryption keys: envelope encryption in vaultpack's format 1, which
-// docs/FORMAT.md specifies to the byte.
+// Package envelope seals byte streams under data keys, and wraps data keys under
+// other keys: envelope encryption in vaultpack's format 1 (docs/FORMAT.md).
 //
-// [Seal] and [Open] are all that a file on its own needs: a fresh data key for
-// each file, wrapped by every [KeyWrapper] given (a local key, a key management
-// service, your own), and kept in the file's header. [OpenAt] reads ranges.
-// For many files under one data key, keep a [Keyring] beside them and use
-// [NewWriter], [NewReader] and [NewReaderAt].
+//	Seal, Open, OpenAt                 a file on its own, with its wrapped key in its header
+//	NewWriter, NewReader, NewReaderAt  many files under one data key, whose Keyring is kept beside
+//	LocalKey, Passphrase, Recipient    keys that wrap data keys; for others implement KeyWrapper
 //
-// # What it promises
+// A change to a sealed file, be it a bit, a cut, or segments or files exchanged,
+// is found before any affected plaintext is returned, as [ErrAuthentication].
+// The encryption is AES-256-GCM in the construction c2sp.org/chunked-encryption
+// with a random salt for every 1 MiB segment: no state guards a nonce.
 //
-// Whoever can change a sealed file in any way, by a bit, a cut, an exchange of
-// segments or files, is found out before any affected plaintext is returned.
-// All such failures are [ErrAuthentication]. Encryption is AES-256-GCM in the
-// construction c2sp.org/chunked-encryption (Cobblestone-256), with a random
-// 24-byte salt for every 1 MiB segment: no state that could be lost, copied or
-// rolled back guards a nonce.
+// Sizes are not hidden. Who holds a data key can forge. An old version of a whole
+// file is valid: to tell versions apart, keep [Writer.Pin]. A stream is authentic
+// as far as it has been read; that it is complete is known at io.EOF. A file may
+// reach 2^62 bytes, a data key may seal 2^32 files. Later releases open format 1.
 //
-// # What it does not
-//
-// The size is not hidden. A holder of the data key can forge. An older version
-// of a whole file is a valid file: to tell versions apart, keep [Writer.Pin].
-// A stream being read is authentic as far as it has been read; that it is
-// complete is known at io.EOF.
-//
-// # Limits
-//
-// A sealed file holds up to 2^63 bytes, and a data key may seal 2^32 files with
-// no thought for bounds; docs/FORMAT.md has the arithmetic. Files of format 1
-// will open with every later release.
+// Segments are computed on all cores, in buffers of 4 MiB for each core, at
+// most 128 MiB; [Workers] and [Memory] set others. Only the source, destination
+// and key service can block: to cancel, make those fail, as the examples do.
 package envelope

@@ -6,19 +6,26 @@ import (
 	"strings"
 )
 
-// ErrAuthentication is the one error of everything that does not authenticate:
-// a changed, cut, lengthened or reordered sealed file, a file of another key,
-// kind or object ID, a keyring whose data key or encryption context is another
-// one. It carries no detail, so that nothing can be learnt from it.
-var ErrAuthentication = errors.New("authentication failed: the data was changed, or the key is another one")
+var (
+	// ErrAuthentication is the one error of everything that does not
+	// authenticate: a changed, cut, lengthened or reordered sealed file, a file
+	// of another key, kind or object ID, a keyring whose data key or encryption
+	// context is another one. It carries no detail, so that nothing can be
+	// learnt from it.
+	ErrAuthentication = errors.New("authentication failed: the data was changed, or the key is another one")
 
-// ErrFormat is returned for bytes that are no sealed file or keyring of
-// format 1 at all. It is found before any key is used.
-var ErrFormat = errors.New("not in vaultpack's format 1")
+	// ErrFormat is returned for bytes that are no sealed file or keyring of
+	// format 1 at all. It is found before any key is used.
+	ErrFormat = errors.New("not in vaultpack's format 1")
 
-// ErrNoSlot is what a [KeyWrapper] returns from Unwrap for a slot that is not
-// its own. The next key is then tried.
-var ErrNoSlot = errors.New("the slot belongs to another key")
+	// ErrNoSlot is what a [KeyWrapper] returns from Unwrap for a slot that is
+	// not its own. The next key is then tried.
+	ErrNoSlot = errors.New("the slot belongs to another key")
+
+	// ErrNoKeyring is returned for a sealed file that has no keyring of its own:
+	// a part of a dataset, which opens with the dataset's keyring only.
+	ErrNoKeyring = errors.New("this sealed file is part of a dataset and has no keyring of its own")
+)
 
 // A NoKeyError says that none of the keys at hand has a slot in the keyring.
 type NoKeyError struct {
@@ -33,7 +40,3 @@ func (e *NoKeyError) Error() string {
 	}
 	return fmt.Sprintf("no configured key opens data key %s; it is wrapped for: %s", e.KeyID, strings.Join(names, ", "))
 }
-
-// ErrNoKeyring is returned for a sealed file that has no keyring of its own: a
-// part of a dataset, which opens with the dataset's keyring only.
-var ErrNoKeyring = errors.New("this sealed file is part of a dataset and has no keyring of its own")

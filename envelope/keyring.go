@@ -150,6 +150,9 @@ func ParseKeyring(b []byte) (*Keyring, error) {
 			return nil, err
 		}
 	}
+	if err := checkWork(j.Slots); err != nil {
+		return nil, err
+	}
 	k := &Keyring{id: id, commitment: [32]byte(j.Commitment), slots: j.Slots}
 	if !bytes.Equal(k.Bytes(), b) {
 		return bad("not in its one encoding")
@@ -200,7 +203,9 @@ func (k *Keyring) Unwrap(ctx context.Context, ec EncryptionContext, keys ...KeyW
 					return key, nil
 				}
 			}
-			failed = errors.Join(failed, err)
+			if failed == nil || !errors.Is(failed, err) {
+				failed = errors.Join(failed, err)
+			}
 			if ctx.Err() != nil {
 				return nil, failed
 			}
@@ -237,6 +242,9 @@ func (k *Keyring) Add(ctx context.Context, ec EncryptionContext, key *DataKey, w
 	out.slots = append(slices.Clone(k.slots), slot)
 	if n := len(out.Bytes()); n > maxKeyring {
 		return nil, fmt.Errorf("with one more slot the keyring has %d bytes, the limit is %d", n, maxKeyring)
+	}
+	if err := checkWork(out.slots); err != nil {
+		return nil, err
 	}
 	return &out, nil
 }

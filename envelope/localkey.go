@@ -2,68 +2,62 @@ package envelope
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 
 	"github.com/vaultpack/vaultpack/envelope/internal/cobblestone"
 )
 
 // A LocalKey is a key encryption key that its owner keeps in a file: 32 random
 // bytes. It is a [KeyWrapper], prints as its fingerprint only, and is safe for
-// concurrent use.
+// concurrent use until it is wiped.
 type LocalKey struct {
 	secret *secret
-	wrap   *secret // derived from secret
+	wrap   *secret // derived from secret, as is the fingerprint
+	id     string
 }
 
 const (
 	localKind   = "local"
 	localPrefix = "vaultpack-local-key-1:"
+	// wrappedSize is the Cobblestone-256 message of a data key.
+	wrappedSize = cobblestone.HeaderSize + DataKeySize + cobblestone.TagSize
 )
 
 // GenerateLocalKey makes a new random key.
 func GenerateLocalKey() *LocalKey { return newLocalKey(randomBytes(32)) }
 
 func newLocalKey(secret []byte) *LocalKey {
-	return &LocalKey{newSecret(secret), newSecret(expand(secret, labelLocalWrap, cobblestone.KeySize))}
+	return &LocalKey{
+		secret: newSecret(secret),
+		wrap:   newSecret(expand(secret, labelLocalWrap, cobblestone.KeySize)),
+		id:     hex.EncodeToString(expand(secret, labelLocalID, 16)),
+	}
 }
 
 // ParseLocalKey reads what EncodeSecret writes. Empty lines and lines that
 // begin with # are passed over. The error never holds any of the text.
 func ParseLocalKey(text []byte) (*LocalKey, error) {
-	var found *LocalKey
-	for line := range strings.Lines(string(text)) {
-		line = strings.TrimSpace(line)
-		if line == "" || line[0] == '#' {
-			continue
-		}
-		enc, ok := strings.CutPrefix(line, localPrefix)
-		secret, err := base64.StdEncoding.Strict().DecodeString(enc)
-		if !ok || err != nil || len(secret) != 32 || found != nil {
-			return nil, fmt.Errorf("want one line %q and 32 bytes in base64", localPrefix)
-		}
-		found = newLocalKey(secret)
+	secret, err := parseKey(text, localPrefix, 32)
+	if err != nil {
+		return nil, err
 	}
-	if found == nil {
-		return nil, errors.New("there is no key in it")
-	}
-	return found, nil
+	return newLocalKey(secret), nil
 }
 
-// EncodeSecret is the key as text, to be kept in a file that only its owner can
-// read.
-func (k *LocalKey) EncodeSecret() []byte {
-	return append(base64.StdEncoding.AppendEncode([]byte(localPrefix), k.secret.bytes()), '\n')
+// EncodeSecret is the key as a line of text, to be kept in a file that only its
+// owner can read.
+func (k *LocalKey) EncodeSecret() []byte { return encodeKey(localPrefix, k.secret.bytes()) }
+
+// Wipe overwrites the key. It must not be used any more.
+func (k *LocalKey) Wipe() {
+	k.secret.wipe()
+	k.wrap.wipe()
 }
 
 // Fingerprint names the key without telling it: 16 bytes in hex.
-func (k LocalKey) Fingerprint() string {
-	return hex.EncodeToString(expand(k.secret.bytes(), labelLocalID, 16))
-}
+func (k LocalKey) Fingerprint() string { return k.id }
 
 // String tells the fingerprint and never the key.
 func (k LocalKey) String() string { return "local key " + k.Fingerprint() }
@@ -92,9 +86,9 @@ func (k *LocalKey) Unwrap(_ context.Context, slot Slot, ec EncryptionContext) ([
 	if slot.Kind != localKind || slot.Key != k.Fingerprint() {
 		return nil, ErrNoSlot
 	}
-	dataKey, err := cobblestone.Open(nil, k.wrap.bytes(), ec.Canonical(), slot.Wrapped)
-	if errors.Is(err, cobblestone.ErrOpen) {
-		err = ErrAuthentication
+	if len(slot.Wrapped) != wrappedSize {
+		return nil, ErrAuthentication
 	}
-	return dataKey, err
+	dataKey, err := cobblestone.Open(nil, k.wrap.bytes(), ec.Canonical(), slot.Wrapped)
+	return dataKey, authentication(err)
 }

@@ -5,29 +5,42 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"github.com/vaultpack/vaultpack/envelope/internal/cobblestone"
 )
 
 // A Reader opens a sealed file. No byte is returned before its tag has been
 // verified, and io.EOF only after the authenticated end of the file. Segments
-// are opened in parallel, by goroutines that compute and end; the source is read
-// by the goroutine that calls Read or WriteTo, some segments ahead. Errors are
-// sticky. A Reader is not safe for concurrent use.
+// are opened in parallel, some of them ahead of what is returned, by the caller
+// and by goroutines that compute and end; nothing is read before the first Read
+// or WriteTo. Errors are sticky. A Reader is not safe for concurrent use.
+//
+// The source is read in order by the caller, but a regular *os.File and an
+// *io.SectionReader at several offsets at once, as far as they reach at the
+// first Read. What a *bytes.Reader holds is opened where it lies and must not
+// change meanwhile. Into a *bytes.Buffer with room for the plaintext, WriteTo
+// opens without a copy.
 type Reader struct {
-	src     io.Reader
-	header  Header
-	key     []byte
-	workers int
+	src    io.Reader
+	header Header
+	key    *secret
+	opts   options
+	crew   *crew
 
 	next   uint64 // the number of the next segment to read from src
 	ends   int64  // sealed bytes still to come, or -1 where src's end tells
+	ranged bool   // ends is authentic, and may be the end of a full segment
 	window int    // segments to keep in flight; grows, so that the first comes soon
 	flight []*job
 	srcErr error // found while reading ahead, reported in its turn; io.EOF at the end
-	cur    *job
-	rest   []byte // of cur, not yet returned
-	skip   int64  // plaintext bytes to pass over
-	limit  int64  // plaintext bytes to return at most, or -1
+	cur    *job  // its plain is what has not yet been returned
+	skip   int64 // plaintext bytes to pass over
+	limit  int64 // plaintext bytes to return at most, or -1
+	sink   *sink // while one call lasts
 	pin    *pinner
+
+	at  source // what src is, where that can be read at several offsets at once
+	off int64  // of the next segment, in at
 
 	err error
 }
@@ -80,6 +93,7 @@ func OpenRange(src io.Reader, h Header, key *DataKey, size, off, n int64, opts .
 		return nil, err
 	}
 	_, r.ends = SegmentRange(size, off, n)
+	r.ranged = true
 	r.next = uint64(off / SegmentSize)
 	r.skip, r.limit = off%SegmentSize, n
 	return r, nil
@@ -93,8 +107,24 @@ func newReader(src io.Reader, h Header, key *DataKey, opts []Option) (*Reader, e
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{src: src, header: h, key: objectKey, workers: applied(opts).workers,
-		ends: -1, window: 1, limit: -1, pin: newPinner(h.Size())}, nil
+	r := &Reader{src: src, header: h, key: newSecret(objectKey), opts: applied(opts),
+		ends: -1, window: 1, limit: -1, pin: newPinner(h.Size())}
+	r.crew = &crew{run: r.open}
+	r.Use()
+	return r, nil
+}
+
+// Use sets options for what is opened from now on, as those of NewReader do. It
+// is for the Readers of [Open].
+func (r *Reader) Use(opts ...Option) {
+	r.opts.apply(opts)
+	r.crew.limit(r.opts)
+	r.window = min(r.window, r.crew.depth)
+}
+
+// Format keeps every verb of fmt from printing what is inside.
+func (r Reader) Format(s fmt.State, _ rune) {
+	fmt.Fprintf(s, "envelope.Reader of %s %s", r.header.Kind, r.header.ObjectID)
 }
 
 // Header is the sealed file's header.
@@ -112,24 +142,37 @@ func (r *Reader) Read(p []byte) (int, error) {
 	if err := r.advance(); err != nil {
 		return 0, err
 	}
-	n := copy(p, r.rest)
+	n := copy(p, r.cur.plain)
 	r.consumed(n)
 	return n, nil
 }
 
-// WriteTo writes all of the plaintext that is left to w.
+// WriteTo writes all of the plaintext that is left to w. After an error of w,
+// what has not been written can still be read.
 func (r *Reader) WriteTo(w io.Writer) (total int64, err error) {
+	if r.skip == 0 && r.limit < 0 && r.cur == nil && len(r.flight) == 0 {
+		r.sink = sinkOf(w, 0)
+		defer func() { r.sink = nil }()
+	}
 	for {
 		if err := r.advance(); err == io.EOF {
 			return total, nil
 		} else if err != nil {
 			return total, err
 		}
-		n, err := w.Write(r.rest)
-		total += int64(n)
-		if err == nil && n < len(r.rest) {
-			err = io.ErrShortWrite
+		var n int
+		if r.cur.placed {
+			n = len(r.cur.plain)
+			r.sink.written(n)
+			err = r.sink.put(r.cur.plain)
+		} else {
+			r.sink.written(len(r.cur.plain))
+			n, err = w.Write(r.cur.plain)
+			if err == nil && n < len(r.cur.plain) {
+				err = io.ErrShortWrite
+			}
 		}
+		total += int64(n)
 		r.consumed(n)
 		if err != nil {
 			return total, err
@@ -138,15 +181,15 @@ func (r *Reader) WriteTo(w io.Writer) (total int64, err error) {
 }
 
 func (r *Reader) consumed(n int) {
-	r.rest = r.rest[n:]
+	r.cur.plain = r.cur.plain[n:]
 	if r.limit >= 0 {
 		r.limit -= int64(n)
 	}
 }
 
-// advance makes rest hold something, or returns the sticky error.
+// advance makes cur hold something, or returns the sticky error.
 func (r *Reader) advance() error {
-	for len(r.rest) == 0 && r.err == nil {
+	for r.err == nil && (r.cur == nil || len(r.cur.plain) == 0) {
 		if r.cur != nil {
 			r.cur.release()
 			r.cur = nil
@@ -162,17 +205,17 @@ func (r *Reader) advance() error {
 		}
 		j := r.flight[0]
 		r.flight = slices.Delete(r.flight, 0, 1)
-		if err := j.wait(); err != nil {
+		if err := r.crew.wait(j); err != nil {
 			j.release()
 			r.fail(err)
 			break
 		}
-		r.pin.add(j.sealed)
-		r.cur, r.rest = j, j.plain
-		skip := min(r.skip, int64(len(r.rest)))
-		r.rest, r.skip = r.rest[skip:], r.skip-skip
+		r.pin.add(j.head[:], j.size)
+		r.cur = j
+		skip := min(r.skip, int64(len(j.plain)))
+		j.plain, r.skip = j.plain[skip:], r.skip-skip
 		if r.limit >= 0 {
-			r.rest = r.rest[:min(int64(len(r.rest)), r.limit)]
+			j.plain = j.plain[:min(int64(len(j.plain)), r.limit)]
 		}
 	}
 	return r.err
@@ -180,49 +223,92 @@ func (r *Reader) advance() error {
 
 // fail ends the stream for good, and lets the jobs in flight run out.
 func (r *Reader) fail(err error) {
-	r.err, r.rest = err, nil
+	r.err = err
 	for _, j := range r.flight {
-		j.wait()
+		r.crew.wait(j)
+		if j.placed {
+			clear(j.plain) // authentic, but after what was not
+		}
 		j.release()
 	}
 	r.flight = nil
-	clear(r.key)
+	r.key.wipe()
+	if s, ok := r.src.(io.Seeker); ok && err == io.EOF && r.at.ReaderAt != nil {
+		s.Seek(r.off, io.SeekStart) // as if it had been read
+	}
 }
 
 // readAhead reads segments from the source and begins to open them, up to the
 // window.
 func (r *Reader) readAhead() {
+	if r.next == 0 && r.ends < 0 {
+		if at, off, left, ok := seekable(r.src); ok {
+			r.at, r.off, r.ends = at, off, left
+		}
+	}
 	for len(r.flight) < r.window && r.srcErr == nil {
-		j := newJob()
 		want := int64(sealedSegment)
 		if r.ends >= 0 {
 			want = min(want, r.ends)
 			r.ends -= want
 		}
-		n, err := io.ReadFull(r.src, (*j.sealedBuf)[:want])
-		j.sealed = (*j.sealedBuf)[:n]
-		switch {
-		case err != nil && err != io.EOF && err != io.ErrUnexpectedEOF:
-			r.srcErr = fmt.Errorf("reading the sealed file: %w", err)
-			j.release()
-			return
-		case r.ends >= 0 && err != nil:
-			r.srcErr = ErrAuthentication // cut off before its known end
-			j.release()
-			return
-		case r.ends == 0, err != nil:
-			r.srcErr = io.EOF
+		j := newJob()
+		if r.at.ReaderAt != nil {
+			j.from, j.off = r.at, r.off
+			r.off += want
+		} else {
+			n, err := io.ReadFull(r.src, j.ownSealed()[:want])
+			j.sealed = (*j.sealedBuf)[:n]
+			switch {
+			case err != nil && err != io.EOF && err != io.ErrUnexpectedEOF:
+				r.srcErr = fmt.Errorf("reading the sealed file: %w", err)
+			case r.ends >= 0 && err != nil:
+				r.srcErr = ErrAuthentication // cut off before its known end
+			}
+			if r.srcErr != nil {
+				j.release()
+				return
+			}
+			want = int64(n)
 		}
 		// A short segment holds less than SegmentSize, since no message has the
 		// sizes between; so a short one is the last, and a full one never is.
-		i, key := r.next, r.key
-		r.next++
-		r.flight = append(r.flight, j)
-		j.run(r.workers, func(j *job) {
-			j.plain, j.err = openSegment(j.ownPlain()[:0], key, i, j.sealed)
-		})
+		if want < sealedSegment || r.ranged && r.ends == 0 {
+			r.srcErr = io.EOF
+		}
+		j.size = want
+		r.start(j)
 	}
-	if r.window <= r.workers && r.workers > 1 {
-		r.window = min(2*r.window, r.workers+1)
+	if r.window < r.crew.depth {
+		r.window = min(2*r.window, r.crew.depth)
 	}
+}
+
+// start begins to open the next segment.
+func (r *Reader) start(j *job) {
+	size, err := cobblestone.PlaintextSize(j.size)
+	if err == nil {
+		j.plain = r.sink.place(int(size))
+	}
+	if j.placed = j.plain != nil; !j.placed {
+		j.plain = j.ownPlain()[:0]
+	}
+	j.number = r.next
+	r.next++
+	r.flight = append(r.flight, j)
+	if len(r.flight) == 1 {
+		r.crew.add(j) // the caller waits for it next
+	} else {
+		r.crew.start(j)
+	}
+}
+
+// open is what the crew does.
+func (r *Reader) open(j *job) {
+	if j.from.ReaderAt != nil {
+		j.plain, j.err = openFrom(j.plain, r.key.bytes(), j.number, j)
+		return
+	}
+	copy(j.head[:], j.sealed)
+	j.plain, j.err = openSegment(j.plain, r.key.bytes(), j.number, j.sealed)
 }

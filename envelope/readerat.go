@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
+	"io/fs"
 	"sync"
 	"sync/atomic"
 
@@ -13,14 +13,19 @@ import (
 
 // A ReaderAt opens any range of a sealed file, by 16 KiB chunks. It is safe for
 // concurrent use if its source is. After an authentication failure every
-// further call fails too; errors of the source are not sticky.
+// further call fails too; errors of the source are not sticky. What a
+// *bytes.Reader holds is opened where it lies and must not change meanwhile.
 type ReaderAt struct {
-	src       io.ReaderAt
+	src       source
 	header    Header
 	headerLen int64
-	key       []byte
 	size      int64
+	opts      options
 	failed    atomic.Bool
+	closed    atomic.Bool
+
+	mu  sync.RWMutex // while the key is in use
+	key *secret
 
 	// Deriving a segment's key costs as much as opening some chunks, and
 	// neighbouring reads share it.
@@ -34,7 +39,7 @@ type openedSegment struct {
 
 // NewReaderAt reads the header of the sealed file in src, which has sealedSize
 // bytes, and authenticates the last segment, so that Size can be believed.
-func NewReaderAt(src io.ReaderAt, sealedSize int64, kind Kind, key *DataKey) (*ReaderAt, error) {
+func NewReaderAt(src io.ReaderAt, sealedSize int64, kind Kind, key *DataKey, opts ...Option) (*ReaderAt, error) {
 	h, err := ReadHeader(io.NewSectionReader(src, 0, sealedSize))
 	if err != nil {
 		return nil, err
@@ -42,21 +47,24 @@ func NewReaderAt(src io.ReaderAt, sealedSize int64, kind Kind, key *DataKey) (*R
 	if h.Kind != kind {
 		return nil, ErrAuthentication
 	}
-	return newReaderAt(src, sealedSize, h, key)
+	return newReaderAt(src, sealedSize, h, key, opts)
 }
 
-func newReaderAt(src io.ReaderAt, sealedSize int64, h Header, key *DataKey) (*ReaderAt, error) {
+func newReaderAt(src io.ReaderAt, sealedSize int64, h Header, key *DataKey, opts []Option) (*ReaderAt, error) {
 	if h.KeyID != key.id {
 		return nil, ErrAuthentication
 	}
-	r := &ReaderAt{src: src, header: h, headerLen: h.Size()}
+	r := &ReaderAt{src: newSource(src), header: h, headerLen: h.Size()}
+	r.opts = applied(opts)
 	var err error
 	if r.size, err = PlaintextSize(sealedSize - r.headerLen + HeaderSize); err != nil {
 		return nil, err
 	}
-	if r.key, err = key.objectKey(h); err != nil {
+	objectKey, err := key.objectKey(h)
+	if err != nil {
 		return nil, err
 	}
+	r.key = newSecret(objectKey)
 	// A last chunk that opens as the last of its segment, and a segment that
 	// opens as the last of the file, prove the size.
 	last := r.size % SegmentSize / cobblestone.ChunkSize
@@ -66,6 +74,28 @@ func newReaderAt(src io.ReaderAt, sealedSize int64, h Header, key *DataKey) (*Re
 		return nil, err
 	}
 	return r, nil
+}
+
+// Use sets options for the reads after it, as those of NewReaderAt do. It is for
+// the ReaderAts of [OpenAt], and must not be called while a read is going on.
+func (r *ReaderAt) Use(opts ...Option) { r.opts.apply(opts) }
+
+// Close wipes the key. Reads after it fail with an error that wraps
+// fs.ErrClosed. It does not close the source, and returns nil.
+func (r *ReaderAt) Close() error {
+	r.closed.Store(true)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.key.wipe()
+	for i := range r.cache {
+		r.cache[i].Store(nil)
+	}
+	return nil
+}
+
+// Format keeps every verb of fmt from printing what is inside.
+func (r *ReaderAt) Format(s fmt.State, _ rune) {
+	fmt.Fprintf(s, "envelope.ReaderAt of %s %s", r.header.Kind, r.header.ObjectID)
 }
 
 // Header is the sealed file's header.
@@ -79,6 +109,9 @@ func (r *ReaderAt) Size() int64 { return r.size }
 func (r *ReaderAt) ReadAt(p []byte, off int64) (n int, err error) {
 	if off < 0 {
 		return 0, errors.New("envelope.ReaderAt: negative offset")
+	}
+	if r.closed.Load() {
+		return 0, errReaderAtClosed
 	}
 	if r.failed.Load() {
 		return 0, ErrAuthentication
@@ -121,10 +154,11 @@ func (r *ReaderAt) readSegments(p []byte, off int64) (int, error) {
 		}
 		return len(p), nil
 	}
+	workers, _ := r.opts.limits()
 	errs := make([]error, count)
 	var next atomic.Int64
 	var wg sync.WaitGroup
-	for range min(count, runtime.GOMAXPROCS(0)) {
+	for range min(count, workers) {
 		wg.Go(func() {
 			for k := int(next.Add(1)) - 1; k < count; k = int(next.Add(1)) - 1 {
 				errs[k] = read(k)
@@ -142,83 +176,91 @@ func (r *ReaderAt) readSegments(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
-var chunksPool = sync.Pool{New: func() any { b := make([]byte, 0, sealedSegment); return &b }}
-
 // readSegment fills p from the offset at in segment i. p lies in the segment as
 // a whole. On an error p holds no plaintext.
-func (r *ReaderAt) readSegment(p []byte, i uint64, at int64) error {
+func (r *ReaderAt) readSegment(p []byte, i uint64, at int64) (err error) {
 	start := r.headerLen + int64(i)*sealedSegment
 	plain := int64(SegmentSize) // of this segment
 	if rest := r.size - int64(i)*SegmentSize; rest < SegmentSize {
 		plain = rest
 	}
-	firstChunk := at / cobblestone.ChunkSize
+	chunk := at / cobblestone.ChunkSize
 	lastChunk := max(at, at+int64(len(p))-1) / cobblestone.ChunkSize
+	// The sealed chunks from pos to end are read, counted from the first one.
+	pos := chunk * cobblestone.SealedChunk
 	end := min((lastChunk+1)*cobblestone.SealedChunk, cobblestone.SealedSize(plain)-cobblestone.HeaderSize)
+	skip := int(at - chunk*cobblestone.ChunkSize)
+	pieceSize := int64(r.src.piece * cobblestone.SealedChunk)
 
-	bufp := chunksPool.Get().(*[]byte)
-	defer chunksPool.Put(bufp)
+	bufp := r.src.buffers().Get().(*[]byte)
+	defer r.src.buffers().Put(bufp)
+	all := p
+	defer func() {
+		if err != nil {
+			clear(all)
+		}
+	}()
 	m, ok := r.cached(i)
-	from := firstChunk * cobblestone.SealedChunk
-	var body []byte
-	switch {
-	case ok, firstChunk > 0:
-		if !ok {
-			header := (*bufp)[:cobblestone.HeaderSize]
-			if err := r.readSource(header, start); err != nil {
-				return err
-			}
-			if err := r.derive(&m, i, header); err != nil {
-				return err
-			}
-		}
-		body = (*bufp)[:end-from]
-		if err := r.readSource(body, start+cobblestone.HeaderSize+from); err != nil {
+	if !ok && chunk > 0 {
+		header, err := r.take((*bufp)[:cobblestone.HeaderSize], start)
+		if err != nil {
 			return err
 		}
-	default: // the header and the chunks are one read
-		body = (*bufp)[:cobblestone.HeaderSize+end]
-		if err := r.readSource(body, start); err != nil {
+		if err := r.derive(&m, i, header); err != nil {
 			return err
 		}
-		if err := r.derive(&m, i, body); err != nil {
-			return err
-		}
-		body = body[cobblestone.HeaderSize:]
+		ok = true
 	}
-	skip := int(at - firstChunk*cobblestone.ChunkSize)
-	if err := openChunks(&m, p, body, uint64(firstChunk), skip); err != nil {
-		clear(p)
-		return ErrAuthentication
+	for pos < end {
+		size, at := min(end-pos, pieceSize), start+cobblestone.HeaderSize+pos
+		if !ok { // the header and the chunks are one read
+			size, at = cobblestone.HeaderSize+size, start
+		}
+		body, err := r.take((*bufp)[:size], at)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			if err := r.derive(&m, i, body); err != nil {
+				return err
+			}
+			ok, body = true, body[cobblestone.HeaderSize:]
+		}
+		if p, err = openChunks(&m, p, body, uint64(chunk), skip); err != nil {
+			return ErrAuthentication
+		}
+		pos, chunk, skip = pos+int64(len(body)), chunk+int64(r.src.piece), 0
 	}
 	return nil
 }
 
 // openChunks opens the sealed chunks in body, numbered from first, into p,
-// without the first skip bytes and what p has no room for.
-func openChunks(m *cobblestone.Message, p, body []byte, first uint64, skip int) error {
-	for n := first; ; n++ {
+// without the first skip bytes and what p has no room for. It returns the rest
+// of p.
+func openChunks(m *cobblestone.Message, p, body []byte, first uint64, skip int) ([]byte, error) {
+	for n := first; len(body) > 0; n++ {
 		sealed := body[:min(len(body), cobblestone.SealedChunk)]
 		body = body[len(sealed):]
 		size := len(sealed) - cobblestone.TagSize
 		if skip == 0 && size <= len(p) {
 			if _, err := m.OpenChunk(p[:0], sealed, n); err != nil {
-				return err
+				return nil, err
 			}
 			p = p[size:]
 		} else {
-			// In place: sealed is a buffer of ours that nothing reads again.
-			plain, err := m.OpenChunk(sealed[:0], sealed, n)
-			if err != nil {
-				return err
+			scratch := chunkPool.Get().(*[]byte)
+			plain, err := m.OpenChunk((*scratch)[:0], sealed, n)
+			if err == nil {
+				p = p[copy(p, plain[skip:]):]
+				skip = 0
 			}
-			p = p[copy(p, plain[skip:]):]
-			skip = 0
-		}
-		if len(body) == 0 {
-			return nil
+			chunkPool.Put(scratch)
+			if err != nil {
+				return nil, err
+			}
 		}
 	}
+	return p, nil
 }
 
 func (r *ReaderAt) cached(i uint64) (m cobblestone.Message, ok bool) {
@@ -230,27 +272,33 @@ func (r *ReaderAt) cached(i uint64) (m cobblestone.Message, ok bool) {
 
 // derive checks the commitment of segment i and keeps its key.
 func (r *ReaderAt) derive(m *cobblestone.Message, i uint64, header []byte) error {
-	opened, err := cobblestone.NewOpener(r.key, segmentContext(i), header)
-	if err == cobblestone.ErrOpen {
-		return ErrAuthentication
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if r.closed.Load() {
+		return errReaderAtClosed
 	}
+	opened, err := cobblestone.NewOpener(r.key.bytes(), segmentContext(i), header)
 	if err != nil {
-		return err
+		return authentication(err)
 	}
 	*m = *opened
 	r.cache[i%uint64(len(r.cache))].Store(&openedSegment{i, *opened})
 	return nil
 }
 
-// readSource fills b. A source that ends before the size it was said to have is
-// a truncated one.
-func (r *ReaderAt) readSource(b []byte, off int64) error {
-	n, err := r.src.ReadAt(b, off)
-	if n == len(b) {
-		return nil
+var errReaderAtClosed = fmt.Errorf("read from a closed envelope.ReaderAt: %w", fs.ErrClosed)
+
+// take is that of the source. A source that ends before the size it was said to
+// have is a truncated one.
+func (r *ReaderAt) take(buf []byte, off int64) ([]byte, error) {
+	b, err := r.src.take(buf, off)
+	switch err {
+	case nil:
+		return b, nil
+	case io.ErrUnexpectedEOF:
+		return nil, ErrAuthentication
 	}
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		return ErrAuthentication
-	}
-	return fmt.Errorf("reading the sealed file: %w", err)
+	return nil, fmt.Errorf("reading the sealed file: %w", err)
 }
+
+var chunkPool = sync.Pool{New: func() any { b := make([]byte, cobblestone.ChunkSize); return &b }}

@@ -7,8 +7,8 @@ import (
 
 // Seal starts a sealed file on its own: it makes a data key, wraps it with each
 // of the keys, writes the header with the keyring to dst, and returns a Writer
-// for the plaintext. The context binds the wrapped key and must be given again
-// to open; it may be nil.
+// for the plaintext. ec binds the wrapped key and must be given again to open; it
+// may be nil. ctx is for the keys only. For options, see [Writer.Use].
 func Seal(ctx context.Context, dst io.Writer, ec EncryptionContext, keys ...KeyWrapper) (*Writer, error) {
 	ring, key, err := NewKeyring(ctx, ec, keys...)
 	if err != nil {
@@ -18,7 +18,8 @@ func Seal(ctx context.Context, dst io.Writer, ec EncryptionContext, keys ...KeyW
 	return newWriter(dst, KindFile, key, ring, nil)
 }
 
-// Open opens what Seal has written, with any one of the keys.
+// Open opens what Seal has written, with any one of the keys. ctx is for the keys
+// only. For options, see [Reader.Use].
 func Open(ctx context.Context, src io.Reader, ec EncryptionContext, keys ...KeyWrapper) (*Reader, error) {
 	h, key, err := unwrapHeader(ctx, src, ec, keys)
 	if err != nil {
@@ -29,14 +30,14 @@ func Open(ctx context.Context, src io.Reader, ec EncryptionContext, keys ...KeyW
 }
 
 // OpenAt opens what Seal has written for reading at any offset. size is that of
-// the sealed file.
+// the sealed file. ctx is for the keys only. For options, see [ReaderAt.Use].
 func OpenAt(ctx context.Context, src io.ReaderAt, size int64, ec EncryptionContext, keys ...KeyWrapper) (*ReaderAt, error) {
 	h, key, err := unwrapHeader(ctx, io.NewSectionReader(src, 0, size), ec, keys)
 	if err != nil {
 		return nil, err
 	}
 	defer key.Wipe()
-	return newReaderAt(src, size, h, key)
+	return newReaderAt(src, size, h, key, nil)
 }
 
 func unwrapHeader(ctx context.Context, src io.Reader, ec EncryptionContext, keys []KeyWrapper) (Header, *DataKey, error) {

@@ -1,12 +1,51 @@
 package envelope
 
-// A secret holds 32 bytes of key material, two pointers deep: package fmt calls
-// no method on unexported fields, and for a verb that does not fit it prints
-// what one pointer points to.
-type secret struct{ p *[32]byte }
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+)
 
-func newSecret(b []byte) *secret { return &secret{(*[32]byte)(b)} }
+// A secret holds key material, two pointers deep: package fmt calls no method on
+// unexported fields, and for a verb that does not fit it prints what one pointer
+// points to.
+type secret struct{ p *[]byte }
 
-func (s *secret) bytes() []byte { return s.p[:] }
+// newSecret takes b over.
+func newSecret(b []byte) *secret { return &secret{&b} }
 
-func (s *secret) wipe() { clear(s.p[:]) }
+func (s *secret) bytes() []byte { return *s.p }
+
+func (s *secret) wipe() { clear(*s.p) }
+
+// encodeKey is a key as one line of text, for a file.
+func encodeKey(prefix string, key []byte) []byte {
+	line := make([]byte, len(prefix), len(prefix)+base64.StdEncoding.EncodedLen(len(key))+1)
+	copy(line, prefix)
+	return append(base64.StdEncoding.AppendEncode(line, key), '\n')
+}
+
+// parseKey reads what encodeKey writes. Empty lines and lines that begin with #
+// are passed over. No error holds any of the text.
+func parseKey(text []byte, prefix string, size int) (key []byte, err error) {
+	for line := range bytes.Lines(text) {
+		line = bytes.TrimSpace(line)
+		if len(line) == 0 || line[0] == '#' {
+			continue
+		}
+		enc, ok := bytes.CutPrefix(line, []byte(prefix))
+		buf := make([]byte, base64.StdEncoding.DecodedLen(len(enc)))
+		n, err := base64.StdEncoding.Strict().Decode(buf, enc)
+		if !ok || err != nil || n != size || key != nil {
+			clear(buf)
+			clear(key)
+			return nil, fmt.Errorf("want one line %q and %d bytes in base64", prefix, size)
+		}
+		key = buf[:n:n]
+	}
+	if key == nil {
+		return nil, errors.New("there is no key in it")
+	}
+	return key, nil
+}

@@ -4,22 +4,22 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"hash"
-	"sync"
 
 	"github.com/vaultpack/vaultpack/envelope/internal/cobblestone"
 )
 
-// SegmentSize is the plaintext of every segment but the last, in bytes.
-const SegmentSize = 1 << 20
-
-// HeaderSize is the size of a header without a keyring, in bytes.
-const HeaderSize = headerSize
+// Sizes in bytes.
+const (
+	DataKeySize = 32         // a data key
+	HeaderSize  = headerSize // a header without a keyring
+	SegmentSize = 1 << 20    // the plaintext of every segment but the last
+)
 
 // sealedSegment is what a full segment takes: 1,049,672 bytes.
 const sealedSegment = cobblestone.HeaderSize + SegmentSize + (SegmentSize/cobblestone.ChunkSize+1)*cobblestone.TagSize
 
-// SealedSize is the size of a sealed file that holds size bytes, with its
-// keyring elsewhere. A keyring in the header adds its own length.
+// SealedSize is the size of a sealed file that holds size bytes, at most 2^62,
+// with its keyring elsewhere. A keyring in the header adds its own length.
 func SealedSize(size int64) int64 {
 	return HeaderSize + size/SegmentSize*sealedSegment + cobblestone.SealedSize(size%SegmentSize)
 }
@@ -28,10 +28,10 @@ func SealedSize(size int64) int64 {
 // its keyring elsewhere, or ErrAuthentication if no sealed file has that size.
 // The answer is no more to be trusted than the size it is got from.
 func PlaintextSize(sealed int64) (int64, error) {
-	sealed -= HeaderSize
-	if sealed < 0 {
+	if sealed < HeaderSize {
 		return 0, ErrAuthentication
 	}
+	sealed -= HeaderSize
 	last, err := cobblestone.PlaintextSize(sealed % sealedSegment)
 	if err != nil || last >= SegmentSize {
 		return 0, ErrAuthentication
@@ -62,10 +62,15 @@ func sealSegment(dst, objectKey []byte, i uint64, plain []byte) ([]byte, error) 
 
 func openSegment(dst, objectKey []byte, i uint64, sealed []byte) ([]byte, error) {
 	out, err := cobblestone.Open(dst, objectKey, segmentContext(i), sealed)
+	return out, authentication(err)
+}
+
+// authentication is err under this package's name.
+func authentication(err error) error {
 	if err == cobblestone.ErrOpen {
-		err = ErrAuthentication
+		return ErrAuthentication
 	}
-	return out, err
+	return err
 }
 
 // A Pin names the exact bytes of one sealed file: its size, and the SHA-256 of
@@ -85,69 +90,12 @@ type pinner struct {
 
 func newPinner(header int64) *pinner { return &pinner{size: header, sum: sha256.New()} }
 
-func (p *pinner) add(sealed []byte) {
-	p.size += int64(len(sealed))
-	p.sum.Write(sealed[:min(len(sealed), cobblestone.HeaderSize)])
+// add takes the next segment, or just its header, and its size.
+func (p *pinner) add(sealed []byte, size int64) {
+	p.size += size
+	p.sum.Write(sealed[:cobblestone.HeaderSize])
 }
 
 func (p *pinner) pin() Pin {
 	return Pin{Size: p.size, Digest: [32]byte(p.sum.Sum(nil))}
-}
-
-// A job is one segment on its way: sealed into or opened from its own buffers.
-// Its goroutine computes and ends; it never blocks, so abandoning a Writer or
-// a Reader leaks nothing.
-type job struct {
-	plain  []byte // plaintext, in buf or in the caller's slice
-	sealed []byte
-	err    error
-	done   chan struct{} // buffered, so that a job can be used again
-
-	plainBuf, sealedBuf *[]byte
-}
-
-var (
-	plainPool  = sync.Pool{New: func() any { b := make([]byte, SegmentSize); return &b }}
-	sealedPool = sync.Pool{New: func() any { b := make([]byte, sealedSegment); return &b }}
-	jobPool    = sync.Pool{New: func() any { return &job{done: make(chan struct{}, 1)} }}
-)
-
-func newJob() *job {
-	j := jobPool.Get().(*job)
-	j.sealedBuf = sealedPool.Get().(*[]byte)
-	return j
-}
-
-// ownPlain gives the job a plaintext buffer of its own.
-func (j *job) ownPlain() []byte {
-	j.plainBuf = plainPool.Get().(*[]byte)
-	return *j.plainBuf
-}
-
-// run calls f now if there is one worker, and else beside the caller.
-func (j *job) run(workers int, f func(*job)) {
-	if workers == 1 {
-		f(j)
-		j.done <- struct{}{}
-		return
-	}
-	go func() {
-		f(j)
-		j.done <- struct{}{}
-	}()
-}
-
-func (j *job) wait() error {
-	<-j.done
-	return j.err
-}
-
-// release returns the buffers to their pools.
-func (j *job) release() {
-	if j.plainBuf != nil {
-		plainPool.Put(j.plainBuf)
-	}
-	sealedPool.Put(j.sealedBuf)
-	*j = job{done: j.done}
-	jobPool.Put(j)
 }

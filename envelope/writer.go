@@ -1,44 +1,35 @@
 package envelope
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
+	"slices"
 )
 
-// An Option changes how a stream is processed, never what it holds.
-type Option func(*options)
-
-type options struct{ workers int }
-
-// Workers sets how many segments of one stream are sealed or opened at once.
-// The default is one for each core. Each takes about 2 MiB of memory. With one
-// worker everything happens in the caller's goroutine.
-func Workers(n int) Option { return func(o *options) { o.workers = max(n, 1) } }
-
-func applied(opts []Option) options {
-	o := options{workers: runtime.GOMAXPROCS(0)}
-	for _, f := range opts {
-		f(&o)
-	}
-	return o
-}
-
-// A Writer seals what is written to it. Segments are sealed in parallel and
-// written in order, by the goroutine that calls Write, ReadFrom or Close. The
-// sealed file is complete only when Close has returned nil; what an abandoned
-// Writer leaves does not open. A Writer is not safe for concurrent use.
+// A Writer seals what is written to it. Segments are sealed in parallel, by the
+// caller and by goroutines that compute and end, and written in order by the
+// goroutine that calls Write, ReadFrom or Close. The sealed file is complete
+// only when Close has returned nil: to give up, leave the Writer and do not call
+// Close. What it has written then does not open. A Writer is not safe for
+// concurrent use.
+//
+// It is fastest with large Writes or with ReadFrom, which copy nothing. Into a
+// *bytes.Buffer with room for the sealed file, which [SealedSize] tells, they
+// seal without a copy.
 type Writer struct {
-	dst     io.Writer
-	header  Header
-	key     []byte
-	workers int
+	dst    io.Writer
+	header Header
+	key    *secret
+	opts   options
+	crew   *crew
 
 	next    uint64 // the number of the segment being filled
 	filling *job
 	n       int    // plaintext bytes in filling
 	flight  []*job // being sealed, oldest first
+	sink    *sink  // while one call lasts
 	pin     *pinner
 
 	err    error
@@ -58,13 +49,20 @@ func newWriter(dst io.Writer, kind Kind, key *DataKey, ring *Keyring, opts []Opt
 	if !kind.valid() {
 		return nil, fmt.Errorf("unknown kind %q", kind)
 	}
-	w := &Writer{dst: dst, header: newHeader(kind, key, ring), workers: applied(opts).workers}
-	var err error
-	if w.key, err = key.objectKey(w.header); err != nil {
+	w := &Writer{dst: dst, header: newHeader(kind, key, ring), opts: applied(opts)}
+	objectKey, err := key.objectKey(w.header)
+	if err != nil {
 		return nil, err
 	}
+	w.key = newSecret(objectKey)
+	w.crew = &crew{run: w.seal}
+	w.Use()
 	b := w.header.appendTo(nil)
-	if _, err := dst.Write(b); err != nil {
+	n, err := dst.Write(b)
+	if err == nil && n < len(b) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
 		return nil, fmt.Errorf("writing the header: %w", err)
 	}
 	w.pin = newPinner(int64(len(b)))
@@ -77,51 +75,79 @@ func (w *Writer) Header() Header { return w.header }
 // Pin names the bytes that were written. It is complete after Close.
 func (w *Writer) Pin() Pin { return w.pin.pin() }
 
+// Use sets options for what is written from now on, as those of NewWriter do. It
+// is for the Writers of [Seal].
+func (w *Writer) Use(opts ...Option) {
+	w.opts.apply(opts)
+	w.crew.limit(w.opts)
+}
+
+// Format keeps every verb of fmt from printing what is inside.
+func (w Writer) Format(s fmt.State, _ rune) {
+	fmt.Fprintf(s, "envelope.Writer of %s %s", w.header.Kind, w.header.ObjectID)
+}
+
 // Write seals p. Errors are those of the destination, and are sticky.
 func (w *Writer) Write(p []byte) (int, error) {
 	if err := w.usable(); err != nil {
 		return 0, err
 	}
-	written := 0
-	if w.n == 0 && len(p) >= w.workers*SegmentSize {
-		n, err := w.writeDirect(p)
-		if written += n; err != nil {
-			return written, err
+	for written := 0; ; {
+		if w.n == 0 && len(p)-written >= w.crew.workers*SegmentSize {
+			n, err := w.writeDirect(p[written:])
+			if written += n; err != nil {
+				return written, err
+			}
 		}
-		p = p[n:]
-	}
-	for len(p) > 0 {
-		n := copy(w.space(), p)
-		written, p = written+n, p[n:]
+		if written == len(p) {
+			return written, nil
+		}
+		n := copy(w.space(), p[written:])
+		written += n
 		if err := w.filled(n); err != nil {
 			return written, err
 		}
 	}
-	return written, nil
 }
 
 // writeDirect seals the whole segments of p without copying them, and returns
 // when none of p is in use any more.
 func (w *Writer) writeDirect(p []byte) (n int, err error) {
-	for len(p)-n >= SegmentSize {
+	w.sink = sinkOf(w.dst, len(w.flight)*sealedSegment)
+	defer func() { w.sink = nil }()
+	for ; len(p)-n >= SegmentSize; n += SegmentSize {
 		j := newJob()
 		j.plain = p[n : n+SegmentSize]
 		if err := w.start(j); err != nil {
 			return n, err
 		}
-		n += SegmentSize
 	}
 	return n, w.drain(0)
 }
 
-// ReadFrom seals everything that r has, read straight into the segments'
-// buffers. It returns the first error of r or of the destination; only the
-// latter is sticky.
+// ReadFrom seals everything that r has. The first error of r or of the
+// destination is sticky: a file that could not be read whole is not completed by
+// a Close that nobody thought about.
+//
+// A regular *os.File and an *io.SectionReader are read at several offsets at
+// once. (io.Copy hides from ReadFrom that its source is a file.) If one proves
+// shorter than it was at the beginning, the error wraps io.ErrUnexpectedEOF. What
+// a *bytes.Reader holds is sealed where it lies.
 func (w *Writer) ReadFrom(r io.Reader) (total int64, err error) {
 	if err := w.usable(); err != nil {
 		return 0, err
 	}
-	for {
+	if b, ok := r.(*bytes.Reader); ok {
+		return b.WriteTo(w) // nothing is copied
+	}
+	for tried := false; ; {
+		if w.n == 0 && !tried {
+			tried = true
+			n, err := w.readParallel(r)
+			if total += n; err != nil {
+				return total, err
+			}
+		}
 		n, err := io.ReadFull(r, w.space())
 		total += int64(n)
 		if werr := w.filled(n); werr != nil {
@@ -131,9 +157,35 @@ func (w *Writer) ReadFrom(r io.Reader) (total int64, err error) {
 			return total, nil
 		}
 		if err != nil {
+			w.err = err
 			return total, err
 		}
 	}
+}
+
+// readParallel seals the whole segments of a source that can be read at several
+// offsets at once, and leaves its offset after them.
+func (w *Writer) readParallel(r io.Reader) (n int64, err error) {
+	src, off, left, ok := seekable(r)
+	if !ok {
+		return 0, nil
+	}
+	w.sink = sinkOf(w.dst, len(w.flight)*sealedSegment)
+	defer func() { w.sink = nil }()
+	for ; left-n >= SegmentSize; n += SegmentSize {
+		j := newJob()
+		j.from, j.off = src, off+n
+		if err := w.start(j); err != nil {
+			return n, err
+		}
+	}
+	if err := w.drain(0); err != nil {
+		return n, err
+	}
+	if _, err := r.(io.Seeker).Seek(off+n, io.SeekStart); err != nil {
+		w.err = err
+	}
+	return n, w.err
 }
 
 func (w *Writer) usable() error {
@@ -164,16 +216,28 @@ func (w *Writer) filled(n int) error {
 
 // start begins to seal the next segment, once there is room for it.
 func (w *Writer) start(j *job) error {
-	i, key := w.next, w.key
+	j.number = w.next
 	w.next++
+	if j.sealed = w.sink.place(sealedSegment); j.sealed != nil {
+		j.placed = true
+	} else {
+		j.sealed = j.ownSealed()[:0]
+	}
 	w.flight = append(w.flight, j)
-	j.run(w.workers, func(j *job) {
-		j.sealed, j.err = sealSegment((*j.sealedBuf)[:0], key, i, j.plain)
-	})
-	if w.workers == 1 {
+	w.crew.start(j)
+	if w.crew.depth == 1 {
 		return w.drain(0)
 	}
-	return w.drain(w.workers)
+	return w.drain(w.crew.depth)
+}
+
+// seal is what the crew does.
+func (w *Writer) seal(j *job) {
+	if j.from.ReaderAt == nil {
+		j.sealed, j.err = sealSegment(j.sealed, w.key.bytes(), j.number, j.plain)
+		return
+	}
+	j.sealed, j.err = sealFrom(j.sealed, w.key.bytes(), j.number, j.from, j.off)
 }
 
 // drain writes finished segments, oldest first, until at most keep are left. The
@@ -181,19 +245,33 @@ func (w *Writer) start(j *job) error {
 func (w *Writer) drain(keep int) error {
 	for len(w.flight) > keep {
 		j := w.flight[0]
-		w.flight = append(w.flight[:0], w.flight[1:]...)
-		if err := j.wait(); err != nil && w.err == nil {
+		w.flight = slices.Delete(w.flight, 0, 1)
+		if err := w.crew.wait(j); err != nil && w.err == nil {
 			w.err = err
 		}
 		if w.err == nil {
-			_, w.err = w.dst.Write(j.sealed)
-			w.pin.add(j.sealed)
-		} else {
-			keep = 0 // the others may still read the caller's slice
+			w.err = w.put(j)
 		}
 		j.release()
+		if w.err != nil {
+			keep = 0 // the others may still read the caller's slice
+		}
 	}
 	return w.err
+}
+
+// put writes a sealed segment.
+func (w *Writer) put(j *job) error {
+	w.pin.add(j.sealed, int64(len(j.sealed)))
+	w.sink.written(len(j.sealed))
+	if j.placed {
+		return w.sink.put(j.sealed)
+	}
+	n, err := w.dst.Write(j.sealed)
+	if err == nil && n < len(j.sealed) {
+		err = io.ErrShortWrite
+	}
+	return err
 }
 
 // Close seals the last segment and writes what is outstanding. It does not close
@@ -208,15 +286,17 @@ func (w *Writer) Close() error {
 		if j == nil {
 			j = newJob()
 		}
-		j.plain = j.plain[:w.n]
+		j.number, j.plain = w.next, j.plain[:w.n]
+		j.sealed = j.ownSealed()[:0]
 		w.filling = nil
-		w.err = w.start(j)
+		w.flight = append(w.flight, j)
+		w.crew.compute(j) // here, since nothing else is left to do
 	}
 	w.drain(0)
 	if w.filling != nil {
 		w.filling.release()
 		w.filling = nil
 	}
-	clear(w.key)
+	w.key.wipe()
 	return w.err
 }

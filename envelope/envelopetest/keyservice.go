@@ -1,0 +1,96 @@
+// Package envelopetest helps to test code that uses package envelope.
+package envelopetest
+
+import (
+	"context"
+	"crypto/rand"
+	"sync"
+
+	"github.com/vaultpack/vaultpack/envelope"
+)
+
+// A KeyService is a key service in memory: an [envelope.DataKeyGenerator] that
+// really encrypts, counts its calls, and fails when told to. It is safe for
+// concurrent use.
+type KeyService struct {
+	name string
+	key  *envelope.LocalKey
+
+	mu    sync.Mutex
+	fail  error
+	calls Calls
+}
+
+// Calls are the calls that a key service has answered. Those that it was told to
+// fail are not counted, nor is asking for a slot of another key, which makes no
+// call.
+type Calls struct{ Generate, Wrap, Unwrap int }
+
+// NewKeyService makes a service with a key of its own. Its slots have the kind
+// "test" and the key's name.
+func NewKeyService(name string) *KeyService {
+	return &KeyService{name: name, key: envelope.GenerateLocalKey()}
+}
+
+// Fail makes every further call fail with err, or none if err is nil.
+func (s *KeyService) Fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = err
+}
+
+// Calls are the calls so far.
+func (s *KeyService) Calls() Calls {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calls
+}
+
+// call counts a call, unless it has to fail.
+func (s *KeyService) call(ctx context.Context, count func(*Calls)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if s.fail != nil {
+		return s.fail
+	}
+	count(&s.calls)
+	return nil
+}
+
+// GenerateDataKey is that of [envelope.DataKeyGenerator].
+func (s *KeyService) GenerateDataKey(ctx context.Context, ec envelope.EncryptionContext) ([]byte, envelope.Slot, error) {
+	if err := s.call(ctx, func(c *Calls) { c.Generate++ }); err != nil {
+		return nil, envelope.Slot{}, err
+	}
+	dataKey := make([]byte, envelope.DataKeySize)
+	rand.Read(dataKey)
+	slot, err := s.wrap(ctx, dataKey, ec)
+	return dataKey, slot, err
+}
+
+// Wrap is that of [envelope.KeyWrapper].
+func (s *KeyService) Wrap(ctx context.Context, dataKey []byte, ec envelope.EncryptionContext) (envelope.Slot, error) {
+	if err := s.call(ctx, func(c *Calls) { c.Wrap++ }); err != nil {
+		return envelope.Slot{}, err
+	}
+	return s.wrap(ctx, dataKey, ec)
+}
+
+func (s *KeyService) wrap(ctx context.Context, dataKey []byte, ec envelope.EncryptionContext) (envelope.Slot, error) {
+	slot, err := s.key.Wrap(ctx, dataKey, ec)
+	return envelope.Slot{Kind: "test", Key: s.name, Wrapped: slot.Wrapped}, err
+}
+
+// Unwrap is that of [envelope.KeyWrapper].
+func (s *KeyService) Unwrap(ctx context.Context, slot envelope.Slot, ec envelope.EncryptionContext) ([]byte, error) {
+	if slot.Kind != "test" || slot.Key != s.name {
+		return nil, envelope.ErrNoSlot
+	}
+	if err := s.call(ctx, func(c *Calls) { c.Unwrap++ }); err != nil {
+		return nil, err
+	}
+	return s.key.Unwrap(ctx, envelope.Slot{Kind: "local", Key: s.key.Fingerprint(), Wrapped: slot.Wrapped}, ec)
+}

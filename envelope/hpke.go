@@ -1,0 +1,172 @@
+package envelope
+
+import (
+	"context"
+	"crypto/fips140"
+	"crypto/hpke"
+	"crypto/sha512"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+)
+
+// An Identity is the private half of a key pair whose public half, a
+// [Recipient], can wrap data keys where the Identity is not: a recovery key that
+// stays offline. The pair is hybrid, ML-KEM-768 with X25519, and so stands as
+// long as one of the two does, also against a quantum computer. An Identity is
+// a [KeyWrapper], prints as its fingerprint only, and is safe for concurrent use
+// until it is wiped.
+type Identity struct {
+	seed      *secret
+	recipient *Recipient
+}
+
+// A Recipient is the public half of an [Identity]. It is a [KeyWrapper] that
+// wraps and never unwraps. It is safe for concurrent use.
+type Recipient struct {
+	public      hpke.PublicKey
+	fingerprint string
+}
+
+const (
+	hpkeKind        = "hpke"
+	identityPrefix  = "vaultpack-identity-1:"
+	recipientPrefix = "vaultpack-recipient-1:"
+
+	seedSize      = 32        // draft-ietf-hpke-pq: the private key of X-Wing
+	publicSize    = 1184 + 32 // the encapsulation keys of ML-KEM-768 and X25519
+	encapsulation = 1088 + 32 // their ciphertexts
+	hpkeWrapped   = encapsulation + DataKeySize + 16
+)
+
+// The suite of RFC 9180 and draft-ietf-hpke-pq: KEM 0x647a, KDF 0x0003,
+// AEAD 0x0002.
+func hpkeKEM() hpke.KEM   { return hpke.MLKEM768X25519() }
+func hpkeKDF() hpke.KDF   { return hpke.HKDFSHA512() }
+func hpkeAEAD() hpke.AEAD { return hpke.AES256GCM() }
+
+func hpkeInfo(ec EncryptionContext) []byte {
+	return append([]byte(labelHPKEWrap), ec.Canonical()...)
+}
+
+var errHPKEInFIPS = errors.New("GODEBUG=fips140=only refuses X25519, which slots of kind \"hpke\" use; " +
+	"GODEBUG=fips140=on uses the validated module without this refusal")
+
+// GenerateIdentity makes a new random key pair.
+func GenerateIdentity() (*Identity, error) { return newIdentity(randomBytes(seedSize)) }
+
+func newIdentity(seed []byte) (*Identity, error) {
+	if fips140.Enforced() {
+		return nil, errHPKEInFIPS
+	}
+	private, err := hpkeKEM().NewPrivateKey(seed)
+	if err != nil {
+		return nil, fmt.Errorf("making an identity: %w", err)
+	}
+	return &Identity{newSecret(seed), newRecipient(private.PublicKey())}, nil
+}
+
+func newRecipient(public hpke.PublicKey) *Recipient {
+	sum := sha512.Sum512(append([]byte(labelHPKEID), public.Bytes()...))
+	return &Recipient{public, hex.EncodeToString(sum[:16])}
+}
+
+// ParseIdentity reads what [Identity.EncodeSecret] writes. Empty lines and lines
+// that begin with # are passed over. The error never holds any of the text.
+func ParseIdentity(text []byte) (*Identity, error) {
+	seed, err := parseKey(text, identityPrefix, seedSize)
+	if err != nil {
+		return nil, err
+	}
+	return newIdentity(seed)
+}
+
+// EncodeSecret is the identity as a line of text, to be kept in a file that only
+// its owner can read.
+func (i *Identity) EncodeSecret() []byte { return encodeKey(identityPrefix, i.seed.bytes()) }
+
+// Recipient is the public half, to be given away.
+func (i *Identity) Recipient() *Recipient { return i.recipient }
+
+// Fingerprint names the key pair: 16 bytes in hex.
+func (i Identity) Fingerprint() string { return i.recipient.fingerprint }
+
+// Wipe overwrites the private key. The Identity must not be used any more.
+func (i *Identity) Wipe() { i.seed.wipe() }
+
+// String tells the fingerprint and never the key.
+func (i Identity) String() string { return "identity " + i.Fingerprint() }
+
+// Format keeps every verb of fmt from printing the key.
+func (i Identity) Format(s fmt.State, _ rune) { fmt.Fprint(s, i.String()) }
+
+// MarshalText keeps encoders from writing the key.
+func (i Identity) MarshalText() ([]byte, error) { return []byte(i.String()), nil }
+
+// LogValue keeps loggers from writing the key.
+func (i Identity) LogValue() slog.Value { return slog.StringValue(i.String()) }
+
+// Wrap is that of the Recipient.
+func (i *Identity) Wrap(ctx context.Context, dataKey []byte, ec EncryptionContext) (Slot, error) {
+	return i.recipient.Wrap(ctx, dataKey, ec)
+}
+
+// Unwrap opens what the Recipient's Wrap sealed.
+func (i *Identity) Unwrap(_ context.Context, slot Slot, ec EncryptionContext) ([]byte, error) {
+	if slot.Kind != hpkeKind || slot.Key != i.Fingerprint() {
+		return nil, ErrNoSlot
+	}
+	if len(slot.Wrapped) != hpkeWrapped {
+		return nil, ErrAuthentication
+	}
+	private, err := hpkeKEM().NewPrivateKey(i.seed.bytes())
+	if err != nil {
+		return nil, fmt.Errorf("using an identity: %w", err)
+	}
+	dataKey, err := hpke.Open(private, hpkeKDF(), hpkeAEAD(), hpkeInfo(ec), slot.Wrapped)
+	if err != nil {
+		return nil, ErrAuthentication
+	}
+	return dataKey, nil
+}
+
+// ParseRecipient reads what [Recipient.Encode] writes, as [ParseIdentity] does.
+func ParseRecipient(text []byte) (*Recipient, error) {
+	b, err := parseKey(text, recipientPrefix, publicSize)
+	if err != nil {
+		return nil, err
+	}
+	public, err := hpkeKEM().NewPublicKey(b)
+	if err != nil {
+		return nil, fmt.Errorf("this is no recipient's public key: %w", err)
+	}
+	return newRecipient(public), nil
+}
+
+// Encode is the public key as a line of text.
+func (r *Recipient) Encode() []byte { return encodeKey(recipientPrefix, r.public.Bytes()) }
+
+// Fingerprint names the key pair: 16 bytes in hex.
+func (r *Recipient) Fingerprint() string { return r.fingerprint }
+
+// String tells the fingerprint.
+func (r *Recipient) String() string { return "recipient " + r.fingerprint }
+
+// Wrap encrypts the data key to the Recipient with HPKE (RFC 9180) in base mode.
+// The canonical encryption context is part of its info.
+func (r *Recipient) Wrap(_ context.Context, dataKey []byte, ec EncryptionContext) (Slot, error) {
+	if fips140.Enforced() {
+		return Slot{}, errHPKEInFIPS
+	}
+	wrapped, err := hpke.Seal(r.public, hpkeKDF(), hpkeAEAD(), hpkeInfo(ec), dataKey)
+	if err != nil {
+		return Slot{}, fmt.Errorf("wrapping to %v: %w", r, err)
+	}
+	return Slot{Kind: hpkeKind, Key: r.fingerprint, Wrapped: wrapped}, nil
+}
+
+// Unwrap returns ErrNoSlot: a public key opens nothing.
+func (r *Recipient) Unwrap(context.Context, Slot, EncryptionContext) ([]byte, error) {
+	return nil, ErrNoSlot
+}

@@ -1,0 +1,179 @@
+package envelope
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"golang.org/x/crypto/argon2"
+
+	"github.com/vaultpack/vaultpack/envelope/internal/cobblestone"
+)
+
+// A Passphrase is a key encryption key that a person remembers, made into a key
+// by Argon2id (RFC 9106). It is a [KeyWrapper], never prints its text, and is
+// safe for concurrent use until it is wiped. Use it where no better key can be
+// had: whoever can read the keyring can try passphrases, at the cost of one
+// Argon2id each.
+type Passphrase struct {
+	text *secret
+	cost argonCost // of new slots
+}
+
+const (
+	passphraseKind = "passphrase"
+	saltSize       = 16
+)
+
+// NewPassphrase copies text, which must not be empty and is used byte for byte:
+// no Unicode normalisation, no trimming. Whoever reads it from a terminal or a
+// file removes the end of the line.
+func NewPassphrase(text []byte) (*Passphrase, error) {
+	if len(text) == 0 {
+		return nil, errors.New("the passphrase is empty")
+	}
+	// RFC 9106 section 4, the second recommended option.
+	return &Passphrase{newSecret(append([]byte(nil), text...)), argonCost{memory: 64 << 10, time: 3, threads: 4}}, nil
+}
+
+// Wipe overwrites the text. The passphrase must not be used any more.
+func (p *Passphrase) Wipe() { p.text.wipe() }
+
+// String never tells the text.
+func (p Passphrase) String() string { return "passphrase" }
+
+// Format keeps every verb of fmt from printing the text.
+func (p Passphrase) Format(s fmt.State, _ rune) { fmt.Fprint(s, p.String()) }
+
+// MarshalText keeps encoders from writing the text.
+func (p Passphrase) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// LogValue keeps loggers from writing the text.
+func (p Passphrase) LogValue() slog.Value { return slog.StringValue(p.String()) }
+
+// Wrap seals the data key as [LocalKey.Wrap] does, under a key derived with a
+// fresh salt.
+func (p *Passphrase) Wrap(ctx context.Context, dataKey []byte, ec EncryptionContext) (Slot, error) {
+	params := argonParams{p.cost, [saltSize]byte(randomBytes(saltSize))}
+	key, err := p.derive(ctx, params)
+	if err != nil {
+		return Slot{}, err
+	}
+	defer clear(key)
+	wrapped, err := cobblestone.Seal(nil, key, ec.Canonical(), dataKey)
+	if err != nil {
+		return Slot{}, err
+	}
+	return Slot{Kind: passphraseKind, Key: params.String(), Wrapped: wrapped}, nil
+}
+
+// Unwrap opens what Wrap sealed. Every slot of kind "passphrase" is tried: which
+// passphrase one is for cannot be seen from outside.
+func (p *Passphrase) Unwrap(ctx context.Context, slot Slot, ec EncryptionContext) ([]byte, error) {
+	if slot.Kind != passphraseKind {
+		return nil, ErrNoSlot
+	}
+	params, err := parseArgonParams(slot.Key)
+	if err != nil {
+		return nil, err
+	}
+	if len(slot.Wrapped) != wrappedSize {
+		return nil, ErrAuthentication
+	}
+	key, err := p.derive(ctx, params)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(key)
+	dataKey, err := cobblestone.Open(nil, key, ec.Canonical(), slot.Wrapped)
+	return dataKey, authentication(err)
+}
+
+// argonTurn lets one Argon2id of the process run at a time, so that their memory
+// does not add up. It uses several cores by itself.
+var argonTurn = make(chan struct{}, 1)
+
+func (p *Passphrase) derive(ctx context.Context, a argonParams) ([]byte, error) {
+	select {
+	case argonTurn <- struct{}{}:
+		defer func() { <-argonTurn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	root := argon2.IDKey(p.text.bytes(), a.salt[:], a.time, a.memory, a.threads, 32)
+	defer clear(root)
+	return expand(root, labelPassphraseWrap, cobblestone.KeySize), nil
+}
+
+// An argonCost is what one Argon2id takes.
+type argonCost struct {
+	memory  uint32 // KiB
+	time    uint32 // passes over the memory
+	threads uint8
+}
+
+// Bounds of what a keyring may ask for, since anybody may have written it. They
+// hold before any work is done. To fill a GiB takes a core one or two seconds.
+const (
+	minArgonMemory  = 8 << 10 // KiB
+	maxArgonMemory  = 1 << 20 // KiB: 1 GiB
+	maxArgonThreads = 16
+	maxSlotWork     = 4 << 20 // KiB times passes, of one slot: 4 GiB
+	maxKeyringWork  = 8 << 20 // of all slots of a keyring: 8 GiB
+)
+
+func (c argonCost) work() uint64 { return uint64(c.memory) * uint64(c.time) }
+
+// argonParams stand in the slot's Key, in the PHC string format.
+type argonParams struct {
+	argonCost
+	salt [saltSize]byte
+}
+
+func (a argonParams) String() string {
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s", argon2.Version, a.memory, a.time, a.threads,
+		base64.RawStdEncoding.EncodeToString(a.salt[:]))
+}
+
+// parseArgonParams reads what String writes and nothing else, within the bounds.
+func parseArgonParams(s string) (a argonParams, err error) {
+	bad := fmt.Errorf("the parameters of a passphrase slot are malformed or out of bounds: %w", ErrFormat)
+	var version int
+	var salt string
+	if _, err := fmt.Sscanf(s, "$argon2id$v=%d$m=%d,t=%d,p=%d$%s", &version, &a.memory, &a.time, &a.threads, &salt); err != nil {
+		return a, bad
+	}
+	b, err := base64.RawStdEncoding.Strict().DecodeString(salt)
+	if err != nil || len(b) != saltSize {
+		return a, bad
+	}
+	a.salt = [saltSize]byte(b)
+	if a.String() != s || a.memory < minArgonMemory || a.memory > maxArgonMemory || a.time < 1 ||
+		a.threads < 1 || a.threads > maxArgonThreads || a.work() > maxSlotWork {
+		return a, bad
+	}
+	return a, nil
+}
+
+// checkWork bounds what trying a passphrase on all slots of a keyring costs.
+func checkWork(slots []Slot) error {
+	total := uint64(0)
+	for _, s := range slots {
+		if s.Kind != passphraseKind {
+			continue
+		}
+		a, err := parseArgonParams(s.Key)
+		if err != nil {
+			return err
+		}
+		if total += a.work(); total > maxKeyringWork {
+			return fmt.Errorf("the passphrase slots of the keyring ask for too much work: %w", ErrFormat)
+		}
+	}
+	return nil
+}
