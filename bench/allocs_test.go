@@ -1,11 +1,12 @@
 package bench
 
 import (
-	"math"
+	"bytes"
 	"runtime"
 	"runtime/debug"
 	"testing"
 
+	"github.com/vaultpack/vaultpack/bench/internal/stats"
 	"github.com/vaultpack/vaultpack/envelope"
 )
 
@@ -19,44 +20,56 @@ const (
 
 func TestAllocationsPerSegment(t *testing.T) {
 	const few, many = 8, 40
-	for _, c := range []struct {
-		name string
-		op   func(segments, workers int) error
-	}{
-		{"seal", func(n, workers int) error {
-			return seal(new(dropped), plainArena.Bytes(n*envelope.SegmentSize), writeAll, workers)
-		}},
-		{"open", func(n, workers int) error {
-			return open(sealed(t, n*envelope.SegmentSize), n*envelope.SegmentSize, readPieces, workers)
-		}},
-	} {
-		for _, workers := range []int{1, 2} {
-			measure := func(segments int) (allocs, bytes int64) {
-				var before, after runtime.MemStats
-				runtime.ReadMemStats(&before)
-				if err := c.op(segments, workers); err != nil {
-					t.Fatal(err)
-				}
-				runtime.ReadMemStats(&after)
-				return int64(after.Mallocs - before.Mallocs), int64(after.TotalAlloc - before.TotalAlloc)
-			}
-			// A collection in between would empty the pools, and how many buffers
-			// are out at once is chance: so there is none, and the least of some
-			// tries counts.
+	plain := plainArena.Bytes(many * envelope.SegmentSize)
+	var sealedFew, sealedMany bytes.Buffer
+	for n, dst := range map[int]*bytes.Buffer{few: &sealedFew, many: &sealedMany} {
+		if err := seal(dst, plain[:n*envelope.SegmentSize], writeAll, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, workers := range []int{1, 2} {
+		sealOp := func(segments int) func() error {
+			return func() error { return seal(new(dropped), plain[:segments*envelope.SegmentSize], writeAll, workers) }
+		}
+		openOp := func(segments int, in []byte) func() error {
+			return func() error { return open(in, segments*envelope.SegmentSize, readPieces, workers) }
+		}
+		for _, c := range []struct {
+			name      string
+			few, many func() error
+		}{
+			{"seal", sealOp(few), sealOp(many)},
+			{"open", openOp(few, sealedFew.Bytes()), openOp(many, sealedMany.Bytes())},
+		} {
+			// A collection in between would empty the pools, and how many
+			// buffers are out at once is chance: so there is none, and the
+			// median of some tries counts.
 			percent := debug.SetGCPercent(-1)
-			allocs, bytes := int64(math.MaxInt64), int64(math.MaxInt64)
-			for range 5 {
-				fewAllocs, fewBytes := measure(few)
-				moreAllocs, moreBytes := measure(many)
-				allocs = min(allocs, (moreAllocs-fewAllocs)/(many-few))
-				bytes = min(bytes, (moreBytes-fewBytes)/(many-few))
+			var allocs, size []float64
+			for range 7 {
+				fewAllocs, fewSize := measureAllocs(t, c.few)
+				manyAllocs, manySize := measureAllocs(t, c.many)
+				allocs = append(allocs, (manyAllocs-fewAllocs)/(many-few))
+				size = append(size, (manySize-fewSize)/(many-few))
 			}
 			debug.SetGCPercent(percent)
-			t.Logf("%s with %d workers: %d allocations and %d bytes for each segment", c.name, workers, allocs, bytes)
-			if allocs > allocsPerSegment || bytes > bytesPerSegment {
-				t.Errorf("%s with %d workers: %d allocations and %d bytes for each segment, want at most %d and %d",
-					c.name, workers, allocs, bytes, allocsPerSegment, bytesPerSegment)
+			gotAllocs, gotSize := stats.Median(allocs), stats.Median(size)
+			t.Logf("%s with %d workers: %.1f allocations and %.0f bytes for each segment", c.name, workers, gotAllocs, gotSize)
+			if gotAllocs > allocsPerSegment || gotSize > bytesPerSegment {
+				t.Errorf("%s with %d workers: %.1f allocations and %.0f bytes for each segment, want at most %d and %d",
+					c.name, workers, gotAllocs, gotSize, allocsPerSegment, bytesPerSegment)
 			}
 		}
 	}
+}
+
+func measureAllocs(t *testing.T, op func() error) (allocs, size float64) {
+	t.Helper()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if err := op(); err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	return float64(after.Mallocs - before.Mallocs), float64(after.TotalAlloc - before.TotalAlloc)
 }

@@ -6,6 +6,7 @@
 package versus
 
 import (
+	"runtime"
 	"testing"
 	"time"
 
@@ -38,6 +39,27 @@ const turn = 4 * time.Millisecond
 // where the last two are medians over all turns.
 func Run(b *testing.B, size int, subject func(n int) error, others ...Side) {
 	b.Helper()
+	inTurns(b, size, func(func(int) error, int) error { return nil }, subject, others)
+}
+
+// RunSettled is Run for sides that leave much garbage. Before each turn, not
+// timed, what the one before left is collected, and unless an operation fills a
+// turn by itself, one more of them fills caches and pools again. The garbage
+// collector's work during a turn still counts.
+func RunSettled(b *testing.B, size int, subject func(n int) error, others ...Side) {
+	b.Helper()
+	inTurns(b, size, func(next func(int) error, n int) error {
+		runtime.GC()
+		if n == 1 {
+			return nil
+		}
+		return next(1)
+	}, subject, others)
+}
+
+// inTurns calls before, not timed, before each turn of n operations.
+func inTurns(b *testing.B, size int, before func(next func(int) error, n int) error, subject func(n int) error, others []Side) {
+	b.Helper()
 	b.ReportAllocs()
 	b.SetBytes(int64(size))
 	b.StopTimer()
@@ -45,6 +67,9 @@ func Run(b *testing.B, size int, subject func(n int) error, others ...Side) {
 	all := append([]Side{{"the subject", subject}}, others...)
 	spent := make([][]time.Duration, len(all)) // by side, by turn
 	run := func(s, n int) {
+		if err := before(all[s].Run, n); err != nil {
+			b.Fatalf("%s: %v", all[s].Name, err)
+		}
 		if s == 0 {
 			b.StartTimer()
 		}
