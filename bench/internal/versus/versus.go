@@ -22,13 +22,13 @@ type Side struct {
 	Run  func(n int) error
 }
 
-// turn is how long the subject runs before the others do. It is much longer
+// turn is how long a side runs before the next does. It is much longer
 // than starting and stopping the timer takes, and short against what disturbs a
 // machine.
 const turn = 4 * time.Millisecond
 
-// Run benchmarks the subject, each operation on size bytes, and runs the others
-// as often, in turns with it. The figures of package testing (ns/op, MB/s, B/op,
+// Run benchmarks the subject, each operation on size bytes, in turns with the
+// others, which get as much time each, but at least one operation. The figures of package testing (ns/op, MB/s, B/op,
 // allocs/op) are those of the subject alone. Further metrics are, for each of
 // the others,
 //
@@ -65,8 +65,15 @@ func inTurns(b *testing.B, size int, before func(next func(int) error, n int) er
 	b.StopTimer()
 
 	all := append([]Side{{"the subject", subject}}, others...)
-	spent := make([][]time.Duration, len(all)) // by side, by turn
-	run := func(s, n int) {
+	batches := make([]int, len(all))
+	for s := range all {
+		batches[s] = batchSize(b, all[s])
+	}
+	ops := make([]int, len(all))
+	spent := make([]time.Duration, len(all))
+	ratios := make([][]float64, len(all)) // of an operation's time to the subject's, by turn
+
+	run := func(s, n int) (perOp float64) {
 		if err := before(all[s].Run, n); err != nil {
 			b.Fatalf("%s: %v", all[s].Name, err)
 		}
@@ -75,48 +82,51 @@ func inTurns(b *testing.B, size int, before func(next func(int) error, n int) er
 		}
 		start := time.Now()
 		err := all[s].Run(n)
-		took := time.Since(start)
+		took := max(time.Since(start), 1)
 		if s == 0 {
 			b.StopTimer()
 		}
 		if err != nil {
 			b.Fatalf("%s: %v", all[s].Name, err)
 		}
-		spent[s] = append(spent[s], max(took, 1))
+		ops[s] += n
+		spent[s] += took
+		return took.Seconds() / float64(n)
 	}
-
-	batch := batchSize(b, subject)
-	for done, round := 0, 0; done < b.N; round++ {
-		n := min(batch, b.N-done)
-		done += n
+	perOp := make([]float64, len(all))
+	for round := 0; ops[0] < b.N; round++ {
 		for i := range all {
-			run((i+round)%len(all), n) // nobody always goes first
+			s := (i + round) % len(all) // nobody always goes first
+			n := batches[s]
+			if s == 0 {
+				n = min(n, b.N-ops[0])
+			}
+			perOp[s] = run(s, n)
+		}
+		for s := range all {
+			ratios[s] = append(ratios[s], perOp[s]/perOp[0])
 		}
 	}
 
 	for s, side := range all[1:] {
-		times := spent[s+1]
-		var total time.Duration
-		ratios := make([]float64, len(times))
-		for k, took := range times {
-			total += took
-			ratios[k] = took.Seconds() / spent[0][k].Seconds()
-		}
-		b.ReportMetric(float64(size)*float64(b.N)/1e6/total.Seconds(), side.Name+"-MB/s")
+		s++
+		b.ReportMetric(float64(size)*float64(ops[s])/1e6/spent[s].Seconds(), side.Name+"-MB/s")
+		ratio := stats.Median(ratios[s])
 		if side.Name == LimitName {
-			b.ReportMetric(stats.Median(ratios), "ratio")
+			b.ReportMetric(ratio, "ratio")
 		} else {
-			b.ReportMetric(1/stats.Median(ratios), side.Name+"-x")
+			b.ReportMetric(1/ratio, side.Name+"-x")
 		}
 	}
 }
 
-// batchSize finds how many operations fill a turn. It is the warm-up, too.
-func batchSize(b *testing.B, f func(n int) error) int {
+// batchSize finds how many operations of a side fill a turn. It is the warm-up,
+// too.
+func batchSize(b *testing.B, side Side) int {
 	for n := 1; ; n *= 4 {
 		start := time.Now()
-		if err := f(n); err != nil {
-			b.Fatal(err)
+		if err := side.Run(n); err != nil {
+			b.Fatalf("%s: %v", side.Name, err)
 		}
 		if took := time.Since(start); took >= turn/4 || n >= b.N {
 			return max(1, int(turn*time.Duration(n)/max(took, 1)))
