@@ -26,7 +26,7 @@ fi
 base=$1
 # Sizes that fit the caches and ones that do not, all calls: about four minutes.
 BENCH=${BENCH:-'^Benchmark(Seal|Open)$/./size=(64K|16M)$|ReaderAt/(rand4K|seq64K)/size=16M'}
-BENCHTIME=${BENCHTIME:-200ms}
+BENCHTIME=${BENCHTIME:-100ms}
 COUNT=${COUNT:-8}
 
 cd "$(dirname "$0")/.."
