@@ -30,6 +30,7 @@ func tables(f *results.File) []byte {
 			fmt.Fprintf(&b, "| %s | %s |\n", strings.ReplaceAll(key, "-", " "), v)
 		}
 	}
+	glance(&b, f)
 	for _, c := range cores {
 		w := "/workers=" + c.name
 		bySize(&b, f, "From memory, result dropped, "+c.title, []column{
@@ -53,6 +54,28 @@ func tables(f *results.File) []byte {
 	peerTable(&b, f)
 	b.WriteString("\n")
 	return b.Bytes()
+}
+
+// glance holds the two goals of the project against what was measured.
+func glance(b *bytes.Buffer, f *results.File) {
+	cell := func(v float64, ok bool) string {
+		if !ok {
+			return "–"
+		}
+		return fmt.Sprintf("%.2f", v)
+	}
+	best := func(op string) (least float64, ok bool) {
+		for _, p := range peers {
+			if x, has := f.Median(peerName(op, "1G", p), "vaultpack-x"); has && (!ok || x < least) {
+				least, ok = x, true
+			}
+		}
+		return least, ok
+	}
+	table(b, "At a glance: 1 GiB, from memory, result dropped, all cores", []string{"", "goal", "seal", "open"}, [][]string{
+		{"speed over the limit's", "0.95", cell(f.Median("Seal/call=WriteAll/size=1G/workers=all", "ratio")), cell(f.Median("Open/call=WriteTo/size=1G/workers=all", "ratio"))},
+		{"speed over that of the fastest other package", "1.8", cell(best("Seal")), cell(best("Open"))},
+	})
 }
 
 func bySize(b *bytes.Buffer, f *results.File, title string, columns []column) {

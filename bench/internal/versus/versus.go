@@ -31,15 +31,14 @@ const (
 )
 
 // Run benchmarks the subject, each operation on size bytes, in turns with the
-// others, which get as much time each, but at least one operation. The figures of package testing (ns/op, MB/s, B/op,
-// allocs/op) are those of the subject alone. Further metrics are, for each of
-// the others,
+// others, which get as much time each, but at least one operation. It reports
+// ns/op, B/op and allocs/op, which are means of the subject alone, and as
+// medians over all turns:
 //
-//	NAME-MB/s  its mean speed
-//	ratio      for the side named "limit": the subject's speed over its speed
+//	MB/s       the subject's speed
+//	NAME-MB/s  the speed of each of the others
+//	ratio      the subject's speed over that of the side named "limit"
 //	NAME-x     for any other: its speed over the subject's
-//
-// where the last two are medians over all turns.
 func Run(b *testing.B, size int, subject func(n int) error, others ...Side) {
 	b.Helper()
 	inTurns(b, size, turn, func(func(int) error, int) error { return nil }, subject, others)
@@ -72,11 +71,10 @@ func inTurns(b *testing.B, size int, turn time.Duration, before func(next func(i
 	for s := range all {
 		batches[s] = batchSize(b, all[s], turn)
 	}
-	ops := make([]int, len(all))
-	spent := make([]time.Duration, len(all))
-	ratios := make([][]float64, len(all)) // of an operation's time to the subject's, by turn
+	perOp := make([][]float64, len(all))  // seconds, by turn
+	ratios := make([][]float64, len(all)) // of that to the subject's, by turn
 
-	run := func(s, n int) (perOp float64) {
+	run := func(s, n int) {
 		if err := before(all[s].Run, n); err != nil {
 			b.Fatalf("%s: %v", all[s].Name, err)
 		}
@@ -92,34 +90,37 @@ func inTurns(b *testing.B, size int, turn time.Duration, before func(next func(i
 		if err != nil {
 			b.Fatalf("%s: %v", all[s].Name, err)
 		}
-		ops[s] += n
-		spent[s] += took
-		return took.Seconds() / float64(n)
+		perOp[s] = append(perOp[s], took.Seconds()/float64(n))
 	}
-	perOp := make([]float64, len(all))
-	for round := 0; ops[0] < b.N; round++ {
+	for done, round := 0, 0; done < b.N; round++ {
+		n := min(batches[0], b.N-done)
+		done += n
 		for i := range all {
-			s := (i + round) % len(all) // nobody always goes first
-			n := batches[s]
-			if s == 0 {
-				n = min(n, b.N-ops[0])
+			switch s := (i + round) % len(all); s { // nobody always goes first
+			case 0:
+				run(0, n)
+			default:
+				run(s, batches[s])
 			}
-			perOp[s] = run(s, n)
 		}
 		for s := range all {
-			ratios[s] = append(ratios[s], perOp[s]/perOp[0])
+			ratios[s] = append(ratios[s], perOp[s][round]/perOp[0][round])
 		}
 	}
 
-	for s, side := range all[1:] {
-		s++
-		b.ReportMetric(float64(size)*float64(ops[s])/1e6/spent[s].Seconds(), side.Name+"-MB/s")
+	for s, side := range all {
+		speed := float64(size) / 1e6 / stats.Median(perOp[s])
 		ratio := stats.Median(ratios[s])
-		if side.Name == LimitName {
+		switch {
+		case s == 0:
+			b.ReportMetric(speed, "MB/s")
+			continue
+		case side.Name == LimitName:
 			b.ReportMetric(ratio, "ratio")
-		} else {
+		default:
 			b.ReportMetric(1/ratio, side.Name+"-x")
 		}
+		b.ReportMetric(speed, side.Name+"-MB/s")
 	}
 }
 
