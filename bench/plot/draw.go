@@ -133,7 +133,7 @@ func (c *canvas) barPanel(f *results.File, panel int) {
 			x := left + float64(i)*slot + 5 + float64(k)*(slot-10)/2
 			fmt.Fprintf(c, `<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s"/>`+"\n", x, y(v), (slot-12)/2, y(0)-y(v), op.color)
 			if v > 0 {
-				c.text(x+(slot-12)/4, y(v)-3, "middle", 9, "#333", fmt.Sprintf("%.1f", v))
+				c.text(x+(slot-12)/4, y(v)-3, "middle", 9, "#333", fmt.Sprintf("%.2g", v))
 			}
 		}
 		c.text(left+(float64(i)+.5)*slot, marginTop+panelHeight+16, "middle", 11, "#555", p)

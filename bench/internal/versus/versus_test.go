@@ -18,6 +18,7 @@ func TestRunReportsWhoIsFaster(t *testing.T) {
 	defer flag.Set("test.benchtime", old)
 	const size = 1000
 	r := testing.Benchmark(func(b *testing.B) {
+		time.Sleep(500 * time.Millisecond) // preparations
 		Run(b, size, sleeping(4*time.Millisecond),
 			Side{LimitName, sleeping(2 * time.Millisecond)},
 			Side{"slow", sleeping(12 * time.Millisecond)})
