@@ -19,6 +19,9 @@ const (
 )
 
 func TestAllocationsPerSegment(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector allocates, too")
+	}
 	const few, many = 8, 40
 	plain := plainArena.Bytes(many * envelope.SegmentSize)
 	var sealedFew, sealedMany bytes.Buffer
