@@ -105,7 +105,7 @@ func (d *Dataset) context() envelope.EncryptionContext {
 
 // NewKey makes a data key for the dataset and stores its keyring.
 func (d *Dataset) NewKey(ctx context.Context) (*envelope.DataKey, error) {
-	ring, key, err := envelope.NewKeyring(ctx, d.context(), d.vault.Keys...)
+	ring, key, err := envelope.NewKeyring(ctx, d.context(), d.vault.Keys.Wrap...)
 	if err != nil {
 		return nil, err
 	}
@@ -125,18 +125,11 @@ func (d *Dataset) Key(ctx context.Context, id envelope.KeyID) (*envelope.DataKey
 	if key := d.keys[id]; key != nil {
 		return key, nil
 	}
-	b, err := d.get(ctx, d.keyName(id), 64<<10)
+	ring, err := d.keyring(ctx, id)
 	if err != nil {
-		return nil, fmt.Errorf("keyring: %w", err)
+		return nil, err
 	}
-	ring, err := envelope.ParseKeyring(b)
-	if err == nil && ring.ID() != id {
-		err = envelope.ErrAuthentication
-	}
-	var key *envelope.DataKey
-	if err == nil {
-		key, err = ring.Unwrap(ctx, d.context(), d.vault.Keys...)
-	}
+	key, err := ring.Unwrap(ctx, d.context(), d.vault.Keys.Open...)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", d.keyName(id), tampered(err))
 	}

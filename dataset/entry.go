@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"bytes"
 	"fmt"
 	"io/fs"
 	"path"
@@ -65,6 +66,14 @@ func (e *Entry) IsLink() bool { return e.Link != "" }
 
 // IsFile tells whether the entry is a regular file.
 func (e *Entry) IsFile() bool { return !e.IsDir() && !e.IsLink() }
+
+// Equal tells whether the two are the same file in the same state, by path, size,
+// mode, time and link target, and by their SHA-256 where both have it. Where the
+// contents lie does not count: a file may have been sent again with its sample.
+func (e *Entry) Equal(o *Entry) bool {
+	return e.Path == o.Path && e.Size == o.Size && e.Mode == o.Mode && e.ModTime.Equal(o.ModTime) && e.Link == o.Link &&
+		(e.Sum == nil || o.Sum == nil || bytes.Equal(e.Sum, o.Sum))
+}
 
 // Name is the path without the slash of a folder, "." for the root.
 func (e *Entry) Name() string { return path.Clean("./" + e.Path) }

@@ -190,7 +190,7 @@ func (d *Dataset) parseVersion(ctx context.Context, number int64, sealed []byte)
 }
 
 // ErrConflict is returned by Commit if another writer has made the version.
-var ErrConflict = errors.New("another writer has made this version")
+var ErrConflict = errors.New("another writer has changed the dataset")
 
 // Commit makes the version after parent, which may be nil, of an index that has
 // been written. Its one conditional write is the moment at which readers see
@@ -223,6 +223,13 @@ func (d *Dataset) Commit(ctx context.Context, key *envelope.DataKey, parent *Ver
 	}
 	if err := w.Close(); err != nil {
 		return nil, err
+	}
+	if parent != nil {
+		// Somebody who removes versions and collects what they held must not have
+		// done so to what this one takes over.
+		if _, err := d.vault.Stat(ctx, d.versionName(parent.Number)); errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("version %d of dataset %q was removed: %w", parent.Number, d.Name, ErrConflict)
+		}
 	}
 	err = d.vault.Create(ctx, d.versionName(j.Number), sealed.Bytes())
 	if errors.Is(err, fs.ErrExist) {

@@ -35,32 +35,42 @@ type Config struct {
 	Home     Setting // where the embedded default vault and key live
 	Vault    Setting // s3://bucket/prefix, or a directory
 	LocalKey Setting // the file of the local key
-	Context  envelope.EncryptionContext
+	// Identity and Passphrase are files with further keys that open data keys,
+	// empty where there is none; Recipients are files with public keys that new
+	// data keys are wrapped for besides.
+	Identity, Passphrase Setting
+	Recipients           []Setting
+	Context              envelope.EncryptionContext
 	// ContextSource is where Context was read from, empty if nowhere.
 	ContextSource string
-	// Default is true for the embedded default vault, which is made on first use.
-	Default bool
+	// Default is true for the embedded default vault, which is made on first use,
+	// and DefaultKey for the embedded default of the local key.
+	Default, DefaultKey bool
 }
 
 // fileConfig is vaultpack.yaml. Paths in it are relative to its own folder.
 type fileConfig struct {
-	Vault    string            `yaml:"vault"`
-	LocalKey string            `yaml:"local_key"`
-	Context  map[string]string `yaml:"context"`
+	Vault          string            `yaml:"vault"`
+	LocalKey       string            `yaml:"local_key"`
+	Identity       string            `yaml:"identity"`
+	PassphraseFile string            `yaml:"passphrase_file"`
+	Recipients     []string          `yaml:"recipients"`
+	Context        map[string]string `yaml:"context"`
 }
 
-// LoadConfig finds every setting. The arguments are the values of the flags
-// --vault and --local-key, empty where they were not given.
-func LoadConfig(vaultFlag, keyFlag string) (*Config, error) {
+// LoadConfig finds every setting. flag gives the values of the flags vault,
+// local-key, identity and passphrase-file, empty where they were not given.
+func LoadConfig(flag func(name string) string) (*Config, error) {
 	home, err := homeDir()
 	if err != nil {
 		return nil, err
 	}
 	c := &Config{Home: home}
-	c.set(&c.Vault, vaultFlag, "flag --vault")
-	c.set(&c.LocalKey, keyFlag, "flag --local-key")
-	c.set(&c.Vault, os.Getenv("VAULTPACK_VAULT"), "environment VAULTPACK_VAULT")
-	c.set(&c.LocalKey, os.Getenv("VAULTPACK_LOCAL_KEY"), "environment VAULTPACK_LOCAL_KEY")
+	for name, s := range map[string]*Setting{"vault": &c.Vault, "local-key": &c.LocalKey, "identity": &c.Identity, "passphrase-file": &c.Passphrase} {
+		c.set(s, flag(name), "flag --"+name)
+		env := "VAULTPACK_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+		c.set(s, os.Getenv(env), "environment "+env)
+	}
 	files, err := configFiles()
 	if err != nil {
 		return nil, err
@@ -70,7 +80,7 @@ func LoadConfig(vaultFlag, keyFlag string) (*Config, error) {
 			return nil, err
 		}
 	}
-	c.Default = c.Vault.Value == ""
+	c.Default, c.DefaultKey = c.Vault.Value == "", c.LocalKey.Value == ""
 	c.set(&c.Vault, filepath.Join(home.Value, "vault"), "embedded default, below "+home.Source)
 	c.set(&c.LocalKey, filepath.Join(home.Value, "local.key"), "embedded default, below "+home.Source)
 	return c, nil
@@ -92,7 +102,7 @@ func (c *Config) readFile(file string) error {
 	d := yaml.NewDecoder(bytes.NewReader(b))
 	d.KnownFields(true)
 	if err := d.Decode(&f); err != nil && err != io.EOF {
-		return fmt.Errorf("%s is not a valid configuration (known settings: vault, local_key, context): %w", file, err)
+		return fmt.Errorf("%s is not a valid configuration (known settings: vault, local_key, identity, passphrase_file, recipients, context): %w", file, err)
 	}
 	inFile := func(p string) string {
 		if p == "" || filepath.IsAbs(p) || strings.Contains(p, "://") {
@@ -102,6 +112,13 @@ func (c *Config) readFile(file string) error {
 	}
 	c.set(&c.Vault, inFile(f.Vault), file)
 	c.set(&c.LocalKey, inFile(f.LocalKey), file)
+	c.set(&c.Identity, inFile(f.Identity), file)
+	c.set(&c.Passphrase, inFile(f.PassphraseFile), file)
+	if c.Recipients == nil {
+		for _, r := range f.Recipients {
+			c.Recipients = append(c.Recipients, Setting{inFile(r), file})
+		}
+	}
 	if c.Context == nil && f.Context != nil {
 		c.Context, c.ContextSource = f.Context, file
 		if err := checkContext(f.Context); err != nil {

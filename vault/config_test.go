@@ -8,6 +8,8 @@ import (
 	"testing"
 )
 
+func noFlags(string) string { return "" }
+
 // inFolder makes a folder the working folder, with a home beside it.
 func inFolder(t *testing.T) (dir string) {
 	t.Helper()
@@ -35,11 +37,11 @@ func TestConfigOfOthers(t *testing.T) {
 		}
 	}
 	write(0o644)
-	if c, err := LoadConfig("", ""); err != nil || c.Vault.Value != filepath.Join(dir, "theirs") {
+	if c, err := LoadConfig(noFlags); err != nil || c.Vault.Value != filepath.Join(dir, "theirs") {
 		t.Fatalf("one's own: %v, %v", c, err)
 	}
 	write(0o666)
-	if _, err := LoadConfig("", ""); err == nil || !strings.Contains(err.Error(), "can be written by everybody") {
+	if _, err := LoadConfig(noFlags); err == nil || !strings.Contains(err.Error(), "can be written by everybody") {
 		t.Errorf("writable by everybody: %v", err)
 	}
 	if os.Geteuid() != 0 {
@@ -49,11 +51,11 @@ func TestConfigOfOthers(t *testing.T) {
 	if err := os.Chown(file, 12345, 12345); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := LoadConfig("", ""); err == nil || !strings.Contains(err.Error(), "belongs to another user (uid 12345)") {
+	if _, err := LoadConfig(noFlags); err == nil || !strings.Contains(err.Error(), "belongs to another user (uid 12345)") {
 		t.Errorf("another user's: %v", err)
 	}
 	t.Setenv("SUDO_UID", "12345")
-	if _, err := LoadConfig("", ""); err != nil {
+	if _, err := LoadConfig(noFlags); err != nil {
 		t.Errorf("that of the user who called sudo: %v", err)
 	}
 }
@@ -68,7 +70,7 @@ func TestContextOfConfig(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, ConfigName), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if c, err := LoadConfig("", ""); (err == nil) != ok || err == nil && len(c.Context) != n {
+		if c, err := LoadConfig(noFlags); (err == nil) != ok || err == nil && len(c.Context) != n {
 			t.Errorf("%d pairs: %v", n, err)
 		}
 	}
@@ -77,7 +79,9 @@ func TestContextOfConfig(t *testing.T) {
 // A key is made only where it locks nobody out: not beside sealed data.
 func TestKeyIsMadeBesideNoData(t *testing.T) {
 	dir := inFolder(t)
-	cfg, err := LoadConfig(filepath.Join(dir, "v"), filepath.Join(dir, "key"))
+	cfg, err := LoadConfig(func(name string) string {
+		return map[string]string{"vault": filepath.Join(dir, "v"), "local-key": filepath.Join(dir, "key")}[name]
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -106,6 +107,33 @@ func (d *dirStore) Create(ctx context.Context, name string, data []byte) error {
 			return err
 		}
 		return d.root.Remove(tmp)
+	})
+}
+
+func (d *dirStore) Replace(ctx context.Context, name string, old, data []byte) error {
+	f, err := d.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	// Who replaces the object holds a lock on the file that it is now.
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return fmt.Errorf("locking %s: %w", name, err)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, int64(len(old))+1))
+	if err != nil {
+		return err
+	}
+	locked, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if now, err := d.root.Stat(name); err != nil || !os.SameFile(now, locked) || !bytes.Equal(b, old) {
+		return fmt.Errorf("%s: %w", name, ErrChanged)
+	}
+	return d.Put(ctx, name, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
 	})
 }
 

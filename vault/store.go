@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"errors"
 	"io"
 	"iter"
 	"time"
@@ -18,6 +19,9 @@ type Store interface {
 	// Create stores a small object only if there is none of the name, else it
 	// returns an error that wraps fs.ErrExist. Of several callers one wins.
 	Create(ctx context.Context, name string, data []byte) error
+	// Replace changes a small object only if it still holds old, else it returns
+	// an error that wraps ErrChanged. Of several callers one wins.
+	Replace(ctx context.Context, name string, old, data []byte) error
 	// Get reads n bytes from off, or to the end if n is negative. An object
 	// that is shorter gives fewer bytes.
 	Get(ctx context.Context, name string, off, n int64) (io.ReadCloser, error)
@@ -32,6 +36,9 @@ type Store interface {
 	// Delete removes an object. That it is gone already is no error.
 	Delete(ctx context.Context, name string) error
 }
+
+// ErrChanged is returned by Replace for an object that is another by now.
+var ErrChanged = errors.New("somebody else has changed it meanwhile")
 
 // An Object is what a Store tells about one object.
 type Object struct {

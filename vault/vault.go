@@ -4,12 +4,9 @@
 package vault
 
 import (
-	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -24,10 +21,7 @@ type Vault struct {
 	Store
 	// Location is the vault's URL or absolute directory.
 	Location string
-	// Keys open and wrap the data keys; the first makes new ones.
-	Keys []envelope.KeyWrapper
-	// KeyNames tell where the keys are, for people.
-	KeyNames []string
+	Keys     *Keys
 	// Context is the user's part of the encryption context.
 	Context envelope.EncryptionContext
 }
@@ -123,97 +117,9 @@ func open(c *Config) (*Vault, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the vault: %w", err)
 	}
-	key, err := ReadLocalKey(c)
+	keys, err := ReadKeys(c)
 	if err != nil {
 		return nil, err
 	}
-	return &Vault{Store: dir, Location: abs, Keys: []envelope.KeyWrapper{key},
-		KeyNames: []string{c.LocalKey.Value}, Context: c.Context}, nil
-}
-
-// ReadLocalKey reads the configured local key. Errors name the file, say what to
-// do, and hold nothing of its contents.
-func ReadLocalKey(c *Config) (*envelope.LocalKey, error) {
-	file := c.LocalKey.Value
-	info, err := os.Stat(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("the local key %s (from %s) does not exist; put it back from its backup, or name another with --local-key. "+
-			"Without the key nothing in the vault can be read: %w", file, c.LocalKey.Source, fs.ErrNotExist)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading the local key: %w", err)
-	}
-	if mode := info.Mode(); !mode.IsRegular() || mode.Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("the local key %s may be read by others (mode %v); make it yours alone with: chmod 600 %s", file, mode, file)
-	}
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("reading the local key: %w", err)
-	}
-	defer clear(b)
-	key, err := envelope.ParseLocalKey(b)
-	if err != nil {
-		return nil, fmt.Errorf("%s is not a local key of vaultpack: %w; put it back from its backup", file, err)
-	}
-	return key, nil
-}
-
-// ensureLocalKey makes the local key if it is missing, but not beside a vault
-// that already holds data: that data was sealed with another.
-func ensureLocalKey(ctx context.Context, c *Config, store Store) (made bool, err error) {
-	if _, err := ReadLocalKey(c); !errors.Is(err, fs.ErrNotExist) {
-		return false, err
-	}
-	for o, err := range store.List(ctx, "") {
-		if err != nil {
-			return false, fmt.Errorf("listing the vault: %w", err)
-		}
-		if strings.Contains(o.Name, "/keys/") {
-			_, err := ReadLocalKey(c)
-			return false, fmt.Errorf("the vault %s already holds data, so no new key is made: %w", c.Vault.Value, err)
-		}
-	}
-	return CreateLocalKey(c)
-}
-
-const keyComment = `# A local key of vaultpack. Whoever has this file can read the data that was
-# sealed with it; without it, nobody can. Keep a copy in a safe place.
-`
-
-// CreateLocalKey makes the configured local key, if there is none yet.
-func CreateLocalKey(c *Config) (made bool, err error) {
-	file := c.LocalKey.Value
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return false, fmt.Errorf("making the local key: %w", err)
-	}
-	// A link does not replace a file, so of two processes one makes the key.
-	tmp := filepath.Join(filepath.Dir(file), tmpPrefix+rand.Text())
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return false, fmt.Errorf("making the local key: %w", err)
-	}
-	defer os.Remove(tmp)
-	text := append([]byte(keyComment), envelope.GenerateLocalKey().EncodeSecret()...)
-	defer clear(text)
-	_, err = io.Copy(f, bytes.NewReader(text))
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Link(tmp, file)
-	}
-	if errors.Is(err, fs.ErrExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("making the local key: %w", err)
-	}
-	if dir, err := os.Open(filepath.Dir(file)); err == nil {
-		dir.Sync()
-		dir.Close()
-	}
-	return true, nil
+	return &Vault{Store: dir, Location: abs, Keys: keys, Context: c.Context}, nil
 }

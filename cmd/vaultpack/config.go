@@ -36,7 +36,7 @@ func initCommand(con *console) *cli.Command {
 			} else {
 				con.printf("The vault %s and its key %s are in order.", show(v.Location), show(cfg.LocalKey.Value))
 			}
-			con.emit("summary", event{"command": "init", "vault": v.Location, "keys": v.KeyNames, "created": made})
+			con.emit("summary", event{"command": "init", "vault": v.Location, "keys": v.Keys.Names, "created": made})
 			return nil
 		},
 	}
@@ -69,6 +69,16 @@ func configCommand(con *console) *cli.Command {
 			show("vault", cfg.Vault, state(vaultError(cfg)))
 			_, err = vault.ReadLocalKey(cfg)
 			show("local_key", cfg.LocalKey, state(err))
+			for name, s := range map[string]vault.Setting{"identity": cfg.Identity, "passphrase_file": cfg.Passphrase} {
+				if s.Value != "" {
+					_, err := os.Stat(s.Value)
+					show(name, s, state(err))
+				}
+			}
+			for _, s := range cfg.Recipients {
+				_, err := vault.ReadRecipient(s)
+				show("recipient", s, state(err))
+			}
 			for _, name := range slices.Sorted(maps.Keys(cfg.Context)) {
 				show("context", vault.Setting{Value: name + "=" + cfg.Context[name], Source: cfg.ContextSource}, "")
 			}

@@ -163,18 +163,18 @@ func encryptStream(ctx context.Context, c *cli.Context, con *console, src io.Rea
 	if err != nil {
 		return 0, err
 	}
-	key, err := vault.ReadLocalKey(cfg)
+	keys, err := vault.ReadKeys(cfg)
 	if errors.Is(err, fs.ErrNotExist) && cfg.Default {
 		var v *vault.Vault
 		if v, _, err = vault.Init(ctx, cfg); err == nil {
 			con.tellNewVault(v)
-			key, err = vault.ReadLocalKey(cfg)
+			keys = v.Keys
 		}
 	}
 	if err != nil {
 		return 0, err
 	}
-	w, err := envelope.Seal(ctx, dst, cfg.Context, key)
+	w, err := envelope.Seal(ctx, dst, cfg.Context, keys.Wrap...)
 	if err != nil {
 		return 0, err
 	}
@@ -190,11 +190,11 @@ func decryptStream(ctx context.Context, c *cli.Context, _ *console, src io.Reade
 	if err != nil {
 		return 0, err
 	}
-	key, err := vault.ReadLocalKey(cfg)
+	keys, err := vault.ReadKeys(cfg)
 	if err != nil {
 		return 0, err
 	}
-	r, err := envelope.Open(ctx, src, cfg.Context, key)
+	r, err := envelope.Open(ctx, src, cfg.Context, keys.Open...)
 	if err != nil {
 		return 0, err
 	}

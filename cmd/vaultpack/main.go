@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -65,6 +66,10 @@ func newApp(con *console) *cli.App {
 			catCommand(con),
 			verifyCommand(con),
 			versionsCommand(con),
+			diffCommand(con),
+			rmCommand(con),
+			gcCommand(con),
+			keysCommand(con),
 			encryptCommand(con),
 			decryptCommand(con),
 			inspectCommand(con),
@@ -75,23 +80,31 @@ func newApp(con *console) *cli.App {
 		return usagef("%w; see: %s --help", err, strings.TrimSpace(c.App.Name+" "+c.Command.Name))
 	}
 	app.OnUsageError = onUsageError
-	for _, cmd := range app.Commands {
-		cmd.Flags = append(cmd.Flags, commonFlags()...)
-		cmd.OnUsageError = onUsageError
-		action := cmd.Action
-		cmd.Action = func(c *cli.Context) error {
-			con.configure(lineageBool(c, "json"), lineageBool(c, "quiet"))
-			return action(c)
+	var prepare func(cmds []*cli.Command)
+	prepare = func(cmds []*cli.Command) {
+		for _, cmd := range cmds {
+			prepare(cmd.Subcommands)
+			cmd.Flags = append(cmd.Flags, commonFlags()...)
+			cmd.OnUsageError = onUsageError
+			if action := cmd.Action; action != nil {
+				cmd.Action = func(c *cli.Context) error {
+					con.configure(lineageBool(c, "json"), lineageBool(c, "quiet"))
+					return action(c)
+				}
+			}
 		}
 	}
+	prepare(app.Commands)
 	return app
 }
 
 // commonFlags may stand before the command and after it.
 func commonFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "vault", Usage: "the vault: a directory `URL`", Category: "common"},
+		&cli.StringFlag{Name: "vault", Usage: "the `DIRECTORY` of the vault", Category: "common"},
 		&cli.StringFlag{Name: "local-key", Usage: "the `FILE` of the local key", Category: "common"},
+		&cli.StringFlag{Name: "identity", Usage: "a `FILE` with an identity, which opens what was wrapped for its recipient", Category: "common"},
+		&cli.StringFlag{Name: "passphrase-file", Usage: "a `FILE` with a passphrase in its one line, to open with", Category: "common"},
 		&cli.BoolFlag{Name: "json", Usage: "one JSON object per event on standard output, the last one a summary", Category: "common"},
 		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "tell errors only", Category: "common"},
 	}
@@ -117,7 +130,7 @@ func lineageBool(c *cli.Context, name string) bool {
 }
 
 func loadConfig(c *cli.Context) (*vault.Config, error) {
-	cfg, err := vault.LoadConfig(lineageString(c, "vault"), lineageString(c, "local-key"))
+	cfg, err := vault.LoadConfig(func(name string) string { return lineageString(c, name) })
 	if err != nil {
 		return nil, usagef("%w", err)
 	}
@@ -160,7 +173,10 @@ func flagsFirst(app *cli.App, args []string) []string {
 	for len(rest) > 0 {
 		arg := rest[0]
 		rest = rest[1:]
+		i := slices.IndexFunc(cmd.Subcommands, func(sub *cli.Command) bool { return sub.HasName(arg) })
 		switch {
+		case i >= 0 && len(positional) == 0:
+			out, cmd = append(out, arg), cmd.Subcommands[i]
 		case arg == "--":
 			positional, rest = append(positional, rest...), nil
 		case arg == "-" || !strings.HasPrefix(arg, "-"):
@@ -203,7 +219,7 @@ func arguments(c *cli.Context, min, max int) ([]string, error) {
 		if len(args) >= min {
 			problem = fmt.Sprintf("unexpected argument %q", args[max])
 		}
-		return nil, usagef("%s; usage: vaultpack %s %s", problem, c.Command.Name, c.Command.ArgsUsage)
+		return nil, usagef("%s; usage: %s %s", problem, c.Command.HelpName, c.Command.ArgsUsage)
 	}
 	return args, nil
 }

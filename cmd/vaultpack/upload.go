@@ -70,7 +70,7 @@ func upload(c *cli.Context, con *console, path string) error {
 		return usageError{err}
 	}
 	defer u.Dataset.Close()
-	u.Own = append([]string{v.Location}, v.KeyNames...)
+	u.Own = append([]string{v.Location}, v.Keys.Names...)
 
 	verb := "sealing"
 	if u.DryRun {
@@ -203,7 +203,7 @@ func uploadMeter(ctx context.Context, con *console, u *uploader.Upload) (read me
 func summarize(con *console, u *uploader.Upload, res *uploader.Result, v *vault.Vault, d time.Duration) {
 	rate := int64(float64(u.SentBytes.Load()) / max(d.Seconds(), 1e-3))
 	e := event{
-		"command": "encrypt-and-upload", "dataset": u.Dataset.Name, "vault": v.Location, "keys": v.KeyNames, "dry_run": u.DryRun,
+		"command": "encrypt-and-upload", "dataset": u.Dataset.Name, "vault": v.Location, "keys": v.Keys.Names, "dry_run": u.DryRun,
 		"files": u.Files.Load(), "bytes": u.Bytes.Load(), "added": u.Added.Load(), "changed": u.Changed.Load(), "removed": u.Removed.Load(),
 		"unchanged": u.UnchangedFiles.Load(), "resumed_files": u.ResumedFiles.Load(), "resumed_bytes": u.ResumedBytes.Load(),
 		"sent_files": u.SentFiles.Load(), "sent_bytes": u.SentBytes.Load(), "packs": u.Packs.Load(), "sealed_bytes": u.SealedBytes.Load(),
@@ -241,7 +241,7 @@ func summarize(con *console, u *uploader.Upload, res *uploader.Result, v *vault.
 		con.printf("skipped  %s that hold no data (sockets, devices, the vault itself)", count(n, "file"))
 	}
 	con.printf("vault    %s", show(v.Location))
-	con.printf("key      %s", show(strings.Join(v.KeyNames, ", ")))
+	con.printf("key      %s", show(strings.Join(v.Keys.Names, ", ")))
 	con.printf("\nNext:")
 	for _, next := range []string{"ls", "verify", "restore"} {
 		line := program() + " " + next + " " + u.Dataset.Name

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/vaultpack/vaultpack/dataset"
+)
+
+func gcCommand(con *console) *cli.Command {
+	return &cli.Command{
+		Name:      "gc",
+		Usage:     "remove what no version needs any more",
+		ArgsUsage: "DATASET",
+		Description: "Packs and index parts that no version names, records of unfinished uploads, and what\n" +
+			"killed processes have left. Nothing younger than --grace is touched: it may belong to\n" +
+			"an upload that is under way.",
+		Flags: []cli.Flag{
+			&cli.DurationFlag{Name: "grace", Value: 24 * time.Hour, Usage: "leave alone what is younger than `DURATION`"},
+			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "only tell what would be removed"},
+		},
+		Action: withDataset(con, 1, func(c *cli.Context, con *console, d *dataset.Dataset, _ []string) error {
+			if c.Duration("grace") < 0 {
+				return usagef("--grace: a duration cannot be negative")
+			}
+			g := &dataset.Collection{Grace: c.Duration("grace"), DryRun: c.Bool("dry-run")}
+			if err := g.Run(c.Context, d); err != nil {
+				return err
+			}
+			con.emit("summary", event{"command": "gc", "dataset": d.Name, "dry_run": g.DryRun, "packs": g.Packs, "index_parts": g.Indexes,
+				"records": g.Pending, "keyrings": g.Keyrings, "bytes": g.Bytes})
+			verb := "removed"
+			if g.DryRun {
+				verb = "to remove"
+			}
+			con.printf("%s from %s: %s, %s, %s, %s; %s", verb, d.Name, count(int64(g.Packs), "pack"), count(int64(g.Indexes), "index part"),
+				count(int64(g.Pending), "record"), count(int64(g.Keyrings), "keyring"), size(g.Bytes))
+			return nil
+		}),
+	}
+}
+
+func rmCommand(con *console) *cli.Command {
+	return &cli.Command{
+		Name:      "rm",
+		Usage:     "remove a version, or a whole dataset",
+		ArgsUsage: "DATASET[@VERSION]",
+		Description: "What only the removed version held is removed by the next vaultpack gc. The newest version\n" +
+			"cannot be removed alone, since its number would be used again.",
+		Flags: []cli.Flag{&cli.StringFlag{Name: "confirm", Usage: "with a whole dataset, its `NAME` once more, where nobody can be asked"}},
+		Action: func(c *cli.Context) error {
+			args, err := arguments(c, 1, 1)
+			if err != nil {
+				return err
+			}
+			name, number, err := parseRef(args[0])
+			if err != nil {
+				return err
+			}
+			v, err := openVault(c)
+			if err != nil {
+				return err
+			}
+			d, err := dataset.Open(v, name)
+			if err != nil {
+				return usageError{err}
+			}
+			defer d.Close()
+			if number > 0 {
+				if err := d.RemoveVersion(c.Context, number); err != nil {
+					return err
+				}
+				con.emit("summary", event{"command": "rm", "dataset": name, "version": number})
+				con.printf("removed version %d of %s; what only it held is removed by: vaultpack gc %s", number, name, name)
+				return nil
+			}
+			if name != args[0] {
+				return usagef("%s: to remove the whole dataset, give its name alone", args[0])
+			}
+			con.warnf("This removes dataset %s with all its versions from %s. It cannot be undone.", name, show(v.Location))
+			if err := confirmed(c.Context, c, con, name); err != nil {
+				return err
+			}
+			n, err := d.Remove(c.Context)
+			if err != nil {
+				return err
+			}
+			con.emit("summary", event{"command": "rm", "dataset": name, "objects": n})
+			con.printf("removed %s: %s", name, count(int64(n), "object"))
+			return nil
+		},
+	}
+}
+
+func diffCommand(con *console) *cli.Command {
+	return &cli.Command{
+		Name:      "diff",
+		Usage:     "tell what has changed between two versions of a dataset",
+		ArgsUsage: "DATASET@VERSION [VERSION]",
+		Description: "The second version is the newest, if it is not given. + was added, - removed, M changed in\n" +
+			"size, time, mode or contents.",
+		Action: func(c *cli.Context) error {
+			args, err := arguments(c, 1, 2)
+			if err != nil {
+				return err
+			}
+			name, from, err := parseRef(args[0])
+			if err != nil {
+				return err
+			}
+			if from == 0 {
+				return usagef("which version? Write %s@NUMBER", name)
+			}
+			to := int64(0)
+			if len(args) == 2 {
+				if _, to, err = parseRef(name + "@" + strings.TrimPrefix(args[1], name+"@")); err != nil {
+					return err
+				}
+			}
+			d, a, err := openVersion(c.Context, c, args[0])
+			if err != nil {
+				return err
+			}
+			defer d.Close()
+			b, err := chooseVersion(c.Context, d, to, 0)
+			if err != nil {
+				return err
+			}
+			return diff(c, con, a, b)
+		},
+	}
+}
+
+func diff(c *cli.Context, con *console, a, b *dataset.Version) error {
+	nextA, stopA := iter.Pull2(a.Entries(c.Context))
+	defer stopA()
+	nextB, stopB := iter.Pull2(b.Entries(c.Context))
+	defer stopB()
+	counts := map[string]int64{}
+	tell := func(mark, what string, e *dataset.Entry) {
+		counts[what]++
+		con.emit(what, event{"size": e.Size}.setPath(e.Path))
+		con.printf("%s %s", mark, show(e.Name()))
+	}
+	x, err, okA := nextA()
+	if err != nil {
+		return err
+	}
+	y, err, okB := nextB()
+	for err == nil && (okA || okB) {
+		switch {
+		case !okB || okA && x.Path < y.Path:
+			tell("-", "removed", x)
+			x, err, okA = nextA()
+		case !okA || y.Path < x.Path:
+			tell("+", "added", y)
+			y, err, okB = nextB()
+		default:
+			// The time of a folder says no more than what is told of its files.
+			if !x.Equal(y) && (!x.IsDir() || x.Mode != y.Mode) {
+				tell("M", "changed", y)
+			}
+			if x, err, okA = nextA(); err == nil {
+				y, err, okB = nextB()
+			}
+		}
+	}
+	if err != nil {
+		return err
+	}
+	con.emit("summary", event{"command": "diff", "dataset": a.Dataset(), "from": a.Number, "to": b.Number,
+		"added": counts["added"], "removed": counts["removed"], "changed": counts["changed"]})
+	con.notef("%s", fmt.Sprintf("%d to %d: %d added, %d removed, %d changed", a.Number, b.Number, counts["added"], counts["removed"], counts["changed"]))
+	return nil
+}

@@ -1,0 +1,216 @@
+package vault
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/vaultpack/vaultpack/envelope"
+)
+
+// Keys are the key encryption keys that the user has configured.
+type Keys struct {
+	// Open opens data keys: any one that has a slot.
+	Open []envelope.KeyWrapper
+	// Wrap are the keys that new data keys get slots for; the first makes them.
+	Wrap []envelope.KeyWrapper
+	// Names tell where the keys of Open are, for people: names of files.
+	Names []string
+}
+
+// ReadKeys reads the configured keys. The local key may be missing where it is
+// the embedded default and another one is configured.
+func ReadKeys(c *Config) (*Keys, error) {
+	k := &Keys{}
+	add := func(w envelope.KeyWrapper, file string) {
+		k.Open, k.Names = append(k.Open, w), append(k.Names, file)
+	}
+	local, localErr := ReadLocalKey(c)
+	if localErr == nil {
+		add(local, c.LocalKey.Value)
+	}
+	if c.Identity.Value != "" {
+		id, err := readIdentity(c.Identity)
+		if err != nil {
+			return nil, err
+		}
+		add(id, c.Identity.Value)
+	}
+	if c.Passphrase.Value != "" {
+		p, err := ReadPassphrase(c.Passphrase)
+		if err != nil {
+			return nil, err
+		}
+		add(p, c.Passphrase.Value)
+	}
+	if localErr != nil && (!errors.Is(localErr, fs.ErrNotExist) || !c.DefaultKey || len(k.Open) == 0) {
+		return nil, localErr
+	}
+	k.Wrap = []envelope.KeyWrapper{k.Open[0]}
+	for _, s := range c.Recipients {
+		r, err := ReadRecipient(s)
+		if err != nil {
+			return nil, err
+		}
+		k.Wrap = append(k.Wrap, r)
+	}
+	return k, nil
+}
+
+// ReadSecret reads a file that only its owner may read. what names its contents
+// in errors, which hold nothing of them.
+func ReadSecret(what string, s Setting) ([]byte, error) {
+	file := s.Value
+	info, err := os.Stat(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("the %s %s (from %s) does not exist; put it back from its backup, or name another with --%s. "+
+			"Without the key nothing in the vault can be read: %w", what, file, s.Source, strings.ReplaceAll(what, " ", "-"), fs.ErrNotExist)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the %s: %w", what, err)
+	}
+	if mode := info.Mode(); !mode.IsRegular() || mode.Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("the %s %s may be read by others (mode %v); make it yours alone with: chmod 600 %s", what, file, mode, file)
+	}
+	if info.Size() > 1<<20 {
+		return nil, fmt.Errorf("the %s %s has %d bytes, which no key has", what, file, info.Size())
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading the %s: %w", what, err)
+	}
+	return b, nil
+}
+
+func readIdentity(s Setting) (*envelope.Identity, error) {
+	b, err := ReadSecret("identity", s)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(b)
+	id, err := envelope.ParseIdentity(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s is not an identity of vaultpack: %w", s.Value, err)
+	}
+	return id, nil
+}
+
+// ReadPassphrase reads the passphrase that is the one line of a file.
+func ReadPassphrase(s Setting) (*envelope.Passphrase, error) {
+	b, err := ReadSecret("passphrase file", s)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(b)
+	p, err := envelope.NewPassphrase(bytes.TrimRight(b, "\r\n"))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.Value, err)
+	}
+	return p, nil
+}
+
+// ReadRecipient reads the public key of somebody who is to be able to open.
+func ReadRecipient(s Setting) (*envelope.Recipient, error) {
+	b, err := os.ReadFile(s.Value)
+	if err != nil {
+		return nil, fmt.Errorf("reading the recipient (from %s): %w", s.Source, err)
+	}
+	r, err := envelope.ParseRecipient(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s is not a recipient of vaultpack: %w", s.Value, err)
+	}
+	return r, nil
+}
+
+// ReadLocalKey reads the configured local key. Errors name the file, say what to
+// do, and hold nothing of its contents.
+func ReadLocalKey(c *Config) (*envelope.LocalKey, error) {
+	file := c.LocalKey.Value
+	b, err := ReadSecret("local key", c.LocalKey)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(b)
+	key, err := envelope.ParseLocalKey(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s is not a local key of vaultpack: %w; put it back from its backup", file, err)
+	}
+	return key, nil
+}
+
+// ensureLocalKey makes the local key if it is missing, but not beside a vault
+// that already holds data: that data was sealed with another.
+func ensureLocalKey(ctx context.Context, c *Config, store Store) (made bool, err error) {
+	if _, err := ReadLocalKey(c); !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	for o, err := range store.List(ctx, "") {
+		if err != nil {
+			return false, fmt.Errorf("listing the vault: %w", err)
+		}
+		if strings.Contains(o.Name, "/keys/") {
+			_, err := ReadLocalKey(c)
+			return false, fmt.Errorf("the vault %s already holds data, so no new key is made: %w", c.Vault.Value, err)
+		}
+	}
+	return CreateLocalKey(c)
+}
+
+const keyComment = `# A local key of vaultpack. Whoever has this file can read the data that was
+# sealed with it; without it, nobody can. Keep a copy in a safe place.
+`
+
+// CreateLocalKey makes the configured local key, if there is none yet.
+func CreateLocalKey(c *Config) (made bool, err error) {
+	text := append([]byte(keyComment), envelope.GenerateLocalKey().EncodeSecret()...)
+	defer clear(text)
+	err = WriteSecret(c.LocalKey.Value, text)
+	if errors.Is(err, fs.ErrExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("making the local key: %w", err)
+	}
+	return true, nil
+}
+
+// WriteSecret makes a file that only its owner may read. It returns an error
+// that wraps fs.ErrExist if there is one of the name.
+func WriteSecret(file string, text []byte) error {
+	dir := filepath.Dir(file)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	// A link does not replace a file, so of two processes one makes the key.
+	tmp := filepath.Join(dir, tmpPrefix+rand.Text())
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp)
+	_, err = io.Copy(f, bytes.NewReader(text))
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Link(tmp, file)
+	}
+	if err != nil {
+		return err
+	}
+	if d, err := os.Open(dir); err == nil {
+		d.Sync()
+		d.Close()
+	}
+	return nil
+}
