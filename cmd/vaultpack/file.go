@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/atomicfile"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -103,58 +103,17 @@ func transform(c *cli.Context, con *console, name func(in string) string, f func
 		}
 		return run(os.Stdout)
 	}
-	if err := writeFile(out, c.Bool("force"), run); err != nil {
+	write := atomicfile.Create
+	if c.Bool("force") {
+		write = atomicfile.Replace
+	}
+	if err := write(out, 0o600, run); errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%w; use --force to replace it", err)
+	} else if err != nil {
 		return err
 	}
 	con.emit("summary", event{"command": c.Command.Name, "input": in, "output": out, "bytes": n, "seconds": time.Since(began).Seconds()})
 	con.printf("%s -> %s: %s, %s", show(in), show(out), size(n), speed(n, time.Since(began)))
-	return nil
-}
-
-// writeFile writes beside the file, makes it durable, and then gives it its name.
-func writeFile(name string, force bool, write func(io.Writer) error) (err error) {
-	exists := func() error {
-		if _, err := os.Lstat(name); err == nil && !force {
-			return fmt.Errorf("%s: %w; use --force to replace it", show(name), fs.ErrExist)
-		}
-		return nil
-	}
-	if err := exists(); err != nil {
-		return err
-	}
-	dir := filepath.Dir(name)
-	f, err := os.CreateTemp(dir, ".vaultpack-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		f.Close()
-		if err != nil {
-			os.Remove(f.Name())
-		}
-	}()
-	if err := write(f); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if force {
-		err = os.Rename(f.Name(), name)
-	} else if err = os.Link(f.Name(), name); err == nil { // unlike a rename, it replaces nothing
-		err = os.Remove(f.Name())
-	} else if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, fs.ErrPermission) {
-		if err = exists(); err == nil {
-			err = os.Rename(f.Name(), name)
-		}
-	}
-	if err != nil {
-		return err
-	}
-	if d, err := os.Open(dir); err == nil {
-		d.Sync()
-		d.Close()
-	}
 	return nil
 }
 
