@@ -24,7 +24,7 @@ if [ $# -ne 1 ] || [ -z "$1" ]; then
 	exit 2
 fi
 base=$1
-# Sizes that fit the caches and ones that do not, all calls: about four minutes.
+# Sizes that fit the caches and ones that do not, all calls.
 BENCH=${BENCH:-'^Benchmark(Seal|Open)$/./size=(64K|16M)$|ReaderAt/(rand4K|seq64K)/size=16M'}
 BENCHTIME=${BENCHTIME:-100ms}
 COUNT=${COUNT:-8}

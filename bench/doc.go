@@ -9,7 +9,7 @@
 //
 //	go test -run '^$' -bench . ./bench
 //
-// takes about five minutes and up to 4 GiB of memory; -short leaves out sizes
+// takes some minutes and up to 4 GiB of memory; -short leaves out sizes
 // over 16 MiB. The files of the file benchmarks lie in b.TempDir, so that
 // TMPDIR chooses the file system. The names have the form
 //

@@ -5,7 +5,8 @@
 #   docs/benchmarks.svg      the plot
 #   docs/BENCHMARKS.md       the tables, between its marks
 #
-# in under ten minutes on two cores that have nothing else to do. It needs 8 GiB
+# It takes about eight minutes of processor time, and wants a machine that has
+# nothing else to do. It needs 8 GiB
 # of free memory for buffers and files, and more for the AWS Encryption SDK, which
 # holds 1 GiB of plaintext several times. FACTOR=2 measures twice as long.
 # QUICK=1 is a trial: all benchmarks that are not over 16 MiB, for a moment each,
