@@ -2,7 +2,7 @@
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: build test check lint vuln race bench fuzz
+.PHONY: build test check lint vuln race fuzz mutants bench bench-peers bench-compare bench-gate bench-record
 
 build: ## the static binary, bin/vaultpack
 	CGO_ENABLED=0 go build -trimpath -o bin/vaultpack ./cmd/vaultpack
@@ -29,8 +29,23 @@ vuln:
 race:
 	go test -race ./...
 
-bench: ## see docs/BENCHMARKS.md
+bench: ## every benchmark, beside its limit; see docs/BENCHMARKS.md
 	go test -run '^$$' -bench . ./bench
+
+bench-peers: ## the same bytes through other libraries
+	cd bench/peers && go test -run '^$$' -bench . -benchtime 3x
+
+bench-compare: ## make bench-compare BASE=rev: old and new in turns
+	bench/compare.sh $(BASE)
+
+bench-gate: ## make bench-gate BASE=rev: fails where a ratio to the limit has dropped
+	bench/compare.sh -gate $(BASE)
+
+bench-record: ## measure everything, and write it into docs/BENCHMARKS.md
+	bench/record.sh
+
+mutants: ## faults put into the cryptography, each of which a test has to notice
+	go run ./internal/mutants
 
 fuzz: ## every fuzz target, a minute each
 	@for pkg in $$(go list ./...); do \

@@ -27,10 +27,14 @@ type ReaderAt struct {
 	mu  sync.RWMutex // while the key is in use
 	key *secret
 
-	// Deriving a segment's key costs as much as opening some chunks, and
-	// neighbouring reads share it.
-	cache [64]atomic.Pointer[openedSegment]
+	// Deriving a segment's key costs as much as opening some chunks, and later
+	// reads share it.
+	cache []atomic.Pointer[openedSegment]
 }
+
+// maxCached is how many segments' keys are kept: those of 1 GiB, in less than
+// 1 MiB of memory.
+const maxCached = 1024
 
 type openedSegment struct {
 	number  uint64
@@ -65,6 +69,7 @@ func newReaderAt(src io.ReaderAt, sealedSize int64, h Header, key *DataKey, opts
 		return nil, err
 	}
 	r.key = newSecret(objectKey)
+	r.cache = make([]atomic.Pointer[openedSegment], min(r.size/SegmentSize+1, maxCached))
 	// A last chunk that opens as the last of its segment, and a segment that
 	// opens as the last of the file, prove the size.
 	last := r.size % SegmentSize / cobblestone.ChunkSize
