@@ -86,6 +86,11 @@ func newApp(con *console) *cli.App {
 			prepare(cmd.Subcommands)
 			cmd.Flags = append(cmd.Flags, commonFlags()...)
 			cmd.OnUsageError = onUsageError
+			for _, f := range cmd.Flags {
+				if b, ok := f.(*cli.BoolFlag); ok {
+					b.DisableDefaultText = true // that it is off says nothing
+				}
+			}
 			if action := cmd.Action; action != nil {
 				cmd.Action = func(c *cli.Context) error {
 					con.configure(lineageBool(c, "json"), lineageBool(c, "quiet"))
@@ -105,8 +110,8 @@ func commonFlags() []cli.Flag {
 		&cli.StringFlag{Name: "local-key", Usage: "the `FILE` of the local key", Category: "common"},
 		&cli.StringFlag{Name: "identity", Usage: "a `FILE` with an identity, which opens what was wrapped for its recipient", Category: "common"},
 		&cli.StringFlag{Name: "passphrase-file", Usage: "a `FILE` with a passphrase in its one line, to open with", Category: "common"},
-		&cli.BoolFlag{Name: "json", Usage: "one JSON object per event on standard output, the last one a summary", Category: "common"},
-		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "tell errors only", Category: "common"},
+		&cli.BoolFlag{Name: "json", DisableDefaultText: true, Usage: "one JSON object per event on standard output, the last one a summary", Category: "common"},
+		&cli.BoolFlag{Name: "quiet", DisableDefaultText: true, Aliases: []string{"q"}, Usage: "tell errors only", Category: "common"},
 	}
 }
 
