@@ -154,6 +154,7 @@ var (
 		streamPath("three workers", 7000, nil, Workers(3)),
 		streamPath("WriteTo", 0, nil, Workers(2)),
 		atPath("ReadAt by chunks", 16384),
+		atPath("ReadAt at once", 0),
 	}
 	allPaths = append([]path{
 		streamPath("Open and odd sizes", 16385, nil),
@@ -162,7 +163,6 @@ var (
 		streamPath("from halves", 511, iotest.HalfReader, Workers(2)),
 		streamPath("from stutter", 65536, oddReaders["stutter"], Workers(1)),
 		streamPath("data with EOF", 1<<20, iotest.DataErrReader, Workers(2)),
-		atPath("ReadAt at once", 0),
 		atPath("ReadAt in odd sizes", 100003),
 	}, fewPaths...)
 )

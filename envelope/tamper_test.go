@@ -217,6 +217,28 @@ func TestKnownHeaders(t *testing.T) {
 	}
 }
 
+// A ReaderAt keeps the keys of a few segments, and never takes one for that of
+// another, however many there are.
+func TestManySegments(t *testing.T) {
+	key := testKey(t)
+	kept := len(ReaderAt{}.cache)
+	plain := make([]byte, (kept+2)*SegmentSize+5)
+	for i := range kept + 3 {
+		plain[i*SegmentSize] = byte(i)
+	}
+	sealed := seal(t, key, plain)
+	r, err := NewReaderAt(bytes.NewReader(sealed), int64(len(sealed)), KindFile, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range []int{0, kept, 0, 1, kept + 1, 1, kept + 2, 2} {
+		p := make([]byte, 1)
+		if _, err := r.ReadAt(p, int64(i)*SegmentSize); err != nil || p[0] != byte(i) {
+			t.Fatalf("segment %d: %d, %v", i, p[0], err)
+		}
+	}
+}
+
 // Pins tell apart what differs in any segment.
 func TestPinCoversEverySegment(t *testing.T) {
 	h := newPinner(HeaderSize)

@@ -65,6 +65,7 @@ func main() {
 			turn <- struct{}{}
 			defer func() { <-turn }()
 			results[i] = try(m)
+			fmt.Fprintf(os.Stderr, "%4.0fs  %s: %s\n", time.Since(start).Seconds(), m.name, results[i])
 		})
 	}
 	wg.Wait()

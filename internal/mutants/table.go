@@ -48,18 +48,18 @@ var mutants = []mutant{
 	// Headers and keyrings.
 	one("a file opens as another kind", envelope+"reader.go", "if h.Kind != kind {", "if h.Kind != kind && !kind.valid() {"),
 	one("a file opens at random as another kind", envelope+"readerat.go", "if h.Kind != kind {", "if h.Kind != kind && !kind.valid() {"),
-	one("a keyring has many encodings", envelope+"keyring.go", "if !bytes.Equal(k.Bytes(), b) {", "if k.Bytes() == nil {"),
+	one("a keyring has many encodings", envelope+"keyring.go", "if !bytes.Equal(k.Bytes(), b) {", "if !bytes.Equal(k.Bytes(), k.Bytes()) {"),
 	one("a keyring may have a newline after it", envelope+"keyring.go", "if !bytes.Equal(k.Bytes(), b) {", "if !bytes.HasPrefix(b, k.Bytes()) {"),
 	one("a keyring of another key stands in a header", envelope+"header.go", "if ring.ID() != h.KeyID {", "if ring.ID() != h.KeyID && len(b) == 0 {"),
 	one("a file exactly known may have another object ID", envelope+"reader.go", "!bytes.Equal(got, want)", "!bytes.Equal(got[:28], want[:28])"),
 
 	// Streaming.
 	one("a file may end without a short segment", envelope+"reader.go", "\t\tj.size = want\n", "\t\tif j.size = want; want == 0 && r.next > 0 {\n\t\t\tr.srcErr = io.EOF\n\t\t\tj.release()\n\t\t\treturn\n\t\t}\n"),
-	one("a full last segment is not followed by an empty one", envelope+"writer.go", "\t\tj.plain = j.plain[:w.n]\n\t\tw.filling = nil\n", "\t\tj.plain = j.plain[:w.n]\n\t\tw.filling = nil\n\t\tif w.n == 0 && w.next > 0 {\n\t\t\treturn w.drain(0)\n\t\t}\n"),
+	one("a full last segment is not followed by an empty one", envelope+"writer.go", "j.plain = w.next, j.plain[:w.n]\n", "j.plain = w.next, j.plain[:w.n]\n\t\tif w.n == 0 && w.next > 0 {\n\t\t\treturn w.drain(0)\n\t\t}\n"),
 	one("an error is forgotten", envelope+"reader.go", "\treturn r.err\n}\n\n// fail ends", "\terr := r.err\n\tif err != io.EOF {\n\t\tr.err = nil\n\t}\n\treturn err\n}\n\n// fail ends"),
 	one("a failed segment is passed over", envelope+"reader.go", "\t\t\tj.release()\n\t\t\tr.fail(err)\n\t\t\tbreak\n", "\t\t\tj.release()\n\t\t\tif r.srcErr != nil {\n\t\t\t\tr.fail(err)\n\t\t\t\tbreak\n\t\t\t}\n\t\t\tcontinue\n"),
 	one("plaintext after a fault is left in the destination's buffer", envelope+"reader.go", "clear(j.plain) // authentic", "_ = j // authentic"),
-	one("plaintext of a failed segment is left in the destination's buffer", envelope+"source.go", "clear(dst[start : start+int(size)])", "_ = start"),
+	one("plaintext of a failed segment is left in the destination's buffer", envelope+"source.go", "clear(dst[start : start+int(size)])", "_, _ = start, size"),
 	one("a broken source is taken for its end", envelope+"io.go", "\tif n == len(p) {\n", "\tif err == io.ErrUnexpectedEOF {\n\t\terr = io.EOF\n\t}\n\tif n == len(p) {\n"),
 	one("a short write is believed", envelope+"io.go", "if err == nil && n < len(p) {", "if err == nil && n < 0 {"),
 	one("a failed Write leaves segments in flight", envelope+"writer.go", "keep = 0 // the others", "_ = keep // the others"),
