@@ -64,7 +64,7 @@ type job struct {
 	plain  []byte // in a buffer of the job, or in the caller's memory
 	sealed []byte // likewise
 	err    error
-	done   chan struct{} // buffered, so that a job can be used again
+	done   chan struct{} // buffered; made for each use, since a pooled one may belong to a synctest bubble
 
 	// Where the job reads its input by itself; see source.go.
 	from source
@@ -79,10 +79,14 @@ type job struct {
 var (
 	plainPool  = sync.Pool{New: func() any { b := make([]byte, SegmentSize); return &b }}
 	sealedPool = sync.Pool{New: func() any { b := make([]byte, sealedSegment); return &b }}
-	jobPool    = sync.Pool{New: func() any { return &job{done: make(chan struct{}, 1)} }}
+	jobPool    = sync.Pool{New: func() any { return new(job) }}
 )
 
-func newJob() *job { return jobPool.Get().(*job) }
+func newJob() *job {
+	j := jobPool.Get().(*job)
+	j.done = make(chan struct{}, 1)
+	return j
+}
 
 // ownPlain gives the job a plaintext buffer of its own.
 func (j *job) ownPlain() []byte {
@@ -104,7 +108,7 @@ func (j *job) release() {
 	if j.sealedBuf != nil {
 		sealedPool.Put(j.sealedBuf)
 	}
-	*j = job{done: j.done}
+	*j = job{}
 	jobPool.Put(j)
 }
 

@@ -106,8 +106,8 @@ func (h Header) appendBound(b []byte) []byte {
 // format 1.
 func ReadHeader(src io.Reader) (Header, error) {
 	var fixed [headerSize]byte
-	if n, err := io.ReadFull(src, fixed[:]); err != nil {
-		if err != io.EOF && err != io.ErrUnexpectedEOF {
+	if n, err := readFull(src, fixed[:]); err != nil {
+		if err != io.EOF {
 			return Header{}, fmt.Errorf("reading the header: %w", err)
 		}
 		if !bytes.HasPrefix([]byte(magic), fixed[:min(n, len(magic))]) || n == 0 {
@@ -130,7 +130,7 @@ func ReadHeader(src io.Reader) (Header, error) {
 		return h, nil
 	}
 	b := make([]byte, size)
-	if _, err := io.ReadFull(src, b); err == io.EOF || err == io.ErrUnexpectedEOF {
+	if _, err := readFull(src, b); err == io.EOF {
 		return Header{}, fmt.Errorf("the keyring in the header is cut off: %w", ErrFormat)
 	} else if err != nil {
 		return Header{}, fmt.Errorf("reading the header: %w", err)

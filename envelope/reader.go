@@ -71,10 +71,9 @@ func OpenSegments(src io.Reader, h Header, kind Kind, key *DataKey, opts ...Opti
 func OpenExact(src io.Reader, h Header, key *DataKey, opts ...Option) (*Reader, error) {
 	want := h.appendTo(nil)
 	got := make([]byte, len(want))
-	if _, err := io.ReadFull(src, got); err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+	if _, err := readFull(src, got); err != nil && err != io.EOF {
 		return nil, fmt.Errorf("reading the header: %w", err)
-	}
-	if !bytes.Equal(got, want) {
+	} else if err == io.EOF || !bytes.Equal(got, want) {
 		return nil, ErrAuthentication
 	}
 	return newReader(src, h, key, opts)
@@ -167,10 +166,7 @@ func (r *Reader) WriteTo(w io.Writer) (total int64, err error) {
 			err = r.sink.put(r.cur.plain)
 		} else {
 			r.sink.written(len(r.cur.plain))
-			n, err = w.Write(r.cur.plain)
-			if err == nil && n < len(r.cur.plain) {
-				err = io.ErrShortWrite
-			}
+			n, err = writeFull(w, r.cur.plain)
 		}
 		total += int64(n)
 		r.consumed(n)
@@ -257,10 +253,10 @@ func (r *Reader) readAhead() {
 			j.from, j.off = r.at, r.off
 			r.off += want
 		} else {
-			n, err := io.ReadFull(r.src, j.ownSealed()[:want])
+			n, err := readFull(r.src, j.ownSealed()[:want])
 			j.sealed = (*j.sealedBuf)[:n]
 			switch {
-			case err != nil && err != io.EOF && err != io.ErrUnexpectedEOF:
+			case err != nil && err != io.EOF:
 				r.srcErr = fmt.Errorf("reading the sealed file: %w", err)
 			case r.ends >= 0 && err != nil:
 				r.srcErr = ErrAuthentication // cut off before its known end

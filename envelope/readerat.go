@@ -193,7 +193,10 @@ func (r *ReaderAt) readSegment(p []byte, i uint64, at int64) (err error) {
 	lastChunk := max(at, at+int64(len(p))-1) / cobblestone.ChunkSize
 	// The sealed chunks from pos to end are read, counted from the first one.
 	pos := chunk * cobblestone.SealedChunk
-	end := min((lastChunk+1)*cobblestone.SealedChunk, cobblestone.SealedSize(plain)-cobblestone.HeaderSize)
+	if lastChunk++; lastChunk == plain/cobblestone.ChunkSize {
+		lastChunk++ // the short one after it too, which may be empty: reading all opens every tag
+	}
+	end := min(lastChunk*cobblestone.SealedChunk, cobblestone.SealedSize(plain)-cobblestone.HeaderSize)
 	skip := int(at - chunk*cobblestone.ChunkSize)
 	pieceSize := int64(r.src.piece * cobblestone.SealedChunk)
 
@@ -300,7 +303,7 @@ func (r *ReaderAt) take(buf []byte, off int64) ([]byte, error) {
 	switch err {
 	case nil:
 		return b, nil
-	case io.ErrUnexpectedEOF:
+	case errEnds:
 		return nil, ErrAuthentication
 	}
 	return nil, fmt.Errorf("reading the sealed file: %w", err)

@@ -104,7 +104,7 @@ func TestWiped(t *testing.T) {
 	plain := pattern(3 << 20)
 	sealed := seal(t, key, plain)
 	w, _ := NewWriter(io.Discard, KindFile, key)
-	broken, _ := NewWriter(&brokenWriter{100}, KindFile, key)
+	broken, _ := NewWriter(&lyingWriter{bad: 2, count: func(int) int { return 0 }, err: errBroken}, KindFile, key)
 	r, _ := NewReader(bytes.NewReader(sealed), KindFile, key)
 	bad, _ := NewReader(bytes.NewReader(sealed[:len(sealed)-1]), KindFile, key)
 	ra, _ := NewReaderAt(bytes.NewReader(sealed), int64(len(sealed)), KindFile, key)

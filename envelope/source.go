@@ -2,6 +2,7 @@ package envelope
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -105,8 +106,8 @@ func sealFrom(dst, objectKey []byte, i uint64, src source, off int64) ([]byte, e
 	n := uint64(0)
 	for left := SegmentSize; left > 0; {
 		piece, err := src.take((*buf)[:min(left, src.piece*cobblestone.ChunkSize)], off)
-		if err == io.ErrUnexpectedEOF {
-			return nil, fmt.Errorf("the source became shorter while it was read: %w", err)
+		if err == errEnds {
+			return nil, fmt.Errorf("the source became shorter while it was read: %w", io.ErrUnexpectedEOF)
 		} else if err != nil {
 			return nil, err
 		}
@@ -143,7 +144,7 @@ func openFrom(dst, objectKey []byte, i uint64, j *job) (_ []byte, err error) {
 			pieceSize += cobblestone.HeaderSize
 		}
 		piece, err := src.take((*buf)[:min(left, pieceSize)], off)
-		if err == io.ErrUnexpectedEOF {
+		if err == errEnds {
 			return nil, ErrAuthentication // cut off since it was measured
 		} else if err != nil {
 			return nil, fmt.Errorf("reading the sealed file: %w", err)
@@ -168,13 +169,16 @@ func openFrom(dst, objectKey []byte, i uint64, j *job) (_ []byte, err error) {
 	return out, nil
 }
 
+// errEnds is an end before what was asked for. io.ErrUnexpectedEOF would not tell
+// it from what a source says itself when its connection broke.
+var errEnds = errors.New("the source ends")
+
 // take returns len(buf) bytes from off, in buf or where they lie in memory: they
-// must not be written to. It returns io.ErrUnexpectedEOF where the source ends
-// before.
+// must not be written to. It returns errEnds where the source ends before.
 func (s source) take(buf []byte, off int64) ([]byte, error) {
 	if s.memory != nil {
 		if off < 0 || off > int64(len(s.memory))-int64(len(buf)) {
-			return nil, io.ErrUnexpectedEOF
+			return nil, errEnds
 		}
 		return s.memory[off:][:len(buf):len(buf)], nil
 	}
@@ -183,7 +187,7 @@ func (s source) take(buf []byte, off int64) ([]byte, error) {
 	case n == len(buf):
 		return buf, nil
 	case err == io.EOF || err == nil:
-		return nil, io.ErrUnexpectedEOF
+		return nil, errEnds
 	}
 	return nil, err
 }

@@ -26,6 +26,7 @@ type Writer struct {
 	crew   *crew
 
 	next    uint64 // the number of the segment being filled
+	done    uint64 // segments that the destination has taken
 	filling *job
 	n       int    // plaintext bytes in filling
 	flight  []*job // being sealed, oldest first
@@ -58,11 +59,7 @@ func newWriter(dst io.Writer, kind Kind, key *DataKey, ring *Keyring, opts []Opt
 	w.crew = &crew{run: w.seal}
 	w.Use()
 	b := w.header.appendTo(nil)
-	n, err := dst.Write(b)
-	if err == nil && n < len(b) {
-		err = io.ErrShortWrite
-	}
-	if err != nil {
+	if _, err := writeFull(dst, b); err != nil {
 		return nil, fmt.Errorf("writing the header: %w", err)
 	}
 	w.pin = newPinner(int64(len(b)))
@@ -115,14 +112,21 @@ func (w *Writer) Write(p []byte) (int, error) {
 func (w *Writer) writeDirect(p []byte) (n int, err error) {
 	w.sink = sinkOf(w.dst, len(w.flight)*sealedSegment)
 	defer func() { w.sink = nil }()
+	first := w.next
 	for ; len(p)-n >= SegmentSize; n += SegmentSize {
 		j := newJob()
 		j.plain = p[n : n+SegmentSize]
 		if err := w.start(j); err != nil {
-			return n, err
+			return int(w.taken(first)), err
 		}
 	}
-	return n, w.drain(0)
+	err = w.drain(0)
+	return int(w.taken(first)), err
+}
+
+// taken is how many bytes from segment first on the destination has taken.
+func (w *Writer) taken(first uint64) int64 {
+	return int64(max(w.done, first)-first) * SegmentSize
 }
 
 // ReadFrom seals everything that r has. The first error of r or of the
@@ -148,12 +152,12 @@ func (w *Writer) ReadFrom(r io.Reader) (total int64, err error) {
 				return total, err
 			}
 		}
-		n, err := io.ReadFull(r, w.space())
+		n, err := readFull(r, w.space())
 		total += int64(n)
 		if werr := w.filled(n); werr != nil {
 			return total, werr
 		}
-		if err == io.EOF || err == io.ErrUnexpectedEOF {
+		if err == io.EOF {
 			return total, nil
 		}
 		if err != nil {
@@ -172,15 +176,16 @@ func (w *Writer) readParallel(r io.Reader) (n int64, err error) {
 	}
 	w.sink = sinkOf(w.dst, len(w.flight)*sealedSegment)
 	defer func() { w.sink = nil }()
+	first := w.next
 	for ; left-n >= SegmentSize; n += SegmentSize {
 		j := newJob()
 		j.from, j.off = src, off+n
 		if err := w.start(j); err != nil {
-			return n, err
+			return w.taken(first), err
 		}
 	}
 	if err := w.drain(0); err != nil {
-		return n, err
+		return w.taken(first), err
 	}
 	if _, err := r.(io.Seeker).Seek(off+n, io.SeekStart); err != nil {
 		w.err = err
@@ -250,7 +255,9 @@ func (w *Writer) drain(keep int) error {
 			w.err = err
 		}
 		if w.err == nil {
-			w.err = w.put(j)
+			if w.err = w.put(j); w.err == nil {
+				w.done++
+			}
 		}
 		j.release()
 		if w.err != nil {
@@ -267,10 +274,7 @@ func (w *Writer) put(j *job) error {
 	if j.placed {
 		return w.sink.put(j.sealed)
 	}
-	n, err := w.dst.Write(j.sealed)
-	if err == nil && n < len(j.sealed) {
-		err = io.ErrShortWrite
-	}
+	_, err := writeFull(w.dst, j.sealed)
 	return err
 }
 

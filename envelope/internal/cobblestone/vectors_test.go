@@ -2,90 +2,19 @@ package cobblestone
 
 import (
 	"bytes"
-	"compress/zlib"
-	"crypto/sha512"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"math/rand/v2"
-	"os"
-	"slices"
+	"sync"
 	"testing"
+
+	"github.com/vaultpack/vaultpack/envelope/internal/cobblestone/vectortest"
 )
-
-type vector struct {
-	ID        int      `json:"tcId"`
-	Comment   string   `json:"comment"`
-	Key       hexBytes `json:"key"`
-	Context   hexBytes `json:"ctx"`
-	Message   hexBytes `json:"ct"`
-	AEADKey   hexBytes `json:"aeadKey"`
-	BaseNonce hexBytes `json:"baseNonce"`
-	Length    *int64   `json:"msgLength"`
-	SHA512    hexBytes `json:"msgSha512"`
-	Result    string   `json:"result"`
-	Flags     []string `json:"flags"`
-}
-
-func (v vector) has(flag string) bool { return slices.Contains(v.Flags, flag) }
-
-type hexBytes []byte
-
-func (h *hexBytes) UnmarshalText(b []byte) (err error) {
-	*h, err = hex.DecodeString(string(b))
-	return err
-}
-
-func loadVectors(t *testing.T) []vector {
-	t.Helper()
-	b, err := os.ReadFile("../../../testdata/vectors/c2sp_chunked_encryption_aes_256_gcm_test.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var file struct {
-		NumberOfTests int
-		TestGroups    []struct{ Tests []vector }
-	}
-	if err := json.Unmarshal(b, &file); err != nil {
-		t.Fatal(err)
-	}
-	var all []vector
-	for _, g := range file.TestGroups {
-		all = append(all, g.Tests...)
-	}
-	if len(all) != 35 || file.NumberOfTests != len(all) {
-		t.Fatalf("found %d vectors, the file says %d, want 35", len(all), file.NumberOfTests)
-	}
-	for i := range all {
-		z, err := zlib.NewReader(bytes.NewReader(all[i].Message))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if all[i].Message, err = io.ReadAll(z); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return all
-}
-
-// checkPrefix compares what a path released with what the vector allows.
-func checkPrefix(t *testing.T, v vector, got []byte) {
-	t.Helper()
-	if v.Length == nil {
-		if len(got) != 0 {
-			t.Errorf("released %d bytes, want none", len(got))
-		}
-		return
-	}
-	if sum := sha512.Sum512(got); int64(len(got)) != *v.Length || !bytes.Equal(sum[:], v.SHA512) {
-		t.Errorf("released %d bytes, want the %d of the vector", len(got), *v.Length)
-	}
-}
 
 // streamOpen opens the message chunk after chunk, without knowing its size, and
 // releases each as soon as it has authenticated.
-func streamOpen(v vector) ([]byte, error) {
+func streamOpen(v vectortest.Vector) ([]byte, error) {
 	r := bytes.NewReader(v.Message)
 	header := make([]byte, HeaderSize)
 	if _, err := io.ReadFull(r, header); err != nil {
@@ -113,46 +42,98 @@ func streamOpen(v vector) ([]byte, error) {
 	}
 }
 
+const vectorFile = "../../../testdata/vectors/c2sp_chunked_encryption_aes_256_gcm_test.json"
+
 func TestVectors(t *testing.T) {
-	for _, v := range loadVectors(t) {
+	ran := map[string]int{}
+	for _, v := range vectortest.Load(t, vectorFile) {
 		valid := v.Result == "valid"
+		ran[v.Result]++
 		t.Run(v.Comment, func(t *testing.T) {
 			got, err := Open(nil, v.Key, v.Context, v.Message)
 			if (err == nil) != valid {
 				t.Fatalf("Open: %v, want valid=%v", err, valid)
 			}
 			if valid {
-				checkPrefix(t, v, got)
+				v.CheckReleased(t, got)
 			} else if got != nil {
 				t.Error("Open returned plaintext with an error")
 			}
-			if err != nil && !v.has("InvalidKeySize") && !errors.Is(err, ErrOpen) {
+			if err != nil && !v.Has("InvalidKeySize") && !errors.Is(err, ErrOpen) {
 				t.Errorf("Open: %v, want ErrOpen", err)
 			}
+			ran["at once"]++
 
 			released, err := streamOpen(v)
 			if (err == nil) != valid {
 				t.Fatalf("streaming: %v, want valid=%v", err, valid)
 			}
-			checkPrefix(t, v, released)
+			v.CheckReleased(t, released)
+			ran["streaming"]++
 
-			testRandomAccess(t, v, valid, got)
+			if testRandomAccess(t, v, valid, got) {
+				ran["random access"]++
+			}
 			if valid {
+				testParallel(t, v, got)
+				ran["parallel"]++
 				testReseal(t, v, got)
+				ran["sealed again"]++
 			}
 		})
 	}
+	t.Log(ran)
+	want := map[string]int{"valid": 10, "invalid": 25, "at once": 35, "streaming": 35, "random access": 25, "parallel": 10, "sealed again": 10}
+	if !maps.Equal(ran, want) {
+		t.Errorf("vectors run by each path: %v, want %v", ran, want)
+	}
+}
+
+// testParallel opens the chunks from many goroutines, each with a Message of
+// its own copied from one, as package envelope's ReaderAt does.
+func testParallel(t *testing.T, v vectortest.Vector, want []byte) {
+	m, err := NewOpener(v.Key, v.Context, v.Message)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chunks := int(ChunkCount(int64(len(want))))
+	got := make([]byte, len(want))
+	var wg sync.WaitGroup
+	for range 3 { // each of them opens all, so that they meet
+		for worker := range 4 {
+			mine := *m
+			wg.Go(func() {
+				for n := worker; n < chunks; n += 4 {
+					sealed := v.Message[HeaderSize+n*SealedChunk : min(HeaderSize+(n+1)*SealedChunk, len(v.Message))]
+					plain, err := mine.OpenChunk(nil, sealed, uint64(n))
+					if err != nil || !bytes.Equal(plain, want[n*ChunkSize:][:len(plain)]) {
+						t.Errorf("chunk %d: %v", n, err)
+					}
+				}
+			})
+		}
+	}
+	for n := range chunks {
+		sealed := v.Message[HeaderSize+n*SealedChunk : min(HeaderSize+(n+1)*SealedChunk, len(v.Message))]
+		plain, err := m.OpenChunk(nil, sealed, uint64(n))
+		if err != nil {
+			t.Errorf("chunk %d: %v", n, err)
+		}
+		copy(got[n*ChunkSize:], plain)
+	}
+	wg.Wait()
+	v.CheckReleased(t, got)
 }
 
 // testRandomAccess authenticates the size by the last chunk, then opens the
-// chunks in a shuffled order.
-func testRandomAccess(t *testing.T, v vector, valid bool, want []byte) {
+// chunks in a shuffled order. It tells whether the header let it come that far.
+func testRandomAccess(t *testing.T, v vectortest.Vector, valid bool, want []byte) bool {
 	m, err := NewOpener(v.Key, v.Context, v.Message)
-	if (err != nil) != v.has("HeaderFailure") {
+	if (err != nil) != v.Has("HeaderFailure") {
 		t.Fatalf("NewOpener: %v, flags %v", err, v.Flags)
 	}
 	if err != nil {
-		return
+		return false
 	}
 	if !bytes.Equal(m.base[:], v.BaseNonce) {
 		t.Errorf("base nonce %x, want %x", m.base, v.BaseNonce)
@@ -163,11 +144,11 @@ func testRandomAccess(t *testing.T, v vector, valid bool, want []byte) {
 		_, err := m.OpenChunk(nil, v.Message[HeaderSize+(ChunkCount(size)-1)*SealedChunk:], uint64(ChunkCount(size)-1))
 		lastOK = err == nil
 	}
-	if want := valid || v.has("ValidFinalChunk"); lastOK != want {
+	if want := valid || v.Has("ValidFinalChunk"); lastOK != want {
 		t.Errorf("last chunk authenticates: %v, want %v", lastOK, want)
 	}
 	if !valid {
-		return
+		return true
 	}
 	for _, n := range rand.New(rand.NewPCG(1, uint64(v.ID))).Perm(int(ChunkCount(size))) {
 		from, end := HeaderSize+n*SealedChunk, min(HeaderSize+(n+1)*SealedChunk, len(v.Message))
@@ -179,10 +160,11 @@ func testRandomAccess(t *testing.T, v vector, valid bool, want []byte) {
 			t.Fatalf("chunk %d differs", n)
 		}
 	}
+	return true
 }
 
 // testReseal seals the plaintext under the vector's salt and wants its bytes.
-func testReseal(t *testing.T, v vector, plain []byte) {
+func testReseal(t *testing.T, v vectortest.Vector, plain []byte) {
 	m, header, err := newSealer(v.Key, v.Context, [SaltSize]byte(v.Message[:SaltSize]))
 	if err != nil {
 		t.Fatal(err)
