@@ -1,0 +1,95 @@
+package uploader_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/internal/treetest"
+	"github.com/vaultpack/vaultpack/uploader"
+)
+
+// Files that are written to all the time are uploaded in a state that they once
+// were in, or reported, and never as a mixture of two.
+func TestFilesThatChange(t *testing.T) {
+	v, src := newVault(t), t.TempDir()
+	sizes := map[string]int{"small": 64 << 10, "medium": 5 << 20, "large": 14 << 20} // whole, streamed into a tar, in pieces
+	set := func(name string, b byte) {
+		f, err := os.OpenFile(filepath.Join(src, name), os.O_WRONLY|os.O_CREATE, 0o644)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer f.Close()
+		for buf, n := bytes.Repeat([]byte{b}, 64<<10), 0; n < sizes[name]; n += len(buf) {
+			f.Write(buf)
+		}
+	}
+	for name := range sizes {
+		set(name, 0)
+	}
+	stop := make(chan struct{})
+	var writers sync.WaitGroup
+	for name := range sizes {
+		writers.Go(func() {
+			for b := byte(1); ; b++ {
+				select {
+				case <-stop:
+					return
+				case <-time.After(time.Duration(b%40) * time.Millisecond):
+				}
+				set(name, b)
+			}
+		})
+	}
+	came, reported := 0, 0
+	for range 12 {
+		var failed []string
+		var mu sync.Mutex
+		u := &uploader.Upload{Dataset: open(t, v, "d"), Source: src, PackSize: 6 << 20, Failed: func(path string, err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			failed = append(failed, path)
+			if !strings.Contains(err.Error(), "changed while it was being read") {
+				t.Errorf("%s: %v", path, err)
+			}
+		}}
+		res, err := u.Run(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		verify(t, res.Version)
+		out := t.TempDir()
+		restore(t, res.Version, out)
+		for name, size := range sizes {
+			b, err := os.ReadFile(filepath.Join(out, name))
+			if slices.Contains(failed, name) {
+				reported++
+				if err == nil {
+					t.Errorf("%s was reported, and is in the version", name)
+				}
+				continue
+			}
+			came++
+			if err != nil || len(b) != size || bytes.Count(b, b[:1]) != size {
+				t.Fatalf("%s: %d bytes, a mixture of %d and others (%v)", name, len(b), b[0], err)
+			}
+		}
+	}
+	close(stop)
+	writers.Wait()
+	t.Logf("%d files came, %d were reported", came, reported)
+	_, res := upload(t, v, "d", src, func(u *uploader.Upload) { u.PackSize = 6 << 20 })
+	out := t.TempDir()
+	restore(t, res.Version, out)
+	treetest.Equal(t, src, out)
+	if err := (&dataset.Verify{Failed: func(err error) { t.Error(err) }}).Against(ctx, res.Version, src); err != nil {
+		t.Fatal(err)
+	}
+}
