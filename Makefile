@@ -2,7 +2,7 @@
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: build test check lint vuln race fuzz mutants bench bench-peers bench-compare bench-gate bench-record
+.PHONY: build test check lint peers vuln race fuzz mutants bench bench-peers bench-compare bench-gate bench-record
 
 build: ## the static binary, bin/vaultpack
 	CGO_ENABLED=0 go build -trimpath -o bin/vaultpack ./cmd/vaultpack
@@ -10,7 +10,7 @@ build: ## the static binary, bin/vaultpack
 test: ## what a change has to pass
 	go test ./...
 
-check: lint vuln race ## everything that CI checks
+check: lint peers vuln race ## everything that CI checks
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }
@@ -25,6 +25,10 @@ vuln:
 	if [ $$code -ne 0 ] && grep -qE 'fetching vulnerabilities|no such host|connection refused|Forbidden|403' .govulncheck.out; \
 	then echo 'govulncheck: no vulnerability database in reach, not checked'; code=0; fi; \
 	rm -f .govulncheck.out; exit $$code
+
+# bench/peers is a module of its own, which ./... does not reach.
+peers:
+	cd bench/peers && go vet ./... && go mod tidy -diff && go test -short ./...
 
 race:
 	go test -race ./...
