@@ -1,0 +1,193 @@
+package awskms
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+	"unicode"
+
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/smithy-go"
+
+	"github.com/vaultpack/vaultpack/envelope"
+)
+
+// A Reason is why KMS did not do what was asked, as far as a caller would act on
+// it.
+type Reason string
+
+// The reasons. What does not authenticate has none: it is
+// [envelope.ErrAuthentication].
+const (
+	NotAllowed      Reason = "not allowed"      // errors.Is(err, fs.ErrPermission) holds
+	BadCredentials  Reason = "bad credentials"  // missing, unknown, expired, or the clock is wrong
+	Disabled        Reason = "disabled"         // an administrator can enable the key
+	PendingDeletion Reason = "pending deletion" // an administrator can cancel that, for now
+	BadState        Reason = "bad key state"    // importing, creating, unavailable, …
+	NotFound        Reason = "not found"        // deleted, misspelt, or in another account or Region
+	WrongRegion     Reason = "wrong region"     //
+	Unsuitable      Reason = "unsuitable key"   // not a symmetric encryption key
+	Throttled       Reason = "throttled"        // after all retries
+	Unavailable     Reason = "unavailable"      // KMS failed or could not be reached, after all retries
+	WrongAnswer     Reason = "wrong answer"     // the answer is of another key, or malformed
+	Refused         Reason = "refused by KMS"   // for a reason that is not one of these
+)
+
+// An Error is a call to KMS that failed. Its text says what to do next, and ends
+// with what KMS said.
+type Error struct {
+	Op     string // "Decrypt", …
+	KeyARN string // the key, or what was to be resolved; "OLD to NEW" for ReEncrypt
+	Reason Reason
+	Code   string // the type of KMS's error: "DisabledException"; "" where there was none
+	err    error
+}
+
+// permission is what the operation needs.
+func permission(op string) string {
+	if op == "ReEncrypt" {
+		return "kms:ReEncryptFrom on the old key and kms:ReEncryptTo on the new one"
+	}
+	return "kms:" + op
+}
+
+func (e *Error) Error() string {
+	var what string
+	switch e.Reason {
+	case NotAllowed:
+		what = fmt.Sprintf("not allowed: the caller needs %s (%s): allow it in the key policy, or in the identity policy where the key policy leaves it to the account, and look for a Deny or an encryption context that is not allowed", permission(e.Op), e.KeyARN)
+	case BadCredentials:
+		what = "the AWS credentials are missing, unknown or expired, or this machine's clock is wrong: sign in again or refresh them"
+	case Disabled:
+		what = fmt.Sprintf("the key %s is disabled: enable it (kms:EnableKey), or use another slot", e.KeyARN)
+	case PendingDeletion:
+		what = fmt.Sprintf("the key %s is pending deletion: cancel that (kms:CancelKeyDeletion), then enable the key (kms:EnableKey), before the waiting period ends; after it the data is lost unless another slot opens it", e.KeyARN)
+	case BadState:
+		what = fmt.Sprintf("the key %s is in a state in which it cannot be used: see its KeyState (kms:DescribeKey)", e.KeyARN)
+	case NotFound:
+		what = fmt.Sprintf("there is no key %s: look at the spelling, the account and the Region; a deleted key does not come back", e.KeyARN)
+	case WrongRegion:
+		what = fmt.Sprintf("the key %s is not in the Region that was asked: use an endpoint of its Region (AWS_ENDPOINT_URL_KMS), or add a slot for a key of the other Region", e.KeyARN)
+	case Unsuitable:
+		what = fmt.Sprintf("the key %s cannot wrap data keys: it takes a symmetric encryption key (SYMMETRIC_DEFAULT, ENCRYPT_DECRYPT)", e.KeyARN)
+	case Throttled:
+		what = "KMS throttled the calls, retries included: wait, or ask for a higher request quota"
+	case Unavailable:
+		what = "KMS failed or could not be reached, retries included: try again, and look at network, endpoint and credentials"
+	case WrongAnswer:
+		what = fmt.Sprintf("what answered for the key %s is not that key in AWS KMS: look at the endpoint", e.KeyARN)
+	default:
+		what = fmt.Sprintf("KMS refused a call for the key %s", e.KeyARN)
+	}
+	return fmt.Sprintf("kms %s: %s: %s", e.Op, what, printable(e.err.Error()))
+}
+
+// printable keeps a message to one line of a bounded length: anybody may have
+// written it.
+func printable(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == unicode.ReplacementChar {
+			return ' '
+		}
+		return r
+	}, s)
+	if r := []rune(s); len(r) > 1000 {
+		s = string(r[:1000]) + "…"
+	}
+	return s
+}
+
+// Unwrap is the SDK's error, and [fs.ErrPermission] for [NotAllowed].
+func (e *Error) Unwrap() []error {
+	if e.Reason == NotAllowed {
+		return []error{e.err, fs.ErrPermission}
+	}
+	return []error{e.err}
+}
+
+func cancelled(op string, err error) error { return fmt.Errorf("kms %s: %w", op, err) }
+
+// reasons are by the error's type, from the API reference of KMS and from the
+// errors common to all services.
+var reasons = map[string]Reason{
+	"AccessDeniedException":      NotAllowed,
+	"AccessDenied":               NotAllowed,
+	"InvalidGrantTokenException": NotAllowed,
+
+	"ExpiredTokenException":               BadCredentials,
+	"ExpiredToken":                        BadCredentials,
+	"IncompleteSignature":                 BadCredentials,
+	"IncompleteSignatureException":        BadCredentials,
+	"InvalidClientTokenId":                BadCredentials,
+	"InvalidSignatureException":           BadCredentials,
+	"MissingAuthenticationToken":          BadCredentials,
+	"MissingAuthenticationTokenException": BadCredentials,
+	"NotAuthorized":                       NotAllowed,
+	"OptInRequired":                       NotAllowed,
+	"RequestExpired":                      BadCredentials,
+	"SignatureDoesNotMatch":               BadCredentials,
+	"UnrecognizedClientException":         BadCredentials,
+
+	"DisabledException":             Disabled,
+	"KMSInvalidStateException":      BadState,
+	"NotFoundException":             NotFound,
+	"InvalidArnException":           NotFound,
+	"InvalidKeyUsageException":      Unsuitable,
+	"UnsupportedOperationException": Unsuitable,
+
+	"LimitExceededException":   Throttled,
+	"RequestLimitExceeded":     Throttled,
+	"ThrottlingException":      Throttled,
+	"Throttling":               Throttled,
+	"TooManyRequestsException": Throttled,
+
+	"DependencyTimeoutException": Unavailable,
+	"InternalFailure":            Unavailable,
+	"KMSInternalException":       Unavailable,
+	"KeyUnavailableException":    Unavailable,
+	"ServiceUnavailable":         Unavailable,
+}
+
+// wrap says what an error of the SDK means.
+func wrap(ctx context.Context, op, arn string, err error) error {
+	if ctx.Err() != nil {
+		return cancelled(op, ctx.Err())
+	}
+	e := &Error{Op: op, KeyARN: arn, Reason: Unavailable, err: err}
+	var api smithy.APIError
+	if !errors.As(err, &api) {
+		var malformed *smithy.DeserializationError
+		if errors.As(err, &malformed) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			// The text of this may hold some of the answer, and so of a data key.
+			e.Reason, e.err = WrongAnswer, errors.New("the answer is malformed")
+		}
+		return e
+	}
+	e.Code = api.ErrorCode()
+	switch e.Code {
+	case "InvalidCiphertextException", "IncorrectKeyException":
+		return envelope.ErrAuthentication
+	}
+	var known bool
+	if e.Reason, known = reasons[e.Code]; !known {
+		e.Reason = Refused
+		var resp *awshttp.ResponseError
+		if errors.As(err, &resp) && resp.HTTPStatusCode() >= 500 {
+			e.Reason = Unavailable
+		}
+	}
+	// The type leaves these open; the table of key states gives the texts.
+	msg := strings.ToLower(api.ErrorMessage())
+	switch {
+	case (e.Reason == Disabled || e.Reason == BadState) && strings.Contains(msg, "pending") && strings.Contains(msg, "deletion"):
+		e.Reason = PendingDeletion
+	case e.Reason == BadState && strings.Contains(msg, "disabled"):
+		e.Reason = Disabled
+	case e.Reason == NotFound && strings.HasPrefix(msg, "invalid arn"):
+		e.Reason = WrongRegion
+	}
+	return e
+}

@@ -1,0 +1,298 @@
+package awskms
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"github.com/vaultpack/vaultpack/envelope"
+)
+
+// SlotKind is the kind of the slots of this package. Their Key is the key's ARN,
+// and Wrapped the CiphertextBlob as KMS gave it.
+const SlotKind = "aws-kms"
+
+// maxBlob is the largest CiphertextBlob that KMS takes (API reference, Decrypt).
+const maxBlob = 6144
+
+// API is what this package calls of KMS. A [kms.Client] is one. It must be safe
+// for concurrent use.
+type API interface {
+	DescribeKey(context.Context, *kms.DescribeKeyInput, ...func(*kms.Options)) (*kms.DescribeKeyOutput, error)
+	GenerateDataKey(context.Context, *kms.GenerateDataKeyInput, ...func(*kms.Options)) (*kms.GenerateDataKeyOutput, error)
+	Encrypt(context.Context, *kms.EncryptInput, ...func(*kms.Options)) (*kms.EncryptOutput, error)
+	Decrypt(context.Context, *kms.DecryptInput, ...func(*kms.Options)) (*kms.DecryptOutput, error)
+	ReEncrypt(context.Context, *kms.ReEncryptInput, ...func(*kms.Options)) (*kms.ReEncryptOutput, error)
+}
+
+// NewClient makes a client of the SDK with retries that suit a call on which a
+// whole job waits. Where cfg (or the environment: AWS_RETRY_MODE,
+// AWS_MAX_ATTEMPTS) does not say otherwise, they are the SDK's standard mode with
+// 5 attempts: throttling, the status codes 500, 502, 503 and 504, timeouts and
+// broken connections are tried again, after a random part of 1, 2, 4 and 8
+// seconds. Nothing is tried again that cannot become better. A context that ends
+// also ends the waiting. With the SDK's own HTTP client, an attempt that has no
+// answer after 15 seconds is given up; the SDK alone would wait for ever.
+func NewClient(cfg aws.Config, optFns ...func(*kms.Options)) *kms.Client {
+	standard := func(o *kms.Options) {
+		if c, ok := o.HTTPClient.(*awshttp.BuildableClient); ok {
+			o.HTTPClient = c.WithTransportOptions(func(t *http.Transport) { t.ResponseHeaderTimeout = 15 * time.Second })
+		}
+		if cfg.Retryer == nil && cfg.RetryMode == "" && cfg.RetryMaxAttempts == 0 {
+			o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts = 5 })
+		}
+	}
+	return kms.NewFromConfig(cfg, append([]func(*kms.Options){standard}, optFns...)...)
+}
+
+// A Key is one AWS KMS key. It is safe for concurrent use.
+type Key struct {
+	api     API
+	arn     string
+	region  string
+	related bool
+	flights flights
+}
+
+var _ envelope.DataKeyGenerator = (*Key)(nil)
+
+// An Option changes a Key as it is made.
+type Option func(*Key)
+
+// AcceptRelated has the key, which must be a multi-Region key, also open the
+// slots of its related keys: the same mrk- key ID in another Region of the same
+// account. KMS gives related keys the same material, so that nobody is trusted
+// who was not before; but a call to this key then serves where the key that the
+// slot names might be disabled, or be guarded by a stricter policy.
+func AcceptRelated() Option { return func(k *Key) { k.related = true } }
+
+var (
+	keyARN   = regexp.MustCompile(`^arn:aws[a-z-]*:kms:([a-z0-9-]+):([0-9]{12}):key/([A-Za-z0-9-]{1,128})$`)
+	aliasARN = regexp.MustCompile(`^arn:aws[a-z-]*:kms:([a-z0-9-]+):([0-9]{12}):alias/[A-Za-z0-9/_-]{1,250}$`)
+	aliasRef = regexp.MustCompile(`^alias/[A-Za-z0-9/_-]{1,250}$`)
+	bareID   = regexp.MustCompile(`^[A-Za-z0-9-]{1,128}$`)
+)
+
+// IsKeyARN says whether s is the ARN of a KMS key: not of an alias, and whether
+// or not there is such a key.
+func IsKeyARN(s string) bool { return keyARN.MatchString(s) }
+
+// New makes a Key of a key ARN, which takes no call, or of an alias name
+// (alias/NAME), an alias ARN or a key ID, which takes one DescribeKey. Alias names
+// and key IDs are looked up in the client's Region and the caller's account.
+// Where the key cannot wrap data keys the error is a *[Error].
+func New(ctx context.Context, client API, key string, opts ...Option) (*Key, error) {
+	k := &Key{api: client}
+	for _, o := range opts {
+		o(k)
+	}
+	var err error
+	switch {
+	case IsKeyARN(key):
+		k.arn = key
+	case aliasARN.MatchString(key), aliasRef.MatchString(key), bareID.MatchString(key):
+		if k.arn, err = resolve(ctx, client, key); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, fmt.Errorf("%q names no KMS key: want a key ARN, an alias ARN, alias/NAME or a key ID", key)
+	}
+	k.region = keyARN.FindStringSubmatch(k.arn)[1]
+	if k.related && !strings.HasPrefix(keyID(k.arn), "mrk-") {
+		return nil, fmt.Errorf("%s is not a multi-Region key, so it has no related keys", k.arn)
+	}
+	return k, nil
+}
+
+func keyID(arn string) string { return keyARN.FindStringSubmatch(arn)[3] }
+
+// resolve asks KMS which key ARN an alias or a key ID stands for.
+func resolve(ctx context.Context, client API, name string) (string, error) {
+	var in []func(*kms.Options)
+	if m := aliasARN.FindStringSubmatch(name); m != nil {
+		in = []func(*kms.Options){inRegion(m[1])}
+	}
+	out, err := client.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &name}, in...)
+	if err != nil {
+		return "", wrap(ctx, "DescribeKey", name, err)
+	}
+	answer := func(format string, args ...any) error {
+		return &Error{Op: "DescribeKey", KeyARN: name, Reason: WrongAnswer, err: fmt.Errorf(format, args...)}
+	}
+	if out.KeyMetadata == nil || !IsKeyARN(aws.ToString(out.KeyMetadata.Arn)) {
+		return "", answer("the answer has no key ARN")
+	}
+	m, arn := out.KeyMetadata, *out.KeyMetadata.Arn
+	got := keyARN.FindStringSubmatch(arn)
+	switch want := aliasARN.FindStringSubmatch(name); {
+	case want != nil && (want[1] != got[1] || want[2] != got[2]):
+		return "", answer("the answer is %s, of another Region or account", arn)
+	case want == nil && !aliasRef.MatchString(name) && got[3] != name:
+		return "", answer("the answer is %s, another key", arn)
+	case m.KeyUsage != types.KeyUsageTypeEncryptDecrypt || m.KeySpec != types.KeySpecSymmetricDefault:
+		return "", &Error{Op: "DescribeKey", KeyARN: arn, Reason: Unsuitable, err: fmt.Errorf("its usage is %s and its spec is %s", m.KeyUsage, m.KeySpec)}
+	}
+	return arn, nil
+}
+
+// ARN is the key's ARN, as slots record it.
+func (k *Key) ARN() string { return k.arn }
+
+// String is the kind and the ARN.
+func (k *Key) String() string { return SlotKind + " " + k.arn }
+
+// inRegion has a call made in the Region, and keeps data keys out of logs.
+func inRegion(region string) func(*kms.Options) {
+	return func(o *kms.Options) {
+		o.Region = region
+		o.ClientLogMode &^= aws.LogRequestWithBody | aws.LogResponseWithBody
+	}
+}
+
+var errNoContext = errors.New("the encryption context is empty: the data key would be bound to nothing")
+
+// GenerateDataKey has KMS make a data key of 32 bytes (AES_256), bound to ec. The
+// caller overwrites it.
+func (k *Key) GenerateDataKey(ctx context.Context, ec envelope.EncryptionContext) ([]byte, envelope.Slot, error) {
+	const op = "GenerateDataKey"
+	if len(ec) == 0 {
+		return nil, envelope.Slot{}, errNoContext
+	}
+	out, err := k.api.GenerateDataKey(ctx, &kms.GenerateDataKeyInput{KeyId: &k.arn, KeySpec: types.DataKeySpecAes256, EncryptionContext: ec}, inRegion(k.region))
+	if err != nil {
+		return nil, envelope.Slot{}, wrap(ctx, op, k.arn, err)
+	}
+	slot, err := k.slot(op, out.KeyId, out.CiphertextBlob)
+	if err == nil && len(out.Plaintext) != envelope.DataKeySize {
+		err = k.answer(op, "the data key has %d bytes, want %d", len(out.Plaintext), envelope.DataKeySize)
+	}
+	if err != nil {
+		clear(out.Plaintext)
+		return nil, envelope.Slot{}, err
+	}
+	return out.Plaintext, slot, nil
+}
+
+// Wrap encrypts a data key with one call to Encrypt.
+func (k *Key) Wrap(ctx context.Context, dataKey []byte, ec envelope.EncryptionContext) (envelope.Slot, error) {
+	const op = "Encrypt"
+	if len(ec) == 0 {
+		return envelope.Slot{}, errNoContext
+	}
+	out, err := k.api.Encrypt(ctx, &kms.EncryptInput{KeyId: &k.arn, Plaintext: dataKey, EncryptionContext: ec}, inRegion(k.region))
+	if err != nil {
+		return envelope.Slot{}, wrap(ctx, op, k.arn, err)
+	}
+	return k.slot(op, out.KeyId, out.CiphertextBlob)
+}
+
+// Unwrap decrypts a data key with one call to Decrypt, which all goroutines share
+// that ask for the same slot and context at the same time. Nothing is kept
+// afterwards: the next Unwrap is another call.
+//
+// A slot of another key is [envelope.ErrNoSlot], one whose contents or context do
+// not fit [envelope.ErrAuthentication]. Everything else is a *[Error], or an error
+// that wraps that of ctx.
+func (k *Key) Unwrap(ctx context.Context, slot envelope.Slot, ec envelope.EncryptionContext) ([]byte, error) {
+	if !k.opens(slot) {
+		return nil, envelope.ErrNoSlot
+	}
+	if len(ec) == 0 {
+		return nil, errNoContext
+	}
+	if n := len(slot.Wrapped); n == 0 || n > maxBlob {
+		return nil, envelope.ErrAuthentication
+	}
+	return k.flights.do(ctx, flightKey(slot, ec), func(ctx context.Context) ([]byte, error) {
+		return k.decrypt(ctx, slot.Wrapped, ec)
+	})
+}
+
+// opens says whether the slot is of this key, or of a related one where those are
+// accepted.
+func (k *Key) opens(slot envelope.Slot) bool {
+	if slot.Kind != SlotKind {
+		return false
+	}
+	if slot.Key == k.arn || !k.related {
+		return slot.Key == k.arn
+	}
+	theirs := keyARN.FindStringSubmatch(slot.Key)
+	return theirs != nil && strings.Replace(slot.Key, ":"+theirs[1]+":", ":"+k.region+":", 1) == k.arn
+}
+
+func (k *Key) decrypt(ctx context.Context, blob []byte, ec envelope.EncryptionContext) ([]byte, error) {
+	const op = "Decrypt"
+	out, err := k.api.Decrypt(ctx, &kms.DecryptInput{KeyId: &k.arn, CiphertextBlob: blob, EncryptionContext: ec}, inRegion(k.region))
+	if err != nil {
+		return nil, wrap(ctx, op, k.arn, err)
+	}
+	if err := k.checkKeyID(op, out.KeyId); err != nil {
+		clear(out.Plaintext)
+		return nil, err
+	}
+	if len(out.Plaintext) != envelope.DataKeySize {
+		clear(out.Plaintext)
+		return nil, envelope.ErrAuthentication // whoever may Encrypt can make such a slot
+	}
+	return out.Plaintext, nil
+}
+
+// Rewrap moves a slot of this key to the key to, and from the context ec to the
+// context toEC, with one call to ReEncrypt: the data key stays in KMS. Both keys
+// must be in one Region; to move a data key to another Region, open the keyring
+// and add a slot. The errors are those of Unwrap.
+func (k *Key) Rewrap(ctx context.Context, slot envelope.Slot, ec envelope.EncryptionContext, to *Key, toEC envelope.EncryptionContext) (envelope.Slot, error) {
+	const op = "ReEncrypt"
+	switch {
+	case !k.opens(slot):
+		return envelope.Slot{}, envelope.ErrNoSlot
+	case len(ec) == 0 || len(toEC) == 0:
+		return envelope.Slot{}, errNoContext
+	case len(slot.Wrapped) == 0 || len(slot.Wrapped) > maxBlob:
+		return envelope.Slot{}, envelope.ErrAuthentication
+	case k.region != to.region:
+		return envelope.Slot{}, &Error{Op: op, KeyARN: to.arn, Reason: WrongRegion, err: fmt.Errorf("the slot's key is opened in %s", k.region)}
+	}
+	out, err := k.api.ReEncrypt(ctx, &kms.ReEncryptInput{CiphertextBlob: slot.Wrapped, SourceKeyId: &k.arn, SourceEncryptionContext: ec,
+		DestinationKeyId: &to.arn, DestinationEncryptionContext: toEC}, inRegion(k.region))
+	if err != nil {
+		return envelope.Slot{}, wrap(ctx, op, k.arn+" to "+to.arn, err)
+	}
+	if err := k.checkKeyID(op, out.SourceKeyId); err != nil {
+		return envelope.Slot{}, err
+	}
+	return to.slot(op, out.KeyId, out.CiphertextBlob)
+}
+
+// slot makes the slot of an answer.
+func (k *Key) slot(op string, keyID *string, blob []byte) (envelope.Slot, error) {
+	if err := k.checkKeyID(op, keyID); err != nil {
+		return envelope.Slot{}, err
+	}
+	if n := len(blob); n == 0 || n > maxBlob {
+		return envelope.Slot{}, k.answer(op, "the ciphertext has %d bytes, want 1 to %d", n, maxBlob)
+	}
+	return envelope.Slot{Kind: SlotKind, Key: k.arn, Wrapped: blob}, nil
+}
+
+func (k *Key) checkKeyID(op string, keyID *string) error {
+	if got := aws.ToString(keyID); got != k.arn {
+		return k.answer(op, "the answer is of key %q", got)
+	}
+	return nil
+}
+
+func (k *Key) answer(op, format string, args ...any) error {
+	return &Error{Op: op, KeyARN: k.arn, Reason: WrongAnswer, err: fmt.Errorf(format, args...)}
+}
