@@ -74,13 +74,13 @@ type S3Settings struct {
 const (
 	minPartSize = manager.MinUploadPartSize
 	// MinIO refuses larger chunks over TLS.
-	maxPartSize       = 16 << 20
-	defaultPartSize   = 8 << 20
+	maxPartSize        = 16 << 20
+	defaultPartSize    = 8 << 20
 	defaultConcurrency = 3
-	defaultAttempts   = 6
-	defaultStall      = time.Minute
-	defaultStale      = 24 * time.Hour
-	maxBackoff        = 10 * time.Second
+	defaultAttempts    = 6
+	defaultStall       = time.Minute
+	defaultStale       = 24 * time.Hour
+	maxBackoff         = 10 * time.Second
 	// classMinSize is the least size that S3 bills in its cheaper classes.
 	classMinSize = 128 << 10
 )
@@ -240,14 +240,17 @@ func (s *S3) encodeTags() error {
 	v := url.Values{}
 	for _, key := range slices.Sorted(maps.Keys(s.set.Tags)) {
 		value := s.set.Tags[key]
-		if n := len([]rune(key)); n < 1 || n > 128 || len([]rune(value)) > 256 || strings.HasPrefix(key, "aws:") {
-			return fmt.Errorf("the tag %q is not one for S3: keys have 1 to 128 characters and do not begin with aws:, values up to 256", key)
+		if n := len([]rune(key)); n < 1 || n > 128 || len([]rune(value)) > 256 || strings.HasPrefix(key, "aws:") || !tagText.MatchString(key+value) {
+			return fmt.Errorf("the tag %q is not one for S3: keys have 1 to 128 characters and do not begin with aws:, values up to 256; "+
+				"all are letters, digits, spaces and _.:/=+-@", key)
 		}
 		v.Set(key, value)
 	}
 	s.tags = v.Encode()
 	return nil
 }
+
+var tagText = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+@-]*$`)
 
 func checkStorageClass(class string) error {
 	switch c := types.StorageClass(class); c {

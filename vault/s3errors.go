@@ -79,7 +79,7 @@ func (s *S3) explain(ctx context.Context, op operation, key string, err error) e
 		advice = fmt.Sprintf("there is no bucket %s; check its name and the account, or make it with: vaultpack init", s.loc.Bucket)
 	case code == "NoSuchUpload":
 		advice = "the server has dropped the unfinished upload; try again"
-	case status == http.StatusNotFound:
+	case status == http.StatusNotFound && op.kms == nil || status == http.StatusNotFound && op.action == opGet.action:
 		e.class, e.msg = fs.ErrNotExist, fmt.Sprintf("%s: there is no such object", what)
 		return e
 	case isExpired(err, code):

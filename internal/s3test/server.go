@@ -61,7 +61,7 @@ func MinIO(t testing.TB, https bool) *Server {
 			[]string{
 				"MINIO_ROOT_USER=" + accessKey, "MINIO_ROOT_PASSWORD=" + secretKey,
 				"MINIO_KMS_SECRET_KEY=" + kmsKey + ":" + "OSMM+vkKUTCvQs9YL/CVMIMt43HFhkUpqJxTmGl6rYw=",
-				"MINIO_BROWSER=off", "MINIO_UPDATE=off", "CI=true", "HOME=" + dir,
+				"MINIO_SITE_REGION=" + region, "MINIO_BROWSER=off", "MINIO_UPDATE=off", "CI=true", "HOME=" + dir,
 			}
 	})
 }
