@@ -1,0 +1,531 @@
+// Package storetest is the suite of tests that every vault.Store has to pass.
+package storetest
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// Run tests the stores that open makes. Each has to be empty and of its own.
+// denied, if not nil, makes a store that holds "d/there" and may do nothing.
+func Run(t *testing.T, open, denied func(*testing.T) vault.Store) {
+	for name, test := range map[string]func(*testing.T, vault.Store){
+		"Get": testGet, "Put": testPut, "FailingWriter": testFailingWriter, "Create": testCreate,
+		"CreateRace": testCreateRace, "List": testList, "Folders": testFolders, "Delete": testDelete,
+		"OddNames": testOddNames, "Large": testLarge, "Cancelled": testCancelled, "Concurrent": testConcurrent,
+		"Sweep": testSweep, "Replace": testReplace,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, open(t)) })
+	}
+	if denied != nil {
+		t.Run("Denied", func(t *testing.T) { testDenied(t, denied(t)) })
+	}
+}
+
+func put(t *testing.T, s vault.Store, name, data string) {
+	t.Helper()
+	err := s.Put(t.Context(), name, func(w io.Writer) error {
+		_, err := io.WriteString(w, data)
+		return err
+	})
+	if err != nil {
+		t.Fatalf("Put(%q): %v", name, err)
+	}
+}
+
+func get(s vault.Store, ctx context.Context, name string, off, n int64) (string, error) {
+	r, err := s.Get(ctx, name, off, n)
+	if err != nil {
+		return "", err
+	}
+	b, err := io.ReadAll(r)
+	return string(b), errors.Join(err, r.Close())
+}
+
+// holds checks that the object has the data, or if want is nil that there is
+// no such object.
+func holds(t *testing.T, s vault.Store, name string, want *string) {
+	t.Helper()
+	got, err := get(s, t.Context(), name, 0, -1)
+	o, serr := s.Stat(t.Context(), name)
+	switch {
+	case want == nil:
+		if !errors.Is(err, fs.ErrNotExist) || !errors.Is(serr, fs.ErrNotExist) {
+			t.Errorf("%s: Get gives %d bytes and %v, Stat gives %v and %v; want fs.ErrNotExist", name, len(got), err, o, serr)
+		}
+	case err != nil || got != *want:
+		t.Errorf("%s: Get gives %d bytes and %v; want %d bytes", name, len(got), err, len(*want))
+	case serr != nil || o.Name != name || o.Size != int64(len(*want)):
+		t.Errorf("%s: Stat gives %v, %v; want %d bytes", name, o, serr, len(*want))
+	case time.Since(o.Modified).Abs() > 5*time.Minute:
+		t.Errorf("%s: Stat says that it was modified at %v", name, o.Modified)
+	}
+}
+
+func testGet(t *testing.T, s vault.Store) {
+	const data = "0123456789"
+	put(t, s, "d/o", data)
+	put(t, s, "d/empty", "")
+	for _, c := range []struct {
+		name   string
+		off, n int64
+		want   string
+	}{
+		{"d/o", 0, -1, data}, {"d/o", 0, 10, data}, {"d/o", 0, 1, "0"}, {"d/o", 9, 1, "9"}, {"d/o", 3, 4, "3456"},
+		{"d/o", 3, -1, "3456789"}, {"d/o", 8, 100, "89"}, {"d/o", 10, -1, ""}, {"d/o", 10, 1, ""}, {"d/o", 11, 5, ""},
+		{"d/o", 1 << 40, -1, ""}, {"d/o", 4, 0, ""}, {"d/o", 0, 1 << 40, data},
+		{"d/empty", 0, -1, ""}, {"d/empty", 0, 5, ""}, {"d/empty", 5, -1, ""}, {"d/empty", 0, 0, ""},
+	} {
+		got, err := get(s, t.Context(), c.name, c.off, c.n)
+		if err != nil || got != c.want {
+			t.Errorf("Get(%s, %d, %d) = %q, %v; want %q", c.name, c.off, c.n, got, err, c.want)
+		}
+	}
+	for _, n := range []int64{-1, 0, 1} {
+		for _, off := range []int64{0, 3} {
+			if _, err := get(s, t.Context(), "d/missing", off, n); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("Get(missing, %d, %d): %v; want fs.ErrNotExist", off, n, err)
+			}
+		}
+	}
+}
+
+func testPut(t *testing.T, s vault.Store) {
+	for _, data := range []string{"one", "", "the third is longer than the others", "4"} {
+		put(t, s, "a/b/c", data)
+		holds(t, s, "a/b/c", &data)
+	}
+	// Writes that are empty, or many and small.
+	want := strings.Repeat("ab", 5000)
+	err := s.Put(t.Context(), "a/small", func(w io.Writer) error {
+		for range 5000 {
+			if n, err := w.Write(nil); n != 0 || err != nil {
+				return fmt.Errorf("an empty write: %d, %v", n, err)
+			}
+			if n, err := io.WriteString(w, "ab"); n != 2 || err != nil {
+				return fmt.Errorf("a write of 2: %d, %v", n, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	holds(t, s, "a/small", &want)
+}
+
+func testFailingWriter(t *testing.T, s vault.Store) {
+	old := "the older object"
+	put(t, s, "d/old", old)
+	broken := errors.New("the writer broke")
+	block := make([]byte, 1<<20)
+	for _, size := range []int{0, 1, 1 << 20, 21 << 20} { // the last is larger than a part
+		for _, name := range []string{"d/new", "d/old"} {
+			err := s.Put(t.Context(), name, func(w io.Writer) error {
+				for left := size; left > 0; {
+					n, err := w.Write(block[:min(left, len(block))])
+					if err != nil {
+						return err
+					}
+					left -= n
+				}
+				return broken
+			})
+			if err != broken {
+				t.Errorf("a writer that fails after %d bytes: %v", size, err)
+			}
+		}
+		holds(t, s, "d/new", nil)
+		holds(t, s, "d/old", &old)
+	}
+	func() {
+		defer func() {
+			if recover() != "panic" {
+				t.Error("the panic of a writer did not come through")
+			}
+		}()
+		s.Put(t.Context(), "d/new", func(w io.Writer) error {
+			w.Write(block)
+			panic("panic")
+		})
+	}()
+	holds(t, s, "d/new", nil)
+	for o, err := range s.List(t.Context(), "") {
+		if err != nil || o.Name != "d/old" {
+			t.Errorf("the listing has %v, %v", o, err)
+		}
+	}
+}
+
+func testCreate(t *testing.T, s vault.Store) {
+	data := "first"
+	if err := s.Create(t.Context(), "d/o", []byte(data)); err != nil {
+		t.Fatal(err)
+	}
+	for _, again := range []string{"second", data, ""} {
+		if err := s.Create(t.Context(), "d/o", []byte(again)); !errors.Is(err, fs.ErrExist) {
+			t.Errorf("Create of what is there: %v; want fs.ErrExist", err)
+		}
+	}
+	holds(t, s, "d/o", &data)
+	data = ""
+	if err := s.Create(t.Context(), "d/empty", nil); err != nil {
+		t.Fatal(err)
+	}
+	holds(t, s, "d/empty", &data)
+	if err := s.Delete(t.Context(), "d/o"); err != nil {
+		t.Fatal(err)
+	}
+	data = "third"
+	if err := s.Create(t.Context(), "d/o", []byte(data)); err != nil {
+		t.Errorf("Create after Delete: %v", err)
+	}
+	holds(t, s, "d/o", &data)
+}
+
+func testCreateRace(t *testing.T, s vault.Store) {
+	const writers, rounds = 10, 5
+	for round := range rounds {
+		name := fmt.Sprintf("d/%d", round)
+		var wg sync.WaitGroup
+		start, errs := make(chan struct{}), make([]error, writers)
+		for i := range writers {
+			wg.Go(func() {
+				<-start
+				errs[i] = s.Create(t.Context(), name, fmt.Appendf(nil, "writer %d", i))
+			})
+		}
+		close(start)
+		wg.Wait()
+		winner := -1
+		for i, err := range errs {
+			switch {
+			case err == nil && winner >= 0:
+				t.Errorf("%s: both %d and %d won", name, winner, i)
+			case err == nil:
+				winner = i
+			case !errors.Is(err, fs.ErrExist):
+				t.Errorf("%s: writer %d: %v; want fs.ErrExist", name, i, err)
+			}
+		}
+		if winner < 0 {
+			t.Fatalf("%s: nobody won", name)
+		}
+		want := fmt.Sprintf("writer %d", winner)
+		holds(t, s, name, &want)
+	}
+}
+
+func list(t *testing.T, s vault.Store, prefix string) []string {
+	t.Helper()
+	var names []string
+	for o, err := range s.List(t.Context(), prefix) {
+		if err != nil {
+			t.Fatalf("List(%q): %v", prefix, err)
+		}
+		if o.Size != int64(len(o.Name)) || time.Since(o.Modified).Abs() > 5*time.Minute {
+			t.Errorf("List gives %v", o)
+		}
+		names = append(names, o.Name)
+	}
+	return names
+}
+
+func testList(t *testing.T, s vault.Store) {
+	if got := list(t, s, ""); got != nil {
+		t.Fatalf("an empty store lists %q", got)
+	}
+	all := []string{"a-b/x", "a.b/x", "a/b", "a/c-d", "a/c.d", "a/c/d/e", "a/c0", "aa/x", "b", "b-", "b0/Z", "b0/z", "b0/é"}
+	for _, name := range []int{5, 2, 12, 0, 8, 3, 11, 1, 10, 4, 7, 9, 6} {
+		put(t, s, all[name], all[name])
+	}
+	below := func(prefix string) (names []string) {
+		for _, name := range all {
+			if strings.HasPrefix(name, prefix) {
+				names = append(names, name)
+			}
+		}
+		return names
+	}
+	for _, prefix := range []string{"", "a/", "a/c/", "a-b/", "b0/", "missing/"} {
+		if got := list(t, s, prefix); !slices.Equal(got, below(prefix)) {
+			t.Errorf("List(%q) = %q, want %q", prefix, got, below(prefix))
+		}
+	}
+	// A caller may stop, and may delete what it has seen.
+	n := 0
+	for o, err := range s.List(t.Context(), "a/") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Delete(t.Context(), o.Name); err != nil {
+			t.Fatal(err)
+		}
+		if n++; n == 2 {
+			break
+		}
+	}
+	if got := list(t, s, "a/"); !slices.Equal(got, below("a/")[2:]) {
+		t.Errorf("after deleting two, List gives %q", got)
+	}
+}
+
+func testFolders(t *testing.T, s vault.Store) {
+	for _, name := range []string{"top", "a/b/c", "a/b/d", "a/e/f", "a/file", "a-b/x", "a.b/x", "B/x"} {
+		put(t, s, name, name)
+	}
+	for prefix, want := range map[string][]string{
+		"": {"B", "a", "a-b", "a.b"}, "a/": {"b", "e"}, "a/b/": nil, "missing/": nil,
+	} {
+		got, err := s.Folders(t.Context(), prefix)
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("Folders(%q) = %q, %v; want %q", prefix, got, err, want)
+		}
+	}
+}
+
+func testDelete(t *testing.T, s vault.Store) {
+	stays := "stays"
+	put(t, s, "d/e/gone", "x")
+	put(t, s, "d/stays", stays)
+	for range 2 {
+		if err := s.Delete(t.Context(), "d/e/gone"); err != nil {
+			t.Error(err)
+		}
+		holds(t, s, "d/e/gone", nil)
+	}
+	if err := s.Delete(t.Context(), "never/was"); err != nil {
+		t.Error(err)
+	}
+	holds(t, s, "d/stays", &stays)
+	if got, err := s.Folders(t.Context(), "d/"); err != nil || len(got) > 0 {
+		t.Errorf("an empty folder stayed: %q, %v", got, err)
+	}
+}
+
+func testOddNames(t *testing.T, s vault.Store) {
+	names := []string{
+		"a b", " lead", "trail ", "plus+plus", "percent%41%2F", "q?x=1&y=2", "hash#hash", "amp&amp;<tag>", `quote"'`,
+		"tilde~!$()*,:;=@[]^_`{|}", "ünï/cödé", "日本語", "🔐", "...", "-", ".hidden", "e\u0301 decomposed", "é composed",
+		strings.Repeat("n", 200),
+	}
+	for _, name := range names {
+		put(t, s, "odd/"+name, name)
+	}
+	for _, name := range names {
+		holds(t, s, "odd/"+name, &name)
+	}
+	var got, want []string
+	for o, err := range s.List(t.Context(), "odd/") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, o.Name)
+	}
+	for _, name := range names {
+		want = append(want, "odd/"+name)
+	}
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("List = %q\nwant   %q", got, want)
+	}
+	for _, name := range names {
+		if err := s.Delete(t.Context(), "odd/"+name); err != nil {
+			t.Error(err)
+		}
+		holds(t, s, "odd/"+name, nil)
+	}
+	for _, name := range []string{"../up", "a/../../up"} {
+		err := s.Put(t.Context(), name, func(io.Writer) error { return nil })
+		if _, gerr := s.Get(t.Context(), name, 0, -1); err == nil || gerr == nil {
+			t.Errorf("the name %q leaves the store: Put gives %v, Get %v", name, err, gerr)
+		}
+	}
+}
+
+// testLarge stores an object of several parts whose size is no multiple of
+// anything, written in pieces of odd sizes.
+func testLarge(t *testing.T, s vault.Store) {
+	const size = 40<<20 + 12345
+	r := rand.NewChaCha8([32]byte{1})
+	data := make([]byte, size)
+	r.Read(data)
+	err := s.Put(t.Context(), "d/large", func(w io.Writer) error {
+		for left := data; len(left) > 0; {
+			n := min(len(left), 700001)
+			if _, err := w.Write(left[:n]); err != nil {
+				return err
+			}
+			left = left[n:]
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o, err := s.Stat(t.Context(), "d/large"); err != nil || o.Size != size {
+		t.Errorf("Stat gives %v, %v", o, err)
+	}
+	rd, err := s.Get(t.Context(), "d/large", 0, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rd.Close()
+	h := sha256.New()
+	if n, err := io.Copy(h, rd); err != nil || n != size {
+		t.Fatalf("read %d bytes, %v", n, err)
+	}
+	if sum := sha256.Sum256(data); !bytes.Equal(h.Sum(nil), sum[:]) {
+		t.Error("the object does not hold what was written")
+	}
+	if n, err := rd.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		t.Errorf("a read after the end: %d, %v", n, err)
+	}
+	for _, c := range [][2]int64{{8<<20 - 1, 2}, {8 << 20, 8 << 20}, {size - 1, 10}, {123, 1 << 20}} {
+		got, err := get(s, t.Context(), "d/large", c[0], c[1])
+		if want := data[c[0]:min(c[0]+c[1], size)]; err != nil || got != string(want) {
+			t.Errorf("the range %v: %d bytes, %v", c, len(got), err)
+		}
+	}
+	// Exactly one and two parts of the usual sizes.
+	for _, size := range []int{5 << 20, 8 << 20, 16 << 20} {
+		want := string(data[:size])
+		put(t, s, "d/exact", want)
+		holds(t, s, "d/exact", &want)
+	}
+}
+
+func testCancelled(t *testing.T, s vault.Store) {
+	there := "there"
+	put(t, s, "d/there", there)
+	done, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, op := range map[string]func() error{
+		"Put": func() error {
+			return s.Put(done, "d/new", func(w io.Writer) error {
+				_, err := w.Write(make([]byte, 100))
+				return err
+			})
+		},
+		"Create": func() error { return s.Create(done, "d/new", []byte("x")) },
+		"Get":    func() error { _, err := get(s, done, "d/there", 0, -1); return err },
+		"List": func() error {
+			for _, err := range s.List(done, "") {
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	} {
+		if err := op(); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s with a context that is done: %v; want context.Canceled", name, err)
+		}
+	}
+	// In the middle of a large object, with the writer at work.
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	block := make([]byte, 1<<20)
+	end := time.AfterFunc(30*time.Second, func() { panic("Put goes on after its context has ended") })
+	defer end.Stop()
+	err := s.Put(ctx, "d/new", func(w io.Writer) error {
+		for i := 0; ; i++ {
+			if i == 20 {
+				cancel()
+			}
+			if _, err := w.Write(block); err != nil {
+				return err
+			}
+		}
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("Put, cancelled in its midst: %v", err)
+	}
+	holds(t, s, "d/new", nil)
+	holds(t, s, "d/there", &there)
+}
+
+func testConcurrent(t *testing.T, s vault.Store) {
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			name := fmt.Sprintf("d/%d", i)
+			for size := range 5 {
+				want := strings.Repeat(fmt.Sprint(i), size*300_000)
+				err := s.Put(t.Context(), name, func(w io.Writer) error {
+					_, err := io.WriteString(w, want)
+					return err
+				})
+				if got, gerr := get(s, t.Context(), name, 0, -1); err != nil || gerr != nil || got != want {
+					t.Errorf("%s: Put gives %v, Get %d bytes and %v", name, err, len(got), gerr)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// testSweep checks that sweeping leaves alone what is whole or being written.
+func testSweep(t *testing.T, s vault.Store) {
+	sweeper, ok := s.(interface {
+		Sweep(context.Context, string) error
+	})
+	if !ok {
+		t.Fatal("the store has no Sweep")
+	}
+	there, want := "there", strings.Repeat("x", 20<<20)
+	put(t, s, "d/there", there)
+	err := s.Put(t.Context(), "d/new", func(w io.Writer) error {
+		if _, err := io.WriteString(w, want[:len(want)/2]); err != nil {
+			return err
+		}
+		if err := sweeper.Sweep(t.Context(), "d/"); err != nil {
+			t.Error(err)
+		}
+		_, err := io.WriteString(w, want[len(want)/2:])
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	holds(t, s, "d/new", &want)
+	holds(t, s, "d/there", &there)
+	if err := sweeper.Sweep(t.Context(), "missing/"); err != nil {
+		t.Error(err)
+	}
+}
+
+func testDenied(t *testing.T, s vault.Store) {
+	nothing := func(w io.Writer) error { return nil }
+	for name, op := range map[string]func() error{
+		"Put":    func() error { return s.Put(t.Context(), "d/new", nothing) },
+		"Create": func() error { return s.Create(t.Context(), "d/new", nil) },
+		"Get":    func() error { _, err := get(s, t.Context(), "d/there", 0, -1); return err },
+		"Stat":   func() error { _, err := s.Stat(t.Context(), "d/there"); return err },
+		"List": func() error {
+			for _, err := range s.List(t.Context(), "d/") {
+				return err
+			}
+			return nil
+		},
+		"Folders": func() error { _, err := s.Folders(t.Context(), "d/"); return err },
+		"Delete":  func() error { return s.Delete(t.Context(), "d/there") },
+	} {
+		if err := op(); !errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v; want fs.ErrPermission", name, err)
+		}
+	}
+}

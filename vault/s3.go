@@ -1,0 +1,308 @@
+package vault
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/feature/s3/manager"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+)
+
+// S3Settings say how to use a bucket. The zero value of each but KMSKey is a
+// good default. Credentials are no part of it: they come through the chain of
+// the AWS SDK, as do region and endpoint where they are empty.
+type S3Settings struct {
+	// Endpoint is the URL of another server than AWS, http or https.
+	Endpoint string `yaml:"endpoint"`
+	Region   string `yaml:"region"`
+	// Profile is a profile of the AWS configuration files.
+	Profile string `yaml:"profile"`
+	// PathStyle puts the bucket into the path of URLs, not into the host's
+	// name; unset, that is done with an endpoint of one's own.
+	PathStyle *bool `yaml:"path_style"`
+
+	// SSE is "aws:kms" (or empty), which demands server-side encryption under
+	// KMSKey of every object, or "none", which leaves it to the bucket. What
+	// vaultpack stores is sealed in either case.
+	SSE string `yaml:"sse"`
+	// KMSKey is the ARN of the KMS key for SSE, not an alias. With an endpoint
+	// of one's own it may be whatever the server takes for one.
+	KMSKey string `yaml:"kms_key"`
+
+	// StorageClass is that of objects of 128 KiB and more; smaller ones cost
+	// less in the default class.
+	StorageClass string `yaml:"storage_class"`
+	// Tags are put on every object, ten at most.
+	Tags          map[string]string `yaml:"tags"`
+	RequesterPays bool              `yaml:"requester_pays"`
+	// BucketOwner is the account that must own the bucket, else every request
+	// fails.
+	BucketOwner string `yaml:"bucket_owner"`
+
+	// PartSize is the size of an upload's parts in bytes, 5 to 16 MiB, by
+	// default 8. PartConcurrency is how many parts of one object are sent at
+	// once, by default 3. See [S3.PutMemory].
+	PartSize        int64 `yaml:"part_size"`
+	PartConcurrency int   `yaml:"part_concurrency"`
+
+	// Attempts is how often a request is tried, by default 6.
+	Attempts int `yaml:"attempts"`
+	// StallTimeout is how long a connection may be silent, by default a minute.
+	StallTimeout time.Duration `yaml:"stall_timeout"`
+	// StaleUploads is the age from which Sweep takes an unfinished multipart
+	// upload for the leftover of a process that died, by default a day.
+	StaleUploads time.Duration `yaml:"stale_uploads"`
+
+	// LoadOptions go to the SDK's config.LoadDefaultConfig after vaultpack's
+	// own. They are for programs that bring their own credentials.
+	LoadOptions []func(*config.LoadOptions) error `yaml:"-"`
+}
+
+// The bounds of settings.
+const (
+	minPartSize = manager.MinUploadPartSize
+	// MinIO refuses larger chunks over TLS.
+	maxPartSize        = 16 << 20
+	defaultPartSize    = 8 << 20
+	defaultConcurrency = 3
+	defaultAttempts    = 6
+	defaultStall       = time.Minute
+	defaultStale       = 24 * time.Hour
+	maxBackoff         = 10 * time.Second
+	// classMinSize is the least size that S3 bills in its cheaper classes.
+	classMinSize = 128 << 10
+)
+
+// SSENone is the value of S3Settings.SSE that asks for no server-side encryption.
+const SSENone = "none"
+
+// S3 is a [Store] in a bucket of S3, or of a server that speaks its protocol.
+//
+// Every upload carries a CRC64NVME of the whole object, which the server
+// checks. Unless SSE is "none", every upload asks for SSE-KMS with a bucket key,
+// and each is looked at afterwards: an object without it is deleted again and
+// the call fails with an [SSEError]. An older object of that name is lost then.
+type S3 struct {
+	client  *s3.Client
+	loc     S3Location
+	set     S3Settings
+	region  string
+	tags    string
+	retryer aws.Retryer
+	up      *manager.Uploader
+	meter   *meter
+	payer   types.RequestPayer
+	owner   *string
+	https   bool
+}
+
+// OpenS3 makes a store of the place in S3 that the URL names, as [ParseS3URL]
+// reads it. It sends nothing: whether the bucket is there and may be used, the
+// first operation tells.
+func OpenS3(ctx context.Context, url string, set S3Settings) (*S3, error) {
+	loc, err := ParseS3URL(url)
+	if err != nil {
+		return nil, err
+	}
+	s := &S3{loc: loc, set: set, meter: &meter{}}
+	if err := s.defaults(); err != nil {
+		return nil, fmt.Errorf("the settings of %s: %w", url, err)
+	}
+	s.retryer = retry.NewStandard(func(o *retry.StandardOptions) {
+		o.MaxAttempts, o.MaxBackoff = s.set.Attempts, maxBackoff
+		// The SDK's quota would end a long upload in a bad minute of the server.
+		o.RateLimiter = ratelimit.None
+	})
+	load := []func(*config.LoadOptions) error{
+		config.WithHTTPClient(newHTTPClient(s.set.StallTimeout)),
+		config.WithRetryer(func() aws.Retryer { return s.retryer }),
+	}
+	if set.Profile != "" {
+		load = append(load, config.WithSharedConfigProfile(set.Profile))
+	}
+	if set.Region != "" {
+		load = append(load, config.WithRegion(set.Region))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, append(load, set.LoadOptions...)...)
+	if err != nil {
+		return nil, fmt.Errorf("reading the AWS configuration: %w", err)
+	}
+	var custom bool
+	s.client = s3.NewFromConfig(cfg, func(o *s3.Options) {
+		if set.Endpoint != "" {
+			o.BaseEndpoint = &set.Endpoint
+		}
+		custom = o.BaseEndpoint != nil
+		s.https = !custom || strings.HasPrefix(*o.BaseEndpoint, "https://")
+		if o.Region == "" {
+			o.Region = defaultRegion(loc, custom)
+		}
+		s.region = o.Region
+		o.UsePathStyle = custom
+		if set.PathStyle != nil {
+			o.UsePathStyle = *set.PathStyle
+		}
+		o.UseARNRegion = true
+		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenSupported
+		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenSupported
+		o.DisableLogOutputChecksumValidationSkipped = true
+		s.meter.next = o.HTTPClient
+		o.HTTPClient = s.meter
+	})
+	if s.region == "" {
+		return nil, fmt.Errorf("the region of %s is not known: set region, or AWS_REGION, or one in the AWS profile", url)
+	}
+	if err := s.checkKMSKey(custom); err != nil {
+		return nil, fmt.Errorf("the settings of %s: %w", url, err)
+	}
+	s.up = manager.NewUploader(s.client, func(u *manager.Uploader) {
+		u.PartSize, u.Concurrency = s.set.PartSize, s.set.PartConcurrency
+		u.LeavePartsOnError = true // they are aborted by upload, which knows more
+		u.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenSupported
+	})
+	return s, nil
+}
+
+// defaultRegion is the region where none is configured.
+func defaultRegion(loc S3Location, custom bool) string {
+	if a, err := arn.Parse(loc.Bucket); err == nil && a.Region != "" {
+		return a.Region
+	}
+	if custom {
+		return "us-east-1"
+	}
+	return ""
+}
+
+// defaults fills in what is not set, and checks what can be checked alone.
+func (s *S3) defaults() error {
+	set := &s.set
+	if set.PartSize == 0 {
+		set.PartSize = defaultPartSize
+	}
+	if set.PartSize < minPartSize || set.PartSize > maxPartSize {
+		return fmt.Errorf("part_size is %d bytes, but has to be from %d to %d", set.PartSize, minPartSize, maxPartSize)
+	}
+	if set.PartConcurrency == 0 {
+		set.PartConcurrency = defaultConcurrency
+	}
+	if set.Attempts == 0 {
+		set.Attempts = defaultAttempts
+	}
+	if set.StallTimeout == 0 {
+		set.StallTimeout = defaultStall
+	}
+	if set.StaleUploads == 0 {
+		set.StaleUploads = defaultStale
+	}
+	if set.PartConcurrency < 0 || set.Attempts < 0 || set.StallTimeout < 0 || set.StaleUploads < 0 {
+		return fmt.Errorf("part_concurrency, attempts, stall_timeout and stale_uploads cannot be negative")
+	}
+	switch set.SSE {
+	case "":
+		set.SSE = string(types.ServerSideEncryptionAwsKms)
+	case SSENone, string(types.ServerSideEncryptionAwsKms):
+	default:
+		return fmt.Errorf("sse is %q, but has to be aws:kms or none", set.SSE)
+	}
+	if err := checkStorageClass(set.StorageClass); err != nil {
+		return err
+	}
+	if set.BucketOwner != "" {
+		if !accountID.MatchString(set.BucketOwner) {
+			return fmt.Errorf("bucket_owner is %q, but has to be an account's number of 12 digits", set.BucketOwner)
+		}
+		s.owner = &set.BucketOwner
+	}
+	if set.RequesterPays {
+		s.payer = types.RequestPayerRequester
+	}
+	return s.encodeTags()
+}
+
+// encodeTags checks the tags by the limits of S3 and encodes them for its header.
+func (s *S3) encodeTags() error {
+	if len(s.set.Tags) > 10 {
+		return fmt.Errorf("there are %d tags, but S3 takes 10 at most", len(s.set.Tags))
+	}
+	v := url.Values{}
+	for _, key := range slices.Sorted(maps.Keys(s.set.Tags)) {
+		value := s.set.Tags[key]
+		if n := len([]rune(key)); n < 1 || n > 128 || len([]rune(value)) > 256 || strings.HasPrefix(key, "aws:") || !tagText.MatchString(key+value) {
+			return fmt.Errorf("the tag %q is not one for S3: keys have 1 to 128 characters and do not begin with aws:, values up to 256; "+
+				"all are letters, digits, spaces and _.:/=+-@", key)
+		}
+		v.Set(key, value)
+	}
+	s.tags = v.Encode()
+	return nil
+}
+
+var tagText = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+@-]*$`)
+
+func checkStorageClass(class string) error {
+	switch c := types.StorageClass(class); c {
+	case "":
+		return nil
+	case types.StorageClassGlacier, types.StorageClassDeepArchive:
+		return fmt.Errorf("storage_class %s cannot be read without being restored first, so no vault can lie there; use GLACIER_IR", class)
+	case types.StorageClassStandard, types.StorageClassStandardIa, types.StorageClassOnezoneIa,
+		types.StorageClassIntelligentTiering, types.StorageClassGlacierIr, types.StorageClassReducedRedundancy:
+		return nil
+	}
+	return fmt.Errorf("storage_class is %q, but has to be STANDARD, STANDARD_IA, ONEZONE_IA, INTELLIGENT_TIERING or GLACIER_IR", class)
+}
+
+var kmsKeyARN = regexp.MustCompile(`^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$`)
+
+func (s *S3) checkKMSKey(custom bool) error {
+	key := s.set.KMSKey
+	switch {
+	case s.set.SSE == SSENone:
+		if key != "" {
+			return fmt.Errorf("kms_key is set, but sse is none; remove one of the two")
+		}
+	case key == "":
+		return fmt.Errorf("kms_key is missing: set it to the ARN of the KMS key for server-side encryption, or say sse: none to do without")
+	case strings.Contains(key, "alias/"):
+		return fmt.Errorf("kms_key is the alias %s; aliases can be moved to other keys, so set the key's ARN (aws kms describe-key --key-id %s)", key, key)
+	case !custom && !kmsKeyARN.MatchString(key):
+		return fmt.Errorf("kms_key is %q, but has to be a key's ARN, such as arn:aws:kms:eu-central-1:111122223333:key/…", key)
+	}
+	return nil
+}
+
+// PutMemory is how many bytes of buffers a Put takes at most. An object that
+// fits into one part takes twice its size at most.
+func (s *S3) PutMemory() int64 {
+	// The manager keeps one buffer more than there are senders, and reads the
+	// first part into memory of its own, which grows as it is read.
+	return s.set.PartSize * int64(s.set.PartConcurrency+3)
+}
+
+// Usage tells what the store has asked of the server so far.
+func (s *S3) Usage() S3Usage { return s.meter.usage() }
+
+// Location is the place in S3.
+func (s *S3) Location() S3Location { return s.loc }
+
+// key is the key of the object of that name.
+func (s *S3) key(name string) (string, error) {
+	key := s.loc.Prefix + name
+	if err := checkKey(key); err != nil {
+		return "", fmt.Errorf("the object's name %w", err)
+	}
+	return key, nil
+}

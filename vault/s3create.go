@@ -1,0 +1,142 @@
+package vault
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+)
+
+// Create is a PUT with If-None-Match: *. A request whose answer is lost may have
+// been done; whether it was is found out by reading the object and comparing,
+// so that a writer is never told that it lost against itself.
+func (s *S3) Create(ctx context.Context, name string, data []byte) error {
+	star := "*"
+	return s.putIf(ctx, name, data, fs.ErrExist, func(in *s3.PutObjectInput) { in.IfNoneMatch = &star })
+}
+
+// Replace is a PUT with If-Match: the ETag of the object that held old.
+func (s *S3) Replace(ctx context.Context, name string, old, data []byte) error {
+	b := &s3Body{s: s, ctx: ctx, end: -1}
+	var err error
+	if b.key, err = s.key(name); err != nil {
+		return err
+	}
+	if err := b.open(); err != nil {
+		return err
+	}
+	got, err := io.ReadAll(io.LimitReader(b, int64(len(old))+1))
+	if err := errors.Join(err, b.Close()); err != nil {
+		return err
+	}
+	if !bytes.Equal(got, old) {
+		return fmt.Errorf("%s: %w", s.url(b.key), ErrChanged)
+	}
+	return s.putIf(ctx, name, data, ErrChanged, func(in *s3.PutObjectInput) { in.IfMatch = &b.etag })
+}
+
+// putIf stores a small object under a condition, and returns an error that wraps
+// refused if that is not met.
+func (s *S3) putIf(ctx context.Context, name string, data []byte, refused error, condition func(*s3.PutObjectInput)) error {
+	key, err := s.key(name)
+	if err != nil {
+		return err
+	}
+	doubt := false // an attempt may have stored the object
+	for attempt := 1; ; attempt++ {
+		err := s.putOnce(ctx, key, data, condition)
+		status := httpStatus(err)
+		if err == nil {
+			break
+		}
+		if status == http.StatusPreconditionFailed {
+			mine := false
+			if doubt {
+				if mine, err = s.holds(ctx, name, data); err != nil {
+					return fmt.Errorf("finding out whether %s was stored: %w", s.url(key), err)
+				}
+			}
+			if mine {
+				break
+			}
+			return fmt.Errorf("%s: %w", s.url(key), refused)
+		}
+		// A conflict means that another request for the name is under way.
+		if status != http.StatusConflict && !s.again(err) {
+			return s.explain(ctx, opCreate, key, err)
+		}
+		doubt = doubt || mayHavePersisted(err)
+		if attempt < s.set.Attempts {
+			if err := s.pause(ctx, attempt, err); err != nil {
+				return err
+			}
+			continue
+		}
+		if mine, herr := s.holds(ctx, name, data); herr == nil && mine {
+			break
+		}
+		// That the object is there and another does not say that the condition
+		// was not met: what was in doubt stays in doubt.
+		return s.explain(ctx, opCreate, key, err)
+	}
+	return s.verify(ctx, key, int64(len(data)))
+}
+
+// putOnce makes one attempt.
+func (s *S3) putOnce(ctx context.Context, key string, data []byte, condition func(*s3.PutObjectInput)) error {
+	r := bytes.NewReader(data)
+	sum, err := sumPart(r)
+	if err != nil {
+		return err
+	}
+	crc := encodeCRC(sum.crc)
+	in := &s3.PutObjectInput{
+		Bucket: &s.loc.Bucket, Key: &key, Body: r, ChecksumCRC64NVME: &crc,
+		ExpectedBucketOwner: s.owner, RequestPayer: s.payer,
+	}
+	condition(in)
+	s.protect(in)
+	_, err = s.client.PutObject(ctx, in, func(o *s3.Options) { o.Retryer = aws.NopRetryer{} })
+	return err
+}
+
+// again tells whether the SDK would repeat a request that failed so, or the
+// clock of the machine was wrong, which the SDK has corrected by now.
+func (s *S3) again(err error) bool {
+	return s.retryer.IsErrorRetryable(err) || isClockSkew(err)
+}
+
+func (s *S3) pause(ctx context.Context, attempt int, err error) error {
+	d, derr := s.retryer.RetryDelay(attempt, err)
+	if derr != nil {
+		d = maxBackoff
+	}
+	s.meter.retries.Add(1)
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// holds tells whether the object has exactly these bytes. That there is none is
+// an error that wraps fs.ErrNotExist.
+func (s *S3) holds(ctx context.Context, name string, data []byte) (bool, error) {
+	r, err := s.Get(ctx, name, 0, -1)
+	if err != nil {
+		return false, err
+	}
+	b, err := io.ReadAll(io.LimitReader(r, int64(len(data))+1))
+	if err := errors.Join(err, r.Close()); err != nil {
+		return false, err
+	}
+	return bytes.Equal(b, data), nil
+}

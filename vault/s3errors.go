@@ -1,0 +1,230 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// An operation is what a request does, and the permissions that it takes.
+type operation struct {
+	doing string
+	// action is the IAM action, on the bucket if bucket is true, else on the
+	// object. kms are the actions on the key that SSE-KMS takes.
+	action string
+	bucket bool
+	kms    []string
+}
+
+var (
+	opPut    = operation{doing: "storing", action: "s3:PutObject", kms: []string{"kms:GenerateDataKey"}}
+	opCreate = opPut
+	// Parts are encrypted under the upload's data key, which is decrypted anew
+	// for each.
+	opCreateMultipart   = operation{doing: "storing", action: "s3:PutObject", kms: []string{"kms:GenerateDataKey", "kms:Decrypt"}}
+	opCompleteMultipart = opCreateMultipart
+	opAbortMultipart    = operation{doing: "aborting the upload of", action: "s3:AbortMultipartUpload"}
+	opGet               = operation{doing: "reading", action: "s3:GetObject", kms: []string{"kms:Decrypt"}}
+	opHead              = operation{doing: "looking at", action: "s3:GetObject"}
+	opDelete            = operation{doing: "deleting", action: "s3:DeleteObject"}
+	opList              = operation{doing: "listing", action: "s3:ListBucket", bucket: true}
+	opListMultipart     = operation{doing: "listing the unfinished uploads of", action: "s3:ListBucketMultipartUploads", bucket: true}
+)
+
+// An s3Error says what failed and what to do. It wraps what callers branch on.
+type s3Error struct {
+	msg   string
+	class error // fs.ErrNotExist, fs.ErrPermission or nil
+	err   error
+}
+
+func (e *s3Error) Error() string { return e.msg }
+
+func (e *s3Error) Unwrap() []error {
+	if e.class == nil {
+		return []error{e.err}
+	}
+	return []error{e.class, e.err}
+}
+
+// explain turns an error of the SDK into one for people. Of nil it makes nil.
+func (s *S3) explain(ctx context.Context, op operation, key string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if op.doing == "" {
+		op.doing = "storing"
+	}
+	what := op.doing + " " + s.url(key)
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", what, ctx.Err())
+	}
+	status, code := httpStatus(err), errorCode(err)
+	e := &s3Error{err: err}
+	advice := ""
+	switch {
+	case isRegion(err, status):
+		advice = s.wrongRegion(err)
+	case code == "NoSuchBucket" || status == http.StatusNotFound && op.bucket:
+		// Not fs.ErrNotExist: what is missing is not the object.
+		advice = fmt.Sprintf("there is no bucket %s; check its name and the account, or make it with: vaultpack init", s.loc.Bucket)
+	case code == "NoSuchUpload":
+		advice = "the server has dropped the unfinished upload; try again"
+	case status == http.StatusNotFound && op.kms == nil || status == http.StatusNotFound && op.action == opGet.action:
+		e.class, e.msg = fs.ErrNotExist, fmt.Sprintf("%s: there is no such object", what)
+		return e
+	case isExpired(err, code):
+		e.class = fs.ErrPermission
+		advice = "the AWS credentials have expired; get new ones (for SSO: aws sso login), then run the same command again"
+	case isClockSkew(err):
+		advice = "the clock of this machine differs too much from the server's; set it (timedatectl set-ntp true), then try again"
+	case isNoCredentials(err):
+		e.class = fs.ErrPermission
+		advice = "no AWS credentials were found; log in (aws sso login, aws configure), or set AWS_PROFILE"
+	case code == "InvalidAccessKeyId" || code == "SignatureDoesNotMatch" || code == "InvalidToken":
+		e.class = fs.ErrPermission
+		advice = "the server does not know these AWS credentials; check AWS_PROFILE, the keys, and that they are for this endpoint"
+	case strings.Contains(code, "DisabledException"):
+		advice = fmt.Sprintf("the KMS key %s is disabled; enable it (aws kms enable-key)", s.set.KMSKey)
+	case strings.Contains(code, "InvalidStateException") || strings.Contains(code, "KMSInvalidState"):
+		advice = fmt.Sprintf("the KMS key %s cannot be used in its state; if its deletion is scheduled, stop that at once: aws kms cancel-key-deletion", s.set.KMSKey)
+	case strings.Contains(strings.ToLower(code), "kms") && strings.Contains(code, "NotFound"):
+		advice = fmt.Sprintf("there is no KMS key %s where the bucket is; check kms_key, its region and account", s.set.KMSKey)
+	case status == http.StatusForbidden || code == "AccessDenied":
+		e.class = fs.ErrPermission
+		advice = s.permission(op, key, err)
+	case code == string(types.StorageClassGlacier) || code == "InvalidObjectState":
+		advice = "the object lies in an archive class; restore it first (aws s3api restore-object)"
+	case status == http.StatusServiceUnavailable:
+		advice = fmt.Sprintf("the server is overloaded, after %d attempts too; try again later or with less concurrency", s.set.Attempts)
+	case status >= 500:
+		advice = fmt.Sprintf("the server fails, after %d attempts too; try again later", s.set.Attempts)
+	}
+	if advice != "" {
+		e.msg = fmt.Sprintf("%s: %s (%v)", what, advice, err)
+	} else {
+		e.msg = fmt.Sprintf("%s: %v", what, err)
+	}
+	return e
+}
+
+// S3 and KMS tell the missing permission to those in the same organization, as
+// "… is not authorized to perform: kms:GenerateDataKey on resource: arn:… because …".
+var notAuthorized = regexp.MustCompile(`not authorized to perform: ([A-Za-z0-9-]+:[A-Za-z0-9*]+) on (?:the )?resource:? "?([^\s"]+)`)
+
+// permission names the permission that is missing, or the ones that it may be.
+func (s *S3) permission(op operation, key string, err error) string {
+	if m := notAuthorized.FindStringSubmatch(err.Error()); m != nil {
+		return fmt.Sprintf("not allowed: the permission %s on %s is missing", m[1], m[2])
+	}
+	b := fmt.Sprintf("not allowed: it takes the permission %s on %s", op.action, s.arn(op, key))
+	if s.tags != "" && op.action == opPut.action {
+		b += " and s3:PutObjectTagging on the same"
+	}
+	if s.set.SSE != SSENone && len(op.kms) > 0 {
+		b += fmt.Sprintf(" and %s on %s", strings.Join(op.kms, ", "), s.set.KMSKey)
+	}
+	if op.action == opGet.action {
+		b += "; without s3:ListBucket on the bucket, S3 says the same of objects that are missing"
+	}
+	if s.owner != nil {
+		b += fmt.Sprintf("; and the bucket has to belong to the account %s", *s.owner)
+	}
+	return b
+}
+
+// arn is the ARN of the object, or of the bucket, in policies.
+func (s *S3) arn(op operation, key string) string {
+	if a, err := arn.Parse(s.loc.Bucket); err == nil {
+		if op.bucket {
+			return a.String()
+		}
+		return a.String() + "/object/" + key
+	}
+	partition := "aws"
+	switch {
+	case strings.HasPrefix(s.region, "cn-"):
+		partition = "aws-cn"
+	case strings.HasPrefix(s.region, "us-gov-"):
+		partition = "aws-us-gov"
+	}
+	if op.bucket {
+		return "arn:" + partition + ":s3:::" + s.loc.Bucket
+	}
+	return "arn:" + partition + ":s3:::" + s.loc.Bucket + "/" + key
+}
+
+func (s *S3) url(key string) string { return "s3://" + s.loc.Bucket + "/" + key }
+
+// wrongRegion reads where the bucket is from the answer.
+func (s *S3) wrongRegion(err error) string {
+	var re *smithyhttp.ResponseError
+	if errors.As(err, &re) && re.Response != nil {
+		if region := re.Response.Header.Get("X-Amz-Bucket-Region"); region != "" && region != s.region {
+			return fmt.Sprintf("the bucket is in the region %s, but %s is set; set region: %s", region, s.region, region)
+		}
+	}
+	return fmt.Sprintf("the bucket is not in the region %s or not at this endpoint; set the bucket's region (aws s3api head-bucket --bucket %s)", s.region, s.loc.Bucket)
+}
+
+func isRegion(err error, status int) bool {
+	switch errorCode(err) {
+	case "PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "IncorrectEndpoint":
+		return true
+	}
+	return status == http.StatusMovedPermanently
+}
+
+func isExpired(err error, code string) bool {
+	switch code {
+	case "ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired":
+		return true
+	}
+	text := err.Error()
+	return strings.Contains(text, "SSO session has expired") || strings.Contains(text, "SSO token has expired") ||
+		strings.Contains(text, "ExpiredTokenException") || strings.Contains(text, "token has expired")
+}
+
+// isNoCredentials knows the SDK's errors by their text: they have no type.
+func isNoCredentials(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "get identity: ") || strings.Contains(text, "failed to refresh cached credentials") ||
+		strings.Contains(text, "no EC2 IMDS role found")
+}
+
+func isClockSkew(err error) bool {
+	switch errorCode(err) {
+	case "RequestTimeTooSkewed", "RequestInTheFuture":
+		return true
+	}
+	return false
+}
+
+func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+
+// errorCode is the code that the service gave, or empty.
+func errorCode(err error) string {
+	var ae smithy.APIError
+	if errors.As(err, &ae) {
+		return ae.ErrorCode()
+	}
+	return ""
+}
+
+// httpStatus is the status of the answer, 0 if there was none.
+func httpStatus(err error) int {
+	var re *smithyhttp.ResponseError
+	if errors.As(err, &re) && re.Response != nil && re.Response.Response != nil {
+		return re.HTTPStatusCode()
+	}
+	return 0
+}

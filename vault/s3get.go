@@ -1,0 +1,218 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+)
+
+// Get reads an object, or a range of one. A body that breaks off is resumed at
+// the offset that was reached, as long as the object is the same; that it is, is
+// told by its ETag. A whole object is checked against its CRC64NVME when it has
+// been read: then the last Read gives an error instead of io.EOF. There is no
+// checksum of a range; what reads sealed files authenticates each segment.
+func (s *S3) Get(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
+	key, err := s.key(name)
+	if err != nil {
+		return nil, err
+	}
+	if off < 0 {
+		return nil, fmt.Errorf("reading %s: the offset %d is negative", s.url(key), off)
+	}
+	if n == 0 {
+		if _, err := s.head(ctx, key, false); err != nil {
+			return nil, s.explain(ctx, opHead, key, err)
+		}
+		return http.NoBody, nil
+	}
+	b := &s3Body{s: s, ctx: ctx, key: key, off: off, end: -1, ranged: off > 0 || n > 0}
+	if n > 0 {
+		b.end = off + n
+	}
+	err = b.open()
+	if httpStatus(err) == http.StatusRequestedRangeNotSatisfiable {
+		return http.NoBody, nil // the object ends before off
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// An s3Body reads a range of an object through as many requests as it takes.
+type s3Body struct {
+	s      *S3
+	ctx    context.Context
+	key    string
+	etag   string // of the object that was opened first
+	ranged bool
+	off    int64 // the next byte
+	end    int64 // the byte behind the last, -1 if that is the object's and not known
+	rc     io.ReadCloser
+	err    error // sticky
+
+	failures int   // since the last progress
+	failedAt int64 // the offset then
+}
+
+// progress is how far a body has to have come since the last failure for the
+// count of failures to begin anew. It bounds the requests for an object.
+const progress = 1 << 20
+
+func (b *s3Body) Read(p []byte) (int, error) {
+	for {
+		if b.err != nil {
+			return 0, b.err
+		}
+		if len(p) == 0 {
+			return 0, nil
+		}
+		if b.rc == nil {
+			if b.err = b.open(); b.err != nil {
+				continue
+			}
+		}
+		if b.ranged && b.off >= b.end {
+			b.err = io.EOF
+			continue
+		}
+		n, err := b.rc.Read(p[:min(int64(len(p)), max(b.end-b.off, 1))])
+		if b.off+int64(n) > b.end {
+			n, err = 0, errors.New("the server sent more than it announced")
+			b.err = fmt.Errorf("reading %s: %w", b.s.url(b.key), err)
+			continue
+		}
+		b.off += int64(n)
+		switch {
+		case err == nil:
+		case err == io.EOF && b.off == b.end:
+			b.err = io.EOF
+		default:
+			b.failed(err)
+		}
+		if n > 0 {
+			return n, nil
+		}
+	}
+}
+
+// failed decides whether a broken body is resumed.
+func (b *s3Body) failed(err error) {
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	b.rc.Close()
+	b.rc = nil
+	if isDamaged(err) {
+		b.err = fmt.Errorf("%s did not arrive as it was stored; try again, and if that persists the object is damaged: %w", b.s.url(b.key), err)
+		return
+	}
+	if b.off == b.end {
+		b.err = io.EOF // everything had arrived
+		return
+	}
+	if b.off >= b.failedAt+progress {
+		b.failures = 0
+	}
+	b.failedAt = b.off
+	b.failures++
+	if b.failures >= b.s.set.Attempts || b.ctx.Err() != nil {
+		b.err = b.s.explain(b.ctx, opGet, b.key, err)
+		return
+	}
+	if perr := b.s.pause(b.ctx, b.failures, err); perr != nil {
+		b.err = b.s.explain(b.ctx, opGet, b.key, perr)
+	}
+}
+
+// isDamaged tells the SDK's complaint that a checksum does not match, which has
+// no type, from those of the network.
+func isDamaged(err error) bool { return strings.Contains(err.Error(), "checksum did not match") }
+
+// open asks for what is still missing.
+func (b *s3Body) open() error {
+	in := &s3.GetObjectInput{Bucket: &b.s.loc.Bucket, Key: &b.key, ExpectedBucketOwner: b.s.owner, RequestPayer: b.s.payer}
+	first := b.etag == ""
+	ranged := b.ranged || b.off > 0
+	if ranged {
+		r := fmt.Sprintf("bytes=%d-", b.off)
+		if b.end >= 0 {
+			r += fmt.Sprint(b.end - 1)
+		}
+		in.Range = &r
+	}
+	if !first {
+		in.IfMatch = &b.etag
+	}
+	out, err := b.s.client.GetObject(b.ctx, in)
+	if httpStatus(err) == http.StatusPreconditionFailed {
+		return fmt.Errorf("%s was replaced while it was read; try again: %w", b.s.url(b.key), err)
+	}
+	if err != nil {
+		return b.s.explain(b.ctx, opGet, b.key, err)
+	}
+	if err := b.accept(out, ranged); err != nil {
+		out.Body.Close()
+		return fmt.Errorf("reading %s: %w", b.s.url(b.key), err)
+	}
+	b.rc = out.Body
+	return nil
+}
+
+// accept checks what the server says that it sends against what was asked for.
+func (b *s3Body) accept(out *s3.GetObjectOutput, ranged bool) error {
+	length := deref(out.ContentLength)
+	if out.ContentLength == nil || length < 0 {
+		return errors.New("the server does not tell how much it sends")
+	}
+	end := length
+	if ranged {
+		var from, to int64
+		if _, err := fmt.Sscanf(deref(out.ContentRange), "bytes %d-%d/", &from, &to); err != nil || from != b.off || to-from+1 != length {
+			return fmt.Errorf("the server was asked for the bytes from %d, but sends %q with %d bytes", b.off, deref(out.ContentRange), length)
+		}
+		end = to + 1
+	}
+	if b.etag != "" {
+		if end != b.end || deref(out.ETag) != b.etag {
+			return errors.New("the object was replaced while it was read")
+		}
+		return nil
+	}
+	if b.end >= 0 && end > b.end {
+		return errors.New("the server sends more than it was asked for")
+	}
+	b.etag, b.end = deref(out.ETag), end
+	return nil
+}
+
+func (b *s3Body) Close() error {
+	if b.err == nil {
+		b.err = errors.New("read after close")
+	}
+	if b.rc == nil {
+		return nil
+	}
+	rc := b.rc
+	b.rc = nil
+	return rc.Close()
+}
+
+// Stat is a HEAD.
+func (s *S3) Stat(ctx context.Context, name string) (Object, error) {
+	key, err := s.key(name)
+	if err != nil {
+		return Object{}, err
+	}
+	head, err := s.head(ctx, key, false)
+	if err != nil {
+		return Object{}, s.explain(ctx, opHead, key, err)
+	}
+	return Object{Name: name, Size: deref(head.ContentLength), Modified: aws.ToTime(head.LastModified)}, nil
+}

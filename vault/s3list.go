@@ -1,0 +1,153 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+)
+
+// List gives up to a thousand objects for each request.
+func (s *S3) List(ctx context.Context, prefix string) iter.Seq2[Object, error] {
+	return func(yield func(Object, error) bool) {
+		last := ""
+		for page, err := range s.pages(ctx, prefix, "") {
+			if err != nil {
+				yield(Object{}, err)
+				return
+			}
+			for _, o := range page.Contents {
+				name, ok := strings.CutPrefix(deref(o.Key), s.loc.Prefix)
+				if !ok || !strings.HasPrefix(name, prefix) || last != "" && name <= last {
+					yield(Object{}, fmt.Errorf("listing %s: the server gives the object %q out of order", s.url(s.loc.Prefix+prefix), deref(o.Key)))
+					return
+				}
+				last = name
+				if strings.HasSuffix(name, "/") {
+					continue // what consoles make for an empty folder
+				}
+				if !yield(Object{Name: name, Size: deref(o.Size), Modified: aws.ToTime(o.LastModified)}, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Folders gives up to a thousand names for each request.
+func (s *S3) Folders(ctx context.Context, prefix string) ([]string, error) {
+	var names []string
+	last := ""
+	for page, err := range s.pages(ctx, prefix, "/") {
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range page.CommonPrefixes {
+			folder, ok := strings.CutPrefix(deref(p.Prefix), s.loc.Prefix+prefix)
+			name := strings.TrimSuffix(folder, "/")
+			if !ok || strings.Contains(name, "/") || last != "" && folder <= last {
+				return nil, fmt.Errorf("listing %s: the server gives the folder %q out of order", s.url(s.loc.Prefix+prefix), deref(p.Prefix))
+			}
+			last = folder
+			if name != "" {
+				names = append(names, name)
+			}
+		}
+	}
+	slices.Sort(names) // "a/" is behind "a-b/", but "a" before "a-b"
+	return names, nil
+}
+
+// pages are the pages of a listing.
+func (s *S3) pages(ctx context.Context, prefix, delimiter string) iter.Seq2[*s3.ListObjectsV2Output, error] {
+	return func(yield func(*s3.ListObjectsV2Output, error) bool) {
+		full := s.loc.Prefix + prefix
+		in := &s3.ListObjectsV2Input{Bucket: &s.loc.Bucket, Prefix: &full, ExpectedBucketOwner: s.owner, RequestPayer: s.payer}
+		if delimiter != "" {
+			in.Delimiter = &delimiter
+		}
+		for {
+			page, err := s.client.ListObjectsV2(ctx, in)
+			if err != nil {
+				yield(nil, s.explain(ctx, opList, full, err))
+				return
+			}
+			if !yield(page, nil) || !deref(page.IsTruncated) {
+				return
+			}
+			next := deref(page.NextContinuationToken)
+			if next == "" || next == deref(in.ContinuationToken) {
+				yield(nil, fmt.Errorf("listing %s: the server does not go on after a page", s.url(full)))
+				return
+			}
+			in.ContinuationToken = &next
+		}
+	}
+}
+
+// Delete removes an object. In a bucket with versioning its versions stay.
+func (s *S3) Delete(ctx context.Context, name string) error {
+	key, err := s.key(name)
+	if err != nil {
+		return err
+	}
+	_, err = s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.loc.Bucket, Key: &key,
+		ExpectedBucketOwner: s.owner, RequestPayer: s.payer})
+	if err = s.explain(ctx, opDelete, key, err); err == nil || isMissing(err) {
+		return nil
+	}
+	return err
+}
+
+// Sweep aborts the multipart uploads below prefix that are older than the
+// setting StaleUploads: nobody goes on with them, but what they hold is billed.
+func (s *S3) Sweep(ctx context.Context, prefix string) error {
+	_, err := s.AbortStale(ctx, prefix, s.set.StaleUploads)
+	return err
+}
+
+// AbortStale aborts the multipart uploads below prefix that were begun at least
+// age ago, and tells how many there were. Those of writers that still live are
+// spared only by their age: a pack takes minutes. MinIO lists unfinished uploads
+// only under an object's full name, so there this finds none; it drops them
+// itself after a day.
+func (s *S3) AbortStale(ctx context.Context, prefix string, age time.Duration) (aborted int, err error) {
+	full := s.loc.Prefix + prefix
+	begun := time.Now().Add(-age)
+	in := &s3.ListMultipartUploadsInput{Bucket: &s.loc.Bucket, Prefix: &full, ExpectedBucketOwner: s.owner, RequestPayer: s.payer}
+	for {
+		page, err := s.client.ListMultipartUploads(ctx, in)
+		if err != nil {
+			return aborted, s.explain(ctx, opListMultipart, full, err)
+		}
+		for _, u := range page.Uploads {
+			key := deref(u.Key)
+			if !strings.HasPrefix(key, full) || aws.ToTime(u.Initiated).After(begun) {
+				continue
+			}
+			_, err := s.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &s.loc.Bucket, Key: &key,
+				UploadId: u.UploadId, ExpectedBucketOwner: s.owner, RequestPayer: s.payer})
+			if httpStatus(err) == http.StatusNotFound {
+				continue // finished or aborted meanwhile
+			}
+			if err != nil {
+				return aborted, s.explain(ctx, opAbortMultipart, key, err)
+			}
+			aborted++
+		}
+		if !deref(page.IsTruncated) {
+			return aborted, nil
+		}
+		if deref(page.NextKeyMarker) == deref(in.KeyMarker) && deref(page.NextUploadIdMarker) == deref(in.UploadIdMarker) {
+			return aborted, errors.New("listing unfinished uploads: the server does not go on after a page")
+		}
+		in.KeyMarker, in.UploadIdMarker = page.NextKeyMarker, page.NextUploadIdMarker
+	}
+}

@@ -1,0 +1,289 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/feature/s3/manager"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+)
+
+// Put streams what write writes to the bucket: one request for an object that
+// is smaller than a part, else a multipart upload. The bytes of a part are kept
+// until the server has acknowledged it, so a repeated request sends the same.
+func (s *S3) Put(ctx context.Context, name string, write func(io.Writer) error) (err error) {
+	key, err := s.key(name)
+	if err != nil {
+		return err
+	}
+	pr, pw := io.Pipe()
+	// Whoever waits for the other at the pipe when the context ends is let go.
+	defer context.AfterFunc(ctx, func() { pw.CloseWithError(ctx.Err()) })()
+	sent := make(chan error, 1)
+	go func() {
+		err := s.upload(ctx, key, pr)
+		pr.CloseWithError(err) // ends a write that is under way
+		sent <- err
+	}()
+	werr := errors.New("the writer of the object panicked") // then nothing is stored either
+	defer func() {
+		pw.CloseWithError(werr) // nil is the end of the object
+		uerr := <-sent
+		switch {
+		case uerr == nil && werr == nil:
+			err = nil
+		case ctx.Err() != nil:
+			err = fmt.Errorf("storing %s: %w", s.url(key), ctx.Err())
+		case uerr == nil || errors.Is(uerr, werr):
+			err = werr
+		default:
+			err = uerr
+		}
+	}()
+	werr = write(ctxWriter{ctx, pw})
+	if werr == nil {
+		werr = ctx.Err()
+	}
+	return werr
+}
+
+// upload sends one object and does not return before it is known what has
+// become of it.
+func (s *S3) upload(ctx context.Context, key string, body io.Reader) error {
+	in := &s3.PutObjectInput{
+		Bucket: &s.loc.Bucket, Key: &key, Body: body,
+		ChecksumAlgorithm:   types.ChecksumAlgorithmCrc64nvme,
+		ExpectedBucketOwner: s.owner, RequestPayer: s.payer,
+	}
+	s.protect(in)
+	o := &oneUpload{s: s}
+	err := s.send(ctx, in, o)
+	if err != nil {
+		if !o.doubt || !mayHavePersisted(err) || !s.stored(ctx, key, o) {
+			o.abort(ctx, key)
+			return s.explain(ctx, o.op, key, err)
+		}
+	}
+	return s.verify(ctx, key, o.size)
+}
+
+// send is all that knows of the SDK's upload manager.
+func (s *S3) send(ctx context.Context, in *s3.PutObjectInput, api manager.UploadAPIClient) error {
+	_, err := s.up.Upload(ctx, in, func(u *manager.Uploader) { u.S3 = api })
+	return err
+}
+
+// protect asks for server-side encryption and what else belongs to every write.
+func (s *S3) protect(in *s3.PutObjectInput) {
+	if s.set.SSE != SSENone {
+		in.ServerSideEncryption = types.ServerSideEncryptionAwsKms
+		in.SSEKMSKeyId = &s.set.KMSKey
+		bucketKey := true
+		in.BucketKeyEnabled = &bucketKey
+	}
+	if s.tags != "" {
+		in.Tagging = &s.tags
+	}
+}
+
+// An SSEError means that the server did not encrypt an object as it was asked
+// to. Servers exist that accept the request's headers and ignore them.
+type SSEError struct {
+	Object  string // the object, as an s3:// URL
+	WantKey string
+	GotSSE  string // empty if there was none
+	GotKey  string
+	// Removed tells whether the object could be deleted again; Err says why not.
+	Removed bool
+	Err     error
+}
+
+func (e *SSEError) Error() string {
+	got := "no server-side encryption"
+	if e.GotSSE != "" {
+		got = fmt.Sprintf("%s with the key %q", e.GotSSE, e.GotKey)
+	}
+	end := "it was deleted again"
+	if !e.Removed {
+		end = fmt.Sprintf("it could not be deleted again (%v), so delete it", e.Err)
+	}
+	return fmt.Sprintf("%s was stored with %s instead of SSE-KMS with the key %s, and %s; "+
+		"use a server that does SSE-KMS, or say that you do without: sse none", e.Object, got, e.WantKey, end)
+}
+
+func (e *SSEError) Unwrap() error { return e.Err }
+
+// verify looks at what was stored. It fails closed.
+func (s *S3) verify(ctx context.Context, key string, size int64) error {
+	head, err := s.head(ctx, key, false)
+	if err != nil {
+		return fmt.Errorf("checking what was stored: %w", s.explain(ctx, opHead, key, err))
+	}
+	if got := deref(head.ContentLength); got != size {
+		return fmt.Errorf("%s was stored with %d bytes instead of %d: another writer is at work on it, or the server is broken", s.url(key), got, size)
+	}
+	if s.set.SSE == SSENone || head.ServerSideEncryption == types.ServerSideEncryptionAwsKms &&
+		sameKey(deref(head.SSEKMSKeyId), s.set.KMSKey) {
+		return nil
+	}
+	bad := &SSEError{Object: s.url(key), WantKey: s.set.KMSKey,
+		GotSSE: string(head.ServerSideEncryption), GotKey: deref(head.SSEKMSKeyId)}
+	ctx, cancel := cleanup(ctx)
+	defer cancel()
+	_, err = s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.loc.Bucket, Key: &key, VersionId: head.VersionId,
+		ExpectedBucketOwner: s.owner, RequestPayer: s.payer})
+	if err != nil {
+		bad.Err = s.explain(ctx, opDelete, key, err)
+	}
+	bad.Removed = err == nil
+	return bad
+}
+
+// sameKey compares what a server tells about the key with what was asked for.
+// MinIO answers with the name that it was given, made an ARN.
+func sameKey(got, want string) bool {
+	const minio = "arn:aws:kms:"
+	return got != "" && (got == want || got == minio+want && !strings.Contains(want, ":"))
+}
+
+func (s *S3) head(ctx context.Context, key string, checksum bool) (*s3.HeadObjectOutput, error) {
+	in := &s3.HeadObjectInput{Bucket: &s.loc.Bucket, Key: &key, ExpectedBucketOwner: s.owner, RequestPayer: s.payer}
+	if checksum {
+		in.ChecksumMode = types.ChecksumModeEnabled
+	}
+	return s.client.HeadObject(ctx, in)
+}
+
+// stored tells, after an upload whose end is in doubt, whether the object is
+// there nevertheless. Its CRC64NVME says that it is this one: names of packs
+// hold 32 random bytes, and under other names the same bytes are as good.
+func (s *S3) stored(ctx context.Context, key string, o *oneUpload) bool {
+	head, err := s.head(ctx, key, true)
+	return err == nil && deref(head.ContentLength) == o.size && deref(head.ChecksumCRC64NVME) == o.sum
+}
+
+// mayHavePersisted tells whether a failed write may have been done. An answer
+// of the class 4xx says that it was not, but for those that answer a repeated
+// request.
+func mayHavePersisted(err error) bool {
+	switch code := httpStatus(err); {
+	case code == http.StatusNotFound, code == http.StatusRequestTimeout, code == http.StatusConflict:
+		return true
+	default:
+		return code < 400 || code >= 500
+	}
+}
+
+// A oneUpload stands between the manager and the client for one upload. It
+// gives every request its checksum, and remembers what the manager does not
+// tell when it fails.
+type oneUpload struct {
+	s        *S3
+	op       operation
+	uploadID string
+	parts    partSums
+	size     int64
+	sum      string // the CRC64NVME of the object as S3 writes it
+	doubt    bool   // the last request, which makes the object, was sent
+}
+
+// unsigned leaves the body out of the signature where TLS protects it. Over
+// http the SDK signs its SHA-256.
+func (o *oneUpload) unsigned(opts []func(*s3.Options)) []func(*s3.Options) {
+	if !o.s.https {
+		return opts
+	}
+	return append(opts[:len(opts):len(opts)], s3.WithAPIOptions(v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware))
+}
+
+func (o *oneUpload) PutObject(ctx context.Context, in *s3.PutObjectInput, opts ...func(*s3.Options)) (*s3.PutObjectOutput, error) {
+	o.op = opPut
+	sum, err := sumPart(in.Body)
+	if err != nil {
+		return nil, err
+	}
+	o.size, o.sum = sum.size, encodeCRC(sum.crc)
+	in.ChecksumCRC64NVME = &o.sum
+	in.StorageClass = o.s.storageClass(o.size)
+	o.doubt = true
+	return o.s.client.PutObject(ctx, in, o.unsigned(opts)...)
+}
+
+func (o *oneUpload) CreateMultipartUpload(ctx context.Context, in *s3.CreateMultipartUploadInput, opts ...func(*s3.Options)) (*s3.CreateMultipartUploadOutput, error) {
+	o.op = opCreateMultipart
+	in.ChecksumType = types.ChecksumTypeFullObject
+	in.StorageClass = o.s.storageClass(classMinSize) // a part is more
+	out, err := o.s.client.CreateMultipartUpload(ctx, in, opts...)
+	if err == nil {
+		o.uploadID = deref(out.UploadId)
+	}
+	return out, err
+}
+
+// UploadPart is called by several goroutines.
+func (o *oneUpload) UploadPart(ctx context.Context, in *s3.UploadPartInput, opts ...func(*s3.Options)) (*s3.UploadPartOutput, error) {
+	sum, err := sumPart(in.Body)
+	if err != nil {
+		return nil, err
+	}
+	o.parts.add(deref(in.PartNumber), sum)
+	crc := encodeCRC(sum.crc)
+	in.ChecksumCRC64NVME = &crc
+	return o.s.client.UploadPart(ctx, in, o.unsigned(opts)...)
+}
+
+func (o *oneUpload) CompleteMultipartUpload(ctx context.Context, in *s3.CompleteMultipartUploadInput, opts ...func(*s3.Options)) (*s3.CompleteMultipartUploadOutput, error) {
+	o.op = opCompleteMultipart
+	crc, size := o.parts.whole()
+	o.size, o.sum = size, encodeCRC(crc)
+	in.ChecksumCRC64NVME, in.ChecksumType, in.MpuObjectSize = &o.sum, types.ChecksumTypeFullObject, &o.size
+	o.doubt = true
+	out, err := o.s.client.CompleteMultipartUpload(ctx, in, opts...)
+	if err == nil {
+		o.uploadID = "" // there is nothing to abort
+	}
+	return out, err
+}
+
+func (o *oneUpload) AbortMultipartUpload(ctx context.Context, in *s3.AbortMultipartUploadInput, opts ...func(*s3.Options)) (*s3.AbortMultipartUploadOutput, error) {
+	return o.s.client.AbortMultipartUpload(ctx, in, opts...)
+}
+
+// abort gives back the room that the parts take, also after a cancellation. If
+// it fails, Sweep does it later.
+func (o *oneUpload) abort(ctx context.Context, key string) {
+	if o.uploadID == "" {
+		return
+	}
+	ctx, cancel := cleanup(ctx)
+	defer cancel()
+	o.s.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &o.s.loc.Bucket, Key: &key, UploadId: &o.uploadID,
+		ExpectedBucketOwner: o.s.owner, RequestPayer: o.s.payer})
+}
+
+func (s *S3) storageClass(size int64) types.StorageClass {
+	if size < classMinSize {
+		return ""
+	}
+	return types.StorageClass(s.set.StorageClass)
+}
+
+// cleanup is a context for undoing what a cancelled call has begun.
+func cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+}
+
+func deref[T any](p *T) T {
+	if p == nil {
+		var zero T
+		return zero
+	}
+	return *p
+}

@@ -1,0 +1,119 @@
+package vault
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+)
+
+// An S3Location is where in S3 a vault lies.
+type S3Location struct {
+	// Bucket is a bucket's name or the ARN of an access point.
+	Bucket string
+	// Prefix begins the keys of the vault's objects. It is empty or ends in "/".
+	Prefix string
+}
+
+// IsS3URL tells whether a vault's location is one for [OpenS3].
+func IsS3URL(url string) bool {
+	return len(url) >= 5 && strings.EqualFold(url[:5], "s3://")
+}
+
+// The rules for names of general purpose buckets:
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+var (
+	bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+	pointName  = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,98}[a-z0-9]$`)
+)
+
+// ParseS3URL reads s3://BUCKET, s3://BUCKET/PREFIX and the same with the ARN of
+// an access point for the bucket: s3://arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME/PREFIX.
+func ParseS3URL(url string) (S3Location, error) {
+	bad := func(why string, args ...any) (S3Location, error) {
+		return S3Location{}, fmt.Errorf("%s is not a place in S3: %s", url, fmt.Sprintf(why, args...))
+	}
+	if !IsS3URL(url) {
+		return bad("it does not begin with s3://")
+	}
+	rest := url[len("s3://"):]
+	var l S3Location
+	if strings.HasPrefix(rest, "arn:") {
+		var err error
+		if l.Bucket, rest, err = cutAccessPoint(rest); err != nil {
+			return bad("%v", err)
+		}
+	} else {
+		l.Bucket, rest, _ = strings.Cut(rest, "/")
+		if why := checkBucket(l.Bucket); why != "" {
+			return bad("%s", why)
+		}
+	}
+	if rest = strings.TrimSuffix(rest, "/"); rest != "" {
+		if err := checkKey(rest); err != nil {
+			return bad("the prefix %v", err)
+		}
+		// A query or a fragment is a mistake, not a part of a name.
+		if strings.ContainsAny(rest, "?#") {
+			return bad("the prefix %q holds a ? or #", rest)
+		}
+		l.Prefix = rest + "/"
+	}
+	if len(l.Prefix) > 512 {
+		return bad("the prefix is longer than 512 bytes")
+	}
+	return l, nil
+}
+
+func checkBucket(name string) string {
+	_, err := netip.ParseAddr(name)
+	switch {
+	case name == "":
+		return "the bucket is missing"
+	case strings.ContainsAny(name, "@?#:"):
+		return fmt.Sprintf("%q cannot name a bucket; credentials, regions and endpoints are settings, no part of the URL", name)
+	case !bucketName.MatchString(name) || strings.Contains(name, "..") || err == nil:
+		return fmt.Sprintf("%q cannot name a bucket: that takes 3 to 63 lower-case letters, digits, hyphens and dots", name)
+	case strings.HasSuffix(name, "--x-s3"):
+		return fmt.Sprintf("%s is a directory bucket, which vaultpack does not support; use a general purpose bucket", name)
+	}
+	return ""
+}
+
+// cutAccessPoint parts the ARN of an access point from the prefix behind it.
+func cutAccessPoint(s string) (point, prefix string, err error) {
+	a, err := arn.Parse(s)
+	if err != nil || a.Service != "s3" || !strings.HasPrefix(a.Resource, "accesspoint/") {
+		return "", "", fmt.Errorf("of ARNs, those of S3 access points are supported, such as arn:aws:s3:eu-central-1:111122223333:accesspoint/NAME")
+	}
+	name, prefix, _ := strings.Cut(strings.TrimPrefix(a.Resource, "accesspoint/"), "/")
+	if !pointName.MatchString(name) || !accountID.MatchString(a.AccountID) {
+		return "", "", fmt.Errorf("%q with account %q is not an access point", name, a.AccountID)
+	}
+	a.Resource = "accesspoint/" + name
+	return a.String(), prefix, nil
+}
+
+var accountID = regexp.MustCompile(`^[0-9]{12}$`)
+
+// checkKey refuses keys that S3 would take but that tools and servers treat in
+// different ways.
+func checkKey(key string) error {
+	if key == "" || len(key) > 1024 || !utf8.ValidString(key) {
+		return fmt.Errorf("%q is not 1 to 1024 bytes of UTF-8", key)
+	}
+	for _, c := range key {
+		if c < ' ' || c == 0x7f || c == '\\' {
+			return fmt.Errorf("%q holds a control character or a backslash", key)
+		}
+	}
+	for elem := range strings.SplitSeq(key, "/") {
+		if elem == "" || elem == "." || elem == ".." {
+			return fmt.Errorf("%q has an empty element or one of dots", key)
+		}
+	}
+	return nil
+}
