@@ -48,6 +48,9 @@ func Open(v *vault.Vault, name string) (*Dataset, error) {
 	return &Dataset{Name: name, vault: v, keys: map[envelope.KeyID]*envelope.DataKey{}}, nil
 }
 
+// Vault is the vault that the dataset is in.
+func (d *Dataset) Vault() *vault.Vault { return d.vault }
+
 // List gives the names of the datasets in the vault.
 func List(ctx context.Context, v *vault.Vault) ([]string, error) {
 	folders, err := v.Folders(ctx, "")

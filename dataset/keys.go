@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/envelope/awskms"
 )
 
 // Keyrings reads the keyrings of the dataset, in the order of their key IDs. They
@@ -50,21 +51,17 @@ func (d *Dataset) keyring(ctx context.Context, id envelope.KeyID) (*envelope.Key
 	return ring, nil
 }
 
-// ChangeKeyrings stores, for each of the dataset's keyrings, what change makes of
-// it, with its data key opened; nil leaves it as it is. Each is one conditional
+// changeKeyrings stores, for each of the dataset's keyrings, what change makes of
+// it; nil leaves it as it is. Each is one conditional
 // write, so of two changes at once one is told to try again; readers see the
 // keyring before or after it. It tells how many were changed.
-func (d *Dataset) ChangeKeyrings(ctx context.Context, change func(*envelope.Keyring, *envelope.DataKey) (*envelope.Keyring, error)) (changed int, err error) {
+func (d *Dataset) changeKeyrings(ctx context.Context, change func(*envelope.Keyring) (*envelope.Keyring, error)) (changed int, err error) {
 	rings, err := d.Keyrings(ctx)
 	if err != nil {
 		return 0, err
 	}
 	for _, ring := range rings {
-		key, err := d.Key(ctx, ring.ID())
-		if err != nil {
-			return changed, err
-		}
-		next, err := change(ring, key)
+		next, err := change(ring)
 		if err != nil {
 			return changed, err
 		}
@@ -82,7 +79,11 @@ func (d *Dataset) ChangeKeyrings(ctx context.Context, change func(*envelope.Keyr
 // AddSlot wraps the dataset's data keys for one more key. A keyring that has a
 // slot for it already stays as it is.
 func (d *Dataset) AddSlot(ctx context.Context, w envelope.KeyWrapper) (changed int, err error) {
-	return d.ChangeKeyrings(ctx, func(ring *envelope.Keyring, key *envelope.DataKey) (*envelope.Keyring, error) {
+	return d.changeKeyrings(ctx, func(ring *envelope.Keyring) (*envelope.Keyring, error) {
+		key, err := d.Key(ctx, ring.ID())
+		if err != nil {
+			return nil, err
+		}
 		next, err := ring.Add(ctx, d.context(), key, w)
 		if err != nil {
 			return nil, err
@@ -103,7 +104,11 @@ var ErrNoSuchSlot = errors.New("no keyring of the dataset has such a slot")
 
 // RemoveSlot removes the slots of one key, named by the kind and key of the slot.
 func (d *Dataset) RemoveSlot(ctx context.Context, kind, key string) (changed int, err error) {
-	changed, err = d.ChangeKeyrings(ctx, func(ring *envelope.Keyring, _ *envelope.DataKey) (*envelope.Keyring, error) {
+	changed, err = d.changeKeyrings(ctx, func(ring *envelope.Keyring) (*envelope.Keyring, error) {
+		// Only who can open it may say who cannot any more.
+		if _, err := d.Key(ctx, ring.ID()); err != nil {
+			return nil, err
+		}
 		return without(ring, kind, key)
 	})
 	if err == nil && changed == 0 {
@@ -116,11 +121,23 @@ func (d *Dataset) RemoveSlot(ctx context.Context, kind, key string) (changed int
 // keys stay, and so does all that is sealed under them. Whoever had the old key
 // and the old keyring can still open them: it is no revocation.
 func (d *Dataset) Rewrap(ctx context.Context, kind, key string, to envelope.KeyWrapper) (changed int, err error) {
-	changed, err = d.ChangeKeyrings(ctx, func(ring *envelope.Keyring, dataKey *envelope.DataKey) (*envelope.Keyring, error) {
-		if _, err := slotOf(ring, kind, key); err != nil {
+	changed, err = d.changeKeyrings(ctx, func(ring *envelope.Keyring) (*envelope.Keyring, error) {
+		i, err := slotOf(ring, kind, key)
+		if err != nil {
 			return nil, nil
 		}
-		next, err := ring.Add(ctx, d.context(), dataKey, to)
+		next, err := d.reEncrypt(ctx, ring, i, to)
+		if err == nil {
+			return next, nil
+		}
+		if !errors.Is(err, errors.ErrUnsupported) {
+			return nil, err
+		}
+		dataKey, err := d.Key(ctx, ring.ID())
+		if err != nil {
+			return nil, err
+		}
+		next, err = ring.Add(ctx, d.context(), dataKey, to)
 		if err != nil {
 			return nil, err
 		}
@@ -130,6 +147,31 @@ func (d *Dataset) Rewrap(ctx context.Context, kind, key string, to envelope.KeyW
 		err = fmt.Errorf("%s %s: %w", kind, key, ErrNoSuchSlot)
 	}
 	return changed, err
+}
+
+// reEncrypt moves a slot from one key of AWS KMS to another of its Region with one
+// call, in which nobody sees the data key. Where that is not possible the error
+// wraps errors.ErrUnsupported.
+func (d *Dataset) reEncrypt(ctx context.Context, ring *envelope.Keyring, i int, to envelope.KeyWrapper) (*envelope.Keyring, error) {
+	target, ok := to.(*awskms.Key)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	for _, w := range d.vault.Keys.Open {
+		from, ok := w.(*awskms.Key)
+		if !ok {
+			continue
+		}
+		next, err := ring.Move(d.context(), i, func(slot envelope.Slot, ec envelope.EncryptionContext) (envelope.Slot, error) {
+			return from.Rewrap(ctx, slot, ec, target, ec)
+		})
+		var kerr *awskms.Error
+		if errors.Is(err, envelope.ErrNoSlot) || errors.As(err, &kerr) && kerr.Reason == awskms.WrongRegion {
+			continue
+		}
+		return next, err
+	}
+	return nil, errors.ErrUnsupported
 }
 
 func slotOf(ring *envelope.Keyring, kind, key string) (int, error) {

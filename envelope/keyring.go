@@ -249,6 +249,28 @@ func (k *Keyring) Add(ctx context.Context, ec EncryptionContext, key *DataKey, w
 	return &out, nil
 }
 
+// Move returns the keyring with slot i replaced by what move makes of it. It is for
+// key services that can wrap a data key anew without showing it; move is given
+// the context that the slot is bound to. That the new slot holds the data key, the
+// next Unwrap proves.
+func (k *Keyring) Move(ec EncryptionContext, i int, move func(Slot, EncryptionContext) (Slot, error)) (*Keyring, error) {
+	if i < 0 || i >= len(k.slots) {
+		return nil, fmt.Errorf("the keyring has no slot %d", i)
+	}
+	full, err := ec.forKey(k.id)
+	if err != nil {
+		return nil, err
+	}
+	slot, err := move(k.Slots()[i], full)
+	if err != nil {
+		return nil, fmt.Errorf("wrapping the data key anew: %w", err)
+	}
+	out := *k
+	out.slots = slices.Clone(k.slots)
+	out.slots[i] = slot
+	return ParseKeyring(out.Bytes())
+}
+
 // Remove returns the keyring without slot i, counted from 0. The last slot
 // cannot be removed.
 func (k *Keyring) Remove(i int) (*Keyring, error) {

@@ -35,6 +35,12 @@ type Config struct {
 	Home     Setting // where the embedded default vault and key live
 	Vault    Setting // s3://bucket/prefix, or a directory
 	LocalKey Setting // the file of the local key
+	// KMSKeys are ARNs, aliases or IDs of AWS KMS keys; the first makes data keys.
+	KMSKeys []Setting
+	// S3 says how to use the bucket of a vault in S3, and S3Source where that was
+	// read from.
+	S3       S3Settings
+	S3Source string
 	// Identity and Passphrase are files with further keys that open data keys,
 	// empty where there is none; Recipients are files with public keys that new
 	// data keys are wrapped for besides.
@@ -51,6 +57,8 @@ type Config struct {
 // fileConfig is vaultpack.yaml. Paths in it are relative to its own folder.
 type fileConfig struct {
 	Vault          string            `yaml:"vault"`
+	KMSKeys        []string          `yaml:"kms_keys"`
+	S3             *S3Settings       `yaml:"s3"`
 	LocalKey       string            `yaml:"local_key"`
 	Identity       string            `yaml:"identity"`
 	PassphraseFile string            `yaml:"passphrase_file"`
@@ -59,7 +67,8 @@ type fileConfig struct {
 }
 
 // LoadConfig finds every setting. flag gives the values of the flags vault,
-// local-key, identity and passphrase-file, empty where they were not given.
+// kms-key, sse, local-key, identity and passphrase-file, empty where they were not
+// given.
 func LoadConfig(flag func(name string) string) (*Config, error) {
 	home, err := homeDir()
 	if err != nil {
@@ -71,6 +80,11 @@ func LoadConfig(flag func(name string) string) (*Config, error) {
 		env := "VAULTPACK_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 		c.set(s, os.Getenv(env), "environment "+env)
 	}
+	if key := flag("kms-key"); key != "" {
+		c.KMSKeys = []Setting{{key, "flag --kms-key"}}
+	} else if key := os.Getenv("VAULTPACK_KMS_KEY"); key != "" {
+		c.KMSKeys = []Setting{{key, "environment VAULTPACK_KMS_KEY"}}
+	}
 	files, err := configFiles()
 	if err != nil {
 		return nil, err
@@ -78,6 +92,12 @@ func LoadConfig(flag func(name string) string) (*Config, error) {
 	for _, file := range files {
 		if err := c.readFile(file); err != nil {
 			return nil, err
+		}
+	}
+	if sse := flag("sse"); sse != "" {
+		c.S3.SSE = sse
+		if sse == SSENone {
+			c.S3.KMSKey = ""
 		}
 	}
 	c.Default, c.DefaultKey = c.Vault.Value == "", c.LocalKey.Value == ""
@@ -102,7 +122,7 @@ func (c *Config) readFile(file string) error {
 	d := yaml.NewDecoder(bytes.NewReader(b))
 	d.KnownFields(true)
 	if err := d.Decode(&f); err != nil && err != io.EOF {
-		return fmt.Errorf("%s is not a valid configuration (known settings: vault, local_key, identity, passphrase_file, recipients, context): %w", file, err)
+		return fmt.Errorf("%s is not a valid configuration (known settings: vault, kms_keys, s3, local_key, identity, passphrase_file, recipients, context): %w", file, err)
 	}
 	inFile := func(p string) string {
 		if p == "" || filepath.IsAbs(p) || strings.Contains(p, "://") {
@@ -114,6 +134,14 @@ func (c *Config) readFile(file string) error {
 	c.set(&c.LocalKey, inFile(f.LocalKey), file)
 	c.set(&c.Identity, inFile(f.Identity), file)
 	c.set(&c.Passphrase, inFile(f.PassphraseFile), file)
+	if c.S3Source == "" && f.S3 != nil {
+		c.S3, c.S3Source = *f.S3, file
+	}
+	if c.KMSKeys == nil {
+		for _, k := range f.KMSKeys {
+			c.KMSKeys = append(c.KMSKeys, Setting{k, file})
+		}
+	}
 	if c.Recipients == nil {
 		for _, r := range f.Recipients {
 			c.Recipients = append(c.Recipients, Setting{inFile(r), file})

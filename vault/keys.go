@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/vaultpack/vaultpack/envelope"
@@ -21,19 +22,30 @@ type Keys struct {
 	Open []envelope.KeyWrapper
 	// Wrap are the keys that new data keys get slots for; the first makes them.
 	Wrap []envelope.KeyWrapper
-	// Names tell where the keys of Open are, for people: names of files.
+	// Names tell where the keys of Open are, for people: names of files, and ARNs.
 	Names []string
+
+	kms *countedKMS
 }
 
 // ReadKeys reads the configured keys. The local key may be missing where it is
-// the embedded default and another one is configured.
-func ReadKeys(c *Config) (*Keys, error) {
+// the embedded default and another one is configured, and is then not used: a
+// dataset whose keys are in KMS is not to be opened by a file on a laptop unless
+// the configuration says so. With KMS keys, new data keys get a slot for each.
+func ReadKeys(ctx context.Context, c *Config) (*Keys, error) {
 	k := &Keys{}
-	add := func(w envelope.KeyWrapper, file string) {
-		k.Open, k.Names = append(k.Open, w), append(k.Names, file)
+	add := func(w envelope.KeyWrapper, name string) {
+		k.Open, k.Names = append(k.Open, w), append(k.Names, name)
 	}
+	if err := k.addKMS(ctx, c, add); err != nil {
+		return nil, err
+	}
+	k.Wrap = slices.Clone(k.Open)
 	local, localErr := ReadLocalKey(c)
-	if localErr == nil {
+	switch {
+	case c.DefaultKey && len(c.KMSKeys) > 0:
+		localErr = fs.ErrNotExist
+	case localErr == nil:
 		add(local, c.LocalKey.Value)
 	}
 	if c.Identity.Value != "" {
@@ -53,7 +65,9 @@ func ReadKeys(c *Config) (*Keys, error) {
 	if localErr != nil && (!errors.Is(localErr, fs.ErrNotExist) || !c.DefaultKey || len(k.Open) == 0) {
 		return nil, localErr
 	}
-	k.Wrap = []envelope.KeyWrapper{k.Open[0]}
+	if len(k.Wrap) == 0 {
+		k.Wrap = []envelope.KeyWrapper{k.Open[0]}
+	}
 	for _, s := range c.Recipients {
 		r, err := ReadRecipient(s)
 		if err != nil {

@@ -1,6 +1,7 @@
 // Package vault opens a vault: the place where datasets live, as a [Store] of
 // objects, and the keys that the user has configured for it. A vault is a
-// directory; its layout below a dataset's name is package dataset's matter.
+// directory, or a prefix of an S3 bucket; its layout below a dataset's name is
+// package dataset's matter.
 package vault
 
 import (
@@ -34,11 +35,15 @@ const (
 	marker     = `{"format":"vaultpack-vault/1"}` + "\n"
 )
 
-// Open opens the configured vault, which must have been made before. It returns
-// an error that wraps ErrNoVault if it has not.
-func Open(c *Config) (*Vault, error) {
+// Open opens the configured vault. A directory must have been made a vault before,
+// else the error wraps ErrNoVault. A vault in S3 is a bucket and a prefix, and
+// needs no making; that the bucket can be used, the first request tells.
+func Open(ctx context.Context, c *Config) (*Vault, error) {
 	if err := supported(c); err != nil {
 		return nil, err
+	}
+	if IsS3URL(c.Vault.Value) {
+		return open(ctx, c)
 	}
 	b, err := os.ReadFile(filepath.Join(c.Vault.Value, markerName))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
@@ -50,13 +55,13 @@ func Open(c *Config) (*Vault, error) {
 	if string(b) != marker {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(c.Vault.Value, markerName), envelope.ErrAuthentication)
 	}
-	return open(c)
+	return open(ctx, c)
 }
 
 // OpenForWriting is Open, but makes the embedded default on its first use, and
 // then created is true.
 func OpenForWriting(ctx context.Context, c *Config) (v *Vault, created bool, err error) {
-	v, err = Open(c)
+	v, err = Open(ctx, c)
 	if errors.Is(err, ErrNoVault) && c.Default {
 		return Init(ctx, c)
 	}
@@ -72,54 +77,100 @@ func (c *Config) noVault() error {
 }
 
 // Init makes the configured vault and its local key, or checks those that are
-// there; created tells whether anything was made.
+// there; created tells whether anything was made. It makes no bucket and no KMS
+// key, and no local key where KMS keys are configured.
 func Init(ctx context.Context, c *Config) (v *Vault, created bool, err error) {
 	if err := supported(c); err != nil {
 		return nil, false, err
 	}
-	if err := os.MkdirAll(c.Vault.Value, 0o755); err != nil {
-		return nil, false, fmt.Errorf("making the vault: %w", err)
+	if !IsS3URL(c.Vault.Value) {
+		if err := os.MkdirAll(c.Vault.Value, 0o755); err != nil {
+			return nil, false, fmt.Errorf("making the vault: %w", err)
+		}
 	}
-	dir, err := openDir(c.Vault.Value)
+	store, _, err := openStore(ctx, c)
 	if err != nil {
-		return nil, false, fmt.Errorf("opening the vault: %w", err)
+		return nil, false, err
 	}
 	// The key first: a vault with a marker has a key.
-	keyMade, err := ensureLocalKey(ctx, c, dir)
-	if err != nil {
+	if len(c.KMSKeys) == 0 {
+		if created, err = ensureLocalKey(ctx, c, store); err != nil {
+			return nil, false, err
+		}
+	}
+	if dir, ok := store.(*dirStore); ok {
+		err := dir.Create(ctx, markerName, []byte(marker))
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, false, fmt.Errorf("making the vault: %w", err)
+		}
+		created = created || err == nil
+	} else if _, err := store.Folders(ctx, ""); err != nil {
+		return nil, false, fmt.Errorf("looking into the bucket: %w", err)
+	}
+	if v, err = open(ctx, c); err != nil {
 		return nil, false, err
 	}
-	err = dir.Create(ctx, markerName, []byte(marker))
-	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, false, fmt.Errorf("making the vault: %w", err)
-	}
-	made := err == nil
-	if v, err = open(c); err != nil {
-		return nil, false, err
-	}
-	return v, made || keyMade, nil
+	return v, created, nil
 }
 
 func supported(c *Config) error {
-	if scheme, _, ok := strings.Cut(c.Vault.Value, "://"); ok {
-		return fmt.Errorf("the vault %s (from %s): this version of vaultpack knows vaults in directories only, not %s://",
+	if scheme, _, ok := strings.Cut(c.Vault.Value, "://"); ok && !IsS3URL(c.Vault.Value) {
+		return fmt.Errorf("the vault %s (from %s): there are vaults in directories and at s3:// URLs, not at %s://",
 			c.Vault.Value, c.Vault.Source, scheme)
 	}
 	return nil
 }
 
-func open(c *Config) (*Vault, error) {
-	abs, err := filepath.Abs(c.Vault.Value)
+func open(ctx context.Context, c *Config) (*Vault, error) {
+	store, location, err := openStore(ctx, c)
 	if err != nil {
 		return nil, err
+	}
+	keys, err := ReadKeys(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return &Vault{Store: store, Location: location, Keys: keys, Context: c.Context}, nil
+}
+
+// openStore opens the place where the objects are.
+func openStore(ctx context.Context, c *Config) (store Store, location string, err error) {
+	if IsS3URL(c.Vault.Value) {
+		set := c.S3
+		if set.KMSKey == "" && set.SSE != SSENone && len(c.KMSKeys) > 0 {
+			set.KMSKey = c.KMSKeys[0].Value
+		}
+		store, err := OpenS3(ctx, c.Vault.Value, set)
+		if err != nil {
+			return nil, "", err
+		}
+		return store, c.Vault.Value, nil
+	}
+	abs, err := filepath.Abs(c.Vault.Value)
+	if err != nil {
+		return nil, "", err
 	}
 	dir, err := openDir(abs)
 	if err != nil {
-		return nil, fmt.Errorf("opening the vault: %w", err)
+		return nil, "", fmt.Errorf("opening the vault: %w", err)
 	}
-	keys, err := ReadKeys(c)
-	if err != nil {
-		return nil, err
+	return dir, abs, nil
+}
+
+// Usage counts what a vault has asked of services that bill it.
+type Usage struct {
+	S3 S3Usage `json:"s3"`
+	// KMSCalls are calls to AWS KMS, without the SDK's own repetitions.
+	KMSCalls int64 `json:"kms_calls"`
+}
+
+// Usage tells what has been used so far; ok is false where nothing is billed.
+func (v *Vault) Usage() (u Usage, ok bool) {
+	if s, isS3 := v.Store.(*S3); isS3 {
+		u.S3, ok = s.Usage(), true
 	}
-	return &Vault{Store: dir, Location: abs, Keys: keys, Context: c.Context}, nil
+	if v.Keys.kms != nil {
+		u.KMSCalls, ok = v.Keys.kms.calls.Load(), true
+	}
+	return u, ok
 }

@@ -6,8 +6,10 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/vaultpack/vaultpack/vault"
 )
@@ -66,7 +68,21 @@ func configCommand(con *console) *cli.Command {
 				con.printf("%-10s %s\n           from %s%s", name, s.Value, s.Source, state)
 			}
 			show("home", cfg.Home, "")
-			show("vault", cfg.Vault, state(vaultError(cfg)))
+			if vault.IsS3URL(cfg.Vault.Value) {
+				show("vault", cfg.Vault, "")
+			} else {
+				show("vault", cfg.Vault, state(vaultError(cfg)))
+			}
+			for _, k := range cfg.KMSKeys {
+				show("kms_key", k, "")
+			}
+			if cfg.S3Source != "" {
+				b, err := yaml.Marshal(cfg.S3)
+				if err != nil {
+					return err
+				}
+				show("s3", vault.Setting{Value: strings.Join(strings.Fields(strings.ReplaceAll(string(b), "\n", "; ")), " "), Source: cfg.S3Source}, "")
+			}
 			_, err = vault.ReadLocalKey(cfg)
 			show("local_key", cfg.LocalKey, state(err))
 			for name, s := range map[string]vault.Setting{"identity": cfg.Identity, "passphrase_file": cfg.Passphrase} {

@@ -122,7 +122,7 @@ func encryptStream(ctx context.Context, c *cli.Context, con *console, src io.Rea
 	if err != nil {
 		return 0, err
 	}
-	keys, err := vault.ReadKeys(cfg)
+	keys, err := vault.ReadKeys(ctx, cfg)
 	if errors.Is(err, fs.ErrNotExist) && cfg.Default {
 		var v *vault.Vault
 		if v, _, err = vault.Init(ctx, cfg); err == nil {
@@ -149,7 +149,7 @@ func decryptStream(ctx context.Context, c *cli.Context, _ *console, src io.Reade
 	if err != nil {
 		return 0, err
 	}
-	keys, err := vault.ReadKeys(cfg)
+	keys, err := vault.ReadKeys(ctx, cfg)
 	if err != nil {
 		return 0, err
 	}

@@ -64,6 +64,7 @@ func keysCommand(con *console) *cli.Command {
 func newKeyFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "recipient", Usage: "wrap for the public key in `FILE`"},
+		&cli.StringFlag{Name: "new-kms-key", Usage: "wrap with the AWS KMS key of this `ARN` (or alias)"},
 		&cli.StringFlag{Name: "new-local-key", Usage: "wrap with the local key in `FILE`, made by: keys new local FILE"},
 		&cli.StringFlag{Name: "new-passphrase-file", Usage: "wrap with the passphrase in the one line of `FILE`"},
 	}
@@ -73,6 +74,13 @@ func newKey(c *cli.Context) (envelope.KeyWrapper, error) {
 	var found envelope.KeyWrapper
 	n := 0
 	for name, read := range map[string]func(vault.Setting) (envelope.KeyWrapper, error){
+		"new-kms-key": func(s vault.Setting) (envelope.KeyWrapper, error) {
+			cfg, err := loadConfig(c)
+			if err != nil {
+				return nil, err
+			}
+			return vault.KMSKey(c.Context, cfg, s.Value)
+		},
 		"recipient": func(s vault.Setting) (envelope.KeyWrapper, error) { return vault.ReadRecipient(s) },
 		"new-local-key": func(s vault.Setting) (envelope.KeyWrapper, error) {
 			return vault.ReadLocalKey(&vault.Config{LocalKey: s})
@@ -88,7 +96,7 @@ func newKey(c *cli.Context) (envelope.KeyWrapper, error) {
 		}
 	}
 	if n != 1 {
-		return nil, usagef("name one key to wrap for: --recipient, --new-local-key or --new-passphrase-file")
+		return nil, usagef("name one key to wrap for: --new-kms-key, --recipient, --new-local-key or --new-passphrase-file")
 	}
 	return found, nil
 }

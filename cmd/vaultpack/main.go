@@ -106,7 +106,9 @@ func newApp(con *console) *cli.App {
 // commonFlags may stand before the command and after it.
 func commonFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "vault", Usage: "the `DIRECTORY` of the vault", Category: "common"},
+		&cli.StringFlag{Name: "vault", Usage: "the vault: a directory, or s3://bucket/prefix, as `URL`", Category: "common"},
+		&cli.StringFlag{Name: "kms-key", Usage: "the `ARN` (or alias) of the AWS KMS key that wraps data keys", Category: "common"},
+		&cli.StringFlag{Name: "sse", Usage: "server-side encryption in S3, `aws:kms` (the default) or none", Category: "common"},
 		&cli.StringFlag{Name: "local-key", Usage: "the `FILE` of the local key", Category: "common"},
 		&cli.StringFlag{Name: "identity", Usage: "a `FILE` with an identity, which opens what was wrapped for its recipient", Category: "common"},
 		&cli.StringFlag{Name: "passphrase-file", Usage: "a `FILE` with a passphrase in its one line, to open with", Category: "common"},

@@ -23,7 +23,7 @@ func openVault(c *cli.Context) (*vault.Vault, error) {
 	if err != nil {
 		return nil, err
 	}
-	return vault.Open(cfg)
+	return vault.Open(c.Context, cfg)
 }
 
 // openForWriting opens the vault, and says so if that has made one.
@@ -49,6 +49,17 @@ func (c *console) tellNewVault(v *vault.Vault) {
 	c.emit("vault-created", event{"vault": v.Location, "keys": v.Keys.Names})
 	c.notef("A new vault was made on this machine:\n  vault  %s\n  key    %s\nKeep a copy of the key in a safe place: without it nobody can read the vault.\n",
 		show(v.Location), show(strings.Join(v.Keys.Names, ", ")))
+}
+
+// tellUsage tells what the command has asked of services that bill it.
+func (c *console) tellUsage(v *vault.Vault) {
+	u, ok := v.Usage()
+	if !ok {
+		return
+	}
+	c.emit("usage", event{"s3": u.S3, "kms_calls": u.KMSCalls})
+	c.printf("requests %d PUT and LIST, %d GET and HEAD, %d DELETE, %d of them repeated; %s sent, %s received; %s to KMS",
+		u.S3.Puts+u.S3.Lists, u.S3.Gets, u.S3.Deletes, u.S3.Retries, size(u.S3.BytesSent), size(u.S3.BytesReceived), count(u.KMSCalls, "call"))
 }
 
 // versionFlags choose a version, beside what DATASET@VERSION says.

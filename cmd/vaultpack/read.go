@@ -103,7 +103,7 @@ func restore(c *cli.Context, con *console, ref, dir string) error {
 	if a, err := filepath.Abs(dir); err == nil {
 		abs = a
 	}
-	con.emit("summary", event{"command": "restore", "dataset": d.Name, "version": v.Number, "digest": v.Digest(), "dir": abs,
+	defer con.emit("summary", event{"command": "restore", "dataset": d.Name, "version": v.Number, "digest": v.Digest(), "dir": abs,
 		"files": r.Files.Load(), "bytes": r.Bytes.Load(), "links": r.Links.Load(), "folders": r.Folders.Load(),
 		"unchanged": r.Unchanged.Load(), "failed": r.Failures.Load(), "seconds": took.Seconds()})
 	con.printf("restored %s, version %d, to %s", d.Name, v.Number, show(abs))
@@ -112,6 +112,7 @@ func restore(c *cli.Context, con *console, ref, dir string) error {
 	if n := r.Unchanged.Load(); n > 0 {
 		con.printf("kept     %s that were there already", count(n, "file"))
 	}
+	con.tellUsage(d.Vault())
 	return fails.err("entry", "what was in their place is still there, and the rest is restored")
 }
 
@@ -207,6 +208,7 @@ func verify(c *cli.Context, con *console, ref string) error {
 		return err
 	}
 	took := time.Since(began)
+	con.tellUsage(d.Vault())
 	con.emit("summary", event{"command": "verify", "dataset": d.Name, "version": v.Number, "digest": v.Digest(), "against": against,
 		"entries": check.Entries.Load(), "packs": check.Packs.Load(), "packs_of_version": v.Totals.Packs,
 		"bytes": check.Bytes.Load(), "failed": check.Failures.Load(), "seconds": took.Seconds()})

@@ -213,7 +213,7 @@ func summarize(con *console, u *uploader.Upload, res *uploader.Result, v *vault.
 	if ver != nil {
 		e["version"], e["committed"], e["digest"] = ver.Number, res.Committed, ver.Digest()
 	}
-	con.emit("summary", e)
+	defer con.emit("summary", e)
 
 	changes := fmt.Sprintf("%d added, %d changed, %d removed, %d unchanged", u.Added.Load(), u.Changed.Load(), u.Removed.Load(), u.UnchangedFiles.Load())
 	switch {
@@ -242,6 +242,7 @@ func summarize(con *console, u *uploader.Upload, res *uploader.Result, v *vault.
 	}
 	con.printf("vault    %s", show(v.Location))
 	con.printf("key      %s", show(strings.Join(v.Keys.Names, ", ")))
+	con.tellUsage(v)
 	con.printf("\nNext:")
 	for _, next := range []string{"ls", "verify", "restore"} {
 		line := program() + " " + next + " " + u.Dataset.Name
