@@ -166,8 +166,8 @@ func OpenS3(ctx context.Context, url string, set S3Settings) (*S3, error) {
 		}
 		o.UseARNRegion = true
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenSupported
-		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenSupported
-		o.DisableLogOutputChecksumValidationSkipped = true
+		// Bodies are checked by s3Body, also those that were resumed.
+		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 		s.meter.next = o.HTTPClient
 		o.HTTPClient = s.meter
 	})
