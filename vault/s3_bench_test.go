@@ -2,7 +2,12 @@ package vault_test
 
 import (
 	"bytes"
+	"encoding/pem"
 	"io"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"sync/atomic"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -10,6 +15,60 @@ import (
 	"github.com/vaultpack/vaultpack/internal/s3test"
 	"github.com/vaultpack/vaultpack/vault"
 )
+
+// A sink answers as S3 does, and keeps nothing but the sizes of parts: what it
+// is sent with is the client's own ceiling.
+type sink struct{ size atomic.Int64 }
+
+func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	n, err := io.Copy(io.Discard, r.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	q := r.URL.Query()
+	switch {
+	case r.Method == http.MethodHead:
+		w.Header().Set("Content-Length", strconv.FormatInt(s.size.Load(), 10))
+	case q.Has("uploads"):
+		s.size.Store(0)
+		io.WriteString(w, "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>")
+	case r.Method == http.MethodPost:
+		io.WriteString(w, "<CompleteMultipartUploadResult></CompleteMultipartUploadResult>")
+	default:
+		w.Header().Set("ETag", `"e"`)
+		s.size.Add(n)
+	}
+}
+
+func BenchmarkS3Sink(b *testing.B) {
+	const size = 1 << 30
+	segment := make([]byte, 1<<20)
+	server := httptest.NewTLSServer(&sink{})
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	plain := httptest.NewServer(&sink{})
+	b.Cleanup(func() { server.Close(); plain.Close() })
+	for name, url := range map[string]string{"http": plain.URL, "https": server.URL} {
+		s := openS3(b, "s3://bucket", vault.S3Settings{Endpoint: url, SSE: vault.SSENone, LoadOptions: (&s3test.Server{
+			CA: ca, Region: "us-east-1", AccessKey: "a", SecretKey: "b"}).Options()})
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(size)
+			b.ReportAllocs()
+			for b.Loop() {
+				err := s.Put(b.Context(), "x", func(w io.Writer) error {
+					for range size / len(segment) {
+						if _, err := w.Write(segment); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
 
 // BenchmarkS3 sends and gets an object of 1 GiB, as the store does it and with
 // the SDK's plain calls, from and to memory, on one MinIO without SSE.
