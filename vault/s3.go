@@ -15,7 +15,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/feature/s3/manager"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go/logging"
@@ -75,7 +74,7 @@ type S3Settings struct {
 
 // The bounds of settings.
 const (
-	minPartSize = manager.MinUploadPartSize
+	minPartSize = 5 << 20 // the bound of S3
 	// MinIO refuses larger chunks over TLS.
 	maxPartSize        = 16 << 20
 	defaultPartSize    = 8 << 20
@@ -104,7 +103,7 @@ type S3 struct {
 	region  string
 	tags    string
 	retryer aws.Retryer
-	up      *manager.Uploader
+	up      *partSender
 	meter   *meter
 	payer   types.RequestPayer
 	owner   *string
@@ -177,11 +176,7 @@ func OpenS3(ctx context.Context, url string, set S3Settings) (*S3, error) {
 	if err := s.checkKMSKey(custom); err != nil {
 		return nil, fmt.Errorf("the settings of %s: %w", url, err)
 	}
-	s.up = manager.NewUploader(s.client, func(u *manager.Uploader) {
-		u.PartSize, u.Concurrency = s.set.PartSize, s.set.PartConcurrency
-		u.LeavePartsOnError = true // they are aborted by upload, which knows more
-		u.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenSupported
-	})
+	s.up = newPartSender(s.client, s.set.PartSize, s.set.PartConcurrency)
 	return s, nil
 }
 
