@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
-	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
@@ -101,11 +100,11 @@ func (s *S3) explain(ctx context.Context, op operation, key string, err error) e
 		advice = fmt.Sprintf("the KMS key %s cannot be used in its state; if its deletion is scheduled, stop that at once: aws kms cancel-key-deletion", s.set.KMSKey)
 	case strings.Contains(strings.ToLower(code), "kms") && strings.Contains(code, "NotFound"):
 		advice = fmt.Sprintf("there is no KMS key %s where the bucket is; check kms_key, its region and account", s.set.KMSKey)
+	case code == "InvalidObjectState":
+		advice = "the object lies in an archive class; restore it first (aws s3api restore-object)"
 	case status == http.StatusForbidden || code == "AccessDenied":
 		e.class = fs.ErrPermission
 		advice = s.permission(op, key, err)
-	case code == string(types.StorageClassGlacier) || code == "InvalidObjectState":
-		advice = "the object lies in an archive class; restore it first (aws s3api restore-object)"
 	case status == http.StatusServiceUnavailable:
 		advice = fmt.Sprintf("the server is overloaded, after %d attempts too; try again later or with less concurrency", s.set.Attempts)
 	case status >= 500:
