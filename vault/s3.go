@@ -300,6 +300,16 @@ func (s *S3) PutMemory() int64 {
 	return s.set.PartSize * int64(s.set.PartConcurrency+3)
 }
 
+// PutRequests is what a Put of an object of size bytes asks of the server, if
+// nothing is repeated; a Create asks for what a Put of one byte does.
+func (s *S3) PutRequests(size int64) S3Usage {
+	u := S3Usage{Puts: 1, Gets: 1, BytesSent: size}
+	if size >= s.set.PartSize {
+		u.Puts = 2 + (size+s.set.PartSize-1)/s.set.PartSize
+	}
+	return u
+}
+
 // Usage tells what the store has asked of the server so far.
 func (s *S3) Usage() S3Usage { return s.meter.usage() }
 

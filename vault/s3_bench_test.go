@@ -34,9 +34,11 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>")
 	case r.Method == http.MethodPost:
 		io.WriteString(w, "<CompleteMultipartUploadResult></CompleteMultipartUploadResult>")
-	default:
+	case q.Has("partNumber"):
 		w.Header().Set("ETag", `"e"`)
 		s.size.Add(n)
+	default:
+		s.size.Store(n)
 	}
 }
 

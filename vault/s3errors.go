@@ -73,6 +73,12 @@ func (s *S3) explain(ctx context.Context, op operation, key string, err error) e
 	e := &s3Error{err: err}
 	advice := ""
 	switch {
+	case isExpired(err, code):
+		e.class = fs.ErrPermission
+		advice = "the AWS credentials have expired; get new ones (for SSO: aws sso login), then run the same command again"
+	case isNoCredentials(err):
+		e.class = fs.ErrPermission
+		advice = "no usable AWS credentials were found; log in (aws sso login, aws configure), or set AWS_PROFILE"
 	case isRegion(err, status):
 		advice = s.wrongRegion(err)
 	case code == "NoSuchBucket" || status == http.StatusNotFound && op.bucket:
@@ -83,14 +89,8 @@ func (s *S3) explain(ctx context.Context, op operation, key string, err error) e
 	case status == http.StatusNotFound && op.kms == nil || status == http.StatusNotFound && op.action == opGet.action:
 		e.class, e.msg = fs.ErrNotExist, fmt.Sprintf("%s: there is no such object", what)
 		return e
-	case isExpired(err, code):
-		e.class = fs.ErrPermission
-		advice = "the AWS credentials have expired; get new ones (for SSO: aws sso login), then run the same command again"
 	case isClockSkew(err):
 		advice = "the clock of this machine differs too much from the server's; set it (timedatectl set-ntp true), then try again"
-	case isNoCredentials(err):
-		e.class = fs.ErrPermission
-		advice = "no AWS credentials were found; log in (aws sso login, aws configure), or set AWS_PROFILE"
 	case code == "InvalidAccessKeyId" || code == "SignatureDoesNotMatch" || code == "InvalidToken":
 		e.class = fs.ErrPermission
 		advice = "the server does not know these AWS credentials; check AWS_PROFILE, the keys, and that they are for this endpoint"

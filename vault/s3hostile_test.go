@@ -193,7 +193,7 @@ func TestS3Environment(t *testing.T) {
 	use("environment", vault.S3Settings{})
 	t.Setenv("AWS_ACCESS_KEY_ID", "")
 	s := openS3(t, url, vault.S3Settings{KMSKey: server.KMSKey})
-	if _, err := s.Stat(t.Context(), "x"); err == nil || !strings.Contains(err.Error(), "no AWS credentials were found") {
+	if _, err := s.Stat(t.Context(), "x"); err == nil || !strings.Contains(err.Error(), "no usable AWS credentials were found") {
 		t.Errorf("without credentials: %v", err)
 	}
 }
