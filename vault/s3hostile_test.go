@@ -10,6 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
 	"github.com/vaultpack/vaultpack/internal/faultproxy"
 	"github.com/vaultpack/vaultpack/internal/s3test"
 	"github.com/vaultpack/vaultpack/vault"
@@ -126,6 +129,38 @@ func TestSSEFailsClosedWithoutDelete(t *testing.T) {
 	var sse *vault.SSEError
 	if !errors.As(err, &sse) || sse.Removed || !strings.Contains(err.Error(), "s3:DeleteObject") || !strings.Contains(err.Error(), "so delete it") {
 		t.Errorf("%v; want an SSEError of an object that stays", err)
+	}
+}
+
+// In a bucket with versioning, what was stored without the encryption does not
+// stay as an older version.
+func TestSSEFailsClosedWithVersions(t *testing.T) {
+	server := s3test.MinIO(t, false)
+	bucket, client := server.Bucket(t), server.Client(t)
+	_, err := client.PutBucketVersioning(t.Context(), &s3.PutBucketVersioningInput{Bucket: &bucket,
+		VersioningConfiguration: &types.VersioningConfiguration{Status: types.BucketVersioningStatusEnabled}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := "the older version"
+	direct := openS3(t, "s3://"+bucket, settings(server))
+	if err := direct.Put(t.Context(), "o", write([]byte(old))); err != nil {
+		t.Fatal(err)
+	}
+	set := settings(server)
+	set.Endpoint = faultproxy.New(t, server.URL, server.Transport(), &fault{Op: "HeadObject",
+		Do: faultproxy.Change(func(r *faultproxy.Response) { r.Header.Del("X-Amz-Server-Side-Encryption") })}).URL
+	err = openS3(t, "s3://"+bucket, set).Put(t.Context(), "o", write([]byte("new")))
+	var sse *vault.SSEError
+	if !errors.As(err, &sse) || !sse.Removed {
+		t.Errorf("%v; want an SSEError", err)
+	}
+	out, err := client.ListObjectVersions(t.Context(), &s3.ListObjectVersionsInput{Bucket: &bucket})
+	if err != nil || len(out.Versions) != 1 || len(out.DeleteMarkers) != 0 {
+		t.Fatalf("%v, %d versions and %d markers are left; want the older version alone", err, len(out.Versions), len(out.DeleteMarkers))
+	}
+	if b, err := io.ReadAll(mustGet(t, direct, "o")); err != nil || string(b) != old {
+		t.Errorf("read %q, %v", b, err)
 	}
 }
 
