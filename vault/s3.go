@@ -15,9 +15,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/feature/s3/manager"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/logging"
 )
 
 // S3Settings say how to use a bucket. The zero value of each but KMSKey is a
@@ -57,8 +57,10 @@ type S3Settings struct {
 	PartSize        int64 `yaml:"part_size"`
 	PartConcurrency int   `yaml:"part_concurrency"`
 
-	// Attempts is how often a request is tried, by default 6.
-	Attempts int `yaml:"attempts"`
+	// Attempts is how often a request is tried, by default 6, with pauses that
+	// grow to MaxBackoff, by default 10 seconds.
+	Attempts   int           `yaml:"attempts"`
+	MaxBackoff time.Duration `yaml:"max_backoff"`
 	// StallTimeout is how long a connection may be silent, by default a minute.
 	StallTimeout time.Duration `yaml:"stall_timeout"`
 	// StaleUploads is the age from which Sweep takes an unfinished multipart
@@ -72,7 +74,7 @@ type S3Settings struct {
 
 // The bounds of settings.
 const (
-	minPartSize = manager.MinUploadPartSize
+	minPartSize = 5 << 20 // the bound of S3
 	// MinIO refuses larger chunks over TLS.
 	maxPartSize        = 16 << 20
 	defaultPartSize    = 8 << 20
@@ -80,7 +82,7 @@ const (
 	defaultAttempts    = 6
 	defaultStall       = time.Minute
 	defaultStale       = 24 * time.Hour
-	maxBackoff         = 10 * time.Second
+	defaultBackoff     = 10 * time.Second
 	// classMinSize is the least size that S3 bills in its cheaper classes.
 	classMinSize = 128 << 10
 )
@@ -93,7 +95,8 @@ const SSENone = "none"
 // Every upload carries a CRC64NVME of the whole object, which the server
 // checks. Unless SSE is "none", every upload asks for SSE-KMS with a bucket key,
 // and each is looked at afterwards: an object without it is deleted again and
-// the call fails with an [SSEError]. An older object of that name is lost then.
+// the call fails with an [SSEError]. An older object of that name is lost then,
+// unless the bucket keeps versions.
 type S3 struct {
 	client  *s3.Client
 	loc     S3Location
@@ -101,7 +104,7 @@ type S3 struct {
 	region  string
 	tags    string
 	retryer aws.Retryer
-	up      *manager.Uploader
+	up      *partSender
 	meter   *meter
 	payer   types.RequestPayer
 	owner   *string
@@ -121,13 +124,20 @@ func OpenS3(ctx context.Context, url string, set S3Settings) (*S3, error) {
 		return nil, fmt.Errorf("the settings of %s: %w", url, err)
 	}
 	s.retryer = retry.NewStandard(func(o *retry.StandardOptions) {
-		o.MaxAttempts, o.MaxBackoff = s.set.Attempts, maxBackoff
+		o.MaxAttempts, o.MaxBackoff = s.set.Attempts, s.set.MaxBackoff
+		o.Retryables = append(o.Retryables, retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
+			if isBroken(err) || isClockSkew(err) {
+				return aws.TrueTernary
+			}
+			return aws.UnknownTernary
+		}))
 		// The SDK's quota would end a long upload in a bad minute of the server.
 		o.RateLimiter = ratelimit.None
 	})
 	load := []func(*config.LoadOptions) error{
 		config.WithHTTPClient(newHTTPClient(s.set.StallTimeout)),
 		config.WithRetryer(func() aws.Retryer { return s.retryer }),
+		config.WithLogger(logging.Nop{}), // all that matters comes as an error
 	}
 	if set.Profile != "" {
 		load = append(load, config.WithSharedConfigProfile(set.Profile))
@@ -156,8 +166,8 @@ func OpenS3(ctx context.Context, url string, set S3Settings) (*S3, error) {
 		}
 		o.UseARNRegion = true
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenSupported
-		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenSupported
-		o.DisableLogOutputChecksumValidationSkipped = true
+		// Bodies are checked by s3Body, also those that were resumed.
+		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 		s.meter.next = o.HTTPClient
 		o.HTTPClient = s.meter
 	})
@@ -167,11 +177,7 @@ func OpenS3(ctx context.Context, url string, set S3Settings) (*S3, error) {
 	if err := s.checkKMSKey(custom); err != nil {
 		return nil, fmt.Errorf("the settings of %s: %w", url, err)
 	}
-	s.up = manager.NewUploader(s.client, func(u *manager.Uploader) {
-		u.PartSize, u.Concurrency = s.set.PartSize, s.set.PartConcurrency
-		u.LeavePartsOnError = true // they are aborted by upload, which knows more
-		u.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenSupported
-	})
+	s.up = newPartSender(s.client, s.set.PartSize, s.set.PartConcurrency)
 	return s, nil
 }
 
@@ -201,14 +207,17 @@ func (s *S3) defaults() error {
 	if set.Attempts == 0 {
 		set.Attempts = defaultAttempts
 	}
+	if set.MaxBackoff == 0 {
+		set.MaxBackoff = defaultBackoff
+	}
 	if set.StallTimeout == 0 {
 		set.StallTimeout = defaultStall
 	}
 	if set.StaleUploads == 0 {
 		set.StaleUploads = defaultStale
 	}
-	if set.PartConcurrency < 0 || set.Attempts < 0 || set.StallTimeout < 0 || set.StaleUploads < 0 {
-		return fmt.Errorf("part_concurrency, attempts, stall_timeout and stale_uploads cannot be negative")
+	if set.PartConcurrency < 0 || set.Attempts < 0 || set.MaxBackoff < 0 || set.StallTimeout < 0 || set.StaleUploads < 0 {
+		return fmt.Errorf("part_concurrency, attempts, max_backoff, stall_timeout and stale_uploads cannot be negative")
 	}
 	switch set.SSE {
 	case "":
@@ -290,6 +299,16 @@ func (s *S3) PutMemory() int64 {
 	// The manager keeps one buffer more than there are senders, and reads the
 	// first part into memory of its own, which grows as it is read.
 	return s.set.PartSize * int64(s.set.PartConcurrency+3)
+}
+
+// PutRequests is what a Put of an object of size bytes asks of the server, if
+// nothing is repeated; a Create asks for what a Put of one byte does.
+func (s *S3) PutRequests(size int64) S3Usage {
+	u := S3Usage{Puts: 1, Gets: 1, BytesSent: size}
+	if size >= s.set.PartSize {
+		u.Puts = 2 + (size+s.set.PartSize-1)/s.set.PartSize
+	}
+	return u
 }
 
 // Usage tells what the store has asked of the server so far.
