@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/feature/s3/manager"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/logging"
 )
 
 // S3Settings say how to use a bucket. The zero value of each but KMSKey is a
@@ -57,8 +58,10 @@ type S3Settings struct {
 	PartSize        int64 `yaml:"part_size"`
 	PartConcurrency int   `yaml:"part_concurrency"`
 
-	// Attempts is how often a request is tried, by default 6.
-	Attempts int `yaml:"attempts"`
+	// Attempts is how often a request is tried, by default 6, with pauses that
+	// grow to MaxBackoff, by default 10 seconds.
+	Attempts   int           `yaml:"attempts"`
+	MaxBackoff time.Duration `yaml:"max_backoff"`
 	// StallTimeout is how long a connection may be silent, by default a minute.
 	StallTimeout time.Duration `yaml:"stall_timeout"`
 	// StaleUploads is the age from which Sweep takes an unfinished multipart
@@ -80,7 +83,7 @@ const (
 	defaultAttempts    = 6
 	defaultStall       = time.Minute
 	defaultStale       = 24 * time.Hour
-	maxBackoff         = 10 * time.Second
+	defaultBackoff     = 10 * time.Second
 	// classMinSize is the least size that S3 bills in its cheaper classes.
 	classMinSize = 128 << 10
 )
@@ -121,13 +124,20 @@ func OpenS3(ctx context.Context, url string, set S3Settings) (*S3, error) {
 		return nil, fmt.Errorf("the settings of %s: %w", url, err)
 	}
 	s.retryer = retry.NewStandard(func(o *retry.StandardOptions) {
-		o.MaxAttempts, o.MaxBackoff = s.set.Attempts, maxBackoff
+		o.MaxAttempts, o.MaxBackoff = s.set.Attempts, s.set.MaxBackoff
+		o.Retryables = append(o.Retryables, retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
+			if isBroken(err) || isClockSkew(err) {
+				return aws.TrueTernary
+			}
+			return aws.UnknownTernary
+		}))
 		// The SDK's quota would end a long upload in a bad minute of the server.
 		o.RateLimiter = ratelimit.None
 	})
 	load := []func(*config.LoadOptions) error{
 		config.WithHTTPClient(newHTTPClient(s.set.StallTimeout)),
 		config.WithRetryer(func() aws.Retryer { return s.retryer }),
+		config.WithLogger(logging.Nop{}), // all that matters comes as an error
 	}
 	if set.Profile != "" {
 		load = append(load, config.WithSharedConfigProfile(set.Profile))
@@ -201,14 +211,17 @@ func (s *S3) defaults() error {
 	if set.Attempts == 0 {
 		set.Attempts = defaultAttempts
 	}
+	if set.MaxBackoff == 0 {
+		set.MaxBackoff = defaultBackoff
+	}
 	if set.StallTimeout == 0 {
 		set.StallTimeout = defaultStall
 	}
 	if set.StaleUploads == 0 {
 		set.StaleUploads = defaultStale
 	}
-	if set.PartConcurrency < 0 || set.Attempts < 0 || set.StallTimeout < 0 || set.StaleUploads < 0 {
-		return fmt.Errorf("part_concurrency, attempts, stall_timeout and stale_uploads cannot be negative")
+	if set.PartConcurrency < 0 || set.Attempts < 0 || set.MaxBackoff < 0 || set.StallTimeout < 0 || set.StaleUploads < 0 {
+		return fmt.Errorf("part_concurrency, attempts, max_backoff, stall_timeout and stale_uploads cannot be negative")
 	}
 	switch set.SSE {
 	case "":

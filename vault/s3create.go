@@ -69,7 +69,7 @@ func (s *S3) putIf(ctx context.Context, name string, data []byte, refused error,
 			return fmt.Errorf("%s: %w", s.url(key), refused)
 		}
 		// A conflict means that another request for the name is under way.
-		if status != http.StatusConflict && !s.again(err) {
+		if status != http.StatusConflict && !s.retryer.IsErrorRetryable(err) {
 			return s.explain(ctx, opCreate, key, err)
 		}
 		doubt = doubt || mayHavePersisted(err)
@@ -107,16 +107,10 @@ func (s *S3) putOnce(ctx context.Context, key string, data []byte, condition fun
 	return err
 }
 
-// again tells whether the SDK would repeat a request that failed so, or the
-// clock of the machine was wrong, which the SDK has corrected by now.
-func (s *S3) again(err error) bool {
-	return s.retryer.IsErrorRetryable(err) || isClockSkew(err)
-}
-
 func (s *S3) pause(ctx context.Context, attempt int, err error) error {
 	d, derr := s.retryer.RetryDelay(attempt, err)
 	if derr != nil {
-		d = maxBackoff
+		d = s.set.MaxBackoff
 	}
 	s.meter.retries.Add(1)
 	select {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
@@ -201,12 +203,27 @@ func isNoCredentials(err error) bool {
 		strings.Contains(text, "no EC2 IMDS role found")
 }
 
+// isClockSkew tells an error that comes from this machine's clock, or the
+// server's. The answer to a HEAD has no body to say so, but it has a date. The
+// SDK corrects the clock by that date for the next attempt.
 func isClockSkew(err error) bool {
 	switch errorCode(err) {
 	case "RequestTimeTooSkewed", "RequestInTheFuture":
 		return true
 	}
-	return false
+	var re *smithyhttp.ResponseError
+	if httpStatus(err) != http.StatusForbidden || !errors.As(err, &re) || re.Response.Request == nil || re.Response.Request.Method != http.MethodHead {
+		return false
+	}
+	served, err := http.ParseTime(re.Response.Header.Get("Date"))
+	signed, serr := time.Parse("20060102T150405Z", re.Response.Request.Header.Get("X-Amz-Date"))
+	return err == nil && serr == nil && served.Sub(signed).Abs() > 10*time.Minute // S3 bears 15
+}
+
+// isBroken tells an answer that ended early, which the SDK does not repeat.
+func isBroken(err error) bool {
+	var de *smithy.DeserializationError
+	return errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &de)
 }
 
 func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
