@@ -127,7 +127,7 @@ func OpenS3(ctx context.Context, url string, set S3Settings) (*S3, error) {
 	s.retryer = retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts, o.MaxBackoff = s.set.Attempts, s.set.MaxBackoff
 		o.Retryables = append(o.Retryables, retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
-			if isBroken(err) || isClockSkew(err) {
+			if isBroken(err) || isClockSkew(err) || isGarbled(err) {
 				return aws.TrueTernary
 			}
 			return aws.UnknownTernary
