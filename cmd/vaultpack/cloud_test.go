@@ -32,6 +32,14 @@ func (c *cloud) through(endpoint string) {
 	c.configure(c.url, "kms_key: "+c.s3.KMSKey+quick+"\n  endpoint: "+endpoint)
 }
 
+// elsewhere is the cloud as another machine reaches it, with a home of its own.
+func (c *cloud) elsewhere(t testing.TB) *cloud {
+	other := *c
+	other.place = newPlace(t)
+	other.env = append(other.env, c.env[len(other.env):]...)
+	return &other
+}
+
 // store is the cloud's vault as this process reaches it, past all proxies.
 func (c *cloud) store() *vault.S3 {
 	c.t.Helper()

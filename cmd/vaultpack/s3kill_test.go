@@ -101,12 +101,8 @@ func TestKilledUploadsToS3(t *testing.T) {
 // its next try sends nothing again.
 func TestTwoWritersOnS3(t *testing.T) {
 	server := s3test.MinIO(t, false)
-	clouds := []*cloud{newCloud(t, server), nil}
-	second := *clouds[0]
-	second.place = newPlace(t)
-	second.env = append(second.env, clouds[0].env[len(second.env):]...)
-	clouds[1] = &second
-	c := clouds[0]
+	c := newCloud(t, server)
+	clouds := []*cloud{c, c.elsewhere(t)}
 	for round := range 10 {
 		src := []string{t.TempDir(), t.TempDir()}
 		for i := range src {
