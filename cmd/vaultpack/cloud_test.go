@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -105,6 +107,30 @@ func (c *cloud) unfinished() (n int) {
 	return n
 }
 
+// named are the objects that a version names, and itself and the keyrings.
+func (c *cloud) named(v *dataset.Version) []string {
+	c.t.Helper()
+	named, d := map[string]bool{}, v.Dataset()
+	add := func(folder string, id envelope.ObjectID, key envelope.KeyID) {
+		named[fmt.Sprintf("%s/%s/%s.vpk", d, folder, id)] = true
+		named[fmt.Sprintf("%s/keys/%s.json", d, key)] = true
+	}
+	named[fmt.Sprintf("%s/versions/%010d.vpk", d, v.Number)] = true
+	named[fmt.Sprintf("%s/keys/%s.json", d, v.KeyID)] = true
+	for _, p := range v.Parts {
+		add("index", p.ID, p.KeyID)
+	}
+	for e, err := range v.Entries(c.t.Context()) {
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		for _, x := range e.Extents {
+			add("packs", x.Pack.ID, x.Pack.KeyID)
+		}
+	}
+	return slices.Sorted(maps.Keys(named))
+}
+
 // noOrphans fails the test if the vault holds an object that no version of its
 // one dataset names, if one that is named is missing, or if a multipart upload is
 // left. What the versions name is read from them, not asked of gc.
@@ -116,26 +142,13 @@ func (c *cloud) noOrphans(name string) {
 		c.t.Fatal(err)
 	}
 	named := map[string]bool{}
-	under := func(id envelope.KeyID) { named[fmt.Sprintf("%s/keys/%s.json", name, id)] = true }
 	for _, n := range numbers {
 		v, err := d.Version(ctx, n)
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		named[fmt.Sprintf("%s/versions/%010d.vpk", name, n)] = true
-		under(v.KeyID)
-		for _, p := range v.Parts {
-			named[fmt.Sprintf("%s/index/%s.vpk", name, p.ID)] = true
-			under(p.KeyID)
-		}
-		for e, err := range v.Entries(ctx) {
-			if err != nil {
-				c.t.Fatal(err)
-			}
-			for _, x := range e.Extents {
-				named[d.PackName(x.Pack.ID)] = true
-				under(x.Pack.KeyID)
-			}
+		for _, o := range c.named(v) {
+			named[o] = true
 		}
 	}
 	there := c.objects()
