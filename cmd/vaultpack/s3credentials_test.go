@@ -1,18 +1,48 @@
 package main
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+
 	"github.com/vaultpack/vaultpack/internal/s3test"
 )
+
+// temporary are credentials of a session, as the server's own STS gives them.
+func temporary(t *testing.T, server *s3test.Server) (xml string, keys map[string]string) {
+	t.Helper()
+	const body = "Action=AssumeRole&Version=2011-06-15&DurationSeconds=3600"
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL, strings.NewReader(body))
+	check(t, err)
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	creds := aws.Credentials{AccessKeyID: server.AccessKey, SecretAccessKey: server.SecretKey}
+	check(t, v4.NewSigner().SignHTTP(t.Context(), creds, r, fmt.Sprintf("%x", sha256.Sum256([]byte(body))), "sts", server.Region, time.Now()))
+	resp, err := server.Transport().RoundTrip(r)
+	check(t, err)
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	check(t, err)
+	keys = map[string]string{}
+	for _, m := range regexp.MustCompile(`<(AccessKeyId|SecretAccessKey|SessionToken|Expiration)>([^<]+)<`).FindAllStringSubmatch(string(b), -1) {
+		keys[m[1]] = m[2]
+	}
+	if len(keys) != 4 {
+		t.Fatalf("STS says: %s", b)
+	}
+	return string(b), keys
+}
 
 // Credentials come through the chain of the AWS SDK, wherever it finds them. Not
 // tested here is the cache of SSO, which takes a server of IAM Identity Center.
@@ -27,6 +57,7 @@ func TestCredentials(t *testing.T) {
 		return fmt.Appendf(nil, "[default]\naws_access_key_id = wrong\naws_secret_access_key = wrong\n[%s]\naws_access_key_id = %s\naws_secret_access_key = %s\n",
 			section, server.AccessKey, server.SecretKey)
 	}
+	session, keys := temporary(t, server)
 	asked := map[string]int{}
 	ask := func(t *testing.T, name string, answer http.HandlerFunc) string {
 		h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -36,7 +67,6 @@ func TestCredentials(t *testing.T) {
 		t.Cleanup(h.Close)
 		return h.URL
 	}
-	expires := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
 	for _, from := range []struct {
 		name string
 		// env makes the variables, with which the files in home are found.
@@ -45,6 +75,9 @@ func TestCredentials(t *testing.T) {
 	}{
 		{"environment", func(*testing.T, string) []string {
 			return []string{"AWS_ACCESS_KEY_ID=" + server.AccessKey, "AWS_SECRET_ACCESS_KEY=" + server.SecretKey}
+		}, 0},
+		{"environment, of a session", func(*testing.T, string) []string {
+			return []string{"AWS_ACCESS_KEY_ID=" + keys["AccessKeyId"], "AWS_SECRET_ACCESS_KEY=" + keys["SecretAccessKey"], "AWS_SESSION_TOKEN=" + keys["SessionToken"]}
 		}, 0},
 		{"a profile of the configuration", func(t *testing.T, home string) []string {
 			write(t, filepath.Join(home, "config"), ini("profile data"))
@@ -67,7 +100,8 @@ func TestCredentials(t *testing.T) {
 					http.Error(w, "who are you?", http.StatusUnauthorized)
 					return
 				}
-				json.NewEncoder(w).Encode(map[string]string{"AccessKeyId": server.AccessKey, "SecretAccessKey": server.SecretKey, "Expiration": expires})
+				json.NewEncoder(w).Encode(map[string]string{"AccessKeyId": keys["AccessKeyId"],
+					"SecretAccessKey": keys["SecretAccessKey"], "Token": keys["SessionToken"], "Expiration": keys["Expiration"]})
 			})
 			return []string{"AWS_CONTAINER_CREDENTIALS_FULL_URI=" + url + "/role", "AWS_CONTAINER_AUTHORIZATION_TOKEN=the token"}
 		}, 0},
@@ -78,9 +112,7 @@ func TestCredentials(t *testing.T) {
 					http.Error(w, "", http.StatusBadRequest)
 					return
 				}
-				fmt.Fprintf(w, `<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleWithWebIdentityResult><Credentials>`+
-					`<AccessKeyId>%s</AccessKeyId><SecretAccessKey>%s</SecretAccessKey><SessionToken></SessionToken><Expiration>%s</Expiration>`+
-					`</Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`, server.AccessKey, server.SecretKey, expires)
+				io.WriteString(w, strings.ReplaceAll(session, "AssumeRole", "AssumeRoleWithWebIdentity"))
 			})
 			write(t, filepath.Join(home, "token"), []byte("a token"))
 			return []string{"AWS_ROLE_ARN=" + role, "AWS_WEB_IDENTITY_TOKEN_FILE=" + filepath.Join(home, "token"), "AWS_ENDPOINT_URL_STS=" + url}
