@@ -15,7 +15,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/feature/s3/manager"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go/logging"
@@ -75,7 +74,7 @@ type S3Settings struct {
 
 // The bounds of settings.
 const (
-	minPartSize = manager.MinUploadPartSize
+	minPartSize = 5 << 20 // the bound of S3
 	// MinIO refuses larger chunks over TLS.
 	maxPartSize        = 16 << 20
 	defaultPartSize    = 8 << 20
@@ -96,7 +95,8 @@ const SSENone = "none"
 // Every upload carries a CRC64NVME of the whole object, which the server
 // checks. Unless SSE is "none", every upload asks for SSE-KMS with a bucket key,
 // and each is looked at afterwards: an object without it is deleted again and
-// the call fails with an [SSEError]. An older object of that name is lost then.
+// the call fails with an [SSEError]. An older object of that name is lost then,
+// unless the bucket keeps versions.
 type S3 struct {
 	client  *s3.Client
 	loc     S3Location
@@ -104,7 +104,7 @@ type S3 struct {
 	region  string
 	tags    string
 	retryer aws.Retryer
-	up      *manager.Uploader
+	up      *partSender
 	meter   *meter
 	payer   types.RequestPayer
 	owner   *string
@@ -168,8 +168,8 @@ func OpenS3(ctx context.Context, url string, set S3Settings) (*S3, error) {
 		}
 		o.UseARNRegion = true
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenSupported
-		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenSupported
-		o.DisableLogOutputChecksumValidationSkipped = true
+		// Bodies are checked by s3Body, also those that were resumed.
+		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 		s.meter.next = o.HTTPClient
 		o.HTTPClient = s.meter
 	})
@@ -179,11 +179,7 @@ func OpenS3(ctx context.Context, url string, set S3Settings) (*S3, error) {
 	if err := s.checkKMSKey(custom); err != nil {
 		return nil, fmt.Errorf("the settings of %s: %w", url, err)
 	}
-	s.up = manager.NewUploader(s.client, func(u *manager.Uploader) {
-		u.PartSize, u.Concurrency = s.set.PartSize, s.set.PartConcurrency
-		u.LeavePartsOnError = true // they are aborted by upload, which knows more
-		u.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenSupported
-	})
+	s.up = newPartSender(s.client, s.set.PartSize, s.set.PartConcurrency)
 	return s, nil
 }
 
@@ -305,6 +301,16 @@ func (s *S3) PutMemory() int64 {
 	// The manager keeps one buffer more than there are senders, and reads the
 	// first part into memory of its own, which grows as it is read.
 	return s.set.PartSize * int64(s.set.PartConcurrency+3)
+}
+
+// PutRequests is what a Put of an object of size bytes asks of the server, if
+// nothing is repeated; a Create asks for what a Put of one byte does.
+func (s *S3) PutRequests(size int64) S3Usage {
+	u := S3Usage{Puts: 1, Gets: 1, BytesSent: size}
+	if size >= s.set.PartSize {
+		u.Puts = 2 + (size+s.set.PartSize-1)/s.set.PartSize
+	}
+	return u
 }
 
 // Usage tells what the store has asked of the server so far.

@@ -10,6 +10,8 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
+	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -353,5 +355,58 @@ func TestS3Errors(t *testing.T) {
 	}
 	if err := stat(there, func(s *vault.S3Settings) { s.Endpoint = "http://127.0.0.1:1" }); !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("nobody there: %v", err)
+	}
+}
+
+// What a Put keeps in memory is bounded, whatever the object's size.
+func TestPutMemory(t *testing.T) {
+	server := httptest.NewServer(&sink{})
+	defer server.Close()
+	s := openS3(t, "s3://bucket", vault.S3Settings{Endpoint: server.URL, SSE: vault.SSENone,
+		LoadOptions: (&s3test.Server{Region: "us-east-1", AccessKey: "a", SecretKey: "b"}).Options()})
+	heap := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	block := make([]byte, 4<<20)
+	before, peak := heap(), int64(0)
+	err := s.Put(t.Context(), "x", func(w io.Writer) error {
+		for range 64 {
+			if _, err := w.Write(block); err != nil {
+				return err
+			}
+			peak = max(peak, heap()-before)
+		}
+		return nil
+	})
+	const rest = 2 << 20 // connections, the server's as well
+	if err != nil || peak > s.PutMemory()+rest || peak < 8<<20 {
+		t.Errorf("an upload of 256 MiB took %d bytes of memory, %v; the bound is %d", peak, err, s.PutMemory())
+	}
+}
+
+// The requests of an upload are those that are foretold.
+func TestPutRequests(t *testing.T) {
+	server := httptest.NewServer(&sink{})
+	defer server.Close()
+	const part = 5 << 20
+	s := openS3(t, "s3://bucket", vault.S3Settings{Endpoint: server.URL, SSE: vault.SSENone, PartSize: part,
+		LoadOptions: (&s3test.Server{Region: "us-east-1", AccessKey: "a", SecretKey: "b"}).Options()})
+	data := make([]byte, 3*part)
+	for _, size := range []int64{0, 1, part - 1, part, part + 1, 2 * part, 2*part + 1} {
+		before := s.Usage()
+		if err := s.Put(t.Context(), "x", write(data[:size])); err != nil {
+			t.Fatal(err)
+		}
+		after, want := s.Usage(), s.PutRequests(size)
+		if after.Puts-before.Puts != want.Puts || after.Gets-before.Gets != want.Gets || after.Lists != 0 || after.Deletes != 0 {
+			t.Errorf("%d bytes: the usage went from %+v to %+v; foretold were %+v", size, before, after, want)
+		}
+		// What completes an upload is some XML.
+		if sent := after.BytesSent - before.BytesSent; sent < size || sent > size+2000 || want.Puts == 1 && sent != size {
+			t.Errorf("%d bytes: %d were sent", size, sent)
+		}
 	}
 }

@@ -4,18 +4,18 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
-	"hash/crc64"
 	"io"
 	"maps"
 	"slices"
 	"sync"
+
+	"github.com/minio/crc64nvme"
 )
 
-// CRC64NVME is the CRC-64/NVME of the catalogue of parametrised CRC algorithms:
-// the reflected polynomial below, with all bits inverted before and after, which
-// package crc64 does.
-var crcTable = crc64.MakeTable(crcPoly)
-
+// crcPoly is the polynomial, reflected, of CRC-64/NVME in the catalogue of
+// parametrised CRC algorithms, which inverts all bits before and after. S3 calls
+// it CRC64NVME. The standard library computes it too, but at a tenth of the
+// speed: it knows the machine's instructions for no polynomial of 64 bits.
 const crcPoly = 0x9a6c9329ac4bc9b5
 
 // encodeCRC writes a checksum as S3's headers have it.
@@ -35,7 +35,7 @@ func sumPart(body io.Reader) (partSum, error) {
 	if !ok {
 		return partSum{}, fmt.Errorf("a part of %T cannot be rewound", body)
 	}
-	h := crc64.New(crcTable)
+	h := crc64nvme.New()
 	n, err := io.Copy(h, r)
 	if err == nil {
 		_, err = r.Seek(0, io.SeekStart)

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
-	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
@@ -74,6 +73,12 @@ func (s *S3) explain(ctx context.Context, op operation, key string, err error) e
 	e := &s3Error{err: err}
 	advice := ""
 	switch {
+	case isExpired(err, code):
+		e.class = fs.ErrPermission
+		advice = "the AWS credentials have expired; get new ones (for SSO: aws sso login), then run the same command again"
+	case isNoCredentials(err):
+		e.class = fs.ErrPermission
+		advice = "no usable AWS credentials were found; log in (aws sso login, aws configure), or set AWS_PROFILE"
 	case isRegion(err, status):
 		advice = s.wrongRegion(err)
 	case code == "NoSuchBucket" || status == http.StatusNotFound && op.bucket:
@@ -84,14 +89,8 @@ func (s *S3) explain(ctx context.Context, op operation, key string, err error) e
 	case status == http.StatusNotFound && op.kms == nil || status == http.StatusNotFound && op.action == opGet.action:
 		e.class, e.msg = fs.ErrNotExist, fmt.Sprintf("%s: there is no such object", what)
 		return e
-	case isExpired(err, code):
-		e.class = fs.ErrPermission
-		advice = "the AWS credentials have expired; get new ones (for SSO: aws sso login), then run the same command again"
 	case isClockSkew(err):
 		advice = "the clock of this machine differs too much from the server's; set it (timedatectl set-ntp true), then try again"
-	case isNoCredentials(err):
-		e.class = fs.ErrPermission
-		advice = "no AWS credentials were found; log in (aws sso login, aws configure), or set AWS_PROFILE"
 	case code == "InvalidAccessKeyId" || code == "SignatureDoesNotMatch" || code == "InvalidToken":
 		e.class = fs.ErrPermission
 		advice = "the server does not know these AWS credentials; check AWS_PROFILE, the keys, and that they are for this endpoint"
@@ -101,11 +100,11 @@ func (s *S3) explain(ctx context.Context, op operation, key string, err error) e
 		advice = fmt.Sprintf("the KMS key %s cannot be used in its state; if its deletion is scheduled, stop that at once: aws kms cancel-key-deletion", s.set.KMSKey)
 	case strings.Contains(strings.ToLower(code), "kms") && strings.Contains(code, "NotFound"):
 		advice = fmt.Sprintf("there is no KMS key %s where the bucket is; check kms_key, its region and account", s.set.KMSKey)
+	case code == "InvalidObjectState":
+		advice = "the object lies in an archive class; restore it first (aws s3api restore-object)"
 	case status == http.StatusForbidden || code == "AccessDenied":
 		e.class = fs.ErrPermission
 		advice = s.permission(op, key, err)
-	case code == string(types.StorageClassGlacier) || code == "InvalidObjectState":
-		advice = "the object lies in an archive class; restore it first (aws s3api restore-object)"
 	case isGarbled(err):
 		advice = fmt.Sprintf("the data did not arrive at the server as it was sent, in %d attempts; something on the way changes it, so try another network, or reach the server over https", s.set.Attempts)
 	case status == http.StatusServiceUnavailable:

@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"github.com/minio/crc64nvme"
 )
 
 // Get reads an object, or a range of one. A body that breaks off is resumed at
@@ -57,6 +58,9 @@ type s3Body struct {
 	rc     io.ReadCloser
 	err    error // sticky
 
+	want string // the CRC64NVME of a whole object, if the server tells it
+	crc  uint64 // that of what was read so far
+
 	failures int   // since the last progress
 	failedAt int64 // the offset then
 }
@@ -78,22 +82,16 @@ func (b *s3Body) Read(p []byte) (int, error) {
 				continue
 			}
 		}
-		if b.ranged && b.off >= b.end {
-			b.err = io.EOF
+		if b.off >= b.end {
+			b.err = b.finish()
 			continue
 		}
-		n, err := b.rc.Read(p[:min(int64(len(p)), max(b.end-b.off, 1))])
-		if b.off+int64(n) > b.end {
-			n, err = 0, errors.New("the server sent more than it announced")
-			b.err = fmt.Errorf("reading %s: %w", b.s.url(b.key), err)
-			continue
-		}
+		n, err := b.rc.Read(p[:min(int64(len(p)), b.end-b.off)])
 		b.off += int64(n)
-		switch {
-		case err == nil:
-		case err == io.EOF && b.off == b.end:
-			b.err = io.EOF
-		default:
+		if b.want != "" {
+			b.crc = crc64nvme.Update(b.crc, p[:n])
+		}
+		if err != nil && b.off < b.end {
 			b.failed(err)
 		}
 		if n > 0 {
@@ -109,14 +107,6 @@ func (b *s3Body) failed(err error) {
 	}
 	b.rc.Close()
 	b.rc = nil
-	if isDamaged(err) {
-		b.err = fmt.Errorf("%s did not arrive as it was stored; try again, and if that persists the object is damaged: %w", b.s.url(b.key), err)
-		return
-	}
-	if b.off == b.end {
-		b.err = io.EOF // everything had arrived
-		return
-	}
 	if b.off >= b.failedAt+progress {
 		b.failures = 0
 	}
@@ -131,9 +121,14 @@ func (b *s3Body) failed(err error) {
 	}
 }
 
-// isDamaged tells the SDK's complaint that a checksum does not match, which has
-// no type, from those of the network.
-func isDamaged(err error) bool { return strings.Contains(err.Error(), "checksum did not match") }
+// finish is what the Read behind the last byte gives.
+func (b *s3Body) finish() error {
+	if b.want != "" && encodeCRC(b.crc) != b.want {
+		return fmt.Errorf("%s did not arrive as it was stored: its CRC64NVME is %s, not %s; try again, and if that persists the object is damaged",
+			b.s.url(b.key), encodeCRC(b.crc), b.want)
+	}
+	return io.EOF
+}
 
 // open asks for what is still missing.
 func (b *s3Body) open() error {
@@ -150,7 +145,7 @@ func (b *s3Body) open() error {
 	if !first {
 		in.IfMatch = &b.etag
 	}
-	out, err := b.s.client.GetObject(b.ctx, in)
+	out, err := b.s.client.GetObject(b.ctx, in, s3.WithAPIOptions(smithyhttp.AddHeaderValue("X-Amz-Checksum-Mode", "ENABLED")))
 	if httpStatus(err) == http.StatusPreconditionFailed {
 		return fmt.Errorf("%s was replaced while it was read; try again: %w", b.s.url(b.key), err)
 	}
@@ -189,6 +184,9 @@ func (b *s3Body) accept(out *s3.GetObjectOutput, ranged bool) error {
 		return errors.New("the server sends more than it was asked for")
 	}
 	b.etag, b.end = deref(out.ETag), end
+	if !ranged {
+		b.want = deref(out.ChecksumCRC64NVME) // always that of the full object
+	}
 	return nil
 }
 

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
-	"github.com/aws/aws-sdk-go-v2/feature/s3/manager"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
@@ -64,7 +63,7 @@ func (s *S3) upload(ctx context.Context, key string, body io.Reader) error {
 	}
 	s.protect(in)
 	o := &oneUpload{s: s}
-	err := s.send(ctx, in, o)
+	err := s.up.send(ctx, in, o)
 	if err != nil {
 		if !o.doubt || !mayHavePersisted(err) || !s.stored(ctx, key, o) {
 			o.abort(ctx, key)
@@ -72,12 +71,6 @@ func (s *S3) upload(ctx context.Context, key string, body io.Reader) error {
 		}
 	}
 	return s.verify(ctx, key, o.size)
-}
-
-// send is all that knows of the SDK's upload manager.
-func (s *S3) send(ctx context.Context, in *s3.PutObjectInput, api manager.UploadAPIClient) error {
-	_, err := s.up.Upload(ctx, in, func(u *manager.Uploader) { u.S3 = api })
-	return err
 }
 
 // protect asks for server-side encryption and what else belongs to every write.

@@ -134,7 +134,7 @@ func TestCredentials(t *testing.T) {
 			stdout, stderr := c.run(from.code, "ls")
 			switch {
 			case from.name == "nowhere":
-				says(t, stderr, "no AWS credentials were found", "aws sso login")
+				says(t, stderr, "AWS credentials were found", "aws sso login")
 			case from.code != 0:
 				says(t, stderr, "the server does not know these AWS credentials")
 			case !strings.HasPrefix(stdout, "there"):

@@ -1,6 +1,7 @@
 package faultproxy
 
 import (
+	"crypto/tls"
 	"encoding/xml"
 	"fmt"
 	"io"
@@ -138,10 +139,14 @@ func (x *Exchange) wait() {
 // Reset ends the connection with a RST.
 func (x *Exchange) Reset() {
 	if c := x.hijack(); c != nil {
-		if tcp, ok := c.(*net.TCPConn); ok {
+		under := c
+		if t, ok := c.(*tls.Conn); ok {
+			under = t.NetConn()
+		}
+		if tcp, ok := under.(*net.TCPConn); ok {
 			tcp.SetLinger(0)
 		}
-		c.Close()
+		under.Close() // without a farewell of TLS
 	}
 }
 

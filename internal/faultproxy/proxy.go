@@ -4,13 +4,14 @@
 // the end of the test it checks that every fault was met, so that no test passes
 // because its fault never happened.
 //
-// It speaks http to the client. Requests are passed on with their Host, so
-// their signatures stay valid.
+// Requests are passed on with their Host, so their signatures stay valid.
 package faultproxy
 
 import (
 	"bytes"
+	"encoding/pem"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -41,6 +42,8 @@ type Fault struct {
 type Proxy struct {
 	// URL is the endpoint for clients.
 	URL string
+	// CA is the certificate, in PEM, that clients have to trust; nil over http.
+	CA []byte
 
 	server *httptest.Server
 	target *url.URL
@@ -56,6 +59,17 @@ type Proxy struct {
 // ends with the test, which fails if a fault was not met as often as it says.
 func New(t testing.TB, target string, next http.RoundTripper, faults ...*Fault) *Proxy {
 	t.Helper()
+	return start(t, false, target, next, faults)
+}
+
+// NewTLS is New with https for the clients.
+func NewTLS(t testing.TB, target string, next http.RoundTripper, faults ...*Fault) *Proxy {
+	t.Helper()
+	return start(t, true, target, next, faults)
+}
+
+func start(t testing.TB, https bool, target string, next http.RoundTripper, faults []*Fault) *Proxy {
+	t.Helper()
 	u, err := url.Parse(target)
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +78,14 @@ func New(t testing.TB, target string, next http.RoundTripper, faults ...*Fault) 
 	if tr, ok := next.(*http.Transport); ok {
 		tr.DisableCompression = true // bodies pass as they are
 	}
-	p.server = httptest.NewServer(p)
+	p.server = httptest.NewUnstartedServer(p)
+	if https {
+		p.server.Config.ErrorLog = log.New(io.Discard, "", 0) // of clients that give up
+		p.server.StartTLS()
+		p.CA = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.server.Certificate().Raw})
+	} else {
+		p.server.Start()
+	}
 	p.URL = p.server.URL
 	t.Cleanup(func() {
 		close(p.done)
