@@ -267,7 +267,7 @@ func (d *Dataset) readPinned(ctx context.Context, kind envelope.Kind, name strin
 		return nil, err
 	}
 	defer src.Close()
-	r, err := envelope.OpenExact(src, o.header(kind), key)
+	r, err := o.header(kind).OpenExact(src, key)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}

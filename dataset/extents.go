@@ -177,7 +177,7 @@ func (d *Dataset) openPack(ctx context.Context, pack *Object) (*envelope.Reader,
 	if err != nil {
 		return nil, nil, err
 	}
-	r, err := envelope.OpenExact(src, pack.header(envelope.KindPack), key, envelope.Workers(openWorkers()))
+	r, err := pack.header(envelope.KindPack).OpenExact(src, key, envelope.Workers(openWorkers()))
 	if err != nil {
 		src.Close()
 		return nil, nil, d.packError(pack, err)
@@ -196,7 +196,7 @@ func (d *Dataset) openRange(ctx context.Context, pack *Object, size, off, n int6
 	if err != nil {
 		return nil, nil, err
 	}
-	r, err := envelope.OpenRange(src, pack.header(envelope.KindPack), key, size, off, n, envelope.Workers(openWorkers()))
+	r, err := pack.header(envelope.KindPack).OpenRange(src, key, size, off, n, envelope.Workers(openWorkers()))
 	if err != nil {
 		src.Close()
 		return nil, nil, d.packError(pack, err)

@@ -141,7 +141,7 @@ func (d *Dataset) readPending(ctx context.Context, name string) (h listHeader, e
 	if err != nil {
 		return h, nil, id, err
 	}
-	r, err := envelope.OpenSegments(src, header, envelope.KindIndex, key)
+	r, err := header.Open(src, envelope.KindIndex, key)
 	if err != nil {
 		return h, nil, id, err
 	}

@@ -163,7 +163,7 @@ func (d *Dataset) parseVersion(ctx context.Context, number int64, sealed []byte)
 	if err != nil {
 		return nil, err
 	}
-	r, err := envelope.OpenSegments(src, h, envelope.KindVersion, key)
+	r, err := h.Open(src, envelope.KindVersion, key)
 	if err != nil {
 		return nil, err
 	}

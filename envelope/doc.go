@@ -5,17 +5,14 @@
 //	NewWriter, NewReader, NewReaderAt  many files under one data key, whose Keyring is kept beside
 //	LocalKey, Passphrase, Recipient    keys that wrap data keys; for others implement KeyWrapper
 //
-// A change to a sealed file, be it a bit, a cut, or segments or files exchanged,
-// is found before any affected plaintext is returned, as [ErrAuthentication].
-// The encryption is AES-256-GCM in the construction c2sp.org/chunked-encryption
-// with a random salt for every 1 MiB segment: no state guards a nonce.
+// Any change to a sealed file, be it a bit, a cut, or segments or files exchanged,
+// is found before any affected plaintext is returned, as [ErrAuthentication]. It
+// is AES-256-GCM in the construction c2sp.org/chunked-encryption, with a random
+// salt for every 1 MiB segment: no state guards a nonce.
 //
 // Sizes are not hidden. Who holds a data key can forge. An old version of a whole
-// file is valid: to tell versions apart, keep [Writer.Pin]. A stream is authentic
-// as far as it has been read; that it is complete is known at io.EOF. A file may
-// reach 2^62 bytes, a data key may seal 2^32 files. Later releases open format 1.
-//
-// Segments are computed on all cores, in buffers of 4 MiB for each core, at
-// most 128 MiB; [Workers] and [Memory] set others. Only the source, destination
-// and key service can block: to cancel, make those fail, as the examples do.
+// file is valid: keep [Writer.Pin] to tell. A stream is authentic as far as it has
+// been read; that it is complete is known at io.EOF. A file may have 2^62 bytes, a
+// data key 2^32 files. Later releases open format 1. To cancel, make the source,
+// the destination or the key service fail: nothing else blocks.
 package envelope

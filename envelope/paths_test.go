@@ -35,7 +35,7 @@ func wrapperSubject(ec EncryptionContext, keys ...KeyWrapper) subject {
 			if err != nil {
 				return nil, err
 			}
-			return OpenSegments(src, h, KindFile, key, opts...)
+			return h.Open(src, KindFile, key, opts...)
 		},
 		func(src io.ReaderAt, size int64) (*ReaderAt, error) { return OpenAt(ctx, src, size, ec, keys...) },
 	}

@@ -53,12 +53,12 @@ func NewReader(src io.Reader, kind Kind, key *DataKey, opts ...Option) (*Reader,
 	if err != nil {
 		return nil, err
 	}
-	return OpenSegments(src, h, kind, key, opts...)
+	return h.Open(src, kind, key, opts...)
 }
 
-// OpenSegments opens what follows a header that has been read from src, by
+// Open opens what follows a header that has been read from src, by
 // [ReadHeader], to find the key: NewReader in two steps.
-func OpenSegments(src io.Reader, h Header, kind Kind, key *DataKey, opts ...Option) (*Reader, error) {
+func (h Header) Open(src io.Reader, kind Kind, key *DataKey, opts ...Option) (*Reader, error) {
 	if h.Kind != kind {
 		return nil, ErrAuthentication
 	}
@@ -68,7 +68,7 @@ func OpenSegments(src io.Reader, h Header, kind Kind, key *DataKey, opts ...Opti
 // OpenExact opens the sealed file that the caller knows the header of, from
 // elsewhere: any other, though it were sealed under the same key, is
 // ErrAuthentication. src begins with the header.
-func OpenExact(src io.Reader, h Header, key *DataKey, opts ...Option) (*Reader, error) {
+func (h Header) OpenExact(src io.Reader, key *DataKey, opts ...Option) (*Reader, error) {
 	want := h.appendTo(nil)
 	got := make([]byte, len(want))
 	if _, err := readFull(src, got); err != nil && err != io.EOF {
@@ -83,7 +83,7 @@ func OpenExact(src io.Reader, h Header, key *DataKey, opts ...Option) (*Reader, 
 // knows the header and the plaintext size of, from an authenticated source. src
 // begins at the offset, and need not reach further than the length, that
 // [SegmentRange] tells.
-func OpenRange(src io.Reader, h Header, key *DataKey, size, off, n int64, opts ...Option) (*Reader, error) {
+func (h Header) OpenRange(src io.Reader, key *DataKey, size, off, n int64, opts ...Option) (*Reader, error) {
 	if off < 0 || n < 0 || off > size-n {
 		return nil, fmt.Errorf("bytes %d to %d of a sealed file of %d", off, off+n, size)
 	}

@@ -41,7 +41,7 @@ func PlaintextSize(sealed int64) (int64, error) {
 
 // SegmentRange tells which bytes of a sealed file of size plaintext bytes, with
 // its keyring elsewhere, hold the segments of the n plaintext bytes from off.
-// With the range goes [OpenRange].
+// With the range goes [Header.OpenRange].
 func SegmentRange(size, off, n int64) (sealedOff, sealedLen int64) {
 	first, end := off/SegmentSize, size/SegmentSize+1
 	if last := (off + max(n, 1) - 1) / SegmentSize; last+1 < end {

@@ -18,13 +18,25 @@ import (
 
 const testkitDir = "../testdata/testkit"
 
+var bigUnderRace = map[string]bool{"size_five_segments_and_some": true, "segment_twice": true, "segment_last_left_out": true,
+	"segment_chunk": true, "segment_last_chunk_tag": true, "segment_of_another_file": true, "scheme_nonce_constant": true}
+
 // readTestkit yields each file, once it is seen to be what the generator makes,
 // with the plaintext added, which only the generator knows. It checks that
 // there are no other files.
 func readTestkit(t testing.TB) iter.Seq[*testkit.Vector] {
 	return func(yield func(*testkit.Vector) bool) {
 		seen := map[string]bool{"README.md": true}
-		for made := range testkit.All() {
+		skip := func(name string) bool {
+			// Big files take the race detector half a minute, and some show as much.
+			big := strings.HasPrefix(name, "segment") || strings.HasPrefix(name, "scheme_") || strings.HasPrefix(name, "size_")
+			if !underRace || !big || bigUnderRace[name] {
+				return false
+			}
+			seen[name] = true
+			return true
+		}
+		for made := range testkit.All(skip) {
 			if seen[made.Name] {
 				t.Fatalf("the generator makes two vectors %s", made.Name)
 			}
@@ -136,12 +148,16 @@ func TestTestkit(t *testing.T) {
 		})
 	}
 	t.Logf("%d vectors, %d runs: %v", vectors, runs, classes)
-	for class, least := range map[string]int{testkit.Success: 30, testkit.Format: 80, testkit.Authentication: 100, testkit.NoKey: 5, testkit.NoKeyring: 2} {
+	for class, least := range map[string]int{testkit.Success: 25, testkit.Format: 80, testkit.Authentication: 100, testkit.NoKey: 5, testkit.NoKeyring: 2} {
 		if classes[class] < least {
 			t.Errorf("%d vectors of class %s, want at least %d", classes[class], class, least)
 		}
 	}
-	if runs != vectors*len(paths) {
+	want := 324
+	if underRace {
+		want = 254
+	}
+	if vectors != want || runs != vectors*len(paths) {
 		t.Errorf("%d runs of %d vectors by %d paths", runs, vectors, len(paths))
 	}
 }

@@ -106,7 +106,7 @@ func (u *Upload) sendTar(ctx context.Context, j *job) error {
 				return errEmptyPack
 			}
 			return tw.Close()
-		}, envelope.Workers(sealWorkers()))
+		}, envelope.Workers(u.segments))
 		var stop *stopped
 		switch {
 		case errors.Is(err, errEmptyPack):
@@ -315,7 +315,7 @@ func (u *Upload) sendPiece(ctx context.Context, j *job) error {
 	}
 	pack, err := u.Dataset.WritePack(ctx, u.key, func(w io.Writer) error {
 		return u.copyStable(w, f, it, j.off, j.n)
-	}, envelope.Workers(sealWorkers()))
+	}, envelope.Workers(u.segments))
 	var stop *stopped
 	if errors.As(err, &stop) {
 		return stop

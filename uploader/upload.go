@@ -40,6 +40,12 @@ type Upload struct {
 	Own []string
 	// PackSize is the plaintext of a pack in bytes; 0 is DefaultPackSize.
 	PackSize int64
+	// Memory bounds what the upload takes of memory, in bytes; 0 is DefaultMemory.
+	// The least that it needs is some 200 MiB.
+	Memory int64
+	// Concurrency is how many packs are written at once; 0 lets the cores and the
+	// memory decide.
+	Concurrency int
 	// Checksum compares files by their SHA-256, not by size and time, and
 	// records it in the index.
 	Checksum bool
@@ -60,6 +66,8 @@ type Upload struct {
 	source  string
 	host    string
 	check   *checkpointer
+	// segments is how many of a pack are sealed at once.
+	segments int
 }
 
 // Stats counts what an Upload does. It may be read at any time.
@@ -101,7 +109,9 @@ func (u *Upload) Run(ctx context.Context) (*Result, error) {
 	jobs := make(chan *job)
 	windows := make(chan []*item, 2)
 	var workers sync.WaitGroup
-	for range packWorkers() {
+	packs, segments := u.limits()
+	u.segments = segments
+	for range packs {
 		workers.Go(func() {
 			for j := range jobs {
 				var file *stopped
@@ -137,11 +147,37 @@ func (u *Upload) Run(ctx context.Context) (*Result, error) {
 	return fin.commit(ctx)
 }
 
-// packWorkers is how many packs are written at once, and sealWorkers how many
-// segments of each are sealed at once. The bounds keep the memory of a machine
-// with many cores to that of the files and segments in flight, some 200 MiB.
-func packWorkers() int { return min(max(2, runtime.GOMAXPROCS(0)), 8) }
-func sealWorkers() int { return min(2*runtime.GOMAXPROCS(0)/packWorkers(), 12) }
+// DefaultMemory is what an upload takes of memory at most, in bytes.
+const DefaultMemory = 512 << 20
+
+const (
+	// otherMemory is for all but the packs under way: the program, the index and
+	// the files between the walk and the index.
+	otherMemory = 192 << 20
+	// segmentMemory is what a segment that is being sealed takes, with what waits
+	// for its turn behind it.
+	segmentMemory = 4 << 20
+	maxPacks      = 8
+)
+
+// limits are how many packs are written at once, and how many segments of each
+// are sealed at once, within the memory and on all cores.
+func (u *Upload) limits() (packs, segments int) {
+	cores := runtime.GOMAXPROCS(0)
+	want := u.Concurrency
+	if want == 0 {
+		want = min(max(2, cores), maxPacks)
+	}
+	put := int64(0) // what the store buffers for an object
+	if s, ok := u.Dataset.Vault().Store.(interface{ PutMemory() int64 }); ok {
+		put = s.PutMemory()
+	}
+	room := max(u.Memory-otherMemory, 0)
+	packs = max(min(want, int(room/(put+segmentMemory))), 1)
+	// Twice as many segments as cores, so that none idles while packs begin and end.
+	segments = min(max(2*cores/packs, 1), max(int((room/int64(packs)-put)/segmentMemory), 1))
+	return packs, segments
+}
 
 // prepare names the source, and opens the dataset.
 func (u *Upload) prepare(ctx context.Context) (err error) {
@@ -164,6 +200,9 @@ func (u *Upload) prepare(ctx context.Context) (err error) {
 // open checks the options, reads the last version and what unfinished uploads
 // have recorded, and gets the data key.
 func (u *Upload) open(ctx context.Context) (err error) {
+	if u.Memory == 0 {
+		u.Memory = DefaultMemory
+	}
 	if u.PackSize == 0 {
 		u.PackSize = DefaultPackSize
 	}

@@ -62,6 +62,10 @@ func ReadKeys(ctx context.Context, c *Config) (*Keys, error) {
 		}
 		add(p, c.Passphrase.Value)
 	}
+	if errors.Is(localErr, fs.ErrNotExist) && c.DefaultKey && len(k.Open) == 0 && IsS3URL(c.Vault.Value) {
+		return nil, fmt.Errorf("no key is configured for %s: name a KMS key with --kms-key, or kms_keys in %s; "+
+			"or do without KMS, with a local key made by: vaultpack init", c.Vault.Value, ConfigName)
+	}
 	if localErr != nil && (!errors.Is(localErr, fs.ErrNotExist) || !c.DefaultKey || len(k.Open) == 0) {
 		return nil, localErr
 	}

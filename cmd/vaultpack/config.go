@@ -81,7 +81,12 @@ func configCommand(con *console) *cli.Command {
 				if err != nil {
 					return err
 				}
-				show("s3", vault.Setting{Value: strings.Join(strings.Fields(strings.ReplaceAll(string(b), "\n", "; ")), " "), Source: cfg.S3Source}, "")
+				for line := range strings.Lines(string(b)) {
+					name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
+					if !slices.Contains([]string{`""`, "null", "{}", "0", "0s", "false", ""}, value) {
+						show("s3."+name, vault.Setting{Value: value, Source: cfg.S3Source}, "")
+					}
+				}
 			}
 			_, err = vault.ReadLocalKey(cfg)
 			show("local_key", cfg.LocalKey, state(err))

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"os"
 	"syscall"
 
 	"github.com/vaultpack/vaultpack/dataset"
@@ -77,6 +79,18 @@ func worse(a, b int) int {
 	return a
 }
 
+func isLocal(err error) bool {
+	var path *fs.PathError
+	var link *os.LinkError
+	return errors.As(err, &path) || errors.As(err, &link)
+}
+
+func isNetwork(err error) bool {
+	var op *net.OpError
+	var dns *net.DNSError
+	return errors.As(err, &op) || errors.As(err, &dns)
+}
+
 // hint says what to do next about an error, or nothing where the error does.
 func hint(err error) string {
 	var noKey *envelope.NoKeyError
@@ -98,9 +112,11 @@ func hint(err error) string {
 		return "vaultpack config tells where the setting comes from"
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return "make room and run the same command again; what is finished is kept"
+	case isNetwork(err):
+		return "check the network and the endpoint; what is finished is kept, and the same command goes on from there"
 	case errors.Is(err, syscall.EROFS):
 		return "the file system is mounted read-only; mount it for writing or use another place"
-	case errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, fs.ErrPermission) && isLocal(err): // services say themselves what is missing
 		return "this user needs read and write permission there"
 	case errors.Is(err, envelope.ErrFormat):
 		return "vaultpack inspect FILE tells what a sealed file is"

@@ -32,6 +32,8 @@ func uploadCommand(con *console) *cli.Command {
 			&cli.StringFlag{Name: "name", Usage: "with PATH -, the `NAME` of the file in the dataset (default: that of the dataset)"},
 			&cli.BoolFlag{Name: "checksum", Usage: "compare files by SHA-256, not by size and time, and record it"},
 			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "only tell what would be done"},
+			&cli.StringFlag{Name: "memory", Value: "512MiB", Usage: "the most memory that is used, as a `SIZE`"},
+			&cli.IntFlag{Name: "concurrency", Usage: "write `N` packs at once (default: by cores and memory)", DefaultText: "auto"},
 			&cli.StringFlag{Name: "pack-size", Value: "128MiB", Usage: "the most that one pack holds, as a `SIZE` in KiB, MiB or GiB"},
 		),
 		Action: func(c *cli.Context) error {
@@ -112,11 +114,19 @@ func newUpload(c *cli.Context, con *console, path string) (*uploader.Upload, err
 	if err != nil {
 		return nil, usagef("--pack-size: %w", err)
 	}
+	memory, err := parseSize(c.String("memory"))
+	if err != nil {
+		return nil, usagef("--memory: %w", err)
+	}
+	if c.Int("concurrency") < 0 {
+		return nil, usagef("--concurrency: %d is not a number of packs", c.Int("concurrency"))
+	}
 	if path != "-" && c.IsSet("name") {
 		return nil, usagef("--name goes with PATH -, a file has its own name")
 	}
 	return &uploader.Upload{
 		Source: path, Filter: filter, PackSize: packSize, Checksum: c.Bool("checksum"), DryRun: c.Bool("dry-run"),
+		Memory: max(memory, 1), Concurrency: c.Int("concurrency"),
 		Failed: con.failed,
 		Warn:   con.warning,
 		Skipped: func(path, kind string) {

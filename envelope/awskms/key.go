@@ -39,7 +39,7 @@ type API interface {
 // whole job waits. Where cfg (or the environment: AWS_RETRY_MODE,
 // AWS_MAX_ATTEMPTS) does not say otherwise, they are the SDK's standard mode with
 // 5 attempts: throttling, the status codes 500, 502, 503 and 504, timeouts and
-// broken connections are tried again, after a random part of 1, 2, 4 and 8
+// broken connections are tried again, after a random part of 2, 4, 8 and 16
 // seconds. Nothing is tried again that cannot become better. A context that ends
 // also ends the waiting. With the SDK's own HTTP client, an attempt that has no
 // answer after 15 seconds is given up; the SDK alone would wait for ever.

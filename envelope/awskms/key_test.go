@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -313,8 +314,8 @@ func TestRewrap(t *testing.T) {
 	if _, err := from.Rewrap(ctx, slot, toEC, to, toEC); !errors.Is(err, envelope.ErrAuthentication) {
 		t.Errorf("with another context: %v", err)
 	}
-	policy := fmt.Sprintf(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"kms:*","Resource":"*"},
-		{"Effect":"Deny","Principal":"*","Action":"kms:ReEncryptTo","Resource":"*"}]}`)
+	policy := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"kms:*","Resource":"*"},
+		{"Effect":"Deny","Principal":"*","Action":"kms:ReEncryptTo","Resource":"*"}]}`
 	if _, err := srv.Client(region, "alice").PutKeyPolicy(ctx, &kms.PutKeyPolicyInput{KeyId: aws.String(to.ARN()), Policy: &policy}); err != nil {
 		t.Fatal(err)
 	}
@@ -447,6 +448,15 @@ func TestCancelledFlight(t *testing.T) {
 	if _, err := k.Unwrap(short, slot, ec); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("past the deadline: %v", err)
 	}
+	ended := func() bool {
+		c := srv.Calls("Decrypt")
+		return c[len(c)-1].Error == "dropped"
+	}
+	for end := time.Now().Add(10 * time.Second); !ended(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the call that nobody waits for goes on")
+		}
+	}
 	if _, err := k.Unwrap(ctx, slot, ec); err != nil {
 		t.Errorf("after a cancelled call: %v", err)
 	}
@@ -464,6 +474,45 @@ func TestCancelledFlight(t *testing.T) {
 			t.Errorf("with a context that has ended: %v", err)
 		}
 	}
+}
+
+// A call that was cancelled may take its time to end. Nobody joins it.
+func TestNobodyJoinsACancelledFlight(t *testing.T) {
+	srv := kmstest.NewServer()
+	k := newKey(t, srv, region)
+	_, slot, err := k.GenerateDataKey(ctx, ec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slow := &stubborn{API: srv.Client(region, "alice"), release: make(chan struct{})}
+	defer close(slow.release)
+	if k, err = awskms.New(ctx, slow, k.ARN()); err != nil {
+		t.Fatal(err)
+	}
+	short, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
+	defer cancel()
+	if _, err := k.Unwrap(short, slot, ec); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("past the deadline: %v", err)
+	}
+	long, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if _, err := k.Unwrap(long, slot, ec); err != nil {
+		t.Errorf("while the cancelled call goes on: %v", err)
+	}
+}
+
+// A stubborn client does not end its first Decrypt when it is told to.
+type stubborn struct {
+	awskms.API
+	release chan struct{}
+	first   atomic.Bool
+}
+
+func (s *stubborn) Decrypt(ctx context.Context, in *kms.DecryptInput, o ...func(*kms.Options)) (*kms.DecryptOutput, error) {
+	if s.first.CompareAndSwap(false, true) {
+		<-s.release
+	}
+	return s.API.Decrypt(ctx, in, o...)
 }
 
 func TestRetries(t *testing.T) {
@@ -741,7 +790,7 @@ func TestErrors(t *testing.T) {
 		_, errs["ReEncryptFrom"] = bob.Rewrap(ctx, slot, ec, bob, ec)
 		_, errs["DescribeKey"] = awskms.New(ctx, srv.Client(region, "bob", once), k.ARN()[len(k.ARN())-36:])
 		for name, err := range errs {
-			if name != op && err != nil || name == op && (!errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "kms:"+op)) {
+			if name != op && err != nil || name == op && (!errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "no identity-based policy allows the kms:"+op)) {
 				t.Errorf("without kms:%s, %s: %v", op, name, err)
 			}
 		}

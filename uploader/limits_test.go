@@ -1,0 +1,58 @@
+package uploader
+
+import (
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// buffering is a store that takes 48 MiB for each object that it is sent.
+type buffering struct{ vault.Store }
+
+func (buffering) PutMemory() int64 { return 48 << 20 }
+
+// Whatever the cores, the packs under way keep to the memory, and at least one
+// is written.
+func TestLimits(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	dir := t.TempDir()
+	v, _, err := vault.Init(t.Context(), &vault.Config{
+		Vault: vault.Setting{Value: filepath.Join(dir, "vault")}, LocalKey: vault.Setting{Value: filepath.Join(dir, "key")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	local := v.Store
+	for _, cores := range []int{1, 2, 4, 16, 64, 192} {
+		runtime.GOMAXPROCS(cores)
+		for _, store := range []vault.Store{local, buffering{local}} {
+			v.Store = store
+			d, err := dataset.Open(v, "d")
+			if err != nil {
+				t.Fatal(err)
+			}
+			put := int64(0)
+			if s, ok := store.(buffering); ok {
+				put = s.PutMemory()
+			}
+			for _, memory := range []int64{1, 200 << 20, 256 << 20, DefaultMemory, 4 << 30} {
+				for _, n := range []int{0, 1, 3, 100} {
+					u := &Upload{Dataset: d, Memory: memory, Concurrency: n}
+					packs, segments := u.limits()
+					if packs < 1 || segments < 1 || n > 0 && packs > n {
+						t.Errorf("%d cores, %d bytes, %d wanted: %d packs of %d segments", cores, memory, n, packs, segments)
+					}
+					need := int64(packs) * (put + int64(segments)*segmentMemory)
+					if need > max(memory-otherMemory, put+segmentMemory) {
+						t.Errorf("%d cores, %d bytes, %d wanted: %d packs of %d segments take %d bytes", cores, memory, n, packs, segments, need)
+					}
+					if memory >= DefaultMemory && n == 0 && put == 0 && packs*segments < min(cores, 80) {
+						t.Errorf("%d cores are not busy with %d packs of %d segments", cores, packs, segments)
+					}
+				}
+			}
+		}
+	}
+}
