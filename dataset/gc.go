@@ -23,12 +23,16 @@ type Collection struct {
 	// Results: objects that were removed, and what they held.
 	Packs, Indexes, Pending, Keyrings int
 	Bytes                             int64
+	// Uploads are unfinished multipart uploads that were aborted. A dry run does
+	// not count them.
+	Uploads int
 }
 
 // Run removes the packs and index parts that no version in the vault names and
 // no unfinished upload younger than the grace period; records of older unfinished
-// uploads; and keyrings that nothing is sealed under. If any version cannot be
-// read it removes nothing: what that version needs cannot be known.
+// uploads; keyrings that nothing is sealed under; and what writers that died have
+// left half-written. If any version cannot be read it removes nothing: what that
+// version needs cannot be known.
 func (c *Collection) Run(ctx context.Context, d *Dataset) error {
 	limit := time.Now().Add(-c.Grace)
 	used := map[string]bool{}
@@ -72,7 +76,8 @@ func (c *Collection) Run(ctx context.Context, d *Dataset) error {
 	if err != nil || c.DryRun {
 		return err
 	}
-	return d.SweepUnfinished(ctx)
+	c.Uploads, err = d.sweepOlder(ctx, c.Grace)
+	return err
 }
 
 // mark notes the objects that the version names, and the keys they are under.
@@ -209,5 +214,6 @@ func (d *Dataset) Remove(ctx context.Context) (deleted int, err error) {
 	if deleted == 0 {
 		return 0, fmt.Errorf("dataset %q: %w", d.Name, ErrUnknownDataset)
 	}
-	return deleted, d.SweepUnfinished(ctx)
+	_, err = d.sweepOlder(ctx, 0)
+	return deleted, err
 }

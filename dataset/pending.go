@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/vaultpack/vaultpack/envelope"
 )
@@ -254,4 +255,16 @@ func (d *Dataset) SweepUnfinished(ctx context.Context) error {
 		return s.Sweep(ctx, d.Name+"/")
 	}
 	return nil
+}
+
+// sweepOlder is SweepUnfinished, but where the store cannot tell the dead from the
+// living, what is at least age old is dead. It tells how many multipart uploads
+// were aborted.
+func (d *Dataset) sweepOlder(ctx context.Context, age time.Duration) (aborted int, err error) {
+	if s, ok := d.vault.Store.(interface {
+		AbortStale(ctx context.Context, prefix string, age time.Duration) (int, error)
+	}); ok {
+		return s.AbortStale(ctx, d.Name+"/", age)
+	}
+	return 0, d.SweepUnfinished(ctx)
 }

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"iter"
 	"path"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -119,7 +120,8 @@ func (d *Dataset) Latest(ctx context.Context) (*Version, error) {
 }
 
 // Version reads one version's root. It returns ErrUnknownVersion if the dataset
-// has other versions, and ErrUnknownDataset if it has none.
+// has other versions, ErrUnknownDataset if it has none, and ErrMissing if the
+// vault lists the version and does not have it.
 func (d *Dataset) Version(ctx context.Context, number int64) (*Version, error) {
 	name := d.versionName(number)
 	b, err := d.get(ctx, name, maxRoot)
@@ -128,11 +130,15 @@ func (d *Dataset) Version(ctx context.Context, number int64) (*Version, error) {
 		if lerr != nil {
 			return nil, lerr
 		}
-		if len(numbers) == 0 {
+		switch {
+		case len(numbers) == 0:
 			return nil, fmt.Errorf("dataset %q: %w", d.Name, ErrUnknownDataset)
+		case !slices.Contains(numbers, number):
+			return nil, fmt.Errorf("version %d of dataset %q, whose newest is %d: %w",
+				number, d.Name, numbers[len(numbers)-1], ErrUnknownVersion)
 		}
-		return nil, fmt.Errorf("version %d of dataset %q, whose newest is %d: %w",
-			number, d.Name, numbers[len(numbers)-1], ErrUnknownVersion)
+		// It is listed: it was made just now, or the vault withholds it.
+		b, err = d.get(ctx, name, maxRoot)
 	}
 	if err != nil {
 		return nil, err

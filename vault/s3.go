@@ -109,6 +109,7 @@ type S3 struct {
 	payer   types.RequestPayer
 	owner   *string
 	https   bool
+	custom  bool // another endpoint than that of AWS
 }
 
 // OpenS3 makes a store of the place in S3 that the URL names, as [ParseS3URL]
@@ -126,7 +127,7 @@ func OpenS3(ctx context.Context, url string, set S3Settings) (*S3, error) {
 	s.retryer = retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts, o.MaxBackoff = s.set.Attempts, s.set.MaxBackoff
 		o.Retryables = append(o.Retryables, retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
-			if isBroken(err) || isClockSkew(err) {
+			if isBroken(err) || isClockSkew(err) || isGarbled(err) {
 				return aws.TrueTernary
 			}
 			return aws.UnknownTernary
@@ -155,6 +156,7 @@ func OpenS3(ctx context.Context, url string, set S3Settings) (*S3, error) {
 			o.BaseEndpoint = &set.Endpoint
 		}
 		custom = o.BaseEndpoint != nil
+		s.custom = custom
 		s.https = !custom || strings.HasPrefix(*o.BaseEndpoint, "https://")
 		if o.Region == "" {
 			o.Region = defaultRegion(loc, custom)

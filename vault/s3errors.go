@@ -105,6 +105,8 @@ func (s *S3) explain(ctx context.Context, op operation, key string, err error) e
 	case status == http.StatusForbidden || code == "AccessDenied":
 		e.class = fs.ErrPermission
 		advice = s.permission(op, key, err)
+	case isGarbled(err):
+		advice = fmt.Sprintf("the data did not arrive at the server as it was sent, in %d attempts; something on the way changes it, so try another network, or reach the server over https", s.set.Attempts)
 	case status == http.StatusServiceUnavailable:
 		advice = fmt.Sprintf("the server is overloaded, after %d attempts too; try again later or with less concurrency", s.set.Attempts)
 	case status >= 500:
@@ -223,6 +225,16 @@ func isClockSkew(err error) bool {
 func isBroken(err error) bool {
 	var de *smithy.DeserializationError
 	return errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &de)
+}
+
+// isGarbled tells that a request's body was not what its checksums say. The SDK
+// does not repeat it, though that helps if the network did it.
+func isGarbled(err error) bool {
+	switch errorCode(err) {
+	case "BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch":
+		return true
+	}
+	return false
 }
 
 func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -115,13 +115,16 @@ func (s *S3) Sweep(ctx context.Context, prefix string) error {
 
 // AbortStale aborts the multipart uploads below prefix that were begun at least
 // age ago, and tells how many there were. Those of writers that still live are
-// spared only by their age: a pack takes minutes. MinIO lists unfinished uploads
-// only under an object's full name, so there this finds none; it drops them
-// itself after a day.
+// spared only by their age: a pack takes minutes.
 func (s *S3) AbortStale(ctx context.Context, prefix string, age time.Duration) (aborted int, err error) {
 	full := s.loc.Prefix + prefix
 	begun := time.Now().Add(-age)
 	in := &s3.ListMultipartUploadsInput{Bucket: &s.loc.Bucket, Prefix: &full, ExpectedBucketOwner: s.owner, RequestPayer: s.payer}
+	if s.custom {
+		// MinIO takes a prefix for the full name of one object, but without one
+		// it lists all of the bucket.
+		in.Prefix = nil
+	}
 	for {
 		page, err := s.client.ListMultipartUploads(ctx, in)
 		if err != nil {

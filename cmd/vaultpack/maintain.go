@@ -32,13 +32,16 @@ func gcCommand(con *console) *cli.Command {
 				return err
 			}
 			con.emit("summary", event{"command": "gc", "dataset": d.Name, "dry_run": g.DryRun, "packs": g.Packs, "index_parts": g.Indexes,
-				"records": g.Pending, "keyrings": g.Keyrings, "bytes": g.Bytes})
+				"records": g.Pending, "keyrings": g.Keyrings, "bytes": g.Bytes, "unfinished_uploads": g.Uploads})
 			verb := "removed"
 			if g.DryRun {
 				verb = "to remove"
 			}
 			con.printf("%s from %s: %s, %s, %s, %s; %s", verb, d.Name, count(int64(g.Packs), "pack"), count(int64(g.Indexes), "index part"),
 				count(int64(g.Pending), "record"), count(int64(g.Keyrings), "keyring"), size(g.Bytes))
+			if g.Uploads > 0 {
+				con.printf("aborted  %s that had not been finished", count(int64(g.Uploads), "multipart upload"))
+			}
 			return nil
 		}),
 	}

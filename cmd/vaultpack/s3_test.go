@@ -21,6 +21,7 @@ type cloud struct {
 	s3  *s3test.Server
 	kms *kmstest.Server
 	arn string // of a KMS key
+	url string // of the vault
 }
 
 // newCloud makes a bucket in the server, and a KMS with one key, and configures
@@ -42,7 +43,8 @@ func newCloud(t testing.TB, server *s3test.Server) *cloud {
 	if server.KMSKey == "" {
 		sse = "sse: none"
 	}
-	c.configure("s3://"+server.Bucket(t)+"/data", sse)
+	c.url = "s3://" + server.Bucket(t) + "/data"
+	c.configure(c.url, sse)
 	return c
 }
 
@@ -158,8 +160,7 @@ func TestCloudFailsClosed(t *testing.T) {
 	c := newCloud(t, s3test.Versity(t, false))
 	src := filepath.Join(c.home, "src")
 	write(t, filepath.Join(src, "a"), []byte("a"))
-	url := strings.Fields(string(read(t, filepath.Join(c.home, "vaultpack.yaml"))))[1]
-	c.configure(url, "kms_key: arn:aws:kms:us-east-1:111122223333:key/mine")
+	c.configure(c.url, "kms_key: arn:aws:kms:us-east-1:111122223333:key/mine")
 	_, stderr := c.run(exitFailed, "push", src)
 	if !strings.Contains(stderr, "no server-side encryption instead of SSE-KMS") || !strings.Contains(stderr, "deleted again") {
 		t.Error(stderr)
