@@ -437,9 +437,7 @@ func FuzzKeyText(f *testing.F) {
 		argonParams{argonCost{8192, 1, 1}, [saltSize]byte{}}.String(), "$argon2id$v=19$m=1048576,t=4,p=16$AAAAAAAAAAAAAAAAAAAAAA", "$argon2id$v=19$m=08192,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA"}
 	n := 0
 	for _, v := range seeds(f) {
-		for _, k := range append(v.LocalKeys, v.Identities...) {
-			texts = append(texts, k)
-		}
+		texts = append(append(texts, v.LocalKeys...), v.Identities...)
 	}
 	for _, s := range texts {
 		f.Add(s)
