@@ -88,8 +88,9 @@ func uploadFaults() []uploadFault {
 	}
 	add("503 for ever", exitFailed, busy, fault{Op: "UploadPart", First: 2, Times: -1, Do: refuse(503, "SlowDown")})
 	add("503 for ever", exitFailed, busy, fault{Op: "PutObject", Path: commit, Times: -1, Do: refuse(503, "SlowDown")})
-	add("no answer for ever", exitFailed, []string{"timeout"}, fault{Op: "UploadPart", Times: -1, Do: faultproxy.Silence})
-	add("reset for ever", exitFailed, []string{"connection reset"}, fault{Op: "UploadPart", Times: -1, Do: faultproxy.ResetRequest})
+	goesOn := []string{"check the network and the endpoint", "the same command goes on from there"}
+	add("no answer for ever", exitFailed, goesOn, fault{Op: "UploadPart", Times: -1, Do: faultproxy.Silence})
+	add("reset for ever", exitFailed, goesOn, fault{Op: "UploadPart", Times: -1, Do: faultproxy.ResetRequest})
 	// The version is there, and nothing can be heard of it.
 	add("done, and the server falls silent", exitFailed, fails,
 		fault{Op: "PutObject", Path: commit, Times: -1, Do: lie(500, "InternalError")},
