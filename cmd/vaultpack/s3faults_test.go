@@ -175,6 +175,10 @@ func TestReadFaults(t *testing.T) {
 		for _, stays := range []readFault{
 			{"500 for ever", fault{Do: refuse(500, "InternalError")}, []int{exitFailed, exitSomeFailed}, []string{"the server fails", "try again later"}},
 			{"no answer for ever", fault{Do: faultproxy.Silence}, []int{exitFailed, exitSomeFailed}, []string{"timeout"}},
+			{"reset for ever", fault{Do: faultproxy.ResetRequest}, []int{exitFailed, exitSomeFailed}, []string{"s3://"}},
+			// Half of what is missing comes each time.
+			{"truncated for ever", fault{Do: faultproxy.Truncate}, []int{0, exitFailed, exitSomeFailed}, []string{"unexpected EOF"}},
+			{"reset in the body for ever", fault{Do: faultproxy.ResetResponse}, []int{0, exitFailed, exitSomeFailed}, []string{"connection"}},
 			{"credentials expire", fault{Do: refuse(400, "ExpiredToken")}, []int{exitNotAllowed}, []string{"the AWS credentials have expired"}},
 			{"corrupted for ever", fault{Do: faultproxy.Corrupt}, damaged, nil},
 		} {
