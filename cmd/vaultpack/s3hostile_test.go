@@ -197,7 +197,9 @@ func TestHostileStore(t *testing.T) {
 		good := others[name]
 		delete(others, name)
 		for _, d := range deceptions(good, others) {
-			cases++
+			if cases++; raceEnabled && cases%5 > 0 {
+				continue // each takes seconds then
+			}
 			t.Run(kind+" "+d.name, func(t *testing.T) {
 				c := c.elsewhere(t)
 				c.through(faultproxy.New(t, server.URL, server.Transport(), &fault{Op: "GetObject", Path: "/data/" + name, Times: -1, Do: d.do}).URL)
