@@ -223,6 +223,9 @@ func TestHostileStore(t *testing.T) {
 			})
 		}
 	}
+	if raceEnabled {
+		cases /= 5
+	}
 	t.Logf("%d deceptions", cases)
 
 	// The list of versions is the store's word.
