@@ -35,7 +35,7 @@ func TestAllocationsPerSegment(t *testing.T) {
 			return func() error { return seal(new(dropped), plain[:segments*envelope.SegmentSize], writeAll, workers) }
 		}
 		openOp := func(segments int, in []byte) func() error {
-			return func() error { return open(in, segments*envelope.SegmentSize, readPieces, workers) }
+			return func() error { return open(piped(in), segments*envelope.SegmentSize, readPieces, workers) }
 		}
 		for _, c := range []struct {
 			name      string

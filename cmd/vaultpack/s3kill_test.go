@@ -18,8 +18,11 @@ import (
 // killed, the same command completes it. Parts of packs that were on their way
 // are left on the server until gc aborts them.
 func TestKilledUploadsToS3(t *testing.T) {
+	if raceEnabled {
+		t.Skip("a process that is killed reports no race")
+	}
 	kills := 30
-	if testing.Short() || raceEnabled {
+	if testing.Short() {
 		kills = 10
 	}
 	server := s3test.MinIO(t, false)
@@ -89,7 +92,7 @@ func TestKilledUploadsToS3(t *testing.T) {
 	if resumed == 0 {
 		t.Error("no run went on from a record")
 	}
-	if parts == 0 {
+	if parts == 0 && kills == 30 { // with ten, chance may have it so
 		t.Error("no kill has left a multipart upload")
 	}
 	if again > killed*2 {
