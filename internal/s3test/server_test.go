@@ -61,8 +61,8 @@ func TestServerDiesWithItsParent(t *testing.T) {
 		time.Sleep(time.Minute)
 		return
 	}
-	if testing.Short() {
-		t.Skip("needs a server; not with -short")
+	if testing.Short() || !s3test.HasMinIO() {
+		t.Skip("needs a server")
 	}
 	cmd := exec.Command(os.Args[0], "-test.run", "^TestServerDiesWithItsParent$")
 	cmd.Env = append(os.Environ(), "S3TEST_CHILD=1")
