@@ -306,9 +306,13 @@ func (d *dirStore) Delete(_ context.Context, name string) error {
 // Sweep removes what processes that died left half-written below prefix. What
 // a living process is writing is left alone.
 func (d *dirStore) Sweep(ctx context.Context, prefix string) error {
+	var folders []string
 	err := fs.WalkDir(d.root.FS(), path.Clean("./"+prefix), func(name string, e fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // its writer was faster
+		}
+		if err == nil && e.IsDir() {
+			folders = append(folders, name)
 		}
 		if err != nil || !e.Type().IsRegular() || !strings.HasPrefix(e.Name(), tmpPrefix) {
 			return err
@@ -326,6 +330,11 @@ func (d *dirStore) Sweep(ctx context.Context, prefix string) error {
 		}
 		return d.Delete(ctx, name)
 	})
+	// Empty folders are leftovers too, of a process that died before it made a
+	// file in them. Others stay: they cannot be removed. The deepest come first.
+	for _, name := range slices.Backward(folders) {
+		d.root.Remove(name)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

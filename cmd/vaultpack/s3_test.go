@@ -74,13 +74,10 @@ func (c *cloud) kmsCalls() string {
 // The whole path on S3 and KMS: every awkward file comes back, one KMS call
 // writes a dataset and one reads it.
 func TestCloud(t *testing.T) {
-	for name, start := range map[string]func() *s3test.Server{
-		"MinIO over http":      func() *s3test.Server { return s3test.MinIO(t, false) },
-		"MinIO over https":     func() *s3test.Server { return s3test.MinIO(t, true) },
-		"versitygw over http":  func() *s3test.Server { return s3test.Versity(t, false) },
-		"versitygw over https": func() *s3test.Server { return s3test.Versity(t, true) },
-	} {
-		t.Run(name, func(t *testing.T) { testCloud(t, newCloud(t, start())) })
+	for name, start := range map[string]func(testing.TB, bool) *s3test.Server{"MinIO": s3test.MinIO, "versitygw": s3test.Versity} {
+		for _, https := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s https=%v", name, https), func(t *testing.T) { testCloud(t, newCloud(t, start(t, https))) })
+		}
 	}
 }
 
