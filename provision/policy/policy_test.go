@@ -206,6 +206,8 @@ func TestPolicies(t *testing.T) {
 		{"S3 seals an object", "kms:GenerateDataKey", key, ofBucket, "uatsw"},
 		{"S3 opens an object elsewhere in the bucket", "kms:Decrypt", key, ofModel, ""},
 		{"S3 opens an object of another bucket", "kms:Decrypt", key, byBucket, ""},
+		{"S3 seals a model in a bucket of its own", "kms:GenerateDataKey", key, viaS3.and(ctx{"kms:EncryptionContext:aws:s3:arn": "arn:aws:s3:::models"}), "s"},
+		{"S3 seals a model beside the vault, without a bucket key", "kms:GenerateDataKey", key, viaS3.and(ctx{"kms:EncryptionContext:aws:s3:arn": bucket + "/ml-models/x"}), "t"},
 		{"the caller itself says that it were S3", "kms:Decrypt", key, ctx{"kms:EncryptionContext:aws:s3:arn": bucket}, ""},
 		{"another service uses the key", "kms:Decrypt", key, ofBucket.and(ctx{"kms:ViaService": "dynamodb.eu-central-1.amazonaws.com"}), ""},
 		{"S3 in another Region uses the key", "kms:Decrypt", key, ofBucket.and(ctx{"kms:ViaService": "s3.us-east-1.amazonaws.com"}), ""},

@@ -71,7 +71,7 @@ func KeyPolicy(partition, account string, a Access, v Vault) Document {
 		// ReEncrypt moves data keys to another key: keys rewrap.
 		for _, s := range []Statement{
 			v.dataKeys("VaultpackDataKeysUsers", nil, "kms:GenerateDataKey", "kms:Decrypt", "kms:Encrypt", "kms:ReEncryptFrom", "kms:ReEncryptTo"),
-			v.throughS3("VaultpackS3Users", "kms:GenerateDataKey", "kms:Decrypt"),
+			v.throughS3("VaultpackS3Users", nil, "kms:GenerateDataKey", "kms:Decrypt"),
 			allow("VaultpackDescribe", []string{"kms:DescribeKey"}, nil),
 		} {
 			statements = append(statements, s.by(a.Users...))

@@ -39,7 +39,7 @@ func (v Vault) uploaderKey(sid string, u Uploader) []Statement {
 	}
 	return []Statement{
 		v.dataKeys("VaultpackDataKeys"+sid, u.Datasets, actions...),
-		v.throughS3("VaultpackS3"+sid, "kms:GenerateDataKey", "kms:Decrypt"),
+		v.throughS3("VaultpackS3"+sid, nil, "kms:GenerateDataKey", "kms:Decrypt"),
 	}
 }
 
@@ -89,7 +89,7 @@ func (v Vault) outputs(urls []string) []string {
 func (v Vault) trainerKey(sid string, t Trainer) []Statement {
 	statements := []Statement{
 		v.dataKeys("VaultpackDataKeys"+sid, t.Datasets, "kms:Decrypt"),
-		v.throughS3("VaultpackS3"+sid, "kms:Decrypt", "kms:GenerateDataKey"),
+		v.throughS3("VaultpackS3"+sid, v.outputs(t.Outputs), "kms:Decrypt", "kms:GenerateDataKey"),
 	}
 	if t.Volumes {
 		statements = append(statements, allow("VaultpackVolumes"+sid, []string{"kms:CreateGrant"}, []string{v.KeyARN},
@@ -144,7 +144,7 @@ func (v Vault) Reader(r Reader) Document {
 func (v Vault) readerKey(sid string, r Reader) []Statement {
 	return []Statement{
 		v.dataKeys("VaultpackDataKeys"+sid, r.Datasets, "kms:Decrypt"),
-		v.throughS3("VaultpackS3"+sid, "kms:Decrypt"),
+		v.throughS3("VaultpackS3"+sid, nil, "kms:Decrypt"),
 	}
 }
 

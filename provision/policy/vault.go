@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -102,12 +103,21 @@ func (v Vault) dataKeys(sid string, datasets []string, actions ...string) Statem
 }
 
 // throughS3 allows the actions when S3 takes them for the caller, on objects of
-// the vault: SSE-KMS.
-func (v Vault) throughS3(sid string, actions ...string) Statement {
+// the vault and of the other ARNs: SSE-KMS.
+func (v Vault) throughS3(sid string, others []string, actions ...string) Statement {
+	// The bucket for objects with a bucket key, the object for others.
+	arns := []string{v.BucketARN(), v.BucketARN() + "/" + v.Prefix + "*"}
+	for _, o := range others {
+		bucket, _, _ := strings.Cut(o, "/")
+		for _, arn := range []string{bucket, o} {
+			if !slices.Contains(arns, arn) {
+				arns = append(arns, arn)
+			}
+		}
+	}
 	return allow(sid, actions, []string{v.KeyARN},
 		when("StringEquals", "kms:ViaService", v.s3()...),
-		// The bucket for objects with a bucket key, the object for others.
-		when("StringLike", "kms:EncryptionContext:aws:s3:arn", v.BucketARN(), v.BucketARN()+"/"+v.Prefix+"*"))
+		when("StringLike", "kms:EncryptionContext:aws:s3:arn", arns...))
 }
 
 // s3 is the name of the service as kms:ViaService has it. In China it may come
