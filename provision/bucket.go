@@ -64,15 +64,21 @@ func (p *Provisioner) bucketExists(ctx context.Context) (bool, error) {
 func (p *Provisioner) createBucket(ctx context.Context) error {
 	in := &s3.CreateBucketInput{Bucket: &p.Bucket, CreateBucketConfiguration: &types.CreateBucketConfiguration{Tags: p.s3Tags()}}
 	if p.BucketOnly {
-		in.CreateBucketConfiguration = nil // other servers refuse what they do not know
+		in.CreateBucketConfiguration.Tags = nil // other servers refuse what they do not know
 	} else {
 		in.ObjectOwnership = types.ObjectOwnershipBucketOwnerEnforced
 	}
-	if p.region != "us-east-1" && !p.BucketOnly {
+	if p.region != "us-east-1" {
 		in.CreateBucketConfiguration.LocationConstraint = types.BucketLocationConstraint(p.region)
+	} else if p.BucketOnly {
+		in.CreateBucketConfiguration = nil
 	}
 	_, err := p.s3.CreateBucket(ctx, in)
-	if is(err, "BucketAlreadyOwnedByYou") { // made between plan and now
+	if is(err, "BucketAlreadyOwnedByYou") {
+		// Made between plan and now: by this very request, if its first answer was lost.
+		if tags, terr := p.bucketTags(ctx); terr == nil && tags[TagKey] == p.URL() {
+			return nil
+		}
 		return fmt.Errorf("the bucket was made by somebody else meanwhile; plan again: %w", err)
 	}
 	if is(err, "BucketAlreadyExists") {
@@ -127,7 +133,10 @@ func (p *Provisioner) bucketProperties(tags map[string]string) []property {
 	if !p.BucketOnly || p.Key != "" {
 		all = append(all, p.encryption())
 	}
-	all = append(all, p.versioning(), p.lifecycle())
+	all = append(all, p.versioning())
+	if len(p.rules()) > 0 {
+		all = append(all, p.lifecycle())
+	}
 	if p.LogTo != "" {
 		all = append(all, p.logging())
 	}
@@ -259,7 +268,9 @@ func (p *Provisioner) encryption() property {
 			}
 			return "", nil
 		},
-		show: func(is, want string) (string, string) { return is, strings.ReplaceAll(want, p.noKey(), "the key that is made") },
+		show: func(is, want string) (string, string) {
+			return is, strings.ReplaceAll(want, p.noKey(), "the key that is made")
+		},
 		want: func() string {
 			key := p.bucketKey()
 			if p.BucketOnly {

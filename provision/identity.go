@@ -2,6 +2,7 @@ package provision
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -65,16 +66,20 @@ func (p *Provisioner) identify(ctx context.Context) error {
 
 func (p *Provisioner) tags() map[string]string { return map[string]string{TagKey: p.URL()} }
 
+// ErrNotOurs is returned for something that is there already and belongs to no
+// vault or another one, and is not to be adopted.
+var ErrNotOurs = errors.New("not tagged as this vault's")
+
 // ours decides by the tags of a resource that is there whether it is taken.
 func (p *Provisioner) ours(resource string, tags map[string]string) error {
 	switch got := tags[TagKey]; {
 	case got == p.URL() || p.Adopt:
 		return nil
 	case got != "":
-		return fmt.Errorf("%s belongs to the vault %s by its tag %s; use that vault, or another name; --adopt would take it over", resource, got, TagKey)
+		return fmt.Errorf("%s is %w: it belongs to %s by its tag %s; use that vault, or another bucket and name; --adopt would take it over", resource, ErrNotOurs, got, TagKey)
 	}
-	return fmt.Errorf("%s is there already and not tagged as this vault's (%s), so it is not touched. "+
-		"To use what is there as it is, no init is needed; --adopt takes it over and changes it as --plan --adopt shows", resource, TagKey)
+	return fmt.Errorf("%s is there already and %w (%s), so it is not touched. "+
+		"To use what is there as it is, no init is needed; --adopt takes it over and changes it as --plan --adopt shows", resource, ErrNotOurs, TagKey)
 }
 
 // tagText is how the tag of a resource is.

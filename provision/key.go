@@ -201,7 +201,7 @@ func (p *Provisioner) kmsTags() (tags []types.Tag) {
 // createKey makes the key with a policy that lets the admins go on, and nobody use
 // it: the roles are not there yet.
 func (p *Provisioner) createKey(ctx context.Context) error {
-	text := policy.KeyPolicy(p.partition, p.account, policy.Access{Admins: p.Admins}, policy.Vault{}).JSON()
+	text := policy.FirstKeyPolicy(p.partition, p.account, p.Admins).JSON()
 	d := p.description()
 	out, err := p.kms.CreateKey(ctx, &kms.CreateKeyInput{Description: &d, Policy: &text, Tags: p.kmsTags(),
 		KeySpec: types.KeySpecSymmetricDefault, KeyUsage: types.KeyUsageTypeEncryptDecrypt})

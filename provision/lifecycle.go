@@ -24,6 +24,9 @@ func (p *Provisioner) rules() []types.LifecycleRule {
 	abort := rule("abort-uploads")
 	abort.AbortIncompleteMultipartUpload = &types.AbortIncompleteMultipartUpload{DaysAfterInitiation: aws.Int32(p.AbortDays)}
 	all := []types.LifecycleRule{abort}
+	if p.BucketOnly {
+		all = nil // MinIO does so by itself, and takes no rule for it
+	}
 	if p.ExpireDays > 0 {
 		old := rule("expire-old-versions")
 		old.NoncurrentVersionExpiration = &types.NoncurrentVersionExpiration{NoncurrentDays: aws.Int32(p.ExpireDays)}

@@ -279,7 +279,7 @@ func TestContextName(t *testing.T) {
 
 // Before the key is made, its policy lets the admins go on, and nobody use it.
 func TestFirstKeyPolicy(t *testing.T) {
-	d := policy.KeyPolicy("aws", account, policy.Access{Admins: []string{who["k"]}}, policy.Vault{})
+	d := policy.FirstKeyPolicy("aws", account, []string{who["k"]})
 	p, err := iamtest.Parse(d.JSON())
 	if err != nil {
 		t.Fatal(err)

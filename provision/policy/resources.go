@@ -47,47 +47,55 @@ var adminActions = []string{
 // of IAM alone give nobody access, not even those who may do everything. If all
 // admins are lost, the account's root user can still set another policy.
 func (v Vault) KeyPolicy(a Access) Document {
-	return KeyPolicy(v.partition(), v.account(), a, v)
+	d := FirstKeyPolicy(v.partition(), v.account(), a.Admins)
+	d.Statement = append(d.Statement, v.KeyUse(a).Statement...)
+	return d
 }
 
-// KeyPolicy is that of a key in the account. Before the key is made its ARN is not
-// known, and then access has admins only.
-func KeyPolicy(partition, account string, a Access, v Vault) Document {
+// FirstKeyPolicy is the policy that a key is made with, before its users are: the
+// admins can go on, and nobody can use the key.
+func FirstKeyPolicy(partition, account string, admins []string) Document {
 	root := "arn:" + partition + ":iam::" + account + ":root"
 	statements := []Statement{
 		// For the root user alone: without the condition, all that IAM allows.
-		allow("VaultpackRecovery", []string{"kms:DescribeKey", "kms:GetKeyPolicy", "kms:PutKeyPolicy"}, nil,
+		allow("VaultpackRecovery", []string{"kms:DescribeKey", "kms:GetKeyPolicy", "kms:PutKeyPolicy"}, thisKey,
 			when("StringEquals", "aws:PrincipalType", "Account")).by(root),
 	}
-	if len(a.Admins) > 0 {
-		statements = append(statements, allow("VaultpackAdmins", adminActions, nil).by(a.Admins...))
+	if len(admins) > 0 {
+		statements = append(statements, allow("VaultpackAdmins", adminActions, thisKey).by(admins...))
 	}
-	add := func(principal string, own []Statement) {
+	return document(statements...)
+}
+
+// thisKey is the key, in its policy.
+var thisKey = []string{"*"}
+
+// KeyUse is the part of the key's policy that lets principals use it.
+func (v Vault) KeyUse(a Access) Document {
+	var statements []Statement
+	add := func(own []Statement, principals ...string) {
 		for _, s := range own {
-			statements = append(statements, s.by(principal))
+			s = s.by(principals...)
+			s.Resource = thisKey
+			statements = append(statements, s)
 		}
 	}
 	if len(a.Users) > 0 {
 		// ReEncrypt moves data keys to another key: keys rewrap.
-		for _, s := range []Statement{
+		add([]Statement{
 			v.dataKeys("VaultpackDataKeysUsers", nil, "kms:GenerateDataKey", "kms:Decrypt", "kms:Encrypt", "kms:ReEncryptFrom", "kms:ReEncryptTo"),
 			v.throughS3("VaultpackS3Users", nil, "kms:GenerateDataKey", "kms:Decrypt"),
 			allow("VaultpackDescribe", []string{"kms:DescribeKey"}, nil),
-		} {
-			statements = append(statements, s.by(a.Users...))
-		}
+		}, a.Users...)
 	}
 	for i, u := range a.Uploaders {
-		add(u.Principal, v.uploaderKey("Uploader"+strconv.Itoa(i), u.Uploader))
+		add(v.uploaderKey("Uploader"+strconv.Itoa(i), u.Uploader), u.Principal)
 	}
 	for i, t := range a.Trainers {
-		add(t.Principal, v.trainerKey("Trainer"+strconv.Itoa(i), t.Trainer))
+		add(v.trainerKey("Trainer"+strconv.Itoa(i), t.Trainer), t.Principal)
 	}
 	for i, r := range a.Readers {
-		add(r.Principal, v.readerKey("Reader"+strconv.Itoa(i), r.Reader))
-	}
-	for i := range statements {
-		statements[i].Resource = []string{"*"} // in a key policy that is the key
+		add(v.readerKey("Reader"+strconv.Itoa(i), r.Reader), r.Principal)
 	}
 	return document(statements...)
 }
