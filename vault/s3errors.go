@@ -38,6 +38,8 @@ var (
 	opHead              = operation{doing: "looking at", action: "s3:GetObject"}
 	opDelete            = operation{doing: "deleting", action: "s3:DeleteObject"}
 	opList              = operation{doing: "listing", action: "s3:ListBucket", bucket: true}
+	opDeleteVersion     = operation{doing: "deleting an old version of", action: "s3:DeleteObjectVersion"}
+	opListVersions      = operation{doing: "listing the old versions of", action: "s3:ListBucketVersions", bucket: true}
 	opListMultipart     = operation{doing: "listing the unfinished uploads of", action: "s3:ListBucketMultipartUploads", bucket: true}
 )
 
