@@ -233,7 +233,7 @@ func summarize(con *console, u *uploader.Upload, res *uploader.Result, v *vault.
 		con.printf("found    %s, %s (%s)", count(u.Files.Load(), "file"), size(u.Bytes.Load()), changes)
 		con.printf("to send  %s, %s in %s", count(u.SentFiles.Load(), "file"), size(u.SentBytes.Load()), count(u.Packs.Load(), "pack"))
 		con.printf("vault    %s", show(v.Location))
-		con.tellUsage(v)
+		con.usage("to ask", v)
 		return
 	case !res.Committed:
 		con.printf("dataset  %s: nothing has changed since version %d", u.Dataset.Name, ver.Number)
