@@ -233,7 +233,8 @@ func isBroken(err error) bool {
 // does not repeat it, though that helps if the network did it.
 func isGarbled(err error) bool {
 	switch errorCode(err) {
-	case "BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch":
+	case "BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch",
+		"MalformedXML": // the SDK's is well formed
 		return true
 	}
 	return false

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
 	"github.com/vaultpack/vaultpack/internal/faultproxy"
 	"github.com/vaultpack/vaultpack/internal/s3test"
 	"github.com/vaultpack/vaultpack/internal/treetest"
@@ -107,4 +109,27 @@ func TestDryRunTellsTheRequests(t *testing.T) {
 	c.through(p.URL)
 	write(t, filepath.Join(src, "one more"), []byte("more"))
 	compare("an upload that goes on", src, "-d", "broken", "--pack-size", "6MiB")
+}
+
+// What a dry run of gc counts, gc removes: also the parts of an upload whose
+// client is gone, which S3 bills and does not list.
+func TestCollectDryRunOnS3(t *testing.T) {
+	c := newCloud(t, s3test.MinIO(t, false))
+	src := filepath.Join(c.home, "src")
+	write(t, filepath.Join(src, "a"), []byte("a"))
+	c.run(0, "push", "-q", src, "-d", "d")
+	loc := c.store().Location()
+	key := loc.Prefix + "d/packs/" + strings.Repeat("0", 64) + ".vpk"
+	_, err := c.s3.Client(t).CreateMultipartUpload(t.Context(), &s3.CreateMultipartUploadInput{Bucket: &loc.Bucket, Key: &key})
+	check(t, err)
+	check(t, c.store().Create(t.Context(), "d/index/"+strings.Repeat("0", 64)+".vpk", []byte("nobody names this")))
+
+	stdout, _ := c.run(0, "gc", "d", "--grace", "0s", "--dry-run")
+	says(t, stdout, "to remove from d: 0 packs, 1 index part, 0 records, 0 keyrings; 17 B", "to abort 1 multipart upload")
+	if c.unfinished() != 1 {
+		t.Error("the dry run has aborted the upload")
+	}
+	stdout, _ = c.run(0, "gc", "d", "--grace", "0s")
+	says(t, stdout, "removed from d: 0 packs, 1 index part", "aborted  1 multipart upload")
+	c.noOrphans("d")
 }
