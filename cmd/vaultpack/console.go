@@ -86,6 +86,7 @@ func (c *console) notef(format string, args ...any) {
 func (c *console) warnf(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.out.Flush() // on a terminal, both are read in the order of writing
 	fmt.Fprintf(c.err, format+"\n", args...)
 }
 

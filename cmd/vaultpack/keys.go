@@ -227,7 +227,7 @@ func keysShred(c *cli.Context, con *console, d *dataset.Dataset, _ []string) err
 	con.emit("summary", event{"command": "keys shred", "dataset": d.Name, "keyrings": n, "old_versions_deleted": deleted, "old_versions_left": left})
 	con.printf("shredded: %s of %s", count(int64(n), "keyring"), d.Name)
 	if deleted > 0 {
-		con.printf("deleted   %s of them that the bucket kept", count(int64(deleted), "old version"))
+		con.printf("deleted: %s of them that the bucket kept", count(int64(deleted), "old version"))
 	}
 	if err != nil {
 		return err

@@ -68,7 +68,7 @@ func TestShredInABucketWithVersions(t *testing.T) {
 	}
 	c.through(server.URL)
 	stdout, _ = c.run(0, "keys", "shred", "d", "--confirm", "d", "--old-versions")
-	says(t, stdout, "1 old version of them")
+	says(t, stdout, "deleted: 1 old version of them")
 	if n := len(old()); n != 0 {
 		t.Errorf("%d old versions are left", n)
 	}
