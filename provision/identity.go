@@ -51,6 +51,13 @@ func (p *Provisioner) identify(ctx context.Context) error {
 	default:
 		p.caller = a.String()
 	}
+	for i := range p.Users {
+		if p.Users[i] == Me {
+			p.Users[i] = p.caller
+		}
+	}
+	slices.Sort(p.Users)
+	p.Users = slices.Compact(p.Users)
 	if len(p.Admins) == 0 {
 		if kind == "root" || kind == "federated-user" {
 			return fmt.Errorf("the caller is %s, which a key's policy is not to name; use a user or a role, or name the key's administrators with --admin", a)

@@ -45,6 +45,8 @@ func (t *Target) URL() string { return strings.TrimSuffix("s3://"+t.Bucket+"/"+t
 // A Provisioner reads and makes what a target needs. It is for one goroutine.
 type Provisioner struct {
 	Target
+	given Settings // without what New has filled in
+
 	kms *kms.Client
 	s3  *s3.Client
 	iam *iam.Client
@@ -63,10 +65,11 @@ type Provisioner struct {
 // New makes a Provisioner that calls AWS as cfg says. s3Options are for the client
 // of S3 alone.
 func New(cfg aws.Config, t Target, s3Options ...func(*s3.Options)) (*Provisioner, error) {
+	given := t.Settings
 	if err := t.check(); err != nil {
 		return nil, err
 	}
-	p := &Provisioner{Target: t, kms: kms.NewFromConfig(cfg), iam: iam.NewFromConfig(cfg), sts: sts.NewFromConfig(cfg),
+	p := &Provisioner{Target: t, given: given, kms: kms.NewFromConfig(cfg), iam: iam.NewFromConfig(cfg), sts: sts.NewFromConfig(cfg),
 		roleARNs: map[string]string{}}
 	p.s3 = s3.NewFromConfig(cfg, s3Options...)
 	if p.region = p.s3.Options().Region; p.region == "" {
@@ -253,8 +256,11 @@ func (p *Provisioner) plan(ctx context.Context, resource string, exists bool, pr
 		if q.show != nil {
 			s.From, s.To = q.show(is, want)
 		}
-		if !exists {
+		switch {
+		case !exists:
 			s.Change = "set"
+		case is == "":
+			s.From = "missing"
 		}
 		if p.BucketOnly {
 			s.do = func(ctx context.Context) error {
