@@ -1,0 +1,120 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+
+	"github.com/pulumi/pulumi-aws/sdk/v7/go/aws/iam"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"github.com/vaultpack/vaultpack/provision/policy"
+)
+
+// A role is one that uploads, reads or trains.
+type role struct {
+	kind    string // uploader, reader or trainer
+	dataset string // of a trainer, "*" for all
+	purpose string
+	trust   policy.Document
+	// own is the policy, once the key is known.
+	own func(policy.Vault) policy.Document
+
+	made *iam.Role
+}
+
+// label is the name in the stack, and the end of the name in AWS.
+func (r *role) label() string {
+	if r.dataset != "" && r.dataset != "*" {
+		return r.kind + "-" + r.dataset
+	}
+	return r.kind
+}
+
+// plan lists the roles: those of vaultpack init, which same_test.go holds it to.
+func (i *infrastructure) plan() []*role {
+	t, url := &i.target, i.target.URL()
+	assume := policy.Trust(t.Assume...)
+	if len(t.Assume) == 0 {
+		assume = policy.Trust(fmt.Sprintf("arn:%s:iam::%s:root", i.partition, i.account))
+	}
+	uploads := "uploads new datasets to " + url + ", and cannot decrypt"
+	if t.Resume {
+		uploads = "uploads to " + url
+	}
+	roles := []*role{
+		{kind: "uploader", purpose: uploads, trust: assume,
+			own: func(v policy.Vault) policy.Document { return v.Uploader(i.uploader()) }},
+		{kind: "reader", purpose: "reads and verifies " + url, trust: assume,
+			own: func(v policy.Vault) policy.Document { return v.Reader(policy.Reader{}) }},
+	}
+	trainer := func(dataset, purpose string) {
+		roles = append(roles, &role{kind: "trainer", dataset: dataset, purpose: purpose, trust: policy.SageMakerTrust(i.account),
+			own: func(v policy.Vault) policy.Document { return v.Trainer(i.trainer(dataset)) }})
+	}
+	if len(t.Trainers) == 0 {
+		trainer("*", "trains on all datasets of "+url)
+	}
+	for _, d := range t.Trainers {
+		trainer(d, "trains on "+url+"/"+d)
+	}
+	return roles
+}
+
+func (i *infrastructure) uploader() policy.Uploader { return policy.Uploader{Resume: i.target.Resume} }
+
+func (i *infrastructure) trainer(dataset string) policy.Trainer {
+	t := policy.Trainer{Outputs: i.target.Outputs, Repositories: i.target.Images, Volumes: i.target.Volumes, VPC: i.target.VPC}
+	if dataset != "*" {
+		t.Datasets = []string{dataset}
+	}
+	return t
+}
+
+// makeRoles makes the roles without permissions: the key's policy names them, and
+// their policies name the key.
+func (i *infrastructure) makeRoles() error {
+	i.roles = i.plan()
+	for _, r := range i.roles {
+		name := shorten(i.target.Name+"-"+r.label(), 64)
+		made, err := iam.NewRole(i.ctx, r.label(), &iam.RoleArgs{
+			Name:             pulumi.String(name),
+			Description:      pulumi.String("vaultpack: " + r.purpose),
+			AssumeRolePolicy: pulumi.String(r.trust.JSON()),
+			Tags:             i.tags(),
+		}, i.imported(name)...)
+		if err != nil {
+			return err
+		}
+		r.made = made
+	}
+	return nil
+}
+
+// inline is the name of the roles' inline policies.
+const inline = "vaultpack"
+
+func (i *infrastructure) makeRolePolicies() error {
+	for _, r := range i.roles {
+		_, err := iam.NewRolePolicy(i.ctx, r.label()+"-policy", &iam.RolePolicyArgs{
+			Name: pulumi.String(inline),
+			Role: r.made.Name,
+			Policy: i.key.Arn.ApplyT(func(arn string) string {
+				return r.own(i.vault(arn)).JSON()
+			}).(pulumi.StringOutput),
+		}, i.imported(shorten(i.target.Name+"-"+r.label(), 64)+":"+inline)...)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shorten cuts a name and ends it in a hash of the whole, as vaultpack init does.
+func shorten(name string, max int) string {
+	if len(name) <= max {
+		return name
+	}
+	sum := sha256.Sum256([]byte(name))
+	return name[:max-9] + "-" + hex.EncodeToString(sum[:4])
+}
