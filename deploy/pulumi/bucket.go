@@ -14,13 +14,15 @@ func (i *infrastructure) makeBucket() error {
 	bucket, err := s3.NewBucket(i.ctx, "bucket", &s3.BucketArgs{
 		Bucket: pulumi.String(i.target.Bucket),
 		Tags:   i.tags(),
-	}, append(i.precious(i.target.Bucket), pulumi.DependsOn([]pulumi.Resource{i.key}))...)
+	}, append(i.lasting(i.target.Bucket, i.protect), pulumi.DependsOn([]pulumi.Resource{i.key}))...)
 	if err != nil {
 		return err
 	}
 	i.bucket = bucket
 	name := bucket.Bucket
-	guard := i.guards()
+	// What keeps the bucket safe is never taken off it, not even while it is being
+	// deleted: S3 may refuse that, and else it goes with the bucket.
+	guard := i.lasting(i.target.Bucket, true)
 	yes := pulumi.Bool(true)
 	closed, err := s3.NewBucketPublicAccessBlock(i.ctx, "bucket-public-access", &s3.BucketPublicAccessBlockArgs{
 		Bucket: name, BlockPublicAcls: yes, IgnorePublicAcls: yes, BlockPublicPolicy: yes, RestrictPublicBuckets: yes,
@@ -60,13 +62,6 @@ func (i *infrastructure) makeBucket() error {
 	return i.makeHousekeeping(name)
 }
 
-// guards are the options of what keeps the bucket safe. They are never taken off
-// the bucket, not even while it is being deleted: S3 may refuse that, and they go
-// with it.
-func (i *infrastructure) guards() []pulumi.ResourceOption {
-	return append(i.imported(i.target.Bucket), pulumi.Protect(i.protect), pulumi.RetainOnDelete(true))
-}
-
 // makeHousekeeping makes the lifecycle rules and access logs.
 func (i *infrastructure) makeHousekeeping(name pulumi.StringOutput) error {
 	rule := func(id string) s3.BucketLifecycleConfigurationRuleArgs {
@@ -86,7 +81,7 @@ func (i *infrastructure) makeHousekeeping(name pulumi.StringOutput) error {
 		rules = append(rules, old)
 	}
 	_, err := s3.NewBucketLifecycleConfiguration(i.ctx, "bucket-lifecycle", &s3.BucketLifecycleConfigurationArgs{Bucket: name, Rules: rules},
-		i.imported(i.target.Bucket)...)
+		i.lasting(i.target.Bucket, false)...)
 	if err != nil || i.target.LogTo == "" {
 		return err
 	}

@@ -26,13 +26,13 @@ func (i *infrastructure) makeKey() error {
 		EnableKeyRotation: pulumi.Bool(true),
 		Policy:            text,
 		Tags:              i.tags(),
-	}, i.precious(i.importKey)...)
+	}, i.lasting(i.importKey, i.protect)...)
 	if err != nil {
 		return err
 	}
 	i.key = key
 	alias := "alias/" + i.target.Name
-	_, err = kms.NewAlias(i.ctx, "key-alias", &kms.AliasArgs{Name: pulumi.String(alias), TargetKeyId: key.KeyId}, i.imported(alias)...)
+	_, err = kms.NewAlias(i.ctx, "key-alias", &kms.AliasArgs{Name: pulumi.String(alias), TargetKeyId: key.KeyId}, i.lasting(alias, false)...)
 	return err
 }
 
@@ -53,11 +53,12 @@ func (i *infrastructure) access(arns []any) policy.Access {
 	return a
 }
 
-// precious are the options of key and bucket: with one of them gone all data is
-// lost. Pulumi refuses to delete or replace what is protected, and lets go of what
-// is retained without deleting it, should somebody take the protection off.
-func (i *infrastructure) precious(id string) []pulumi.ResourceOption {
-	return append(i.imported(id), pulumi.Protect(i.protect), pulumi.RetainOnDelete(i.protect))
+// lasting are the options of what is there as long as the vault: Pulumi refuses to
+// delete it, or to replace it by one of another name. What is also retained it lets
+// go of without deleting it, should somebody take the protection off: with key or
+// bucket gone all data is lost.
+func (i *infrastructure) lasting(id string, retain bool) []pulumi.ResourceOption {
+	return append(i.imported(id), pulumi.Protect(i.protect), pulumi.RetainOnDelete(retain))
 }
 
 // imported are the options of what is taken over from vaultpack init, if anything.

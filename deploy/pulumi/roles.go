@@ -75,6 +75,9 @@ func (i *infrastructure) trainer(dataset string) policy.Trainer {
 // their policies name the key.
 func (i *infrastructure) makeRoles() error {
 	i.roles = i.plan()
+	// The first role goes first: with another name it is refused, and then nothing
+	// else is begun.
+	var after []pulumi.ResourceOption
 	for _, r := range i.roles {
 		name := shorten(i.target.Name+"-"+r.label(), 64)
 		made, err := iam.NewRole(i.ctx, r.label(), &iam.RoleArgs{
@@ -82,13 +85,24 @@ func (i *infrastructure) makeRoles() error {
 			Description:      pulumi.String("vaultpack: " + r.purpose),
 			AssumeRolePolicy: pulumi.String(r.trust.JSON()),
 			Tags:             i.tags(),
-		}, i.imported(name)...)
+		}, append(i.options(r, name), after...)...)
 		if err != nil {
 			return err
 		}
 		r.made = made
+		if after == nil {
+			after = []pulumi.ResourceOption{pulumi.DependsOn([]pulumi.Resource{made})}
+		}
 	}
 	return nil
+}
+
+// options are those of a role and its policy. Trainers come and go with datasets.
+func (i *infrastructure) options(r *role, id string) []pulumi.ResourceOption {
+	if r.kind == "trainer" {
+		return i.imported(id)
+	}
+	return i.lasting(id, false)
 }
 
 // inline is the name of the roles' inline policies.
@@ -102,7 +116,7 @@ func (i *infrastructure) makeRolePolicies() error {
 			Policy: i.key.Arn.ApplyT(func(arn string) string {
 				return r.own(i.vault(arn)).JSON()
 			}).(pulumi.StringOutput),
-		}, i.imported(shorten(i.target.Name+"-"+r.label(), 64)+":"+inline)...)
+		}, i.options(r, shorten(i.target.Name+"-"+r.label(), 64)+":"+inline)...)
 		if err != nil {
 			return err
 		}
