@@ -2,7 +2,7 @@
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: build test check lint peers vuln race fuzz mutants bench bench-peers bench-compare bench-gate bench-record
+.PHONY: build test check lint peers pulumi vuln race fuzz mutants bench bench-peers bench-compare bench-gate bench-record
 
 build: ## the static binary, bin/vaultpack
 	CGO_ENABLED=0 go build -trimpath -o bin/vaultpack ./cmd/vaultpack
@@ -10,7 +10,7 @@ build: ## the static binary, bin/vaultpack
 test: ## what a change has to pass
 	go test ./...
 
-check: lint peers vuln race ## everything that CI checks
+check: lint peers pulumi vuln race ## everything that CI checks
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }
@@ -29,6 +29,11 @@ vuln:
 # bench/peers is a module of its own, which ./... does not reach.
 peers:
 	cd bench/peers && go vet ./... && go mod tidy -diff && go test -short ./...
+
+# deploy/pulumi is one too. Of Pulumi's SDK for AWS it uses three packages: all of it
+# would take many minutes to compile.
+pulumi:
+	cd deploy/pulumi && go vet ./... && $(STATICCHECK) ./... && go mod tidy -diff && go test ./...
 
 race:
 	go test -race -timeout 30m ./...
