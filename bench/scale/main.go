@@ -77,6 +77,9 @@ func (b *bench) main(ctx context.Context, dir, write string, what []string) (err
 	var text strings.Builder
 	b.out = io.MultiWriter(os.Stdout, &text)
 	b.describe()
+	if err := b.touch(); err != nil {
+		return err
+	}
 	for _, name := range what {
 		if err := sections[name](ctx); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
