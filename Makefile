@@ -2,7 +2,7 @@
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: build test check lint peers vuln race fuzz mutants bench bench-peers bench-compare bench-gate bench-record
+.PHONY: build test check lint peers vuln race fuzz mutants bench bench-peers bench-compare bench-gate bench-record bench-s3
 
 build: ## the static binary, bin/vaultpack
 	CGO_ENABLED=0 go build -trimpath -o bin/vaultpack ./cmd/vaultpack
@@ -47,6 +47,9 @@ bench-gate: ## make bench-gate BASE=rev: fails where a ratio to the limit has dr
 
 bench-record: ## measure everything, and write it into docs/BENCHMARKS.md
 	bench/record.sh
+
+bench-s3: ## the program beside s5cmd, cp, tar and find, into docs/BENCHMARKS.md
+	bench/s3.sh -write
 
 mutants: ## faults put into the cryptography, each of which a test has to notice
 	go run ./internal/mutants

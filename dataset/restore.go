@@ -55,7 +55,7 @@ type stagedFile struct {
 
 // Bounds of what is staged before it is synced and moved into place.
 const (
-	windowFiles = 8 << 10
+	windowFiles = 64 << 10
 	windowBytes = 1 << 30
 )
 
