@@ -24,7 +24,7 @@ var (
 	channelName   = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 	roleARN       = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/?[a-zA-Z_0-9+=,.@/-]+$`)
 	envName       = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
-	kmsKeyID      = regexp.MustCompile(`^[a-zA-Z0-9:/_-]{1,2048}$`)
+	kmsKeyID      = regexp.MustCompile(`^[a-zA-Z0-9:/_-]+$`)
 	vpcID         = regexp.MustCompile(`^[-0-9a-zA-Z]{1,32}$`)
 	tagText       = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+@-]*$`)
 	s3URI         = regexp.MustCompile(`^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?$`)
@@ -81,7 +81,7 @@ func (p *problems) uri(field, value string) {
 }
 
 func (p *problems) key(field, value string) {
-	p.check(value == "" || kmsKeyID.MatchString(value), field, "%q does not name a KMS key", value)
+	p.check(value == "" || kmsKeyID.MatchString(value) && len(value) <= 2048, field, "%q does not name a KMS key", value)
 }
 
 func (p *problems) text(field, value string, max int) {

@@ -106,6 +106,29 @@ type Channel struct {
 	InstanceGroups []string `yaml:"instance_groups"`
 }
 
+// ParseChannel reads a channel from a command line: DATASET[@VERSION] or s3://…, and
+// behind it any of ,distribution= ,input_mode= ,data_type= ,content_type=
+// ,compression= ,record_wrapper=.
+func ParseChannel(s string) (*Channel, error) {
+	place, rest, more := strings.Cut(s, ",")
+	c := &Channel{Dataset: place}
+	if strings.Contains(place, "://") {
+		c.Dataset, c.S3 = "", place
+	}
+	fields := map[string]*string{"distribution": &c.Distribution, "input_mode": &c.InputMode, "data_type": &c.DataType,
+		"content_type": &c.ContentType, "compression": &c.Compression, "record_wrapper": &c.RecordWrapper}
+	for more {
+		var pair string
+		pair, rest, more = strings.Cut(rest, ",")
+		name, value, _ := strings.Cut(pair, "=")
+		if fields[name] == nil || value == "" {
+			return nil, fmt.Errorf("%q is not one of distribution, input_mode, data_type, content_type, compression and record_wrapper with a value; the rest of a channel's fields can be said in a file (-f)", pair)
+		}
+		*fields[name] = value
+	}
+	return c, nil
+}
+
 // An InstanceGroup is a part of a heterogeneous cluster.
 type InstanceGroup struct {
 	Name  string `yaml:"name"`

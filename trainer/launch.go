@@ -40,6 +40,8 @@ type Launcher struct {
 	SageMaker API
 	Region    string
 	Images    ImageReader
+
+	findBinary func(file, arch string) (*Binary, error) // FindBinary, but in tests
 }
 
 // A Plan is a job that has been checked, with what it takes to launch it. Close it.
@@ -98,8 +100,12 @@ func (l *Launcher) Plan(ctx context.Context, j *Job) (_ *Plan, err error) {
 	if arch == "" {
 		arch = archOf(j.types()[0])
 	}
-	if p.Binary, err = FindBinary(j.Binary, arch); err != nil {
-		return nil, err
+	find := l.findBinary
+	if find == nil {
+		find = FindBinary
+	}
+	if p.Binary, err = find(j.Binary, arch); err != nil {
+		return nil, &FieldError{Field: "binary", Origin: j.where("binary"), Problem: err.Error()}
 	}
 	command, err := l.command(ctx, j, arch)
 	if err != nil {

@@ -2,7 +2,6 @@ package trainer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -264,9 +263,3 @@ func HasKeyChannel(d *sagemaker.DescribeTrainingJobOutput) (has, keep bool) {
 	}
 	return has, aws.ToBool(d.EnableManagedSpotTraining) || d.RetryStrategy != nil
 }
-
-// Ended tells whether a job has ended, in whatever way.
-func Ended(d *sagemaker.DescribeTrainingJobOutput) bool { return ended(d.TrainingJobStatus) }
-
-// ErrTimeout is returned where the caller's time for waiting is over.
-var ErrTimeout = errors.New("the time to wait is over; the job goes on")
