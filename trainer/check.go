@@ -21,7 +21,7 @@ import (
 // https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html
 var (
 	jobName       = regexp.MustCompile(`^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$`)
-	channelName   = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+	channelName   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 	roleARN       = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/?[a-zA-Z_0-9+=,.@/-]+$`)
 	envName       = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
 	kmsKeyID      = regexp.MustCompile(`^[a-zA-Z0-9:/_-]+$`)
@@ -119,7 +119,7 @@ func (j *Job) checkChannels(p *problems) {
 			}
 			return field + "." + s
 		}
-		p.check(channelName.MatchString(name), field, "%q cannot name a channel: 1 to 64 letters, digits, dots, hyphens and underscores", name)
+		p.check(channelName.MatchString(name), field, "%q cannot name a channel: 1 to 64 letters, digits, dots, hyphens and underscores, a letter or digit first", name)
 		p.check(name != ownChannel && name != keyChannel, field, "the channel %s is vaultpack's own; use another name", name)
 		p.check(name != codeChannel || j.Source == "", field, "the channel %s carries the source; use another name", name)
 		p.check((ch.Dataset == "") != (ch.S3 == ""), field, "needs one of dataset and s3")

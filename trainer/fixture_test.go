@@ -196,3 +196,13 @@ func (images) Entrypoint(_ context.Context, image, arch string) ([]string, error
 	return []string{"bash", "-m", "start.sh"}, nil
 }
 
+// A countingStore counts Puts by name.
+type countingStore struct {
+	vault.Store
+	puts map[string]int
+}
+
+func (s *countingStore) Put(ctx context.Context, name string, write func(io.Writer) error) error {
+	s.puts[name]++
+	return s.Store.Put(ctx, name, write)
+}
