@@ -231,7 +231,9 @@ func (u *Unpack) sweepFolder(ctx context.Context, dir string) (kept int, err err
 			if err := u.root.Remove(name); err != nil {
 				return kept, err
 			}
-			if u.Removed != nil && !strings.HasPrefix(name, privatePrefix) {
+			// An earlier run has made links, which are made again.
+			ours := strings.HasPrefix(name, privatePrefix) || e.Type()&fs.ModeSymlink != 0 && u.done.private != ""
+			if u.Removed != nil && !ours {
 				u.Removed(name)
 			}
 		}
