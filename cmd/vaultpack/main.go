@@ -78,6 +78,7 @@ func newApp(con *console) *cli.App {
 			logsCommand(con),
 			stopCommand(con),
 			configCommand(con),
+			sagemakerRunCommand(con),
 		},
 	}
 	onUsageError := func(c *cli.Context, err error, _ bool) error {
@@ -88,7 +89,12 @@ func newApp(con *console) *cli.App {
 	prepare = func(cmds []*cli.Command) {
 		for _, cmd := range cmds {
 			prepare(cmd.Subcommands)
-			cmd.Flags = append(cmd.Flags, commonFlags()...)
+			for _, f := range commonFlags() {
+				// A command may mean something else by a common name.
+				if !slices.ContainsFunc(cmd.Flags, func(own cli.Flag) bool { return own.Names()[0] == f.Names()[0] }) {
+					cmd.Flags = append(cmd.Flags, f)
+				}
+			}
 			cmd.OnUsageError = onUsageError
 			for _, f := range cmd.Flags {
 				if b, ok := f.(*cli.BoolFlag); ok {
