@@ -90,7 +90,7 @@ func (l *Launcher) Plan(ctx context.Context, j *Job) (_ *Plan, err error) {
 			p.Close()
 		}
 	}()
-	if p.loc, err = l.location(); err != nil {
+	if p.loc, err = Location(l.Vault.Location); err != nil {
 		return nil, err
 	}
 	if p.Sealed, err = l.openSealed(ctx, j); err != nil {
@@ -133,19 +133,16 @@ func (l *Launcher) Plan(ctx context.Context, j *Job) (_ *Plan, err error) {
 	return p, l.request(p, name, args)
 }
 
-// location is where SageMaker finds the vault.
-func (l *Launcher) location() (vault.S3Location, error) {
-	if !vault.IsS3URL(l.Vault.Location) {
-		return vault.S3Location{}, fmt.Errorf("the vault %s is a folder, but SageMaker reads its input from S3; use a vault at s3://BUCKET/PREFIX, or train here with --local", l.Vault.Location)
+// Location is where SageMaker finds a vault. Not every vault is in its reach.
+func Location(url string) (vault.S3Location, error) {
+	if !vault.IsS3URL(url) {
+		return vault.S3Location{}, fmt.Errorf("the vault %s is a folder, but SageMaker reads its input from S3; use a vault at s3://BUCKET/PREFIX, or train here with --local", url)
 	}
-	loc, err := vault.ParseS3URL(l.Vault.Location)
-	if err != nil {
-		return loc, err
+	loc, err := vault.ParseS3URL(url)
+	if err == nil && strings.HasPrefix(loc.Bucket, "arn:") {
+		err = fmt.Errorf("the vault %s is named by the ARN of an access point, which SageMaker does not take for its input; name it by the bucket or by the access point's alias", url)
 	}
-	if strings.HasPrefix(loc.Bucket, "arn:") {
-		return loc, fmt.Errorf("the vault %s is named by the ARN of an access point, which SageMaker does not take for its input; name it by the bucket or by the access point's alias", l.Vault.Location)
-	}
-	return loc, nil
+	return loc, err
 }
 
 func (p *Plan) root() string { return "s3://" + p.loc.Bucket + "/" + p.loc.Prefix }

@@ -134,6 +134,9 @@ func stopCommand(con *console) *cli.Command {
 	}
 }
 
+// testEvery lets the tests look at a job more often.
+var testEvery time.Duration
+
 // A follower follows one job for a command.
 type follower struct {
 	con      *console
@@ -173,7 +176,7 @@ func hostsOf(d *sagemaker.DescribeTrainingJobOutput) (n int) {
 }
 
 func (f *follower) newLogs() *trainer.Logs {
-	l := &trainer.Logs{API: f.logs, Job: f.job}
+	l := &trainer.Logs{API: f.logs, Job: f.job, Quiet: 4 * testEvery}
 	l.Line = func(line trainer.Line) {
 		f.con.emit("log", event{"host": line.Host, "time": line.Time, "text": line.Text})
 		if f.hosts > 1 {
@@ -186,7 +189,7 @@ func (f *follower) newLogs() *trainer.Logs {
 }
 
 func (f *follower) watcher() *trainer.Watcher {
-	return &trainer.Watcher{SageMaker: f.sm, Job: f.job,
+	return &trainer.Watcher{SageMaker: f.sm, Job: f.job, Every: testEvery,
 		Changed: func(t trainer.Transition) {
 			f.con.emit("status", event{"job": f.job, "status": t.Status, "message": t.Message, "time": t.Time})
 			f.con.notef("%s  %s", strings.TrimSpace(t.Time.Local().Format("15:04:05")+"  "+t.Status), t.Message)

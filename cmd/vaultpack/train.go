@@ -98,12 +98,11 @@ func readJob(c *cli.Context) (*trainer.Job, error) {
 		}
 	}
 	before, command := splitAtDashes(c.Args().Slice(), os.Args)
-	if len(before) > 1 || len(before) == 0 && j.Dataset == "" && len(j.Channels) == 0 && len(c.StringSlice("channel")) == 0 {
-		_, err := arguments(c, 1, len(command)+1)
-		if err == nil {
-			err = usagef("unexpected argument %q: the command of the job comes after --", before[len(before)-1])
-		}
-		return nil, err
+	if len(before) > 1 {
+		return nil, usagef("unexpected argument %q: the command of the job comes after --", before[1])
+	}
+	if len(before) == 0 && j.Dataset == "" && len(j.Channels) == 0 && len(c.StringSlice("channel")) == 0 {
+		return nil, usagef("which dataset? usage: %s %s", c.Command.HelpName, c.Command.ArgsUsage)
 	}
 	if len(before) == 1 {
 		j.Dataset = before[0]
@@ -271,6 +270,9 @@ func train(c *cli.Context, con *console) error {
 	}
 	v, err := vault.Open(c.Context, cfg)
 	if err != nil {
+		return err
+	}
+	if _, err := trainer.Location(v.Location); err != nil {
 		return err
 	}
 	sm, logs, ac, err := services(c, cfg)
