@@ -74,7 +74,9 @@ func newApp(con *console) *cli.App {
 			decryptCommand(con),
 			inspectCommand(con),
 			configCommand(con),
+			trainCommand(con),
 			sagemakerRunCommand(con),
+			trainEnterCommand(),
 		},
 	}
 	onUsageError := func(c *cli.Context, err error, _ bool) error {
