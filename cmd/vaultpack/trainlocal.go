@@ -60,7 +60,7 @@ func localTrainFlags() []cli.Flag {
 // trainEnterCommand is how a run on this machine gives a job its own /opt/ml.
 func trainEnterCommand() *cli.Command {
 	return &cli.Command{
-		Name: trainEnter, Hidden: true, Usage: "become a command that finds a job's files at /opt/ml", ArgsUsage: "DIR -- COMMAND…",
+		Name: trainEnter, Hidden: true, Usage: "become a command that finds a job's files at /opt/ml", ArgsUsage: "-- DIR COMMAND…",
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, 2, -1)
 			if err != nil {
@@ -118,7 +118,14 @@ func trainLocal(c *cli.Context, con *console) error {
 	return nil
 }
 
-var jobName = regexp.MustCompile(`[^A-Za-z0-9]+`)
+var notInJobNames = regexp.MustCompile(`[^A-Za-z0-9]+`)
+
+// newJobName is a name as SageMaker's SDK makes them, of at most 63 characters.
+func newJobName(dataset string) string {
+	base := notInJobNames.ReplaceAllString(dataset, "-")
+	stamp := strings.Replace(time.Now().UTC().Format("2006-01-02-15-04-05.000"), ".", "-", 1)
+	return strings.Trim(base[:min(len(base), 39)], "-") + "-" + stamp
+}
 
 func newLocalJob(c *cli.Context, con *console, ref string, command []string) (*local.Job, error) {
 	name, _, err := parseRef(ref)
@@ -126,7 +133,7 @@ func newLocalJob(c *cli.Context, con *console, ref string, command []string) (*l
 		return nil, err
 	}
 	job := &local.Job{
-		Name:   strings.Trim(jobName.ReplaceAllString(name, "-"), "-") + "-" + time.Now().UTC().Format("2006-01-02-15-04-05-000"),
+		Name:   newJobName(name),
 		Source: c.String("source"), Entry: c.String("entry"), Command: command, Dir: c.String("work-dir"), Stdout: os.Stdout, Stderr: os.Stderr,
 		Logf:  func(format string, args ...any) { con.notef("vaultpack: "+format, args...) },
 		Plain: map[string]string{},
@@ -160,7 +167,7 @@ func newLocalJob(c *cli.Context, con *console, ref string, command []string) (*l
 		if err != nil {
 			return nil, err
 		}
-		job.Enter = []string{self, trainEnter}
+		job.Enter = []string{self, trainEnter, "--"}
 	}
 	return job, nil
 }
