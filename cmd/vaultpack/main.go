@@ -78,7 +78,9 @@ func newApp(con *console) *cli.App {
 			logsCommand(con),
 			stopCommand(con),
 			configCommand(con),
+			trainCommand(con),
 			sagemakerRunCommand(con),
+			trainEnterCommand(),
 		},
 	}
 	onUsageError := func(c *cli.Context, err error, _ bool) error {

@@ -145,7 +145,7 @@ func TestSagemakerRun(t *testing.T) {
 		t.Error(c.failure())
 	}
 	// Again, as in a container that is started anew.
-	says(t, c.runs(0, "true"), "0 packs opened, 0 files")
+	says(t, c.runs(0, "true"), "opened packs: 0, files: 0")
 	treetest.Equal(t, src, c.data("training"))
 
 	// What is wrong is told in one line, and the command is not started.
@@ -203,7 +203,7 @@ func TestSagemakerRunKilled(t *testing.T) {
 			after.Stop()
 			whole(t, src, c.data("training"))
 			if err == nil {
-				if strings.Contains(out.String(), "were open already") {
+				if strings.Contains(out.String(), "open already: ") {
 					resumed++
 				}
 				break

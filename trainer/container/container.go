@@ -240,10 +240,10 @@ func (c *Config) unpackChannel(ctx context.Context, ch Channel, ver *dataset.Ver
 	if n := removed.Load(); n > toldOfRemoved {
 		c.logf("channel %s: and %d more", ch.Name, n-toldOfRemoved)
 	}
-	line := fmt.Sprintf("channel %s: %s@%d, %d packs opened, %d files, %d bytes in %.1f s", ch.Name, ch.Dataset, ch.Version,
+	line := fmt.Sprintf("channel %s: %s@%d, opened packs: %d, files: %d, bytes: %d, in %.1f s", ch.Name, ch.Dataset, ch.Version,
 		u.Packs.Load(), u.Files.Load(), u.Bytes.Load(), time.Since(began).Seconds())
 	if n := u.Done.Load(); n > 0 {
-		line += fmt.Sprintf("; %d packs were open already", n)
+		line += fmt.Sprintf("; open already: %d", n)
 	}
 	if ch.Sharded {
 		line += fmt.Sprintf("; this host has %d of %d packs", u.Packs.Load()+u.Done.Load(), u.Packs.Load()+u.Done.Load()+u.Absent.Load())

@@ -134,7 +134,7 @@ func TestOpen(t *testing.T) {
 	if after := stamp(t, j.dir("training")); before != after {
 		t.Error("the second run has written files")
 	}
-	if !strings.Contains(j.log[1], "0 packs opened, 0 files") {
+	if !strings.Contains(j.log[1], "opened packs: 0, files: 0") {
 		t.Errorf("the second run: %s", j.log[1])
 	}
 	// And with fresh packs, as after a restart of a spot instance whose disk stays.
