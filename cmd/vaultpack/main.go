@@ -73,7 +73,6 @@ func newApp(con *console) *cli.App {
 			encryptCommand(con),
 			decryptCommand(con),
 			inspectCommand(con),
-			trainCommand(con),
 			jobsCommand(con),
 			logsCommand(con),
 			stopCommand(con),

@@ -22,15 +22,39 @@ import (
 func trainCommand(con *console) *cli.Command {
 	return &cli.Command{
 		Name:      "train",
-		Usage:     "train on a sealed dataset in Amazon SageMaker",
+		Usage:     "train on a sealed dataset, in Amazon SageMaker or on this machine",
 		ArgsUsage: "DATASET[@VERSION] [-- COMMAND…]",
 		Description: "The job runs an image unchanged: its data is opened inside the container before COMMAND, or\n" +
 			"what the image itself runs, starts. --print shows the request and sends nothing. A job can be\n" +
 			"described in a file too (-f): its fields are named as the flags are, with underscores.\n" +
 			"Flags win over the file. See docs/TRAINING.md",
-		Flags:  append(trainFlags(), jobFlags()...),
-		Action: func(c *cli.Context) error { return train(c, con) },
+		Flags: slices.Concat(trainFlags(), jobFlags(), localTrainFlags()),
+		Action: func(c *cli.Context) error {
+			if err := rightFlags(c); err != nil {
+				return err
+			}
+			if c.Bool("local") {
+				return trainLocal(c, con)
+			}
+			return train(c, con)
+		},
 	}
+}
+
+// rightFlags refuses flags that would do nothing where the job runs.
+func rightFlags(c *cli.Context) error {
+	both := []string{"hyperparameter", "channel", "environment", "source", "entry", "output", "format"}
+	for _, f := range localTrainFlags() {
+		if name := f.Names()[0]; c.IsSet(name) && !c.Bool("local") {
+			return usagef("--%s goes with --local", name)
+		}
+	}
+	for _, f := range append(trainFlags(), jobFlags()...) {
+		if name := f.Names()[0]; c.IsSet(name) && c.Bool("local") && !slices.Contains(both, name) {
+			return usagef("--%s is for SageMaker, and does nothing with --local", name)
+		}
+	}
+	return nil
 }
 
 // trainFlags say how to launch.
@@ -56,14 +80,14 @@ func jobFlags() []cli.Flag {
 		&cli.IntFlag{Name: "volume-size", DefaultText: "by the data's size", Usage: "`GB` of each instance's volume"},
 		&cli.StringFlag{Name: "volume-kms-key", DefaultText: "the vault's", Usage: "the KMS `KEY` of the volumes, or none"},
 		&cli.StringFlag{Name: "keep-alive", Usage: "keep the instances for another job for `DURATION` (warm pool)"},
-		&cli.StringSliceFlag{Name: "channel", Usage: "`NAME=DATASET[@VERSION]` or NAME=s3://…, with ,distribution=… ,input_mode=… and so on behind it; may be repeated"},
+		&cli.StringSliceFlag{Name: "channel", Usage: "`NAME=DATASET[@VERSION]` or NAME=s3://…, with ,distribution=… ,input_mode=… and so on behind it; with --local also NAME=DIR; may be repeated"},
 		&cli.StringFlag{Name: "distribution", Usage: "`HOW` hosts share DATASET: FullyReplicated, or ShardedByS3Key"},
-		&cli.StringFlag{Name: "format", DefaultText: "files", Usage: "`WHAT` sealed channels become: files, or tar for WebDataset shards"},
-		&cli.StringSliceFlag{Name: "hyperparameter", Aliases: []string{"p"}, Usage: "`NAME=VALUE`; may be repeated"},
-		&cli.StringSliceFlag{Name: "environment", Aliases: []string{"e"}, Usage: "`NAME=VALUE` of an environment variable, no secret; may be repeated"},
+		&cli.StringFlag{Name: "format", Value: "files", Usage: "`WHAT` sealed channels become: files, or tar for WebDataset shards"},
+		&cli.StringSliceFlag{Name: "hyperparameter", Aliases: []string{"p", "hp"}, Usage: "`NAME=VALUE`; may be repeated"},
+		&cli.StringSliceFlag{Name: "environment", Aliases: []string{"env", "e"}, Usage: "`NAME=VALUE` of an environment variable, no secret; may be repeated"},
 		&cli.StringFlag{Name: "source", Usage: "the `DIR` of the script, for images with script mode"},
 		&cli.StringFlag{Name: "entry", Usage: "the script in --source, a `FILE`"},
-		&cli.StringFlag{Name: "output", DefaultText: "in the vault", Usage: "the `s3://…` place for the model"},
+		&cli.StringFlag{Name: "output", Value: "seal", DefaultText: "in the vault", Usage: "the `PLACE` for the model: s3://…; with --local seal, none, or a folder"},
 		&cli.StringFlag{Name: "output-kms-key", DefaultText: "the vault's", Usage: "the KMS `KEY` of the model, or none"},
 		&cli.StringFlag{Name: "output-compression", Usage: "`HOW` the model is packed: GZIP or NONE"},
 		&cli.StringSliceFlag{Name: "subnet", Usage: "the `ID` of a subnet of your VPC; may be repeated"},

@@ -24,36 +24,13 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// trainCommand trains on this machine.
-func trainCommand(con *console) *cli.Command {
-	return &cli.Command{
-		Name:      "train",
-		Usage:     "run a training job on a sealed dataset",
-		ArgsUsage: "DATASET[@VERSION] -- COMMAND…",
-		Flags:     localTrainFlags(),
-		Action: func(c *cli.Context) error {
-			if !c.Bool("local") {
-				return usagef("train runs on this machine so far: use --local")
-			}
-			return trainLocal(c, con)
-		},
-	}
-}
-
-// localTrainFlags are the flags of a run on this machine.
+// localTrainFlags are the flags of a run on this machine alone.
 func localTrainFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.BoolFlag{Name: "local", Usage: "run on this machine, as SageMaker would run it"},
-		&cli.StringSliceFlag{Name: "hyperparameter", Aliases: []string{"hp"}, Usage: "`NAME=VALUE`; may be repeated"},
-		&cli.StringSliceFlag{Name: "channel", Usage: "a further channel, `NAME=DATASET[@VERSION]` or NAME=DIR (with a slash); may be repeated"},
-		&cli.StringSliceFlag{Name: "env", Usage: "`NAME=VALUE` in the job's environment; may be repeated"},
-		&cli.StringFlag{Name: "source", Usage: "a `DIR` with the training script, copied to /opt/ml/code"},
-		&cli.StringFlag{Name: "entry", Usage: "the script `FILE` in --source, started by python3 with the hyperparameters as flags"},
-		&cli.StringFlag{Name: "output", Value: "seal", Usage: "what becomes of the model: `seal` it into the vault, none, or a DIR for it in the clear"},
-		&cli.StringFlag{Name: "output-seal", Usage: "the dataset `NAME` that the model is sealed into; DATASET-models unless set"},
-		&cli.StringFlag{Name: "format", Value: "files", Usage: "`files`, or tar: leave small files in their tars"},
-		&cli.StringFlag{Name: "work-dir", Usage: "a `DIR` for the plaintext while the job runs; memory or the temporary folder unless set"},
-		&cli.BoolFlag{Name: "no-namespace", Usage: "do not make /opt/ml private: the job finds its files by SAGEMAKER_BASE_DIR"},
+		&cli.BoolFlag{Name: "local", Usage: "run on this machine, as SageMaker would run it", Category: "with --local"},
+		&cli.StringFlag{Name: "output-seal", Usage: "the dataset `NAME` that the model is sealed into; DATASET-models unless set", Category: "with --local"},
+		&cli.StringFlag{Name: "work-dir", Usage: "a `DIR` for the plaintext while the job runs; memory or the temporary folder unless set", Category: "with --local"},
+		&cli.BoolFlag{Name: "no-namespace", Usage: "do not make /opt/ml private: the job finds its files by SAGEMAKER_BASE_DIR", Category: "with --local"},
 	}
 }
 
