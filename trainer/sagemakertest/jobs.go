@@ -136,7 +136,10 @@ func (r *request) createTrainingJob() (any, error) {
 		defer close(j.done)
 		defer j.cancel(nil)
 		if chosen {
-			j.to(outcome.Status, outcome.Secondary, outcome.Message)
+			j.mu.Lock()
+			defer j.mu.Unlock()
+			j.reason = outcome.Reason
+			j.toLocked(outcome.Status, outcome.Secondary, outcome.Message)
 			return
 		}
 		j.run()

@@ -55,7 +55,7 @@ func (j *job) upload(c *s3.Client, hosts []host, end error) error {
 	message := "Uploading generated training model"
 	switch {
 	case end == nil:
-		j.to(types.TrainingJobStatusInProgress, types.SecondaryStatusUploading, message)
+		j.advance(types.SecondaryStatusUploading, message)
 	case isStop(end):
 		j.to(types.TrainingJobStatusStopping, types.SecondaryStatusStopping, "Stopping the training job")
 		j.to(types.TrainingJobStatusStopping, types.SecondaryStatusUploading, message)

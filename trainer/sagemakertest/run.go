@@ -93,8 +93,16 @@ func (j *job) pause() {
 
 // end is the last step of a job: err says why it ended, nil for success.
 func (j *job) end(err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err == nil && j.status == types.TrainingJobStatusStopping {
+		err = errStopped // while the model was uploaded
+	}
 	status, secondary := types.TrainingJobStatusStopped, types.SecondaryStatusStopped
 	switch {
+	case j.Server.ctx.Err() != nil:
+		status, secondary = types.TrainingJobStatusFailed, types.SecondaryStatusFailed
+		err = reasonf("InternalServerError: sagemakertest was closed")
 	case err == nil:
 		status, secondary = types.TrainingJobStatusCompleted, types.SecondaryStatusCompleted
 	case errors.Is(err, errStopped):
@@ -105,8 +113,6 @@ func (j *job) end(err error) {
 	default:
 		status, secondary = types.TrainingJobStatusFailed, types.SecondaryStatusFailed
 	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
 	if status == types.TrainingJobStatusStopped && j.status == types.TrainingJobStatusInProgress {
 		j.toLocked(types.TrainingJobStatusStopping, types.SecondaryStatusStopping, "Stopping the training job")
 	}

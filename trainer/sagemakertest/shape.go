@@ -217,17 +217,20 @@ func (c *violations) mapping(path string, s *shape, v any) error {
 	if constraint := s.size(len(m)); constraint != "" {
 		c.add(path, shown(), constraint)
 	}
+	keysBroken, valuesBroken := false, false
 	for k, e := range m {
 		value, ok := e.(string)
 		if !ok {
 			return fail("SerializationException", "a value of the wrong type at '%s'", path)
 		}
-		if s.key.brokenBy(k) != nil {
-			c.add(path, shown(), "Map keys must satisfy constraint: ["+s.key.constraints()+"]")
-		}
-		if s.elem.brokenBy(value) != nil {
-			c.add(path, shown(), "Map value must satisfy constraint: ["+s.elem.constraints()+"]")
-		}
+		keysBroken = keysBroken || s.key.brokenBy(k) != nil
+		valuesBroken = valuesBroken || s.elem.brokenBy(value) != nil
+	}
+	if keysBroken {
+		c.add(path, shown(), "Map keys must satisfy constraint: ["+s.key.constraints()+"]")
+	}
+	if valuesBroken {
+		c.add(path, shown(), "Map value must satisfy constraint: ["+s.elem.constraints()+"]")
 	}
 	return nil
 }
