@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -56,7 +58,13 @@ type Unpack struct {
 	state   map[envelope.ObjectID]*packState
 	done    *record
 	large   largeFiles
+	folders []*Entry // in the order of their paths
+	loose   []*Entry // links, and files that lie in no pack
+	held    []*Entry // the whole index, unless it is large
 }
+
+// maxHeld is up to how many entries the index is read once and kept, some 100 MB.
+const maxHeld = 200_000
 
 // privatePrefix begins the name of the folder in which an Unpack works. The rest
 // is random and recorded only in sealed form, so that nobody who can have files put
@@ -147,7 +155,17 @@ func (u *Unpack) survey(ctx context.Context, dir string) error {
 		if err := u.checkEntry(e); err != nil {
 			return err
 		}
-		inodes++
+		if inodes++; inodes <= maxHeld {
+			u.held = append(u.held, e)
+		} else {
+			u.held = nil
+		}
+		switch {
+		case e.IsDir():
+			u.folders = append(u.folders, e)
+		case len(e.Extents) == 0:
+			u.loose = append(u.loose, e)
+		}
 		for i, x := range e.Extents {
 			s := u.state[x.Pack.ID]
 			if s == nil {
@@ -206,6 +224,20 @@ func (u *Unpack) survey(ctx context.Context, dir string) error {
 	return nil
 }
 
+// entries gives the version's entries once more.
+func (u *Unpack) entries(ctx context.Context) iter.Seq2[*Entry, error] {
+	if u.held == nil {
+		return u.version.Entries(ctx)
+	}
+	return func(yield func(*Entry, error) bool) {
+		for _, e := range u.held {
+			if !yield(e, nil) {
+				return
+			}
+		}
+	}
+}
+
 // checkEntry refuses the names that are an Unpack's own.
 func (u *Unpack) checkEntry(e *Entry) error {
 	if strings.HasPrefix(e.Path, privatePrefix) {
@@ -249,14 +281,17 @@ func (u *Unpack) run(ctx context.Context) error {
 func (u *Unpack) deal(ctx context.Context, work chan<- []piece) error {
 	pending := map[envelope.ObjectID][]piece{}
 	folders := Restore{root: u.root}
-	for e, err := range u.version.Entries(ctx) {
+	for _, e := range u.folders {
+		if u.Tars {
+			break
+		}
+		if err := folders.folder(e); err != nil {
+			return fmt.Errorf("%q: %w", e.Path, err)
+		}
+	}
+	for e, err := range u.entries(ctx) {
 		if err != nil {
 			return err
-		}
-		if e.IsDir() && !u.Tars {
-			if err := folders.folder(e); err != nil {
-				return fmt.Errorf("%q: %w", e.Path, err)
-			}
 		}
 		if len(e.Extents) > 1 {
 			if err := u.large.add(ctx, u, e); err != nil {
@@ -298,14 +333,10 @@ func (u *Unpack) finish(ctx context.Context) error {
 	}
 	defer last.Close()
 	r.stageFD = int(last.Fd())
-	for e, err := range u.version.Entries(ctx) {
-		if err != nil {
-			return err
-		}
-		switch {
-		case e.IsLink():
+	for _, e := range u.loose {
+		if e.IsLink() {
 			err = r.link(e)
-		case e.IsFile() && len(e.Extents) == 0:
+		} else {
 			r.staged = map[*Entry]*stagedFile{e: {}}
 			if err = r.stageSmall(e, strings.NewReader("")); err == nil {
 				err = r.place(r.staged[e].name, e)
@@ -319,12 +350,13 @@ func (u *Unpack) finish(ctx context.Context) error {
 		return fmt.Errorf("removing what is left of the packs: %w", err)
 	}
 	if u.Tars {
-		return nil
+		return ctx.Err()
 	}
-	if err := r.folderAttributes(ctx); err != nil {
-		return err
+	// Each folder after all that lies in it.
+	for _, e := range slices.Backward(u.folders) {
+		r.closeFolder(e)
 	}
-	return failed
+	return errors.Join(failed, ctx.Err())
 }
 
 // privateFolder makes and opens a folder in the private one.
