@@ -64,7 +64,7 @@ type Unpack struct {
 }
 
 // maxHeld is up to how many entries the index is read once and kept, some 100 MB.
-const maxHeld = 200_000
+var maxHeld int64 = 200_000
 
 // privatePrefix begins the name of the folder in which an Unpack works. The rest
 // is random and recorded only in sealed form, so that nobody who can have files put

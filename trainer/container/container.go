@@ -228,6 +228,11 @@ const toldOfRemoved = 5
 
 func (c *Config) unpackChannel(ctx context.Context, ch Channel, ver *dataset.Version) error {
 	began := time.Now()
+	if ch.Sharded { // where there are fewer packs than hosts, one may have got no folder
+		if err := os.MkdirAll(c.channelDir(ch.Name), 0o755); err != nil {
+			return err
+		}
+	}
 	var removed atomic.Int64
 	u := &dataset.Unpack{Name: ch.Name, Partial: ch.Sharded, Tars: c.Tars, Removed: func(path string) {
 		if removed.Add(1) <= toldOfRemoved {
