@@ -54,6 +54,8 @@ type Unpack struct {
 	version *Version
 	packs   *Dataset // reads packs from the private folder
 	root    *os.Root
+	lock    *os.File
+	room    Room
 	private string // the folder for packs and files being written, in root
 	state   map[envelope.ObjectID]*packState
 	done    *record
@@ -82,19 +84,17 @@ type packState struct {
 	done   bool
 }
 
-// Run unpacks dir. It returns an error if dir does not hold all that it is to hold
-// afterwards; the same call goes on from there.
-func (u *Unpack) Run(ctx context.Context, v *Version, dir string) (err error) {
+// Prepare looks at what there is and what is to be done: it brings the packs out of
+// the way, removes what does not belong in dir, and fails if a pack is missing.
+// Nothing is opened yet. Close is to be called afterwards, whatever has happened.
+func (u *Unpack) Prepare(ctx context.Context, v *Version, dir string) (err error) {
 	if err := u.open(v, dir); err != nil {
 		return err
 	}
-	defer u.root.Close()
-	lock, err := u.root.Open(".")
-	if err != nil {
+	if u.lock, err = u.root.Open("."); err != nil {
 		return err
 	}
-	defer lock.Close()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
+	if err := syscall.Flock(int(u.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
 		return fmt.Errorf("another vaultpack is opening %s", dir)
 	}
 	if u.done, err = u.readRecords(ctx); err != nil {
@@ -106,13 +106,37 @@ func (u *Unpack) Run(ctx context.Context, v *Version, dir string) (err error) {
 	if err := u.sweep(ctx); err != nil {
 		return fmt.Errorf("looking through %s: %w", dir, err)
 	}
-	if err := u.survey(ctx, dir); err != nil {
-		return err
+	return u.survey(ctx)
+}
+
+// Close lets go of the folder.
+func (u *Unpack) Close() {
+	if u.root != nil {
+		u.root.Close()
 	}
+	if u.lock != nil {
+		u.lock.Close()
+	}
+}
+
+// Room is what an Unpack takes of a file system, in bytes.
+type Room struct {
+	Device, Free uint64
+	// Grow is by how much the files take more than the packs, which they replace,
+	// and Flight what is there twice at one time at most.
+	Grow, Flight int64
+	// Inodes are the files and folders to be made, and FreeInodes how many there can
+	// be; both are zero where there is no such bound.
+	Inodes, FreeInodes uint64
+}
+
+// Room tells what Run is going to take. It is known once Prepare has returned.
+func (u *Unpack) Room() Room { return u.room }
+
+// Run makes the files. It returns an error if the folder does not hold all that it is
+// to hold afterwards; both calls again, on a new Unpack, go on from there.
+func (u *Unpack) Run(ctx context.Context) error {
 	if err := u.run(ctx); err != nil {
-		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-			err = fmt.Errorf("opening %s: %w", dir, err)
-		}
 		return err
 	}
 	return u.finish(ctx)
@@ -133,16 +157,15 @@ func (u *Unpack) open(v *Version, dir string) (err error) {
 }
 
 // survey goes through the index once: what lies in which pack, which packs are
-// there, and whether the files have room.
-func (u *Unpack) survey(ctx context.Context, dir string) error {
+// there, and what room the files take.
+func (u *Unpack) survey(ctx context.Context) error {
 	var disk unix.Statfs_t
-	f, err := u.root.Open(".")
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := unix.Fstatfs(int(f.Fd()), &disk); err != nil {
+	if err := unix.Fstatfs(int(u.lock.Fd()), &disk); err != nil {
 		return os.NewSyscallError("statfs", err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(u.lock.Fd()), &st); err != nil {
+		return os.NewSyscallError("stat", err)
 	}
 	block := max(int64(disk.Bsize), 512)
 	onDisk := func(n int64) int64 { return (n + block - 1) / block * block }
@@ -211,15 +234,12 @@ func (u *Unpack) survey(ctx context.Context, dir string) error {
 			u.Absent.Add(1)
 		}
 	}
-	// Beside what takes the place of the packs, there are the packs in flight.
-	extra := max(need-held, 0) + int64(packReaders())*largest + 4<<20
-	if free := int64(disk.Bavail) * block; need > 0 && free < extra {
-		return fmt.Errorf("there is no room to open the dataset in %s: %d bytes are needed beside the packs, and %d are free; "+
-			"give the job a larger volume: %w", dir, extra, free, syscall.ENOSPC)
-	}
-	if need > 0 && disk.Files > 0 && int64(disk.Ffree) < inodes {
-		return fmt.Errorf("there is no room to open the dataset in %s: it has %d files and folders, and the file system takes %d more: %w",
-			dir, inodes, disk.Ffree, syscall.ENOSPC)
+	u.room = Room{Device: uint64(st.Dev), Free: disk.Bavail * uint64(block)}
+	if need > 0 {
+		u.room.Grow, u.room.Flight = max(need-held, 0), int64(packReaders())*largest+4<<20
+		if disk.Files > 0 {
+			u.room.Inodes, u.room.FreeInodes = uint64(inodes), disk.Ffree
+		}
 	}
 	return nil
 }

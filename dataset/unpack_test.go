@@ -53,7 +53,9 @@ func TestUnpackWithoutKeepingTheIndex(t *testing.T) {
 		check(os.WriteFile(filepath.Join(out, path.Base(d.PackName(p.ID))), b, 0o644))
 	}
 	u := &dataset.Unpack{Name: "out"}
-	check(u.Run(ctx, ver, out))
+	defer u.Close()
+	check(u.Prepare(ctx, ver, out))
+	check(u.Run(ctx))
 	treetest.Equal(t, src, out)
 	if got := u.Packs.Load(); got != int64(len(c.Packs)) || u.Files.Load() != ver.Totals.Files {
 		t.Errorf("%d packs of %d and %d files of %d", got, len(c.Packs), u.Files.Load(), ver.Totals.Files)

@@ -61,10 +61,14 @@ func TestTrainLocalStopped(t *testing.T) {
 	check(t, cmd.Start())
 	out.Read(make([]byte, 6))
 	check(t, cmd.Process.Kill())
-	cmd.Wait()
 	if left, _ := os.ReadDir(tmp); len(left) != 1 {
 		t.Errorf("a killed run left %v", left)
 	}
+	// Its job has ended with it: nothing holds the pipe any more.
+	if _, err := out.Read(make([]byte, 1)); err == nil {
+		t.Error("the job of a killed run goes on")
+	}
+	cmd.Wait()
 	p.run(0, "train", "--local", "d", "--work-dir", tmp, "--output", "none", "--", "true")
 	if left, _ := os.ReadDir(tmp); len(left) != 0 {
 		t.Errorf("left: %v", left)
