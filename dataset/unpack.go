@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -52,11 +54,19 @@ type Unpack struct {
 	version *Version
 	packs   *Dataset // reads packs from the private folder
 	root    *os.Root
+	lock    *os.File
+	room    Room
 	private string // the folder for packs and files being written, in root
 	state   map[envelope.ObjectID]*packState
 	done    *record
 	large   largeFiles
+	folders []*Entry // in the order of their paths
+	loose   []*Entry // links, and files that lie in no pack
+	held    []*Entry // the whole index, unless it is large
 }
+
+// maxHeld is up to how many entries the index is read once and kept, some 100 MB.
+var maxHeld int64 = 200_000
 
 // privatePrefix begins the name of the folder in which an Unpack works. The rest
 // is random and recorded only in sealed form, so that nobody who can have files put
@@ -74,19 +84,17 @@ type packState struct {
 	done   bool
 }
 
-// Run unpacks dir. It returns an error if dir does not hold all that it is to hold
-// afterwards; the same call goes on from there.
-func (u *Unpack) Run(ctx context.Context, v *Version, dir string) (err error) {
+// Prepare looks at what there is and what is to be done: it brings the packs out of
+// the way, removes what does not belong in dir, and fails if a pack is missing.
+// Nothing is opened yet. Close is to be called afterwards, whatever has happened.
+func (u *Unpack) Prepare(ctx context.Context, v *Version, dir string) (err error) {
 	if err := u.open(v, dir); err != nil {
 		return err
 	}
-	defer u.root.Close()
-	lock, err := u.root.Open(".")
-	if err != nil {
+	if u.lock, err = u.root.Open("."); err != nil {
 		return err
 	}
-	defer lock.Close()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
+	if err := syscall.Flock(int(u.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
 		return fmt.Errorf("another vaultpack is opening %s", dir)
 	}
 	if u.done, err = u.readRecords(ctx); err != nil {
@@ -98,13 +106,37 @@ func (u *Unpack) Run(ctx context.Context, v *Version, dir string) (err error) {
 	if err := u.sweep(ctx); err != nil {
 		return fmt.Errorf("looking through %s: %w", dir, err)
 	}
-	if err := u.survey(ctx, dir); err != nil {
-		return err
+	return u.survey(ctx)
+}
+
+// Close lets go of the folder.
+func (u *Unpack) Close() {
+	if u.root != nil {
+		u.root.Close()
 	}
+	if u.lock != nil {
+		u.lock.Close()
+	}
+}
+
+// Room is what an Unpack takes of a file system, in bytes.
+type Room struct {
+	Device, Free uint64
+	// Grow is by how much the files take more than the packs, which they replace,
+	// and Flight what is there twice at one time at most.
+	Grow, Flight int64
+	// Inodes are the files and folders to be made, and FreeInodes how many there can
+	// be; both are zero where there is no such bound.
+	Inodes, FreeInodes uint64
+}
+
+// Room tells what Run is going to take. It is known once Prepare has returned.
+func (u *Unpack) Room() Room { return u.room }
+
+// Run makes the files. It returns an error if the folder does not hold all that it is
+// to hold afterwards; both calls again, on a new Unpack, go on from there.
+func (u *Unpack) Run(ctx context.Context) error {
 	if err := u.run(ctx); err != nil {
-		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-			err = fmt.Errorf("opening %s: %w", dir, err)
-		}
 		return err
 	}
 	return u.finish(ctx)
@@ -125,16 +157,15 @@ func (u *Unpack) open(v *Version, dir string) (err error) {
 }
 
 // survey goes through the index once: what lies in which pack, which packs are
-// there, and whether the files have room.
-func (u *Unpack) survey(ctx context.Context, dir string) error {
+// there, and what room the files take.
+func (u *Unpack) survey(ctx context.Context) error {
 	var disk unix.Statfs_t
-	f, err := u.root.Open(".")
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := unix.Fstatfs(int(f.Fd()), &disk); err != nil {
+	if err := unix.Fstatfs(int(u.lock.Fd()), &disk); err != nil {
 		return os.NewSyscallError("statfs", err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(u.lock.Fd()), &st); err != nil {
+		return os.NewSyscallError("stat", err)
 	}
 	block := max(int64(disk.Bsize), 512)
 	onDisk := func(n int64) int64 { return (n + block - 1) / block * block }
@@ -147,7 +178,17 @@ func (u *Unpack) survey(ctx context.Context, dir string) error {
 		if err := u.checkEntry(e); err != nil {
 			return err
 		}
-		inodes++
+		if inodes++; inodes <= maxHeld {
+			u.held = append(u.held, e)
+		} else {
+			u.held = nil
+		}
+		switch {
+		case e.IsDir():
+			u.folders = append(u.folders, e)
+		case len(e.Extents) == 0:
+			u.loose = append(u.loose, e)
+		}
 		for i, x := range e.Extents {
 			s := u.state[x.Pack.ID]
 			if s == nil {
@@ -193,17 +234,28 @@ func (u *Unpack) survey(ctx context.Context, dir string) error {
 			u.Absent.Add(1)
 		}
 	}
-	// Beside what takes the place of the packs, there are the packs in flight.
-	extra := max(need-held, 0) + int64(packReaders())*largest + 4<<20
-	if free := int64(disk.Bavail) * block; need > 0 && free < extra {
-		return fmt.Errorf("there is no room to open the dataset in %s: %d bytes are needed beside the packs, and %d are free; "+
-			"give the job a larger volume: %w", dir, extra, free, syscall.ENOSPC)
-	}
-	if need > 0 && disk.Files > 0 && int64(disk.Ffree) < inodes {
-		return fmt.Errorf("there is no room to open the dataset in %s: it has %d files and folders, and the file system takes %d more: %w",
-			dir, inodes, disk.Ffree, syscall.ENOSPC)
+	u.room = Room{Device: uint64(st.Dev), Free: disk.Bavail * uint64(block)}
+	if need > 0 {
+		u.room.Grow, u.room.Flight = max(need-held, 0), int64(packReaders())*largest+4<<20
+		if disk.Files > 0 {
+			u.room.Inodes, u.room.FreeInodes = uint64(inodes), disk.Ffree
+		}
 	}
 	return nil
+}
+
+// entries gives the version's entries once more.
+func (u *Unpack) entries(ctx context.Context) iter.Seq2[*Entry, error] {
+	if u.held == nil {
+		return u.version.Entries(ctx)
+	}
+	return func(yield func(*Entry, error) bool) {
+		for _, e := range u.held {
+			if !yield(e, nil) {
+				return
+			}
+		}
+	}
 }
 
 // checkEntry refuses the names that are an Unpack's own.
@@ -249,14 +301,17 @@ func (u *Unpack) run(ctx context.Context) error {
 func (u *Unpack) deal(ctx context.Context, work chan<- []piece) error {
 	pending := map[envelope.ObjectID][]piece{}
 	folders := Restore{root: u.root}
-	for e, err := range u.version.Entries(ctx) {
+	for _, e := range u.folders {
+		if u.Tars {
+			break
+		}
+		if err := folders.folder(e); err != nil {
+			return fmt.Errorf("%q: %w", e.Path, err)
+		}
+	}
+	for e, err := range u.entries(ctx) {
 		if err != nil {
 			return err
-		}
-		if e.IsDir() && !u.Tars {
-			if err := folders.folder(e); err != nil {
-				return fmt.Errorf("%q: %w", e.Path, err)
-			}
 		}
 		if len(e.Extents) > 1 {
 			if err := u.large.add(ctx, u, e); err != nil {
@@ -298,14 +353,10 @@ func (u *Unpack) finish(ctx context.Context) error {
 	}
 	defer last.Close()
 	r.stageFD = int(last.Fd())
-	for e, err := range u.version.Entries(ctx) {
-		if err != nil {
-			return err
-		}
-		switch {
-		case e.IsLink():
+	for _, e := range u.loose {
+		if e.IsLink() {
 			err = r.link(e)
-		case e.IsFile() && len(e.Extents) == 0:
+		} else {
 			r.staged = map[*Entry]*stagedFile{e: {}}
 			if err = r.stageSmall(e, strings.NewReader("")); err == nil {
 				err = r.place(r.staged[e].name, e)
@@ -319,12 +370,13 @@ func (u *Unpack) finish(ctx context.Context) error {
 		return fmt.Errorf("removing what is left of the packs: %w", err)
 	}
 	if u.Tars {
-		return nil
+		return ctx.Err()
 	}
-	if err := r.folderAttributes(ctx); err != nil {
-		return err
+	// Each folder after all that lies in it.
+	for _, e := range slices.Backward(u.folders) {
+		r.closeFolder(e)
 	}
-	return failed
+	return errors.Join(failed, ctx.Err())
 }
 
 // privateFolder makes and opens a folder in the private one.

@@ -9,7 +9,6 @@
 package container
 
 import (
-	"context"
 	"encoding/hex"
 	"fmt"
 	"os"
@@ -17,14 +16,10 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/envelope/awskms"
-	"github.com/vaultpack/vaultpack/vault"
 )
 
 // BaseDir is where SageMaker puts what belongs to a job.
@@ -92,7 +87,8 @@ type Config struct {
 	Context envelope.EncryptionContext
 	// Tars leaves small files in the tars that they lie in.
 	Tars bool
-	// Logf is told what happens, a line a call.
+	// Logf is told what happens, a line a call. It may be called from several
+	// goroutines.
 	Logf func(format string, args ...any)
 }
 
@@ -143,113 +139,6 @@ func (c *Config) logf(format string, args ...any) {
 	if c.Logf != nil {
 		c.Logf(format, args...)
 	}
-}
-
-// Open opens the channels. When it has returned nil, each channel's folder holds
-// the files of its dataset and nothing else, and no key is left in memory or on
-// disk. After an error, or a kill, the same call goes on from what is done.
-//
-// One data key takes one call to KMS, however many channels are sealed under it.
-func Open(ctx context.Context, c *Config) error {
-	if err := c.Check(); err != nil {
-		return err
-	}
-	store, err := openStore(c)
-	if err != nil {
-		return err
-	}
-	defer store.close()
-	keys, wipe, err := c.keys(ctx, store)
-	if err != nil {
-		return err
-	}
-	defer wipe()
-	v := &vault.Vault{Store: store, Location: c.channelDir(MetaChannel), Keys: keys, Context: c.Context}
-	sets := map[string]*dataset.Dataset{}
-	defer func() {
-		for _, d := range sets {
-			d.Close()
-		}
-	}()
-	// Every version is found and compared before the first file is written.
-	versions := make([]*dataset.Version, len(c.Channels))
-	for i, ch := range c.Channels {
-		d := sets[ch.Dataset]
-		if d == nil {
-			if d, err = dataset.Open(v, ch.Dataset); err != nil {
-				return err
-			}
-			sets[ch.Dataset] = d
-		}
-		if versions[i], err = c.version(ctx, d, ch); err != nil {
-			return fmt.Errorf("channel %s: %w", ch.Name, err)
-		}
-	}
-	if err := c.unpack(ctx, versions); err != nil {
-		return err
-	}
-	if err := ctx.Err(); err != nil {
-		return context.Cause(ctx)
-	}
-	return c.emptyKeyChannel()
-}
-
-// version reads the version of a channel, and compares it with the job's.
-func (c *Config) version(ctx context.Context, d *dataset.Dataset, ch Channel) (*dataset.Version, error) {
-	ver, err := d.Version(ctx, ch.Version)
-	if err != nil {
-		return nil, err
-	}
-	if ver.Digest() != ch.Digest {
-		return nil, fmt.Errorf("version %d of dataset %q has the digest %s, and the job was started for %s: %w",
-			ch.Version, ch.Dataset, ver.Digest(), ch.Digest, envelope.ErrAuthentication)
-	}
-	return ver, nil
-}
-
-// unpack opens the channels at once. The first error stops them all.
-func (c *Config) unpack(ctx context.Context, versions []*dataset.Version) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var wg sync.WaitGroup
-	for i, ch := range c.Channels {
-		wg.Go(func() {
-			if err := c.unpackChannel(ctx, ch, versions[i]); err != nil {
-				cancel(fmt.Errorf("channel %s: %w", ch.Name, err))
-			}
-		})
-	}
-	wg.Wait()
-	return context.Cause(ctx)
-}
-
-// toldOfRemoved is how many names are told of files that did not belong in a channel.
-const toldOfRemoved = 5
-
-func (c *Config) unpackChannel(ctx context.Context, ch Channel, ver *dataset.Version) error {
-	began := time.Now()
-	var removed atomic.Int64
-	u := &dataset.Unpack{Name: ch.Name, Partial: ch.Sharded, Tars: c.Tars, Removed: func(path string) {
-		if removed.Add(1) <= toldOfRemoved {
-			c.logf("channel %s: %q is not of the dataset; somebody else put it there, and it was removed", ch.Name, path)
-		}
-	}}
-	if err := u.Run(ctx, ver, c.channelDir(ch.Name)); err != nil {
-		return err
-	}
-	if n := removed.Load(); n > toldOfRemoved {
-		c.logf("channel %s: and %d more", ch.Name, n-toldOfRemoved)
-	}
-	line := fmt.Sprintf("channel %s: %s@%d, opened packs: %d, files: %d, bytes: %d, in %.1f s", ch.Name, ch.Dataset, ch.Version,
-		u.Packs.Load(), u.Files.Load(), u.Bytes.Load(), time.Since(began).Seconds())
-	if n := u.Done.Load(); n > 0 {
-		line += fmt.Sprintf("; open already: %d", n)
-	}
-	if ch.Sharded {
-		line += fmt.Sprintf("; this host has %d of %d packs", u.Packs.Load()+u.Done.Load(), u.Packs.Load()+u.Done.Load()+u.Absent.Load())
-	}
-	c.logf("%s", line)
-	return nil
 }
 
 // FailureFile is where SageMaker looks for the reason of a failure.

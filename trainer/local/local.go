@@ -110,6 +110,9 @@ func (j *Job) Run(ctx context.Context) (res *Result, err error) {
 		}
 		return &Result{Status: Failed, Code: -1, Reason: reason}, err
 	}
+	for _, s := range j.Sealed {
+		s.Dataset.Close() // no data key is in memory while the job runs
+	}
 	cmd, err := j.command(ws)
 	if err != nil {
 		return nil, err
@@ -179,13 +182,20 @@ func (j *Job) start(ctx context.Context, cmd *exec.Cmd, base string, now <-chan 
 	if ctx.Err() != nil {
 		return &Result{Status: Stopped, Code: -1, Reason: "stopped before the command was started"}, nil
 	}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, j.Stdout, j.Stderr
+	// As in a container there is no input, a signal of the terminal's does not reach
+	// the job, and no process of the job outlives it.
+	cmd.Stdout, cmd.Stderr = j.Stdout, j.Stderr
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Setpgid = true
 	// The command is to end with this thread, whatever ends it.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("the training command cannot be started: %w", err)
 	}
+	defer syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	var kill <-chan time.Time

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 
 	"github.com/vaultpack/vaultpack/trainer/container"
 )
@@ -84,6 +85,12 @@ func Enter(dir string, argv []string) error {
 		if err := os.Chdir(filepath.Join(container.BaseDir, "code")); err != nil {
 			return err
 		}
+	}
+	// The thread that calls exec is the process from then on, and is to end with the
+	// run that removes the job's files.
+	runtime.LockOSThread()
+	if err := endWithParent(); err != nil {
+		return err
 	}
 	return container.Exec(argv)
 }

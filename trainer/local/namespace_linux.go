@@ -33,6 +33,11 @@ func dieWithParent(cmd *exec.Cmd) {
 	cmd.SysProcAttr.Pdeathsig = syscall.SIGTERM
 }
 
+// endWithParent is dieWithParent for the calling thread.
+func endWithParent() error {
+	return os.NewSyscallError("prctl", unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(syscall.SIGTERM), 0, 0, 0))
+}
+
 // mount makes dir/ml visible at /opt/ml, in this process's mount namespace only.
 func mount(dir string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
