@@ -52,6 +52,7 @@ func TestPlanRefuses(t *testing.T) {
 		"image":          {func(j *trainer.Job) { j.Image = "1.dkr.ecr.eu-west-1.amazonaws.com/missing" }, "aws ecr get-login-password"},
 		"long argument":  {func(j *trainer.Job) { j.Command = strings.Split(strings.Repeat("x,", 100), ",") }, "arguments, the limit is 100"},
 		"key in source":  {func(j *trainer.Job) { j.Source, j.Entry = src, "train.py" }, "is a secret key of vaultpack"},
+		"own key":        {func(j *trainer.Job) { j.NetworkIsolation, j.KeyChannel = true, sseKey }, "is a key of the vault itself"},
 		"no script":      {func(j *trainer.Job) { j.Source, j.Entry = src, "x.py" }, "there is no script x.py"},
 	} {
 		_, err := w.launcher.Plan(t.Context(), w.job(c.edit))

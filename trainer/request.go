@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -23,7 +24,11 @@ func (l *Launcher) flags(p *Plan) ([]string, error) {
 	for _, s := range p.Sealed {
 		flags = append(flags, s.flags()...)
 	}
-	if p.job.KeyChannel != "" {
+	if key := p.job.KeyChannel; key != "" {
+		if key == l.SSEKey || slices.Contains(l.Vault.Keys.Names, key) {
+			return nil, &FieldError{Field: "key_channel", Origin: p.job.where("key_channel"),
+				Problem: fmt.Sprintf("%s is a key of the vault itself, so whoever may read the vault could read the job's key too; name another KMS key", key)}
+		}
 		flags = append(flags, "--key-channel", keyChannel)
 	} else {
 		keys, err := l.kmsKeys(p.Sealed)

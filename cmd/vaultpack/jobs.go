@@ -139,6 +139,7 @@ var testEvery time.Duration
 
 // A follower follows one job for a command.
 type follower struct {
+	command  string
 	con      *console
 	sm       trainer.API
 	logs     trainer.LogsAPI
@@ -158,7 +159,7 @@ func newFollower(c *cli.Context, con *console, job string) (*follower, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &follower{con: con, sm: sm, logs: logs, job: job}
+	f := &follower{command: c.Command.Name, con: con, sm: sm, logs: logs, job: job}
 	if job != "" && vault.IsS3URL(cfg.Vault.Value) {
 		f.vault, _ = vault.Open(c.Context, cfg) // only to remove a key channel, which says so if it cannot
 	}
@@ -228,7 +229,7 @@ func (f *follower) toEnd(ctx context.Context) error {
 	} else {
 		return f.detached(ctx, limited, hasKey && !removed, err)
 	}
-	e := event{"command": "train", "job": f.job, "status": out.TrainingJobStatus, "billable_seconds": aws.ToInt32(out.BillableTimeInSeconds), "failure_reason": aws.ToString(out.FailureReason)}
+	e := event{"command": f.command, "job": f.job, "status": out.TrainingJobStatus, "billable_seconds": aws.ToInt32(out.BillableTimeInSeconds), "failure_reason": aws.ToString(out.FailureReason)}
 	if m := out.ModelArtifacts; m != nil && aws.ToString(m.S3ModelArtifacts) != "" {
 		e["model"] = *m.S3ModelArtifacts
 		f.con.printf("model    %s", *m.S3ModelArtifacts)
@@ -258,7 +259,7 @@ func (f *follower) untilKeyIsGone(ctx context.Context) error {
 	f.removeKey(ctx)
 	if trains.Load() {
 		f.con.printf("trains   %s\nfollow   %s logs %s --follow\nstop     %s stop %s", f.job, program(), f.job, program(), f.job)
-		f.con.emit("summary", event{"command": "train", "job": f.job, "status": "InProgress"})
+		f.con.emit("summary", event{"command": f.command, "job": f.job, "status": "InProgress"})
 		return nil
 	}
 	return err

@@ -319,7 +319,11 @@ func train(c *cli.Context, con *console) error {
 	}
 	defer p.Close()
 	for _, w := range p.Weakened {
-		con.warning(errors.New(w))
+		if c.Bool("print") { // standard output is for the request alone
+			con.warnf("warning: %s", w)
+		} else {
+			con.warning(errors.New(w))
+		}
 	}
 	if c.Bool("print") {
 		b, err := p.JSON()
@@ -338,7 +342,7 @@ func train(c *cli.Context, con *console) error {
 		con.notef("channel  %s: %s@%d, %s", s.Channel, s.Version.Dataset(), s.Version.Number, s.Version.Digest())
 	}
 	con.emit("launched", event{"job": p.Name(), "arn": arn})
-	f := &follower{con: con, sm: sm, logs: logs, vault: v, job: p.Name(), timeout: c.Duration("timeout"), showLogs: c.Bool("logs")}
+	f := &follower{command: "train", con: con, sm: sm, logs: logs, vault: v, job: p.Name(), timeout: c.Duration("timeout"), showLogs: c.Bool("logs")}
 	if c.Bool("wait") || c.Bool("logs") {
 		con.notef("launched %s", p.Name())
 		return f.toEnd(c.Context)

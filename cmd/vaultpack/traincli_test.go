@@ -128,7 +128,7 @@ func TestTrainDetach(t *testing.T) {
 // trains, or, where it may start again, once it has ended.
 func TestTrainKeyChannel(t *testing.T) {
 	c, sm := trainingCloud(t)
-	isolated := append(launch, "--network-isolation", "--key-channel", c.s3.KMSKey)
+	isolated := append(launch, "--network-isolation", "--key-channel", "arn:aws:kms:"+c.s3.KMSKey)
 	keys := func(job string) (n int) {
 		for name := range c.objects() {
 			if strings.HasPrefix(name, "_vaultpack/jobs/"+job+"/key/") {
