@@ -224,10 +224,10 @@ func (l *Launcher) Launch(ctx context.Context, p *Plan) (arn string, err error) 
 	for _, u := range p.uploads {
 		if !u.once {
 			own = append(own, u.name)
-		} else if o, err := l.Vault.Stat(ctx, u.name); err == nil && o.Size == u.size {
-			continue
-		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		} else if there, err := l.there(ctx, u); err != nil {
 			return "", fmt.Errorf("staging the job: %w", err)
+		} else if there {
+			continue
 		}
 		if err := l.Vault.Put(ctx, u.name, u.write); err != nil {
 			return "", fmt.Errorf("staging the job: %w", err)
@@ -251,6 +251,34 @@ func (l *Launcher) Launch(ctx context.Context, p *Plan) (arn string, err error) 
 		return aws.ToString(d.TrainingJobArn), nil
 	}
 	return "", explain("CreateTrainingJob", name, err)
+}
+
+// compared is the size up to which an object that is there is read and compared.
+// Larger ones are the program: if somebody has changed it, jobs say so.
+const compared = 8 << 20
+
+// there tells whether the vault has the upload already.
+func (l *Launcher) there(ctx context.Context, u upload) (bool, error) {
+	o, err := l.Vault.Stat(ctx, u.name)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && o.Size != u.size {
+		return false, nil
+	}
+	if err != nil || o.Size > compared {
+		return err == nil, err
+	}
+	r, err := l.Vault.Get(ctx, u.name, 0, -1)
+	if err != nil {
+		return false, err
+	}
+	defer r.Close()
+	want, got := sha256.New(), sha256.New()
+	if err := u.write(want); err != nil {
+		return false, err
+	}
+	if _, err := io.Copy(got, io.LimitReader(r, compared)); err != nil {
+		return false, err
+	}
+	return bytes.Equal(want.Sum(nil), got.Sum(nil)), nil
 }
 
 // free makes sure that no other job has left its own objects under the name.

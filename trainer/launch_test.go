@@ -234,7 +234,7 @@ func TestBesideDatasets(t *testing.T) {
 	}
 }
 
-// The binary is sent once, whatever the jobs.
+// The binary is sent once, whatever the jobs; what somebody has changed is sent again.
 func TestBinaryOnce(t *testing.T) {
 	w := newWorld(t)
 	w.upload("digits", 1, 100)
@@ -255,5 +255,20 @@ func TestBinaryOnce(t *testing.T) {
 	}
 	if len(w.bodies) != 2 {
 		t.Errorf("%d requests", len(w.bodies))
+	}
+	for name, content := range w.objects() {
+		if strings.HasPrefix(name, "_vaultpack/manifests/") {
+			if err := w.vault.Replace(t.Context(), name, []byte(content), []byte(strings.Replace(content, "vpk", "vpj", 1))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := w.launcher.Launch(t.Context(), w.plan(w.job(func(j *trainer.Job) { j.Name = "c" }))); err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range w.objects() {
+		if strings.Contains(content, "vpj") {
+			t.Errorf("%s stays changed", name)
+		}
 	}
 }
