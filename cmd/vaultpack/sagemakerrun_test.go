@@ -174,6 +174,9 @@ func TestSagemakerRun(t *testing.T) {
 	c.args[1] = good[:len(good)-1]
 	c.runs(exitUsage, "touch", c.base+"/started")
 	c.args[1] = good
+	c.env = append(c.env, "SAGEMAKER_BASE_DIR="+c.base)
+	c.run(exitUsage, "sagemaker-run", "--no-such-flag")
+	says(t, c.failure(), "no-such-flag")
 	c.arn += "x"
 	c.calls()
 	c.runs(exitAuthentication, "touch", c.base+"/started") // no such key has a slot
