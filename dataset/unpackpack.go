@@ -245,13 +245,15 @@ func (l *largeFiles) took(ctx context.Context, u *Unpack, e *Entry) error {
 // the next one, which finds all pieces recorded.
 func (l *largeFiles) complete(ctx context.Context, u *Unpack, e *Entry) error {
 	done := *e
+	name := e.Extents[0].Pack.ID.String() + wholeSuffix
 	var err error
 	if u.done.keep[e.Path] {
 		var info fs.FileInfo
 		if info, err = u.root.Lstat(e.Name()); err == nil {
 			done.Seen = seenOfInfo(info)
 		}
-	} else {
+	} else if err = u.forget(ctx, name); err == nil {
+		// Nothing says any more what lay in its place before.
 		done.Seen, err = l.place(u, e)
 	}
 	if err != nil {
@@ -261,7 +263,7 @@ func (l *largeFiles) complete(ctx context.Context, u *Unpack, e *Entry) error {
 	l.mu.Lock()
 	delete(l.files, e.Path)
 	l.mu.Unlock()
-	return u.record(ctx, e.Extents[0].Pack.ID.String()+wholeSuffix, []*Entry{&done})
+	return u.record(ctx, name, []*Entry{&done})
 }
 
 func (l *largeFiles) place(u *Unpack, e *Entry) (Seen, error) {

@@ -56,6 +56,11 @@ func (u *Unpack) record(ctx context.Context, name string, entries []*Entry) erro
 	return nil
 }
 
+// forget removes a record.
+func (u *Unpack) forget(ctx context.Context, name string) error {
+	return u.version.dataset.vault.Delete(ctx, u.recordFolder()+name+".vpk")
+}
+
 // A record is what earlier runs have left that still holds.
 type record struct {
 	private string
@@ -86,9 +91,15 @@ func (u *Unpack) readRecords(ctx context.Context) (*record, error) {
 		lists[strings.TrimSuffix(path.Base(o.Name), ".vpk")] = entries
 	}
 	u.private = rec.private
+	touched := map[string]bool{} // large files that are recorded, and others by now
 	for name, entries := range lists {
-		if strings.HasSuffix(name, wholeSuffix) && len(entries) == 1 && u.settled(entries[0]) {
-			rec.whole[entries[0].Path], rec.keep[entries[0].Path] = true, true
+		if !strings.HasSuffix(name, wholeSuffix) || len(entries) != 1 {
+			continue
+		}
+		if p := entries[0].Path; u.settled(entries[0]) {
+			rec.whole[p], rec.keep[p] = true, true
+		} else {
+			touched[p] = true
 		}
 	}
 	for name, entries := range lists {
@@ -102,7 +113,7 @@ func (u *Unpack) readRecords(ctx context.Context) (*record, error) {
 			case e.Seen.settled() && u.settled(e), rec.whole[e.Path]:
 				rec.keep[e.Path] = true
 			case !e.Seen.settled() && u.beingPutTogether(e):
-			case !e.Seen.settled() && u.placedUnrecorded(e):
+			case !e.Seen.settled() && !touched[e.Path] && u.placedUnrecorded(e):
 				rec.keep[e.Path] = true
 			default:
 				holds, rec.stale = false, e.Path

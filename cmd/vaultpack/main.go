@@ -96,7 +96,9 @@ func newApp(con *console) *cli.App {
 					cmd.Flags = append(cmd.Flags, f)
 				}
 			}
-			cmd.OnUsageError = onUsageError
+			if cmd.OnUsageError == nil {
+				cmd.OnUsageError = onUsageError
+			}
 			for _, f := range cmd.Flags {
 				if b, ok := f.(*cli.BoolFlag); ok {
 					b.DisableDefaultText = true // that it is off says nothing

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -34,6 +35,10 @@ func sagemakerRunCommand(con *console) *cli.Command {
 			&cli.StringFlag{Name: "base-dir", Usage: "the `DIR` in place of " + container.BaseDir, EnvVars: []string{"SAGEMAKER_BASE_DIR"}, Value: container.BaseDir},
 		},
 		Action: func(c *cli.Context) error { return sagemakerRun(c, con) },
+		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
+			base := cmp.Or(os.Getenv("SAGEMAKER_BASE_DIR"), container.BaseDir)
+			return tellSageMaker(con, base, usagef("the arguments of sagemaker-run: %w", err))
+		},
 	}
 }
 
@@ -63,6 +68,11 @@ func sagemakerRun(c *cli.Context, con *console) error {
 	if err == nil {
 		err = container.Exec(command)
 	}
+	return tellSageMaker(con, base, err)
+}
+
+// tellSageMaker writes the error to where SageMaker looks for it, and returns it.
+func tellSageMaker(con *console, base string, err error) error {
 	if werr := container.WriteFailure(base, err); werr != nil {
 		con.warning(fmt.Errorf("the reason could not be written for SageMaker: %w", werr))
 	}

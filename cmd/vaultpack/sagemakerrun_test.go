@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -42,7 +44,13 @@ func newContainer(t testing.TB) *trainingContainer {
 	key, err := c.kms.Client("eu-central-1", "admin").CreateKey(t.Context(), &kms.CreateKeyInput{})
 	check(t, err)
 	c.arn, c.base = *key.KeyMetadata.Arn, filepath.Join(c.home, "ml")
-	c.env = append(c.env, "AWS_ACCESS_KEY_ID=job", "AWS_SECRET_ACCESS_KEY=x", "AWS_ENDPOINT_URL_KMS="+h.URL,
+	// Credentials are those of the job's role, as a container gets them.
+	role := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `{"AccessKeyId":"job","SecretAccessKey":"x","Token":"t","Expiration":%q}`, time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
+	}))
+	t.Cleanup(role.Close)
+	c.env = slices.DeleteFunc(c.env, func(kv string) bool { return strings.HasPrefix(kv, "AWS_") })
+	c.env = append(c.env, "AWS_CONTAINER_CREDENTIALS_FULL_URI="+role.URL, "AWS_ENDPOINT_URL_KMS="+h.URL,
 		"AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null", "AWS_REGION=eu-central-1")
 	write(t, filepath.Join(c.home, "vaultpack.yaml"), fmt.Appendf(nil, "vault: vault\nkms_keys: [%s]\ncontext: {project: p}\n", c.arn))
 	c.run(0, "init")
@@ -166,6 +174,9 @@ func TestSagemakerRun(t *testing.T) {
 	c.args[1] = good[:len(good)-1]
 	c.runs(exitUsage, "touch", c.base+"/started")
 	c.args[1] = good
+	c.env = append(c.env, "SAGEMAKER_BASE_DIR="+c.base)
+	c.run(exitUsage, "sagemaker-run", "--no-such-flag")
+	says(t, c.failure(), "no-such-flag")
 	c.arn += "x"
 	c.calls()
 	c.runs(exitAuthentication, "touch", c.base+"/started") // no such key has a slot

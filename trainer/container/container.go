@@ -10,7 +10,9 @@ package container
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -155,7 +157,8 @@ func WriteFailure(baseDir string, reason error) error {
 		line = strings.ToValidUTF8(line[:maxFailure-3], "") + "..."
 	}
 	file := FailureFile(baseDir)
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+	// Where there is no base directory there is no SageMaker either.
+	if err := os.Mkdir(filepath.Dir(file), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	return os.WriteFile(file, []byte(line), 0o644)
