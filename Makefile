@@ -2,10 +2,15 @@
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: build test check lint peers vuln race fuzz mutants bench bench-peers bench-compare bench-gate bench-record bench-s3
+.PHONY: build binaries test check lint peers vuln race fuzz mutants bench bench-peers bench-compare bench-gate bench-record bench-s3
 
 build: ## the static binary, bin/vaultpack
 	CGO_ENABLED=0 go build -trimpath -o bin/vaultpack ./cmd/vaultpack
+
+binaries: ## for training containers: bin/vaultpack-linux-amd64 and -arm64
+	for arch in amd64 arm64; do \
+	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath -ldflags='-s -w' -o bin/vaultpack-linux-$$arch ./cmd/vaultpack || exit 1; \
+	done
 
 test: ## what a change has to pass
 	go test ./...
