@@ -18,11 +18,14 @@ func TestTrainPrint(t *testing.T) {
 	before := len(c.objects())
 	out, errs := c.run(0, append(launch, "--name", "a", "--print", "--channel", "labels=s3://labels/x", "-p", "lr=0.1", "--", "python3", "-c", "print()")...)
 	says(t, errs, "warning: channel labels is not sealed")
-	if len(sm.jobs) > 0 || len(c.objects()) != before {
+	jobs := 0
+	if sm.set(func() { jobs = len(sm.jobs) }); jobs > 0 || len(c.objects()) != before {
 		t.Error("printing has sent or written something")
 	}
 	c.run(0, append(launch, "--name", "a", "--channel", "labels=s3://labels/x", "-p", "lr=0.1", "--", "python3", "-c", "print()")...)
-	sent, err := json.Marshal(sm.jobs["a"])
+	var sent []byte
+	var err error
+	sm.set(func() { sent, err = json.Marshal(sm.jobs["a"]) })
 	check(t, err)
 	var printed any
 	check(t, json.Unmarshal([]byte(out), &printed))
@@ -52,9 +55,7 @@ func TestTrainWait(t *testing.T) {
 	c, sm := trainingCloud(t)
 	run := func(want int, steps string, args ...string) (string, string) {
 		t.Helper()
-		sm.mu.Lock()
-		sm.steps, sm.at, sm.hold = strings.Fields(steps), 0, 0
-		sm.mu.Unlock()
+		sm.set(func() { sm.steps, sm.at, sm.hold = strings.Fields(steps), 0, 0 })
 		return c.run(want, append(append(launch, args...), "--", "train.sh")...)
 	}
 	out, errs := run(0, "Starting Training Completed", "--name", "good", "--logs")
@@ -63,10 +64,10 @@ func TestTrainWait(t *testing.T) {
 	if strings.Count(out, "first line") != 1 {
 		t.Error(out)
 	}
-	sm.reason = "AlgorithmError: it broke, exit code: 4"
+	sm.set(func() { sm.reason = "AlgorithmError: it broke, exit code: 4" })
 	_, errs = run(1, "Starting Failed", "--name", "bad", "--wait")
 	says(t, errs, "vaultpack: the job bad has ended with the status Failed: AlgorithmError: it broke, exit code: 4")
-	sm.reason = ""
+	sm.set(func() { sm.reason = "" })
 	_, errs = run(1, "Starting Training MaxRuntimeExceeded", "--name", "long", "--wait")
 	says(t, errs, "the status Stopped (MaxRuntimeExceeded)")
 
@@ -81,26 +82,24 @@ func TestTrainWait(t *testing.T) {
 	_, errs = c.run(1, "stop", "nowhere")
 	says(t, errs, "there is no such training job")
 
-	sm.deny = "CreateTrainingJob"
+	sm.set(func() { sm.deny = "CreateTrainingJob" })
 	_, errs = run(exitNotAllowed, "Starting", "--name", "denied")
 	says(t, errs, "the permission sagemaker:CreateTrainingJob on arn:aws:sagemaker:eu-west-1:111122223333:training-job/denied is missing")
-	sm.deny = "ListTrainingJobs"
+	sm.set(func() { sm.deny = "ListTrainingJobs" })
 	c.run(exitNotAllowed, "jobs")
 }
 
 // Whoever stops waiting is told that the job goes on, and how to follow and stop it.
 func TestTrainDetach(t *testing.T) {
 	c, sm := trainingCloud(t)
-	sm.hold = 3
+	sm.set(func() { sm.hold = 3 })
 	cmd := c.command(append(launch, "--name", "a", "--wait", "--", "train.sh")...)
 	var errs strings.Builder
 	cmd.Stderr = &errs
 	check(t, cmd.Start())
 	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
-		sm.mu.Lock()
-		at := sm.at
-		sm.mu.Unlock()
-		if at >= 3 {
+		at := 0
+		if sm.set(func() { at = sm.at }); at >= 3 {
 			break
 		}
 		if time.Since(began) > time.Minute {
@@ -117,7 +116,8 @@ func TestTrainDetach(t *testing.T) {
 	out, _ := c.run(1, "logs", "a", "--follow", "--timeout", "100ms")
 	says(t, out, "first line")
 	c.run(0, "stop", "a", "--wait")
-	if !sm.stopped {
+	stopped := false
+	if sm.set(func() { stopped = sm.stopped }); !stopped {
 		t.Error("not stopped")
 	}
 	_, follow := c.run(1, "logs", "a", "--follow")
@@ -142,16 +142,17 @@ func TestTrainKeyChannel(t *testing.T) {
 	if n := keys("a"); n != 0 {
 		t.Errorf("%d objects of the key are left", n)
 	}
-	if sm.at != 3 { // Training
-		t.Errorf("removed at step %d", sm.at)
+	at := 0
+	if sm.set(func() { at = sm.at }); at != 3 { // Training
+		t.Errorf("removed at step %d", at)
 	}
-	sm.at, sm.hold = 0, 3
+	sm.set(func() { sm.at, sm.hold = 0, 3 })
 	_, errs = c.run(1, append(isolated, "--name", "b", "--spot", "--wait", "--timeout", "1s", "--", "train.sh")...)
 	says(t, errs, "until it ends, since it may start again", "Its key still lies in S3")
 	if n := keys("b"); n != 2 {
 		t.Errorf("%d objects of the key while it may start again", n)
 	}
-	sm.hold = 0
+	sm.set(func() { sm.hold = 0 })
 	c.run(0, "logs", "b", "--follow")
 	if n := keys("b"); n != 0 {
 		t.Errorf("%d objects of the key are left", n)

@@ -79,6 +79,13 @@ func (s *scriptedSageMaker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// set changes or reads what the fake says, between its answers.
+func (s *scriptedSageMaker) set(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
+}
+
 func (s *scriptedSageMaker) status() string {
 	switch last := s.steps[max(s.at-1, 0)]; last {
 	case "Completed", "Failed", "Stopped", "Stopping":
