@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	logtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
@@ -173,6 +174,26 @@ func TestValidation(t *testing.T) {
 	}
 	if _, err = w.sm.ListModels(w.ctx(), &sagemaker.ListModelsInput{}); code(err) != "UnknownOperationException" {
 		t.Errorf("an operation that is not there: %v", err)
+	}
+}
+
+// Programs find the server by the variables that the SDK has for it.
+func TestEndpointVariables(t *testing.T) {
+	w := newAPI(t)
+	for k, v := range map[string]string{"AWS_ENDPOINT_URL_SAGEMAKER": w.srv.URL, "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS": w.srv.URL,
+		"AWS_REGION": region, "AWS_ACCESS_KEY_ID": "someone", "AWS_SECRET_ACCESS_KEY": "not a secret"} {
+		t.Setenv(k, v)
+	}
+	cfg, err := config.LoadDefaultConfig(w.ctx())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sagemaker.NewFromConfig(cfg).ListTrainingJobs(w.ctx(), &sagemaker.ListTrainingJobsInput{}); err != nil {
+		t.Error(err)
+	}
+	_, err = cloudwatchlogs.NewFromConfig(cfg).DescribeLogStreams(w.ctx(), &cloudwatchlogs.DescribeLogStreamsInput{LogGroupName: aws.String(sagemakertest.LogGroup)})
+	if code(err) != "ResourceNotFoundException" || len(w.srv.Calls("ListTrainingJobs", "DescribeLogStreams")) != 2 {
+		t.Errorf("%v; the calls are %+v", err, w.srv.Calls())
 	}
 }
 

@@ -90,7 +90,7 @@ for f in "$dir"/fastfile/*; do
 	mount --bind "$f" "/opt/ml/input/data/${f##*/}"
 	mount -o remount,bind,ro "/opt/ml/input/data/${f##*/}"
 done
-mount --bind "$dir/hosts" /etc/hosts
+[ ! -e /etc/hosts ] || mount --bind "$dir/hosts" /etc/hosts
 mount -t proc proc /proc 2>/dev/null || :
 hostname "$host" 2>/dev/null || :
 ip link set lo up 2>/dev/null || :
@@ -203,7 +203,7 @@ func launch(h host, command []string, env map[string]string, workdir string, iso
 		w.Close()
 		defer r.Close()
 		if err != nil {
-			started <- fmt.Errorf("the container's namespaces cannot be made: %w", err)
+			started <- fmt.Errorf("no namespaces of its own for a container, which takes Linux and either root with CAP_SYS_ADMIN or user namespaces (sysctl user.max_user_namespaces; a container's seccomp profile may forbid them): %w", err)
 			return
 		}
 		said, _ := io.ReadAll(r)

@@ -302,7 +302,7 @@ func testRole(w *world) {
 
 func testIsolation(w *world) {
 	w.put("secret", "sesame")
-	in := w.request("isolated", `env | grep -i credentials; tail -n +3 /proc/net/dev | cut -d: -f1; "$0.bin" || :; exec `+os.Args[0]+" "+w.bucket+" secret")
+	in := w.request("isolated", `env | grep -i credentials; tail -n +3 /proc/net/dev | cut -d: -f1; exec `+os.Args[0]+" "+w.bucket+" secret")
 	in.Environment = map[string]string{"AWS_ENDPOINT_URL_S3": w.minio.URL, "AWS_EC2_METADATA_DISABLED": "true",
 		"AWS_ACCESS_KEY_ID": w.minio.AccessKey, "AWS_SECRET_ACCESS_KEY": w.minio.SecretKey, "AWS_MAX_ATTEMPTS": "1"}
 	in.EnableNetworkIsolation = aws.Bool(true)

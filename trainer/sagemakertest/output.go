@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -205,43 +204,56 @@ func (j *job) restoreCheckpoints(ctx context.Context, c *s3.Client, ml string) e
 	return download(ctx, c, objs, dir)
 }
 
-// syncCheckpoints puts new and changed checkpoints into S3 until stop is closed,
-// and once more then.
-func (j *job) syncCheckpoints(c *s3.Client, hosts []host, stop <-chan struct{}) {
-	if j.in.CheckpointConfig == nil {
-		return
-	}
-	type state struct {
-		size  int64
-		mtime time.Time
-	}
-	done := map[string]state{}
-	look := func(upload bool) {
-		for _, h := range hosts {
-			files, _ := collect([]host{h}, j.checkpointDir())
-			for _, f := range files {
-				info, err := os.Stat(f.path)
-				if err != nil || !info.Mode().IsRegular() {
-					continue
-				}
-				now := state{info.Size(), info.ModTime()}
-				if done[f.path] == now {
-					continue
-				}
-				uri := strings.TrimSuffix(*j.in.CheckpointConfig.S3Uri, "/") + "/" + path.Clean(f.name)
-				if !upload || j.put(j.Server.ctx, c, f.path, uri, "") == nil {
-					done[f.path] = now
-				}
-			}
-		}
-	}
-	look(false) // what has been fetched is there already
-	for ended := false; !ended; {
+// A syncer puts new and changed checkpoints into S3.
+type syncer struct {
+	*job
+	c     *s3.Client
+	hosts []host
+	done  map[string]fileState // by path
+}
+
+type fileState struct {
+	size  int64
+	mtime time.Time
+}
+
+// newSyncer takes what is there, which was fetched, for done. It has to be made
+// before the containers start.
+func (j *job) newSyncer(c *s3.Client, hosts []host) *syncer {
+	y := &syncer{j, c, hosts, map[string]fileState{}}
+	y.look(func(string, string) error { return nil })
+	return y
+}
+
+// run looks again and again until stop is closed, and once more then.
+func (y *syncer) run(stop <-chan struct{}) {
+	for ended := false; !ended && y.in.CheckpointConfig != nil; {
 		select {
 		case <-stop:
 			ended = true
-		case <-time.After(j.cfg.CheckpointEvery):
+		case <-time.After(y.cfg.CheckpointEvery):
 		}
-		look(true)
+		y.look(func(file, uri string) error { return y.put(y.Server.ctx, y.c, file, uri, "") })
+	}
+}
+
+// look has each checkpoint put that is not as it was when it was last put.
+func (y *syncer) look(put func(file, uri string) error) {
+	if y.in.CheckpointConfig == nil {
+		return
+	}
+	for _, h := range y.hosts {
+		files, _ := collect([]host{h}, y.checkpointDir())
+		for _, f := range files {
+			info, err := os.Stat(f.path)
+			if err != nil || !info.Mode().IsRegular() {
+				continue
+			}
+			now := fileState{info.Size(), info.ModTime()}
+			uri := strings.TrimSuffix(*y.in.CheckpointConfig.S3Uri, "/") + "/" + f.name
+			if y.done[f.path] != now && put(f.path, uri) == nil {
+				y.done[f.path] = now
+			}
+		}
 	}
 }

@@ -191,6 +191,7 @@ func internal(err error) error {
 func (j *job) train(ctx context.Context, cancel context.CancelCauseFunc, c *s3.Client, hosts []host) error {
 	id := j.lend()
 	defer j.withdraw(id)
+	checkpoints := j.newSyncer(c, hosts)
 	var containers []*container
 	var err error
 	for _, h := range hosts {
@@ -212,7 +213,7 @@ func (j *job) train(ctx context.Context, cancel context.CancelCauseFunc, c *s3.C
 	synced, stopSync := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(synced)
-		j.syncCheckpoints(c, hosts, stopSync)
+		checkpoints.run(stopSync)
 	}()
 	var wg sync.WaitGroup
 	for i, ct := range containers {

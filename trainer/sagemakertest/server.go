@@ -36,7 +36,7 @@ type Config struct {
 	// Images are the images that a job may have, by URI. With none, every URI is
 	// accepted from a job that brings its own entrypoint.
 	Images map[string]Image
-	// Env is set in every container in addition to what SageMaker sets, such as
+	// Env is set in every container after what SageMaker and the job set, such as
 	// AWS_ENDPOINT_URL_KMS.
 	Env map[string]string
 	// StopGrace is the time from SIGTERM to SIGKILL; 0 for the 120 seconds of AWS.
