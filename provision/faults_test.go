@@ -27,7 +27,9 @@ import (
 // sent, or with its answer lost.
 type faulty struct {
 	at     int
-	sent   bool // fail after it was done
+	when   string // only requests that begin so count
+	sent   bool   // fail after it was done
+	answer string // fail with this error of KMS, not at all with the connection
 	writes int
 	what   string
 	// ownerless are requests to a bucket that do not say whose it has to be.
@@ -61,11 +63,16 @@ func (f *faulty) RoundTrip(r *http.Request) (*http.Response, error) {
 	for _, verb := range []string{"Create", "Put", "Update", "Enable", "Tag"} {
 		change = change || strings.HasPrefix(what, verb)
 	}
+	change = change && strings.HasPrefix(what, f.when)
 	if change {
 		f.writes++
 	}
 	if change && f.writes == f.at {
 		f.what = what
+		if f.answer != "" {
+			return &http.Response{StatusCode: http.StatusBadRequest, Header: http.Header{"Content-Type": {"application/x-amz-json-1.1"}},
+				Body: io.NopCloser(strings.NewReader(f.answer)), Request: r}, nil
+		}
 		if !f.sent {
 			return nil, errCut
 		}
@@ -149,6 +156,20 @@ func TestInterrupted(t *testing.T) {
 	}
 	if n := keysOf(t, awsAt(t, s), "vaultpack: data keys and objects of s3://cut"); n != 1 {
 		t.Errorf("there are %d keys", n)
+	}
+
+	// What passes by itself interrupts nothing: a role that KMS does not know yet,
+	// and a bucket whose making was not answered, and is found made by the retry.
+	for _, cut := range []*faulty{
+		{at: 1, when: "PutKeyPolicy", answer: `{"__type":"MalformedPolicyDocumentException","message":"Policy contains a statement with one or more invalid principals."}`},
+		{at: 1, when: "PUT /passing", sent: true},
+	} {
+		cfg := awsAt(t, s)
+		cfg.HTTPClient = &http.Client{Transport: cut}
+		p := provisioner(t, cfg, provision.Target{Bucket: "passing-" + map[bool]string{true: "bucket", false: "role"}[cut.sent]})
+		if err := p.Apply(t.Context(), plan(t, p), func(provision.Step) {}); err != nil || cut.what == "" {
+			t.Errorf("with %+v: %v", cut, err)
+		}
 	}
 }
 

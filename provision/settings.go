@@ -65,6 +65,9 @@ func (t *Target) check() error {
 	if strings.Contains(t.Bucket, ":") {
 		return fmt.Errorf("%s is an access point; init makes buckets: name the bucket itself", t.Bucket)
 	}
+	if strings.ContainsAny(t.Prefix, "*?$") {
+		return fmt.Errorf("the prefix %q holds one of *?$, which policies read as patterns; use another prefix", t.Prefix)
+	}
 	if t.Name == "" {
 		t.Name = "vaultpack-" + strings.ReplaceAll(t.Bucket, ".", "-")
 		if len(t.Name) > 40 {

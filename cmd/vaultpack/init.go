@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -123,7 +124,11 @@ func initS3(c *cli.Context, con *console, cfg *vault.Config) error {
 		return err
 	}
 	for _, s := range plan.Steps {
-		con.emit("step", event{"change": s.Change, "resource": s.Resource, "property": s.Property, "from": s.From, "to": s.To, "action": s.Action})
+		e := event{"change": s.Change, "resource": s.Resource, "property": s.Property, "from": s.From, "to": s.To, "action": s.Action}
+		if s.Document != "" {
+			e["document"] = json.RawMessage(s.Document)
+		}
+		con.emit("step", e)
 	}
 	for _, n := range plan.Notes {
 		con.emit("note", event{"note": n})
