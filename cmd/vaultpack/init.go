@@ -38,7 +38,7 @@ func initCommand(con *console) *cli.Command {
 		&cli.StringSliceFlag{Name: "assume", Usage: "an `ARN` that may become uploader and reader (default: whom IAM allows it)"},
 		&cli.BoolFlag{Name: "resume-uploads", Usage: "let the uploader open data keys, to send only what has changed; else it cannot decrypt"},
 		&cli.StringSliceFlag{Name: "trainer", Usage: "a `DATASET` with a training role of its own (default: one role for all)"},
-		&cli.StringSliceFlag{Name: "output", Usage: "an s3:// `URL` that training jobs may write to"},
+		&cli.StringSliceFlag{Name: "output", Usage: "an s3:// `URL` that training jobs may write to (default: in the vault)"},
 		&cli.StringSliceFlag{Name: "image", Usage: "the `ARN` of an ECR repository that jobs may pull from (default: all of the Region)"},
 		&cli.BoolFlag{Name: "volumes", Usage: "let SageMaker encrypt the volumes of jobs with the key"},
 		&cli.BoolFlag{Name: "vpc", Usage: "let jobs run in a VPC"},

@@ -230,6 +230,10 @@ func TestPolicies(t *testing.T) {
 		{"write the model", "s3:PutObject", bucket + "/ml-models/job/output/model.tar.gz", sse("aws:kms", key), "twpo"},
 		{"write the model elsewhere", "s3:PutObject", "arn:aws:s3:::models/runs/job/output/model.tar.gz", sse("aws:kms", key), "swpo"},
 		{"write the model beside that", "s3:PutObject", "arn:aws:s3:::models/runs-of-others/x", sse("aws:kms", key), "wpo"},
+		{"write a checkpoint", "s3:PutObject", o("_vaultpack/jobs/j/checkpoints/1.pt"), sse("aws:kms", key), "utswpo"},
+		{"read it back after a spot restart", "s3:GetObject", o("_vaultpack/jobs/j/checkpoints/1.pt"), tls, "utswpo"},
+		{"write over a job's source", "s3:PutObject", o("_vaultpack/jobs/j/source/sourcedir.tar.gz"), sse("aws:kms", key), "uwpo"},
+		{"delete a checkpoint", "s3:DeleteObject", o("_vaultpack/jobs/j/checkpoints/1.pt"), tls, "wpo"},
 		{"write into a dataset from a job", "s3:PutObject", o("scans/versions/0000000002.vpk"), sse("aws:kms", key), "uawpo"},
 		{"write logs", "logs:PutLogEvents", logs, ctx{}, "tspo"},
 		{"write other logs", "logs:PutLogEvents", "arn:aws:logs:eu-central-1:111122223333:log-group:/audit:log-stream:1", ctx{}, "po"},
@@ -274,6 +278,32 @@ func TestPolicies(t *testing.T) {
 func TestContextName(t *testing.T) {
 	if policy.ContextDataset != envelope.ContextDataset {
 		t.Errorf("%q, but envelope says %q", policy.ContextDataset, envelope.ContextDataset)
+	}
+}
+
+// Where no output is named, a job may write its own, and not what belongs to
+// jobs: their sources and keys.
+func TestDefaultOutput(t *testing.T) {
+	p, err := iamtest.Parse(ml.Trainer(policy.Trainer{}).JSON())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &iamtest.World{Account: account, Identities: map[string][]*iamtest.Policy{who["t"]: {p}}}
+	for name, want := range map[string]bool{
+		"_vaultpack/jobs/j/output/model.tar.gz":         true,
+		"_vaultpack/jobs/j/checkpoints/1.pt":            true,
+		"_vaultpack/jobs/j/key/local.key":               false,
+		"_vaultpack/jobs/j/source/sourcedir.tar.gz":     false,
+		"_vaultpack/bin/00/vaultpack":                   false,
+		"_vaultpack/manifests/00.manifest":              false,
+		"scans/versions/0000000001.vpk":                 false,
+		"scans/_vaultpack/jobs/j/output/model.tar.gz":   false,
+		"../elsewhere/_vaultpack/jobs/j/output/model.x": false,
+	} {
+		got, why := w.Decide(iamtest.Request{Principal: who["t"], Action: "s3:PutObject", Resource: bucket + "/ml/" + name, Context: tls})
+		if got != want {
+			t.Errorf("writing %s is %v (%s)", name, got, why)
+		}
 	}
 }
 
