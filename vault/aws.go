@@ -6,10 +6,11 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// AWSConfig reads credentials, region and endpoints through the chain of the AWS
-// SDK, with the profile and the region of the vault's settings.
+// AWSConfig is the configuration of the AWS SDK for the vault: credentials, region
+// and endpoints from the SDK's own chain, by the settings' profile and region.
 func AWSConfig(ctx context.Context, c *Config) (aws.Config, error) {
 	var load []func(*config.LoadOptions) error
 	if c.S3.Profile != "" {
@@ -23,6 +24,21 @@ func AWSConfig(ctx context.Context, c *Config) (aws.Config, error) {
 		return aws.Config{}, fmt.Errorf("reading the AWS configuration: %w", err)
 	}
 	return cfg, nil
+}
+
+// S3Options make a client of S3 that reaches the bucket as the vault does.
+func (c *Config) S3Options(o *s3.Options) {
+	if c.S3.Endpoint != "" {
+		o.BaseEndpoint = &c.S3.Endpoint
+	}
+	custom := o.BaseEndpoint != nil
+	o.UsePathStyle = custom
+	if c.S3.PathStyle != nil {
+		o.UsePathStyle = *c.S3.PathStyle
+	}
+	if o.Region == "" && custom {
+		o.Region = "us-east-1"
+	}
 }
 
 // SSEKey is the KMS key that S3 is to encrypt the vault's objects under, empty

@@ -20,11 +20,12 @@ import (
 // A program is a server at a pinned version.
 type program struct {
 	name, pkg, version string
+	bin                string // where it is, for one that is not built
 }
 
 var (
-	minio     = program{"minio", "github.com/minio/minio", "v0.0.0-20260212201848-7aac2a2c5b7c"}
-	versitygw = program{"versitygw", "github.com/versity/versitygw/cmd/versitygw", "v1.8.0"}
+	minio     = program{name: "minio", pkg: "github.com/minio/minio", version: "v0.0.0-20260212201848-7aac2a2c5b7c"}
+	versitygw = program{name: "versitygw", pkg: "github.com/versity/versitygw/cmd/versitygw", version: "v1.8.0"}
 )
 
 func (p program) file() (dir, bin string, err error) {
@@ -38,6 +39,9 @@ func (p program) file() (dir, bin string, err error) {
 
 // wanted tells whether the program may be built, or has been.
 func (p program) wanted() bool {
+	if p.bin != "" {
+		return true
+	}
 	_, bin, err := p.file()
 	if err == nil {
 		_, err = os.Stat(bin)
@@ -48,6 +52,9 @@ func (p program) wanted() bool {
 // path is the program, built if need be. Of several processes one builds, and
 // the others wait for it.
 func (p program) path() (string, error) {
+	if p.bin != "" {
+		return p.bin, nil
+	}
 	dir, bin, err := p.file()
 	if err != nil {
 		return "", err

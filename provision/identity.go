@@ -1,0 +1,109 @@
+package provision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+)
+
+// identify finds out who calls, and in which account. GetCallerIdentity needs no
+// permission.
+func (p *Provisioner) identify(ctx context.Context) error {
+	out, err := p.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil && noCredentials(err) {
+		return fmt.Errorf("%w: no usable AWS credentials were found; log in (aws sso login, aws configure), or set AWS_PROFILE (%w)", fs.ErrPermission, err)
+	}
+	if err != nil {
+		return fmt.Errorf("finding out who calls AWS: %w", err)
+	}
+	a, err := arn.Parse(aws.ToString(out.Arn))
+	if err != nil {
+		return fmt.Errorf("AWS says that the caller is %q, which is no ARN", aws.ToString(out.Arn))
+	}
+	p.partition, p.account = a.Partition, a.AccountID
+	kind, name, _ := strings.Cut(a.Resource, "/")
+	switch kind {
+	case "user":
+		p.caller = fmt.Sprintf("arn:%s:iam::%s:%s", a.Partition, a.AccountID, a.Resource)
+	case "assumed-role":
+		role, _, _ := strings.Cut(name, "/")
+		p.caller = fmt.Sprintf("arn:%s:iam::%s:role/%s", a.Partition, a.AccountID, role)
+		// The session does not tell the role's path.
+		if r, err := p.iam.GetRole(ctx, &iam.GetRoleInput{RoleName: &role}); err == nil {
+			p.caller = aws.ToString(r.Role.Arn)
+		} else if strings.HasPrefix(role, "AWSReservedSSO_") {
+			p.caller = fmt.Sprintf("arn:%s:iam::%s:role/aws-reserved/sso.amazonaws.com/%s", a.Partition, a.AccountID, role)
+			if len(p.Admins) == 0 {
+				return fmt.Errorf("the path of your role cannot be read (%w); name it with --admin, for most Regions %s",
+					explain(err, "iam:GetRole", role), strings.Replace(p.caller, ".com/", ".com/"+p.region+"/", 1))
+			}
+			// Which of the admins this is, only the name can tell.
+			for _, admin := range p.Admins {
+				if strings.HasSuffix(admin, "/"+role) {
+					p.caller = admin
+				}
+			}
+		}
+	default:
+		p.caller = a.String()
+	}
+	for i := range p.Users {
+		if p.Users[i] == Me {
+			p.Users[i] = p.caller
+		}
+	}
+	slices.Sort(p.Users)
+	p.Users = slices.Compact(p.Users)
+	if len(p.Admins) == 0 {
+		if kind == "root" || kind == "federated-user" {
+			return fmt.Errorf("the caller is %s, which a key's policy is not to name; use a user or a role, or name the key's administrators with --admin", a)
+		}
+		p.Admins = []string{p.caller}
+	}
+	if !slices.Contains(p.Admins, p.caller) {
+		return fmt.Errorf("the key's administrators would be %s, and not %s, who is calling: KMS refuses a policy that its writer could not change again; add it with --admin, or call as one of them",
+			strings.Join(p.Admins, ", "), p.caller)
+	}
+	return nil
+}
+
+// noCredentials knows the SDK's errors by their text: they have no type.
+func noCredentials(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "get identity: ") || strings.Contains(text, "failed to refresh cached credentials") ||
+		is(err, "ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException")
+}
+
+func (p *Provisioner) tags() map[string]string { return map[string]string{TagKey: p.URL()} }
+
+// ErrNotOurs is returned for something that is there already and belongs to no
+// vault or another one, and is not to be adopted.
+var ErrNotOurs = errors.New("not tagged as this vault's")
+
+// ours decides by the tags of a resource that is there whether it is taken.
+func (p *Provisioner) ours(resource string, tags map[string]string) error {
+	switch got := tags[TagKey]; {
+	case got == p.URL() || p.Adopt:
+		return nil
+	case got != "":
+		return fmt.Errorf("%s is %w: it belongs to %s by its tag %s; use that vault, or another bucket and name; --adopt would take it over", resource, ErrNotOurs, got, TagKey)
+	}
+	return fmt.Errorf("%s is there already and %w (%s), so it is not touched. "+
+		"To use what is there as it is, no init is needed; --adopt takes it over and changes it as --plan --adopt shows", resource, ErrNotOurs, TagKey)
+}
+
+// tagText is how the tag of a resource is.
+func (p *Provisioner) tagText(tags map[string]string) string {
+	if tags[TagKey] == "" {
+		return ""
+	}
+	return TagKey + "=" + tags[TagKey]
+}

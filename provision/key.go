@@ -1,0 +1,281 @@
+package provision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"github.com/vaultpack/vaultpack/provision/policy"
+)
+
+func (p *Provisioner) alias() string       { return "alias/" + p.Name }
+func (p *Provisioner) description() string { return "vaultpack: data keys and objects of " + p.URL() }
+func (p *Provisioner) keyResource() string {
+	if p.keyARN == "" {
+		return "the KMS key " + p.alias()
+	}
+	return "the KMS key " + p.keyARN
+}
+
+// planKey plans the key but its policy, which names the roles.
+func (p *Provisioner) planKey(ctx context.Context) ([]Step, error) {
+	key, err := p.findKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var steps []Step
+	var tags map[string]string
+	p.keyARN = ""
+	if key == nil {
+		steps = append(steps, Step{Resource: p.keyResource(), Change: "create", To: "symmetric, for " + p.URL(), Action: "kms:CreateKey", do: p.createKey})
+	} else {
+		p.keyARN = aws.ToString(key.Arn)
+		if tags, err = p.keyTags(ctx, p.keyARN); err != nil {
+			return nil, explain(err, "kms:ListResourceTags", p.keyResource())
+		}
+		if err := p.usable(key); err != nil {
+			return nil, err
+		}
+		if err := p.ours(p.keyResource(), tags); err != nil {
+			return nil, err
+		}
+	}
+	properties := []property{{
+		name: "alias", get: "kms:DescribeKey", put: "kms:CreateAlias",
+		read: func(ctx context.Context) (string, error) {
+			k, err := p.describe(ctx, p.alias())
+			if k == nil || err != nil {
+				return "", err
+			}
+			if arn := aws.ToString(k.Arn); arn != p.keyARN {
+				return p.alias() + " of " + arn, nil
+			}
+			return p.alias(), nil
+		},
+		want:  p.alias,
+		write: p.writeAlias,
+	}, {
+		name: "rotation", get: "kms:GetKeyRotationStatus", put: "kms:EnableKeyRotation",
+		read: func(ctx context.Context) (string, error) {
+			out, err := p.kms.GetKeyRotationStatus(ctx, &kms.GetKeyRotationStatusInput{KeyId: &p.keyARN})
+			if err != nil {
+				return "", err
+			}
+			if !out.KeyRotationEnabled {
+				return "off", nil
+			}
+			return "every year", nil // any period is as good
+		},
+		want: func() string { return "every year" },
+		write: func(ctx context.Context) error {
+			_, err := p.kms.EnableKeyRotation(ctx, &kms.EnableKeyRotationInput{KeyId: &p.keyARN})
+			return err
+		},
+	}}
+	if key != nil { // a new one is made with these
+		properties = append(properties, property{
+			name: "tag", get: "kms:ListResourceTags", put: "kms:TagResource",
+			read: func(context.Context) (string, error) { return p.tagText(tags), nil },
+			want: func() string { return p.tagText(p.tags()) },
+			write: func(ctx context.Context) error {
+				_, err := p.kms.TagResource(ctx, &kms.TagResourceInput{KeyId: &p.keyARN, Tags: p.kmsTags()})
+				return err
+			},
+		}, property{
+			name: "description", get: "kms:DescribeKey", put: "kms:UpdateKeyDescription",
+			read: func(context.Context) (string, error) { return aws.ToString(key.Description), nil },
+			want: p.description,
+			write: func(ctx context.Context) error {
+				d := p.description()
+				_, err := p.kms.UpdateKeyDescription(ctx, &kms.UpdateKeyDescriptionInput{KeyId: &p.keyARN, Description: &d})
+				return err
+			},
+		})
+	}
+	more, err := p.plan(ctx, p.keyResource(), key != nil, properties)
+	return append(steps, more...), err
+}
+
+// Find looks for the key alone, whatever its state, so that [Provisioner.Outputs]
+// can name it.
+func (p *Provisioner) Find(ctx context.Context) error {
+	if p.BucketOnly {
+		return nil
+	}
+	if err := p.identify(ctx); err != nil {
+		return err
+	}
+	key, err := p.findKey(ctx)
+	if key != nil {
+		p.keyARN = aws.ToString(key.Arn)
+	}
+	return err
+}
+
+// findKey finds the key that is configured, or has the alias, or that an
+// interrupted run has made and not yet given its alias. It is nil if there is none.
+func (p *Provisioner) findKey(ctx context.Context) (*types.KeyMetadata, error) {
+	if p.Key != "" {
+		k, err := p.describe(ctx, p.Key)
+		if err == nil && k == nil {
+			err = fmt.Errorf("there is no KMS key %s in %s; check kms_keys, the region and the account", p.Key, p.region)
+		}
+		return k, err
+	}
+	k, err := p.describe(ctx, p.alias())
+	if k != nil || err != nil {
+		return k, err
+	}
+	pages := kms.NewListKeysPaginator(p.kms, &kms.ListKeysInput{})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, explain(err, "kms:ListKeys", "*")
+		}
+		for _, entry := range page.Keys {
+			k, err := p.describe(ctx, aws.ToString(entry.KeyArn))
+			var denied *DeniedError
+			if errors.As(err, &denied) {
+				continue // a key that the caller may not even look at is none that it made
+			}
+			if err != nil {
+				return nil, err
+			}
+			if k == nil || aws.ToString(k.Description) != p.description() || k.KeyState != types.KeyStateEnabled {
+				continue
+			}
+			tags, err := p.keyTags(ctx, aws.ToString(k.Arn))
+			if err != nil {
+				return nil, explain(err, "kms:ListResourceTags", aws.ToString(k.Arn))
+			}
+			if tags[TagKey] == p.URL() {
+				return k, nil
+			}
+		}
+	}
+	return nil, nil
+}
+
+// describe is nil where there is no such key.
+func (p *Provisioner) describe(ctx context.Context, key string) (*types.KeyMetadata, error) {
+	out, err := p.kms.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &key})
+	if is(err, "NotFoundException") {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, explain(err, "kms:DescribeKey", key)
+	}
+	return out.KeyMetadata, nil
+}
+
+// usable refuses keys that vaultpack cannot use, and those that somebody has put
+// out of use on purpose.
+func (p *Provisioner) usable(k *types.KeyMetadata) error {
+	arn := aws.ToString(k.Arn)
+	switch {
+	case k.KeyManager == types.KeyManagerTypeAws:
+		return fmt.Errorf("%s is a key of AWS's own, whose policy cannot be changed; leave kms_keys out, and init makes one", arn)
+	case k.KeySpec != types.KeySpecSymmetricDefault || k.KeyUsage != types.KeyUsageTypeEncryptDecrypt:
+		return fmt.Errorf("%s cannot wrap data keys: its spec is %s and its usage %s", arn, k.KeySpec, k.KeyUsage)
+	case k.KeyState == types.KeyStatePendingDeletion:
+		return fmt.Errorf("%s is to be deleted on %s, and with it all data of the vault is lost; to keep it: aws kms cancel-key-deletion --key-id %s",
+			arn, aws.ToTime(k.DeletionDate).Format(time.DateOnly), arn)
+	case k.KeyState == types.KeyStateDisabled:
+		return fmt.Errorf("%s is disabled, which somebody has done on purpose; to undo that: aws kms enable-key --key-id %s", arn, arn)
+	}
+	return nil
+}
+
+func (p *Provisioner) keyTags(ctx context.Context, arn string) (map[string]string, error) {
+	tags := map[string]string{}
+	pages := kms.NewListResourceTagsPaginator(p.kms, &kms.ListResourceTagsInput{KeyId: &arn})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range page.Tags {
+			tags[aws.ToString(t.TagKey)] = aws.ToString(t.TagValue)
+		}
+	}
+	return tags, nil
+}
+
+func (p *Provisioner) kmsTags() (tags []types.Tag) {
+	for k, v := range p.tags() {
+		tags = append(tags, types.Tag{TagKey: &k, TagValue: &v})
+	}
+	return tags
+}
+
+// createKey makes the key with a policy that lets the admins go on, and nobody use
+// it: the roles are not there yet.
+func (p *Provisioner) createKey(ctx context.Context) error {
+	text := policy.FirstKeyPolicy(p.partition, p.account, p.Admins).JSON()
+	d := p.description()
+	out, err := p.kms.CreateKey(ctx, &kms.CreateKeyInput{Description: &d, Policy: &text, Tags: p.kmsTags(),
+		KeySpec: types.KeySpecSymmetricDefault, KeyUsage: types.KeyUsageTypeEncryptDecrypt})
+	if err != nil {
+		return err
+	}
+	p.keyARN = aws.ToString(out.KeyMetadata.Arn)
+	return p.vault().Check()
+}
+
+func (p *Provisioner) writeAlias(ctx context.Context) error {
+	name := p.alias()
+	_, err := p.kms.CreateAlias(ctx, &kms.CreateAliasInput{AliasName: &name, TargetKeyId: &p.keyARN})
+	if !is(err, "AlreadyExistsException") {
+		return err
+	}
+	_, err = p.kms.UpdateAlias(ctx, &kms.UpdateAliasInput{AliasName: &name, TargetKeyId: &p.keyARN})
+	return explain(err, "kms:UpdateAlias", name)
+}
+
+// planKeyPolicy plans the key's policy. All of it is vaultpack's: a statement that
+// somebody has added would let in whom the settings do not name.
+func (p *Provisioner) planKeyPolicy(ctx context.Context) ([]Step, error) {
+	name := "default"
+	return p.plan(ctx, p.keyResource(), p.keyARN != "", []property{{
+		name: "policy", get: "kms:GetKeyPolicy", put: "kms:PutKeyPolicy",
+		read: func(ctx context.Context) (string, error) {
+			out, err := p.kms.GetKeyPolicy(ctx, &kms.GetKeyPolicyInput{KeyId: &p.keyARN, PolicyName: &name})
+			if err != nil {
+				return "", err
+			}
+			return canonical(aws.ToString(out.Policy)), nil
+		},
+		want:     func() string { return canonical(p.vault().KeyPolicy(p.access()).JSON()) },
+		document: true,
+		write: func(ctx context.Context) error {
+			text := p.vault().KeyPolicy(p.access()).JSON()
+			return p.untilKnown(ctx, func() error {
+				_, err := p.kms.PutKeyPolicy(ctx, &kms.PutKeyPolicyInput{KeyId: &p.keyARN, PolicyName: &name, Policy: &text})
+				return err
+			})
+		},
+	}})
+}
+
+// untilKnown repeats a call that names roles until all of AWS knows them: a role
+// that was just made is not known everywhere at once.
+func (p *Provisioner) untilKnown(ctx context.Context, call func() error) error {
+	for wait := time.Second; ; wait *= 2 {
+		err := call()
+		if !is(err, "MalformedPolicyDocumentException", "MalformedPolicyDocument") || wait > 16*time.Second ||
+			!strings.Contains(strings.ToLower(err.Error()), "principal") {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(wait):
+		}
+	}
+}

@@ -1,0 +1,109 @@
+// Package policy writes the policies of a vault in AWS: those of the roles that
+// upload, train and read, of the KMS key, and of the bucket. Each is a pure
+// function of a small description, so that vaultpack init, vaultpack policy and
+// an infrastructure program give the same. It needs the standard library only.
+//
+// Two uses of the KMS key are kept apart throughout. A data key is wrapped and
+// unwrapped by vaultpack itself, with an encryption context that names the
+// dataset. S3 uses the key on behalf of whoever reads and writes objects, with
+// the ARN of the bucket (with a bucket key) or of the object for context. So a
+// grant of the one is never a grant of the other.
+package policy
+
+import (
+	"bytes"
+	"encoding/json"
+)
+
+// A Document is a policy: of an identity, a resource, or of trust.
+type Document struct {
+	Version   string
+	Statement []Statement
+}
+
+// A Statement is one of a [Document].
+type Statement struct {
+	Sid       string
+	Effect    string
+	Principal *Principal `json:",omitempty"`
+	Action    []string
+	Resource  []string   `json:",omitempty"`
+	Condition Conditions `json:",omitempty"`
+}
+
+// Conditions are condition operators, and for each the keys with their values.
+type Conditions map[string]map[string][]string
+
+// A Principal says whom a statement of a resource's policy is about. The zero
+// value is everybody.
+type Principal struct {
+	AWS     []string `json:",omitempty"`
+	Service []string `json:",omitempty"`
+}
+
+// MarshalJSON writes "*" for everybody.
+func (p *Principal) MarshalJSON() ([]byte, error) {
+	if len(p.AWS)+len(p.Service) == 0 {
+		return []byte(`"*"`), nil
+	}
+	type plain Principal
+	return json.Marshal((*plain)(p))
+}
+
+// JSON is the document as AWS takes it: compact, and always the same.
+func (d Document) JSON() string { return string(d.marshal()) }
+
+// Indented is the document for people.
+func (d Document) Indented() string {
+	var b bytes.Buffer
+	if err := json.Indent(&b, d.marshal(), "", "  "); err != nil {
+		panic("policy: " + err.Error()) // it was marshalled here
+	}
+	return b.String() + "\n"
+}
+
+func (d Document) marshal() []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(d); err != nil {
+		panic("policy: " + err.Error()) // strings, and slices and maps of them
+	}
+	return bytes.TrimSpace(b.Bytes())
+}
+
+func document(statements ...Statement) Document {
+	return Document{Version: "2012-10-17", Statement: statements}
+}
+
+func allow(sid string, actions, resources []string, conditions ...Conditions) Statement {
+	return Statement{Sid: sid, Effect: "Allow", Action: actions, Resource: resources, Condition: merge(conditions)}
+}
+
+// by is the statement for these principals alone.
+func (s Statement) by(principals ...string) Statement {
+	s.Principal = &Principal{AWS: principals}
+	return s
+}
+
+func merge(all []Conditions) Conditions {
+	var out Conditions
+	for _, c := range all {
+		for op, keys := range c {
+			for key, values := range keys {
+				if out == nil {
+					out = Conditions{}
+				}
+				if out[op] == nil {
+					out[op] = map[string][]string{}
+				}
+				out[op][key] = values
+			}
+		}
+	}
+	return out
+}
+
+func when(op, key string, values ...string) Conditions {
+	return Conditions{op: {key: values}}
+}

@@ -1,0 +1,174 @@
+package policy
+
+import "strings"
+
+// An Uploader says what may be uploaded.
+type Uploader struct {
+	// Datasets are those it may write, all if there is none.
+	Datasets []string
+	// Resume lets it unwrap the data keys of these datasets. Without it an
+	// uploader can begin a dataset, and read nothing of what is in the vault, not
+	// even what it has written itself; with it, it can send what has changed, and
+	// go on with an interrupted upload.
+	Resume bool
+	// Tags lets it tag objects, which the setting s3.tags takes.
+	Tags bool
+}
+
+// Uploader is the policy of who runs encrypt-and-upload.
+func (v Vault) Uploader(u Uploader) Document {
+	put := []string{"s3:PutObject", "s3:AbortMultipartUpload"}
+	if u.Tags {
+		put = append(put, "s3:PutObjectTagging")
+	}
+	return document(append([]Statement{
+		v.listing([]string{"s3:ListBucket", "s3:ListBucketMultipartUploads"}, inDatasets(u.Datasets)...),
+		// Each object is looked at after it was stored, and the index is read: sealed.
+		allow("VaultpackRead", []string{"s3:GetObject"}, v.objects(inDatasets(u.Datasets)...)),
+		allow("VaultpackWrite", put, v.objects(inDatasets(u.Datasets)...)),
+		allow("VaultpackForgetPending", []string{"s3:DeleteObject"}, v.objects(inDatasets(u.Datasets, "pending/")...)),
+	}, v.uploaderKey("", u)...)...)
+}
+
+// uploaderKey is what an uploader may do with the key. S3 decrypts for it too:
+// each part of a multipart upload is under the upload's data key.
+func (v Vault) uploaderKey(sid string, u Uploader) []Statement {
+	actions := []string{"kms:GenerateDataKey"}
+	if u.Resume {
+		actions = append(actions, "kms:Decrypt")
+	}
+	return []Statement{
+		v.dataKeys("VaultpackDataKeys"+sid, u.Datasets, actions...),
+		v.throughS3("VaultpackS3"+sid, nil, "kms:GenerateDataKey", "kms:Decrypt"),
+	}
+}
+
+// A Trainer says what a training job of SageMaker may use.
+type Trainer struct {
+	// Datasets are those it may read, all if there is none.
+	Datasets []string
+	// Outputs are the places that it may write to, as s3:// URLs with a prefix. If
+	// there is none it is where vaultpack train has jobs write: in the vault, below
+	// _vaultpack/jobs/JOB/output/. Checkpoints go beside that in any case.
+	Outputs []string
+	// Repositories are the ARNs of the ECR repositories with its images; all of
+	// the Region if there is none, since AWS's own lie in accounts of AWS.
+	Repositories []string
+	// Volumes lets SageMaker encrypt the volumes of the job with the key.
+	Volumes bool
+	// VPC lets the job run in a VPC of the account.
+	VPC bool
+}
+
+// Trainer is the policy of the role that SageMaker assumes for a job.
+func (v Vault) Trainer(t Trainer) Document {
+	read := inDatasets(t.Datasets, "keys/", "versions/", "index/", "packs/")
+	// The binary, manifests, and what belongs to the jobs.
+	own := []string{"_vaultpack/bin/*", "_vaultpack/manifests/*", "_vaultpack/jobs/*"}
+	list := append([]string{"_vaultpack/*"}, inDatasets(t.Datasets)...)
+	statements := []Statement{
+		v.listing([]string{"s3:ListBucket"}, list...),
+		allow("VaultpackRead", []string{"s3:GetObject"}, v.objects(append(own, read...)...)),
+	}
+	out := v.outputs(t.Outputs)
+	if len(out) == 0 {
+		out = v.objects("_vaultpack/jobs/*/output/*") // not where sources and keys lie
+	}
+	out = append(out, v.objects("_vaultpack/jobs/*/checkpoints/*")...)
+	statements = append(statements, allow("VaultpackOutput", []string{"s3:PutObject", "s3:AbortMultipartUpload"}, out))
+	statements = append(statements, v.trainerKey("", t)...)
+	return document(append(statements, v.sageMaker(t)...)...)
+}
+
+// outputs are the ARNs of the objects below the URLs.
+func (v Vault) outputs(urls []string) []string {
+	var arns []string
+	for _, u := range urls {
+		arns = append(arns, "arn:"+v.partition()+":s3:::"+strings.TrimSuffix(strings.TrimPrefix(u, "s3://"), "/")+"/*")
+	}
+	return arns
+}
+
+// trainerKey is what a trainer may do with the key. The output of a job goes
+// through S3 under it too.
+func (v Vault) trainerKey(sid string, t Trainer) []Statement {
+	statements := []Statement{
+		v.dataKeys("VaultpackDataKeys"+sid, t.Datasets, "kms:Decrypt"),
+		v.throughS3("VaultpackS3"+sid, v.outputs(t.Outputs), "kms:Decrypt", "kms:GenerateDataKey"),
+	}
+	if t.Volumes {
+		statements = append(statements, allow("VaultpackVolumes"+sid, []string{"kms:CreateGrant"}, []string{v.KeyARN},
+			when("Bool", "kms:GrantIsForAWSResource", "true")))
+	}
+	return statements
+}
+
+// sageMaker is what SageMaker does in the role's name besides:
+// https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html, the
+// CreateTrainingJob API.
+func (v Vault) sageMaker(t Trainer) []Statement {
+	group := "arn:" + v.partition() + ":logs:" + v.region() + ":" + v.account() + ":log-group:/aws/sagemaker/TrainingJobs"
+	images := t.Repositories
+	if len(images) == 0 {
+		images = []string{"arn:" + v.partition() + ":ecr:" + v.region() + ":*:repository/*"}
+	}
+	statements := []Statement{
+		allow("VaultpackLogs", []string{"logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"},
+			[]string{group, group + ":*"}),
+		allow("VaultpackMetrics", []string{"cloudwatch:PutMetricData"}, []string{"*"},
+			when("StringLike", "cloudwatch:namespace", "/aws/sagemaker/*", "aws/sagemaker/*")),
+		allow("VaultpackImages", []string{"ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"}, images),
+		allow("VaultpackImagesLogin", []string{"ecr:GetAuthorizationToken"}, []string{"*"}), // takes no resource
+	}
+	if t.VPC {
+		statements = append(statements, allow("VaultpackVPC", []string{"ec2:CreateNetworkInterface", "ec2:CreateNetworkInterfacePermission",
+			"ec2:DeleteNetworkInterface", "ec2:DeleteNetworkInterfacePermission", "ec2:DescribeDhcpOptions", "ec2:DescribeNetworkInterfaces",
+			"ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:DescribeVpcs"}, []string{"*"}))
+	}
+	return statements
+}
+
+// A Reader says what may be read, by restore, cat, verify and the rest.
+type Reader struct {
+	// Datasets are those it may read, all if there is none.
+	Datasets []string
+}
+
+// Reader is the policy of who reads and verifies, and changes nothing.
+func (v Vault) Reader(r Reader) Document {
+	list := inDatasets(r.Datasets)
+	if len(r.Datasets) == 0 {
+		list = append([]string{""}, list...) // which datasets there are
+	}
+	return document(append([]Statement{
+		v.listing([]string{"s3:ListBucket"}, list...),
+		allow("VaultpackRead", []string{"s3:GetObject"}, v.objects(inDatasets(r.Datasets, "keys/", "versions/", "index/", "packs/", "pending/")...)),
+	}, v.readerKey("", r)...)...)
+}
+
+func (v Vault) readerKey(sid string, r Reader) []Statement {
+	return []Statement{
+		v.dataKeys("VaultpackDataKeys"+sid, r.Datasets, "kms:Decrypt"),
+		v.throughS3("VaultpackS3"+sid, nil, "kms:Decrypt"),
+	}
+}
+
+// TrainerTrust lets SageMaker assume the role for jobs of the vault's account,
+// and for those of no other.
+func (v Vault) TrainerTrust() Document {
+	return SageMakerTrust(v.account())
+}
+
+// SageMakerTrust lets SageMaker assume a role for jobs of the account.
+func SageMakerTrust(account string) Document {
+	return document(Statement{Sid: "VaultpackSageMaker", Effect: "Allow",
+		Principal: &Principal{Service: []string{"sagemaker.amazonaws.com"}}, Action: []string{"sts:AssumeRole"},
+		Condition: when("StringEquals", "aws:SourceAccount", account)})
+}
+
+// Trust lets the principals assume a role. The account's root (arn:…:root) stands
+// for all whom IAM in that account allows it.
+func Trust(principals ...string) Document {
+	return document(Statement{Sid: "VaultpackAssume", Effect: "Allow",
+		Principal: &Principal{AWS: principals}, Action: []string{"sts:AssumeRole"}})
+}

@@ -1,0 +1,150 @@
+package policy
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// ContextDataset is the pair of the encryption context that names the dataset of
+// a data key, as package envelope writes it.
+const ContextDataset = "vaultpack:dataset"
+
+// A Vault is a vault in S3 as policies see it.
+type Vault struct {
+	// Bucket is the bucket's name, Prefix empty or ends in "/".
+	Bucket, Prefix string
+	// KeyARN is the ARN of the KMS key, for data keys and for the bucket. It says
+	// partition, Region and account too.
+	KeyARN string
+}
+
+var keyARN = regexp.MustCompile(`^arn:(aws[a-z-]*):kms:([a-z0-9-]+):([0-9]{12}):key/[A-Za-z0-9-]+$`)
+
+// Check tells what is wrong with the description.
+func (v Vault) Check() error {
+	if v.Bucket == "" || strings.ContainsAny(v.Bucket, "/*?:$") {
+		return fmt.Errorf("%q is not the name of a bucket", v.Bucket)
+	}
+	if v.Prefix != "" && !strings.HasSuffix(v.Prefix, "/") {
+		return fmt.Errorf("the prefix %q does not end in /", v.Prefix)
+	}
+	// In a policy these are patterns and variables, and would say something else.
+	if strings.ContainsAny(v.Prefix, "*?$") {
+		return fmt.Errorf("the prefix %q holds one of *?$, which policies read as patterns; use another prefix", v.Prefix)
+	}
+	if !keyARN.MatchString(v.KeyARN) {
+		return fmt.Errorf("%q is not the ARN of a KMS key, such as arn:aws:kms:eu-central-1:111122223333:key/…", v.KeyARN)
+	}
+	return nil
+}
+
+// part is a part of the key's ARN: 1 the partition, 2 the Region, 3 the account.
+func (v Vault) part(i int) string {
+	if m := keyARN.FindStringSubmatch(v.KeyARN); m != nil {
+		return m[i]
+	}
+	return ""
+}
+
+func (v Vault) partition() string { return v.part(1) }
+func (v Vault) region() string    { return v.part(2) }
+func (v Vault) account() string   { return v.part(3) }
+
+// BucketARN is the ARN of the bucket.
+func (v Vault) BucketARN() string { return "arn:" + v.partition() + ":s3:::" + v.Bucket }
+
+// objects are the ARNs of the objects below the vault that the patterns name.
+func (v Vault) objects(patterns ...string) []string {
+	var arns []string
+	for _, p := range patterns {
+		arns = append(arns, v.BucketARN()+"/"+v.Prefix+p)
+	}
+	return arns
+}
+
+// inDatasets are the patterns of the datasets' objects in the folders; no
+// dataset means all of them, and no folder means any.
+func inDatasets(datasets []string, folders ...string) []string {
+	if len(datasets) == 0 {
+		datasets = []string{"*"}
+	}
+	if len(folders) == 0 {
+		folders = []string{""}
+	}
+	var patterns []string
+	for _, d := range datasets {
+		for _, f := range folders {
+			patterns = append(patterns, d+"/"+f+"*")
+		}
+	}
+	return patterns
+}
+
+// listing allows what the patterns name to be listed. An S3 listing is an action
+// on the bucket; which part, only the condition says.
+func (v Vault) listing(actions []string, patterns ...string) Statement {
+	var prefixes []string
+	for _, p := range patterns {
+		prefixes = append(prefixes, v.Prefix+p)
+	}
+	return allow("VaultpackList", actions, []string{v.BucketARN()}, when("StringLike", "s3:prefix", prefixes...))
+}
+
+// dataKeys allows the actions on the data keys of the datasets: vaultpack's own
+// calls to KMS.
+func (v Vault) dataKeys(sid string, datasets []string, actions ...string) Statement {
+	key := "kms:EncryptionContext:" + ContextDataset
+	if len(datasets) == 0 {
+		return allow(sid, actions, []string{v.KeyARN}, when("Null", key, "false"))
+	}
+	return allow(sid, actions, []string{v.KeyARN}, when("StringEquals", key, datasets...))
+}
+
+// throughS3 allows the actions when S3 takes them for the caller, on objects of
+// the vault and of the other ARNs: SSE-KMS.
+func (v Vault) throughS3(sid string, others []string, actions ...string) Statement {
+	// The bucket for objects with a bucket key, the object for others.
+	arns := append(v.buckets(others), v.BucketARN()+"/"+v.Prefix+"*")
+	for _, o := range others {
+		if !slices.Contains(arns, o) {
+			arns = append(arns, o)
+		}
+	}
+	return allow(sid, actions, []string{v.KeyARN}, when("StringEquals", "kms:ViaService", v.s3()...),
+		when("StringLike", "kms:EncryptionContext:aws:s3:arn", arns...))
+}
+
+// inKeyPolicy is throughS3 for the key's policy, where conditions hold no pattern:
+// Security Hub takes a key whose policy has one for public (KMS.5). So it is for
+// objects with a bucket key, which vaultpack asks for, and the bucket by default.
+func (v Vault) inKeyPolicy(s Statement, others []string) Statement {
+	if s.Condition["StringLike"] == nil {
+		return s
+	}
+	s.Condition = merge([]Conditions{when("StringEquals", "kms:ViaService", v.s3()...),
+		when("StringEquals", "kms:EncryptionContext:aws:s3:arn", v.buckets(others)...)})
+	return s
+}
+
+// buckets are the ARNs of the vault's bucket and those of the objects.
+func (v Vault) buckets(objects []string) []string {
+	arns := []string{v.BucketARN()}
+	for _, o := range objects {
+		if bucket, _, _ := strings.Cut(o, "/"); !slices.Contains(arns, bucket) {
+			arns = append(arns, bucket)
+		}
+	}
+	return arns
+}
+
+// s3 is the name of the service as kms:ViaService has it. In China it may come
+// with either suffix.
+func (v Vault) s3() []string {
+	names := []string{"s3." + v.region() + ".amazonaws.com"}
+	if v.partition() == "aws-cn" {
+		names = append(names, names[0]+".cn")
+	}
+	return names
+}

@@ -1,0 +1,285 @@
+// Package provision makes what a vault in AWS needs, and keeps it so: a KMS key,
+// a bucket that encrypts with it, and the roles that upload, train and read. It
+// plans first, by reading what there is, and changes what the plan says; a run
+// that was interrupted goes on with the next. It never deletes anything, and takes
+// over only what is tagged as this vault's, unless it is told to adopt.
+package provision
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/vaultpack/vaultpack/provision/policy"
+)
+
+// TagKey is the tag of what belongs to a vault; its value is the vault's URL.
+const TagKey = "vaultpack:vault"
+
+// A Target says which vault is to be made.
+type Target struct {
+	Settings
+	// Bucket is the bucket's name, Prefix empty or ends in "/".
+	Bucket, Prefix string
+	// Key is the ARN or alias of the KMS key to use, empty for one of its own. In a
+	// bucket alone it is whatever the server takes for a key, empty for no
+	// encryption by the server.
+	Key string
+	// Adopt takes over what is there and not tagged as this vault's.
+	Adopt bool
+	// BucketOnly makes the bucket alone, with what its server can do: for servers
+	// that are not AWS.
+	BucketOnly bool
+}
+
+// URL is the vault's URL.
+func (t *Target) URL() string { return strings.TrimSuffix("s3://"+t.Bucket+"/"+t.Prefix, "/") }
+
+// A Provisioner reads and makes what a target needs. It is for one goroutine.
+type Provisioner struct {
+	Target
+	given Settings // without what New has filled in
+
+	kms *kms.Client
+	s3  *s3.Client
+	iam *iam.Client
+	sts *sts.Client
+
+	region             string
+	partition, account string
+	caller             string
+	// keyARN is empty until the key is known or made.
+	keyARN string
+	// roleARNs are those of roles that exist, by name: they may have a path.
+	roleARNs map[string]string
+	notes    []string
+}
+
+// New makes a Provisioner that calls AWS as cfg says. s3Options are for the client
+// of S3 alone.
+func New(cfg aws.Config, t Target, s3Options ...func(*s3.Options)) (*Provisioner, error) {
+	given := t.Settings
+	if err := t.check(); err != nil {
+		return nil, err
+	}
+	p := &Provisioner{Target: t, given: given, kms: kms.NewFromConfig(cfg), iam: iam.NewFromConfig(cfg), sts: sts.NewFromConfig(cfg),
+		roleARNs: map[string]string{}}
+	p.s3 = s3.NewFromConfig(cfg, s3Options...)
+	if p.region = p.s3.Options().Region; p.region == "" {
+		return nil, fmt.Errorf("the region of %s is not known: set region, or AWS_REGION, or one in the AWS profile", t.URL())
+	}
+	return p, nil
+}
+
+// A Step is one change.
+type Step struct {
+	// Resource is what is changed, for people; Change is "create", "set" (of what is
+	// created) or "change".
+	Resource, Change string
+	// Property is what of it is changed, empty for the whole.
+	Property string
+	// From and To say how it is and how it will be.
+	From, To string
+	// Document is the policy that is set, where it is one. Until the key is made it
+	// names one that does not exist.
+	Document string
+	// Action is the IAM action that it takes.
+	Action string
+
+	do func(context.Context) error
+}
+
+func (s Step) String() string {
+	text := s.Change + " " + s.Resource
+	if s.Property != "" {
+		text += ": " + s.Property
+	}
+	switch {
+	case s.From != "" && s.To != "":
+		text += " (" + s.To + "; it is " + s.From + ")"
+	case s.To != "":
+		text += " (" + s.To + ")"
+	}
+	return text
+}
+
+// A Plan is what is to be done, in order. Nothing to do is no step.
+type Plan struct {
+	Steps []Step
+	// Notes are good to know: what is left alone, and why.
+	Notes []string
+	// Caller is who plans, and Admins who will manage the key, as ARNs.
+	Caller string
+	Admins []string
+}
+
+// Plan reads what there is and says what is missing or other than it should be.
+// It changes nothing. Where it may not read something the error is a [DeniedError].
+func (p *Provisioner) Plan(ctx context.Context) (*Plan, error) {
+	p.notes = nil
+	plan := &Plan{}
+	if !p.BucketOnly {
+		if err := p.identify(ctx); err != nil {
+			return nil, err
+		}
+		plan.Caller, plan.Admins = p.caller, p.Admins
+	}
+	for _, part := range p.parts() {
+		steps, err := part(ctx)
+		if err != nil {
+			return nil, err
+		}
+		plan.Steps = append(plan.Steps, steps...)
+	}
+	plan.Notes = p.notes
+	return plan, nil
+}
+
+// parts plan in the order in which things need each other: roles name the key, its
+// policy names the roles, the bucket names the key.
+func (p *Provisioner) parts() []func(context.Context) ([]Step, error) {
+	if p.BucketOnly {
+		return []func(context.Context) ([]Step, error){p.planBucket}
+	}
+	return []func(context.Context) ([]Step, error){p.planKey, p.planRoles, p.planKeyPolicy, p.planBucket}
+}
+
+// An ApplyError says where an Apply has stopped. The same run again goes on there.
+type ApplyError struct {
+	Done   []Step
+	Failed Step
+	Err    error
+}
+
+func (e *ApplyError) Error() string { return fmt.Sprintf("%s: %v", e.Failed, e.Err) }
+func (e *ApplyError) Unwrap() error { return e.Err }
+
+// Apply does the steps of the plan, and tells each that is done. Where one fails
+// the error is an *[ApplyError].
+func (p *Provisioner) Apply(ctx context.Context, plan *Plan, told func(Step)) error {
+	for i, s := range plan.Steps {
+		if err := s.do(ctx); err != nil {
+			return &ApplyError{Done: slices.Clone(plan.Steps[:i]), Failed: s, Err: explain(err, s.Action, s.Resource)}
+		}
+		told(s)
+	}
+	return nil
+}
+
+// Outputs are what others need of a vault that was made.
+type Outputs struct {
+	KMSKeyID     string            `json:"kms_key_id,omitempty"`
+	KMSKeyARN    string            `json:"kms_key_arn,omitempty"`
+	S3BucketName string            `json:"s3_bucket_name"`
+	Region       string            `json:"region"`
+	UploaderRole string            `json:"uploader_role_arn,omitempty"`
+	ReaderRole   string            `json:"reader_role_arn,omitempty"`
+	TrainerRoles map[string]string `json:"trainer_role_arns,omitempty"` // by dataset, "*" for all
+}
+
+// Outputs gives them after a Plan without steps, or an Apply.
+func (p *Provisioner) Outputs() Outputs {
+	o := Outputs{S3BucketName: p.Bucket, Region: p.region}
+	if p.BucketOnly {
+		return o
+	}
+	o.KMSKeyARN = p.keyARN
+	_, o.KMSKeyID, _ = strings.Cut(p.keyARN, ":key/")
+	o.TrainerRoles = map[string]string{}
+	for _, r := range p.roles() {
+		switch r.kind {
+		case "uploader":
+			o.UploaderRole = r.arn
+		case "reader":
+			o.ReaderRole = r.arn
+		default:
+			o.TrainerRoles[r.dataset] = r.arn
+		}
+	}
+	return o
+}
+
+// vault describes the vault for its policies. Until the key is made, the policies
+// of a plan name a key that does not exist.
+func (p *Provisioner) vault() policy.Vault {
+	v := policy.Vault{Bucket: p.Bucket, Prefix: p.Prefix, KeyARN: p.keyARN}
+	if v.KeyARN == "" {
+		v.KeyARN = p.noKey()
+	}
+	return v
+}
+
+func (p *Provisioner) noKey() string {
+	return fmt.Sprintf("arn:%s:kms:%s:%s:key/to-be-made", p.partition, p.region, p.account)
+}
+
+func (p *Provisioner) notef(format string, args ...any) {
+	p.notes = append(p.notes, fmt.Sprintf(format, args...))
+}
+
+// A property is one thing about a resource that is read, compared and written.
+type property struct {
+	name     string
+	get, put string // the IAM actions of reading and writing
+	// read gives what is there as text, empty if nothing is set.
+	read func(context.Context) (string, error)
+	// want is the text that it should be, and show makes the difference short.
+	want func() string
+	show func(is, want string) (from, to string)
+	// document is true where the texts are policies.
+	document bool
+	write    func(context.Context) error
+}
+
+// plan makes the steps for what differs. Of a resource that is not there yet,
+// everything does.
+func (p *Provisioner) plan(ctx context.Context, resource string, exists bool, properties []property) ([]Step, error) {
+	var steps []Step
+	for _, q := range properties {
+		is := ""
+		if exists {
+			var err error
+			if is, err = q.read(ctx); unsupported(err) {
+				p.notef("%s: this server has no %s, so it is left out", resource, q.name)
+				continue
+			} else if err != nil {
+				return nil, explain(err, q.get, resource)
+			}
+		}
+		want := q.want()
+		if is == want {
+			continue
+		}
+		s := Step{Resource: resource, Change: "change", Property: q.name, From: is, To: want, Action: q.put, do: q.write}
+		switch {
+		case q.document:
+			s.From, s.To, s.Document = "", policyDifference(is, want), want
+		case q.show != nil:
+			s.From, s.To = q.show(is, want)
+		}
+		switch {
+		case !exists:
+			s.Change = "set"
+		case is == "":
+			s.From = "missing"
+		}
+		if p.BucketOnly {
+			s.do = func(ctx context.Context) error {
+				if err := q.write(ctx); !unsupported(err) {
+					return err
+				}
+				p.notef("%s: this server has no %s, so it was left out", resource, q.name)
+				return nil
+			}
+		}
+		steps = append(steps, s)
+	}
+	return steps, nil
+}

@@ -1,0 +1,246 @@
+package provision
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/provision/policy"
+)
+
+// Settings are what a user can choose of a vault in AWS, the section provision of
+// vaultpack.yaml. The zero value is a good default, but that Admins become the one
+// who makes the vault.
+type Settings struct {
+	// Name begins the names of roles and is the key's alias, by default vaultpack-
+	// and the bucket's name.
+	Name string `yaml:"name,omitempty" json:"name,omitempty"`
+	// Admins are the ARNs of those who manage the key, and cannot use it.
+	Admins []string `yaml:"admins,omitempty" json:"admins,omitempty"`
+	// Users are the ARNs of users and roles that exist, who may use the key for all
+	// datasets. What they may do in S3 is for their own policies to say.
+	Users []string `yaml:"users,omitempty" json:"users,omitempty"`
+	// Assume are the ARNs of those who may become uploader and reader; by default
+	// all in the account whom IAM allows it.
+	Assume []string `yaml:"assume,omitempty" json:"assume,omitempty"`
+	// Resume lets the uploader open data keys: without it, it can only begin
+	// datasets, and cannot decrypt.
+	Resume bool `yaml:"resume_uploads,omitempty" json:"resume_uploads,omitempty"`
+	// Trainers are datasets, each of which gets a role for training jobs that read
+	// it and no other; by default there is one role, for all datasets.
+	Trainers []string `yaml:"trainers,omitempty" json:"trainers,omitempty"`
+	// Outputs are where training jobs may write, as s3:// URLs; by default where
+	// vaultpack train has them write, which is in the vault.
+	Outputs []string `yaml:"outputs,omitempty" json:"outputs,omitempty"`
+	// Images are the ARNs of the ECR repositories that jobs may pull from; by
+	// default all in the Region.
+	Images []string `yaml:"images,omitempty" json:"images,omitempty"`
+	// Volumes lets SageMaker encrypt volumes of jobs with the key, VPC run them in
+	// a VPC.
+	Volumes bool `yaml:"volumes,omitempty" json:"volumes,omitempty"`
+	VPC     bool `yaml:"vpc,omitempty" json:"vpc,omitempty"`
+	// LogTo is where S3 writes access logs, as s3://BUCKET/PREFIX; none by default.
+	LogTo string `yaml:"access_logs,omitempty" json:"access_logs,omitempty"`
+	// ExpireDays is after how many days old versions of objects are deleted, 0 for
+	// never. AbortDays is after how many days unfinished multipart uploads are
+	// aborted, by default 7.
+	ExpireDays int32 `yaml:"expire_old_versions_days,omitempty" json:"expire_old_versions_days,omitempty"`
+	AbortDays  int32 `yaml:"abort_uploads_days,omitempty" json:"abort_uploads_days,omitempty"`
+}
+
+// Me among the Users is whoever calls.
+const Me = "me"
+
+var (
+	nameText     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$`)
+	principalARN = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:(root|(user|role)/[\w+=,.@/-]+)$`)
+)
+
+// check fills in what is not set, and checks what can be checked alone.
+func (t *Target) check() error {
+	if strings.Contains(t.Bucket, ":") {
+		return fmt.Errorf("%s is an access point; init makes buckets: name the bucket itself", t.Bucket)
+	}
+	if strings.ContainsAny(t.Prefix, "*?$") {
+		return fmt.Errorf("the prefix %q holds one of *?$, which policies read as patterns; use another prefix", t.Prefix)
+	}
+	if t.Name == "" {
+		t.Name = "vaultpack-" + strings.ReplaceAll(t.Bucket, ".", "-")
+		if len(t.Name) > 40 {
+			t.Name = shorten(t.Name, 40)
+		}
+	}
+	if !nameText.MatchString(t.Name) {
+		return fmt.Errorf("name is %q, but has to be 1 to 40 letters, digits, hyphens and underscores", t.Name)
+	}
+	for what, arns := range map[string][]string{"admins": t.Admins, "users": t.Users, "assume": t.Assume} {
+		for _, arn := range arns {
+			if what == "users" && arn == Me {
+				continue
+			}
+			if !principalARN.MatchString(arn) {
+				return fmt.Errorf("%s has %q, but has to be the ARN of a user or role, such as arn:aws:iam::111122223333:role/NAME", what, arn)
+			}
+			if strings.HasSuffix(arn, ":root") && what != "assume" {
+				return fmt.Errorf("%s has %s, which in a key's policy stands for all in the account whom IAM allows it; name users and roles", what, arn)
+			}
+		}
+	}
+	for _, d := range t.Trainers {
+		if err := dataset.CheckName(d); err != nil {
+			return fmt.Errorf("trainers: %w", err)
+		}
+	}
+	for _, o := range t.Outputs {
+		if bucket, prefix, ok := splitURL(o); !ok || bucket == "" || prefix == "" {
+			return fmt.Errorf("outputs has %q, but has to be s3://BUCKET/PREFIX", o)
+		}
+	}
+	if t.LogTo != "" {
+		bucket, _, ok := splitURL(t.LogTo)
+		if !ok || bucket == t.Bucket {
+			return fmt.Errorf("access_logs is %q, but has to be s3://BUCKET/PREFIX in another bucket, which encrypts with AES256", t.LogTo)
+		}
+	}
+	if t.AbortDays == 0 {
+		t.AbortDays = 7
+	}
+	if t.ExpireDays < 0 || t.AbortDays < 0 {
+		return fmt.Errorf("expire_old_versions_days and abort_uploads_days cannot be negative")
+	}
+	// Lists are sets: their order is no difference.
+	for _, l := range []*[]string{&t.Admins, &t.Users, &t.Assume, &t.Trainers, &t.Outputs, &t.Images} {
+		*l = slices.Clone(*l)
+		slices.Sort(*l)
+		*l = slices.Compact(*l)
+	}
+	return nil
+}
+
+func splitURL(url string) (bucket, prefix string, ok bool) {
+	rest, ok := strings.CutPrefix(url, "s3://")
+	bucket, prefix, _ = strings.Cut(rest, "/")
+	return bucket, strings.TrimSuffix(prefix, "/"), ok && bucket != "" && !strings.ContainsAny(rest, "*?$")
+}
+
+// shorten cuts a name and ends it in a hash of the whole, so that it stays one of
+// its own.
+func shorten(name string, max int) string {
+	if len(name) <= max {
+		return name
+	}
+	sum := sha256.Sum256([]byte(name))
+	return name[:max-9] + "-" + hex.EncodeToString(sum[:4])
+}
+
+// A role is one of those that are made.
+type role struct {
+	kind    string // uploader, trainer, reader
+	dataset string // of a trainer, "*" for all
+	name    string
+	arn     string
+}
+
+func (p *Provisioner) roles() []role {
+	all := []role{{kind: "uploader"}, {kind: "reader"}}
+	if len(p.Trainers) == 0 {
+		all = append(all, role{kind: "trainer", dataset: "*"})
+	}
+	for _, d := range p.Trainers {
+		all = append(all, role{kind: "trainer", dataset: d})
+	}
+	for i := range all {
+		r := &all[i]
+		r.name = p.Name + "-" + r.kind
+		if r.dataset != "" && r.dataset != "*" {
+			r.name += "-" + r.dataset
+		}
+		r.name = shorten(r.name, 64)
+		if r.arn = p.roleARNs[r.name]; r.arn != "" {
+			continue
+		}
+		r.arn = fmt.Sprintf("arn:%s:iam::%s:role/%s", p.partition, p.account, r.name)
+	}
+	return all
+}
+
+// trainer is what a trainer's role may use.
+func (t *Target) trainer(dataset string) policy.Trainer {
+	out := policy.Trainer{Outputs: t.Outputs, Repositories: t.Images, Volumes: t.Volumes, VPC: t.VPC}
+	if dataset != "*" {
+		out.Datasets = []string{dataset}
+	}
+	return out
+}
+
+func (t *Target) uploader() policy.Uploader { return policy.Uploader{Resume: t.Resume} }
+
+// access is who may do what with the key.
+func (p *Provisioner) access() policy.Access {
+	a := policy.Access{Admins: p.Admins, Users: p.Users}
+	for _, r := range p.roles() {
+		switch r.kind {
+		case "uploader":
+			a.Uploaders = append(a.Uploaders, policy.UploaderAccess{Principal: r.arn, Uploader: p.uploader()})
+		case "reader":
+			a.Readers = append(a.Readers, policy.ReaderAccess{Principal: r.arn})
+		default:
+			a.Trainers = append(a.Trainers, policy.TrainerAccess{Principal: r.arn, Trainer: p.trainer(r.dataset)})
+		}
+	}
+	return a
+}
+
+// Chosen are the settings that are worth keeping: what differs from the default,
+// and the admins, who would be somebody else in another's run.
+func (p *Provisioner) Chosen() Settings {
+	s := p.given
+	s.Admins = p.Admins
+	s.Users = p.Users // Me is somebody by now
+	return s
+}
+
+// RolePolicy is a policy of one role of the vault, for [Settings] that need no
+// calls: the part "role" is its own, "trust" says who may become it, "key" is what
+// the key's policy has to say of it. role is uploader, trainer or reader.
+func (t *Target) RolePolicy(v policy.Vault, role, part, principal string, datasets []string) (policy.Document, error) {
+	if err := t.check(); err != nil {
+		return policy.Document{}, err
+	}
+	if part == "key" && principal == "" || part == "trust" && role != "trainer" && principal == "" {
+		return policy.Document{}, fmt.Errorf("--part %s needs a --principal, the ARN of a user or role", part)
+	}
+	if principal != "" && !principalARN.MatchString(principal) {
+		return policy.Document{}, fmt.Errorf("--principal is %q, but has to be the ARN of a user or role", principal)
+	}
+	up, train, read := t.uploader(), t.trainer("*"), policy.Reader{Datasets: datasets}
+	up.Datasets, train.Datasets = datasets, datasets
+	var own, trust policy.Document
+	var use policy.Access
+	switch role {
+	case "uploader":
+		own, use.Uploaders = v.Uploader(up), []policy.UploaderAccess{{Principal: principal, Uploader: up}}
+	case "trainer":
+		own, use.Trainers = v.Trainer(train), []policy.TrainerAccess{{Principal: principal, Trainer: train}}
+	case "reader":
+		own, use.Readers = v.Reader(read), []policy.ReaderAccess{{Principal: principal, Reader: read}}
+	default:
+		return policy.Document{}, fmt.Errorf("--for is %q, but has to be uploader, trainer or reader", role)
+	}
+	if trust = v.TrainerTrust(); role != "trainer" {
+		trust = policy.Trust(principal)
+	}
+	switch part {
+	case "role":
+		return own, nil
+	case "trust":
+		return trust, nil
+	case "key":
+		return v.KeyUse(use), nil
+	}
+	return policy.Document{}, fmt.Errorf("--part is %q, but has to be role, trust, key or bucket", part)
+}
