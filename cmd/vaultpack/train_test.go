@@ -159,6 +159,16 @@ func TestTrainEndToEnd(t *testing.T) {
 	out, _ = j.run(0, "logs", "plain")
 	says(t, out, "test accuracy=0.9")
 
+	// Beside the sealed channel, one of SageMaker's own in a mode that is read-only.
+	b, prefix := j.object("plain/")
+	_, err = j.s3.Client(t).PutObject(t.Context(), &s3.PutObjectInput{Bucket: b, Key: aws.String(*prefix + "labels"), Body: strings.NewReader("a,b")})
+	check(t, err)
+	text := read(t, filepath.Join(j.home, "job.yaml"))
+	write(t, filepath.Join(j.home, "fast.yaml"), fmt.Appendf(text, "channels:\n  labels: {s3: 's3://%s/%s', input_mode: FastFile}\n", *b, *prefix))
+	out, _ = j.run(0, "train", "-f", "fast.yaml", "--name", "fast", "--wait", "--logs", "--",
+		"sh", "-c", "cat /opt/ml/input/data/labels/labels; echo; touch /opt/ml/input/data/labels/x || echo read-only; ls /opt/ml/input/data/training/* | grep -c png")
+	says(t, out, "a,b\n", "read-only", "1000")
+
 	// Two hosts, each with its share, find all files once between them.
 	out, _ = j.train(0, "--name", "sharded", "--instance-count", "2", "--distribution", "ShardedByS3Key", "--wait", "--logs", "--",
 		"sh", "-c", "ls /opt/ml/input/data/training/* | grep -c png; find /opt/ml/input/data/training -name '*.vpk'")
@@ -218,6 +228,35 @@ func TestTrainTampered(t *testing.T) {
 	says(t, errs, "sourcedir.tar.gz is missing, or was changed in S3")
 	if strings.Contains(out, "print('hello')") {
 		t.Error(out)
+	}
+
+	// The version that was asked for is replaced by an older one, or is gone.
+	more := filepath.Join(j.home, "more")
+	first, _ := j.object("more/versions/0000000001.vpk")
+	for name, replace := range map[string]func(key *string) error{
+		"rolled-back": func(key *string) error {
+			_, old := j.object("more/versions/0000000001.vpk")
+			_, err := j.s3.Client(t).CopyObject(t.Context(), &s3.CopyObjectInput{Bucket: first, Key: key, CopySource: aws.String(*first + "/" + *old)})
+			return err
+		},
+		"withheld": func(key *string) error {
+			_, err := j.s3.Client(t).DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: first, Key: key})
+			return err
+		},
+	} {
+		for _, contents := range []string{"first", "second"} {
+			write(t, filepath.Join(more, "a"), []byte(contents))
+			j.upload(more, "-d", "more")
+		}
+		j.train(0, "more", "--name", name, "--", "echo", "the script runs")
+		_, key := j.object("more/versions/0000000002.vpk")
+		check(t, replace(key))
+		out, errs := j.run(1, "logs", name, "--follow")
+		says(t, errs, "has ended with the status Failed")
+		if strings.Contains(out, "the script runs") {
+			t.Errorf("%s: %s", name, out)
+		}
+		j.run(0, "rm", "more", "--confirm", "more")
 	}
 
 	packs := j.under("digits/packs/")
