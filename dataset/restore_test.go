@@ -21,7 +21,7 @@ func TestRestoreFolders(t *testing.T) {
 	w := d.NewIndexWriter(key, nil)
 	want := map[string]*Entry{}
 	for i, p := range []string{"", "a/", "a/b/", "a/b/c/", "a/d/", "b/", "b/e/", "c/"} {
-		e := &Entry{Path: p, Mode: fs.FileMode(0o500 + i), ModTime: time.Unix(int64(1000+i), int64(i))}
+		e := &Entry{Path: p, Mode: fs.FileMode(0o700 + i), ModTime: time.Unix(int64(1000+i), int64(i))}
 		want[p] = e
 		if err := w.Add(ctx, e, false, false); err != nil {
 			t.Fatal(err)
