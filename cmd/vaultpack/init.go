@@ -69,10 +69,7 @@ func initCommand(con *console) *cli.Command {
 			"upload, read and train, and keeps them in order: it plans, shows, asks, and applies. The\n" +
 			"same again changes nothing. What is chosen is kept in vaultpack.yaml. Nothing is deleted.",
 		Action: func(c *cli.Context) error {
-			if _, err := arguments(c, 0, 0); err != nil {
-				return err
-			}
-			cfg, err := loadConfig(c)
+			cfg, err := configAlone(c)
 			if err != nil {
 				return err
 			}

@@ -158,6 +158,14 @@ func loadConfig(c *cli.Context) (*vault.Config, error) {
 	return cfg, nil
 }
 
+// configAlone is the configuration for a command that takes no arguments.
+func configAlone(c *cli.Context) (*vault.Config, error) {
+	if _, err := arguments(c, 0, 0); err != nil {
+		return nil, err
+	}
+	return loadConfig(c)
+}
+
 // flagsFirst puts the flags of a command in front of its arguments, since people
 // write them behind too and package flag stops at the first argument.
 func flagsFirst(app *cli.App, args []string) []string {
