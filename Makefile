@@ -2,10 +2,15 @@
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: build test check lint peers pulumi vuln race fuzz mutants bench bench-peers bench-compare bench-gate bench-record
+.PHONY: build binaries test check lint peers pulumi vuln race fuzz mutants bench bench-peers bench-compare bench-gate bench-record bench-s3
 
 build: ## the static binary, bin/vaultpack
 	CGO_ENABLED=0 go build -trimpath -o bin/vaultpack ./cmd/vaultpack
+
+binaries: ## for training containers: bin/vaultpack-linux-amd64 and -arm64
+	for arch in amd64 arm64; do \
+	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath -ldflags='-s -w' -o bin/vaultpack-linux-$$arch ./cmd/vaultpack || exit 1; \
+	done
 
 test: ## what a change has to pass
 	go test ./...
@@ -36,7 +41,7 @@ pulumi:
 	cd deploy/pulumi && go vet ./... && $(STATICCHECK) ./... && go mod tidy -diff && go test ./...
 
 race:
-	go test -race -timeout 30m ./...
+	CGO_ENABLED=1 go test -race -timeout 30m ./...
 
 bench: ## every benchmark, beside its limit; see docs/BENCHMARKS.md
 	go test -run '^$$' -bench . ./bench
@@ -52,6 +57,9 @@ bench-gate: ## make bench-gate BASE=rev: fails where a ratio to the limit has dr
 
 bench-record: ## measure everything, and write it into docs/BENCHMARKS.md
 	bench/record.sh
+
+bench-s3: ## the program beside s5cmd, cp, tar and find, into docs/BENCHMARKS.md
+	bench/s3.sh -write
 
 mutants: ## faults put into the cryptography, each of which a test has to notice
 	go run ./internal/mutants

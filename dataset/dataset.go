@@ -36,8 +36,20 @@ type Dataset struct {
 	Name  string
 	vault *vault.Vault
 
+	*openKeys // shared with other views of the dataset
+}
+
+// openKeys are the data keys that have been opened.
+type openKeys struct {
 	mu   sync.Mutex
 	keys map[envelope.KeyID]*envelope.DataKey
+}
+
+// over is the same dataset with its objects in another store, and the same keys.
+func (d *Dataset) over(s vault.Store) *Dataset {
+	v := *d.vault
+	v.Store = s
+	return &Dataset{Name: d.Name, vault: &v, openKeys: d.openKeys}
 }
 
 // Open names a dataset in the vault, whether or not it exists yet.
@@ -45,7 +57,7 @@ func Open(v *vault.Vault, name string) (*Dataset, error) {
 	if err := CheckName(name); err != nil {
 		return nil, err
 	}
-	return &Dataset{Name: name, vault: v, keys: map[envelope.KeyID]*envelope.DataKey{}}, nil
+	return &Dataset{Name: name, vault: v, openKeys: &openKeys{keys: map[envelope.KeyID]*envelope.DataKey{}}}, nil
 }
 
 // Vault is the vault that the dataset is in.

@@ -54,10 +54,12 @@ func packReads(entries []*Entry) [][]piece {
 	return reads
 }
 
-// packReaders is how many packs are read at once, and openWorkers how many
-// segments of each are opened at once, bounded as the uploader bounds them.
-func packReaders() int { return min(max(2, runtime.GOMAXPROCS(0)), 8) }
-func openWorkers() int { return min(2*runtime.GOMAXPROCS(0)/packReaders(), 12) }
+// packReaders is how many packs are read at once: more than there are cores,
+// since each waits for the store, for its own segments and for the disk in turn.
+// openWorkers is how many segments of each are opened at once. Together they
+// take some 3 MiB for each segment.
+func packReaders() int { return min(max(4, 2*runtime.GOMAXPROCS(0)), 16) }
+func openWorkers() int { return min(max(2, 2*runtime.GOMAXPROCS(0)/packReaders()), 12) }
 
 // readExtents reads the entries' extents, a pack a worker, and gives each to take.
 // A pack that fails does not stop the others: failed is told each piece that

@@ -198,6 +198,7 @@ func decodeList(format, dataset string, b []byte) (header listHeader, entries []
 	}
 	lines := bytes.SplitSeq(bytes.TrimSuffix(b, []byte("\n")), []byte("\n"))
 	var packs []*Object
+	var j entryJSON // its slices serve one line after the other
 	first := true
 	for line := range lines {
 		if first {
@@ -218,7 +219,7 @@ func decodeList(format, dataset string, b []byte) (header listHeader, entries []
 			}
 			continue
 		}
-		e, err := decodeEntry(line, packs, header.Hosts)
+		e, err := decodeEntry(&j, line, packs, header.Hosts)
 		if err != nil {
 			return header, nil, err
 		}
@@ -233,10 +234,12 @@ func decodeList(format, dataset string, b []byte) (header listHeader, entries []
 	return header, entries, nil
 }
 
-func decodeEntry(line []byte, packs []*Object, hosts []string) (*Entry, error) {
-	var j entryJSON
-	if err := json.Unmarshal(line, &j); err != nil {
-		return nil, fmt.Errorf("reading the index: %w", err)
+func decodeEntry(j *entryJSON, line []byte, packs []*Object, hosts []string) (*Entry, error) {
+	if !j.quickLine(line) {
+		*j = entryJSON{}
+		if err := json.Unmarshal(line, j); err != nil {
+			return nil, fmt.Errorf("reading the index: %w", err)
+		}
 	}
 	e := &Entry{Path: fromUTF8(j.Path, j.Path64), Size: j.Size, Mode: goMode(j.Mode),
 		ModTime: time.Unix(j.ModTime[0], j.ModTime[1]), Link: fromUTF8(j.Link, j.Link64)}
@@ -248,6 +251,9 @@ func decodeEntry(line []byte, packs []*Object, hosts []string) (*Entry, error) {
 		e.Sum = sum[:]
 	}
 	at := int64(0)
+	if len(j.Extents) > 0 {
+		e.Extents = make([]Extent, 0, len(j.Extents))
+	}
 	for i, x := range j.Extents {
 		if x[0] < 0 || x[0] >= int64(len(packs)) {
 			return nil, fmt.Errorf("the index entry %q is in no pack of the list", e.Path)

@@ -2,13 +2,17 @@ package dataset
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -201,5 +205,80 @@ func TestIndexWriter(t *testing.T) {
 			}
 		}
 		prev, before = v, maps.Clone(list)
+	}
+}
+
+// indexReads counts the parts of indexes that are read.
+type indexReads struct {
+	vault.Store
+	n atomic.Int64
+}
+
+func (s *indexReads) Get(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
+	if strings.Contains(name, "/index/") {
+		s.n.Add(1)
+	}
+	return s.Store.Get(ctx, name, off, n)
+}
+
+// Who goes through a version reads each part once, one ahead of its use; who
+// looks for one file reads the part that it is in.
+func TestEntriesReadAhead(t *testing.T) {
+	defer func(n int) { partEntries = n }(partEntries)
+	partEntries = 16
+	d := newDataset(t)
+	key, err := d.NewKey(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := d.NewIndexWriter(key, nil)
+	for i := range 64 {
+		if err := w.Add(ctx, &Entry{Path: fmt.Sprintf("%04d/", i), ModTime: time.Unix(1, 0)}, false, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	parts, totals, _, err := w.Finish(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := d.Commit(ctx, key, nil, parts, totals)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := &indexReads{Store: d.vault.Store}
+	d.vault.Store = store
+	take := func(from string, most int) (n int, err error) {
+		store.n.Store(0)
+		for _, err := range v.EntriesFrom(ctx, from) {
+			if err != nil {
+				return n, err
+			}
+			if n++; n == most {
+				break
+			}
+		}
+		return n, nil
+	}
+	for _, c := range []struct {
+		from              string
+		most, want, reads int
+	}{
+		{"", 1, 1, 1}, {"0020/", 1, 1, 1}, {"", readAhead, readAhead, 1},
+		{"", 17, 17, 2}, {"", 0, 64, 4}, {"0015/", 0, 49, 4}, {"0060/", 0, 4, 1}, {"x", 0, 0, 1},
+	} {
+		n, err := take(c.from, c.most)
+		if n != c.want || err != nil || store.n.Load() != int64(c.reads) {
+			t.Errorf("%d from %q: %d entries, %v, %d parts read; want %d and %d", c.most, c.from, n, err, store.n.Load(), c.want, c.reads)
+		}
+	}
+	// A part that cannot be read is told in its place.
+	if err := store.Delete(ctx, d.indexName(v.Parts[2].ID)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := take("", 0); n != 32 || !errors.Is(err, ErrMissing) {
+		t.Errorf("%d entries, then %v; want 32, then that the part is missing", n, err)
+	}
+	if n, err := take("", 20); n != 20 || err != nil {
+		t.Errorf("%d entries, %v; the missing part comes later", n, err)
 	}
 }

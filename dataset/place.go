@@ -99,6 +99,10 @@ func (r *Restore) create(name string) (fd int, err error) {
 // call.
 const inOneWrite = 1 << 20
 
+// writeSize is what is written of a larger one at once. More does not stay in
+// the caches.
+const writeSize = 256 << 10
+
 var stagePool = sync.Pool{New: func() any { b := make([]byte, inOneWrite); return &b }}
 
 // stage writes one extent of a file to its staged file.
@@ -110,7 +114,11 @@ func (r *Restore) stage(e *Entry, x Extent, src io.Reader) error {
 	if err != nil {
 		return err
 	}
-	n, err := io.Copy(io.NewOffsetWriter(f, x.At), src)
+	// The pieces of a file are written at once, and take turns at its lock: few
+	// large writes wait less than many small ones.
+	buf := stagePool.Get().(*[]byte)
+	defer stagePool.Put(buf)
+	n, err := io.CopyBuffer(io.NewOffsetWriter(f, x.At), src, (*buf)[:writeSize])
 	r.Bytes.Add(n)
 	return err
 }

@@ -41,6 +41,8 @@ type Restore struct {
 	stageFD int // the staging folder
 	seq     atomic.Int64
 	last    openFolder
+	folders []*Entry // those selected so far, up to maxFolders
+	more    bool     // there are more
 
 	mu     sync.Mutex
 	staged map[*Entry]*stagedFile // of the window
@@ -55,9 +57,13 @@ type stagedFile struct {
 
 // Bounds of what is staged before it is synced and moved into place.
 const (
-	windowFiles = 8 << 10
+	windowFiles = 64 << 10
 	windowBytes = 1 << 30
 )
+
+// maxFolders is up to how many folders are kept until their attributes are set,
+// some 30 MB; of more than these the index is read once more.
+var maxFolders = 100_000 // a variable for the tests only
 
 // stagingPrefix begins the name of the folder that files are written in first.
 const stagingPrefix = ".vaultpack-restore-"
@@ -65,7 +71,7 @@ const stagingPrefix = ".vaultpack-restore-"
 // Run restores the version to dir, which is made if needed. It returns an error
 // only if it could not go on; files that failed are told to Failed.
 func (r *Restore) Run(ctx context.Context, v *Version, dir string) error {
-	r.version = v
+	r.version, r.folders, r.more = v, nil, false
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("making the destination: %w", err)
 	}
@@ -142,6 +148,11 @@ func (r *Restore) files(ctx context.Context) error {
 		case e.IsDir():
 			if err := r.folder(e); err != nil {
 				r.fail(e, err)
+			}
+			if len(r.folders) < maxFolders {
+				r.folders = append(r.folders, e)
+			} else {
+				r.more = true
 			}
 			continue
 		case e.IsFile() && r.isThere(e):
@@ -306,15 +317,23 @@ func (r *Restore) folderAttributes(ctx context.Context) error {
 			open = open[:n-1]
 		}
 	}
-	for e, err := range r.version.Entries(ctx) {
-		if err != nil {
-			return err
-		}
-		if !e.IsDir() || r.Select != nil && !r.Select(e) {
-			continue
-		}
+	next := func(e *Entry) {
 		closeTo(e.Path)
 		open = append(open, e)
+	}
+	for _, e := range r.folders {
+		next(e)
+	}
+	if r.more {
+		after := r.folders[len(r.folders)-1].Path
+		for e, err := range r.version.EntriesFrom(ctx, after) {
+			if err != nil {
+				return err
+			}
+			if e.IsDir() && e.Path != after && (r.Select == nil || r.Select(e)) {
+				next(e)
+			}
+		}
 	}
 	closeTo("\x00") // no path: a prefix of the root's only
 	for n := len(open) - 1; n >= 0; n-- {

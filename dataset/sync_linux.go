@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,3 +23,7 @@ func syncFS(root *os.Root) error {
 func syncFile(int) error { return nil }
 
 func modTime(st *unix.Stat_t) time.Time { return time.Unix(st.Mtim.Unix()) }
+
+func changeTime(st *unix.Stat_t) time.Time { return time.Unix(st.Ctim.Unix()) }
+
+func changeTimeOf(st *syscall.Stat_t) time.Time { return time.Unix(st.Ctim.Unix()) }

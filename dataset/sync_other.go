@@ -4,6 +4,7 @@ package dataset
 
 import (
 	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,3 +16,7 @@ func syncFS(*os.Root) error { return nil }
 func syncFile(fd int) error { return os.NewSyscallError("fsync", unix.Fsync(fd)) }
 
 func modTime(st *unix.Stat_t) time.Time { return time.Unix(st.Mtim.Unix()) }
+
+func changeTime(st *unix.Stat_t) time.Time { return time.Unix(st.Ctim.Unix()) }
+
+func changeTimeOf(st *syscall.Stat_t) time.Time { return time.Unix(st.Ctimespec.Unix()) }

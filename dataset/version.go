@@ -251,30 +251,65 @@ func (d *Dataset) Commit(ctx context.Context, key *envelope.DataKey, parent *Ver
 	return v, nil
 }
 
-// Entries gives the version's entries in the order of their paths, one part of
+// Entries gives the version's entries in the order of their paths, two parts of
 // the index in memory at a time.
 func (v *Version) Entries(ctx context.Context) iter.Seq2[*Entry, error] {
 	return v.EntriesFrom(ctx, "")
 }
 
+// readAhead is how many entries of a part are taken before the next part is read
+// beside the caller. Who looks for a single file reads no second part.
+const readAhead = 8
+
 // EntriesFrom gives the entries from path on.
 func (v *Version) EntriesFrom(ctx context.Context, path string) iter.Seq2[*Entry, error] {
 	return func(yield func(*Entry, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		var ahead chan partRead
+		defer func() {
+			cancel()
+			if ahead != nil {
+				<-ahead // whoever closes the dataset next finds nobody at work
+			}
+		}()
 		// The part that holds path is the last whose first entry is not after it.
 		start := sort.Search(len(v.Parts), func(i int) bool { return v.Parts[i].First > path })
 		for i := max(start-1, 0); i < len(v.Parts); i++ {
-			entries, err := v.readPart(ctx, i)
-			if err != nil {
-				yield(nil, err)
+			var part partRead
+			if ahead == nil {
+				part.entries, part.err = v.readPart(ctx, i)
+			} else {
+				part = <-ahead
+				ahead = nil
+			}
+			if part.err != nil {
+				yield(nil, part.err)
 				return
 			}
-			for _, e := range entries {
-				if e.Path >= path && !yield(e, nil) {
+			given := 0
+			for _, e := range part.entries {
+				if e.Path < path {
+					continue
+				}
+				if !yield(e, nil) {
 					return
+				}
+				if given++; given == readAhead && i+1 < len(v.Parts) {
+					ahead = make(chan partRead, 1)
+					go func() {
+						entries, err := v.readPart(ctx, i+1)
+						ahead <- partRead{entries, err}
+					}()
 				}
 			}
 		}
 	}
+}
+
+// A partRead is what reading a part of the index has given.
+type partRead struct {
+	entries []*Entry
+	err     error
 }
 
 // readPart reads part i of the index, and checks that it goes where the root

@@ -251,8 +251,8 @@ func (p *Provisioner) planKeyPolicy(ctx context.Context) ([]Step, error) {
 			}
 			return canonical(aws.ToString(out.Policy)), nil
 		},
-		want: func() string { return canonical(p.vault().KeyPolicy(p.access()).JSON()) },
-		show: policyDifference,
+		want:     func() string { return canonical(p.vault().KeyPolicy(p.access()).JSON()) },
+		document: true,
 		write: func(ctx context.Context) error {
 			text := p.vault().KeyPolicy(p.access()).JSON()
 			return p.untilKnown(ctx, func() error {

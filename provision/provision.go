@@ -87,6 +87,9 @@ type Step struct {
 	Property string
 	// From and To say how it is and how it will be.
 	From, To string
+	// Document is the policy that is set, where it is one. Until the key is made it
+	// names one that does not exist.
+	Document string
 	// Action is the IAM action that it takes.
 	Action string
 
@@ -228,9 +231,11 @@ type property struct {
 	// read gives what is there as text, empty if nothing is set.
 	read func(context.Context) (string, error)
 	// want is the text that it should be, and show makes the difference short.
-	want  func() string
-	show  func(is, want string) (from, to string)
-	write func(context.Context) error
+	want func() string
+	show func(is, want string) (from, to string)
+	// document is true where the texts are policies.
+	document bool
+	write    func(context.Context) error
 }
 
 // plan makes the steps for what differs. Of a resource that is not there yet,
@@ -253,7 +258,10 @@ func (p *Provisioner) plan(ctx context.Context, resource string, exists bool, pr
 			continue
 		}
 		s := Step{Resource: resource, Change: "change", Property: q.name, From: is, To: want, Action: q.put, do: q.write}
-		if q.show != nil {
+		switch {
+		case q.document:
+			s.From, s.To, s.Document = "", policyDifference(is, want), want
+		case q.show != nil:
 			s.From, s.To = q.show(is, want)
 		}
 		switch {

@@ -33,8 +33,8 @@ type Settings struct {
 	// Trainers are datasets, each of which gets a role for training jobs that read
 	// it and no other; by default there is one role, for all datasets.
 	Trainers []string `yaml:"trainers,omitempty" json:"trainers,omitempty"`
-	// Outputs are where training jobs may write, as s3:// URLs; by default
-	// s3://BUCKET/PREFIX/_vaultpack/output.
+	// Outputs are where training jobs may write, as s3:// URLs; by default where
+	// vaultpack train has them write, which is in the vault.
 	Outputs []string `yaml:"outputs,omitempty" json:"outputs,omitempty"`
 	// Images are the ARNs of the ECR repositories that jobs may pull from; by
 	// default all in the Region.
@@ -65,6 +65,9 @@ func (t *Target) check() error {
 	if strings.Contains(t.Bucket, ":") {
 		return fmt.Errorf("%s is an access point; init makes buckets: name the bucket itself", t.Bucket)
 	}
+	if strings.ContainsAny(t.Prefix, "*?$") {
+		return fmt.Errorf("the prefix %q holds one of *?$, which policies read as patterns; use another prefix", t.Prefix)
+	}
 	if t.Name == "" {
 		t.Name = "vaultpack-" + strings.ReplaceAll(t.Bucket, ".", "-")
 		if len(t.Name) > 40 {
@@ -91,9 +94,6 @@ func (t *Target) check() error {
 		if err := dataset.CheckName(d); err != nil {
 			return fmt.Errorf("trainers: %w", err)
 		}
-	}
-	if len(t.Outputs) == 0 {
-		t.Outputs = []string{"s3://" + t.Bucket + "/" + t.Prefix + "_vaultpack/output"}
 	}
 	for _, o := range t.Outputs {
 		if bucket, prefix, ok := splitURL(o); !ok || bucket == "" || prefix == "" {

@@ -37,21 +37,26 @@ func TestRecordBrokenOff(t *testing.T) {
 	small.entry.Extents = []dataset.Extent{{Pack: pack(1), Length: 10}}
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel()
-	finish := c.start(cancelled, func(error) {})
-	for _, j := range []*job{
+	var finish func()
+	for i, j := range []*job{
 		{items: []*item{small}, pack: pack(1)},
 		{items: []*item{large}, pack: pack(2), piece: true, off: 0, n: 10},
 		{items: []*item{large}, pack: pack(3), piece: true, off: 10, n: 10},
 		{items: []*item{large}, piece: true}, // under way
 	} {
+		if i == 2 {
+			if err := c.record(cancelled, c.waiting[0]); err == nil {
+				t.Fatal("a record was written with a cancelled context")
+			}
+			finish = c.start(cancelled, func(error) {})
+		}
 		if j.done = make(chan struct{}); j.pack != nil {
 			u.packDone(j, j.items)
 			close(j.done)
 		}
-		c.began(ctx, j)
-	}
-	if err := c.record(cancelled, c.waiting[0]); err == nil {
-		t.Fatal("a record was written with a cancelled context")
+		if err := c.began(ctx, j); err != nil {
+			t.Fatal(err)
+		}
 	}
 	finish()
 	p, err := d.Pending(ctx)

@@ -41,11 +41,14 @@ func (c *Config) S3Options(o *s3.Options) {
 	}
 }
 
-// SSEKey is the key for server-side encryption: the one that is set for it, else
-// the first for data keys; empty where none is asked for.
+// SSEKey is the KMS key that S3 is to encrypt the vault's objects under, empty
+// where no server-side encryption is demanded.
 func (c *Config) SSEKey() string {
-	if c.S3.KMSKey != "" || c.S3.SSE == SSENone || len(c.KMSKeys) == 0 {
-		return c.S3.KMSKey
+	switch {
+	case c.S3.SSE == SSENone:
+		return ""
+	case c.S3.KMSKey == "" && len(c.KMSKeys) > 0:
+		return c.KMSKeys[0].Value
 	}
-	return c.KMSKeys[0].Value
+	return c.S3.KMSKey
 }

@@ -11,6 +11,7 @@ import (
 	"iter"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -205,6 +206,19 @@ func (d *dirStore) Get(ctx context.Context, name string, off, n int64) (io.ReadC
 		io.Reader
 		io.Closer
 	}{r, f}, nil
+}
+
+// Link gives an object another name on the same file system. Whoever uses it must
+// not write into the file.
+func (d *dirStore) Link(name, file string) error {
+	info, err := d.root.Lstat(name)
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return &fs.PathError{Op: "link", Path: name, Err: errors.New("not a regular file")}
+	}
+	return os.Link(filepath.Join(d.path, name), file)
 }
 
 func (d *dirStore) Stat(_ context.Context, name string) (Object, error) {

@@ -52,7 +52,7 @@ type S3Settings struct {
 	BucketOwner string `yaml:"bucket_owner"`
 
 	// PartSize is the size of an upload's parts in bytes, 5 to 16 MiB, by
-	// default 8. PartConcurrency is how many parts of one object are sent at
+	// default 8 and a little. PartConcurrency is how many parts of one object are sent at
 	// once, by default 3. See [S3.PutMemory].
 	PartSize        int64 `yaml:"part_size"`
 	PartConcurrency int   `yaml:"part_concurrency"`
@@ -76,8 +76,10 @@ type S3Settings struct {
 const (
 	minPartSize = 5 << 20 // the bound of S3
 	// MinIO refuses larger chunks over TLS.
-	maxPartSize        = 16 << 20
-	defaultPartSize    = 8 << 20
+	maxPartSize = 16 << 20
+	// A little more than 8 MiB, so that a sealed pack of 128 MiB takes sixteen
+	// parts, and not one more for the rest.
+	defaultPartSize    = 8<<20 + 16<<10
 	defaultConcurrency = 3
 	defaultAttempts    = 6
 	defaultStall       = time.Minute

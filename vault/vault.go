@@ -137,7 +137,9 @@ func open(ctx context.Context, c *Config) (*Vault, error) {
 func openStore(ctx context.Context, c *Config) (store Store, location string, err error) {
 	if IsS3URL(c.Vault.Value) {
 		set := c.S3
-		set.KMSKey = c.SSEKey()
+		if set.SSE != SSENone {
+			set.KMSKey = c.SSEKey()
+		}
 		store, err := OpenS3(ctx, c.Vault.Value, set)
 		if err != nil {
 			return nil, "", err

@@ -23,10 +23,7 @@ func configCommand(con *console) *cli.Command {
 			"VAULTPACK_LOCAL_KEY), vaultpack.yaml in this folder or the nearest above it, the one in\n" +
 			"the user's configuration directory, and the embedded default below VAULTPACK_HOME.",
 		Action: func(c *cli.Context) error {
-			if _, err := arguments(c, 0, 0); err != nil {
-				return err
-			}
-			cfg, err := loadConfig(c)
+			cfg, err := configAlone(c)
 			if err != nil {
 				return err
 			}

@@ -74,6 +74,20 @@ func (c *console) printf(format string, args ...any) {
 	fmt.Fprintf(c.out, format+"\n", args...)
 }
 
+// write writes the result itself, which neither --quiet nor --json changes.
+func (c *console) write(b []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.out.Write(b)
+}
+
+// flush shows what printf has written, where people wait for it.
+func (c *console) flush() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.out.Flush()
+}
+
 // notef writes a line that is good to know.
 func (c *console) notef(format string, args ...any) {
 	if c.json || c.quiet {

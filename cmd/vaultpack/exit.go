@@ -47,9 +47,12 @@ func (e *partialError) Error() string { return e.text }
 func exitCode(err error) int {
 	var usage usageError
 	var partial *partialError
+	stopped, isStopped := asStopped(err)
 	switch {
 	case err == nil:
 		return exitDone
+	case isStopped:
+		return stopped
 	case errors.As(err, &partial):
 		return partial.code
 	case errors.As(err, &usage):

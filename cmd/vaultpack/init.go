@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -37,7 +38,7 @@ func initCommand(con *console) *cli.Command {
 		&cli.StringSliceFlag{Name: "assume", Usage: "an `ARN` that may become uploader and reader (default: whom IAM allows it)"},
 		&cli.BoolFlag{Name: "resume-uploads", Usage: "let the uploader open data keys, to send only what has changed; else it cannot decrypt"},
 		&cli.StringSliceFlag{Name: "trainer", Usage: "a `DATASET` with a training role of its own (default: one role for all)"},
-		&cli.StringSliceFlag{Name: "output", Usage: "an s3:// `URL` that training jobs may write to"},
+		&cli.StringSliceFlag{Name: "output", Usage: "an s3:// `URL` that training jobs may write to (default: in the vault)"},
 		&cli.StringSliceFlag{Name: "image", Usage: "the `ARN` of an ECR repository that jobs may pull from (default: all of the Region)"},
 		&cli.BoolFlag{Name: "volumes", Usage: "let SageMaker encrypt the volumes of jobs with the key"},
 		&cli.BoolFlag{Name: "vpc", Usage: "let jobs run in a VPC"},
@@ -68,10 +69,7 @@ func initCommand(con *console) *cli.Command {
 			"upload, read and train, and keeps them in order: it plans, shows, asks, and applies. The\n" +
 			"same again changes nothing. What is chosen is kept in vaultpack.yaml. Nothing is deleted.",
 		Action: func(c *cli.Context) error {
-			if _, err := arguments(c, 0, 0); err != nil {
-				return err
-			}
-			cfg, err := loadConfig(c)
+			cfg, err := configAlone(c)
 			if err != nil {
 				return err
 			}
@@ -123,7 +121,11 @@ func initS3(c *cli.Context, con *console, cfg *vault.Config) error {
 		return err
 	}
 	for _, s := range plan.Steps {
-		con.emit("step", event{"change": s.Change, "resource": s.Resource, "property": s.Property, "from": s.From, "to": s.To, "action": s.Action})
+		e := event{"change": s.Change, "resource": s.Resource, "property": s.Property, "from": s.From, "to": s.To, "action": s.Action}
+		if s.Document != "" {
+			e["document"] = json.RawMessage(s.Document)
+		}
+		con.emit("step", e)
 	}
 	for _, n := range plan.Notes {
 		con.emit("note", event{"note": n})

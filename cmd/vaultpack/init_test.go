@@ -97,7 +97,7 @@ func TestInitAWS(t *testing.T) {
 	out, errs = p.run(exitFailed, "init", "--check")
 	contains(t, out+errs, "change the bucket data: policy", "it is missing", "the vault differs in 1 point")
 	out, _ = p.run(exitDone, "init", "--plan", "--json")
-	contains(t, out, `"action":"s3:PutBucketPolicy"`)
+	contains(t, out, `"action":"s3:PutBucketPolicy"`, `"document":{`, `"Sid":"VaultpackTLSOnly"`)
 	// Meanwhile it is used; the policy, mended, would refuse this server, which
 	// speaks http.
 	src := filepath.Join(p.home, "src")

@@ -73,8 +73,14 @@ func newApp(con *console) *cli.App {
 			encryptCommand(con),
 			decryptCommand(con),
 			inspectCommand(con),
+			jobsCommand(con),
+			logsCommand(con),
+			stopCommand(con),
 			policyCommand(con),
 			configCommand(con),
+			trainCommand(con),
+			sagemakerRunCommand(con),
+			trainEnterCommand(),
 		},
 	}
 	onUsageError := func(c *cli.Context, err error, _ bool) error {
@@ -85,8 +91,15 @@ func newApp(con *console) *cli.App {
 	prepare = func(cmds []*cli.Command) {
 		for _, cmd := range cmds {
 			prepare(cmd.Subcommands)
-			cmd.Flags = append(cmd.Flags, commonFlags()...)
-			cmd.OnUsageError = onUsageError
+			for _, f := range commonFlags() {
+				// A command may mean something else by a common name.
+				if !slices.ContainsFunc(cmd.Flags, func(own cli.Flag) bool { return own.Names()[0] == f.Names()[0] }) {
+					cmd.Flags = append(cmd.Flags, f)
+				}
+			}
+			if cmd.OnUsageError == nil {
+				cmd.OnUsageError = onUsageError
+			}
 			for _, f := range cmd.Flags {
 				if b, ok := f.(*cli.BoolFlag); ok {
 					b.DisableDefaultText = true // that it is off says nothing
@@ -143,6 +156,14 @@ func loadConfig(c *cli.Context) (*vault.Config, error) {
 		return nil, usagef("%w", err)
 	}
 	return cfg, nil
+}
+
+// configAlone is the configuration for a command that takes no arguments.
+func configAlone(c *cli.Context) (*vault.Config, error) {
+	if _, err := arguments(c, 0, 0); err != nil {
+		return nil, err
+	}
+	return loadConfig(c)
 }
 
 // flagsFirst puts the flags of a command in front of its arguments, since people

@@ -24,6 +24,9 @@ func TestMain(m *testing.M) {
 	if file := os.Getenv("TEST_SALT_LOG"); file != "" {
 		testStore = func(s vault.Store) vault.Store { return saltLog{s, file} }
 	}
+	if d, err := time.ParseDuration(os.Getenv("TEST_EVERY")); err == nil {
+		testEvery = d
+	}
 	testscript.Main(m, map[string]func(){"vaultpack": main})
 }
 
@@ -45,6 +48,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
 			env.Setenv("TMPDIR", filepath.Join(env.WorkDir, "tmp"))
 			env.Setenv("DIGITS", dataset)
+			env.Setenv("EXAMPLES", filepath.Join(dataset, "..", "..", "examples"))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

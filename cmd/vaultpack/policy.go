@@ -32,10 +32,7 @@ func policyCommand(con *console) *cli.Command {
 			"nothing. What is chosen in the section provision of vaultpack.yaml counts here too. A key\n" +
 			"that init made lets in only whom its policy names: --part key prints the statements.",
 		Action: func(c *cli.Context) error {
-			if _, err := arguments(c, 0, 0); err != nil {
-				return err
-			}
-			cfg, err := loadConfig(c)
+			cfg, err := configAlone(c)
 			if err != nil {
 				return err
 			}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -95,7 +96,7 @@ func TestDryRunTellsTheRequests(t *testing.T) {
 	compare("nothing changed", src, "-d", "d")
 	write(t, filepath.Join(src, "names/a.txt"), []byte("another"))
 	compare("a small file changed", src, "-d", "d")
-	write(t, filepath.Join(src, "large"), bytes.Repeat([]byte("large"), 11<<20))
+	write(t, filepath.Join(src, "large"), bytes.Repeat([]byte("large"), 5<<20))
 	compare("a file of many packs", src, "-d", "d", "--pack-size", "6MiB")
 	compare("packs smaller than a part", src, "-d", "small", "--pack-size", "1MiB")
 	first, second := c.arn, c.newKey()
@@ -132,4 +133,43 @@ func TestCollectDryRunOnS3(t *testing.T) {
 	stdout, _ = c.run(0, "gc", "d", "--grace", "0s")
 	says(t, stdout, "removed from d: 0 packs, 1 index part", "aborted  1 multipart upload")
 	c.noOrphans("d")
+}
+
+// One file of many is read with one part of the index and one range of a pack, and
+// rewrapping writes one object; docs/COSTS.md says so.
+func TestRequestsOfReaders(t *testing.T) {
+	server := s3test.MinIO(t, false)
+	c := newCloud(t, server)
+	p := faultproxy.New(t, server.URL, http.DefaultTransport)
+	src := filepath.Join(c.home, "src")
+	for i := range 40_000 { // three parts of the index
+		if i%1000 == 0 {
+			check(t, os.MkdirAll(filepath.Join(src, fmt.Sprintf("%02d", i/1000)), 0o755))
+		}
+		check(t, os.WriteFile(filepath.Join(src, fmt.Sprintf("%02d/%05d", i/1000, i)), fmt.Append(nil, i), 0o644))
+	}
+	c.through(p.URL)
+	c.run(0, "push", "-q", src, "-d", "d")
+	next := c.newKey()
+	for _, r := range []struct {
+		args      []string
+		ops, kms  string
+		wantsFile string
+	}{
+		{[]string{"cat", "d", "20/20005"}, "ListObjectsV2 GetObject GetObject GetObject GetObject", "Decrypt", "20005"},
+		{[]string{"keys", "rewrap", "d", "aws-kms", c.arn, "--new-kms-key", next}, "ListObjectsV2 GetObject GetObject PutObject HeadObject", "ReEncrypt", ""},
+	} {
+		from := len(p.Ops())
+		c.kmsCalls()
+		stdout, _ := c.run(0, r.args...)
+		if r.wantsFile != "" && stdout != r.wantsFile {
+			t.Errorf("%v: %q", r.args, stdout)
+		}
+		if got := strings.Join(p.Ops()[from:], " "); got != r.ops {
+			t.Errorf("%v asked for %s, want %s", r.args, got, r.ops)
+		}
+		if got := c.kmsCalls(); got != r.kms {
+			t.Errorf("%v asked KMS for %q, want %q", r.args, got, r.kms)
+		}
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -51,6 +52,10 @@ func upload(c *cli.Context, con *console, path string) error {
 	u, err := newUpload(c, con, path)
 	if err != nil {
 		return err
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		// What waits to be collected counts too; the program itself takes the rest.
+		debug.SetMemoryLimit(max(u.Memory, 256<<20) - 48<<20)
 	}
 	name, err := datasetName(c.String("dataset"), path)
 	if err != nil {

@@ -1,0 +1,310 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/envelope/awskms"
+	"github.com/vaultpack/vaultpack/envelope/awskms/kmstest"
+	"github.com/vaultpack/vaultpack/internal/treetest"
+	"github.com/vaultpack/vaultpack/trainer/local"
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// A trainingContainer is a place in which vaultpack sagemaker-run runs, with a vault in a
+// directory, a key in KMS and the channels as SageMaker would fill them.
+type trainingContainer struct {
+	*place
+	kms  *kmstest.Server
+	arn  string
+	base string
+	args []string // --channel, of what was staged
+}
+
+func newContainer(t testing.TB) *trainingContainer {
+	c := &trainingContainer{place: newPlace(t), kms: kmstest.NewServer()}
+	h := httptest.NewServer(c.kms)
+	t.Cleanup(h.Close)
+	key, err := c.kms.Client("eu-central-1", "admin").CreateKey(t.Context(), &kms.CreateKeyInput{})
+	check(t, err)
+	c.arn, c.base = *key.KeyMetadata.Arn, filepath.Join(c.home, "ml")
+	// Credentials are those of the job's role, as a container gets them.
+	role := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `{"AccessKeyId":"job","SecretAccessKey":"x","Token":"t","Expiration":%q}`, time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
+	}))
+	t.Cleanup(role.Close)
+	c.env = slices.DeleteFunc(c.env, func(kv string) bool { return strings.HasPrefix(kv, "AWS_") })
+	c.env = append(c.env, "AWS_CONTAINER_CREDENTIALS_FULL_URI="+role.URL, "AWS_ENDPOINT_URL_KMS="+h.URL,
+		"AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null", "AWS_REGION=eu-central-1")
+	write(t, filepath.Join(c.home, "vaultpack.yaml"), fmt.Appendf(nil, "vault: vault\nkms_keys: [%s]\ncontext: {project: p}\n", c.arn))
+	c.run(0, "init")
+	return c
+}
+
+// open opens the newest version of a dataset in this process.
+func (c *trainingContainer) open(name string) (*dataset.Dataset, *dataset.Version) {
+	c.t.Helper()
+	key, err := awskms.New(c.t.Context(), c.kms.Client("eu-central-1", "admin"), c.arn)
+	check(c.t, err)
+	v, err := vault.Open(c.t.Context(), &vault.Config{Vault: vault.Setting{Value: filepath.Join(c.home, "vault")},
+		KMSKeys: []vault.Setting{{Value: c.arn}}, DefaultKey: true})
+	check(c.t, err)
+	v.Keys, v.Context = &vault.Keys{Open: []envelope.KeyWrapper{key}}, envelope.EncryptionContext{"project": "p"}
+	d, err := dataset.Open(v, name)
+	check(c.t, err)
+	c.t.Cleanup(d.Close)
+	ver, err := d.Latest(c.t.Context())
+	check(c.t, err)
+	return d, ver
+}
+
+// stage fills a channel with the newest version of a dataset.
+func (c *trainingContainer) stage(name, channel string) {
+	c.t.Helper()
+	d, ver := c.open(name)
+	ch, err := local.Stage(c.t.Context(), ver, d, c.base, channel)
+	check(c.t, err)
+	c.args = append(c.args, "--channel", ch.String())
+	c.kms.ResetCalls()
+}
+
+func (c *trainingContainer) train(command ...string) *exec.Cmd {
+	key := []string{"--kms-key", c.arn}
+	if c.arn == "" {
+		key = []string{"--key-channel", "vaultpack-key"}
+	}
+	args := append(append([]string{"sagemaker-run"}, key...), "--context", "project=p", "--base-dir", c.base)
+	args = append(args, c.args...)
+	return c.command(append(append(args, "--"), command...)...)
+}
+
+// runs runs the container to its end, and wants the exit code.
+func (c *trainingContainer) runs(want int, command ...string) string {
+	c.t.Helper()
+	cmd := c.train(command...)
+	out, _ := cmd.CombinedOutput()
+	if got := cmd.ProcessState.ExitCode(); got != want {
+		c.t.Fatalf("exit code %d, want %d\n%s", got, want, out)
+	}
+	return string(out)
+}
+
+func (c *trainingContainer) data(elem ...string) string {
+	return filepath.Join(append([]string{c.base, "input", "data"}, elem...)...)
+}
+
+// failure is what SageMaker would show.
+func (c *trainingContainer) failure() string {
+	b, _ := os.ReadFile(filepath.Join(c.base, "output", "failure"))
+	return string(b)
+}
+
+func (c *trainingContainer) calls() string {
+	var ops []string
+	for _, call := range c.kms.Calls() {
+		ops = append(ops, call.Operation)
+	}
+	c.kms.ResetCalls()
+	return strings.Join(ops, " ")
+}
+
+// mixed is a tree of small files and one in many pieces.
+func mixed(t testing.TB, dir string, files int) {
+	for i := range files {
+		write(t, filepath.Join(dir, fmt.Sprint(i%5), fmt.Sprintf("%04d.bin", i)), treetest.Bytes(int64(i%50)*1000, byte(i)))
+	}
+	write(t, filepath.Join(dir, "large"), treetest.Bytes(5<<20+17, 3))
+	check(t, os.Symlink("0/0005.bin", filepath.Join(dir, "link")))
+}
+
+func TestSagemakerRun(t *testing.T) {
+	c := newContainer(t)
+	src := filepath.Join(c.home, "src")
+	mixed(t, src, 300)
+	c.run(0, "push", src, "-d", "d", "--pack-size", "256KiB")
+	c.stage("d", "training")
+	c.stage("d", "validation")
+	// The exit code is the command's, and the environment too.
+	c.env = append(c.env, "TOLD=something")
+	out := c.runs(7, "sh", "-c", `test -f "$0/large" && echo "$TOLD" && exit 7`, c.data("training"))
+	says(t, out, "something\n", "channel training: d@1, ", "channel validation: d@1, ")
+	treetest.Equal(t, src, c.data("training"))
+	treetest.Equal(t, src, c.data("validation"))
+	if got := c.calls(); got != "Decrypt" {
+		t.Errorf("calls to KMS: %q", got)
+	}
+	if c.failure() != "" {
+		t.Error(c.failure())
+	}
+	// Again, as in a container that is started anew.
+	says(t, c.runs(0, "true"), "opened packs: 0, files: 0")
+	treetest.Equal(t, src, c.data("training"))
+
+	// What is wrong is told in one line, and the command is not started.
+	says(t, c.runs(exitFailed, "no-such-command"), "the training command cannot be started")
+	says(t, c.failure(), "no-such-command")
+	c.kms.Fail("Decrypt", 1, kmstest.Fault{Code: "AccessDeniedException"})
+	says(t, c.runs(exitNotAllowed, "touch", c.base+"/started"), "kms:Decrypt")
+	says(t, c.failure(), "kms:Decrypt")
+	if strings.Contains(c.failure(), "\n") {
+		t.Errorf("%q", c.failure())
+	}
+	c.args = nil
+	c.stage("d", "training")
+	good := c.args[1]
+	c.args[1] = strings.Replace(good, "#", "#0000", 1)[:len(good)]
+	c.runs(exitAuthentication, "touch", c.base+"/started")
+	says(t, c.failure(), "the job was started for 0000", "authentication failed")
+	c.args[1] = good[:len(good)-1]
+	c.runs(exitUsage, "touch", c.base+"/started")
+	c.args[1] = good
+	c.env = append(c.env, "SAGEMAKER_BASE_DIR="+c.base)
+	c.run(exitUsage, "sagemaker-run", "--no-such-flag")
+	says(t, c.failure(), "no-such-flag")
+	c.arn += "x"
+	c.calls()
+	c.runs(exitAuthentication, "touch", c.base+"/started") // no such key has a slot
+	if got := c.calls(); got != "" {
+		t.Errorf("another key was called: %s", got)
+	}
+	if _, err := os.Stat(c.base + "/started"); err == nil {
+		t.Error("the command was started")
+	}
+}
+
+// A run may be killed at any moment, and its packs brought again or not: no file
+// that is not whole ever has its name, and in the end all is there.
+func TestSagemakerRunKilled(t *testing.T) {
+	if raceEnabled {
+		t.Skip("kills are not for the race detector")
+	}
+	c := newContainer(t)
+	src := filepath.Join(c.home, "src")
+	mixed(t, src, 400)
+	c.run(0, "push", src, "-d", "d", "--pack-size", "128KiB")
+	killed, resumed := 0, 0
+	for round := range 3 {
+		check(t, os.RemoveAll(c.base))
+		c.args = nil
+		c.stage("d", "training")
+		// Longer and longer, until it gets through.
+		for limit := 30; ; limit += 5 {
+			cmd := c.train("true")
+			var out bytes.Buffer
+			cmd.Stderr = &out
+			check(t, cmd.Start())
+			after := time.AfterFunc(time.Duration(15+rand.IntN(limit))*time.Millisecond, func() { cmd.Process.Kill() })
+			err := cmd.Wait()
+			after.Stop()
+			whole(t, src, c.data("training"))
+			if err == nil {
+				if strings.Contains(out.String(), "open already: ") {
+					resumed++
+				}
+				break
+			}
+			if sys := cmd.ProcessState.Sys().(syscall.WaitStatus); !sys.Signaled() {
+				t.Fatalf("round %d: %v\n%s", round, err, out.String())
+			}
+			killed++
+			if round%2 == 1 && killed%4 == 0 { // a new instance, or the same disk with fresh packs
+				c.args = nil
+				c.stage("d", "training")
+			}
+		}
+		treetest.Equal(t, src, c.data("training"))
+	}
+	t.Logf("%d kills, %d rounds went on from one", killed, resumed)
+	if killed < 3 || resumed == 0 {
+		t.Errorf("only %d kills, and %d rounds that went on from one", killed, resumed)
+	}
+}
+
+// whole fails the test for a file that has its name and is not the one of src.
+func whole(t testing.TB, src, dir string) {
+	t.Helper()
+	check(t, filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+		if err == nil && e.IsDir() && strings.HasPrefix(e.Name(), ".vaultpack-open-") {
+			return fs.SkipDir
+		}
+		if err != nil || !e.Type().IsRegular() || strings.HasSuffix(name, ".vpk") {
+			return err
+		}
+		rel, _ := filepath.Rel(dir, name)
+		want, err := os.ReadFile(filepath.Join(src, rel))
+		check(t, err)
+		got, err := os.ReadFile(name)
+		check(t, err)
+		if !bytes.Equal(got, want) {
+			t.Fatalf("%s is not whole", rel)
+		}
+		return nil
+	}))
+}
+
+// SIGTERM while the channels are opened stops cleanly; afterwards it is the
+// command's.
+func TestSagemakerRunStopped(t *testing.T) {
+	c := newContainer(t)
+	src := filepath.Join(c.home, "src")
+	mixed(t, src, 50)
+	c.run(0, "push", src, "-d", "d", "--pack-size", "128KiB")
+	c.stage("d", "training")
+	c.kms.Fail("Decrypt", 1, kmstest.Fault{Delay: 3 * time.Second})
+	cmd := c.train("touch", c.base+"/started")
+	check(t, cmd.Start())
+	time.Sleep(500 * time.Millisecond)
+	began := time.Now()
+	check(t, cmd.Process.Signal(syscall.SIGTERM))
+	cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != 143 || time.Since(began) > 2*time.Second {
+		t.Errorf("exit code %d after %v", code, time.Since(began))
+	}
+	says(t, c.failure(), "stopped by terminated while the sealed channels were being opened")
+	if _, err := os.Stat(c.base + "/started"); err == nil {
+		t.Error("the command was started")
+	}
+	out := c.runs(9, "sh", "-c", "trap 'exit 9' TERM; kill -TERM $$; sleep 5")
+	says(t, out, "channel training")
+	treetest.Equal(t, src, c.data("training"))
+}
+
+// A key channel is used instead of KMS, and is empty when the command starts.
+func TestKeyChannel(t *testing.T) {
+	c := newContainer(t)
+	src := filepath.Join(c.home, "src")
+	mixed(t, src, 50)
+	c.run(0, "push", src, "-d", "d")
+	c.stage("d", "training")
+	d, ver := c.open("d")
+	job := envelope.GenerateLocalKey()
+	ring, name, err := d.KeyringFor(t.Context(), ver.KeyID, job)
+	check(t, err)
+	write(t, c.data("vaultpack-key", "local.key"), job.EncodeSecret())
+	write(t, c.data("vaultpack-key", name), ring.Bytes())
+	c.kms.ResetCalls()
+	c.arn = ""
+	says(t, c.runs(0, "ls", "-lA", c.data("vaultpack-key")), "total 0\n")
+	treetest.Equal(t, src, c.data("training"))
+	if got := c.calls(); got != "" {
+		t.Errorf("calls to KMS: %q", got)
+	}
+	c.runs(exitFailed, "true")
+	says(t, c.failure(), "vaultpack-key", "used up by an earlier run")
+}

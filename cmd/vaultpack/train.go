@@ -1,0 +1,369 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
+	"github.com/urfave/cli/v2"
+
+	"github.com/vaultpack/vaultpack/trainer"
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+func trainCommand(con *console) *cli.Command {
+	return &cli.Command{
+		Name:      "train",
+		Usage:     "train on a sealed dataset, in Amazon SageMaker or on this machine",
+		ArgsUsage: "DATASET[@VERSION] [-- COMMAND…]",
+		Description: "The job runs an image unchanged: its data is opened inside the container before COMMAND, or\n" +
+			"what the image itself runs, starts. --print shows the request and sends nothing. A job can be\n" +
+			"described in a file too (-f): its fields are named as the flags are, with underscores.\n" +
+			"Flags win over the file. See docs/TRAINING.md",
+		Flags: slices.Concat(trainFlags(), jobFlags(), localTrainFlags()),
+		Action: func(c *cli.Context) error {
+			if err := rightFlags(c); err != nil {
+				return err
+			}
+			if c.Bool("local") {
+				return trainLocal(c, con)
+			}
+			return train(c, con)
+		},
+	}
+}
+
+// rightFlags refuses flags that would do nothing where the job runs.
+func rightFlags(c *cli.Context) error {
+	both := []string{"hyperparameter", "channel", "environment", "source", "entry", "output", "format"}
+	for _, f := range localTrainFlags() {
+		if name := f.Names()[0]; c.IsSet(name) && !c.Bool("local") {
+			return usagef("--%s goes with --local", name)
+		}
+	}
+	for _, f := range append(trainFlags(), jobFlags()...) {
+		if name := f.Names()[0]; c.IsSet(name) && c.Bool("local") && !slices.Contains(both, name) {
+			return usagef("--%s is for SageMaker, and does nothing with --local", name)
+		}
+	}
+	return nil
+}
+
+// trainFlags say how to launch.
+func trainFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "the job's description, as a YAML `FILE`"},
+		&cli.BoolFlag{Name: "print", Usage: "show the CreateTrainingJob request as JSON; send and write nothing"},
+		&cli.BoolFlag{Name: "wait", Usage: "wait for the job's end; the exit code is 0 only if it is Completed"},
+		&cli.BoolFlag{Name: "logs", Usage: "show the job's output while waiting (means --wait)"},
+		&cli.DurationFlag{Name: "timeout", Usage: "wait for `DURATION` at most; the job goes on"},
+	}
+}
+
+// jobFlags are the fields of a job.
+func jobFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "name", Usage: "the job's `NAME`; by default made of the dataset's and the time"},
+		&cli.StringFlag{Name: "image", Usage: "the training image's `URI`"},
+		&cli.StringFlag{Name: "role", Usage: "the `ARN` of the role that the job runs as"},
+		&cli.StringFlag{Name: "instance-type", Usage: "the instances' `TYPE`, such as ml.m5.xlarge"},
+		&cli.IntFlag{Name: "instance-count", DefaultText: "1", Usage: "`N` instances"},
+		&cli.StringSliceFlag{Name: "instance-group", Usage: "`NAME=TYPE:COUNT`, for clusters of several types; may be repeated"},
+		&cli.IntFlag{Name: "volume-size", DefaultText: "by the data's size", Usage: "`GB` of each instance's volume"},
+		&cli.StringFlag{Name: "volume-kms-key", DefaultText: "the vault's", Usage: "the KMS `KEY` of the volumes, or none"},
+		&cli.StringFlag{Name: "keep-alive", Usage: "keep the instances for another job for `DURATION` (warm pool)"},
+		&cli.StringSliceFlag{Name: "channel", Usage: "`NAME=DATASET[@VERSION]` or NAME=s3://…, with ,distribution=… ,input_mode=… and so on behind it; with --local also NAME=DIR; may be repeated"},
+		&cli.StringFlag{Name: "distribution", Usage: "`HOW` hosts share DATASET: FullyReplicated, or ShardedByS3Key"},
+		&cli.StringFlag{Name: "format", Value: "files", Usage: "`WHAT` sealed channels become: files, or tar for WebDataset shards"},
+		&cli.StringSliceFlag{Name: "hyperparameter", Aliases: []string{"p", "hp"}, Usage: "`NAME=VALUE`; may be repeated"},
+		&cli.StringSliceFlag{Name: "environment", Aliases: []string{"env", "e"}, Usage: "`NAME=VALUE` of an environment variable, no secret; may be repeated"},
+		&cli.StringFlag{Name: "source", Usage: "the `DIR` of the script, for images with script mode"},
+		&cli.StringFlag{Name: "entry", Usage: "the script in --source, a `FILE`"},
+		&cli.StringFlag{Name: "output", Value: "seal", DefaultText: "in the vault", Usage: "the `PLACE` for the model: s3://…; with --local seal, none, or a folder"},
+		&cli.StringFlag{Name: "output-kms-key", DefaultText: "the vault's", Usage: "the KMS `KEY` of the model, or none"},
+		&cli.StringFlag{Name: "output-compression", Usage: "`HOW` the model is packed: GZIP or NONE"},
+		&cli.StringSliceFlag{Name: "subnet", Usage: "the `ID` of a subnet of your VPC; may be repeated"},
+		&cli.StringSliceFlag{Name: "security-group", Usage: "the `ID` of a security group; may be repeated"},
+		&cli.BoolFlag{Name: "network-isolation", Usage: "give the container no network; takes --key-channel"},
+		&cli.StringFlag{Name: "key-channel", Usage: "hand the job its key in S3, under this other KMS key (`ARN`): weaker, see docs/TRAINING.md"},
+		&cli.BoolFlag{Name: "no-inter-container-encryption", Usage: "let hosts talk to each other in the clear"},
+		&cli.StringFlag{Name: "max-runtime", DefaultText: "24h", Usage: "end the job after `DURATION`"},
+		&cli.StringFlag{Name: "max-pending", Usage: "give up waiting for capacity after `DURATION`"},
+		&cli.BoolFlag{Name: "spot", Usage: "use spot instances, with checkpoints"},
+		&cli.StringFlag{Name: "max-wait", DefaultText: "twice max-runtime", Usage: "end a spot job after `DURATION`, waiting included"},
+		&cli.StringFlag{Name: "checkpoints", Usage: "the `s3://…` place for checkpoints"},
+		&cli.StringFlag{Name: "checkpoint-path", Usage: "the `PATH` of checkpoints in the container"},
+		&cli.IntFlag{Name: "retries", Usage: "start again up to `N` times after an error of the service"},
+		&cli.StringSliceFlag{Name: "metric", Usage: "`NAME=REGEX` that SageMaker reads from the output; may be repeated"},
+		&cli.StringSliceFlag{Name: "tag", Usage: "`NAME=VALUE` of a tag of the job; may be repeated"},
+		&cli.StringFlag{Name: "tensorboard", Usage: "the `s3://…` place for TensorBoard's data"},
+		&cli.StringFlag{Name: "tensorboard-path", Usage: "the `PATH` of TensorBoard's data in the container"},
+		&cli.StringFlag{Name: "profiler", Usage: "the `s3://…` place for the profiler's data; off without it"},
+		&cli.StringFlag{Name: "binary", Usage: "the static vaultpack for the container, a `FILE`"},
+		&cli.StringFlag{Name: "arch", DefaultText: "by the instance type", Usage: "`ARCH` of the instances: amd64 or arm64"},
+	}
+}
+
+// readJob reads the file, and what the flags say otherwise.
+func readJob(c *cli.Context) (*trainer.Job, error) {
+	j := &trainer.Job{}
+	if file := c.String("file"); file != "" {
+		var err error
+		if j, err = trainer.ReadJob(file); err != nil {
+			return nil, usageError{err}
+		}
+	}
+	before, command := splitAtDashes(c.Args().Slice(), os.Args)
+	if len(before) > 1 {
+		return nil, usagef("unexpected argument %q: the command of the job comes after --", before[1])
+	}
+	if len(before) == 0 && j.Dataset == "" && len(j.Channels) == 0 && len(c.StringSlice("channel")) == 0 {
+		return nil, usagef("which dataset? usage: %s %s", c.Command.HelpName, c.Command.ArgsUsage)
+	}
+	if len(before) == 1 {
+		j.Dataset = before[0]
+		j.Given("dataset", "DATASET")
+	}
+	if len(command) > 0 {
+		j.Command = command
+		j.Given("command", "command after --")
+	}
+	if err := setFields(c, j); err != nil {
+		return nil, usageError{err}
+	}
+	return j, nil
+}
+
+// splitAtDashes parts the arguments that stood before -- from those behind it.
+func splitAtDashes(args, typed []string) (before, behind []string) {
+	if i := slices.Index(typed, "--"); i >= 0 {
+		n := min(len(typed)-i-1, len(args))
+		return args[:len(args)-n], args[len(args)-n:]
+	}
+	return args, nil
+}
+
+// setFields sets the fields that flags were given for.
+func setFields(c *cli.Context, j *trainer.Job) error {
+	var err error
+	given := func(flag string) bool {
+		if c.IsSet(flag) {
+			j.Given(strings.ReplaceAll(flag, "-", "_"), "--"+flag)
+		}
+		return c.IsSet(flag)
+	}
+	for flag, s := range map[string]*string{"name": &j.Name, "image": &j.Image, "role": &j.Role, "instance-type": &j.InstanceType,
+		"volume-kms-key": &j.VolumeKMSKey, "distribution": &j.Distribution, "format": &j.Format, "source": &j.Source, "entry": &j.Entry,
+		"output": &j.Output, "output-kms-key": &j.OutputKMSKey, "output-compression": &j.OutputCompression, "key-channel": &j.KeyChannel,
+		"checkpoints": &j.Checkpoints, "checkpoint-path": &j.CheckpointPath, "tensorboard": &j.TensorBoard, "tensorboard-path": &j.TensorBoardPath,
+		"profiler": &j.Profiler, "binary": &j.Binary, "arch": &j.Arch} {
+		if given(flag) {
+			*s = c.String(flag)
+		}
+	}
+	for flag, n := range map[string]*int{"instance-count": &j.InstanceCount, "volume-size": &j.VolumeSize, "retries": &j.Retries} {
+		if given(flag) {
+			*n = c.Int(flag)
+		}
+	}
+	for flag, d := range map[string]*trainer.Duration{"keep-alive": &j.KeepAlive, "max-runtime": &j.MaxRuntime, "max-pending": &j.MaxPending, "max-wait": &j.MaxWait} {
+		if given(flag) {
+			if *d, err = trainer.ParseDuration(c.String(flag)); err != nil {
+				return fmt.Errorf("--%s: %w", flag, err)
+			}
+		}
+	}
+	for flag, b := range map[string]*bool{"network-isolation": &j.NetworkIsolation, "spot": &j.Spot} {
+		if given(flag) {
+			*b = c.Bool(flag)
+		}
+	}
+	if c.IsSet("no-inter-container-encryption") {
+		on := !c.Bool("no-inter-container-encryption")
+		j.InterContainerEncryption = &on
+		j.Given("inter_container_encryption", "--no-inter-container-encryption")
+	}
+	for flag, s := range map[string]*[]string{"subnet": &j.Subnets, "security-group": &j.SecurityGroups} {
+		if c.IsSet(flag) {
+			*s = c.StringSlice(flag)
+			j.Given(strings.ReplaceAll(flag, "-", "_")+"s", "--"+flag)
+		}
+	}
+	return setPairs(c, j)
+}
+
+// setPairs sets what is written as NAME=VALUE.
+func setPairs(c *cli.Context, j *trainer.Job) error {
+	each := func(flag, field string, set func(name, value string) error) error {
+		for _, s := range c.StringSlice(flag) {
+			name, value, ok := strings.Cut(s, "=")
+			if !ok || name == "" {
+				return fmt.Errorf("--%s: %q is not NAME=VALUE", flag, s)
+			}
+			if err := set(name, value); err != nil {
+				return fmt.Errorf("--%s %s: %w", flag, name, err)
+			}
+			j.Given(field+"."+name, "--"+flag)
+		}
+		return nil
+	}
+	put := func(m *map[string]string) func(string, string) error {
+		return func(name, value string) error {
+			if *m == nil {
+				*m = map[string]string{}
+			}
+			(*m)[name] = value
+			return nil
+		}
+	}
+	if c.IsSet("instance-group") {
+		j.InstanceGroups = nil
+	}
+	return errors.Join(
+		each("environment", "environment", put(&j.Environment)),
+		each("tag", "tags", put(&j.Tags)),
+		each("hyperparameter", "hyperparameters", func(name, value string) error {
+			if j.Hyperparameters == nil {
+				j.Hyperparameters = map[string]trainer.Value{}
+			}
+			j.Hyperparameters[name] = trainer.ParseValue(value)
+			return nil
+		}),
+		each("metric", "metrics", func(name, value string) error {
+			j.Metrics = append(j.Metrics, trainer.Metric{Name: name, Regex: value})
+			return nil
+		}),
+		each("instance-group", "instance_groups", func(name, value string) error {
+			typ, n, _ := strings.Cut(value, ":")
+			count, err := strconv.Atoi(n)
+			if err != nil {
+				return fmt.Errorf("%q is not TYPE:COUNT", value)
+			}
+			j.InstanceGroups = append(j.InstanceGroups, trainer.InstanceGroup{Name: name, Type: typ, Count: count})
+			return nil
+		}),
+		each("channel", "channels", func(name, value string) error {
+			ch, err := trainer.ParseChannel(value)
+			if err != nil {
+				return err
+			}
+			if j.Channels == nil {
+				j.Channels = map[string]*trainer.Channel{}
+			}
+			j.Channels[name] = ch
+			return nil
+		}),
+	)
+}
+
+// services are the clients of SageMaker and CloudWatch Logs.
+func services(c *cli.Context, cfg *vault.Config) (*sagemaker.Client, *cloudwatchlogs.Client, aws.Config, error) {
+	ac, err := vault.AWSConfig(c.Context, cfg)
+	if err != nil {
+		return nil, nil, ac, err
+	}
+	if ac.Region == "" {
+		return nil, nil, ac, usagef("the AWS Region is not known: set region below s3 in %s, or AWS_REGION, or one in the AWS profile", vault.ConfigName)
+	}
+	sm, logs := trainer.NewClients(ac)
+	return sm, logs, ac, nil
+}
+
+func train(c *cli.Context, con *console) error {
+	if d := c.Duration("timeout"); d < 0 || c.IsSet("timeout") && !c.Bool("wait") && !c.Bool("logs") {
+		return usagef("--timeout is for waiting: it takes --wait or --logs, and a duration over 0")
+	}
+	j, err := readJob(c)
+	if err != nil {
+		return err
+	}
+	if err := j.Check(); err != nil {
+		return usageError{err}
+	}
+	cfg, err := loadConfig(c)
+	if err != nil {
+		return err
+	}
+	v, err := vault.Open(c.Context, cfg)
+	if err != nil {
+		return err
+	}
+	if _, err := trainer.Location(v.Location); err != nil {
+		return err
+	}
+	sm, logs, ac, err := services(c, cfg)
+	if err != nil {
+		return err
+	}
+	l := &trainer.Launcher{Vault: v, SSEKey: cfg.SSEKey(), SageMaker: sm, Region: ac.Region, Images: trainer.Registry{},
+		KeyStore: func(ctx context.Context, key string) (vault.Store, error) {
+			set := cfg.S3
+			set.SSE, set.KMSKey = "", key
+			return vault.OpenS3(ctx, cfg.Vault.Value, set)
+		}}
+	p, err := l.Plan(c.Context, j)
+	if err != nil {
+		var field *trainer.FieldError
+		if errors.As(err, &field) {
+			return usageError{err}
+		}
+		return err
+	}
+	defer p.Close()
+	for _, w := range p.Weakened {
+		if c.Bool("print") { // standard output is for the request alone
+			con.warnf("warning: %s", w)
+		} else {
+			con.warning(errors.New(w))
+		}
+	}
+	if c.Bool("print") {
+		b, err := p.JSON()
+		if err != nil {
+			return err
+		}
+		con.write(b)
+		return nil
+	}
+	arn, err := l.Launch(c.Context, p)
+	if err != nil {
+		return err
+	}
+	con.tellUsage(v)
+	for _, s := range p.Sealed {
+		con.notef("channel  %s: %s@%d, %s", s.Channel, s.Version.Dataset(), s.Version.Number, s.Version.Digest())
+	}
+	con.emit("launched", event{"job": p.Name(), "arn": arn})
+	f := &follower{command: "train", con: con, sm: sm, logs: logs, vault: v, job: p.Name(), timeout: c.Duration("timeout"), showLogs: c.Bool("logs")}
+	if c.Bool("wait") || c.Bool("logs") {
+		con.notef("launched %s", p.Name())
+		return f.toEnd(c.Context)
+	}
+	if j.KeyChannel != "" {
+		con.notef("launched %s; waiting until its key can be removed from S3", p.Name())
+		return f.untilKeyIsGone(c.Context)
+	}
+	con.printf("launched %s\nfollow   %s logs %s --follow\nstop     %s stop %s", p.Name(), program(), p.Name(), program(), p.Name())
+	con.emit("summary", event{"command": "train", "job": p.Name(), "arn": arn, "status": "InProgress"})
+	return nil
+}
+
+// since is a time as jobs tell it.
+func since(from, to *time.Time) string {
+	if from == nil {
+		return "-"
+	}
+	end := time.Now()
+	if to != nil {
+		end = *to
+	}
+	return end.Sub(*from).Round(time.Second).String()
+}

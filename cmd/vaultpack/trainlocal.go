@@ -1,0 +1,292 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/trainer/container"
+	"github.com/vaultpack/vaultpack/trainer/local"
+	"github.com/vaultpack/vaultpack/uploader"
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// localTrainFlags are the flags of a run on this machine alone.
+func localTrainFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "local", Usage: "run on this machine, as SageMaker would run it", Category: "with --local"},
+		&cli.StringFlag{Name: "output-seal", Usage: "the dataset `NAME` that the model is sealed into; DATASET-models unless set", Category: "with --local"},
+		&cli.StringFlag{Name: "work-dir", Usage: "a `DIR` for the plaintext while the job runs; memory or the temporary folder unless set", Category: "with --local"},
+		&cli.BoolFlag{Name: "no-namespace", Usage: "do not make /opt/ml private: the job finds its files by SAGEMAKER_BASE_DIR", Category: "with --local"},
+	}
+}
+
+// trainEnterCommand is how a run on this machine gives a job its own /opt/ml.
+func trainEnterCommand() *cli.Command {
+	return &cli.Command{
+		Name: trainEnter, Hidden: true, Usage: "become a command that finds a job's files at /opt/ml", ArgsUsage: "-- DIR COMMAND…",
+		Action: func(c *cli.Context) error {
+			args, err := arguments(c, 2, -1)
+			if err != nil {
+				return err
+			}
+			return local.Enter(args[0], args[1:])
+		},
+	}
+}
+
+const trainEnter = "train-enter"
+
+func trainLocal(c *cli.Context, con *console) error {
+	args := c.Args().Slice()
+	if len(args) == 0 {
+		return usagef("which dataset? usage: vaultpack train --local DATASET[@VERSION] -- COMMAND…")
+	}
+	job, err := newLocalJob(c, con, args[0], args[1:])
+	if err != nil {
+		return err
+	}
+	v, err := openVault(c)
+	if err != nil {
+		return err
+	}
+	job.Keys, job.Context = v.Keys.Open, v.Context
+	closeAll, err := fillChannels(c, v, job, args[0])
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	job.Signals = signals
+	summary := event{"command": "train", "local": true, "job": job.Name, "dataset": job.Sealed[0].Dataset.Name, "version": job.Sealed[0].Version.Number}
+	if job.Output, err = localOutput(c, con, v, job.Sealed[0].Dataset.Name, summary); err != nil {
+		return err
+	}
+	began := time.Now()
+	res, err := job.Run(c.Context)
+	if res != nil {
+		summary["status"], summary["reason"], summary["exit_code"], summary["seconds"] = res.Status, res.Reason, res.Code, time.Since(began).Seconds()
+		con.emit("summary", summary)
+	}
+	switch {
+	case err != nil:
+		return err
+	case res.Status == local.Failed:
+		return fmt.Errorf("job %s failed: %s", job.Name, res.Reason)
+	case res.Status == local.Stopped:
+		return &partialError{fmt.Sprintf("job %s was stopped", job.Name), exitInterrupted}
+	}
+	con.printf("job      %s, completed in %s", job.Name, took(time.Since(began)))
+	return nil
+}
+
+var notInJobNames = regexp.MustCompile(`[^A-Za-z0-9]+`)
+
+// newJobName is a name as SageMaker's SDK makes them, of at most 63 characters.
+func newJobName(dataset string) string {
+	base := notInJobNames.ReplaceAllString(dataset, "-")
+	stamp := strings.Replace(time.Now().UTC().Format("2006-01-02-15-04-05.000"), ".", "-", 1)
+	return strings.Trim(base[:min(len(base), 39)], "-") + "-" + stamp
+}
+
+func newLocalJob(c *cli.Context, con *console, ref string, command []string) (*local.Job, error) {
+	name, _, err := parseRef(ref)
+	if err != nil {
+		return nil, err
+	}
+	job := &local.Job{
+		Name:   newJobName(name),
+		Source: c.String("source"), Entry: c.String("entry"), Command: command, Dir: c.String("work-dir"), Stdout: os.Stdout, Stderr: os.Stderr,
+		Logf:  func(format string, args ...any) { con.notef("vaultpack: "+format, args...) },
+		Plain: map[string]string{},
+	}
+	if con.json {
+		job.Stdout = os.Stderr // standard output is for events
+	}
+	switch {
+	case job.Source == "" && len(command) == 0:
+		return nil, usagef("what is to be started? Write it after --, or name a script with --source DIR --entry FILE")
+	case job.Source != "" && len(command) > 0:
+		return nil, usagef("--source names the script to start, and so does what comes after --: use one of them")
+	case (job.Source == "") != (job.Entry == ""):
+		return nil, usagef("--source DIR and --entry FILE go together")
+	}
+	if job.Hyperparameters, err = pairs(c, "hyperparameter"); err != nil {
+		return nil, err
+	}
+	if job.Env, err = pairs(c, "env"); err != nil {
+		return nil, err
+	}
+	switch f := c.String("format"); f {
+	case "files":
+	case "tar":
+		job.Tars = true
+	default:
+		return nil, usagef("--format: %q is neither files nor tar", f)
+	}
+	if !c.Bool("no-namespace") {
+		self, err := os.Executable()
+		if err != nil {
+			return nil, err
+		}
+		job.Enter = []string{self, trainEnter, "--"}
+	}
+	return job, nil
+}
+
+// pairs reads the NAME=VALUE values of a flag.
+func pairs(c *cli.Context, flag string) (map[string]string, error) {
+	m := map[string]string{}
+	for _, s := range c.StringSlice(flag) {
+		k, v, ok := strings.Cut(s, "=")
+		if _, twice := m[k]; !ok || k == "" || twice {
+			return nil, usagef("--%s: %q is not NAME=VALUE, or the name is there twice", flag, s)
+		}
+		m[k] = v
+	}
+	return m, nil
+}
+
+// fillChannels finds what the channels are to be filled with.
+func fillChannels(c *cli.Context, v *vault.Vault, job *local.Job, ref string) (closeAll func(), err error) {
+	sets := map[string]*dataset.Dataset{}
+	closeAll = func() {
+		for _, d := range sets {
+			d.Close()
+		}
+	}
+	seal := func(channel, ref string) error {
+		name, number, err := parseRef(ref)
+		if err != nil {
+			return err
+		}
+		d := sets[name]
+		if d == nil {
+			if d, err = dataset.Open(v, name); err != nil {
+				return usageError{err}
+			}
+			sets[name] = d
+		}
+		ver, err := chooseVersion(c.Context, d, number, 0)
+		if err == nil {
+			job.Sealed = append(job.Sealed, local.Sealed{Channel: channel, Dataset: d, Version: ver})
+		}
+		return err
+	}
+	more, err := pairs(c, "channel")
+	if err == nil {
+		err = seal("training", ref)
+	}
+	for _, name := range slices.Sorted(maps.Keys(more)) {
+		if err != nil {
+			break
+		}
+		what := more[name]
+		switch {
+		case name == "training" || name == container.MetaChannel || !channelName.MatchString(name):
+			err = usagef("--channel: %q cannot be the name of a further channel", name)
+		case strings.ContainsRune(what, filepath.Separator) || strings.HasPrefix(what, "."):
+			job.Plain[name] = what
+		default:
+			err = seal(name, what)
+		}
+	}
+	if err != nil {
+		closeAll()
+		return nil, err
+	}
+	return closeAll, nil
+}
+
+var channelName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.\-_]{0,63}$`)
+
+// localOutput is what becomes of the model. A model can give away what it was
+// trained on, so that it is sealed unless something else is asked for.
+func localOutput(c *cli.Context, con *console, v *vault.Vault, from string, summary event) (func(context.Context, string) error, error) {
+	name := c.String("output-seal")
+	if name == "" {
+		name = from + "-models"
+	}
+	switch out := c.String("output"); {
+	case out == "none" && c.IsSet("output-seal"), out != "seal" && out != "none" && c.IsSet("output-seal"):
+		return nil, usagef("--output %s and --output-seal exclude one another", out)
+	case out == "none":
+		return nil, nil
+	case out != "seal":
+		return func(_ context.Context, dir string) error {
+			if err := os.MkdirAll(out, 0o755); err != nil {
+				return err
+			}
+			if err := copyOut(dir, out); err != nil {
+				return fmt.Errorf("--output: %w", err)
+			}
+			summary["output"] = out
+			con.printf("model    %s (in the clear)", show(filepath.Join(out, "model.tar.gz")))
+			return nil
+		}, nil
+	}
+	if err := dataset.CheckName(name); err != nil {
+		return nil, usagef("--output-seal: %w", err)
+	}
+	return func(ctx context.Context, dir string) error {
+		d, err := dataset.Open(v, name)
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		var failed error
+		u := &uploader.Upload{Dataset: d, Source: dir, Failed: func(path string, err error) { failed = errors.Join(failed, err) }}
+		res, err := u.Run(ctx)
+		if err = errors.Join(err, failed); err != nil {
+			return fmt.Errorf("sealing the model: %w", err)
+		}
+		summary["output_dataset"], summary["output_version"] = name, res.Version.Number
+		con.printf("model    sealed as dataset %s, version %d; open it with: %s restore %s ./model", name, res.Version.Number, program(), name)
+		return nil
+	}, nil
+}
+
+// copyOut copies the files of a folder over those of another.
+func copyOut(from, to string) error {
+	return filepath.WalkDir(from, func(name string, e os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, name)
+		if err != nil {
+			return err
+		}
+		if e.IsDir() {
+			return os.MkdirAll(filepath.Join(to, rel), 0o755)
+		}
+		if !e.Type().IsRegular() {
+			return nil
+		}
+		src, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		defer src.Close()
+		dst, err := os.OpenFile(filepath.Join(to, rel), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(dst, src)
+		return errors.Join(err, dst.Close())
+	})
+}

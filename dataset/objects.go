@@ -1,0 +1,81 @@
+package dataset
+
+import (
+	"context"
+
+	"github.com/vaultpack/vaultpack/envelope"
+)
+
+// Contents is what a version is made of, by the names of objects in the vault.
+type Contents struct {
+	// Metadata is what it takes to find and check the packs: every keyring of the
+	// dataset, the version's root, and the parts of its index.
+	Metadata []string
+	// Keyrings are those of the dataset, in the order of their key IDs.
+	Keyrings []*envelope.Keyring
+	// Packs are in the order in which the index first names them.
+	Packs []Object
+	// Keys are the data keys that all of it is sealed under.
+	Keys []envelope.KeyID
+	// Split is the path of a file that lies in more than one pack, empty where
+	// there is none. Who is given some of the packs only has not all of it.
+	Split string
+}
+
+// Contents reads the version's whole index.
+func (v *Version) Contents(ctx context.Context) (*Contents, error) {
+	d := v.dataset
+	rings, err := d.Keyrings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := &Contents{Keyrings: rings}
+	for _, ring := range rings {
+		c.Metadata = append(c.Metadata, d.keyName(ring.ID()))
+	}
+	c.Metadata = append(c.Metadata, d.versionName(v.Number))
+	keys := map[envelope.KeyID]bool{}
+	use := func(id envelope.KeyID) {
+		if !keys[id] {
+			keys[id] = true
+			c.Keys = append(c.Keys, id)
+		}
+	}
+	use(v.KeyID)
+	for _, p := range v.Parts {
+		c.Metadata = append(c.Metadata, d.indexName(p.ID))
+		use(p.KeyID)
+	}
+	packs := map[envelope.ObjectID]bool{}
+	for e, err := range v.Entries(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		for _, x := range e.Extents {
+			if x.Pack.ID != e.Extents[0].Pack.ID && c.Split == "" {
+				c.Split = e.Path
+			}
+			if !packs[x.Pack.ID] {
+				packs[x.Pack.ID] = true
+				c.Packs = append(c.Packs, *x.Pack)
+				use(x.Pack.KeyID)
+			}
+		}
+	}
+	return c, nil
+}
+
+// KeyringFor is the keyring of one data key with one more slot, for w, and the
+// name that it has in a vault. It is not stored.
+func (d *Dataset) KeyringFor(ctx context.Context, id envelope.KeyID, w envelope.KeyWrapper) (*envelope.Keyring, string, error) {
+	ring, err := d.keyring(ctx, id)
+	if err != nil {
+		return nil, "", err
+	}
+	key, err := d.Key(ctx, id)
+	if err != nil {
+		return nil, "", err
+	}
+	ring, err = ring.Add(ctx, d.context(), key, w)
+	return ring, d.keyName(id), err
+}

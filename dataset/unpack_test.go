@@ -1,0 +1,63 @@
+package dataset_test
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/internal/treetest"
+	"github.com/vaultpack/vaultpack/uploader"
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// An index of any size is gone through without being kept, and packs that several
+// versions have left to the newest one open as well as those of one upload.
+func TestUnpackWithoutKeepingTheIndex(t *testing.T) {
+	defer dataset.SetMaxHeld(0)()
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, dir := t.Context(), t.TempDir()
+	v, _, err := vault.Init(ctx, &vault.Config{Vault: vault.Setting{Value: dir + "/vault"}, LocalKey: vault.Setting{Value: dir + "/key"}})
+	check(err)
+	d, err := dataset.Open(v, "d")
+	check(err)
+	defer d.Close()
+	src, out := filepath.Join(dir, "src"), filepath.Join(dir, "out")
+	check(os.Mkdir(src, 0o755))
+	treetest.Odd(t, src, 64<<10)
+	var ver *dataset.Version
+	for _, more := range []string{"a", "m", "z"} {
+		check(os.WriteFile(filepath.Join(src, more), []byte(strings.Repeat(more, 1000)), 0o640))
+		u := &uploader.Upload{Dataset: d, Source: src, PackSize: 64 << 10, Failed: func(path string, err error) { t.Error(path, err) }}
+		res, err := u.Run(ctx)
+		check(err)
+		ver = res.Version
+	}
+	c, err := ver.Contents(ctx)
+	check(err)
+	check(os.Mkdir(out, 0o755))
+	for _, p := range c.Packs {
+		r, err := v.Get(ctx, d.PackName(p.ID), 0, -1)
+		check(err)
+		b, err := io.ReadAll(r)
+		check(errors.Join(err, r.Close()))
+		check(os.WriteFile(filepath.Join(out, path.Base(d.PackName(p.ID))), b, 0o644))
+	}
+	u := &dataset.Unpack{Name: "out"}
+	defer u.Close()
+	check(u.Prepare(ctx, ver, out))
+	check(u.Run(ctx))
+	treetest.Equal(t, src, out)
+	if got := u.Packs.Load(); got != int64(len(c.Packs)) || u.Files.Load() != ver.Totals.Files {
+		t.Errorf("%d packs of %d and %d files of %d", got, len(c.Packs), u.Files.Load(), ver.Totals.Files)
+	}
+}

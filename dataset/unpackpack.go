@@ -1,0 +1,330 @@
+package dataset
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// An unpacker works on one pack after another, beside others of its kind. Its
+// Restore stages and places files.
+type unpacker struct {
+	*Unpack
+	r       *Restore
+	staging *os.File
+}
+
+func (u *Unpack) newWorker(i int) (*unpacker, error) {
+	staging, err := u.privateFolder(fmt.Sprintf("staged-%d", i))
+	if err != nil {
+		return nil, err
+	}
+	return &unpacker{Unpack: u, staging: staging,
+		r: &Restore{version: u.version, root: u.root, stageFD: int(staging.Fd())}}, nil
+}
+
+func (w *unpacker) close() {
+	w.r.last.close()
+	w.staging.Close()
+}
+
+// pack opens a pack of which pieces are all that the version has in it, sorted by
+// their paths.
+func (w *unpacker) pack(ctx context.Context, pieces []piece) error {
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	slices.SortFunc(pieces, func(a, b piece) int { return cmp.Compare(a.extent.Offset, b.extent.Offset) })
+	pack := pieces[0].extent.Pack
+	s := w.state[pack.ID]
+	var entries []*Entry
+	var err error
+	if w.Tars && !s.raw {
+		entries, err = w.tar(ctx, pieces)
+	} else {
+		entries, err = w.files(ctx, pieces)
+	}
+	if err == nil {
+		err = w.record(ctx, pack.ID.String(), entries)
+	}
+	if err != nil {
+		return err
+	}
+	w.removePack(pack.ID)
+	w.Packs.Add(1)
+	for _, p := range pieces {
+		if len(p.entry.Extents) > 1 {
+			if err := w.large.took(ctx, w.Unpack, p.entry); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// files writes the files, or the piece of one, that lie in a pack, and tells what
+// is to be recorded.
+func (w *unpacker) files(ctx context.Context, pieces []piece) ([]*Entry, error) {
+	w.r.staged = make(map[*Entry]*stagedFile, len(pieces))
+	for _, p := range pieces {
+		if len(p.entry.Extents) == 1 {
+			w.r.staged[p.entry] = &stagedFile{}
+		}
+	}
+	defer func() {
+		for _, s := range w.r.staged {
+			if s.f != nil {
+				s.f.Close()
+			}
+			if s.name != "" {
+				unix.Unlinkat(w.r.stageFD, s.name, 0)
+			}
+		}
+	}()
+	before := w.r.Bytes.Load()
+	defer func() { w.Bytes.Add(w.r.Bytes.Load() - before) }()
+	var failed error
+	_, err := w.packs.readWholePack(ctx, pieces[0].extent.Pack, pieces, func(e *Entry, x Extent, src io.Reader) error {
+		if len(e.Extents) == 1 {
+			return w.r.stage(e, x, src)
+		}
+		n, err := w.large.write(w.Unpack, e, x, src)
+		w.Bytes.Add(n)
+		return err
+	}, func(e *Entry, err error) { failed = errors.Join(failed, fmt.Errorf("%q: %w", e.Path, err)) })
+	if err = cmp.Or(err, failed); err != nil {
+		return nil, err
+	}
+	// The pack is the pinned one: its files take their places.
+	entries := make([]*Entry, 0, len(pieces))
+	for _, p := range pieces {
+		done := *p.entry
+		done.Extents = []Extent{p.extent}
+		if len(p.entry.Extents) > 1 {
+			done.Seen = w.large.seen(p.entry)
+		} else {
+			if done.Seen, err = w.place(p.entry); err != nil {
+				return nil, fmt.Errorf("%q: %w", p.entry.Path, err)
+			}
+			w.Files.Add(1)
+		}
+		entries = append(entries, &done)
+	}
+	return entries, nil
+}
+
+// place moves a staged file to its place, and tells how to know it again.
+func (w *unpacker) place(e *Entry) (Seen, error) {
+	s := w.r.staged[e]
+	if f := s.f; f != nil {
+		s.f = nil
+		if err := w.r.finish(e, s.name, int(f.Fd()), f.Close, nil); err != nil {
+			return Seen{}, err
+		}
+	}
+	if err := w.r.place(s.name, e); err != nil {
+		return Seen{}, err
+	}
+	s.name = ""
+	dir, err := w.r.parent(e)
+	if err != nil {
+		return Seen{}, err
+	}
+	var st unix.Stat_t
+	err = retry("stat", e.Path, func() error { return unix.Fstatat(dir, path.Base(e.Path), &st, unix.AT_SYMLINK_NOFOLLOW) })
+	return seenOf(&st), err
+}
+
+// largeFiles are the files that lie in several packs, whose pieces are put
+// together beside the tree.
+type largeFiles struct {
+	mu    sync.Mutex
+	files map[string]*largeFile
+}
+
+type largeFile struct {
+	f    *os.File
+	left int // pieces that are not yet recorded
+	seen Seen
+}
+
+// largeName is where the file is put together.
+func (u *Unpack) largeName(e *Entry) string {
+	return path.Join(u.private, "large", e.Extents[0].Pack.ID.String())
+}
+
+// add begins a file of several pieces, some of which an earlier run may have
+// written.
+func (l *largeFiles) add(ctx context.Context, u *Unpack, e *Entry) error {
+	left := 0
+	for _, x := range e.Extents {
+		if !u.state[x.Pack.ID].done {
+			left++
+		}
+	}
+	if left == 0 && u.done.whole[e.Path] {
+		return nil
+	}
+	l.mu.Lock()
+	l.files[e.Path] = &largeFile{left: left}
+	l.mu.Unlock()
+	if left > 0 {
+		return nil
+	}
+	return l.complete(ctx, u, e)
+}
+
+// open opens the file in which the pieces are put together.
+func (l *largeFiles) open(u *Unpack, e *Entry) (*largeFile, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	file := l.files[e.Path]
+	if file.f != nil {
+		return file, nil
+	}
+	dir, err := u.privateFolder("large")
+	if err != nil {
+		return nil, err
+	}
+	dir.Close()
+	f, err := u.root.OpenFile(u.largeName(e), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		f.Close()
+		return nil, err
+	}
+	// What changes with every piece is left out.
+	file.f, file.seen = f, Seen{Host: seenHere, Inode: uint64(st.Ino)}
+	return file, nil
+}
+
+func (l *largeFiles) write(u *Unpack, e *Entry, x Extent, src io.Reader) (int64, error) {
+	file, err := l.open(u, e)
+	if err != nil {
+		return 0, err
+	}
+	return io.Copy(io.NewOffsetWriter(file.f, x.At), src)
+}
+
+func (l *largeFiles) seen(e *Entry) Seen {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.files[e.Path].seen
+}
+
+// took counts a piece that has been recorded. The last one completes the file.
+func (l *largeFiles) took(ctx context.Context, u *Unpack, e *Entry) error {
+	l.mu.Lock()
+	file := l.files[e.Path]
+	file.left--
+	last := file.left == 0
+	l.mu.Unlock()
+	if !last {
+		return nil
+	}
+	return l.complete(ctx, u, e)
+}
+
+// complete gives a file its place. A run that was killed here is gone on with by
+// the next one, which finds all pieces recorded.
+func (l *largeFiles) complete(ctx context.Context, u *Unpack, e *Entry) error {
+	done := *e
+	name := e.Extents[0].Pack.ID.String() + wholeSuffix
+	var err error
+	if u.done.keep[e.Path] {
+		var info fs.FileInfo
+		if info, err = u.root.Lstat(e.Name()); err == nil {
+			done.Seen = seenOfInfo(info)
+		}
+	} else if err = u.forget(ctx, name); err == nil {
+		// Nothing says any more what lay in its place before.
+		done.Seen, err = l.place(u, e)
+	}
+	if err != nil {
+		return fmt.Errorf("%q: %w", e.Path, err)
+	}
+	u.Files.Add(1)
+	l.mu.Lock()
+	delete(l.files, e.Path)
+	l.mu.Unlock()
+	return u.record(ctx, name, []*Entry{&done})
+}
+
+func (l *largeFiles) place(u *Unpack, e *Entry) (Seen, error) {
+	file, err := l.open(u, e)
+	if err != nil {
+		return Seen{}, err
+	}
+	if err := file.f.Truncate(e.Size); err != nil {
+		return Seen{}, err
+	}
+	dir, err := u.privateFolder("large")
+	if err != nil {
+		return Seen{}, err
+	}
+	defer dir.Close()
+	w := &unpacker{Unpack: u, r: &Restore{root: u.root, stageFD: int(dir.Fd()),
+		staged: map[*Entry]*stagedFile{e: {name: path.Base(u.largeName(e)), f: file.f}}}}
+	defer w.r.last.close()
+	return w.place(e)
+}
+
+// packFile is where a pack lies until it is used up.
+func (u *Unpack) packFile(id envelope.ObjectID) string {
+	return path.Join(u.private, "packs", id.String()+".vpk")
+}
+
+func (u *Unpack) hasPack(o *Object) bool {
+	info, err := u.root.Lstat(u.packFile(o.ID))
+	return err == nil && info.Mode().IsRegular()
+}
+
+// removePack makes room. A pack that stays goes with its folder.
+func (u *Unpack) removePack(id envelope.ObjectID) { u.root.Remove(u.packFile(id)) }
+
+// A packStore reads packs from the folder, and all else from the vault.
+type packStore struct {
+	vault.Store
+	u *Unpack
+}
+
+func (s packStore) Get(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
+	base, ok := strings.CutPrefix(name, s.u.version.dataset.Name+"/packs/")
+	if !ok || off != 0 || n >= 0 {
+		return s.Store.Get(ctx, name, off, n)
+	}
+	// Without O_NONBLOCK, opening a named pipe in the pack's place would block.
+	f, err := s.u.root.OpenFile(path.Join(s.u.private, "packs", base), os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		f.Close()
+		return nil, cmp.Or(err, error(&fs.PathError{Op: "read", Path: name, Err: errors.New("not a regular file")}))
+	}
+	return f, nil // as it is: package envelope reads a file at several places at once
+}
+
+const seenHere = "here"
+
+func seenOf(st *unix.Stat_t) Seen {
+	return Seen{Host: seenHere, Inode: uint64(st.Ino), ChangeTime: changeTime(st)}
+}
+
+func (s Seen) settled() bool { return s.Host == seenHere && !s.ChangeTime.IsZero() }

@@ -1,0 +1,154 @@
+package container
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// Open opens the channels. When it has returned nil, each channel's folder holds
+// the files of its dataset and nothing else, and no key is left in memory or on
+// disk. After an error, or a kill, the same call goes on from what is done.
+//
+// One data key takes one call to KMS, however many channels are sealed under it.
+func Open(ctx context.Context, c *Config) error {
+	if err := c.Check(); err != nil {
+		return err
+	}
+	store, err := openStore(c)
+	if err != nil {
+		return err
+	}
+	defer store.close()
+	keys, wipe, err := c.keys(ctx, store)
+	if err != nil {
+		return err
+	}
+	defer wipe()
+	v := &vault.Vault{Store: store, Location: c.channelDir(MetaChannel), Keys: keys, Context: c.Context}
+	sets := map[string]*dataset.Dataset{}
+	defer func() {
+		for _, d := range sets {
+			d.Close()
+		}
+	}()
+	// Every version is found and compared before the first file is written.
+	versions := make([]*dataset.Version, len(c.Channels))
+	for i, ch := range c.Channels {
+		d := sets[ch.Dataset]
+		if d == nil {
+			if d, err = dataset.Open(v, ch.Dataset); err != nil {
+				return err
+			}
+			sets[ch.Dataset] = d
+		}
+		if versions[i], err = c.version(ctx, d, ch); err != nil {
+			return fmt.Errorf("channel %s: %w", ch.Name, err)
+		}
+	}
+	if err := c.unpack(ctx, versions); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	return c.emptyKeyChannel()
+}
+
+// version reads the version of a channel, and compares it with the job's.
+func (c *Config) version(ctx context.Context, d *dataset.Dataset, ch Channel) (*dataset.Version, error) {
+	ver, err := d.Version(ctx, ch.Version)
+	if err != nil {
+		return nil, err
+	}
+	if ver.Digest() != ch.Digest {
+		return nil, fmt.Errorf("version %d of dataset %q has the digest %s, and the job was started for %s: %w",
+			ch.Version, ch.Dataset, ver.Digest(), ch.Digest, envelope.ErrAuthentication)
+	}
+	return ver, nil
+}
+
+// unpack opens the channels one after the other, each on all cores. That none is
+// without a pack, and that there is room for all, is known before the first file is
+// written.
+func (c *Config) unpack(ctx context.Context, versions []*dataset.Version) error {
+	unpacks := make([]*dataset.Unpack, len(c.Channels))
+	for i, ch := range c.Channels {
+		if ch.Sharded { // where there are fewer packs than hosts, one may have got no folder
+			if err := os.MkdirAll(c.channelDir(ch.Name), 0o755); err != nil {
+				return err
+			}
+		}
+		u := &dataset.Unpack{Name: ch.Name, Partial: ch.Sharded, Tars: c.Tars}
+		defer u.Close()
+		removed := 0
+		u.Removed = func(path string) {
+			if removed++; removed <= toldOfRemoved {
+				c.logf("channel %s: %q is not of the dataset; somebody else put it there, and it was removed", ch.Name, path)
+			}
+		}
+		if err := u.Prepare(ctx, versions[i], c.channelDir(ch.Name)); err != nil {
+			return fmt.Errorf("channel %s: %w", ch.Name, err)
+		}
+		if removed > toldOfRemoved {
+			c.logf("channel %s: and %d more", ch.Name, removed-toldOfRemoved)
+		}
+		unpacks[i] = u
+	}
+	if err := c.checkRoom(unpacks); err != nil {
+		return err
+	}
+	for i, ch := range c.Channels {
+		began := time.Now()
+		if err := unpacks[i].Run(ctx); err != nil {
+			return fmt.Errorf("channel %s: %w", ch.Name, err)
+		}
+		c.tell(ch, unpacks[i], time.Since(began))
+	}
+	return nil
+}
+
+// toldOfRemoved is how many names are told of files that did not belong in a channel.
+const toldOfRemoved = 5
+
+// checkRoom adds up what the channels take of each file system.
+func (c *Config) checkRoom(unpacks []*dataset.Unpack) error {
+	sums := map[uint64]dataset.Room{}
+	for i, u := range unpacks {
+		r := u.Room()
+		sum := sums[r.Device]
+		r.Grow, r.Flight, r.Inodes = r.Grow+sum.Grow, max(r.Flight, sum.Flight), r.Inodes+sum.Inodes
+		r.FreeInodes = max(r.FreeInodes, sum.FreeInodes)
+		sums[r.Device] = r
+		dir := c.channelDir(c.Channels[i].Name)
+		if extra := r.Grow + r.Flight; r.Free < uint64(extra) {
+			return fmt.Errorf("there is no room to open the dataset in %s: %d bytes are needed beside the packs, and %d are free; "+
+				"give the job a larger volume: %w", dir, extra, r.Free, syscall.ENOSPC)
+		}
+		if r.Inodes > r.FreeInodes {
+			return fmt.Errorf("there is no room to open the dataset in %s: %d files and folders are to be made, and the file system takes %d more: %w",
+				dir, r.Inodes, r.FreeInodes, syscall.ENOSPC)
+		}
+	}
+	return nil
+}
+
+// tell says what was done.
+func (c *Config) tell(ch Channel, u *dataset.Unpack, took time.Duration) {
+	opened, before := u.Packs.Load(), u.Done.Load()
+	line := fmt.Sprintf("channel %s: %s@%d, opened packs: %d, files: %d, bytes: %d, in %.1f s", ch.Name, ch.Dataset, ch.Version,
+		opened, u.Files.Load(), u.Bytes.Load(), took.Seconds())
+	if before > 0 {
+		line += fmt.Sprintf("; open already: %d", before)
+	}
+	if ch.Sharded {
+		line += fmt.Sprintf("; this host has %d of %d packs", opened+before, opened+before+u.Absent.Load())
+	}
+	c.logf("%s", line)
+}

@@ -1,0 +1,147 @@
+package trainer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"regexp"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/smithy-go"
+)
+
+// permissions are the IAM actions of calls, and what else they take.
+var permissions = map[string]string{
+	"CreateTrainingJob":   "sagemaker:CreateTrainingJob (with tags also sagemaker:AddTags), and iam:PassRole on the job's role",
+	"DescribeTrainingJob": "sagemaker:DescribeTrainingJob",
+	"StopTrainingJob":     "sagemaker:StopTrainingJob",
+	"ListTrainingJobs":    "sagemaker:ListTrainingJobs",
+	"DescribeLogStreams":  "logs:DescribeLogStreams on the log group " + LogGroup,
+	"GetLogEvents":        "logs:GetLogEvents on the log group " + LogGroup,
+}
+
+// ErrNoJob is returned where SageMaker knows no job of the name.
+var ErrNoJob = errors.New("there is no such training job in this account and Region")
+
+// An apiError says what failed and what to do. It wraps what callers branch on.
+type apiError struct {
+	msg   string
+	class error // fs.ErrPermission, ErrNoJob or nil
+	err   error
+}
+
+func (e *apiError) Error() string { return e.msg }
+
+func (e *apiError) Unwrap() []error {
+	if e.class == nil {
+		return []error{e.err}
+	}
+	return []error{e.class, e.err}
+}
+
+var notAuthorized = regexp.MustCompile(`not authorized to perform: ([A-Za-z0-9-]+:[A-Za-z0-9*]+)(?: on (?:the )?resource:? "?([^\s"]+))?`)
+
+// explain turns an error of the SDK into one for people. Of nil it makes nil.
+func explain(op, job string, err error) error {
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	what := op
+	if job != "" {
+		what += " " + job
+	}
+	var api smithy.APIError
+	code, said, text := "", err.Error(), err.Error()
+	if errors.As(err, &api) {
+		code, said = api.ErrorCode(), api.ErrorMessage()
+	}
+	e := &apiError{err: err}
+	var advice string
+	switch {
+	case code == "AccessDeniedException" || code == "AccessDenied" || code == "UnauthorizedOperation" || notAuthorized.MatchString(said):
+		e.class = fs.ErrPermission
+		advice = "not allowed: it takes the permission " + permissions[op]
+		if m := notAuthorized.FindStringSubmatch(said); m != nil {
+			advice = "not allowed: the permission " + m[1] + " is missing"
+			if m[2] != "" {
+				advice = fmt.Sprintf("not allowed: the permission %s on %s is missing", m[1], m[2])
+			}
+		}
+	case strings.Contains(code, "ExpiredToken") || strings.Contains(text, "token has expired"):
+		e.class = fs.ErrPermission
+		advice = "the AWS credentials have expired; get new ones (for SSO: aws sso login)"
+	case code == "UnrecognizedClientException" || code == "InvalidSignatureException" || code == "InvalidClientTokenId" || code == "MissingAuthenticationToken":
+		e.class = fs.ErrPermission
+		advice = "the service does not know these AWS credentials; check AWS_PROFILE, the keys, and this machine's clock"
+	case strings.Contains(text, "get identity: ") || strings.Contains(text, "failed to refresh cached credentials"):
+		e.class = fs.ErrPermission
+		advice = "no usable AWS credentials were found; log in (aws sso login, aws configure), or set AWS_PROFILE"
+	case isNoJob(op, err):
+		e.class = ErrNoJob
+		advice = ErrNoJob.Error() + "; vaultpack jobs lists them"
+	case code == "ResourceLimitExceeded":
+		advice = "a quota of the account does not allow it; ask for a higher one (Service Quotas, Amazon SageMaker), use fewer or other instances, or wait for other jobs"
+	case code == "ResourceInUse":
+		advice = "a job of that name exists, and names serve once; choose another with --name"
+	case code == "ValidationException" && strings.Contains(said, "assume"):
+		advice = "SageMaker cannot assume the role: its trust policy must allow sagemaker.amazonaws.com to call sts:AssumeRole"
+	case isThrottled(err):
+		advice = "the service throttles the calls, repeated ones too; try again later"
+	}
+	if advice == "" {
+		e.msg = fmt.Sprintf("%s: %s", what, printable(text))
+	} else {
+		e.msg = fmt.Sprintf("%s: %s (%s)", what, advice, printable(text))
+	}
+	return e
+}
+
+// isNoJob knows what SageMaker says of a job that it does not have: a
+// ValidationException, not a ResourceNotFound.
+func isNoJob(op string, err error) bool {
+	var api smithy.APIError
+	if !errors.As(err, &api) || op != "DescribeTrainingJob" && op != "StopTrainingJob" {
+		return false
+	}
+	return api.ErrorCode() == "ResourceNotFound" || api.ErrorCode() == "ValidationException" && strings.Contains(strings.ToLower(api.ErrorMessage()), "not found")
+}
+
+func isThrottled(err error) bool {
+	var api smithy.APIError
+	_, known := retry.DefaultThrottleErrorCodes[codeOf(err)]
+	return known || errors.As(err, &api) && strings.Contains(api.ErrorCode(), "Throttl")
+}
+
+// passes tells whether another try later may do: the service throttles or fails,
+// or the network does.
+func passes(err error) bool {
+	var api smithy.APIError
+	var ne net.Error
+	return isThrottled(err) || errors.As(err, &api) && api.ErrorFault() == smithy.FaultServer || errors.As(err, &ne) ||
+		retry.RetryableHTTPStatusCode{Codes: retry.DefaultRetryableHTTPStatusCodes}.IsErrorRetryable(err).Bool()
+}
+
+func codeOf(err error) string {
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		return api.ErrorCode()
+	}
+	return ""
+}
+
+// printable keeps what others have written to one line of a bounded length.
+func printable(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == '\u2028' || r == '\u2029' {
+			return ' '
+		}
+		return r
+	}, s)
+	if r := []rune(s); len(r) > 2000 {
+		s = string(r[:2000]) + "…"
+	}
+	return s
+}

@@ -1,0 +1,369 @@
+// Package trainer runs training jobs on sealed data in Amazon SageMaker: it
+// checks a job's description, stages what the job needs beside the data in the
+// vault, sends CreateTrainingJob, and follows the job to its end. Inside the
+// container, vaultpack sagemaker-run opens the data before the user's own
+// command starts (package trainer/container).
+//
+// The bucket is not trusted: everything that a job believes comes in the request,
+// namely the digests of the binary, of the source and of each dataset's version,
+// and the KMS keys that may be called.
+package trainer
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// A Job describes a training job. Fields are named as in the YAML file; the flags
+// of vaultpack train have the same names with hyphens. What is empty has a safe
+// default, as [Launcher.Plan] fills it in.
+type Job struct {
+	Name string `yaml:"name"`
+	// Dataset is NAME or NAME@VERSION, and makes the channel "training" with
+	// Distribution. More are in Channels.
+	Dataset      string              `yaml:"dataset"`
+	Distribution string              `yaml:"distribution"`
+	Channels     map[string]*Channel `yaml:"channels"`
+	// Format is what sealed channels become: "files", or "tar" for WebDataset shards.
+	Format string `yaml:"format"`
+
+	Image string `yaml:"image"`
+	// Command is what the image runs; it is looked up in the image's registry
+	// where it is empty.
+	Command []string `yaml:"command"`
+	Role    string   `yaml:"role"`
+
+	InstanceType   string          `yaml:"instance_type"`
+	InstanceCount  int             `yaml:"instance_count"`
+	InstanceGroups []InstanceGroup `yaml:"instance_groups"`
+	VolumeSize     int             `yaml:"volume_size"`    // GB
+	VolumeKMSKey   string          `yaml:"volume_kms_key"` // or "none"
+	KeepAlive      Duration        `yaml:"keep_alive"`
+
+	Hyperparameters map[string]Value  `yaml:"hyperparameters"`
+	Environment     map[string]string `yaml:"environment"`
+	// Source is a directory with the script Entry, for images that know script mode.
+	Source string `yaml:"source"`
+	Entry  string `yaml:"entry"`
+
+	Output            string `yaml:"output"`         // an s3:// URI
+	OutputKMSKey      string `yaml:"output_kms_key"` // or "none"
+	OutputCompression string `yaml:"output_compression"`
+
+	Subnets          []string `yaml:"subnets"`
+	SecurityGroups   []string `yaml:"security_groups"`
+	NetworkIsolation bool     `yaml:"network_isolation"`
+	// KeyChannel is the KMS key that guards the key of a job without network.
+	KeyChannel               string `yaml:"key_channel"`
+	InterContainerEncryption *bool  `yaml:"inter_container_encryption"`
+
+	MaxRuntime     Duration `yaml:"max_runtime"`
+	MaxPending     Duration `yaml:"max_pending"`
+	Spot           bool     `yaml:"spot"`
+	MaxWait        Duration `yaml:"max_wait"`
+	Checkpoints    string   `yaml:"checkpoints"` // an s3:// URI
+	CheckpointPath string   `yaml:"checkpoint_path"`
+	Retries        int      `yaml:"retries"`
+
+	Metrics         []Metric          `yaml:"metrics"`
+	Tags            map[string]string `yaml:"tags"`
+	TensorBoard     string            `yaml:"tensorboard"` // an s3:// URI
+	TensorBoardPath string            `yaml:"tensorboard_path"`
+	Profiler        string            `yaml:"profiler"` // an s3:// URI; off where it is empty
+
+	// Binary is the static vaultpack for Arch, amd64 or arm64. Both are found
+	// where they are empty.
+	Binary string `yaml:"binary"`
+	Arch   string `yaml:"arch"`
+
+	origin map[string]string // of a field, such as "job.yaml:7" or "--image"
+}
+
+// A Channel is an input channel: of a sealed dataset, or plain from S3.
+type Channel struct {
+	Dataset string `yaml:"dataset"` // NAME or NAME@VERSION
+	S3      string `yaml:"s3"`      // an s3:// URI
+
+	Distribution   string   `yaml:"distribution"`
+	InputMode      string   `yaml:"input_mode"`
+	DataType       string   `yaml:"data_type"`
+	ContentType    string   `yaml:"content_type"`
+	Compression    string   `yaml:"compression"`
+	RecordWrapper  string   `yaml:"record_wrapper"`
+	ShuffleSeed    *int64   `yaml:"shuffle_seed"`
+	Attributes     []string `yaml:"attributes"`
+	InstanceGroups []string `yaml:"instance_groups"`
+}
+
+// ParseChannel reads a channel from a command line: DATASET[@VERSION] or s3://…, and
+// behind it any of ,distribution= ,input_mode= ,data_type= ,content_type=
+// ,compression= ,record_wrapper=.
+func ParseChannel(s string) (*Channel, error) {
+	place, rest, more := strings.Cut(s, ",")
+	c := &Channel{Dataset: place}
+	if strings.Contains(place, "://") {
+		c.Dataset, c.S3 = "", place
+	}
+	fields := map[string]*string{"distribution": &c.Distribution, "input_mode": &c.InputMode, "data_type": &c.DataType,
+		"content_type": &c.ContentType, "compression": &c.Compression, "record_wrapper": &c.RecordWrapper}
+	for more {
+		var pair string
+		pair, rest, more = strings.Cut(rest, ",")
+		name, value, _ := strings.Cut(pair, "=")
+		if fields[name] == nil || value == "" {
+			return nil, fmt.Errorf("%q is not one of distribution, input_mode, data_type, content_type, compression and record_wrapper with a value; the rest of a channel's fields can be said in a file (-f)", pair)
+		}
+		*fields[name] = value
+	}
+	return c, nil
+}
+
+// An InstanceGroup is a part of a heterogeneous cluster.
+type InstanceGroup struct {
+	Name  string `yaml:"name"`
+	Type  string `yaml:"type"`
+	Count int    `yaml:"count"`
+}
+
+// A Metric is what SageMaker reads from the job's log.
+type Metric struct {
+	Name  string `yaml:"name"`
+	Regex string `yaml:"regex"`
+}
+
+// A Duration is written as 90m or 24h, or as a number of seconds.
+type Duration time.Duration
+
+var secondsOnly = regexp.MustCompile(`^[0-9]+$`)
+
+// ParseDuration reads a Duration.
+func ParseDuration(s string) (Duration, error) {
+	if secondsOnly.MatchString(s) {
+		s += "s"
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d%time.Second != 0 {
+		return 0, fmt.Errorf("%q is not a duration: write 90m, 24h, or whole seconds", s)
+	}
+	return Duration(d), nil
+}
+
+// UnmarshalYAML reads a Duration.
+func (d *Duration) UnmarshalYAML(n *yaml.Node) (err error) {
+	if *d, err = ParseDuration(n.Value); err != nil {
+		return fmt.Errorf("line %d: %w", n.Line, err)
+	}
+	return nil
+}
+
+func (d Duration) seconds() *int32 {
+	if d == 0 {
+		return nil
+	}
+	s := int32(time.Duration(d) / time.Second)
+	return &s
+}
+
+// A Value is that of a hyperparameter. The API knows strings only; script mode
+// encodes each as JSON.
+type Value struct {
+	text string
+	json string
+}
+
+// ParseValue reads what stands on a command line: JSON where it is, else a string.
+func ParseValue(s string) Value {
+	if json.Valid([]byte(s)) && !strings.ContainsAny(s, "\r\n") {
+		v := Value{text: s, json: s}
+		var str string
+		if json.Unmarshal([]byte(s), &str) == nil && strings.HasPrefix(s, `"`) {
+			v.text = str
+		}
+		return v
+	}
+	return Value{text: s, json: jsonString(s)}
+}
+
+// UnmarshalYAML reads a Value of any type.
+func (v *Value) UnmarshalYAML(n *yaml.Node) error {
+	var x any
+	if err := n.Decode(&x); err != nil {
+		return err
+	}
+	if s, ok := x.(string); ok {
+		*v = Value{text: s, json: jsonString(s)}
+		return nil
+	}
+	b, err := json.Marshal(x)
+	if err != nil {
+		return fmt.Errorf("line %d: %s cannot be written as JSON: %w", n.Line, n.Value, err)
+	}
+	// A number stays as it was written, where JSON writes it so.
+	if n.Kind == yaml.ScalarNode && json.Valid([]byte(n.Value)) {
+		b = []byte(n.Value)
+	}
+	*v = Value{text: string(b), json: string(b)}
+	return nil
+}
+
+// jsonString is s as Python's json.dumps writes it, but for letters outside ASCII.
+func jsonString(s string) string {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(s); err != nil {
+		panic("trainer: " + err.Error()) // strings always encode
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// maxJobFile bounds a file that is read whole.
+const maxJobFile = 1 << 20
+
+// ReadJob reads a job's description from a YAML file. Unknown fields are refused,
+// and paths are relative to the file's folder.
+func ReadJob(file string) (*Job, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading the job: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxJobFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading the job: %w", err)
+	}
+	if len(b) > maxJobFile {
+		return nil, fmt.Errorf("%s is larger than %d bytes, so it is no job's description", file, maxJobFile)
+	}
+	j, err := parseJob(filepath.Base(file), b)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range []*string{&j.Source, &j.Binary} {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(filepath.Dir(file), *p)
+		}
+	}
+	return j, nil
+}
+
+func parseJob(name string, b []byte) (*Job, error) {
+	j := &Job{origin: map[string]string{}}
+	d := yaml.NewDecoder(bytes.NewReader(b))
+	d.KnownFields(true)
+	if err := d.Decode(j); err != nil && err != io.EOF {
+		return nil, yamlError(name, err)
+	}
+	if err := d.Decode(new(yaml.Node)); err != io.EOF {
+		return nil, fmt.Errorf("%s holds more than one YAML document; a job is one", name)
+	}
+	var root yaml.Node
+	if err := yaml.Unmarshal(b, &root); err != nil {
+		return nil, yamlError(name, err)
+	}
+	for _, n := range root.Content {
+		j.note(name, "", n)
+	}
+	for ch, c := range j.Channels {
+		if c == nil {
+			return nil, &FieldError{Field: "channels." + ch, Origin: j.where("channels." + ch), Problem: "has neither dataset nor s3"}
+		}
+	}
+	return j, nil
+}
+
+// note records the lines of the fields.
+func (j *Job) note(file, path string, n *yaml.Node) {
+	if path != "" {
+		j.origin[path] = file + ":" + strconv.Itoa(n.Line)
+		path += "."
+	}
+	switch n.Kind {
+	case yaml.MappingNode:
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			key := n.Content[i]
+			j.note(file, path+key.Value, n.Content[i+1])
+			j.origin[path+key.Value] = file + ":" + strconv.Itoa(key.Line)
+		}
+	case yaml.SequenceNode:
+		for i, e := range n.Content {
+			j.note(file, path+strconv.Itoa(i), e)
+		}
+	}
+}
+
+var (
+	yamlLine    = regexp.MustCompile(`^(?:yaml: )?line ([0-9]+): (.*)$`)
+	yamlUnknown = regexp.MustCompile(`^field (.*) not found in type trainer\.(\w+)$`)
+)
+
+// yamlError says where in the file the mistakes are, and speaks of no Go types.
+func yamlError(name string, err error) error {
+	texts := []string{err.Error()}
+	var te *yaml.TypeError
+	if errors.As(err, &te) {
+		texts = te.Errors
+	}
+	var all []error
+	for _, s := range texts {
+		where := name
+		if m := yamlLine.FindStringSubmatch(s); m != nil {
+			where, s = name+":"+m[1], m[2]
+		}
+		if m := yamlUnknown.FindStringSubmatch(s); m != nil {
+			s = fmt.Sprintf("there is no field %q here", m[1])
+		}
+		all = append(all, fmt.Errorf("%s: %s", where, strings.TrimPrefix(s, "yaml: ")))
+	}
+	return errors.Join(all...)
+}
+
+// Given says that a field comes from a flag.
+func (j *Job) Given(field, flag string) {
+	if j.origin == nil {
+		j.origin = map[string]string{}
+	}
+	j.origin[field] = flag
+}
+
+// given tells whether somebody has said anything of the field.
+func (j *Job) given(field string) bool { return j.origin[field] != "" }
+
+// where is the place that a field, or what it is part of, was read from.
+func (j *Job) where(field string) string {
+	for {
+		if o := j.origin[field]; o != "" {
+			return o
+		}
+		i := strings.LastIndexByte(field, '.')
+		if i < 0 {
+			return ""
+		}
+		field = field[:i]
+	}
+}
+
+// A FieldError is a mistake in a job's description.
+type FieldError struct {
+	Field   string // as in YAML: "channels.labels.s3"
+	Origin  string // "job.yaml:7", "--image"; empty where nobody has said anything
+	Problem string
+}
+
+func (e *FieldError) Error() string {
+	if e.Origin == "" {
+		return e.Field + ": " + e.Problem
+	}
+	return e.Origin + ": " + e.Field + ": " + e.Problem
+}

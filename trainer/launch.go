@@ -1,0 +1,297 @@
+package trainer
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
+
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// API is what this package calls of SageMaker. A sagemaker.Client is one.
+type API interface {
+	CreateTrainingJob(context.Context, *sagemaker.CreateTrainingJobInput, ...func(*sagemaker.Options)) (*sagemaker.CreateTrainingJobOutput, error)
+	DescribeTrainingJob(context.Context, *sagemaker.DescribeTrainingJobInput, ...func(*sagemaker.Options)) (*sagemaker.DescribeTrainingJobOutput, error)
+	ListTrainingJobs(context.Context, *sagemaker.ListTrainingJobsInput, ...func(*sagemaker.Options)) (*sagemaker.ListTrainingJobsOutput, error)
+	StopTrainingJob(context.Context, *sagemaker.StopTrainingJobInput, ...func(*sagemaker.Options)) (*sagemaker.StopTrainingJobOutput, error)
+}
+
+// A Launcher launches training jobs on the datasets of one vault in S3.
+type Launcher struct {
+	Vault *vault.Vault
+	// SSEKey is the KMS key of the vault's objects in S3, the default for what a
+	// job writes.
+	SSEKey string
+	// KeyStore opens the vault for writing objects under another KMS key.
+	KeyStore  func(ctx context.Context, kmsKey string) (vault.Store, error)
+	SageMaker API
+	Region    string
+	Images    ImageReader
+
+	findBinary func(file, arch string) (*Binary, error) // FindBinary, but in tests
+}
+
+// A Plan is a job that has been checked, with what it takes to launch it. Close it.
+type Plan struct {
+	Request *sagemaker.CreateTrainingJobInput
+	Sealed  []*Sealed
+	Binary  *Binary
+	// Weakened says, a sentence each, where the job is less protected than it
+	// could be.
+	Weakened []string
+
+	job     *Job
+	loc     vault.S3Location
+	source  []byte
+	uploads []upload
+}
+
+// An upload is an object that the job needs in the vault. Those that are named
+// after their digest are sent once.
+type upload struct {
+	name  string
+	size  int64
+	write func(io.Writer) error
+	once  bool
+}
+
+// Close wipes the data keys that planning has taken.
+func (p *Plan) Close() {
+	for _, s := range p.Sealed {
+		s.set.Close()
+	}
+}
+
+// Name is the job's name.
+func (p *Plan) Name() string { return *p.Request.TrainingJobName }
+
+// Plan checks a job, reads what it names in the vault, and makes the request. It
+// writes nothing, and sends nothing to SageMaker.
+func (l *Launcher) Plan(ctx context.Context, j *Job) (_ *Plan, err error) {
+	if err := j.Check(); err != nil {
+		return nil, err
+	}
+	p := &Plan{job: j}
+	defer func() {
+		if err != nil {
+			p.Close()
+		}
+	}()
+	if p.loc, err = Location(l.Vault.Location); err != nil {
+		return nil, err
+	}
+	if p.Sealed, err = l.openSealed(ctx, j); err != nil {
+		return nil, err
+	}
+	arch := j.Arch
+	if arch == "" {
+		arch = archOf(j.types()[0])
+	}
+	find := l.findBinary
+	if find == nil {
+		find = FindBinary
+	}
+	if p.Binary, err = find(j.Binary, arch); err != nil {
+		return nil, &FieldError{Field: "binary", Origin: j.where("binary"), Problem: err.Error()}
+	}
+	command, err := l.command(ctx, j, arch)
+	if err != nil {
+		return nil, err
+	}
+	name := j.Name
+	if name == "" {
+		name = defaultName(p.Sealed[0].set.Name, time.Now())
+	}
+	if err := p.addObjects(name); err != nil {
+		return nil, err
+	}
+	if p.source != nil {
+		sum := sha256.Sum256(p.source)
+		command = append([]string{"/bin/sh", "-c", codeScript, hex.EncodeToString(sum[:])}, command...)
+	}
+	flags, err := l.flags(p)
+	if err != nil {
+		return nil, err
+	}
+	args := arguments(p.Binary.SHA256, flags, command)
+	if err := checkArguments(args); err != nil {
+		return nil, err
+	}
+	return p, l.request(p, name, args)
+}
+
+// Location is where SageMaker finds a vault. Not every vault is in its reach.
+func Location(url string) (vault.S3Location, error) {
+	if !vault.IsS3URL(url) {
+		return vault.S3Location{}, fmt.Errorf("the vault %s is a folder, but SageMaker reads its input from S3; use a vault at s3://BUCKET/PREFIX, or train here with --local", url)
+	}
+	loc, err := vault.ParseS3URL(url)
+	if err == nil && strings.HasPrefix(loc.Bucket, "arn:") {
+		err = fmt.Errorf("the vault %s is named by the ARN of an access point, which SageMaker does not take for its input; name it by the bucket or by the access point's alias", url)
+	}
+	return loc, err
+}
+
+func (p *Plan) root() string { return "s3://" + p.loc.Bucket + "/" + p.loc.Prefix }
+
+// addObjects plans what is staged but the key channel: binary, manifests, source.
+func (p *Plan) addObjects(job string) error {
+	binary := binaries + p.Binary.SHA256 + "/vaultpack"
+	p.uploads = append(p.uploads, upload{binary, p.Binary.Size, p.Binary.write, true})
+	names := []string{binary}
+	for _, s := range p.Sealed {
+		names = append(names, s.Contents.Metadata...)
+		m, err := s.packManifest(p.root())
+		if err != nil {
+			return err
+		}
+		p.addManifest(m)
+	}
+	slices.Sort(names)
+	m, err := newManifest(p.root(), slices.Compact(names))
+	if err != nil {
+		return err
+	}
+	p.addManifest(m)
+	if p.job.Source == "" {
+		return nil
+	}
+	if p.source, err = packSource(p.job.Source, p.job.Entry); err != nil {
+		return &FieldError{Field: "source", Origin: p.job.where("source"), Problem: err.Error()}
+	}
+	p.uploads = append(p.uploads, upload{jobs + job + "/source/" + sourceName, int64(len(p.source)), writer(p.source), false})
+	return nil
+}
+
+func (p *Plan) addManifest(m manifest) {
+	p.uploads = append(p.uploads, upload{m.name, int64(len(m.data)), writer(m.data), true})
+}
+
+func writer(b []byte) func(io.Writer) error {
+	return func(w io.Writer) error {
+		_, err := io.Copy(w, bytes.NewReader(b))
+		return err
+	}
+}
+
+// manifestURI is where the i-th manifest lies; the last is that of vaultpack's own
+// channel, those before it belong to the sealed channels.
+func (p *Plan) manifestURI(i int) string { return p.root() + p.uploads[1+i].name }
+
+var notInName = regexp.MustCompile(`[^a-zA-Z0-9]+`)
+
+// defaultName is a name that no other job has.
+func defaultName(dataset string, now time.Time) string {
+	var r [3]byte
+	rand.Read(r[:])
+	stem := strings.Trim(notInName.ReplaceAllString(dataset, "-"), "-")
+	return fmt.Sprintf("%.40s-%s-%x", stem, now.UTC().Format("20060102-150405"), r)
+}
+
+// Launch stages what the job needs and creates it. Where that fails, what belongs
+// to this job alone is removed again.
+func (l *Launcher) Launch(ctx context.Context, p *Plan) (arn string, err error) {
+	name := p.Name()
+	if err := l.free(ctx, name); err != nil {
+		return "", err
+	}
+	var own []string
+	defer func() {
+		if err == nil {
+			return
+		}
+		clean := context.WithoutCancel(ctx)
+		for _, o := range own {
+			err = errors.Join(err, l.Vault.Delete(clean, o))
+		}
+		if p.job.KeyChannel != "" {
+			err = errors.Join(err, RemoveKey(clean, l.Vault, name))
+		}
+	}()
+	for _, u := range p.uploads {
+		if !u.once {
+			own = append(own, u.name)
+		} else if there, err := l.there(ctx, u); err != nil {
+			return "", fmt.Errorf("staging the job: %w", err)
+		} else if there {
+			continue
+		}
+		if err := l.Vault.Put(ctx, u.name, u.write); err != nil {
+			return "", fmt.Errorf("staging the job: %w", err)
+		}
+	}
+	if p.job.KeyChannel != "" {
+		if err := l.stageKey(ctx, p); err != nil {
+			return "", err
+		}
+	}
+	began := time.Now()
+	out, err := l.SageMaker.CreateTrainingJob(ctx, p.Request)
+	if err == nil {
+		return aws.ToString(out.TrainingJobArn), nil
+	}
+	// A request whose answer was lost may have been done, and its repetition is
+	// then told that the name is taken.
+	if d, derr := l.SageMaker.DescribeTrainingJob(context.WithoutCancel(ctx), &sagemaker.DescribeTrainingJobInput{TrainingJobName: &name}); derr == nil &&
+		d.AlgorithmSpecification != nil && slices.Equal(d.AlgorithmSpecification.ContainerArguments, p.Request.AlgorithmSpecification.ContainerArguments) &&
+		began.Sub(aws.ToTime(d.CreationTime)) < 5*time.Minute {
+		return aws.ToString(d.TrainingJobArn), nil
+	}
+	return "", explain("CreateTrainingJob", name, err)
+}
+
+// compared is the size up to which an object that is there is read and compared.
+// Larger ones are the program: if somebody has changed it, jobs say so.
+const compared = 8 << 20
+
+// there tells whether the vault has the upload already.
+func (l *Launcher) there(ctx context.Context, u upload) (bool, error) {
+	o, err := l.Vault.Stat(ctx, u.name)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && o.Size != u.size {
+		return false, nil
+	}
+	if err != nil || o.Size > compared {
+		return err == nil, err
+	}
+	r, err := l.Vault.Get(ctx, u.name, 0, -1)
+	if err != nil {
+		return false, err
+	}
+	defer r.Close()
+	want, got := sha256.New(), sha256.New()
+	if err := u.write(want); err != nil {
+		return false, err
+	}
+	if _, err := io.Copy(got, io.LimitReader(r, compared)); err != nil {
+		return false, err
+	}
+	return bytes.Equal(want.Sum(nil), got.Sum(nil)), nil
+}
+
+// free makes sure that no other job has left its own objects under the name.
+func (l *Launcher) free(ctx context.Context, name string) error {
+	for _, err := range l.Vault.List(ctx, jobs+name+"/") {
+		if err != nil {
+			return fmt.Errorf("looking for an older job of the name: %w", err)
+		}
+		return fmt.Errorf("the vault holds what a job %s has left; names serve once, so choose another with --name", name)
+	}
+	return nil
+}
+
+func (p *Plan) weaken(format string, args ...any) {
+	p.Weakened = append(p.Weakened, fmt.Sprintf(format, args...))
+}

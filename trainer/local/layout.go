@@ -1,0 +1,180 @@
+package local
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/vaultpack/vaultpack/trainer/container"
+)
+
+// host is this machine's name in the job, as SageMaker names the first one.
+const host = "algo-1"
+
+type object = map[string]any
+
+// layOut makes the files that a job finds when it starts, but for the channels
+// (SageMaker developer guide, "How Amazon SageMaker Provides Training Information").
+func (j *Job) layOut(ctx context.Context, base string) error {
+	for _, dir := range []string{"input/config", "input/data", "model", "output/data", "output/intermediate", "checkpoints", "code"} {
+		if err := os.MkdirAll(filepath.Join(base, dir), 0o755); err != nil {
+			return err
+		}
+	}
+	hps := j.Hyperparameters
+	if hps == nil {
+		hps = map[string]string{}
+	}
+	for name, v := range map[string]any{
+		"hyperparameters": hps, "inputdataconfig": j.inputDataConfig(), "resourceconfig": resourceConfig(),
+	} {
+		b, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(base, "input", "config", name+".json"), b, 0o644); err != nil {
+			return err
+		}
+	}
+	if j.Source != "" {
+		if err := os.CopyFS(filepath.Join(base, "code"), os.DirFS(j.Source)); err != nil {
+			return fmt.Errorf("copying the source folder: %w", err)
+		}
+		if _, err := os.Stat(filepath.Join(base, "code", j.Entry)); err != nil {
+			return fmt.Errorf("the script %s is not in %s: %w", j.Entry, j.Source, err)
+		}
+	}
+	return ctx.Err()
+}
+
+// channels are the names of all channels, sorted.
+func (j *Job) channels() []string {
+	names := slices.Collect(maps.Keys(j.Plain))
+	if len(j.Sealed) > 0 {
+		names = append(names, container.MetaChannel)
+	}
+	for _, s := range j.Sealed {
+		names = append(names, s.Channel)
+	}
+	return slices.Sorted(slices.Values(names))
+}
+
+func (j *Job) inputDataConfig() object {
+	config := object{}
+	for _, name := range j.channels() {
+		config[name] = object{"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated", "RecordWrapperType": "None"}
+	}
+	return config
+}
+
+func resourceConfig() object {
+	const group = "homogeneousCluster"
+	return object{
+		"current_host": host, "current_instance_type": "local", "current_group_name": group, "hosts": []string{host},
+		"instance_groups":        []object{{"instance_group_name": group, "instance_type": "local", "hosts": []string{host}}},
+		"network_interface_name": "lo",
+	}
+}
+
+// environment is what the job finds set: SageMaker's own variables, and those that
+// the toolkit in AWS's images sets (sagemaker-training, environment.py), which
+// scripts read. base is where the job sees its files.
+func (j *Job) environment(base string) []string {
+	at := func(elem ...string) string { return filepath.Join(append([]string{base}, elem...)...) }
+	hps := object{}
+	for k, v := range j.Hyperparameters {
+		// The toolkit takes a value for JSON where it is some.
+		var decoded any = v
+		if json.Unmarshal([]byte(v), &decoded) != nil {
+			decoded = v
+		}
+		hps[k] = decoded
+	}
+	channels := j.channels()
+	dirs := object{}
+	for _, name := range channels {
+		dirs[name] = at("input", "data", name)
+	}
+	module := strings.TrimSuffix(j.Entry, ".py")
+	rc := resourceConfig()
+	env := object{
+		"hosts": []string{host}, "current_host": host, "network_interface_name": "lo",
+		"current_instance_type": "local", "current_instance_group": rc["current_group_name"], "current_instance_group_hosts": []string{host},
+		"instance_groups": []any{rc["current_group_name"]}, "instance_groups_dict": object{rc["current_group_name"].(string): rc["instance_groups"].([]object)[0]},
+		"distribution_instance_groups": []string{}, "is_hetero": false,
+		"hps": hps, "user_args": j.userArgs(), "user_entry_point": j.Entry, "module_name": module, "module_dir": at("code"),
+		"framework_module": "", "framework_params": object{}, "log_level": 20,
+		"resource_config": rc, "input_data_config": j.inputDataConfig(), "channels": channels,
+		"input_dir": at("input"), "input_config_dir": at("input", "config"), "model_dir": at("model"),
+		"output_dir": at("output"), "output_data_dir": at("output", "data"), "output_intermediate_dir": at("output", "intermediate"),
+		"num_cpus": runtime.NumCPU(), "num_gpus": gpus(), "num_neurons": 0,
+	}
+	env["training_env"] = object{
+		"channel_input_dirs": dirs, "current_host": host, "hosts": []string{host}, "hyperparameters": hps, "input_config_dir": at("input", "config"),
+		"input_data_config": env["input_data_config"], "input_dir": at("input"), "is_master": true, "job_name": j.Name, "log_level": 20,
+		"master_hostname": host, "model_dir": at("model"), "module_dir": at("code"), "module_name": module, "network_interface_name": "lo",
+		"num_cpus": env["num_cpus"], "num_gpus": env["num_gpus"], "output_data_dir": at("output", "data"), "output_dir": at("output"),
+		"output_intermediate_dir": at("output", "intermediate"), "resource_config": rc, "user_entry_point": j.Entry,
+	}
+	for name, dir := range dirs {
+		env["channel_"+name] = dir
+	}
+	for k, v := range hps {
+		env["hp_"+k] = v
+	}
+	vars := map[string]string{
+		"TRAINING_JOB_NAME": j.Name, "TRAINING_JOB_ARN": "arn:aws:sagemaker:local:000000000000:training-job/" + j.Name,
+		"CURRENT_HOST": host,
+	}
+	for k, v := range env {
+		if s, ok := v.(string); ok {
+			vars["SM_"+strings.ToUpper(k)] = s
+			continue
+		}
+		b, err := json.Marshal(v)
+		if err != nil {
+			panic("local: environment: " + err.Error()) // strings, numbers and what JSON gave
+		}
+		vars["SM_"+strings.ToUpper(k)] = string(b)
+	}
+	if base != container.BaseDir {
+		vars["SAGEMAKER_BASE_DIR"] = base
+	}
+	maps.Copy(vars, j.Env)
+	var out []string
+	for _, kv := range os.Environ() {
+		k, _, _ := strings.Cut(kv, "=")
+		if _, ours := vars[k]; !ours && !strings.HasPrefix(k, "SM_") && k != "SAGEMAKER_BASE_DIR" {
+			out = append(out, kv)
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(vars)) {
+		out = append(out, k+"="+vars[k])
+	}
+	return out
+}
+
+// userArgs are the hyperparameters as the flags of a script.
+func (j *Job) userArgs() []string {
+	args := []string{}
+	for _, k := range slices.Sorted(maps.Keys(j.Hyperparameters)) {
+		flag := "--" + k
+		if len(k) == 1 {
+			flag = "-" + k
+		}
+		args = append(args, flag, j.Hyperparameters[k])
+	}
+	return args
+}
+
+// gpus counts NVIDIA devices.
+func gpus() int {
+	found, _ := filepath.Glob("/dev/nvidia[0-9]*")
+	return len(found)
+}

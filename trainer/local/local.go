@@ -1,0 +1,271 @@
+// Package local runs a training job as a process on this machine, under the
+// contract that SageMaker runs containers under: the same files below /opt/ml, the
+// same variables, the same meaning of exit codes. The sealed channels are opened by
+// package container, as they are in the cloud.
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/trainer/container"
+)
+
+// A Sealed is a version of a dataset that a channel is filled with.
+type Sealed struct {
+	Channel string
+	Dataset *dataset.Dataset
+	Version *dataset.Version
+}
+
+// A Job is a training job for this machine.
+type Job struct {
+	Name   string
+	Sealed []Sealed
+	// Plain are channels that are filled with copies of folders.
+	Plain           map[string]string
+	Hyperparameters map[string]string
+	Env             map[string]string
+	// Source is a folder with the script Entry, which is started with the
+	// hyperparameters as flags, as script mode does. Without it Command is started.
+	Source, Entry string
+	Command       []string
+	Tars          bool
+
+	// Keys open the data keys.
+	Keys    []envelope.KeyWrapper
+	Context envelope.EncryptionContext
+	// Enter is the command line that leads to [Enter] in a process of its own, which
+	// gives the job a private /opt/ml. Without it SAGEMAKER_BASE_DIR says where the
+	// files are.
+	Enter []string
+	// Dir is where the job's files are for as long as it runs; empty is for
+	// [Workspace] to choose.
+	Dir string
+	// Signals stop the job: the first with SIGTERM, the second at once.
+	Signals <-chan os.Signal
+	// Grace is what a stopped job has from SIGTERM to SIGKILL; 0 is SageMaker's 120 s.
+	Grace          time.Duration
+	Stdout, Stderr io.Writer
+	Logf           func(format string, args ...any)
+	// Output takes what the job has made, before it is removed. It is called for a job
+	// that has completed, or was stopped and has left a model, with a folder that holds model.tar.gz, and
+	// output.tar.gz and checkpoints/ where the job wrote anything there.
+	Output func(ctx context.Context, dir string) error
+}
+
+// Status is how SageMaker would say that a job has ended.
+type Status string
+
+// How a job ends.
+const (
+	Completed Status = "Completed"
+	Failed    Status = "Failed"
+	Stopped   Status = "Stopped"
+)
+
+// A Result tells how a job has ended.
+type Result struct {
+	Status Status
+	// Code is the exit code of the command; -1 where a signal ended it.
+	Code int
+	// Reason is the failure reason, as SageMaker shows it.
+	Reason string
+}
+
+// Run runs the job to its end. The error is one of the run; how the command ended
+// is in the result. All plaintext is in a private folder, which is removed.
+func (j *Job) Run(ctx context.Context) (res *Result, err error) {
+	ctx, now, release := j.watch(ctx)
+	defer release()
+	stopped := func() bool { return ctx.Err() != nil }
+	ws, err := newWorkspace(j)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, ws.remove()) }()
+	j.Logf("%s", ws.why)
+	if err := j.layOut(ctx, ws.base); err != nil {
+		return nil, err
+	}
+	if err := j.open(ctx, ws.base); err != nil {
+		if stopped() {
+			return &Result{Status: Stopped, Code: -1, Reason: "stopped before the command was started"}, nil
+		}
+		reason := "AlgorithmError: " + err.Error()
+		if werr := container.WriteFailure(ws.base, err); werr != nil {
+			return nil, werr
+		}
+		return &Result{Status: Failed, Code: -1, Reason: reason}, err
+	}
+	for _, s := range j.Sealed {
+		s.Dataset.Close() // no data key is in memory while the job runs
+	}
+	cmd, err := j.command(ws)
+	if err != nil {
+		return nil, err
+	}
+	res, err = j.start(ctx, cmd, ws.base, now)
+	if err != nil || res.Status == Failed || j.Output == nil {
+		return res, err
+	}
+	if res.Status == Stopped {
+		// SageMaker keeps the model of a stopped job, if it has left one.
+		if isEmpty(filepath.Join(ws.base, "model")) {
+			return res, nil
+		}
+		ctx = context.WithoutCancel(ctx)
+	}
+	out := filepath.Join(ws.dir, "artifacts")
+	if err := collect(ws.base, out); err != nil {
+		return res, fmt.Errorf("collecting what the job has made: %w", err)
+	}
+	return res, j.Output(ctx, out)
+}
+
+// watch makes a context that ends with the first signal; now is closed by the second.
+func (j *Job) watch(ctx context.Context) (_ context.Context, now <-chan struct{}, release func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	second, end := make(chan struct{}), make(chan struct{})
+	go func() {
+		for n := 1; ; n++ {
+			select {
+			case <-j.Signals:
+			case <-end:
+				return
+			}
+			cancel()
+			if n == 2 {
+				close(second)
+			}
+		}
+	}()
+	return ctx, second, func() { close(end); cancel() }
+}
+
+// open stages the sealed channels and opens them.
+func (j *Job) open(ctx context.Context, base string) error {
+	cfg := container.Config{BaseDir: base, Keys: j.Keys, Context: j.Context, Tars: j.Tars, Logf: j.Logf}
+	for _, s := range j.Sealed {
+		ch, err := Stage(ctx, s.Version, s.Dataset, base, s.Channel)
+		if err != nil {
+			return fmt.Errorf("channel %s: %w", s.Channel, err)
+		}
+		cfg.Channels = append(cfg.Channels, ch)
+	}
+	for name, dir := range j.Plain {
+		to := filepath.Join(base, "input", "data", name)
+		if err := os.MkdirAll(to, 0o755); err != nil {
+			return err
+		}
+		if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
+			return fmt.Errorf("channel %s: %w", name, err)
+		}
+	}
+	return container.Open(ctx, &cfg)
+}
+
+// start runs the command and waits for its end.
+func (j *Job) start(ctx context.Context, cmd *exec.Cmd, base string, now <-chan struct{}) (*Result, error) {
+	if ctx.Err() != nil {
+		return &Result{Status: Stopped, Code: -1, Reason: "stopped before the command was started"}, nil
+	}
+	// As in a container there is no input, a signal of the terminal's does not reach
+	// the job, and no process of the job outlives it.
+	cmd.Stdout, cmd.Stderr = j.Stdout, j.Stderr
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Setpgid = true
+	// The command is to end with this thread, whatever ends it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("the training command cannot be started: %w", err)
+	}
+	defer syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	var kill <-chan time.Time
+	stop, halted := ctx.Done(), false
+	for {
+		select {
+		case <-stop:
+			stop, halted = nil, true
+			j.Logf("stopping the job: it has %v to end", j.grace())
+			cmd.Process.Signal(syscall.SIGTERM)
+			kill = time.After(j.grace())
+		case <-now:
+			now = nil
+			cmd.Process.Kill()
+		case <-kill:
+			cmd.Process.Kill()
+		case err := <-ended:
+			var exit *exec.ExitError
+			if err != nil && !errors.As(err, &exit) {
+				return nil, fmt.Errorf("running the training command: %w", err)
+			}
+			return result(cmd.ProcessState, base, halted), nil
+		}
+	}
+}
+
+func (j *Job) grace() time.Duration {
+	if j.Grace > 0 {
+		return j.Grace
+	}
+	return 120 * time.Second
+}
+
+// result is what SageMaker makes of an exit code and of output/failure.
+func result(state *os.ProcessState, base string, halted bool) *Result {
+	res := &Result{Code: state.ExitCode()}
+	if halted {
+		res.Status = Stopped
+		return res
+	}
+	if res.Code == 0 {
+		res.Status = Completed
+		return res
+	}
+	res.Status = Failed
+	end := fmt.Sprintf("exit code: %d", res.Code)
+	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		end = fmt.Sprintf("ended by signal: %v", ws.Signal())
+	}
+	res.Reason = "AlgorithmError: "
+	if b := readFailure(base); b != "" {
+		res.Reason += b + ", "
+	}
+	res.Reason += end
+	return res
+}
+
+// readFailure is the start of what the command wrote to output/failure.
+func readFailure(base string) string {
+	f, err := os.Open(container.FailureFile(base))
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return ""
+	}
+	b, err := io.ReadAll(io.LimitReader(f, 1024))
+	if err != nil && !errors.Is(err, fs.ErrClosed) {
+		return ""
+	}
+	return strings.TrimSpace(strings.ToValidUTF8(string(b), "?"))
+}

@@ -1,0 +1,97 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"sync"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/trainer/container"
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// stagers is how many objects are fetched at once.
+const stagers = 4
+
+// Stage brings the sealed objects of a version to where SageMaker would put them
+// for a job: the packs into the channel's folder below base, the rest into that of
+// channel vaultpack. It returns the channel as the job's arguments name it.
+func Stage(ctx context.Context, v *dataset.Version, d *dataset.Dataset, base, channel string) (container.Channel, error) {
+	ch := container.Channel{Name: channel, Dataset: d.Name, Version: v.Number, Digest: v.Digest()}
+	c, err := v.Contents(ctx)
+	if err != nil {
+		return ch, err
+	}
+	type object struct {
+		name, file string
+		link       bool
+	}
+	var objects []object
+	meta := filepath.Join(base, "input", "data", container.MetaChannel)
+	for _, name := range c.Metadata {
+		objects = append(objects, object{name, filepath.Join(meta, name), false})
+	}
+	packs := filepath.Join(base, "input", "data", channel)
+	for _, p := range c.Packs {
+		name := d.PackName(p.ID)
+		objects = append(objects, object{name, filepath.Join(packs, path.Base(name)), true})
+	}
+	if err := os.MkdirAll(packs, 0o755); err != nil {
+		return ch, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	work := make(chan object)
+	var wg sync.WaitGroup
+	for range stagers {
+		wg.Go(func() {
+			for o := range work {
+				if err := fetch(ctx, d.Vault().Store, o.name, o.file, o.link); err != nil {
+					cancel(fmt.Errorf("fetching %s: %w", o.name, err))
+				}
+			}
+		})
+	}
+	for _, o := range objects {
+		work <- o
+	}
+	close(work)
+	wg.Wait()
+	return ch, context.Cause(ctx)
+}
+
+// fetch copies an object to a file. With link it only gives it another name where the
+// vault is a directory on the same file system. That suits packs, which nothing
+// writes into and which are gone before the training begins.
+func fetch(ctx context.Context, store vault.Store, name, file string, link bool) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
+	// A file of that name may be a link to the vault's own.
+	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if s, ok := store.(interface{ Link(name, file string) error }); link && ok && s.Link(name, file) == nil {
+		return nil
+	}
+	r, err := store.Get(ctx, name, 0, -1)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, r)
+	return errors.Join(err, f.Close())
+}

@@ -1,0 +1,155 @@
+package trainer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
+)
+
+// LogGroup is where SageMaker writes the output of training jobs.
+const LogGroup = "/aws/sagemaker/TrainingJobs"
+
+// LogsAPI is what this package calls of CloudWatch Logs.
+type LogsAPI interface {
+	DescribeLogStreams(context.Context, *cloudwatchlogs.DescribeLogStreamsInput, ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.DescribeLogStreamsOutput, error)
+	GetLogEvents(context.Context, *cloudwatchlogs.GetLogEventsInput, ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.GetLogEventsOutput, error)
+}
+
+// A Line is a line of a job's output.
+type Line struct {
+	Host string // algo-1
+	Time time.Time
+	Text string // without control characters
+}
+
+// Logs reads the output of all hosts of a job, each line once. Lines of one host
+// come in their order; those of several are merged by their time as far as
+// they come together.
+type Logs struct {
+	API  LogsAPI
+	Job  string
+	Line func(Line)
+	// Quiet is how long nothing new must come after the job's end: CloudWatch
+	// shows lines some seconds late. By default 5 seconds.
+	Quiet time.Duration
+
+	tokens map[string]*string // of each stream, where to go on
+}
+
+// Poll reads what is there by now, and tells whether that was anything. That the
+// job has written nothing yet is no error.
+func (l *Logs) Poll(ctx context.Context) (bool, error) {
+	if l.tokens == nil {
+		l.tokens = map[string]*string{}
+	}
+	if err := l.findStreams(ctx); err != nil {
+		return false, err
+	}
+	var lines []Line
+	var failed error
+	for _, stream := range slices.Sorted(maps.Keys(l.tokens)) {
+		got, err := l.read(ctx, stream)
+		lines = append(lines, got...)
+		if failed = err; failed != nil {
+			break // what was read is told: it will not be read again
+		}
+	}
+	slices.SortStableFunc(lines, func(a, b Line) int { return cmp.Compare(a.Time.UnixMilli(), b.Time.UnixMilli()) })
+	for _, line := range lines {
+		l.Line(line)
+	}
+	return len(lines) > 0, failed
+}
+
+// findStreams looks for the streams of the job: JOB/algo-N-TIME, another for each
+// restart.
+func (l *Logs) findStreams(ctx context.Context) error {
+	in := &cloudwatchlogs.DescribeLogStreamsInput{LogGroupName: aws.String(LogGroup), LogStreamNamePrefix: aws.String(l.Job + "/")}
+	for {
+		out, err := l.API.DescribeLogStreams(ctx, in)
+		var none *types.ResourceNotFoundException
+		if errors.As(err, &none) {
+			return nil // the first job of the account makes the group
+		}
+		if err != nil {
+			return explain("DescribeLogStreams", l.Job, err)
+		}
+		for _, s := range out.LogStreams {
+			name := aws.ToString(s.LogStreamName)
+			if _, known := l.tokens[name]; !known && strings.HasPrefix(name, l.Job+"/") {
+				l.tokens[name] = nil
+			}
+		}
+		if aws.ToString(out.NextToken) == "" {
+			return nil
+		}
+		in.NextToken = out.NextToken
+	}
+}
+
+// read reads a stream to its present end, which is where the token stays the same.
+func (l *Logs) read(ctx context.Context, stream string) (lines []Line, err error) {
+	_, host, _ := strings.Cut(stream, "/")
+	if i := strings.LastIndexByte(host, '-'); i > 0 {
+		host = host[:i]
+	}
+	for {
+		out, err := l.API.GetLogEvents(ctx, &cloudwatchlogs.GetLogEventsInput{LogGroupName: aws.String(LogGroup), LogStreamName: &stream,
+			StartFromHead: aws.Bool(true), NextToken: l.tokens[stream]})
+		if err != nil {
+			return lines, explain("GetLogEvents", l.Job, err)
+		}
+		for _, e := range out.Events {
+			lines = append(lines, Line{Host: host, Time: time.UnixMilli(aws.ToInt64(e.Timestamp)), Text: printable(strings.TrimRight(aws.ToString(e.Message), "\r\n"))})
+		}
+		before := l.tokens[stream]
+		if out.NextForwardToken != nil {
+			l.tokens[stream] = out.NextForwardToken
+		}
+		if out.NextForwardToken == nil || before != nil && *before == *out.NextForwardToken {
+			return lines, nil
+		}
+	}
+}
+
+// Finish reads on after the job's end until nothing new has come for a while.
+func (l *Logs) Finish(ctx context.Context) error {
+	quiet := l.Quiet
+	if quiet == 0 {
+		quiet = 5 * time.Second
+	}
+	last, failures := time.Now(), 0
+	for time.Since(last) < quiet {
+		if !sleep(ctx, quiet/4) {
+			return ctx.Err()
+		}
+		some, err := l.Poll(ctx)
+		switch {
+		case err != nil && (!passes(err) || failures == 5):
+			return err
+		case err != nil:
+			failures++
+			last = time.Now()
+		case some:
+			last = time.Now()
+		}
+	}
+	return nil
+}
+
+// Hosts tells how many hosts have written anything.
+func (l *Logs) Hosts() int {
+	hosts := map[string]bool{}
+	for stream := range l.tokens {
+		hosts[stream[:max(strings.LastIndexByte(stream, '-'), 0)]] = true
+	}
+	return len(hosts)
+}

@@ -1,0 +1,324 @@
+package trainer
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
+)
+
+// flags are those of sagemaker-run.
+func (l *Launcher) flags(p *Plan) ([]string, error) {
+	var flags []string
+	for _, s := range p.Sealed {
+		flags = append(flags, s.flags()...)
+	}
+	if key := p.job.KeyChannel; key != "" {
+		if key == l.SSEKey || slices.Contains(l.Vault.Keys.Names, key) {
+			return nil, &FieldError{Field: "key_channel", Origin: p.job.where("key_channel"),
+				Problem: fmt.Sprintf("%s is a key of the vault itself, so whoever may read the vault could read the job's key too; name another KMS key", key)}
+		}
+		flags = append(flags, "--key-channel", keyChannel)
+	} else {
+		keys, err := l.kmsKeys(p.Sealed)
+		if err != nil {
+			return nil, err
+		}
+		for _, k := range keys {
+			flags = append(flags, "--kms-key", k)
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(l.Vault.Context)) {
+		flags = append(flags, "--context", k+"="+l.Vault.Context[k])
+	}
+	if p.job.Format == tarFormat {
+		flags = append(flags, "--format", tarFormat)
+	}
+	return flags, nil
+}
+
+// request makes the request of a job that has been checked.
+func (l *Launcher) request(p *Plan, name string, args []string) error {
+	j := p.job
+	in := &sagemaker.CreateTrainingJobInput{
+		TrainingJobName: &name,
+		RoleArn:         &j.Role,
+		AlgorithmSpecification: &types.AlgorithmSpecification{
+			TrainingImage: &j.Image, TrainingInputMode: types.TrainingInputModeFile,
+			ContainerEntrypoint: []string{"/bin/sh", "-c", openScript, "vaultpack"}, ContainerArguments: args,
+		},
+		StoppingCondition: &types.StoppingCondition{MaxRuntimeInSeconds: Duration(j.runtime()).seconds(), MaxPendingTimeInSeconds: j.MaxPending.seconds()},
+		Environment:       j.Environment,
+	}
+	p.Request = in
+	for _, m := range j.Metrics {
+		in.AlgorithmSpecification.MetricDefinitions = append(in.AlgorithmSpecification.MetricDefinitions, types.MetricDefinition{Name: &m.Name, Regex: &m.Regex})
+	}
+	for _, k := range slices.Sorted(maps.Keys(j.Tags)) {
+		in.Tags = append(in.Tags, types.Tag{Key: &k, Value: aws.String(j.Tags[k])})
+	}
+	if len(j.Subnets) > 0 {
+		in.VpcConfig = &types.VpcConfig{Subnets: j.Subnets, SecurityGroupIds: j.SecurityGroups}
+	}
+	if j.Retries > 0 {
+		in.RetryStrategy = &types.RetryStrategy{MaximumRetryAttempts: aws.Int32(int32(j.Retries))}
+	}
+	l.addParameters(p, name)
+	p.addChannels(name)
+	p.addProtection()
+	l.addOutput(p, name)
+	return l.addResources(p)
+}
+
+func (l *Launcher) addParameters(p *Plan, name string) {
+	params := map[string]string{}
+	for k, v := range p.job.Hyperparameters {
+		params[k] = v.text
+		if p.source != nil {
+			params[k] = v.json
+		}
+	}
+	if p.source != nil {
+		scriptMode(params, p.job.Entry, name, l.Region)
+	}
+	if len(params) > 0 {
+		p.Request.HyperParameters = params
+	}
+}
+
+// channel is a File channel with what every one of vaultpack's own has.
+func channel(name string, typ types.S3DataType, uri string) types.Channel {
+	return types.Channel{ChannelName: &name, InputMode: types.TrainingInputModeFile, CompressionType: types.CompressionTypeNone,
+		DataSource: &types.DataSource{S3DataSource: &types.S3DataSource{S3DataType: typ, S3Uri: &uri, S3DataDistributionType: types.S3DataDistributionFullyReplicated}}}
+}
+
+func (p *Plan) addChannels(name string) {
+	in := p.Request
+	add := func(c types.Channel) { in.InputDataConfig = append(in.InputDataConfig, c) }
+	add(channel(ownChannel, types.S3DataTypeManifestFile, p.manifestURI(len(p.Sealed))))
+	for i, s := range p.Sealed {
+		c := channel(s.Channel, types.S3DataTypeManifestFile, p.manifestURI(i))
+		if s.Sharded {
+			c.DataSource.S3DataSource.S3DataDistributionType = types.S3DataDistributionShardedByS3Key
+		}
+		c.DataSource.S3DataSource.InstanceGroupNames = s.groups
+		add(c)
+	}
+	for _, chName := range slices.Sorted(maps.Keys(p.job.Channels)) {
+		if ch := p.job.Channels[chName]; ch.Dataset == "" {
+			add(plainChannel(chName, ch))
+			p.weaken("channel %s is not sealed: the job reads it as it lies in S3, and nothing checks it", chName)
+		}
+	}
+	own := p.root() + jobs + name
+	if p.source != nil {
+		add(channel(codeChannel, types.S3DataTypeS3Prefix, own+"/source/"))
+	}
+	if p.job.KeyChannel != "" {
+		add(channel(keyChannel, types.S3DataTypeS3Prefix, own+"/key/"))
+	}
+}
+
+func plainChannel(name string, ch *Channel) types.Channel {
+	c := channel(name, types.S3DataTypeS3Prefix, ch.S3)
+	src := c.DataSource.S3DataSource
+	if ch.DataType != "" {
+		src.S3DataType = types.S3DataType(ch.DataType)
+	}
+	if ch.Distribution != "" {
+		src.S3DataDistributionType = types.S3DataDistribution(ch.Distribution)
+	}
+	if ch.InputMode != "" {
+		c.InputMode = types.TrainingInputMode(ch.InputMode)
+	}
+	if ch.Compression != "" {
+		c.CompressionType = types.CompressionType(ch.Compression)
+	}
+	if ch.ContentType != "" {
+		c.ContentType = &ch.ContentType
+	}
+	if ch.ShuffleSeed != nil {
+		c.ShuffleConfig = &types.ShuffleConfig{Seed: ch.ShuffleSeed}
+	}
+	c.RecordWrapperType = types.RecordWrapper(ch.RecordWrapper)
+	src.AttributeNames, src.InstanceGroupNames = ch.Attributes, ch.InstanceGroups
+	return c
+}
+
+func (p *Plan) addProtection() {
+	j, in := p.job, p.Request
+	encrypt := j.instances() > 1
+	if j.InterContainerEncryption != nil {
+		if encrypt && !*j.InterContainerEncryption {
+			p.weaken("the hosts talk to each other in the clear: inter_container_encryption is off")
+		}
+		encrypt = *j.InterContainerEncryption
+	}
+	if encrypt {
+		in.EnableInterContainerTrafficEncryption = aws.Bool(true)
+	}
+	if j.NetworkIsolation {
+		in.EnableNetworkIsolation = aws.Bool(true)
+		until := "until it trains"
+		if p.keepKey() {
+			until = "until it ends, since it may start again"
+		}
+		p.weaken("a key that opens the data lies in S3, encrypted under the KMS key %s, for as long as the job needs it (%s); "+
+			"who may read the bucket and use that KMS key can open the data, and AWS KMS does not log it with the dataset's name", j.KeyChannel, until)
+	}
+}
+
+// keepKey tells whether the job may fetch its channels again after it has begun
+// to train.
+func (p *Plan) keepKey() bool { return p.job.Spot || p.job.Retries > 0 }
+
+func (l *Launcher) addOutput(p *Plan, name string) {
+	j, in := p.job, p.Request
+	in.OutputDataConfig = &types.OutputDataConfig{S3OutputPath: aws.String(p.root() + strings.TrimSuffix(jobs, "/")), CompressionType: types.OutputCompressionType(j.OutputCompression)}
+	if j.Output != "" {
+		in.OutputDataConfig.S3OutputPath = &j.Output
+	}
+	switch key := j.OutputKMSKey; {
+	case key == none:
+	case key != "":
+		in.OutputDataConfig.KmsKeyId = &key
+	case l.SSEKey != "":
+		in.OutputDataConfig.KmsKeyId = &l.SSEKey
+	}
+	if in.OutputDataConfig.KmsKeyId == nil {
+		p.weaken("the model is encrypted in S3 by the default of the account and the bucket only: no output_kms_key is set; models can leak what they were trained on")
+	}
+	checkpoints := j.Checkpoints
+	if checkpoints == "" && j.Spot {
+		checkpoints = p.root() + jobs + name + "/checkpoints/"
+	}
+	if checkpoints != "" {
+		in.CheckpointConfig = &types.CheckpointConfig{S3Uri: &checkpoints}
+		if j.CheckpointPath != "" {
+			in.CheckpointConfig.LocalPath = &j.CheckpointPath
+		}
+		p.weaken("checkpoints are encrypted in S3 as the default of the bucket says (%s): SageMaker takes no key for them", checkpoints)
+	}
+	if j.Spot {
+		in.EnableManagedSpotTraining = aws.Bool(true)
+		wait := j.MaxWait
+		if wait == 0 {
+			wait = Duration(2 * j.runtime())
+		}
+		in.StoppingCondition.MaxWaitTimeInSeconds = wait.seconds()
+	}
+	if j.TensorBoard != "" {
+		in.TensorBoardOutputConfig = &types.TensorBoardOutputConfig{S3OutputPath: &j.TensorBoard}
+		if j.TensorBoardPath != "" {
+			in.TensorBoardOutputConfig.LocalPath = &j.TensorBoardPath
+		}
+		p.weaken("what the script writes for TensorBoard is encrypted in S3 as the default of the bucket says (%s)", j.TensorBoard)
+	}
+	if j.Profiler != "" {
+		in.ProfilerConfig = &types.ProfilerConfig{S3OutputPath: &j.Profiler}
+	}
+}
+
+func (l *Launcher) addResources(p *Plan) error {
+	j := p.job
+	r := &types.ResourceConfig{KeepAlivePeriodInSeconds: j.KeepAlive.seconds()}
+	p.Request.ResourceConfig = r
+	nvme := 0
+	for _, t := range j.types() {
+		if hasNVMe(t) {
+			nvme++
+		}
+	}
+	if len(j.InstanceGroups) == 0 {
+		r.InstanceType, r.InstanceCount = types.TrainingInstanceType(j.InstanceType), aws.Int32(int32(j.instances()))
+	}
+	for _, g := range j.InstanceGroups {
+		r.InstanceGroups = append(r.InstanceGroups, types.InstanceGroup{InstanceGroupName: &g.Name, InstanceType: types.TrainingInstanceType(g.Type), InstanceCount: aws.Int32(int32(g.Count))})
+	}
+	need := p.volume()
+	switch {
+	case j.VolumeSize > 0 && j.VolumeSize < need && nvme < len(j.types()):
+		return &FieldError{Field: "volume_size", Origin: j.where("volume_size"),
+			Problem: "is too small: the sealed data takes most of it, and is opened beside itself a pack at a time; leave it out, or give more"}
+	case j.VolumeSize > 0:
+		r.VolumeSizeInGB = aws.Int32(int32(j.VolumeSize))
+	case nvme < len(j.types()):
+		r.VolumeSizeInGB = aws.Int32(int32(max(defaultVolume, need+need/4+10)))
+	}
+	switch {
+	case nvme > 0:
+	case j.VolumeKMSKey == none:
+		p.weaken("the hosts' volumes are encrypted with a key of SageMaker's: volume_kms_key is none; the opened data lies on them while the job runs")
+	case j.VolumeKMSKey != "":
+		r.VolumeKmsKeyId = &j.VolumeKMSKey
+	case l.SSEKey != "":
+		r.VolumeKmsKeyId = &l.SSEKey
+	default:
+		p.weaken("the hosts' volumes are encrypted with a key of SageMaker's: no volume_kms_key is set; the opened data lies on them while the job runs")
+	}
+	return nil
+}
+
+// volume is how many GB the sealed channels take on one host.
+func (p *Plan) volume() int {
+	var n int64
+	for _, s := range p.Sealed {
+		share := s.size()
+		if s.Sharded {
+			share = min(share, 2*share/int64(p.job.hosts(s.groups)))
+		}
+		n += share
+	}
+	return int((n + 1<<30 - 1) >> 30)
+}
+
+// JSON is the request's body as it goes over the wire, indented, with sorted names.
+func (p *Plan) JSON() ([]byte, error) {
+	var sent []byte
+	client := sagemaker.New(sagemaker.Options{Region: "us-east-1", Credentials: aws.AnonymousCredentials{}, HTTPClient: doer(func(r *http.Request) (*http.Response, error) {
+		b, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		sent = b
+		return nil, errNotSent
+	}), RetryMaxAttempts: 1})
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if _, err := client.CreateTrainingJob(ctx, p.Request); !errors.Is(err, errNotSent) {
+		return nil, err
+	}
+	return indent(sent)
+}
+
+var errNotSent = errors.New("not sent")
+
+type doer func(*http.Request) (*http.Response, error)
+
+func (f doer) Do(r *http.Request) (*http.Response, error) { return f(r) }
+
+func indent(body []byte) ([]byte, error) {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	var v any
+	if err := d.Decode(&v); err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	err := e.Encode(v)
+	return b.Bytes(), err
+}

@@ -1,0 +1,467 @@
+package sagemakertest_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
+
+	"github.com/vaultpack/vaultpack/trainer/sagemakertest"
+)
+
+// In a container, the test's own program is what uses the role's credentials.
+func TestMain(m *testing.M) {
+	if os.Getenv("TRAINING_JOB_NAME") != "" {
+		if err := useRole(os.Args[1], os.Args[2]); err != nil {
+			fmt.Println(err)
+			os.Exit(7)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// useRole reads an object with the credentials that the container finds by itself.
+func useRole(bucket, key string) error {
+	cfg, err := config.LoadDefaultConfig(context.Background())
+	if err != nil {
+		return err
+	}
+	c := s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle, o.Region = true, "us-east-1" })
+	out, err := c.GetObject(context.Background(), &s3.GetObjectInput{Bucket: &bucket, Key: &key})
+	if err != nil {
+		return err
+	}
+	defer out.Body.Close()
+	b, err := io.ReadAll(out.Body)
+	fmt.Println("read", string(b))
+	return err
+}
+
+// All jobs run at once on one server.
+func TestJobs(t *testing.T) {
+	shared := newWorld(t)
+	for name, f := range map[string]func(*world){
+		"job": testJob, "failures": testFailures, "stop": testStop, "max runtime": testMaxRuntime, "hosts": testHosts,
+		"missing data": testMissingData, "role": testRole, "network isolation": testIsolation, "spot": testSpot,
+		"image": testImage, "odd": testOdd,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := *shared
+			w.TB, w.bucket = t, shared.minio.Bucket(t)
+			f(&w)
+		})
+	}
+}
+
+// A job sees what SageMaker gives it, and what it leaves is put into S3.
+func testJob(w *world) {
+	w.put("data/a.txt", "A")
+	w.put("data/sub/b.txt", "B")
+	w.put("other/keys/1.json", "K")
+	w.put("m.manifest", `[{"prefix": "s3://`+w.bucket+`/other/"}, "keys/1.json"]`)
+	const script = `
+cd /opt/ml
+echo "$TRAINING_JOB_NAME $TRAINING_JOB_ARN $AWS_REGION"
+echo "$1 $2 $MODE $EXTRA" >&2
+cat input/config/hyperparameters.json input/config/inputdataconfig.json input/config/resourceconfig.json | tr -d ' \n'; echo
+cat input/data/training/a.txt input/data/training/sub/b.txt input/data/meta/keys/1.json; echo
+echo x >input/data/training/new && echo writable
+(echo x >input/data/fast/new) 2>/dev/null || echo read-only $(cat input/data/fast/a.txt)
+hostname; grep -c . /etc/hosts; ls -A model output checkpoints
+mkdir model/sub; echo weights >model/sub/w; echo loss >output/data/loss.txt
+echo pid $$`
+	in := w.request("job-1", script)
+	in.AlgorithmSpecification.ContainerArguments = []string{"one arg", "--two"}
+	in.HyperParameters = map[string]string{"epochs": "3"}
+	in.Environment = map[string]string{"MODE": "fast"}
+	in.OutputDataConfig.KmsKeyId = &w.minio.KMSKey
+	fast := channel("fast", "s3://"+w.bucket+"/data/", types.S3DataTypeS3Prefix)
+	fast.InputMode = types.TrainingInputModeFastfile
+	in.InputDataConfig = []types.Channel{
+		channel("training", "s3://"+w.bucket+"/data", types.S3DataTypeS3Prefix),
+		channel("meta", "s3://"+w.bucket+"/m.manifest", types.S3DataTypeManifestFile), fast}
+	w.create(in)
+	got, passed := w.wait("job-1")
+	if got.TrainingJobStatus != types.TrainingJobStatusCompleted || passed != "Starting Downloading Training Uploading Completed" {
+		w.Errorf("%s by %s: %s", got.TrainingJobStatus, passed, aws.ToString(got.FailureReason))
+	}
+	arn := "arn:aws:sagemaker:eu-west-1:111122223333:training-job/job-1"
+	file := `{"RecordWrapperType":"None","S3DistributionType":"FullyReplicated","TrainingInputMode":"File"}`
+	want := []string{
+		"job-1 " + arn + " eu-west-1",
+		"one arg --two fast by the tester",
+		`{"epochs":"3"}{"fast":` + file + `,"meta":` + file + `,"training":` + file + `}` +
+			`{"current_group_name":"homogeneousCluster","current_host":"algo-1","current_instance_type":"ml.m5.large","hosts":["algo-1"],` +
+			`"instance_groups":[{"instance_group_name":"homogeneousCluster","instance_type":"ml.m5.large","hosts":["algo-1"]}],"network_interface_name":"lo"}`,
+		"ABK", "writable", "read-only A", "algo-1", "2", "model:", "output:", "data", "pid 1",
+	}
+	lines := slices.DeleteFunc(w.srv.Logs("job-1"), func(l string) bool { return strings.HasPrefix(l, "ls:") })
+	slices.Sort(lines)
+	slices.Sort(want)
+	if !slices.Equal(lines, want) {
+		w.Errorf("logged\n%s\nwant\n%s", strings.Join(lines, "\n"), strings.Join(want, "\n"))
+	}
+	if uri := "s3://" + w.bucket + "/out/job-1/output/model.tar.gz"; aws.ToString(got.ModelArtifacts.S3ModelArtifacts) != uri {
+		w.Errorf("the model is at %v, want %s", got.ModelArtifacts.S3ModelArtifacts, uri)
+	}
+	if files := w.untar("out/job-1/output/model.tar.gz"); !slices.Equal(files, []string{"sub/=", "sub/w=weights\n"}) {
+		w.Errorf("the model holds %q", files)
+	}
+	if files := w.untar("out/job-1/output/output.tar.gz"); !slices.Equal(files, []string{"loss.txt=loss\n"}) {
+		w.Errorf("the output holds %q", files)
+	}
+	if o := w.get("out/job-1/output/model.tar.gz"); o.ServerSideEncryption != "aws:kms" || !strings.HasSuffix(aws.ToString(o.SSEKMSKeyId), w.minio.KMSKey) {
+		w.Errorf("the model is encrypted with %s %s", o.ServerSideEncryption, aws.ToString(o.SSEKMSKeyId))
+	}
+	if *got.TrainingJobArn != arn || got.HyperParameters["epochs"] != "3" || len(got.InputDataConfig) != 3 || got.TrainingEndTime == nil || got.BillableTimeInSeconds == nil {
+		w.Errorf("described as %+v", got)
+	}
+	if _, err := os.Stat("/opt/ml/input/data/training"); err == nil {
+		w.Error("/opt/ml of this machine has the job's data")
+	}
+}
+
+func testFailures(w *world) {
+	long := strings.Repeat("é", 2000)
+	for name, c := range map[string]struct{ script, reason string }{
+		"no-reason":    {"echo bad >/opt/ml/model/w; echo kept >/opt/ml/output/data/o; exit 3", "AlgorithmError: , exit code: 3"},
+		"reason":       {"echo it went wrong >/opt/ml/output/failure; exit 1", "AlgorithmError: it went wrong\n, exit code: 1"},
+		"long-reason":  {"printf " + long + " >/opt/ml/output/failure; exit 1", "AlgorithmError: " + long[:2048] + ", exit code: 1"},
+		"not-found":    {"exec /no/such/program", "AlgorithmError: , exit code: 127"},
+		"signal":       {"sh -c 'kill -9 $$'; exit $?", "AlgorithmError: , exit code: 137"},
+		"reason-but-0": {"echo ignored >/opt/ml/output/failure", ""},
+	} {
+		name = "failing-" + name
+		w.create(w.request(name, c.script))
+		got, passed := w.wait(name)
+		if c.reason == "" {
+			if got.TrainingJobStatus != types.TrainingJobStatusCompleted || got.FailureReason != nil {
+				w.Errorf("%s: %s %q", name, got.TrainingJobStatus, aws.ToString(got.FailureReason))
+			}
+			continue
+		}
+		if got.TrainingJobStatus != types.TrainingJobStatusFailed || passed != "Starting Training Failed" || aws.ToString(got.FailureReason) != c.reason {
+			w.Errorf("%s: %s by %s: %q, want %q", name, got.TrainingJobStatus, passed, aws.ToString(got.FailureReason), c.reason)
+		}
+		if got.ModelArtifacts.S3ModelArtifacts != nil {
+			w.Errorf("%s has a model", name)
+		}
+	}
+	if files := w.untar("out/failing-no-reason/output/output.tar.gz"); !slices.Equal(files, []string{"o=kept\n"}) {
+		w.Errorf("the output of a failed job holds %q", files)
+	}
+}
+
+func testStop(w *world) {
+	w.create(w.request("stop-good", `trap 'echo saving; echo half >/opt/ml/model/w; exit 0' TERM; echo on; while :; do sleep 0.05; done`))
+	w.create(w.request("stop-deaf", `trap '' TERM; (trap '' TERM; echo child; sleep 50) & echo on; while :; do sleep 0.05; done`))
+	for _, name := range []string{"stop-good", "stop-deaf"} {
+		w.until(name, "on")
+		began := time.Now()
+		if _, err := w.sm.StopTrainingJob(w.ctx(), &sagemaker.StopTrainingJobInput{TrainingJobName: &name}); err != nil {
+			w.Fatal(err)
+		}
+		if got := w.describe(name); got.TrainingJobStatus == types.TrainingJobStatusInProgress {
+			w.Errorf("%s is %s after StopTrainingJob", name, got.TrainingJobStatus)
+		}
+		got, passed := w.wait(name)
+		if got.TrainingJobStatus != types.TrainingJobStatusStopped || passed != "Starting Training Stopping Uploading Stopped" {
+			w.Errorf("%s: %s by %s", name, got.TrainingJobStatus, passed)
+		}
+		if took := time.Since(began); (took >= grace) != (name == "stop-deaf") {
+			w.Errorf("%s took %v to stop, the grace is %v", name, took, grace)
+		}
+		_, err := w.sm.StopTrainingJob(w.ctx(), &sagemaker.StopTrainingJobInput{TrainingJobName: &name})
+		if code(err) != "ValidationException" || !strings.Contains(err.Error(), "The request was rejected because the training job is in status Stopped.") {
+			w.Errorf("a second stop: %v", err)
+		}
+	}
+	if files := w.untar("out/stop-good/output/model.tar.gz"); !slices.Equal(files, []string{"w=half\n"}) {
+		w.Errorf("the model of the stopped job holds %q", files)
+	}
+}
+
+func testMaxRuntime(w *world) {
+	in := w.request("too-long", `trap 'exit 5' TERM; while :; do sleep 0.05; done`)
+	in.StoppingCondition.MaxRuntimeInSeconds = aws.Int32(1)
+	w.create(in)
+	got, passed := w.wait("too-long")
+	if got.TrainingJobStatus != types.TrainingJobStatusStopped || got.SecondaryStatus != types.SecondaryStatusMaxRuntimeExceeded ||
+		passed != "Starting Training Stopping Uploading MaxRuntimeExceeded" || got.FailureReason != nil {
+		w.Errorf("%s %s by %s", got.TrainingJobStatus, got.SecondaryStatus, passed)
+	}
+}
+
+func testHosts(w *world) {
+	for i := range 5 {
+		w.put(fmt.Sprintf("shards/%d", i), fmt.Sprint(i))
+	}
+	in := w.request("two", `cd /opt/ml/input; echo $(hostname) $(ls data/sharded) all $(ls data/full)
+		grep -o '"current_host": "[^"]*"' config/resourceconfig.json; getent hosts algo-2; cp data/sharded/* /opt/ml/model`)
+	in.ResourceConfig.InstanceCount = aws.Int32(2)
+	sharded := channel("sharded", "s3://"+w.bucket+"/shards/", types.S3DataTypeS3Prefix)
+	sharded.DataSource.S3DataSource.S3DataDistributionType = types.S3DataDistributionShardedByS3Key
+	in.InputDataConfig = []types.Channel{sharded, channel("full", "s3://"+w.bucket+"/shards/", types.S3DataTypeS3Prefix)}
+	w.create(in)
+	got, _ := w.wait("two")
+	lines := w.srv.Logs("two")
+	for _, want := range []string{"algo-1 0 2 4 all 0 1 2 3 4", "algo-2 1 3 all 0 1 2 3 4",
+		`"current_host": "algo-1"`, `"current_host": "algo-2"`, "127.0.0.2       algo-2"} {
+		if !slices.Contains(lines, want) {
+			w.Errorf("no host logged %q", want)
+		}
+	}
+	if got.TrainingJobStatus != types.TrainingJobStatusCompleted || w.Failed() {
+		w.Errorf("%s %s; logged\n%s", got.TrainingJobStatus, aws.ToString(got.FailureReason), strings.Join(lines, "\n"))
+	}
+	if files := w.untar("out/two/output/model.tar.gz"); !slices.Equal(files, []string{"0=0", "1=1", "2=2", "3=3", "4=4"}) {
+		w.Errorf("the model of both hosts holds %q", files)
+	}
+
+	in = w.request("one-fails", `trap 'echo told; exit 0' TERM; echo on
+		if [ $(hostname) = algo-2 ]; then sleep 0.5; echo broken >/opt/ml/output/failure; exit 9; fi; while :; do sleep 0.05; done`)
+	in.ResourceConfig.InstanceCount = aws.Int32(2)
+	w.create(in)
+	got, _ = w.wait("one-fails")
+	if got.TrainingJobStatus != types.TrainingJobStatusFailed || aws.ToString(got.FailureReason) != "AlgorithmError: broken\n, exit code: 9" ||
+		!slices.Contains(w.srv.Logs("one-fails"), "told") {
+		w.Errorf("%s %s, logged %q", got.TrainingJobStatus, aws.ToString(got.FailureReason), w.srv.Logs("one-fails"))
+	}
+
+	in = w.request("groups", `echo $(hostname) $(ls /opt/ml/input/data)`)
+	in.ResourceConfig = &types.ResourceConfig{VolumeSizeInGB: aws.Int32(1), InstanceGroups: []types.InstanceGroup{
+		{InstanceGroupName: aws.String("cpu"), InstanceType: types.TrainingInstanceTypeMlM5Large, InstanceCount: aws.Int32(1)},
+		{InstanceGroupName: aws.String("gpu"), InstanceType: types.TrainingInstanceTypeMlG5Xlarge, InstanceCount: aws.Int32(1)}}}
+	grouped := channel("c", "s3://"+w.bucket+"/shards/", types.S3DataTypeS3Prefix)
+	grouped.DataSource.S3DataSource.InstanceGroupNames = []string{"gpu"}
+	in.InputDataConfig = []types.Channel{grouped}
+	w.create(in)
+	if got, _ := w.wait("groups"); got.TrainingJobStatus != types.TrainingJobStatusCompleted ||
+		!slices.Contains(w.srv.Logs("groups"), "algo-1") || !slices.Contains(w.srv.Logs("groups"), "algo-2 c") {
+		w.Errorf("%s, logged %q", got.TrainingJobStatus, w.srv.Logs("groups"))
+	}
+}
+
+func testMissingData(w *world) {
+	w.put("there", "1")
+	w.put("gone.manifest", `[{"prefix": "s3://`+w.bucket+`/"}, "there", "not-there"]`)
+	w.put("out.manifest", `[{"prefix": "s3://`+w.bucket+`/"}, "../there"]`)
+	w.put("slashes.manifest", `[{"prefix": "s3://`+w.bucket+`/a/"}, "/there"]`)
+	w.put("bad.manifest", `{"prefix": "s3://`+w.bucket+`/a/"}`)
+	for key, reason := range map[string]string{
+		"no.manifest":      "Unable to download object s3://BUCKET/no.manifest (NoSuchKey: The specified key does not exist.)",
+		"gone.manifest":    "Unable to download object s3://BUCKET/not-there (NoSuchKey: The specified key does not exist.)",
+		"out.manifest":     "Failed to download data. S3 key: s3://BUCKET/../there leaves the channel's folder",
+		"slashes.manifest": "Failed to download data. S3 key: s3://BUCKET/a//there has an illegal char sub-sequence '//' in it",
+		"bad.manifest":     "the manifest file s3://BUCKET/bad.manifest is malformed",
+	} {
+		name := "missing-" + strings.TrimSuffix(key, ".manifest")
+		in := w.request(name, "echo started")
+		in.InputDataConfig = []types.Channel{channel("c", "s3://"+w.bucket+"/"+key, types.S3DataTypeManifestFile)}
+		w.create(in)
+		got, passed := w.wait(name)
+		want := "ClientError: Data download failed:" + strings.ReplaceAll(reason, "BUCKET", w.bucket)
+		if passed != "Starting Downloading Failed" || !strings.HasPrefix(aws.ToString(got.FailureReason), want) || len(w.srv.Logs(name)) > 0 {
+			w.Errorf("%s: %s: %s, want %s; logged %q", name, passed, aws.ToString(got.FailureReason), want, w.srv.Logs(name))
+		}
+	}
+	in := w.request("missing", "echo started")
+	in.InputDataConfig = []types.Channel{channel("c", "s3://"+w.bucket+"/nothing/", types.S3DataTypeS3Prefix)}
+	_, err := w.sm.CreateTrainingJob(w.ctx(), in)
+	if code(err) != "ValidationException" || !strings.Contains(err.Error(), "No S3 objects found under S3 URL") {
+		w.Errorf("a prefix without objects: %v", err)
+	}
+}
+
+func testRole(w *world) {
+	w.put("secret", "sesame")
+	in := request("role", w.bucket, os.Args[0], w.bucket, "secret")
+	in.Environment = map[string]string{"AWS_ENDPOINT_URL_S3": w.minio.URL}
+	w.create(in)
+	if got, _ := w.wait("role"); got.TrainingJobStatus != types.TrainingJobStatusCompleted || !slices.Contains(w.srv.Logs("role"), "read sesame") {
+		w.Errorf("%s, logged %q", got.TrainingJobStatus, w.srv.Logs("role"))
+	}
+}
+
+func testIsolation(w *world) {
+	w.put("secret", "sesame")
+	in := w.request("isolated", `env | grep -i credentials; tail -n +3 /proc/net/dev | cut -d: -f1; exec `+os.Args[0]+" "+w.bucket+" secret")
+	in.Environment = map[string]string{"AWS_ENDPOINT_URL_S3": w.minio.URL, "AWS_EC2_METADATA_DISABLED": "true",
+		"AWS_ACCESS_KEY_ID": w.minio.AccessKey, "AWS_SECRET_ACCESS_KEY": w.minio.SecretKey, "AWS_MAX_ATTEMPTS": "1"}
+	in.EnableNetworkIsolation = aws.Bool(true)
+	w.create(in)
+	got, _ := w.wait("isolated")
+	lines := strings.Join(w.srv.Logs("isolated"), "\n")
+	if aws.ToString(got.FailureReason) != "AlgorithmError: , exit code: 7" || !strings.Contains(lines, "connection refused") ||
+		!strings.Contains(lines, "    lo\n") || strings.Contains(lines, "eth") || strings.Contains(lines, "FULL_URI") {
+		w.Errorf("%s: %s, logged\n%s", got.TrainingJobStatus, aws.ToString(got.FailureReason), lines)
+	}
+}
+
+func testSpot(w *world) {
+	in := w.request("spot", `cd /opt/ml; trap 'echo 2 >checkpoints/deep/epoch; exit 1' TERM; ls model
+		if [ -e checkpoints/deep/epoch ]; then cat checkpoints/deep/epoch checkpoints/old; exit 0; fi
+		echo lost >model/w; mkdir checkpoints/deep; echo 1 >checkpoints/deep/epoch; echo first; while :; do sleep 0.05; done`)
+	w.put("ckpt/old", "earlier")
+	in.EnableManagedSpotTraining = aws.Bool(true)
+	in.StoppingCondition.MaxWaitTimeInSeconds = aws.Int32(100)
+	in.CheckpointConfig = &types.CheckpointConfig{S3Uri: aws.String("s3://" + w.bucket + "/ckpt")}
+	w.create(in)
+	w.until("spot", "first")
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) { // while it trains
+		if out, err := w.s3.GetObject(w.ctx(), &s3.GetObjectInput{Bucket: &w.bucket, Key: aws.String("ckpt/deep/epoch")}); err == nil {
+			out.Body.Close()
+			break
+		} else if time.Now().After(end) {
+			w.Fatalf("the checkpoint is not put into S3: %v", err)
+		}
+	}
+	if err := w.srv.Interrupt("spot"); err != nil {
+		w.Fatal(err)
+	}
+	got, passed := w.wait("spot")
+	if passed != "Starting Training Interrupted Starting Training Uploading Completed" || got.ModelArtifacts.S3ModelArtifacts != nil {
+		w.Errorf("%s by %s: %s", got.TrainingJobStatus, passed, aws.ToString(got.FailureReason))
+	}
+	if lines := w.srv.Logs("spot"); !slices.Equal(lines, []string{"first", "2", "earlier"}) {
+		w.Errorf("logged %q", lines)
+	}
+	streams, err := w.logs.DescribeLogStreams(w.ctx(), &cloudwatchlogs.DescribeLogStreamsInput{LogGroupName: aws.String(sagemakertest.LogGroup), LogStreamNamePrefix: aws.String("spot/algo-1-")})
+	if err != nil || len(streams.LogStreams) != 2 {
+		w.Errorf("two attempts have the streams %v, %v", streams, err)
+	}
+
+	in = w.request("spot-waits", "while :; do sleep 0.05; done")
+	in.EnableManagedSpotTraining = aws.Bool(true)
+	in.StoppingCondition = &types.StoppingCondition{MaxRuntimeInSeconds: aws.Int32(1), MaxWaitTimeInSeconds: aws.Int32(1)}
+	w.create(in)
+	if got, _ := w.wait("spot-waits"); got.SecondaryStatus != types.SecondaryStatusMaxWaitTimeExceeded || got.TrainingJobStatus != types.TrainingJobStatusStopped {
+		w.Errorf("a spot job that waits too long is %s %s", got.TrainingJobStatus, got.SecondaryStatus)
+	}
+	if err := w.srv.Interrupt("spot-waits"); err == nil {
+		w.Error("a job that has ended was interrupted")
+	}
+}
+
+// An image's own command gets the argument train, and what has no channel, no
+// model and an uncompressed output works too.
+func testImage(w *world) {
+	srv, err := sagemakertest.Start(sagemakertest.Config{S3: w.minio.URL, S3Region: w.minio.Region,
+		Roles: map[string]aws.Credentials{role: {AccessKeyID: w.minio.AccessKey, SecretAccessKey: w.minio.SecretKey}},
+		Images: map[string]sagemakertest.Image{image: {Entrypoint: []string{"/bin/sh", "-c", `echo $0 $COLOR $(pwd) >/opt/ml/model/said`},
+			Env: map[string]string{"COLOR": "blue"}, WorkDir: "/usr"}}})
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(srv.Close)
+	w.srv = srv
+	w.sm, w.logs = sdk(srv)
+	in := request("image", w.bucket)
+	in.OutputDataConfig.CompressionType = types.OutputCompressionTypeNone
+	w.create(in)
+	got, _ := w.wait("image")
+	if where := "s3://" + w.bucket + "/out/image/output/model/"; aws.ToString(got.ModelArtifacts.S3ModelArtifacts) != where {
+		w.Errorf("%s, the model is at %s", got.TrainingJobStatus, aws.ToString(got.ModelArtifacts.S3ModelArtifacts))
+	}
+	out := w.get("out/image/output/model/said")
+	defer out.Body.Close()
+	if b, _ := io.ReadAll(out.Body); string(b) != "train blue /usr\n" {
+		w.Errorf("the image's command said %q", b)
+	}
+	in = request("other-image", w.bucket)
+	in.AlgorithmSpecification.TrainingImage = aws.String("other")
+	if _, err := w.sm.CreateTrainingJob(w.ctx(), in); code(err) != "ValidationException" {
+		w.Errorf("an image that is not there: %v", err)
+	}
+}
+
+// Names of keys: an object as its own prefix, a prefix that ends within a name,
+// and folders as consoles make them.
+func testOdd(w *world) {
+	w.put("x/", "")
+	w.put("x/one.txt", "1")
+	w.put("x/onetwo/two.txt", "2")
+	in := w.request("odd", `cd /opt/ml/input/data; find . -type f | sort`)
+	in.InputDataConfig = []types.Channel{
+		channel("a", "s3://"+w.bucket+"/x/one.txt", types.S3DataTypeS3Prefix),
+		channel("b", "s3://"+w.bucket+"/x/one", types.S3DataTypeS3Prefix),
+		channel("c", "s3://"+w.bucket, types.S3DataTypeS3Prefix)}
+	w.create(in)
+	w.wait("odd")
+	want := []string{"./a/one.txt", "./b/one.txt", "./b/onetwo/two.txt", "./c/x/one.txt", "./c/x/onetwo/two.txt"}
+	if lines := w.srv.Logs("odd"); !slices.Equal(lines, want) {
+		w.Errorf("the channels hold %q, want %q", lines, want)
+	}
+}
+
+// What a job started does not outlive a test that is killed.
+func TestDiesWithItsParent(t *testing.T) {
+	if fifo := os.Getenv("SAGEMAKERTEST_FIFO"); fifo != "" {
+		w := newWorld(t)
+		w.create(w.request("child", `exec 3>`+fifo+`; (sleep 60 & sleep 60) & echo on >&3; sleep 60`))
+		time.Sleep(time.Minute)
+		return
+	}
+	needsNamespaces(t)
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(os.Args[0], "-test.run", "^TestDiesWithItsParent$")
+	cmd.Env = append(os.Environ(), "SAGEMAKERTEST_FIFO="+fifo, "TMPDIR="+t.TempDir())
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	said, ended := make(chan string), make(chan error)
+	go func() {
+		f, err := os.Open(fifo) // every process of the container holds its other end
+		if err != nil {
+			ended <- err
+			return
+		}
+		defer f.Close()
+		r := bufio.NewReader(f)
+		line, _ := r.ReadString('\n')
+		said <- line
+		_, err = r.ReadByte()
+		ended <- err
+	}()
+	select {
+	case line := <-said:
+		if line != "on\n" {
+			t.Fatalf("the container said %q", line)
+		}
+	case err := <-ended:
+		t.Fatal(err)
+	case <-time.After(20 * time.Second):
+		t.Fatal("no container was started")
+	}
+	cmd.Process.Kill()
+	select {
+	case err := <-ended:
+		if err != io.EOF {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the container's processes are still there")
+	}
+}

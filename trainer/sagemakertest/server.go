@@ -1,0 +1,366 @@
+package sagemakertest
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+)
+
+// Config says what a Server's jobs can reach.
+type Config struct {
+	// S3 is the endpoint of the S3 server with the channels, and S3CA the
+	// certificate, in PEM, that signed its own where the system does not know it.
+	S3   string
+	S3CA []byte
+	// S3Region is the Region of its buckets; "" for that of the job, where at AWS
+	// they have to be.
+	S3Region string
+	// Roles are the roles that a job may have, by ARN, each as the credentials that
+	// S3 knows it by. The container gets the same.
+	Roles map[string]aws.Credentials
+	// Images are the images that a job may have, by URI. With none, every URI is
+	// accepted from a job that brings its own entrypoint.
+	Images map[string]Image
+	// Env is set in every container after what SageMaker and the job set, such as
+	// AWS_ENDPOINT_URL_KMS.
+	Env map[string]string
+	// StopGrace is the time from SIGTERM to SIGKILL; 0 for the 120 seconds of AWS.
+	StopGrace time.Duration
+	// Pause is the shortest time that a job stays in Starting and in Interrupted.
+	Pause time.Duration
+	// CheckpointEvery is the time from one look at new checkpoints to the next; 0
+	// for a second.
+	CheckpointEvery time.Duration
+	// Dir is where the hosts' folders are made, which are removed as a job ends;
+	// "" for the system's temporary folder.
+	Dir string
+}
+
+// An Image is what stands for an image: a command on this machine.
+type Image struct {
+	Entrypoint []string          // run with the argument "train" unless the job says otherwise
+	Env        map[string]string // as ENV in a Dockerfile; PATH is this process's unless set here
+	WorkDir    string            // as WORKDIR; "" for /
+}
+
+// A Server is a fake SageMaker and CloudWatch Logs that listens on loopback. It is
+// safe for concurrent use.
+type Server struct {
+	// URL is the endpoint of both services.
+	URL string
+
+	cfg  Config
+	http *http.Server
+	ctx  context.Context
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+	s3   *http.Client
+
+	mu       sync.Mutex
+	jobs     map[jobKey]*job
+	order    []*job
+	groups   map[string]*logGroup // by Region
+	creds    map[string]aws.Credentials
+	outcomes map[string]Outcome
+	faults   map[string][]Fault
+	calls    []Call
+}
+
+type jobKey struct{ region, name string }
+
+// Start starts a server on a free port of 127.0.0.1.
+func Start(cfg Config) (*Server, error) {
+	if cfg.S3 == "" {
+		return nil, errors.New("sagemakertest: Config.S3 is empty: it names the endpoint of the S3 server")
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	if cfg.S3CA != nil {
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(cfg.S3CA) {
+			return nil, errors.New("sagemakertest: Config.S3CA holds no certificate in PEM")
+		}
+		transport.TLSClientConfig = &tls.Config{RootCAs: pool}
+	}
+	cfg.StopGrace = cmp.Or(cfg.StopGrace, 120*time.Second)
+	cfg.CheckpointEvery = cmp.Or(cfg.CheckpointEvery, time.Second)
+	cfg.Dir = cmp.Or(cfg.Dir, os.TempDir())
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{URL: "http://" + l.Addr().String(), cfg: cfg, s3: &http.Client{Transport: transport},
+		jobs: map[jobKey]*job{}, groups: map[string]*logGroup{}, creds: map[string]aws.Credentials{},
+		outcomes: map[string]Outcome{}, faults: map[string][]Fault{}}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	s.http = &http.Server{Handler: s}
+	go s.http.Serve(l)
+	return s, nil
+}
+
+// Close kills the jobs that run, waits for them, and closes the server.
+func (s *Server) Close() {
+	s.mu.Lock()
+	s.stop()
+	s.mu.Unlock()
+	s.wg.Wait()
+	s.http.Close()
+	s.s3.CloseIdleConnections()
+}
+
+// A Fault is what happens to one call instead of, or before, the right answer.
+type Fault struct {
+	Code    string        // the error's type: "ThrottlingException", …; "" for the right answer
+	Message string        // the error's message
+	Status  int           // HTTP status; 0 for 400
+	Delay   time.Duration // before anything is done
+	Drop    bool          // the call is carried out, then the connection breaks
+}
+
+// Fail has the next n calls of the operation ("DescribeTrainingJob", or "*" for
+// any) meet the fault. Faults of one operation are met in the order in which they
+// are set, those of "*" after its own.
+func (s *Server) Fail(operation string, n int, f Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for range n {
+		s.faults[operation] = append(s.faults[operation], f)
+	}
+}
+
+// Unmet is how many faults are set and have not been met. A test that sets any
+// ends with a look at it.
+func (s *Server) Unmet() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.faults {
+		n += len(f)
+	}
+	return n
+}
+
+// A Call is a request that the server got, retries included.
+type Call struct {
+	Operation string
+	Region    string
+	Body      json.RawMessage // as it was sent
+	Error     string          // the type of the error that was answered; "" for none
+}
+
+// Calls are the calls so far, in their order, or those of the operations named.
+func (s *Server) Calls(operations ...string) []Call {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []Call
+	for _, c := range s.calls {
+		if len(operations) == 0 || slices.Contains(operations, c.Operation) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// A request is one call as the operations see it. They run under the server's
+// lock.
+type request struct {
+	*Server
+	ctx    context.Context
+	region string
+	body   []byte
+}
+
+type handler func(*request) (any, error)
+
+// on adapts an operation with its input's type.
+func on[In any](f func(*request, *In) (any, error)) handler {
+	return func(r *request) (any, error) {
+		in := new(In)
+		if err := json.Unmarshal(r.body, in); err != nil {
+			return nil, fail("SerializationException", "%v", err)
+		}
+		return f(r, in)
+	}
+}
+
+// The operations, by X-Amz-Target.
+var operations = map[string]handler{
+	"SageMaker.CreateTrainingJob":   (*request).createTrainingJob,
+	"SageMaker.DescribeTrainingJob": on((*request).describeTrainingJob),
+	"SageMaker.StopTrainingJob":     on((*request).stopTrainingJob),
+	"SageMaker.ListTrainingJobs":    on((*request).listTrainingJobs),
+	"SageMaker.AddTags":             on((*request).addTags),
+	"SageMaker.DeleteTags":          on((*request).deleteTags),
+	"SageMaker.ListTags":            on((*request).listTags),
+
+	"Logs_20140328.DescribeLogStreams": on((*request).describeLogStreams),
+	"Logs_20140328.GetLogEvents":       on((*request).getLogEvents),
+	"Logs_20140328.FilterLogEvents":    on((*request).filterLogEvents),
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
+	if id, ok := strings.CutPrefix(hr.URL.Path, credentialsPath); ok {
+		s.serveCredentials(w, id)
+		return
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, hr.Body, 4<<20))
+	if err != nil {
+		return // the client has gone
+	}
+	target := hr.Header.Get("X-Amz-Target")
+	_, op, _ := strings.Cut(target, ".")
+	f := s.takeFault(op)
+	if f.Delay > 0 {
+		t := time.NewTimer(f.Delay)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-hr.Context().Done():
+			return
+		}
+	}
+	out, err := s.do(hr, target, op, body, f)
+	if f.Drop {
+		panic(http.ErrAbortHandler)
+	}
+	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+	w.Header().Set("X-Amzn-Requestid", rand.Text())
+	var ae *apiError
+	if errors.As(err, &ae) {
+		name := "message"
+		if ae.code == "ResourceInUse" || ae.code == "ResourceNotFound" || ae.code == "ResourceLimitExceeded" {
+			name = "Message" // as SageMaker's model has it
+		}
+		w.WriteHeader(ae.status)
+		out = map[string]string{"__type": ae.code, name: ae.msg}
+	}
+	if out != nil { // operations without an output answer with an empty body
+		json.NewEncoder(w).Encode(out)
+	}
+}
+
+func (s *Server) takeFault(op string) (f Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, name := range []string{op, "*"} {
+		if q := s.faults[name]; len(q) > 0 {
+			s.faults[name] = q[1:]
+			return q[0]
+		}
+	}
+	return f
+}
+
+// do carries a call out. The only errors are of type *apiError.
+func (s *Server) do(hr *http.Request, target, op string, body []byte, f Fault) (out any, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := len(s.calls)
+	s.calls = append(s.calls, Call{Operation: op, Body: body})
+	defer func() {
+		var ae *apiError
+		switch {
+		case errors.As(err, &ae):
+			s.calls[n].Error = ae.code
+		case f.Drop:
+			s.calls[n].Error = "dropped"
+		}
+	}()
+	service := "sagemaker"
+	if strings.HasPrefix(target, "Logs_") {
+		service = "logs"
+	}
+	region, err := credentialScope(hr.Header.Get("Authorization"), service)
+	if err != nil {
+		return nil, err
+	}
+	s.calls[n].Region = region
+	if f.Code != "" {
+		return nil, &apiError{cmp.Or(f.Status, http.StatusBadRequest), f.Code, f.Message}
+	}
+	handle := operations[target]
+	if handle == nil {
+		return nil, fail("UnknownOperationException", "sagemakertest has no operation %q", target)
+	}
+	return handle(&request{Server: s, ctx: hr.Context(), region: region, body: body})
+}
+
+// credentialScope reads for which Region a request was signed. The signature is
+// not checked.
+func credentialScope(auth, service string) (region string, err error) {
+	_, cred, ok := strings.Cut(auth, "Credential=")
+	if !ok {
+		return "", fail("MissingAuthenticationTokenException", "Missing Authentication Token")
+	}
+	cred, _, _ = strings.Cut(cred, ",")
+	p := strings.Split(strings.TrimSpace(cred), "/")
+	if len(p) < 5 {
+		return "", fail("IncompleteSignatureException", "the credential is malformed")
+	}
+	if got := p[len(p)-2]; got != service {
+		return "", fail("InvalidSignatureException", "Credential should be scoped to correct service: '%s'.", service)
+	}
+	return p[len(p)-3], nil
+}
+
+// An apiError is an error as it is answered.
+type apiError struct {
+	status int
+	code   string
+	msg    string
+}
+
+func (e *apiError) Error() string { return e.code + ": " + e.msg }
+
+func fail(code, format string, args ...any) error {
+	return &apiError{http.StatusBadRequest, code, fmt.Sprintf(format, args...)}
+}
+
+func invalid(format string, args ...any) error {
+	return fail("ValidationException", format, args...)
+}
+
+// notDone refuses what the fake does not do and SageMaker does.
+func notDone(format string, args ...any) error {
+	return invalid("not done by sagemakertest: "+format, args...)
+}
+
+func partition(region string) string {
+	switch {
+	case strings.HasPrefix(region, "cn-"):
+		return "aws-cn"
+	case strings.HasPrefix(region, "us-gov-"):
+		return "aws-us-gov"
+	}
+	return "aws"
+}
+
+// epoch is a time as JSON 1.1 has it, in seconds.
+type epoch time.Time
+
+func (t epoch) MarshalJSON() ([]byte, error) {
+	return fmt.Appendf(nil, "%.3f", float64(time.Time(t).UnixMilli())/1000), nil
+}
+
+func (t *epoch) UnmarshalJSON(b []byte) error {
+	var sec float64
+	if err := json.Unmarshal(b, &sec); err != nil {
+		return err
+	}
+	*t = epoch(time.UnixMilli(int64(sec * 1000)))
+	return nil
+}

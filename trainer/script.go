@@ -1,0 +1,36 @@
+package trainer
+
+import (
+	"fmt"
+	"unicode/utf8"
+)
+
+// openScript starts vaultpack in the container. Nothing in the channel is
+// believed: the binary runs only if a private copy of it has the SHA-256 that is
+// the first argument. It asks the copy for its version before it becomes it, so
+// that a binary of the wrong architecture is told too. SageMaker is documented to keep the folders of a
+// manifest; where it does not, the file lies at the channel's top.
+const openScript = `m=/opt/ml;d=$m/input/data/vaultpack;t=$(mktemp);cat $d/_vaultpack/bin/$1/vaultpack $d/vaultpack>$t 2>/dev/null;echo "$1  $t"|sha256sum -c >&2&&chmod 700 $t&&$t -v>&2&&shift&&exec $t "$@";echo vaultpack: binary missing or bad|tee $m/output/failure;exit 1`
+
+// codeScript lets the command start only if the source is the one that was sent.
+// It runs behind sagemaker-run, in front of the image's own command.
+const codeScript = `f=/opt/ml/input/data/code/sourcedir.tar.gz;echo "$0  $f"|sha256sum -c >&2&&exec "$@";echo "vaultpack: $f is missing, or was changed in S3"|tee /opt/ml/output/failure;exit 1`
+
+// arguments are ContainerArguments: the digest for the script, the flags of
+// sagemaker-run, and the command.
+func arguments(binary string, flags, command []string) []string {
+	args := append([]string{binary, "sagemaker-run"}, flags...)
+	return append(append(args, "--"), command...)
+}
+
+func checkArguments(args []string) error {
+	if len(args) > maxArguments {
+		return fmt.Errorf("the container takes %d arguments, the limit is %d; put a longer command into a script of the image or of the source", len(args), maxArguments)
+	}
+	for _, a := range args {
+		if n := utf8.RuneCountInString(a); n > maxArgument {
+			return fmt.Errorf("the container argument %.40q… has %d characters, the limit is %d; shorten it (a pair of the encryption context, or an argument of the command)", a, n, maxArgument)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,265 @@
+package trainer
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
+)
+
+// NewClients makes clients that do not wait for ever: an attempt has half a minute.
+func NewClients(cfg aws.Config) (*sagemaker.Client, *cloudwatchlogs.Client) {
+	if cfg.HTTPClient == nil {
+		cfg.HTTPClient = awshttp.NewBuildableClient()
+	}
+	if c, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
+		cfg.HTTPClient = c.WithTimeout(30 * time.Second)
+	}
+	return sagemaker.NewFromConfig(cfg), cloudwatchlogs.NewFromConfig(cfg)
+}
+
+// A Watcher follows one job to its end. The SDK's own waiter takes a stopped job
+// for a success and comes to wait for hours between two looks.
+type Watcher struct {
+	SageMaker API
+	Job       string
+	// Changed is told each new secondary status, with the message that belongs to it.
+	Changed func(Transition)
+	// Running is called once, when the job has begun to train: it will not read its
+	// channels again, unless it is restarted.
+	Running func()
+	// Logs, if it is set, is polled too, and read to its end after the job's. Where
+	// it cannot be read, LogsFailed is told why, and the job is followed without.
+	Logs       *Logs
+	LogsFailed func(error)
+	// Every is how often to look; by default from every second, at first, to every 15.
+	Every time.Duration
+	// Patience is how long calls may fail in a row, where another try may do; by
+	// default ten minutes.
+	Patience time.Duration
+
+	shown   int
+	message string
+	running bool
+}
+
+// A Transition is a step of a job.
+type Transition struct {
+	Status  string // SecondaryStatus of the API: "Downloading"
+	Message string
+	Time    time.Time
+}
+
+// A FailedError is a job that has ended otherwise than Completed.
+type FailedError struct {
+	Job    string
+	Status string // Failed or Stopped
+	Detail string // the last secondary status, such as MaxRuntimeExceeded
+	Reason string // FailureReason, in one line
+}
+
+func (e *FailedError) Error() string {
+	s := fmt.Sprintf("the job %s has ended with the status %s", e.Job, e.Status)
+	if e.Detail != "" && e.Detail != e.Status {
+		s += " (" + e.Detail + ")"
+	}
+	if e.Reason != "" {
+		s += ": " + e.Reason
+	}
+	return s
+}
+
+// Wait returns when the job has ended: with a *[FailedError] unless it is
+// Completed. If ctx ends first, the job goes on, and the error wraps that of ctx.
+func (w *Watcher) Wait(ctx context.Context) (*sagemaker.DescribeTrainingJobOutput, error) {
+	began := time.Now()
+	var failing time.Time
+	backoff := time.Second
+	for {
+		out, err := w.look(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case err == nil:
+			failing, backoff = time.Time{}, time.Second
+		case !passes(err):
+			return nil, err
+		default:
+			if failing.IsZero() {
+				failing = time.Now()
+			}
+			if time.Since(failing) > w.patience() {
+				return nil, fmt.Errorf("following the job, which goes on: %w", err)
+			}
+			backoff = min(2*backoff, time.Minute)
+			if !sleep(ctx, w.scaled(backoff)) {
+				return nil, ctx.Err()
+			}
+			continue
+		}
+		if ended(out.TrainingJobStatus) {
+			if w.Logs != nil {
+				if err := w.Logs.Finish(ctx); ctx.Err() != nil {
+					return nil, ctx.Err()
+				} else if err != nil {
+					w.withoutLogs(err)
+				}
+			}
+			if out.TrainingJobStatus == types.TrainingJobStatusCompleted {
+				return out, nil
+			}
+			return out, &FailedError{Job: w.Job, Status: string(out.TrainingJobStatus), Detail: string(out.SecondaryStatus), Reason: printable(aws.ToString(out.FailureReason))}
+		}
+		pause := w.Every
+		if pause == 0 {
+			pause = min(max(time.Since(began)/20, time.Second), 15*time.Second)
+		}
+		if !sleep(ctx, pause) {
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// scaled makes pauses short where looks are frequent, as in tests.
+func (w *Watcher) scaled(d time.Duration) time.Duration {
+	if w.Every > 0 && w.Every < time.Second {
+		return min(d, 4*w.Every)
+	}
+	return d
+}
+
+func (w *Watcher) patience() time.Duration {
+	if w.Patience > 0 {
+		return w.Patience
+	}
+	return 10 * time.Minute
+}
+
+// look asks once for the job, and for its logs.
+func (w *Watcher) look(ctx context.Context) (*sagemaker.DescribeTrainingJobOutput, error) {
+	out, err := w.SageMaker.DescribeTrainingJob(ctx, &sagemaker.DescribeTrainingJobInput{TrainingJobName: &w.Job})
+	if err != nil {
+		return nil, explain("DescribeTrainingJob", w.Job, err)
+	}
+	w.tell(out.SecondaryStatusTransitions)
+	if w.Logs != nil {
+		if _, err := w.Logs.Poll(ctx); err != nil && passes(err) {
+			return nil, err
+		} else if err != nil && ctx.Err() == nil {
+			w.withoutLogs(err)
+		}
+	}
+	return out, nil
+}
+
+func (w *Watcher) withoutLogs(err error) {
+	w.Logs = nil
+	if w.LogsFailed != nil {
+		w.LogsFailed(err)
+	}
+}
+
+// tell tells the transitions that are new, and a new message of the last.
+func (w *Watcher) tell(ts []types.SecondaryStatusTransition) {
+	for i, t := range ts {
+		message := aws.ToString(t.StatusMessage)
+		switch {
+		case i < w.shown-1, i == w.shown-1 && message == w.message:
+			continue
+		}
+		w.shown, w.message = i+1, message
+		if w.Changed != nil {
+			w.Changed(Transition{Status: string(t.Status), Message: printable(message), Time: aws.ToTime(t.StartTime)})
+		}
+		if t.Status == types.SecondaryStatusTraining && !w.running {
+			w.running = true
+			if w.Running != nil {
+				w.Running()
+			}
+		}
+	}
+}
+
+func ended(s types.TrainingJobStatus) bool {
+	switch s {
+	case types.TrainingJobStatusCompleted, types.TrainingJobStatusFailed, types.TrainingJobStatusStopped, types.TrainingJobStatusDeleting:
+		return true
+	}
+	return false
+}
+
+// sleep waits, and tells whether it was not cut short.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// Stop asks SageMaker to stop a job: it gets SIGTERM, and 120 seconds to save what
+// it has. A job that has ended already is no error.
+func Stop(ctx context.Context, api API, job string) error {
+	_, err := api.StopTrainingJob(ctx, &sagemaker.StopTrainingJobInput{TrainingJobName: &job})
+	if err == nil {
+		return nil
+	}
+	if d, derr := api.DescribeTrainingJob(ctx, &sagemaker.DescribeTrainingJobInput{TrainingJobName: &job}); derr == nil && ended(d.TrainingJobStatus) {
+		return nil
+	}
+	return explain("StopTrainingJob", job, err)
+}
+
+// A Filter chooses jobs to list. Its zero value is all of them.
+type Filter struct {
+	NameContains string
+	Status       string // TrainingJobStatus of the API
+	Max          int    // 0 is 100
+}
+
+// List gives the training jobs of the account and Region, the newest first.
+func List(ctx context.Context, api API, f Filter) ([]types.TrainingJobSummary, error) {
+	if f.Max <= 0 {
+		f.Max = 100
+	}
+	in := &sagemaker.ListTrainingJobsInput{SortBy: types.SortByCreationTime, SortOrder: types.SortOrderDescending, StatusEquals: types.TrainingJobStatus(f.Status)}
+	if f.NameContains != "" {
+		in.NameContains = &f.NameContains
+	}
+	var all []types.TrainingJobSummary
+	for {
+		in.MaxResults = aws.Int32(int32(min(f.Max-len(all), 100)))
+		out, err := api.ListTrainingJobs(ctx, in)
+		if err != nil {
+			return nil, explain("ListTrainingJobs", "", err)
+		}
+		all = append(all, out.TrainingJobSummaries...)
+		if aws.ToString(out.NextToken) == "" || len(all) >= f.Max {
+			return all[:min(len(all), f.Max)], nil
+		}
+		in.NextToken = out.NextToken
+	}
+}
+
+// Describe asks for one job.
+func Describe(ctx context.Context, api API, job string) (*sagemaker.DescribeTrainingJobOutput, error) {
+	out, err := api.DescribeTrainingJob(ctx, &sagemaker.DescribeTrainingJobInput{TrainingJobName: &job})
+	return out, explain("DescribeTrainingJob", job, err)
+}
+
+// HasKeyChannel tells whether a job was launched with a key channel, and whether
+// it may need that again after it has begun to train.
+func HasKeyChannel(d *sagemaker.DescribeTrainingJobOutput) (has, keep bool) {
+	for _, c := range d.InputDataConfig {
+		has = has || aws.ToString(c.ChannelName) == keyChannel
+	}
+	return has, aws.ToBool(d.EnableManagedSpotTraining) || d.RetryStrategy != nil
+}

@@ -1,0 +1,218 @@
+package trainer_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	logtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
+	"github.com/aws/smithy-go"
+
+	"github.com/vaultpack/vaultpack/trainer"
+)
+
+// describe is an answer of DescribeTrainingJob.
+func describe(status, reason string, steps ...string) string {
+	var ts []string
+	for i, s := range steps {
+		s, message, _ := strings.Cut(s, ":")
+		ts = append(ts, fmt.Sprintf(`{"Status":%q,"StatusMessage":%q,"StartTime":%d}`, s, message, 1_700_000_000+i))
+	}
+	last, _, _ := strings.Cut(steps[len(steps)-1], ":")
+	why, _ := json.Marshal(reason)
+	return fmt.Sprintf(`{"TrainingJobName":"j","TrainingJobStatus":%q,"SecondaryStatus":%q,"FailureReason":%s,"SecondaryStatusTransitions":[%s]}`,
+		status, last, why, strings.Join(ts, ","))
+}
+
+func TestWait(t *testing.T) {
+	throttled := `{"__type":"ThrottlingException","message":"Rate exceeded"}`
+	denied := `{"__type":"AccessDeniedException","message":"User: u is not authorized to perform: sagemaker:DescribeTrainingJob on resource: arn:j"}`
+	for name, c := range map[string]struct {
+		answers []string // the last one stays; those with __type are errors
+		steps   string
+		wrong   func(error) bool
+	}{
+		"completed": {[]string{describe("InProgress", "", "Starting:a"), describe("InProgress", "", "Starting:b", "Downloading:c"),
+			describe("InProgress", "", "Starting:b", "Downloading:c", "Training:d"), describe("Completed", "", "Starting:b", "Downloading:c", "Training:d", "Uploading:e", "Completed:f")},
+			"Starting:a Starting:b Downloading:c Training:d Uploading:e Completed:f running=1", func(err error) bool { return err != nil }},
+		"throttled": {[]string{throttled, throttled, throttled, describe("InProgress", "", "Starting:a"), `{"__type":"InternalFailure","message":"x"}`, describe("Completed", "", "Starting:a", "Completed:b")},
+			"Starting:a Completed:b running=0", func(err error) bool { return err != nil }},
+		"failed": {[]string{describe("Failed", "AlgorithmError: \x1b[31mtampered\nexit code 4", "Starting:a", "Failed:b")}, "Starting:a Failed:b running=0", func(err error) bool {
+			var f *trainer.FailedError
+			return !errors.As(err, &f) || f.Status != "Failed" || !strings.HasSuffix(err.Error(), "AlgorithmError:  [31mtampered exit code 4")
+		}},
+		"stopped is no success": {[]string{describe("Stopped", "", "Starting:a", "MaxRuntimeExceeded:b")}, "Starting:a MaxRuntimeExceeded:b running=0", func(err error) bool {
+			var f *trainer.FailedError
+			return !errors.As(err, &f) || f.Status != "Stopped" || f.Detail != "MaxRuntimeExceeded"
+		}},
+		"denied":  {[]string{denied}, "running=0", func(err error) bool { return !errors.Is(err, fs.ErrPermission) }},
+		"unknown": {[]string{`{"__type":"ValidationException","message":"Requested resource not found."}`}, "running=0", func(err error) bool { return !errors.Is(err, trainer.ErrNoJob) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			n := 0
+			w.answer = func(string, int) (int, string) {
+				a := c.answers[min(n, len(c.answers)-1)]
+				n++
+				if strings.Contains(a, "InternalFailure") {
+					return 500, a
+				}
+				if strings.Contains(a, "__type") {
+					return 400, a
+				}
+				return 200, a
+			}
+			var steps []string
+			running := 0
+			_, err := (&trainer.Watcher{SageMaker: w.launcher.SageMaker, Job: "j", Every: time.Millisecond, Running: func() { running++ },
+				Changed: func(tr trainer.Transition) { steps = append(steps, tr.Status+":"+tr.Message) }}).Wait(t.Context())
+			if c.wrong(err) {
+				t.Errorf("%v", err)
+			}
+			if got := strings.Join(append(steps, fmt.Sprintf("running=%d", running)), " "); got != c.steps {
+				t.Errorf("got  %s\nwant %s", got, c.steps)
+			}
+		})
+	}
+}
+
+// Whoever stops waiting is let go at once; a service that fails for too long is told.
+func TestWaitEnds(t *testing.T) {
+	w := newWorld(t)
+	w.answer = func(string, int) (int, string) { return 200, describe("InProgress", "", "Training:a") }
+	ctx, cancel := context.WithCancel(t.Context())
+	began := time.Now()
+	time.AfterFunc(50*time.Millisecond, cancel)
+	if _, err := (&trainer.Watcher{SageMaker: w.launcher.SageMaker, Job: "j", Every: time.Hour}).Wait(ctx); !errors.Is(err, context.Canceled) || time.Since(began) > 10*time.Second {
+		t.Errorf("%v after %v", err, time.Since(began))
+	}
+	w.answer = func(string, int) (int, string) {
+		return 503, `{"__type":"ServiceUnavailable","message":"x"}`
+	}
+	if _, err := (&trainer.Watcher{SageMaker: w.launcher.SageMaker, Job: "j", Every: time.Millisecond, Patience: 50 * time.Millisecond}).Wait(t.Context()); err == nil || !strings.Contains(err.Error(), "the job, which goes on") {
+		t.Errorf("%v", err)
+	}
+}
+
+// fakeLogs are streams that grow with every look, in pages of two events, with an empty
+// page in front.
+type fakeLogs struct {
+	streams map[string][]string // lines are "TIME text"
+	shown   int                 // how many lines of each are there yet
+	fails   error
+	listed  []string
+}
+
+func (f *fakeLogs) DescribeLogStreams(_ context.Context, in *cloudwatchlogs.DescribeLogStreamsInput, _ ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.DescribeLogStreamsOutput, error) {
+	f.shown += 2
+	f.listed = append(f.listed, *in.LogStreamNamePrefix)
+	if f.fails != nil {
+		return nil, f.fails
+	}
+	if f.shown <= 2 {
+		return nil, &logtypes.ResourceNotFoundException{}
+	}
+	var names []string
+	for n := range f.streams {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	// One for each page.
+	at := 0
+	if in.NextToken != nil {
+		fmt.Sscan(*in.NextToken, &at)
+	}
+	out := &cloudwatchlogs.DescribeLogStreamsOutput{LogStreams: []logtypes.LogStream{{LogStreamName: &names[at]}}}
+	if at+1 < len(names) {
+		out.NextToken = aws.String(fmt.Sprint(at + 1))
+	}
+	return out, nil
+}
+
+func (f *fakeLogs) GetLogEvents(_ context.Context, in *cloudwatchlogs.GetLogEventsInput, _ ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.GetLogEventsOutput, error) {
+	if !aws.ToBool(in.StartFromHead) {
+		return nil, errors.New("not from the head")
+	}
+	lines := f.streams[*in.LogStreamName]
+	lines = lines[:min(f.shown, len(lines))]
+	if in.NextToken == nil {
+		return &cloudwatchlogs.GetLogEventsOutput{NextForwardToken: aws.String("f/0")}, nil
+	}
+	var at int
+	fmt.Sscanf(*in.NextToken, "f/%d", &at)
+	out := &cloudwatchlogs.GetLogEventsOutput{}
+	for ; at < len(lines) && len(out.Events) < 2; at++ {
+		ts, text, _ := strings.Cut(lines[at], " ")
+		var ms int64
+		fmt.Sscan(ts, &ms)
+		out.Events = append(out.Events, logtypes.OutputLogEvent{Timestamp: &ms, Message: &text})
+	}
+	out.NextForwardToken = aws.String(fmt.Sprintf("f/%d", at))
+	return out, nil
+}
+
+// Every line of every host comes once, in order, to the last one, which CloudWatch
+// shows only after the job has ended.
+func TestLogs(t *testing.T) {
+	f := &fakeLogs{streams: map[string][]string{"j/algo-1-17000": nil, "j/algo-2-17001": nil, "j/algo-1-17009": {"99 restarted"}}}
+	for i := range 21 {
+		f.streams["j/algo-1-17000"] = append(f.streams["j/algo-1-17000"], fmt.Sprintf("%d a%d", 10+2*i, i))
+		f.streams["j/algo-2-17001"] = append(f.streams["j/algo-2-17001"], fmt.Sprintf("%d b%d\r\n", 11+2*i, i))
+	}
+	var got []string
+	l := &trainer.Logs{API: f, Job: "j", Quiet: 40 * time.Millisecond, Line: func(line trainer.Line) { got = append(got, line.Host+" "+line.Text) }}
+	for range 5 {
+		if _, err := l.Poll(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Finish(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	byHost := map[string][]string{}
+	for _, s := range got {
+		host, text, _ := strings.Cut(s, " ")
+		byHost[host] = append(byHost[host], text)
+	}
+	want := map[string][]string{}
+	for i := range 21 {
+		want["algo-1"] = append(want["algo-1"], fmt.Sprintf("a%d", i))
+		want["algo-2"] = append(want["algo-2"], fmt.Sprintf("b%d", i))
+	}
+	byHost["algo-1"] = slices.DeleteFunc(byHost["algo-1"], func(s string) bool { return s == "restarted" })
+	for host, lines := range want {
+		if !slices.Equal(byHost[host], lines) {
+			t.Errorf("%s: %q", host, byHost[host])
+		}
+	}
+	if len(got) != 43 {
+		t.Errorf("%d lines", len(got))
+	}
+	if i := slices.Index(got, "algo-1 a1"); i < 0 || got[i-1] != "algo-2 b0" {
+		t.Errorf("not merged by time: %q", got)
+	}
+	if f.listed[0] != "j/" {
+		t.Errorf("streams of %q", f.listed[0])
+	}
+}
+
+// Whoever may not read the log still follows the job.
+func TestWaitWithoutLogs(t *testing.T) {
+	w := newWorld(t)
+	w.answer = func(string, int) (int, string) { return 200, describe("Completed", "", "Completed:a") }
+	f := &fakeLogs{fails: &smithy.GenericAPIError{Code: "AccessDeniedException", Message: "no"}}
+	var told error
+	_, err := (&trainer.Watcher{SageMaker: w.launcher.SageMaker, Job: "j", Every: time.Millisecond, LogsFailed: func(err error) { told = err },
+		Logs: &trainer.Logs{API: f, Job: "j", Line: func(trainer.Line) {}}}).Wait(t.Context())
+	if err != nil || !errors.Is(told, fs.ErrPermission) || !strings.Contains(told.Error(), "logs:DescribeLogStreams on the log group /aws/sagemaker/TrainingJobs") {
+		t.Errorf("%v; %v", err, told)
+	}
+}
