@@ -74,7 +74,7 @@ func buildCLI(root string) error {
 	} {
 		cmd := exec.Command("go", args...)
 		cmd.Dir = tmp
-		cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off")
+		cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off", "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("building pulumi %s: %w\n%s", cliVersion, err, out)
 		}

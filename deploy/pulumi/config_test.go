@@ -1,10 +1,13 @@
 package main
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"github.com/vaultpack/vaultpack/provision"
 )
 
 // An error names the config key, and says what would do.
@@ -49,6 +52,14 @@ func TestUnknownConfig(t *testing.T) {
 	_, err := declare(admin, with(nil))
 	if err == nil || !strings.Contains(err.Error(), "vaultpack:acess_logs is no setting; there are abort_uploads_days, access_logs,") {
 		t.Errorf("the error is %v", err)
+	}
+	// And there is a key for each setting that vaultpack.yaml has.
+	of := reflect.TypeFor[provision.Settings]()
+	for n := range of.NumField() {
+		key, _, _ := strings.Cut(of.Field(n).Tag.Get("yaml"), ",")
+		if key == "" || !strings.Contains(err.Error()+",", " "+key+",") {
+			t.Errorf("the setting %s of vaultpack init cannot be set here: %v", of.Field(n).Name, err)
+		}
 	}
 	t.Setenv(pulumi.EnvConfig, `{"aws:region":"eu-central-1","vaultpack:bucket":"data"}`)
 	if _, err := declare(admin, with(nil)); err != nil {
