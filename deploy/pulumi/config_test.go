@@ -2,6 +2,7 @@ package main
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -54,10 +55,11 @@ func TestUnknownConfig(t *testing.T) {
 		t.Errorf("the error is %v", err)
 	}
 	// And there is a key for each setting that vaultpack.yaml has.
+	told := strings.FieldsFunc(err.Error(), func(r rune) bool { return strings.ContainsRune(", \n", r) })
 	of := reflect.TypeFor[provision.Settings]()
 	for n := range of.NumField() {
 		key, _, _ := strings.Cut(of.Field(n).Tag.Get("yaml"), ",")
-		if key == "" || !strings.Contains(err.Error()+",", " "+key+",") {
+		if key == "" || !slices.Contains(told, key) {
 			t.Errorf("the setting %s of vaultpack init cannot be set here: %v", of.Field(n).Name, err)
 		}
 	}
