@@ -1,7 +1,9 @@
 package main
 
 import (
+	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -62,6 +64,19 @@ func TestUnknownConfig(t *testing.T) {
 		if key == "" || !slices.Contains(told, key) {
 			t.Errorf("the setting %s of vaultpack init cannot be set here: %v", of.Field(n).Name, err)
 		}
+	}
+	// The documentation tells them all, and no others.
+	doc, rerr := os.ReadFile("../../docs/PULUMI.md")
+	if rerr != nil {
+		t.Fatal(rerr)
+	}
+	var rows []string
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\|").FindAllStringSubmatch(string(doc), -1) {
+		rows = append(rows, m[1])
+	}
+	slices.Sort(rows)
+	if _, keys, _ := strings.Cut(strings.TrimSpace(err.Error()), "there are "); keys != strings.Join(rows, ", ") {
+		t.Errorf("the settings are %s; docs/PULUMI.md tells %s", keys, strings.Join(rows, ", "))
 	}
 	t.Setenv(pulumi.EnvConfig, `{"aws:region":"eu-central-1","vaultpack:bucket":"data"}`)
 	if _, err := declare(admin, with(nil)); err != nil {
