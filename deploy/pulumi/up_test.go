@@ -16,6 +16,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/auto"
 	"github.com/pulumi/pulumi/sdk/v3/go/auto/optdestroy"
 	"github.com/pulumi/pulumi/sdk/v3/go/auto/optremove"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/apitype"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/tokens"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/workspace"
@@ -126,6 +127,13 @@ func TestUp(t *testing.T) {
 	_, err := d.stack.Up(t.Context())
 	d.refused(err, "config vaultpack:admins is not set")
 	config("admins[0]", admin)
+
+	// The plan is made before AWS has said anything.
+	plan, err := d.stack.Preview(t.Context())
+	if err != nil || plan.ChangeSummary[apitype.OpCreate] != 16 {
+		t.Errorf("the plan is %v, %v", plan.ChangeSummary, err)
+	}
+	d.want()
 
 	out, _ := d.up()
 	d.want("create iam/role vaultpack-data-reader", "create iam/role vaultpack-data-trainer", "create iam/role vaultpack-data-uploader",
