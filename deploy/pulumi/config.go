@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -73,7 +74,7 @@ func readSettings(ctx *pulumi.Context) (*settings, error) {
 		}
 		d := json.NewDecoder(strings.NewReader(text))
 		d.DisallowUnknownFields()
-		if err := d.Decode(k.to); err != nil {
+		if err := d.Decode(k.to); err != nil || d.More() {
 			return nil, s.errorf(k.name, "is %s, but has to be %s", text, shape(k.name, k.to))
 		}
 	}
@@ -116,19 +117,10 @@ func (s *settings) unknown(known map[string]bool) error {
 	}
 	for key := range all {
 		if name, ours := strings.CutPrefix(key, s.project+":"); ours && !known[name] {
-			return s.errorf(name, "is no setting; there are %s", strings.Join(sorted(known), ", "))
+			return s.errorf(name, "is no setting; there are %s", strings.Join(slices.Sorted(maps.Keys(known)), ", "))
 		}
 	}
 	return nil
-}
-
-func sorted(set map[string]bool) []string {
-	var names []string
-	for name := range set {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }
 
 var (
@@ -159,9 +151,14 @@ func (s *settings) check(in place) error {
 	}
 	s.target = p.Target
 	if s.importKey != "" {
-		if s.importKey = s.importKey[strings.LastIndex(s.importKey, "/")+1:]; !keyID.MatchString(s.importKey) {
-			return s.errorf("import_key", "has to be the ID or the ARN of a KMS key")
+		_, id, isARN := strings.Cut(s.importKey, ":key/")
+		if !isARN {
+			id = s.importKey
 		}
+		if !keyID.MatchString(id) {
+			return s.errorf("import_key", "is %q, but has to be the ID or the ARN of a KMS key", s.importKey)
+		}
+		s.importKey = id
 	}
 	return s.checkNetwork(in)
 }
