@@ -23,8 +23,7 @@ type Collection struct {
 	// Results: objects that were removed, and what they held.
 	Packs, Indexes, Pending, Keyrings int
 	Bytes                             int64
-	// Uploads are unfinished multipart uploads that were aborted. A dry run does
-	// not count them.
+	// Uploads are unfinished multipart uploads that were aborted.
 	Uploads int
 }
 
@@ -73,10 +72,13 @@ func (c *Collection) Run(ctx context.Context, d *Dataset) error {
 		id, err := envelope.ParseKeyID(strings.TrimSuffix(path.Base(name), ".json"))
 		return err != nil || keys[id]
 	})
-	if err != nil || c.DryRun {
-		return err
+	switch {
+	case err != nil:
+	case c.DryRun:
+		c.Uploads, err = d.countOlder(ctx, c.Grace)
+	default:
+		c.Uploads, err = d.sweepOlder(ctx, c.Grace)
 	}
-	c.Uploads, err = d.sweepOlder(ctx, c.Grace)
 	return err
 }
 

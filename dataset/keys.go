@@ -231,3 +231,24 @@ func (d *Dataset) Shred(ctx context.Context) (deleted int, err error) {
 	}
 	return deleted, nil
 }
+
+// OldKeyrings tells how many old versions of keyrings the vault's bucket keeps,
+// each of which still opens what is sealed under it. A directory keeps none.
+func (d *Dataset) OldKeyrings(ctx context.Context) (int, error) {
+	if s, ok := d.vault.Store.(interface {
+		CountOld(ctx context.Context, prefix string) (int, error)
+	}); ok {
+		return s.CountOld(ctx, d.Name+"/keys/")
+	}
+	return 0, nil
+}
+
+// ShredOld deletes those old versions, for good, and tells how many are gone.
+func (d *Dataset) ShredOld(ctx context.Context) (deleted int, err error) {
+	if s, ok := d.vault.Store.(interface {
+		DeleteOld(ctx context.Context, prefix string) (int, error)
+	}); ok {
+		return s.DeleteOld(ctx, d.Name+"/keys/")
+	}
+	return 0, nil
+}

@@ -41,10 +41,8 @@ func (c *Checkpoint) Write(ctx context.Context, entries []*Entry) error {
 		return err
 	}
 	c.n++
-	name := func(envelope.ObjectID) string {
-		return fmt.Sprintf("%s%08d.vpk", c.dataset.pendingFolder(c.upload), c.n)
-	}
-	_, err = c.dataset.seal(ctx, envelope.KindIndex, c.key, name, func(dst io.Writer) error {
+	name := c.name(c.n)
+	_, err = c.dataset.seal(ctx, envelope.KindIndex, c.key, func(envelope.ObjectID) string { return name }, func(dst io.Writer) error {
 		_, err := dst.Write(list)
 		return err
 	})
@@ -54,22 +52,14 @@ func (c *Checkpoint) Write(ctx context.Context, entries []*Entry) error {
 	return nil
 }
 
-// Remove deletes the upload's records, once they are no longer needed.
-func (c *Checkpoint) Remove(ctx context.Context) error {
-	if c.n == 0 {
-		return nil
-	}
-	return c.dataset.removePending(ctx, c.upload)
+func (c *Checkpoint) name(n int) string {
+	return fmt.Sprintf("%s/pending/%s/%08d.vpk", c.dataset.Name, c.upload, n)
 }
 
-func (d *Dataset) pendingFolder(upload string) string { return d.Name + "/pending/" + upload + "/" }
-
-func (d *Dataset) removePending(ctx context.Context, upload string) error {
-	for o, err := range d.vault.List(ctx, d.pendingFolder(upload)) {
-		if err != nil {
-			return err
-		}
-		if err := d.vault.Delete(ctx, o.Name); err != nil {
+// Remove deletes the upload's records, once they are no longer needed.
+func (c *Checkpoint) Remove(ctx context.Context) error {
+	for n := 1; n <= c.n; n++ {
+		if err := c.dataset.vault.Delete(ctx, c.name(n)); err != nil {
 			return err
 		}
 	}
@@ -86,11 +76,12 @@ type Pending struct {
 
 	dataset *Dataset
 	lists   []pendingList
+	broken  []string // names of those that are unreadable
 }
 
 type pendingList struct {
-	name, upload, source string
-	first, last          string
+	name, source string
+	first, last  string
 }
 
 // Pending reads the records of unfinished uploads.
@@ -109,6 +100,7 @@ func (d *Dataset) Pending(ctx context.Context) (*Pending, error) {
 			return nil, ctx.Err()
 		}
 		if err != nil {
+			p.broken = append(p.broken, o.Name)
 			p.Unreadable = append(p.Unreadable, fmt.Errorf("%s: %w", o.Name, tampered(err)))
 			continue
 		}
@@ -118,7 +110,7 @@ func (d *Dataset) Pending(ctx context.Context) (*Pending, error) {
 		if at := o.Modified.UnixNano(); at >= newest {
 			newest, p.KeyID = at, key
 		}
-		p.lists = append(p.lists, pendingList{name: o.Name, upload: path.Base(path.Dir(o.Name)), source: header.Source,
+		p.lists = append(p.lists, pendingList{name: o.Name, source: header.Source,
 			first: entries[0].Path, last: entries[len(entries)-1].Path})
 	}
 	return p, nil
@@ -227,13 +219,22 @@ func (p *Pending) run(ctx context.Context, lists []pendingList) iter.Seq2[*Entry
 
 // Remove deletes the records of the uploads of source.
 func (p *Pending) Remove(ctx context.Context, source string) error {
-	done := map[string]bool{}
+	var names []string
+	uploads := map[string]bool{}
 	for _, l := range p.lists {
-		if l.source == source && !done[l.upload] {
-			done[l.upload] = true
-			if err := p.dataset.removePending(ctx, l.upload); err != nil {
-				return err
-			}
+		if l.source == source {
+			names = append(names, l.name)
+			uploads[path.Dir(l.name)] = true
+		}
+	}
+	for _, name := range p.broken {
+		if uploads[path.Dir(name)] {
+			names = append(names, name)
+		}
+	}
+	for _, name := range names {
+		if err := p.dataset.vault.Delete(ctx, name); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -267,4 +268,14 @@ func (d *Dataset) sweepOlder(ctx context.Context, age time.Duration) (aborted in
 		return s.AbortStale(ctx, d.Name+"/", age)
 	}
 	return 0, d.SweepUnfinished(ctx)
+}
+
+// countOlder tells how many multipart uploads sweepOlder would abort.
+func (d *Dataset) countOlder(ctx context.Context, age time.Duration) (int, error) {
+	if s, ok := d.vault.Store.(interface {
+		CountStale(ctx context.Context, prefix string, age time.Duration) (int, error)
+	}); ok {
+		return s.CountStale(ctx, d.Name+"/", age)
+	}
+	return 0, nil
 }

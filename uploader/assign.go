@@ -133,7 +133,7 @@ func (p *planner) dispatch() error {
 func (p *planner) start(j *job) error {
 	select {
 	case p.jobs <- j:
-		return nil
+		return p.check.began(p.ctx, j)
 	case <-p.ctx.Done():
 		return context.Cause(p.ctx)
 	}

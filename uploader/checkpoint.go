@@ -2,6 +2,8 @@ package uploader
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -9,118 +11,120 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 )
 
-// A checkpointer records finished packs in the vault while the upload goes on.
+// A checkpointer records finished packs in the vault while the upload goes on,
+// each in a record of its own, once so many further packs have been begun as are
+// written at once. So an upload that ends soon leaves no records, and how many
+// one makes depends on its packs alone, not on time: a dry run can tell.
 type checkpointer struct {
-	to *dataset.Checkpoint // nil in a dry run
+	to  *dataset.Checkpoint
+	lag int
+	due chan *job
 
-	mu    sync.Mutex
-	done  map[string]*dataset.Entry // by path, since the last record
-	added chan struct{}
+	mu      sync.Mutex
+	begun   []*job // not yet due, in their order
+	waiting []*job // due, and not yet recorded
 }
 
-func newCheckpointer(d *dataset.Dataset, key *envelope.DataKey, source string, dry bool) *checkpointer {
-	c := &checkpointer{done: map[string]*dataset.Entry{}, added: make(chan struct{}, 1)}
-	if !dry {
-		c.to = d.NewCheckpoint(key, source)
-	}
-	return c
+func newCheckpointer(d *dataset.Dataset, key *envelope.DataKey, source string, lag int) *checkpointer {
+	return &checkpointer{to: d.NewCheckpoint(key, source), lag: lag, due: make(chan *job, lag)}
 }
 
-// add notes what a finished job has put into the vault.
-func (c *checkpointer) add(j *job, items []*item) {
+// began is told each job that a worker has taken, in order, by the planner.
+func (c *checkpointer) began(ctx context.Context, j *job) error {
 	c.mu.Lock()
-	for _, it := range items {
-		e := c.done[it.entry.Path]
-		if e == nil || !sameFile(it.entry, e) {
-			copied := *it.entry
-			e = &copied
-			if j.piece {
-				e.Extents = nil
-			}
-			c.done[e.Path] = e
-		}
-		if j.piece {
-			e.Extents = append(e.Extents, dataset.Extent{Pack: j.pack, Length: j.n, At: j.off})
-		}
+	c.begun = append(c.begun, j)
+	if len(c.begun) <= c.lag {
+		c.mu.Unlock()
+		return nil
 	}
+	first := c.begun[0]
+	c.begun = c.begun[1:]
+	c.waiting = append(c.waiting, first)
 	c.mu.Unlock()
 	select {
-	case c.added <- struct{}{}:
-	default:
+	case c.due <- first:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 
-// start records what is added until the context ends or the function that it
-// returns is called, which records what is left. What is finished while a record
-// is being written waits for the next, so that small packs share records. Before
-// that it waits as long as the last one took, so that recording takes at most half
-// of the time of one goroutine.
+// add notes a job that is done, for what recordRest records.
+func (c *checkpointer) add(j *job) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.begun = append(c.begun, j)
+}
+
+// start records what falls due until the context ends or the function that it
+// returns is called, when no more jobs begin; that waits for what is due.
 func (c *checkpointer) start(ctx context.Context, stop func(error)) (finish func()) {
-	if c.to == nil {
-		return func() {}
-	}
-	quit, ended := make(chan struct{}), make(chan struct{})
+	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		for {
+		for j := range c.due {
 			select {
-			case <-c.added:
-			case <-quit:
-				return
-			}
-			began := time.Now()
-			if err := c.record(ctx); err != nil {
-				stop(err)
-			}
-			select {
-			case <-time.After(time.Since(began)):
-			case <-quit:
-				return
+			case <-j.done:
+				if err := c.record(ctx, j); err != nil {
+					stop(err)
+				}
+			case <-ctx.Done():
 			}
 		}
 	}()
 	return func() {
-		close(quit)
+		close(c.due)
 		<-ended
 		if ctx.Err() == nil {
 			// The version will be committed in a moment, and if that fails
-			// record is called then.
+			// recordRest is called then.
 			return
 		}
 		// Interrupted: what is finished is not lost.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
-		c.record(ctx)
+		c.recordRest(ctx)
 	}
 }
 
-// record writes what has been added since the last record.
-func (c *checkpointer) record(ctx context.Context) error {
-	c.mu.Lock()
-	var entries []*dataset.Entry
-	for _, e := range c.done {
-		entries = append(entries, e)
+func (c *checkpointer) record(ctx context.Context, j *job) error {
+	if len(j.record) > 0 {
+		if err := c.to.Write(ctx, j.record); err != nil {
+			return err
+		}
 	}
-	clear(c.done)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting = slices.DeleteFunc(c.waiting, func(w *job) bool { return w == j })
+	return nil
+}
+
+// recordRest records in one what is finished and has no record yet.
+func (c *checkpointer) recordRest(ctx context.Context) error {
+	c.mu.Lock()
+	jobs := slices.Concat(c.waiting, c.begun)
 	c.mu.Unlock()
+	byPath := map[string]*dataset.Entry{}
+	for _, j := range jobs {
+		select {
+		case <-j.done:
+		default:
+			continue
+		}
+		for _, e := range j.record {
+			if other := byPath[e.Path]; other != nil && sameFile(e, other) { // another piece of it
+				merged := *other
+				merged.Extents = slices.Concat(other.Extents, e.Extents)
+				e = &merged
+			}
+			byPath[e.Path] = e
+		}
+	}
+	entries := slices.Collect(maps.Values(byPath))
 	if len(entries) == 0 {
 		return nil
 	}
-	err := c.to.Write(ctx, entries)
-	if err != nil {
-		// For the next try: the one that an interruption has broken off is
-		// followed by a last one.
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		for _, e := range entries {
-			if later := c.done[e.Path]; later == nil {
-				c.done[e.Path] = e
-			} else if sameFile(e, later) { // more pieces have come since
-				later.Extents = append(e.Extents, later.Extents...)
-			}
-		}
-	}
-	return err
+	return c.to.Write(ctx, entries)
 }
 
 // remove deletes the records after the commit.

@@ -28,27 +28,32 @@ func TestRecordBrokenOff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := newCheckpointer(d, key, "source", false)
+	u := &Upload{Dataset: d, key: key}
+	c := newCheckpointer(d, key, "source", 1)
 	pack := func(n byte) *dataset.Object {
 		return &dataset.Object{ID: envelope.ObjectID{n}, Pin: envelope.Pin{Size: envelope.SealedSize(10)}}
 	}
 	small, large := &item{entry: &dataset.Entry{Path: "a", Size: 10}}, &item{entry: &dataset.Entry{Path: "b", Size: 20}}
 	small.entry.Extents = []dataset.Extent{{Pack: pack(1), Length: 10}}
-	c.add(&job{pack: pack(1)}, []*item{small})
-	c.add(&job{pack: pack(2), piece: true, off: 0, n: 10}, []*item{large})
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel()
-	if err := c.record(cancelled); err == nil {
+	finish := c.start(cancelled, func(error) {})
+	for _, j := range []*job{
+		{items: []*item{small}, pack: pack(1)},
+		{items: []*item{large}, pack: pack(2), piece: true, off: 0, n: 10},
+		{items: []*item{large}, pack: pack(3), piece: true, off: 10, n: 10},
+		{items: []*item{large}, piece: true}, // under way
+	} {
+		if j.done = make(chan struct{}); j.pack != nil {
+			u.packDone(j, j.items)
+			close(j.done)
+		}
+		c.began(ctx, j)
+	}
+	if err := c.record(cancelled, c.waiting[0]); err == nil {
 		t.Fatal("a record was written with a cancelled context")
 	}
-	c.add(&job{pack: pack(3), piece: true, off: 10, n: 10}, []*item{large})
-	// One more piece, and once more broken off.
-	if err := c.record(cancelled); err == nil {
-		t.Fatal("a record was written with a cancelled context")
-	}
-	if err := c.record(ctx); err != nil {
-		t.Fatal(err)
-	}
+	finish()
 	p, err := d.Pending(ctx)
 	if err != nil || len(p.Unreadable) > 0 {
 		t.Fatal(err, p.Unreadable)

@@ -17,11 +17,7 @@ type finisher struct {
 }
 
 func newFinisher(u *Upload) *finisher {
-	f := &finisher{Upload: u}
-	if !u.DryRun {
-		f.index = u.Dataset.NewIndexWriter(u.key, u.prev)
-	}
-	return f
+	return &finisher{Upload: u, index: u.Dataset.NewIndexWriter(u.key, u.prev)}
 }
 
 // add waits for the item's packs and enters it. The error is one of the vault.
@@ -32,9 +28,6 @@ func (f *finisher) add(ctx context.Context, it *item) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-	}
-	if f.DryRun {
-		return nil
 	}
 	if len(it.jobs) > 0 && it.jobs[0].piece {
 		if err := f.pieces(ctx, it); err != nil {
@@ -97,20 +90,19 @@ func (f *finisher) resend(ctx context.Context, it *item) error {
 		}
 	}
 	for off := int64(0); off == 0 || off < it.entry.Size; off += f.PackSize {
-		j := &job{items: []*item{it}, off: off, n: min(f.PackSize, it.entry.Size-off), piece: true}
+		j := &job{items: []*item{it}, off: off, n: min(f.PackSize, it.entry.Size-off), piece: true, done: make(chan struct{})}
 		it.jobs = append(it.jobs, j)
 		if err := f.sendPiece(ctx, j); err != nil {
 			return err
 		}
+		close(j.done)
+		f.check.add(j)
 	}
 	return f.collect(it)
 }
 
 // commit makes the version, unless nothing has changed.
 func (f *finisher) commit(ctx context.Context) (*Result, error) {
-	if f.DryRun {
-		return &Result{}, nil
-	}
 	parts, totals, changed, err := f.index.Finish(ctx)
 	if err != nil {
 		return nil, err
@@ -119,7 +111,7 @@ func (f *finisher) commit(ctx context.Context) (*Result, error) {
 	if changed {
 		res.Version, err = f.Dataset.Commit(ctx, f.key, f.prev, parts, totals)
 		if err != nil {
-			err = errors.Join(err, f.check.record(ctx))
+			err = errors.Join(err, f.check.recordRest(ctx))
 		}
 		if errors.Is(err, dataset.ErrConflict) {
 			return nil, fmt.Errorf("%w while this upload was under way; what it has sent is kept: "+
@@ -134,6 +126,9 @@ func (f *finisher) commit(ctx context.Context) (*Result, error) {
 		if err != nil {
 			f.Warn(fmt.Errorf("the records of this upload could not be removed: %w", err))
 		}
+	}
+	if f.DryRun {
+		res.Version = nil // there is none of that number
 	}
 	return res, nil
 }

@@ -46,22 +46,16 @@ func isASCII(s string) bool {
 	return true
 }
 
+// tarHeader is what stands before the file's contents in a pack.
+func tarHeader(e *dataset.Entry) *tar.Header {
+	return &tar.Header{Typeflag: tar.TypeReg, Name: e.Path, Size: e.Size, Mode: int64(e.Mode.Perm()), ModTime: e.ModTime}
+}
+
 // runJob writes the job's pack. Files that fail are marked, and the rest is
 // written without them. The error it returns is one of the vault.
 func (u *Upload) runJob(ctx context.Context, j *job) error {
 	if u.DryRun {
-		u.Packs.Add(1)
-		for _, it := range j.items {
-			n := it.entry.Size
-			if j.piece {
-				n = j.n
-			}
-			if j.off == 0 {
-				u.SentFiles.Add(1)
-			}
-			u.SentBytes.Add(n)
-		}
-		return nil
+		return u.planPack(ctx, j)
 	}
 	if j.piece {
 		return u.sendPiece(ctx, j)
@@ -140,7 +134,15 @@ func (u *Upload) failItem(it *item, err error) {
 func (u *Upload) packDone(j *job, good []*item) {
 	u.Packs.Add(1)
 	u.SealedBytes.Add(j.pack.Pin.Size)
-	u.check.add(j, good)
+	for _, it := range good {
+		if !j.piece {
+			j.record = append(j.record, it.entry)
+			continue
+		}
+		e := *it.entry
+		e.Extents = []dataset.Extent{{Pack: j.pack, Length: j.n, At: j.off}}
+		j.record = append(j.record, &e)
+	}
 }
 
 // An offsetWriter knows how far it has written.
@@ -173,8 +175,7 @@ func (u *Upload) addToTar(ctx context.Context, tw *tar.Writer, out *offsetWriter
 		sum = sha256.New()
 	}
 	header := func() (int64, error) {
-		err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: it.entry.Path, Size: it.entry.Size,
-			Mode: int64(it.entry.Mode.Perm()), ModTime: it.entry.ModTime})
+		err := tw.WriteHeader(tarHeader(it.entry))
 		return out.n, err
 	}
 	if it.entry.Size <= inMemory {

@@ -35,6 +35,8 @@ type job struct {
 	done chan struct{} // closed when the pack is in the vault, or err is set
 	pack *dataset.Object
 	err  error
+	// record is what is to be remembered of it, should the upload not get to its end.
+	record []*dataset.Entry
 }
 
 // maxWindow bounds the items that are held until they can go to the index.

@@ -38,7 +38,9 @@ func (u *Upload) RunStream(ctx context.Context, r io.Reader, name string) (*Resu
 		var pack dataset.Object
 		var err error
 		if u.DryRun {
-			err = fill(io.Discard)
+			if err = fill(io.Discard); err == nil {
+				pack, err = u.Dataset.PlanPack(ctx, u.key, n)
+			}
 		} else {
 			pack, err = u.Dataset.WritePack(ctx, u.key, fill)
 		}
@@ -60,9 +62,6 @@ func (u *Upload) RunStream(ctx context.Context, r io.Reader, name string) (*Resu
 		}
 	}
 	u.SentFiles.Add(1)
-	if u.DryRun {
-		return &Result{}, nil
-	}
 	if u.Checksum {
 		e.Sum = sum.Sum(nil)
 	}
@@ -77,6 +76,9 @@ func (u *Upload) RunStream(ctx context.Context, r io.Reader, name string) (*Resu
 	v, err := u.Dataset.Commit(ctx, u.key, u.prev, parts, totals)
 	if err != nil {
 		return nil, err
+	}
+	if u.DryRun {
+		v = nil // there is none of that number
 	}
 	return &Result{Version: v, Committed: true}, nil
 }

@@ -49,7 +49,9 @@ type Upload struct {
 	// Checksum compares files by their SHA-256, not by size and time, and
 	// records it in the index.
 	Checksum bool
-	// DryRun only finds out what would be done.
+	// DryRun only finds out what would be done. It reads no file that the run
+	// would only read to send it, and writes nothing. Run puts a plan in the place
+	// of Dataset, whose vault then tells the usage of the run that is planned.
 	DryRun bool
 	// Failed is told each file that could not be read, and Skipped each that is
 	// no file, folder or link. Warn is told what does no harm. They may be called
@@ -86,7 +88,7 @@ type Result struct {
 	// Version is the version that now holds the source, the last one if nothing
 	// has changed; nil after a dry run.
 	Version *dataset.Version
-	// Committed tells whether a version was made.
+	// Committed tells whether a version was made, or after a dry run would be.
 	Committed bool
 }
 
@@ -109,9 +111,7 @@ func (u *Upload) Run(ctx context.Context) (*Result, error) {
 	jobs := make(chan *job)
 	windows := make(chan []*item, 2)
 	var workers sync.WaitGroup
-	packs, segments := u.limits()
-	u.segments = segments
-	for range packs {
+	for range u.check.lag {
 		workers.Go(func() {
 			for j := range jobs {
 				var file *stopped
@@ -193,7 +193,9 @@ func (u *Upload) prepare(ctx context.Context) (err error) {
 	if err := u.open(ctx); err != nil {
 		return err
 	}
-	u.check = newCheckpointer(u.Dataset, u.key, u.source, u.DryRun)
+	packs, segments := u.limits()
+	u.segments = segments
+	u.check = newCheckpointer(u.Dataset, u.key, u.source, packs)
 	return nil
 }
 
@@ -218,6 +220,9 @@ func (u *Upload) open(ctx context.Context) (err error) {
 	if u.Warn == nil {
 		u.Warn = func(error) {}
 	}
+	if u.DryRun {
+		u.Dataset = u.Dataset.Plan()
+	}
 	u.prev, err = u.Dataset.Latest(ctx)
 	if err != nil && !errors.Is(err, dataset.ErrUnknownDataset) {
 		return err
@@ -227,9 +232,6 @@ func (u *Upload) open(ctx context.Context) (err error) {
 	}
 	for _, err := range u.pending.Unreadable {
 		u.Warn(fmt.Errorf("a record of an unfinished upload cannot be used, so what it names is sent again: %w", err))
-	}
-	if u.DryRun {
-		return nil
 	}
 	if err := u.Dataset.SweepUnfinished(ctx); err != nil {
 		u.Warn(err)

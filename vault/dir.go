@@ -56,7 +56,7 @@ func (d *dirStore) temp(name string) (*os.File, string, error) {
 		if !errors.Is(err, fs.ErrNotExist) || try == 10 {
 			return nil, "", err
 		}
-		if err := d.mkdirAll(path.Dir(name)); err != nil {
+		if err := d.mkdirAll(path.Dir(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, "", err
 		}
 	}

@@ -38,6 +38,8 @@ var (
 	opHead              = operation{doing: "looking at", action: "s3:GetObject"}
 	opDelete            = operation{doing: "deleting", action: "s3:DeleteObject"}
 	opList              = operation{doing: "listing", action: "s3:ListBucket", bucket: true}
+	opDeleteVersion     = operation{doing: "deleting an old version of", action: "s3:DeleteObjectVersion"}
+	opListVersions      = operation{doing: "listing the old versions of", action: "s3:ListBucketVersions", bucket: true}
 	opListMultipart     = operation{doing: "listing the unfinished uploads of", action: "s3:ListBucketMultipartUploads", bucket: true}
 )
 
@@ -231,7 +233,8 @@ func isBroken(err error) bool {
 // does not repeat it, though that helps if the network did it.
 func isGarbled(err error) bool {
 	switch errorCode(err) {
-	case "BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch":
+	case "BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch",
+		"MalformedXML": // the SDK's is well formed
 		return true
 	}
 	return false

@@ -45,7 +45,7 @@ func (m *meter) Do(r *http.Request) (*http.Response, error) {
 	switch {
 	case r.Method == http.MethodDelete:
 		m.deletes.Add(1)
-	case r.Method == http.MethodGet && (q.Has("list-type") || q.Has("uploads")):
+	case r.Method == http.MethodGet && (q.Has("list-type") || q.Has("uploads") || q.Has("versions")):
 		m.lists.Add(1)
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:
 		m.gets.Add(1)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
 // List gives up to a thousand objects for each request.
@@ -117,6 +118,36 @@ func (s *S3) Sweep(ctx context.Context, prefix string) error {
 // age ago, and tells how many there were. Those of writers that still live are
 // spared only by their age: a pack takes minutes.
 func (s *S3) AbortStale(ctx context.Context, prefix string, age time.Duration) (aborted int, err error) {
+	for u, err := range s.stale(ctx, prefix, age) {
+		if err != nil {
+			return aborted, err
+		}
+		_, err := s.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &s.loc.Bucket, Key: u.Key,
+			UploadId: u.UploadId, ExpectedBucketOwner: s.owner, RequestPayer: s.payer})
+		if httpStatus(err) == http.StatusNotFound {
+			continue // finished or aborted meanwhile
+		}
+		if err != nil {
+			return aborted, s.explain(ctx, opAbortMultipart, deref(u.Key), err)
+		}
+		aborted++
+	}
+	return aborted, nil
+}
+
+// CountStale tells how many multipart uploads AbortStale would abort.
+func (s *S3) CountStale(ctx context.Context, prefix string, age time.Duration) (n int, err error) {
+	for _, err := range s.stale(ctx, prefix, age) {
+		if err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+// stale gives the multipart uploads below prefix that were begun at least age ago.
+func (s *S3) stale(ctx context.Context, prefix string, age time.Duration) iter.Seq2[types.MultipartUpload, error] {
 	full := s.loc.Prefix + prefix
 	begun := time.Now().Add(-age)
 	in := &s3.ListMultipartUploadsInput{Bucket: &s.loc.Bucket, Prefix: &full, ExpectedBucketOwner: s.owner, RequestPayer: s.payer}
@@ -125,32 +156,26 @@ func (s *S3) AbortStale(ctx context.Context, prefix string, age time.Duration) (
 		// it lists all of the bucket.
 		in.Prefix = nil
 	}
-	for {
-		page, err := s.client.ListMultipartUploads(ctx, in)
-		if err != nil {
-			return aborted, s.explain(ctx, opListMultipart, full, err)
-		}
-		for _, u := range page.Uploads {
-			key := deref(u.Key)
-			if !strings.HasPrefix(key, full) || aws.ToTime(u.Initiated).After(begun) {
-				continue
-			}
-			_, err := s.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &s.loc.Bucket, Key: &key,
-				UploadId: u.UploadId, ExpectedBucketOwner: s.owner, RequestPayer: s.payer})
-			if httpStatus(err) == http.StatusNotFound {
-				continue // finished or aborted meanwhile
-			}
+	return func(yield func(types.MultipartUpload, error) bool) {
+		for {
+			page, err := s.client.ListMultipartUploads(ctx, in)
 			if err != nil {
-				return aborted, s.explain(ctx, opAbortMultipart, key, err)
+				yield(types.MultipartUpload{}, s.explain(ctx, opListMultipart, full, err))
+				return
 			}
-			aborted++
+			for _, u := range page.Uploads {
+				if strings.HasPrefix(deref(u.Key), full) && !aws.ToTime(u.Initiated).After(begun) && !yield(u, nil) {
+					return
+				}
+			}
+			if !deref(page.IsTruncated) {
+				return
+			}
+			if deref(page.NextKeyMarker) == deref(in.KeyMarker) && deref(page.NextUploadIdMarker) == deref(in.UploadIdMarker) {
+				yield(types.MultipartUpload{}, errors.New("listing unfinished uploads: the server does not go on after a page"))
+				return
+			}
+			in.KeyMarker, in.UploadIdMarker = page.NextKeyMarker, page.NextUploadIdMarker
 		}
-		if !deref(page.IsTruncated) {
-			return aborted, nil
-		}
-		if deref(page.NextKeyMarker) == deref(in.KeyMarker) && deref(page.NextUploadIdMarker) == deref(in.UploadIdMarker) {
-			return aborted, errors.New("listing unfinished uploads: the server does not go on after a page")
-		}
-		in.KeyMarker, in.UploadIdMarker = page.NextKeyMarker, page.NextUploadIdMarker
 	}
 }

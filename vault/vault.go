@@ -164,13 +164,23 @@ type Usage struct {
 	KMSCalls int64 `json:"kms_calls"`
 }
 
-// Usage tells what has been used so far; ok is false where nothing is billed.
+// Usage tells what has been used so far, or in a plan, what a run would use; ok is
+// false where nothing is billed.
 func (v *Vault) Usage() (u Usage, ok bool) {
-	if s, isS3 := v.Store.(*S3); isS3 {
+	store := v.Store
+	plan, planned := store.(*plannedStore)
+	if planned {
+		store = plan.Store
+	}
+	if s, isS3 := store.(*S3); isS3 {
 		u.S3, ok = s.Usage(), true
 	}
 	if v.Keys.kms != nil {
 		u.KMSCalls, ok = v.Keys.kms.calls.Load(), true
+	}
+	if planned {
+		u.S3 = plan.planned(u.S3)
+		u.KMSCalls += plan.kmsCalls.Load()
 	}
 	return u, ok
 }

@@ -86,6 +86,7 @@ func (c *console) notef(format string, args ...any) {
 func (c *console) warnf(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.out.Flush() // on a terminal, both are read in the order of writing
 	fmt.Fprintf(c.err, format+"\n", args...)
 }
 
@@ -145,17 +146,22 @@ func size(n int64) string {
 	return fmt.Sprintf("% .1f", decor.SizeB1024(n))
 }
 
-// count is a number with its noun.
-func count(n int64, noun string) string {
+// number is one that people read, with commas.
+func number(n int64) string {
 	digits := strconv.FormatInt(n, 10)
 	for i := len(digits) - 3; i > 0; i -= 3 {
 		digits = digits[:i] + "," + digits[i:]
 	}
+	return digits
+}
+
+// count is a number with its noun.
+func count(n int64, noun string) string {
 	if n == 1 {
-		return digits + " " + noun
+		return "1 " + noun
 	}
 	if stem, ok := strings.CutSuffix(noun, "y"); ok {
-		return digits + " " + stem + "ies"
+		noun = stem + "ie"
 	}
-	return digits + " " + noun + "s"
+	return number(n) + " " + noun + "s"
 }

@@ -105,7 +105,7 @@ func hint(err error) string {
 	case errors.Is(err, dataset.ErrUnknownDataset):
 		return "vaultpack ls lists the datasets of the vault; vaultpack config tells which vault that is"
 	case errors.Is(err, dataset.ErrUnknownVersion):
-		return "vaultpack versions DATASET lists the versions"
+		return "vaultpack versions DATASET lists the versions; if there has been this one, somebody has removed it from the vault"
 	case errors.Is(err, dataset.ErrNoEntry):
 		return "vaultpack ls DATASET lists its files"
 	case errors.Is(err, vault.ErrNoVault):

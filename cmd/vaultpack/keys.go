@@ -42,8 +42,9 @@ func keysCommand(con *console) *cli.Command {
 				Description: "This makes a version with the same files. What is there already stays under its key.",
 				Action:      withDataset(con, 1, keysRotate),
 			}, {
-				Name: "shred", Usage: "delete all keyrings of a dataset, so that nobody can read it any more", ArgsUsage: "DATASET", Flags: []cli.Flag{confirm},
-				Description: "This cannot be undone. It does not reach copies of the keyrings: backups, snapshots, old\nversions of a bucket. While one of them is left, its keys open the dataset.",
+				Name: "shred", Usage: "delete all keyrings of a dataset, so that nobody can read it any more", ArgsUsage: "DATASET",
+				Flags:       []cli.Flag{confirm, &cli.BoolFlag{Name: "old-versions", Usage: "delete the old versions of the keyrings too that a bucket keeps"}},
+				Description: "This cannot be undone. It does not reach copies of the keyrings in backups and snapshots.\nWhile one is left, its keys open the dataset. A bucket with versioning keeps what is\ndeleted as an old version: --old-versions deletes those too, else you are asked.",
 				Action:      withDataset(con, 1, keysShred),
 			}, {
 				Name: "new", Usage: "make a local key, or an identity with its recipient", ArgsUsage: "local|identity FILE",
@@ -203,11 +204,18 @@ func keysRotate(c *cli.Context, con *console, d *dataset.Dataset, _ []string) er
 
 func keysShred(c *cli.Context, con *console, d *dataset.Dataset, _ []string) error {
 	rings, err := d.Keyrings(c.Context)
+	if errors.Is(err, dataset.ErrUnknownDataset) {
+		// They may have been deleted before, and their old versions be there.
+		if old, oerr := d.OldKeyrings(c.Context); oerr != nil || old == 0 {
+			return err
+		}
+		err = nil
+	}
 	if err != nil && !errors.Is(err, envelope.ErrAuthentication) {
 		return err
 	}
 	con.warnf("This deletes the %s of dataset %s. Nobody can read it any more after that, on no account.\n"+
-		"It does not reach copies of the keyrings: backups, snapshots, old versions of a bucket.", count(int64(len(rings)), "keyring"), d.Name)
+		"It does not reach copies of the keyrings, in backups or snapshots.", count(int64(len(rings)), "keyring"), d.Name)
 	if err := confirmed(c.Context, c, con, d.Name); err != nil {
 		return err
 	}
@@ -215,25 +223,70 @@ func keysShred(c *cli.Context, con *console, d *dataset.Dataset, _ []string) err
 	if err != nil {
 		return err
 	}
-	changed(con, "shred", d, n, "shredded")
+	deleted, left, err := shredOld(c, con, d)
+	con.emit("summary", event{"command": "keys shred", "dataset": d.Name, "keyrings": n, "old_versions_deleted": deleted, "old_versions_left": left})
+	con.printf("shredded: %s of %s", count(int64(n), "keyring"), d.Name)
+	if deleted > 0 {
+		con.printf("deleted: %s of them that the bucket kept", count(int64(deleted), "old version"))
+	}
+	if err != nil {
+		return err
+	}
+	if left > 0 {
+		con.warnf("The bucket keeps %s of the keyrings. Who can read them and use their keys can still read the dataset.\n"+
+			"Delete them with: vaultpack keys shred %s --old-versions", count(int64(left), "old version"), d.Name)
+	}
 	con.notef("What is left in the vault can be removed with: vaultpack rm %s", d.Name)
 	return nil
+}
+
+// shredOld deletes the old versions of the keyrings that a bucket keeps, if the
+// user says so.
+func shredOld(c *cli.Context, con *console, d *dataset.Dataset) (deleted, left int, err error) {
+	left, err = d.OldKeyrings(c.Context)
+	if err != nil && !c.Bool("old-versions") {
+		con.warning(fmt.Errorf("it is not known whether the bucket keeps old versions of the keyrings, which would open the dataset: %w", err))
+		return 0, left, nil
+	}
+	if err != nil || left == 0 {
+		return 0, left, err
+	}
+	if !c.Bool("old-versions") {
+		answer, err := ask(c.Context, con, fmt.Sprintf("The bucket keeps %s of the keyrings. Delete them too, for good? [y/N] ", count(int64(left), "old version")))
+		if err != nil || answer != "y" && answer != "yes" {
+			return 0, left, err
+		}
+	}
+	deleted, err = d.ShredOld(c.Context)
+	return deleted, left - deleted, err
+}
+
+// ask gives the line that the user types, and nothing where nobody can be asked.
+func ask(ctx context.Context, con *console, question string) (string, error) {
+	if con.json || !term.IsTerminal(int(os.Stdin.Fd())) {
+		return "", nil
+	}
+	fmt.Fprint(os.Stderr, question)
+	line := make(chan string, 1)
+	go func() {
+		s, _ := bufio.NewReader(os.Stdin).ReadString('\n')
+		line <- strings.TrimSpace(s)
+	}()
+	select {
+	case s := <-line:
+		return s, nil
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
 }
 
 // confirmed makes sure that the user means the dataset of this name.
 func confirmed(ctx context.Context, c *cli.Context, con *console, name string) error {
 	answer := c.String("confirm")
-	if answer == "" && term.IsTerminal(int(os.Stdin.Fd())) && !con.json {
-		fmt.Fprintf(os.Stderr, "Type the dataset's name to go on: ")
-		line := make(chan string, 1)
-		go func() {
-			s, _ := bufio.NewReader(os.Stdin).ReadString('\n')
-			line <- strings.TrimSpace(s)
-		}()
-		select {
-		case answer = <-line:
-		case <-ctx.Done():
-			return ctx.Err()
+	if answer == "" {
+		var err error
+		if answer, err = ask(ctx, con, "Type the dataset's name to go on: "); err != nil {
+			return err
 		}
 	}
 	if answer == "" {

@@ -33,14 +33,14 @@ func gcCommand(con *console) *cli.Command {
 			}
 			con.emit("summary", event{"command": "gc", "dataset": d.Name, "dry_run": g.DryRun, "packs": g.Packs, "index_parts": g.Indexes,
 				"records": g.Pending, "keyrings": g.Keyrings, "bytes": g.Bytes, "unfinished_uploads": g.Uploads})
-			verb := "removed"
+			verb, abort := "removed", "aborted "
 			if g.DryRun {
-				verb = "to remove"
+				verb, abort = "to remove", "to abort"
 			}
 			con.printf("%s from %s: %s, %s, %s, %s; %s", verb, d.Name, count(int64(g.Packs), "pack"), count(int64(g.Indexes), "index part"),
 				count(int64(g.Pending), "record"), count(int64(g.Keyrings), "keyring"), size(g.Bytes))
 			if g.Uploads > 0 {
-				con.printf("aborted  %s that had not been finished", count(int64(g.Uploads), "multipart upload"))
+				con.printf("%s %s that had not been finished", abort, count(int64(g.Uploads), "multipart upload"))
 			}
 			return nil
 		}),

@@ -52,14 +52,22 @@ func (c *console) tellNewVault(v *vault.Vault) {
 }
 
 // tellUsage tells what the command has asked of services that bill it.
-func (c *console) tellUsage(v *vault.Vault) {
+func (c *console) tellUsage(v *vault.Vault) { c.usage("requests", v) }
+
+func (c *console) usage(label string, v *vault.Vault) {
 	u, ok := v.Usage()
 	if !ok {
 		return
 	}
 	c.emit("usage", event{"s3": u.S3, "kms_calls": u.KMSCalls})
-	c.printf("requests %d PUT and LIST, %d GET and HEAD, %d DELETE, %d of them repeated; %s sent, %s received; %s to KMS",
-		u.S3.Puts+u.S3.Lists, u.S3.Gets, u.S3.Deletes, u.S3.Retries, size(u.S3.BytesSent), size(u.S3.BytesReceived), count(u.KMSCalls, "call"))
+	asked := number(u.S3.Puts+u.S3.Lists) + " PUT and LIST, " + number(u.S3.Gets) + " GET and HEAD"
+	if u.S3.Deletes > 0 {
+		asked += ", " + number(u.S3.Deletes) + " DELETE"
+	}
+	if u.S3.Retries > 0 {
+		asked += ", " + number(u.S3.Retries) + " of them repeated"
+	}
+	c.printf("%-8s %s; %s sent, %s received; %s to KMS", label, asked, size(u.S3.BytesSent), size(u.S3.BytesReceived), count(u.KMSCalls, "call"))
 }
 
 // versionFlags choose a version, beside what DATASET@VERSION says.

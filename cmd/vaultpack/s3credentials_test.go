@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -44,8 +45,19 @@ func temporary(t *testing.T, server *s3test.Server) (xml string, keys map[string
 	return string(b), keys
 }
 
-// Credentials come through the chain of the AWS SDK, wherever it finds them. Not
-// tested here is the cache of SSO, which takes a server of IAM Identity Center.
+// loggedIn makes what "aws sso login" leaves behind: a session in the profile, and
+// its token in the cache.
+func loggedIn(t *testing.T, home string, valid time.Duration, portal string) (env []string) {
+	write(t, filepath.Join(home, "config"), []byte("[default]\nsso_session = corp\nsso_account_id = 111122223333\nsso_role_name = reader\n"+
+		"[sso-session corp]\nsso_region = us-east-1\nsso_start_url = https://corp.awsapps.com/start\n"))
+	token, err := json.Marshal(map[string]string{"accessToken": "a token", "expiresAt": time.Now().Add(valid).UTC().Format(time.RFC3339),
+		"region": "us-east-1", "startUrl": "https://corp.awsapps.com/start"})
+	check(t, err)
+	write(t, filepath.Join(home, ".aws/sso/cache", fmt.Sprintf("%x.json", sha1.Sum([]byte("corp")))), token)
+	return []string{"AWS_CONFIG_FILE=" + filepath.Join(home, "config"), "AWS_ENDPOINT_URL_SSO=" + portal}
+}
+
+// Credentials come through the chain of the AWS SDK, wherever it finds them.
 func TestCredentials(t *testing.T) {
 	server := s3test.MinIO(t, false)
 	c := newCloud(t, server)
@@ -117,6 +129,22 @@ func TestCredentials(t *testing.T) {
 			write(t, filepath.Join(home, "token"), []byte("a token"))
 			return []string{"AWS_ROLE_ARN=" + role, "AWS_WEB_IDENTITY_TOKEN_FILE=" + filepath.Join(home, "token"), "AWS_ENDPOINT_URL_STS=" + url}
 		}, 0},
+		{"the cache of SSO", func(t *testing.T, home string) []string {
+			return loggedIn(t, home, time.Hour, ask(t, "the cache of SSO", func(w http.ResponseWriter, r *http.Request) {
+				q := r.URL.Query()
+				if r.Header.Get("X-Amz-Sso_bearer_token") != "a token" || q.Get("account_id") != "111122223333" || q.Get("role_name") != "reader" {
+					http.Error(w, "{}", http.StatusUnauthorized)
+					return
+				}
+				until, err := time.Parse(time.RFC3339, keys["Expiration"])
+				check(t, err)
+				json.NewEncoder(w).Encode(map[string]any{"roleCredentials": map[string]any{"accessKeyId": keys["AccessKeyId"],
+					"secretAccessKey": keys["SecretAccessKey"], "sessionToken": keys["SessionToken"], "expiration": until.UnixMilli()}})
+			}))
+		}, 0},
+		{"a cache of SSO that has expired", func(t *testing.T, home string) []string {
+			return loggedIn(t, home, -time.Hour, "http://127.0.0.1:1")
+		}, exitNotAllowed},
 		{"nowhere", func(*testing.T, string) []string { return nil }, exitNotAllowed},
 		{"a profile that is wrong", func(t *testing.T, home string) []string {
 			write(t, filepath.Join(home, "config"), ini("profile data"))
@@ -135,6 +163,8 @@ func TestCredentials(t *testing.T) {
 			switch {
 			case from.name == "nowhere":
 				says(t, stderr, "AWS credentials were found", "aws sso login")
+			case from.name == "a cache of SSO that has expired":
+				says(t, stderr, "aws sso login")
 			case from.code != 0:
 				says(t, stderr, "the server does not know these AWS credentials")
 			case !strings.HasPrefix(stdout, "there"):
@@ -142,7 +172,7 @@ func TestCredentials(t *testing.T) {
 			}
 		})
 	}
-	if asked["a container"] == 0 || asked["a web identity"] == 0 {
+	if asked["a container"] == 0 || asked["a web identity"] == 0 || asked["the cache of SSO"] == 0 {
 		t.Errorf("asked for credentials: %v", asked)
 	}
 }

@@ -71,7 +71,7 @@ func upload(c *cli.Context, con *console, path string) error {
 	if u.Dataset, err = dataset.Open(v, name); err != nil {
 		return usageError{err}
 	}
-	defer u.Dataset.Close()
+	defer func() { u.Dataset.Close() }() // a dry run puts another in its place
 	u.Own = append([]string{v.Location}, v.Keys.Names...)
 
 	verb := "sealing"
@@ -95,7 +95,7 @@ func upload(c *cli.Context, con *console, path string) error {
 	if err != nil {
 		return err
 	}
-	summarize(con, u, res, v, time.Since(began))
+	summarize(con, u, res, u.Dataset.Vault(), time.Since(began))
 	if n := u.Failures.Load(); n > 0 {
 		return &partialError{fmt.Sprintf("%s could not be read; the rest is safe in the vault", count(n, "file")), exitSomeFailed}
 	}
@@ -233,6 +233,7 @@ func summarize(con *console, u *uploader.Upload, res *uploader.Result, v *vault.
 		con.printf("found    %s, %s (%s)", count(u.Files.Load(), "file"), size(u.Bytes.Load()), changes)
 		con.printf("to send  %s, %s in %s", count(u.SentFiles.Load(), "file"), size(u.SentBytes.Load()), count(u.Packs.Load(), "pack"))
 		con.printf("vault    %s", show(v.Location))
+		con.usage("to ask", v)
 		return
 	case !res.Committed:
 		con.printf("dataset  %s: nothing has changed since version %d", u.Dataset.Name, ver.Number)

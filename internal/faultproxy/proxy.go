@@ -162,12 +162,16 @@ func operation(r *http.Request) string {
 		return "CompleteMultipartUpload"
 	case r.Method == http.MethodDelete && q.Has("uploadId"):
 		return "AbortMultipartUpload"
+	case r.Method == http.MethodDelete && q.Has("versionId"):
+		return "DeleteObjectVersion"
 	case r.Method == http.MethodDelete && object:
 		return "DeleteObject"
 	case r.Method == http.MethodGet && q.Has("list-type"):
 		return "ListObjectsV2"
 	case r.Method == http.MethodGet && q.Has("uploads"):
 		return "ListMultipartUploads"
+	case r.Method == http.MethodGet && q.Has("versions"):
+		return "ListObjectVersions"
 	case r.Method == http.MethodGet && object:
 		return "GetObject"
 	case r.Method == http.MethodHead && object:

@@ -1,0 +1,31 @@
+package dataset
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+
+	"github.com/vaultpack/vaultpack/envelope"
+)
+
+// Plan is the same dataset for a dry run: what is written to it is counted and
+// dropped, see [vault.Vault.Plan]. It has data keys of its own to wipe.
+func (d *Dataset) Plan() *Dataset {
+	return &Dataset{Name: d.Name, vault: d.vault.Plan(), keys: map[envelope.KeyID]*envelope.DataKey{}}
+}
+
+// PlanPack counts a pack of size bytes of plaintext, in a planned dataset, and
+// makes up an object for it that takes as much room in an index as a real one.
+func (d *Dataset) PlanPack(ctx context.Context, key *envelope.DataKey, size int64) (Object, error) {
+	planned, ok := d.vault.Store.(interface {
+		PlanPut(ctx context.Context, size int64) error
+	})
+	if !ok {
+		return Object{}, errors.New("a pack was planned in a dataset that is no plan")
+	}
+	o := Object{KeyID: key.ID()}
+	rand.Read(o.ID[:])
+	rand.Read(o.Pin.Digest[:])
+	o.Pin.Size = envelope.SealedSize(size)
+	return o, planned.PlanPut(ctx, o.Pin.Size)
+}

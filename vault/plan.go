@@ -1,0 +1,129 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/envelope/awskms"
+)
+
+// Plan is the vault for a dry run. Reads go to the vault; what is written is
+// counted and dropped, and new data keys are made up without a call to KMS. So
+// when the same steps have been taken on a plan as a run would take, its Usage
+// is what the run will ask for, if nothing has to be repeated.
+func (v *Vault) Plan() *Vault {
+	p := *v
+	store := &plannedStore{Store: v.Store}
+	keys := *v.Keys
+	keys.Wrap = slices.Clone(keys.Wrap)
+	for i, w := range keys.Wrap {
+		if _, ok := w.(*awskms.Key); ok {
+			keys.Wrap[i] = &plannedKey{envelope.GenerateLocalKey(), &store.kmsCalls}
+		}
+	}
+	p.Store, p.Keys = store, &keys
+	return &p
+}
+
+// A plannedStore counts what is written to it.
+type plannedStore struct {
+	Store
+	kmsCalls atomic.Int64
+
+	mu    sync.Mutex
+	usage S3Usage
+}
+
+// PlanPut counts a Put of size bytes.
+func (p *plannedStore) PlanPut(ctx context.Context, size int64) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s, ok := p.Store.(*S3); ok {
+		u := s.PutRequests(size)
+		p.usage.Puts += u.Puts
+		p.usage.Gets += u.Gets
+		p.usage.BytesSent += u.BytesSent
+	}
+	return ctx.Err()
+}
+
+func (p *plannedStore) Put(ctx context.Context, name string, write func(io.Writer) error) error {
+	var n writeCounter
+	if err := write(&n); err != nil {
+		return err
+	}
+	return p.PlanPut(ctx, int64(n))
+}
+
+type writeCounter int64
+
+func (n *writeCounter) Write(b []byte) (int, error) {
+	*n += writeCounter(len(b))
+	return len(b), nil
+}
+
+// Create does not look whether there is an object of the name: another writer
+// may make one at any time, and a plan cannot foresee it.
+func (p *plannedStore) Create(ctx context.Context, name string, data []byte) error {
+	return p.PlanPut(ctx, int64(len(data)))
+}
+
+func (p *plannedStore) Replace(context.Context, string, []byte, []byte) error {
+	return errors.New("a plan replaces nothing")
+}
+
+func (p *plannedStore) Delete(context.Context, string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.usage.Deletes++
+	return nil
+}
+
+// Sweep lists what a run would sweep.
+func (p *plannedStore) Sweep(ctx context.Context, prefix string) error {
+	s, ok := p.Store.(*S3)
+	if !ok {
+		return nil
+	}
+	n, err := s.CountStale(ctx, prefix, s.set.StaleUploads)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.usage.Deletes += int64(n)
+	return err
+}
+
+// PutMemory is that of the store: how many packs are written at once depends on it.
+func (p *plannedStore) PutMemory() int64 {
+	if s, ok := p.Store.(*S3); ok {
+		return s.PutMemory()
+	}
+	return 0
+}
+
+// planned adds up what was done and what is planned.
+func (p *plannedStore) planned(done S3Usage) S3Usage {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	done.Puts += p.usage.Puts
+	done.Lists += p.usage.Lists
+	done.Gets += p.usage.Gets
+	done.Deletes += p.usage.Deletes
+	done.BytesSent += p.usage.BytesSent
+	return done
+}
+
+// A plannedKey stands for a KMS key, and counts the calls that it would take.
+type plannedKey struct {
+	*envelope.LocalKey
+	calls *atomic.Int64
+}
+
+func (k *plannedKey) Wrap(ctx context.Context, dataKey []byte, ec envelope.EncryptionContext) (envelope.Slot, error) {
+	k.calls.Add(1)
+	return k.LocalKey.Wrap(ctx, dataKey, ec)
+}

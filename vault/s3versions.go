@@ -1,0 +1,83 @@
+package vault
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"net/http"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+)
+
+// CountOld tells how many versions the bucket keeps of objects below prefix that
+// have been deleted or replaced. Delete leaves them in a bucket with versioning.
+func (s *S3) CountOld(ctx context.Context, prefix string) (n int, err error) {
+	for _, err := range s.old(ctx, prefix) {
+		if err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+// DeleteOld deletes the versions that CountOld counts, and tells how many are
+// gone. Where Object Lock or a policy keeps one, it goes on with the others and
+// returns the first error. The marks of deletions stay: without its mark, a
+// version that could not be deleted would be the current one again.
+func (s *S3) DeleteOld(ctx context.Context, prefix string) (deleted int, err error) {
+	for v, lerr := range s.old(ctx, prefix) {
+		if lerr != nil {
+			return deleted, lerr
+		}
+		_, derr := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.loc.Bucket, Key: &v.key, VersionId: &v.id,
+			ExpectedBucketOwner: s.owner, RequestPayer: s.payer})
+		switch {
+		case derr == nil || httpStatus(derr) == http.StatusNotFound:
+			deleted++
+		case ctx.Err() != nil:
+			return deleted, s.explain(ctx, opDeleteVersion, v.key, derr)
+		case err == nil:
+			err = s.explain(ctx, opDeleteVersion, v.key, derr)
+		}
+	}
+	return deleted, err
+}
+
+type oldVersion struct{ key, id string }
+
+// old gives the versions below prefix that are not current.
+func (s *S3) old(ctx context.Context, prefix string) iter.Seq2[oldVersion, error] {
+	full := s.loc.Prefix + prefix
+	in := &s3.ListObjectVersionsInput{Bucket: &s.loc.Bucket, Prefix: &full, ExpectedBucketOwner: s.owner, RequestPayer: s.payer}
+	return func(yield func(oldVersion, error) bool) {
+		for {
+			page, err := s.client.ListObjectVersions(ctx, in)
+			if err != nil {
+				yield(oldVersion{}, s.explain(ctx, opListVersions, full, err))
+				return
+			}
+			for _, v := range page.Versions {
+				if deref(v.IsLatest) {
+					continue
+				}
+				if !strings.HasPrefix(deref(v.Key), full) {
+					yield(oldVersion{}, fmt.Errorf("listing the old versions of %s: the server gives the object %q", s.url(full), deref(v.Key)))
+					return
+				}
+				if !yield(oldVersion{deref(v.Key), deref(v.VersionId)}, nil) {
+					return
+				}
+			}
+			if !deref(page.IsTruncated) {
+				return
+			}
+			if deref(page.NextKeyMarker) == deref(in.KeyMarker) && deref(page.NextVersionIdMarker) == deref(in.VersionIdMarker) {
+				yield(oldVersion{}, fmt.Errorf("listing the old versions of %s: the server does not go on after a page", s.url(full)))
+				return
+			}
+			in.KeyMarker, in.VersionIdMarker = page.NextKeyMarker, page.NextVersionIdMarker
+		}
+	}
+}
