@@ -278,8 +278,9 @@ func TestAdopt(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
-		if strings.Contains(want, "tagged") != errors.Is(err, provision.ErrNotOurs) && !strings.Contains(want, "belongs") && !strings.Contains(want, "there already") {
-			t.Errorf("ErrNotOurs is not told by %v", err)
+		// Only these are for --adopt.
+		if adoptable := strings.Contains(want, "tagged") || strings.Contains(want, "belongs"); errors.Is(err, provision.ErrNotOurs) != adoptable {
+			t.Errorf("%v: that it is ErrNotOurs should be %v", err, adoptable)
 		}
 	}
 	refused(target, "the bucket theirs is there already and not tagged as this vault's")
@@ -321,7 +322,7 @@ func TestAdopt(t *testing.T) {
 	_, err = iam.NewFromConfig(cfg).CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String("third-uploader"), Path: aws.String("/team/"), AssumeRolePolicyDocument: aws.String(`{}`)})
 	check(nil, err)
 	third := provision.Target{Bucket: "third", Settings: provision.Settings{Name: "third"}}
-	refused(third, "the role third-uploader is there already")
+	refused(third, "the role third-uploader is there already and not tagged")
 	third.Adopt = true
 	if o := apply(t, cfg, third); !strings.HasSuffix(o.UploaderRole, ":role/team/third-uploader") {
 		t.Errorf("the role is %s", o.UploaderRole)

@@ -49,6 +49,12 @@ type Config struct {
 	Context              envelope.EncryptionContext
 	// ContextSource is where Context was read from, empty if nowhere.
 	ContextSource string
+	// Provision is what init keeps in order in AWS, as the file has it, and
+	// ProvisionSource where that was read from; nil if nowhere.
+	Provision       *yaml.Node
+	ProvisionSource string
+	// Files are the configuration files that were read, nearest first.
+	Files []string
 	// Default is true for the embedded default vault, which is made on first use,
 	// and DefaultKey for the embedded default of the local key.
 	Default, DefaultKey bool
@@ -64,6 +70,7 @@ type fileConfig struct {
 	PassphraseFile string            `yaml:"passphrase_file"`
 	Recipients     []string          `yaml:"recipients"`
 	Context        map[string]string `yaml:"context"`
+	Provision      *yaml.Node        `yaml:"provision"`
 }
 
 // LoadConfig finds every setting. flag gives the values of the flags vault,
@@ -89,6 +96,7 @@ func LoadConfig(flag func(name string) string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.Files = files
 	for _, file := range files {
 		if err := c.readFile(file); err != nil {
 			return nil, err
@@ -122,7 +130,7 @@ func (c *Config) readFile(file string) error {
 	d := yaml.NewDecoder(bytes.NewReader(b))
 	d.KnownFields(true)
 	if err := d.Decode(&f); err != nil && err != io.EOF {
-		return fmt.Errorf("%s is not a valid configuration (known settings: vault, kms_keys, s3, local_key, identity, passphrase_file, recipients, context): %w", file, err)
+		return fmt.Errorf("%s is not a valid configuration (known settings: vault, kms_keys, s3, local_key, identity, passphrase_file, recipients, context, provision): %w", file, err)
 	}
 	inFile := func(p string) string {
 		if p == "" || filepath.IsAbs(p) || strings.Contains(p, "://") {
@@ -146,6 +154,9 @@ func (c *Config) readFile(file string) error {
 		for _, r := range f.Recipients {
 			c.Recipients = append(c.Recipients, Setting{inFile(r), file})
 		}
+	}
+	if c.Provision == nil && f.Provision != nil {
+		c.Provision, c.ProvisionSource = f.Provision, file
 	}
 	if c.Context == nil && f.Context != nil {
 		c.Context, c.ContextSource = f.Context, file

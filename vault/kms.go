@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"sync/atomic"
 
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"github.com/vaultpack/vaultpack/envelope"
@@ -42,16 +41,9 @@ func KMSKey(ctx context.Context, c *Config, key string) (*awskms.Key, error) {
 // newKMS makes a client with credentials, region and endpoint from the chain of
 // the AWS SDK.
 func newKMS(ctx context.Context, c *Config) (*countedKMS, error) {
-	var load []func(*config.LoadOptions) error
-	if c.S3.Profile != "" {
-		load = append(load, config.WithSharedConfigProfile(c.S3.Profile))
-	}
-	if c.S3.Region != "" {
-		load = append(load, config.WithRegion(c.S3.Region))
-	}
-	cfg, err := config.LoadDefaultConfig(ctx, append(load, c.S3.LoadOptions...)...)
+	cfg, err := AWSConfig(ctx, c)
 	if err != nil {
-		return nil, fmt.Errorf("reading the AWS configuration: %w", err)
+		return nil, err
 	}
 	return &countedKMS{api: awskms.NewClient(cfg)}, nil
 }

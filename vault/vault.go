@@ -137,9 +137,7 @@ func open(ctx context.Context, c *Config) (*Vault, error) {
 func openStore(ctx context.Context, c *Config) (store Store, location string, err error) {
 	if IsS3URL(c.Vault.Value) {
 		set := c.S3
-		if set.KMSKey == "" && set.SSE != SSENone && len(c.KMSKeys) > 0 {
-			set.KMSKey = c.KMSKeys[0].Value
-		}
+		set.KMSKey = c.SSEKey()
 		store, err := OpenS3(ctx, c.Vault.Value, set)
 		if err != nil {
 			return nil, "", err

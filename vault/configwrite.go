@@ -1,0 +1,218 @@
+package vault
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/vaultpack/vaultpack/internal/atomicfile"
+)
+
+// A ConfigChange is what is to be written into a configuration file.
+type ConfigChange struct {
+	Vault   string
+	KMSKeys []string
+	Region  string // of the section s3
+	// Provision is the section of that name, anything that yaml can marshal; nil
+	// leaves it as it is.
+	Provision any
+}
+
+// ErrOtherVault is returned by WriteConfig for a file that is about another vault.
+var ErrOtherVault = errors.New("the file is about another vault")
+
+// WriteConfig makes the file, or changes these settings in it and leaves all else
+// as it is, comments too. A file that says so already is not written.
+func WriteConfig(file string, change ConfigChange) (written bool, err error) {
+	old, err := os.ReadFile(file)
+	mode := fs.FileMode(0o644)
+	if err == nil {
+		info, err := os.Stat(file)
+		if err != nil {
+			return false, err
+		}
+		mode = info.Mode().Perm()
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("reading the configuration: %w", err)
+	}
+	text, err := change.apply(old)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", file, err)
+	}
+	if text == nil {
+		return false, nil
+	}
+	err = atomicfile.Replace(file, mode, func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("writing the configuration: %w", err)
+	}
+	return true, nil
+}
+
+// Text is a file with these settings and no others.
+func (c ConfigChange) Text() (string, error) {
+	b, err := c.apply(nil)
+	return string(b), err
+}
+
+// apply gives the new text, or nil if the old one says the same.
+func (c ConfigChange) apply(old []byte) ([]byte, error) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(old, &doc); err != nil {
+		return nil, err
+	}
+	var root *yaml.Node
+	switch {
+	case len(doc.Content) == 0: // nothing, or comments alone
+		root = &yaml.Node{Kind: yaml.MappingNode, HeadComment: strings.TrimSpace(string(old))}
+		doc = yaml.Node{Kind: yaml.DocumentNode, Content: []*yaml.Node{root}}
+	default:
+		root = doc.Content[0]
+		if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
+			*root = yaml.Node{Kind: yaml.MappingNode, HeadComment: root.HeadComment}
+		}
+		if root.Kind != yaml.MappingNode {
+			return nil, errors.New("the file is no list of settings")
+		}
+	}
+	if v := lookup(root, "vault"); v != nil && strings.TrimSuffix(v.Value, "/") != strings.TrimSuffix(c.Vault, "/") {
+		return nil, fmt.Errorf("%w (%s)", ErrOtherVault, v.Value)
+	}
+	changed := false
+	set := func(in *yaml.Node, key string, value any) error {
+		was, err := setNode(in, key, value)
+		changed = changed || was
+		return err
+	}
+	if lookup(root, "vault") == nil {
+		if err := set(root, "vault", c.Vault); err != nil {
+			return nil, err
+		}
+	}
+	if len(c.KMSKeys) > 0 && !firstIs(lookup(root, "kms_keys"), c.KMSKeys[0]) {
+		if err := set(root, "kms_keys", c.KMSKeys); err != nil {
+			return nil, err
+		}
+	}
+	if c.Region != "" {
+		section := lookup(root, "s3")
+		if section == nil || section.Kind != yaml.MappingNode {
+			section = &yaml.Node{Kind: yaml.MappingNode}
+		}
+		if r := lookup(section, "region"); r == nil || r.Value != c.Region {
+			if err := set(section, "region", c.Region); err != nil {
+				return nil, err
+			}
+			if err := set(root, "s3", section); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if c.Provision != nil {
+		if err := set(root, "provision", c.Provision); err != nil {
+			return nil, err
+		}
+	}
+	if !changed {
+		return nil, nil
+	}
+	var b bytes.Buffer
+	e := yaml.NewEncoder(&b)
+	e.SetIndent(2)
+	if err := e.Encode(&doc); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), e.Close()
+}
+
+// firstIs tells whether the list begins with the value. Further keys may follow.
+func firstIs(list *yaml.Node, value string) bool {
+	return list != nil && len(list.Content) > 0 && list.Content[0].Value == value
+}
+
+func lookup(mapping *yaml.Node, key string) *yaml.Node {
+	for i := 0; i+1 < len(mapping.Content); i += 2 {
+		if mapping.Content[i].Value == key {
+			return mapping.Content[i+1]
+		}
+	}
+	return nil
+}
+
+// setNode sets a key of a mapping, and tells whether that is another value than
+// before. The comments at the old one stay.
+func setNode(mapping *yaml.Node, key string, value any) (changed bool, err error) {
+	next, ok := value.(*yaml.Node)
+	if !ok {
+		next = &yaml.Node{}
+		if err := next.Encode(value); err != nil {
+			return false, err
+		}
+	}
+	old := lookup(mapping, key)
+	if old == nil {
+		mapping.Content = append(mapping.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: key}, next)
+		return true, nil
+	}
+	if old == next {
+		return true, nil
+	}
+	if sameNode(old, next) {
+		return false, nil
+	}
+	if next.Kind == yaml.MappingNode && old.Kind == yaml.MappingNode {
+		return true, mergeNode(old, next)
+	}
+	next.HeadComment, next.LineComment, next.FootComment = old.HeadComment, old.LineComment, old.FootComment
+	*old = *next
+	return true, nil
+}
+
+// mergeNode makes the mapping old say what next does, and keeps its comments.
+func mergeNode(old, next *yaml.Node) error {
+	for i := 0; i+1 < len(old.Content); {
+		if lookup(next, old.Content[i].Value) == nil {
+			old.Content = slices.Delete(old.Content, i, i+2)
+			continue
+		}
+		i += 2
+	}
+	for i := 0; i+1 < len(next.Content); i += 2 {
+		if _, err := setNode(old, next.Content[i].Value, next.Content[i+1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sameNode compares what two nodes say.
+func sameNode(a, b *yaml.Node) bool {
+	if a.Kind != b.Kind || a.Value != b.Value || len(a.Content) != len(b.Content) {
+		return false
+	}
+	if a.Kind == yaml.MappingNode {
+		for i := 0; i+1 < len(a.Content); i += 2 {
+			other := lookup(b, a.Content[i].Value)
+			if other == nil || !sameNode(a.Content[i+1], other) {
+				return false
+			}
+		}
+		return true
+	}
+	for i := range a.Content {
+		if !sameNode(a.Content[i], b.Content[i]) {
+			return false
+		}
+	}
+	return true
+}
