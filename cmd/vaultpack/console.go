@@ -74,6 +74,13 @@ func (c *console) printf(format string, args ...any) {
 	fmt.Fprintf(c.out, format+"\n", args...)
 }
 
+// flush shows what printf has written, where a command takes its time.
+func (c *console) flush() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.out.Flush()
+}
+
 // notef writes a line that is good to know.
 func (c *console) notef(format string, args ...any) {
 	if c.json || c.quiet {

@@ -73,6 +73,7 @@ func newApp(con *console) *cli.App {
 			encryptCommand(con),
 			decryptCommand(con),
 			inspectCommand(con),
+			doctorCommand(con),
 			configCommand(con),
 		},
 	}
