@@ -65,12 +65,11 @@ func (c *console) tellFinding(f doctor.Finding) {
 		tell = c.warnf
 	}
 	tell("%-8s %-20s %s", f.Result, f.Check, oneLine(f.Reason))
-	const indent = "                              "
 	if f.On != "" && f.Result != doctor.OK && f.Result != doctor.Skipped {
-		tell("%son   %s", indent[:len(indent)-1], show(f.On))
+		tell("%-29s on   %s", "", show(f.On))
 	}
 	if f.Mend != "" {
-		tell("%smend %s", indent[:len(indent)-1], oneLine(f.Mend))
+		tell("%-29s mend %s", "", oneLine(f.Mend))
 	}
 	c.flush()
 }

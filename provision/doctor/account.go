@@ -32,7 +32,7 @@ func (d *Doctor) credentials(ctx context.Context) Finding {
 	if d.sts.Options().BaseEndpoint != nil || d.s3.Options().BaseEndpoint == nil {
 		out, err := d.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 		if err != nil {
-			return failed(mend, "AWS does not take these credentials (%s, from %s): %v", c.AccessKeyID, c.Source, err)
+			return failed(mend, "AWS does not take these credentials (%s, from %s): %s", c.AccessKeyID, c.Source, said(err))
 		}
 		who = aws.ToString(out.Arn)
 	}

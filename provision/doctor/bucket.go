@@ -173,7 +173,8 @@ func (d *Doctor) lifecycle(ctx context.Context) Finding {
 func rulePrefix(r types.LifecycleRule) (prefix string, some bool) {
 	f := r.Filter
 	if f == nil {
-		return aws.ToString(r.Prefix), false //nolint:staticcheck // old rules have it
+		//lint:ignore SA1019 old rules have it
+		return aws.ToString(r.Prefix), false
 	}
 	if a := f.And; a != nil {
 		return aws.ToString(a.Prefix), true

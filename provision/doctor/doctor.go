@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -235,7 +236,9 @@ func (d *Doctor) settings(ctx context.Context) Finding {
 	if d.aws, err = vault.AWSConfig(ctx, c); err != nil {
 		return failed("correct the AWS configuration files, or AWS_PROFILE", "%v", err)
 	}
-	d.aws.RetryMaxAttempts = 3
+	d.aws.Retryer = func() aws.Retryer {
+		return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts, o.MaxBackoff = 3, time.Second/2 })
+	}
 	d.s3 = s3.NewFromConfig(d.aws, c.S3Options)
 	d.kms, d.sts, d.iam = awskms.NewClient(d.aws), sts.NewFromConfig(d.aws), iam.NewFromConfig(d.aws)
 	d.elsewhere = d.s3.Options().BaseEndpoint != nil && d.iam.Options().BaseEndpoint == nil

@@ -46,13 +46,13 @@ func unseen(err error, action, resource string) Finding {
 	case err == nil:
 		panic("doctor: no error")
 	case unsupported(err):
-		return skipped("this server has none")
+		return skipped("this server has no such setting")
 	case errors.As(provision.Explain(err, action, resource), &denied):
 		f := skipped("not allowed to look: that takes %s", denied.Action)
 		f.Missing = []string{denied.Action}
 		return f
 	}
-	return failed("try again; if it stays so, ask who runs the server", "%s on %s: %v", action, resource, err)
+	return failed("try again; if it stays so, ask who runs the server", "%s on %s: %s", action, resource, said(err))
 }
 
 var notAuthorized = regexp.MustCompile(`not authorized to perform: ([A-Za-z0-9-]+:[A-Za-z0-9*]+)`)
@@ -82,6 +82,15 @@ func isIdentity(err error) bool {
 	}
 }
 
+// said is what the server said, without what the SDK puts around it.
+func said(err error) string {
+	var ae smithy.APIError
+	if errors.As(err, &ae) && ae.ErrorMessage() != "" {
+		return ae.ErrorCode() + ": " + ae.ErrorMessage()
+	}
+	return err.Error()
+}
+
 func errorCode(err error) string {
 	var ae smithy.APIError
 	if errors.As(err, &ae) {
@@ -93,10 +102,10 @@ func errorCode(err error) string {
 // answer is the server's response with an error, or nil if there was none.
 func answer(err error) *http.Response {
 	var re *smithyhttp.ResponseError
-	if errors.As(err, &re) && re.Response != nil {
+	if errors.As(err, &re) && re.Response != nil && re.Response.Response != nil && re.HTTPStatusCode() > 0 {
 		return re.Response.Response
 	}
-	return nil
+	return nil // the SDK makes up a response without a status where there is none
 }
 
 func unsupported(err error) bool {

@@ -92,7 +92,7 @@ func inRegion(key string) func(*kms.Options) {
 func (d *Doctor) keyState(ctx context.Context, key string) Finding {
 	out, err := d.kms.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &key}, inRegion(key))
 	if code := errorCode(err); code == "NotFoundException" || code == "InvalidArnException" {
-		return failed("check kms_keys and kms_key in "+settingsFile(d.Config)+", the region and the account", "there is no such key: %v", err)
+		return failed("check kms_keys and kms_key in "+settingsFile(d.Config)+", the region and the account", "there is no such key: %s", said(err))
 	}
 	if err != nil {
 		return unseen(err, "kms:DescribeKey", key)
@@ -141,14 +141,14 @@ type permission struct {
 }
 
 var permissions = []permission{
-	{"kms:GenerateDataKey", "the first upload of a dataset, and keys rotate", func(ctx context.Context, d *Doctor, key string, ec envelope.EncryptionContext) error {
+	{"kms:GenerateDataKey", "the first upload of a dataset, and by keys rotate", func(ctx context.Context, d *Doctor, key string, ec envelope.EncryptionContext) error {
 		out, err := d.kms.GenerateDataKey(ctx, &kms.GenerateDataKeyInput{KeyId: &key, KeySpec: types.DataKeySpecAes256, EncryptionContext: ec, DryRun: aws.Bool(true)}, inRegion(key))
 		if err == nil {
 			clear(out.Plaintext) // a server that does not know DryRun has made one
 		}
 		return err
 	}},
-	{"kms:Decrypt", "everything that reads, training too, and uploads of what has changed", func(ctx context.Context, d *Doctor, key string, ec envelope.EncryptionContext) error {
+	{"kms:Decrypt", "all that reads, training too, and by uploads that go on or send what has changed", func(ctx context.Context, d *Doctor, key string, ec envelope.EncryptionContext) error {
 		out, err := d.kms.Decrypt(ctx, &kms.DecryptInput{KeyId: &key, EncryptionContext: ec, DryRun: aws.Bool(true),
 			DryRunModifiers: []types.DryRunModifierType{types.DryRunModifierTypeIgnoreCiphertext}}, inRegion(key))
 		if err == nil {
@@ -156,7 +156,7 @@ var permissions = []permission{
 		}
 		return err
 	}},
-	{"kms:Encrypt", "a second KMS key, and keys add", func(ctx context.Context, d *Doctor, key string, ec envelope.EncryptionContext) error {
+	{"kms:Encrypt", "a second KMS key, and by keys add", func(ctx context.Context, d *Doctor, key string, ec envelope.EncryptionContext) error {
 		_, err := d.kms.Encrypt(ctx, &kms.EncryptInput{KeyId: &key, Plaintext: make([]byte, envelope.DataKeySize), EncryptionContext: ec, DryRun: aws.Bool(true)}, inRegion(key))
 		return err
 	}},
@@ -185,13 +185,13 @@ func (d *Doctor) permission(ctx context.Context, key string, p permission, furth
 	case p.action == "kms:Decrypt" && (code == "InvalidCiphertextException" || code == "ValidationException" || code == "SerializationException"):
 		return skipped("this KMS cannot try it without a ciphertext")
 	case !errors.As(provision.Explain(err, p.action, key), &denied):
-		return failed("see the state of the key above, and try again", "%s fails: %v", p.action, err)
+		return failed("see the state of the key above, and try again", "%s fails: %s", p.action, said(err))
 	}
-	reason := "not allowed for the dataset " + name + "; " + p.serves + " need it"
+	reason := "not allowed for the dataset " + name + "; needed by " + p.serves
 	if d.Dataset == "" {
-		reason += " (a role that is limited to a dataset is tried with --dataset)"
+		reason += "; a role that is limited to a dataset is tried with --dataset"
 	}
-	f := lacking([]string{denied.Action}, "%s (%v)", reason, err)
+	f := lacking([]string{denied.Action}, "%s (%s)", reason, said(err))
 	f.Mend = "allow " + denied.Action + " in the key's policy, and in the caller's where the key's leaves it to the account (see: vaultpack policy)"
 	if p.action == "kms:Encrypt" && !further {
 		f.Result = Warning // one key is made by GenerateDataKey alone

@@ -63,7 +63,7 @@ func nearest(dir string) (string, error) {
 			return dir, nil
 		case err == nil:
 			return "", fmt.Errorf("%s is no directory", dir)
-		case !errors.Is(err, fs.ErrNotExist) || filepath.Dir(dir) == dir:
+		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) || filepath.Dir(dir) == dir:
 			return "", err
 		}
 		dir = filepath.Dir(dir)
@@ -80,9 +80,9 @@ const (
 
 // disk looks at the room for the vault, or where a dataset would be restored to.
 func (d *Doctor) disk(context.Context) Finding {
-	dir, use := d.Config.Vault.Value, "for the vault"
+	dir, use := d.Config.Vault.Value, "where the vault is"
 	if vault.IsS3URL(dir) {
-		dir, use = ".", "to restore a dataset here"
+		dir, use = ".", "where a dataset would be restored to"
 	}
 	dir, err := filepath.Abs(dir)
 	if err == nil {
@@ -98,11 +98,11 @@ func (d *Doctor) disk(context.Context) Finding {
 	room := size(int64(min(free, math.MaxInt64)))
 	switch need := max(tightDisk, d.bytes); {
 	case free < leastDisk:
-		return failed("make room in "+dir, "%s %s are free in %s", room, use, dir)
+		return failed("make room in "+dir, "%s are free in %s, %s", room, dir, use)
 	case free < uint64(need):
-		return warning("make room in "+dir, "%s %s are free in %s, and %s would be good", room, use, dir, size(need))
+		return warning("make room in "+dir, "%s are free in %s, %s, and %s would be good", room, dir, use, size(need))
 	}
-	return ok("%s %s are free in %s", room, use, dir)
+	return ok("%s are free in %s, %s", room, dir, use)
 }
 
 func (d *Doctor) memory(context.Context) Finding {

@@ -77,14 +77,14 @@ func (d *Doctor) put(ctx context.Context, name string) Finding {
 }
 
 // actions are what a request may lack: none in a directory.
-func (d *Doctor) actions(all ...string) []string {
+func (d *Doctor) actions(s3 string, kms ...string) []string {
 	switch {
 	case !vault.IsS3URL(d.Config.Vault.Value):
 		return nil
 	case d.Config.S3.SSE == vault.SSENone:
-		return all[:1]
+		return []string{s3}
 	}
-	return all
+	return append([]string{s3}, kms...)
 }
 
 // objectEncryption is what the store has seen when it looked at what it stored.
@@ -145,10 +145,12 @@ func (d *Doctor) conditional(ctx context.Context, name string) Finding {
 func (d *Doctor) delete(ctx context.Context) Finding {
 	for _, name := range d.probes {
 		if err := d.store.Delete(ctx, name); err != nil {
-			return broken(d.advice()+"; delete "+name+" by hand", err, d.actions("s3:DeleteObject")[:min(1, len(d.actions("s3:DeleteObject")))]...)
+			f := broken(d.advice(), err, d.actions("s3:DeleteObject")...)
+			f.Mend += "; if " + name + " is still there, delete it by hand"
+			return f
 		}
-		if _, err := d.store.Stat(ctx, name); !errors.Is(err, fs.ErrNotExist) {
-			return failed(d.advice()+"; delete "+name+" by hand", "%s is still there after it was deleted (%v)", name, err)
+		if _, err := d.store.Stat(ctx, name); err == nil {
+			return failed(d.advice()+"; delete "+name+" by hand", "%s is still there after it was deleted", name)
 		}
 	}
 	if err := d.removeVersions(ctx); err != nil && d.versions != "" {

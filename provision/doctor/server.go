@@ -84,7 +84,7 @@ func (d *Doctor) clock(context.Context) Finding {
 		return skipped("the server tells no date")
 	}
 	const mend = "set this machine's clock: timedatectl set-ntp true"
-	skew := d.headTime.Sub(date).Round(time.Second)
+	skew := d.headTime.Sub(date.Add(time.Second / 2)).Round(time.Second) // the header has whole seconds
 	direction := "ahead of"
 	off := skew
 	if skew < 0 {
@@ -96,7 +96,7 @@ func (d *Doctor) clock(context.Context) Finding {
 	case off >= skewWarning:
 		return warning(mend, "this machine's clock is %v %s the server's; from 15 minutes on it refuses requests", off, direction)
 	}
-	return ok("the same as the server's to %v", max(off, time.Second))
+	return ok("within %v of the server's", max(off, time.Second))
 }
 
 // region compares where the bucket is with what is configured, for it and for keys.
@@ -124,7 +124,7 @@ func (d *Doctor) bucket(ctx context.Context) Finding {
 	case d.head.StatusCode == http.StatusNotFound:
 		return failed("make it with: vaultpack init --vault "+d.Config.Vault.Value, "there is no bucket %s", d.loc.Bucket)
 	case d.headErr != nil && d.head.StatusCode != http.StatusForbidden:
-		return failed("try again; if it stays so, ask who runs the server", "%v", d.headErr)
+		return failed("try again; if it stays so, ask who runs the server", "%s", said(d.headErr))
 	}
 	// A HEAD has no body that would say why it was refused, and needs a listing of
 	// the whole bucket to be allowed; ours is of the vault.

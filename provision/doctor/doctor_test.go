@@ -1,0 +1,479 @@
+package doctor_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/vaultpack/vaultpack/envelope/awskms/kmstest"
+	"github.com/vaultpack/vaultpack/internal/faultproxy"
+	"github.com/vaultpack/vaultpack/internal/s3test"
+	"github.com/vaultpack/vaultpack/provision/doctor"
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// passing are the checks that a vault in order passes, by the world it is in. All
+// others are skipped there, but that moto lets nothing be put: it applies the Deny
+// statements of the bucket's policy without their conditions.
+var passing = map[string][]string{
+	"MinIO": {"settings", "credentials", "endpoint", "clock", "region", "bucket", "default encryption", "bucket policy", "versioning", "lifecycle",
+		"unfinished uploads", "keys", "key state", "key rotation", "kms:GenerateDataKey", "kms:Decrypt", "kms:Encrypt",
+		"put", "object encryption", "get", "conditional writes", "delete", "keyrings", "disk", "memory", "binary"},
+	"moto": {"settings", "credentials", "endpoint", "clock", "region", "bucket", "default encryption", "public access", "bucket policy", "versioning", "lifecycle",
+		"unfinished uploads", "keys", "key state", "key rotation", "kms:GenerateDataKey", "kms:Encrypt",
+		"disk", "memory", "binary", "training role"},
+	"directory": {"settings", "directory", "keys", "put", "get", "conditional writes", "delete", "keyrings", "disk", "memory"},
+}
+
+// A failing case is one damage to a vault in order, and the check that finds it.
+type failing struct {
+	check, world string
+	result       doctor.Result
+	says         string // a part of the reason
+	mend         string // a part of the mend
+	missing      string // the actions
+	damage       func(*world)
+}
+
+var cases = slices.Concat(serverCases, bucketCases, keyCases, probeCases, machineCases)
+
+var serverCases = []failing{
+	{"settings", "MinIO", doctor.Failed, "kms_key is the alias", "vaultpack.yaml", "", func(w *world) { w.cfg.S3.KMSKey = "alias/vault" }},
+	{"settings", "directory", doctor.Failed, "neither in S3 nor a directory", "s3://BUCKET", "", func(w *world) { w.cfg.Vault.Value = "gs://bucket" }},
+	{"credentials", "MinIO", doctor.Failed, "no usable AWS credentials", "aws sso login", "", func(w *world) {
+		w.cfg.S3.LoadOptions = append(w.cfg.S3.LoadOptions, config.WithCredentialsProvider(aws.CredentialsProviderFunc(
+			func(context.Context) (aws.Credentials, error) {
+				return aws.Credentials{}, errors.New("the SSO session has expired")
+			})))
+	}},
+	{"credentials", "MinIO", doctor.Warning, "the credentials end in 5m", "again", "", func(w *world) {
+		w.cfg.S3.LoadOptions = append(w.cfg.S3.LoadOptions, config.WithCredentialsProvider(aws.CredentialsProviderFunc(
+			func(context.Context) (aws.Credentials, error) {
+				return aws.Credentials{AccessKeyID: w.server.AccessKey, SecretAccessKey: w.server.SecretKey, CanExpire: true, Expires: time.Now().Add(5*time.Minute + time.Second)}, nil
+			})))
+	}},
+	{"endpoint", "MinIO", doctor.Failed, "no answer", "check the network", "", func(w *world) { w.cfg.S3.Endpoint = "http://127.0.0.1:1" }},
+	{"clock", "MinIO", doctor.Failed, "ahead of the server's, which refuses requests", "timedatectl", "", func(w *world) { w.through(dated(-20 * time.Minute)) }},
+	{"clock", "MinIO", doctor.Warning, "behind the server's; from", "timedatectl", "", func(w *world) { w.through(dated(2 * time.Minute)) }},
+	{"region", "MinIO", doctor.Failed, "the bucket is in eu-west-3", "set region", "", func(w *world) {
+		w.through(&faultproxy.Fault{Op: "HEAD", Do: faultproxy.Change(func(r *faultproxy.Response) { r.Header.Set("X-Amz-Bucket-Region", "eu-west-3") })})
+	}},
+	{"region", "moto", doctor.Failed, "S3 uses keys of its own region only", "use a KMS key in eu-central-1", "", func(w *world) {
+		w.cfg.S3.KMSKey = strings.Replace(w.key, "eu-central-1", "eu-west-1", 1)
+	}},
+	{"bucket", "MinIO", doctor.Failed, "there is no bucket nobodys", "vaultpack init --vault s3://nobodys", "", func(w *world) { w.cfg.Vault.Value = "s3://nobodys" }},
+	{"bucket", "MinIO", doctor.Failed, "not allowed", "allow s3:ListBucket", "s3:ListBucket", func(w *world) { w.refuse("ListObjectsV2") }},
+	{"bucket", "MinIO", doctor.Failed, "does not know these AWS credentials", "credentials", "", func(w *world) {
+		w.through(&faultproxy.Fault{Op: "ListObjectsV2", Do: faultproxy.Refuse(403, "SignatureDoesNotMatch")})
+	}},
+}
+
+// dated has the server's clock be another.
+func dated(by time.Duration) *faultproxy.Fault {
+	return &faultproxy.Fault{Op: "HEAD", Do: faultproxy.Change(func(r *faultproxy.Response) {
+		r.Header.Set("Date", time.Now().Add(by).UTC().Format(http.TimeFormat))
+	})}
+}
+
+func (w *world) putRule(r types.LifecycleRule) {
+	r.ID, r.Status, r.Filter = aws.String("old"), types.ExpirationStatusEnabled, &types.LifecycleRuleFilter{Prefix: aws.String("m")}
+	_, err := w.s3.PutBucketLifecycleConfiguration(w.t.Context(), &s3.PutBucketLifecycleConfigurationInput{Bucket: &w.bucket,
+		LifecycleConfiguration: &types.BucketLifecycleConfiguration{Rules: []types.LifecycleRule{r}}})
+	w.ok(err)
+}
+
+func (w *world) putPolicy(text string) {
+	text = fmt.Sprintf(`{"Version":"2012-10-17","Statement":[`+text+`]}`, "arn:aws:s3:::"+w.bucket+"/*")
+	_, err := w.s3.PutBucketPolicy(w.t.Context(), &s3.PutBucketPolicyInput{Bucket: &w.bucket, Policy: &text})
+	w.ok(err)
+}
+
+func (w *world) putEncryption(rule types.ServerSideEncryptionByDefault, bucketKey bool) {
+	_, err := w.s3.PutBucketEncryption(w.t.Context(), &s3.PutBucketEncryptionInput{Bucket: &w.bucket,
+		ServerSideEncryptionConfiguration: &types.ServerSideEncryptionConfiguration{Rules: []types.ServerSideEncryptionRule{{
+			ApplyServerSideEncryptionByDefault: &rule, BucketKeyEnabled: &bucketKey}}}})
+	w.ok(err)
+}
+
+const onlyTLS = `{"Sid":"TLS","Effect":"Deny","Principal":"*","Action":"s3:*","Resource":%q,"Condition":{"Bool":{"aws:SecureTransport":"false"}}}`
+
+var bucketCases = []failing{
+	{"default encryption", "MinIO", doctor.Warning, "no default encryption", "vaultpack init", "", func(w *world) {
+		_, err := w.s3.DeleteBucketEncryption(w.t.Context(), &s3.DeleteBucketEncryptionInput{Bucket: &w.bucket})
+		w.ok(err)
+	}},
+	{"default encryption", "moto", doctor.Warning, "AES256", "vaultpack init", "", func(w *world) {
+		w.putEncryption(types.ServerSideEncryptionByDefault{SSEAlgorithm: "AES256"}, false)
+	}},
+	{"default encryption", "moto", doctor.Warning, "with the key", "vaultpack init", "", func(w *world) {
+		w.putEncryption(types.ServerSideEncryptionByDefault{SSEAlgorithm: "aws:kms", KMSMasterKeyID: aws.String(w.key + "0")}, true)
+	}},
+	{"default encryption", "moto", doctor.Warning, "without a bucket key", "vaultpack init", "", func(w *world) {
+		w.putEncryption(types.ServerSideEncryptionByDefault{SSEAlgorithm: "aws:kms", KMSMasterKeyID: &w.key}, false)
+	}},
+	{"default encryption", "MinIO", doctor.Skipped, "not allowed to look", "", "s3:GetEncryptionConfiguration", func(w *world) {
+		w.through(query("GET", "encryption", faultproxy.Refuse(403, "AccessDenied")))
+	}},
+	{"public access", "moto", doctor.Failed, "nothing blocks it", "put-public-access-block", "", func(w *world) {
+		_, err := w.s3.DeletePublicAccessBlock(w.t.Context(), &s3.DeletePublicAccessBlockInput{Bucket: &w.bucket})
+		w.ok(err)
+	}},
+	{"public access", "moto", doctor.Failed, "BlockPublicPolicy is off", "put-public-access-block", "", func(w *world) {
+		_, err := w.s3.PutPublicAccessBlock(w.t.Context(), &s3.PutPublicAccessBlockInput{Bucket: &w.bucket, PublicAccessBlockConfiguration: &types.PublicAccessBlockConfiguration{
+			BlockPublicAcls: aws.Bool(true), IgnorePublicAcls: aws.Bool(true), BlockPublicPolicy: aws.Bool(false), RestrictPublicBuckets: aws.Bool(true)}})
+		w.ok(err)
+	}},
+	{"bucket policy", "moto", doctor.Warning, "without TLS", "vaultpack init", "", func(w *world) {
+		_, err := w.s3.DeleteBucketPolicy(w.t.Context(), &s3.DeleteBucketPolicyInput{Bucket: &w.bucket})
+		w.ok(err)
+	}},
+	{"bucket policy", "moto", doctor.Warning, "under another key", "vaultpack init", "", func(w *world) { w.putPolicy(onlyTLS) }},
+	{"bucket policy", "MinIO", doctor.Failed, "Anybody lets everybody in", "remove the statement", "", func(w *world) {
+		w.putPolicy(`{"Sid":"Anybody","Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":%q}`)
+	}},
+	{"versioning", "MinIO", doctor.Warning, "no old versions", "put-bucket-versioning", "", func(w *world) {
+		_, err := w.s3.PutBucketVersioning(w.t.Context(), &s3.PutBucketVersioningInput{Bucket: &w.bucket, VersioningConfiguration: &types.VersioningConfiguration{Status: "Suspended"}})
+		w.ok(err)
+	}},
+	{"lifecycle", "moto", doctor.Warning, "no rule aborts", "vaultpack init", "", func(w *world) {
+		_, err := w.s3.DeleteBucketLifecycle(w.t.Context(), &s3.DeleteBucketLifecycleInput{Bucket: &w.bucket})
+		w.ok(err)
+	}},
+	{"lifecycle", "MinIO", doctor.Failed, `the rule "old" deletes objects`, "remove the rule", "", func(w *world) {
+		w.putRule(types.LifecycleRule{Expiration: &types.LifecycleExpiration{Days: aws.Int32(30)}})
+	}},
+	{"lifecycle", "moto", doctor.Failed, "to DEEP_ARCHIVE, from where", "GLACIER_IR", "", func(w *world) {
+		w.putRule(types.LifecycleRule{Transitions: []types.Transition{{Days: aws.Int32(30), StorageClass: types.TransitionStorageClassDeepArchive}}})
+	}},
+	{"unfinished uploads", "MinIO", doctor.Warning, "1 multipart upload older than 1ns hold 1.0 MiB", "vaultpack gc", "", func(w *world) { w.begin() }},
+	{"unfinished uploads", "MinIO", doctor.Warning, "how large they are cannot be told", "vaultpack gc", "", func(w *world) {
+		w.begin()
+		w.through(&faultproxy.Fault{Op: "GetObject", Path: "/left", Do: faultproxy.Refuse(403, "AccessDenied")}) // ListParts
+	}},
+	{"unfinished uploads", "MinIO", doctor.Skipped, "not allowed to look", "", "s3:ListBucketMultipartUploads", func(w *world) { w.refuse("ListMultipartUploads") }},
+}
+
+// begin leaves an upload unfinished.
+func (w *world) begin() {
+	w.cfg.S3.StaleUploads = 1
+	key := aws.String("ml/scans/packs/left")
+	up, err := w.s3.CreateMultipartUpload(w.t.Context(), &s3.CreateMultipartUploadInput{Bucket: &w.bucket, Key: key})
+	w.ok(err)
+	_, err = w.s3.UploadPart(w.t.Context(), &s3.UploadPartInput{Bucket: &w.bucket, Key: key, UploadId: up.UploadId, PartNumber: aws.Int32(1), Body: strings.NewReader(strings.Repeat("x", 1<<20))})
+	w.ok(err)
+}
+
+func (w *world) admin() *kms.Client { return w.kms.Client(w.server.Region, "admin") }
+
+var keyCases = []failing{
+	{"keys", "directory", doctor.Failed, "may be read by others", "chmod 600", "", func(w *world) { w.ok(os.Chmod(w.cfg.LocalKey.Value, 0o640)) }},
+	{"keys", "directory", doctor.Failed, "does not exist", "vaultpack config", "", func(w *world) { w.ok(os.Remove(w.cfg.LocalKey.Value)) }},
+	{"keys", "directory", doctor.Warning, "lies in the vault", "move it", "", func(w *world) {
+		inside := filepath.Join(w.dir, "local.key")
+		w.ok(os.Rename(w.cfg.LocalKey.Value, inside))
+		w.cfg.LocalKey.Value = inside
+	}},
+	{"keys", "MinIO", doctor.Failed, "not allowed", "allow kms:DescribeKey", "kms:DescribeKey", func(w *world) {
+		_, err := w.admin().CreateAlias(w.t.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/vault"), TargetKeyId: &w.key})
+		w.ok(err)
+		w.cfg.KMSKeys[0].Value = "alias/vault"
+		w.caller("kms:GenerateDataKey", "kms:Decrypt")
+	}},
+	{"key state", "MinIO", doctor.Failed, "it is disabled", "aws kms enable-key", "", func(w *world) {
+		_, err := w.admin().DisableKey(w.t.Context(), &kms.DisableKeyInput{KeyId: &w.key})
+		w.ok(err)
+	}},
+	{"key state", "MinIO", doctor.Failed, "it is to be deleted on 20", "cancel-key-deletion", "", func(w *world) {
+		_, err := w.admin().ScheduleKeyDeletion(w.t.Context(), &kms.ScheduleKeyDeletionInput{KeyId: &w.key})
+		w.ok(err)
+	}},
+	{"key state", "MinIO", doctor.Failed, "no such key", "kms_keys", "", func(w *world) { w.cfg.KMSKeys[0].Value += "0" }},
+	{"key state", "MinIO", doctor.Failed, "its state Unavailable", "describe-key", "", func(w *world) { w.ok(w.kms.SetKeyState(w.key, "Unavailable")) }},
+	{"key state", "MinIO", doctor.Failed, "its spec is HMAC_256", "symmetric", "", func(w *world) {
+		k, err := w.admin().CreateKey(w.t.Context(), &kms.CreateKeyInput{KeySpec: kmstypes.KeySpecHmac256, KeyUsage: kmstypes.KeyUsageTypeGenerateVerifyMac})
+		w.ok(err)
+		w.cfg.KMSKeys[0].Value = *k.KeyMetadata.Arn
+	}},
+	{"key state", "MinIO", doctor.Skipped, "not allowed to look", "", "kms:DescribeKey", func(w *world) { w.caller("kms:GenerateDataKey", "kms:Decrypt") }},
+	{"key rotation", "MinIO", doctor.Warning, "does not rotate", "enable-key-rotation", "", func(w *world) {
+		_, err := w.admin().DisableKeyRotation(w.t.Context(), &kms.DisableKeyRotationInput{KeyId: &w.key})
+		w.ok(err)
+	}},
+	{"kms:GenerateDataKey", "MinIO", doctor.Failed, "not allowed for the dataset scans", "key's policy", "kms:GenerateDataKey", func(w *world) { w.caller("kms:DescribeKey", "kms:Decrypt") }},
+	{"kms:GenerateDataKey", "MinIO", doctor.Failed, "is tried with --dataset", "key's policy", "kms:GenerateDataKey", func(w *world) {
+		w.caller()
+		w.doc.Dataset = "" // the role is limited to one
+		policy := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::111122223333:root"},"Action":"kms:*","Resource":"*"},
+			{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::111122223333:user/limited"},"Action":"kms:*","Resource":"*","Condition":{"StringEquals":{"kms:EncryptionContext:vaultpack:dataset":"scans"}}}]}`
+		_, err := w.admin().PutKeyPolicy(w.t.Context(), &kms.PutKeyPolicyInput{KeyId: &w.key, PolicyName: aws.String("default"), Policy: &policy})
+		w.ok(err)
+	}},
+	{"kms:Decrypt", "MinIO", doctor.Failed, "all that reads", "key's policy", "kms:Decrypt", func(w *world) { w.caller("kms:DescribeKey", "kms:GenerateDataKey") }},
+	{"kms:Decrypt", "MinIO", doctor.Failed, "kms:Decrypt fails", "try again", "", func(w *world) {
+		w.kms.Fail("Decrypt", 3, kmstest.Fault{Code: "KMSInternalException"})
+	}},
+	{"kms:Encrypt", "MinIO", doctor.Warning, "keys add", "key's policy", "kms:Encrypt", func(w *world) { w.caller("kms:DescribeKey", "kms:GenerateDataKey", "kms:Decrypt") }},
+	{"keyrings", "directory", doctor.Failed, "", "the key that the dataset was made with", "", func(w *world) {
+		w.cfg.LocalKey.Value = filepath.Join(w.t.TempDir(), "other.key")
+		_, err := vault.CreateLocalKey(w.cfg)
+		w.ok(err)
+	}},
+	{"keyrings", "MinIO", doctor.Failed, "not allowed", "allow kms:Decrypt", "kms:Decrypt", func(w *world) { w.caller("kms:DescribeKey", "kms:GenerateDataKey") }},
+}
+
+var probeCases = []failing{
+	{"put", "MinIO", doctor.Failed, "not allowed", "allow s3:PutObject, kms:GenerateDataKey", "s3:PutObject kms:GenerateDataKey", func(w *world) { w.refuse("PutObject") }},
+	{"put", "directory", doctor.Failed, "not a directory", "local file system", "", func(w *world) {
+		w.ok(os.WriteFile(filepath.Join(w.dir, "_vaultpack"), nil, 0o600))
+	}},
+	{"object encryption", "MinIO", doctor.Failed, "instead of SSE-KMS", "sse: none", "", func(w *world) {
+		w.through(&faultproxy.Fault{Op: "HeadObject", Path: "/probe", Do: faultproxy.Change(func(r *faultproxy.Response) { r.Header.Del("X-Amz-Server-Side-Encryption") })})
+	}},
+	{"get", "MinIO", doctor.Failed, "", "run doctor again", "", func(w *world) {
+		w.through(&faultproxy.Fault{Op: "GetObject", Path: "/probe", Times: -1, Do: faultproxy.Corrupt})
+	}},
+	{"get", "MinIO", doctor.Failed, "not allowed", "allow s3:GetObject", "s3:GetObject kms:Decrypt", func(w *world) {
+		w.through(&faultproxy.Fault{Op: "GetObject", Path: "/probe", Do: faultproxy.Refuse(403, "AccessDenied")})
+	}},
+	{"conditional writes", "MinIO", doctor.Failed, "although it was there", "If-None-Match", "", func(w *world) {
+		// A server that ignores the condition.
+		w.through(&faultproxy.Fault{Op: "PutObject", Path: "/once", First: 2, Do: func(x *faultproxy.Exchange) {
+			_, key, _ := strings.Cut(strings.TrimPrefix(x.Request.URL.Path, "/"), "/")
+			if _, err := w.s3.DeleteObject(context.Background(), &s3.DeleteObjectInput{Bucket: &w.bucket, Key: &key}); err != nil {
+				w.t.Error(err)
+			}
+			x.Answer(x.Forward())
+		}})
+	}},
+	{"conditional writes", "MinIO", doctor.Failed, "making an object that is not there", "If-None-Match", "", func(w *world) {
+		w.through(&faultproxy.Fault{Op: "PutObject", Path: "/once", Times: -1, Do: faultproxy.Refuse(501, "NotImplemented")})
+	}},
+	{"conditional writes", "directory", doctor.Failed, "operation not supported", "hard links", "", func(w *world) {
+		w.doc.Through(func(s vault.Store) vault.Store { return noLinks{s} })
+	}},
+	{"delete", "MinIO", doctor.Failed, "not allowed", "by hand", "s3:DeleteObject", func(w *world) { w.refuse("DeleteObject") }},
+	{"delete", "directory", doctor.Failed, "still there", "by hand", "", func(w *world) {
+		w.doc.Through(func(s vault.Store) vault.Store { return &lazy{Store: s} })
+	}},
+}
+
+// noLinks is a file system without hard links.
+type noLinks struct{ vault.Store }
+
+func (noLinks) Create(_ context.Context, name string, _ []byte) error {
+	return &os.LinkError{Op: "linkat", Old: name, New: name, Err: syscall.EOPNOTSUPP}
+}
+
+// lazy does not delete at once.
+type lazy struct {
+	vault.Store
+	asked bool
+}
+
+func (l *lazy) Delete(ctx context.Context, name string) error {
+	if !l.asked {
+		l.asked = true
+		return nil
+	}
+	return l.Store.Delete(ctx, name)
+}
+
+func (w *world) role(name, trust string) {
+	w.doc.Role = "arn:aws:iam::123456789012:role/" + name
+	_, err := iam.NewFromConfig(w.aws).CreateRole(w.t.Context(), &iam.CreateRoleInput{RoleName: &name, AssumeRolePolicyDocument: aws.String(
+		`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"sts:AssumeRole",` + trust + `}}`)})
+	w.ok(err)
+}
+
+var machineCases = []failing{
+	{"directory", "directory", doctor.Failed, "there is no vault", "vaultpack init --vault", "", func(w *world) { w.ok(os.Remove(filepath.Join(w.dir, "vaultpack-vault.json"))) }},
+	{"directory", "directory", doctor.Failed, "authentication", "backup", "", func(w *world) {
+		w.ok(os.WriteFile(filepath.Join(w.dir, "vaultpack-vault.json"), []byte("{}"), 0o600))
+	}},
+	{"directory", "directory", doctor.Failed, "is no directory", "VAULTPACK_HOME", "", func(w *world) {
+		file := filepath.Join(w.t.TempDir(), "file")
+		w.ok(os.WriteFile(file, nil, 0o600))
+		w.cfg.Vault.Value, w.cfg.Default = filepath.Join(file, "vault"), true
+	}},
+	{"directory", "directory", doctor.Skipped, "the first upload makes it", "", "", func(w *world) {
+		w.cfg.Vault.Value, w.cfg.Default = filepath.Join(w.t.TempDir(), "new", "vault"), true
+	}},
+	{"disk", "directory", doctor.Failed, "100.0 MiB are free in", "make room", "", func(w *world) { w.doc.OnMachine(machine, 100<<20) }},
+	{"disk", "directory", doctor.Warning, "500.0 MiB are free in", "make room", "", func(w *world) { w.doc.OnMachine(machine, 500<<20) }},
+	{"memory", "directory", doctor.Failed, "97.7 MiB are available", "--memory", "", func(w *world) {
+		w.doc.OnMachine(fstest.MapFS{"proc/meminfo": {Data: []byte("MemAvailable: 100000 kB\n")}}, 100*gib)
+	}},
+	{"memory", "directory", doctor.Warning, "256.0 MiB are available", "--memory", "", func(w *world) {
+		w.doc.OnMachine(fstest.MapFS{"proc/meminfo": machine["proc/meminfo"], "sys/fs/cgroup/memory.max": {Data: []byte("268435456\n")}}, 100*gib)
+	}},
+	{"memory", "directory", doctor.Skipped, "does not tell", "", "", func(w *world) { w.doc.OnMachine(fstest.MapFS{}, 100*gib) }},
+	{"binary", "MinIO", doctor.Warning, "linked dynamically", "CGO_ENABLED=0", "", func(w *world) {
+		w.doc.Binary = func() (string, error) { return doctor.StaticBinary("/bin/sh") }
+	}},
+	{"binary", "MinIO", doctor.Failed, "no program for Linux", "CGO_ENABLED=0", "", func(w *world) {
+		w.doc.Binary = func() (string, error) { return doctor.StaticBinary("doctor_test.go") }
+		w.doc.Role = "arn:aws:iam::123456789012:role/trainer"
+	}},
+	{"training role", "moto", doctor.Failed, "is not the ARN of a role", "arn:aws:iam", "", func(w *world) { w.doc.Role = "trainer" }},
+	{"training role", "moto", doctor.Failed, "there is no role nobody", "vaultpack init", "", func(w *world) { w.doc.Role = "arn:aws:iam::123456789012:role/nobody" }},
+	{"training role", "moto", doctor.Failed, "but arn:aws:iam::123456789012:role/there", "111122223333", "", func(w *world) {
+		w.role("there", `"Principal":{"Service":"sagemaker.amazonaws.com"}`)
+		w.doc.Role = "arn:aws:iam::111122223333:role/there"
+	}},
+	{"training role", "moto", doctor.Failed, "does not let sagemaker.amazonaws.com", "trust policy", "", func(w *world) {
+		w.role("ec2", `"Principal":{"Service":["ec2.amazonaws.com"]}`)
+	}},
+	{"training role", "moto", doctor.Failed, "for jobs of the account 999999999999", "trust policy", "", func(w *world) {
+		w.role("other", `"Principal":{"Service":"sagemaker.amazonaws.com"},"Condition":{"StringEquals":{"aws:SourceAccount":["999999999999"]}}`)
+	}},
+	{"training role", "moto", doctor.Warning, "jobs of any account", "trust policy", "", func(w *world) {
+		w.role("any", `"Principal":{"Service":["ec2.amazonaws.com","sagemaker.amazonaws.com"]}`)
+	}},
+	{"training role", "moto", doctor.Warning, "cannot judge", "condition", "", func(w *world) {
+		w.role("odd", `"Principal":{"Service":"sagemaker.amazonaws.com"},"Condition":{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}}`)
+	}},
+}
+
+// No check is without a case in which it passes and one in which it does not.
+func TestEachCheckHasCases(t *testing.T) {
+	for _, name := range doctor.Names() {
+		passes := slices.ContainsFunc([]string{"MinIO", "moto", "directory"}, func(w string) bool { return slices.Contains(passing[w], name) })
+		fails := slices.ContainsFunc(cases, func(c failing) bool { return c.check == name && c.result != doctor.Skipped })
+		if !passes || !fails {
+			t.Errorf("%s: there is a case where it passes: %v; and one where it does not: %v", name, passes, fails)
+		}
+	}
+	for _, c := range cases {
+		if !slices.Contains(doctor.Names(), c.check) {
+			t.Errorf("there is no check %s", c.check)
+		}
+	}
+}
+
+// static builds a program that a training image could run.
+func static(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	src, bin := filepath.Join(dir, "main.go"), filepath.Join(dir, "static")
+	if err := os.WriteFile(src, []byte("package main\n\nfunc main() {}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("go", "build", "-o", bin, src)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=arm64")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return bin
+}
+
+func TestMinIO(t *testing.T) {
+	s := s3test.MinIO(t, false)
+	testWorld(t, "MinIO", func(t *testing.T) *world {
+		w := inMinIO(t, s)
+		w.upload()
+		return w
+	})
+	testInterrupted(t, s)
+}
+
+func TestMoto(t *testing.T) {
+	s := s3test.Moto(t)
+	testWorld(t, "moto", func(t *testing.T) *world { return inMoto(t, s) })
+}
+
+func TestDirectory(t *testing.T) { testWorld(t, "directory", inDirectory) }
+
+func testWorld(t *testing.T, name string, in func(*testing.T) *world) {
+	bin := static(t)
+	fresh := func(t *testing.T) *world {
+		w := in(t)
+		w.doc.Binary = func() (string, error) { return doctor.StaticBinary(bin) }
+		return w
+	}
+	t.Run("in order", func(t *testing.T) {
+		w := fresh(t)
+		report, err := w.examine(t.Context())
+		w.ok(err)
+		for _, f := range report {
+			want := doctor.Skipped
+			if slices.Contains(passing[name], f.Check) {
+				want = doctor.OK
+			} else if name == "moto" && f.Check == "put" {
+				want = doctor.Failed
+			}
+			if f.Result != want || f.Reason == "" {
+				t.Errorf("%s is %s (%s), want %s", f.Check, f.Result, f.Reason, want)
+			}
+		}
+		if len(report) < len(passing[name]) {
+			t.Errorf("there were %d checks only", len(report))
+		}
+	})
+	for i, c := range cases {
+		if c.world != name {
+			continue
+		}
+		t.Run(fmt.Sprintf("%s %d", c.check, i), func(t *testing.T) {
+			w := fresh(t)
+			c.damage(w)
+			report, err := w.examine(t.Context())
+			w.ok(err)
+			i := slices.IndexFunc(report, func(f doctor.Finding) bool { return f.Check == c.check })
+			if i < 0 {
+				t.Fatal("it was not made")
+			}
+			f := report[i]
+			if f.Result != c.result || !strings.Contains(f.Reason, c.says) || !strings.Contains(f.Mend, c.mend) || strings.Join(f.Missing, " ") != c.missing {
+				t.Errorf("it is %s: %s\nmend: %s\nmissing: %q\nwant %s: …%s…\nmend: …%s…\nmissing: %q", f.Result, f.Reason, f.Mend, f.Missing, c.result, c.says, c.mend, c.missing)
+			}
+			if (f.Mend == "") != (f.Result == doctor.OK || f.Result == doctor.Skipped) {
+				t.Errorf("%s with the mend %q", f.Result, f.Mend)
+			}
+			actions, only := report.Missing()
+			if failed := f.Result == doctor.Failed; failed && c.missing == "" && only || failed && c.missing != "" && (!only || !slices.Contains(actions, strings.Fields(c.missing)[0])) {
+				t.Errorf("of the whole, missing are %q, and only that: %v\n%+v", actions, only, report)
+			}
+		})
+	}
+}
+
+// A run that is interrupted leaves nothing behind, not even old versions.
+func testInterrupted(t *testing.T, s *s3test.Server) {
+	for _, op := range []string{"PutObject", "HeadObject", "GetObject"} {
+		t.Run("interrupted "+op, func(t *testing.T) {
+			w := inMinIO(t, s)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			w.through(&faultproxy.Fault{Op: op, Path: "/probe", Do: func(x *faultproxy.Exchange) {
+				r := x.Forward()
+				if len(w.probes()) == 0 {
+					t.Error("there is no probe yet")
+				}
+				cancel()
+				x.Answer(r)
+			}})
+			report, err := w.examine(ctx)
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("it ended with %v after %d checks", err, len(report))
+			}
+		})
+	}
+}
