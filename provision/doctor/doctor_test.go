@@ -25,8 +25,10 @@ import (
 
 	"github.com/vaultpack/vaultpack/envelope/awskms/kmstest"
 	"github.com/vaultpack/vaultpack/internal/faultproxy"
+	"github.com/vaultpack/vaultpack/internal/iamtest"
 	"github.com/vaultpack/vaultpack/internal/s3test"
 	"github.com/vaultpack/vaultpack/provision/doctor"
+	"github.com/vaultpack/vaultpack/provision/policy"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -43,19 +45,19 @@ var passing = map[string][]string{
 	"directory": {"settings", "directory", "keys", "put", "get", "conditional writes", "delete", "keyrings", "disk", "memory"},
 }
 
-// A failing case is one damage to a vault in order, and the check that finds it.
-type failing struct {
+// A testCase is one change to a vault in order, and what a check makes of it.
+type testCase struct {
 	check, world string
 	result       doctor.Result
 	says         string // a part of the reason
 	mend         string // a part of the mend
 	missing      string // the actions
-	damage       func(*world)
+	change       func(*world)
 }
 
 var cases = slices.Concat(serverCases, bucketCases, keyCases, probeCases, machineCases)
 
-var serverCases = []failing{
+var serverCases = []testCase{
 	{"settings", "MinIO", doctor.Failed, "kms_key is the alias", "vaultpack.yaml", "", func(w *world) { w.cfg.S3.KMSKey = "alias/vault" }},
 	{"settings", "directory", doctor.Failed, "neither in S3 nor a directory", "s3://BUCKET", "", func(w *world) { w.cfg.Vault.Value = "gs://bucket" }},
 	{"credentials", "MinIO", doctor.Failed, "no usable AWS credentials", "aws sso login", "", func(w *world) {
@@ -93,8 +95,8 @@ func dated(by time.Duration) *faultproxy.Fault {
 	})}
 }
 
-func (w *world) putRule(r types.LifecycleRule) {
-	r.ID, r.Status, r.Filter = aws.String("old"), types.ExpirationStatusEnabled, &types.LifecycleRuleFilter{Prefix: aws.String("m")}
+func (w *world) putRule(prefix string, r types.LifecycleRule) {
+	r.ID, r.Status, r.Filter = aws.String("old"), types.ExpirationStatusEnabled, &types.LifecycleRuleFilter{Prefix: &prefix}
 	_, err := w.s3.PutBucketLifecycleConfiguration(w.t.Context(), &s3.PutBucketLifecycleConfigurationInput{Bucket: &w.bucket,
 		LifecycleConfiguration: &types.BucketLifecycleConfiguration{Rules: []types.LifecycleRule{r}}})
 	w.ok(err)
@@ -115,7 +117,7 @@ func (w *world) putEncryption(rule types.ServerSideEncryptionByDefault, bucketKe
 
 const onlyTLS = `{"Sid":"TLS","Effect":"Deny","Principal":"*","Action":"s3:*","Resource":%q,"Condition":{"Bool":{"aws:SecureTransport":"false"}}}`
 
-var bucketCases = []failing{
+var bucketCases = []testCase{
 	{"default encryption", "MinIO", doctor.Warning, "no default encryption", "vaultpack init", "", func(w *world) {
 		_, err := w.s3.DeleteBucketEncryption(w.t.Context(), &s3.DeleteBucketEncryptionInput{Bucket: &w.bucket})
 		w.ok(err)
@@ -158,10 +160,13 @@ var bucketCases = []failing{
 		w.ok(err)
 	}},
 	{"lifecycle", "MinIO", doctor.Failed, `the rule "old" deletes objects`, "remove the rule", "", func(w *world) {
-		w.putRule(types.LifecycleRule{Expiration: &types.LifecycleExpiration{Days: aws.Int32(30)}})
+		w.putRule("m", types.LifecycleRule{Expiration: &types.LifecycleExpiration{Days: aws.Int32(30)}})
+	}},
+	{"lifecycle", "MinIO", doctor.OK, "in the vault", "", "", func(w *world) {
+		w.putRule("logs/", types.LifecycleRule{Expiration: &types.LifecycleExpiration{Days: aws.Int32(30)}})
 	}},
 	{"lifecycle", "moto", doctor.Failed, "to DEEP_ARCHIVE, from where", "GLACIER_IR", "", func(w *world) {
-		w.putRule(types.LifecycleRule{Transitions: []types.Transition{{Days: aws.Int32(30), StorageClass: types.TransitionStorageClassDeepArchive}}})
+		w.putRule("ml/scans/packs/", types.LifecycleRule{Transitions: []types.Transition{{Days: aws.Int32(30), StorageClass: types.TransitionStorageClassDeepArchive}}})
 	}},
 	{"unfinished uploads", "MinIO", doctor.Warning, "1 multipart upload older than 1ns hold 1.0 MiB", "vaultpack gc", "", func(w *world) { w.begin() }},
 	{"unfinished uploads", "MinIO", doctor.Warning, "how large they are cannot be told", "vaultpack gc", "", func(w *world) {
@@ -183,7 +188,17 @@ func (w *world) begin() {
 
 func (w *world) admin() *kms.Client { return w.kms.Client(w.server.Region, "admin") }
 
-var keyCases = []failing{
+// limitTo has the key's policy let the caller use the key for one dataset only.
+func (w *world) limitTo(dataset string) {
+	w.caller()
+	policy := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::111122223333:root"},"Action":"kms:*","Resource":"*"},
+		{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::111122223333:user/limited"},"Action":"kms:*","Resource":"*",
+		"Condition":{"StringEquals":{"kms:EncryptionContext:vaultpack:dataset":"` + dataset + `"}}}]}`
+	_, err := w.admin().PutKeyPolicy(w.t.Context(), &kms.PutKeyPolicyInput{KeyId: &w.key, PolicyName: aws.String("default"), Policy: &policy})
+	w.ok(err)
+}
+
+var keyCases = []testCase{
 	{"keys", "directory", doctor.Failed, "may be read by others", "chmod 600", "", func(w *world) { w.ok(os.Chmod(w.cfg.LocalKey.Value, 0o640)) }},
 	{"keys", "directory", doctor.Failed, "does not exist", "vaultpack config", "", func(w *world) { w.ok(os.Remove(w.cfg.LocalKey.Value)) }},
 	{"keys", "directory", doctor.Warning, "lies in the vault", "move it", "", func(w *world) {
@@ -219,13 +234,12 @@ var keyCases = []failing{
 	}},
 	{"kms:GenerateDataKey", "MinIO", doctor.Failed, "not allowed for the dataset scans", "key's policy", "kms:GenerateDataKey", func(w *world) { w.caller("kms:DescribeKey", "kms:Decrypt") }},
 	{"kms:GenerateDataKey", "MinIO", doctor.Failed, "is tried with --dataset", "key's policy", "kms:GenerateDataKey", func(w *world) {
-		w.caller()
-		w.doc.Dataset = "" // the role is limited to one
-		policy := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::111122223333:root"},"Action":"kms:*","Resource":"*"},
-			{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::111122223333:user/limited"},"Action":"kms:*","Resource":"*","Condition":{"StringEquals":{"kms:EncryptionContext:vaultpack:dataset":"scans"}}}]}`
-		_, err := w.admin().PutKeyPolicy(w.t.Context(), &kms.PutKeyPolicyInput{KeyId: &w.key, PolicyName: aws.String("default"), Policy: &policy})
-		w.ok(err)
+		w.limitTo("scans")
+		w.doc.Dataset = ""
 	}},
+	{"kms:GenerateDataKey", "MinIO", doctor.OK, "for the dataset scans", "", "", func(w *world) { w.limitTo("scans") }},
+	{"kms:Decrypt", "MinIO", doctor.OK, "for the dataset scans", "", "", func(w *world) { w.limitTo("scans") }},
+	{"kms:Decrypt", "MinIO", doctor.Failed, "not allowed for the dataset scans", "key's policy", "kms:Decrypt", func(w *world) { w.limitTo("faces") }},
 	{"kms:Decrypt", "MinIO", doctor.Failed, "all that reads", "key's policy", "kms:Decrypt", func(w *world) { w.caller("kms:DescribeKey", "kms:GenerateDataKey") }},
 	{"kms:Decrypt", "MinIO", doctor.Failed, "kms:Decrypt fails", "try again", "", func(w *world) {
 		w.kms.Fail("Decrypt", 3, kmstest.Fault{Code: "KMSInternalException"})
@@ -239,7 +253,7 @@ var keyCases = []failing{
 	{"keyrings", "MinIO", doctor.Failed, "not allowed", "allow kms:Decrypt", "kms:Decrypt", func(w *world) { w.caller("kms:DescribeKey", "kms:GenerateDataKey") }},
 }
 
-var probeCases = []failing{
+var probeCases = []testCase{
 	{"put", "MinIO", doctor.Failed, "not allowed", "allow s3:PutObject, kms:GenerateDataKey", "s3:PutObject kms:GenerateDataKey", func(w *world) { w.refuse("PutObject") }},
 	{"put", "directory", doctor.Failed, "not a directory", "local file system", "", func(w *world) {
 		w.ok(os.WriteFile(filepath.Join(w.dir, "_vaultpack"), nil, 0o600))
@@ -296,14 +310,19 @@ func (l *lazy) Delete(ctx context.Context, name string) error {
 	return l.Store.Delete(ctx, name)
 }
 
-func (w *world) role(name, trust string) {
+// role makes a role whose trust allows the first, and denies the second.
+func (w *world) role(name string, principals ...string) {
 	w.doc.Role = "arn:aws:iam::123456789012:role/" + name
+	text := `{"Effect":"Allow","Action":"sts:AssumeRole",` + principals[0] + `}`
+	if len(principals) > 1 {
+		text = "[" + text + `,{"Effect":"Deny","Action":["sts:*"],` + principals[1] + `}]`
+	}
 	_, err := iam.NewFromConfig(w.aws).CreateRole(w.t.Context(), &iam.CreateRoleInput{RoleName: &name, AssumeRolePolicyDocument: aws.String(
-		`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"sts:AssumeRole",` + trust + `}}`)})
+		`{"Version":"2012-10-17","Statement":` + text + `}`)})
 	w.ok(err)
 }
 
-var machineCases = []failing{
+var machineCases = []testCase{
 	{"directory", "directory", doctor.Failed, "there is no vault", "vaultpack init --vault", "", func(w *world) { w.ok(os.Remove(filepath.Join(w.dir, "vaultpack-vault.json"))) }},
 	{"directory", "directory", doctor.Failed, "authentication", "backup", "", func(w *world) {
 		w.ok(os.WriteFile(filepath.Join(w.dir, "vaultpack-vault.json"), []byte("{}"), 0o600))
@@ -341,6 +360,9 @@ var machineCases = []failing{
 	{"training role", "moto", doctor.Failed, "does not let sagemaker.amazonaws.com", "trust policy", "", func(w *world) {
 		w.role("ec2", `"Principal":{"Service":["ec2.amazonaws.com"]}`)
 	}},
+	{"training role", "moto", doctor.Failed, "denies it to sagemaker", "trust policy", "", func(w *world) {
+		w.role("denied", `"Principal":{"Service":"sagemaker.amazonaws.com"}`, `"Principal":{"Service":"sagemaker.amazonaws.com"}`)
+	}},
 	{"training role", "moto", doctor.Failed, "for jobs of the account 999999999999", "trust policy", "", func(w *world) {
 		w.role("other", `"Principal":{"Service":"sagemaker.amazonaws.com"},"Condition":{"StringEquals":{"aws:SourceAccount":["999999999999"]}}`)
 	}},
@@ -356,7 +378,9 @@ var machineCases = []failing{
 func TestEachCheckHasCases(t *testing.T) {
 	for _, name := range doctor.Names() {
 		passes := slices.ContainsFunc([]string{"MinIO", "moto", "directory"}, func(w string) bool { return slices.Contains(passing[w], name) })
-		fails := slices.ContainsFunc(cases, func(c failing) bool { return c.check == name && c.result != doctor.Skipped })
+		fails := slices.ContainsFunc(cases, func(c testCase) bool {
+			return c.check == name && (c.result == doctor.Failed || c.result == doctor.Warning)
+		})
 		if !passes || !fails {
 			t.Errorf("%s: there is a case where it passes: %v; and one where it does not: %v", name, passes, fails)
 		}
@@ -392,6 +416,7 @@ func TestMinIO(t *testing.T) {
 		return w
 	})
 	testInterrupted(t, s)
+	testUploader(t, s)
 }
 
 func TestMoto(t *testing.T) {
@@ -433,7 +458,7 @@ func testWorld(t *testing.T, name string, in func(*testing.T) *world) {
 		}
 		t.Run(fmt.Sprintf("%s %d", c.check, i), func(t *testing.T) {
 			w := fresh(t)
-			c.damage(w)
+			c.change(w)
 			report, err := w.examine(t.Context())
 			w.ok(err)
 			i := slices.IndexFunc(report, func(f doctor.Finding) bool { return f.Check == c.check })
@@ -473,6 +498,49 @@ func testInterrupted(t *testing.T, s *s3test.Server) {
 			report, err := w.examine(ctx)
 			if !errors.Is(err, context.Canceled) {
 				t.Errorf("it ended with %v after %d checks", err, len(report))
+			}
+		})
+	}
+}
+
+// An uploader's role, for all datasets or limited to one, may do all that the
+// probes take.
+func testUploader(t *testing.T, s *s3test.Server) {
+	for _, dataset := range []string{"", "scans"} {
+		t.Run("uploader of "+dataset, func(t *testing.T) {
+			w := inMinIO(t, s)
+			w.doc.Dataset = dataset
+			v := policy.Vault{Bucket: w.bucket, Prefix: "ml/", KeyARN: w.key}
+			who := policy.Uploader{}
+			if dataset != "" {
+				who.Datasets = []string{dataset}
+			}
+			identity, err := iamtest.Parse(v.Uploader(who).JSON())
+			w.ok(err)
+			const role = "arn:aws:iam::111122223333:role/uploader"
+			iam := &iamtest.World{Account: "111122223333", Identities: map[string][]*iamtest.Policy{role: {identity}}, Resources: map[string]*iamtest.Policy{}}
+			seen := map[string]int{}
+			var faults []*faultproxy.Fault
+			for op, action := range map[string]string{"PutObject": "s3:PutObject", "GetObject": "s3:GetObject", "HeadObject": "s3:GetObject",
+				"DeleteObject": "s3:DeleteObject", "ListObjectsV2": "s3:ListBucket"} {
+				faults = append(faults, &faultproxy.Fault{Op: op, Times: -1, Do: func(x *faultproxy.Exchange) {
+					r := iamtest.Request{Principal: role, Action: action, Resource: "arn:aws:s3:::" + strings.TrimPrefix(x.Request.URL.Path, "/"),
+						Context: map[string]string{"aws:SecureTransport": "true"}}
+					if op == "ListObjectsV2" {
+						r.Resource, r.Context["s3:prefix"] = "arn:aws:s3:::"+w.bucket, x.Request.URL.Query().Get("prefix")
+					}
+					if allowed, why := iam.Decide(r); !allowed {
+						t.Errorf("%s on %s %v: %s", r.Action, r.Resource, r.Context, why)
+					}
+					seen[op]++
+					x.Answer(x.Forward())
+				}})
+			}
+			w.through(faults...)
+			report, err := w.examine(t.Context())
+			w.ok(err)
+			if len(seen) != 5 || report.Count(doctor.Failed) > 0 {
+				t.Errorf("the requests were %v", seen)
 			}
 		})
 	}

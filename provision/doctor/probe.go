@@ -20,11 +20,7 @@ import (
 // lie where an uploader may delete: below pending/. Their names are none that an
 // upload gives.
 func (d *Doctor) probeChecks(inS3 bool) []check {
-	folder := "_vaultpack"
-	if d.Dataset != "" {
-		folder = d.Dataset
-	}
-	folder += "/pending/doctor-" + rand.Text()
+	folder := d.folder() + "/pending/doctor-" + rand.Text()
 	plain, once := folder+"/probe", folder+"/once"
 	stored := "put"
 	all := []check{{name: "put", needs: []string{reached(inS3)}, run: func(ctx context.Context) Finding { return d.put(ctx, plain) }}}
@@ -36,6 +32,14 @@ func (d *Doctor) probeChecks(inS3 bool) []check {
 		check{name: "get", needs: []string{stored}, run: func(ctx context.Context) Finding { return d.get(ctx, plain) }},
 		check{name: "conditional writes", needs: []string{stored}, run: func(ctx context.Context) Finding { return d.conditional(ctx, once) }},
 		check{name: "delete", needs: []string{stored}, run: d.delete})
+}
+
+// folder is one that roles for all datasets may use, or the dataset's.
+func (d *Doctor) folder() string {
+	if d.Dataset != "" {
+		return d.Dataset
+	}
+	return "_vaultpack"
 }
 
 var probeText = []byte("a probe of vaultpack doctor; it may be deleted\n")

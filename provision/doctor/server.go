@@ -127,12 +127,8 @@ func (d *Doctor) bucket(ctx context.Context) Finding {
 		return failed("try again; if it stays so, ask who runs the server", "%s", said(d.headErr))
 	}
 	// A HEAD has no body that would say why it was refused, and needs a listing of
-	// the whole bucket to be allowed; ours is of the vault.
-	prefix := ""
-	if d.Dataset != "" {
-		prefix = d.Dataset + "/"
-	}
-	if _, err := d.store.Folders(ctx, prefix); err != nil {
+	// the whole bucket to be allowed; roles may be limited to datasets.
+	if _, err := d.store.Folders(ctx, d.folder()+"/"); err != nil {
 		return broken("check the name, the account and the credentials", err, "s3:ListBucket")
 	}
 	return ok("%s is there and can be listed", d.Config.Vault.Value)
