@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// Every test that the threat model names is there.
+// Every test that the threat model and the list of controls name is there.
 func TestNamedTestsExist(t *testing.T) {
 	var code strings.Builder
 	err := filepath.WalkDir("..", func(name string, e fs.DirEntry, err error) error {
@@ -24,23 +24,25 @@ func TestNamedTestsExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile("SECURITY.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	named := regexp.MustCompile("`(Test[A-Za-z]+)(?:/([a-z_]+))?`").FindAllStringSubmatch(string(text), -1)
-	for _, m := range named {
-		if !strings.Contains(code.String(), "func "+m[1]+"(t *testing.T)") {
-			t.Errorf("SECURITY.md names %s, which is no test", m[1])
+	for doc, least := range map[string]int{"SECURITY.md": 20, "COMPLIANCE.md": 5} {
+		text, err := os.ReadFile(doc)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if script := "../cmd/vaultpack/testdata/script/" + m[2] + ".txtar"; m[2] != "" {
-			if _, err := os.Stat(script); err != nil {
-				t.Error(err)
+		named := regexp.MustCompile("`(Test[A-Za-z]+)(?:/([a-z_]+))?`").FindAllStringSubmatch(string(text), -1)
+		for _, m := range named {
+			if !strings.Contains(code.String(), "func "+m[1]+"(t *testing.T)") {
+				t.Errorf("%s names %s, which is no test", doc, m[1])
+			}
+			if script := "../cmd/vaultpack/testdata/script/" + m[2] + ".txtar"; m[2] != "" {
+				if _, err := os.Stat(script); err != nil {
+					t.Error(err)
+				}
 			}
 		}
-	}
-	if len(named) < 20 {
-		t.Errorf("SECURITY.md names %d tests", len(named))
+		if len(named) < least {
+			t.Errorf("%s names %d tests", doc, len(named))
+		}
 	}
 }
 

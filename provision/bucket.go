@@ -218,8 +218,8 @@ func (p *Provisioner) bucketPolicy() property {
 			}
 			return canonical(old), nil
 		},
-		want: func() string { return canonical(want()) },
-		show: policyDifference,
+		want:     func() string { return canonical(want()) },
+		document: true,
 		write: func(ctx context.Context) error {
 			text := want()
 			_, err := p.s3.PutBucketPolicy(ctx, &s3.PutBucketPolicyInput{Bucket: &p.Bucket, Policy: &text, ExpectedBucketOwner: p.owner()})

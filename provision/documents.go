@@ -96,14 +96,14 @@ func (p *parsed) sids() map[string]string {
 }
 
 // policyDifference names the statements that differ.
-func policyDifference(is, want string) (from, to string) {
-	if is == "" {
-		return "", "as vaultpack policy shows it"
+func policyDifference(is, want string) string {
+	b, err := parse(want)
+	if err != nil {
+		panic("provision: " + err.Error()) // it was marshalled here
 	}
-	a, aerr := parse(is)
-	b, berr := parse(want)
-	if aerr != nil || berr != nil {
-		return "not readable", "as vaultpack policy shows it"
+	a, err := parse(is)
+	if err != nil {
+		a = &parsed{} // none, or none that can be read
 	}
 	var add, change, remove []string
 	old, next := a.sids(), b.sids()
@@ -127,13 +127,14 @@ func policyDifference(is, want string) (from, to string) {
 	}{{"add", add}, {"change", change}, {"remove", remove}} {
 		if len(p.sids) > 0 {
 			slices.Sort(p.sids)
-			parts = append(parts, p.verb+" "+strings.Join(p.sids, ", "))
+			verb := p.verb + " "
+			if is == "" {
+				verb = "" // all of them are new
+			}
+			parts = append(parts, verb+strings.Join(p.sids, ", "))
 		}
 	}
-	if len(parts) == 0 {
-		return "", "in order"
-	}
-	return "", strings.Join(parts, "; ")
+	return strings.Join(parts, "; ")
 }
 
 // withOthers is our policy with the statements of others that are in the old one.

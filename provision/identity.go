@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -17,6 +18,9 @@ import (
 // permission.
 func (p *Provisioner) identify(ctx context.Context) error {
 	out, err := p.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil && noCredentials(err) {
+		return fmt.Errorf("%w: no usable AWS credentials were found; log in (aws sso login, aws configure), or set AWS_PROFILE (%w)", fs.ErrPermission, err)
+	}
 	if err != nil {
 		return fmt.Errorf("finding out who calls AWS: %w", err)
 	}
@@ -51,6 +55,13 @@ func (p *Provisioner) identify(ctx context.Context) error {
 	default:
 		p.caller = a.String()
 	}
+	for i := range p.Users {
+		if p.Users[i] == Me {
+			p.Users[i] = p.caller
+		}
+	}
+	slices.Sort(p.Users)
+	p.Users = slices.Compact(p.Users)
 	if len(p.Admins) == 0 {
 		if kind == "root" || kind == "federated-user" {
 			return fmt.Errorf("the caller is %s, which a key's policy is not to name; use a user or a role, or name the key's administrators with --admin", a)
@@ -62,6 +73,13 @@ func (p *Provisioner) identify(ctx context.Context) error {
 			strings.Join(p.Admins, ", "), p.caller)
 	}
 	return nil
+}
+
+// noCredentials knows the SDK's errors by their text: they have no type.
+func noCredentials(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "get identity: ") || strings.Contains(text, "failed to refresh cached credentials") ||
+		is(err, "ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException")
 }
 
 func (p *Provisioner) tags() map[string]string { return map[string]string{TagKey: p.URL()} }

@@ -102,6 +102,22 @@ func (p *Provisioner) planKey(ctx context.Context) ([]Step, error) {
 	return append(steps, more...), err
 }
 
+// Find looks for the key alone, whatever its state, so that [Provisioner.Outputs]
+// can name it.
+func (p *Provisioner) Find(ctx context.Context) error {
+	if p.BucketOnly {
+		return nil
+	}
+	if err := p.identify(ctx); err != nil {
+		return err
+	}
+	key, err := p.findKey(ctx)
+	if key != nil {
+		p.keyARN = aws.ToString(key.Arn)
+	}
+	return err
+}
+
 // findKey finds the key that is configured, or has the alias, or that an
 // interrupted run has made and not yet given its alias. It is nil if there is none.
 func (p *Provisioner) findKey(ctx context.Context) (*types.KeyMetadata, error) {
@@ -235,8 +251,8 @@ func (p *Provisioner) planKeyPolicy(ctx context.Context) ([]Step, error) {
 			}
 			return canonical(aws.ToString(out.Policy)), nil
 		},
-		want: func() string { return canonical(p.vault().KeyPolicy(p.access()).JSON()) },
-		show: policyDifference,
+		want:     func() string { return canonical(p.vault().KeyPolicy(p.access()).JSON()) },
+		document: true,
 		write: func(ctx context.Context) error {
 			text := p.vault().KeyPolicy(p.access()).JSON()
 			return p.untilKnown(ctx, func() error {

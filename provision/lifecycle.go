@@ -11,8 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
-// ourRule begins the IDs of the lifecycle rules that are ours. A vault's prefix is
-// part of the ID.
+// ourRule begins the IDs of the lifecycle rules that are ours.
 const ourRule = "vaultpack-"
 
 // rules are the lifecycle rules of the vault.

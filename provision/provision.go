@@ -45,6 +45,8 @@ func (t *Target) URL() string { return strings.TrimSuffix("s3://"+t.Bucket+"/"+t
 // A Provisioner reads and makes what a target needs. It is for one goroutine.
 type Provisioner struct {
 	Target
+	given Settings // without what New has filled in
+
 	kms *kms.Client
 	s3  *s3.Client
 	iam *iam.Client
@@ -63,10 +65,11 @@ type Provisioner struct {
 // New makes a Provisioner that calls AWS as cfg says. s3Options are for the client
 // of S3 alone.
 func New(cfg aws.Config, t Target, s3Options ...func(*s3.Options)) (*Provisioner, error) {
+	given := t.Settings
 	if err := t.check(); err != nil {
 		return nil, err
 	}
-	p := &Provisioner{Target: t, kms: kms.NewFromConfig(cfg), iam: iam.NewFromConfig(cfg), sts: sts.NewFromConfig(cfg),
+	p := &Provisioner{Target: t, given: given, kms: kms.NewFromConfig(cfg), iam: iam.NewFromConfig(cfg), sts: sts.NewFromConfig(cfg),
 		roleARNs: map[string]string{}}
 	p.s3 = s3.NewFromConfig(cfg, s3Options...)
 	if p.region = p.s3.Options().Region; p.region == "" {
@@ -84,6 +87,9 @@ type Step struct {
 	Property string
 	// From and To say how it is and how it will be.
 	From, To string
+	// Document is the policy that is set, where it is one. Until the key is made it
+	// names one that does not exist.
+	Document string
 	// Action is the IAM action that it takes.
 	Action string
 
@@ -225,9 +231,11 @@ type property struct {
 	// read gives what is there as text, empty if nothing is set.
 	read func(context.Context) (string, error)
 	// want is the text that it should be, and show makes the difference short.
-	want  func() string
-	show  func(is, want string) (from, to string)
-	write func(context.Context) error
+	want func() string
+	show func(is, want string) (from, to string)
+	// document is true where the texts are policies.
+	document bool
+	write    func(context.Context) error
 }
 
 // plan makes the steps for what differs. Of a resource that is not there yet,
@@ -250,11 +258,17 @@ func (p *Provisioner) plan(ctx context.Context, resource string, exists bool, pr
 			continue
 		}
 		s := Step{Resource: resource, Change: "change", Property: q.name, From: is, To: want, Action: q.put, do: q.write}
-		if q.show != nil {
+		switch {
+		case q.document:
+			s.From, s.To, s.Document = "", policyDifference(is, want), want
+		case q.show != nil:
 			s.From, s.To = q.show(is, want)
 		}
-		if !exists {
+		switch {
+		case !exists:
 			s.Change = "set"
+		case is == "":
+			s.From = "missing"
 		}
 		if p.BucketOnly {
 			s.do = func(ctx context.Context) error {

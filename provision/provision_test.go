@@ -220,7 +220,7 @@ func TestDrift(t *testing.T) {
 				PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`)})
 			return err
 		}},
-		{"the role vaultpack-data-uploader", "policy", "", func() error {
+		{"the role vaultpack-data-uploader", "policy", "missing", func() error {
 			_, err := i.DeleteRolePolicy(ctx, &iam.DeleteRolePolicyInput{RoleName: uploader, PolicyName: aws.String("vaultpack")})
 			return err
 		}},
@@ -243,7 +243,7 @@ func TestDrift(t *testing.T) {
 				Rules: []types.OwnershipControlsRule{{ObjectOwnership: types.ObjectOwnershipObjectWriter}}}})
 			return err
 		}},
-		{"the bucket", "policy", "", func() error {
+		{"the bucket", "policy", "missing", func() error {
 			_, err := c.DeleteBucketPolicy(ctx, &s3.DeleteBucketPolicyInput{Bucket: bucket})
 			return err
 		}},
@@ -262,7 +262,7 @@ func TestDrift(t *testing.T) {
 			_, err := c.PutBucketVersioning(ctx, &s3.PutBucketVersioningInput{Bucket: bucket, VersioningConfiguration: &types.VersioningConfiguration{Status: "Suspended"}})
 			return err
 		}},
-		{"the bucket", "lifecycle", "", func() error {
+		{"the bucket", "lifecycle", "missing", func() error {
 			_, err := c.DeleteBucketLifecycle(ctx, &s3.DeleteBucketLifecycleInput{Bucket: bucket})
 			return err
 		}},
@@ -277,7 +277,7 @@ func TestDrift(t *testing.T) {
 				LifecycleConfiguration: &types.BucketLifecycleConfiguration{Rules: []types.LifecycleRule{abort, old}}})
 			return err
 		}},
-		{"the bucket", "access logs", "", func() error {
+		{"the bucket", "access logs", "missing", func() error {
 			_, err := c.PutBucketLogging(ctx, &s3.PutBucketLoggingInput{Bucket: bucket, BucketLoggingStatus: &types.BucketLoggingStatus{}})
 			return err
 		}},

@@ -64,9 +64,9 @@ func (p *Provisioner) planRole(ctx context.Context, r role) ([]Step, error) {
 			},
 		}, property{
 			name: "trust", get: "iam:GetRole", put: "iam:UpdateAssumeRolePolicy",
-			read: func(context.Context) (string, error) { return decoded(out.Role.AssumeRolePolicyDocument) },
-			want: func() string { return canonical(p.trust(r).JSON()) },
-			show: policyDifference,
+			read:     func(context.Context) (string, error) { return decoded(out.Role.AssumeRolePolicyDocument) },
+			want:     func() string { return canonical(p.trust(r).JSON()) },
+			document: true,
 			write: func(ctx context.Context) error {
 				text := p.trust(r).JSON()
 				_, err := p.iam.UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: &r.name, PolicyDocument: &text})
@@ -87,8 +87,8 @@ func (p *Provisioner) planRole(ctx context.Context, r role) ([]Step, error) {
 			}
 			return decoded(out.PolicyDocument)
 		},
-		want: func() string { return canonical(p.permissions(r).JSON()) },
-		show: policyDifference,
+		want:     func() string { return canonical(p.permissions(r).JSON()) },
+		document: true,
 		write: func(ctx context.Context) error {
 			name, text := rolePolicy, p.permissions(r).JSON()
 			_, err := p.iam.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: &r.name, PolicyName: &name, PolicyDocument: &text})

@@ -33,8 +33,8 @@ type Settings struct {
 	// Trainers are datasets, each of which gets a role for training jobs that read
 	// it and no other; by default there is one role, for all datasets.
 	Trainers []string `yaml:"trainers,omitempty" json:"trainers,omitempty"`
-	// Outputs are where training jobs may write, as s3:// URLs; by default
-	// s3://BUCKET/PREFIX/_vaultpack/output.
+	// Outputs are where training jobs may write, as s3:// URLs; by default where
+	// vaultpack train has them write, which is in the vault.
 	Outputs []string `yaml:"outputs,omitempty" json:"outputs,omitempty"`
 	// Images are the ARNs of the ECR repositories that jobs may pull from; by
 	// default all in the Region.
@@ -52,6 +52,9 @@ type Settings struct {
 	AbortDays  int32 `yaml:"abort_uploads_days,omitempty" json:"abort_uploads_days,omitempty"`
 }
 
+// Me among the Users is whoever calls.
+const Me = "me"
+
 var (
 	nameText     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$`)
 	principalARN = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:(root|(user|role)/[\w+=,.@/-]+)$`)
@@ -61,6 +64,9 @@ var (
 func (t *Target) check() error {
 	if strings.Contains(t.Bucket, ":") {
 		return fmt.Errorf("%s is an access point; init makes buckets: name the bucket itself", t.Bucket)
+	}
+	if strings.ContainsAny(t.Prefix, "*?$") {
+		return fmt.Errorf("the prefix %q holds one of *?$, which policies read as patterns; use another prefix", t.Prefix)
 	}
 	if t.Name == "" {
 		t.Name = "vaultpack-" + strings.ReplaceAll(t.Bucket, ".", "-")
@@ -73,6 +79,9 @@ func (t *Target) check() error {
 	}
 	for what, arns := range map[string][]string{"admins": t.Admins, "users": t.Users, "assume": t.Assume} {
 		for _, arn := range arns {
+			if what == "users" && arn == Me {
+				continue
+			}
 			if !principalARN.MatchString(arn) {
 				return fmt.Errorf("%s has %q, but has to be the ARN of a user or role, such as arn:aws:iam::111122223333:role/NAME", what, arn)
 			}
@@ -85,9 +94,6 @@ func (t *Target) check() error {
 		if err := dataset.CheckName(d); err != nil {
 			return fmt.Errorf("trainers: %w", err)
 		}
-	}
-	if len(t.Outputs) == 0 {
-		t.Outputs = []string{"s3://" + t.Bucket + "/" + t.Prefix + "_vaultpack/output"}
 	}
 	for _, o := range t.Outputs {
 		if bucket, prefix, ok := splitURL(o); !ok || bucket == "" || prefix == "" {
@@ -187,4 +193,54 @@ func (p *Provisioner) access() policy.Access {
 		}
 	}
 	return a
+}
+
+// Chosen are the settings that are worth keeping: what differs from the default,
+// and the admins, who would be somebody else in another's run.
+func (p *Provisioner) Chosen() Settings {
+	s := p.given
+	s.Admins = p.Admins
+	s.Users = p.Users // Me is somebody by now
+	return s
+}
+
+// RolePolicy is a policy of one role of the vault, for [Settings] that need no
+// calls: the part "role" is its own, "trust" says who may become it, "key" is what
+// the key's policy has to say of it. role is uploader, trainer or reader.
+func (t *Target) RolePolicy(v policy.Vault, role, part, principal string, datasets []string) (policy.Document, error) {
+	if err := t.check(); err != nil {
+		return policy.Document{}, err
+	}
+	if part == "key" && principal == "" || part == "trust" && role != "trainer" && principal == "" {
+		return policy.Document{}, fmt.Errorf("--part %s needs a --principal, the ARN of a user or role", part)
+	}
+	if principal != "" && !principalARN.MatchString(principal) {
+		return policy.Document{}, fmt.Errorf("--principal is %q, but has to be the ARN of a user or role", principal)
+	}
+	up, train, read := t.uploader(), t.trainer("*"), policy.Reader{Datasets: datasets}
+	up.Datasets, train.Datasets = datasets, datasets
+	var own, trust policy.Document
+	var use policy.Access
+	switch role {
+	case "uploader":
+		own, use.Uploaders = v.Uploader(up), []policy.UploaderAccess{{Principal: principal, Uploader: up}}
+	case "trainer":
+		own, use.Trainers = v.Trainer(train), []policy.TrainerAccess{{Principal: principal, Trainer: train}}
+	case "reader":
+		own, use.Readers = v.Reader(read), []policy.ReaderAccess{{Principal: principal, Reader: read}}
+	default:
+		return policy.Document{}, fmt.Errorf("--for is %q, but has to be uploader, trainer or reader", role)
+	}
+	if trust = v.TrainerTrust(); role != "trainer" {
+		trust = policy.Trust(principal)
+	}
+	switch part {
+	case "role":
+		return own, nil
+	case "trust":
+		return trust, nil
+	case "key":
+		return v.KeyUse(use), nil
+	}
+	return policy.Document{}, fmt.Errorf("--part is %q, but has to be role, trust, key or bucket", part)
 }

@@ -54,7 +54,8 @@ type Config struct {
 	Provision       *yaml.Node
 	ProvisionSource string
 	// Files are the configuration files that were read, nearest first.
-	Files []string
+	Files  []string
+	vaults map[string]string // the vault that each of Files names, if it does
 	// Default is true for the embedded default vault, which is made on first use,
 	// and DefaultKey for the embedded default of the local key.
 	Default, DefaultKey bool
@@ -70,7 +71,7 @@ type fileConfig struct {
 	PassphraseFile string            `yaml:"passphrase_file"`
 	Recipients     []string          `yaml:"recipients"`
 	Context        map[string]string `yaml:"context"`
-	Provision      *yaml.Node        `yaml:"provision"`
+	Provision      yaml.Node         `yaml:"provision"`
 }
 
 // LoadConfig finds every setting. flag gives the values of the flags vault,
@@ -96,7 +97,7 @@ func LoadConfig(flag func(name string) string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Files = files
+	c.Files, c.vaults = files, map[string]string{}
 	for _, file := range files {
 		if err := c.readFile(file); err != nil {
 			return nil, err
@@ -112,6 +113,13 @@ func LoadConfig(flag func(name string) string) (*Config, error) {
 	c.set(&c.Vault, filepath.Join(home.Value, "vault"), "embedded default, below "+home.Source)
 	c.set(&c.LocalKey, filepath.Join(home.Value, "local.key"), "embedded default, below "+home.Source)
 	return c, nil
+}
+
+// OfOtherVault tells whether a setting comes from a file that names another vault
+// than the one that was chosen by a flag or the environment.
+func (c *Config) OfOtherVault(source string) bool {
+	v := c.vaults[source]
+	return v != "" && strings.TrimSuffix(v, "/") != strings.TrimSuffix(c.Vault.Value, "/")
 }
 
 // set gives s a value if none that goes before has done so.
@@ -138,6 +146,7 @@ func (c *Config) readFile(file string) error {
 		}
 		return filepath.Join(filepath.Dir(file), p)
 	}
+	c.vaults[file] = inFile(f.Vault)
 	c.set(&c.Vault, inFile(f.Vault), file)
 	c.set(&c.LocalKey, inFile(f.LocalKey), file)
 	c.set(&c.Identity, inFile(f.Identity), file)
@@ -155,8 +164,8 @@ func (c *Config) readFile(file string) error {
 			c.Recipients = append(c.Recipients, Setting{inFile(r), file})
 		}
 	}
-	if c.Provision == nil && f.Provision != nil {
-		c.Provision, c.ProvisionSource = f.Provision, file
+	if c.Provision == nil && !f.Provision.IsZero() {
+		c.Provision, c.ProvisionSource = &f.Provision, file
 	}
 	if c.Context == nil && f.Context != nil {
 		c.Context, c.ContextSource = f.Context, file

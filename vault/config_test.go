@@ -111,3 +111,22 @@ func TestKeyIsMadeBesideNoData(t *testing.T) {
 		t.Errorf("beside data: %v", err)
 	}
 }
+
+// The section provision is init's to read, and is kept as it is.
+func TestProvisionSection(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	t.Setenv("VAULTPACK_HOME", dir)
+	t.Setenv("XDG_CONFIG_HOME", dir)
+	if err := os.WriteFile("vaultpack.yaml", []byte("vault: s3://data/ml\nprovision:\n  admins: [a]\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c, err := LoadConfig(func(string) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct{ Admins []string }
+	if err := c.Provision.Decode(&got); err != nil || len(got.Admins) != 1 || got.Admins[0] != "a" || c.ProvisionSource != c.Files[0] {
+		t.Errorf("got %+v, %v from %s", got, err, c.ProvisionSource)
+	}
+}

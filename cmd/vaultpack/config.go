@@ -14,36 +14,6 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-func initCommand(con *console) *cli.Command {
-	return &cli.Command{
-		Name:      "init",
-		Usage:     "make a vault and its key, or check those that are there",
-		ArgsUsage: " ",
-		Description: "Without --vault it makes the embedded default vault, as the first upload does. What is\n" +
-			"there already is never changed.",
-		Action: func(c *cli.Context) error {
-			if _, err := arguments(c, 0, 0); err != nil {
-				return err
-			}
-			cfg, err := loadConfig(c)
-			if err != nil {
-				return err
-			}
-			v, made, err := vault.Init(c.Context, cfg)
-			if err != nil {
-				return err
-			}
-			if made {
-				con.tellNewVault(v)
-			} else {
-				con.printf("The vault %s and its key %s are in order.", show(v.Location), show(cfg.LocalKey.Value))
-			}
-			con.emit("summary", event{"command": "init", "vault": v.Location, "keys": v.Keys.Names, "created": made})
-			return nil
-		},
-	}
-}
-
 func configCommand(con *console) *cli.Command {
 	return &cli.Command{
 		Name:      "config",

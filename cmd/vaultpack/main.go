@@ -74,6 +74,7 @@ func newApp(con *console) *cli.App {
 			decryptCommand(con),
 			inspectCommand(con),
 			doctorCommand(con),
+			policyCommand(con),
 			configCommand(con),
 		},
 	}

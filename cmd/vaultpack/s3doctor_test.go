@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -35,4 +36,29 @@ func TestDoctorInS3(t *testing.T) {
 	out, errs = c.run(exitFailed, "doctor")
 	says(t, out, "failed   bucket               there is no bucket no-", "skipped  put                  the check bucket has failed")
 	says(t, errs, "the missing permissions are kms:Decrypt\n")
+}
+
+// An interrupted doctor removes its probes.
+func TestDoctorInterrupted(t *testing.T) {
+	c := newCloud(t, s3test.MinIO(t, false))
+	met := make(chan bool)
+	proxy := faultproxy.New(t, c.s3.URL, c.s3.Transport(), &faultproxy.Fault{Op: "GetObject", Path: "/probe", Do: func(x *faultproxy.Exchange) {
+		close(met)
+		faultproxy.Silence(x)
+	}})
+	c.configure(c.url, "kms_key: "+c.s3.KMSKey+"\n  endpoint: "+proxy.URL)
+	cmd := c.command("doctor")
+	check(t, cmd.Start())
+	<-met
+	if len(c.objects()) == 0 {
+		t.Error("there is no probe")
+	}
+	check(t, cmd.Process.Signal(os.Interrupt))
+	cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted {
+		t.Errorf("exit code %d", code)
+	}
+	for o := range c.objects() {
+		t.Errorf("%s is left", o)
+	}
 }

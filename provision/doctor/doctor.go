@@ -232,6 +232,10 @@ func (d *Doctor) settings(ctx context.Context) Finding {
 	if !vault.IsS3URL(c.Vault.Value) && strings.Contains(c.Vault.Value, "://") {
 		return failed("write s3://BUCKET/PREFIX or a directory", "the vault %s (from %s) is neither in S3 nor a directory", c.Vault.Value, c.Vault.Source)
 	}
+	from := c.Vault.Source
+	if !vault.IsS3URL(c.Vault.Value) && len(c.KMSKeys) == 0 {
+		return ok("the vault is %s (from %s)", c.Vault.Value, from) // AWS has no part in it
+	}
 	var err error
 	if d.aws, err = vault.AWSConfig(ctx, c); err != nil {
 		return failed("correct the AWS configuration files, or AWS_PROFILE", "%v", err)
@@ -254,7 +258,6 @@ func (d *Doctor) settings(ctx context.Context) Finding {
 	} else if len(c.KMSKeys) > 0 && d.aws.Region == "" {
 		return failed("set AWS_REGION, or region in the AWS profile", "the region of the KMS keys is not known")
 	}
-	from := c.Vault.Source
 	return ok("the vault is %s (from %s)", c.Vault.Value, from)
 }
 

@@ -202,12 +202,12 @@ func TestPolicies(t *testing.T) {
 
 		// S3's use of the key, for the caller.
 		{"S3 opens an object with a bucket key", "kms:Decrypt", key, ofBucket, "uatsrfw"},
-		{"S3 opens an object without one", "kms:Decrypt", key, ofPack, "uatsrfw"},
+		{"S3 opens an object without one", "kms:Decrypt", key, ofPack, ""},
 		{"S3 seals an object", "kms:GenerateDataKey", key, ofBucket, "uatsw"},
 		{"S3 opens an object elsewhere in the bucket", "kms:Decrypt", key, ofModel, ""},
 		{"S3 opens an object of another bucket", "kms:Decrypt", key, byBucket, ""},
 		{"S3 seals a model in a bucket of its own", "kms:GenerateDataKey", key, viaS3.and(ctx{"kms:EncryptionContext:aws:s3:arn": "arn:aws:s3:::models"}), "s"},
-		{"S3 seals a model beside the vault, without a bucket key", "kms:GenerateDataKey", key, viaS3.and(ctx{"kms:EncryptionContext:aws:s3:arn": bucket + "/ml-models/x"}), "t"},
+		{"S3 seals a model beside the vault, without a bucket key", "kms:GenerateDataKey", key, viaS3.and(ctx{"kms:EncryptionContext:aws:s3:arn": bucket + "/ml-models/x"}), ""},
 		{"the caller itself says that it were S3", "kms:Decrypt", key, ctx{"kms:EncryptionContext:aws:s3:arn": bucket}, ""},
 		{"another service uses the key", "kms:Decrypt", key, ofBucket.and(ctx{"kms:ViaService": "dynamodb.eu-central-1.amazonaws.com"}), ""},
 		{"S3 in another Region uses the key", "kms:Decrypt", key, ofBucket.and(ctx{"kms:ViaService": "s3.us-east-1.amazonaws.com"}), ""},
@@ -217,8 +217,8 @@ func TestPolicies(t *testing.T) {
 		{"disable the key", "kms:DisableKey", key, ctx{}, "k"},
 		{"stop rotation", "kms:DisableKeyRotation", key, ctx{}, "k"},
 		{"change the key's policy", "kms:PutKeyPolicy", key, ctx{}, "ko"},
-		{"read the key's policy", "kms:GetKeyPolicy", key, ctx{}, "ko"},
-		{"describe the key", "kms:DescribeKey", key, ctx{}, "kow"},
+		{"read the key's policy", "kms:GetKeyPolicy", key, ctx{}, "kop"},
+		{"describe the key", "kms:DescribeKey", key, ctx{}, "kop"},
 		{"let SageMaker's volumes use the key", "kms:CreateGrant", key, ctx{"kms:GrantIsForAWSResource": "true"}, "s"},
 		{"grant the key to somebody", "kms:CreateGrant", key, ctx{"kms:GrantIsForAWSResource": "false"}, ""},
 		{"grant the key, and say nothing", "kms:CreateGrant", key, ctx{}, ""},
@@ -230,6 +230,10 @@ func TestPolicies(t *testing.T) {
 		{"write the model", "s3:PutObject", bucket + "/ml-models/job/output/model.tar.gz", sse("aws:kms", key), "twpo"},
 		{"write the model elsewhere", "s3:PutObject", "arn:aws:s3:::models/runs/job/output/model.tar.gz", sse("aws:kms", key), "swpo"},
 		{"write the model beside that", "s3:PutObject", "arn:aws:s3:::models/runs-of-others/x", sse("aws:kms", key), "wpo"},
+		{"write a checkpoint", "s3:PutObject", o("_vaultpack/jobs/j/checkpoints/1.pt"), sse("aws:kms", key), "utswpo"},
+		{"read it back after a spot restart", "s3:GetObject", o("_vaultpack/jobs/j/checkpoints/1.pt"), tls, "utswpo"},
+		{"write over a job's source", "s3:PutObject", o("_vaultpack/jobs/j/source/sourcedir.tar.gz"), sse("aws:kms", key), "uwpo"},
+		{"delete a checkpoint", "s3:DeleteObject", o("_vaultpack/jobs/j/checkpoints/1.pt"), tls, "wpo"},
 		{"write into a dataset from a job", "s3:PutObject", o("scans/versions/0000000002.vpk"), sse("aws:kms", key), "uawpo"},
 		{"write logs", "logs:PutLogEvents", logs, ctx{}, "tspo"},
 		{"write other logs", "logs:PutLogEvents", "arn:aws:logs:eu-central-1:111122223333:log-group:/audit:log-stream:1", ctx{}, "po"},
@@ -274,6 +278,97 @@ func TestPolicies(t *testing.T) {
 func TestContextName(t *testing.T) {
 	if policy.ContextDataset != envelope.ContextDataset {
 		t.Errorf("%q, but envelope says %q", policy.ContextDataset, envelope.ContextDataset)
+	}
+}
+
+// Where no output is named, a job may write its own, and not what belongs to
+// jobs: their sources and keys.
+func TestDefaultOutput(t *testing.T) {
+	p, err := iamtest.Parse(ml.Trainer(policy.Trainer{}).JSON())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &iamtest.World{Account: account, Identities: map[string][]*iamtest.Policy{who["t"]: {p}}}
+	for name, want := range map[string]bool{
+		"_vaultpack/jobs/j/output/model.tar.gz":         true,
+		"_vaultpack/jobs/j/checkpoints/1.pt":            true,
+		"_vaultpack/jobs/j/key/local.key":               false,
+		"_vaultpack/jobs/j/source/sourcedir.tar.gz":     false,
+		"_vaultpack/bin/00/vaultpack":                   false,
+		"_vaultpack/manifests/00.manifest":              false,
+		"scans/versions/0000000001.vpk":                 false,
+		"scans/_vaultpack/jobs/j/output/model.tar.gz":   false,
+		"../elsewhere/_vaultpack/jobs/j/output/model.x": false,
+	} {
+		got, why := w.Decide(iamtest.Request{Principal: who["t"], Action: "s3:PutObject", Resource: bucket + "/ml/" + name, Context: tls})
+		if got != want {
+			t.Errorf("writing %s is %v (%s)", name, got, why)
+		}
+	}
+}
+
+// A key that leaves the decision to IAM, as a key's policy does by default, lets
+// the roles do by their own policies what init's key lets them do, and objects
+// without a bucket key too. Nothing else.
+func TestKeyOfIAM(t *testing.T) {
+	w := world(t)
+	for what, r := range map[string]struct {
+		action string
+		ctx    ctx
+		may    string
+	}{
+		"begin a dataset":    {"kms:GenerateDataKey", scans, "uap"},
+		"open a data key":    {"kms:Decrypt", scans, "atsrp"},
+		"open one of others": {"kms:Decrypt", faces, "trfp"},
+		"open without S3":    {"kms:Decrypt", ctx{"kms:EncryptionContext:aws:s3:arn": bucket}, "p"},
+		"S3, bucket key":     {"kms:Decrypt", ofBucket, "uatsrfp"},
+		"S3, none":           {"kms:Decrypt", ofPack, "uatsrfp"},
+		"S3, elsewhere":      {"kms:Decrypt", ofModel, "p"},
+		"S3, a model":        {"kms:GenerateDataKey", viaS3.and(ctx{"kms:EncryptionContext:aws:s3:arn": bucket + "/ml-models/x"}), "tp"},
+		"delete the key":     {"kms:ScheduleKeyDeletion", ctx{}, "p"},
+		"a volume":           {"kms:CreateGrant", ctx{"kms:GrantIsForAWSResource": "true"}, "sp"},
+	} {
+		w.Resources[key] = w.Resources[otherKey]
+		for letter, principal := range who {
+			if letter == "o" || letter == "x" {
+				continue
+			}
+			want := strings.Contains(r.may, letter)
+			if got, why := w.Decide(iamtest.Request{Principal: principal, Action: r.action, Resource: key, Context: r.ctx}); got != want {
+				t.Errorf("%s: %s is allowed: %v (%s), want %v", what, principal, got, why, want)
+			}
+		}
+	}
+}
+
+// Security Hub takes a key for public whose policy names everybody, or has a
+// pattern in a condition.
+func TestKeyPolicyIsFixed(t *testing.T) {
+	d := ml.KeyPolicy(policy.Access{Admins: []string{who["k"]}, Users: []string{who["w"]},
+		Uploaders: []policy.UploaderAccess{{Principal: who["u"]}},
+		Trainers:  []policy.TrainerAccess{{Principal: who["t"], Trainer: policy.Trainer{Outputs: []string{"s3://models/runs"}, Volumes: true}}},
+		Readers:   []policy.ReaderAccess{{Principal: who["r"]}}})
+	if len(d.Statement) < 8 {
+		t.Errorf("there are %d statements", len(d.Statement))
+	}
+	for _, s := range d.Statement {
+		for _, arn := range s.Principal.AWS {
+			if strings.Contains(arn, "*") {
+				t.Errorf("%s is for %s", s.Sid, arn)
+			}
+		}
+		for op, keys := range s.Condition {
+			for key, values := range keys {
+				for _, v := range values {
+					if strings.ContainsAny(v, "*?$") {
+						t.Errorf("%s has %s %s: %s", s.Sid, op, key, v)
+					}
+				}
+			}
+		}
+		if len(s.Principal.AWS) == 0 {
+			t.Errorf("%s is for everybody", s.Sid)
+		}
 	}
 }
 

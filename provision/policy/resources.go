@@ -44,8 +44,8 @@ var adminActions = []string{
 }
 
 // KeyPolicy is the policy of the KMS key. It names all who may use it: policies
-// of IAM alone give nobody access, not even those who may do everything. If all
-// admins are lost, the account's root user can still set another policy.
+// of IAM alone let nobody use or change it, not even those who may do everything.
+// What they can do is look at it. If all admins are lost, the account's root user can still set another policy.
 func (v Vault) KeyPolicy(a Access) Document {
 	d := FirstKeyPolicy(v.partition(), v.account(), a.Admins)
 	d.Statement = append(d.Statement, v.KeyUse(a).Statement...)
@@ -58,9 +58,13 @@ func FirstKeyPolicy(partition, account string, admins []string) Document {
 	root := "arn:" + partition + ":iam::" + account + ":root"
 	statements := []Statement{
 		// For the root user alone: without the condition, all that IAM allows.
-		allow("VaultpackRecovery", []string{"kms:DescribeKey", "kms:GetKeyPolicy", "kms:PutKeyPolicy"}, thisKey,
+		allow("VaultpackRecovery", []string{"kms:PutKeyPolicy"}, thisKey,
 			when("StringEquals", "aws:PrincipalType", "Account")).by(root),
 	}
+	// Whom IAM allows it may look at the key: auditors, and AWS Config, without
+	// which Security Hub's KMS.5 fails.
+	statements = append(statements, allow("VaultpackInspect", []string{"kms:DescribeKey", "kms:GetKeyPolicy", "kms:GetKeyRotationStatus",
+		"kms:ListGrants", "kms:ListKeyPolicies", "kms:ListKeyRotations", "kms:ListResourceTags"}, thisKey).by(root))
 	if len(admins) > 0 {
 		statements = append(statements, allow("VaultpackAdmins", adminActions, thisKey).by(admins...))
 	}
@@ -73,9 +77,9 @@ var thisKey = []string{"*"}
 // KeyUse is the part of the key's policy that lets principals use it.
 func (v Vault) KeyUse(a Access) Document {
 	var statements []Statement
-	add := func(own []Statement, principals ...string) {
+	add := func(own []Statement, outputs []string, principals ...string) {
 		for _, s := range own {
-			s = s.by(principals...)
+			s = v.inKeyPolicy(s, outputs).by(principals...)
 			s.Resource = thisKey
 			statements = append(statements, s)
 		}
@@ -85,17 +89,16 @@ func (v Vault) KeyUse(a Access) Document {
 		add([]Statement{
 			v.dataKeys("VaultpackDataKeysUsers", nil, "kms:GenerateDataKey", "kms:Decrypt", "kms:Encrypt", "kms:ReEncryptFrom", "kms:ReEncryptTo"),
 			v.throughS3("VaultpackS3Users", nil, "kms:GenerateDataKey", "kms:Decrypt"),
-			allow("VaultpackDescribe", []string{"kms:DescribeKey"}, nil),
-		}, a.Users...)
+		}, nil, a.Users...)
 	}
 	for i, u := range a.Uploaders {
-		add(v.uploaderKey("Uploader"+strconv.Itoa(i), u.Uploader), u.Principal)
+		add(v.uploaderKey("Uploader"+strconv.Itoa(i), u.Uploader), nil, u.Principal)
 	}
 	for i, t := range a.Trainers {
-		add(v.trainerKey("Trainer"+strconv.Itoa(i), t.Trainer), t.Principal)
+		add(v.trainerKey("Trainer"+strconv.Itoa(i), t.Trainer), v.outputs(t.Outputs), t.Principal)
 	}
 	for i, r := range a.Readers {
-		add(v.readerKey("Reader"+strconv.Itoa(i), r.Reader), r.Principal)
+		add(v.readerKey("Reader"+strconv.Itoa(i), r.Reader), nil, r.Principal)
 	}
 	return document(statements...)
 }

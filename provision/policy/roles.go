@@ -47,7 +47,9 @@ func (v Vault) uploaderKey(sid string, u Uploader) []Statement {
 type Trainer struct {
 	// Datasets are those it may read, all if there is none.
 	Datasets []string
-	// Outputs are the places that it may write to, as s3:// URLs with a prefix.
+	// Outputs are the places that it may write to, as s3:// URLs with a prefix. If
+	// there is none it is where vaultpack train has jobs write: in the vault, below
+	// _vaultpack/jobs/JOB/output/. Checkpoints go beside that in any case.
 	Outputs []string
 	// Repositories are the ARNs of the ECR repositories with its images; all of
 	// the Region if there is none, since AWS's own lie in accounts of AWS.
@@ -68,9 +70,12 @@ func (v Vault) Trainer(t Trainer) Document {
 		v.listing([]string{"s3:ListBucket"}, list...),
 		allow("VaultpackRead", []string{"s3:GetObject"}, v.objects(append(own, read...)...)),
 	}
-	if out := v.outputs(t.Outputs); len(out) > 0 {
-		statements = append(statements, allow("VaultpackOutput", []string{"s3:PutObject", "s3:AbortMultipartUpload"}, out))
+	out := v.outputs(t.Outputs)
+	if len(out) == 0 {
+		out = v.objects("_vaultpack/jobs/*/output/*") // not where sources and keys lie
 	}
+	out = append(out, v.objects("_vaultpack/jobs/*/checkpoints/*")...)
+	statements = append(statements, allow("VaultpackOutput", []string{"s3:PutObject", "s3:AbortMultipartUpload"}, out))
 	statements = append(statements, v.trainerKey("", t)...)
 	return document(append(statements, v.sageMaker(t)...)...)
 }

@@ -106,18 +106,37 @@ func (v Vault) dataKeys(sid string, datasets []string, actions ...string) Statem
 // the vault and of the other ARNs: SSE-KMS.
 func (v Vault) throughS3(sid string, others []string, actions ...string) Statement {
 	// The bucket for objects with a bucket key, the object for others.
-	arns := []string{v.BucketARN(), v.BucketARN() + "/" + v.Prefix + "*"}
+	arns := append(v.buckets(others), v.BucketARN()+"/"+v.Prefix+"*")
 	for _, o := range others {
-		bucket, _, _ := strings.Cut(o, "/")
-		for _, arn := range []string{bucket, o} {
-			if !slices.Contains(arns, arn) {
-				arns = append(arns, arn)
-			}
+		if !slices.Contains(arns, o) {
+			arns = append(arns, o)
 		}
 	}
-	return allow(sid, actions, []string{v.KeyARN},
-		when("StringEquals", "kms:ViaService", v.s3()...),
+	return allow(sid, actions, []string{v.KeyARN}, when("StringEquals", "kms:ViaService", v.s3()...),
 		when("StringLike", "kms:EncryptionContext:aws:s3:arn", arns...))
+}
+
+// inKeyPolicy is throughS3 for the key's policy, where conditions hold no pattern:
+// Security Hub takes a key whose policy has one for public (KMS.5). So it is for
+// objects with a bucket key, which vaultpack asks for, and the bucket by default.
+func (v Vault) inKeyPolicy(s Statement, others []string) Statement {
+	if s.Condition["StringLike"] == nil {
+		return s
+	}
+	s.Condition = merge([]Conditions{when("StringEquals", "kms:ViaService", v.s3()...),
+		when("StringEquals", "kms:EncryptionContext:aws:s3:arn", v.buckets(others)...)})
+	return s
+}
+
+// buckets are the ARNs of the vault's bucket and those of the objects.
+func (v Vault) buckets(objects []string) []string {
+	arns := []string{v.BucketARN()}
+	for _, o := range objects {
+		if bucket, _, _ := strings.Cut(o, "/"); !slices.Contains(arns, bucket) {
+			arns = append(arns, bucket)
+		}
+	}
+	return arns
 }
 
 // s3 is the name of the service as kms:ViaService has it. In China it may come

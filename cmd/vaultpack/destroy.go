@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/vaultpack/vaultpack/provision"
+)
+
+// destroySteps prints what a person does to remove a vault. It does nothing itself,
+// and names what there is.
+func destroySteps(ctx context.Context, con *console, p *provision.Provisioner) error {
+	if err := p.Find(ctx); err != nil {
+		return err
+	}
+	o := p.Outputs()
+	var steps []string
+	add := func(what, command string, args ...any) {
+		steps = append(steps, what+"\n     "+fmt.Sprintf(command, args...))
+	}
+	if o.KMSKeyARN != "" {
+		add("Make the key useless, and wait: whoever still needs the data will tell you. It can be undone (enable-key).",
+			"aws kms disable-key --key-id %s --region %s", o.KMSKeyARN, o.Region)
+	}
+	if p.Prefix == "" {
+		add("Empty the bucket, with all old versions: in the console, \"Empty\". Or let a lifecycle rule do it.",
+			"https://s3.console.aws.amazon.com/s3/bucket/%s/empty", o.S3BucketName)
+		add("Remove the bucket.", "aws s3api delete-bucket --bucket %s --region %s", o.S3BucketName, o.Region)
+	} else {
+		add("Remove the vault's objects. Old versions stay until a lifecycle rule expires them.",
+			"aws s3 rm --recursive s3://%s/%s", o.S3BucketName, p.Prefix)
+	}
+	if o.KMSKeyARN != "" {
+		for _, arn := range append([]string{o.UploaderRole, o.ReaderRole}, slices.Sorted(maps.Values(o.TrainerRoles))...) {
+			_, name, _ := strings.Cut(arn, ":role/")
+			name = name[strings.LastIndex(name, "/")+1:]
+			add("Remove the role "+name+".", "aws iam delete-role-policy --role-name %[1]s --policy-name vaultpack && aws iam delete-role --role-name %[1]s", name)
+		}
+		add("Have the key deleted in 30 days. After that NOBODY can read anything that was sealed with it, copies and backups too.",
+			"aws kms schedule-key-deletion --key-id %s --pending-window-in-days 30 --region %s", o.KMSKeyARN, o.Region)
+	}
+	con.printf("To remove the vault %s for good, a person does this, in this order. vaultpack does none of it.\n", p.URL())
+	for i, s := range steps {
+		con.printf("%2d. %s", i+1, s)
+		con.emit("destroy", event{"step": i + 1, "do": s})
+	}
+	con.emit("summary", event{"command": "init", "vault": p.URL(), "changes": 0, "applied": false, "outputs": o})
+	return nil
+}

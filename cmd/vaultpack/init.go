@@ -1,0 +1,369 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+	"go.yaml.in/yaml/v3"
+	"golang.org/x/term"
+
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/vaultpack/vaultpack/provision"
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+func initCommand(con *console) *cli.Command {
+	inAWS := []cli.Flag{
+		&cli.BoolFlag{Name: "plan", Usage: "show what would be done, and do nothing"},
+		&cli.BoolFlag{Name: "check", Usage: "say what differs, and exit with 1 if anything does"},
+		&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask"},
+		&cli.BoolFlag{Name: "adopt", Usage: "take over what is there already and not tagged as this vault's"},
+		&cli.BoolFlag{Name: "destroy", Usage: "print how a person removes the vault; nothing is done"},
+		&cli.StringFlag{Name: "name", Usage: "the `NAME` of the key's alias, which begins those of the roles (default: vaultpack-BUCKET)"},
+		&cli.StringSliceFlag{Name: "admin", Usage: "an `ARN` that manages the key, and cannot use it (default: you)"},
+		&cli.StringSliceFlag{Name: "user", Usage: "an `ARN` that may use the key for all datasets, or \"me\""},
+		&cli.StringSliceFlag{Name: "assume", Usage: "an `ARN` that may become uploader and reader (default: whom IAM allows it)"},
+		&cli.BoolFlag{Name: "resume-uploads", Usage: "let the uploader open data keys, to send only what has changed; else it cannot decrypt"},
+		&cli.StringSliceFlag{Name: "trainer", Usage: "a `DATASET` with a training role of its own (default: one role for all)"},
+		&cli.StringSliceFlag{Name: "output", Usage: "an s3:// `URL` that training jobs may write to (default: in the vault)"},
+		&cli.StringSliceFlag{Name: "image", Usage: "the `ARN` of an ECR repository that jobs may pull from (default: all of the Region)"},
+		&cli.BoolFlag{Name: "volumes", Usage: "let SageMaker encrypt the volumes of jobs with the key"},
+		&cli.BoolFlag{Name: "vpc", Usage: "let jobs run in a VPC"},
+		&cli.StringFlag{Name: "access-logs", Usage: "where S3 writes access logs, as `URL` s3://BUCKET/PREFIX"},
+		&cli.IntFlag{Name: "expire-old-versions", Usage: "delete old versions of objects after so many `DAYS` ", DefaultText: "never"},
+		&cli.IntFlag{Name: "abort-uploads", Usage: "abort unfinished multipart uploads after so many `DAYS`", DefaultText: "7"},
+	}
+	for _, f := range inAWS {
+		switch f := f.(type) {
+		case *cli.BoolFlag:
+			f.Category = "vaults in S3"
+		case *cli.StringFlag:
+			f.Category = "vaults in S3"
+		case *cli.StringSliceFlag:
+			f.Category = "vaults in S3"
+		case *cli.IntFlag:
+			f.Category = "vaults in S3"
+		}
+	}
+	return &cli.Command{
+		Name:      "init",
+		Usage:     "make a vault and its key, or check those that are there",
+		ArgsUsage: " ",
+		Flags:     inAWS,
+		Description: "Without --vault it makes the embedded default vault, as the first upload does. What is\n" +
+			"there already is never changed.\n\n" +
+			"With --vault s3://BUCKET/PREFIX it makes in AWS a KMS key, a bucket and the roles that\n" +
+			"upload, read and train, and keeps them in order: it plans, shows, asks, and applies. The\n" +
+			"same again changes nothing. What is chosen is kept in vaultpack.yaml. Nothing is deleted.",
+		Action: func(c *cli.Context) error {
+			if _, err := arguments(c, 0, 0); err != nil {
+				return err
+			}
+			cfg, err := loadConfig(c)
+			if err != nil {
+				return err
+			}
+			if vault.IsS3URL(cfg.Vault.Value) {
+				return initS3(c, con, cfg)
+			}
+			for _, f := range inAWS {
+				if name := f.Names()[0]; c.IsSet(name) {
+					return usagef("--%s is for vaults in S3, and %s (from %s) is a directory", name, cfg.Vault.Value, cfg.Vault.Source)
+				}
+			}
+			return initVault(c.Context, con, cfg)
+		},
+	}
+}
+
+// initVault makes a directory and a local key, or looks into a bucket.
+func initVault(ctx context.Context, con *console, cfg *vault.Config) error {
+	v, made, err := vault.Init(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	switch {
+	case made:
+		con.tellNewVault(v)
+	case len(cfg.KMSKeys) > 0:
+		con.printf("The vault %s and its key %s are in order.", show(v.Location), show(v.Keys.Names[0]))
+	default:
+		con.printf("The vault %s and its key %s are in order.", show(v.Location), show(cfg.LocalKey.Value))
+	}
+	con.emit("summary", event{"command": "init", "vault": v.Location, "keys": v.Keys.Names, "created": made})
+	return nil
+}
+
+func initS3(c *cli.Context, con *console, cfg *vault.Config) error {
+	p, target, err := newProvisioner(c, cfg)
+	if err != nil {
+		return err
+	}
+	if c.Bool("destroy") {
+		return destroySteps(c.Context, con, p)
+	}
+	plan, err := p.Plan(c.Context)
+	if target.BucketOnly && errors.Is(err, provision.ErrNotOurs) && !c.Bool("plan") && !c.Bool("check") {
+		con.notef("note: the bucket %s is there already and stays as it is; --adopt has init keep it in order", target.Bucket)
+		return initVault(c.Context, con, cfg)
+	}
+	if err != nil {
+		return err
+	}
+	for _, s := range plan.Steps {
+		e := event{"change": s.Change, "resource": s.Resource, "property": s.Property, "from": s.From, "to": s.To, "action": s.Action}
+		if s.Document != "" {
+			e["document"] = json.RawMessage(s.Document)
+		}
+		con.emit("step", e)
+	}
+	for _, n := range plan.Notes {
+		con.emit("note", event{"note": n})
+		con.notef("note: %s", n)
+	}
+	if n := len(plan.Steps); n > 0 {
+		con.tellPlan(target, plan)
+		switch {
+		case c.Bool("check"):
+			con.emit("summary", event{"command": "init", "vault": target.URL(), "changes": n, "applied": false})
+			return &partialError{text: fmt.Sprintf("the vault differs in %s; to mend that: vaultpack init --vault %s", count(int64(n), "point"), target.URL()), code: exitFailed}
+		case c.Bool("plan"):
+			con.emit("summary", event{"command": "init", "vault": target.URL(), "changes": n, "applied": false})
+			return nil
+		}
+		if err := con.ask(c.Bool("yes"), "Do this?"); err != nil {
+			return err
+		}
+		done := 0
+		err := p.Apply(c.Context, plan, func(s provision.Step) {
+			done++
+			con.emit("done", event{"change": s.Change, "resource": s.Resource, "property": s.Property})
+			what := s.Resource
+			if s.Property != "" {
+				what += ": " + s.Property
+			}
+			con.printf("%*d of %d  %s", len(fmt.Sprint(n)), done, n, what)
+		})
+		if err != nil {
+			return fmt.Errorf("%d of %d steps are done, and stay; the same command goes on from there: %w", done, n, err)
+		}
+	}
+	return tellVault(c, con, cfg, p, target, plan)
+}
+
+// newProvisioner reads the settings: those of the configuration, and the flags.
+func newProvisioner(c *cli.Context, cfg *vault.Config) (*provision.Provisioner, *provision.Target, error) {
+	loc, err := vault.ParseS3URL(cfg.Vault.Value)
+	if err != nil {
+		return nil, nil, usagef("%w", err)
+	}
+	// The key and the settings of another vault are not for a new one.
+	cfg.KMSKeys = slices.DeleteFunc(cfg.KMSKeys, func(k vault.Setting) bool { return cfg.OfOtherVault(k.Source) })
+	if cfg.OfOtherVault(cfg.ProvisionSource) {
+		cfg.Provision = nil
+	}
+	if cfg.OfOtherVault(cfg.S3Source) {
+		cfg.S3.KMSKey = ""
+	}
+	t := &provision.Target{Bucket: loc.Bucket, Prefix: loc.Prefix, Adopt: c.Bool("adopt")}
+	if t.Settings, err = provisionSettings(cfg); err != nil {
+		return nil, nil, usagef("%w", err)
+	}
+	for name, to := range map[string]*string{"name": &t.Name, "access-logs": &t.LogTo} {
+		if c.IsSet(name) {
+			*to = c.String(name)
+		}
+	}
+	for name, to := range map[string]*[]string{"admin": &t.Admins, "user": &t.Users, "assume": &t.Assume, "trainer": &t.Trainers, "output": &t.Outputs, "image": &t.Images} {
+		if c.IsSet(name) {
+			*to = c.StringSlice(name)
+		}
+	}
+	for name, to := range map[string]*bool{"resume-uploads": &t.Resume, "volumes": &t.Volumes, "vpc": &t.VPC} {
+		if c.IsSet(name) {
+			*to = c.Bool(name)
+		}
+	}
+	for name, to := range map[string]*int32{"expire-old-versions": &t.ExpireDays, "abort-uploads": &t.AbortDays} {
+		if c.IsSet(name) {
+			*to = int32(c.Int(name))
+		}
+	}
+	aws, err := vault.AWSConfig(c.Context, cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	// At an endpoint of its own S3 is another server than AWS, unless all of AWS is
+	// there (AWS_ENDPOINT_URL).
+	own := s3.NewFromConfig(aws, cfg.S3Options).Options().BaseEndpoint != nil && iam.NewFromConfig(aws).Options().BaseEndpoint == nil
+	t.BucketOnly = own || cfg.S3.SSE == vault.SSENone
+	switch {
+	case t.BucketOnly:
+		t.Key = cfg.SSEKey()
+		// What is wrong with the settings is said before anything is made.
+		set := cfg.S3
+		set.KMSKey = t.Key
+		if _, err := vault.OpenS3(c.Context, cfg.Vault.Value, set); err != nil {
+			return nil, nil, usagef("%w", err)
+		}
+	case len(cfg.KMSKeys) > 0:
+		t.Key = cfg.KMSKeys[0].Value
+		if k := cfg.S3.KMSKey; k != "" && k != t.Key {
+			return nil, nil, usagef("s3.kms_key (%s) is another key than the first of kms_keys (%s); init keeps one key in order, for both: leave one of the two out", k, t.Key)
+		}
+	default:
+		t.Key = cfg.S3.KMSKey
+	}
+	p, err := provision.New(aws, *t, cfg.S3Options)
+	if err != nil {
+		return nil, nil, usagef("%w", err)
+	}
+	return p, t, nil
+}
+
+// provisionSettings are those of the configuration file.
+func provisionSettings(cfg *vault.Config) (s provision.Settings, err error) {
+	if cfg.Provision == nil {
+		return s, nil
+	}
+	b, err := yaml.Marshal(cfg.Provision)
+	if err != nil {
+		return s, err
+	}
+	d := yaml.NewDecoder(bytes.NewReader(b))
+	d.KnownFields(true)
+	if err := d.Decode(&s); err != nil && err != io.EOF {
+		return s, fmt.Errorf("the section provision of %s: %w", cfg.ProvisionSource, err)
+	}
+	return s, nil
+}
+
+func (con *console) tellPlan(t *provision.Target, plan *provision.Plan) {
+	con.printf("For the vault %s%s:", t.URL(), as(plan.Caller))
+	last := ""
+	for _, s := range plan.Steps {
+		if s.Change == "set" && s.Resource == last {
+			con.printf("    %s: %s", s.Property, s.To)
+		} else {
+			con.printf("  %s", s)
+		}
+		last = s.Resource
+	}
+	if len(plan.Admins) > 0 {
+		con.printf("The key is managed by %s.", strings.Join(plan.Admins, ", "))
+	}
+}
+
+func as(caller string) string {
+	if caller == "" {
+		return ""
+	}
+	return ", as " + caller
+}
+
+// ask wants a yes, from a person.
+func (con *console) ask(yes bool, question string) error {
+	if yes {
+		return nil
+	}
+	if con.json || con.quiet || !term.IsTerminal(int(os.Stdin.Fd())) {
+		return usagef("nothing is done without a yes: say --yes to apply this, or --plan to see it only")
+	}
+	con.mu.Lock()
+	con.out.Flush()
+	fmt.Fprintf(con.err, "%s [y/N] ", question)
+	con.mu.Unlock()
+	answer, err := bufio.NewReader(os.Stdin).ReadString('\n')
+	if err != nil && answer == "" {
+		return fmt.Errorf("reading the answer: %w", err)
+	}
+	if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
+		return errors.New("nothing was done")
+	}
+	return nil
+}
+
+// tellVault ends an init: the vault is there.
+func tellVault(c *cli.Context, con *console, cfg *vault.Config, p *provision.Provisioner, t *provision.Target, plan *provision.Plan) error {
+	n := len(plan.Steps)
+	if n == 0 {
+		con.printf("The vault %s is in order; there is nothing to change.", t.URL())
+	}
+	if c.Bool("check") || c.Bool("plan") {
+		con.emit("summary", event{"command": "init", "vault": t.URL(), "changes": n, "applied": false, "outputs": p.Outputs()})
+		return nil
+	}
+	if t.BucketOnly {
+		return initVault(c.Context, con, cfg)
+	}
+	o := p.Outputs()
+	con.printf("")
+	con.printf("kms_key_id      %s", o.KMSKeyID)
+	con.printf("kms_key_arn     %s", o.KMSKeyARN)
+	con.printf("s3_bucket_name  %s", o.S3BucketName)
+	con.printf("uploader role   %s", o.UploaderRole)
+	con.printf("reader role     %s", o.ReaderRole)
+	for _, d := range slices.Sorted(maps.Keys(o.TrainerRoles)) {
+		of := ""
+		if d != "*" {
+			of = "   (" + d + ")"
+		}
+		con.printf("trainer role    %s%s", o.TrainerRoles[d], of)
+	}
+	file, err := writeConfig(con, cfg, p, o)
+	if err != nil {
+		return err
+	}
+	if n > 0 && len(p.Users) == 0 {
+		con.printf("\nOnly these roles can use the key: not you, and no administrator. To upload, become the uploader:\n"+
+			"  aws configure set profile.%[1]s.role_arn %[2]s\n  aws configure set profile.%[1]s.source_profile default\n"+
+			"  AWS_PROFILE=%[1]s %[3]s push ./DIR", p.Name+"-uploader", o.UploaderRole, program())
+	}
+	con.emit("summary", event{"command": "init", "vault": t.URL(), "changes": n, "applied": n > 0, "outputs": o, "config": file})
+	return nil
+}
+
+// writeConfig writes vaultpack.yaml: the one that names the vault, or the one in
+// the working folder or the nearest above it.
+func writeConfig(con *console, cfg *vault.Config, p *provision.Provisioner, o provision.Outputs) (file string, err error) {
+	change := vault.ConfigChange{Vault: p.URL(), KMSKeys: []string{o.KMSKeyARN}, Region: o.Region, Provision: p.Chosen()}
+	wd, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	file = filepath.Join(wd, vault.ConfigName)
+	switch {
+	case slices.Contains(cfg.Files, cfg.Vault.Source):
+		file = cfg.Vault.Source
+	case len(cfg.Files) > 0 && strings.HasPrefix(wd+"/", filepath.Dir(cfg.Files[0])+"/"):
+		file = cfg.Files[0]
+	}
+	written, err := vault.WriteConfig(file, change)
+	switch {
+	case errors.Is(err, vault.ErrOtherVault):
+		text, terr := change.Text()
+		if terr != nil {
+			return "", terr
+		}
+		con.notef("note: %v, so it is left as it is. For this vault, put into a vaultpack.yaml elsewhere:\n%s", err, text)
+		return "", nil
+	case err != nil:
+		return "", err
+	case written:
+		con.printf("written         %s", show(file))
+	}
+	return file, nil
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/envelope/awskms"
+	"github.com/vaultpack/vaultpack/provision"
+	"github.com/vaultpack/vaultpack/provision/policy"
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+func policyCommand(con *console) *cli.Command {
+	return &cli.Command{
+		Name:      "policy",
+		Usage:     "print the IAM policy that a role needs, and no more",
+		ArgsUsage: " ",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "for", Usage: "`ROLE`: uploader, trainer or reader"},
+			&cli.StringSliceFlag{Name: "dataset", Aliases: []string{"d"}, Usage: "for this `DATASET` alone (repeatable; default: all)"},
+			&cli.StringFlag{Name: "format", Value: "json", Usage: "json, pulumi, cloudformation or terraform, as `FORMAT`"},
+			&cli.StringFlag{Name: "part", Value: "role", Usage: "`PART`: role (its policy), trust (who may become it), key (what the key's policy has to say of it), or bucket"},
+			&cli.StringFlag{Name: "principal", Usage: "with --part key, the role's `ARN`; with --part trust, who may become it"},
+			&cli.StringFlag{Name: "name", Usage: "the `NAME` of the policy (default: vaultpack-ROLE)"},
+			&cli.BoolFlag{Name: "resume-uploads", Usage: "let the uploader open data keys, to send only what has changed; else it cannot decrypt"},
+		},
+		Description: "It needs the vault and the key's ARN (--vault, --kms-key or vaultpack.yaml), and asks AWS\n" +
+			"nothing. What is chosen in the section provision of vaultpack.yaml counts here too. A key\n" +
+			"that init made lets in only whom its policy names: --part key prints the statements.",
+		Action: func(c *cli.Context) error {
+			if _, err := arguments(c, 0, 0); err != nil {
+				return err
+			}
+			cfg, err := loadConfig(c)
+			if err != nil {
+				return err
+			}
+			d, err := choosePolicy(c, cfg)
+			if err != nil {
+				return usageError{err}
+			}
+			name := c.String("name")
+			if name == "" {
+				name = "vaultpack-" + c.String("for")
+				if ds := c.StringSlice("dataset"); len(ds) > 0 {
+					name += "-" + strings.Join(ds, "-")
+				}
+			}
+			format := c.String("format")
+			if part := c.String("part"); part != "role" && format != "json" {
+				return usagef("--format %s is for the policies of roles; --part %s is printed as json", format, part)
+			}
+			text, err := d.Format(format, name)
+			if err != nil {
+				return usagef("%w", err)
+			}
+			con.emit("policy", event{"for": c.String("for"), "format": format, "text": text})
+			con.printf("%s", strings.TrimSuffix(text, "\n"))
+			return nil
+		},
+	}
+}
+
+func choosePolicy(c *cli.Context, cfg *vault.Config) (policy.Document, error) {
+	v, err := policyVault(cfg)
+	if err != nil {
+		return policy.Document{}, err
+	}
+	if c.String("part") == "bucket" {
+		return v.BucketPolicy(), nil
+	}
+	datasets := c.StringSlice("dataset")
+	for _, d := range datasets {
+		if err := dataset.CheckName(d); err != nil {
+			return policy.Document{}, err
+		}
+	}
+	t := provision.Target{Bucket: v.Bucket, Prefix: v.Prefix}
+	if t.Settings, err = provisionSettings(cfg); err != nil {
+		return policy.Document{}, err
+	}
+	if c.IsSet("resume-uploads") {
+		t.Resume = c.Bool("resume-uploads")
+	}
+	return t.RolePolicy(v, c.String("for"), c.String("part"), c.String("principal"), datasets)
+}
+
+// policyVault is the vault that is configured, as policies need it.
+func policyVault(cfg *vault.Config) (policy.Vault, error) {
+	if !vault.IsS3URL(cfg.Vault.Value) {
+		return policy.Vault{}, fmt.Errorf("the vault is %s (from %s), and policies are for vaults in S3: name one with --vault s3://BUCKET/PREFIX", cfg.Vault.Value, cfg.Vault.Source)
+	}
+	loc, err := vault.ParseS3URL(cfg.Vault.Value)
+	if err != nil {
+		return policy.Vault{}, err
+	}
+	i := slices.IndexFunc(cfg.KMSKeys, func(s vault.Setting) bool { return awskms.IsKeyARN(s.Value) })
+	if i < 0 {
+		return policy.Vault{}, fmt.Errorf("the ARN of the KMS key is not known: name it with --kms-key, or kms_keys in %s (not an alias: policies do not follow it)", vault.ConfigName)
+	}
+	v := policy.Vault{Bucket: loc.Bucket, Prefix: loc.Prefix, KeyARN: cfg.KMSKeys[i].Value}
+	return v, v.Check()
+}
