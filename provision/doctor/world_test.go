@@ -54,7 +54,7 @@ const gib = 1 << 30
 var machine = fstest.MapFS{"proc/meminfo": {Data: []byte("MemTotal:  8000000 kB\nMemAvailable:    4000000 kB\n")}}
 
 func newDoctor(cfg *vault.Config) *doctor.Doctor {
-	d := &doctor.Doctor{Config: cfg, Dataset: "scans", Binary: func() (string, error) { return doctor.StaticBinary("testdata/static") }}
+	d := &doctor.Doctor{Config: cfg, Dataset: "scans"}
 	d.OnMachine(machine, 100*gib)
 	return d
 }
