@@ -33,7 +33,7 @@ func (p *Provisioner) planBucket(ctx context.Context) ([]Step, error) {
 		steps = append(steps, Step{Resource: p.bucketResource(), Change: "create", To: "in " + p.region, Action: "s3:CreateBucket", do: p.createBucket})
 	} else {
 		if tags, err = p.bucketTags(ctx); err != nil {
-			return nil, explain(err, "s3:GetBucketTagging", p.bucketResource())
+			return nil, Explain(err, "s3:GetBucketTagging", p.bucketResource())
 		}
 		if err := p.ours(p.bucketResource(), tags); err != nil {
 			return nil, err
@@ -56,7 +56,7 @@ func (p *Provisioner) bucketExists(ctx context.Context) (bool, error) {
 		return false, &DeniedError{Action: "s3:ListBucket", Resource: p.Bucket,
 			Err: fmt.Errorf("or the bucket belongs to another account than %s: names are taken all over the world; %w", p.account, err)}
 	}
-	return false, explain(err, "s3:ListBucket", p.bucketResource())
+	return false, Explain(err, "s3:ListBucket", p.bucketResource())
 }
 
 // createBucket makes the bucket with its tag, so that there is no time at which it

@@ -27,9 +27,9 @@ func (e *DeniedError) Unwrap() []error { return []error{fs.ErrPermission, e.Err}
 
 var notAuthorized = regexp.MustCompile(`not authorized to perform: ([A-Za-z0-9-]+:[A-Za-z0-9*]+)(?: on (?:the )?resource:? "?([^\s"]+))?`)
 
-// explain makes a DeniedError of an answer that says so. What AWS names itself is
+// Explain makes a DeniedError of an answer that says so. What AWS names itself is
 // believed more than what was asked for: calls take further permissions.
-func explain(err error, action, resource string) error {
+func Explain(err error, action, resource string) error {
 	var denied *DeniedError
 	if err == nil || errors.As(err, &denied) {
 		return err

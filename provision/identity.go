@@ -43,7 +43,7 @@ func (p *Provisioner) identify(ctx context.Context) error {
 			p.caller = fmt.Sprintf("arn:%s:iam::%s:role/aws-reserved/sso.amazonaws.com/%s", a.Partition, a.AccountID, role)
 			if len(p.Admins) == 0 {
 				return fmt.Errorf("the path of your role cannot be read (%w); name it with --admin, for most Regions %s",
-					explain(err, "iam:GetRole", role), strings.Replace(p.caller, ".com/", ".com/"+p.region+"/", 1))
+					Explain(err, "iam:GetRole", role), strings.Replace(p.caller, ".com/", ".com/"+p.region+"/", 1))
 			}
 			// Which of the admins this is, only the name can tell.
 			for _, admin := range p.Admins {

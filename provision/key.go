@@ -37,7 +37,7 @@ func (p *Provisioner) planKey(ctx context.Context) ([]Step, error) {
 	} else {
 		p.keyARN = aws.ToString(key.Arn)
 		if tags, err = p.keyTags(ctx, p.keyARN); err != nil {
-			return nil, explain(err, "kms:ListResourceTags", p.keyResource())
+			return nil, Explain(err, "kms:ListResourceTags", p.keyResource())
 		}
 		if err := p.usable(key); err != nil {
 			return nil, err
@@ -136,7 +136,7 @@ func (p *Provisioner) findKey(ctx context.Context) (*types.KeyMetadata, error) {
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return nil, explain(err, "kms:ListKeys", "*")
+			return nil, Explain(err, "kms:ListKeys", "*")
 		}
 		for _, entry := range page.Keys {
 			k, err := p.describe(ctx, aws.ToString(entry.KeyArn))
@@ -152,7 +152,7 @@ func (p *Provisioner) findKey(ctx context.Context) (*types.KeyMetadata, error) {
 			}
 			tags, err := p.keyTags(ctx, aws.ToString(k.Arn))
 			if err != nil {
-				return nil, explain(err, "kms:ListResourceTags", aws.ToString(k.Arn))
+				return nil, Explain(err, "kms:ListResourceTags", aws.ToString(k.Arn))
 			}
 			if tags[TagKey] == p.URL() {
 				return k, nil
@@ -169,7 +169,7 @@ func (p *Provisioner) describe(ctx context.Context, key string) (*types.KeyMetad
 		return nil, nil
 	}
 	if err != nil {
-		return nil, explain(err, "kms:DescribeKey", key)
+		return nil, Explain(err, "kms:DescribeKey", key)
 	}
 	return out.KeyMetadata, nil
 }
@@ -235,7 +235,7 @@ func (p *Provisioner) writeAlias(ctx context.Context) error {
 		return err
 	}
 	_, err = p.kms.UpdateAlias(ctx, &kms.UpdateAliasInput{AliasName: &name, TargetKeyId: &p.keyARN})
-	return explain(err, "kms:UpdateAlias", name)
+	return Explain(err, "kms:UpdateAlias", name)
 }
 
 // planKeyPolicy plans the key's policy. All of it is vaultpack's: a statement that

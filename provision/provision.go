@@ -166,7 +166,7 @@ func (e *ApplyError) Unwrap() error { return e.Err }
 func (p *Provisioner) Apply(ctx context.Context, plan *Plan, told func(Step)) error {
 	for i, s := range plan.Steps {
 		if err := s.do(ctx); err != nil {
-			return &ApplyError{Done: slices.Clone(plan.Steps[:i]), Failed: s, Err: explain(err, s.Action, s.Resource)}
+			return &ApplyError{Done: slices.Clone(plan.Steps[:i]), Failed: s, Err: Explain(err, s.Action, s.Resource)}
 		}
 		told(s)
 	}
@@ -250,7 +250,7 @@ func (p *Provisioner) plan(ctx context.Context, resource string, exists bool, pr
 				p.notef("%s: this server has no %s, so it is left out", resource, q.name)
 				continue
 			} else if err != nil {
-				return nil, explain(err, q.get, resource)
+				return nil, Explain(err, q.get, resource)
 			}
 		}
 		want := q.want()

@@ -32,7 +32,7 @@ func (p *Provisioner) planRole(ctx context.Context, r role) ([]Step, error) {
 	out, err := p.iam.GetRole(ctx, &iam.GetRoleInput{RoleName: &r.name})
 	exists := err == nil
 	if err != nil && !is(err, "NoSuchEntity", "NoSuchEntityException") {
-		return nil, explain(err, "iam:GetRole", resource)
+		return nil, Explain(err, "iam:GetRole", resource)
 	}
 	var steps []Step
 	var properties []property

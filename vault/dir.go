@@ -17,6 +17,9 @@ import (
 	"syscall"
 )
 
+// OpenDir makes a store of the directory, whether or not it is a vault.
+func OpenDir(dir string) (Store, error) { return openDir(dir) }
+
 // dirStore keeps objects as files below a directory. It never follows a link
 // out of the directory.
 type dirStore struct {

@@ -1,7 +1,4 @@
 package vault
 
-// OpenDir is for the tests that every store has to pass.
-func OpenDir(dir string) (Store, error) { return openDir(dir) }
-
 // CombineCRC is for testing it against checksums of the whole.
 func CombineCRC(first, second uint64, length int64) uint64 { return combineCRC(first, second, length) }

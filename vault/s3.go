@@ -83,11 +83,13 @@ const (
 	defaultConcurrency = 3
 	defaultAttempts    = 6
 	defaultStall       = time.Minute
-	defaultStale       = 24 * time.Hour
 	defaultBackoff     = 10 * time.Second
 	// classMinSize is the least size that S3 bills in its cheaper classes.
 	classMinSize = 128 << 10
 )
+
+// DefaultStaleUploads is the default of S3Settings.StaleUploads.
+const DefaultStaleUploads = 24 * time.Hour
 
 // SSENone is the value of S3Settings.SSE that asks for no server-side encryption.
 const SSENone = "none"
@@ -218,7 +220,7 @@ func (s *S3) defaults() error {
 		set.StallTimeout = defaultStall
 	}
 	if set.StaleUploads == 0 {
-		set.StaleUploads = defaultStale
+		set.StaleUploads = DefaultStaleUploads
 	}
 	if set.PartConcurrency < 0 || set.Attempts < 0 || set.MaxBackoff < 0 || set.StallTimeout < 0 || set.StaleUploads < 0 {
 		return fmt.Errorf("part_concurrency, attempts, max_backoff, stall_timeout and stale_uploads cannot be negative")

@@ -40,6 +40,7 @@ var (
 	opList              = operation{doing: "listing", action: "s3:ListBucket", bucket: true}
 	opDeleteVersion     = operation{doing: "deleting an old version of", action: "s3:DeleteObjectVersion"}
 	opListVersions      = operation{doing: "listing the old versions of", action: "s3:ListBucketVersions", bucket: true}
+	opListParts         = operation{doing: "looking at the parts of", action: "s3:ListMultipartUploadParts"}
 	opListMultipart     = operation{doing: "listing the unfinished uploads of", action: "s3:ListBucketMultipartUploads", bucket: true}
 )
 

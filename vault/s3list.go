@@ -146,6 +146,38 @@ func (s *S3) CountStale(ctx context.Context, prefix string, age time.Duration) (
 	return n, nil
 }
 
+// MeasureStale tells how many multipart uploads AbortStale would abort, and how
+// many bytes their parts hold. If the parts of one cannot be looked at, n is how
+// many uploads there are nevertheless, and the error says why bytes is unknown.
+func (s *S3) MeasureStale(ctx context.Context, prefix string, age time.Duration) (n int, bytes int64, err error) {
+	var unknown error
+	for u, err := range s.stale(ctx, prefix, age) {
+		if err != nil {
+			return 0, 0, err
+		}
+		pages := s3.NewListPartsPaginator(s.client, &s3.ListPartsInput{Bucket: &s.loc.Bucket, Key: u.Key,
+			UploadId: u.UploadId, ExpectedBucketOwner: s.owner, RequestPayer: s.payer})
+		gone := false
+		for unknown == nil && pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			if gone = httpStatus(err) == http.StatusNotFound; gone {
+				break // finished or aborted meanwhile
+			}
+			if err != nil {
+				unknown = s.explain(ctx, opListParts, deref(u.Key), err)
+				break
+			}
+			for _, p := range page.Parts {
+				bytes += deref(p.Size)
+			}
+		}
+		if !gone {
+			n++
+		}
+	}
+	return n, bytes, unknown
+}
+
 // stale gives the multipart uploads below prefix that were begun at least age ago.
 func (s *S3) stale(ctx context.Context, prefix string, age time.Duration) iter.Seq2[types.MultipartUpload, error] {
 	full := s.loc.Prefix + prefix

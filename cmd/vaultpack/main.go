@@ -76,6 +76,7 @@ func newApp(con *console) *cli.App {
 			jobsCommand(con),
 			logsCommand(con),
 			stopCommand(con),
+			doctorCommand(con),
 			policyCommand(con),
 			configCommand(con),
 			trainCommand(con),

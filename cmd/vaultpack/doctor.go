@@ -1,0 +1,121 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/provision/doctor"
+	"github.com/vaultpack/vaultpack/trainer"
+)
+
+func doctorCommand(con *console) *cli.Command {
+	return &cli.Command{
+		Name:      "doctor",
+		Usage:     "look for what stands between here and a finished training job",
+		ArgsUsage: " ",
+		Description: "Each check ends as ok, warning, failed or skipped, and says how to mend what it found.\n" +
+			"Nothing is changed: two probe objects are stored and removed again. With --dataset the\n" +
+			"keyrings of the dataset are opened, and the calls to KMS are tried as for it.\n\n" +
+			"Exit codes: 0 nothing has failed; 1 something has; 5 only permissions are missing.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "dataset", Aliases: []string{"d"}, Usage: "the `NAME` of the dataset that is meant to be used"},
+			&cli.StringFlag{Name: "role", Usage: "the `ARN` of the role of training jobs"},
+		},
+		Action: func(c *cli.Context) error {
+			cfg, err := configAlone(c)
+			if err != nil {
+				return err
+			}
+			if name := c.String("dataset"); c.IsSet("dataset") {
+				if err := dataset.CheckName(name); err != nil {
+					return usagef("--dataset: %w", err)
+				}
+			}
+			d := &doctor.Doctor{Config: cfg, Dataset: c.String("dataset"), Role: c.String("role"), Binary: containerBinary}
+			report, err := d.Run(c.Context, con.tellFinding)
+			if err != nil {
+				return err
+			}
+			return con.tellReport(report)
+		},
+	}
+}
+
+// containerBinary says which vaultpack a job launched from here would run.
+func containerBinary() (string, error) {
+	var first error
+	for _, arch := range []string{"amd64", "arm64"} { // most instances first
+		b, err := trainer.FindBinary("", arch)
+		if err == nil {
+			return fmt.Sprintf("%s is static and runs in images for linux/%s", b.File, arch), nil
+		}
+		first = cmp.Or(first, err)
+	}
+	return "", first
+}
+
+// tellFinding writes what a check has found. What has failed is told even with
+// --quiet.
+func (c *console) tellFinding(f doctor.Finding) {
+	e := event{"check": f.Check, "result": f.Result, "reason": f.Reason}
+	if f.On != "" {
+		e["on"] = f.On
+	}
+	if f.Mend != "" {
+		e["mend"] = f.Mend
+	}
+	if len(f.Missing) > 0 {
+		e["missing_permissions"] = f.Missing
+	}
+	c.emit("check", e)
+	tell := c.printf
+	if f.Result == doctor.Failed && c.quiet {
+		tell = c.warnf
+	}
+	tell("%-8s %-20s %s", f.Result, f.Check, oneLine(f.Reason))
+	if f.On != "" && f.Result != doctor.OK && f.Result != doctor.Skipped {
+		tell("%-29s on   %s", "", show(f.On))
+	}
+	if f.Mend != "" {
+		tell("%-29s mend %s", "", oneLine(f.Mend))
+	}
+	c.flush()
+}
+
+// oneLine keeps what servers and files say to one line, and to printable
+// characters.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' {
+			return ' '
+		}
+		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+func (c *console) tellReport(r doctor.Report) error {
+	missing, only := r.Missing()
+	c.emit("summary", event{"command": "doctor", "ok": r.Count(doctor.OK), "warnings": r.Count(doctor.Warning),
+		"failed": r.Count(doctor.Failed), "skipped": r.Count(doctor.Skipped), "missing_permissions": append([]string{}, missing...)})
+	c.printf("\n%d ok, %s, %d failed, %d skipped", r.Count(doctor.OK), count(int64(r.Count(doctor.Warning)), "warning"), r.Count(doctor.Failed), r.Count(doctor.Skipped))
+	failed := r.Count(doctor.Failed)
+	if failed == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("%s failed", count(int64(failed), "check"))
+	code := exitFailed
+	if len(missing) > 0 {
+		text += "; the missing permissions are " + strings.Join(missing, ", ")
+	}
+	if only {
+		code = exitNotAllowed
+	}
+	return &partialError{text, code}
+}

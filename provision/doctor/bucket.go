@@ -1,0 +1,205 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/vaultpack/vaultpack/envelope/awskms"
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// ofBucket skips a check of the bucket's settings where only an access point is
+// known.
+func (d *Doctor) ofBucket(run func(context.Context) Finding) func(context.Context) Finding {
+	return func(ctx context.Context) Finding {
+		if strings.Contains(d.loc.Bucket, ":") {
+			return skipped("the vault is behind an access point, which does not tell its bucket's settings")
+		}
+		return run(ctx)
+	}
+}
+
+func (d *Doctor) mendInit() string { return "run: vaultpack init --vault " + d.Config.Vault.Value }
+
+// encryption looks at what the bucket does with objects that ask for nothing.
+// vaultpack's own ask; the output of training jobs may not.
+func (d *Doctor) encryption(ctx context.Context) Finding {
+	want := d.Config.SSEKey()
+	out, err := d.s3.GetBucketEncryption(ctx, &s3.GetBucketEncryptionInput{Bucket: &d.loc.Bucket, ExpectedBucketOwner: d.owner()})
+	if errorCode(err) == "ServerSideEncryptionConfigurationNotFoundError" {
+		out, err = &s3.GetBucketEncryptionOutput{ServerSideEncryptionConfiguration: &types.ServerSideEncryptionConfiguration{}}, nil
+	}
+	if err != nil {
+		return unseen(err, "s3:GetEncryptionConfiguration", d.loc.Bucket)
+	}
+	if d.Config.S3.SSE == vault.SSENone {
+		return skipped("no server-side encryption is demanded (sse: none)")
+	}
+	for _, r := range out.ServerSideEncryptionConfiguration.Rules {
+		def := r.ApplyServerSideEncryptionByDefault
+		if def == nil {
+			continue
+		}
+		key := aws.ToString(def.KMSMasterKeyID)
+		switch {
+		case def.SSEAlgorithm != types.ServerSideEncryptionAwsKms:
+			return warning(d.mendInit(), "objects that ask for nothing are encrypted with %s, not with the vault's KMS key", def.SSEAlgorithm)
+		case key != want && strings.TrimPrefix(key, "arn:aws:kms:") != want:
+			return warning(d.mendInit(), "objects that ask for nothing are encrypted with the key %q, and the vault's is %s", key, want)
+		case awskms.IsKeyARN(key) && !d.elsewhere && !aws.ToBool(r.BucketKeyEnabled):
+			return warning(d.mendInit(), "SSE-KMS with the vault's key, but without a bucket key: each object costs calls to KMS")
+		}
+		return ok("SSE-KMS with the vault's key")
+	}
+	return warning(d.mendInit(), "the bucket has no default encryption: objects that ask for nothing, such as the output of training, are not under the vault's key")
+}
+
+func (d *Doctor) publicAccess(ctx context.Context) Finding {
+	mend := "aws s3api put-public-access-block --bucket " + d.loc.Bucket +
+		" --public-access-block-configuration BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true"
+	out, err := d.s3.GetPublicAccessBlock(ctx, &s3.GetPublicAccessBlockInput{Bucket: &d.loc.Bucket, ExpectedBucketOwner: d.owner()})
+	if errorCode(err) == "NoSuchPublicAccessBlockConfiguration" {
+		return failed(mend, "the bucket can be made public: nothing blocks it")
+	}
+	if err != nil {
+		return unseen(err, "s3:GetBucketPublicAccessBlock", d.loc.Bucket)
+	}
+	c, open := out.PublicAccessBlockConfiguration, []string(nil)
+	for name, on := range map[string]*bool{"BlockPublicAcls": c.BlockPublicAcls, "IgnorePublicAcls": c.IgnorePublicAcls,
+		"BlockPublicPolicy": c.BlockPublicPolicy, "RestrictPublicBuckets": c.RestrictPublicBuckets} {
+		if !aws.ToBool(on) {
+			open = append(open, name)
+		}
+	}
+	if slices.Sort(open); len(open) > 0 {
+		return failed(mend, "public access is blocked in part: %s is off", strings.Join(open, ", "))
+	}
+	return ok("all of it is blocked")
+}
+
+// policy looks for who is let in, and for what should be denied.
+func (d *Doctor) policy(ctx context.Context) Finding {
+	out, err := d.s3.GetBucketPolicy(ctx, &s3.GetBucketPolicyInput{Bucket: &d.loc.Bucket, ExpectedBucketOwner: d.owner()})
+	text := `{"Statement":[]}`
+	switch {
+	case err == nil:
+		text = aws.ToString(out.Policy)
+	case errorCode(err) != "NoSuchBucketPolicy":
+		return unseen(err, "s3:GetBucketPolicy", d.loc.Bucket)
+	}
+	statements, err := parsePolicy(text)
+	if err != nil {
+		return failed("look at it: aws s3api get-bucket-policy --bucket "+d.loc.Bucket, "the policy cannot be read: %v", err)
+	}
+	tls, sse := false, false
+	for i, s := range statements {
+		if s.Effect == "Allow" && s.everybody() && len(s.Condition) == 0 {
+			name := s.Sid
+			if name == "" {
+				name = fmt.Sprintf("number %d", i+1)
+			}
+			return failed("remove the statement, or name its principals", "the statement %s lets everybody in", name)
+		}
+		if s.Effect != "Deny" || !s.everybody() {
+			continue
+		}
+		tls = tls || s.covers("s3:*") && slices.Contains(s.condition("aws:SecureTransport"), "false")
+		sse = sse || s.covers("s3:PutObject") && len(s.condition("s3:x-amz-server-side-encryption-aws-kms-key-id")) > 0
+	}
+	switch {
+	case d.elsewhere:
+		return ok("it lets nobody in who has no credentials")
+	case !tls:
+		return warning(d.mendInit(), "requests without TLS are not denied")
+	case !sse && d.Config.S3.SSE != vault.SSENone:
+		return warning(d.mendInit(), "objects under another key or algorithm are not denied")
+	}
+	return ok("it lets nobody in, and denies requests without TLS")
+}
+
+func (d *Doctor) versioning(ctx context.Context) Finding {
+	out, err := d.s3.GetBucketVersioning(ctx, &s3.GetBucketVersioningInput{Bucket: &d.loc.Bucket, ExpectedBucketOwner: d.owner()})
+	if err != nil {
+		return unseen(err, "s3:GetBucketVersioning", d.loc.Bucket)
+	}
+	d.versions = string(out.Status)
+	if out.Status != types.BucketVersioningStatusEnabled {
+		return warning("aws s3api put-bucket-versioning --bucket "+d.loc.Bucket+" --versioning-configuration Status=Enabled",
+			"the bucket keeps no old versions: what somebody deletes or replaces is gone")
+	}
+	return ok("the bucket keeps old versions")
+}
+
+// lifecycle looks for rules that destroy a vault, and for the one that saves money.
+func (d *Doctor) lifecycle(ctx context.Context) Finding {
+	out, err := d.s3.GetBucketLifecycleConfiguration(ctx, &s3.GetBucketLifecycleConfigurationInput{Bucket: &d.loc.Bucket, ExpectedBucketOwner: d.owner()})
+	if errorCode(err) == "NoSuchLifecycleConfiguration" {
+		out, err = &s3.GetBucketLifecycleConfigurationOutput{}, nil
+	}
+	if err != nil {
+		return unseen(err, "s3:GetLifecycleConfiguration", d.loc.Bucket)
+	}
+	aborts := false
+	for _, r := range out.Rules {
+		prefix, some := rulePrefix(r)
+		if r.Status != types.ExpirationStatusEnabled || !strings.HasPrefix(prefix, d.loc.Prefix) && !strings.HasPrefix(d.loc.Prefix, prefix) {
+			continue
+		}
+		id := aws.ToString(r.ID)
+		if e := r.Expiration; e != nil && (e.Days != nil || e.Date != nil) {
+			return failed("remove the rule, or have its prefix leave the vault out", "the rule %q deletes objects of the vault as they get old, and so datasets are lost", id)
+		}
+		for _, t := range r.Transitions {
+			if t.StorageClass == types.TransitionStorageClassGlacier || t.StorageClass == types.TransitionStorageClassDeepArchive {
+				return failed("have the rule use GLACIER_IR, or leave the vault out", "the rule %q moves objects of the vault to %s, from where they cannot be read", id, t.StorageClass)
+			}
+		}
+		aborts = aborts || r.AbortIncompleteMultipartUpload != nil && !some && strings.HasPrefix(d.loc.Prefix, prefix)
+	}
+	if !aborts && !d.elsewhere { // other servers take no such rule, or need none
+		return warning(d.mendInit(), "no rule aborts multipart uploads that nobody finishes, and they are billed until then")
+	}
+	return ok("no rule deletes or archives what is in the vault")
+}
+
+// rulePrefix is where a rule holds, and whether it holds for some objects there
+// only.
+func rulePrefix(r types.LifecycleRule) (prefix string, some bool) {
+	f := r.Filter
+	if f == nil {
+		//lint:ignore SA1019 old rules have it
+		return aws.ToString(r.Prefix), false
+	}
+	if a := f.And; a != nil {
+		return aws.ToString(a.Prefix), true
+	}
+	return aws.ToString(f.Prefix), f.Tag != nil || f.ObjectSizeGreaterThan != nil || f.ObjectSizeLessThan != nil
+}
+
+// unfinished counts the multipart uploads that nobody goes on with.
+func (d *Doctor) unfinished(ctx context.Context) Finding {
+	under := ""
+	if d.Dataset != "" {
+		under = d.Dataset + "/"
+	}
+	age := d.Config.S3.StaleUploads
+	if age == 0 {
+		age = vault.DefaultStaleUploads
+	}
+	n, bytes, err := d.inS3.MeasureStale(ctx, under, age)
+	switch {
+	case n > 0 && err != nil: // the parts may not be looked at
+		return warning("vaultpack gc DATASET aborts them", "%s older than %v lie there and are billed; how large they are cannot be told: %v", plural(n, "unfinished upload"), age, err)
+	case err != nil:
+		return unseen(err, "s3:ListBucketMultipartUploads", d.loc.Bucket)
+	case n > 0:
+		return warning("vaultpack gc DATASET aborts them", "%s older than %v hold %s, which are billed and serve nothing", plural(n, "multipart upload"), age, size(bytes))
+	}
+	return ok("none older than %v", age)
+}

@@ -1,0 +1,266 @@
+// Package doctor looks at everything that lies between this machine and a finished
+// training job: settings, credentials, keys, the bucket or directory, and what of
+// this machine is needed. Each check says what it found, why that matters and how
+// to mend it. Nothing is changed but two small objects under names of their own,
+// which are removed again in any case.
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/vaultpack/vaultpack/envelope/awskms"
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// A Doctor examines what a configuration says. It is for one Run.
+type Doctor struct {
+	Config *vault.Config
+	// Dataset is the one that is meant to be used, or empty. The calls to KMS are
+	// tried with its encryption context, and its keyrings are opened.
+	Dataset string
+	// Role is the ARN of the role for training jobs, or empty.
+	Role string
+	// Binary finds the vaultpack that training images run and says which it is.
+	Binary func() (string, error)
+
+	aws   aws.Config
+	s3    *s3.Client
+	kms   *kms.Client
+	sts   *sts.Client
+	iam   *iam.Client
+	store vault.Store
+	inS3  *vault.S3 // the same, of a vault in S3
+	loc   vault.S3Location
+	// elsewhere is true for another server than AWS, which has no accounts.
+	elsewhere bool
+
+	head     *http.Response // of the bucket, without its body
+	headErr  error
+	headTime time.Time         // when it was answered, here
+	keys     *vault.Keys       // as configured
+	arns     map[string]string // of the KMS keys, as configured
+	versions string            // the bucket's versioning
+	bytes    int64             // of the dataset's newest version, if that is known
+	probes   []string          // the names of objects to remove
+	sseErr   error             // what the store has seen of the probe
+
+	// What the tests put something else in the place of.
+	root func() fs.FS
+	free func(dir string) (uint64, error)
+	wrap func(vault.Store) vault.Store
+}
+
+// A Result is how a check has ended.
+type Result string
+
+// The results. A warning is something that works and should be better; a check is
+// skipped where it has no meaning, or where another has failed that it needs, or
+// where the caller may not look.
+const (
+	OK      Result = "ok"
+	Warning Result = "warning"
+	Failed  Result = "failed"
+	Skipped Result = "skipped"
+)
+
+// A Finding is what a check has found.
+type Finding struct {
+	Check string `json:"check"`
+	// On is what was looked at, where there are several: the ARN of a key.
+	On     string `json:"on,omitempty"`
+	Result Result `json:"result"`
+	// Reason says what was found, and Mend what to do about it.
+	Reason string `json:"reason"`
+	Mend   string `json:"mend,omitempty"`
+	// Missing are the IAM actions that the caller is not allowed. Where it failed,
+	// that is why.
+	Missing []string `json:"missing_permissions,omitempty"`
+
+	blocks bool // what needs this check is skipped too, although it has not failed
+}
+
+// A Report is all findings.
+type Report []Finding
+
+// Count is how many checks have ended so.
+func (r Report) Count(result Result) (n int) {
+	for _, f := range r {
+		if f.Result == result {
+			n++
+		}
+	}
+	return n
+}
+
+// Missing are the IAM actions for want of which checks have failed, sorted; only
+// is true if nothing else has failed.
+func (r Report) Missing() (actions []string, only bool) {
+	only = true
+	for _, f := range r {
+		if f.Result == Failed {
+			actions = append(actions, f.Missing...)
+			only = only && len(f.Missing) > 0
+		}
+	}
+	slices.Sort(actions)
+	return slices.Compact(actions), only && len(actions) > 0
+}
+
+// A check looks at one thing.
+type check struct {
+	name, on string
+	needs    []string // checks that must not have failed
+	run      func(context.Context) Finding
+}
+
+// Run makes all checks, in the order in which they need each other, and tells each
+// finding at once. The error is that of ctx; what was found until then is returned
+// with it.
+func (d *Doctor) Run(ctx context.Context, told func(Finding)) (Report, error) {
+	d.defaults()
+	var report Report
+	blocked := map[string]string{} // why what needs the check is skipped
+	defer d.removeProbes(context.WithoutCancel(ctx))
+	for _, c := range d.checks() {
+		f := Finding{}
+		cause := ""
+		for _, need := range c.needs {
+			if cause == "" {
+				cause = blocked[need]
+			}
+		}
+		if cause != "" {
+			f = skipped("%s", cause)
+			f.blocks = true
+		} else {
+			f = c.runFor(ctx)
+			if cause = "there is no vault yet"; f.Result == Failed {
+				cause = "the check " + c.name + " has failed"
+			}
+		}
+		if ctx.Err() != nil {
+			return report, context.Cause(ctx)
+		}
+		if f.Result == Failed || f.blocks {
+			blocked[c.name] = cause
+		}
+		f.Check, f.On = c.name, c.on
+		report = append(report, f)
+		told(f)
+	}
+	return report, nil
+}
+
+// patience is how long one check may take, whatever servers do.
+const patience = time.Minute
+
+func (c check) runFor(ctx context.Context) Finding {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	f := c.run(ctx)
+	if ctx.Err() != nil && f.Result == Failed {
+		f.Reason = fmt.Sprintf("no answer in %v (%s)", patience, f.Reason)
+	}
+	return f
+}
+
+func (d *Doctor) defaults() {
+	d.arns = map[string]string{}
+	if d.free == nil {
+		d.free = freeRoom
+	}
+	if d.root == nil {
+		d.root = func() fs.FS { return os.DirFS("/") }
+	}
+	if d.wrap == nil {
+		d.wrap = func(s vault.Store) vault.Store { return s }
+	}
+}
+
+// checks are those that this configuration needs.
+func (d *Doctor) checks() []check {
+	inS3, inKMS := vault.IsS3URL(d.Config.Vault.Value), len(d.Config.KMSKeys) > 0
+	all := []check{{name: "settings", run: d.settings}}
+	if inS3 || inKMS {
+		all = append(all, check{name: "credentials", needs: []string{"settings"}, run: d.credentials})
+	}
+	if inS3 {
+		all = append(all, d.bucketChecks()...)
+	} else {
+		all = append(all, check{name: "directory", needs: []string{"settings"}, run: d.directory})
+	}
+	all = append(all, d.keyChecks()...)
+	all = append(all, d.probeChecks(inS3)...)
+	all = append(all, check{name: "keyrings", needs: []string{"keys", reached(inS3)}, run: d.keyrings},
+		check{name: "disk", run: d.disk}, check{name: "memory", run: d.memory})
+	if inS3 {
+		all = append(all, check{name: "binary", run: d.binary},
+			check{name: "training role", needs: []string{"credentials"}, run: d.role})
+	}
+	return all
+}
+
+// reached is the check that says that the vault can be reached.
+func reached(inS3 bool) string {
+	if inS3 {
+		return "bucket"
+	}
+	return "directory"
+}
+
+// settings makes the clients, which sends nothing.
+func (d *Doctor) settings(ctx context.Context) Finding {
+	c := d.Config
+	if !vault.IsS3URL(c.Vault.Value) && strings.Contains(c.Vault.Value, "://") {
+		return failed("write s3://BUCKET/PREFIX or a directory", "the vault %s (from %s) is neither in S3 nor a directory", c.Vault.Value, c.Vault.Source)
+	}
+	from := c.Vault.Source
+	if !vault.IsS3URL(c.Vault.Value) && len(c.KMSKeys) == 0 {
+		return ok("the vault is %s (from %s)", c.Vault.Value, from) // AWS has no part in it
+	}
+	var err error
+	if d.aws, err = vault.AWSConfig(ctx, c); err != nil {
+		return failed("correct the AWS configuration files, or AWS_PROFILE", "%v", err)
+	}
+	d.aws.Retryer = func() aws.Retryer {
+		return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts, o.MaxBackoff = 3, time.Second/2 })
+	}
+	d.s3 = s3.NewFromConfig(d.aws, c.S3Options)
+	d.kms, d.sts, d.iam = awskms.NewClient(d.aws), sts.NewFromConfig(d.aws), iam.NewFromConfig(d.aws)
+	d.elsewhere = d.s3.Options().BaseEndpoint != nil && d.iam.Options().BaseEndpoint == nil
+	if vault.IsS3URL(c.Vault.Value) {
+		set := c.S3
+		set.KMSKey = c.SSEKey()
+		set.Attempts, set.MaxBackoff = 3, time.Second
+		store, err := vault.OpenS3(ctx, c.Vault.Value, set)
+		if err != nil {
+			return failed("correct it in "+settingsFile(c)+"; vaultpack config shows where each setting comes from", "%v", err)
+		}
+		d.store, d.inS3, d.loc = d.wrap(store), store, store.Location()
+	} else if len(c.KMSKeys) > 0 && d.aws.Region == "" {
+		return failed("set AWS_REGION, or region in the AWS profile", "the region of the KMS keys is not known")
+	}
+	return ok("the vault is %s (from %s)", c.Vault.Value, from)
+}
+
+// settingsFile is the file to correct settings in.
+func settingsFile(c *vault.Config) string {
+	if c.S3Source != "" {
+		return c.S3Source
+	}
+	return vault.ConfigName
+}

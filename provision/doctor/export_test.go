@@ -1,0 +1,31 @@
+package doctor
+
+import (
+	"io/fs"
+	"slices"
+
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// Names are those of all checks that there are.
+func Names() []string {
+	var names []string
+	for _, url := range []string{"s3://bucket", "/dir"} {
+		d := &Doctor{Config: &vault.Config{Vault: vault.Setting{Value: url}, KMSKeys: []vault.Setting{{Value: "alias/one"}}}}
+		for _, c := range d.checks() {
+			names = append(names, c.name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// OnMachine has the doctor see another machine: its files, and the room in its
+// folders.
+func (d *Doctor) OnMachine(root fs.FS, free uint64) {
+	d.root = func() fs.FS { return root }
+	d.free = func(string) (uint64, error) { return free, nil }
+}
+
+// Through has the doctor reach the vault through another store.
+func (d *Doctor) Through(wrap func(vault.Store) vault.Store) { d.wrap = wrap }

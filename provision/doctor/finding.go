@@ -1,0 +1,135 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/vaultpack/vaultpack/provision"
+)
+
+func ok(format string, args ...any) Finding {
+	return Finding{Result: OK, Reason: fmt.Sprintf(format, args...)}
+}
+
+func skipped(format string, args ...any) Finding {
+	return Finding{Result: Skipped, Reason: fmt.Sprintf(format, args...)}
+}
+
+func warning(mend, format string, args ...any) Finding {
+	return Finding{Result: Warning, Mend: mend, Reason: fmt.Sprintf(format, args...)}
+}
+
+func failed(mend, format string, args ...any) Finding {
+	return Finding{Result: Failed, Mend: mend, Reason: fmt.Sprintf(format, args...)}
+}
+
+// lacking is a failure for want of permissions.
+func lacking(actions []string, format string, args ...any) Finding {
+	f := failed("allow "+strings.Join(actions, ", ")+"; vaultpack policy prints what a role needs", format, args...)
+	f.Missing = actions
+	return f
+}
+
+// unseen is the finding where a setting could not be read. Who uploads or trains
+// need not be allowed to read the bucket's settings, so that is no failure.
+func unseen(err error, action, resource string) Finding {
+	var denied *provision.DeniedError
+	switch {
+	case err == nil:
+		panic("doctor: no error")
+	case unsupported(err):
+		return skipped("this server has no such setting")
+	case errors.As(provision.Explain(err, action, resource), &denied):
+		f := skipped("not allowed to look: that takes %s", denied.Action)
+		f.Missing = []string{denied.Action}
+		return f
+	}
+	return failed("try again; if it stays so, ask who runs the server", "%s on %s: %s", action, resource, said(err))
+}
+
+var notAuthorized = regexp.MustCompile(`not authorized to perform: ([A-Za-z0-9-]+:[A-Za-z0-9*]+)`)
+
+// broken is the finding where something that has to work did not. actions are
+// those that it takes; where the server names one, that is it.
+func broken(mend string, err error, actions ...string) Finding {
+	if !errors.Is(err, fs.ErrPermission) || isIdentity(err) {
+		return failed(mend, "%v", err)
+	}
+	if m := notAuthorized.FindStringSubmatch(err.Error()); m != nil {
+		actions = []string{m[1]}
+	}
+	if len(actions) == 0 {
+		return failed("this user needs read and write permission there", "%v", err)
+	}
+	return lacking(actions, "%v", err)
+}
+
+// isIdentity tells that the caller is not known, which no permission mends.
+func isIdentity(err error) bool {
+	switch code := errorCode(err); code {
+	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "InvalidClientTokenId", "UnrecognizedClientException":
+		return true
+	default:
+		return strings.HasPrefix(code, "ExpiredToken")
+	}
+}
+
+// said is what the server said, without what the SDK puts around it.
+func said(err error) string {
+	var ae smithy.APIError
+	if errors.As(err, &ae) && ae.ErrorMessage() != "" {
+		return ae.ErrorCode() + ": " + ae.ErrorMessage()
+	}
+	return err.Error()
+}
+
+func errorCode(err error) string {
+	var ae smithy.APIError
+	if errors.As(err, &ae) {
+		return ae.ErrorCode()
+	}
+	return ""
+}
+
+// answer is the server's response with an error, or nil if there was none.
+func answer(err error) *http.Response {
+	var re *smithyhttp.ResponseError
+	if errors.As(err, &re) && re.Response != nil && re.Response.Response != nil && re.HTTPStatusCode() > 0 {
+		return re.Response.Response
+	}
+	return nil // the SDK makes up a response without a status where there is none
+}
+
+func unsupported(err error) bool {
+	r := answer(err)
+	return slices.Contains([]string{"NotImplemented", "MethodNotAllowed"}, errorCode(err)) || r != nil && r.StatusCode == http.StatusNotImplemented
+}
+
+// size is a number of bytes for people.
+func size(n int64) string {
+	const units = "KMGTPE"
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
+	}
+	v, i := float64(n)/1024, 0
+	for v >= 1024 && i < len(units)-1 {
+		v, i = v/1024, i+1
+	}
+	return fmt.Sprintf("%.1f %ciB", v, units[i])
+}
+
+// plural is a number with its noun.
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

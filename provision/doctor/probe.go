@@ -1,0 +1,209 @@
+package doctor
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// probeChecks store two objects of some bytes, as uploads do, and remove them. They
+// lie where an uploader may delete: below pending/. Their names are none that an
+// upload gives.
+func (d *Doctor) probeChecks(inS3 bool) []check {
+	folder := d.folder() + "/pending/doctor-" + rand.Text()
+	plain, once := folder+"/probe", folder+"/once"
+	stored := "put"
+	all := []check{{name: "put", needs: []string{reached(inS3)}, run: func(ctx context.Context) Finding { return d.put(ctx, plain) }}}
+	if inS3 {
+		stored = "object encryption"
+		all = append(all, check{name: stored, needs: []string{"put"}, run: func(ctx context.Context) Finding { return d.objectEncryption(ctx, plain) }})
+	}
+	return append(all,
+		check{name: "get", needs: []string{stored}, run: func(ctx context.Context) Finding { return d.get(ctx, plain) }},
+		check{name: "conditional writes", needs: []string{stored}, run: func(ctx context.Context) Finding { return d.conditional(ctx, once) }},
+		check{name: "delete", needs: []string{stored}, run: d.delete})
+}
+
+// folder is one that roles for all datasets may use, or the dataset's.
+func (d *Doctor) folder() string {
+	if d.Dataset != "" {
+		return d.Dataset
+	}
+	return "_vaultpack"
+}
+
+var probeText = []byte("a probe of vaultpack doctor; it may be deleted\n")
+
+// where is the place of the probe for people.
+func (d *Doctor) where() string {
+	if vault.IsS3URL(d.Config.Vault.Value) {
+		return "the bucket"
+	}
+	return d.Config.Vault.Value
+}
+
+// advice is what to do when the store fails.
+func (d *Doctor) advice() string {
+	if vault.IsS3URL(d.Config.Vault.Value) {
+		return "do what the message says, then run doctor again"
+	}
+	return "put the vault on a local file system of Linux or macOS, mounted for writing"
+}
+
+func (d *Doctor) put(ctx context.Context, name string) Finding {
+	d.probes = append(d.probes, name)
+	err := d.store.Put(ctx, name, func(w io.Writer) error {
+		_, err := w.Write(probeText)
+		return err
+	})
+	var sse *vault.SSEError
+	if errors.As(err, &sse) {
+		d.sseErr = err // of another check
+		err = nil
+	}
+	if err != nil {
+		return broken(d.advice(), err, d.actions("s3:PutObject", "kms:GenerateDataKey")...)
+	}
+	if vault.IsS3URL(d.Config.Vault.Value) {
+		return ok("an object can be stored")
+	}
+	return ok("a file can be written, synced and renamed in %s", d.where())
+}
+
+// actions are what a request may lack: none in a directory.
+func (d *Doctor) actions(s3 string, kms ...string) []string {
+	switch {
+	case !vault.IsS3URL(d.Config.Vault.Value):
+		return nil
+	case d.Config.S3.SSE == vault.SSENone:
+		return []string{s3}
+	}
+	return append([]string{s3}, kms...)
+}
+
+// objectEncryption is what the store has seen when it looked at what it stored.
+func (d *Doctor) objectEncryption(ctx context.Context, name string) Finding {
+	if d.sseErr != nil {
+		return failed("use a server that does SSE-KMS, or say that you do without: sse: none in "+settingsFile(d.Config), "%v", d.sseErr)
+	}
+	if d.Config.S3.SSE == vault.SSENone {
+		return ok("none is demanded (sse: none); what vaultpack stores is sealed in any case")
+	}
+	return ok("the object was stored with SSE-KMS under %s", d.Config.SSEKey())
+}
+
+func (d *Doctor) get(ctx context.Context, name string) Finding {
+	got, err := d.read(ctx, name)
+	if err != nil {
+		return broken(d.advice(), err, d.actions("s3:GetObject", "kms:Decrypt")...)
+	}
+	if !bytes.Equal(got, probeText) {
+		return failed("do not use this server", "what was read back is not what was stored")
+	}
+	return ok("what was stored is read back")
+}
+
+func (d *Doctor) read(ctx context.Context, name string) ([]byte, error) {
+	r, err := d.store.Get(ctx, name, 0, -1)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(io.LimitReader(r, 1<<10))
+	return b, errors.Join(err, r.Close())
+}
+
+// conditional makes an object that must not be there twice. On this rests that of
+// two writers one wins.
+func (d *Doctor) conditional(ctx context.Context, name string) Finding {
+	d.probes = append(d.probes, name)
+	mend := "use a server that takes If-None-Match on PUT (AWS S3, MinIO), or see that only one uploads at a time"
+	if !vault.IsS3URL(d.Config.Vault.Value) {
+		mend = "put the vault on a file system with hard links; exFAT and some network mounts have none"
+	}
+	if err := d.store.Create(ctx, name, probeText); err != nil {
+		return broken(mend, fmt.Errorf("making an object that is not there: %w", err), d.actions("s3:PutObject", "kms:GenerateDataKey")...)
+	}
+	switch err := d.store.Create(ctx, name, []byte("another\n")); {
+	case errors.Is(err, fs.ErrExist):
+	case err == nil:
+		return failed(mend, "an object was made although it was there: of two uploads to a dataset, one could undo the other's")
+	default:
+		return broken(mend, fmt.Errorf("making an object that is there: %w", err), d.actions("s3:PutObject", "kms:GenerateDataKey")...)
+	}
+	if got, err := d.read(ctx, name); err == nil && !bytes.Equal(got, probeText) {
+		return failed(mend, "an object was replaced although that was refused")
+	}
+	return ok("what is there already is not made again")
+}
+
+func (d *Doctor) delete(ctx context.Context) Finding {
+	for _, name := range d.probes {
+		if err := d.store.Delete(ctx, name); err != nil {
+			f := broken(d.advice(), err, d.actions("s3:DeleteObject")...)
+			f.Mend += "; if " + name + " is still there, delete it by hand"
+			return f
+		}
+		if _, err := d.store.Stat(ctx, name); err == nil {
+			return failed(d.advice()+"; delete "+name+" by hand", "%s is still there after it was deleted", name)
+		}
+	}
+	if err := d.removeVersions(ctx); err != nil && d.versions != "" {
+		return ok("what was stored is deleted; its old version stays until a lifecycle rule expires it, since that takes s3:ListBucketVersions and s3:DeleteObjectVersion")
+	}
+	d.probes = nil
+	return ok("what was stored is deleted")
+}
+
+// removeProbes is for when the check of deleting was not reached, or has failed.
+func (d *Doctor) removeProbes(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for _, name := range d.probes {
+		d.store.Delete(ctx, name)
+	}
+	if len(d.probes) > 0 {
+		d.removeVersions(ctx)
+	}
+}
+
+// removeVersions removes what a bucket with versioning keeps of the probes, marks
+// of deletion too.
+func (d *Doctor) removeVersions(ctx context.Context) error {
+	if !vault.IsS3URL(d.Config.Vault.Value) {
+		return nil
+	}
+	for _, name := range d.probes {
+		key := d.loc.Prefix + name
+		out, err := d.s3.ListObjectVersions(ctx, &s3.ListObjectVersionsInput{Bucket: &d.loc.Bucket, Prefix: &key, ExpectedBucketOwner: d.owner()})
+		if err != nil {
+			return err
+		}
+		remove := func(k, version *string) {
+			if aws.ToString(k) != key {
+				return
+			}
+			_, derr := d.s3.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &d.loc.Bucket, Key: &key, VersionId: version, ExpectedBucketOwner: d.owner()})
+			err = errors.Join(err, derr)
+		}
+		for _, v := range out.Versions {
+			remove(v.Key, v.VersionId)
+		}
+		for _, m := range out.DeleteMarkers {
+			remove(m.Key, m.VersionId)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
