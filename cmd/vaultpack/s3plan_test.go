@@ -42,6 +42,9 @@ func usage(t *testing.T, stdout string) requests {
 // counts them: for a new dataset, one of many packs, one in which nothing has
 // changed or something has, and one whose upload was interrupted.
 func TestDryRunTellsTheRequests(t *testing.T) {
+	if raceEnabled {
+		t.Skip("what is counted here does not depend on the race detector, and takes long with it")
+	}
 	server := s3test.MinIO(t, false)
 	c := newCloud(t, server)
 	interrupted := &faultproxy.Fault{Op: "PutObject", Path: "/versions/", Times: -1, Do: faultproxy.Refuse(http.StatusForbidden, "AccessDenied")}
@@ -138,6 +141,9 @@ func TestCollectDryRunOnS3(t *testing.T) {
 // One file of many is read with one part of the index and one range of a pack, and
 // rewrapping writes one object; docs/COSTS.md says so.
 func TestRequestsOfReaders(t *testing.T) {
+	if raceEnabled {
+		t.Skip("what is counted here does not depend on the race detector, and takes long with it")
+	}
 	server := s3test.MinIO(t, false)
 	c := newCloud(t, server)
 	p := faultproxy.New(t, server.URL, http.DefaultTransport)
