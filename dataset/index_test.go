@@ -227,24 +227,11 @@ func TestEntriesReadAhead(t *testing.T) {
 	defer func(n int) { partEntries = n }(partEntries)
 	partEntries = 16
 	d := newDataset(t)
-	key, err := d.NewKey(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := d.NewIndexWriter(key, nil)
+	var entries []*Entry
 	for i := range 64 {
-		if err := w.Add(ctx, &Entry{Path: fmt.Sprintf("%04d/", i), ModTime: time.Unix(1, 0)}, false, false); err != nil {
-			t.Fatal(err)
-		}
+		entries = append(entries, &Entry{Path: fmt.Sprintf("%04d/", i), ModTime: time.Unix(1, 0)})
 	}
-	parts, totals, _, err := w.Finish(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	v, err := d.Commit(ctx, key, nil, parts, totals)
-	if err != nil {
-		t.Fatal(err)
-	}
+	v := commitEntries(t, d, entries)
 	store := &indexReads{Store: d.vault.Store}
 	d.vault.Store = store
 	take := func(from string, most int) (n int, err error) {

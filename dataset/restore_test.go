@@ -14,15 +14,36 @@ func TestRestoreFolders(t *testing.T) {
 	defer func(n int) { maxFolders = n }(maxFolders)
 	maxFolders = 3
 	d := newDataset(t)
+	var entries []*Entry
+	for i, p := range []string{"", "a/", "a/b/", "a/b/c/", "a/d/", "b/", "b/e/", "c/"} {
+		entries = append(entries, &Entry{Path: p, Mode: fs.FileMode(0o700 + i), ModTime: time.Unix(int64(1000+i), int64(i))})
+	}
+	v := commitEntries(t, d, entries)
+	dir := filepath.Join(t.TempDir(), "out")
+	r := &Restore{Failed: func(path string, err error) { t.Errorf("%s: %v", path, err) }}
+	if err := r.Run(ctx, v, dir); err != nil {
+		t.Fatal(err)
+	}
+	if n := r.Folders.Load(); n != int64(len(entries)) {
+		t.Errorf("%d folders were restored of %d", n, len(entries))
+	}
+	for _, e := range entries {
+		info, err := os.Stat(filepath.Join(dir, e.Path))
+		if err != nil || info.Mode().Perm() != e.Mode || !info.ModTime().Equal(e.ModTime) {
+			t.Errorf("%q: %v, %v %v, want %v %v", e.Path, err, info.Mode(), info.ModTime(), e.Mode, e.ModTime)
+		}
+	}
+}
+
+// commitEntries makes the first version of a dataset, of entries without contents.
+func commitEntries(t *testing.T, d *Dataset, entries []*Entry) *Version {
+	t.Helper()
 	key, err := d.NewKey(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := d.NewIndexWriter(key, nil)
-	want := map[string]*Entry{}
-	for i, p := range []string{"", "a/", "a/b/", "a/b/c/", "a/d/", "b/", "b/e/", "c/"} {
-		e := &Entry{Path: p, Mode: fs.FileMode(0o700 + i), ModTime: time.Unix(int64(1000+i), int64(i))}
-		want[p] = e
+	for _, e := range entries {
 		if err := w.Add(ctx, e, false, false); err != nil {
 			t.Fatal(err)
 		}
@@ -35,18 +56,5 @@ func TestRestoreFolders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := filepath.Join(t.TempDir(), "out")
-	r := &Restore{Failed: func(path string, err error) { t.Errorf("%s: %v", path, err) }}
-	if err := r.Run(ctx, v, dir); err != nil {
-		t.Fatal(err)
-	}
-	if n := r.Folders.Load(); n != int64(len(want)) {
-		t.Errorf("%d folders were restored of %d", n, len(want))
-	}
-	for p, e := range want {
-		info, err := os.Stat(filepath.Join(dir, p))
-		if err != nil || info.Mode().Perm() != e.Mode || !info.ModTime().Equal(e.ModTime) {
-			t.Errorf("%q: %v, %v %v, want %v %v", p, err, info.Mode(), info.ModTime(), e.Mode, e.ModTime)
-		}
-	}
+	return v
 }
