@@ -12,14 +12,7 @@ import (
 // AWSConfig is the configuration of the AWS SDK for the vault: credentials, region
 // and endpoints from the SDK's own chain, by the settings' profile and region.
 func AWSConfig(ctx context.Context, c *Config) (aws.Config, error) {
-	var load []func(*config.LoadOptions) error
-	if c.S3.Profile != "" {
-		load = append(load, config.WithSharedConfigProfile(c.S3.Profile))
-	}
-	if c.S3.Region != "" {
-		load = append(load, config.WithRegion(c.S3.Region))
-	}
-	cfg, err := config.LoadDefaultConfig(ctx, append(load, c.S3.LoadOptions...)...)
+	cfg, err := config.LoadDefaultConfig(ctx, c.S3.load()...)
 	if err != nil {
 		return aws.Config{}, fmt.Errorf("reading the AWS configuration: %w", err)
 	}
@@ -28,14 +21,7 @@ func AWSConfig(ctx context.Context, c *Config) (aws.Config, error) {
 
 // S3Options make a client of S3 that reaches the bucket as the vault does.
 func (c *Config) S3Options(o *s3.Options) {
-	if c.S3.Endpoint != "" {
-		o.BaseEndpoint = &c.S3.Endpoint
-	}
-	custom := o.BaseEndpoint != nil
-	o.UsePathStyle = custom
-	if c.S3.PathStyle != nil {
-		o.UsePathStyle = *c.S3.PathStyle
-	}
+	custom := c.S3.reach(o)
 	if o.Region == "" && custom {
 		o.Region = "us-east-1"
 	}
@@ -51,4 +37,30 @@ func (c *Config) SSEKey() string {
 		return c.KMSKeys[0].Value
 	}
 	return c.S3.KMSKey
+}
+
+// load is how the settings want the configuration of the SDK to be read, after
+// own.
+func (set *S3Settings) load(own ...func(*config.LoadOptions) error) []func(*config.LoadOptions) error {
+	if set.Profile != "" {
+		own = append(own, config.WithSharedConfigProfile(set.Profile))
+	}
+	if set.Region != "" {
+		own = append(own, config.WithRegion(set.Region))
+	}
+	return append(own, set.LoadOptions...)
+}
+
+// reach has a client use the settings' endpoint, and tells whether that, or the
+// SDK's configuration, names another server than AWS.
+func (set *S3Settings) reach(o *s3.Options) (custom bool) {
+	if set.Endpoint != "" {
+		o.BaseEndpoint = &set.Endpoint
+	}
+	custom = o.BaseEndpoint != nil
+	o.UsePathStyle = custom
+	if set.PathStyle != nil {
+		o.UsePathStyle = *set.PathStyle
+	}
+	return custom
 }

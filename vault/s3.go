@@ -139,37 +139,24 @@ func OpenS3(ctx context.Context, url string, set S3Settings) (*S3, error) {
 		// The SDK's quota would end a long upload in a bad minute of the server.
 		o.RateLimiter = ratelimit.None
 	})
-	load := []func(*config.LoadOptions) error{
+	load := set.load(
 		config.WithHTTPClient(newHTTPClient(s.set.StallTimeout)),
 		config.WithRetryer(func() aws.Retryer { return s.retryer }),
 		config.WithLogger(logging.Nop{}), // all that matters comes as an error
-	}
-	if set.Profile != "" {
-		load = append(load, config.WithSharedConfigProfile(set.Profile))
-	}
-	if set.Region != "" {
-		load = append(load, config.WithRegion(set.Region))
-	}
-	cfg, err := config.LoadDefaultConfig(ctx, append(load, set.LoadOptions...)...)
+	)
+	cfg, err := config.LoadDefaultConfig(ctx, load...)
 	if err != nil {
 		return nil, fmt.Errorf("reading the AWS configuration: %w", err)
 	}
 	var custom bool
 	s.client = s3.NewFromConfig(cfg, func(o *s3.Options) {
-		if set.Endpoint != "" {
-			o.BaseEndpoint = &set.Endpoint
-		}
-		custom = o.BaseEndpoint != nil
+		custom = set.reach(o)
 		s.custom = custom
 		s.https = !custom || strings.HasPrefix(*o.BaseEndpoint, "https://")
 		if o.Region == "" {
 			o.Region = defaultRegion(loc, custom)
 		}
 		s.region = o.Region
-		o.UsePathStyle = custom
-		if set.PathStyle != nil {
-			o.UsePathStyle = *set.PathStyle
-		}
 		o.UseARNRegion = true
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenSupported
 		// Bodies are checked by s3Body, also those that were resumed.
