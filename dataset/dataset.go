@@ -43,6 +43,8 @@ type Dataset struct {
 type openKeys struct {
 	mu   sync.Mutex
 	keys map[envelope.KeyID]*envelope.DataKey
+	// hashes keep a ContentHash of each data key for the next file.
+	hashes sync.Map // from envelope.KeyID to *sync.Pool
 }
 
 // over is the same dataset with its objects in another store, and the same keys.
@@ -160,6 +162,7 @@ func (d *Dataset) Close() {
 		key.Wipe()
 	}
 	clear(d.keys)
+	d.hashes.Clear()
 }
 
 // tampered turns the complaint that an object is malformed into the one that it

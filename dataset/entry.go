@@ -40,7 +40,25 @@ type Entry struct {
 	Extents []Extent
 	// Seen identifies the file on the machine that read it; zero where unknown.
 	Seen Seen
+	// Recent reports that the file had changed so shortly before it was read that
+	// another change might have left its times as they are.
+	Recent bool
+	// Flaw says what is wrong with the entry, where its file could not be read as
+	// it should be.
+	Flaw Flaw
 }
+
+// A Flaw says why an entry is not the file as it was when the version was made.
+type Flaw string
+
+const (
+	// FlawKept is an entry taken over from the version before, because the file
+	// could not be read.
+	FlawKept Flaw = "kept"
+	// FlawTorn is an entry with contents that were read while the file was being
+	// written to: they may never have been in it all at once.
+	FlawTorn Flaw = "torn"
+)
 
 // An Extent is a run of a file's bytes inside a pack.
 type Extent struct {
@@ -48,6 +66,9 @@ type Extent struct {
 	Offset int64 // in the pack's plaintext
 	Length int64
 	At     int64 // in the file
+	// Sum is the keyed sum of the run's bytes, under the data key of the pack; zero
+	// where none was recorded.
+	Sum envelope.ContentSum
 }
 
 // Seen tells a file from another that took its name, size and time: the inode
@@ -67,12 +88,29 @@ func (e *Entry) IsLink() bool { return e.Link != "" }
 // IsFile tells whether the entry is a regular file.
 func (e *Entry) IsFile() bool { return !e.IsDir() && !e.IsLink() }
 
-// Equal tells whether the two are the same file in the same state, by path, size,
-// mode, time and link target, and by their SHA-256 where both have it. Where the
-// contents lie does not count: a file may have been sent again with its sample.
+// Equal reports whether the two are the same file in the same state: by path, size,
+// mode, time and link target, by the sums of their contents where both have such,
+// and by what is wrong with them. Where the contents lie does not count: a file may
+// have been sent again with its sample.
 func (e *Entry) Equal(o *Entry) bool {
 	return e.Path == o.Path && e.Size == o.Size && e.Mode == o.Mode && e.ModTime.Equal(o.ModTime) && e.Link == o.Link &&
-		(e.Sum == nil || o.Sum == nil || bytes.Equal(e.Sum, o.Sum))
+		e.Flaw == o.Flaw && (e.Sum == nil || o.Sum == nil || bytes.Equal(e.Sum, o.Sum)) && !e.sumsDiffer(o)
+}
+
+// sumsDiffer reports whether keyed sums show that the contents differ. Sums of
+// different runs, or under different data keys, show nothing.
+func (e *Entry) sumsDiffer(o *Entry) bool {
+	if len(e.Extents) != len(o.Extents) {
+		return false
+	}
+	var none envelope.ContentSum
+	for i, x := range e.Extents {
+		y := o.Extents[i]
+		if x.At == y.At && x.Length == y.Length && x.Pack.KeyID == y.Pack.KeyID && x.Sum != none && y.Sum != none && x.Sum != y.Sum {
+			return true
+		}
+	}
+	return false
 }
 
 // Name is the path without the slash of a folder, "." for the root.
@@ -95,6 +133,9 @@ func (e *Entry) check() error {
 	}
 	if e.Size < 0 || e.Mode&^modeMask != 0 {
 		return bad("has a size or mode out of range")
+	}
+	if e.Flaw != "" && e.Flaw != FlawKept && e.Flaw != FlawTorn {
+		return bad("has an unknown flaw")
 	}
 	if !e.IsFile() && (len(e.Extents) > 0 || e.Size != 0) || e.IsDir() && e.IsLink() {
 		return bad("is no file but has contents")

@@ -120,7 +120,7 @@ func (d *Dataset) readWholePack(ctx context.Context, pack *Object, pieces []piec
 		return 0, err
 	}
 	defer closer.Close()
-	s := &sequence{ctx: ctx, r: r}
+	s := &sequence{ctx: ctx, d: d, r: r}
 	for i, p := range pieces {
 		if err := s.give(p, take, failed); err != nil {
 			return i, d.packError(pack, err)
@@ -160,7 +160,7 @@ func (d *Dataset) readRun(ctx context.Context, pack *Object, size int64, pieces 
 		return 0, err
 	}
 	defer closer.Close()
-	s := &sequence{ctx: ctx, r: r, at: start}
+	s := &sequence{ctx: ctx, d: d, r: r, at: start}
 	for i, p := range pieces[:n] {
 		if err := s.give(p, take, failed); err != nil {
 			return i, d.packError(pack, err)
@@ -213,13 +213,14 @@ func (d *Dataset) packError(pack *Object, err error) error {
 // A sequence gives pieces out of a pack's plaintext, read forwards only.
 type sequence struct {
 	ctx context.Context
+	d   *Dataset
 	r   io.Reader
 	at  int64
 }
 
 // give passes one piece to take. An error of the pack is returned; one of take
 // alone is told to failed, and the next piece can follow.
-func (s *sequence) give(p piece, take takePiece, failed func(*Entry, error)) error {
+func (s *sequence) give(p piece, take takePiece, failed func(*Entry, error)) (err error) {
 	if err := s.ctx.Err(); err != nil {
 		return err
 	}
@@ -231,7 +232,11 @@ func (s *sequence) give(p piece, take takePiece, failed func(*Entry, error)) err
 		return noEOF(err)
 	}
 	src := &sourceReader{r: io.LimitReader(s.r, p.extent.Length)}
-	err := take(p.entry, p.extent, src)
+	if src.sum, src.done, err = s.d.sumOf(s.ctx, p.extent); err != nil {
+		return err
+	}
+	defer src.done()
+	err = take(p.entry, p.extent, src)
 	// What take has left is passed over.
 	if src.err == nil {
 		if _, cerr := io.Copy(io.Discard, src); cerr == nil && src.n != p.extent.Length {
@@ -242,10 +247,52 @@ func (s *sequence) give(p piece, take takePiece, failed func(*Entry, error)) err
 	if src.err != nil {
 		return src.err
 	}
+	if err == nil && src.sum != nil && src.sum.Sum() != p.extent.Sum {
+		err = errSum
+	}
 	if err != nil {
 		failed(p.entry, err)
 	}
 	return nil
+}
+
+// errSum is told of bytes that are authentic in their pack, and are not those that
+// the index recorded: whoever wrote them made a mistake, or a forgery.
+var errSum = fmt.Errorf("the contents do not have the recorded sum: %w", envelope.ErrAuthentication)
+
+// sumOf starts the sum of an extent's bytes, or gives nil where none was recorded.
+// done is called when it is no longer needed.
+func (d *Dataset) sumOf(ctx context.Context, x Extent) (h *envelope.ContentHash, done func(), err error) {
+	if x.Sum == noSum {
+		return nil, func() {}, nil
+	}
+	h, err = d.ContentHash(ctx, x.Pack.KeyID)
+	return h, func() { d.releaseHash(x.Pack.KeyID, h) }, err
+}
+
+// ContentHash is a hash for the sums of what packs under a data key hold.
+func (d *Dataset) ContentHash(ctx context.Context, id envelope.KeyID) (*envelope.ContentHash, error) {
+	pool, ok := d.hashes.Load(id)
+	if ok {
+		if h, ok := pool.(*sync.Pool).Get().(*envelope.ContentHash); ok {
+			return h, nil
+		}
+	}
+	key, err := d.Key(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return envelope.NewContentHash(key)
+}
+
+// releaseHash keeps a hash for the next user.
+func (d *Dataset) releaseHash(id envelope.KeyID, h *envelope.ContentHash) {
+	if h == nil {
+		return
+	}
+	h.Reset()
+	pool, _ := d.hashes.LoadOrStore(id, new(sync.Pool))
+	pool.(*sync.Pool).Put(h)
 }
 
 func noEOF(err error) error {
@@ -256,16 +303,21 @@ func noEOF(err error) error {
 }
 
 // A sourceReader remembers an error of the source, to tell it from one of the
-// destination.
+// destination, and adds what is read to a sum.
 type sourceReader struct {
-	r   io.Reader
-	n   int64
-	err error
+	r    io.Reader
+	n    int64
+	sum  *envelope.ContentHash // nil where none was recorded
+	done func()
+	err  error
 }
 
 func (s *sourceReader) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
 	s.n += int64(n)
+	if s.sum != nil {
+		s.sum.Write(p[:n])
+	}
 	if err != nil && err != io.EOF {
 		s.err = err
 	}
@@ -286,14 +338,31 @@ func (v *Version) WriteFile(ctx context.Context, w io.Writer, e *Entry) error {
 		if err != nil {
 			return err
 		}
-		n, err := io.Copy(w, r)
+		err = v.dataset.copyExtent(ctx, w, r, x)
 		closer.Close()
-		if err == nil && n != x.Length {
-			err = envelope.ErrAuthentication
-		}
 		if err != nil {
 			return v.dataset.packError(x.Pack, err)
 		}
 	}
 	return nil
+}
+
+// copyExtent writes the bytes of an extent to w and compares their sum.
+func (d *Dataset) copyExtent(ctx context.Context, w io.Writer, r io.Reader, x Extent) error {
+	sum, done, err := d.sumOf(ctx, x)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if sum != nil {
+		r = io.TeeReader(r, sum)
+	}
+	n, err := io.Copy(w, r)
+	if err == nil && n != x.Length {
+		err = envelope.ErrAuthentication
+	}
+	if err == nil && sum != nil && sum.Sum() != x.Sum {
+		err = errSum
+	}
+	return err
 }

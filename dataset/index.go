@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -80,8 +81,33 @@ type entryJSON struct {
 	Link64  []byte     `json:"link64,omitempty"`
 	Sum     string     `json:"sha256,omitempty"`
 	Extents [][3]int64 `json:"extents,omitempty"` // pack in the header's list, offset, length
+	Sums    []string   `json:"sums,omitempty"`    // of each extent, in base64 without padding
 	At      []int64    `json:"at,omitempty"`      // where they lie in the file, if they are not all of it
 	Seen    []int64    `json:"seen,omitempty"`    // host in the header's list, inode, change time
+	Recent  bool       `json:"recent,omitempty"`
+	Flaw    Flaw       `json:"flaw,omitempty"`
+}
+
+// sumEncoding is how keyed sums stand in a list.
+var sumEncoding = base64.RawStdEncoding.Strict()
+
+var noSum envelope.ContentSum
+
+// decodeSums gives the extents their sums: one each, or none at all.
+func (e *Entry) decodeSums(sums []string) error {
+	if len(sums) > 0 && len(sums) != len(e.Extents) {
+		return fmt.Errorf("the index entry %q has %d sums for %d extents", e.Path, len(sums), len(e.Extents))
+	}
+	for i, s := range sums {
+		sum := &e.Extents[i].Sum
+		if len(s) != sumEncoding.EncodedLen(len(sum)) {
+			return fmt.Errorf("the index entry %q has a malformed sum", e.Path)
+		}
+		if _, err := sumEncoding.Decode(sum[:], []byte(s)); err != nil {
+			return fmt.Errorf("the index entry %q has a malformed sum", e.Path)
+		}
+	}
+	return nil
 }
 
 func toUTF8(s string) (string, []byte) {
@@ -127,7 +153,8 @@ func encodeList(format, dataset, source string, entries []*Entry) ([]byte, error
 	enc := json.NewEncoder(&body)
 	enc.SetEscapeHTML(false)
 	for _, e := range entries {
-		j := entryJSON{Size: e.Size, Mode: posixMode(e.Mode), ModTime: [2]int64{e.ModTime.Unix(), int64(e.ModTime.Nanosecond())}}
+		j := entryJSON{Size: e.Size, Mode: posixMode(e.Mode), ModTime: [2]int64{e.ModTime.Unix(), int64(e.ModTime.Nanosecond())},
+			Recent: e.Recent, Flaw: e.Flaw}
 		j.Path, j.Path64 = toUTF8(e.Path)
 		j.Link, j.Link64 = toUTF8(e.Link)
 		if e.Sum != nil {
@@ -142,9 +169,15 @@ func encodeList(format, dataset, source string, entries []*Entry) ([]byte, error
 				header.Packs = append(header.Packs, x.Pack.toJSON())
 			}
 			j.Extents = append(j.Extents, [3]int64{n, x.Offset, x.Length})
+			if x.Sum != noSum {
+				j.Sums = append(j.Sums, sumEncoding.EncodeToString(x.Sum[:]))
+			}
 			if x.At == whole {
 				whole += x.Length
 			}
+		}
+		if len(j.Sums) != len(j.Extents) {
+			j.Sums = nil
 		}
 		if e.IsFile() && whole != e.Size {
 			for _, x := range e.Extents {
@@ -242,7 +275,7 @@ func decodeEntry(j *entryJSON, line []byte, packs []*Object, hosts []string) (*E
 		}
 	}
 	e := &Entry{Path: fromUTF8(j.Path, j.Path64), Size: j.Size, Mode: goMode(j.Mode),
-		ModTime: time.Unix(j.ModTime[0], j.ModTime[1]), Link: fromUTF8(j.Link, j.Link64)}
+		ModTime: time.Unix(j.ModTime[0], j.ModTime[1]), Link: fromUTF8(j.Link, j.Link64), Recent: j.Recent, Flaw: j.Flaw}
 	if j.Sum != "" {
 		sum, err := parseDigest(j.Sum)
 		if err != nil {
@@ -263,6 +296,9 @@ func decodeEntry(j *entryJSON, line []byte, packs []*Object, hosts []string) (*E
 		}
 		e.Extents = append(e.Extents, Extent{Pack: packs[x[0]], Offset: x[1], Length: x[2], At: at})
 		at += x[2]
+	}
+	if err := e.decodeSums(j.Sums); err != nil {
+		return nil, err
 	}
 	if s := j.Seen; len(s) == 4 && s[0] >= 0 && s[0] < int64(len(hosts)) {
 		e.Seen = Seen{Host: hosts[s[0]], Inode: uint64(s[1]), ChangeTime: time.Unix(s[2], s[3])}

@@ -44,8 +44,10 @@ func TestListRoundTrip(t *testing.T) {
 		{Path: "\xff/", Mode: 0o700 | fs.ModeSticky | fs.ModeSetgid | fs.ModeSetuid, ModTime: time.Unix(1<<40, 0)},
 		{Path: "\xff/line\nbreak", Size: 10, ModTime: time.Unix(0, 999999999), Sum: make([]byte, 32),
 			Extents: []Extent{{Pack: pack, Offset: 90, Length: 10}},
-			Seen:    Seen{Host: "h", Inode: 1<<64 - 1, ChangeTime: time.Unix(1, 2)}},
+			Seen:    Seen{Host: "h", Inode: 1<<64 - 1, ChangeTime: time.Unix(1, 2)}, Recent: true, Flaw: FlawTorn},
 		{Path: "\xff/link", Mode: 0o777, Link: "\xfe<&>\u2028", ModTime: time.Unix(0, 0)},
+		{Path: "\xff/often", Size: 20, ModTime: time.Unix(0, 0), Extents: []Extent{
+			{Pack: pack, Length: 10, Sum: envelope.ContentSum{1}}, {Pack: pack, Length: 10, At: 10, Sum: envelope.ContentSum{255}}}},
 		{Path: "\xff/piece", Size: 50, ModTime: time.Unix(0, 0), Extents: []Extent{{Pack: pack, Length: 10, At: 40}}},
 	}
 	b, err := encodeList(pendingFormat, "d", "src", want)

@@ -8,7 +8,7 @@ import "bytes"
 // many times as long. j is to be zero, but for slices to be written over.
 func (j *entryJSON) quickLine(line []byte) bool {
 	s := quickScanner{rest: line}
-	*j = entryJSON{Extents: j.Extents[:0], Seen: j.Seen[:0]}
+	*j = entryJSON{Extents: j.Extents[:0], Sums: j.Sums[:0], Seen: j.Seen[:0]}
 	j.Path = s.lit(`{"path":"`).text()
 	if s.has(`,"size":`) {
 		j.Size = s.number()
@@ -35,12 +35,19 @@ func (j *entryJSON) quickLine(line []byte) bool {
 		}
 		s.lit(`]`)
 	}
+	if s.has(`,"sums":[`) {
+		for more := true; more && !s.bad; more = s.has(`,`) {
+			j.Sums = append(j.Sums, s.lit(`"`).text())
+		}
+		s.lit(`]`)
+	}
 	if s.has(`,"seen":[`) {
 		for more := true; more && !s.bad; more = s.has(`,`) {
 			j.Seen = append(j.Seen, s.number())
 		}
 		s.lit(`]`)
 	}
+	j.Recent = s.has(`,"recent":true`)
 	s.lit(`}`)
 	return !s.bad && len(s.rest) == 0
 }

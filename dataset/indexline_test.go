@@ -11,12 +11,13 @@ func FuzzQuickLine(f *testing.F) {
 	quick := []string{
 		`{"path":"","mode":493,"mtime":[-5,7]}`,
 		`{"path":"a/b.bin","size":1024,"mode":420,"mtime":[1764000000,999999999],"extents":[[0,512,1024]],"seen":[0,123456,1764000000,5]}`,
+		`{"path":"x","size":30,"mode":4095,"mtime":[0,0],"extents":[[0,0,10],[1,0,20]],"sums":["AAAAAAAAAAAAAAAAAAAAAA","/+AAAAAAAAAAAAAAAAAAAA"],"seen":[0,1,1,2],"recent":true}`,
 		`{"path":"x","size":30,"mode":4095,"mtime":[0,0],"sha256":"00ff","extents":[[0,0,10],[1,0,20]],"seen":[0,-1,1,2]}`,
 	}
 	slow := []string{
 		`{"path":"\u0061","mode":1,"mtime":[0,0]}`, `{"path":"é","mode":1,"mtime":[0,0]}`, `{"path":"","path64":"/w==","mode":1,"mtime":[0,0]}`,
 		`{"path":"x","mode":1,"mtime":[0,0],"link":"y"}`, `{"path":"x","size":9223372036854775807,"mode":1,"mtime":[0,0]}`,
-		`{"path":"x","size":5,"mode":1,"mtime":[0,0],"extents":[[0,0,5]],"at":[7]}`, `{"path":"x","mode":1,"mtime":[0,0]} `,
+		`{"path":"x","size":5,"mode":1,"mtime":[0,0],"extents":[[0,0,5]],"at":[7]}`, `{"path":"x","mode":1,"mtime":[0,0]} `, `{"path":"x","mode":1,"mtime":[0,0],"flaw":"kept"}`,
 	}
 	wrong := []string{
 		``, `{`, `{"path":"x","mode":01,"mtime":[0,0]}`, `{"path":"x","mode":1,"mtime":[0,0]}x`, `{"path":"x","mode":1,"mtime":[0,-]}`,
@@ -34,7 +35,7 @@ func FuzzQuickLine(f *testing.F) {
 			}
 		}
 	}
-	used := &entryJSON{Path: "old", Sum: "old", Size: 9, Extents: make([][3]int64, 5), At: []int64{1}, Seen: make([]int64, 7)}
+	used := &entryJSON{Path: "old", Sum: "old", Size: 9, Extents: make([][3]int64, 5), Sums: make([]string, 3), Recent: true, Flaw: "torn", At: []int64{1}, Seen: make([]int64, 7)}
 	f.Fuzz(func(t *testing.T, line []byte) {
 		for _, got := range []*entryJSON{{}, used} {
 			if !got.quickLine(line) {
@@ -47,6 +48,9 @@ func FuzzQuickLine(f *testing.F) {
 			same := *got // empty and nil are the same
 			if len(same.Extents) == 0 && len(want.Extents) == 0 {
 				same.Extents = want.Extents
+			}
+			if len(same.Sums) == 0 && len(want.Sums) == 0 {
+				same.Sums = want.Sums
 			}
 			if len(same.Seen) == 0 && len(want.Seen) == 0 {
 				same.Seen = want.Seen

@@ -122,6 +122,9 @@ func pathLen(e *Entry) int {
 }
 
 func (w *IndexWriter) count(e *Entry) {
+	if e.Flaw != "" {
+		w.totals.Flaws++
+	}
 	switch {
 	case e.IsDir():
 		w.totals.Folders++

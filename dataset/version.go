@@ -29,6 +29,9 @@ type Totals struct {
 	Packs   int64 `json:"packs"`
 	// SealedBytes is what the packs take in the vault.
 	SealedBytes int64 `json:"sealed_bytes"`
+	// Flaws is how many entries have a [Flaw], plus what of the source could not be
+	// read and is not in the version at all. The version is complete if it is 0.
+	Flaws int64 `json:"flaws,omitempty"`
 }
 
 // A Part is one part of a version's index.
