@@ -261,18 +261,31 @@ func (d *Dataset) readIndex(ctx context.Context, o Object) ([]*Entry, error) {
 	}
 	_, entries, err := decodeList(indexFormat, d.Name, b)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", d.indexName(o.ID), err)
+		return nil, d.malformed(o, err)
 	}
 	for _, e := range entries {
 		if err := e.checkExtents(); err != nil {
-			return nil, fmt.Errorf("%s: %w", d.indexName(o.ID), err)
+			return nil, d.malformed(o, err)
 		}
 	}
 	return entries, nil
 }
 
+// malformed is the error of a part that no honest writer has made. Its bytes are
+// authentic, so it was made by somebody who holds the key.
+func (d *Dataset) malformed(o Object, err error) error {
+	if errors.Is(err, envelope.ErrAuthentication) {
+		return fmt.Errorf("%s: %w", d.indexName(o.ID), err)
+	}
+	return fmt.Errorf("%s: %w: %w", d.indexName(o.ID), err, envelope.ErrAuthentication)
+}
+
 // readPinned reads a whole pinned object into memory.
 func (d *Dataset) readPinned(ctx context.Context, kind envelope.Kind, name string, o Object) ([]byte, error) {
+	size, err := o.PlaintextSize()
+	if err != nil || size > maxList {
+		return nil, fmt.Errorf("%s has a size of %d bytes, and the bound is %d: %w", name, o.Pin.Size, maxList, envelope.ErrAuthentication)
+	}
 	key, err := d.Key(ctx, o.KeyID)
 	if err != nil {
 		return nil, err
@@ -287,10 +300,11 @@ func (d *Dataset) readPinned(ctx context.Context, kind envelope.Kind, name strin
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	var b bytes.Buffer
-	if _, err := io.Copy(&b, io.LimitReader(r, maxList+1)); err != nil {
+	b.Grow(int(size) + bytes.MinRead)
+	if _, err := b.ReadFrom(io.LimitReader(r, size+1)); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	if b.Len() > maxList || r.Pin() != o.Pin {
+	if int64(b.Len()) != size || r.Pin() != o.Pin {
 		return nil, fmt.Errorf("%s: %w", name, envelope.ErrAuthentication)
 	}
 	return b.Bytes(), nil

@@ -131,6 +131,9 @@ func (e *Entry) check() error {
 			return err
 		}
 	}
+	if len(e.Link) > maxPath {
+		return bad(fmt.Sprintf("is a link with a target of %d bytes, and %d is the most", len(e.Link), maxPath))
+	}
 	if e.Size < 0 || e.Mode&^modeMask != 0 {
 		return bad("has a size or mode out of range")
 	}
@@ -143,9 +146,12 @@ func (e *Entry) check() error {
 	return nil
 }
 
-// CheckPath says whether a file of a dataset may have the path: relative, and
-// without empty or dot elements.
+// CheckPath says whether a file of a dataset may have the path: relative, of at
+// most 4096 bytes, and without empty or dot elements.
 func CheckPath(p string) error {
+	if len(p) > maxPath {
+		return fmt.Errorf("a path of %d bytes, which begins with %q, cannot be that of a file in a dataset: %d is the most", len(p), p[:64], maxPath)
+	}
 	for elem := range strings.SplitSeq(p, "/") {
 		if elem == "" || elem == "." || elem == ".." || strings.ContainsRune(elem, 0) {
 			return fmt.Errorf("%q cannot be the path of a file in a dataset: it must be relative, without empty, . or .. elements", p)

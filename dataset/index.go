@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 	"sync"
@@ -25,9 +26,6 @@ const (
 	indexFormat   = "vaultpack-index/1"
 	pendingFormat = "vaultpack-pending/1"
 )
-
-// maxList bounds the decompressed size of a list in bytes.
-const maxList = 256 << 20
 
 type listHeader struct {
 	Format  string       `json:"format"`
@@ -50,6 +48,9 @@ func (o Object) toJSON() objectJSON {
 }
 
 func (j objectJSON) object() (o Object, err error) {
+	if n := len(j.ID) + len(j.KeyID) + len(j.Digest); n > 64+32+64 {
+		return o, fmt.Errorf("an object is named by %d characters", n)
+	}
 	if o.ID, err = envelope.ParseObjectID(j.ID); err != nil {
 		return o, err
 	}
@@ -64,7 +65,7 @@ func (j objectJSON) object() (o Object, err error) {
 func parseDigest(s string) (d [32]byte, err error) {
 	b, err := hex.DecodeString(s)
 	if err != nil || len(b) != len(d) {
-		return d, fmt.Errorf("malformed digest %q", s)
+		return d, fmt.Errorf("malformed digest %.80q", s)
 	}
 	return [32]byte(b), nil
 }
@@ -149,6 +150,7 @@ func goMode(m uint32) fs.FileMode {
 func encodeList(format, dataset, source string, entries []*Entry) ([]byte, error) {
 	header := listHeader{Format: format, Dataset: dataset, Packs: []objectJSON{}, Source: source}
 	packs, hosts := map[envelope.ObjectID]int64{}, map[string]int64{}
+	extents := 0
 	var body bytes.Buffer
 	enc := json.NewEncoder(&body)
 	enc.SetEscapeHTML(false)
@@ -161,6 +163,7 @@ func encodeList(format, dataset, source string, entries []*Entry) ([]byte, error
 			j.Sum = hex.EncodeToString(e.Sum)
 		}
 		whole := int64(0)
+		extents += len(e.Extents)
 		for _, x := range e.Extents {
 			n, ok := packs[x.Pack.ID]
 			if !ok {
@@ -186,12 +189,14 @@ func encodeList(format, dataset, source string, entries []*Entry) ([]byte, error
 		}
 		if e.Seen.Host != "" {
 			n, ok := hosts[e.Seen.Host]
-			if !ok {
-				n = int64(len(header.Hosts))
+			if !ok && len(hosts) < maxHosts {
+				n, ok = int64(len(header.Hosts)), true
 				hosts[e.Seen.Host] = n
 				header.Hosts = append(header.Hosts, e.Seen.Host)
 			}
-			j.Seen = []int64{n, int64(e.Seen.Inode), e.Seen.ChangeTime.Unix(), int64(e.Seen.ChangeTime.Nanosecond())}
+			if ok { // one more machine than are recorded looks at size and time alone
+				j.Seen = []int64{n, int64(e.Seen.Inode), e.Seen.ChangeTime.Unix(), int64(e.Seen.ChangeTime.Nanosecond())}
+			}
 		}
 		if err := enc.Encode(j); err != nil {
 			return nil, err
@@ -201,8 +206,10 @@ func encodeList(format, dataset, source string, entries []*Entry) ([]byte, error
 	if err != nil {
 		return nil, err
 	}
-	if n := len(first) + 1 + body.Len(); n > maxList {
-		return nil, fmt.Errorf("a list of %d files has %d bytes, the limit is %d: use larger packs", len(entries), n, maxList)
+	kind := kindOf(format)
+	if n := len(first) + 1 + body.Len(); n > kind.bytes || len(entries) > kind.entries || extents > maxExtents {
+		return nil, fmt.Errorf("a list of %d files has %d bytes and %d extents, the limits are %d files, %d bytes and %d extents: use another pack size",
+			len(entries), n, extents, kind.entries, kind.bytes, maxExtents)
 	}
 	return encoder().EncodeAll(slices.Concat(first, []byte("\n"), body.Bytes()), nil), nil
 }
@@ -215,67 +222,72 @@ var encoder = sync.OnceValue(func() *zstd.Encoder {
 	return e
 })
 
-var decoder = sync.OnceValue(func() *zstd.Decoder {
-	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(maxList))
-	if err != nil {
-		panic("dataset: zstd: " + err.Error())
-	}
-	return d
-})
-
 // decodeList reads what encodeList made. The bytes have been authenticated, so
 // any fault is one of the program that wrote them.
 func decodeList(format, dataset string, b []byte) (header listHeader, entries []*Entry, err error) {
-	if b, err = decoder().DecodeAll(b, nil); err != nil {
-		return header, nil, fmt.Errorf("decompressing the index: %w", err)
+	kind := kindOf(format)
+	lines, err := newLineReader(kind, b)
+	if err != nil {
+		return header, nil, err
 	}
-	lines := bytes.SplitSeq(bytes.TrimSuffix(b, []byte("\n")), []byte("\n"))
-	var packs []*Object
+	defer lines.close()
+	line, err := lines.next()
+	if err == io.EOF {
+		return header, nil, errors.New("the list is empty")
+	}
+	if err != nil {
+		return header, nil, err
+	}
+	header, packs, err := readHeader(line)
+	if err != nil {
+		return header, nil, fmt.Errorf("reading the list's header: %w", err)
+	}
+	if header.Format != format || header.Dataset != dataset {
+		return header, nil, fmt.Errorf("a list %.100q of dataset %.100q where %q of %q belongs: %w",
+			header.Format, header.Dataset, format, dataset, envelope.ErrAuthentication)
+	}
 	var j entryJSON // its slices serve one line after the other
-	first := true
-	for line := range lines {
-		if first {
-			first = false
-			if err := json.Unmarshal(line, &header); err != nil {
-				return header, nil, fmt.Errorf("reading the index: %w", err)
-			}
-			if header.Format != format || header.Dataset != dataset {
-				return header, nil, fmt.Errorf("a list %q of dataset %q where %q of %q belongs: %w",
-					header.Format, header.Dataset, format, dataset, envelope.ErrAuthentication)
-			}
-			for _, j := range header.Packs {
-				o, err := j.object()
-				if err != nil {
-					return header, nil, err
-				}
-				packs = append(packs, &o)
-			}
-			continue
+	extents := 0
+	for {
+		line, err := lines.next()
+		if err == io.EOF {
+			return header, entries, nil
+		}
+		if err != nil {
+			return header, nil, err
+		}
+		if len(entries) == kind.entries {
+			return header, nil, beyond("more entries", kind.entries)
 		}
 		e, err := decodeEntry(&j, line, packs, header.Hosts)
 		if err != nil {
 			return header, nil, err
 		}
 		if n := len(entries); n > 0 && entries[n-1].Path >= e.Path {
-			return header, nil, fmt.Errorf("the index is not sorted at %q", e.Path)
+			return header, nil, fmt.Errorf("the list is not sorted at %q", e.Path)
+		}
+		if extents += len(e.Extents); extents > maxExtents {
+			return header, nil, beyond("more extents", maxExtents)
 		}
 		entries = append(entries, e)
 	}
-	if first {
-		return header, nil, errors.New("the index is empty")
-	}
-	return header, entries, nil
 }
 
 func decodeEntry(j *entryJSON, line []byte, packs []*Object, hosts []string) (*Entry, error) {
+	if err := checkLine(line); err != nil {
+		return nil, err
+	}
 	if !j.quickLine(line) {
 		*j = entryJSON{}
 		if err := json.Unmarshal(line, j); err != nil {
-			return nil, fmt.Errorf("reading the index: %w", err)
+			return nil, fmt.Errorf("reading the list: %w", err)
 		}
 	}
 	e := &Entry{Path: fromUTF8(j.Path, j.Path64), Size: j.Size, Mode: goMode(j.Mode),
 		ModTime: time.Unix(j.ModTime[0], j.ModTime[1]), Link: fromUTF8(j.Link, j.Link64), Recent: j.Recent, Flaw: j.Flaw}
+	if err := e.check(); err != nil { // first, so that an error names no endless path
+		return nil, err
+	}
 	if j.Sum != "" {
 		sum, err := parseDigest(j.Sum)
 		if err != nil {
@@ -284,6 +296,9 @@ func decodeEntry(j *entryJSON, line []byte, packs []*Object, hosts []string) (*E
 		e.Sum = sum[:]
 	}
 	at := int64(0)
+	if len(j.Extents) > maxExtents {
+		return nil, beyond("more extents", maxExtents)
+	}
 	if len(j.Extents) > 0 {
 		e.Extents = make([]Extent, 0, len(j.Extents))
 	}

@@ -36,6 +36,30 @@ func (d *Dataset) NewCheckpoint(key *envelope.DataKey, source string) *Checkpoin
 // pieces are has those extents only. It sorts entries.
 func (c *Checkpoint) Write(ctx context.Context, entries []*Entry) error {
 	slices.SortFunc(entries, func(a, b *Entry) int { return cmp.Compare(a.Path, b.Path) })
+	for len(entries) > 0 {
+		n := recordEntries(entries)
+		if err := c.write(ctx, entries[:n]); err != nil {
+			return err
+		}
+		entries = entries[n:]
+	}
+	return nil
+}
+
+// recordEntries is how many of the entries, at least one, go into the next record,
+// so that it stays within the bounds of a list.
+func recordEntries(entries []*Entry) int {
+	n, size := 0, 0
+	for n < len(entries) && n < maxPendingEntries/4 {
+		if size += pathLen(entries[n]); n > 0 && size > maxPending/16 {
+			break
+		}
+		n++
+	}
+	return n
+}
+
+func (c *Checkpoint) write(ctx context.Context, entries []*Entry) error {
 	list, err := encodeList(pendingFormat, c.dataset.Name, c.source, entries)
 	if err != nil {
 		return err
@@ -76,12 +100,14 @@ type Pending struct {
 
 	dataset *Dataset
 	lists   []pendingList
-	broken  []string // names of those that are unreadable
+	runs    [][]pendingList // what Entries gives of them
+	broken  []string        // names of those that are unreadable
 }
 
 type pendingList struct {
 	name, source string
 	first, last  string
+	weight       int // of its entries
 }
 
 // Pending reads the records of unfinished uploads.
@@ -110,10 +136,41 @@ func (d *Dataset) Pending(ctx context.Context) (*Pending, error) {
 		if at := o.Modified.UnixNano(); at >= newest {
 			newest, p.KeyID = at, key
 		}
-		p.lists = append(p.lists, pendingList{name: o.Name, source: header.Source,
-			first: entries[0].Path, last: entries[len(entries)-1].Path})
+		l := pendingList{name: o.Name, source: header.Source, first: entries[0].Path, last: entries[len(entries)-1].Path}
+		for _, e := range entries {
+			l.weight += e.weight()
+		}
+		p.lists = append(p.lists, l)
 	}
+	p.arrange()
 	return p, nil
+}
+
+// arrange sorts the lists into runs, of which one list each is in memory at a time.
+// Uploads go through a tree in order, so their lists follow one another but for what
+// finished out of turn: a few runs hold them all. Those for which there would be no
+// room are left out: what they name is sent again.
+func (p *Pending) arrange() {
+	total := 0
+	largest := []int{} // of each run
+	for _, l := range p.lists {
+		i := slices.IndexFunc(p.runs, func(run []pendingList) bool { return run[len(run)-1].last < l.first })
+		grows := l.weight
+		if i >= 0 {
+			grows = max(l.weight-largest[i], 0)
+		}
+		if total+grows > maxWeight && len(p.runs) > 0 {
+			p.Unreadable = append(p.Unreadable, fmt.Errorf("%s: there is no room in memory for so many records at once", l.name))
+			continue
+		}
+		total += grows
+		if i < 0 {
+			p.runs, largest = append(p.runs, nil), append(largest, 0)
+			i = len(p.runs) - 1
+		}
+		p.runs[i] = append(p.runs[i], l)
+		largest[i] = max(largest[i], l.weight)
+	}
 }
 
 func (d *Dataset) readPending(ctx context.Context, name string) (h listHeader, entries []*Entry, id envelope.KeyID, err error) {
@@ -137,9 +194,12 @@ func (d *Dataset) readPending(ctx context.Context, name string) (h listHeader, e
 	if err != nil {
 		return h, nil, id, err
 	}
-	b, err := io.ReadAll(io.LimitReader(r, maxList))
+	b, err := io.ReadAll(io.LimitReader(r, maxList+1))
 	if err != nil {
 		return h, nil, id, err
+	}
+	if len(b) > maxList {
+		return h, nil, id, beyond("more bytes", maxList)
 	}
 	h, entries, err = decodeList(pendingFormat, d.Name, b)
 	return h, entries, header.KeyID, err
@@ -149,24 +209,13 @@ func (d *Dataset) readPending(ctx context.Context, name string) (h listHeader, e
 // may come several times, with other extents. One list of each run of lists is
 // in memory at a time.
 func (p *Pending) Entries(ctx context.Context) iter.Seq2[*Entry, error] {
-	// Uploads go through a tree in order, so their lists follow one another but
-	// for what finished out of turn: a few runs hold them all.
-	var runs [][]pendingList
-	for _, l := range p.lists {
-		i := slices.IndexFunc(runs, func(run []pendingList) bool { return run[len(run)-1].last < l.first })
-		if i < 0 {
-			runs = append(runs, nil)
-			i = len(runs) - 1
-		}
-		runs[i] = append(runs[i], l)
-	}
 	return func(yield func(*Entry, error) bool) {
 		type head struct {
 			e    *Entry
 			next func() (*Entry, error, bool)
 		}
 		var heads []head
-		for _, run := range runs {
+		for _, run := range p.runs {
 			next, stop := iter.Pull2(p.run(ctx, run))
 			defer stop()
 			heads = append(heads, head{next: next})

@@ -137,6 +137,7 @@ func (r *Restore) fail(e *Entry, err error) {
 func (r *Restore) files(ctx context.Context) error {
 	var window []*Entry
 	var bytes int64
+	weight, folders := 0, 0
 	for e, err := range r.version.Entries(ctx) {
 		if err != nil {
 			return err
@@ -149,7 +150,7 @@ func (r *Restore) files(ctx context.Context) error {
 			if err := r.folder(e); err != nil {
 				r.fail(e, err)
 			}
-			if len(r.folders) < maxFolders {
+			if folders += e.weight(); !r.more && len(r.folders) < maxFolders && folders < maxWeight {
 				r.folders = append(r.folders, e)
 			} else {
 				r.more = true
@@ -160,11 +161,13 @@ func (r *Restore) files(ctx context.Context) error {
 			continue
 		}
 		window = append(window, e)
-		if bytes += e.Size; len(window) >= windowFiles || bytes >= windowBytes {
+		bytes += e.Size
+		weight += e.weight()
+		if len(window) >= windowFiles || bytes >= windowBytes || weight >= maxWeight {
 			if err := r.window(ctx, window); err != nil {
 				return err
 			}
-			window, bytes = nil, 0
+			window, bytes, weight = nil, 0, 0
 		}
 	}
 	return r.window(ctx, window)

@@ -170,7 +170,7 @@ func (u *Unpack) survey(ctx context.Context) error {
 	block := max(int64(disk.Bsize), 512)
 	onDisk := func(n int64) int64 { return (n + block - 1) / block * block }
 	inodes, tars, missing := int64(0), 0, (*Object)(nil)
-	held, need, largest := int64(0), int64(0), int64(0)
+	held, need, largest, weight := int64(0), int64(0), int64(0), int64(0)
 	for e, err := range u.version.Entries(ctx) {
 		if err != nil {
 			return err
@@ -178,7 +178,8 @@ func (u *Unpack) survey(ctx context.Context) error {
 		if err := u.checkEntry(e); err != nil {
 			return err
 		}
-		if inodes++; inodes <= maxHeld {
+		weight += int64(e.weight())
+		if inodes++; inodes <= maxHeld && weight <= maxWeight {
 			u.held = append(u.held, e)
 		} else {
 			u.held = nil

@@ -153,11 +153,12 @@ func (c *Verify) Against(ctx context.Context, v *Version, dir string) error {
 		return fmt.Errorf("comparing with %s: %w", dir, cmpErr(err, errors.New("not a folder")))
 	}
 	var window []*Entry
+	weight := 0
 	compare := func() error {
 		err := v.dataset.readExtents(ctx, window, func(e *Entry, x Extent, r io.Reader) error {
 			return c.compareExtent(filepath.Join(dir, e.Path), x, r)
 		}, func(e *Entry, err error) { c.fail(&FileError{e.Name(), err}) })
-		window = window[:0]
+		window, weight = nil, 0
 		return err
 	}
 	for e, err := range v.Entries(ctx) {
@@ -169,7 +170,8 @@ func (c *Verify) Against(ctx context.Context, v *Version, dir string) error {
 			c.fail(&FileError{e.Name(), err})
 			continue
 		}
-		if window = append(window, e); len(window) == windowFiles {
+		window = append(window, e)
+		if weight += e.weight(); len(window) == windowFiles || weight >= maxWeight {
 			if err := compare(); err != nil {
 				return err
 			}

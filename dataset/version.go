@@ -67,7 +67,8 @@ func (v *Version) Digest() string { return hex.EncodeToString(v.Pin.Digest[:]) }
 
 const (
 	versionFormat = "vaultpack-version/1"
-	maxRoot       = 64 << 20
+	maxRoot       = 32 << 20
+	maxParts      = maxRoot / 256 // none takes less
 )
 
 // rootJSON is the contents of a version root.
@@ -174,11 +175,14 @@ func (d *Dataset) parseVersion(ctx context.Context, number int64, sealed []byte)
 	if err != nil {
 		return nil, err
 	}
-	var j rootJSON
-	if err := json.Unmarshal(b, &j); err != nil || j.Format != versionFormat {
+	j, parts, err := readRoot(b)
+	if errors.Is(err, envelope.ErrAuthentication) {
+		return nil, err
+	}
+	if err != nil || j.Format != versionFormat {
 		return nil, fmt.Errorf("version %d is in a newer format, or of another program", number)
 	}
-	if j.Dataset != d.Name || j.Number != number || j.Parent != nil && j.Parent.Number >= number {
+	if j.Dataset != d.Name || j.Number != number || j.Parent != nil && (j.Parent.Number < 1 || j.Parent.Number >= number) || !j.Totals.sound() {
 		return nil, envelope.ErrAuthentication // another's root under this name
 	}
 	v := &Version{Number: number, Created: j.Created, Totals: j.Totals, KeyID: h.KeyID, Pin: r.Pin(), dataset: d}
@@ -188,14 +192,49 @@ func (d *Dataset) parseVersion(ctx context.Context, number int64, sealed []byte)
 			return nil, err
 		}
 	}
-	for _, p := range j.Parts {
-		o, err := p.object()
-		if err != nil {
-			return nil, err
-		}
-		v.Parts = append(v.Parts, Part{Object: o, First: fromUTF8(p.First, p.First64), Entries: p.Entries})
-	}
+	v.Parts = parts
 	return v, nil
+}
+
+// sound reports whether the totals can be those of any version.
+func (t Totals) sound() bool {
+	return min(t.Files, t.Folders, t.Links, t.Bytes, t.Packs, t.SealedBytes) >= 0
+}
+
+// readRoot reads a root's JSON. The parts are read one by one, each checked before
+// the next: in memory they take many times the shortest text.
+func readRoot(b []byte) (j rootJSON, parts []Part, err error) {
+	field := func(v any) func(*json.Decoder) error { return func(d *json.Decoder) error { return d.Decode(v) } }
+	err = readObject(b, map[string]func(*json.Decoder) error{
+		"format": field(&j.Format), "dataset": field(&j.Dataset), "number": field(&j.Number), "created": field(&j.Created),
+		"parent": field(&j.Parent), "totals": field(&j.Totals),
+		"parts": func(d *json.Decoder) error {
+			return readArray(d, func() error {
+				var p partJSON
+				if err := d.Decode(&p); err != nil {
+					return err
+				}
+				o, err := p.object()
+				if err != nil {
+					return err
+				}
+				first := fromUTF8(p.First, p.First64)
+				switch {
+				case len(first) > maxPath+1:
+					return fmt.Errorf("a part begins with a path of %d bytes: %w", len(first), envelope.ErrAuthentication)
+				case p.Entries < 1 || p.Entries > maxEntries:
+					return fmt.Errorf("a part of %d entries, and the bound is %d: %w", p.Entries, maxEntries, envelope.ErrAuthentication)
+				case len(parts) == maxParts:
+					return fmt.Errorf("more parts than %d: %w", maxParts, envelope.ErrAuthentication)
+				case len(parts) > 0 && first <= parts[len(parts)-1].First:
+					return fmt.Errorf("the parts are not sorted at %q: %w", first, envelope.ErrAuthentication)
+				}
+				parts = append(parts, Part{Object: o, First: first, Entries: p.Entries})
+				return nil
+			})
+		},
+	})
+	return j, parts, err
 }
 
 // ErrConflict is returned by Commit if another writer has made the version.

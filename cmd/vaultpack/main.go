@@ -29,6 +29,10 @@ func run(args []string) int {
 	defer stop()
 	context.AfterFunc(ctx, stop)
 
+	if os.Getenv("GOMEMLIMIT") == "" {
+		// A soft bound: garbage is collected before it adds up to this.
+		debug.SetMemoryLimit(640 << 20)
+	}
 	con := newConsole()
 	app := newApp(con)
 	err := app.RunContext(ctx, flagsFirst(app, args))

@@ -1,0 +1,287 @@
+package dataset
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/vaultpack/vaultpack/envelope"
+)
+
+// Bounds of what is read of a list. Whoever holds a data key can seal a few
+// kilobytes that decompress to gigabytes, or numbers that take many times their
+// text in memory, so each is checked before room is made for it. FORMAT.md states
+// them.
+const (
+	maxList    = 64 << 20 // an index part, decompressed and not, in bytes
+	maxPending = 2 * maxList
+	maxWindow  = 8 << 20 // of the compression, in bytes
+
+	maxEntries        = 64 << 10 // of an index part
+	maxPendingEntries = 8 * maxEntries
+	maxExtents        = 1 << 20 // of all entries together
+	maxHosts          = 1 << 10
+	maxSource         = 1 << 10
+	// maxPath bounds a path and the target of a link: no system takes longer ones.
+	maxPath = 4 << 10
+)
+
+// A listKind is a format of lists with the bounds that it has.
+type listKind struct {
+	format         string
+	bytes, entries int
+}
+
+func kindOf(format string) listKind {
+	if format == pendingFormat {
+		return listKind{format, maxPending, maxPendingEntries}
+	}
+	return listKind{format, maxList, maxEntries}
+}
+
+// beyond is the error of a list that exceeds a bound. It has been authenticated,
+// so who made it holds the key: it is as little to be used as what does not.
+func beyond(what string, bound int) error {
+	return fmt.Errorf("the list has %s, and the bound is %d: %w", what, bound, envelope.ErrAuthentication)
+}
+
+// A lineReader reads the lines of a compressed list one by one, so that what is
+// in memory is one of them.
+type lineReader struct {
+	zstd *zstd.Decoder
+	src  *bufio.Reader
+	long []byte // a line that is longer than src's buffer
+	kind listKind
+	n    int // bytes so far
+}
+
+var decoders = sync.Pool{New: func() any {
+	// Of one decoder at a time, without goroutines that would have to be ended.
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+	if err != nil {
+		panic("dataset: zstd: " + err.Error()) // constant options
+	}
+	return d
+}}
+
+func newLineReader(kind listKind, list []byte) (*lineReader, error) {
+	d := decoders.Get().(*zstd.Decoder)
+	if err := d.Reset(bytes.NewReader(list)); err != nil {
+		decoders.Put(d)
+		return nil, fmt.Errorf("decompressing the list: %w", err)
+	}
+	return &lineReader{zstd: d, src: bufio.NewReaderSize(d, 256<<10), kind: kind}, nil
+}
+
+func (r *lineReader) close() {
+	r.zstd.Reset(nil)
+	decoders.Put(r.zstd)
+}
+
+// next gives the next line without its newline, until the next call; io.EOF after
+// the last.
+func (r *lineReader) next() ([]byte, error) {
+	r.long = r.long[:0]
+	for {
+		part, err := r.src.ReadSlice('\n')
+		if r.n += len(part); r.n > r.kind.bytes {
+			return nil, beyond("more bytes", r.kind.bytes)
+		}
+		switch {
+		case err == nil && len(r.long) == 0:
+			return part[:len(part)-1], nil
+		case err == nil:
+			r.long = append(r.long, part...)
+			return r.long[:len(r.long)-1], nil
+		case err == bufio.ErrBufferFull:
+			r.long = append(r.long, part...)
+		case err == io.EOF && len(r.long)+len(part) > 0:
+			r.long = append(r.long, part...)
+			return r.long, nil // the last one without a newline
+		case err == io.EOF:
+			return nil, io.EOF
+		default:
+			return nil, fmt.Errorf("decompressing the list: %w", err)
+		}
+	}
+}
+
+// readHeader reads the first line. Its packs are read one by one, since an element
+// in memory takes many times the shortest text of one.
+func readHeader(line []byte) (h listHeader, packs []*Object, err error) {
+	if err := checkLine(line); err != nil {
+		return h, nil, err
+	}
+	err = readObject(line, map[string]func(*json.Decoder) error{
+		"format":  func(d *json.Decoder) error { return d.Decode(&h.Format) },
+		"dataset": func(d *json.Decoder) error { return d.Decode(&h.Dataset) },
+		"source": func(d *json.Decoder) error {
+			if err := d.Decode(&h.Source); err != nil || len(h.Source) <= maxSource {
+				return err
+			}
+			return beyond("a longer source", maxSource)
+		},
+		"hosts": func(d *json.Decoder) error {
+			return readArray(d, func() error {
+				var host string
+				if err := d.Decode(&host); err != nil {
+					return err
+				}
+				if len(h.Hosts) == maxHosts || len(host) > maxSource {
+					return beyond("more or longer hosts", maxHosts)
+				}
+				h.Hosts = append(h.Hosts, host)
+				return nil
+			})
+		},
+		"packs": func(d *json.Decoder) error {
+			return readArray(d, func() error {
+				var j objectJSON
+				if err := d.Decode(&j); err != nil {
+					return err
+				}
+				o, err := j.object()
+				if err != nil {
+					return err
+				}
+				packs = append(packs, &o)
+				return nil
+			})
+		},
+	})
+	return h, packs, err
+}
+
+// readObject reads a JSON object, each field by its function, and passes over
+// those that have none.
+func readObject(b []byte, fields map[string]func(*json.Decoder) error) error {
+	d := json.NewDecoder(bytes.NewReader(b))
+	if err := readDelim(d, '{'); err != nil {
+		return err
+	}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return err
+		}
+		read := fields[name.(string)] // keys of objects are strings
+		if read == nil {
+			read = skipValue
+		}
+		if err := read(d); err != nil {
+			return err
+		}
+	}
+	if err := readDelim(d, '}'); err != nil {
+		return err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return fmt.Errorf("something follows the object")
+	}
+	return nil
+}
+
+// skipValue passes over a value, token by token.
+func skipValue(d *json.Decoder) error {
+	for depth := 0; ; {
+		t, err := d.Token()
+		if err != nil {
+			return err
+		}
+		switch t {
+		case json.Delim('['), json.Delim('{'):
+			depth++
+		case json.Delim(']'), json.Delim('}'):
+			depth--
+		}
+		if depth == 0 {
+			return nil
+		}
+	}
+}
+
+// readArray reads a JSON array, or null, calling element for each of its elements.
+func readArray(d *json.Decoder, element func() error) error {
+	t, err := d.Token()
+	if err != nil || t == nil {
+		return err
+	}
+	if t != json.Delim('[') {
+		return fmt.Errorf("%v is no array", t)
+	}
+	for d.More() {
+		if err := element(); err != nil {
+			return err
+		}
+	}
+	return readDelim(d, ']')
+}
+
+func readDelim(d *json.Decoder, want json.Delim) error {
+	t, err := d.Token()
+	if err != nil {
+		return noMoreInput(err)
+	}
+	if t != want {
+		return fmt.Errorf("%v where %v belongs", t, want)
+	}
+	return nil
+}
+
+func noMoreInput(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// checkLine refuses a line whose numbers or strings would take more memory than the
+// bounds allow, before any of them is read.
+func checkLine(line []byte) error {
+	const (
+		numbers = 4*maxExtents + 64
+		text    = 8 * maxPath // of a path of which all is escaped, and its quotes
+	)
+	if len(line) > numbers && bytes.Count(line, []byte(",")) > numbers {
+		return beyond("an entry of more numbers", numbers)
+	}
+	for rest := line; len(rest) > text; {
+		i := bytes.IndexByte(rest, '"')
+		if i < 0 {
+			return nil
+		}
+		n := stringLen(rest[i+1:])
+		if n > text {
+			return beyond("a longer text", text)
+		}
+		rest = rest[min(i+n+2, len(rest)):]
+	}
+	return nil
+}
+
+// stringLen is the length of a JSON string up to its closing quote, or to the end.
+func stringLen(b []byte) int {
+	for i := 0; i < len(b); i++ {
+		switch b[i] {
+		case '"':
+			return i
+		case '\\':
+			i++
+		}
+	}
+	return len(b)
+}
+
+// weight is about what the entry takes of memory, in bytes.
+func (e *Entry) weight() int {
+	return 256 + len(e.Path) + len(e.Link) + 64*len(e.Extents)
+}
+
+// maxWeight bounds what is kept of a version at one time, in bytes of weight:
+// entries whose files are being read, or folders whose attributes come last.
+const maxWeight = 96 << 20
