@@ -2,7 +2,7 @@
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: build binaries test check lint peers pulumi vuln race fuzz mutants bench bench-peers bench-compare bench-gate bench-record bench-s3
+.PHONY: build binaries test check lint peers pulumi vuln race fuzz mutants mutants-sample bench bench-peers bench-compare bench-gate bench-record bench-s3
 
 build: ## the static binary, bin/vaultpack
 	CGO_ENABLED=0 go build -trimpath -o bin/vaultpack ./cmd/vaultpack
@@ -12,10 +12,11 @@ binaries: ## for training containers: bin/vaultpack-linux-amd64 and -arm64
 	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath -ldflags='-s -w' -o bin/vaultpack-linux-$$arch ./cmd/vaultpack || exit 1; \
 	done
 
-test: ## what a change has to pass
-	go test ./...
+test: ## go test ./..., and what it left out
+	go run ./internal/testrun ./...
 
-check: lint peers pulumi vuln race ## everything that CI checks
+check: ## everything that CI checks
+	.ci/run lint stranger servers race rest modules mutants
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }
@@ -41,7 +42,7 @@ pulumi:
 	cd deploy/pulumi && go vet ./... && $(STATICCHECK) ./... && go mod tidy -diff && go test ./...
 
 race:
-	CGO_ENABLED=1 go test -race -timeout 30m ./...
+	CGO_ENABLED=1 go run ./internal/testrun -- -race -timeout 30m ./...
 
 bench: ## every benchmark, beside its limit; see docs/BENCHMARKS.md
 	go test -run '^$$' -bench . ./bench
@@ -61,8 +62,11 @@ bench-record: ## measure everything, and write it into docs/BENCHMARKS.md
 bench-s3: ## the program beside s5cmd, cp, tar and find, into docs/BENCHMARKS.md
 	bench/s3.sh -write
 
-mutants: ## faults put into the cryptography, each of which a test has to notice
+mutants: ## faults put into the code, each of which a test has to notice; takes long
 	go run ./internal/mutants
+
+mutants-sample: ## five of them, others each day
+	go run ./internal/mutants -sample 5
 
 fuzz: ## every fuzz target, a minute each
 	@for pkg in $$(go list ./...); do \

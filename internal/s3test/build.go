@@ -1,7 +1,8 @@
 // Package s3test runs S3 servers for tests, as processes on loopback: MinIO,
 // which does SSE-KMS, and versitygw, which checks what it is sent strictly but
 // ignores SSE. Neither is linked. Their pinned versions are built by the go
-// command once into the user's cache, which takes minutes.
+// command once into the user's cache, which takes minutes. Moto, which is written in
+// Python, stands for other services of AWS.
 //
 // In CI, where CI is set, a server that cannot be had makes the test fail, so that
 // nothing passes unproved. Elsewhere, tests that need a server which has not been
@@ -46,11 +47,15 @@ func (p program) wanted() bool {
 	if err == nil {
 		_, err = os.Stat(bin)
 	}
-	return err == nil || os.Getenv("CI") != "" || os.Getenv("VAULTPACK_TEST_SERVERS") != ""
+	return err == nil || asked()
 }
 
-// path is the program, built if need be. Of several processes one builds, and
-// the others wait for it.
+// asked reports whether what a test needs is to be had, whatever it takes.
+func asked() bool {
+	return os.Getenv("CI") != "" || os.Getenv("VAULTPACK_TEST_SERVERS") != ""
+}
+
+// path is the program, built if need be.
 func (p program) path() (string, error) {
 	if p.bin != "" {
 		return p.bin, nil
@@ -59,6 +64,21 @@ func (p program) path() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return once(dir, bin, func(tmp string) error {
+		cmd := exec.Command("go", "install", p.pkg+"@"+p.version)
+		cmd.Dir = tmp
+		cmd.Env = append(os.Environ(), "GOBIN="+tmp, "GOFLAGS=", "CGO_ENABLED=0", "GOWORK=off")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("building %s %s: %w\n%s", p.name, p.version, err, out)
+		}
+		// The go command writes the file in place, so it is built elsewhere.
+		return os.Rename(filepath.Join(tmp, p.name), bin)
+	})
+}
+
+// once has bin made by build, if it is not there. Of several processes one builds,
+// in a folder of its own inside dir, and the others wait for it.
+func once(dir, bin string, build func(tmp string) error) (string, error) {
 	if _, err := os.Stat(bin); err == nil {
 		return bin, nil
 	}
@@ -76,17 +96,10 @@ func (p program) path() (string, error) {
 	if _, err := os.Stat(bin); err == nil {
 		return bin, nil
 	}
-	// The go command writes the file in place, so it is built elsewhere.
 	tmp, err := os.MkdirTemp(dir, "build-")
 	if err != nil {
 		return "", err
 	}
 	defer os.RemoveAll(tmp)
-	cmd := exec.Command("go", "install", p.pkg+"@"+p.version)
-	cmd.Dir = tmp
-	cmd.Env = append(os.Environ(), "GOBIN="+tmp, "GOFLAGS=", "CGO_ENABLED=0", "GOWORK=off")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building %s %s: %w\n%s", p.name, p.version, err, out)
-	}
-	return bin, os.Rename(filepath.Join(tmp, p.name), bin)
+	return bin, build(tmp)
 }

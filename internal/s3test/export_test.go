@@ -7,9 +7,6 @@ import (
 	"time"
 )
 
-// HasMinIO tells whether a test that asks for MinIO gets one.
-func HasMinIO() bool { return minio.wanted() }
-
 // Gone waits until nothing listens at the endpoint.
 func Gone(endpoint string, wait time.Duration) error {
 	u, err := url.Parse(endpoint)

@@ -1,39 +1,85 @@
 package s3test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 )
 
-// motoServer finds moto's server, which pip installs (moto[server]); it is no
-// program of Go's, so it is not built.
-func motoServer() (string, error) {
-	bin, err := exec.LookPath("moto_server")
-	if err == nil {
-		return bin, nil
+const motoVersion = "5.2.1"
+
+// motoServer finds moto's server: one that is on the path, or that pyenv has, or the
+// pinned one that was installed into the user's cache.
+func motoServer() (bin string, found bool) {
+	if bin, err := exec.LookPath("moto_server"); err == nil {
+		return bin, true
 	}
-	if home, herr := os.UserHomeDir(); herr == nil {
+	if home, err := os.UserHomeDir(); err == nil {
 		shim := filepath.Join(home, ".pyenv", "shims", "moto_server")
-		if _, serr := os.Stat(shim); serr == nil {
-			return shim, nil
+		if _, err := os.Stat(shim); err == nil {
+			return shim, true
 		}
 	}
-	return "", err
+	if _, bin, err := motoFile(); err == nil {
+		if _, err := os.Stat(bin); err == nil {
+			return bin, true
+		}
+	}
+	return "", false
+}
+
+func motoFile() (dir, bin string, err error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", "", err
+	}
+	dir = filepath.Join(cache, "vaultpack-test-servers", "moto-"+motoVersion)
+	return dir, filepath.Join(dir, "moto_server"), nil
+}
+
+// installMoto installs it, which takes Python 3 with its module venv. The scripts of
+// an environment name the folder that it was made in, so it is made in place, and a
+// link says that it is complete.
+func installMoto() (string, error) {
+	dir, bin, err := motoFile()
+	if err != nil {
+		return "", err
+	}
+	return once(dir, bin, func(string) error {
+		python := filepath.Join(dir, "bin", "python3")
+		for _, args := range [][]string{
+			{"python3", "-m", "venv", dir},
+			{python, "-m", "pip", "install", "--quiet", "moto[server]==" + motoVersion},
+		} {
+			if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+				return fmt.Errorf("%q: %w\n%s", args, err, out)
+			}
+		}
+		return os.Symlink(filepath.Join("bin", "moto_server"), bin)
+	})
 }
 
 // Moto starts moto's server, which speaks S3, KMS, IAM and STS at one endpoint. It
-// ends with the test. Where there is none the test is skipped; .ci/run says so
-// aloud, since skipped tests are silent.
+// ends with the test. Where there is none the test is skipped; in CI, or with
+// VAULTPACK_TEST_SERVERS=1, it is installed with pip, and the test fails if it cannot
+// be.
 func Moto(t testing.TB) *Server {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("needs moto_server; not with -short")
 	}
-	bin, err := motoServer()
-	if err != nil {
-		t.Skip("NOT TESTED: there is no moto_server on this machine (pip install 'moto[server]'), so nothing is provisioned on the wire")
+	bin, found := motoServer()
+	switch {
+	case found:
+	case !asked():
+		t.Skip("needs moto_server: VAULTPACK_TEST_SERVERS=1 has it installed once, with Python 3 and pip")
+	default:
+		var err error
+		if bin, err = installMoto(); err != nil {
+			t.Fatalf("moto_server cannot be had: %v", err)
+		}
 	}
 	return start(t, program{name: "moto_server", bin: bin}, false, func(s *Server, addr string) ([]string, []string) {
 		host, port := splitAddr(t, addr)

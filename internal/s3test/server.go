@@ -84,9 +84,15 @@ func Versity(t testing.TB, https bool) *Server {
 	})
 }
 
-// start runs the program and waits until it answers. A port that was free may be
-// taken a moment later, so it is tried a few times.
-func start(t testing.TB, p program, https bool, prepare func(s *Server, addr string) (args, env []string)) *Server {
+// NeedMinIO skips the test, or in CI fails it, as MinIO does, and starts nothing. It
+// is for a test whose server runs in another process.
+func NeedMinIO(t testing.TB) {
+	t.Helper()
+	need(t, minio)
+}
+
+// need is the program, built if need be and wanted.
+func need(t testing.TB, p program) (bin string) {
 	t.Helper()
 	if testing.Short() {
 		t.Skipf("needs %s; not with -short", p.name)
@@ -98,6 +104,14 @@ func start(t testing.TB, p program, https bool, prepare func(s *Server, addr str
 	if err != nil {
 		t.Fatalf("%s cannot be had: %v", p.name, err)
 	}
+	return bin
+}
+
+// start runs the program and waits until it answers. A port that was free may be
+// taken a moment later, so it is tried a few times.
+func start(t testing.TB, p program, https bool, prepare func(s *Server, addr string) (args, env []string)) *Server {
+	t.Helper()
+	bin := need(t, p)
 	for try := 1; ; try++ {
 		addr := freeAddr(t)
 		s := &Server{URL: "http://" + addr, Region: region, AccessKey: accessKey, SecretKey: secretKey, log: &lockedBuffer{}}

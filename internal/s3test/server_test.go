@@ -61,9 +61,7 @@ func TestServerDiesWithItsParent(t *testing.T) {
 		time.Sleep(time.Minute)
 		return
 	}
-	if testing.Short() || !s3test.HasMinIO() {
-		t.Skip("needs a server")
-	}
+	s3test.NeedMinIO(t)
 	cmd := exec.Command(os.Args[0], "-test.run", "^TestServerDiesWithItsParent$")
 	cmd.Env = append(os.Environ(), "S3TEST_CHILD=1")
 	out, err := cmd.StdoutPipe()

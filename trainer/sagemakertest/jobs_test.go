@@ -21,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 
+	"github.com/vaultpack/vaultpack/internal/s3test"
 	"github.com/vaultpack/vaultpack/trainer/sagemakertest"
 )
 
@@ -420,6 +421,7 @@ func TestDiesWithItsParent(t *testing.T) {
 		return
 	}
 	needsNamespaces(t)
+	s3test.NeedMinIO(t)
 	fifo := filepath.Join(t.TempDir(), "fifo")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
@@ -429,9 +431,13 @@ func TestDiesWithItsParent(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer cmd.Wait()
-	defer cmd.Process.Kill()
-	said, ended := make(chan string), make(chan error)
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }()
+	defer func() {
+		cmd.Process.Kill()
+		<-exited
+	}()
+	said, ended := make(chan string, 1), make(chan error, 1)
 	go func() {
 		f, err := os.Open(fifo) // every process of the container holds its other end
 		if err != nil {
@@ -452,7 +458,10 @@ func TestDiesWithItsParent(t *testing.T) {
 		}
 	case err := <-ended:
 		t.Fatal(err)
-	case <-time.After(20 * time.Second):
+	case err := <-exited:
+		exited <- err
+		t.Fatalf("the process ended before a container was started: %v", err)
+	case <-time.After(time.Minute):
 		t.Fatal("no container was started")
 	}
 	cmd.Process.Kill()

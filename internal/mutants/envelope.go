@@ -5,10 +5,16 @@ const (
 	envelope    = "envelope/"
 )
 
-func one(name, file, old, new string) mutant { return mutant{name, []edit{{file, old, new}}} }
+var ofEnvelope = target{
+	name: "envelope",
+	pkgs: []string{"./envelope/..."},
+	// What kills most of them comes first.
+	run:     "^(TestTestkit|TestVectors|TestSizes|TestSaltsDiffer|TestOpenClearsOnFailure)$",
+	skip:    "^(TestTestkit|TestVectors|Fuzz.*)$",
+	mutants: envelopeMutants,
+}
 
-// mutants are what somebody could plausibly get wrong, or make worse later.
-var mutants = []mutant{
+var envelopeMutants = []mutant{
 	// The primitive.
 	one("the chunk number is not in the nonce", cobblestone, "binary.BigEndian.Uint64(tail)^n", "binary.BigEndian.Uint64(tail)"),
 	one("the chunk number is at the wrong end of the nonce", cobblestone, "m.nonce[nonceSize-8:]", "m.nonce[:8]"),
@@ -33,11 +39,11 @@ var mutants = []mutant{
 	one("the key ID is not in the encryption context", envelope+"context.go", "full[ContextKeyID] = id.String()", "full[ContextKeyID] = \"\""),
 	one("the context's values are not bound", envelope+"context.go", "put(ec[k])", "put(\"\")"),
 	one("the context is not sorted", envelope+"context.go", "range slices.Sorted(maps.Keys(ec))", "range slices.Collect(maps.Keys(ec))"),
-	{"a local slot does not bind the context", []edit{
+	{name: "a local slot does not bind the context", edits: []edit{
 		{envelope + "localkey.go", "k.wrap.bytes(), ec.Canonical(), dataKey", "k.wrap.bytes(), nil, dataKey"},
 		{envelope + "localkey.go", "k.wrap.bytes(), ec.Canonical(), slot.Wrapped", "k.wrap.bytes(), nil, slot.Wrapped"},
 	}},
-	{"a passphrase slot does not bind the context", []edit{
+	{name: "a passphrase slot does not bind the context", edits: []edit{
 		{envelope + "passphrase.go", "key, ec.Canonical(), dataKey", "key, nil, dataKey"},
 		{envelope + "passphrase.go", "key, ec.Canonical(), slot.Wrapped", "key, nil, slot.Wrapped"},
 	}},

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// A target is a part of the code with the tests that have to notice its mutants.
+type target struct {
+	name string
+	// pkgs are the packages with these tests, as for go test.
+	pkgs []string
+	// run chooses the tests that come first, since they kill most mutants, and skip
+	// the tests that the others are run without. Either may be empty.
+	run, skip string
+	mutants   []mutant
+}
+
+// A mutant is a set of changes to the source, each of a text that occurs once.
+type mutant struct {
+	name  string
+	edits []edit
+	// run chooses the tests that come first, instead of the target's.
+	run string
+}
+
+type edit struct{ file, old, new string }
+
+// all are what somebody could plausibly get wrong, or make worse later.
+var all = []*target{&ofEnvelope}
+
+func one(name, file, old, new string) mutant {
+	return mutant{name: name, edits: []edit{{file, old, new}}}
+}
+
+// by names the tests that are to notice the mutant.
+func (m mutant) by(run string) mutant {
+	m.run = "^(" + run + ")$"
+	return m
+}
+
+// timeout is for one stage. A mutant that loops for ever is found out by it, and
+// counts as killed.
+const timeout = 3 * time.Minute
+
+// stale tells of every mutant whose text is not in the source exactly once, and of
+// names that occur twice.
+func stale(targets []*target) error {
+	var errs []error
+	for _, t := range targets {
+		names := map[string]bool{}
+		for _, m := range t.mutants {
+			if names[m.name] {
+				errs = append(errs, fmt.Errorf("%s: %s: two mutants have this name", t.name, m.name))
+			}
+			names[m.name] = true
+			if _, err := m.source(); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %s: %w", t.name, m.name, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// source is the mutant's files by their names.
+func (m mutant) source() (map[string]string, error) {
+	source := map[string]string{}
+	for _, e := range m.edits {
+		if source[e.file] == "" {
+			b, err := os.ReadFile(e.file)
+			if err != nil {
+				return nil, fmt.Errorf("STALE: %w", err)
+			}
+			source[e.file] = string(b)
+		}
+		if n := strings.Count(source[e.file], e.old); n != 1 {
+			return nil, fmt.Errorf("STALE: %q is %d times in %s", e.old, n, e.file)
+		}
+		source[e.file] = strings.Replace(source[e.file], e.old, e.new, 1)
+	}
+	return source, nil
+}
+
+// try makes the mutant, runs the tests over it, and tells what became of it.
+func (c trial) try() string {
+	dir, err := os.MkdirTemp("", "mutant")
+	if err != nil {
+		return err.Error()
+	}
+	defer os.RemoveAll(dir)
+	source, err := c.mutant.source()
+	if err != nil {
+		return err.Error()
+	}
+	replace := map[string]string{}
+	for file, text := range source {
+		from, err := filepath.Abs(file)
+		if err != nil {
+			return err.Error()
+		}
+		to := filepath.Join(dir, filepath.Base(file))
+		if err := os.WriteFile(to, []byte(text), 0o600); err != nil {
+			return err.Error()
+		}
+		replace[from] = to
+	}
+	b, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return err.Error()
+	}
+	overlay := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(overlay, b, 0o600); err != nil {
+		return err.Error()
+	}
+	first := c.target.run
+	if c.mutant.run != "" {
+		first = c.mutant.run
+	}
+	result, _ := c.target.test(overlay, first)
+	return result
+}
+
+// test runs the tests that come first, then the others, until one fails.
+func (t *target) test(overlay, first string) (result, output string) {
+	stages := [][]string{nil}
+	if t.skip != "" {
+		stages[0] = []string{"-skip", t.skip}
+	}
+	if first != "" {
+		stages = append([][]string{{"-run", first}}, stages...)
+	}
+	for _, stage := range stages {
+		if result, output := t.stage(overlay, stage); result != "" {
+			return result, output
+		}
+	}
+	return "survived", ""
+}
+
+// stage is one go test. Its result is empty if the tests pass.
+func (t *target) stage(overlay string, choice []string) (result, output string) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	args := append([]string{"test", "-short", "-failfast", "-vet=off", "-count=1", "-overlay=" + overlay}, choice...)
+	cmd := exec.CommandContext(ctx, "go", append(args, t.pkgs...)...)
+	// The tests' own processes end with go test.
+	cmd.WaitDelay = 10 * time.Second
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	switch {
+	case err == nil:
+		return "", ""
+	case ctx.Err() != nil:
+		return "killed by the clock", out.String()
+	case bytes.Contains(out.Bytes(), []byte("[build failed]")), bytes.Contains(out.Bytes(), []byte("[setup failed]")):
+		return "DOES NOT COMPILE: " + firstLine(out.String(), ".go:"), out.String()
+	}
+	return "killed by " + killer(out.String()), out.String()
+}
+
+// killer is the first test that failed.
+func killer(output string) string {
+	line := firstLine(output, "--- FAIL: ")
+	if line == "" {
+		return firstLine(output, "panic")
+	}
+	name, _, _ := strings.Cut(strings.TrimPrefix(line, "--- FAIL: "), " ")
+	return name
+}
+
+func firstLine(text, with string) string {
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, with) {
+			return strings.TrimSpace(line)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// A ledger holds, by package and test, what became of a test in all runs so far.
+type ledger map[string]map[string]*account
+
+// An account is the outcome of one test, or part of a test.
+type account struct {
+	Ran    bool   `json:"ran"`              // and passed, in some run
+	Reason string `json:"reason,omitempty"` // why it was left out, the last time
+}
+
+// readLedger reads the file; one that is not there is empty.
+func readLedger(file string) (ledger, error) {
+	book := ledger{}
+	if file == "" {
+		return book, nil
+	}
+	b, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return book, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(b, &book); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return book, nil
+}
+
+func (l ledger) write(file string) error {
+	if file == "" {
+		return nil
+	}
+	b, err := json.Marshal(l)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, b, 0o644)
+}
+
+// add adds the results of a run. A test of which a part was left out passes, and so
+// has a part of its own in the ledger.
+func (l ledger) add(r *report) {
+	for _, res := range r.results {
+		if l[res.pkg] == nil {
+			l[res.pkg] = map[string]*account{}
+		}
+		a := l[res.pkg][res.name]
+		if a == nil {
+			a = &account{}
+			l[res.pkg][res.name] = a
+		}
+		if res.out {
+			a.Reason = res.reason
+		} else {
+			a.Ran = true
+		}
+	}
+}
+
+// rest is the arguments for go test, with those given, that run what no run ran: one
+// list for each package, by whole tests.
+func (l ledger) rest(args []string) (runs [][]string) {
+	for _, pkg := range slices.Sorted(maps.Keys(l)) {
+		tests := map[string]bool{}
+		for name, a := range l[pkg] {
+			if !a.Ran {
+				top, _, _ := strings.Cut(name, "/")
+				tests[regexp.QuoteMeta(top)] = true
+			}
+		}
+		if len(tests) > 0 {
+			pattern := "^(" + strings.Join(slices.Sorted(maps.Keys(tests)), "|") + ")$"
+			runs = append(runs, append(slices.Clone(args), "-run", pattern, pkg))
+		}
+	}
+	return runs
+}
+
+// left is the tests that no run ran, but for those with a reason that is allowed.
+func (l ledger) left(allow *regexp.Regexp) (left []string) {
+	for _, pkg := range slices.Sorted(maps.Keys(l)) {
+		for _, name := range slices.Sorted(maps.Keys(l[pkg])) {
+			if a := l[pkg][name]; !a.Ran && !allow.MatchString(a.Reason) {
+				left = append(left, fmt.Sprintf("%s.%s (%s)", short(pkg), name, a.Reason))
+			}
+		}
+	}
+	return left
+}
+
+// total says how many tests ran in some run, and how many in none.
+func (l ledger) total() string {
+	ran, left := 0, 0
+	for _, tests := range l {
+		for _, a := range tests {
+			if a.Ran {
+				ran++
+			} else {
+				left++
+			}
+		}
+	}
+	return fmt.Sprintf("%d tests ran in %d packages, %d were left out", ran, len(l), left)
+}
