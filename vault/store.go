@@ -2,10 +2,11 @@ package vault
 
 import (
 	"context"
-	"errors"
 	"io"
 	"iter"
 	"time"
+
+	"github.com/vaultpack/vaultpack/internal/atomicfile"
 )
 
 // A Store keeps objects under slash-separated names. Objects are written as a
@@ -38,11 +39,24 @@ type Store interface {
 }
 
 // ErrChanged is returned by Replace for an object that is another by now.
-var ErrChanged = errors.New("somebody else has changed it meanwhile")
+var ErrChanged = atomicfile.ErrChanged
 
 // An Object is what a Store tells about one object.
 type Object struct {
 	Name     string
 	Size     int64
 	Modified time.Time
+}
+
+// ctxWriter stops a write that is under way when the context is cancelled.
+type ctxWriter struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func (w ctxWriter) Write(p []byte) (int, error) {
+	if err := w.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return w.w.Write(p)
 }

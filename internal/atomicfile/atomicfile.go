@@ -1,9 +1,10 @@
 // Package atomicfile writes files that appear whole or not at all: to a temporary
-// name in the same folder, synced, and then given their name.
+// name in the same folder, synced, and then given their name. It does so on file
+// systems that have no locks, no hard links and no syncing of folders too.
 package atomicfile
 
 import (
-	"crypto/rand"
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -15,56 +16,26 @@ import (
 // wraps fs.ErrExist if there is one of the name, and of several callers at once
 // one wins.
 func Create(name string, mode fs.FileMode, write func(io.Writer) error) error {
-	if err := exists(name); err != nil {
-		return err
-	}
-	return publish(name, mode, write, func(tmp string) error {
-		err := os.Link(tmp, name) // unlike a rename, it replaces nothing
-		if err == nil || errors.Is(err, fs.ErrExist) {
-			return err
-		}
-		// A file system without links, such as FAT.
-		if err := exists(name); err != nil {
-			return err
-		}
-		return os.Rename(tmp, name)
-	})
+	return in(name, func(d *Folder, base string) error { return d.Create(context.Background(), base, mode, write) })
 }
 
 // Replace is Create, but takes the place of a file that is there.
 func Replace(name string, mode fs.FileMode, write func(io.Writer) error) error {
-	return publish(name, mode, write, func(tmp string) error { return os.Rename(tmp, name) })
+	return in(name, func(d *Folder, base string) error { return d.Put(context.Background(), base, mode, write) })
 }
 
-func exists(name string) error {
-	if _, err := os.Lstat(name); err == nil {
-		return &fs.PathError{Op: "create", Path: name, Err: fs.ErrExist}
-	}
-	return nil
-}
-
-func publish(name string, mode fs.FileMode, write func(io.Writer) error, publish func(tmp string) error) error {
-	dir := filepath.Dir(name)
-	tmp := filepath.Join(dir, ".vaultpack-"+rand.Text())
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+func in(name string, do func(d *Folder, base string) error) error {
+	dir, base := filepath.Split(name)
+	root, err := os.OpenRoot(filepath.Clean(dir))
 	if err != nil {
 		return err
 	}
-	defer os.Remove(tmp) // it is gone already, or has another name too
-	defer f.Close()
-	if err := write(f); err != nil {
-		return err
+	defer root.Close()
+	err = do(&Folder{Root: root, Prefix: ".vaultpack-"}, base)
+	// The errors of a root name the file alone.
+	var path *fs.PathError
+	if errors.As(err, &path) && path.Path == base {
+		path.Path = name
 	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := publish(tmp); err != nil {
-		return err
-	}
-	// The name is to outlive a power failure, where folders can be synced.
-	if d, err := os.Open(dir); err == nil {
-		d.Sync()
-		d.Close()
-	}
-	return nil
+	return err
 }

@@ -1,0 +1,226 @@
+// Package fsys makes the system calls that not every file system has: locks,
+// syncing a folder, hard links, a rename that replaces nothing. It tells a file
+// system that cannot do a thing from a disk on which it has failed: the first is
+// worked around, the second is an error.
+package fsys
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"syscall"
+)
+
+// Calls are the system calls that file systems differ in. The functions that are
+// nil are the kernel's own; tests put others in their place.
+type Calls struct {
+	// Flock is flock(2) of an open file.
+	Flock func(f *os.File, how int) error
+	// SyncFile and SyncDir are fsync(2).
+	SyncFile, SyncDir func(f *os.File) error
+	// Link is linkat(2) below root.
+	Link func(root *os.Root, old, name string) error
+	// RenameNew is a rename that fails with fs.ErrExist where name is taken. Both
+	// are in one folder.
+	RenameNew func(root *os.Root, old, name string) error
+	// Rename is renameat(2) below root.
+	Rename func(root *os.Root, old, name string) error
+}
+
+// cannot reports whether err is one of those by which a file system says that it
+// has no such call.
+func cannot(err error, also ...error) bool {
+	return errors.Is(err, errors.ErrUnsupported) || slices.ContainsFunc(also, func(e error) bool { return errors.Is(err, e) })
+}
+
+// NoLocks reports whether err, of flock, says that there are no locks: NFS without
+// a lock manager, mounts without them, many file systems in user space. A folder,
+// or a file that is open for reading, cannot be locked over NFS, which is EBADF.
+func NoLocks(err error) bool {
+	return cannot(err, syscall.ENOLCK, syscall.EBADF, syscall.EINVAL, syscall.EACCES, syscall.EPERM)
+}
+
+// NoLinks reports whether err, of link, says that there are no hard links: FAT,
+// exFAT, many SMB shares, most file systems in user space.
+func NoLinks(err error) bool {
+	return cannot(err, syscall.EPERM, syscall.EACCES, syscall.EMLINK, syscall.EINVAL, syscall.EXDEV)
+}
+
+// NoFolderSync reports whether err, of fsync of a folder, says that folders are not
+// synced: SMB and many file systems in user space. EIO, ENOSPC and all others are
+// failures.
+func NoFolderSync(err error) bool {
+	return cannot(err, syscall.EINVAL, syscall.EACCES, syscall.EPERM, syscall.EBADF, syscall.EISDIR)
+}
+
+// noFileSync is NoFolderSync for files, which an open one can rightly refuse by
+// these errors alone.
+func noFileSync(err error) bool { return cannot(err, syscall.EINVAL) }
+
+// NoModes reports whether err, of chmod, says that files have no modes of their
+// own: FAT, exFAT, SMB.
+func NoModes(err error) bool { return cannot(err, syscall.EPERM, syscall.EINVAL) }
+
+// again repeats a call that a signal has interrupted, or, once, one whose file or
+// folder another machine has replaced on a network file system.
+func again(call func() error) error {
+	stale := false
+	for {
+		err := call()
+		switch {
+		case errors.Is(err, syscall.EINTR):
+		case errors.Is(err, syscall.ESTALE) && !stale:
+			stale = true
+		default:
+			return err
+		}
+	}
+}
+
+// Again is for calls that give a value.
+func Again[T any](call func() (T, error)) (v T, err error) {
+	err = again(func() (err error) {
+		v, err = call()
+		return err
+	})
+	return v, err
+}
+
+// ErrLocked is returned by TryLock for a file that somebody else has locked.
+var ErrLocked = errors.New("locked by another process")
+
+// Lock waits for the lock on the file, which ends when it is closed. Where the file
+// system has no locks, locked is false and there is no error.
+func (c *Calls) Lock(f *os.File) (locked bool, err error) { return c.lock(f, syscall.LOCK_EX) }
+
+// TryLock is Lock, but returns ErrLocked where it would have to wait.
+func (c *Calls) TryLock(f *os.File) (locked bool, err error) {
+	return c.lock(f, syscall.LOCK_EX|syscall.LOCK_NB)
+}
+
+func (c *Calls) lock(f *os.File, how int) (bool, error) {
+	err := again(func() error {
+		if c.Flock != nil {
+			return c.Flock(f, how)
+		}
+		return syscall.Flock(int(f.Fd()), how)
+	})
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		return false, ErrLocked
+	case NoLocks(err):
+		return false, nil
+	}
+	return false, &fs.PathError{Op: "lock", Path: f.Name(), Err: err}
+}
+
+// Sync makes the contents of a file durable. Some file systems have nothing of the
+// kind, and then synced is false: what they write when the file is closed is all
+// that there is.
+func (c *Calls) Sync(f *os.File) (synced bool, err error) {
+	err = again(func() error {
+		if c.SyncFile != nil {
+			return c.SyncFile(f)
+		}
+		return f.Sync()
+	})
+	if err != nil && noFileSync(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// SyncFolder makes a change to the folder's entries durable. Where folders are not
+// synced, synced is false and there is no error.
+func (c *Calls) SyncFolder(root *os.Root, dir string) (synced bool, err error) {
+	err = again(func() error {
+		f, err := root.Open(dir)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if c.SyncDir != nil {
+			return c.SyncDir(f)
+		}
+		return f.Sync()
+	})
+	if err != nil && NoFolderSync(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// HardLink gives the file old another name, which must be free. Where there are no
+// hard links, linked is false and there is no error.
+func (c *Calls) HardLink(root *os.Root, old, name string) (linked bool, err error) {
+	err = again(func() error {
+		if c.Link != nil {
+			return c.Link(root, old, name)
+		}
+		return root.Link(old, name)
+	})
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, fs.ErrExist):
+		// NFS may have done it, and repeated it because the answer was lost.
+		a, aerr := root.Lstat(old)
+		b, berr := root.Lstat(name)
+		if aerr == nil && berr == nil && os.SameFile(a, b) {
+			return true, nil
+		}
+		return false, err
+	case NoLinks(err):
+		return false, nil
+	}
+	return false, err
+}
+
+// MoveNew renames old to name, which must be free, in the same folder. Where no
+// rename looks at that, moved is false and there is no error.
+func (c *Calls) MoveNew(root *os.Root, old, name string) (moved bool, err error) {
+	err = again(func() error {
+		if c.RenameNew != nil {
+			return c.RenameNew(root, old, name)
+		}
+		return renameNew(root, old, name)
+	})
+	switch {
+	case err == nil:
+		return true, nil
+	case !errors.Is(err, fs.ErrExist) && cannot(err, syscall.EINVAL):
+		return false, nil
+	}
+	return false, err
+}
+
+// Move renames old to name, and replaces what is there.
+func (c *Calls) Move(root *os.Root, old, name string) error {
+	return again(func() error {
+		if c.Rename != nil {
+			return c.Rename(root, old, name)
+		}
+		return root.Rename(old, name)
+	})
+}
+
+// inFolder opens the folder of two names for a call that takes descriptors.
+func inFolder(root *os.Root, old, name string, call func(dir int, old, name string) error) error {
+	dir := path.Dir(name)
+	if path.Dir(old) != dir {
+		return &os.LinkError{Op: "rename", Old: old, New: name, Err: syscall.EXDEV}
+	}
+	f, err := root.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := call(int(f.Fd()), path.Base(old), path.Base(name)); err != nil {
+		return &os.LinkError{Op: "rename", Old: old, New: name, Err: err}
+	}
+	return nil
+}

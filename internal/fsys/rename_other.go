@@ -1,0 +1,10 @@
+//go:build !linux && !darwin
+
+package fsys
+
+import (
+	"os"
+	"syscall"
+)
+
+func renameNew(*os.Root, string, string) error { return syscall.ENOSYS }
