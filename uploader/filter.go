@@ -2,7 +2,9 @@ package uploader
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/bmatcuk/doublestar/v4"
 )
@@ -11,15 +13,18 @@ import (
 // slash before its end is relative to the uploaded folder, one without matches
 // at any depth; a slash at the end means folders only; ** matches any number of
 // folders; of the exclude patterns the last that matches counts, and one that
-// begins with ! takes a file in again. The nil Filter chooses everything.
+// begins with ! takes a file in again. ./ at the beginning stands for the uploaded
+// folder. The nil Filter chooses everything. A Filter is safe for concurrent use.
 type Filter struct {
 	include, exclude []rule
 }
 
 type rule struct {
+	text     string
 	glob     string
 	negated  bool
 	dirsOnly bool
+	matched  *atomic.Bool // since the Filter was made
 }
 
 // NewFilter takes in what include matches, or everything if it is empty, without
@@ -47,13 +52,24 @@ func NewFilter(include, exclude []string) (*Filter, error) {
 }
 
 func parseRule(pattern string) (r rule, err error) {
+	bad := func(why string) (rule, error) { return r, fmt.Errorf("the pattern %q %s", pattern, why) }
+	r.text, r.matched = pattern, new(atomic.Bool)
 	p := pattern
 	p, r.negated = strings.CutPrefix(p, "!")
 	p, r.dirsOnly = strings.CutSuffix(p, "/")
 	anchored := strings.Contains(p, "/")
-	p = strings.TrimPrefix(p, "/")
-	if p == "" || !doublestar.ValidatePattern(p) {
-		return r, fmt.Errorf("%q is not a valid pattern", pattern)
+	elems := strings.Split(p, "/")
+	if slices.Contains(elems, "..") {
+		return bad("can match nothing: patterns are relative to the folder, without ..")
+	}
+	// a/./b and a//b are a/b.
+	elems = slices.DeleteFunc(elems, func(e string) bool { return e == "" || e == "." })
+	p = strings.Join(elems, "/")
+	if p == "" {
+		return bad("names no file in the folder")
+	}
+	if !doublestar.ValidatePattern(p) {
+		return bad("is not valid")
 	}
 	if !anchored {
 		p = "**/" + p
@@ -66,8 +82,33 @@ func (r rule) matches(path string, isDir bool) bool {
 	if r.dirsOnly && !isDir {
 		return false
 	}
-	ok, _ := doublestar.Match(r.glob, path) // the pattern has been validated
+	ok, err := doublestar.Match(r.glob, path)
+	if err != nil {
+		panic("uploader: " + err.Error()) // the pattern has been validated
+	}
+	if ok && !r.matched.Load() {
+		r.matched.Store(true)
+	}
 	return ok
+}
+
+// all reports whether the filter chooses everything.
+func (f *Filter) all() bool { return f == nil || len(f.include)+len(f.exclude) == 0 }
+
+// Unmatched gives the patterns that have matched nothing since the Filter was made.
+func (f *Filter) Unmatched() (include, exclude []string) {
+	if f == nil {
+		return nil, nil
+	}
+	unmatched := func(rules []rule) (texts []string) {
+		for _, r := range rules {
+			if !r.matched.Load() {
+				texts = append(texts, r.text)
+			}
+		}
+		return texts
+	}
+	return unmatched(f.include), unmatched(f.exclude)
 }
 
 // excluded tells whether the path, without the slash of a folder, is left out
@@ -107,15 +148,18 @@ func (f *Filter) included(path string) bool {
 	if f == nil || len(f.include) == 0 {
 		return true
 	}
-	for _, r := range f.include {
+	in := false
+	for _, r := range f.include { // all of them, to know which match
 		if r.matches(path, false) {
-			return true
+			in = true
+			continue
 		}
 		for i, c := range []byte(path) {
 			if c == '/' && r.matches(path[:i], true) {
-				return true
+				in = true
+				break
 			}
 		}
 	}
-	return false
+	return in
 }

@@ -72,8 +72,7 @@ func (u *Upload) plan(ctx context.Context, jobs chan<- *job, windows chan<- []*i
 	defer p.prev.stop()
 	defer p.pending.stop()
 
-	w := &walker{filter: u.Filter, own: ownFiles(u.Own), host: u.host, failed: u.fail, skipped: u.skip, yield: p.take}
-	if err := w.walk(ctx, u.Source); err != nil {
+	if err := u.newWalker(p.take).walk(ctx, u.Source); err != nil {
 		return err
 	}
 	for {
@@ -85,6 +84,9 @@ func (u *Upload) plan(ctx context.Context, jobs chan<- *job, windows chan<- []*i
 			break
 		}
 		p.removed(e)
+	}
+	if err := u.checkWalk(); err != nil {
+		return err
 	}
 	if err := p.closeSamples(); err != nil {
 		return err

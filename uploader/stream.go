@@ -9,11 +9,12 @@ import (
 	"time"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/envelope"
 )
 
 // RunStream uploads what r has, of unknown length, as the dataset's one file,
 // under the given name. A stream cannot be read again, so an interrupted upload
-// of one begins anew.
+// of one begins anew. Its packs are written one after another.
 func (u *Upload) RunStream(ctx context.Context, r io.Reader, name string) (*Result, error) {
 	if err := dataset.CheckPath(name); err != nil {
 		return nil, err
@@ -27,7 +28,7 @@ func (u *Upload) RunStream(ctx context.Context, r io.Reader, name string) (*Resu
 	if u.Checksum {
 		r = io.TeeReader(r, sum)
 	}
-	src := bufio.NewReaderSize(r, 1<<20)
+	src, workers := bufio.NewReaderSize(r, 1<<20), u.streamWorkers()
 	for {
 		piece := &countedFile{r: io.LimitReader(src, u.PackSize), n: &u.SentBytes}
 		n := int64(0)
@@ -42,7 +43,7 @@ func (u *Upload) RunStream(ctx context.Context, r io.Reader, name string) (*Resu
 				pack, err = u.Dataset.PlanPack(ctx, u.key, n)
 			}
 		} else {
-			pack, err = u.Dataset.WritePack(ctx, u.key, fill)
+			pack, err = u.Dataset.WritePack(ctx, u.key, fill, envelope.Workers(workers))
 		}
 		if piece.err != nil {
 			return nil, fmt.Errorf("reading the stream: %w", piece.err)
@@ -64,6 +65,9 @@ func (u *Upload) RunStream(ctx context.Context, r io.Reader, name string) (*Resu
 	u.SentFiles.Add(1)
 	if u.Checksum {
 		e.Sum = sum.Sum(nil)
+	}
+	if err := u.checkStream(ctx, e); err != nil {
+		return nil, err
 	}
 	index := u.Dataset.NewIndexWriter(u.key, u.prev)
 	if err := index.Add(ctx, e, false, true); err != nil {

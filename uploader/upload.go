@@ -35,6 +35,11 @@ type Upload struct {
 	// Source is a folder or a file.
 	Source string
 	Filter *Filter
+	// Links says what becomes of symbolic links.
+	Links Links
+	// AllowEmpty lets a source without files, or an empty stream, take the place of
+	// a version that has some.
+	AllowEmpty bool
 	// Own are files and folders of vaultpack's that may lie below the source: the
 	// vault and the keys. They are skipped.
 	Own []string
@@ -68,6 +73,7 @@ type Upload struct {
 	source  string
 	host    string
 	check   *checkpointer
+	out     []string // some of the links that lead out of the source
 	// segments is how many of a pack are sealed at once.
 	segments int
 }
@@ -81,6 +87,7 @@ type Stats struct {
 	Packs, SealedBytes         atomic.Int64 // written to the vault
 	Added, Changed, Removed    atomic.Int64 // files, against the last version
 	Failures, Specials         atomic.Int64
+	KeptLinks, LinksOut        atomic.Int64 // symbolic links sealed as such, and those of them that lead out of the source
 }
 
 // A Result says how an Upload ended.

@@ -28,11 +28,16 @@ type found struct {
 // the paths, those of folders with a slash at the end.
 type walker struct {
 	filter  *Filter
+	links   Links
 	own     []fs.FileInfo
 	host    string
 	failed  func(path string, err error)
 	skipped func(path, why string)
+	linked  func(path string, out bool) // told each link that is kept
 	yield   func(found) error
+
+	root, realRoot string
+	above          []fs.FileInfo // the folders that the walk is in
 }
 
 // walk calls yield for everything in root, which is a folder or a file.
@@ -49,8 +54,16 @@ func (w *walker) walk(ctx context.Context, root string) error {
 		if err != nil {
 			return err
 		}
+		if !w.filter.all() {
+			return fmt.Errorf("%s is a file, and patterns choose among the files of a folder", root)
+		}
 		return w.yield(found{entry: w.entry(filepath.Base(root), info), file: file})
 	}
+	w.root = absolute(root)
+	if w.realRoot, err = filepath.EvalSymlinks(w.root); err != nil {
+		return err
+	}
+	w.above = []fs.FileInfo{info}
 	e := w.entry("", info)
 	if err := w.yield(found{entry: e, file: root}); err != nil {
 		return err
@@ -63,7 +76,7 @@ func (w *walker) folder(ctx context.Context, dir, prefix string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	entries, err := readDir(dir)
+	entries, err := w.readDir(dir)
 	if err != nil && prefix == "" {
 		return err
 	}
@@ -76,64 +89,77 @@ func (w *walker) folder(ctx context.Context, dir, prefix string) error {
 		return w.filter.excluded(path, e.IsDir()) || !e.IsDir() && !w.filter.included(path)
 	})
 	for i, e := range entries {
-		path := prefix + e.Name()
-		file := filepath.Join(dir, e.Name())
-		info, err := e.Info()
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // removed since the folder was read
-		}
-		if err != nil {
-			w.failed(path, err)
-			continue
-		}
-		if info.IsDir() != e.IsDir() {
-			w.failed(path, errChanged) // and so in another place of the order
-			continue
-		}
-		if w.isOwn(info) {
-			w.skipped(path, "file of the vault or its keys")
-			continue
-		}
-		switch mode := info.Mode(); {
-		case mode.IsDir():
-			if err := w.yield(found{entry: w.entry(path+"/", info), file: file}); err != nil {
-				return err
-			}
-			if err := w.folder(ctx, file, path+"/"); err != nil {
-				return err
-			}
-		case mode&fs.ModeSymlink != 0:
-			en := w.entry(path, info)
-			if en.Link, err = os.Readlink(file); err != nil {
-				w.failed(path, err)
-				continue
-			}
-			if err := w.yield(found{entry: en, file: file}); err != nil {
-				return err
-			}
-		case mode.IsRegular():
-			if err := w.yield(found{entry: w.entry(path, info), file: file, more: sampleGoesOn(entries, i)}); err != nil {
-				return err
-			}
-		default:
-			w.skipped(path, kindName(mode))
+		if err := w.one(ctx, dir, prefix, e, func() bool { return sampleGoesOn(entries, i) }); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
+// one yields what the folder has under one name; more reports whether the sample
+// goes on.
+func (w *walker) one(ctx context.Context, dir, prefix string, e fs.DirEntry, more func() bool) error {
+	path, file := prefix+e.Name(), filepath.Join(dir, e.Name())
+	target, isFollowed := e.(*followed)
+	info, err := e.Info()
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && !isFollowed:
+		return nil // removed since the folder was read
+	case err != nil:
+		w.failed(path, err)
+		return nil
+	case info.IsDir() != e.IsDir():
+		w.failed(path, errChanged) // and so in another place of the order
+		return nil
+	}
+	if w.isOwn(info) || isFollowed && w.ownTarget(target.file) {
+		w.skipped(path, "file of the vault or its keys")
+		return nil
+	}
+	if what := leftover(e.Name()); what != "" && !isFollowed && info.Mode()&fs.ModeSymlink == 0 {
+		w.skipped(path, what)
+		return nil
+	}
+	switch mode := info.Mode(); {
+	case mode.IsDir():
+		if err := w.yield(found{entry: w.entry(path+"/", info), file: file}); err != nil {
+			return err
+		}
+		w.above = append(w.above, info)
+		defer func() { w.above = w.above[:len(w.above)-1] }()
+		return w.folder(ctx, file, path+"/")
+	case mode&fs.ModeSymlink != 0:
+		en := w.entry(path, info)
+		if en.Link, err = os.Readlink(file); err != nil {
+			w.failed(path, err)
+			return nil
+		}
+		if w.linked != nil {
+			w.linked(path, w.leadsOut(file, en.Link))
+		}
+		return w.yield(found{entry: en, file: file})
+	case mode.IsRegular():
+		if isFollowed {
+			file = target.file
+		}
+		return w.yield(found{entry: w.entry(path, info), file: file, more: more()})
+	}
+	w.skipped(path, kindName(info.Mode()))
+	return nil
+}
+
 // Count walks the source as an upload does, and adds up its files and bytes, to
 // be read at any time.
-func Count(ctx context.Context, source string, filter *Filter, own []string, files, bytes *atomic.Int64) error {
+func (u *Upload) Count(ctx context.Context, files, bytes *atomic.Int64) error {
 	ignore := func(string, error) {}
-	w := &walker{filter: filter, own: ownFiles(own), failed: ignore, skipped: func(string, string) {}, yield: func(f found) error {
+	w := &walker{filter: u.Filter, links: u.Links, own: ownFiles(u.Own), failed: ignore, skipped: func(string, string) {}, yield: func(f found) error {
 		if f.entry.IsFile() {
 			files.Add(1)
 			bytes.Add(f.entry.Size)
 		}
 		return nil
 	}}
-	return w.walk(ctx, source)
+	return w.walk(ctx, u.Source)
 }
 
 func ownFiles(names []string) []fs.FileInfo {
@@ -152,13 +178,14 @@ func (w *walker) isOwn(info fs.FileInfo) bool {
 
 // readDir gives a folder's entries in the order of the index. With an error it
 // gives those that it could read.
-func readDir(dir string) ([]fs.DirEntry, error) {
+func (w *walker) readDir(dir string) ([]fs.DirEntry, error) {
 	f, err := os.Open(dir)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	entries, err := f.ReadDir(-1)
+	entries = w.follow(dir, entries)
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int {
 		an, bn := a.Name(), b.Name()
 		n := min(len(an), len(bn))

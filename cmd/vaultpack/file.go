@@ -94,7 +94,7 @@ func transform(c *cli.Context, con *console, name func(in string) string, f func
 	began := time.Now()
 	var n int64
 	run := func(w io.Writer) (err error) {
-		n, err = f(c.Context, c, con, ctxReader{c.Context, src}, w)
+		n, err = f(c.Context, c, con, newInput(c.Context, src), w)
 		return err
 	}
 	if out == "-" {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 
@@ -147,19 +146,6 @@ func parseSize(s string) (int64, error) {
 		return 0, fmt.Errorf("%q is not a size: write a number with or without KiB, MiB or GiB", s)
 	}
 	return n * factor, nil
-}
-
-// ctxReader ends a stream when the context is cancelled.
-type ctxReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r ctxReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
 }
 
 // noDatasetYet tells whether the error says only that nothing is there yet.

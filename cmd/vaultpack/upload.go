@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,13 +25,19 @@ func uploadCommand(con *console) *cli.Command {
 		Name:      "encrypt-and-upload",
 		Aliases:   []string{"push"},
 		Usage:     "seal a folder, a file or a stream into a dataset of the vault",
-		ArgsUsage: "PATH",
+		ArgsUsage: "PATH | --from-command -- COMMAND…",
 		Description: "PATH is a folder, a file, or - for standard input. The dataset's name is that of the\n" +
 			"folder, if --dataset names no other. Every run makes a new version, and sends only\n" +
-			"what has changed since the last one; an interrupted run goes on where it stopped.",
+			"what has changed since the last one; an interrupted run goes on where it stopped.\n\n" +
+			"What a pipe ends with is taken for all there is: set -o pipefail comes too late to keep\n" +
+			"half a dump from becoming the newest version. With --from-command, COMMAND is run, and\n" +
+			"a version is made of its output only if it exits with 0.",
 		Flags: append(selectionFlags(),
 			&cli.StringFlag{Name: "dataset", Aliases: []string{"d"}, Usage: "the `NAME` of the dataset"},
-			&cli.StringFlag{Name: "name", Usage: "with PATH -, the `NAME` of the file in the dataset (default: that of the dataset)"},
+			&cli.BoolFlag{Name: "from-command", Usage: "seal the output of the command after --, if it exits with 0"},
+			&cli.StringFlag{Name: "links", Value: "keep", Usage: "what becomes of symbolic links, as `HOW`: keep seals them as links, follow seals what they point to, error refuses those that lead out of PATH"},
+			&cli.BoolFlag{Name: "allow-empty", Usage: "let a source without files take the place of a version that has some"},
+			&cli.StringFlag{Name: "name", Usage: "of a stream, the `NAME` of the file in the dataset (default: that of the dataset)"},
 			&cli.BoolFlag{Name: "checksum", Usage: "compare files by SHA-256, not by size and time, and record it"},
 			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "only tell what would be done"},
 			&cli.StringFlag{Name: "memory", Value: "512MiB", Usage: "the most memory that is used, as a `SIZE`"},
@@ -38,16 +45,24 @@ func uploadCommand(con *console) *cli.Command {
 			&cli.StringFlag{Name: "pack-size", Value: "128MiB", Usage: "the most that one pack holds, as a `SIZE` in KiB, MiB or GiB"},
 		),
 		Action: func(c *cli.Context) error {
+			if c.Bool("from-command") {
+				args, err := arguments(c, 1, -1)
+				if err != nil {
+					return err
+				}
+				return upload(c, con, "-", args)
+			}
 			args, err := arguments(c, 1, 1)
 			if err != nil {
 				return err
 			}
-			return upload(c, con, args[0])
+			return upload(c, con, args[0], nil)
 		},
 	}
 }
 
-func upload(c *cli.Context, con *console, path string) error {
+// upload uploads a path, or standard input, or the output of a command.
+func upload(c *cli.Context, con *console, path string, command []string) error {
 	ctx, began := c.Context, time.Now()
 	u, err := newUpload(c, con, path)
 	if err != nil {
@@ -87,11 +102,7 @@ func upload(c *cli.Context, con *console, path string) error {
 	stop := con.track(verb, read)
 	var res *uploader.Result
 	if path == "-" {
-		file := c.String("name")
-		if file == "" {
-			file = name
-		}
-		res, err = u.RunStream(ctx, ctxReader{ctx, os.Stdin}, file)
+		res, err = uploadStream(ctx, u, command, cmp.Or(c.String("name"), name))
 	} else {
 		res, err = u.Run(ctx)
 	}
@@ -105,6 +116,18 @@ func upload(c *cli.Context, con *console, path string) error {
 		return &partialError{fmt.Sprintf("%s could not be read; the rest is safe in the vault", count(n, "file")), exitSomeFailed}
 	}
 	return nil
+}
+
+func uploadStream(ctx context.Context, u *uploader.Upload, command []string, name string) (*uploader.Result, error) {
+	if command == nil {
+		return u.RunStream(ctx, newInput(ctx, os.Stdin), name)
+	}
+	p, err := startProducer(ctx, command)
+	if err != nil {
+		return nil, err
+	}
+	defer p.stop()
+	return u.RunStream(ctx, p, name)
 }
 
 func newUpload(c *cli.Context, con *console, path string) (*uploader.Upload, error) {
@@ -126,11 +149,20 @@ func newUpload(c *cli.Context, con *console, path string) (*uploader.Upload, err
 	if c.Int("concurrency") < 0 {
 		return nil, usagef("--concurrency: %d is not a number of packs", c.Int("concurrency"))
 	}
+	links, err := uploader.ParseLinks(c.String("links"))
+	if err != nil {
+		return nil, usagef("--links: %w", err)
+	}
 	if path != "-" && c.IsSet("name") {
-		return nil, usagef("--name goes with PATH -, a file has its own name")
+		return nil, usagef("--name goes with PATH - or --from-command, a file has its own name")
+	}
+	for _, flag := range []string{"include", "exclude", "links"} {
+		if path == "-" && c.IsSet(flag) {
+			return nil, usagef("--%s is for folders, and a stream is one file", flag)
+		}
 	}
 	return &uploader.Upload{
-		Source: path, Filter: filter, PackSize: packSize, Checksum: c.Bool("checksum"), DryRun: c.Bool("dry-run"),
+		Source: path, Filter: filter, Links: links, AllowEmpty: c.Bool("allow-empty"), PackSize: packSize, Checksum: c.Bool("checksum"), DryRun: c.Bool("dry-run"),
 		Memory: max(memory, 1), Concurrency: c.Int("concurrency"),
 		Failed: con.failed,
 		Warn:   con.warning,
@@ -202,7 +234,7 @@ func uploadMeter(ctx context.Context, con *console, u *uploader.Upload) (read me
 		countCtx, cancel = context.WithCancel(ctx)
 		go func() {
 			defer close(counted)
-			uploader.Count(countCtx, u.Source, u.Filter, u.Own, &files, &bytes)
+			u.Count(countCtx, &files, &bytes)
 		}()
 	} else {
 		close(counted)
@@ -222,7 +254,7 @@ func summarize(con *console, u *uploader.Upload, res *uploader.Result, v *vault.
 		"files": u.Files.Load(), "bytes": u.Bytes.Load(), "added": u.Added.Load(), "changed": u.Changed.Load(), "removed": u.Removed.Load(),
 		"unchanged": u.UnchangedFiles.Load(), "resumed_files": u.ResumedFiles.Load(), "resumed_bytes": u.ResumedBytes.Load(),
 		"sent_files": u.SentFiles.Load(), "sent_bytes": u.SentBytes.Load(), "packs": u.Packs.Load(), "sealed_bytes": u.SealedBytes.Load(),
-		"failed": u.Failures.Load(), "skipped": u.Specials.Load(), "seconds": d.Seconds(), "bytes_per_second": rate,
+		"failed": u.Failures.Load(), "skipped": u.Specials.Load(), "links": u.KeptLinks.Load(), "links_out": u.LinksOut.Load(), "seconds": d.Seconds(), "bytes_per_second": rate,
 	}
 	ver := res.Version
 	if ver != nil {
@@ -236,6 +268,7 @@ func summarize(con *console, u *uploader.Upload, res *uploader.Result, v *vault.
 		con.printf("Dry run: nothing was written.\n")
 		con.printf("dataset  %s", u.Dataset.Name)
 		con.printf("found    %s, %s (%s)", count(u.Files.Load(), "file"), size(u.Bytes.Load()), changes)
+		con.tellLinks(u)
 		con.printf("to send  %s, %s in %s", count(u.SentFiles.Load(), "file"), size(u.SentBytes.Load()), count(u.Packs.Load(), "pack"))
 		con.printf("vault    %s", show(v.Location))
 		con.usage("to ask", v)
@@ -246,6 +279,7 @@ func summarize(con *console, u *uploader.Upload, res *uploader.Result, v *vault.
 		con.printf("dataset  %s, version %d", u.Dataset.Name, ver.Number)
 	}
 	con.printf("files    %s, %s, %s (%s)", count(ver.Totals.Files, "file"), count(ver.Totals.Folders, "folder"), size(ver.Totals.Bytes), changes)
+	con.tellLinks(u)
 	if n := u.ResumedFiles.Load(); n > 0 {
 		con.printf("resumed  %s, %s were in the vault from an unfinished run", count(n, "file"), size(u.ResumedBytes.Load()))
 	}
@@ -254,7 +288,7 @@ func summarize(con *console, u *uploader.Upload, res *uploader.Result, v *vault.
 			size(u.SentBytes.Load()), count(u.Packs.Load(), "pack"), size(u.SealedBytes.Load()), took(d), size(rate))
 	}
 	if n := u.Specials.Load(); n > 0 {
-		con.printf("skipped  %s that hold no data (sockets, devices, the vault itself)", count(n, "file"))
+		con.printf("skipped  %s that hold no data (sockets, devices, the vault itself, leftovers)", count(n, "file"))
 	}
 	con.printf("vault    %s", show(v.Location))
 	con.printf("key      %s", show(strings.Join(v.Keys.Names, ", ")))
@@ -267,4 +301,15 @@ func summarize(con *console, u *uploader.Upload, res *uploader.Result, v *vault.
 		}
 		con.printf("  %s", line)
 	}
+}
+
+func (c *console) tellLinks(u *uploader.Upload) {
+	n, out := u.KeptLinks.Load(), ""
+	if n == 0 {
+		return
+	}
+	if u.LinksOut.Load() > 0 {
+		out = fmt.Sprintf("; %d of them lead out of the folder: what they point to is not sealed", u.LinksOut.Load())
+	}
+	c.printf("links    %s%s", count(n, "link"), out)
 }

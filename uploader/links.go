@@ -1,0 +1,125 @@
+package uploader
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Links says what becomes of symbolic links in the source.
+type Links int
+
+const (
+	// KeepLinks seals each link as a link. What one that leads out of the source
+	// points to is not sealed.
+	KeepLinks Links = iota
+	// FollowLinks seals what links point to in their places.
+	FollowLinks
+	// ForbidLinks is KeepLinks, but makes no version if a link leads out of the
+	// source.
+	ForbidLinks
+)
+
+// ParseLinks reads keep, follow or error.
+func ParseLinks(s string) (Links, error) {
+	switch s {
+	case "keep":
+		return KeepLinks, nil
+	case "follow":
+		return FollowLinks, nil
+	case "error":
+		return ForbidLinks, nil
+	}
+	return 0, fmt.Errorf("%q is none of keep, follow and error", s)
+}
+
+// ErrLinksOut is told to Warn for a source with links that lead out of it, or
+// returned with ForbidLinks.
+var ErrLinksOut = errors.New("what is behind links that lead out is not sealed")
+
+var (
+	errLinkLoop   = errors.New("the link leads to a folder that it lies in; what it points to is not sealed")
+	errLinkNoFile = errors.New("the link leads to what is neither a folder nor a regular file")
+)
+
+// A followed is a link that is taken for what it points to.
+type followed struct {
+	fs.DirEntry
+	target fs.FileInfo
+	file   string // without links, where it is no folder
+	err    error
+}
+
+func (f *followed) IsDir() bool                { return f.err == nil && f.target.IsDir() }
+func (f *followed) Info() (fs.FileInfo, error) { return f.target, f.err }
+
+func (f *followed) Type() fs.FileMode {
+	if f.err != nil {
+		return fs.ModeSymlink
+	}
+	return f.target.Mode().Type()
+}
+
+// follow puts what links point to in their place.
+func (w *walker) follow(dir string, entries []fs.DirEntry) []fs.DirEntry {
+	if w.links != FollowLinks {
+		return entries
+	}
+	for i, e := range entries {
+		if e.Type()&fs.ModeSymlink != 0 {
+			entries[i] = w.resolve(filepath.Join(dir, e.Name()), e)
+		}
+	}
+	return entries
+}
+
+func (w *walker) resolve(file string, e fs.DirEntry) *followed {
+	f := &followed{DirEntry: e}
+	if f.file, f.err = filepath.EvalSymlinks(file); f.err == nil {
+		f.target, f.err = os.Stat(f.file)
+	}
+	if f.err != nil {
+		f.err = fmt.Errorf("following the link: %w", f.err)
+		return f
+	}
+	if f.target.IsDir() {
+		for _, above := range w.above {
+			if os.SameFile(above, f.target) {
+				f.err = errLinkLoop
+			}
+		}
+	} else if !f.target.Mode().IsRegular() {
+		f.err = errLinkNoFile
+	}
+	return f
+}
+
+// ownTarget reports whether a link points into a folder of vaultpack's own.
+func (w *walker) ownTarget(file string) bool {
+	for dir := filepath.Dir(file); ; dir = filepath.Dir(dir) {
+		if info, err := os.Stat(dir); err == nil && w.isOwn(info) {
+			return true
+		}
+		if dir == filepath.Dir(dir) {
+			return false
+		}
+	}
+}
+
+// leadsOut reports whether a link of the source leads out of it: by an absolute
+// path, or by where it ends.
+func (w *walker) leadsOut(file, target string) bool {
+	if filepath.IsAbs(target) {
+		return true
+	}
+	end, err := filepath.EvalSymlinks(file)
+	root := w.realRoot
+	if err != nil { // it dangles
+		end, root = filepath.Join(filepath.Dir(file), target), w.root
+	}
+	rel, err := filepath.Rel(root, end)
+	return err != nil || rel == ".." || strings.HasPrefix(rel, "../")
+}

@@ -1,0 +1,118 @@
+package uploader
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+)
+
+// ErrEmptied is returned for a source without files where the last version has
+// some, as a folder has whose file system is not mounted, and for an empty stream.
+var ErrEmptied = errors.New("there is nothing to upload")
+
+// ErrNoMatch is returned for include patterns that match nothing in the source.
+var ErrNoMatch = errors.New("matches nothing in the source")
+
+// newWalker is a walker over the upload's source.
+func (u *Upload) newWalker(yield func(found) error) *walker {
+	return &walker{filter: u.Filter, links: u.Links, own: ownFiles(u.Own), host: u.host, failed: u.fail, skipped: u.skip,
+		linked: u.linked, yield: yield}
+}
+
+// linked counts a link that is kept, and remembers some of those that lead out.
+func (u *Upload) linked(path string, out bool) {
+	u.KeptLinks.Add(1)
+	if !out {
+		return
+	}
+	u.LinksOut.Add(1)
+	if len(u.out) < maxNamed {
+		u.out = append(u.out, path)
+	}
+}
+
+// maxNamed is how many paths a message names.
+const maxNamed = 5
+
+// named lists some of n paths.
+func named(some []string, n int64) string {
+	quoted := make([]string, len(some))
+	for i, s := range some {
+		quoted[i] = fmt.Sprintf("%q", s)
+	}
+	text := strings.Join(quoted, ", ")
+	if more := n - int64(len(some)); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
+
+// checkWalk refuses, once all of the source has been seen, what would make a
+// version that nobody wants, and warns of what may not be meant.
+func (u *Upload) checkWalk() error {
+	include, exclude := u.Filter.Unmatched()
+	if len(include) > 0 {
+		return fmt.Errorf("the include pattern %s %w, %s; no version was made", named(include, int64(len(include))), ErrNoMatch, u.Source)
+	}
+	for _, p := range exclude {
+		u.Warn(fmt.Errorf("the exclude pattern %q %w", p, ErrNoMatch))
+	}
+	if n := u.LinksOut.Load(); n > 0 {
+		what := fmt.Sprintf("%d links lead out of the folder", n)
+		if n == 1 {
+			what = "1 link leads out of the folder"
+		}
+		what += " (" + named(u.out, n) + ")"
+		if u.Links == ForbidLinks {
+			return fmt.Errorf("%s: %w; no version was made. With --links follow it is sealed in their place", what, ErrLinksOut)
+		}
+		u.Warn(fmt.Errorf("%s: %w. With --links follow it is sealed in their place", what, ErrLinksOut))
+	}
+	return u.checkRemoved()
+}
+
+// checkRemoved looks at how much of the last version is no longer there.
+func (u *Upload) checkRemoved() error {
+	if u.prev == nil || u.AllowEmpty {
+		return nil
+	}
+	before, removed := u.prev.Totals.Files, u.Removed.Load()
+	if before > 0 && u.Files.Load() == 0 {
+		return fmt.Errorf("%w: %s has no files, and version %d has %d. Is it mounted, and the right one? No version was made; if it is to be empty, say --allow-empty",
+			ErrEmptied, u.Source, u.prev.Number, before)
+	}
+	if removed >= 10 && removed*10 >= before*9 {
+		u.Warn(fmt.Errorf("%d of the %d files of version %d are no longer there", removed, before, u.prev.Number))
+	}
+	return nil
+}
+
+// leftover says what a file or folder is that a process which was killed has left,
+// and is empty for all others. The random part of their names keeps those of users
+// from being taken for them.
+func leftover(name string) string {
+	for prefix, what := range map[string]string{
+		".vaultpack-restore-": "leftover of a restore that was killed",
+		".vaultpack-open-":    "leftover of a job that was killed",
+		".vaultpack-":         "leftover of a write that was killed",
+	} {
+		if random, ok := strings.CutPrefix(name, prefix); ok && isRandom(random) {
+			return what
+		}
+	}
+	return ""
+}
+
+// isRandom reports whether s is such as crypto/rand.Text gives.
+func isRandom(s string) bool {
+	return len(s) == 26 && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == ""
+}
+
+// absolute is the path from the root, or as it is where that is not known.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
+}

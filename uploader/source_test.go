@@ -1,0 +1,206 @@
+package uploader_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/uploader"
+)
+
+// tree makes files with their names as contents, folders (a slash at the end) and
+// links (name -> target).
+func tree(t *testing.T, names ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range names {
+		name, target, isLink := strings.Cut(name, " -> ")
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		switch {
+		case isLink:
+			err = os.Symlink(strings.ReplaceAll(target, "DIR", dir), file)
+		case strings.HasSuffix(name, "/"):
+			err = os.MkdirAll(file, 0o755)
+		default:
+			err = os.WriteFile(file, []byte(name), 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// told runs an upload and gives what it has told.
+func told(t *testing.T, u *uploader.Upload) (res *uploader.Result, err error, failed, skipped []string, warned []error) {
+	t.Helper()
+	u.PackSize = packSize
+	u.Failed = func(path string, _ error) { failed = append(failed, path) }
+	u.Skipped = func(path, _ string) { skipped = append(skipped, path) }
+	u.Warn = func(err error) { warned = append(warned, err) }
+	res, err = u.Run(ctx)
+	return res, err, failed, skipped, warned
+}
+
+func paths(t *testing.T, v *dataset.Version) (names []string) {
+	t.Helper()
+	for e, err := range v.Entries(ctx) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := e.Path
+		if e.IsLink() {
+			name += " -> " + e.Link
+		}
+		names = append(names, name)
+	}
+	return names
+}
+
+func TestLinks(t *testing.T) {
+	v := newVault(t)
+	cache := tree(t, "blobs/one", "blobs/two", "data/x", "data/sub/y", "snapshot/b.bin -> ../blobs/one", "snapshot/a.bin -> DIR/blobs/two",
+		"snapshot/more -> ../data", "snapshot/here -> b.bin", "snapshot/gone -> ../blobs/none", "snapshot/sub/up -> ..", "snapshot/plain")
+	os.Symlink(v.Location, filepath.Join(cache, "snapshot", "vault"))
+	os.Symlink(filepath.Join(v.Location, "vaultpack-vault.json"), filepath.Join(cache, "snapshot", "marker"))
+	source := filepath.Join(cache, "snapshot")
+	own := []string{v.Location}
+
+	u := &uploader.Upload{Dataset: open(t, v, "keep"), Source: source, Own: own}
+	res, err, failed, _, warned := told(t, u)
+	if err != nil || len(failed) > 0 || len(warned) != 1 || !errors.Is(warned[0], uploader.ErrLinksOut) || u.KeptLinks.Load() != 8 || u.LinksOut.Load() != 7 {
+		t.Errorf("keep: %v, %q failed, warned %q, %d links, %d out", err, failed, warned, u.KeptLinks.Load(), u.LinksOut.Load())
+	}
+	if got := paths(t, res.Version); !slices.Contains(got, "b.bin -> ../blobs/one") {
+		t.Errorf("keep: %q", got)
+	}
+
+	u = &uploader.Upload{Dataset: open(t, v, "error"), Source: source, Own: own, Links: uploader.ForbidLinks}
+	if _, err, _, _, _ := told(t, u); !errors.Is(err, uploader.ErrLinksOut) || !strings.Contains(err.Error(), `"a.bin"`) {
+		t.Errorf("error: %v", err)
+	}
+	if _, err := u.Dataset.Latest(ctx); !errors.Is(err, dataset.ErrUnknownDataset) {
+		t.Errorf("error: a version was made: %v", err)
+	}
+
+	u = &uploader.Upload{Dataset: open(t, v, "follow"), Source: source, Own: own, Links: uploader.FollowLinks}
+	res, err, failed, skipped, warned := told(t, u)
+	if err != nil || !slices.Equal(failed, []string{"gone", "sub/up"}) || !slices.Equal(skipped, []string{"marker", "vault"}) || len(warned) > 0 {
+		t.Errorf("follow: %v, %q failed, %q skipped, %q", err, failed, skipped, warned)
+	}
+	got := slices.DeleteFunc(paths(t, res.Version), func(p string) bool { return p == "gone" || p == "sub/up" })
+	if want := []string{"", "a.bin", "b.bin", "here", "more/", "more/sub/", "more/sub/y", "more/x", "plain", "sub/"}; !slices.Equal(got, want) {
+		t.Errorf("follow: %q", got)
+	}
+	out := t.TempDir()
+	restore(t, res.Version, out)
+	if b, _ := os.ReadFile(filepath.Join(out, "b.bin")); string(b) != "blobs/one" {
+		t.Errorf("followed, b.bin is %q", b)
+	}
+
+	inside := &uploader.Upload{Dataset: open(t, v, "inside"), Source: tree(t, "f", "l -> f", "d/m -> ../f"), Links: uploader.ForbidLinks}
+	if _, err, failed, _, warned := told(t, inside); err != nil || len(failed)+len(warned) > 0 || inside.KeptLinks.Load() != 2 {
+		t.Errorf("links within the source: %v, %q, %q", err, failed, warned)
+	}
+}
+
+// What killed processes have left in a folder is no data. What only looks like it is.
+func TestLeftovers(t *testing.T) {
+	random := strings.Repeat("A2", 13)
+	source := tree(t, "f", ".vaultpack-restore-"+random+"/staged", "sub/.vaultpack-"+random, ".vaultpack-open-"+random+"/x",
+		".vaultpack-restore-mine/kept", ".vaultpack-notes", ".vaultpack-"+random+".txt")
+	res, err, failed, skipped, _ := told(t, &uploader.Upload{Dataset: open(t, newVault(t), "d"), Source: source})
+	if err != nil || len(failed) > 0 || len(skipped) != 3 {
+		t.Fatal(err, failed, skipped)
+	}
+	want := []string{"", ".vaultpack-" + random + ".txt", ".vaultpack-notes", ".vaultpack-restore-mine/", ".vaultpack-restore-mine/kept", "f", "sub/"}
+	if got := paths(t, res.Version); !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestPatternsThatMatchNothing(t *testing.T) {
+	source := tree(t, "a/x.jpg", "b/y.png")
+	tests := []struct {
+		include, exclude []string
+		files            int64 // -1: refused
+		warned           int
+	}{
+		{[]string{"*.jpg"}, nil, 1, 0},
+		{[]string{"*.jpg", "*.gif"}, nil, -1, 0},
+		{[]string{"./a"}, nil, 1, 0},
+		{nil, []string{"./a"}, 1, 0},
+		{nil, []string{"a//"}, 1, 0},
+		{nil, []string{"./a/./x.jpg", "*.gif", "!*.bmp"}, 1, 2},
+		{[]string{"a/x.jpg"}, []string{"a"}, -1, 0},
+	}
+	for _, tt := range tests {
+		filter, err := uploader.NewFilter(tt.include, tt.exclude)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u := &uploader.Upload{Dataset: open(t, newVault(t), "d"), Source: source, Filter: filter}
+		_, err, _, _, warned := told(t, u)
+		if tt.files < 0 != errors.Is(err, uploader.ErrNoMatch) || tt.files >= 0 && (err != nil || u.Files.Load() != tt.files) || len(warned) != tt.warned {
+			t.Errorf("include %q, exclude %q: %d files, %v, %q", tt.include, tt.exclude, u.Files.Load(), err, warned)
+		}
+	}
+	for _, p := range []string{"", "!", "/", ".", "./", "../a", "a/../b", "a/..", "[", "a/[b"} {
+		if _, err := uploader.NewFilter(nil, []string{p}); err == nil {
+			t.Errorf("the pattern %q, which can match nothing, is taken", p)
+		}
+	}
+}
+
+// A folder that has lost its files is not uploaded unless that is meant.
+func TestEmptiedSource(t *testing.T) {
+	v := newVault(t)
+	source := tree(t, slices.Repeat([]string{"f"}, 1)...)
+	upload(t, v, "d", source)
+	for _, dry := range []bool{true, false} {
+		u := &uploader.Upload{Dataset: open(t, v, "d"), Source: t.TempDir(), DryRun: dry}
+		if _, err, _, _, _ := told(t, u); !errors.Is(err, uploader.ErrEmptied) {
+			t.Errorf("dry run %v: %v", dry, err)
+		}
+	}
+	if v, err := open(t, v, "d").Latest(ctx); err != nil || v.Number != 1 {
+		t.Errorf("version %d, %v", v.Number, err)
+	}
+	u := &uploader.Upload{Dataset: open(t, v, "d"), Source: t.TempDir(), AllowEmpty: true}
+	if res, err, _, _, _ := told(t, u); err != nil || res.Version.Number != 2 {
+		t.Errorf("allowed: %v", err)
+	}
+	upload(t, newVault(t), "new", t.TempDir()) // nothing is lost by an empty first version
+}
+
+func TestStreamCounts(t *testing.T) {
+	v := newVault(t)
+	upload(t, v, "d", tree(t, "one", "two", "s"))
+	stream := func(text, name string, set ...func(*uploader.Upload)) (*uploader.Upload, error) {
+		u := &uploader.Upload{Dataset: open(t, v, "d"), PackSize: packSize}
+		for _, f := range set {
+			f(u)
+		}
+		_, err := u.RunStream(ctx, strings.NewReader(text), name)
+		return u, err
+	}
+	if _, err := stream("", "s"); !errors.Is(err, uploader.ErrEmptied) {
+		t.Errorf("an empty stream: %v", err)
+	}
+	u, err := stream("text", "s")
+	if err != nil || u.Added.Load() != 0 || u.Changed.Load() != 1 || u.Removed.Load() != 2 {
+		t.Errorf("%d added, %d changed, %d removed, %v", u.Added.Load(), u.Changed.Load(), u.Removed.Load(), err)
+	}
+	u, err = stream("", "other", func(u *uploader.Upload) { u.AllowEmpty = true })
+	if err != nil || u.Added.Load() != 1 || u.Changed.Load() != 0 || u.Removed.Load() != 1 {
+		t.Errorf("%d added, %d changed, %d removed, %v", u.Added.Load(), u.Changed.Load(), u.Removed.Load(), err)
+	}
+}
