@@ -141,13 +141,24 @@ func FuzzKeyring(f *testing.F) {
 		if _, err := k.Unwrap(ctx, nil, GenerateLocalKey()); !errors.As(err, &noKey) {
 			t.Errorf("a new key: %v", err)
 		}
-		if smaller, err := k.Remove(0); len(slots) > 1 {
-			if err != nil {
-				t.Fatal(err)
+		same := 0
+		for _, s := range slots {
+			if s.Kind == slots[0].Kind && s.Key == slots[0].Key {
+				same++
 			}
-			if _, err := ParseKeyring(smaller.Bytes()); err != nil {
-				t.Errorf("without its first slot: %v", err)
+		}
+		smaller, err := k.Remove(slots[0].Kind, slots[0].Key)
+		if same == len(slots) {
+			if err == nil {
+				t.Error("the last key was removed")
 			}
+			return
+		}
+		if err != nil || len(smaller.Slots()) != len(slots)-same {
+			t.Fatalf("without its first key: %v", err)
+		}
+		if _, err := ParseKeyring(smaller.Bytes()); err != nil {
+			t.Errorf("without its first key: %v", err)
 		}
 	})
 }

@@ -64,7 +64,7 @@ const keyringFormat = "vaultpack-keyring/1"
 
 // A Keyring holds one data key, wrapped once per slot. It is public: it may lie
 // beside the data that it opens. A Keyring is not changed after it has been
-// made; Add and Remove return another one.
+// made; Add, Move and Remove return another one.
 type Keyring struct {
 	id         KeyID
 	commitment [32]byte
@@ -217,7 +217,8 @@ func (k *Keyring) Unwrap(ctx context.Context, ec EncryptionContext, keys ...KeyW
 	return nil, &NoKeyError{KeyID: k.id, Slots: k.Slots()}
 }
 
-// Add returns the keyring with one more slot, for the key w.
+// Add returns the keyring with a slot for the key w, made just now. Slots that it
+// had for the same key go: what they hold is not known, and nobody needs two.
 func (k *Keyring) Add(ctx context.Context, ec EncryptionContext, key *DataKey, w KeyWrapper) (*Keyring, error) {
 	if key.id != k.id || key.secret == nil {
 		return nil, fmt.Errorf("%v is not the key of keyring %s", key, k.id)
@@ -235,11 +236,11 @@ func (k *Keyring) Add(ctx context.Context, ec EncryptionContext, key *DataKey, w
 	if err := slot.check(); err != nil {
 		return nil, err
 	}
-	if len(k.slots) == maxSlots {
+	out := *k
+	out.slots = append(k.without(slot.Kind, slot.Key), slot)
+	if len(out.slots) > maxSlots {
 		return nil, fmt.Errorf("the keyring has %d slots already, which is the limit", maxSlots)
 	}
-	out := *k
-	out.slots = append(slices.Clone(k.slots), slot)
 	if n := len(out.Bytes()); n > maxKeyring {
 		return nil, fmt.Errorf("with one more slot the keyring has %d bytes, the limit is %d", n, maxKeyring)
 	}
@@ -267,20 +268,29 @@ func (k *Keyring) Move(ec EncryptionContext, i int, move func(Slot, EncryptionCo
 	}
 	out := *k
 	out.slots = slices.Clone(k.slots)
-	out.slots[i] = slot
+	out.slots[i] = Slot{} // has no name, so it stays
+	out.slots = out.without(slot.Kind, slot.Key)
+	out.slots[slices.IndexFunc(out.slots, func(s Slot) bool { return s.Kind == "" })] = slot
 	return ParseKeyring(out.Bytes())
 }
 
-// Remove returns the keyring without slot i, counted from 0. The last slot
-// cannot be removed.
-func (k *Keyring) Remove(i int) (*Keyring, error) {
-	if i < 0 || i >= len(k.slots) {
-		return nil, fmt.Errorf("the keyring has no slot %d", i)
-	}
-	if len(k.slots) == 1 {
-		return nil, errors.New("the keyring's last slot cannot be removed: nobody could open the data any more")
-	}
+// Remove returns the keyring without the slots of one key, named by their kind and
+// key. There may be several: whoever can write a keyring can put a slot into it
+// twice. Where there is none the error wraps [ErrNoSlot]. The slots of the last
+// key cannot be removed.
+func (k *Keyring) Remove(kind, key string) (*Keyring, error) {
 	out := *k
-	out.slots = slices.Delete(slices.Clone(k.slots), i, i+1)
+	out.slots = k.without(kind, key)
+	switch len(out.slots) {
+	case len(k.slots):
+		return nil, fmt.Errorf("%s %s: %w", kind, key, ErrNoSlot)
+	case 0:
+		return nil, errors.New("the keyring's last key cannot be removed: nobody could open the data any more")
+	}
 	return &out, nil
+}
+
+// without is a copy of the slots, less those of one key.
+func (k *Keyring) without(kind, key string) []Slot {
+	return slices.DeleteFunc(slices.Clone(k.slots), func(s Slot) bool { return s.Kind == kind && s.Key == key })
 }

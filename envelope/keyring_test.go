@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -39,15 +40,80 @@ func TestKeyringOpensWithAnyKey(t *testing.T) {
 			t.Errorf("with context %v: %v", wrong, err)
 		}
 	}
-	smaller, err := parsed.Remove(0)
+	smaller, err := parsed.Remove("local", a.Fingerprint())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := smaller.Unwrap(ctx, ec, a); !errors.As(err, &noKey) {
 		t.Errorf("a removed slot still opens: %v", err)
 	}
-	if _, err := smaller.Remove(0); err == nil {
+	if _, err := smaller.Remove("local", b.Fingerprint()); err == nil {
 		t.Error("the last slot was removed")
+	}
+	if _, err := smaller.Remove("local", a.Fingerprint()); !errors.Is(err, ErrNoSlot) {
+		t.Errorf("a slot that is not there: %v", err)
+	}
+}
+
+// Whoever can write a keyring can put slots into it twice, and such as hold
+// nothing. They do not keep the others from opening; the key that is removed is
+// gone with all of its slots; the one that is added has one slot, which opens.
+func TestSlotsOfOneKey(t *testing.T) {
+	a, b := GenerateLocalKey(), GenerateLocalKey()
+	ring, key, err := NewKeyring(ctx, nil, a, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := func(k *LocalKey, n int) Slot {
+		slot := Slot{Kind: "local", Key: k.Fingerprint(), Wrapped: make([]byte, wrappedSize)}
+		if n == 0 {
+			slot.Wrapped = ring.slots[slices.IndexFunc(ring.slots, k.Matches)].Wrapped
+		}
+		return slot
+	}
+	const good, bad = 0, 1
+	for name, slots := range map[string][]Slot{
+		"twice":             {of(a, good), of(b, good), of(a, good)},
+		"bad before good":   {of(a, bad), of(b, good), of(a, good)},
+		"bad behind good":   {of(a, good), of(a, bad), of(b, good)},
+		"bad alone":         {of(b, good), of(a, bad)},
+		"not there":         {of(b, good)},
+		"others' bad twice": {of(b, bad), of(b, good), of(a, good)},
+	} {
+		planted := *ring
+		planted.slots = slots
+		parsed, err := ParseKeyring(planted.Bytes())
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if _, err := parsed.Unwrap(ctx, nil, b); err != nil {
+			t.Errorf("%s: the other key opens nothing: %v", name, err)
+		}
+		mine := slices.ContainsFunc(parsed.slots, a.Matches)
+		without, err := parsed.Remove("local", a.Fingerprint())
+		if mine != (err == nil) || err == nil && slices.ContainsFunc(without.slots, a.Matches) {
+			t.Errorf("%s: removed: %v, %v", name, without.Slots(), err)
+		}
+		added, err := parsed.Add(ctx, nil, key, a)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		n := 0
+		for _, s := range added.slots {
+			if a.Matches(s) {
+				n++
+			}
+		}
+		if _, err := added.Unwrap(ctx, nil, a); err != nil || n != 1 {
+			t.Errorf("%s: added: %d slots, %v", name, n, err)
+		}
+		moved, err := parsed.Move(nil, 0, func(Slot, EncryptionContext) (Slot, error) { return of(a, good), nil })
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if moved.slots[0].Key != a.Fingerprint() || slices.ContainsFunc(moved.slots[1:], a.Matches) {
+			t.Errorf("%s: moved: %v", name, moved.Slots())
+		}
 	}
 }
 
@@ -132,7 +198,7 @@ func TestKeyringStaysReadable(t *testing.T) {
 		if _, perr := ParseKeyring(ring.Bytes()); perr != nil {
 			t.Fatalf("with %d slots: %v", len(ring.Slots()), perr)
 		}
-		next, aerr := ring.Add(ctx, nil, key, fatWrapper{})
+		next, aerr := ring.Add(ctx, nil, key, fatWrapper{n: len(ring.slots)})
 		if err = aerr; err == nil {
 			ring = next
 		}
@@ -142,11 +208,14 @@ func TestKeyringStaysReadable(t *testing.T) {
 	}
 }
 
-// fatWrapper makes slots of the largest size.
-type fatWrapper struct{ looseWrapper }
+// fatWrapper makes slots of the largest size, for the key n.
+type fatWrapper struct {
+	looseWrapper
+	n int
+}
 
-func (fatWrapper) Wrap(context.Context, []byte, EncryptionContext) (Slot, error) {
-	return Slot{Kind: "fat", Key: strings.Repeat("k", maxSlotKey), Wrapped: make([]byte, maxWrapped)}, nil
+func (w fatWrapper) Wrap(context.Context, []byte, EncryptionContext) (Slot, error) {
+	return Slot{Kind: "fat", Key: fmt.Sprintf("%0*d", maxSlotKey, w.n), Wrapped: make([]byte, maxWrapped)}, nil
 }
 
 func TestContext(t *testing.T) {

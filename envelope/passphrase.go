@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 
 	"golang.org/x/crypto/argon2"
 
@@ -91,8 +92,8 @@ func (p *Passphrase) Unwrap(ctx context.Context, slot Slot, ec EncryptionContext
 	return dataKey, authentication(err)
 }
 
-// argonTurn lets one Argon2id of the process run at a time, so that their memory
-// does not add up. It uses several cores by itself.
+// argonTurn lets one Argon2id of the process run at a time, whichever keyring it
+// is for, so that their memory does not add up. It uses several cores by itself.
 var argonTurn = make(chan struct{}, 1)
 
 func (p *Passphrase) derive(ctx context.Context, a argonParams) ([]byte, error) {
@@ -107,6 +108,10 @@ func (p *Passphrase) derive(ctx context.Context, a argonParams) ([]byte, error) 
 	}
 	root := argon2.IDKey(p.text.bytes(), a.salt[:], a.time, a.memory, a.threads, 32)
 	defer clear(root)
+	// Up to a GiB is garbage now. It goes back before another takes its turn, since
+	// the collector would let several of them pile up: whoever can write a keyring
+	// can have many slots tried, of different sizes.
+	debug.FreeOSMemory()
 	return expand(root, labelPassphraseWrap, cobblestone.KeySize), nil
 }
 

@@ -8,8 +8,12 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"runtime/debug"
+	"runtime/metrics"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/argon2"
 
@@ -164,4 +168,54 @@ func TestPassphraseWorkIsBounded(t *testing.T) {
 	if _, err := quick(t, "x").Unwrap(ctx, gib, nil); err != context.Canceled {
 		t.Errorf("cancelled: %v", err)
 	}
+}
+
+// The memory of several Argon2id does not add up, whatever their sizes, whether one
+// comes after the other or many keyrings are opened at once.
+func TestPassphraseMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes 100 MiB, and the heap of other tests counts")
+	}
+	var slots []Slot
+	for _, mib := range []uint32{16, 32, 24, 48, 64, 64} { // growing sizes fit into no hole
+		a := argonParams{argonCost: argonCost{memory: mib << 10, time: 1, threads: 1}}
+		slots = append(slots, Slot{Kind: passphraseKind, Key: a.String(), Wrapped: make([]byte, wrappedSize)})
+	}
+	const most = 96 << 20
+	debug.FreeOSMemory()
+	p, base := quick(t, "x"), inUse()
+	stop, peak := make(chan struct{}), make(chan uint64)
+	go func() {
+		top := uint64(0)
+		for {
+			select {
+			case <-stop:
+				peak <- top
+				return
+			case <-time.After(time.Millisecond):
+				top = max(top, inUse())
+			}
+		}
+	}()
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			ring := &Keyring{slots: slots}
+			if _, err := ring.Unwrap(context.Background(), nil, p); !errors.Is(err, ErrAuthentication) {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	close(stop)
+	if top := <-peak; top > base+most {
+		t.Errorf("%d MiB at once, for slots of at most 64 MiB", (top-base)>>20)
+	}
+}
+
+// inUse is what the process has of the system for its heap, in bytes.
+func inUse() uint64 {
+	s := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/unused:bytes"}, {Name: "/memory/classes/heap/free:bytes"}}
+	metrics.Read(s)
+	return s[0].Value.Uint64() + s[1].Value.Uint64() + s[2].Value.Uint64()
 }

@@ -9,9 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"syscall"
 
 	"go.yaml.in/yaml/v3"
 
@@ -61,7 +59,8 @@ type Config struct {
 	Default, DefaultKey bool
 }
 
-// fileConfig is vaultpack.yaml. Paths in it are relative to its own folder.
+// fileConfig is vaultpack.yaml. Paths in it are relative to its own folder, or to
+// the user's home directory if they begin with ~/.
 type fileConfig struct {
 	Vault          string            `yaml:"vault"`
 	KMSKeys        []string          `yaml:"kms_keys"`
@@ -129,8 +128,14 @@ func (c *Config) set(s *Setting, value, source string) {
 	}
 }
 
+// readFile reads a configuration file. Paths in it start from the folder of the
+// file itself, wherever a link to it lies.
 func (c *Config) readFile(file string) error {
-	b, err := os.ReadFile(file)
+	real, err := realTrusted(file)
+	if err != nil {
+		return fmt.Errorf("the configuration %s: %w", file, err)
+	}
+	b, err := os.ReadFile(real)
 	if err != nil {
 		return fmt.Errorf("reading the configuration: %w", err)
 	}
@@ -140,11 +145,22 @@ func (c *Config) readFile(file string) error {
 	if err := d.Decode(&f); err != nil && err != io.EOF {
 		return fmt.Errorf("%s is not a valid configuration (known settings: vault, kms_keys, s3, local_key, identity, passphrase_file, recipients, context, provision): %w", file, err)
 	}
+	var tilde error
 	inFile := func(p string) string {
-		if p == "" || filepath.IsAbs(p) || strings.Contains(p, "://") {
+		switch {
+		case p == "~" || strings.HasPrefix(p, "~/"):
+			home, err := os.UserHomeDir()
+			if err != nil {
+				tilde = fmt.Errorf("%s: there is no home directory for the path %s; set HOME", file, p)
+			}
+			return filepath.Join(home, p[1:])
+		case strings.HasPrefix(p, "~"):
+			tilde = fmt.Errorf("%s: the path %s: only one's own home directory can be written as ~; write out another's, or ./%s for a file of this name", file, p, p)
+			return p
+		case p == "" || filepath.IsAbs(p) || strings.Contains(p, "://"):
 			return p
 		}
-		return filepath.Join(filepath.Dir(file), p)
+		return filepath.Join(filepath.Dir(real), p)
 	}
 	c.vaults[file] = inFile(f.Vault)
 	c.set(&c.Vault, inFile(f.Vault), file)
@@ -173,7 +189,7 @@ func (c *Config) readFile(file string) error {
 			return fmt.Errorf("%s: %w", file, err)
 		}
 	}
-	return nil
+	return tilde
 }
 
 // checkContext checks the user's pairs, which those of vaultpack are added to.
@@ -189,24 +205,6 @@ func checkContext(ec envelope.EncryptionContext) error {
 
 // maxContext leaves room for vaultpack's own pairs.
 const maxContext = 8
-
-// trusted refuses a configuration that another user has put in a folder that
-// many can write to: it could lead to a vault and a key of their choice.
-func trusted(file string, info fs.FileInfo) error {
-	st, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return nil
-	}
-	sudo, err := strconv.ParseUint(os.Getenv("SUDO_UID"), 10, 32)
-	owner := uint64(st.Uid)
-	if owner != uint64(os.Geteuid()) && owner != 0 && (err != nil || os.Geteuid() != 0 || owner != sudo) {
-		return fmt.Errorf("%s belongs to another user (uid %d), so it is not trusted; make it yours, or remove it", file, owner)
-	}
-	if info.Mode().Perm()&0o002 != 0 {
-		return fmt.Errorf("%s can be written by everybody, so it is not trusted; mend that with: chmod o-w %s", file, file)
-	}
-	return nil
-}
 
 // homeDir is VAULTPACK_HOME, or vaultpack below the XDG data directory.
 func homeDir() (Setting, error) {
@@ -252,9 +250,6 @@ func configFiles() ([]string, error) {
 		}
 		if i < len(candidates)-1 && nearest != nil {
 			continue
-		}
-		if err := trusted(file, info); err != nil {
-			return nil, err
 		}
 		if i == len(candidates)-1 {
 			found = append(found, file)

@@ -99,8 +99,8 @@ const SSENone = "none"
 // Every upload carries a CRC64NVME of the whole object, which the server
 // checks. Unless SSE is "none", every upload asks for SSE-KMS with a bucket key,
 // and each is looked at afterwards: an object without it is deleted again and
-// the call fails with an [SSEError]. An older object of that name is lost then,
-// unless the bucket keeps versions.
+// the call fails with an [SSEError]. An older object that Put has replaced is
+// lost then, unless the bucket keeps versions; what Replace replaces is put back.
 type S3 struct {
 	client  *s3.Client
 	loc     S3Location

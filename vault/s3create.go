@@ -18,12 +18,51 @@ import (
 // been done; whether it was is found out by reading the object and comparing,
 // so that a writer is never told that it lost against itself.
 func (s *S3) Create(ctx context.Context, name string, data []byte) error {
+	key, err := s.key(name)
+	if err != nil {
+		return err
+	}
 	star := "*"
-	return s.putIf(ctx, name, data, fs.ErrExist, func(in *s3.PutObjectInput) { in.IfNoneMatch = &star })
+	etag, err := s.putIf(ctx, name, data, fs.ErrExist, func(in *s3.PutObjectInput) { in.IfNoneMatch = &star })
+	if err != nil {
+		return err
+	}
+	return s.verify(ctx, key, int64(len(data)), etag)
 }
 
-// Replace is a PUT with If-Match: the ETag of the object that held old.
+// Replace is a PUT with If-Match: the ETag of the object that held old. It never
+// deletes, since what it replaces may be all that there is, such as the keyring
+// that opens a dataset. Where the new object does not pass the check that follows
+// each write, the old contents are put back, and the error says what is there now.
 func (s *S3) Replace(ctx context.Context, name string, old, data []byte) error {
+	key, err := s.key(name)
+	if err != nil {
+		return err
+	}
+	if err := s.exchange(ctx, name, old, data); err != nil {
+		return err
+	}
+	// Whoever gives up now must not leave it unchecked.
+	ctx, cancel := cleanup(ctx)
+	defer cancel()
+	_, bad := s.check(ctx, key, int64(len(data)))
+	if bad == nil {
+		return nil
+	}
+	err = s.exchange(ctx, name, data, old)
+	var sse *SSEError
+	switch {
+	case errors.As(bad, &sse):
+		sse.Replaced, sse.Restored, sse.Err = true, err == nil, err
+		return sse
+	case err != nil:
+		return fmt.Errorf("%w; its old contents could not be put back, so it may hold the new ones: %w", bad, err)
+	}
+	return fmt.Errorf("%w; its old contents were put back", bad)
+}
+
+// exchange puts data in the place of old, and does not look at how it was stored.
+func (s *S3) exchange(ctx context.Context, name string, old, data []byte) error {
 	b := &s3Body{s: s, ctx: ctx, end: -1}
 	var err error
 	if b.key, err = s.key(name); err != nil {
@@ -39,62 +78,63 @@ func (s *S3) Replace(ctx context.Context, name string, old, data []byte) error {
 	if !bytes.Equal(got, old) {
 		return fmt.Errorf("%s: %w", s.url(b.key), ErrChanged)
 	}
-	return s.putIf(ctx, name, data, ErrChanged, func(in *s3.PutObjectInput) { in.IfMatch = &b.etag })
+	_, err = s.putIf(ctx, name, data, ErrChanged, func(in *s3.PutObjectInput) { in.IfMatch = &b.etag })
+	return err
 }
 
 // putIf stores a small object under a condition, and returns an error that wraps
-// refused if that is not met.
-func (s *S3) putIf(ctx context.Context, name string, data []byte, refused error, condition func(*s3.PutObjectInput)) error {
+// refused if that is not met. It gives the object's ETag, empty where the answer
+// that held it was lost.
+func (s *S3) putIf(ctx context.Context, name string, data []byte, refused error, condition func(*s3.PutObjectInput)) (etag string, err error) {
 	key, err := s.key(name)
 	if err != nil {
-		return err
+		return "", err
 	}
 	doubt := false // an attempt may have stored the object
 	for attempt := 1; ; attempt++ {
-		err := s.putOnce(ctx, key, data, condition)
+		etag, err := s.putOnce(ctx, key, data, condition)
 		status := httpStatus(err)
 		if err == nil {
-			break
+			return etag, nil
 		}
 		if status == http.StatusPreconditionFailed {
 			mine := false
 			if doubt {
 				if mine, err = s.holds(ctx, name, data); err != nil {
-					return fmt.Errorf("finding out whether %s was stored: %w", s.url(key), err)
+					return "", fmt.Errorf("finding out whether %s was stored: %w", s.url(key), err)
 				}
 			}
 			if mine {
-				break
+				return "", nil
 			}
-			return fmt.Errorf("%s: %w", s.url(key), refused)
+			return "", fmt.Errorf("%s: %w", s.url(key), refused)
 		}
 		// A conflict means that another request for the name is under way.
 		if status != http.StatusConflict && !s.retryer.IsErrorRetryable(err) {
-			return s.explain(ctx, opCreate, key, err)
+			return "", s.explain(ctx, opCreate, key, err)
 		}
 		doubt = doubt || mayHavePersisted(err)
 		if attempt < s.set.Attempts {
 			if err := s.pause(ctx, attempt, err); err != nil {
-				return err
+				return "", err
 			}
 			continue
 		}
 		if mine, herr := s.holds(ctx, name, data); herr == nil && mine {
-			break
+			return "", nil
 		}
 		// That the object is there and another does not say that the condition
 		// was not met: what was in doubt stays in doubt.
-		return s.explain(ctx, opCreate, key, err)
+		return "", s.explain(ctx, opCreate, key, err)
 	}
-	return s.verify(ctx, key, int64(len(data)))
 }
 
 // putOnce makes one attempt.
-func (s *S3) putOnce(ctx context.Context, key string, data []byte, condition func(*s3.PutObjectInput)) error {
+func (s *S3) putOnce(ctx context.Context, key string, data []byte, condition func(*s3.PutObjectInput)) (etag string, err error) {
 	r := bytes.NewReader(data)
 	sum, err := sumPart(r)
 	if err != nil {
-		return err
+		return "", err
 	}
 	crc := encodeCRC(sum.crc)
 	in := &s3.PutObjectInput{
@@ -103,8 +143,11 @@ func (s *S3) putOnce(ctx context.Context, key string, data []byte, condition fun
 	}
 	condition(in)
 	s.protect(in)
-	_, err = s.client.PutObject(ctx, in, func(o *s3.Options) { o.Retryer = aws.NopRetryer{} })
-	return err
+	out, err := s.client.PutObject(ctx, in, func(o *s3.Options) { o.Retryer = aws.NopRetryer{} })
+	if err != nil {
+		return "", err
+	}
+	return deref(out.ETag), nil
 }
 
 func (s *S3) pause(ctx context.Context, attempt int, err error) error {

@@ -70,7 +70,7 @@ func (s *S3) upload(ctx context.Context, key string, body io.Reader) error {
 			return s.explain(ctx, o.op, key, err)
 		}
 	}
-	return s.verify(ctx, key, o.size)
+	return s.verify(ctx, key, o.size, "")
 }
 
 // protect asks for server-side encryption and what else belongs to every write.
@@ -93,9 +93,13 @@ type SSEError struct {
 	WantKey string
 	GotSSE  string // empty if there was none
 	GotKey  string
-	// Removed tells whether the object could be deleted again; Err says why not.
+	// Removed tells whether the object could be deleted again.
 	Removed bool
-	Err     error
+	// Replaced says that the object was there before with other contents. It is
+	// not deleted then; Restored tells whether the old contents were put back.
+	Replaced, Restored bool
+	// Err says why it could not be deleted, or the old contents not be put back.
+	Err error
 }
 
 func (e *SSEError) Error() string {
@@ -104,7 +108,12 @@ func (e *SSEError) Error() string {
 		got = fmt.Sprintf("%s with the key %q", e.GotSSE, e.GotKey)
 	}
 	end := "it was deleted again"
-	if !e.Removed {
+	switch {
+	case e.Replaced && e.Restored:
+		end = "its old contents were put back, which may lie there without it too"
+	case e.Replaced:
+		end = fmt.Sprintf("its old contents could not be put back (%v), so it may hold the new ones", e.Err)
+	case !e.Removed:
 		end = fmt.Sprintf("it could not be deleted again (%v), so delete it", e.Err)
 	}
 	return fmt.Sprintf("%s was stored with %s instead of SSE-KMS with the key %s, and %s; "+
@@ -113,21 +122,36 @@ func (e *SSEError) Error() string {
 
 func (e *SSEError) Unwrap() error { return e.Err }
 
-// verify looks at what was stored. It fails closed.
-func (s *S3) verify(ctx context.Context, key string, size int64) error {
+// check looks at what was stored. What the server has not encrypted as it was
+// asked to is a *[SSEError].
+func (s *S3) check(ctx context.Context, key string, size int64) (*s3.HeadObjectOutput, error) {
 	head, err := s.head(ctx, key, false)
 	if err != nil {
-		return fmt.Errorf("checking what was stored: %w", s.explain(ctx, opHead, key, err))
+		return nil, fmt.Errorf("checking what was stored: %w", s.explain(ctx, opHead, key, err))
 	}
 	if got := deref(head.ContentLength); got != size {
-		return fmt.Errorf("%s was stored with %d bytes instead of %d: another writer is at work on it, or the server is broken", s.url(key), got, size)
+		return nil, fmt.Errorf("%s was stored with %d bytes instead of %d: another writer is at work on it, or the server is broken", s.url(key), got, size)
 	}
 	if s.set.SSE == SSENone || head.ServerSideEncryption == types.ServerSideEncryptionAwsKms &&
 		sameKey(deref(head.SSEKMSKeyId), s.set.KMSKey) {
-		return nil
+		return head, nil
 	}
-	bad := &SSEError{Object: s.url(key), WantKey: s.set.KMSKey,
+	return head, &SSEError{Object: s.url(key), WantKey: s.set.KMSKey,
 		GotSSE: string(head.ServerSideEncryption), GotKey: deref(head.SSEKMSKeyId)}
+}
+
+// verify is check for an object that is new, and deletes it if the server has not
+// encrypted it. An ETag, if known, tells it from another writer's.
+func (s *S3) verify(ctx context.Context, key string, size int64, etag string) error {
+	head, err := s.check(ctx, key, size)
+	var bad *SSEError
+	if !errors.As(err, &bad) {
+		return err
+	}
+	if got := deref(head.ETag); etag != "" && strings.Trim(got, `"`) != strings.Trim(etag, `"`) {
+		bad.Err = errors.New("it is another writer's by now")
+		return bad
+	}
 	ctx, cancel := cleanup(ctx)
 	defer cancel()
 	_, err = s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.loc.Bucket, Key: &key, VersionId: head.VersionId,

@@ -64,7 +64,10 @@ type Key struct {
 	flights flights
 }
 
-var _ envelope.DataKeyGenerator = (*Key)(nil)
+var (
+	_ envelope.DataKeyGenerator = (*Key)(nil)
+	_ envelope.SlotMatcher      = (*Key)(nil)
+)
 
 // An Option changes a Key as it is made.
 type Option func(*Key)
@@ -217,6 +220,10 @@ func (k *Key) Unwrap(ctx context.Context, slot envelope.Slot, ec envelope.Encryp
 		return k.decrypt(ctx, slot.Wrapped, ec)
 	})
 }
+
+// Matches reports whether Unwrap would ask KMS to open the slot: it names this key,
+// or a related one where those are accepted.
+func (k *Key) Matches(slot envelope.Slot) bool { return k.opens(slot) }
 
 // opens says whether the slot is of this key, or of a related one where those are
 // accepted.

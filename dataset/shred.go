@@ -1,0 +1,66 @@
+package dataset
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// Shred deletes the dataset's keyrings, and so makes all of it unreadable that is
+// in the vault. What cannot be deleted does not keep the others from it. Afterwards
+// it looks whether any is there: an upload may have made one meanwhile, and then
+// the error says so. It tells how many keyrings are gone.
+func (d *Dataset) Shred(ctx context.Context) (deleted int, err error) {
+	names, err := d.keyObjects(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var failed []error
+	for _, name := range names {
+		if err := d.vault.Delete(ctx, name); err != nil {
+			failed = append(failed, fmt.Errorf("deleting a keyring: %w", err))
+			continue
+		}
+		deleted++
+	}
+	if len(failed) > 0 {
+		return deleted, fmt.Errorf("%d of %d keyrings are still there: %w", len(failed), len(names), errors.Join(failed...))
+	}
+	left, err := d.keyObjects(ctx)
+	if err == nil && len(left) > 0 {
+		err = fmt.Errorf("%s is there again: something is writing to the dataset; end it, and shred once more", left[0])
+	}
+	return deleted, err
+}
+
+// keyObjects are the names of all objects where the keyrings are.
+func (d *Dataset) keyObjects(ctx context.Context) (names []string, err error) {
+	for o, err := range d.vault.List(ctx, d.Name+"/keys/") {
+		if err != nil {
+			return nil, fmt.Errorf("listing the keyrings: %w", err)
+		}
+		names = append(names, o.Name)
+	}
+	return names, nil
+}
+
+// OldKeyrings tells how many old versions of keyrings the vault's bucket keeps,
+// each of which still opens what is sealed under it. A directory keeps none.
+func (d *Dataset) OldKeyrings(ctx context.Context) (int, error) {
+	if s, ok := d.vault.Store.(interface {
+		CountOld(ctx context.Context, prefix string) (int, error)
+	}); ok {
+		return s.CountOld(ctx, d.Name+"/keys/")
+	}
+	return 0, nil
+}
+
+// ShredOld deletes those old versions, for good, and tells how many are gone.
+func (d *Dataset) ShredOld(ctx context.Context) (deleted int, err error) {
+	if s, ok := d.vault.Store.(interface {
+		DeleteOld(ctx context.Context, prefix string) (int, error)
+	}); ok {
+		return s.DeleteOld(ctx, d.Name+"/keys/")
+	}
+	return 0, nil
+}

@@ -1,0 +1,250 @@
+package dataset
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/envelope/awskms"
+)
+
+// ErrNoSuchSlot is returned for a slot that none of the keyrings has.
+var ErrNoSuchSlot = errors.New("no keyring of the dataset has such a slot")
+
+// changeKeyrings stores, for each of the dataset's keyrings, what change makes of
+// it; nil leaves it as it is. Each is one conditional write, so of two changes at
+// once one is told to try again; readers see the keyring before or after it. What
+// was stored is read again. A keyring that cannot be changed does not keep the
+// others from it; the error names each. It tells how many were changed.
+func (d *Dataset) changeKeyrings(ctx context.Context, change func(*envelope.Keyring) (*envelope.Keyring, error)) (changed int, err error) {
+	rings, err := d.Keyrings(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var failed []error
+	for _, ring := range rings {
+		done, err := d.changeKeyring(ctx, ring, change)
+		if done {
+			changed++
+		}
+		if err != nil {
+			failed = append(failed, fmt.Errorf("keyring %s: %w", ring.ID(), err))
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	err = errors.Join(failed...)
+	if err != nil && changed > 0 {
+		err = fmt.Errorf("%d of %d keyrings were changed, and then: %w", changed, len(rings), err)
+	}
+	return changed, err
+}
+
+func (d *Dataset) changeKeyring(ctx context.Context, ring *envelope.Keyring, change func(*envelope.Keyring) (*envelope.Keyring, error)) (done bool, err error) {
+	next, err := change(ring)
+	if err != nil || next == nil {
+		return false, err
+	}
+	if err := d.vault.Replace(ctx, d.keyName(ring.ID()), ring.Bytes(), next.Bytes()); err != nil {
+		return false, fmt.Errorf("storing it: %w", err)
+	}
+	got, err := d.get(ctx, d.keyName(ring.ID()), maxKeyring)
+	if err != nil {
+		return true, fmt.Errorf("it was stored, and cannot be read again: %w", err)
+	}
+	if !bytes.Equal(got, next.Bytes()) {
+		return true, fmt.Errorf("it was stored, and is another now: somebody else has changed it, or the vault is broken; look with keys list, and try again")
+	}
+	return true, nil
+}
+
+// AddSlot wraps the dataset's data keys for one more key. A keyring that the key
+// is shown to open already stays as it is. A slot that claims to be the key's and
+// was not seen to open, such as any that is for a recipient, is replaced by a new
+// one: somebody else may have put it there.
+func (d *Dataset) AddSlot(ctx context.Context, w envelope.KeyWrapper) (changed int, err error) {
+	return d.changeKeyrings(ctx, func(ring *envelope.Keyring) (*envelope.Keyring, error) {
+		key, err := d.Key(ctx, ring.ID())
+		if err != nil {
+			return nil, err
+		}
+		opened, err := ring.Unwrap(ctx, d.context(), w)
+		if err == nil {
+			opened.Wipe()
+			if !hasTwice(ring, w) {
+				return nil, nil
+			}
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return ring.Add(ctx, d.context(), key, w)
+	})
+}
+
+// hasTwice tells whether two slots of the keyring name the key.
+func hasTwice(ring *envelope.Keyring, w envelope.KeyWrapper) bool {
+	if _, ok := w.(*envelope.Passphrase); ok {
+		return false // each may be for another passphrase
+	}
+	m, ok := w.(envelope.SlotMatcher)
+	names := map[string]bool{}
+	return ok && slices.ContainsFunc(ring.Slots(), func(s envelope.Slot) bool {
+		seen := names[s.Key]
+		names[s.Key] = true
+		return seen && m.Matches(s)
+	})
+}
+
+// RemoveSlot removes all slots of one key, named by the kind and key of the slot.
+// Each keyring must be shown to open without them, by one of the configured keys:
+// a slot that is there proves nothing. Afterwards the keyrings are looked at again.
+func (d *Dataset) RemoveSlot(ctx context.Context, kind, key string) (changed int, err error) {
+	changed, err = d.changeKeyrings(ctx, func(ring *envelope.Keyring) (*envelope.Keyring, error) {
+		if !hasSlot(ring, kind, key) {
+			return nil, nil
+		}
+		// Only who can open it may say who cannot any more.
+		if _, err := d.Key(ctx, ring.ID()); err != nil {
+			return nil, err
+		}
+		next, err := ring.Remove(kind, key)
+		if err != nil {
+			return nil, err
+		}
+		return next, d.opensWithout(ctx, next, kind, key)
+	})
+	if err == nil && changed == 0 {
+		return 0, fmt.Errorf("%s %s: %w", kind, key, ErrNoSuchSlot)
+	}
+	return changed, errors.Join(err, d.noSlotLeft(ctx, err, kind, key))
+}
+
+// opensWithout makes sure that one of the configured keys opens the keyring.
+func (d *Dataset) opensWithout(ctx context.Context, ring *envelope.Keyring, kind, key string) error {
+	opened, err := ring.Unwrap(ctx, d.context(), d.vault.Keys.Open...)
+	if err == nil {
+		opened.Wipe()
+		return nil
+	}
+	var none *envelope.NoKeyError
+	if errors.As(err, &none) {
+		return fmt.Errorf("%w: without %s %s nothing is known to open it. Name a key that does, such as --identity FILE, "+
+			"or put another in its place with keys rewrap", ErrLastKey, kind, key)
+	}
+	return fmt.Errorf("it is not known to open without %s %s: %w", kind, key, err)
+}
+
+// ErrLastKey is returned for a removal that might leave nobody who can open the
+// dataset.
+var ErrLastKey = errors.New("the slot is not removed")
+
+// noSlotLeft looks whether a key has a slot again: an upload may have made a new
+// keyring meanwhile. after is what has gone wrong already, which explains it.
+func (d *Dataset) noSlotLeft(ctx context.Context, after error, kind, key string) error {
+	if after != nil {
+		return nil
+	}
+	rings, err := d.Keyrings(ctx)
+	if err != nil {
+		return fmt.Errorf("looking for what is left of the slots: %w", err)
+	}
+	for _, ring := range rings {
+		if hasSlot(ring, kind, key) {
+			return fmt.Errorf("keyring %s has a slot of %s %s again: somebody else changes the keyrings; try again", ring.ID(), kind, key)
+		}
+	}
+	return nil
+}
+
+// Rewrap puts a slot for another key in the place of those of one key. The data
+// keys stay, and so does all that is sealed under them. Whoever had the old key
+// and the old keyring can still open them: it is no revocation.
+func (d *Dataset) Rewrap(ctx context.Context, kind, key string, to envelope.KeyWrapper) (changed int, err error) {
+	changed, err = d.changeKeyrings(ctx, func(ring *envelope.Keyring) (*envelope.Keyring, error) {
+		if !hasSlot(ring, kind, key) {
+			return nil, nil
+		}
+		next, err := d.reEncrypt(ctx, ring, kind, key, to)
+		if !errors.Is(err, errors.ErrUnsupported) {
+			return next, err
+		}
+		dataKey, err := d.Key(ctx, ring.ID())
+		if err != nil {
+			return nil, err
+		}
+		// The new slot is made of the data key itself, so it may be the only one.
+		if next, err = ring.Add(ctx, d.context(), dataKey, to); err != nil {
+			return nil, err
+		}
+		if added := next.Slots()[len(next.Slots())-1]; added.Kind == kind && added.Key == key {
+			return next, nil
+		}
+		return next.Remove(kind, key)
+	})
+	if err == nil && changed == 0 {
+		err = fmt.Errorf("%s %s: %w", kind, key, ErrNoSuchSlot)
+	}
+	return changed, err
+}
+
+// reEncrypt moves a slot from one key of AWS KMS to another of its Region with one
+// call, in which nobody sees the data key. Where that is not possible the error
+// wraps errors.ErrUnsupported.
+func (d *Dataset) reEncrypt(ctx context.Context, ring *envelope.Keyring, kind, key string, to envelope.KeyWrapper) (*envelope.Keyring, error) {
+	target, ok := to.(*awskms.Key)
+	i, single := oneSlot(ring, kind, key)
+	if !ok || !single {
+		return nil, errors.ErrUnsupported
+	}
+	for _, w := range d.vault.Keys.Open {
+		from, ok := w.(*awskms.Key)
+		if !ok {
+			continue
+		}
+		next, err := ring.Move(d.context(), i, func(slot envelope.Slot, ec envelope.EncryptionContext) (envelope.Slot, error) {
+			return from.Rewrap(ctx, slot, ec, target, ec)
+		})
+		var kerr *awskms.Error
+		if errors.Is(err, envelope.ErrNoSlot) || errors.As(err, &kerr) && kerr.Reason == awskms.WrongRegion {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		return next, d.fits(ctx, next, to)
+	}
+	return nil, errors.ErrUnsupported
+}
+
+// fits tries a slot that a key service has made without showing what is in it. Who
+// may not use the new key takes the service's word.
+func (d *Dataset) fits(ctx context.Context, ring *envelope.Keyring, w envelope.KeyWrapper) error {
+	opened, err := ring.Unwrap(ctx, d.context(), w)
+	switch {
+	case err == nil:
+		opened.Wipe()
+	case errors.Is(err, envelope.ErrAuthentication):
+		return fmt.Errorf("the new slot does not hold the data key: %w", err)
+	}
+	return ctx.Err()
+}
+
+func hasSlot(ring *envelope.Keyring, kind, key string) bool {
+	return slices.ContainsFunc(ring.Slots(), func(s envelope.Slot) bool { return s.Kind == kind && s.Key == key })
+}
+
+// oneSlot finds the slot of a key that has one only.
+func oneSlot(ring *envelope.Keyring, kind, key string) (i int, single bool) {
+	i, n := -1, 0
+	for at, s := range ring.Slots() {
+		if s.Kind == kind && s.Key == key {
+			i, n = at, n+1
+		}
+	}
+	return i, n == 1
+}
