@@ -36,6 +36,9 @@ type IndexWriter struct {
 	totals Totals
 	packs  map[envelope.ObjectID]struct{}
 	last   string
+	// confirmed are entries that take the place of pending ones wherever these have
+	// to be written anew.
+	confirmed map[*Entry]*Entry
 }
 
 // NewIndexWriter starts the index of the version after prev, which may be nil.
@@ -143,8 +146,20 @@ func (w *IndexWriter) count(e *Entry) {
 	}
 }
 
+// Confirm says that now is to stand in the index in the place of then, which is an
+// entry of the previous version that is to be added as unchanged: but only if the
+// part that it lies in has to be written anyway, for now says nothing that matters
+// to readers.
+func (w *IndexWriter) Confirm(then, now *Entry) {
+	if w.confirmed == nil {
+		w.confirmed = map[*Entry]*Entry{}
+	}
+	w.confirmed[then] = now
+}
+
 func (w *IndexWriter) reset() {
 	w.pending, w.pathLen, w.part = nil, 0, -1
+	clear(w.confirmed)
 }
 
 func (w *IndexWriter) flush(ctx context.Context) error {
@@ -157,6 +172,11 @@ func (w *IndexWriter) flush(ctx context.Context) error {
 
 // write makes a part of the first n pending entries, at least one.
 func (w *IndexWriter) write(ctx context.Context, n int) error {
+	for i, e := range w.pending {
+		if now := w.confirmed[e]; now != nil {
+			w.pending[i] = now
+		}
+	}
 	first, rest := w.pending[:n], w.pending[n:]
 	list, err := encodeList(indexFormat, w.dataset.Name, "", first)
 	if err != nil {

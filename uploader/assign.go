@@ -1,54 +1,44 @@
 package uploader
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/vaultpack/vaultpack/dataset"
 )
 
 // sample settles the files of one sample, which share a pack. If one of them has
-// to be sent, all are.
+// to be sent, all are, unless they are a series or too large for a pack: then each
+// stands alone.
 func (p *planner) sample(items []*item) error {
-	inOnePack := true
-	for _, it := range items {
-		x := it.entry.Extents
-		inOnePack = inOnePack && len(x) > 0 && x[0].Pack.ID == items[0].entry.Extents[0].Pack.ID
-	}
-	if inOnePack {
+	if !slices.ContainsFunc(items, func(it *item) bool { return !it.trusted }) {
 		for _, it := range items {
-			it.settled = true
+			p.reuse(it)
 		}
 		return nil
 	}
 	size := int64(0)
 	for _, it := range items {
-		if it.unchanged {
-			p.UnchangedFiles.Add(-1)
-			p.SameBytes.Add(-it.entry.Size)
-		} else if it.resumed {
-			p.ResumedFiles.Add(-1)
-			p.ResumedBytes.Add(-it.entry.Size)
-		}
-		entry := *it.entry
-		entry.Extents, entry.Sum = nil, nil
-		it.entry, it.unchanged = &entry, false
 		size += tarSize(it.entry)
 	}
-	if p.open != nil && p.fill+size+tarEnd > p.PackSize {
-		if err := p.dispatch(); err != nil {
-			return err
-		}
-		if err := p.send(); err != nil {
+	together := len(items) > 1 && size+tarEnd <= p.PackSize && !series(items)
+	if together && p.open != nil && p.fill+size+tarEnd > p.PackSize {
+		if err := p.dispatchAndSend(); err != nil {
 			return err
 		}
 	}
 	for _, it := range items {
-		// A sample that no pack can hold is cut after all.
+		if together {
+			it.sample = items
+		} else if it.trusted {
+			p.reuse(it)
+			continue
+		}
 		if p.open != nil && p.fill+tarSize(it.entry)+tarEnd > p.PackSize {
-			if err := p.dispatch(); err != nil {
+			if err := p.dispatchAndSend(); err != nil {
 				return err
 			}
 		}
@@ -60,6 +50,26 @@ func (p *planner) sample(items []*item) error {
 		it.jobs = []*job{p.open}
 	}
 	return nil
+}
+
+// series reports whether files that share a name up to the first dot are numbered
+// (img.001.jpg, img.002.jpg) and so not the parts of one sample (img.jpg, img.json).
+func series(items []*item) bool {
+	seen := map[string]bool{}
+	for _, it := range items {
+		name := it.entry.Path[strings.LastIndexByte(it.entry.Path, '/')+1:]
+		rest := strings.Map(func(r rune) rune {
+			if r >= '0' && r <= '9' {
+				return -1
+			}
+			return r
+		}, name[len(sampleStem(name)):])
+		if seen[rest] {
+			return true
+		}
+		seen[rest] = true
+	}
+	return false
 }
 
 // closeSamples settles the samples of which not all files have come, in order.
@@ -79,42 +89,101 @@ func (p *planner) large(it *item, candidates []*dataset.Entry) error {
 	if p.Checksum {
 		sum, err := sumFile(p.ctx, it)
 		if err != nil {
-			p.fail(it.entry.Path, err)
 			it.failed, it.settled = err, true
 			return nil
 		}
 		it.entry.Sum = sum
 	}
-	have := map[int64]dataset.Extent{}
-	for _, c := range candidates {
-		if sameFile(it.entry, c) && (!p.Checksum || bytes.Equal(it.entry.Sum, c.Sum)) {
-			for _, x := range c.Extents {
-				if x.Offset == 0 && p.hasPack(x.Pack) {
-					have[x.At] = x
-				}
-			}
-		}
-	}
-	resumed := true
-	for off := int64(0); off < it.entry.Size; off += p.PackSize {
-		j := &job{items: []*item{it}, off: off, n: min(p.PackSize, it.entry.Size-off), piece: true, done: make(chan struct{})}
+	for _, j := range p.cut(it, p.knownPieces(it, candidates)) {
 		it.jobs = append(it.jobs, j)
-		if x, ok := have[off]; ok && x.Length == j.n {
-			j.pack = x.Pack
-			close(j.done)
-			p.ResumedBytes.Add(j.n)
+		if j.takeTrusted() {
 			continue
 		}
-		resumed = false
 		if err := p.start(j); err != nil {
 			return err
 		}
 	}
-	if it.resumed = resumed; resumed {
-		p.ResumedFiles.Add(1)
-	}
 	it.settled = true
 	return nil
+}
+
+// knownPieces are the runs of a large file that the vault may have, by where they
+// begin in it: those of the previous version, of unfinished uploads, and of a file
+// of the same size under another name.
+func (p *planner) knownPieces(it *item, candidates []*dataset.Entry) map[int64][]knownExtent {
+	found := map[int64][]knownExtent{}
+	take := func(e *dataset.Entry, pending bool) {
+		trusted := p.trusts(it.entry, e)
+		for _, x := range e.Extents {
+			if (trusted || summed([]dataset.Extent{x})) && p.hasPack(x.Pack, !pending) {
+				found[x.At] = append(found[x.At], knownExtent{x, trusted, pending})
+			}
+		}
+	}
+	if it.then != nil && it.then.IsFile() {
+		take(it.then, false)
+	}
+	for _, c := range candidates {
+		take(c, true)
+	}
+	if it.then == nil && len(found) == 0 {
+		for _, e := range p.elsewhere.large(p.ctx, it.entry.Size) {
+			take(e, false)
+		}
+	}
+	for _, xs := range found {
+		slices.SortStableFunc(xs, func(a, b knownExtent) int { return cmp.Compare(rank(a), rank(b)) })
+	}
+	return found
+}
+
+// rank puts what need not be read first.
+func rank(x knownExtent) int {
+	if x.trusted {
+		return 0
+	}
+	return 1
+}
+
+// cut cuts a large file: where it was cut before as long as that goes, and
+// then by the size of a pack.
+func (u *Upload) cut(it *item, found map[int64][]knownExtent) []*job {
+	var jobs []*job
+	for off := int64(0); off == 0 || off < it.entry.Size; {
+		j := &job{items: []*item{it}, off: off, n: min(u.PackSize, it.entry.Size-off), piece: true, done: make(chan struct{})}
+		for _, x := range found[off] {
+			// A short last piece of a file that has grown is not kept: the file
+			// would be in ever smaller pieces.
+			if len(j.known) == 0 && x.Length > 0 && (x.Length >= u.PackSize || off+x.Length == it.entry.Size) && off+x.Length <= it.entry.Size {
+				j.n = x.Length
+			}
+			if x.Length == j.n {
+				j.known = append(j.known, x)
+			}
+		}
+		jobs = append(jobs, j)
+		off += j.n
+		if j.n == 0 {
+			break
+		}
+	}
+	return jobs
+}
+
+// takeTrusted settles a piece that is in the vault by the file's times.
+func (j *job) takeTrusted() bool {
+	if len(j.known) == 0 || !j.known[0].trusted {
+		return false
+	}
+	j.reuse(j.known[0])
+	close(j.done)
+	return true
+}
+
+func (j *job) reuse(x knownExtent) {
+	j.extent, j.pack = x.Extent, x.Pack
+	j.extent.At = j.off
+	j.reused, j.resumed = true, x.pending
 }
 
 // dispatch sends the pack being filled on its way.
@@ -128,6 +197,13 @@ func (p *planner) dispatch() error {
 		it.settled = true
 	}
 	return p.start(j)
+}
+
+func (p *planner) dispatchAndSend() error {
+	if err := p.dispatch(); err != nil {
+		return err
+	}
+	return p.send()
 }
 
 func (p *planner) start(j *job) error {

@@ -40,8 +40,8 @@ func TestRecordBrokenOff(t *testing.T) {
 	var finish func()
 	for i, j := range []*job{
 		{items: []*item{small}, pack: pack(1)},
-		{items: []*item{large}, pack: pack(2), piece: true, off: 0, n: 10},
-		{items: []*item{large}, pack: pack(3), piece: true, off: 10, n: 10},
+		{items: []*item{large}, pack: pack(2), piece: true, extent: dataset.Extent{Pack: pack(2), Length: 10}},
+		{items: []*item{large}, pack: pack(3), piece: true, extent: dataset.Extent{Pack: pack(3), Length: 10, At: 10}},
 		{items: []*item{large}, piece: true}, // under way
 	} {
 		if i == 2 {

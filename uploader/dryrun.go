@@ -3,37 +3,50 @@ package uploader
 import (
 	"archive/tar"
 	"context"
+	"crypto/rand"
 	"io"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/envelope"
 )
 
-// planPack does for a dry run what sendTar and sendPiece do, without reading:
-// the pack's size follows from the sizes of its files.
-func (u *Upload) planPack(ctx context.Context, j *job) error {
-	size := j.n
-	var extents []dataset.Extent
-	if !j.piece {
-		var err error
-		if extents, size, err = planTar(j.items); err != nil {
-			return err
-		}
+// planTar does for a dry run what sendTar does, without reading: the pack's size
+// follows from the sizes of its files.
+func (u *Upload) planTar(ctx context.Context, j *job, items []*item) error {
+	extents, size, err := planTar(items)
+	if err != nil {
+		return err
 	}
 	pack, err := u.Dataset.PlanPack(ctx, u.key, size)
 	if err != nil {
 		return err
 	}
 	j.pack = &pack
-	if j.piece {
-		u.SentBytes.Add(j.n)
+	for i, it := range items {
+		extents[i].Pack, extents[i].Sum = j.pack, plannedSum()
+		it.entry.Extents = extents[i : i+1 : i+1]
+		it.sent = true
+		u.SentBytes.Add(it.entry.Size)
 	}
-	for i := range extents {
-		e := j.items[i].entry
-		extents[i].Pack = j.pack
-		e.Extents = extents[i : i+1 : i+1]
-		u.SentFiles.Add(1)
-		u.SentBytes.Add(e.Size)
+	u.packDone(j, items)
+	return nil
+}
+
+// plannedSum takes as much room in an index as a real one.
+func plannedSum() (s envelope.ContentSum) {
+	rand.Read(s[:])
+	return s
+}
+
+// planPiece does for a dry run what sendPiece does.
+func (u *Upload) planPiece(ctx context.Context, j *job) error {
+	pack, err := u.Dataset.PlanPack(ctx, u.key, j.n)
+	if err != nil {
+		return err
 	}
+	j.pack = &pack
+	j.extent = dataset.Extent{Pack: j.pack, Length: j.n, At: j.off, Sum: plannedSum()}
+	u.SentBytes.Add(j.n)
 	u.packDone(j, j.items)
 	return nil
 }

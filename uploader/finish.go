@@ -12,8 +12,9 @@ import (
 // and commits the version.
 type finisher struct {
 	*Upload
-	index *dataset.IndexWriter
-	gap   bool // a file that the last version had is left out before the next
+	index   *dataset.IndexWriter
+	gap     bool  // a file that the last version had is left out before the next
+	missing int64 // files that could not be read and of which nothing is known
 }
 
 func newFinisher(u *Upload) *finisher {
@@ -37,17 +38,94 @@ func (f *finisher) add(ctx context.Context, it *item) error {
 		return it.jobs[0].err
 	}
 	f.gap = f.gap || it.gap
-	if it.failed != nil {
+	if it.failed != nil && !f.keep(it) {
 		f.gap = true
 		return nil
 	}
-	err := f.index.Add(ctx, it.entry, it.unchanged, f.gap)
+	f.count(it)
+	if it.then != nil && alike(it.entry, it.then) {
+		if it.then.Recent && !it.entry.Recent {
+			f.index.Confirm(it.then, it.entry)
+		}
+		it.entry = it.then
+	}
+	err := f.index.Add(ctx, it.entry, it.entry == it.then, f.gap)
 	f.gap = false
 	return err
 }
 
+// keep tells that a file could not be read, and enters it as the previous version
+// has it. It reports false if that has nothing of it.
+func (f *finisher) keep(it *item) bool {
+	if it.then == nil || !it.then.IsFile() || !f.inVault(it.then.Extents, true) {
+		f.missing++
+		f.fail(it.entry.Path, fmt.Errorf("%w; the new version does not have it", it.failed))
+		return false
+	}
+	f.fail(it.entry.Path, fmt.Errorf("%w; the new version has it as version %d had it", it.failed, f.prev.Number))
+	it.entry, it.reused, it.resumed, it.sent = keptEntry(it.then), true, false, false
+	return true
+}
+
+// alike reports whether two entries of one path say the same, but for Recent.
+func alike(now, then *dataset.Entry) bool {
+	if now == then {
+		return true
+	}
+	if !now.IsFile() {
+		return now.Mode == then.Mode && now.ModTime.Equal(then.ModTime) && now.Link == then.Link && now.Flaw == then.Flaw
+	}
+	if !now.Equal(then) || (now.Sum == nil) != (then.Sum == nil) || len(now.Extents) != len(then.Extents) {
+		return false
+	}
+	for i, x := range now.Extents {
+		if y := then.Extents[i]; x.Pack.ID != y.Pack.ID || x.Offset != y.Offset || x.Length != y.Length {
+			return false
+		}
+	}
+	// Another machine's inode means nothing here.
+	return now.Seen.Host != then.Seen.Host || now.Seen.Inode == then.Seen.Inode && now.Seen.ChangeTime.Equal(then.Seen.ChangeTime)
+}
+
+// count counts what has become of a file.
+func (f *finisher) count(it *item) {
+	if it.entry.Flaw == dataset.FlawTorn && it.failed == nil {
+		f.fail(it.entry.Path, fmt.Errorf("%w, again and again; it is stored as it was read, which may be a mixture", errChanged))
+	}
+	if !it.entry.IsFile() {
+		return
+	}
+	switch {
+	case it.then == nil || !it.then.IsFile():
+		f.Added.Add(1)
+	case it.entry.Equal(it.then) && (it.reused || it.resumed):
+		f.UnchangedFiles.Add(1)
+	case it.failed != nil:
+		f.UnchangedFiles.Add(1)
+	case it.sent && len(it.sample) > 1 && it.entry.Equal(it.then):
+		f.UnchangedFiles.Add(1)
+		f.ResentFiles.Add(1)
+	default:
+		f.Changed.Add(1)
+	}
+	switch {
+	case it.sent:
+		f.SentFiles.Add(1)
+	case it.resumed:
+		f.ResumedFiles.Add(1)
+	}
+	if len(it.jobs) > 0 && it.jobs[0].piece && it.failed == nil {
+		return // its pieces have been counted
+	}
+	if it.resumed {
+		f.ResumedBytes.Add(it.entry.Size)
+	} else if it.reused {
+		f.SameBytes.Add(it.entry.Size)
+	}
+}
+
 // pieces puts the extents of a large file together. If the file changed under
-// the pieces it is sent once more, from the beginning.
+// the pieces it is gone through once more, from the beginning.
 func (f *finisher) pieces(ctx context.Context, it *item) error {
 	err := f.collect(it)
 	var stop *stopped
@@ -55,30 +133,42 @@ func (f *finisher) pieces(ctx context.Context, it *item) error {
 		err = f.resend(ctx, it)
 	}
 	if errors.As(err, &stop) {
-		f.failItem(it, stop.err)
+		it.failed = stop.err
 		return nil
-	}
-	if err == nil && !it.resumed {
-		f.SentFiles.Add(1)
 	}
 	return err
 }
 
 func (f *finisher) collect(it *item) error {
-	it.entry.Extents = nil
 	for _, j := range it.jobs {
 		if j.err != nil {
 			return j.err
 		}
-		it.entry.Extents = append(it.entry.Extents, dataset.Extent{Pack: j.pack, Length: j.n, At: j.off})
 	}
+	it.entry.Extents = nil
+	it.reused, it.resumed = true, true
+	for _, j := range it.jobs {
+		it.entry.Extents = append(it.entry.Extents, j.extent)
+		it.sent = it.sent || !j.reused
+		it.resumed = it.resumed && j.resumed
+		switch {
+		case j.resumed:
+			f.ResumedBytes.Add(j.n)
+		case j.reused:
+			f.SameBytes.Add(j.n)
+		}
+	}
+	it.reused, it.resumed = !it.sent, it.resumed && !it.sent
 	return nil
 }
 
-// resend sends all of a large file, a piece at a time.
+// resend goes through all of a large file again, a piece at a time. What of it is
+// in the vault is not sent. If nothing better is known of the file, it is put up
+// with that it changes again.
 func (f *finisher) resend(ctx context.Context, it *item) error {
+	old := it.jobs
 	entry := *it.entry
-	it.entry, it.jobs = &entry, nil
+	it.entry, it.jobs, it.torn = &entry, nil, it.mayTear()
 	file, err := f.openItem(ctx, it)
 	if err != nil {
 		return &stopped{it, err}
@@ -89,8 +179,17 @@ func (f *finisher) resend(ctx context.Context, it *item) error {
 			return &stopped{it, err}
 		}
 	}
-	for off := int64(0); off == 0 || off < it.entry.Size; off += f.PackSize {
-		j := &job{items: []*item{it}, off: off, n: min(f.PackSize, it.entry.Size-off), piece: true, done: make(chan struct{})}
+	found := map[int64][]knownExtent{}
+	for _, j := range old {
+		for _, x := range j.known {
+			x.trusted = false // by times that are no longer the file's
+			found[j.off] = append(found[j.off], x)
+		}
+		if j.pack != nil && !j.reused {
+			found[j.off] = append(found[j.off], knownExtent{Extent: j.extent})
+		}
+	}
+	for _, j := range f.cut(it, found) {
 		it.jobs = append(it.jobs, j)
 		if err := f.sendPiece(ctx, j); err != nil {
 			return err
@@ -106,6 +205,10 @@ func (f *finisher) commit(ctx context.Context) (*Result, error) {
 	parts, totals, changed, err := f.index.Finish(ctx)
 	if err != nil {
 		return nil, err
+	}
+	totals.Flaws += f.missing
+	if f.prev != nil && f.prev.Totals.Flaws != totals.Flaws {
+		changed = true // what could not be read has become another
 	}
 	res := &Result{Version: f.prev}
 	if changed {

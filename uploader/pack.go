@@ -2,25 +2,14 @@ package uploader
 
 import (
 	"archive/tar"
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
-	"os"
-	"syscall"
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
 )
-
-// inMemory is the size up to which a file is read whole before any of it goes
-// into a pack, so that one which changes meanwhile costs nothing.
-const inMemory = 4 << 20
-
-var errChanged = errors.New("the file changed while it was being read")
 
 // tarEnd is what closes a tar file.
 const tarEnd = 1024
@@ -51,84 +40,69 @@ func tarHeader(e *dataset.Entry) *tar.Header {
 	return &tar.Header{Typeflag: tar.TypeReg, Name: e.Path, Size: e.Size, Mode: int64(e.Mode.Perm()), ModTime: e.ModTime}
 }
 
-// runJob writes the job's pack. Files that fail are marked, and the rest is
-// written without them. The error it returns is one of the vault.
+// runJob brings the job's contents into the vault. Files that fail are marked, and
+// the rest is written without them. The error it returns is one of the vault.
 func (u *Upload) runJob(ctx context.Context, j *job) error {
-	if u.DryRun {
-		return u.planPack(ctx, j)
-	}
 	if j.piece {
 		return u.sendPiece(ctx, j)
 	}
-	return u.sendTar(ctx, j)
+	items, err := u.resolve(ctx, j)
+	if err != nil || len(items) == 0 {
+		return err
+	}
+	if u.DryRun {
+		return u.planTar(ctx, j, items)
+	}
+	return u.sendTar(ctx, j, items)
 }
-
-// stopped says that a pack was given up because of one file.
-type stopped struct {
-	it  *item
-	err error
-}
-
-func (s *stopped) Error() string { return s.err.Error() }
 
 // sendTar writes small files as a tar. If one of them fails in the middle of its
 // contents the pack is begun anew, as another object: with the file once more
 // if it has changed, and then without it.
-func (u *Upload) sendTar(ctx context.Context, j *job) error {
+func (u *Upload) sendTar(ctx context.Context, j *job, items []*item) error {
+	sums, err := u.newSums()
+	if err != nil {
+		return err
+	}
 	tries := map[*item]int{}
 	for {
-		var good []*item
-		var extents []dataset.Extent
-		pack, err := u.Dataset.WritePack(ctx, u.key, func(w io.Writer) error {
-			good, extents = nil, nil
-			out := &offsetWriter{w: w}
-			tw := tar.NewWriter(out)
-			for _, it := range j.items {
-				if it.failed != nil {
-					continue
-				}
-				at, err := u.addToTar(ctx, tw, out, it)
-				if err != nil {
-					return err
-				}
-				if it.failed == nil {
-					good = append(good, it)
-					extents = append(extents, dataset.Extent{Offset: at, Length: it.entry.Size})
-				}
-			}
-			if len(good) == 0 {
-				return errEmptyPack
-			}
-			return tw.Close()
-		}, envelope.Workers(u.segments))
+		t := &tarWriter{Upload: u, ctx: ctx, sums: sums}
+		pack, err := u.Dataset.WritePack(ctx, u.key, func(w io.Writer) error { return t.write(w, items) }, envelope.Workers(u.segments))
 		var stop *stopped
 		switch {
 		case errors.Is(err, errEmptyPack):
 			return nil
 		case errors.As(err, &stop):
-			if tries[stop.it]++; tries[stop.it] > 1 || !errors.Is(stop.err, errChanged) {
-				u.failItem(stop.it, stop.err)
-			}
+			tries[stop.it]++
+			u.again(stop, tries[stop.it])
 			continue
 		case err != nil:
 			return fmt.Errorf("writing a pack: %w", err)
 		}
 		j.pack = &pack
-		for i, it := range good {
-			extents[i].Pack = j.pack
-			it.entry.Extents = extents[i : i+1 : i+1]
-			u.SentFiles.Add(1)
+		for i, it := range t.good {
+			t.extents[i].Pack = j.pack
+			it.entry.Extents = t.extents[i : i+1 : i+1]
+			it.sent = true
 		}
-		u.packDone(j, good)
+		u.packDone(j, t.good)
 		return nil
 	}
 }
 
 var errEmptyPack = errors.New("nothing to pack")
 
-func (u *Upload) failItem(it *item, err error) {
-	it.failed = err
-	u.fail(it.entry.Path, err)
+// again decides what becomes of a file that has spoilt a pack: it is tried once
+// more if it has changed, and then as it is, if nothing better is known of it.
+func (u *Upload) again(stop *stopped, tries int) {
+	changed := errors.Is(stop.err, errChanged)
+	switch {
+	case changed && tries <= 1:
+	case changed && tries == 2 && stop.it.mayTear():
+		stop.it.torn = true
+	default:
+		stop.it.failed = stop.err
+	}
 }
 
 func (u *Upload) packDone(j *job, good []*item) {
@@ -140,7 +114,7 @@ func (u *Upload) packDone(j *job, good []*item) {
 			continue
 		}
 		e := *it.entry
-		e.Extents = []dataset.Extent{{Pack: j.pack, Length: j.n, At: j.off}}
+		e.Extents = []dataset.Extent{j.extent}
 		j.record = append(j.record, &e)
 	}
 }
@@ -157,156 +131,94 @@ func (w *offsetWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// addToTar adds one file and tells where its contents begin. A file that cannot
-// be read is marked failed; a *stopped error means that the tar is spoilt.
-func (u *Upload) addToTar(ctx context.Context, tw *tar.Writer, out *offsetWriter, it *item) (at int64, err error) {
-	f, err := u.openItem(ctx, it)
+// A tarWriter writes the tar of one attempt to send a pack.
+type tarWriter struct {
+	*Upload
+	ctx  context.Context
+	sums *sums
+	out  *offsetWriter
+	tar  *tar.Writer
+
+	good    []*item // that are in the tar
+	extents []dataset.Extent
+}
+
+// write writes the items to w. A *stopped error means that one of them has spoilt
+// the tar.
+func (t *tarWriter) write(w io.Writer, items []*item) error {
+	t.good, t.extents = nil, nil
+	t.out = &offsetWriter{w: w}
+	t.tar = tar.NewWriter(t.out)
+	for _, it := range items {
+		if it.failed != nil {
+			continue
+		}
+		if err := t.add(it); err != nil {
+			return err
+		}
+	}
+	if len(t.good) == 0 {
+		return errEmptyPack
+	}
+	return t.tar.Close()
+}
+
+// add adds one file. One that cannot be read is marked failed.
+func (t *tarWriter) add(it *item) error {
+	f, err := t.openItem(t.ctx, it)
 	if err != nil {
-		u.failItem(it, err)
-		return 0, nil
+		it.failed = err
+		return nil
 	}
 	defer func() { f.Close() }() // readStable may open it anew
-	if out.n+tarSize(it.entry)+tarEnd > u.PackSize && it.entry.Size > it.planned {
-		u.failItem(it, errChanged) // it has grown, and the pack has no room for that
-		return 0, nil
+	if t.out.n+tarSize(it.entry)+tarEnd > t.PackSize && it.entry.Size > it.planned {
+		it.failed = errChanged // it has grown, and the pack has no room for that
+		return nil
 	}
-	var sum hash.Hash
-	if u.Checksum {
-		sum = sha256.New()
-	}
-	header := func() (int64, error) {
-		err := tw.WriteHeader(tarHeader(it.entry))
-		return out.n, err
-	}
+	t.sums.reset()
+	var at int64
 	if it.entry.Size <= inMemory {
-		b, err := u.readStable(ctx, &f, it)
+		b, err := t.readStable(t.ctx, &f, it)
 		if err != nil {
-			u.failItem(it, err)
-			return 0, nil
+			it.failed = err
+			return nil
 		}
-		if at, err = header(); err != nil {
-			return 0, err
+		if at, err = t.header(it); err != nil {
+			return err
 		}
-		if _, err := tw.Write(b); err != nil {
-			return 0, err
+		if _, err := t.tar.Write(b); err != nil {
+			return err
 		}
-		if sum != nil {
-			sum.Write(b)
-		}
-		u.SentBytes.Add(int64(len(b)))
+		t.sums.Write(b)
+		t.SentBytes.Add(int64(len(b)))
 	} else {
-		if at, err = header(); err != nil {
-			return 0, err
+		if at, err = t.header(it); err != nil {
+			return err
 		}
-		dst := io.Writer(tw)
-		if sum != nil {
-			dst = io.MultiWriter(tw, sum)
-		}
-		if err := u.copyStable(dst, f, it, 0, it.entry.Size); err != nil {
-			return 0, err
+		if err := t.copyStable(io.MultiWriter(t.tar, t.sums), f, it, 0, it.entry.Size); err != nil {
+			return err
 		}
 	}
-	if err := tw.Flush(); err != nil {
-		return 0, err
-	}
-	if sum != nil {
-		it.entry.Sum = sum.Sum(nil)
-	}
-	return at, nil
-}
-
-// openItem opens the file and takes its attributes over as they are now. Only a
-// regular file is opened, and no link followed.
-func (u *Upload) openItem(ctx context.Context, it *item) (*os.File, error) {
-	settle(ctx, it.entry)
-	f, err := os.OpenFile(it.file, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = errChanged
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	describe(it.entry, info, u.host)
-	if tarSize(it.entry)+tarEnd > u.PackSize && len(it.jobs) > 0 && !it.jobs[0].piece {
-		f.Close()
-		return nil, errChanged // it has outgrown a pack since it was found
-	}
-	return f, nil
-}
-
-// stable tells whether the open file is still as the entry says.
-func (u *Upload) stable(f *os.File, it *item) error {
-	info, err := f.Stat()
-	if err != nil {
+	if err := t.tar.Flush(); err != nil {
 		return err
 	}
-	now := &dataset.Entry{Path: it.entry.Path}
-	describe(now, info, u.host)
-	if !sameFile(now, it.entry) {
-		return errChanged
-	}
+	t.good = append(t.good, it)
+	t.extents = append(t.extents, dataset.Extent{Offset: at, Length: it.entry.Size, Sum: t.sums.take(it.entry)})
 	return nil
 }
 
-// readStable reads a small file whole, once more if it changes meanwhile.
-func (u *Upload) readStable(ctx context.Context, f **os.File, it *item) ([]byte, error) {
-	for try := 0; ; try++ {
-		var b bytes.Buffer
-		b.Grow(int(it.entry.Size) + 512)
-		// One byte more than there should be, to notice growth.
-		n, err := io.Copy(&b, io.LimitReader(*f, it.entry.Size+1))
-		if err == nil && n != it.entry.Size {
-			err = errChanged
-		}
-		if err == nil {
-			err = u.stable(*f, it)
-		}
-		if err == nil {
-			return b.Bytes(), nil
-		}
-		if try > 0 || !errors.Is(err, errChanged) {
-			return nil, err
-		}
-		(*f).Close()
-		if *f, err = u.openItem(ctx, it); err != nil {
-			return nil, err
-		}
-		if it.entry.Size > inMemory {
-			return nil, errChanged
-		}
-	}
+// header writes the file's header and reports where its contents begin.
+func (t *tarWriter) header(it *item) (at int64, err error) {
+	err = t.tar.WriteHeader(tarHeader(it.entry))
+	return t.out.n, err
 }
 
-// copyStable copies n bytes from off of the open file. A *stopped error says
-// that they cannot be had, or are not those of the file as it was opened.
-func (u *Upload) copyStable(dst io.Writer, f *os.File, it *item, off, n int64) error {
-	src := &countedFile{r: io.NewSectionReader(f, off, n), n: &u.SentBytes}
-	copied, err := io.Copy(dst, src)
-	switch {
-	case src.err != nil:
-		return &stopped{it, src.err}
-	case err != nil:
-		return err
-	case copied != n:
-		return &stopped{it, errChanged}
-	}
-	if err := u.stable(f, it); err != nil {
-		return &stopped{it, err}
-	}
-	return nil
-}
-
-// sendPiece writes one piece of a large file. What is wrong with the file is
-// left to the finisher, which sees all pieces.
+// sendPiece brings one piece of a large file into the vault. What is wrong with
+// the file is left to the finisher, which sees all pieces.
 func (u *Upload) sendPiece(ctx context.Context, j *job) error {
 	it := j.items[0]
 	settle(ctx, it.entry)
-	f, err := os.OpenFile(it.file, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	f, err := openSource(it.file)
 	if err != nil {
 		return &stopped{it, err}
 	}
@@ -314,8 +226,27 @@ func (u *Upload) sendPiece(ctx context.Context, j *job) error {
 	if err := u.stable(f, it); err != nil {
 		return &stopped{it, err}
 	}
+	if same, err := u.comparePiece(ctx, j, f); err != nil {
+		if errors.Is(err, errChanged) {
+			return &stopped{it, err}
+		}
+		return err
+	} else if same {
+		if err := u.stable(f, it); err != nil {
+			return &stopped{it, err}
+		}
+		return nil
+	}
+	if u.DryRun {
+		return u.planPiece(ctx, j)
+	}
+	sum, err := envelope.NewContentHash(u.key)
+	if err != nil {
+		return err
+	}
 	pack, err := u.Dataset.WritePack(ctx, u.key, func(w io.Writer) error {
-		return u.copyStable(w, f, it, j.off, j.n)
+		sum.Reset()
+		return u.copyStable(io.MultiWriter(w, sum), f, it, j.off, j.n)
 	}, envelope.Workers(u.segments))
 	var stop *stopped
 	if errors.As(err, &stop) {
@@ -325,46 +256,7 @@ func (u *Upload) sendPiece(ctx context.Context, j *job) error {
 		return fmt.Errorf("writing a pack: %w", err)
 	}
 	j.pack = &pack
+	j.extent = dataset.Extent{Pack: j.pack, Length: j.n, At: j.off, Sum: sum.Sum()}
 	u.packDone(j, j.items)
 	return nil
-}
-
-// A countedFile counts what is read, and remembers an error of reading.
-type countedFile struct {
-	r   io.Reader
-	n   interface{ Add(int64) int64 }
-	err error
-}
-
-func (c *countedFile) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n.Add(int64(n))
-	if err != nil && err != io.EOF {
-		c.err = err
-	}
-	return n, err
-}
-
-// sumFile is the SHA-256 of the file as it is now.
-func sumFile(ctx context.Context, it *item) ([]byte, error) {
-	f, err := os.OpenFile(it.file, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	h := sha256.New()
-	buf := make([]byte, 1<<20)
-	for {
-		n, err := f.Read(buf)
-		h.Write(buf[:n])
-		if err == io.EOF {
-			return h.Sum(nil), nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-	}
 }

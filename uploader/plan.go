@@ -1,28 +1,35 @@
 package uploader
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"path"
 
 	"github.com/vaultpack/vaultpack/dataset"
-	"github.com/vaultpack/vaultpack/envelope"
 )
 
 // An item is one entry of the new version on its way into the index.
 type item struct {
 	entry *dataset.Entry
-	file  string // where it is read from
+	// then is the previous version's entry of the same path, nil if there is none.
+	then *dataset.Entry
+	file string // where it is read from
 	// planned is the size that room was made for in a pack.
 	planned int64
-	// unchanged says that entry is the previous version's, and gap that files
-	// which that version had before it are gone.
-	unchanged, gap bool
-	jobs           []*job // that write its contents
-	resumed        bool   // an unfinished upload has sent it
-	settled        bool   // nothing remains to be decided, and the jobs are under way
-	failed         error  // set by its job
+	// known are contents in the vault that may be the file's. If trusted, the first
+	// of them are: the file's times say so.
+	known   []known
+	trusted bool
+	gap     bool    // files which the previous version had before it are gone
+	sample  []*item // that share a pack with it, itself included; nil if it is alone
+	jobs    []*job  // that write its contents
+	settled bool    // nothing remains to be decided, and the jobs are under way
+	// What has become of it: its contents were in the vault, from an unfinished
+	// upload if resumed; or they were sent; or it could not be read.
+	reused, resumed bool
+	sent            bool
+	torn            bool // that it changes while it is read is put up with
+	failed          error
 }
 
 // A job writes one pack.
@@ -31,10 +38,16 @@ type job struct {
 	off   int64   // this piece from off
 	n     int64   // of n bytes is written
 	piece bool
+	// known are extents in the vault that may hold the piece.
+	known []knownExtent
 
-	done chan struct{} // closed when the pack is in the vault, or err is set
+	done chan struct{} // closed when the contents are in the vault, or err is set
 	pack *dataset.Object
-	err  error
+	// extent is where the piece lies in the end: where it lay before if reused, put
+	// there by an unfinished upload if resumed.
+	extent          dataset.Extent
+	reused, resumed bool
+	err             error
 	// record is what is to be remembered of it, should the upload not get to its end.
 	record []*dataset.Entry
 }
@@ -51,7 +64,8 @@ type planner struct {
 
 	prev    *cursor
 	pending *cursor
-	has     map[envelope.ObjectID]bool
+	unread  map[string]bool // files and folders that could not be read
+	gap     bool     // entries of the previous version were left out since the last item
 
 	window  []*item
 	samples map[string][]*item // begun, and not yet complete
@@ -62,28 +76,23 @@ type planner struct {
 // plan walks the source, and sends jobs to the pack workers and items to the
 // finisher. An item is sent after its jobs, so waiting for them cannot block.
 func (u *Upload) plan(ctx context.Context, jobs chan<- *job, windows chan<- []*item) error {
-	p := &planner{Upload: u, ctx: ctx, jobs: jobs, windows: windows,
-		has: map[envelope.ObjectID]bool{}, samples: map[string][]*item{}}
-	none := func(func(*dataset.Entry, error) bool) {}
-	p.prev, p.pending = newCursor(none), newCursor(u.pending.Entries(ctx))
+	p := &planner{Upload: u, ctx: ctx, jobs: jobs, windows: windows, unread: map[string]bool{}, samples: map[string][]*item{}}
+	previous := noEntries
 	if u.prev != nil {
-		p.prev = newCursor(u.prev.Entries(ctx))
+		previous = u.prev.Entries(ctx)
 	}
-	defer p.prev.stop()
-	defer p.pending.stop()
-
-	if err := u.newWalker(p.take).walk(ctx, u.Source); err != nil {
+	p.prev, p.pending = newCursor(previous), newCursor(u.pending.Entries(ctx))
+	defer func() {
+		p.prev.stop()
+		p.pending.stop()
+	}()
+	w := u.newWalker(p.take)
+	w.failed = p.unreadable
+	if err := w.walk(ctx, u.Source); err != nil {
 		return err
 	}
-	for {
-		e, err := p.prev.next()
-		if err != nil {
-			return err
-		}
-		if e == nil {
-			break
-		}
-		p.removed(e)
+	if _, err := p.before("", true); err != nil {
+		return err
 	}
 	if err := u.checkWalk(); err != nil {
 		return err
@@ -97,16 +106,28 @@ func (u *Upload) plan(ctx context.Context, jobs chan<- *job, windows chan<- []*i
 	return p.send()
 }
 
-func (p *planner) removed(e *dataset.Entry) {
-	if e.IsFile() {
-		p.Removed.Add(1)
+func noEntries(func(*dataset.Entry, error) bool) {}
+
+// unreadable notes what the walk could not look at. What the previous version has
+// there is kept.
+func (p *planner) unreadable(path string, err error) {
+	p.fail(path, err)
+	p.unread[path] = true
+}
+
+// kept reports whether an entry of the previous version that the walk has not come
+// to could not be read, and so is not known to be gone.
+func (p *planner) kept(e *dataset.Entry) bool {
+	unread := p.unread[e.Path]
+	for i, c := range []byte(e.Path) {
+		unread = unread || c == '/' && p.unread[e.Path[:i]]
 	}
+	return unread && p.Filter.Selects(e.Path) && p.inVault(e.Extents, true)
 }
 
 // take is called for everything that the walk finds.
 func (p *planner) take(f found) error {
-	it := &item{entry: f.entry, file: f.file, planned: f.entry.Size}
-	then, err := p.before(it)
+	then, err := p.before(f.entry.Path, false)
 	if err != nil {
 		return err
 	}
@@ -114,17 +135,23 @@ func (p *planner) take(f found) error {
 	if err != nil {
 		return err
 	}
+	it := &item{entry: f.entry, then: then, file: f.file, planned: f.entry.Size, gap: p.gap}
+	p.gap = false
 	p.window = append(p.window, it)
 	if !f.entry.IsFile() {
 		it.settled = true
-		it.unchanged = then != nil && sameAttributes(f.entry, then)
-	} else if err := p.file(it, then, candidates, f.more); err != nil {
+	} else if err := p.regular(it, candidates, f.more); err != nil {
 		return err
 	}
+	return p.bound()
+}
+
+// bound keeps the window from growing without end where something at its head
+// keeps it from moving on.
+func (p *planner) bound() error {
 	if len(p.window) < maxWindow {
 		return nil
 	}
-	// Something at the head of the window keeps it from moving on.
 	if err := p.closeSamples(); err != nil {
 		return err
 	}
@@ -134,21 +161,47 @@ func (p *planner) take(f found) error {
 	return p.send()
 }
 
-// before moves through the previous version up to the item, and gives its entry
-// there if it has one of the same path.
-func (p *planner) before(it *item) (*dataset.Entry, error) {
+// before moves through the previous version up to the path, and gives its entry
+// there if it has one. What it passes is gone from the source, or could not be
+// read and is kept.
+func (p *planner) before(path string, all bool) (*dataset.Entry, error) {
 	for {
 		e, err := p.prev.peek()
-		if err != nil || e == nil || e.Path > it.entry.Path {
+		if err != nil || e == nil || !all && e.Path > path {
 			return nil, err
 		}
 		p.prev.next()
-		if e.Path == it.entry.Path {
+		if !all && e.Path == path {
 			return e, nil
 		}
-		p.removed(e)
-		it.gap = true
+		if !p.kept(e) {
+			p.removed(e)
+			p.gap = true
+			continue
+		}
+		it := &item{entry: keptEntry(e), then: e, gap: p.gap, reused: true, settled: true}
+		p.gap = false
+		p.window = append(p.window, it)
+		if err := p.bound(); err != nil {
+			return nil, err
+		}
 	}
+}
+
+func (p *planner) removed(e *dataset.Entry) {
+	if e.IsFile() {
+		p.Removed.Add(1)
+	}
+}
+
+// keptEntry is the previous version's entry of something that could not be read.
+func keptEntry(then *dataset.Entry) *dataset.Entry {
+	if then.Flaw != "" {
+		return then // what is wrong with it stays wrong
+	}
+	e := *then
+	e.Flaw = dataset.FlawKept
+	return &e
 }
 
 // recorded gives what unfinished uploads have recorded of the path.
@@ -160,32 +213,37 @@ func (p *planner) recorded(name string) ([]*dataset.Entry, error) {
 			// It was readable a moment ago; what it named is sent again.
 			p.Warn(fmt.Errorf("a record of an unfinished upload cannot be used any more: %w", err))
 			p.pending.stop()
-			p.pending = newCursor(func(func(*dataset.Entry, error) bool) {})
+			p.pending = newCursor(noEntries)
 			return nil, nil
 		}
 		if e == nil || e.Path > name {
 			return out, nil
 		}
 		p.pending.next()
-		if e.Path == name {
+		if e.Path == name && e.IsFile() {
 			out = append(out, e)
 		}
 	}
 }
 
-// file settles a regular file, or keeps it until its sample is complete.
-func (p *planner) file(it *item, then *dataset.Entry, candidates []*dataset.Entry, more bool) error {
+// regular settles a regular file, or keeps it until its sample is complete.
+func (p *planner) regular(it *item, candidates []*dataset.Entry, more bool) error {
 	p.Files.Add(1)
 	p.Bytes.Add(it.entry.Size)
+	p.recall(it, candidates)
+	small := tarSize(it.entry)+tarEnd <= p.PackSize
 	dir, name := path.Split(it.entry.Path)
 	key := dir + sampleStem(name)
-	small, err := p.decide(it, then, candidates)
-	if err != nil {
-		return err
-	}
 	sample := p.samples[key]
-	if small {
+	switch {
+	case small:
 		sample = append(sample, it)
+	case it.trusted:
+		p.reuse(it)
+	default:
+		if err := p.large(it, candidates); err != nil {
+			return err
+		}
 	}
 	if more && small {
 		p.samples[key] = sample
@@ -197,87 +255,8 @@ func (p *planner) file(it *item, then *dataset.Entry, candidates []*dataset.Entr
 	return p.sample(sample)
 }
 
-// decide looks whether the file is one of the previous version, one that an
-// unfinished upload has sent, or a large one, whose pieces it sends. It tells
-// whether it is a small one, which has to be settled with its sample.
-func (p *planner) decide(it *item, then *dataset.Entry, candidates []*dataset.Entry) (small bool, err error) {
-	if err := p.compare(it, then); err != nil {
-		it.failed, it.settled = err, true
-		return false, nil
-	}
-	if tarSize(it.entry)+tarEnd <= p.PackSize {
-		if !it.unchanged && it.entry.Extents == nil {
-			p.resumeSmall(it, candidates)
-		}
-		return true, nil
-	}
-	if it.unchanged || it.entry.Extents != nil {
-		it.settled = true
-		return false, nil
-	}
-	return false, p.large(it, candidates)
-}
-
-// compare sets the item unchanged, or gives it the extents that it had, or
-// counts it as changed or added.
-func (p *planner) compare(it *item, then *dataset.Entry) error {
-	if then == nil || !then.IsFile() {
-		p.Added.Add(1)
-		return nil
-	}
-	same := sameFile(it.entry, then)
-	if p.Checksum {
-		if then.Sum != nil && then.Size == it.entry.Size {
-			sum, err := sumFile(p.ctx, it)
-			if err != nil {
-				p.fail(it.entry.Path, err)
-				return err
-			}
-			if string(sum) == string(then.Sum) {
-				it.entry.Sum, it.entry.Extents = sum, then.Extents
-				it.unchanged = same
-			}
-		}
-	} else if same {
-		it.unchanged = true
-	}
-	if it.unchanged {
-		it.entry = then
-		p.UnchangedFiles.Add(1)
-		p.SameBytes.Add(then.Size)
-		return nil
-	}
-	p.Changed.Add(1)
-	return nil
-}
-
-// resumeSmall gives the item the extents that an unfinished upload has recorded.
-func (p *planner) resumeSmall(it *item, candidates []*dataset.Entry) {
-	var sum []byte
-	for _, c := range candidates {
-		if !sameFile(it.entry, c) || len(c.Extents) != 1 || c.Extents[0].Length != c.Size || !p.hasPack(c.Extents[0].Pack) {
-			continue
-		}
-		if p.Checksum && sum == nil {
-			var err error
-			if sum, err = sumFile(p.ctx, it); err != nil {
-				return // it is told by the one that is to send it
-			}
-		}
-		if !p.Checksum || bytes.Equal(sum, c.Sum) {
-			it.entry.Extents, it.entry.Sum, it.resumed = c.Extents, c.Sum, true
-			p.ResumedFiles.Add(1)
-			p.ResumedBytes.Add(c.Size)
-			return
-		}
-	}
-}
-
-func (p *planner) hasPack(o *dataset.Object) bool {
-	has, known := p.has[o.ID]
-	if !known {
-		has = p.Dataset.HasPack(p.ctx, o)
-		p.has[o.ID] = has
-	}
-	return has
+// reuse settles an item whose contents are known by its times.
+func (p *planner) reuse(it *item) {
+	it.reuse(it.known[0])
+	it.settled = true
 }

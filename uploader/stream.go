@@ -24,16 +24,20 @@ func (u *Upload) RunStream(ctx context.Context, r io.Reader, name string) (*Resu
 	}
 	e := &dataset.Entry{Path: name, Mode: 0o644, ModTime: time.Now()}
 	u.Files.Add(1)
-	sum := sha256.New()
+	whole := sha256.New()
 	if u.Checksum {
-		r = io.TeeReader(r, sum)
+		r = io.TeeReader(r, whole)
+	}
+	sum, err := envelope.NewContentHash(u.key)
+	if err != nil {
+		return nil, err
 	}
 	src, workers := bufio.NewReaderSize(r, 1<<20), u.streamWorkers()
 	for {
 		piece := &countedFile{r: io.LimitReader(src, u.PackSize), n: &u.SentBytes}
 		n := int64(0)
 		fill := func(w io.Writer) (err error) {
-			n, err = io.Copy(w, piece)
+			n, err = io.Copy(io.MultiWriter(w, sum), piece)
 			return err
 		}
 		var pack dataset.Object
@@ -51,7 +55,7 @@ func (u *Upload) RunStream(ctx context.Context, r io.Reader, name string) (*Resu
 		if err != nil {
 			return nil, fmt.Errorf("writing a pack: %w", err)
 		}
-		e.Extents = append(e.Extents, dataset.Extent{Pack: &pack, Length: n, At: e.Size})
+		e.Extents = append(e.Extents, dataset.Extent{Pack: &pack, Length: n, At: e.Size, Sum: sum.Sum()})
 		e.Size += n
 		u.Packs.Add(1)
 		u.Bytes.Add(n)
@@ -64,7 +68,7 @@ func (u *Upload) RunStream(ctx context.Context, r io.Reader, name string) (*Resu
 	}
 	u.SentFiles.Add(1)
 	if u.Checksum {
-		e.Sum = sum.Sum(nil)
+		e.Sum = whole.Sum(nil)
 	}
 	if err := u.checkStream(ctx, e); err != nil {
 		return nil, err

@@ -76,6 +76,11 @@ type Upload struct {
 	out     []string // some of the links that lead out of the source
 	// segments is how many of a pack are sealed at once.
 	segments int
+	// packs are those in the vault, with their sealed sizes in bytes.
+	packs     map[envelope.ObjectID]int64
+	elsewhere *elsewhere
+	mu        sync.Mutex
+	lost      map[envelope.ObjectID]bool // packs that have been told to be missing
 }
 
 // Stats counts what an Upload does. It may be read at any time.
@@ -85,6 +90,7 @@ type Stats struct {
 	ResumedFiles, ResumedBytes atomic.Int64 // already sent by an unfinished upload
 	SentFiles, SentBytes       atomic.Int64 // read and sealed
 	Packs, SealedBytes         atomic.Int64 // written to the vault
+	ResentFiles                atomic.Int64 // unchanged, and sent again with their sample
 	Added, Changed, Removed    atomic.Int64 // files, against the last version
 	Failures, Specials         atomic.Int64
 	KeptLinks, LinksOut        atomic.Int64 // symbolic links sealed as such, and those of them that lead out of the source
@@ -243,6 +249,12 @@ func (u *Upload) open(ctx context.Context) (err error) {
 	if err := u.Dataset.SweepUnfinished(ctx); err != nil {
 		u.Warn(err)
 	}
+	if u.prev != nil || !u.pending.Empty() {
+		if u.packs, err = u.Dataset.Packs(ctx); err != nil {
+			return err
+		}
+	}
+	u.elsewhere = newElsewhere(u)
 	switch none := (envelope.KeyID{}); {
 	case u.prev != nil:
 		u.key, err = u.Dataset.Key(ctx, u.prev.KeyID)

@@ -267,6 +267,16 @@ func describe(e *dataset.Entry, info fs.FileInfo, host string) {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		e.Seen = dataset.Seen{Host: host, Inode: st.Ino, ChangeTime: changeTime(st)}
 	}
+	e.Recent = recent(e.ModTime) || recent(e.Seen.ChangeTime)
+}
+
+// recent reports whether the time is so near to now that a further change could
+// leave it as it is: some file systems keep times in steps of 2 s. A time far ahead
+// of the clock was set by somebody; a change takes it back.
+func recent(t time.Time) bool {
+	const step = 2 * time.Second
+	age := time.Since(t)
+	return age < step && age > -time.Hour
 }
 
 // sameFile tells whether a file found now is the one that was recorded: by size,

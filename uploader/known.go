@@ -1,0 +1,120 @@
+package uploader
+
+import (
+	"fmt"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/envelope"
+)
+
+// Contents in the vault that a file may have. They are taken over without reading
+// the file if its times say that it is the same, and else if a sum does.
+type known struct {
+	extents []dataset.Extent
+	sum     []byte // SHA-256, where one was recorded
+	pending bool   // an unfinished upload has sent them
+}
+
+// A knownExtent is a run of a large file that may be in the vault.
+type knownExtent struct {
+	dataset.Extent
+	trusted, pending bool
+}
+
+// recall finds out what is known of a file: from the previous version and from
+// unfinished uploads, as far as the vault still has it.
+func (p *planner) recall(it *item, candidates []*dataset.Entry) {
+	take := func(e *dataset.Entry, pending bool) {
+		if e.Size != it.entry.Size || !wholeFile(e) || !p.inVault(e.Extents, !pending) {
+			return
+		}
+		k := known{extents: e.Extents, sum: e.Sum, pending: pending}
+		if !it.trusted && p.trusts(it.entry, e) {
+			it.trusted = true
+			it.known = append([]known{k}, it.known...)
+			return
+		}
+		if summed(e.Extents) {
+			it.known = append(it.known, k)
+		}
+	}
+	if it.then != nil && it.then.IsFile() {
+		take(it.then, false)
+	}
+	for _, c := range candidates {
+		take(c, true)
+	}
+}
+
+// trusts reports whether a file's size, mode and times say that it has the
+// contents that were recorded.
+func (u *Upload) trusts(now, then *dataset.Entry) bool {
+	return !u.Checksum && then.Flaw == "" && !then.Recent && sameFile(now, then)
+}
+
+func wholeFile(e *dataset.Entry) bool {
+	at := int64(0)
+	for _, x := range e.Extents {
+		if x.At != at {
+			return false
+		}
+		at += x.Length
+	}
+	return len(e.Extents) > 0 && at == e.Size
+}
+
+// summed reports whether the extents can be compared by their sums.
+func summed(extents []dataset.Extent) bool {
+	var none envelope.ContentSum
+	for _, x := range extents {
+		if x.Sum == none {
+			return false
+		}
+	}
+	return len(extents) > 0
+}
+
+// inVault reports whether the vault has the packs of the extents, whole. With tell,
+// Warn is told each that it lacks, once.
+func (u *Upload) inVault(extents []dataset.Extent, tell bool) bool {
+	all := true
+	for _, x := range extents {
+		all = u.hasPack(x.Pack, tell) && all
+	}
+	return all
+}
+
+func (u *Upload) hasPack(o *dataset.Object, tell bool) bool {
+	size, ok := u.packs[o.ID]
+	if ok && size == o.Pin.Size {
+		return true
+	}
+	if !tell {
+		return false
+	}
+	u.mu.Lock()
+	told := u.lost[o.ID]
+	if u.lost == nil {
+		u.lost = map[envelope.ObjectID]bool{}
+	}
+	u.lost[o.ID] = true
+	u.mu.Unlock()
+	switch {
+	case told:
+	case ok:
+		u.Warn(fmt.Errorf("the vault has %d of the %d bytes of the pack %s; what lies in it is sent again, as far as it is in the source", size, o.Pin.Size, o.ID))
+	default:
+		u.Warn(fmt.Errorf("the pack %s is missing from the vault; what lay in it is sent again, as far as it is in the source", o.ID))
+	}
+	return false
+}
+
+// reuse gives the item contents that are in the vault.
+func (it *item) reuse(k known) {
+	e := *it.entry
+	e.Extents = k.extents
+	if e.Sum == nil {
+		e.Sum = k.sum
+	}
+	it.entry, it.reused, it.resumed = &e, true, k.pending
+}

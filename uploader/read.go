@@ -1,0 +1,231 @@
+package uploader
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"hash"
+	"io"
+	"os"
+	"syscall"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/envelope"
+)
+
+// inMemory is the size up to which a file is read whole before any of it goes
+// into a pack, so that one which changes meanwhile costs nothing.
+const inMemory = 4 << 20
+
+var errChanged = errors.New("the file changed while it was being read")
+
+// openSource opens a regular file, and follows no link.
+func openSource(name string) (*os.File, error) {
+	return os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+}
+
+// openItem opens the file and takes its attributes over as they are now.
+func (u *Upload) openItem(ctx context.Context, it *item) (*os.File, error) {
+	settle(ctx, it.entry)
+	f, err := openSource(it.file)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errChanged
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	describe(it.entry, info, u.host)
+	it.entry.Flaw = ""
+	if tarSize(it.entry)+tarEnd > u.PackSize && len(it.jobs) > 0 && !it.jobs[0].piece {
+		f.Close()
+		return nil, errChanged // it has outgrown a pack since it was found
+	}
+	return f, nil
+}
+
+// stable reports errChanged if the open file is no longer as the entry says. Of an
+// item that is torn anyway, it notes that.
+func (u *Upload) stable(f *os.File, it *item) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	now := &dataset.Entry{Path: it.entry.Path}
+	describe(now, info, u.host)
+	if sameFile(now, it.entry) {
+		return nil
+	}
+	if it.torn {
+		it.entry.Flaw = dataset.FlawTorn
+		return nil
+	}
+	return errChanged
+}
+
+// mayTear reports whether nothing better is known of the file than what is read
+// while it changes.
+func (it *item) mayTear() bool { return it.then == nil || it.then.Flaw == dataset.FlawTorn }
+
+// readStable reads a small file whole, once more if it changes meanwhile. One that
+// changes again is taken as it was read, if the item is torn.
+func (u *Upload) readStable(ctx context.Context, f **os.File, it *item) ([]byte, error) {
+	for try := 0; ; try++ {
+		b, err := u.readWhole(*f, it)
+		if err == nil {
+			return b, nil
+		}
+		if !errors.Is(err, errChanged) {
+			return nil, err
+		}
+		if try > 0 && !it.mayTear() {
+			return nil, err
+		}
+		it.torn = try > 0
+		(*f).Close()
+		if *f, err = u.openItem(ctx, it); err != nil {
+			return nil, err
+		}
+		if it.entry.Size > inMemory {
+			return nil, errChanged
+		}
+	}
+}
+
+// readWhole reads a small file. The entry gets the size of what was read if the
+// item is torn.
+func (u *Upload) readWhole(f *os.File, it *item) ([]byte, error) {
+	var b bytes.Buffer
+	b.Grow(int(it.entry.Size) + 512)
+	// One byte more than there should be, to notice growth.
+	n, err := io.Copy(&b, io.LimitReader(f, it.entry.Size+1))
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case n == it.entry.Size:
+	case it.torn && n > it.entry.Size:
+		b.Truncate(int(it.entry.Size))
+		it.entry.Flaw = dataset.FlawTorn
+	case it.torn:
+		it.entry.Size, it.entry.Flaw = n, dataset.FlawTorn
+	default:
+		return nil, errChanged
+	}
+	return b.Bytes(), u.stable(f, it)
+}
+
+// copyStable copies n bytes from off of the open file. A *stopped error says
+// that they cannot be had, or are not those of the file as it was opened.
+func (u *Upload) copyStable(dst io.Writer, f *os.File, it *item, off, n int64) error {
+	src := &countedFile{r: io.NewSectionReader(f, off, n), n: &u.SentBytes}
+	copied, err := io.Copy(dst, src)
+	switch {
+	case src.err != nil:
+		return &stopped{it, src.err}
+	case err != nil:
+		return err
+	case copied != n:
+		return &stopped{it, errChanged}
+	}
+	if err := u.stable(f, it); err != nil {
+		return &stopped{it, err}
+	}
+	return nil
+}
+
+// stopped says that a pack was given up because of one file.
+type stopped struct {
+	it  *item
+	err error
+}
+
+func (s *stopped) Error() string { return s.err.Error() }
+func (s *stopped) Unwrap() error { return s.err }
+
+// A countedFile counts what is read, and remembers an error of reading.
+type countedFile struct {
+	r   io.Reader
+	n   interface{ Add(int64) int64 }
+	err error
+}
+
+func (c *countedFile) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n.Add(int64(n))
+	if err != nil && err != io.EOF {
+		c.err = err
+	}
+	return n, err
+}
+
+// sums computes the keyed sum of some contents, and their SHA-256 if it is asked for.
+type sums struct {
+	keyed *envelope.ContentHash
+	sha   hash.Hash // nil unless asked for
+}
+
+func (u *Upload) newSums() (*sums, error) {
+	keyed, err := envelope.NewContentHash(u.key)
+	if err != nil {
+		return nil, err
+	}
+	s := &sums{keyed: keyed}
+	if u.Checksum {
+		s.sha = sha256.New()
+	}
+	return s, nil
+}
+
+func (s *sums) Write(p []byte) (int, error) {
+	if s.sha != nil {
+		s.sha.Write(p)
+	}
+	return s.keyed.Write(p)
+}
+
+// reset makes ready for the next contents.
+func (s *sums) reset() {
+	s.keyed.Reset()
+	if s.sha != nil {
+		s.sha.Reset()
+	}
+}
+
+// take gives the entry the SHA-256, and returns the keyed sum.
+func (s *sums) take(e *dataset.Entry) envelope.ContentSum {
+	if s.sha != nil {
+		e.Sum = s.sha.Sum(nil)
+		s.sha.Reset()
+	}
+	return s.keyed.Sum()
+}
+
+// sumFile is the SHA-256 of the file as it is now.
+func sumFile(ctx context.Context, it *item) ([]byte, error) {
+	f, err := openSource(it.file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	buf := make([]byte, 1<<20)
+	for {
+		n, err := f.Read(buf)
+		h.Write(buf[:n])
+		if err == io.EOF {
+			return h.Sum(nil), nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+	}
+}
