@@ -48,10 +48,34 @@ func packReads(entries []*Entry) [][]piece {
 			reads[i] = append(reads[i], piece{e, x})
 		}
 	}
-	for _, pieces := range reads {
+	for i, pieces := range reads {
 		slices.SortFunc(pieces, func(a, b piece) int { return cmp.Compare(a.extent.Offset, b.extent.Offset) })
+		// Files with the same contents share them.
+		again := rounds(pieces)
+		reads[i] = again[0]
+		reads = append(reads, again[1:]...)
 	}
 	return reads
+}
+
+// rounds divides pieces of a pack, sorted by offset, so that in each round no two
+// of them overlap: a pack is read forwards, once for each round.
+func rounds(pieces []piece) [][]piece {
+	var out [][]piece
+	for len(pieces) > 0 {
+		var now, later []piece
+		end := int64(0)
+		for _, p := range pieces {
+			if p.extent.Offset < end {
+				later = append(later, p)
+				continue
+			}
+			now = append(now, p)
+			end = p.extent.Offset + p.extent.Length
+		}
+		out, pieces = append(out, now), later
+	}
+	return out
 }
 
 // packReaders is how many packs are read at once: more than there are cores,

@@ -3,6 +3,8 @@ package dataset
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -97,19 +99,22 @@ func (w *unpacker) files(ctx context.Context, pieces []piece) ([]*Entry, error) 
 	before := w.r.Bytes.Load()
 	defer func() { w.Bytes.Add(w.r.Bytes.Load() - before) }()
 	var failed error
-	_, err := w.packs.readWholePack(ctx, pieces[0].extent.Pack, pieces, func(e *Entry, x Extent, src io.Reader) error {
-		if len(e.Extents) == 1 {
-			return w.r.stage(e, x, src)
+	for _, round := range rounds(pieces) {
+		_, err := w.packs.readWholePack(ctx, pieces[0].extent.Pack, round, func(e *Entry, x Extent, src io.Reader) error {
+			if len(e.Extents) == 1 {
+				return w.r.stage(e, x, src)
+			}
+			n, err := w.large.write(w.Unpack, e, x, src)
+			w.Bytes.Add(n)
+			return err
+		}, func(e *Entry, err error) { failed = errors.Join(failed, fmt.Errorf("%q: %w", e.Path, err)) })
+		if err = cmp.Or(err, failed); err != nil {
+			return nil, err
 		}
-		n, err := w.large.write(w.Unpack, e, x, src)
-		w.Bytes.Add(n)
-		return err
-	}, func(e *Entry, err error) { failed = errors.Join(failed, fmt.Errorf("%q: %w", e.Path, err)) })
-	if err = cmp.Or(err, failed); err != nil {
-		return nil, err
 	}
 	// The pack is the pinned one: its files take their places.
 	entries := make([]*Entry, 0, len(pieces))
+	var err error
 	for _, p := range pieces {
 		done := *p.entry
 		done.Extents = []Extent{p.extent}
@@ -163,7 +168,13 @@ type largeFile struct {
 
 // largeName is where the file is put together.
 func (u *Unpack) largeName(e *Entry) string {
-	return path.Join(u.private, "large", e.Extents[0].Pack.ID.String())
+	return path.Join(u.private, "large", pathID(e))
+}
+
+// pathID names a file by its path. Its packs may be another's too.
+func pathID(e *Entry) string {
+	sum := sha256.Sum256([]byte(e.Path))
+	return hex.EncodeToString(sum[:])
 }
 
 // add begins a file of several pieces, some of which an earlier run may have
@@ -245,7 +256,7 @@ func (l *largeFiles) took(ctx context.Context, u *Unpack, e *Entry) error {
 // the next one, which finds all pieces recorded.
 func (l *largeFiles) complete(ctx context.Context, u *Unpack, e *Entry) error {
 	done := *e
-	name := e.Extents[0].Pack.ID.String() + wholeSuffix
+	name := pathID(e) + wholeSuffix
 	var err error
 	if u.done.keep[e.Path] {
 		var info fs.FileInfo

@@ -23,7 +23,7 @@ import (
 // in the format of pending ones, in the store that the version was read from, and
 // their source is the private folder with the version's digest.
 
-// wholeSuffix tells the record of a large file from that of its first pack.
+// wholeSuffix tells the record of a large file from that of a pack.
 const wholeSuffix = "-file"
 
 func (u *Unpack) recordFolder() string {

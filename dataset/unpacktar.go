@@ -3,15 +3,15 @@ package dataset
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/vaultpack/vaultpack/envelope"
 )
 
 // shardEntry is the file that a pack becomes where tars are left as they are.
@@ -19,16 +19,17 @@ func (u *Unpack) shardEntry(s *packState) *Entry {
 	return &Entry{Path: fmt.Sprintf("%s-%06d.tar", u.version.dataset.Name, s.number), Mode: 0o644, ModTime: u.version.Created}
 }
 
-// tar writes a pack's plaintext, a tar, as a shard. What lies in it that is not in
-// the version is left out.
+// TarHeader is what stands before a file's contents in a pack, and in a shard.
+func TarHeader(e *Entry) *tar.Header {
+	return &tar.Header{Typeflag: tar.TypeReg, Name: e.Path, Size: e.Size, Mode: int64(e.Mode.Perm()), ModTime: e.ModTime}
+}
+
+// tar makes a shard of a pack: a tar of the version's files whose contents lie in
+// it, in the order of their paths. The pack is a tar too, but files may have been
+// moved, copied, changed or removed since it was written.
 func (w *unpacker) tar(ctx context.Context, pieces []piece) (_ []*Entry, err error) {
 	pack := pieces[0].extent.Pack
 	e := w.shardEntry(w.state[pack.ID])
-	r, closer, err := w.packs.openPack(ctx, pack)
-	if err != nil {
-		return nil, err
-	}
-	defer closer.Close()
 	name := w.r.stageName()
 	fd, err := w.r.create(name)
 	if err != nil {
@@ -37,17 +38,21 @@ func (w *unpacker) tar(ctx context.Context, pieces []piece) (_ []*Entry, err err
 	f := os.NewFile(uintptr(fd), name)
 	defer f.Close()
 	defer unix.Unlinkat(w.r.stageFD, name, 0)
-	live := map[int64]int64{}
-	for _, p := range pieces {
-		live[p.extent.Offset] = p.extent.Length
-	}
-	e.Size, err = copyTar(f, ctxReader{ctx, r}, live)
-	if err == nil && r.Pin() != pack.Pin {
-		err = envelope.ErrAuthentication
-	}
+	t, err := layOut(f, pieces)
 	if err != nil {
-		return nil, w.packs.packError(pack, err)
+		return nil, fmt.Errorf("%q: %w", e.Path, err)
 	}
+	var failed error
+	_, err = w.packs.readWholePack(ctx, pack, t.unique, t.write, func(e *Entry, err error) {
+		failed = errors.Join(failed, fmt.Errorf("%q: %w", e.Path, err))
+	})
+	if err = cmp.Or(err, failed); err != nil {
+		return nil, err
+	}
+	if err := t.copies(); err != nil {
+		return nil, err
+	}
+	e.Size = t.size
 	w.r.staged = map[*Entry]*stagedFile{e: {name: name, f: f}}
 	if e.Seen, err = w.place(e); err != nil {
 		return nil, fmt.Errorf("%q: %w", e.Path, err)
@@ -58,96 +63,58 @@ func (w *unpacker) tar(ctx context.Context, pieces []piece) (_ []*Entry, err err
 	return []*Entry{e}, nil
 }
 
-// copyTar copies those members of a tar whose contents begin at the offsets of live
-// and have the lengths that it says, headers and all, and reads src to its end.
-func copyTar(dst io.Writer, src io.Reader, live map[int64]int64) (written int64, err error) {
-	in := &tee{r: src}
-	tr := tar.NewReader(in)
-	out := &countingWriter{w: dst}
-	var padding, found int
-	copied := false
-	for {
-		in.held.Reset()
-		_, err := tr.Next()
-		if err != nil && err != io.EOF {
-			return out.n, noTar(err)
-		}
-		held := in.held.Bytes() // the padding of the member before, and this one's headers
-		if len(held) < padding {
-			return out.n, errNoTar
-		}
-		if copied {
-			if _, err := out.Write(held[:padding]); err != nil {
-				return out.n, err
-			}
-		}
-		if err == io.EOF {
-			break
-		}
-		to := io.Discard
-		length, isLive := live[in.n]
-		if copied = isLive; copied {
-			found++
-			to = out
-			if _, err := out.Write(held[padding:]); err != nil {
-				return out.n, err
-			}
-		}
-		in.pass = true
-		n, err := io.Copy(to, tr)
-		in.pass = false
-		if err != nil {
-			return out.n, noTar(err)
-		}
-		if copied && n != length {
-			return out.n, errNoTar
-		}
-		padding = int(-n & 511)
-	}
-	if found != len(live) {
-		return out.n, errNoTar
-	}
-	if _, err := out.Write(make([]byte, 1024)); err != nil {
-		return out.n, err
-	}
-	_, err = io.Copy(io.Discard, src)
-	return out.n, err
+// A shard is a tar whose members are written in any order.
+type shard struct {
+	f      *os.File
+	size   int64
+	at     map[*Entry]int64  // where the contents begin
+	unique []piece           // to be read, sorted by offset
+	same   map[*Entry]*Entry // which file has the same contents
 }
 
-var errNoTar = errors.New("what lies in the pack is not the tar that the index says it is")
-
-// noTar tells a fault of the tar from one of what it is read from.
-func noTar(err error) error {
-	if errors.Is(err, tar.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return errNoTar
+// layOut writes the headers of a shard, and says where what goes.
+func layOut(f *os.File, pieces []piece) (*shard, error) {
+	const block = 512
+	t := &shard{f: f, at: map[*Entry]int64{}, same: map[*Entry]*Entry{}}
+	first := map[[2]int64]*Entry{}
+	byPath := slices.SortedFunc(slices.Values(pieces), func(a, b piece) int { return cmp.Compare(a.entry.Path, b.entry.Path) })
+	for _, p := range byPath {
+		var header bytes.Buffer
+		// A writer takes no second header before the contents of the first.
+		if err := tar.NewWriter(&header).WriteHeader(TarHeader(p.entry)); err != nil {
+			return nil, err
+		}
+		if _, err := f.WriteAt(header.Bytes(), t.size); err != nil {
+			return nil, err
+		}
+		t.at[p.entry] = t.size + int64(header.Len())
+		t.size = t.at[p.entry] + (p.extent.Length+block-1)/block*block
+		place := [2]int64{p.extent.Offset, p.extent.Length}
+		if e := first[place]; e != nil {
+			t.same[p.entry] = e
+			continue
+		}
+		first[place] = p.entry
+		t.unique = append(t.unique, p)
 	}
+	slices.SortFunc(t.unique, func(a, b piece) int { return cmp.Compare(a.extent.Offset, b.extent.Offset) })
+	t.size += 2 * block // zeros, as all that is not written
+	return t, f.Truncate(t.size)
+}
+
+func (t *shard) write(e *Entry, x Extent, src io.Reader) error {
+	_, err := io.Copy(io.NewOffsetWriter(t.f, t.at[e]), src)
 	return err
 }
 
-// A tee keeps what is read, but for what is passed on.
-type tee struct {
-	r    io.Reader
-	n    int64
-	pass bool
-	held bytes.Buffer
-}
-
-func (t *tee) Read(p []byte) (int, error) {
-	n, err := t.r.Read(p)
-	t.n += int64(n)
-	if !t.pass {
-		t.held.Write(p[:n])
+// copies gives the files that share their contents theirs, once these have proved
+// to be authentic.
+func (t *shard) copies() error {
+	for e, from := range t.same {
+		src := io.NewSectionReader(t.f, t.at[from], e.Size)
+		if n, err := io.Copy(io.NewOffsetWriter(t.f, t.at[e]), src); err != nil || n != e.Size {
+			return fmt.Errorf("%q: %w", e.Path, cmp.Or(err, io.ErrUnexpectedEOF))
+		}
 	}
-	return n, err
-}
-
-type countingWriter struct {
-	w io.Writer
-	n int64
-}
-
-func (w *countingWriter) Write(p []byte) (int, error) {
-	n, err := w.w.Write(p)
-	w.n += int64(n)
-	return n, err
+	return nil
 }

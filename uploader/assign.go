@@ -126,7 +126,7 @@ func (p *planner) knownPieces(it *item, candidates []*dataset.Entry) map[int64][
 	for _, c := range candidates {
 		take(c, true)
 	}
-	if it.then == nil && len(found) == 0 {
+	if it.then == nil || it.then.Size != it.entry.Size {
 		for _, e := range p.elsewhere.large(p.ctx, it.entry.Size) {
 			take(e, false)
 		}

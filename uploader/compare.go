@@ -52,7 +52,7 @@ func (u *Upload) find(ctx context.Context, it *item) (known, bool, error) {
 	if it.trusted {
 		return it.known[0], true, nil
 	}
-	elsewhere := it.then == nil && u.elsewhere.has(ctx, it.entry.Size)
+	elsewhere := u.elsewhere.has(ctx, it.entry.Size)
 	if len(it.known) == 0 && !elsewhere {
 		return known{}, false, nil
 	}

@@ -58,7 +58,7 @@ func planTar(items []*item) (extents []dataset.Extent, size int64, err error) {
 	out := &offsetWriter{w: io.Discard}
 	for _, it := range items {
 		// A writer takes no second header before the contents of the first.
-		if err := tar.NewWriter(out).WriteHeader(tarHeader(it.entry)); err != nil {
+		if err := tar.NewWriter(out).WriteHeader(dataset.TarHeader(it.entry)); err != nil {
 			return nil, 0, err
 		}
 		extents = append(extents, dataset.Extent{Offset: out.n, Length: it.entry.Size})

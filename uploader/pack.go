@@ -35,11 +35,6 @@ func isASCII(s string) bool {
 	return true
 }
 
-// tarHeader is what stands before the file's contents in a pack.
-func tarHeader(e *dataset.Entry) *tar.Header {
-	return &tar.Header{Typeflag: tar.TypeReg, Name: e.Path, Size: e.Size, Mode: int64(e.Mode.Perm()), ModTime: e.ModTime}
-}
-
 // runJob brings the job's contents into the vault. Files that fail are marked, and
 // the rest is written without them. The error it returns is one of the vault.
 func (u *Upload) runJob(ctx context.Context, j *job) error {
@@ -209,7 +204,7 @@ func (t *tarWriter) add(it *item) error {
 
 // header writes the file's header and reports where its contents begin.
 func (t *tarWriter) header(it *item) (at int64, err error) {
-	err = t.tar.WriteHeader(tarHeader(it.entry))
+	err = t.tar.WriteHeader(dataset.TarHeader(it.entry))
 	return t.out.n, err
 }
 

@@ -65,7 +65,7 @@ type planner struct {
 	prev    *cursor
 	pending *cursor
 	unread  map[string]bool // files and folders that could not be read
-	gap     bool     // entries of the previous version were left out since the last item
+	gap     bool            // entries of the previous version were left out since the last item
 
 	window  []*item
 	samples map[string][]*item // begun, and not yet complete

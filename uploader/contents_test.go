@@ -1,0 +1,228 @@
+package uploader_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/treetest"
+	"github.com/vaultpack/vaultpack/uploader"
+)
+
+// contentsTree has small files in samples and series, some of a few MiB, and one of
+// several packs.
+func contentsTree(t *testing.T) string {
+	t.Helper()
+	src := filepath.Join(t.TempDir(), "src")
+	put := func(name string, size int64) {
+		t.Helper()
+		write(t, filepath.Join(src, name), treetest.Bytes(size, byte(len(name))+byte(size)))
+	}
+	for i := range 20 {
+		put(fmt.Sprintf("samples/%02d.jpg", i), int64(3000+i))
+		put(fmt.Sprintf("samples/%02d.json", i), int64(30+i))
+		put(fmt.Sprintf("series/train.tfrecord-%02d-of-20", i), int64(200_000+i)) // more than a pack
+	}
+	put("large", 3*packSize+77)
+	put("medium", 2<<20)
+	return src
+}
+
+func write(t *testing.T, name string, b []byte) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func run(t *testing.T, name string, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+}
+
+// What an upload sends after a change to the tree, and that what it makes is the
+// tree, by other code than that which decided.
+func TestOnlyNewContentsAreSent(t *testing.T) {
+	touch := func(name string) {
+		now := time.Now()
+		if err := os.Chtimes(name, now, now); err != nil {
+			t.Error(err)
+		}
+	}
+	all := func(src string, do func(name string)) {
+		if err := filepath.WalkDir(src, func(name string, e os.DirEntry, err error) error {
+			if err == nil && e.Type().IsRegular() {
+				do(name)
+			}
+			return err
+		}); err != nil {
+			t.Error(err)
+		}
+	}
+	for name, c := range map[string]struct {
+		change func(t *testing.T, src string) string // gives the source of the second upload
+		sent   int64                                 // bytes that it may send at most
+		same   bool                                  // and no version is made
+	}{
+		"nothing": {func(_ *testing.T, src string) string { return src }, 0, true},
+		"touch":   {func(_ *testing.T, src string) string { all(src, touch); return src }, 0, false},
+		"chmod": {func(_ *testing.T, src string) string {
+			all(src, func(name string) { os.Chmod(name, 0o600) })
+			return src
+		}, 0, false},
+		"cp -a":     {func(t *testing.T, src string) string { run(t, "cp", "-a", src, src+"2"); return src + "2" }, 0, false},
+		"cp -r":     {func(t *testing.T, src string) string { run(t, "cp", "-r", src, src+"2"); return src + "2" }, 0, false},
+		"mv":        {func(t *testing.T, src string) string { run(t, "mv", src+"/samples", src+"/moved"); return src }, 0, false},
+		"mv large":  {func(t *testing.T, src string) string { run(t, "mv", src+"/large", src+"/other"); return src }, 0, false},
+		"cp within": {func(t *testing.T, src string) string { run(t, "cp", "-r", src+"/samples", src+"/again"); return src }, 0, false},
+		"new names in a series": {func(t *testing.T, src string) string {
+			for i := 19; i >= 0; i-- {
+				run(t, "mv", fmt.Sprintf("%s/series/train.tfrecord-%02d-of-20", src, i), fmt.Sprintf("%s/series/train.tfrecord-%02d-of-20", src, i+1))
+			}
+			return src
+		}, 0, false},
+		"one more in a series": {func(t *testing.T, src string) string {
+			write(t, src+"/series/train.tfrecord-20-of-20", treetest.Bytes(100_000, 99))
+			return src
+		}, 100_000, false},
+		"one of a series": {func(t *testing.T, src string) string {
+			write(t, src+"/series/train.tfrecord-07-of-20", treetest.Bytes(200_007, 99))
+			return src
+		}, 200_007, false},
+		"one of a sample": {func(t *testing.T, src string) string { write(t, src+"/samples/07.json", []byte("other")); return src }, 5 + 3007, false},
+		"appended to a large file": {func(t *testing.T, src string) string {
+			f, err := os.OpenFile(src+"/large", os.O_APPEND|os.O_WRONLY, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			f.Write([]byte("more"))
+			return src
+		}, 77 + 4, false},
+		"a byte in a large file": {func(t *testing.T, src string) string {
+			f, err := os.OpenFile(src+"/large", os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			var b [1]byte
+			f.ReadAt(b[:], packSize+5)
+			b[0]++
+			f.WriteAt(b[:], packSize+5)
+			return src
+		}, packSize, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			v, src := newVault(t), contentsTree(t)
+			_, one := upload(t, v, "d", src)
+			src = c.change(t, src)
+			plan, _ := upload(t, v, "d", src, func(u *uploader.Upload) { u.DryRun = true })
+			u, two := upload(t, v, "d", src)
+			if got := u.SentBytes.Load(); got != c.sent {
+				t.Errorf("%d bytes were sent, want %d", got, c.sent)
+			}
+			if got := plan.SentBytes.Load(); got != c.sent {
+				t.Errorf("the dry run plans to send %d bytes, want %d", got, c.sent)
+			}
+			if two.Committed == c.same {
+				t.Errorf("version %d after %d, committed: %v", two.Version.Number, one.Version.Number, two.Committed)
+			}
+			if sum := u.SentBytes.Load() + u.SameBytes.Load() + u.ResumedBytes.Load(); sum < u.Bytes.Load() {
+				t.Errorf("%d of %d bytes are accounted for", sum, u.Bytes.Load())
+			}
+			verify(t, two.Version)
+			out := t.TempDir()
+			restore(t, two.Version, out)
+			run(t, "diff", "-r", src, out)
+		})
+	}
+}
+
+// A pack that the vault lacks, or has only the beginning of, is sent again while
+// its files are at hand, and nothing else is.
+func TestLostPacksAreSentAgain(t *testing.T) {
+	for _, cut := range []bool{false, true} {
+		for _, of := range []string{"large", "medium", "samples/03.jpg"} {
+			t.Run(fmt.Sprintf("%s cut %v", strings.ReplaceAll(of, "/", " "), cut), func(t *testing.T) {
+				t.Parallel()
+				v, src := newVault(t), contentsTree(t)
+				d, one := upload(t, v, "d", src)
+				e, err := one.Version.Lookup(ctx, of)
+				if err != nil {
+					t.Fatal(err)
+				}
+				pack := filepath.Join(v.Location, d.Dataset.PackName(e.Extents[0].Pack.ID))
+				in := int64(0)
+				for e, err := range one.Version.Entries(ctx) {
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, x := range e.Extents {
+						if strings.HasSuffix(pack, x.Pack.ID.String()+".vpk") {
+							in += x.Length
+						}
+					}
+				}
+				if cut {
+					err = os.Truncate(pack, 1000)
+				} else {
+					err = os.Remove(pack)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				told := 0
+				u, two := upload(t, v, "d", src, func(u *uploader.Upload) { u.Warn = func(error) { told++ } })
+				if told != 1 || u.SentBytes.Load() != in {
+					t.Errorf("told %d times, sent %d bytes of the %d in the pack", told, u.SentBytes.Load(), in)
+				}
+				verify(t, two.Version)
+				if u, three := upload(t, v, "d", src); three.Committed || u.SentBytes.Load() != 0 {
+					t.Errorf("a third run sent %d bytes, committed %v", u.SentBytes.Load(), three.Committed)
+				}
+			})
+		}
+	}
+}
+
+// Every file has the sum of each of its extents, after a stream too; and where a
+// file holds something else than what was summed, whoever reads it is told.
+func TestSumsAreRecorded(t *testing.T) {
+	v, src := newVault(t), contentsTree(t)
+	_, res := upload(t, v, "files", src)
+	u := &uploader.Upload{Dataset: open(t, v, "stream"), PackSize: packSize}
+	stream, err := u.RunStream(ctx, strings.NewReader(strings.Repeat("0123456789", packSize/4)), "f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var none envelope.ContentSum
+	for _, ver := range []*dataset.Version{res.Version, stream.Version} {
+		files := 0
+		for e, err := range ver.Entries(ctx) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, x := range e.Extents {
+				if files++; x.Sum == none {
+					t.Errorf("extent %d of %q has no sum", i, e.Path)
+				}
+			}
+		}
+		if files == 0 {
+			t.Error("no extents")
+		}
+		verify(t, ver)
+	}
+}

@@ -1,0 +1,101 @@
+package uploader
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/vaultpack/vaultpack/dataset"
+)
+
+// A file is believed to be what it was by its times only if no further change could
+// have left them as they are.
+func TestTrust(t *testing.T) {
+	now := time.Now()
+	old := now.Add(-time.Hour)
+	entry := func(modified, changed time.Time) *dataset.Entry {
+		return &dataset.Entry{Path: "f", Size: 5, Mode: 0o644, ModTime: modified,
+			Seen:   dataset.Seen{Host: "h", Inode: 7, ChangeTime: changed},
+			Recent: recent(modified) || recent(changed)}
+	}
+	for name, c := range map[string]struct {
+		then   *dataset.Entry
+		change func(now, then *dataset.Entry)
+		want   bool
+	}{
+		"settled":                     {entry(old, old), nil, true},
+		"settled for 3 s":             {entry(now.Add(-3*time.Second), now.Add(-3*time.Second)), nil, true},
+		"changed 1.9 s before":        {entry(now.Add(-1900*time.Millisecond), now.Add(-1900*time.Millisecond)), nil, false},
+		"changed a moment ago":        {entry(old, now), nil, false},
+		"modified a moment ago":       {entry(now, old), nil, false},
+		"a clock that is ahead":       {entry(now.Add(time.Minute), old), nil, false},
+		"a date in the future":        {entry(now.Add(24*time.Hour), old), nil, true},
+		"another inode":               {entry(old, old), func(n, _ *dataset.Entry) { n.Seen.Inode++ }, false},
+		"another change time":         {entry(old, old), func(n, _ *dataset.Entry) { n.Seen.ChangeTime = now }, false},
+		"another machine's inode":     {entry(old, old), func(n, th *dataset.Entry) { n.Seen.Inode++; th.Seen.Host = "other" }, true},
+		"another size":                {entry(old, old), func(n, _ *dataset.Entry) { n.Size++ }, false},
+		"another mode":                {entry(old, old), func(n, _ *dataset.Entry) { n.Mode = 0o600 }, false},
+		"another time":                {entry(old, old), func(n, _ *dataset.Entry) { n.ModTime = n.ModTime.Add(1) }, false},
+		"kept from before":            {entry(old, old), func(_, th *dataset.Entry) { th.Flaw = dataset.FlawKept }, false},
+		"read while it was written":   {entry(old, old), func(_, th *dataset.Entry) { th.Flaw = dataset.FlawTorn }, false},
+		"of another machine, changed": {entry(now, now), func(_, th *dataset.Entry) { th.Seen.Host = "other" }, false},
+	} {
+		e := *c.then
+		if c.change != nil {
+			c.change(&e, c.then)
+		}
+		if got := (&Upload{}).trusts(&e, c.then); got != c.want {
+			t.Errorf("%s: trusted %v, want %v", name, got, c.want)
+		}
+		if (&Upload{Checksum: true}).trusts(&e, c.then) {
+			t.Errorf("%s: trusted though all files are to be read", name)
+		}
+	}
+}
+
+// What the walk finds of a file that has just been written is recent, and of one
+// that was written long ago is not.
+func TestRecentFiles(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "f")
+	if err := os.WriteFile(name, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		want bool
+	}{{name, true}, {"/etc/passwd", false}} {
+		info, err := os.Stat(c.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := &dataset.Entry{}
+		describe(e, info, "h")
+		if e.Recent != c.want {
+			t.Errorf("%s: recent %v", c.name, e.Recent)
+		}
+	}
+}
+
+func TestSeries(t *testing.T) {
+	for _, c := range []struct {
+		names []string
+		want  bool
+	}{
+		{[]string{"img.001.jpg", "img.002.jpg"}, true},
+		{[]string{"train.tfrecord-01-of-12", "train.tfrecord-02-of-12"}, true},
+		{[]string{"log.1", "log.2", "log.10"}, true},
+		{[]string{"000.jpg", "000.json"}, false},
+		{[]string{"000.jpg", "000.cls.txt", "000.seg.png", "000.seg2.png.txt"}, false},
+		{[]string{"a", "a.txt"}, false},
+		{[]string{"0001.mp4"}, false},
+	} {
+		var items []*item
+		for _, name := range c.names {
+			items = append(items, &item{entry: &dataset.Entry{Path: "dir.1/" + name}})
+		}
+		if got := series(items); got != c.want {
+			t.Errorf("series(%q) = %v", c.names, got)
+		}
+	}
+}
