@@ -8,6 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// syncfs is replaced by tests only.
+var syncfs = unix.Syncfs
+
 // syncFS waits until everything written to the file system of root is on disk:
 // one call for thousands of files.
 func syncFS(root *os.Root) error {
@@ -16,7 +19,7 @@ func syncFS(root *os.Root) error {
 		return err
 	}
 	defer f.Close()
-	return os.NewSyscallError("syncfs", unix.Syncfs(int(f.Fd())))
+	return os.NewSyscallError("syncfs", syncfs(int(f.Fd())))
 }
 
 // syncFile does nothing where there is syncFS.

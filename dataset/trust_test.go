@@ -1,0 +1,372 @@
+package dataset
+
+import (
+	"archive/tar"
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/vaultpack/vaultpack/envelope"
+)
+
+// authentication reports whether a job has said that something did not authenticate:
+// by its error or by what it told of single files.
+func authentication(err error, told []error) bool {
+	return errors.Is(errors.Join(append(told, err)...), envelope.ErrAuthentication)
+}
+
+// overwrite stores an object whether or not there is one.
+func overwrite(t *testing.T, d *Dataset, name string, b []byte) {
+	t.Helper()
+	err := d.vault.Put(ctx, name, func(w io.Writer) error {
+		_, err := w.Write(b)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// packedFiles makes a version of small files that lie in one pack, a tar.
+func packedFiles(t *testing.T, d *Dataset, contents map[string]string, forge func(*Object)) *Version {
+	t.Helper()
+	key, err := d.NewKey(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries := []*Entry{{Path: "", Mode: 0o755, ModTime: time.Unix(1, 0)}}
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, name := range []string{"a", "b", "c"} {
+		text, ok := contents[name]
+		if !ok {
+			continue
+		}
+		e := &Entry{Path: name, Size: int64(len(text)), Mode: 0o644, ModTime: time.Unix(2, 0)}
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Size: e.Size, Mode: 0o644, ModTime: e.ModTime}); err != nil {
+			t.Fatal(err)
+		}
+		e.Extents = []Extent{{Offset: int64(b.Len()), Length: e.Size}}
+		io.WriteString(w, text)
+		if err := w.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		entries = append(entries, e)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	pack, err := d.WritePack(ctx, key, func(w io.Writer) error { _, err := w.Write(b.Bytes()); return err })
+	if err != nil {
+		t.Fatal(err)
+	}
+	forge(&pack)
+	for _, e := range entries[1:] {
+		e.Extents[0].Pack = &pack
+	}
+	return commitEntries(t, d, entries)
+}
+
+// unpackJob opens a version in place, in a folder with its packs.
+func unpackJob(t *testing.T, d *Dataset, v *Version, dir string, tars bool) error {
+	t.Helper()
+	c, err := v.Contents(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range c.Packs {
+		b, err := d.get(ctx, d.PackName(p.ID), 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, p.ID.String()+".vpk"), b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	u := &Unpack{Name: "training", Tars: tars}
+	defer u.Close()
+	if err := u.Prepare(ctx, v, dir); err != nil {
+		return err
+	}
+	return u.Run(ctx)
+}
+
+// A pack that opens under its data key and has the right name is not believed for
+// that: its exact bytes are those that the index pins.
+func TestPacksOfOtherBytesAreRefused(t *testing.T) {
+	readers := map[string]func(t *testing.T, d *Dataset, v *Version, dir string) (error, []error){
+		"restore": func(t *testing.T, _ *Dataset, v *Version, dir string) (error, []error) {
+			var told []error
+			r := &Restore{Failed: func(_ string, err error) { told = append(told, err) }}
+			return r.Run(ctx, v, dir), told
+		},
+		"verify": func(t *testing.T, _ *Dataset, v *Version, dir string) (error, []error) {
+			var told []error
+			c := &Verify{Sample: 1, Failed: func(err error) { told = append(told, err) }}
+			return c.Run(ctx, v), told
+		},
+		"unpack": func(t *testing.T, d *Dataset, v *Version, dir string) (error, []error) {
+			return unpackJob(t, d, v, dir, false), nil
+		},
+		"unpack as tars": func(t *testing.T, d *Dataset, v *Version, dir string) (error, []error) {
+			return unpackJob(t, d, v, dir, true), nil
+		},
+	}
+	for name, read := range readers {
+		for what, c := range map[string]struct {
+			forge func(*Object)
+			bad   bool
+		}{
+			"as pinned":    {func(*Object) {}, false},
+			"other digest": {func(o *Object) { o.Pin.Digest[31] ^= 1 }, true},
+		} {
+			t.Run(name+" "+what, func(t *testing.T) {
+				t.Parallel()
+				d := newDataset(t)
+				v := packedFiles(t, d, map[string]string{"a": "first", "b": "second"}, c.forge)
+				dir := t.TempDir()
+				err, told := read(t, d, v, dir)
+				switch {
+				case !c.bad && (err != nil || len(told) > 0):
+					t.Errorf("%v, %v", err, told)
+				case c.bad && !authentication(err, told):
+					t.Errorf("it was believed: %v, %v", err, told)
+				}
+				for _, name := range []string{"a", "b", "d-000000.tar"} {
+					if b, err := os.ReadFile(filepath.Join(dir, name)); c.bad && err == nil {
+						t.Errorf("%s was written: %q", name, b)
+					}
+				}
+			})
+		}
+	}
+}
+
+// A part of the index is the one that the root pins, to the byte, and holds what the
+// root says of it.
+func TestIndexPartsOfOtherBytesAreRefused(t *testing.T) {
+	d := newDataset(t)
+	v := packedFiles(t, d, map[string]string{"a": "first", "b": "second"}, func(*Object) {})
+	for name, change := range map[string]func(v *Version, p *Part){
+		"digest":     func(_ *Version, p *Part) { p.Pin.Digest[0] ^= 1 },
+		"shorter":    func(_ *Version, p *Part) { p.Pin.Size-- },
+		"longer":     func(_ *Version, p *Part) { p.Pin.Size++ },
+		"key":        func(_ *Version, p *Part) { p.KeyID[0] ^= 1 },
+		"object ID":  func(_ *Version, p *Part) { p.ID[0] ^= 1 },
+		"first path": func(_ *Version, p *Part) { p.First = "\x01" },
+		"entries":    func(_ *Version, p *Part) { p.Entries-- },
+		"more parts": func(v *Version, p *Part) {
+			v.Parts = append(v.Parts, Part{Object: p.Object, First: "b", Entries: p.Entries})
+		},
+	} {
+		changed := *v
+		changed.Parts = append([]Part(nil), v.Parts...)
+		change(&changed, &changed.Parts[0])
+		var err error
+		n := 0
+		for _, err = range changed.Entries(ctx) {
+			if err != nil {
+				break
+			}
+			n++
+		}
+		if err == nil {
+			t.Errorf("%s: all of %d entries were believed", name, n)
+		}
+		c := &Verify{Sample: 1}
+		if err := c.Run(ctx, &changed); err == nil && c.Failures.Load() == 0 {
+			t.Errorf("%s: verify believes it", name)
+		}
+	}
+}
+
+// A root is taken only for the version that its name says it is. Who holds the data
+// key can seal any.
+func TestRootsOfOthersAreRefused(t *testing.T) {
+	d := newDataset(t)
+	v := commitEntries(t, d, []*Entry{{Path: "", Mode: 0o755, ModTime: time.Unix(1, 0)}})
+	key, err := d.Key(ctx, v.KeyID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const number = 5
+	name := d.versionName(number)
+	for what, c := range map[string]struct {
+		change func(j *rootJSON)
+		kind   envelope.Kind
+		ok     bool
+	}{
+		"sound":                {func(*rootJSON) {}, envelope.KindVersion, true},
+		"other dataset":        {func(j *rootJSON) { j.Dataset = "e" }, envelope.KindVersion, false},
+		"other number":         {func(j *rootJSON) { j.Number = 4 }, envelope.KindVersion, false},
+		"its own parent":       {func(j *rootJSON) { j.Parent.Number = number }, envelope.KindVersion, false},
+		"a later parent":       {func(j *rootJSON) { j.Parent.Number = number + 1 }, envelope.KindVersion, false},
+		"parent 0":             {func(j *rootJSON) { j.Parent.Number = 0 }, envelope.KindVersion, false},
+		"parent of no digest":  {func(j *rootJSON) { j.Parent.Digest = "00" }, envelope.KindVersion, false},
+		"fewer than no files":  {func(j *rootJSON) { j.Totals.Files = -1 }, envelope.KindVersion, false},
+		"fewer than no bytes":  {func(j *rootJSON) { j.Totals.SealedBytes = -1 }, envelope.KindVersion, false},
+		"newer format":         {func(j *rootJSON) { j.Format = "vaultpack-version/2" }, envelope.KindVersion, false},
+		"a pack":               {func(*rootJSON) {}, envelope.KindPack, false},
+		"a part of the index":  {func(*rootJSON) {}, envelope.KindIndex, false},
+		"a file on its own":    {func(*rootJSON) {}, envelope.KindFile, false},
+		"a part of no entries": {func(j *rootJSON) { j.Parts = append(j.Parts, partJSON{}) }, envelope.KindVersion, false},
+	} {
+		j := rootJSON{Format: versionFormat, Dataset: d.Name, Number: number, Created: time.Unix(3, 0), Parts: []partJSON{},
+			Parent: &parentJSON{Number: 1, Size: v.Pin.Size, Digest: v.Digest()}}
+		c.change(&j)
+		b, err := json.Marshal(j)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sealed := sealedAs(t, c.kind, key, b)
+		overwrite(t, d, name, sealed)
+		got, err := d.Version(ctx, number)
+		if (err == nil) != c.ok {
+			t.Errorf("%s: %v", what, err)
+		}
+		if c.ok && (got.Parent != 1 || got.ParentPin != v.Pin || got.Number != number || !got.Created.Equal(j.Created)) {
+			t.Errorf("%s: %+v", what, got)
+		}
+	}
+}
+
+func sealedAs(t *testing.T, kind envelope.Kind, key *envelope.DataKey, b []byte) []byte {
+	t.Helper()
+	var sealed bytes.Buffer
+	w, err := envelope.NewWriter(&sealed, kind, key)
+	if err == nil {
+		_, err = w.Write(b)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sealed.Bytes()
+}
+
+// No writer puts a keyring into the header of a root or a record, and no reader takes
+// one from there: it would open, and be no longer the bytes that were written.
+func TestKeyringsInHeadersAreRefused(t *testing.T) {
+	d := newDataset(t)
+	v := commitEntries(t, d, []*Entry{{Path: "", Mode: 0o755, ModTime: time.Unix(1, 0)}})
+	key, err := d.Key(ctx, v.KeyID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.NewCheckpoint(key, "s").Write(ctx, []*Entry{{Path: "f", Mode: 0o644, ModTime: time.Unix(1, 0)}}); err != nil {
+		t.Fatal(err)
+	}
+	var record string
+	for o, err := range d.vault.List(ctx, d.Name+"/pending/") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		record = o.Name
+	}
+	ring, err := d.get(ctx, d.keyName(key.ID()), 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, read := range map[string]func() error{
+		d.versionName(1): func() error { _, err := d.Version(ctx, 1); return err },
+		record: func() error {
+			p, err := d.Pending(ctx)
+			return errors.Join(append(p.Unreadable, err)...)
+		},
+	} {
+		if err := read(); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		b, err := d.get(ctx, name, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const length = envelope.HeaderSize - 4
+		with := binary.BigEndian.AppendUint32(bytes.Clone(b[:length]), uint32(len(ring)))
+		with = append(append(with, ring...), b[envelope.HeaderSize:]...)
+		if h, err := envelope.ReadHeader(bytes.NewReader(with)); err != nil || h.Keyring == nil {
+			t.Fatalf("the header holds no keyring: %v", err)
+		}
+		overwrite(t, d, name, with)
+		if err := read(); !errors.Is(err, envelope.ErrAuthentication) {
+			t.Errorf("%s with a keyring in its header: %v", name, err)
+		}
+	}
+}
+
+// Verify looks at the versions before the one that it verifies: each is the one that
+// the next was made after, or was removed.
+func TestVerifyLooksAtAncestors(t *testing.T) {
+	d := newDataset(t)
+	key, err := d.NewKey(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := func(v *Version, number int64, created int64) *Version {
+		t.Helper()
+		j := rootJSON{Format: versionFormat, Dataset: d.Name, Number: number, Created: time.Unix(created, 0), Parts: []partJSON{}}
+		if v != nil {
+			j.Parent = &parentJSON{Number: v.Number, Size: v.Pin.Size, Digest: v.Digest()}
+		}
+		b, err := json.Marshal(j)
+		if err != nil {
+			t.Fatal(err)
+		}
+		overwrite(t, d, d.versionName(number), sealedAs(t, envelope.KindVersion, key, b))
+		got, err := d.Version(ctx, number)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	var last *Version
+	for n := range int64(4) {
+		last = root(last, n+1, n)
+	}
+	verify := func() (error, []error) {
+		var told []error
+		c := &Verify{Sample: 1, Failed: func(err error) { told = append(told, err) }}
+		return c.Run(ctx, last), told
+	}
+	if err, told := verify(); err != nil || len(told) > 0 {
+		t.Fatalf("as they were made: %v, %v", err, told)
+	}
+	for _, n := range []int64{1, 2, 3} {
+		name := d.versionName(n)
+		good, err := d.get(ctx, name, maxRoot)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var before *Version
+		if n > 1 {
+			if before, err = d.Version(ctx, n-1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		root(before, n, 99) // sound, and another
+		if err, told := verify(); !authentication(err, told) {
+			t.Errorf("version %d is another: %v, %v", n, err, told)
+		}
+		bad := bytes.Clone(good)
+		bad[len(bad)-1] ^= 1
+		overwrite(t, d, name, bad)
+		if err, told := verify(); !authentication(err, told) {
+			t.Errorf("version %d is damaged: %v, %v", n, err, told)
+		}
+		overwrite(t, d, name, good)
+	}
+	if err := d.vault.Delete(ctx, d.versionName(2)); err != nil {
+		t.Fatal(err)
+	}
+	if err, told := verify(); err != nil || len(told) > 0 {
+		t.Errorf("a version was removed: %v, %v", err, told)
+	}
+}
