@@ -26,6 +26,9 @@ type Setting struct {
 	Source string `json:"source"`
 }
 
+// fromFile reports whether the setting was read from a configuration file.
+func (s Setting) fromFile() bool { return filepath.IsAbs(s.Source) }
+
 // A Config says which vault and which keys to use. Each setting comes from the
 // first of: a flag, the environment, the nearest vaultpack.yaml, the one in the
 // user's configuration directory, the embedded default.

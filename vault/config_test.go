@@ -1,11 +1,14 @@
 package vault
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/vaultpack/vaultpack/envelope"
 )
 
 func noFlags(string) string { return "" }
@@ -128,5 +131,135 @@ func TestProvisionSection(t *testing.T) {
 	var got struct{ Admins []string }
 	if err := c.Provision.Decode(&got); err != nil || len(got.Admins) != 1 || got.Admins[0] != "a" || c.ProvisionSource != c.Files[0] {
 		t.Errorf("got %+v, %v from %s", got, err, c.ProvisionSource)
+	}
+}
+
+// Nobody else decides what a configuration says: not by a link to one's own, not by
+// a folder above the file, the link or what it leads to, not by the files it names.
+func TestConfigThroughLinks(t *testing.T) {
+	dir := inFolder(t)
+	mkdir := func(name string, mode os.FileMode) string {
+		t.Helper()
+		p := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(p, 0o755), os.Chmod(p, mode)); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	link := func(to, name string) {
+		t.Helper()
+		if err := os.Symlink(to, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	own, sticky := mkdir("own", 0o755), mkdir("sticky", 0o777|os.ModeSticky)
+	mkdir("shared", 0o777)
+	text := []byte("vault: v\nlocal_key: ~/k\nrecipients: [r.pub]\n")
+	for _, file := range []string{filepath.Join(own, ConfigName), filepath.Join(mkdir("shared/in", 0o755), ConfigName), filepath.Join(sticky, "file.yaml")} {
+		if err := os.WriteFile(file, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mkdir("a/work", 0o755)
+	link("../own/"+ConfigName, "a/"+ConfigName)
+	mkdir("b/work", 0o755)
+	link("../shared/hop", "b/"+ConfigName)
+	link("../own/"+ConfigName, "shared/hop")
+	mkdir("shared/work", 0o755)
+	link("../own/"+ConfigName, "shared/"+ConfigName)
+	mkdir("sticky/work", 0o755)
+	link("../own/"+ConfigName, "sticky/"+ConfigName)
+	mkdir("c", 0o755)
+	link("../shared/in", "c/in")
+	for folder, want := range map[string]string{
+		"own": "", "a/work": "", "sticky/work": "", // one's own link to one's own file
+		"b/work":      "shared can be written by everybody",
+		"shared/work": "shared can be written by everybody",
+		"shared/in":   "shared can be written by everybody",
+		"c/in":        "shared can be written by everybody",
+	} {
+		t.Chdir(filepath.Join(dir, folder))
+		c, err := LoadConfig(noFlags)
+		if want != "" {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("in %s: %v; want an error with %q", folder, err, want)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("in %s: %v", folder, err)
+			continue
+		}
+		if c.Vault.Value != filepath.Join(own, "v") || c.Recipients[0].Value != filepath.Join(own, "r.pub") || c.LocalKey.Value != filepath.Join(dir, "home/k") {
+			t.Errorf("in %s: vault %s, recipient %s, key %s; want them beside the file itself, and in the home", folder, c.Vault.Value, c.Recipients[0].Value, c.LocalKey.Value)
+		}
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("only root can make a file of another user")
+	}
+	// In a folder like /tmp, it is the owner of the link that counts.
+	if err := os.Lchown(filepath.Join(sticky, ConfigName), 12345, 12345); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(filepath.Join(sticky, "work"))
+	if _, err := LoadConfig(noFlags); err == nil || !strings.Contains(err.Error(), "belongs to another user (uid 12345)") {
+		t.Errorf("another user's link in a sticky folder: %v", err)
+	}
+}
+
+// Keys that a configuration names are such as nobody else can write, and a secret is
+// one's own, however it was named.
+func TestKeysOfOthers(t *testing.T) {
+	dir := inFolder(t)
+	id, err := envelope.GenerateIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, public := filepath.Join(dir, "key"), filepath.Join(dir, "pub")
+	shared := filepath.Join(dir, "shared")
+	if err := errors.Join(os.WriteFile(secret, id.EncodeSecret(), 0o600), os.WriteFile(public, id.Recipient().Encode(), 0o644),
+		os.Mkdir(shared, 0o755), os.Chmod(shared, 0o777), os.Symlink(public, filepath.Join(shared, "pub")), os.Symlink(secret, filepath.Join(shared, "key"))); err != nil {
+		t.Fatal(err)
+	}
+	file, flag := filepath.Join(dir, ConfigName), "flag --identity"
+	read := func(name, source string) error {
+		var err error
+		if s := (Setting{Value: name, Source: source}); strings.HasSuffix(name, "pub") {
+			_, err = ReadRecipient(s)
+		} else {
+			_, err = readIdentity(s)
+		}
+		return err
+	}
+	for _, name := range []string{public, secret} {
+		if err := errors.Join(read(name, file), read(name, flag)); err != nil {
+			t.Errorf("one's own: %v", err)
+		}
+		if err := read(filepath.Join(shared, filepath.Base(name)), file); err == nil || !strings.Contains(err.Error(), "can be written by everybody") {
+			t.Errorf("by a link that others can change: %v", err)
+		}
+	}
+	if err := read(filepath.Join(shared, "pub"), flag); err != nil {
+		t.Errorf("named by hand: %v", err)
+	}
+	if err := os.Chmod(public, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := read(public, file); err == nil {
+		t.Error("a recipient that everybody can write was taken from a configuration")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("only root can make a file of another user")
+	}
+	for _, name := range []string{public, secret} {
+		if err := os.Chown(name, 12345, 12345); err != nil {
+			t.Fatal(err)
+		}
+		if err := read(name, file); err == nil || !strings.Contains(err.Error(), "belongs to another user") {
+			t.Errorf("another user's %s: %v", filepath.Base(name), err)
+		}
+	}
+	if err := read(secret, flag); err == nil || !strings.Contains(err.Error(), "belongs to another user") {
+		t.Errorf("another user's secret, named by hand: %v", err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -31,6 +32,9 @@ var ErrOtherVault = errors.New("the file is about another vault")
 // WriteConfig makes the file, or changes these settings in it and leaves all else
 // as it is, comments too. A file that says so already is not written.
 func WriteConfig(file string, change ConfigChange) (written bool, err error) {
+	if real, err := filepath.EvalSymlinks(file); err == nil {
+		file = real // what is changed is the file, and not the link to it
+	}
 	old, err := os.ReadFile(file)
 	mode := fs.FileMode(0o644)
 	if err == nil {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/atomicfile"
@@ -26,6 +27,40 @@ type Keys struct {
 	Names []string
 
 	kms *countedKMS
+}
+
+// ReadableKeys are those of the configured keys that can be read, to open with; none
+// of them wraps. The error says why others cannot, and may come with keys. It is for
+// whoever looks at what needs no key.
+func ReadableKeys(ctx context.Context, c *Config) (*Keys, error) {
+	k := &Keys{}
+	var errs []error
+	add := func(w envelope.KeyWrapper, name string) {
+		k.Open, k.Names = append(k.Open, w), append(k.Names, name)
+	}
+	if err := k.addKMS(ctx, c, add); err != nil {
+		errs = append(errs, err)
+	}
+	if local, err := ReadLocalKey(c); err == nil {
+		add(local, c.LocalKey.Value)
+	} else if !c.DefaultKey || len(c.KMSKeys) == 0 {
+		errs = append(errs, err)
+	}
+	if c.Identity.Value != "" {
+		if id, err := readIdentity(c.Identity); err == nil {
+			add(id, c.Identity.Value)
+		} else {
+			errs = append(errs, err)
+		}
+	}
+	if c.Passphrase.Value != "" {
+		if p, err := ReadPassphrase(c.Passphrase); err == nil {
+			add(p, c.Passphrase.Value)
+		} else {
+			errs = append(errs, err)
+		}
+	}
+	return k, errors.Join(errs...)
 }
 
 // ReadKeys reads the configured keys. The local key may be missing where it is
@@ -82,25 +117,38 @@ func ReadKeys(ctx context.Context, c *Config) (*Keys, error) {
 	return k, nil
 }
 
-// ReadSecret reads a file that only its owner may read. what names its contents
-// in errors, which hold nothing of them.
+// ReadSecret reads a file that only its owner may read, and that belongs to this
+// user or to root. what names its contents in errors, which hold nothing of them.
 func ReadSecret(what string, s Setting) ([]byte, error) {
 	file := s.Value
-	info, err := os.Stat(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("the %s %s (from %s) does not exist; put it back from its backup, or name another with --%s. "+
-			"Without the key nothing in the vault can be read: %w", what, file, s.Source, strings.ReplaceAll(what, " ", "-"), fs.ErrNotExist)
+	if s.fromFile() {
+		// Who has written the configuration has not looked at the way to the file.
+		if _, err := realTrusted(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("the %s %s (from %s): %w", what, file, s.Source, err)
+		}
 	}
+	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a named pipe would block
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &MissingKeyError{What: what, Setting: s}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the %s: %w", what, err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
 	if err != nil {
 		return nil, fmt.Errorf("reading the %s: %w", what, err)
 	}
 	if mode := info.Mode(); !mode.IsRegular() || mode.Perm()&0o077 != 0 {
 		return nil, fmt.Errorf("the %s %s may be read by others (mode %v); make it yours alone with: chmod 600 %s", what, file, mode, file)
 	}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && !trustedOwner(st.Uid) {
+		return nil, fmt.Errorf("the %s %s belongs to another user (uid %d), who knows it and can change it; name one of your own", what, file, st.Uid)
+	}
 	if info.Size() > 1<<20 {
 		return nil, fmt.Errorf("the %s %s has %d bytes, which no key has", what, file, info.Size())
 	}
-	b, err := os.ReadFile(file)
+	b, err := io.ReadAll(io.LimitReader(f, 1<<20))
 	if err != nil {
 		return nil, fmt.Errorf("reading the %s: %w", what, err)
 	}
@@ -135,7 +183,14 @@ func ReadPassphrase(s Setting) (*envelope.Passphrase, error) {
 }
 
 // ReadRecipient reads the public key of somebody who is to be able to open.
+// One that a configuration file names must be such that nobody else can write it:
+// whoever can would read what is uploaded from then on.
 func ReadRecipient(s Setting) (*envelope.Recipient, error) {
+	if s.fromFile() {
+		if _, err := realTrusted(s.Value); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("the recipient %s (from %s): %w", s.Value, s.Source, err)
+		}
+	}
 	b, err := os.ReadFile(s.Value)
 	if err != nil {
 		return nil, fmt.Errorf("reading the recipient (from %s): %w", s.Source, err)
@@ -175,6 +230,10 @@ func ensureLocalKey(ctx context.Context, c *Config, store Store) (made bool, err
 		}
 		if strings.Contains(o.Name, "/keys/") {
 			_, err := ReadLocalKey(c)
+			var missing *MissingKeyError
+			if errors.As(err, &missing) {
+				missing.findOthers(ctx, store)
+			}
 			return false, fmt.Errorf("the vault %s already holds data, so no new key is made: %w", c.Vault.Value, err)
 		}
 	}

@@ -39,23 +39,42 @@ const (
 // else the error wraps ErrNoVault. A vault in S3 is a bucket and a prefix, and
 // needs no making; that the bucket can be used, the first request tells.
 func Open(ctx context.Context, c *Config) (*Vault, error) {
-	if err := supported(c); err != nil {
+	if err := there(c); err != nil {
 		return nil, err
 	}
-	if IsS3URL(c.Vault.Value) {
-		return open(ctx, c)
+	return open(ctx, c)
+}
+
+// there looks whether a vault in a directory is one.
+func there(c *Config) error {
+	if err := supported(c); err != nil || IsS3URL(c.Vault.Value) {
+		return err
 	}
 	b, err := os.ReadFile(filepath.Join(c.Vault.Value, markerName))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return nil, c.noVault()
+		return c.noVault()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("opening the vault: %w", err)
+		return fmt.Errorf("opening the vault: %w", err)
 	}
 	if string(b) != marker {
-		return nil, fmt.Errorf("%s: %w", filepath.Join(c.Vault.Value, markerName), envelope.ErrAuthentication)
+		return fmt.Errorf("%s: %w", filepath.Join(c.Vault.Value, markerName), envelope.ErrAuthentication)
 	}
-	return open(ctx, c)
+	return nil
+}
+
+// OpenPublic is Open for whoever looks at what needs no key: Keys has those of the
+// configured keys that can be read, and keys says why others cannot.
+func OpenPublic(ctx context.Context, c *Config) (v *Vault, keys, err error) {
+	if err := there(c); err != nil {
+		return nil, nil, err
+	}
+	store, location, err := openStore(ctx, c)
+	if err != nil {
+		return nil, nil, err
+	}
+	k, keys := ReadableKeys(ctx, c)
+	return &Vault{Store: store, Location: location, Keys: k, Context: c.Context}, keys, nil
 }
 
 // OpenForWriting is Open, but makes the embedded default on its first use, and
@@ -128,6 +147,10 @@ func open(ctx context.Context, c *Config) (*Vault, error) {
 	}
 	keys, err := ReadKeys(ctx, c)
 	if err != nil {
+		var missing *MissingKeyError
+		if errors.As(err, &missing) {
+			missing.findOthers(ctx, store)
+		}
 		return nil, err
 	}
 	return &Vault{Store: store, Location: location, Keys: keys, Context: c.Context}, nil

@@ -1,16 +1,15 @@
 package main
 
 import (
-	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/term"
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
@@ -19,28 +18,37 @@ import (
 
 func keysCommand(con *console) *cli.Command {
 	confirm := &cli.StringFlag{Name: "confirm", Usage: "the dataset's `NAME` once more, where nobody can be asked"}
+	all := &cli.BoolFlag{Name: "all", Usage: "all datasets of the vault, one after the other; those that fail are named at the end"}
 	return &cli.Command{
 		Name:  "keys",
-		Usage: "the keys that open a dataset: list, add, remove, rewrap, rotate, shred",
+		Usage: "the keys that open a dataset, and sharing it: list, add, remove, rewrap, rotate, reseal, shred",
+		Description: "To share a dataset with a colleague: they type \"vaultpack keys new identity my.key\" and send\n" +
+			"my.key.pub, you type \"vaultpack keys add DATASET --recipient my.key.pub\", and they read it with\n" +
+			"--identity my.key. docs/KEYS.md shows this, what to do when a key is lost, and how to lock one out.",
 		Subcommands: []*cli.Command{
 			{
-				Name: "list", Usage: "list the data keys of a dataset, and the keys that they are wrapped for", ArgsUsage: "DATASET",
-				Action: withDataset(con, 1, keysList),
+				Name: "list", Aliases: []string{"ls"}, Usage: "list the data keys of a dataset, and the keys that they are wrapped for", ArgsUsage: "DATASET|--all",
+				Flags:       []cli.Flag{all},
+				Description: "It needs no key: keyrings are public. So what it tells is what the vault says, and whoever can\nwrite to the vault can have put it there.",
+				Action:      func(c *cli.Context) error { return keysList(c, con) },
 			}, {
-				Name: "add", Usage: "wrap the data keys for one more key", ArgsUsage: "DATASET", Flags: newKeyFlags(),
-				Action: withDataset(con, 1, keysAdd),
+				Name: "add", Usage: "wrap the data keys for one more key, such as a colleague's", ArgsUsage: "DATASET|--all", Flags: append(newKeyFlags(), all),
+				Action: func(c *cli.Context) error { return keysAdd(c, con) },
 			}, {
-				Name: "remove", Usage: "remove the slots of a key, as keys list names it", ArgsUsage: "DATASET KIND KEY",
-				Description: "Who has a copy of the old keyring can still open it with the removed key: this is no\nrevocation. Rotate, and upload anew what must be out of its reach.",
-				Action:      withDataset(con, 3, keysRemove),
+				Name: "remove", Aliases: []string{"rm"}, Usage: "remove the slots of a key, as keys list names it", ArgsUsage: "DATASET|--all KIND KEY", Flags: []cli.Flag{all},
+				Description: "Another key has to open the dataset, and to be configured or named: --identity, --local-key.\n" +
+					"Who has a copy of the old keyring can still open it with the removed key: this is no\nrevocation. Rotate, reseal and remove the old versions, to put the data out of its reach.",
+				Action: func(c *cli.Context) error { return keysRemove(c, con) },
 			}, {
-				Name: "rewrap", Usage: "put another key in the place of one, without sealing anything again", ArgsUsage: "DATASET KIND KEY", Flags: newKeyFlags(),
+				Name: "rewrap", Usage: "put another key in the place of one, without sealing anything again", ArgsUsage: "DATASET|--all KIND KEY", Flags: append(newKeyFlags(), all),
 				Description: "One small write for a dataset of any size. It is no revocation: see keys remove.",
-				Action:      withDataset(con, 3, keysRewrap),
+				Action:      func(c *cli.Context) error { return keysRewrap(c, con) },
 			}, {
-				Name: "rotate", Usage: "seal what is uploaded from now on under a new data key", ArgsUsage: "DATASET",
-				Description: "This makes a version with the same files. What is there already stays under its key.",
-				Action:      withDataset(con, 1, keysRotate),
+				Name: "rotate", Usage: "seal what is uploaded from now on under a new data key", ArgsUsage: "DATASET|--all", Flags: []cli.Flag{all},
+				Description: "This makes a version with the same files. What is there already stays under its key, until it\nis resealed: see keys reseal.",
+				Action: func(c *cli.Context) error {
+					return onDatasets(c, con, 1, func(d *dataset.Dataset, _ []string) error { return keysRotate(c, con, d) })
+				},
 			}, {
 				Name: "shred", Usage: "delete all keyrings of a dataset, so that nobody can read it any more", ArgsUsage: "DATASET",
 				Flags:       []cli.Flag{confirm, &cli.BoolFlag{Name: "old-versions", Usage: "delete the old versions of the keyrings too that a bucket keeps"}},
@@ -48,8 +56,9 @@ func keysCommand(con *console) *cli.Command {
 				Action:      withDataset(con, 1, keysShred),
 			}, {
 				Name: "new", Usage: "make a local key, or an identity with its recipient", ArgsUsage: "local|identity FILE",
-				Description: "An identity is for recovery, and kept offline: its public half, FILE.pub, wraps data keys\n(keys add --recipient, or recipients in vaultpack.yaml), and only FILE opens them.",
-				Action:      func(c *cli.Context) error { return keysNew(c, con) },
+				Description: "An identity opens what was wrapped for its public half, FILE.pub, which may be given to anybody\n" +
+					"(keys add --recipient, or recipients in vaultpack.yaml). Use one to share a dataset with a\ncolleague, or, kept offline, for recovery. Only FILE opens.",
+				Action: func(c *cli.Context) error { return keysNew(c, con) },
 			},
 		},
 		Action: func(c *cli.Context) error {
@@ -122,16 +131,122 @@ func withDataset(con *console, n int, f func(*cli.Context, *console, *dataset.Da
 	}
 }
 
-func keysList(c *cli.Context, con *console, d *dataset.Dataset, _ []string) error {
-	rings, err := d.Keyrings(c.Context)
+// onDatasets runs f on the dataset that the first of n arguments names, or with
+// --all on each of the vault. One that fails does not keep f from the others.
+func onDatasets(c *cli.Context, con *console, n int, f func(*dataset.Dataset, []string) error) error {
+	if !c.Bool("all") {
+		return withDataset(con, n, func(_ *cli.Context, _ *console, d *dataset.Dataset, rest []string) error { return f(d, rest) })(c)
+	}
+	args, err := arguments(c, n-1, n-1)
 	if err != nil {
 		return err
 	}
-	current := envelope.KeyID{}
-	if v, err := d.Latest(c.Context); err == nil {
-		current = v.KeyID
-	} else if !errors.Is(err, dataset.ErrUnknownDataset) {
-		con.warning(err)
+	v, err := openVault(c)
+	if err != nil {
+		return err
+	}
+	return onEach(c, con, v, func(d *dataset.Dataset) error { return f(d, args) })
+}
+
+// onEach runs f on each dataset of the vault, and names those that failed.
+func onEach(c *cli.Context, con *console, v *vault.Vault, f func(*dataset.Dataset) error) error {
+	names, err := dataset.List(c.Context, v)
+	if err != nil {
+		return err
+	}
+	if len(names) == 0 {
+		return fmt.Errorf("the vault %s: %w", show(v.Location), dataset.ErrUnknownDataset)
+	}
+	var failed []string
+	code := exitDone
+	for _, name := range names {
+		err := func() error {
+			d, err := dataset.Open(v, name)
+			if err != nil {
+				return err
+			}
+			defer d.Close()
+			return f(d)
+		}()
+		if c.Context.Err() != nil {
+			return c.Context.Err()
+		}
+		if err != nil {
+			failed, code = append(failed, name), worse(code, exitCode(err))
+			con.emit("failed", event{"dataset": name, "error": err.Error()})
+			con.warnf("failed: dataset %s: %v", name, err)
+		}
+	}
+	con.emit("summary", event{"command": "keys " + c.Command.Name, "datasets": len(names), "failed": len(failed)})
+	if len(failed) == 0 {
+		return nil
+	}
+	if code == exitFailed && len(failed) < len(names) {
+		code = exitSomeFailed
+	}
+	return &partialError{fmt.Sprintf("%d of %s failed: %s", len(failed), count(int64(len(names)), "dataset"), strings.Join(failed, ", ")), code}
+}
+
+// keysList needs no key: what it shows is public, and not authenticated.
+func keysList(c *cli.Context, con *console) error {
+	n := 1
+	if c.Bool("all") {
+		n = 0
+	}
+	args, err := arguments(c, n, n)
+	if err != nil {
+		return err
+	}
+	cfg, err := loadConfig(c)
+	if err != nil {
+		return err
+	}
+	v, noKey, err := vault.OpenPublic(c.Context, cfg)
+	if err != nil {
+		return err
+	}
+	if len(v.Keys.Open) == 0 {
+		con.notef("No configured key can be read, so which data key is in use is not told: %v", noKey)
+	} else if noKey != nil {
+		con.warning(noKey)
+	}
+	total := 0
+	list := func(d *dataset.Dataset) error {
+		if c.Bool("all") {
+			con.printf("dataset %s", d.Name)
+		}
+		n, err := listKeyrings(c, con, d)
+		total += n
+		return err
+	}
+	if c.Bool("all") {
+		err = onEach(c, con, v, list)
+	} else {
+		var d *dataset.Dataset
+		if d, err = dataset.Open(v, args[0]); err != nil {
+			return usageError{err}
+		}
+		defer d.Close()
+		err = list(d)
+	}
+	if !c.Bool("all") {
+		con.emit("summary", event{"command": "keys list", "dataset": args[0], "keyrings": total})
+	}
+	return err
+}
+
+func listKeyrings(c *cli.Context, con *console, d *dataset.Dataset) (int, error) {
+	rings, err := d.Keyrings(c.Context)
+	if err != nil {
+		return 0, err
+	}
+	current, keys := envelope.KeyID{}, d.Vault().Keys
+	if len(keys.Open) > 0 {
+		if v, err := d.Latest(c.Context); err == nil {
+			current = v.KeyID
+		} else if !errors.Is(err, dataset.ErrUnknownDataset) {
+			con.warning(err)
+		}
 	}
 	for _, ring := range rings {
 		use := ""
@@ -142,161 +257,173 @@ func keysList(c *cli.Context, con *console, d *dataset.Dataset, _ []string) erro
 		var slots []event
 		for _, s := range ring.Slots() {
 			con.printf("  %-10s %s", s.Kind, s.Key)
-			slots = append(slots, event{"kind": s.Kind, "key": s.Key})
+			e := event{"kind": s.Kind, "key": s.Key}
+			if name, ok := configuredFor(keys, s); ok {
+				con.printf("             which claims to be for %s, configured here", show(name))
+				e["configured"] = name
+			}
+			slots = append(slots, e)
 		}
-		con.emit("keyring", event{"key_id": ring.ID().String(), "current": ring.ID() == current, "slots": slots})
+		con.emit("keyring", event{"dataset": d.Name, "key_id": ring.ID().String(), "current": ring.ID() == current, "slots": slots})
 	}
-	return nil
+	return len(rings), nil
 }
 
-// changed tells how many keyrings a command has changed.
-func changed(con *console, command string, d *dataset.Dataset, n int, what string) {
-	con.emit("summary", event{"command": "keys " + command, "dataset": d.Name, "keyrings": n})
+// configuredFor gives the name of the configured key that a slot claims to be for.
+func configuredFor(keys *vault.Keys, s envelope.Slot) (name string, ok bool) {
+	for i, w := range keys.Open {
+		if m, is := w.(envelope.SlotMatcher); is && m.Matches(s) {
+			return keys.Names[i], true
+		}
+	}
+	return "", false
+}
+
+// perDataset is the event that tells what was done to a dataset: the summary, but
+// where others follow.
+func perDataset(c *cli.Context) string {
+	if c.Bool("all") {
+		return "dataset"
+	}
+	return "summary"
+}
+
+// changed tells how many keyrings a command has changed, and what opens them now.
+func changed(c *cli.Context, con *console, command string, d *dataset.Dataset, n int, what string) {
+	con.emit(perDataset(c), event{"command": "keys " + command, "dataset": d.Name, "keyrings": n})
 	con.printf("%s: %s of %s", what, count(int64(n), "keyring"), d.Name)
+	if command == "add" {
+		return
+	}
+	rings, err := d.Keyrings(c.Context)
+	if err != nil {
+		con.warning(err)
+		return
+	}
+	seen := map[string]bool{}
+	for _, ring := range rings {
+		for _, s := range ring.Slots() {
+			if name := s.Kind + " " + s.Key; !seen[name] {
+				seen[name] = true
+				con.printf("still there: %s", name)
+			}
+		}
+	}
 }
 
-func keysAdd(c *cli.Context, con *console, d *dataset.Dataset, _ []string) error {
+func keysAdd(c *cli.Context, con *console) error {
 	w, err := newKey(c)
 	if err != nil {
 		return err
 	}
-	n, err := d.AddSlot(c.Context, w)
-	if err != nil {
-		return err
-	}
-	changed(con, "add", d, n, fmt.Sprintf("wrapped for %v", w))
-	return nil
+	return onDatasets(c, con, 1, func(d *dataset.Dataset, _ []string) error {
+		n, err := d.AddSlot(c.Context, w)
+		if err != nil {
+			return err
+		}
+		changed(c, con, "add", d, n, fmt.Sprintf("wrapped for %v", w))
+		return nil
+	})
 }
 
-func keysRemove(c *cli.Context, con *console, d *dataset.Dataset, slot []string) error {
-	n, err := d.RemoveSlot(c.Context, slot[0], slot[1])
-	if err != nil {
-		return err
+func keysRemove(c *cli.Context, con *console) error {
+	err := onSlot(c, con, func(d *dataset.Dataset, slot []string) (int, error) {
+		n, err := d.RemoveSlot(c.Context, slot[0], slot[1])
+		if err == nil {
+			changed(c, con, "remove", d, n, "removed "+strings.Join(slot, " "))
+		}
+		return n, err
+	})
+	if err == nil {
+		con.notef("Copies of the old keyring, in backups or snapshots, still open with the removed key.")
 	}
-	changed(con, "remove", d, n, "removed "+strings.Join(slot, " "))
-	con.notef("Copies of the old keyring, in backups or snapshots, still open with the removed key.")
-	return nil
+	return err
 }
 
-func keysRewrap(c *cli.Context, con *console, d *dataset.Dataset, slot []string) error {
+func keysRewrap(c *cli.Context, con *console) error {
 	w, err := newKey(c)
 	if err != nil {
 		return err
 	}
-	n, err := d.Rewrap(c.Context, slot[0], slot[1], w)
-	if err != nil {
-		return err
+	err = onSlot(c, con, func(d *dataset.Dataset, slot []string) (int, error) {
+		n, err := d.Rewrap(c.Context, slot[0], slot[1], w)
+		if err == nil {
+			changed(c, con, "rewrap", d, n, fmt.Sprintf("wrapped for %v in the place of %s", w, strings.Join(slot, " ")))
+		}
+		return n, err
+	})
+	if err == nil {
+		con.notef("Copies of the old keyring, in backups or snapshots, still open with the old key.")
 	}
-	changed(con, "rewrap", d, n, fmt.Sprintf("wrapped for %v in the place of %s", w, strings.Join(slot, " ")))
-	con.notef("Copies of the old keyring, in backups or snapshots, still open with the old key.")
-	return nil
+	return err
 }
 
-func keysRotate(c *cli.Context, con *console, d *dataset.Dataset, _ []string) error {
+// onSlot is onDatasets for a command about one key. Of all datasets, those that
+// have no slot of the key are passed over, but for all of them to have none.
+func onSlot(c *cli.Context, con *console, f func(*dataset.Dataset, []string) (int, error)) error {
+	found, key := false, ""
+	err := onDatasets(c, con, 3, func(d *dataset.Dataset, slot []string) error {
+		key = strings.Join(slot, " ")
+		_, err := f(d, slot)
+		if c.Bool("all") && errors.Is(err, dataset.ErrNoSuchSlot) {
+			return nil
+		}
+		found = true
+		return err
+	})
+	if err == nil && !found {
+		err = fmt.Errorf("no dataset of the vault: %s: %w", key, dataset.ErrNoSuchSlot)
+	}
+	return err
+}
+
+func keysRotate(c *cli.Context, con *console, d *dataset.Dataset) error {
 	v, err := d.Rotate(c.Context)
 	if err != nil {
 		return err
 	}
-	con.emit("summary", event{"command": "keys rotate", "dataset": d.Name, "version": v.Number, "key_id": v.KeyID.String(), "digest": v.Digest()})
+	con.emit(perDataset(c), event{"command": "keys rotate", "dataset": d.Name, "version": v.Number, "key_id": v.KeyID.String(), "digest": v.Digest()})
 	con.printf("%s, version %d: what is uploaded from now on is sealed under data key %s", d.Name, v.Number, v.KeyID)
-	return nil
+	return tellLeftBehind(c, con, d, v.KeyID)
 }
 
-func keysShred(c *cli.Context, con *console, d *dataset.Dataset, _ []string) error {
+// tellLeftBehind names the keys that open older data and not the new data key: who
+// is to read on has to be added again, which takes their public key.
+func tellLeftBehind(c *cli.Context, con *console, d *dataset.Dataset, current envelope.KeyID) error {
 	rings, err := d.Keyrings(c.Context)
-	if errors.Is(err, dataset.ErrUnknownDataset) {
-		// They may have been deleted before, and their old versions be there.
-		if old, oerr := d.OldKeyrings(c.Context); oerr != nil || old == 0 {
-			return err
-		}
-		err = nil
-	}
-	if err != nil && !errors.Is(err, envelope.ErrAuthentication) {
-		return err
-	}
-	con.warnf("This deletes the %s of dataset %s. Nobody can read it any more after that, on no account.\n"+
-		"It does not reach copies of the keyrings, in backups or snapshots.", count(int64(len(rings)), "keyring"), d.Name)
-	if err := confirmed(c.Context, c, con, d.Name); err != nil {
-		return err
-	}
-	n, err := d.Shred(c.Context)
 	if err != nil {
 		return err
 	}
-	deleted, left, err := shredOld(c, con, d)
-	con.emit("summary", event{"command": "keys shred", "dataset": d.Name, "keyrings": n, "old_versions_deleted": deleted, "old_versions_left": left})
-	con.printf("shredded: %s of %s", count(int64(n), "keyring"), d.Name)
-	if deleted > 0 {
-		con.printf("deleted: %s of them that the bucket kept", count(int64(deleted), "old version"))
+	in, left := map[string]bool{}, map[string]envelope.Slot{}
+	for _, ring := range rings {
+		for _, s := range ring.Slots() {
+			if name := s.Kind + " " + s.Key; ring.ID() == current {
+				in[name] = true
+			} else {
+				left[name] = s
+			}
+		}
 	}
-	if err != nil {
-		return err
+	for _, name := range slices.Sorted(maps.Keys(left)) {
+		if s := left[name]; !in[name] && (s.Kind != "passphrase" || !hasKind(in, s.Kind)) {
+			con.notef("%s opens older data of %s and not what is sealed from now on. If it is to: %s", name, d.Name,
+				nextCommand(c, "keys", "add", d.Name, newKeyFlag[s.Kind], "FILE"))
+		}
 	}
-	if left > 0 {
-		con.warnf("The bucket keeps %s of the keyrings. Who can read them and use their keys can still read the dataset.\n"+
-			"Delete them with: vaultpack keys shred %s --old-versions", count(int64(left), "old version"), d.Name)
-	}
-	con.notef("What is left in the vault can be removed with: vaultpack rm %s", d.Name)
 	return nil
 }
 
-// shredOld deletes the old versions of the keyrings that a bucket keeps, if the
-// user says so.
-func shredOld(c *cli.Context, con *console, d *dataset.Dataset) (deleted, left int, err error) {
-	left, err = d.OldKeyrings(c.Context)
-	if err != nil && !c.Bool("old-versions") {
-		con.warning(fmt.Errorf("it is not known whether the bucket keeps old versions of the keyrings, which would open the dataset: %w", err))
-		return 0, left, nil
-	}
-	if err != nil || left == 0 {
-		return 0, left, err
-	}
-	if !c.Bool("old-versions") {
-		answer, err := ask(c.Context, con, fmt.Sprintf("The bucket keeps %s of the keyrings. Delete them too, for good? [y/N] ", count(int64(left), "old version")))
-		if err != nil || answer != "y" && answer != "yes" {
-			return 0, left, err
+func hasKind(names map[string]bool, kind string) bool {
+	for name := range names {
+		if strings.HasPrefix(name, kind+" ") {
+			return true
 		}
 	}
-	deleted, err = d.ShredOld(c.Context)
-	return deleted, left - deleted, err
+	return false
 }
 
-// ask gives the line that the user types, and nothing where nobody can be asked.
-func ask(ctx context.Context, con *console, question string) (string, error) {
-	if con.json || !term.IsTerminal(int(os.Stdin.Fd())) {
-		return "", nil
-	}
-	fmt.Fprint(os.Stderr, question)
-	line := make(chan string, 1)
-	go func() {
-		s, _ := bufio.NewReader(os.Stdin).ReadString('\n')
-		line <- strings.TrimSpace(s)
-	}()
-	select {
-	case s := <-line:
-		return s, nil
-	case <-ctx.Done():
-		return "", ctx.Err()
-	}
-}
-
-// confirmed makes sure that the user means the dataset of this name.
-func confirmed(ctx context.Context, c *cli.Context, con *console, name string) error {
-	answer := c.String("confirm")
-	if answer == "" {
-		var err error
-		if answer, err = ask(ctx, con, "Type the dataset's name to go on: "); err != nil {
-			return err
-		}
-	}
-	if answer == "" {
-		return usagef("nothing was done: confirm with --confirm %s", name)
-	}
-	if answer != name {
-		return usagef("nothing was done: %q is not the name of the dataset, %s", answer, name)
-	}
-	return nil
-}
+// newKeyFlag is the flag of keys add for a kind of slot.
+var newKeyFlag = map[string]string{"hpke": "--recipient", "aws-kms": "--new-kms-key", "local": "--new-local-key", "passphrase": "--new-passphrase-file"}
 
 func keysNew(c *cli.Context, con *console) error {
 	args, err := arguments(c, 2, 2)

@@ -1,0 +1,107 @@
+package vault
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/vaultpack/vaultpack/envelope"
+)
+
+// A MissingKeyError says that the file of a key is not there. It wraps
+// fs.ErrNotExist.
+type MissingKeyError struct {
+	What    string // what the file holds
+	Setting Setting
+	// Others are the keys that have slots in the vault besides local ones, as far as
+	// they were looked for; each may open some of its datasets. Looked says whether
+	// all of its keyrings were looked at.
+	Others []envelope.Slot
+	Looked bool
+}
+
+func (e *MissingKeyError) Error() string {
+	text := fmt.Sprintf("the %s %s (from %s) does not exist; put it back from its backup, or name another with --%s",
+		e.What, e.Setting.Value, e.Setting.Source, strings.ReplaceAll(e.What, " ", "-"))
+	switch {
+	case len(e.Others) > 0:
+		text += ". These are said to open data in the vault too: " + strings.Join(e.recovery(), ", ")
+	case e.Looked:
+		text += ". Nothing else is there for which the vault's data keys are wrapped: without the key nobody can read them"
+	default:
+		text += "; or name another key that opens the data: --identity, --passphrase-file or --kms-key"
+	}
+	return text
+}
+
+func (e *MissingKeyError) Unwrap() error { return fs.ErrNotExist }
+
+// recovery says for each of the others how to use it.
+func (e *MissingKeyError) recovery() (ways []string) {
+	passphrase := false
+	for _, s := range e.Others {
+		switch s.Kind {
+		case "hpke":
+			ways = append(ways, "the identity of recipient "+s.Key+" (--identity FILE)")
+		case "passphrase":
+			passphrase = true
+		case "aws-kms":
+			ways = append(ways, "the KMS key "+s.Key+" (--kms-key "+s.Key+")")
+		}
+	}
+	if passphrase {
+		ways = append(ways, "a passphrase (--passphrase-file FILE)")
+	}
+	return ways
+}
+
+// Bounds of the search for other keys, which is made of a failure.
+const (
+	maxSearchedDatasets = 20
+	maxSearchedKeyrings = 10
+)
+
+// findOthers looks through the public keyrings of the vault.
+func (e *MissingKeyError) findOthers(ctx context.Context, store Store) {
+	folders, err := store.Folders(ctx, "")
+	if err != nil {
+		return
+	}
+	e.Looked = len(folders) <= maxSearchedDatasets
+	for _, folder := range folders[:min(len(folders), maxSearchedDatasets)] {
+		n := 0
+		for o, err := range store.List(ctx, folder+"/keys/") {
+			if n++; err != nil || n > maxSearchedKeyrings {
+				e.Looked = false
+				break
+			}
+			ring, err := readKeyring(ctx, store, o.Name)
+			if err != nil {
+				e.Looked = false
+				continue
+			}
+			for _, s := range ring.Slots() {
+				known := func(o envelope.Slot) bool { return o.Kind == s.Kind && (o.Key == s.Key || s.Kind == "passphrase") }
+				if s.Kind != "local" && !slices.ContainsFunc(e.Others, known) {
+					e.Others = append(e.Others, s)
+				}
+			}
+		}
+	}
+}
+
+func readKeyring(ctx context.Context, store Store, name string) (*envelope.Keyring, error) {
+	r, err := store.Get(ctx, name, 0, -1)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	b, err := io.ReadAll(io.LimitReader(r, 64<<10+1))
+	if err != nil {
+		return nil, err
+	}
+	return envelope.ParseKeyring(b)
+}
