@@ -1,8 +1,10 @@
 package dataset
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -349,7 +351,12 @@ func (s *sourceReader) Read(p []byte) (int, error) {
 }
 
 // WriteFile writes the contents of one file of the version to w, in order.
+// If the contents prove not to have a recorded sum, that is known at the end only.
 func (v *Version) WriteFile(ctx context.Context, w io.Writer, e *Entry) error {
+	whole := sha256.New()
+	if e.Sum != nil {
+		w = io.MultiWriter(w, whole)
+	}
 	for _, x := range e.Extents {
 		if x.Length == 0 {
 			continue
@@ -367,6 +374,9 @@ func (v *Version) WriteFile(ctx context.Context, w io.Writer, e *Entry) error {
 		if err != nil {
 			return v.dataset.packError(x.Pack, err)
 		}
+	}
+	if e.Sum != nil && !bytes.Equal(whole.Sum(nil), e.Sum) {
+		return errSHA256
 	}
 	return nil
 }

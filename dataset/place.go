@@ -1,14 +1,13 @@
 package dataset
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
-	"strconv"
-	"sync"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,6 +31,8 @@ func retry(op, name string, call func() error) error {
 	}
 }
 
+// setTime takes seconds and nanoseconds apart: in nanoseconds alone, times before
+// 1678 and after 2262 would wrap.
 func setTime(dir int, name string, t time.Time) error {
 	ts, err := unix.TimeToTimespec(t)
 	if err != nil {
@@ -40,6 +41,10 @@ func setTime(dir int, name string, t time.Time) error {
 	return retry("utimensat", name, func() error {
 		return unix.UtimesNanoAt(dir, name, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
 	})
+}
+
+func lstat(dir int, name string, st *unix.Stat_t) error {
+	return retry("stat", name, func() error { return unix.Fstatat(dir, name, st, unix.AT_SYMLINK_NOFOLLOW) })
 }
 
 // An openFolder is the folder that was used last: entries come in the order of
@@ -57,156 +62,193 @@ func (o *openFolder) close() {
 	}
 }
 
+// A notFolderError says what is in the place of a folder that a path leads through.
+type notFolderError struct{ path string }
+
+func (e *notFolderError) Error() string {
+	return fmt.Sprintf("%q is a link or a file in the place of a folder, and no link is followed", e.path)
+}
+
+// openBelow opens a folder below root by its path, empty or with a slash at the end.
+// No element of it may be a link. from is an open folder above it, or nil.
+func openBelow(root *os.Root, from *openFolder, dir string) (*os.File, error) {
+	var f *os.File
+	var err error
+	rest, at, shared := dir, "", false
+	if from != nil && from.f != nil && from.path != "" && strings.HasPrefix(dir, from.path) {
+		f, rest, at, shared = from.f, dir[len(from.path):], from.path, true
+	} else if f, err = root.OpenFile(".", os.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
+		return nil, err
+	}
+	for rest != "" {
+		elem, more, _ := strings.Cut(rest, "/")
+		at += elem + "/"
+		rest = more
+		fd := -1
+		err := retry("open", at, func() (err error) {
+			fd, err = unix.Openat(int(f.Fd()), elem, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+			return err
+		})
+		if !shared {
+			f.Close()
+		}
+		if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+			return nil, &notFolderError{strings.TrimSuffix(at, "/")}
+		}
+		if err != nil {
+			return nil, err
+		}
+		f, shared = os.NewFile(uintptr(fd), at), false
+	}
+	return f, nil
+}
+
 // parent opens the folder that the entry lies in, below the destination.
-func (r *Restore) parent(e *Entry) (fd int, err error) {
-	dir := e.parent()
+func (r *Restore) parent(e *Entry) (fd int, err error) { return r.openDir(e.parent()) }
+
+func (r *Restore) openDir(dir string) (fd int, err error) {
 	if r.last.f != nil && r.last.path == dir {
 		return r.last.fd, nil
 	}
-	r.last.close()
-	f, err := r.root.OpenFile(path.Clean("./"+dir), os.O_RDONLY|unix.O_DIRECTORY, 0)
+	if r.root == nil {
+		return 0, fs.ErrNotExist // a dry run
+	}
+	f, err := openBelow(r.root, &r.last, dir)
 	if err != nil {
 		return 0, err
 	}
+	r.last.close()
 	r.last = openFolder{path: dir, f: f, fd: int(f.Fd())}
 	return r.last.fd, nil
 }
 
-// isThere tells whether a run before this one, or the user, has the file already.
-func (r *Restore) isThere(e *Entry) bool {
-	dir, err := r.parent(e)
-	if err != nil {
-		return false
+// makeParent is parent, but makes the folders that are missing, for their owner
+// alone: nothing is known of them.
+func (r *Restore) makeParent(e *Entry) (fd int, err error) {
+	if fd, err = r.parent(e); !errors.Is(err, fs.ErrNotExist) {
+		return fd, err
 	}
-	var st unix.Stat_t
-	err = retry("stat", e.Path, func() error { return unix.Fstatat(dir, path.Base(e.Path), &st, unix.AT_SYMLINK_NOFOLLOW) })
-	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == e.Size &&
-		uint32(st.Mode)&0o7777 == posixMode(e.Mode) && modTime(&st).Equal(e.ModTime)
+	dir := e.parent()
+	for i, c := range []byte(dir) {
+		if c != '/' {
+			continue
+		}
+		if fd, err = r.openDir(dir[:strings.LastIndexByte(dir[:i], '/')+1]); err != nil {
+			return 0, err
+		}
+		elem := path.Base(dir[:i])
+		err = retry("mkdir", dir[:i], func() error { return unix.Mkdirat(fd, elem, 0o700) })
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return 0, err
+		}
+	}
+	return r.parent(e)
 }
 
-func (r *Restore) stageName() string { return strconv.FormatInt(r.seq.Add(1), 36) }
+// A thing is what lies in the place of an entry.
+type thing int
 
-// create makes a file in the staging folder.
-func (r *Restore) create(name string) (fd int, err error) {
-	err = retry("create", name, func() (err error) {
-		fd, err = unix.Openat(r.stageFD, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+const (
+	nothingThere thing = iota
+	sameThere          // the file, by size, time and mode
+	fileThere
+	linkThere
+	folderThere
+	otherThere
+)
+
+// otherKind reports whether a rename cannot replace it by the entry.
+func (t thing) otherKind(e *Entry) bool {
+	if e.IsDir() {
+		return t != nothingThere && t != folderThere
+	}
+	return t == folderThere
+}
+
+// look looks at the place of an entry, and decides what Overwrite makes of it. What a
+// run before this one has put there, or the user, is the same if it has the size,
+// time and mode.
+func (r *Restore) look(e *Entry) (thing, Action) {
+	dir, err := r.parent(e)
+	var st unix.Stat_t
+	if err != nil || lstat(dir, path.Base(e.Name()), &st) != nil {
+		return nothingThere, Create
+	}
+	there := otherThere
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		there = fileThere
+	case unix.S_IFLNK:
+		there = linkThere
+	case unix.S_IFDIR:
+		there = folderThere
+	}
+	switch {
+	case e.IsDir():
+		return there, Replace
+	case there == fileThere && e.IsFile() && r.Overwrite != OverwriteAlways && st.Size == e.Size &&
+		uint32(st.Mode)&0o7777 == r.mode(e) && r.timeIs(modTime(&st), e.ModTime):
+		return sameThere, ""
+	case there == linkThere && e.IsLink() && readlink(dir, path.Base(e.Path)) == e.Link:
+		return there, Replace // its time, if anything
+	case there == folderThere:
+		return there, Replace // if that may be
+	case r.Overwrite == OverwriteNever, r.Overwrite == OverwriteIfNewer && !e.ModTime.After(modTime(&st)):
+		return there, Leave
+	}
+	return there, Replace
+}
+
+// readlink is the target of a link, or empty.
+func readlink(dir int, name string) string {
+	b := make([]byte, unix.PathMax)
+	n := 0
+	err := retry("readlink", name, func() (err error) {
+		n, err = unix.Readlinkat(dir, name, b)
 		return err
 	})
-	return fd, err
-}
-
-// inOneWrite is the size up to which a file is held in memory and written by one
-// call.
-const inOneWrite = 1 << 20
-
-// writeSize is what is written of a larger one at once. More does not stay in
-// the caches.
-const writeSize = 256 << 10
-
-var stagePool = sync.Pool{New: func() any { b := make([]byte, inOneWrite); return &b }}
-
-// stage writes one extent of a file to its staged file.
-func (r *Restore) stage(e *Entry, x Extent, src io.Reader) error {
-	if len(e.Extents) <= 1 && e.Size <= inOneWrite {
-		return r.stageSmall(e, src)
-	}
-	f, err := r.stagedFile(e)
 	if err != nil {
-		return err
+		return ""
 	}
-	// The pieces of a file are written at once, and take turns at its lock: few
-	// large writes wait less than many small ones.
-	buf := stagePool.Get().(*[]byte)
-	defer stagePool.Put(buf)
-	n, err := io.CopyBuffer(io.NewOffsetWriter(f, x.At), src, (*buf)[:writeSize])
-	r.Bytes.Add(n)
-	return err
+	return string(b[:max(n, 0)])
 }
 
-func (r *Restore) stageSmall(e *Entry, src io.Reader) error {
-	buf := stagePool.Get().(*[]byte)
-	defer stagePool.Put(buf)
-	b := (*buf)[:e.Size]
-	if _, err := io.ReadFull(src, b); err != nil {
-		return err
-	}
-	s, name := r.stagedOf(e), r.stageName()
-	fd, err := r.create(name)
-	if err != nil {
-		return err
-	}
-	s.name = name // of this goroutine alone: a small file has one extent
-	for rest := b; len(rest) > 0 && err == nil; {
-		var n int
-		err = retry("write", e.Path, func() (err error) {
-			n, err = unix.Write(fd, rest)
-			return err
-		})
-		rest = rest[max(n, 0):]
-	}
-	r.Bytes.Add(int64(len(b)))
-	return r.finish(e, name, fd, func() error { return unix.Close(fd) }, err)
-}
-
-func (r *Restore) stagedOf(e *Entry) *stagedFile {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.staged[e]
-}
-
-// stagedFile opens the staged file, which all pieces of a file share.
-func (r *Restore) stagedFile(e *Entry) (*os.File, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s := r.staged[e]
-	if s.f != nil {
-		return s.f, nil
-	}
-	name := r.stageName()
-	fd, err := r.create(name)
-	if err != nil {
-		return nil, err
-	}
-	s.name, s.f = name, os.NewFile(uintptr(fd), name)
-	return s.f, nil
-}
-
-// finish gives a staged file its mode and time, unless writing it has failed
-// with err, and closes it.
-func (r *Restore) finish(e *Entry, name string, fd int, close func() error, err error) error {
-	if err == nil {
-		err = retry("chmod", e.Path, func() error { return unix.Fchmod(fd, posixMode(e.Mode)) })
-	}
-	if err == nil {
-		err = syncFile(fd)
-	}
-	// What close says of earlier writes matters; there is no trying again.
-	if cerr := close(); err == nil && cerr != nil && !errors.Is(cerr, unix.EINTR) {
-		err = fmt.Errorf("closing the file: %w", cerr)
-	}
-	if err != nil {
-		return err
-	}
-	return setTime(r.stageFD, name, e.ModTime)
-}
+var errFolderThere = errors.New("a folder is in the place of this file")
 
 // place moves what was staged under a name to the entry's place.
 func (r *Restore) place(staged string, e *Entry) error {
-	dir, err := r.parent(e)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := r.root.MkdirAll(path.Dir(e.Path), 0o755); err != nil {
-			return err
-		}
-		dir, err = r.parent(e)
-	}
+	dir, err := r.makeParent(e)
 	if err != nil {
 		return err
 	}
 	base := path.Base(e.Path)
 	err = retry("rename", e.Path, func() error { return unix.Renameat(r.stageFD, staged, dir, base) })
 	var st unix.Stat_t
-	if err != nil && unix.Fstatat(dir, base, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		return errors.New("a folder is in the place of this file; move it away and run the same command again")
+	if err != nil && lstat(dir, base, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		return errFolderThere
+	}
+	return err
+}
+
+// put is place, but takes out of the way what may be.
+func (r *Restore) put(ctx context.Context, staged string, e *Entry) error {
+	action := Create
+	if r.Told != nil {
+		if there, _ := r.look(e); there != nothingThere {
+			action = Replace
+		}
+	}
+	err := r.place(staged, e)
+	if errors.Is(err, errFolderThere) {
+		var putBack func()
+		if putBack, err = r.clear(ctx, e); err == nil {
+			if err = r.place(staged, e); err != nil {
+				putBack()
+			}
+		}
+	}
+	if err == nil {
+		r.tell(action, e)
 	}
 	return err
 }

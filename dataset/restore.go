@@ -2,14 +2,11 @@ package dataset
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -19,145 +16,216 @@ import (
 
 // A Restore writes the files of a version below a directory. Every file is
 // written beside the tree first, and takes its place only when all of it is
-// authentic and on disk; what was there before stays until then.
+// authentic and on disk; what was there before stays until then. No link below the
+// directory is followed. The zero value restores the whole version. A Restore is
+// used once.
 type Restore struct {
-	// Select says which entries to restore; nil is all of them.
+	// Select says which entries to restore; nil is all of them. With Delete it is
+	// also asked for what lies in the directory: then only Path is set. It is called
+	// from one goroutine.
 	Select func(*Entry) bool
 	// UnsafeLinks also makes symbolic links that lead out of the directory.
 	UnsafeLinks bool
+	// PreserveSetID also restores set-user-ID and set-group-ID bits. Owners are not
+	// restored, so with it another user's program may become one of whoever restores.
+	PreserveSetID bool
+	// Overwrite says what becomes of files that are there already.
+	Overwrite Overwrite
+	// Delete removes what is in the directory and selected, and not in the version.
+	// The vault and its keys are never removed.
+	Delete bool
+	// DryRun only finds out what would be done. Nothing is written, and no pack read.
+	DryRun bool
 	// Failed is told every file that could not be restored. It may be called
 	// from several goroutines.
 	Failed func(path string, err error)
+	// Told is told what is done to each file, link and, where it is removed, folder;
+	// in a dry run, what would be done. It is called from one goroutine.
+	Told func(a Action, e *Entry)
 
 	// Counters, to be read at any time.
-	Files, Bytes   atomic.Int64 // written
-	Unchanged      atomic.Int64 // files that were there already, by size and time
-	Links, Folders atomic.Int64
-	Failures       atomic.Int64
+	Files, Bytes              atomic.Int64 // written; in a dry run, to be written
+	Unchanged, UnchangedBytes atomic.Int64 // files that were there already
+	Left                      atomic.Int64 // files that Overwrite has kept from being replaced
+	Links, Folders            atomic.Int64
+	Deleted                   atomic.Int64 // files, links and folders
+	SetIDs                    atomic.Int64 // entries whose set-ID bits were left out
+	Failures                  atomic.Int64
 
 	version *Version
-	root    *os.Root
+	used    atomic.Bool
+	fails   Failures
+	root    *os.Root // nil in a dry run where there is no destination
+	own     []ownPath
 	staging string
 	stageFD int // the staging folder
 	seq     atomic.Int64
 	last    openFolder
-	folders []*Entry // those selected so far, up to maxFolders
-	more    bool     // there are more
+	folders folderList
+	order   pathOrder
+	earlier earlierVersions
 
 	mu     sync.Mutex
 	staged map[*Entry]*stagedFile // of the window
 }
 
-// A stagedFile is one being written beside the tree.
-type stagedFile struct {
-	name string   // in the staging folder
-	f    *os.File // open while a file in several pieces is being written
-	err  error
-}
+// An Action is what a Restore does to a path.
+type Action string
 
-// Bounds of what is staged before it is synced and moved into place.
+// What can be done to a path.
 const (
-	windowFiles = 64 << 10
-	windowBytes = 1 << 30
+	Create  Action = "create"
+	Replace Action = "replace"
+	Remove  Action = "remove"
+	// Leave is of a file that differs, and that Overwrite keeps.
+	Leave Action = "leave"
 )
 
-// maxFolders is up to how many folders are kept until their attributes are set,
-// some 30 MB; of more than these the index is read once more.
-var maxFolders = 100_000 // a variable for the tests only
+// Bounds of what is staged before it is synced and moved into place. Variables for
+// the tests only.
+var (
+	windowFiles = 64 << 10
+	windowBytes = int64(1 << 30)
+)
 
-// stagingPrefix begins the name of the folder that files are written in first.
-const stagingPrefix = ".vaultpack-restore-"
-
-// Run restores the version to dir, which is made if needed. It returns an error
-// only if it could not go on; files that failed are told to Failed.
+// Run restores the version to dir, which is made if needed. If single files could
+// not be restored, it restores the rest and returns a *PartialError. If it is
+// interrupted or stops on another error, what was authentic and complete is in its
+// place, and another Restore goes on from there.
 func (r *Restore) Run(ctx context.Context, v *Version, dir string) error {
-	r.version, r.folders, r.more = v, nil, false
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("making the destination: %w", err)
+	if err := checkRun(ctx, v, &r.used); err != nil {
+		return err
 	}
-	var err error
-	if r.root, err = os.OpenRoot(dir); err != nil {
+	if dir == "" {
+		return errors.New("the destination of a restore has no name; use . for the working folder")
+	}
+	if r.Overwrite < 0 || r.Overwrite > OverwriteNever {
+		return fmt.Errorf("%d is no way to overwrite", r.Overwrite)
+	}
+	r.version = v
+	return r.fails.end("restore", r.run(ctx, dir))
+}
+
+// checkRun refuses what a job cannot work on, before it does anything.
+func checkRun(ctx context.Context, v *Version, used *atomic.Bool) error {
+	switch {
+	case ctx == nil:
+		return errors.New("dataset: a nil context")
+	case v == nil || v.dataset == nil:
+		return errors.New("dataset: a version that was not read from a dataset")
+	case used.Swap(true):
+		return errors.New("dataset: this job has been run already; make another one")
+	}
+	return ctx.Err()
+}
+
+func (r *Restore) run(ctx context.Context, dir string) (err error) {
+	if err := checkDestination(r.version.dataset.vault, dir); err != nil {
+		return err
+	}
+	if r.own, err = ownBelow(r.version.dataset.vault, dir); err != nil {
+		return err
+	}
+	created, err := r.open(dir)
+	if err != nil {
+		return err
+	}
+	r.folders.created = created
+	defer r.last.close()
+	if r.root != nil {
+		defer r.root.Close()
+	}
+	if r.DryRun {
+		if err := r.files(ctx); err != nil {
+			return err
+		}
+		return r.deleteExtras(ctx)
+	}
+	settleRoot, err := r.holdRoot()
+	if err != nil {
 		return fmt.Errorf("opening the destination: %w", err)
 	}
-	defer r.root.Close()
-	defer r.last.close()
 	cleanUp, err := r.makeStaging()
 	if err != nil {
 		return fmt.Errorf("writing to the destination: %w", err)
 	}
 	defer cleanUp()
-	if err := r.files(ctx); err != nil {
-		return err
+	err = r.files(ctx)
+	if err == nil {
+		err = r.deleteExtras(ctx)
 	}
-	if err := r.folderAttributes(ctx); err != nil {
-		return err
+	// Whatever has stopped it: folders are not left in a state of in between.
+	if aerr := r.folderAttributes(ctx, err == nil); err == nil {
+		err = aerr
 	}
-	return syncFS(r.root)
+	settleRoot()
+	if serr := syncFS(r.root); err == nil && serr != nil {
+		err = fmt.Errorf("writing to disk: %w", serr)
+	}
+	return err
 }
 
-// makeStaging makes and locks the staging folder, and removes those that killed
-// runs have left.
-func (r *Restore) makeStaging() (cleanUp func(), err error) {
-	names, err := fs.Glob(r.root.FS(), stagingPrefix+"*")
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range names {
-		if f, err := r.root.Open(name); err == nil {
-			if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
-				r.root.RemoveAll(name)
-			}
-			f.Close()
+// open opens the destination, and makes it where it is missing.
+func (r *Restore) open(dir string) (created bool, err error) {
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if _, lerr := os.Lstat(dir); lerr == nil {
+			return false, fmt.Errorf("the destination %s is a link to what does not exist", dir)
 		}
+		if r.DryRun {
+			return true, nil
+		}
+		if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+			return false, fmt.Errorf("making the destination: %w", err)
+		}
+		err := os.Mkdir(dir, 0o755)
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return false, fmt.Errorf("making the destination: %w", err)
+		}
+		created = err == nil
+	case err != nil:
+		return false, fmt.Errorf("opening the destination: %w", err)
+	case !info.IsDir():
+		return false, fmt.Errorf("the destination %s is not a folder", dir)
 	}
-	r.staging = stagingPrefix + rand.Text()
-	if err := r.root.Mkdir(r.staging, 0o700); err != nil {
-		return nil, err
+	if r.root, err = os.OpenRoot(dir); err != nil {
+		return false, fmt.Errorf("opening the destination: %w", err)
 	}
-	lock, err := r.root.Open(r.staging)
-	if err != nil {
-		return nil, err
-	}
-	r.stageFD = int(lock.Fd())
-	syscall.Flock(r.stageFD, syscall.LOCK_EX)
-	return func() {
-		r.root.RemoveAll(r.staging)
-		lock.Close()
-	}, nil
+	return created, nil
 }
 
 func (r *Restore) fail(e *Entry, err error) {
 	r.Failures.Add(1)
+	r.fails.Add(&FileError{e.Name(), err})
 	if r.Failed != nil {
 		r.Failed(e.Name(), err)
+	}
+}
+
+func (r *Restore) tell(a Action, e *Entry) {
+	if r.Told != nil {
+		r.Told(a, e)
 	}
 }
 
 // files makes the folders, files and links, window after window.
 func (r *Restore) files(ctx context.Context) error {
 	var window []*Entry
-	var bytes int64
-	weight, folders := 0, 0
+	bytes, weight := int64(0), 0
 	for e, err := range r.version.Entries(ctx) {
 		if err != nil {
 			return err
 		}
+		if err := r.order.check(e.Path); err != nil {
+			r.fail(e, err)
+			continue
+		}
+		r.folders.follow(e)
 		if r.Select != nil && !r.Select(e) {
 			continue
 		}
-		switch {
-		case e.IsDir():
-			if err := r.folder(e); err != nil {
-				r.fail(e, err)
-			}
-			if folders += e.weight(); !r.more && len(r.folders) < maxFolders && folders < maxWeight {
-				r.folders = append(r.folders, e)
-			} else {
-				r.more = true
-			}
-			continue
-		case e.IsFile() && r.isThere(e):
-			r.Unchanged.Add(1)
+		if !r.wanted(ctx, e) {
 			continue
 		}
 		window = append(window, e)
@@ -173,27 +241,67 @@ func (r *Restore) files(ctx context.Context) error {
 	return r.window(ctx, window)
 }
 
-// folder makes a folder that its owner can write to; its own mode comes last.
-func (r *Restore) folder(e *Entry) error {
-	name := e.Name()
-	err := r.root.Mkdir(name, 0o700)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = r.root.MkdirAll(name, 0o700) // where the parent was not selected
+// wanted reports whether the entry is to be written, once the folders above it are
+// there. It makes the entry itself if that is a folder.
+func (r *Restore) wanted(ctx context.Context, e *Entry) bool {
+	if r.isOwn(e.Path) {
+		r.fail(e, errOwn)
+		return false
 	}
-	if errors.Is(err, fs.ErrExist) || name == "." {
-		info, err := r.root.Lstat(name)
-		if err != nil {
-			return err
-		}
-		if !info.IsDir() {
-			return errors.New("something that is no folder is in the place of this folder; move it away and run the same command again")
-		}
-		if name != "." && info.Mode().Perm()&0o700 != 0o700 {
-			return r.root.Chmod(name, 0o700)
-		}
-		return nil
+	if !r.PreserveSetID && e.Mode&(fs.ModeSetuid|fs.ModeSetgid) != 0 {
+		r.SetIDs.Add(1)
 	}
-	return err
+	there, action := r.look(e)
+	switch {
+	case e.IsDir():
+	case there == sameThere:
+		r.Unchanged.Add(1)
+		r.UnchangedBytes.Add(e.Size)
+		return false
+	case action == Leave:
+		r.Left.Add(1)
+		r.tell(Leave, e)
+		return false
+	}
+	if r.DryRun {
+		r.plan(ctx, e, there, action)
+		return false
+	}
+	err := r.foldersAbove(ctx, e)
+	if err == nil && e.IsDir() {
+		if err = r.folder(ctx, e, true); err == nil {
+			r.folders.made = len(r.folders.above)
+		}
+	}
+	if err != nil {
+		r.fail(e, err)
+	}
+	return err == nil && !e.IsDir()
+}
+
+// plan tells what would be done to an entry.
+func (r *Restore) plan(ctx context.Context, e *Entry, there thing, action Action) {
+	if there.otherKind(e) {
+		if err := r.mayClear(ctx, e); err != nil {
+			r.fail(e, err)
+			return
+		}
+	}
+	switch {
+	case e.IsDir():
+		r.Folders.Add(1)
+		return
+	case e.IsLink():
+		if err := r.checkLink(e); err != nil {
+			r.fail(e, err)
+			return
+		}
+		r.Links.Add(1)
+	default:
+		r.Files.Add(1)
+		r.Bytes.Add(e.Size)
+	}
+	r.tell(action, e)
 }
 
 // window reads the entries' contents into the staging folder, waits until they
@@ -219,148 +327,45 @@ func (r *Restore) window(ctx context.Context, window []*Entry) error {
 			s.err = err
 		}
 	}
-	readErr := r.version.dataset.readExtents(ctx, files, r.stage, failed)
+	stopped := r.version.dataset.readExtents(ctx, files, r.stage, failed)
 	for _, e := range files {
 		s := r.staged[e]
-		if s.f != nil {
-			s.err = r.finish(e, s.name, int(s.f.Fd()), s.f.Close, s.err)
-		}
-		// Every file has an extent, but not in versions of other writers.
-		if s.err == nil && s.name == "" {
-			s.err = r.stageSmall(e, strings.NewReader(""))
-		}
+		r.settle(e, s, stopped)
 		if errors.Is(s.err, syscall.ENOSPC) || errors.Is(s.err, syscall.EDQUOT) {
 			return fmt.Errorf("restoring %q: %w: make room and run the same command again; what is there already is kept", e.Path, s.err)
 		}
 	}
-	if readErr != nil {
-		return readErr
-	}
 	if err := syncFS(r.root); err != nil {
-		return fmt.Errorf("writing to disk: %w", err)
+		return errors.Join(stopped, fmt.Errorf("writing to disk: %w", err))
 	}
+	// What has been read when somebody interrupts is kept: ctx is not asked again.
+	place := context.WithoutCancel(ctx)
 	for _, e := range files {
 		s := r.staged[e]
 		err := s.err
 		if err == nil {
-			err = r.place(s.name, e)
+			err = r.put(place, s.name, e)
 		}
-		if err != nil {
-			if s.name != "" {
-				unix.Unlinkat(r.stageFD, s.name, 0)
-			}
-			r.fail(e, err)
+		if err == nil {
+			r.Files.Add(1)
 			continue
 		}
-		r.Files.Add(1)
+		if s.name != "" {
+			unix.Unlinkat(r.stageFD, s.name, 0)
+		}
+		if stopped == nil || !errors.Is(err, stopped) {
+			r.fail(e, err)
+		}
+	}
+	if stopped != nil {
+		return stopped
 	}
 	for _, e := range links {
-		if err := r.link(e); err != nil {
+		if err := r.link(place, e); err != nil {
 			r.fail(e, err)
 			continue
 		}
 		r.Links.Add(1)
 	}
 	return nil
-}
-
-// link makes a symbolic link, under another name first.
-func (r *Restore) link(e *Entry) error {
-	if !r.UnsafeLinks && leaves(e) {
-		return fmt.Errorf("the link leads out of the destination, to %q; it is made only with --unsafe-links", e.Link)
-	}
-	if target, err := r.root.Readlink(e.Name()); err == nil && target == e.Link {
-		dir, err := r.parent(e)
-		if err != nil {
-			return err
-		}
-		return setTime(dir, path.Base(e.Path), e.ModTime)
-	}
-	name := r.stageName()
-	staged := path.Join(r.staging, name)
-	if err := r.root.Symlink(e.Link, staged); err != nil {
-		return err
-	}
-	if err := setTime(r.stageFD, name, e.ModTime); err != nil {
-		return err
-	}
-	return r.place(name, e)
-}
-
-// leaves tells whether a link's target may lie outside the restored tree.
-// Leading ".." elements start from a real folder and can be counted. Later ones
-// may start from another link, so they are not trusted.
-func leaves(e *Entry) bool {
-	if filepath.IsAbs(e.Link) {
-		return true
-	}
-	depth := strings.Count(e.parent(), "/")
-	down := false
-	for elem := range strings.SplitSeq(e.Link, "/") {
-		switch elem {
-		case "", ".":
-		case "..":
-			if depth--; depth < 0 || down {
-				return true
-			}
-		default:
-			down = true
-		}
-	}
-	return false
-}
-
-// folderAttributes gives the folders their modes and times, each after all that
-// lies in it.
-func (r *Restore) folderAttributes(ctx context.Context) error {
-	var open []*Entry // from the root down to the current folder
-	closeTo := func(path string) {
-		for n := len(open); n > 0 && !strings.HasPrefix(path, open[n-1].Path); n = len(open) {
-			r.closeFolder(open[n-1])
-			open = open[:n-1]
-		}
-	}
-	next := func(e *Entry) {
-		closeTo(e.Path)
-		open = append(open, e)
-	}
-	for _, e := range r.folders {
-		next(e)
-	}
-	if r.more {
-		after := r.folders[len(r.folders)-1].Path
-		for e, err := range r.version.EntriesFrom(ctx, after) {
-			if err != nil {
-				return err
-			}
-			if e.IsDir() && e.Path != after && (r.Select == nil || r.Select(e)) {
-				next(e)
-			}
-		}
-	}
-	closeTo("\x00") // no path: a prefix of the root's only
-	for n := len(open) - 1; n >= 0; n-- {
-		if open[n].Path == "" {
-			// The staging folder is removed from the root before its time is set.
-			r.root.RemoveAll(r.staging)
-		}
-		r.closeFolder(open[n])
-	}
-	return nil
-}
-
-func (r *Restore) closeFolder(e *Entry) {
-	name := e.Name()
-	if info, err := r.root.Lstat(name); err != nil || !info.IsDir() {
-		return // told already, when it could not be made
-	}
-	err := r.root.Chtimes(name, e.ModTime, e.ModTime)
-	if err == nil {
-		err = r.root.Chmod(name, e.Mode)
-	}
-	if err != nil {
-		r.fail(e, err)
-		return
-	}
-	r.Folders.Add(1)
 }

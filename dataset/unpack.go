@@ -302,11 +302,12 @@ func (u *Unpack) run(ctx context.Context) error {
 func (u *Unpack) deal(ctx context.Context, work chan<- []piece) error {
 	pending := map[envelope.ObjectID][]piece{}
 	folders := Restore{root: u.root}
+	defer folders.last.close()
 	for _, e := range u.folders {
 		if u.Tars {
 			break
 		}
-		if err := folders.folder(e); err != nil {
+		if err := folders.folder(ctx, e, true); err != nil {
 			return fmt.Errorf("%q: %w", e.Path, err)
 		}
 	}
@@ -356,7 +357,7 @@ func (u *Unpack) finish(ctx context.Context) error {
 	r.stageFD = int(last.Fd())
 	for _, e := range u.loose {
 		if e.IsLink() {
-			err = r.link(e)
+			err = r.link(ctx, e)
 		} else {
 			r.staged = map[*Entry]*stagedFile{e: {}}
 			if err = r.stageSmall(e, strings.NewReader("")); err == nil {

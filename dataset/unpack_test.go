@@ -34,6 +34,7 @@ func TestUnpackWithoutKeepingTheIndex(t *testing.T) {
 	src, out := filepath.Join(dir, "src"), filepath.Join(dir, "out")
 	check(os.Mkdir(src, 0o755))
 	treetest.Odd(t, src, 64<<10)
+	treetest.NoSetID(t, src)
 	var ver *dataset.Version
 	for _, more := range []string{"a", "m", "z"} {
 		check(os.WriteFile(filepath.Join(src, more), []byte(strings.Repeat(more, 1000)), 0o640))

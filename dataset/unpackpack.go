@@ -136,7 +136,7 @@ func (w *unpacker) place(e *Entry) (Seen, error) {
 	s := w.r.staged[e]
 	if f := s.f; f != nil {
 		s.f = nil
-		if err := w.r.finish(e, s.name, int(f.Fd()), f.Close, nil); err != nil {
+		if err := w.r.finish(e, s.name, int(f.Fd()), f.Close, checkSum(e, f)); err != nil {
 			return Seen{}, err
 		}
 	}

@@ -3,24 +3,27 @@ package dataset
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
-	"io/fs"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 
 	"github.com/vaultpack/vaultpack/envelope"
 )
 
-// A Verify reads a version without writing it anywhere, and tells what is
-// damaged.
+// A Verify reads a version without writing it anywhere, and finds what is damaged.
+// The zero value reads all of it. A Verify is used once.
 type Verify struct {
-	// Sample is the share of the packs to read, chosen at random: over 0, up to 1.
+	// Sample is the share of the packs that Run reads, chosen at random: over 0, up
+	// to 1. 0 is all of them, as 1 is.
 	Sample float64
+	// Select says what Against compares; nil is everything. For what only the folder
+	// has, only Path is set. It is called from one goroutine.
+	Select func(*Entry) bool
 	// Failed is told everything that is damaged, and each file that differs as a
 	// *FileError. It may be called from several goroutines.
 	Failed func(err error)
@@ -29,37 +32,74 @@ type Verify struct {
 	Packs, Bytes atomic.Int64 // packs and plaintext bytes that were authenticated
 	Entries      atomic.Int64 // index entries that were authenticated, or files compared
 	Failures     atomic.Int64
+
+	used  atomic.Bool
+	fails Failures
+	packs map[envelope.ObjectID]packPlan
+}
+
+// A packPlan is what is done with a pack: it is read whole, and its pin compared, for
+// the first entries that have something in it.
+type packPlan int
+
+const (
+	packUnknown packPlan = iota
+	packPassed           // not in the sample
+	packChosen
+	packRead
+)
+
+// chosen decides, once for each pack, whether it is in the sample.
+func (c *Verify) chosen(id envelope.ObjectID) bool {
+	if c.packs[id] == packUnknown {
+		c.packs[id] = packPassed
+		if c.Sample == 0 || c.Sample == 1 || rand.Float64() < c.Sample {
+			c.packs[id] = packChosen
+		}
+	}
+	return c.packs[id] != packPassed
+}
+
+// firstRead reports whether a pack is now read for the first time.
+func (c *Verify) firstRead(id envelope.ObjectID) bool {
+	first := c.packs[id] == packChosen
+	c.packs[id] = packRead
+	return first
 }
 
 func (c *Verify) fail(err error) {
 	c.Failures.Add(1)
+	c.fails.Add(err)
 	if c.Failed != nil {
 		c.Failed(err)
 	}
 }
 
-// Run verifies the version's index and, whole, each pack that it names, and the
-// roots of the versions before it as far as they are still there.
+// Run verifies the version's index and, whole, each pack that it names, the sums of
+// its files, and the roots of the versions before it as far as they are still there.
+// It returns a *PartialError if anything of it is damaged.
 func (c *Verify) Run(ctx context.Context, v *Version) error {
+	if err := checkRun(ctx, v, &c.used); err != nil {
+		return err
+	}
+	if !(c.Sample >= 0 && c.Sample <= 1) {
+		return fmt.Errorf("a sample of %v is not a share of the packs: it must be over 0 and up to 1, or 0 for all", c.Sample)
+	}
+	return c.fails.end("verify", c.run(ctx, v))
+}
+
+func (c *Verify) run(ctx context.Context, v *Version) error {
 	if err := c.ancestors(ctx, v); err != nil {
 		return err
 	}
-	work := make(chan Object)
-	var wg sync.WaitGroup
-	for range packReaders() {
-		wg.Go(func() {
-			for pack := range work {
-				if err := c.pack(ctx, v.dataset, &pack); err != nil && ctx.Err() == nil {
-					c.fail(err)
-				}
-			}
-		})
-	}
-	seen := map[envelope.ObjectID]bool{}
+	c.packs = map[envelope.ObjectID]packPlan{}
+	var window []*Entry
+	weight := 0
+	var order pathOrder
 	for i := range v.Parts {
 		entries, err := v.readPart(ctx, i)
 		if ctx.Err() != nil {
-			break
+			return ctx.Err()
 		}
 		if err != nil {
 			c.fail(err)
@@ -67,19 +107,130 @@ func (c *Verify) Run(ctx context.Context, v *Version) error {
 		}
 		c.Entries.Add(int64(len(entries)))
 		for _, e := range entries {
-			for _, x := range e.Extents {
-				if !seen[x.Pack.ID] {
-					seen[x.Pack.ID] = true
-					if c.Sample == 1 || rand.Float64() < c.Sample {
-						work <- *x.Pack
-					}
-				}
+			if err := order.check(e.Path); err != nil {
+				c.fail(&FileError{e.Name(), err})
 			}
+			if e.IsFile() {
+				window = append(window, e)
+				weight += e.weight()
+			}
+		}
+		if len(window) >= windowFiles || weight >= maxWeight {
+			if err := c.window(ctx, v.dataset, window); err != nil {
+				return err
+			}
+			window, weight = nil, 0
+		}
+	}
+	return c.window(ctx, v.dataset, window)
+}
+
+// window reads what a window of entries lies in.
+func (c *Verify) window(ctx context.Context, d *Dataset, window []*Entry) error {
+	work := make(chan func())
+	var wg sync.WaitGroup
+	for range packReaders() {
+		wg.Go(func() {
+			for job := range work {
+				job()
+			}
+		})
+	}
+	give := func(job func()) {
+		select {
+		case work <- job:
+		case <-ctx.Done():
+		}
+	}
+	var apart []*Entry // those that are read a pack at a time
+	for _, e := range window {
+		all := true
+		for _, x := range e.Extents {
+			all = c.chosen(x.Pack.ID) && all
+		}
+		if e.Sum == nil || len(e.Extents) == 1 || !all {
+			apart = append(apart, e)
+			continue
+		}
+		// A hash takes the pieces in their order, however many packs these are.
+		first := make([]bool, len(e.Extents))
+		for i, x := range e.Extents {
+			first[i] = c.firstRead(x.Pack.ID)
+		}
+		give(func() { c.inOrder(ctx, d, e, first) })
+	}
+	for _, pieces := range packReads(apart) {
+		if id := pieces[0].extent.Pack.ID; c.chosen(id) {
+			first := c.firstRead(id)
+			give(func() { c.pieces(ctx, d, pieces, first) })
 		}
 	}
 	close(work)
 	wg.Wait()
 	return ctx.Err()
+}
+
+// inOrder reads a file that lies in several packs, to compare its sum.
+func (c *Verify) inOrder(ctx context.Context, d *Dataset, e *Entry, first []bool) {
+	sum := sha256.New()
+	for i, x := range e.Extents {
+		if !c.read(ctx, d, []piece{{e, x}}, first[i], func(*Entry) hash.Hash { return sum }) {
+			return
+		}
+	}
+	if ctx.Err() == nil && !bytes.Equal(sum.Sum(nil), e.Sum) {
+		c.fail(&FileError{e.Name(), errSHA256})
+	}
+}
+
+// pieces reads what lies in one pack, and compares the sums of the files that are
+// wholly in it.
+func (c *Verify) pieces(ctx context.Context, d *Dataset, pieces []piece, first bool) {
+	c.read(ctx, d, pieces, first, func(e *Entry) hash.Hash {
+		if e.Sum == nil || len(e.Extents) > 1 {
+			return nil
+		}
+		return sha256.New()
+	})
+}
+
+// read reads pieces of one pack, and tells whether they are sound. For the first of
+// them it reads the pack whole, and compares its pin. sumOf gives the hash of an
+// entry's bytes, or nil; one that is of this call alone is compared here.
+func (c *Verify) read(ctx context.Context, d *Dataset, pieces []piece, first bool, sumOf func(*Entry) hash.Hash) bool {
+	sound, last := true, ""
+	fail := func(e *Entry, err error) {
+		sound = false
+		// A pack that does not open is told once, not for each of its files.
+		if text := err.Error(); ctx.Err() == nil && text != last {
+			last = text
+			c.fail(&FileError{e.Name(), err})
+		}
+	}
+	take := func(e *Entry, x Extent, src io.Reader) error {
+		sum := sumOf(e)
+		w := io.Writer(countWriter{&c.Bytes})
+		if sum != nil {
+			w = io.MultiWriter(w, sum)
+		}
+		_, err := io.Copy(w, src)
+		if err == nil && sum != nil && len(e.Extents) == 1 && !bytes.Equal(sum.Sum(nil), e.Sum) {
+			err = errSHA256
+		}
+		return err
+	}
+	if !first {
+		d.readPack(ctx, pieces, take, fail)
+		return sound
+	}
+	pack := pieces[0].extent.Pack
+	done, err := d.readWholePack(ctx, pack, pieces, take, fail)
+	if err != nil {
+		fail(pieces[min(done, len(pieces)-1)].entry, err)
+	} else {
+		c.Packs.Add(1)
+	}
+	return sound
 }
 
 // ancestors checks that the versions before v are those that it was made after.
@@ -105,146 +256,9 @@ func (c *Verify) ancestors(ctx context.Context, v *Version) error {
 	return nil
 }
 
-func (c *Verify) pack(ctx context.Context, d *Dataset, pack *Object) error {
-	r, closer, err := d.openPack(ctx, pack)
-	if err != nil {
-		return err
-	}
-	defer closer.Close()
-	_, err = io.Copy(countWriter{&c.Bytes}, ctxReader{ctx, r})
-	if err == nil && r.Pin() != pack.Pin {
-		err = envelope.ErrAuthentication
-	}
-	if err != nil {
-		return d.packError(pack, err)
-	}
-	c.Packs.Add(1)
-	return nil
-}
-
 type countWriter struct{ n *atomic.Int64 }
 
 func (w countWriter) Write(p []byte) (int, error) {
 	w.n.Add(int64(len(p)))
 	return len(p), nil
-}
-
-type ctxReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r ctxReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
-}
-
-// ErrDiffers is told for what is authentic in the vault, and another in the
-// folder that it is compared with.
-var ErrDiffers = errors.New("differs")
-
-// Against compares every file, link and folder of the version with a folder:
-// contents, permissions and times. Files that only the folder has are not looked
-// for.
-func (c *Verify) Against(ctx context.Context, v *Version, dir string) error {
-	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-		return fmt.Errorf("comparing with %s: %w", dir, cmpErr(err, errors.New("not a folder")))
-	}
-	var window []*Entry
-	weight := 0
-	compare := func() error {
-		err := v.dataset.readExtents(ctx, window, func(e *Entry, x Extent, r io.Reader) error {
-			return c.compareExtent(filepath.Join(dir, e.Path), x, r)
-		}, func(e *Entry, err error) { c.fail(&FileError{e.Name(), err}) })
-		window, weight = nil, 0
-		return err
-	}
-	for e, err := range v.Entries(ctx) {
-		if err != nil {
-			return err
-		}
-		c.Entries.Add(1)
-		if err := compareAttributes(dir, e); err != nil {
-			c.fail(&FileError{e.Name(), err})
-			continue
-		}
-		window = append(window, e)
-		if weight += e.weight(); len(window) == windowFiles || weight >= maxWeight {
-			if err := compare(); err != nil {
-				return err
-			}
-		}
-	}
-	return compare()
-}
-
-func cmpErr(err, otherwise error) error {
-	if err != nil {
-		return err
-	}
-	return otherwise
-}
-
-func compareAttributes(dir string, e *Entry) error {
-	name := filepath.Join(dir, e.Path)
-	info, err := os.Lstat(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w: it is not in the folder", ErrDiffers)
-	}
-	if err != nil {
-		return err
-	}
-	want := fs.FileMode(0)
-	switch {
-	case e.IsDir():
-		want = fs.ModeDir
-	case e.IsLink():
-		want = fs.ModeSymlink
-	}
-	switch {
-	case info.Mode().Type() != want:
-		return fmt.Errorf("%w: it is of another kind in the folder", ErrDiffers)
-	case e.IsFile() && info.Size() != e.Size:
-		return fmt.Errorf("%w: %d bytes in the vault, %d in the folder", ErrDiffers, e.Size, info.Size())
-	case !e.IsLink() && info.Mode()&modeMask != e.Mode:
-		return fmt.Errorf("%w: mode %v in the vault, %v in the folder", ErrDiffers, e.Mode, info.Mode()&modeMask)
-	case !info.ModTime().Equal(e.ModTime):
-		return fmt.Errorf("%w: modified at %v in the vault, at %v in the folder", ErrDiffers, e.ModTime, info.ModTime())
-	}
-	if e.IsLink() {
-		target, err := os.Readlink(name)
-		if err != nil {
-			return err
-		}
-		if target != e.Link {
-			return fmt.Errorf("%w: the link leads to %q in the vault, to %q in the folder", ErrDiffers, e.Link, target)
-		}
-	}
-	return nil
-}
-
-// compareExtent compares a run of a file's bytes.
-func (c *Verify) compareExtent(name string, x Extent, r io.Reader) error {
-	f, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	here := io.NewSectionReader(f, x.At, x.Length)
-	a, b := make([]byte, 64<<10), make([]byte, 64<<10)
-	for {
-		n, err := io.ReadFull(r, a)
-		if _, herr := io.ReadFull(here, b[:n]); herr != nil && n > 0 || !bytes.Equal(a[:n], b[:n]) {
-			return fmt.Errorf("%w: the contents are others", ErrDiffers)
-		}
-		c.Bytes.Add(int64(n))
-		if err == io.EOF || err == io.ErrUnexpectedEOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
 }

@@ -89,7 +89,7 @@ func TestFilesThatChange(t *testing.T) {
 			break
 		}
 		verify(t, res.Version)
-		out := t.TempDir()
+		out := filepath.Join(t.TempDir(), "out")
 		restore(t, res.Version, out)
 		for name, size := range sizes {
 			b, err := os.ReadFile(filepath.Join(out, name))
@@ -111,7 +111,7 @@ func TestFilesThatChange(t *testing.T) {
 	writers.Wait()
 	t.Logf("%d files came, %d as a mixture", came, reported)
 	_, res := upload(t, v, "d", src, func(u *uploader.Upload) { u.PackSize = 6 << 20 })
-	out := t.TempDir()
+	out := filepath.Join(t.TempDir(), "out")
 	restore(t, res.Version, out)
 	treetest.Equal(t, src, out)
 	if err := (&dataset.Verify{Failed: func(err error) { t.Error(err) }}).Against(ctx, res.Version, src); err != nil {

@@ -65,7 +65,7 @@ func upload(t testing.TB, v *vault.Vault, name, dir string, set ...func(*uploade
 
 func restore(t testing.TB, ver *dataset.Version, dir string) *dataset.Restore {
 	t.Helper()
-	r := &dataset.Restore{Failed: func(path string, err error) { t.Errorf("%q failed: %v", path, err) }}
+	r := &dataset.Restore{PreserveSetID: true, Failed: func(path string, err error) { t.Errorf("%q failed: %v", path, err) }}
 	if err := r.Run(ctx, ver, dir); err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +155,7 @@ func TestSecondVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, one := upload(t, v, "d", src)
-	first := t.TempDir()
+	first := filepath.Join(t.TempDir(), "out")
 	restore(t, one.Version, first)
 
 	write("a/new.txt", "new")
@@ -174,7 +174,7 @@ func TestSecondVersion(t *testing.T) {
 	if !two.Committed || two.Version.Number != 2 || two.Version.Parent != 1 || two.Version.ParentPin != one.Version.Pin {
 		t.Errorf("second version %+v", two.Version)
 	}
-	out := t.TempDir()
+	out := filepath.Join(t.TempDir(), "out")
 	restore(t, two.Version, out)
 	treetest.Equal(t, src, out)
 	verify(t, two.Version)
@@ -184,7 +184,7 @@ func TestSecondVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	again := t.TempDir()
+	again := filepath.Join(t.TempDir(), "out")
 	restore(t, old, again)
 	treetest.Equal(t, first, again)
 }
@@ -216,7 +216,7 @@ func TestChecksum(t *testing.T) {
 	if u.SentFiles.Load() != 1 || u.SentBytes.Load() != 100 {
 		t.Errorf("sent %d files, %d bytes", u.SentFiles.Load(), u.SentBytes.Load())
 	}
-	out := t.TempDir()
+	out := filepath.Join(t.TempDir(), "out")
 	restore(t, res.Version, out)
 	treetest.Equal(t, src, out)
 }

@@ -97,6 +97,7 @@ func TestKilledUploads(t *testing.T) {
 	const packSize = 1 << 20
 	src := t.TempDir()
 	treetest.Odd(t, src, packSize)
+	treetest.NoSetID(t, src)
 	for i := range 12 {
 		name := filepath.Join(src, fmt.Sprintf("large/%02d", i))
 		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {

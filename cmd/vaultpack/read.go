@@ -1,119 +1,62 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/vaultpack/vaultpack/dataset"
-	"github.com/vaultpack/vaultpack/uploader"
 )
 
-// failures collects what went wrong with single files, and ends in one error.
+// failures tells what goes wrong with single parts of a listing, and collects it.
 type failures struct {
 	con *console
-	mu  sync.Mutex
-	n   int
-	// code is the worst exit code so far.
-	code int
-}
-
-func (f *failures) add(err error) {
-	code := exitSomeFailed
-	if c := exitCode(err); c == exitAuthentication || c == exitNotAllowed {
-		code = c
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.n++
-	f.code = worse(f.code, code)
+	all dataset.Failures
 }
 
 func (f *failures) path(path string, err error) {
 	f.con.failed(path, err)
-	f.add(err)
+	f.all.Add(err)
 }
 
 func (f *failures) any(err error) {
 	f.con.damaged(err)
-	f.add(err)
+	f.all.Add(err)
 }
 
 // err is nil if nothing failed.
-func (f *failures) err(what, rest string) error {
-	if f.n == 0 {
-		return nil
+func (f *failures) err(what, rest string) error { return partly(f.all.Err("list"), what, rest) }
+
+// partly is how a command ends whose job returned err: where single files failed, each
+// of which has been told already, with how many, and a word on the rest.
+func partly(err error, what, rest string) error {
+	var p *dataset.PartialError
+	if !errors.As(err, &p) || err != error(p) {
+		return err // nil, or what has stopped it
 	}
-	text := count(int64(f.n), what) + " failed; " + rest
-	if f.code == exitAuthentication {
+	text := count(p.Count, what) + " failed; " + rest
+	code := exitSomeFailed
+	switch {
+	case unauthentic(p):
+		code = exitAuthentication
 		text += ". Some of the data does not authenticate: it was changed or removed, or the key is another one"
+	case errors.Is(p, fs.ErrPermission), errors.Is(p, syscall.EROFS):
+		code = exitNotAllowed
 	}
-	return &partialError{text, f.code}
+	return &partialError{text, code}
 }
 
-func restoreCommand(con *console) *cli.Command {
-	return &cli.Command{
-		Name:      "restore",
-		Aliases:   []string{"pull"},
-		Usage:     "bring a version of a dataset back to a folder",
-		ArgsUsage: "DATASET[@VERSION] DIR",
-		Description: "Every file is written beside the folder's files first, and takes its place only when all\n" +
-			"of it is authentic. Files that are there already, with the same size, time and mode, are\n" +
-			"left alone; files that the version does not have are kept.",
-		Flags: append(append(selectionFlags(), versionFlags()...),
-			&cli.BoolFlag{Name: "unsafe-links", Usage: "also make symbolic links that lead out of DIR"}),
-		Action: func(c *cli.Context) error {
-			args, err := arguments(c, 2, 2)
-			if err != nil {
-				return err
-			}
-			return restore(c, con, args[0], args[1])
-		},
-	}
-}
-
-func restore(c *cli.Context, con *console, ref, dir string) error {
-	filter, err := uploader.NewFilter(c.StringSlice("include"), c.StringSlice("exclude"))
-	if err != nil {
-		return usageError{err}
-	}
-	d, v, err := openVersion(c.Context, c, ref)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	began, fails := time.Now(), &failures{con: con}
-	r := &dataset.Restore{UnsafeLinks: c.Bool("unsafe-links"), Failed: fails.path,
-		Select: func(e *dataset.Entry) bool { return filter.Selects(e.Path) }}
-	stop := con.track("restoring", func() (int64, int64, int64, int64) {
-		return r.Bytes.Load(), v.Totals.Bytes, r.Files.Load(), r.Failures.Load()
-	})
-	err = r.Run(c.Context, v, dir)
-	stop()
-	if err != nil {
-		return err
-	}
-	took, abs := time.Since(began), dir
-	if a, err := filepath.Abs(dir); err == nil {
-		abs = a
-	}
-	defer con.emit("summary", event{"command": "restore", "dataset": d.Name, "version": v.Number, "digest": v.Digest(), "dir": abs,
-		"files": r.Files.Load(), "bytes": r.Bytes.Load(), "links": r.Links.Load(), "folders": r.Folders.Load(),
-		"unchanged": r.Unchanged.Load(), "failed": r.Failures.Load(), "seconds": took.Seconds()})
-	con.printf("restored %s, version %d, to %s", d.Name, v.Number, show(abs))
-	con.printf("files    %s, %s; %s; %s; %s",
-		count(r.Files.Load(), "file"), size(r.Bytes.Load()), count(r.Links.Load(), "link"), count(r.Folders.Load(), "folder"), speed(r.Bytes.Load(), took))
-	if n := r.Unchanged.Load(); n > 0 {
-		con.printf("kept     %s that were there already", count(n, "file"))
-	}
-	con.tellUsage(d.Vault())
-	return fails.err("entry", "what was in their place is still there, and the rest is restored")
+// isPartial reports whether the job came to its end, with or without failures.
+func isPartial(err error) bool {
+	var p *dataset.PartialError
+	return err == nil || errors.As(err, &p) && err == error(p)
 }
 
 func speed(n int64, d time.Duration) string {
@@ -161,10 +104,13 @@ func verifyCommand(con *console) *cli.Command {
 		Usage:     "read a version and check every tag, or compare it with a folder",
 		ArgsUsage: "DATASET[@VERSION]",
 		Description: "The whole index, and every byte of every pack that it names, is authenticated, as are the\n" +
-			"roots of the versions before it. Nothing is written anywhere.",
-		Flags: append(versionFlags(),
+			"roots of the versions before it; recorded sums of files are compared with their contents.\n" +
+			"Nothing is written anywhere. With --against, a folder is compared with the version: what is\n" +
+			"in only one of the two is told too. Give the --include and --exclude of the upload.",
+		Flags: append(append(versionFlags(),
 			&cli.StringFlag{Name: "sample", Value: "100%", Usage: "read a random `SHARE` of the packs only, such as 1%"},
-			&cli.StringFlag{Name: "against", Usage: "compare contents, modes and times with those in `DIR`"}),
+			&cli.StringFlag{Name: "against", Usage: "compare contents, modes and times with those in `DIR`, and look for files that only it has"}),
+			againstFlags()...),
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, 1, 1)
 			if err != nil {
@@ -184,16 +130,26 @@ func verify(c *cli.Context, con *console, ref string) error {
 	if against != "" && c.IsSet("sample") {
 		return usagef("--against compares every file; it does not go with --sample")
 	}
+	if against == "" && (c.IsSet("include") || c.IsSet("exclude")) {
+		return usagef("--include and --exclude choose what --against DIR compares; without it the whole version is verified")
+	}
+	sel, err := newSelection(c, nil)
+	if err != nil {
+		return err
+	}
 	d, v, err := openVersion(c.Context, c, ref)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	began, fails := time.Now(), &failures{con: con}
-	check := &dataset.Verify{Sample: sample, Failed: fails.any}
-	total := v.Totals.Bytes
-	if against == "" {
-		total = int64(float64(v.Totals.SealedBytes) * sample)
+	if err := sel.check(c.Context, con, v); err != nil {
+		return err
+	}
+	began := time.Now()
+	check := &dataset.Verify{Sample: sample, Failed: con.damaged, Select: sel.selects}
+	total := int64(float64(v.Totals.Bytes) * sample)
+	if !sel.all() {
+		total = 0
 	}
 	stop := con.track("verifying", func() (int64, int64, int64, int64) {
 		return check.Bytes.Load(), total, check.Entries.Load(), check.Failures.Load()
@@ -204,7 +160,7 @@ func verify(c *cli.Context, con *console, ref string) error {
 		err = check.Run(c.Context, v)
 	}
 	stop()
-	if err != nil {
+	if !isPartial(err) {
 		return err
 	}
 	took := time.Since(began)
@@ -212,7 +168,7 @@ func verify(c *cli.Context, con *console, ref string) error {
 	con.emit("summary", event{"command": "verify", "dataset": d.Name, "version": v.Number, "digest": v.Digest(), "against": against,
 		"entries": check.Entries.Load(), "packs": check.Packs.Load(), "packs_of_version": v.Totals.Packs,
 		"bytes": check.Bytes.Load(), "failed": check.Failures.Load(), "seconds": took.Seconds()})
-	if err := fails.err("check", "the rest is sound"); err != nil {
+	if err := partly(err, "check", "the rest is sound"); err != nil {
 		return err
 	}
 	if against != "" {

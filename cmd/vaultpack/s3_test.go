@@ -86,6 +86,7 @@ func testCloud(t *testing.T, c *cloud) {
 	src, out := filepath.Join(c.home, "src"), filepath.Join(c.home, "out")
 	check(t, os.Mkdir(src, 0o755))
 	treetest.Odd(t, src, 6<<20)
+	treetest.NoSetID(t, src)
 	c.kmsCalls()
 
 	s := c.upload(src, "-d", "d", "--pack-size", "6MiB")

@@ -28,6 +28,7 @@ func TestKilledUploadsToS3(t *testing.T) {
 	server := s3test.MinIO(t, false)
 	src := t.TempDir()
 	treetest.Odd(t, src, 1<<20)
+	treetest.NoSetID(t, src)
 	for i := range 5 {
 		write(t, filepath.Join(src, fmt.Sprintf("large/%d", i)), treetest.Bytes(int64(i)*6<<20+5, 9))
 	}

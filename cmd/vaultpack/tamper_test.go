@@ -288,7 +288,7 @@ func TestRestoreOverFilesThatAreThere(t *testing.T) {
 	if string(read(t, filepath.Join(out, "a/inside"))) != "mine" || string(read(t, filepath.Join(out, "b"))) != "mine too" {
 		t.Error("a failing restore has changed what was there")
 	}
-	for _, want := range []string{"failed: a: a folder is in the place of this file", "failed: b: something that is no folder"} {
+	for _, want := range []string{"failed: a: a folder is in the place of this file", "failed: b: a file or a link is in the place of this folder"} {
 		if !strings.Contains(output(), want) {
 			t.Errorf("no %q in:\n%s", want, output())
 		}

@@ -99,6 +99,22 @@ func times(t T, dir string) {
 	}
 }
 
+// NoSetID takes the set-user-ID and set-group-ID bits from all in dir, for tests of what
+// does not bring them back.
+func NoSetID(t T, dir string) {
+	t.Helper()
+	check(t, filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.Type() == fs.ModeSymlink {
+			return err
+		}
+		info, err := e.Info()
+		if err == nil && info.Mode()&(fs.ModeSetuid|fs.ModeSetgid) != 0 {
+			err = os.Chmod(name, info.Mode()&(fs.ModePerm|fs.ModeSticky))
+		}
+		return err
+	}))
+}
+
 // Equal fails the test for every way in which folder b differs from a.
 func Equal(t testing.TB, a, b string) {
 	t.Helper()

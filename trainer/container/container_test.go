@@ -62,6 +62,7 @@ func (s *sealed) upload(t testing.TB) {
 func tree(t testing.TB) func(dir string) {
 	return func(dir string) {
 		treetest.Odd(t, dir, packSize)
+		treetest.NoSetID(t, dir)
 		for i := range 40 {
 			write(t, filepath.Join(dir, "many", fmt.Sprint(i%4), fmt.Sprintf("%03d.bin", i)), treetest.Bytes(int64(i)*997, byte(i)))
 		}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"path/filepath"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/vaultpack/vaultpack/dataset"
+)
+
+func restoreCommand(con *console) *cli.Command {
+	return &cli.Command{
+		Name:      "restore",
+		Aliases:   []string{"pull"},
+		Usage:     "bring a version of a dataset, or some of its files, back to a folder",
+		ArgsUsage: "DATASET[@VERSION] [PATH...] DIR",
+		Description: "Every file is written beside the folder's files first, and takes its place only when all\n" +
+			"of it is authentic. Files that are there already, with the same size, time and mode, are\n" +
+			"left alone; files that the version does not have are kept, unless --delete removes them.\n" +
+			"An interrupted restore goes on where it stopped.\n\n" +
+			"A PATH is a file or folder of the dataset, or a pattern such as 'train/*.json' or\n" +
+			"'**/labels'; it comes to lie below DIR where it lies in the dataset.\n\n" +
+			"A file in the place of a folder, and a folder in the place of a file, are replaced if they\n" +
+			"are empty or just as another version of the dataset has them; --overwrite always replaces\n" +
+			"any file, --delete any folder too. A DIR that is there keeps its own mode and time.",
+		Flags: append(append(selectionFlags(), versionFlags()...),
+			&cli.StringFlag{Name: "overwrite", DefaultText: "what differs in size, time or mode",
+				Usage: "replace files that are there `WHEN`: always, if-newer or never"},
+			&cli.BoolFlag{Name: "delete", Usage: "remove what is in DIR, and selected, and not in the version"},
+			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "only tell what would be done"},
+			&cli.BoolFlag{Name: "unsafe-links", Usage: "also make symbolic links that lead out of DIR"},
+			&cli.BoolFlag{Name: "preserve-setid", Usage: "also restore set-user-ID and set-group-ID bits, though owners are not restored"}),
+		Action: func(c *cli.Context) error {
+			args, err := arguments(c, 2, -1)
+			if err != nil {
+				return err
+			}
+			last := len(args) - 1
+			return restore(c, con, args[0], args[1:last], args[last])
+		},
+	}
+}
+
+func parseOverwrite(c *cli.Context) (dataset.Overwrite, error) {
+	if !c.IsSet("overwrite") {
+		return dataset.OverwriteChanged, nil
+	}
+	switch s := c.String("overwrite"); s {
+	case "always":
+		return dataset.OverwriteAlways, nil
+	case "if-newer":
+		return dataset.OverwriteIfNewer, nil
+	case "never":
+		return dataset.OverwriteNever, nil
+	default:
+		return 0, usagef("--overwrite: %q is none of always, if-newer and never", s)
+	}
+}
+
+func restore(c *cli.Context, con *console, ref string, paths []string, dir string) error {
+	sel, err := newSelection(c, paths)
+	if err != nil {
+		return err
+	}
+	overwrite, err := parseOverwrite(c)
+	if err != nil {
+		return err
+	}
+	if dir == "" {
+		return usagef("the folder to restore to has no name; use . for the working folder")
+	}
+	d, v, err := openVersion(c.Context, c, ref)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := sel.check(c.Context, con, v); err != nil {
+		return err
+	}
+	began := time.Now()
+	r := &dataset.Restore{Select: sel.selects, UnsafeLinks: c.Bool("unsafe-links"), PreserveSetID: c.Bool("preserve-setid"),
+		Overwrite: overwrite, Delete: c.Bool("delete"), DryRun: c.Bool("dry-run"), Failed: con.failed}
+	if r.Delete || r.DryRun {
+		r.Told = con.told(r.DryRun)
+	}
+	total := v.Totals.Bytes
+	if !sel.all() {
+		total = 0 // not known
+	}
+	stop := con.track("restoring", func() (int64, int64, int64, int64) {
+		return r.Bytes.Load() + r.UnchangedBytes.Load(), total, r.Files.Load() + r.Unchanged.Load(), r.Failures.Load()
+	})
+	err = r.Run(c.Context, v, dir)
+	stop()
+	if !isPartial(err) {
+		return err
+	}
+	con.restored(r, d, v, dir, time.Since(began))
+	return partly(err, "entry", "what was in their place is still there, and the rest is restored")
+}
+
+// told tells what a restore removes, and in a dry run all that it would do.
+func (c *console) told(dry bool) func(dataset.Action, *dataset.Entry) {
+	return func(a dataset.Action, e *dataset.Entry) {
+		if !dry && a != dataset.Remove {
+			return
+		}
+		ev := event{"action": a, "dry_run": dry}
+		if e.IsFile() {
+			ev["bytes"] = e.Size
+		}
+		c.emit("change", ev.setPath(e.Path))
+		switch {
+		case dry:
+			c.printf("%-8s %s", a, show(e.Path))
+		default:
+			c.notef("removed: %s", show(e.Path))
+		}
+	}
+}
+
+// restored tells how a restore has ended.
+func (c *console) restored(r *dataset.Restore, d *dataset.Dataset, v *dataset.Version, dir string, took time.Duration) {
+	abs := dir
+	if a, err := filepath.Abs(dir); err == nil {
+		abs = a
+	}
+	defer c.emit("summary", event{"command": "restore", "dataset": d.Name, "version": v.Number, "digest": v.Digest(), "dir": abs,
+		"files": r.Files.Load(), "bytes": r.Bytes.Load(), "links": r.Links.Load(), "folders": r.Folders.Load(),
+		"unchanged": r.Unchanged.Load(), "left": r.Left.Load(), "deleted": r.Deleted.Load(), "setid_left_out": r.SetIDs.Load(),
+		"failed": r.Failures.Load(), "dry_run": r.DryRun, "seconds": took.Seconds()})
+	what := "restored"
+	if r.DryRun {
+		what = "Dry run: nothing was written. To be restored:"
+	}
+	c.printf("%s %s, version %d, to %s", what, d.Name, v.Number, show(abs))
+	c.printf("files    %s, %s; %s; %s; %s",
+		count(r.Files.Load(), "file"), size(r.Bytes.Load()), count(r.Links.Load(), "link"), count(r.Folders.Load(), "folder"), speed(r.Bytes.Load(), took))
+	if n := r.Unchanged.Load(); n > 0 {
+		c.printf("kept     %s that were there already", count(n, "file"))
+	}
+	if n := r.Left.Load(); n > 0 {
+		c.printf("left     %s that are others than in the version, as --overwrite says", count(n, "file"))
+	}
+	if n := r.Deleted.Load(); n > 0 {
+		c.printf("removed  %s that the version does not have", count(n, "file"))
+	}
+	if n := r.SetIDs.Load(); n > 0 && !r.PreserveSetID {
+		c.notef("note: %s had set-user-ID or set-group-ID bits, which were left out since owners are not restored; --preserve-setid restores them", count(n, "file"))
+	}
+	c.tellUsage(d.Vault())
+}

@@ -1,0 +1,308 @@
+package dataset
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A folderList follows a Restore through the folders of a version, and keeps those
+// whose attributes are to be set when all that lies in them is there.
+type folderList struct {
+	created bool     // the restore has made the destination
+	above   []*Entry // from the root down to the entry that is being looked at
+	made    int      // how many of them have been seen to
+	set     []*Entry // in the order of their paths, up to maxFolders
+	weight  int      // of these, in memory
+	more    bool     // there are more
+	// further are those that more stands for and that nothing else tells from others:
+	// made for what lies in them, without having been asked for.
+	further map[string]bool
+	own     map[string]unix.Stat_t // folders that were there and keep their attributes
+}
+
+// maxFolders is up to how many folders are kept until their attributes are set,
+// some 30 MB; of more than these the index is read once more.
+var maxFolders = 100_000 // a variable for the tests only
+
+// follow goes on to the next entry of the version.
+func (l *folderList) follow(e *Entry) {
+	n := len(l.above)
+	for n > 0 && !strings.HasPrefix(e.Path, l.above[n-1].Path) {
+		n--
+	}
+	l.above, l.made = l.above[:n], min(l.made, n)
+	if e.IsDir() {
+		l.above = append(l.above, e)
+	}
+}
+
+// add keeps a folder, of which the same entry tells again what is to be done unless it
+// is special.
+func (l *folderList) add(e *Entry, special bool) {
+	if l.weight += e.weight(); !l.more && len(l.set) < maxFolders && l.weight < maxWeight {
+		l.set = append(l.set, e)
+		return
+	}
+	l.more = true
+	if special {
+		if l.further == nil {
+			l.further = map[string]bool{}
+		}
+		l.further[e.Path] = true
+	}
+}
+
+// keepOwn remembers the attributes of a folder that is there and keeps them.
+func (l *folderList) keepOwn(path string, st unix.Stat_t) {
+	if l.own == nil {
+		l.own = map[string]unix.Stat_t{}
+	}
+	if _, known := l.own[path]; !known && len(l.own) < maxFolders {
+		l.own[path] = st
+	}
+}
+
+// foldersAbove makes the folders above an entry that are still missing, with the
+// attributes that the version has for them, whether or not they were asked for.
+func (r *Restore) foldersAbove(ctx context.Context, e *Entry) error {
+	l := &r.folders
+	for ; l.made < len(l.above) && l.above[l.made] != e; l.made++ {
+		if err := r.folder(ctx, l.above[l.made], false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// folder makes a folder that its owner can write to; its own mode comes last. One that
+// is there already gets the version's attributes only if it was asked for, and the
+// destination never, unless the restore has made it.
+func (r *Restore) folder(ctx context.Context, e *Entry, asked bool) error {
+	if e.Path == "" {
+		if r.folders.created {
+			r.folders.add(e, true)
+		}
+		return nil
+	}
+	dir, err := r.makeParent(e)
+	if err != nil {
+		return err
+	}
+	keeps := !asked || r.Overwrite >= OverwriteIfNewer
+	base := path.Base(e.Name())
+	mode := uint32(0o700)
+	if !asked { // then a run that goes on from a killed one does not set it again
+		mode |= posixMode(e.Mode) & 0o777
+	}
+	mkdir := func() error {
+		return retry("mkdir", e.Path, func() error { return unix.Mkdirat(dir, base, mode) })
+	}
+	err = mkdir()
+	var st unix.Stat_t
+	if errors.Is(err, fs.ErrExist) {
+		if err := lstat(dir, base, &st); err != nil {
+			return err
+		}
+		if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+			return r.folderThere(e, dir, base, st, keeps)
+		}
+		putBack, cerr := r.clear(ctx, e)
+		if cerr != nil {
+			return cerr
+		}
+		if dir, err = r.parent(e); err == nil {
+			err = mkdir()
+		}
+		if err != nil {
+			putBack()
+		}
+	}
+	if err == nil {
+		r.folders.add(e, keeps)
+	}
+	return err
+}
+
+// folderThere lets the owner write to a folder that is there.
+func (r *Restore) folderThere(e *Entry, dir int, base string, st unix.Stat_t, keeps bool) error {
+	if keeps {
+		r.folders.keepOwn(e.Path, st)
+	} else {
+		r.folders.add(e, false)
+	}
+	if st.Mode&0o700 == 0o700 {
+		return nil
+	}
+	return retry("chmod", e.Path, func() error { return unix.Fchmodat(dir, base, uint32(st.Mode)&0o7777|0o700, 0) })
+}
+
+// folderAttributes gives the folders their modes and times, each after all that
+// lies in it. Unless the whole index has been gone through, only those are done that
+// are known.
+func (r *Restore) folderAttributes(ctx context.Context, whole bool) error {
+	l := &r.folders
+	var open []*Entry // from the root down to the current folder
+	closeTo := func(path string) {
+		for n := len(open); n > 0 && !strings.HasPrefix(path, open[n-1].Path); n = len(open) {
+			r.closeFolder(open[n-1])
+			open = open[:n-1]
+		}
+	}
+	next := func(e *Entry) {
+		closeTo(e.Path)
+		open = append(open, e)
+	}
+	for _, e := range l.set {
+		next(e)
+	}
+	var failed error
+	if l.more && whole {
+		after := ""
+		if n := len(l.set); n > 0 {
+			after = l.set[n-1].Path
+		}
+		for e, err := range r.version.EntriesFrom(ctx, after) {
+			if err != nil {
+				failed = err
+				break
+			}
+			if !e.IsDir() || e.Path == after {
+				continue
+			}
+			if l.further[e.Path] || r.Overwrite < OverwriteIfNewer && (r.Select == nil || r.Select(e)) {
+				next(e)
+			}
+		}
+	}
+	closeTo("\x00") // no path: a prefix of the root's only
+	r.keptAttributes()
+	if len(open) == 0 || open[0].Path != "" {
+		return failed
+	}
+	if m := open[0].Mode; !whole && m&0o700 != 0o700 {
+		// The staging folder stays, as a sign to the next run that it is to do this.
+		r.staging = ""
+		return failed
+	}
+	r.removeStaging()
+	r.closeFolder(open[0])
+	return failed
+}
+
+// keptAttributes puts back what the folders had that keep their attributes.
+func (r *Restore) keptAttributes() {
+	l := &r.folders
+	for _, p := range slices.Backward(slices.Sorted(maps.Keys(l.own))) {
+		if p == "" {
+			if l.created {
+				continue
+			}
+			r.removeStaging() // which changes its time
+		}
+		st := l.own[p]
+		e := &Entry{Path: p}
+		f, err := openBelow(r.root, nil, p)
+		if err != nil {
+			r.fail(e, err)
+			continue
+		}
+		if st.Mode&0o700 != 0o700 && p != "" {
+			err = retry("chmod", p, func() error { return unix.Fchmod(int(f.Fd()), uint32(st.Mode)&0o7777) })
+		}
+		f.Close()
+		if err == nil {
+			err = r.setFolderTime(e, modTime(&st))
+		}
+		if err != nil && !errors.Is(err, fs.ErrPermission) { // somebody else's folder
+			r.fail(e, err)
+		}
+	}
+}
+
+// setFolderTime sets the time of a folder of the destination, or of that itself.
+func (r *Restore) setFolderTime(e *Entry, t time.Time) error {
+	dir, err := r.parent(e)
+	if err != nil {
+		return err
+	}
+	return setTime(dir, path.Base(e.Name()), t)
+}
+
+func (r *Restore) closeFolder(e *Entry) {
+	f, err := openBelow(r.root, &r.last, e.Path)
+	var not *notFolderError
+	if errors.Is(err, fs.ErrNotExist) || errors.As(err, &not) {
+		return // told already, when it could not be made
+	}
+	if err == nil {
+		err = retry("chmod", e.Path, func() error { return unix.Fchmod(int(f.Fd()), r.mode(e)) })
+		if f != r.last.f {
+			f.Close()
+		}
+	}
+	if err == nil {
+		err = r.setFolderTime(e, e.ModTime)
+	}
+	if err != nil {
+		r.fail(e, err)
+		return
+	}
+	r.Folders.Add(1)
+}
+
+// holdRoot keeps the attributes of a destination that was there, and others out of one
+// that has been made, until it has those of the version. settle ends that where the
+// version has none for it.
+func (r *Restore) holdRoot() (settle func(), err error) {
+	fd, err := r.openDir("")
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Stat_t
+	if err := retry("stat", ".", func() error { return unix.Fstat(fd, &st) }); err != nil {
+		return nil, err
+	}
+	r.folders.keepOwn("", st)
+	if !r.folders.created {
+		return func() {}, nil
+	}
+	chmod := func(mode uint32) error {
+		return retry("chmod", ".", func() error { return unix.Fchmod(fd, mode) })
+	}
+	return func() {
+		if l := r.folders.set; len(l) == 0 || l[0].Path != "" {
+			if fd, err = r.openDir(""); err == nil {
+				chmod(uint32(st.Mode) & 0o7777)
+			}
+		}
+	}, chmod(0o700)
+}
+
+// removeStaging removes the staging folder, and whatever was put aside in it.
+func (r *Restore) removeStaging() {
+	if r.staging == "" {
+		return
+	}
+	if r.root.RemoveAll(r.staging) != nil {
+		// A folder that was put aside may keep its owner from emptying it.
+		fs.WalkDir(r.root.FS(), r.staging, func(name string, d fs.DirEntry, err error) error {
+			if d != nil && d.IsDir() {
+				if f, err := r.root.OpenFile(name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0); err == nil {
+					f.Chmod(0o700)
+					f.Close()
+				}
+			}
+			return nil
+		})
+		r.root.RemoveAll(r.staging)
+	}
+	r.staging = ""
+}
