@@ -62,6 +62,22 @@ type Version struct {
 // Dataset is the name of the version's dataset.
 func (v *Version) Dataset() string { return v.dataset.Name }
 
+// ErrIncomplete is wrapped by the error of CheckComplete.
+var ErrIncomplete = errors.New("incomplete")
+
+// CheckComplete returns an error that wraps ErrIncomplete if some of the source
+// could not be read when the version was made.
+func (v *Version) CheckComplete() error {
+	switch n := v.Totals.Flaws; n {
+	case 0:
+		return nil
+	case 1:
+		return fmt.Errorf("version %d of dataset %q is %w: 1 file or folder of its source could not be read", v.Number, v.dataset.Name, ErrIncomplete)
+	default:
+		return fmt.Errorf("version %d of dataset %q is %w: %d files and folders of its source could not be read", v.Number, v.dataset.Name, ErrIncomplete, n)
+	}
+}
+
 // Digest is what a reader writes down to know this version again.
 func (v *Version) Digest() string { return hex.EncodeToString(v.Pin.Digest[:]) }
 

@@ -32,9 +32,11 @@ type Job struct {
 	Name string `yaml:"name"`
 	// Dataset is NAME or NAME@VERSION, and makes the channel "training" with
 	// Distribution. More are in Channels.
-	Dataset      string              `yaml:"dataset"`
-	Distribution string              `yaml:"distribution"`
-	Channels     map[string]*Channel `yaml:"channels"`
+	Dataset      string `yaml:"dataset"`
+	Distribution string `yaml:"distribution"`
+	// AllowIncomplete takes versions of which some of the source could not be read.
+	AllowIncomplete bool                `yaml:"allow_incomplete"`
+	Channels        map[string]*Channel `yaml:"channels"`
 	// Format is what sealed channels become: "files", or "tar" for WebDataset shards.
 	Format string `yaml:"format"`
 

@@ -20,8 +20,14 @@ const inMemory = 4 << 20
 
 var errChanged = errors.New("the file changed while it was being read")
 
-// openSource opens a regular file, and follows no link.
-func openSource(name string) (*os.File, error) {
+// How files and folders of the source are opened; variables for the tests only.
+var (
+	openSource = openRegular
+	openFolder = os.Open
+)
+
+// openRegular opens a file, and follows no link.
+func openRegular(name string) (*os.File, error) {
 	return os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 }
 

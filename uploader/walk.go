@@ -179,7 +179,7 @@ func (w *walker) isOwn(info fs.FileInfo) bool {
 // readDir gives a folder's entries in the order of the index. With an error it
 // gives those that it could read.
 func (w *walker) readDir(dir string) ([]fs.DirEntry, error) {
-	f, err := os.Open(dir)
+	f, err := openFolder(dir)
 	if err != nil {
 		return nil, err
 	}

@@ -64,7 +64,7 @@ func listDatasets(c *cli.Context, con *console) error {
 			continue
 		}
 		con.emit("dataset", versionEvent(latest))
-		con.printf("%-30s version %-4d %15s  %10s  %s", name, latest.Number, count(latest.Totals.Files, "file"), size(latest.Totals.Bytes), day(latest.Created))
+		con.printf("%-30s version %-4d %15s  %10s  %s", name, latest.Number, count(latest.Totals.Files, "file"), size(latest.Totals.Bytes), day(latest.Created)+completeness(latest))
 	}
 	return fails.err("dataset", "the others are listed")
 }
@@ -74,7 +74,15 @@ func day(t time.Time) string { return t.Local().Format("2006-01-02 15:04") }
 func versionEvent(v *dataset.Version) event {
 	return event{"dataset": v.Dataset(), "version": v.Number, "created": v.Created, "digest": v.Digest(), "parent": v.Parent,
 		"files": v.Totals.Files, "folders": v.Totals.Folders, "links": v.Totals.Links, "bytes": v.Totals.Bytes,
-		"packs": v.Totals.Packs, "sealed_bytes": v.Totals.SealedBytes}
+		"packs": v.Totals.Packs, "sealed_bytes": v.Totals.SealedBytes, "flaws": v.Totals.Flaws}
+}
+
+// completeness is what is added to the line of a version that is incomplete.
+func completeness(v *dataset.Version) string {
+	if v.Totals.Flaws == 0 {
+		return ""
+	}
+	return fmt.Sprintf("  incomplete: %d could not be read", v.Totals.Flaws)
 }
 
 func listFiles(c *cli.Context, con *console, ref, path string) error {
@@ -123,6 +131,11 @@ func (c *console) listEntry(e *dataset.Entry) {
 		ev["link"] = e.Link
 	}
 	ev["kind"] = map[string]string{"-": "file", "d": "folder", "l": "link"}[kind]
+	if e.Flaw != "" {
+		ev["flaw"] = string(e.Flaw)
+		name += map[dataset.Flaw]string{dataset.FlawKept: "  (as it was before: it could not be read)",
+			dataset.FlawTorn: "  (a mixture: it was being written to)"}[e.Flaw]
+	}
 	if e.Sum != nil {
 		ev["sha256"] = fmt.Sprintf("%x", e.Sum)
 	}
@@ -162,7 +175,7 @@ func versionsCommand(con *console) *cli.Command {
 					}
 				}
 				con.emit("version", versionEvent(v))
-				con.printf("%4d  %s  %15s  %10s  %s", v.Number, day(v.Created), count(v.Totals.Files, "file"), size(v.Totals.Bytes), v.Digest())
+				con.printf("%4d  %s  %15s  %10s  %s", v.Number, day(v.Created), count(v.Totals.Files, "file"), size(v.Totals.Bytes), v.Digest()+completeness(v))
 			}
 			return fails.err("version", "the others are listed")
 		},

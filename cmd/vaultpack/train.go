@@ -82,6 +82,7 @@ func jobFlags() []cli.Flag {
 		&cli.StringFlag{Name: "keep-alive", Usage: "keep the instances for another job for `DURATION` (warm pool)"},
 		&cli.StringSliceFlag{Name: "channel", Usage: "`NAME=DATASET[@VERSION]` or NAME=s3://…, with ,distribution=… ,input_mode=… and so on behind it; with --local also NAME=DIR; may be repeated"},
 		&cli.StringFlag{Name: "distribution", Usage: "`HOW` hosts share DATASET: FullyReplicated, or ShardedByS3Key"},
+		&cli.BoolFlag{Name: "allow-incomplete", Usage: "train on a version of which some of the source could not be read"},
 		&cli.StringFlag{Name: "format", Value: "files", Usage: "`WHAT` sealed channels become: files, or tar for WebDataset shards"},
 		&cli.StringSliceFlag{Name: "hyperparameter", Aliases: []string{"p", "hp"}, Usage: "`NAME=VALUE`; may be repeated"},
 		&cli.StringSliceFlag{Name: "environment", Aliases: []string{"env", "e"}, Usage: "`NAME=VALUE` of an environment variable, no secret; may be repeated"},
@@ -181,7 +182,7 @@ func setFields(c *cli.Context, j *trainer.Job) error {
 			}
 		}
 	}
-	for flag, b := range map[string]*bool{"network-isolation": &j.NetworkIsolation, "spot": &j.Spot} {
+	for flag, b := range map[string]*bool{"network-isolation": &j.NetworkIsolation, "spot": &j.Spot, "allow-incomplete": &j.AllowIncomplete} {
 		if given(flag) {
 			*b = c.Bool(flag)
 		}

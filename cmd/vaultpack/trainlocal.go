@@ -183,6 +183,11 @@ func fillChannels(c *cli.Context, v *vault.Vault, job *local.Job, ref string) (c
 			sets[name] = d
 		}
 		ver, err := chooseVersion(c.Context, d, number, 0)
+		if err == nil && !c.Bool("allow-incomplete") {
+			if err = ver.CheckComplete(); err != nil {
+				err = fmt.Errorf("%w; upload it again, name another version, or say --allow-incomplete", err)
+			}
+		}
 		if err == nil {
 			job.Sealed = append(job.Sealed, local.Sealed{Channel: channel, Dataset: d, Version: ver})
 		}

@@ -28,7 +28,10 @@ func uploadCommand(con *console) *cli.Command {
 		ArgsUsage: "PATH | --from-command -- COMMAND…",
 		Description: "PATH is a folder, a file, or - for standard input. The dataset's name is that of the\n" +
 			"folder, if --dataset names no other. Every run makes a new version, and sends only\n" +
-			"what has changed since the last one; an interrupted run goes on where it stopped.\n\n" +
+			"contents that the vault does not have; an interrupted run goes on where it stopped.\n" +
+			"A file with the same size, mode, time, inode and change time as before is not read;\n" +
+			"any other is read, and sent if its contents are new. What cannot be read stays as the\n" +
+			"last version has it: then the exit code is 3, and the version is marked as incomplete.\n\n" +
 			"What a pipe ends with is taken for all there is: set -o pipefail comes too late to keep\n" +
 			"half a dump from becoming the newest version. With --from-command, COMMAND is run, and\n" +
 			"a version is made of its output only if it exits with 0.",
@@ -254,11 +257,11 @@ func summarize(con *console, u *uploader.Upload, res *uploader.Result, v *vault.
 		"files": u.Files.Load(), "bytes": u.Bytes.Load(), "added": u.Added.Load(), "changed": u.Changed.Load(), "removed": u.Removed.Load(),
 		"unchanged": u.UnchangedFiles.Load(), "resumed_files": u.ResumedFiles.Load(), "resumed_bytes": u.ResumedBytes.Load(),
 		"sent_files": u.SentFiles.Load(), "sent_bytes": u.SentBytes.Load(), "packs": u.Packs.Load(), "sealed_bytes": u.SealedBytes.Load(),
-		"failed": u.Failures.Load(), "skipped": u.Specials.Load(), "links": u.KeptLinks.Load(), "links_out": u.LinksOut.Load(), "seconds": d.Seconds(), "bytes_per_second": rate,
+		"resent_with_sample": u.ResentFiles.Load(), "failed": u.Failures.Load(), "skipped": u.Specials.Load(), "links": u.KeptLinks.Load(), "links_out": u.LinksOut.Load(), "seconds": d.Seconds(), "bytes_per_second": rate,
 	}
 	ver := res.Version
 	if ver != nil {
-		e["version"], e["committed"], e["digest"] = ver.Number, res.Committed, ver.Digest()
+		e["version"], e["committed"], e["digest"], e["flaws"] = ver.Number, res.Committed, ver.Digest(), ver.Totals.Flaws
 	}
 	defer con.emit("summary", e)
 
@@ -279,6 +282,9 @@ func summarize(con *console, u *uploader.Upload, res *uploader.Result, v *vault.
 		con.printf("dataset  %s, version %d", u.Dataset.Name, ver.Number)
 	}
 	con.printf("files    %s, %s, %s (%s)", count(ver.Totals.Files, "file"), count(ver.Totals.Folders, "folder"), size(ver.Totals.Bytes), changes)
+	if n := u.ResentFiles.Load(); n > 0 {
+		con.printf("         %s of the unchanged sent again, to stay with the other files of their samples", number(n))
+	}
 	con.tellLinks(u)
 	if n := u.ResumedFiles.Load(); n > 0 {
 		con.printf("resumed  %s, %s were in the vault from an unfinished run", count(n, "file"), size(u.ResumedBytes.Load()))
@@ -289,6 +295,9 @@ func summarize(con *console, u *uploader.Upload, res *uploader.Result, v *vault.
 	}
 	if n := u.Specials.Load(); n > 0 {
 		con.printf("skipped  %s that hold no data (sockets, devices, the vault itself, leftovers)", count(n, "file"))
+	}
+	if n := ver.Totals.Flaws; n > 0 {
+		con.printf("missing  %s could not be read: this version is incomplete, and keeps what the last one had of them", count(n, "entry"))
 	}
 	con.printf("vault    %s", show(v.Location))
 	con.printf("key      %s", show(strings.Join(v.Keys.Names, ", ")))
