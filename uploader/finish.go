@@ -206,7 +206,7 @@ func (f *finisher) commit(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	totals.Flaws += f.missing
+	totals.Flaws += f.missing + f.unknown
 	if f.prev != nil && f.prev.Totals.Flaws != totals.Flaws {
 		changed = true // what could not be read has become another
 	}

@@ -64,7 +64,7 @@ type planner struct {
 
 	prev    *cursor
 	pending *cursor
-	unread  map[string]bool // files and folders that could not be read
+	unread  map[string]bool // what could not be read, and whether any of it is kept
 	gap     bool            // entries of the previous version were left out since the last item
 
 	window  []*item
@@ -94,6 +94,11 @@ func (u *Upload) plan(ctx context.Context, jobs chan<- *job, windows chan<- []*i
 	if _, err := p.before("", true); err != nil {
 		return err
 	}
+	for _, kept := range p.unread {
+		if !kept {
+			u.unknown++
+		}
+	}
 	if err := u.checkWalk(); err != nil {
 		return err
 	}
@@ -112,17 +117,28 @@ func noEntries(func(*dataset.Entry, error) bool) {}
 // there is kept.
 func (p *planner) unreadable(path string, err error) {
 	p.fail(path, err)
-	p.unread[path] = true
+	p.unread[path] = false
 }
 
 // kept reports whether an entry of the previous version that the walk has not come
 // to could not be read, and so is not known to be gone.
 func (p *planner) kept(e *dataset.Entry) bool {
-	unread := p.unread[e.Path]
-	for i, c := range []byte(e.Path) {
-		unread = unread || c == '/' && p.unread[e.Path[:i]]
+	if !p.Filter.Selects(e.Path) {
+		return false
 	}
-	return unread && p.Filter.Selects(e.Path) && p.inVault(e.Extents, true)
+	under := func(path string) bool {
+		_, ok := p.unread[path]
+		if ok = ok && p.inVault(e.Extents, true); ok {
+			p.unread[path] = true
+		}
+		return ok
+	}
+	for i, c := range []byte(e.Path) {
+		if c == '/' && under(e.Path[:i]) {
+			return true
+		}
+	}
+	return under(e.Path)
 }
 
 // take is called for everything that the walk finds.

@@ -155,4 +155,7 @@ func TestUnreadableIsKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect("the new file is gone", rest, nil, nil, 0)
+	put("c/x", "x1")
+	unreadable(t, in("c")...)
+	expect("a new folder", rest, nil, []string{"c"}, 1)
 }

@@ -81,6 +81,7 @@ type Upload struct {
 	elsewhere *elsewhere
 	mu        sync.Mutex
 	lost      map[envelope.ObjectID]bool // packs that have been told to be missing
+	unknown   int64                      // paths that the walk could not look at, and of which nothing is kept
 }
 
 // Stats counts what an Upload does. It may be read at any time.

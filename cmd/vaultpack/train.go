@@ -43,7 +43,7 @@ func trainCommand(con *console) *cli.Command {
 
 // rightFlags refuses flags that would do nothing where the job runs.
 func rightFlags(c *cli.Context) error {
-	both := []string{"hyperparameter", "channel", "environment", "source", "entry", "output", "format"}
+	both := []string{"hyperparameter", "channel", "environment", "source", "entry", "output", "format", "allow-incomplete"}
 	for _, f := range localTrainFlags() {
 		if name := f.Names()[0]; c.IsSet(name) && !c.Bool("local") {
 			return usagef("--%s goes with --local", name)
