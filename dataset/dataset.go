@@ -217,6 +217,7 @@ func (d *Dataset) seal(ctx context.Context, kind envelope.Kind, key *envelope.Da
 	if err != nil {
 		return Object{}, err
 	}
+	defer w.Abort()
 	id := w.Header().ObjectID
 	err = d.vault.Put(ctx, name(id), func(to io.Writer) error {
 		if err := dst.begin(to); err != nil {

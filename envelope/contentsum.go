@@ -37,10 +37,10 @@ type ContentHash struct {
 // NewContentHash makes a ContentHash under the data key, which may be wiped
 // afterwards.
 func NewContentHash(key *DataKey) (*ContentHash, error) {
-	if key == nil || key.secret == nil {
-		return nil, errors.New("the data key has been wiped")
+	keys, err := key.derive(labelContentSum, 64)
+	if err != nil {
+		return nil, err
 	}
-	keys := expand(key.secret.bytes(), labelContentSum, 64)
 	defer clear(keys)
 	block, err := aes.NewCipher(keys[:32])
 	if err != nil {
@@ -53,8 +53,12 @@ func NewContentHash(key *DataKey) (*ContentHash, error) {
 	return &ContentHash{gmac: gmac, mac: hmac.New(sha256.New, keys[32:])}, nil
 }
 
-// Write adds to the contents. It never fails.
+// Write adds to the contents. It fails for a ContentHash that NewContentHash has
+// not made, and else never.
 func (h *ContentHash) Write(p []byte) (int, error) {
+	if h == nil || h.gmac == nil {
+		return 0, errors.New("the envelope.ContentHash is nil or a zero value: it is got from NewContentHash")
+	}
 	n := len(p)
 	if len(h.buf) > 0 {
 		room := min(contentBlock-len(h.buf), len(p))

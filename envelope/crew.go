@@ -17,7 +17,7 @@ type options struct {
 
 // Workers sets how many segments of one stream are sealed or opened at once.
 // The default is GOMAXPROCS. With one worker everything happens in the caller's
-// goroutine, and one segment is in memory at a time.
+// goroutine, and one segment is in memory at a time. More than 1024 are 1024.
 func Workers(n int) Option { return func(o *options) { o.workers = max(n, 1) } }
 
 // Memory bounds the segment buffers of one stream, in bytes. The default is
@@ -31,18 +31,24 @@ const (
 	// segmentMemory is what a segment in flight takes at most: its plaintext and
 	// its sealed form.
 	segmentMemory = 2 << 20
+	// maxWorkers keeps what is computed from their number within 32 bits.
+	maxWorkers = 1024
 )
 
-func applied(opts []Option) options {
+func applied(opts []Option) (options, error) {
 	o := options{workers: runtime.GOMAXPROCS(0), memory: defaultMemory}
-	o.apply(opts)
-	return o
+	err := o.apply(opts)
+	return o, err
 }
 
-func (o *options) apply(opts []Option) {
+func (o *options) apply(opts []Option) error {
 	for _, f := range opts {
+		if f == nil {
+			return errNilOption
+		}
 		f(o)
 	}
+	return nil
 }
 
 // limits are how many segments may be computed at once, and how many may be in
@@ -50,8 +56,8 @@ func (o *options) apply(opts []Option) {
 // many again as there are workers keep those busy while the oldest is written.
 // One more is being filled, or returned, by the caller.
 func (o options) limits() (workers, depth int) {
-	room := int(max(o.memory/segmentMemory-1, 1))
-	workers = min(o.workers, room)
+	room := int(min(max(o.memory/segmentMemory-1, 1), 2*maxWorkers))
+	workers = min(o.workers, room, maxWorkers)
 	if workers == 1 {
 		return 1, 1 // which is not in flight while the next is filled
 	}
@@ -64,6 +70,7 @@ type job struct {
 	plain  []byte // in a buffer of the job, or in the caller's memory
 	sealed []byte // likewise
 	err    error
+	thrown *thrown       // a panic, for the caller
 	done   chan struct{} // buffered; made for each use, since a pooled one may belong to a synctest bubble
 
 	// Where the job reads its input by itself; see source.go.
@@ -118,7 +125,7 @@ func (j *job) release() {
 // segment, or a caller that only waits, costs a wake-up of some 50 µs for every
 // few hundred that a segment takes.
 type crew struct {
-	run     func(*job)
+	run     func(*job) error
 	workers int // with the caller
 	depth   int // of the flight; both are written by the caller only
 
@@ -156,11 +163,20 @@ func (c *crew) start(j *job) {
 }
 
 func (c *crew) help() {
+	ended := false
+	defer func() {
+		if !ended { // by runtime.Goexit: the caller computes what is left
+			c.mu.Lock()
+			c.helpers--
+			c.mu.Unlock()
+		}
+	}()
 	for {
 		c.mu.Lock()
 		j := c.take()
 		if j == nil {
 			c.helpers--
+			ended = true
 			c.mu.Unlock()
 			return
 		}
@@ -181,12 +197,15 @@ func (c *crew) take() *job {
 	return j
 }
 
+// compute runs the job, which may call a source of the caller's. A panic in it
+// waits for the caller in j.thrown.
 func (c *crew) compute(j *job) {
-	c.run(j)
-	j.done <- struct{}{}
+	defer func() { j.done <- struct{}{} }()
+	j.thrown = catch(&j.err, func() error { return c.run(j) })
 }
 
-// wait returns when j is done, and computes others meanwhile.
+// wait returns when j is done, and computes others meanwhile. A j that threw has
+// an error too.
 func (c *crew) wait(j *job) error {
 	for {
 		select {

@@ -1,6 +1,7 @@
 package envelope
 
 import (
+	"bytes"
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha512"
@@ -26,35 +27,56 @@ const (
 
 // A DataKey seals and opens sealed files. It is got from [NewKeyring] or
 // [Keyring.Unwrap], prints as its ID only, and is safe for concurrent use until
-// it is wiped.
+// it is wiped. A DataKey must not be copied; a copy is refused.
 type DataKey struct {
+	_      noCopy
+	self   *DataKey
 	id     KeyID
 	secret *secret
 }
 
-// ID is the key's name in headers and keyrings.
-func (k *DataKey) ID() KeyID { return k.id }
+// makeDataKey takes secret over.
+func makeDataKey(id KeyID, secret []byte) *DataKey {
+	k := &DataKey{id: id, secret: newSecret(secret)}
+	k.self = k
+	return k
+}
 
-// Wipe overwrites the key. Writers and readers made before go on; the key makes
-// no more of them.
+func (k *DataKey) usable() error {
+	if k == nil {
+		return usable("data key", k, nil)
+	}
+	return usable("data key", k, k.self)
+}
+
+// ID is the key's name in headers and keyrings.
+func (k *DataKey) ID() (id KeyID) {
+	if k != nil {
+		id = k.id
+	}
+	return id
+}
+
+// Wipe overwrites the key, once those have what they need who use it now.
+// Writers and readers made before go on; every further use is an error that
+// wraps [ErrKeyUnusable].
 func (k *DataKey) Wipe() {
-	if k.secret != nil {
+	if k != nil && k.secret != nil {
 		k.secret.wipe()
-		k.secret = nil
 	}
 }
 
 // String tells the ID and never the key.
-func (k DataKey) String() string { return "data key " + k.id.String() }
+func (k *DataKey) String() string { return "data key " + k.ID().String() }
 
 // Format keeps every verb of fmt from printing the key.
-func (k DataKey) Format(s fmt.State, _ rune) { fmt.Fprint(s, k.String()) }
+func (k *DataKey) Format(s fmt.State, _ rune) { fmt.Fprint(s, k.String()) }
 
 // MarshalText keeps encoders from writing the key.
-func (k DataKey) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+func (k *DataKey) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
 // LogValue keeps loggers from writing the key.
-func (k DataKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
+func (k *DataKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
 func randomBytes(n int) []byte {
 	b := make([]byte, n)
@@ -76,11 +98,21 @@ func expand(key []byte, info string, n int) []byte {
 // objectKey derives the key of one sealed file. It depends on all of the
 // header but the keyring, so a changed header fails the first commitment.
 func (k *DataKey) objectKey(h Header) ([]byte, error) {
-	if k.secret == nil {
-		return nil, errors.New("the data key has been wiped")
-	}
 	info := h.appendBound([]byte(labelObjectKey))
-	return expand(k.secret.bytes(), string(info), DataKeySize), nil
+	return k.derive(string(info), DataKeySize)
+}
+
+// derive expands the key, or says why it cannot be used.
+func (k *DataKey) derive(info string, n int) ([]byte, error) {
+	if err := k.usable(); err != nil {
+		return nil, err
+	}
+	secret, err := k.secret.acquire()
+	if err != nil {
+		return nil, fmt.Errorf("%v: %w", k, err)
+	}
+	defer k.secret.release()
+	return expand(secret, info, n), nil
 }
 
 // commitment binds a keyring to one data key. Without it a wrapped key kept
@@ -89,12 +121,26 @@ func commitment(id KeyID, secret []byte) []byte {
 	return expand(secret, labelCommitment+string(id[:]), 32)
 }
 
-// newDataKey takes over secret after it has been checked against the
-// commitment of its keyring.
+// newDataKey checks secret against the commitment of its keyring. It copies and
+// then overwrites it: who has made it may have kept it, and wipe it later.
 func newDataKey(id KeyID, secret, want []byte) (*DataKey, error) {
-	if len(secret) != DataKeySize || subtle.ConstantTimeCompare(commitment(id, secret), want) != 1 {
-		clear(secret)
+	own := bytes.Clone(secret)
+	clear(secret)
+	if checkDataKey(own) != nil || subtle.ConstantTimeCompare(commitment(id, own), want) != 1 {
+		clear(own)
 		return nil, ErrAuthentication
 	}
-	return &DataKey{id: id, secret: newSecret(secret)}, nil
+	return makeDataKey(id, own), nil
+}
+
+// checkDataKey refuses what is no key. Zeros are one that was overwritten before
+// its time: chance makes none.
+func checkDataKey(secret []byte) error {
+	if len(secret) != DataKeySize {
+		return fmt.Errorf("a data key of %d bytes, want %d", len(secret), DataKeySize)
+	}
+	if subtle.ConstantTimeCompare(secret, make([]byte, DataKeySize)) == 1 {
+		return errors.New("a data key of zeros, which was overwritten")
+	}
+	return nil
 }

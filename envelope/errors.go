@@ -18,6 +18,11 @@ var (
 	// format 1 at all. It is found before any key is used.
 	ErrFormat = errors.New("not in vaultpack's format 1")
 
+	// ErrKeyUnusable is wrapped by the error of every use of a key that is not
+	// there: one that has been wiped, is nil, is a zero value, or is a copy of
+	// the struct that this package has made.
+	ErrKeyUnusable = errors.New("the key cannot be used")
+
 	// ErrNoSlot is what a [KeyWrapper] returns from Unwrap for a slot that is
 	// not its own. The next key is then tried.
 	ErrNoSlot = errors.New("the slot belongs to another key")
@@ -25,6 +30,22 @@ var (
 	// ErrNoKeyring is returned for a sealed file that has no keyring of its own:
 	// a part of a dataset, which opens with the dataset's keyring only.
 	ErrNoKeyring = errors.New("this sealed file is part of a dataset and has no keyring of its own")
+
+	// ErrAborted is what a Writer returns after [Writer.Abort].
+	ErrAborted = errors.New("the sealed file was given up before it was complete")
+
+	// ErrInterrupted is wrapped by the error of a stream that a panic or a
+	// runtime.Goexit has passed through, or that is closed while its goroutine
+	// unwinds from one: it is not known whether anything is missing.
+	ErrInterrupted = errors.New("interrupted by a panic or runtime.Goexit")
+)
+
+var (
+	errConcurrent = errors.New("used by two goroutines at once, or by its own source or destination")
+	errNilSource  = errors.New("the source is nil")
+
+	errNilDestination = errors.New("the destination is nil")
+	errNilOption      = errors.New("an option is nil")
 )
 
 // A NoKeyError says that none of the keys at hand has a slot in the keyring.

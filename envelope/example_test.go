@@ -26,6 +26,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	defer w.Abort() // after Close it does nothing
 	if _, err := io.WriteString(w, "patient 17: all well"); err != nil {
 		log.Fatal(err)
 	}
@@ -61,14 +62,7 @@ func ExampleSeal_file() {
 				os.Remove(tmp.Name())
 			}
 		}()
-		w, err := envelope.Seal(ctx, tmp, nil, keys...)
-		if err != nil {
-			return err
-		}
-		if _, err := w.ReadFrom(src); err != nil {
-			return err
-		}
-		if err := w.Close(); err != nil {
+		if _, err := envelope.SealFrom(ctx, tmp, src, nil, keys...); err != nil {
 			return err
 		}
 		if err := tmp.Sync(); err != nil {
@@ -121,14 +115,8 @@ func ExampleSeal_upload() {
 	go func() {
 		// With an error the uploader fails too, and leaves no object.
 		pipe.CloseWithError(func() error {
-			w, err := envelope.Seal(ctx, pipe, nil, key)
-			if err != nil {
-				return err
-			}
-			if _, err := io.Copy(w, source); err != nil {
-				return err
-			}
-			return w.Close()
+			_, err := envelope.SealFrom(ctx, pipe, source, nil, key)
+			return err
 		}())
 	}()
 	stop := context.AfterFunc(ctx, func() { body.CloseWithError(ctx.Err()) })

@@ -328,6 +328,7 @@ func TestAddKeepsTheBound(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n := 0; ; n++ {
+		big.slot.Key = fmt.Sprint("k", n) // the slot of a key takes the place of its last one
 		next, err := ring.Add(ctx, nil, key, big)
 		if err != nil {
 			if n == 0 {

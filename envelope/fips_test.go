@@ -38,7 +38,7 @@ func TestFIPSOnly(t *testing.T) {
 		"a passphrase": func() error { _, err := pass.Wrap(ctx, make([]byte, 32), nil); return err },
 		"an identity":  func() error { _, err := GenerateIdentity(); return err },
 		"a Writer": func() error {
-			w, err := NewWriter(io.Discard, KindFile, &DataKey{secret: newSecret(make([]byte, 32))})
+			w, err := NewWriter(io.Discard, KindFile, makeDataKey(KeyID{}, make([]byte, 32)))
 			if err != nil {
 				return err
 			}

@@ -356,7 +356,7 @@ func FuzzWrite(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		key := &DataKey{secret: newSecret(make([]byte, DataKeySize))}
+		key := makeDataKey(KeyID{}, make([]byte, DataKeySize))
 		sealed := func(workers int, write func(*Writer)) ([]byte, Pin) {
 			cryptotest.SetGlobalRandom(t, uint64(size))
 			var out bytes.Buffer

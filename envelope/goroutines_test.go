@@ -91,8 +91,8 @@ func TestNoGoroutineStays(t *testing.T) {
 	}
 	// The check itself must see one.
 	stop := make(chan struct{})
-	c := &crew{run: func(*job) { <-stop }}
-	c.limit(applied([]Option{Workers(2)}))
+	c := &crew{run: func(*job) error { <-stop; return nil }}
+	c.limit(optionsOf(Workers(2)))
 	j := newJob()
 	c.start(j)
 	if working() == "" {

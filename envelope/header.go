@@ -105,8 +105,11 @@ func (h Header) appendBound(b []byte) []byte {
 // It returns an error that wraps ErrFormat for anything else than a header of
 // format 1.
 func ReadHeader(src io.Reader) (Header, error) {
+	if src == nil {
+		return Header{}, errNilSource
+	}
 	var fixed [headerSize]byte
-	if n, err := readFull(src, fixed[:]); err != nil {
+	if n, err := readFull(src, fixed[:]); err != nil && (err != io.EOF || n < headerSize) {
 		if err != io.EOF {
 			return Header{}, fmt.Errorf("reading the header: %w", err)
 		}
@@ -130,9 +133,9 @@ func ReadHeader(src io.Reader) (Header, error) {
 		return h, nil
 	}
 	b := make([]byte, size)
-	if _, err := readFull(src, b); err == io.EOF {
+	if n, err := readFull(src, b); err == io.EOF && n < len(b) {
 		return Header{}, fmt.Errorf("the keyring in the header is cut off: %w", ErrFormat)
-	} else if err != nil {
+	} else if err != nil && err != io.EOF {
 		return Header{}, fmt.Errorf("reading the header: %w", err)
 	}
 	ring, err := ParseKeyring(b)

@@ -16,8 +16,10 @@ import (
 // stays offline. The pair is hybrid, ML-KEM-768 with X25519, and so stands as
 // long as one of the two does, also against a quantum computer. An Identity is
 // a [KeyWrapper], prints as its fingerprint only, and is safe for concurrent use
-// until it is wiped.
+// until it is wiped. An Identity must not be copied; a copy is refused.
 type Identity struct {
+	_         noCopy
+	self      *Identity
 	seed      *secret
 	recipient *Recipient
 }
@@ -64,7 +66,16 @@ func newIdentity(seed []byte) (*Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making an identity: %w", err)
 	}
-	return &Identity{newSecret(seed), newRecipient(private.PublicKey())}, nil
+	i := &Identity{seed: newSecret(seed), recipient: newRecipient(private.PublicKey())}
+	i.self = i
+	return i, nil
+}
+
+func (i *Identity) usable() error {
+	if i == nil {
+		return usable("identity", i, nil)
+	}
+	return usable("identity", i, i.self)
 }
 
 func newRecipient(public hpke.PublicKey) *Recipient {
@@ -83,44 +94,83 @@ func ParseIdentity(text []byte) (*Identity, error) {
 }
 
 // EncodeSecret is the identity as a line of text, to be kept in a file that only
-// its owner can read.
-func (i *Identity) EncodeSecret() []byte { return encodeKey(identityPrefix, i.seed.bytes()) }
+// its owner can read. It is nil once the identity has been wiped, and for a copy.
+func (i *Identity) EncodeSecret() []byte {
+	if i.usable() != nil {
+		return nil
+	}
+	return encodeSecret(identityPrefix, i.seed)
+}
 
 // Recipient is the public half, to be given away.
-func (i *Identity) Recipient() *Recipient { return i.recipient }
+func (i *Identity) Recipient() *Recipient {
+	if i == nil {
+		return nil
+	}
+	return i.recipient
+}
 
 // Fingerprint names the key pair: 16 bytes in hex.
-func (i Identity) Fingerprint() string { return i.recipient.fingerprint }
+func (i *Identity) Fingerprint() string { return i.Recipient().Fingerprint() }
 
-// Wipe overwrites the private key. The Identity must not be used any more.
-func (i *Identity) Wipe() { i.seed.wipe() }
+// Wipe overwrites the private key. Every further use of the Identity is an error
+// that wraps [ErrKeyUnusable]; its Recipient stays what it is.
+func (i *Identity) Wipe() {
+	if i != nil && i.seed != nil {
+		i.seed.wipe()
+	}
+}
 
 // String tells the fingerprint and never the key.
-func (i Identity) String() string { return "identity " + i.Fingerprint() }
+func (i *Identity) String() string { return "identity " + i.Fingerprint() }
 
 // Format keeps every verb of fmt from printing the key.
-func (i Identity) Format(s fmt.State, _ rune) { fmt.Fprint(s, i.String()) }
+func (i *Identity) Format(s fmt.State, _ rune) { fmt.Fprint(s, i.String()) }
 
 // MarshalText keeps encoders from writing the key.
-func (i Identity) MarshalText() ([]byte, error) { return []byte(i.String()), nil }
+func (i *Identity) MarshalText() ([]byte, error) { return []byte(i.String()), nil }
 
 // LogValue keeps loggers from writing the key.
-func (i Identity) LogValue() slog.Value { return slog.StringValue(i.String()) }
+func (i *Identity) LogValue() slog.Value { return slog.StringValue(i.String()) }
 
 // Wrap is that of the Recipient.
 func (i *Identity) Wrap(ctx context.Context, dataKey []byte, ec EncryptionContext) (Slot, error) {
+	if _, err := i.acquire(ctx); err != nil {
+		return Slot{}, err
+	}
+	defer i.seed.release()
 	return i.recipient.Wrap(ctx, dataKey, ec)
 }
 
+// acquire is the private key, which the caller releases.
+func (i *Identity) acquire(ctx context.Context) ([]byte, error) {
+	if err := begin(ctx); err != nil {
+		return nil, err
+	}
+	if err := i.usable(); err != nil {
+		return nil, err
+	}
+	seed, err := i.seed.acquire()
+	if err != nil {
+		return nil, fmt.Errorf("%v: %w", i, err)
+	}
+	return seed, nil
+}
+
 // Unwrap opens what the Recipient's Wrap sealed.
-func (i *Identity) Unwrap(_ context.Context, slot Slot, ec EncryptionContext) ([]byte, error) {
+func (i *Identity) Unwrap(ctx context.Context, slot Slot, ec EncryptionContext) ([]byte, error) {
+	seed, err := i.acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer i.seed.release()
 	if slot.Kind != hpkeKind || slot.Key != i.Fingerprint() {
 		return nil, ErrNoSlot
 	}
 	if len(slot.Wrapped) != hpkeWrapped {
 		return nil, ErrAuthentication
 	}
-	private, err := hpkeKEM().NewPrivateKey(i.seed.bytes())
+	private, err := hpkeKEM().NewPrivateKey(seed)
 	if err != nil {
 		return nil, fmt.Errorf("using an identity: %w", err)
 	}
@@ -145,17 +195,30 @@ func ParseRecipient(text []byte) (*Recipient, error) {
 }
 
 // Encode is the public key as a line of text.
-func (r *Recipient) Encode() []byte { return encodeKey(recipientPrefix, r.public.Bytes()) }
+func (r *Recipient) Encode() []byte {
+	if r == nil || r.public == nil {
+		return nil
+	}
+	return encodeKey(recipientPrefix, r.public.Bytes())
+}
 
 // Fingerprint names the key pair: 16 bytes in hex.
-func (r *Recipient) Fingerprint() string { return r.fingerprint }
+func (r *Recipient) Fingerprint() string {
+	if r == nil {
+		return ""
+	}
+	return r.fingerprint
+}
 
 // String tells the fingerprint.
-func (r *Recipient) String() string { return "recipient " + r.fingerprint }
+func (r *Recipient) String() string { return "recipient " + r.Fingerprint() }
 
 // Wrap encrypts the data key to the Recipient with HPKE (RFC 9180) in base mode.
 // The canonical encryption context is part of its info.
-func (r *Recipient) Wrap(_ context.Context, dataKey []byte, ec EncryptionContext) (Slot, error) {
+func (r *Recipient) Wrap(ctx context.Context, dataKey []byte, ec EncryptionContext) (Slot, error) {
+	if err := r.ready(ctx); err != nil {
+		return Slot{}, err
+	}
 	if fips140.Enforced() {
 		return Slot{}, errHPKEInFIPS
 	}
@@ -167,6 +230,20 @@ func (r *Recipient) Wrap(_ context.Context, dataKey []byte, ec EncryptionContext
 }
 
 // Unwrap returns ErrNoSlot: a public key opens nothing.
-func (r *Recipient) Unwrap(context.Context, Slot, EncryptionContext) ([]byte, error) {
+func (r *Recipient) Unwrap(ctx context.Context, _ Slot, _ EncryptionContext) ([]byte, error) {
+	if err := r.ready(ctx); err != nil {
+		return nil, err
+	}
 	return nil, ErrNoSlot
+}
+
+// ready is the error of a Recipient that cannot be used.
+func (r *Recipient) ready(ctx context.Context) error {
+	if err := begin(ctx); err != nil {
+		return err
+	}
+	if r == nil || r.public == nil {
+		return fmt.Errorf("%w: the recipient is nil or a zero value", ErrKeyUnusable)
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -14,11 +15,13 @@ import (
 // it. It must be safe for concurrent use.
 type KeyWrapper interface {
 	// Wrap encrypts the data key, bound to ec, and returns it in a slot that
-	// names the wrapping key. It must not keep dataKey.
+	// names the wrapping key. It must not keep dataKey, which is overwritten when
+	// it has returned.
 	Wrap(ctx context.Context, dataKey []byte, ec EncryptionContext) (Slot, error)
 	// Unwrap returns the data key in slot. It returns ErrNoSlot, and makes no
 	// call to anyone, if the slot is not this key's, and ErrAuthentication if it
-	// is and the contents or ec do not fit.
+	// is and the contents or ec do not fit. What it returns is the caller's, who
+	// overwrites it.
 	Unwrap(ctx context.Context, slot Slot, ec EncryptionContext) ([]byte, error)
 }
 
@@ -82,8 +85,14 @@ type keyringJSON struct {
 // NewKeyring makes a new data key, wrapped by each of the keys, at least one of
 // them, and bound to ec.
 func NewKeyring(ctx context.Context, ec EncryptionContext, keys ...KeyWrapper) (*Keyring, *DataKey, error) {
+	if err := begin(ctx); err != nil {
+		return nil, nil, err
+	}
 	if len(keys) == 0 {
 		return nil, nil, errors.New("a data key needs at least one key to wrap it")
+	}
+	if err := checkKeys(keys); err != nil {
+		return nil, nil, err
 	}
 	k := &Keyring{id: KeyID(randomBytes(len(KeyID{})))}
 	full, err := ec.forKey(k.id)
@@ -93,19 +102,15 @@ func NewKeyring(ctx context.Context, ec EncryptionContext, keys ...KeyWrapper) (
 	var dataKey []byte
 	if g, ok := keys[0].(DataKeyGenerator); ok {
 		var slot Slot
-		if dataKey, slot, err = g.GenerateDataKey(ctx, full); err != nil {
-			return nil, nil, fmt.Errorf("generating a data key: %w", err)
-		}
-		if len(dataKey) != DataKeySize {
-			clear(dataKey)
-			return nil, nil, fmt.Errorf("the key service generated a data key of %d bytes, want %d", len(dataKey), DataKeySize)
+		if dataKey, slot, err = generate(ctx, g, full); err != nil {
+			return nil, nil, err
 		}
 		k.slots, keys = []Slot{slot}, keys[1:]
 	} else {
 		dataKey = randomBytes(DataKeySize)
 	}
 	k.commitment = [32]byte(commitment(k.id, dataKey))
-	key := &DataKey{id: k.id, secret: newSecret(dataKey)}
+	key := makeDataKey(k.id, dataKey)
 	for _, w := range keys {
 		if k, err = k.Add(ctx, ec, key, w); err != nil {
 			key.Wipe()
@@ -117,6 +122,32 @@ func NewKeyring(ctx context.Context, ec EncryptionContext, keys ...KeyWrapper) (
 		return nil, nil, fmt.Errorf("a key service made a slot that cannot be stored: %w", err)
 	}
 	return k, key, nil
+}
+
+// generate has the key service make a data key, and copies it.
+func generate(ctx context.Context, g DataKeyGenerator, ec EncryptionContext) ([]byte, Slot, error) {
+	made, slot, err := g.GenerateDataKey(ctx, ec)
+	if err != nil {
+		clear(made)
+		return nil, Slot{}, fmt.Errorf("generating a data key: %w", err)
+	}
+	dataKey := bytes.Clone(made)
+	clear(made)
+	if err := checkDataKey(dataKey); err != nil {
+		clear(dataKey)
+		return nil, Slot{}, fmt.Errorf("the key service generated %w", err)
+	}
+	return dataKey, slot, nil
+}
+
+// checkKeys refuses keys that are not there.
+func checkKeys(keys []KeyWrapper) error {
+	for i, k := range keys {
+		if k == nil {
+			return fmt.Errorf("%w: key %d of %d is nil", ErrKeyUnusable, i+1, len(keys))
+		}
+	}
+	return nil
 }
 
 // ParseKeyring reads a keyring. There is one encoding only: what does not
@@ -161,10 +192,26 @@ func ParseKeyring(b []byte) (*Keyring, error) {
 }
 
 // ID is the ID of the keyring's data key.
-func (k *Keyring) ID() KeyID { return k.id }
+func (k *Keyring) ID() (id KeyID) {
+	if k != nil {
+		id = k.id
+	}
+	return id
+}
+
+// usable is the error of a keyring that is none.
+func (k *Keyring) usable() error {
+	if k == nil || len(k.slots) == 0 {
+		return errors.New("the keyring is nil or a zero value: it is got from NewKeyring or ParseKeyring")
+	}
+	return nil
+}
 
 // Slots is a copy of the keyring's slots.
 func (k *Keyring) Slots() []Slot {
+	if k == nil {
+		return nil
+	}
 	out := slices.Clone(k.slots)
 	for i := range out {
 		out[i].Wrapped = slices.Clone(out[i].Wrapped)
@@ -174,6 +221,9 @@ func (k *Keyring) Slots() []Slot {
 
 // Bytes is the keyring's encoding.
 func (k *Keyring) Bytes() []byte {
+	if k == nil {
+		return nil
+	}
 	b, err := json.Marshal(keyringJSON{keyringFormat, k.id.String(), k.commitment[:], k.slots})
 	if err != nil {
 		panic("envelope: marshaling a keyring: " + err.Error()) // strings and byte slices only
@@ -186,14 +236,21 @@ func (k *Keyring) Bytes() []byte {
 // Where no key has a slot the error is a *[NoKeyError]; where one has and it does
 // not open, the error of that key.
 func (k *Keyring) Unwrap(ctx context.Context, ec EncryptionContext, keys ...KeyWrapper) (*DataKey, error) {
+	if err := k.ready(ctx); err != nil {
+		return nil, err
+	}
+	if err := checkKeys(keys); err != nil {
+		return nil, err
+	}
 	full, err := ec.forKey(k.id)
 	if err != nil {
 		return nil, err
 	}
 	var failed error
 	for _, w := range keys {
-		for _, slot := range k.slots {
-			secret, err := w.Unwrap(ctx, slot, full)
+		// Each key has the slots and the context for itself, whatever it does to them.
+		for _, slot := range k.Slots() {
+			secret, err := w.Unwrap(ctx, slot, maps.Clone(full))
 			if errors.Is(err, ErrNoSlot) {
 				continue
 			}
@@ -217,17 +274,39 @@ func (k *Keyring) Unwrap(ctx context.Context, ec EncryptionContext, keys ...KeyW
 	return nil, &NoKeyError{KeyID: k.id, Slots: k.Slots()}
 }
 
+// ready is the error of a use that must not begin.
+func (k *Keyring) ready(ctx context.Context) error {
+	if err := begin(ctx); err != nil {
+		return err
+	}
+	return k.usable()
+}
+
 // Add returns the keyring with a slot for the key w, made just now. Slots that it
 // had for the same key go: what they hold is not known, and nobody needs two.
 func (k *Keyring) Add(ctx context.Context, ec EncryptionContext, key *DataKey, w KeyWrapper) (*Keyring, error) {
-	if key.id != k.id || key.secret == nil {
-		return nil, fmt.Errorf("%v is not the key of keyring %s", key, k.id)
+	if err := begin(ctx); err != nil {
+		return nil, err
+	}
+	if err := key.usable(); err != nil {
+		return nil, err
+	}
+	if err := checkKeys([]KeyWrapper{w}); err != nil {
+		return nil, err
+	}
+	if key.id != k.ID() {
+		return nil, fmt.Errorf("%v is not the key of keyring %s", key, k.ID())
 	}
 	full, err := ec.forKey(k.id)
 	if err != nil {
 		return nil, err
 	}
-	secret := slices.Clone(key.secret.bytes())
+	shared, err := key.secret.acquire()
+	if err != nil {
+		return nil, fmt.Errorf("%v: %w", key, err)
+	}
+	secret := slices.Clone(shared)
+	key.secret.release()
 	defer clear(secret)
 	slot, err := w.Wrap(ctx, secret, full)
 	if err != nil {
@@ -236,6 +315,7 @@ func (k *Keyring) Add(ctx context.Context, ec EncryptionContext, key *DataKey, w
 	if err := slot.check(); err != nil {
 		return nil, err
 	}
+	slot.Wrapped = slices.Clone(slot.Wrapped)
 	out := *k
 	out.slots = append(k.without(slot.Kind, slot.Key), slot)
 	if len(out.slots) > maxSlots {
@@ -255,6 +335,12 @@ func (k *Keyring) Add(ctx context.Context, ec EncryptionContext, key *DataKey, w
 // the context that the slot is bound to. That the new slot holds the data key, the
 // next Unwrap proves.
 func (k *Keyring) Move(ec EncryptionContext, i int, move func(Slot, EncryptionContext) (Slot, error)) (*Keyring, error) {
+	if err := k.usable(); err != nil {
+		return nil, err
+	}
+	if move == nil {
+		return nil, errors.New("move is nil")
+	}
 	if i < 0 || i >= len(k.slots) {
 		return nil, fmt.Errorf("the keyring has no slot %d", i)
 	}
@@ -279,6 +365,9 @@ func (k *Keyring) Move(ec EncryptionContext, i int, move func(Slot, EncryptionCo
 // twice. Where there is none the error wraps [ErrNoSlot]. The slots of the last
 // key cannot be removed.
 func (k *Keyring) Remove(kind, key string) (*Keyring, error) {
+	if err := k.usable(); err != nil {
+		return nil, err
+	}
 	out := *k
 	out.slots = k.without(kind, key)
 	switch len(out.slots) {

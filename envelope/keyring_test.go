@@ -239,7 +239,7 @@ func TestKeysDoNotPrint(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, secret := range [][]byte{key.secret.bytes(), local.secret.bytes(), local.wrap.bytes()} {
-		for _, v := range []any{key, *key, local, *local, struct{ k *DataKey }{key}, struct{ k DataKey }{*key}, struct{ k LocalKey }{*local}} {
+		for _, v := range slices.Concat([]any{key, local, struct{ k *DataKey }{key}}, copies(key), copies(local)) {
 			j, _ := json.Marshal(v)
 			for _, form := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 				text := fmt.Sprintf(form, v) + string(j)

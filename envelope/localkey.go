@@ -11,8 +11,11 @@ import (
 
 // A LocalKey is a key encryption key that its owner keeps in a file: 32 random
 // bytes. It is a [KeyWrapper], prints as its fingerprint only, and is safe for
-// concurrent use until it is wiped.
+// concurrent use until it is wiped. A LocalKey must not be copied; a copy is
+// refused.
 type LocalKey struct {
+	_      noCopy
+	self   *LocalKey
 	secret *secret
 	wrap   *secret // derived from secret, as is the fingerprint
 	id     string
@@ -29,11 +32,20 @@ const (
 func GenerateLocalKey() *LocalKey { return newLocalKey(randomBytes(32)) }
 
 func newLocalKey(secret []byte) *LocalKey {
-	return &LocalKey{
+	k := &LocalKey{
 		secret: newSecret(secret),
 		wrap:   newSecret(expand(secret, labelLocalWrap, cobblestone.KeySize)),
 		id:     hex.EncodeToString(expand(secret, labelLocalID, 16)),
 	}
+	k.self = k
+	return k
+}
+
+func (k *LocalKey) usable() error {
+	if k == nil {
+		return usable("local key", k, nil)
+	}
+	return usable("local key", k, k.self)
 }
 
 // ParseLocalKey reads what EncodeSecret writes. Empty lines and lines that
@@ -47,34 +59,67 @@ func ParseLocalKey(text []byte) (*LocalKey, error) {
 }
 
 // EncodeSecret is the key as a line of text, to be kept in a file that only its
-// owner can read.
-func (k *LocalKey) EncodeSecret() []byte { return encodeKey(localPrefix, k.secret.bytes()) }
+// owner can read. It is nil once the key has been wiped, and for a copy.
+func (k *LocalKey) EncodeSecret() []byte {
+	if k.usable() != nil {
+		return nil
+	}
+	return encodeSecret(localPrefix, k.secret)
+}
 
-// Wipe overwrites the key. It must not be used any more.
+// Wipe overwrites the key. Every further use is an error that wraps
+// [ErrKeyUnusable].
 func (k *LocalKey) Wipe() {
-	k.secret.wipe()
-	k.wrap.wipe()
+	if k != nil && k.secret != nil {
+		k.secret.wipe()
+		k.wrap.wipe()
+	}
 }
 
 // Fingerprint names the key without telling it: 16 bytes in hex.
-func (k LocalKey) Fingerprint() string { return k.id }
+func (k *LocalKey) Fingerprint() string {
+	if k == nil {
+		return ""
+	}
+	return k.id
+}
 
 // String tells the fingerprint and never the key.
-func (k LocalKey) String() string { return "local key " + k.Fingerprint() }
+func (k *LocalKey) String() string { return "local key " + k.Fingerprint() }
 
 // Format keeps every verb of fmt from printing the key.
-func (k LocalKey) Format(s fmt.State, _ rune) { fmt.Fprint(s, k.String()) }
+func (k *LocalKey) Format(s fmt.State, _ rune) { fmt.Fprint(s, k.String()) }
 
 // MarshalText keeps encoders from writing the key.
-func (k LocalKey) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+func (k *LocalKey) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
 // LogValue keeps loggers from writing the key.
-func (k LocalKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
+func (k *LocalKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
+
+// wrapKey is the key that wraps, which the caller releases.
+func (k *LocalKey) wrapKey(ctx context.Context) ([]byte, error) {
+	if err := begin(ctx); err != nil {
+		return nil, err
+	}
+	if err := k.usable(); err != nil {
+		return nil, err
+	}
+	key, err := k.wrap.acquire()
+	if err != nil {
+		return nil, fmt.Errorf("%v: %w", k, err)
+	}
+	return key, nil
+}
 
 // Wrap seals the data key as one Cobblestone-256 message with the canonical
 // encryption context.
-func (k *LocalKey) Wrap(_ context.Context, dataKey []byte, ec EncryptionContext) (Slot, error) {
-	wrapped, err := cobblestone.Seal(nil, k.wrap.bytes(), ec.Canonical(), dataKey)
+func (k *LocalKey) Wrap(ctx context.Context, dataKey []byte, ec EncryptionContext) (Slot, error) {
+	key, err := k.wrapKey(ctx)
+	if err != nil {
+		return Slot{}, err
+	}
+	defer k.wrap.release()
+	wrapped, err := cobblestone.Seal(nil, key, ec.Canonical(), dataKey)
 	if err != nil {
 		return Slot{}, err
 	}
@@ -82,13 +127,18 @@ func (k *LocalKey) Wrap(_ context.Context, dataKey []byte, ec EncryptionContext)
 }
 
 // Unwrap opens what Wrap sealed.
-func (k *LocalKey) Unwrap(_ context.Context, slot Slot, ec EncryptionContext) ([]byte, error) {
+func (k *LocalKey) Unwrap(ctx context.Context, slot Slot, ec EncryptionContext) ([]byte, error) {
+	key, err := k.wrapKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer k.wrap.release()
 	if slot.Kind != localKind || slot.Key != k.Fingerprint() {
 		return nil, ErrNoSlot
 	}
 	if len(slot.Wrapped) != wrappedSize {
 		return nil, ErrAuthentication
 	}
-	dataKey, err := cobblestone.Open(nil, k.wrap.bytes(), ec.Canonical(), slot.Wrapped)
+	dataKey, err := cobblestone.Open(nil, key, ec.Canonical(), slot.Wrapped)
 	return dataKey, authentication(err)
 }

@@ -294,7 +294,7 @@ func TestLimits(t *testing.T) {
 		{[]Option{Workers(8), Memory(4 << 20)}, 1, 1},
 		{[]Option{Workers(64), Memory(1 << 30)}, 64, 128},
 	} {
-		workers, depth := applied(c.opts).limits()
+		workers, depth := optionsOf(c.opts...).limits()
 		if workers != c.workers || depth != c.depth {
 			t.Errorf("%d workers, %d in flight, want %d, %d", workers, depth, c.workers, c.depth)
 		}

@@ -18,7 +18,11 @@ import (
 // safe for concurrent use until it is wiped. Use it where no better key can be
 // had: whoever can read the keyring can try passphrases, at the cost of one
 // Argon2id each.
+//
+// A Passphrase must not be copied; a copy is refused.
 type Passphrase struct {
+	_    noCopy
+	self *Passphrase
 	text *secret
 	cost argonCost // of new slots
 }
@@ -36,27 +40,44 @@ func NewPassphrase(text []byte) (*Passphrase, error) {
 		return nil, errors.New("the passphrase is empty")
 	}
 	// RFC 9106 section 4, the second recommended option.
-	return &Passphrase{newSecret(append([]byte(nil), text...)), argonCost{memory: 64 << 10, time: 3, threads: 4}}, nil
+	p := &Passphrase{text: newSecret(append([]byte(nil), text...)), cost: argonCost{memory: 64 << 10, time: 3, threads: 4}}
+	p.self = p
+	return p, nil
 }
 
-// Wipe overwrites the text. The passphrase must not be used any more.
-func (p *Passphrase) Wipe() { p.text.wipe() }
+func (p *Passphrase) usable() error {
+	if p == nil {
+		return usable("passphrase", p, nil)
+	}
+	return usable("passphrase", p, p.self)
+}
+
+// Wipe overwrites the text, once nobody derives a key from it. Every further use
+// is an error that wraps [ErrKeyUnusable].
+func (p *Passphrase) Wipe() {
+	if p != nil && p.text != nil {
+		p.text.wipe()
+	}
+}
 
 // String never tells the text.
-func (p Passphrase) String() string { return "passphrase" }
+func (p *Passphrase) String() string { return "passphrase" }
 
 // Format keeps every verb of fmt from printing the text.
-func (p Passphrase) Format(s fmt.State, _ rune) { fmt.Fprint(s, p.String()) }
+func (p *Passphrase) Format(s fmt.State, _ rune) { fmt.Fprint(s, p.String()) }
 
 // MarshalText keeps encoders from writing the text.
-func (p Passphrase) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+func (p *Passphrase) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
 // LogValue keeps loggers from writing the text.
-func (p Passphrase) LogValue() slog.Value { return slog.StringValue(p.String()) }
+func (p *Passphrase) LogValue() slog.Value { return slog.StringValue(p.String()) }
 
 // Wrap seals the data key as [LocalKey.Wrap] does, under a key derived with a
 // fresh salt.
 func (p *Passphrase) Wrap(ctx context.Context, dataKey []byte, ec EncryptionContext) (Slot, error) {
+	if err := p.ready(ctx); err != nil {
+		return Slot{}, err
+	}
 	params := argonParams{p.cost, [saltSize]byte(randomBytes(saltSize))}
 	key, err := p.derive(ctx, params)
 	if err != nil {
@@ -73,6 +94,9 @@ func (p *Passphrase) Wrap(ctx context.Context, dataKey []byte, ec EncryptionCont
 // Unwrap opens what Wrap sealed. Every slot of kind "passphrase" is tried: which
 // passphrase one is for cannot be seen from outside.
 func (p *Passphrase) Unwrap(ctx context.Context, slot Slot, ec EncryptionContext) ([]byte, error) {
+	if err := p.ready(ctx); err != nil {
+		return nil, err
+	}
 	if slot.Kind != passphraseKind {
 		return nil, ErrNoSlot
 	}
@@ -92,6 +116,21 @@ func (p *Passphrase) Unwrap(ctx context.Context, slot Slot, ec EncryptionContext
 	return dataKey, authentication(err)
 }
 
+// ready is the error of a passphrase that cannot be used.
+func (p *Passphrase) ready(ctx context.Context) error {
+	if err := begin(ctx); err != nil {
+		return err
+	}
+	if err := p.usable(); err != nil {
+		return err
+	}
+	if _, err := p.text.acquire(); err != nil {
+		return fmt.Errorf("%v: %w", p, err)
+	}
+	p.text.release()
+	return nil
+}
+
 // argonTurn lets one Argon2id of the process run at a time, whichever keyring it
 // is for, so that their memory does not add up. It uses several cores by itself.
 var argonTurn = make(chan struct{}, 1)
@@ -106,7 +145,12 @@ func (p *Passphrase) derive(ctx context.Context, a argonParams) ([]byte, error) 
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	root := argon2.IDKey(p.text.bytes(), a.salt[:], a.time, a.memory, a.threads, 32)
+	text, err := p.text.acquire()
+	if err != nil {
+		return nil, fmt.Errorf("%v: %w", p, err)
+	}
+	defer p.text.release()
+	root := argon2.IDKey(text, a.salt[:], a.time, a.memory, a.threads, 32)
 	defer clear(root)
 	// Up to a GiB is garbage now. It goes back before another takes its turn, since
 	// the collector would let several of them pile up: whoever can write a keyring

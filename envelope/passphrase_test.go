@@ -151,7 +151,7 @@ func TestPassphraseWorkIsBounded(t *testing.T) {
 	}
 	// What cannot be read is not made either.
 	full := &Keyring{slots: []Slot{gib, gib, gib, gib, gib, gib, gib, gib}}
-	if _, err := full.Add(context.Background(), nil, &DataKey{secret: newSecret(make([]byte, 32))}, quick(t, "x")); !errors.Is(err, ErrFormat) {
+	if _, err := full.Add(context.Background(), nil, makeDataKey(KeyID{}, make([]byte, 32)), quick(t, "x")); !errors.Is(err, ErrFormat) {
 		t.Errorf("Add: %v", err)
 	}
 	// A slot that no passphrase made is refused before the work, and a cancelled

@@ -2,6 +2,7 @@ package envelope
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -13,7 +14,9 @@ import (
 // verified, and io.EOF only after the authenticated end of the file. Segments
 // are opened in parallel, some of them ahead of what is returned, by the caller
 // and by goroutines that compute and end; nothing is read before the first Read
-// or WriteTo. Errors are sticky. A Reader is not safe for concurrent use.
+// or WriteTo. Errors are sticky, and so is a panic or runtime.Goexit of the source
+// or the destination. A Reader is not safe for concurrent use, which it refuses
+// with an error, and must not be copied.
 //
 // The source is read in order by the caller, but a regular *os.File and an
 // *io.SectionReader at several offsets at once, as far as they reach at the
@@ -21,6 +24,14 @@ import (
 // change meanwhile. Into a *bytes.Buffer with room for the plaintext, WriteTo
 // opens without a copy.
 type Reader struct {
+	_    noCopy
+	self *Reader
+	*reading
+}
+
+// A reading is the state of a Reader, behind a pointer so that package fmt finds
+// no plaintext in a Reader.
+type reading struct {
 	src    io.Reader
 	header Header
 	key    *secret
@@ -42,7 +53,8 @@ type Reader struct {
 	at  source // what src is, where that can be read at several offsets at once
 	off int64  // of the next segment, in at
 
-	err error
+	turn turn
+	err  error
 }
 
 // NewReader reads the header from src and opens what follows it with key. A
@@ -69,11 +81,14 @@ func (h Header) Open(src io.Reader, kind Kind, key *DataKey, opts ...Option) (*R
 // elsewhere: any other, though it were sealed under the same key, is
 // ErrAuthentication. src begins with the header.
 func (h Header) OpenExact(src io.Reader, key *DataKey, opts ...Option) (*Reader, error) {
+	if src == nil {
+		return nil, errNilSource
+	}
 	want := h.appendTo(nil)
 	got := make([]byte, len(want))
-	if _, err := readFull(src, got); err != nil && err != io.EOF {
+	if n, err := readFull(src, got); err != nil && err != io.EOF {
 		return nil, fmt.Errorf("reading the header: %w", err)
-	} else if err == io.EOF || !bytes.Equal(got, want) {
+	} else if n < len(got) || !bytes.Equal(got, want) {
 		return nil, ErrAuthentication
 	}
 	return newReader(src, h, key, opts)
@@ -84,8 +99,8 @@ func (h Header) OpenExact(src io.Reader, key *DataKey, opts ...Option) (*Reader,
 // begins at the offset, and need not reach further than the length, that
 // [SegmentRange] tells.
 func (h Header) OpenRange(src io.Reader, key *DataKey, size, off, n int64, opts ...Option) (*Reader, error) {
-	if off < 0 || n < 0 || off > size-n {
-		return nil, fmt.Errorf("bytes %d to %d of a sealed file of %d", off, off+n, size)
+	if err := checkRange(size, off, n); err != nil {
+		return nil, err
 	}
 	r, err := newReader(src, h, key, opts)
 	if err != nil {
@@ -99,42 +114,122 @@ func (h Header) OpenRange(src io.Reader, key *DataKey, size, off, n int64, opts 
 }
 
 func newReader(src io.Reader, h Header, key *DataKey, opts []Option) (*Reader, error) {
-	if h.KeyID != key.id {
-		return nil, ErrAuthentication
+	if src == nil {
+		return nil, errNilSource
 	}
-	objectKey, err := key.objectKey(h)
+	o, err := applied(opts)
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{src: src, header: h, key: newSecret(objectKey), opts: applied(opts),
+	objectKey, err := h.key(key)
+	if err != nil {
+		return nil, err
+	}
+	s := &reading{src: src, header: h, key: newSecret(objectKey), opts: o,
 		ends: -1, window: 1, limit: -1, pin: newPinner(h.Size())}
-	r.crew = &crew{run: r.open}
-	r.Use()
+	s.crew = &crew{run: s.open}
+	s.limitTo(o)
+	r := &Reader{reading: s}
+	r.self = r
 	return r, nil
+}
+
+// key is the key of the file that h is the header of.
+func (h Header) key(key *DataKey) ([]byte, error) {
+	if err := key.usable(); err != nil {
+		return nil, err
+	}
+	if h.KeyID != key.id || !h.Kind.valid() {
+		return nil, ErrAuthentication
+	}
+	return key.objectKey(h)
 }
 
 // Use sets options for what is opened from now on, as those of NewReader do. It
 // is for the Readers of [Open].
 func (r *Reader) Use(opts ...Option) {
-	r.opts.apply(opts)
-	r.crew.limit(r.opts)
+	if r.enter() != nil {
+		return // what comes next says so, too
+	}
+	defer r.turn.give()
+	if err := r.opts.apply(opts); err != nil && r.err == nil {
+		r.fail(err)
+	}
+	r.limitTo(r.opts)
+}
+
+func (r *reading) limitTo(o options) {
+	r.crew.limit(o)
 	r.window = min(r.window, r.crew.depth)
 }
 
 // Format keeps every verb of fmt from printing what is inside.
-func (r Reader) Format(s fmt.State, _ rune) {
-	fmt.Fprintf(s, "envelope.Reader of %s %s", r.header.Kind, r.header.ObjectID)
+func (r *Reader) Format(s fmt.State, _ rune) {
+	h := r.Header()
+	fmt.Fprintf(s, "envelope.Reader of %s %s", h.Kind, h.ObjectID)
 }
 
 // Header is the sealed file's header.
-func (r *Reader) Header() Header { return r.header }
+func (r *Reader) Header() Header {
+	if r.usable() != nil {
+		return Header{}
+	}
+	return r.header
+}
 
 // Pin names the bytes that were opened. It is complete when Read has returned
 // io.EOF, or WriteTo nil.
-func (r *Reader) Pin() Pin { return r.pin.pin() }
+func (r *Reader) Pin() Pin {
+	if r.usable() != nil {
+		return Pin{}
+	}
+	return r.pin.pin()
+}
+
+// usable is the error of a Reader that is none.
+func (r *Reader) usable() error {
+	switch {
+	case r == nil || r.reading == nil:
+		return errors.New("the envelope.Reader is nil or a zero value: it is got from Open, NewReader or a Header")
+	case r.self != r:
+		return errors.New("the envelope.Reader is a copy by value; use the pointer")
+	}
+	return nil
+}
+
+// enter begins a call, which leave has to end.
+func (r *Reader) enter() error {
+	if err := r.usable(); err != nil {
+		return err
+	}
+	if !r.turn.take() {
+		return fmt.Errorf("envelope.Reader: %w", errConcurrent)
+	}
+	return nil
+}
+
+// leave ends a call. One that was not whole, since a panic or runtime.Goexit came
+// through it, has failed.
+func (r *reading) leave(whole *bool) {
+	defer r.turn.give()
+	if !*whole && r.err == nil {
+		r.fail(interrupted("the Reader"))
+	}
+}
 
 // Read returns authenticated plaintext.
 func (r *Reader) Read(p []byte) (int, error) {
+	if err := r.enter(); err != nil {
+		return 0, err
+	}
+	whole := false
+	defer r.leave(&whole)
+	n, err := r.read(p)
+	whole = true
+	return n, err
+}
+
+func (r *reading) read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
@@ -147,8 +242,33 @@ func (r *Reader) Read(p []byte) (int, error) {
 }
 
 // WriteTo writes all of the plaintext that is left to w. After an error of w,
-// what has not been written can still be read.
-func (r *Reader) WriteTo(w io.Writer) (total int64, err error) {
+// what has not been written can still be read. If w is a *Writer, an error of the
+// Reader is its error too.
+func (r *Reader) WriteTo(w io.Writer) (n int64, err error) {
+	whole := false
+	if sealing, ok := w.(*Writer); ok {
+		defer func() {
+			if !whole && err == nil {
+				err = interrupted("the Reader that the Writer's contents came from")
+			}
+			if err != nil {
+				sealing.sourceFailed(err)
+			}
+		}()
+	}
+	if err := r.enter(); err != nil {
+		return 0, err
+	}
+	defer r.leave(&whole)
+	n, err = r.writeTo(w)
+	whole = true
+	return n, err
+}
+
+func (r *reading) writeTo(w io.Writer) (total int64, err error) {
+	if w == nil {
+		return 0, errNilDestination
+	}
 	if r.skip == 0 && r.limit < 0 && r.cur == nil && len(r.flight) == 0 {
 		r.sink = sinkOf(w, 0)
 		defer func() { r.sink = nil }()
@@ -176,7 +296,7 @@ func (r *Reader) WriteTo(w io.Writer) (total int64, err error) {
 	}
 }
 
-func (r *Reader) consumed(n int) {
+func (r *reading) consumed(n int) {
 	r.cur.plain = r.cur.plain[n:]
 	if r.limit >= 0 {
 		r.limit -= int64(n)
@@ -184,7 +304,7 @@ func (r *Reader) consumed(n int) {
 }
 
 // advance makes cur hold something, or returns the sticky error.
-func (r *Reader) advance() error {
+func (r *reading) advance() error {
 	for r.err == nil && (r.cur == nil || len(r.cur.plain) == 0) {
 		if r.cur != nil {
 			r.cur.release()
@@ -200,10 +320,15 @@ func (r *Reader) advance() error {
 			break
 		}
 		j := r.flight[0]
-		r.flight = slices.Delete(r.flight, 0, 1)
-		if err := r.crew.wait(j); err != nil {
+		err := r.crew.wait(j)
+		r.flight = slices.Delete(r.flight, 0, 1) // not before: wait may not return
+		if err != nil {
+			panicked := j.thrown
 			j.release()
 			r.fail(err)
+			if panicked != nil {
+				panic(panicked.value)
+			}
 			break
 		}
 		r.pin.add(j.head[:], j.size)
@@ -218,7 +343,7 @@ func (r *Reader) advance() error {
 }
 
 // fail ends the stream for good, and lets the jobs in flight run out.
-func (r *Reader) fail(err error) {
+func (r *reading) fail(err error) {
 	r.err = err
 	for _, j := range r.flight {
 		r.crew.wait(j)
@@ -236,7 +361,7 @@ func (r *Reader) fail(err error) {
 
 // readAhead reads segments from the source and begins to open them, up to the
 // window.
-func (r *Reader) readAhead() {
+func (r *reading) readAhead() {
 	if r.next == 0 && r.ends < 0 {
 		if at, off, left, ok := seekable(r.src); ok {
 			r.at, r.off, r.ends = at, off, left
@@ -258,10 +383,10 @@ func (r *Reader) readAhead() {
 			switch {
 			case err != nil && err != io.EOF:
 				r.srcErr = fmt.Errorf("reading the sealed file: %w", err)
-			case r.ends >= 0 && err != nil:
+			case r.ends >= 0 && int64(n) < want:
 				r.srcErr = ErrAuthentication // cut off before its known end
 			}
-			if r.srcErr != nil {
+			if r.srcErr != nil && int64(n) < want {
 				j.release()
 				return
 			}
@@ -269,7 +394,7 @@ func (r *Reader) readAhead() {
 		}
 		// A short segment holds less than SegmentSize, since no message has the
 		// sizes between; so a short one is the last, and a full one never is.
-		if want < sealedSegment || r.ranged && r.ends == 0 {
+		if r.srcErr == nil && (want < sealedSegment || r.ranged && r.ends == 0) {
 			r.srcErr = io.EOF
 		}
 		j.size = want
@@ -281,7 +406,7 @@ func (r *Reader) readAhead() {
 }
 
 // start begins to open the next segment.
-func (r *Reader) start(j *job) {
+func (r *reading) start(j *job) {
 	size, err := cobblestone.PlaintextSize(j.size)
 	if err == nil {
 		j.plain = r.sink.place(int(size))
@@ -300,11 +425,12 @@ func (r *Reader) start(j *job) {
 }
 
 // open is what the crew does.
-func (r *Reader) open(j *job) {
+func (r *reading) open(j *job) (err error) {
 	if j.from.ReaderAt != nil {
-		j.plain, j.err = openFrom(j.plain, r.key.bytes(), j.number, j)
-		return
+		j.plain, err = openFrom(j.plain, r.key, j.number, j)
+		return err
 	}
 	copy(j.head[:], j.sealed)
-	j.plain, j.err = openSegment(j.plain, r.key.bytes(), j.number, j.sealed)
+	j.plain, err = openSegment(j.plain, r.key, j.number, j.sealed)
+	return err
 }

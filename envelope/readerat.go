@@ -15,16 +15,19 @@ import (
 // concurrent use if its source is. After an authentication failure every
 // further call fails too; errors of the source are not sticky. What a
 // *bytes.Reader holds is opened where it lies and must not change meanwhile.
+//
+// A ReaderAt must not be copied.
 type ReaderAt struct {
+	self      *ReaderAt
 	src       source
 	header    Header
 	headerLen int64
 	size      int64
 	opts      options
+	optErr    error
 	failed    atomic.Bool
 	closed    atomic.Bool
 
-	mu  sync.RWMutex // while the key is in use
 	key *secret
 
 	// Deriving a segment's key costs as much as opening some chunks, and later
@@ -44,6 +47,9 @@ type openedSegment struct {
 // NewReaderAt reads the header of the sealed file in src, which has sealedSize
 // bytes, and authenticates the last segment, so that Size can be believed.
 func NewReaderAt(src io.ReaderAt, sealedSize int64, kind Kind, key *DataKey, opts ...Option) (*ReaderAt, error) {
+	if src == nil {
+		return nil, errNilSource
+	}
 	h, err := ReadHeader(io.NewSectionReader(src, 0, sealedSize))
 	if err != nil {
 		return nil, err
@@ -55,20 +61,20 @@ func NewReaderAt(src io.ReaderAt, sealedSize int64, kind Kind, key *DataKey, opt
 }
 
 func newReaderAt(src io.ReaderAt, sealedSize int64, h Header, key *DataKey, opts []Option) (*ReaderAt, error) {
-	if h.KeyID != key.id {
-		return nil, ErrAuthentication
-	}
 	r := &ReaderAt{src: newSource(src), header: h, headerLen: h.Size()}
-	r.opts = applied(opts)
+	r.self = r
 	var err error
-	if r.size, err = PlaintextSize(sealedSize - r.headerLen + HeaderSize); err != nil {
+	if r.opts, err = applied(opts); err != nil {
 		return nil, err
 	}
-	objectKey, err := key.objectKey(h)
+	objectKey, err := h.key(key)
 	if err != nil {
 		return nil, err
 	}
 	r.key = newSecret(objectKey)
+	if r.size, err = PlaintextSize(sealedSize - r.headerLen + HeaderSize); err != nil {
+		return nil, err
+	}
 	r.cache = make([]atomic.Pointer[openedSegment], min(r.size/SegmentSize+1, maxCached))
 	// A last chunk that opens as the last of its segment, and a segment that
 	// opens as the last of the file, prove the size.
@@ -83,15 +89,32 @@ func newReaderAt(src io.ReaderAt, sealedSize int64, h Header, key *DataKey, opts
 
 // Use sets options for the reads after it, as those of NewReaderAt do. It is for
 // the ReaderAts of [OpenAt], and must not be called while a read is going on.
-func (r *ReaderAt) Use(opts ...Option) { r.opts.apply(opts) }
+// An option that is nil makes them fail.
+func (r *ReaderAt) Use(opts ...Option) {
+	if r.usable() == nil {
+		r.optErr = r.opts.apply(opts)
+	}
+}
+
+// usable is the error of a ReaderAt that is none.
+func (r *ReaderAt) usable() error {
+	switch {
+	case r == nil || r.self == nil:
+		return errors.New("the envelope.ReaderAt is nil or a zero value: it is got from OpenAt or NewReaderAt")
+	case r.self != r:
+		return errors.New("the envelope.ReaderAt is a copy by value; use the pointer that OpenAt or NewReaderAt has returned")
+	}
+	return r.optErr
+}
 
 // Close wipes the key. Reads after it fail with an error that wraps
 // fs.ErrClosed. It does not close the source, and returns nil.
 func (r *ReaderAt) Close() error {
+	if r == nil || r.self != r || r.key == nil {
+		return r.usable()
+	}
 	r.closed.Store(true)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.key.wipe()
+	r.key.wipe() // and then the cache, which nothing is put into any more
 	for i := range r.cache {
 		r.cache[i].Store(nil)
 	}
@@ -100,18 +123,32 @@ func (r *ReaderAt) Close() error {
 
 // Format keeps every verb of fmt from printing what is inside.
 func (r *ReaderAt) Format(s fmt.State, _ rune) {
-	fmt.Fprintf(s, "envelope.ReaderAt of %s %s", r.header.Kind, r.header.ObjectID)
+	h := r.Header()
+	fmt.Fprintf(s, "envelope.ReaderAt of %s %s", h.Kind, h.ObjectID)
 }
 
 // Header is the sealed file's header.
-func (r *ReaderAt) Header() Header { return r.header }
+func (r *ReaderAt) Header() Header {
+	if r == nil {
+		return Header{}
+	}
+	return r.header
+}
 
 // Size is the authenticated number of plaintext bytes.
-func (r *ReaderAt) Size() int64 { return r.size }
+func (r *ReaderAt) Size() int64 {
+	if r == nil {
+		return 0
+	}
+	return r.size
+}
 
 // ReadAt implements io.ReaderAt. Reads over several segments open them in
 // parallel. On an error p holds n bytes of authenticated plaintext.
 func (r *ReaderAt) ReadAt(p []byte, off int64) (n int, err error) {
+	if err := r.usable(); err != nil {
+		return 0, err
+	}
 	if off < 0 {
 		return 0, errors.New("envelope.ReaderAt: negative offset")
 	}
@@ -146,8 +183,8 @@ func (r *ReaderAt) readSegments(p []byte, off int64) (int, error) {
 	}
 	// piece is the part of p that lies in the k-th segment of the range.
 	piece := func(k int) (from, to int) {
-		from = max(0, int((first+int64(k))*SegmentSize-off))
-		return from, min(len(p), int((first+int64(k)+1)*SegmentSize-off))
+		start := (first+int64(k))*SegmentSize - off
+		return int(max(0, start)), int(min(int64(len(p)), start+SegmentSize))
 	}
 	read := func(k int) error {
 		from, to := piece(k)
@@ -160,13 +197,13 @@ func (r *ReaderAt) readSegments(p []byte, off int64) (int, error) {
 		return len(p), nil
 	}
 	workers, _ := r.opts.limits()
-	errs := make([]error, count)
+	errs, panics := make([]error, count), make([]*thrown, count)
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	for range min(count, workers) {
 		wg.Go(func() {
 			for k := int(next.Add(1)) - 1; k < count; k = int(next.Add(1)) - 1 {
-				errs[k] = read(k)
+				panics[k] = catch(&errs[k], func() error { return read(k) })
 			}
 		})
 	}
@@ -175,6 +212,9 @@ func (r *ReaderAt) readSegments(p []byte, off int64) (int, error) {
 		if err != nil {
 			from, _ := piece(k)
 			clear(p[from:])
+			if panics[k] != nil {
+				panic(panics[k].value)
+			}
 			return from, err
 		}
 	}
@@ -202,9 +242,9 @@ func (r *ReaderAt) readSegment(p []byte, i uint64, at int64) (err error) {
 
 	bufp := r.src.buffers().Get().(*[]byte)
 	defer r.src.buffers().Put(bufp)
-	all := p
+	all, whole := p, false
 	defer func() {
-		if err != nil {
+		if !whole {
 			clear(all)
 		}
 	}()
@@ -239,6 +279,7 @@ func (r *ReaderAt) readSegment(p []byte, i uint64, at int64) (err error) {
 		}
 		pos, chunk, skip = pos+int64(len(body)), chunk+int64(r.src.piece), 0
 	}
+	whole = true
 	return nil
 }
 
@@ -280,12 +321,12 @@ func (r *ReaderAt) cached(i uint64) (m cobblestone.Message, ok bool) {
 
 // derive checks the commitment of segment i and keeps its key.
 func (r *ReaderAt) derive(m *cobblestone.Message, i uint64, header []byte) error {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	if r.closed.Load() {
+	key, err := r.key.acquire()
+	if err != nil {
 		return errReaderAtClosed
 	}
-	opened, err := cobblestone.NewOpener(r.key.bytes(), segmentContext(i), header)
+	defer r.key.release() // so that Close finds in the cache whatever is put there
+	opened, err := cobblestone.NewOpener(key, segmentContext(i), header)
 	if err != nil {
 		return authentication(err)
 	}

@@ -10,12 +10,41 @@ import (
 // for the plaintext. ec binds the wrapped key and must be given again to open; it
 // may be nil. ctx is for the keys only. For options, see [Writer.Use].
 func Seal(ctx context.Context, dst io.Writer, ec EncryptionContext, keys ...KeyWrapper) (*Writer, error) {
+	if err := begin(ctx); err != nil {
+		return nil, err
+	}
+	if dst == nil {
+		return nil, errNilDestination // before a key service is asked
+	}
 	ring, key, err := NewKeyring(ctx, ec, keys...)
 	if err != nil {
 		return nil, err
 	}
 	defer key.Wipe()
 	return newWriter(dst, KindFile, key, ring, nil)
+}
+
+// SealFrom seals all that src has into a file of its own, as [Seal], ReadFrom and
+// Close do, and returns how many bytes that were. With an error, or a panic of src
+// or dst, what stands in dst is no complete file. The contents do not end with
+// ctx: make src end.
+func SealFrom(ctx context.Context, dst io.Writer, src io.Reader, ec EncryptionContext, keys ...KeyWrapper) (int64, error) {
+	if err := begin(ctx); err != nil {
+		return 0, err
+	}
+	if src == nil {
+		return 0, errNilSource
+	}
+	w, err := Seal(ctx, dst, ec, keys...)
+	if err != nil {
+		return 0, err
+	}
+	defer w.Abort()
+	n, err := w.ReadFrom(src)
+	if err != nil {
+		return n, err
+	}
+	return n, w.Close()
 }
 
 // Open opens what Seal has written, with any one of the keys. ctx is for the keys
@@ -32,6 +61,12 @@ func Open(ctx context.Context, src io.Reader, ec EncryptionContext, keys ...KeyW
 // OpenAt opens what Seal has written for reading at any offset. size is that of
 // the sealed file. ctx is for the keys only. For options, see [ReaderAt.Use].
 func OpenAt(ctx context.Context, src io.ReaderAt, size int64, ec EncryptionContext, keys ...KeyWrapper) (*ReaderAt, error) {
+	if err := begin(ctx); err != nil {
+		return nil, err
+	}
+	if src == nil {
+		return nil, errNilSource
+	}
 	h, key, err := unwrapHeader(ctx, io.NewSectionReader(src, 0, size), ec, keys)
 	if err != nil {
 		return nil, err
@@ -41,6 +76,12 @@ func OpenAt(ctx context.Context, src io.ReaderAt, size int64, ec EncryptionConte
 }
 
 func unwrapHeader(ctx context.Context, src io.Reader, ec EncryptionContext, keys []KeyWrapper) (Header, *DataKey, error) {
+	if err := begin(ctx); err != nil {
+		return Header{}, nil, err
+	}
+	if err := checkKeys(keys); err != nil {
+		return Header{}, nil, err
+	}
 	h, err := ReadHeader(src)
 	if err != nil {
 		return h, nil, err

@@ -3,6 +3,7 @@ package envelope
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"hash"
 
 	"github.com/vaultpack/vaultpack/envelope/internal/cobblestone"
@@ -18,9 +19,16 @@ const (
 // sealedSegment is what a full segment takes: 1,049,672 bytes.
 const sealedSegment = cobblestone.HeaderSize + SegmentSize + (SegmentSize/cobblestone.ChunkSize+1)*cobblestone.TagSize
 
+// maxSize is the most that a sealed file holds.
+const maxSize = 1 << 62
+
 // SealedSize is the size of a sealed file that holds size bytes, at most 2^62,
-// with its keyring elsewhere. A keyring in the header adds its own length.
+// with its keyring elsewhere. A keyring in the header adds its own length. It is
+// -1, which no file has, for a size that is negative or too large.
 func SealedSize(size int64) int64 {
+	if size < 0 || size > maxSize {
+		return -1
+	}
 	return HeaderSize + size/SegmentSize*sealedSegment + cobblestone.SealedSize(size%SegmentSize)
 }
 
@@ -36,13 +44,20 @@ func PlaintextSize(sealed int64) (int64, error) {
 	if err != nil || last >= SegmentSize {
 		return 0, ErrAuthentication
 	}
-	return sealed/sealedSegment*SegmentSize + last, nil
+	if size := sealed/sealedSegment*SegmentSize + last; size <= maxSize {
+		return size, nil
+	}
+	return 0, ErrAuthentication
 }
 
 // SegmentRange tells which bytes of a sealed file of size plaintext bytes, with
 // its keyring elsewhere, hold the segments of the n plaintext bytes from off.
-// With the range goes [Header.OpenRange].
+// With the range goes [Header.OpenRange]. Both are 0 for what lies outside of the
+// file, which OpenRange refuses.
 func SegmentRange(size, off, n int64) (sealedOff, sealedLen int64) {
+	if checkRange(size, off, n) != nil {
+		return 0, 0
+	}
 	first, end := off/SegmentSize, size/SegmentSize+1
 	if last := (off + max(n, 1) - 1) / SegmentSize; last+1 < end {
 		end = last + 1
@@ -51,18 +66,57 @@ func SegmentRange(size, off, n int64) (sealedOff, sealedLen int64) {
 	return sealedOff, min(HeaderSize+end*sealedSegment, SealedSize(size)) - sealedOff
 }
 
+// checkRange refuses n bytes from off that a file of size bytes cannot have.
+func checkRange(size, off, n int64) error {
+	if size < 0 || size > maxSize || off < 0 || n < 0 || off > size || n > size-off {
+		return fmt.Errorf("%d bytes from offset %d are outside of a sealed file of %d", n, off, size)
+	}
+	return nil
+}
+
 // segmentContext is the Cobblestone context of segment i: its place in the file.
 func segmentContext(i uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte(labelSegment), i)
 }
 
-func sealSegment(dst, objectKey []byte, i uint64, plain []byte) ([]byte, error) {
-	return cobblestone.Seal(dst, objectKey, segmentContext(i), plain)
+func sealSegment(dst []byte, objectKey *secret, i uint64, plain []byte) ([]byte, error) {
+	key, err := objectKey.acquire()
+	if err != nil {
+		return nil, err
+	}
+	defer objectKey.release()
+	return cobblestone.Seal(dst, key, segmentContext(i), plain)
 }
 
-func openSegment(dst, objectKey []byte, i uint64, sealed []byte) ([]byte, error) {
-	out, err := cobblestone.Open(dst, objectKey, segmentContext(i), sealed)
+func openSegment(dst []byte, objectKey *secret, i uint64, sealed []byte) ([]byte, error) {
+	key, err := objectKey.acquire()
+	if err != nil {
+		return nil, err
+	}
+	defer objectKey.release()
+	out, err := cobblestone.Open(dst, key, segmentContext(i), sealed)
 	return out, authentication(err)
+}
+
+// newSealer begins segment i, to be sealed by chunks.
+func newSealer(objectKey *secret, i uint64) (*cobblestone.Message, [cobblestone.HeaderSize]byte, error) {
+	key, err := objectKey.acquire()
+	if err != nil {
+		return nil, [cobblestone.HeaderSize]byte{}, err
+	}
+	defer objectKey.release()
+	return cobblestone.NewSealer(key, segmentContext(i))
+}
+
+// newOpener checks the commitment of segment i, to be opened by chunks.
+func newOpener(objectKey *secret, i uint64, header []byte) (*cobblestone.Message, error) {
+	key, err := objectKey.acquire()
+	if err != nil {
+		return nil, err
+	}
+	defer objectKey.release()
+	m, err := cobblestone.NewOpener(key, segmentContext(i), header)
+	return m, authentication(err)
 }
 
 // authentication is err under this package's name.

@@ -35,6 +35,9 @@ func newSource(r io.ReaderAt) source {
 	case *os.File:
 		return source{ReaderAt: r, piece: localPiece}
 	case *bytes.Reader:
+		if inner == nil || off < 0 {
+			break // its errors are its own
+		}
 		memory := bytesOf(inner)
 		memory = memory[min(off, int64(len(memory))):]
 		if size >= 0 {
@@ -95,8 +98,8 @@ func seekable(r io.Reader) (s source, off, left int64, ok bool) {
 }
 
 // sealFrom appends the sealed segment i of the SegmentSize bytes at off in src.
-func sealFrom(dst, objectKey []byte, i uint64, src source, off int64) ([]byte, error) {
-	m, header, err := cobblestone.NewSealer(objectKey, segmentContext(i))
+func sealFrom(dst []byte, objectKey *secret, i uint64, src source, off int64) ([]byte, error) {
+	m, header, err := newSealer(objectKey, i)
 	if err != nil {
 		return nil, err
 	}
@@ -122,14 +125,14 @@ func sealFrom(dst, objectKey []byte, i uint64, src source, off int64) ([]byte, e
 
 // openFrom appends the plaintext of the segment i in the job's source. An error
 // leaves none of it.
-func openFrom(dst, objectKey []byte, i uint64, j *job) (_ []byte, err error) {
+func openFrom(dst []byte, objectKey *secret, i uint64, j *job) (_ []byte, err error) {
 	size, err := cobblestone.PlaintextSize(j.size)
 	if err != nil {
 		return nil, ErrAuthentication
 	}
-	start := len(dst)
+	start, whole := len(dst), false
 	defer func() {
-		if err != nil {
+		if !whole {
 			clear(dst[start : start+int(size)])
 		}
 	}()
@@ -151,8 +154,8 @@ func openFrom(dst, objectKey []byte, i uint64, j *job) (_ []byte, err error) {
 		}
 		left, off = left-int64(len(piece)), off+int64(len(piece))
 		if m == nil {
-			if m, err = cobblestone.NewOpener(objectKey, segmentContext(i), piece); err != nil {
-				return nil, authentication(err)
+			if m, err = newOpener(objectKey, i, piece); err != nil {
+				return nil, err
 			}
 			copy(j.head[:], piece)
 			piece = piece[cobblestone.HeaderSize:]
@@ -166,6 +169,7 @@ func openFrom(dst, objectKey []byte, i uint64, j *job) (_ []byte, err error) {
 			}
 		}
 	}
+	whole = true
 	return out, nil
 }
 
@@ -174,7 +178,8 @@ func openFrom(dst, objectKey []byte, i uint64, j *job) (_ []byte, err error) {
 var errEnds = errors.New("the source ends")
 
 // take returns len(buf) bytes from off, in buf or where they lie in memory: they
-// must not be written to. It returns errEnds where the source ends before.
+// must not be written to. It returns errEnds where the source ends before, which
+// only io.EOF says: a source that reads short without an error is broken.
 func (s source) take(buf []byte, off int64) ([]byte, error) {
 	if s.memory != nil {
 		if off < 0 || off > int64(len(s.memory))-int64(len(buf)) {
@@ -184,12 +189,16 @@ func (s source) take(buf []byte, off int64) ([]byte, error) {
 	}
 	n, err := s.ReadAt(buf, off)
 	switch {
+	case n < 0 || n > len(buf):
+		return nil, errInvalidRead
+	case err != nil && err != io.EOF:
+		return nil, err
 	case n == len(buf):
 		return buf, nil
-	case err == io.EOF || err == nil:
-		return nil, errEnds
+	case err == nil:
+		return nil, errShortRead
 	}
-	return nil, err
+	return nil, errEnds
 }
 
 var piecePool = sync.Pool{New: func() any {

@@ -250,7 +250,7 @@ func TestPinCoversEverySegment(t *testing.T) {
 	key := make([]byte, DataKeySize)
 	var segments [][]byte
 	for i := range uint64(3) {
-		b, err := sealSegment(nil, key, i, pattern(100))
+		b, err := sealSegment(nil, newSecret(key), i, pattern(100))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -79,7 +79,7 @@ func readTestkit(t testing.TB) iter.Seq[*testkit.Vector] {
 func vectorSubject(t testing.TB, v *testkit.Vector) subject {
 	t.Helper()
 	if v.DataKey != nil {
-		return keySubject(Kind(v.Kind), &DataKey{id: KeyID(v.KeyID), secret: newSecret(bytes.Clone(v.DataKey))})
+		return keySubject(Kind(v.Kind), makeDataKey(KeyID(v.KeyID), bytes.Clone(v.DataKey)))
 	}
 	var keys []KeyWrapper
 	for _, text := range v.LocalKeys {

@@ -47,11 +47,12 @@ func TestVectors(t *testing.T) {
 			ranges++
 		}
 	}
-	crew := &crew{run: func(j *job) {
+	crew := &crew{run: func(j *job) (err error) {
 		v := vectors[int(j.number)%len(vectors)]
-		j.plain, j.err = cobblestone.Open(j.ownPlain()[:0], v.Key, v.Context, v.Message)
+		j.plain, err = cobblestone.Open(j.ownPlain()[:0], v.Key, v.Context, v.Message)
+		return err
 	}}
-	crew.limit(applied([]Option{Workers(4)}))
+	crew.limit(optionsOf(Workers(4)))
 	var jobs []*job
 	for i := range 4 * len(vectors) {
 		j := newJob()

@@ -133,15 +133,7 @@ func encryptStream(ctx context.Context, c *cli.Context, con *console, src io.Rea
 	if err != nil {
 		return 0, err
 	}
-	w, err := envelope.Seal(ctx, dst, cfg.Context, keys.Wrap...)
-	if err != nil {
-		return 0, err
-	}
-	n, err := w.ReadFrom(src)
-	if err != nil {
-		return n, err
-	}
-	return n, w.Close()
+	return envelope.SealFrom(ctx, dst, src, cfg.Context, keys.Wrap...)
 }
 
 func decryptStream(ctx context.Context, c *cli.Context, _ *console, src io.Reader, dst io.Writer) (int64, error) {

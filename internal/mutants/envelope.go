@@ -34,14 +34,14 @@ var envelopeMutants = []mutant{
 	one("the object ID is not bound", envelope+"datakey.go", "info := h.appendBound(", "h.ObjectID = ObjectID{}\n\tinfo := h.appendBound("),
 	one("the object ID is always the same", envelope+"header.go", "rand.Read(h.ObjectID[:])", "rand.Read(h.ObjectID[:0])"),
 	one("the segment number is not bound", envelope+"segment.go", "AppendUint64([]byte(labelSegment), i)", "AppendUint64([]byte(labelSegment), i-i)"),
-	one("the keyring's commitment is not checked", envelope+"datakey.go", "commitment(id, secret), want) != 1", "commitment(id, secret), want) > 1"),
+	one("the keyring's commitment is not checked", envelope+"datakey.go", "commitment(id, own), want) != 1", "commitment(id, own), want) > 1"),
 	one("the keyring's commitment does not name the key ID", envelope+"datakey.go", "labelCommitment+string(id[:])", "labelCommitment+string(id[:0])"),
 	one("the key ID is not in the encryption context", envelope+"context.go", "full[ContextKeyID] = id.String()", "full[ContextKeyID] = \"\""),
 	one("the context's values are not bound", envelope+"context.go", "put(ec[k])", "put(\"\")"),
 	one("the context is not sorted", envelope+"context.go", "range slices.Sorted(maps.Keys(ec))", "range slices.Collect(maps.Keys(ec))"),
 	{name: "a local slot does not bind the context", edits: []edit{
-		{envelope + "localkey.go", "k.wrap.bytes(), ec.Canonical(), dataKey", "k.wrap.bytes(), nil, dataKey"},
-		{envelope + "localkey.go", "k.wrap.bytes(), ec.Canonical(), slot.Wrapped", "k.wrap.bytes(), nil, slot.Wrapped"},
+		{envelope + "localkey.go", "key, ec.Canonical(), dataKey", "key, nil, dataKey"},
+		{envelope + "localkey.go", "key, ec.Canonical(), slot.Wrapped", "key, nil, slot.Wrapped"},
 	}},
 	{name: "a passphrase slot does not bind the context", edits: []edit{
 		{envelope + "passphrase.go", "key, ec.Canonical(), dataKey", "key, nil, dataKey"},
@@ -50,6 +50,10 @@ var envelopeMutants = []mutant{
 	one("an hpke slot does not bind the context", envelope+"hpke.go", "ec.Canonical()...", "ec.Canonical()[:0]..."),
 	one("a passphrase slot may ask for any work", envelope+"passphrase.go", "|| a.work() > maxSlotWork", "|| a.work() > 8*maxSlotWork"),
 	one("a keyring's passphrase slots may ask for any work", envelope+"passphrase.go", "total > maxKeyringWork", "total > 8*maxKeyringWork"),
+
+	one("a wiped key is used as zeros", envelope+"secret.go", "\ts.p.b = nil\n", ""),
+	one("a copy of a key is used", envelope+"secret.go", "case self != key:", "case self == nil && self != key:"),
+	one("a key of zeros is taken from a key service", envelope+"datakey.go", "make([]byte, DataKeySize)) == 1 {", "make([]byte, DataKeySize)) > 1 {"),
 
 	// Headers and keyrings.
 	one("a file opens as another kind", envelope+"reader.go", "if h.Kind != kind {", "if h.Kind != kind && !kind.valid() {"),
@@ -61,14 +65,21 @@ var envelopeMutants = []mutant{
 
 	// Streaming.
 	one("a file may end without a short segment", envelope+"reader.go", "\t\tj.size = want\n", "\t\tif j.size = want; want == 0 && r.next > 0 {\n\t\t\tr.srcErr = io.EOF\n\t\t\tj.release()\n\t\t\treturn\n\t\t}\n"),
-	one("a full last segment is not followed by an empty one", envelope+"writer.go", "j.plain = w.next, j.plain[:w.n]\n", "j.plain = w.next, j.plain[:w.n]\n\t\tif w.n == 0 && w.next > 0 {\n\t\t\treturn w.drain(0)\n\t\t}\n"),
+	one("a full last segment is not followed by an empty one", envelope+"writer.go", "j.plain = w.next, j.plain[:w.n]\n", "j.plain = w.next, j.plain[:w.n]\n\t\tif w.n == 0 && w.next > 0 {\n\t\t\tw.drain(0)\n\t\t\treturn\n\t\t}\n"),
 	one("an error is forgotten", envelope+"reader.go", "\treturn r.err\n}\n\n// fail ends", "\terr := r.err\n\tif err != io.EOF {\n\t\tr.err = nil\n\t}\n\treturn err\n}\n\n// fail ends"),
-	one("a failed segment is passed over", envelope+"reader.go", "\t\t\tj.release()\n\t\t\tr.fail(err)\n\t\t\tbreak\n", "\t\t\tj.release()\n\t\t\tif r.srcErr != nil {\n\t\t\t\tr.fail(err)\n\t\t\t\tbreak\n\t\t\t}\n\t\t\tcontinue\n"),
+	one("a failed segment is passed over", envelope+"reader.go", "\t\t\tj.release()\n\t\t\tr.fail(err)\n\t\t\tif panicked", "\t\t\tj.release()\n\t\t\tif r.srcErr == nil && panicked == nil {\n\t\t\t\tcontinue\n\t\t\t}\n\t\t\tr.fail(err)\n\t\t\tif panicked"),
 	one("plaintext after a fault is left in the destination's buffer", envelope+"reader.go", "clear(j.plain) // authentic", "_ = j // authentic"),
 	one("plaintext of a failed segment is left in the destination's buffer", envelope+"source.go", "clear(dst[start : start+int(size)])", "_, _ = start, size"),
-	one("a broken source is taken for its end", envelope+"io.go", "\tif n == len(p) {\n", "\tif err == io.ErrUnexpectedEOF {\n\t\terr = io.EOF\n\t}\n\tif n == len(p) {\n"),
+	one("a broken source is taken for its end", envelope+"io.go", "\treturn n, err\n}\n\n// writeFull", "\tif err == io.ErrUnexpectedEOF {\n\t\terr = io.EOF\n\t}\n\treturn n, err\n}\n\n// writeFull"),
 	one("a short write is believed", envelope+"io.go", "if err == nil && n < len(p) {", "if err == nil && n < 0 {"),
 	one("a failed Write leaves segments in flight", envelope+"writer.go", "keep = 0 // the others", "_ = keep // the others"),
+	one("an error with the last bytes of a segment is dropped", envelope+"io.go", "\treturn n, err\n}\n\n// writeFull", "\tif n == len(p) {\n\t\terr = nil\n\t}\n\treturn n, err\n}\n\n// writeFull"),
+	one("an impossible count of a source is believed", envelope+"io.go", "if m < 0 || m > len(p)-n {", "if m > len(p) {"),
+	one("a panic does not stay in the Writer", envelope+"writer.go", "w.fail(interrupted(\"the Writer\"))", "_ = interrupted"),
+	one("a Close completes a file while its owner unwinds", envelope+"writer.go", "if unwinding() > w.born {", "if unwinding() < 0 {"),
+	one("a Writer is not told of the failure of its Reader", envelope+"reader.go", "sealing.sourceFailed(err)", "_ = sealing"),
+	one("an aborted file is completed", envelope+"writer.go", "w.fail(ErrAborted)", "_ = ErrAborted"),
+	one("a Writer may be used by two", envelope+"writer.go", "if w.turn.missed() {", "if w.turn.missed() && w.dst == nil {"),
 	one("a Writer forgets its error", envelope+"writer.go", "\treturn w.err\n}\n\n// space is", "\tw.err = nil\n\treturn nil\n}\n\n// space is"),
 
 	// Random access.
