@@ -52,6 +52,9 @@ var (
 type NoKeyError struct {
 	KeyID KeyID
 	Slots []Slot
+	// Near are the errors of keys that say more than [ErrNoSlot]: that they would
+	// open a slot if they were set up otherwise.
+	Near []error
 }
 
 func (e *NoKeyError) Error() string {
@@ -59,5 +62,12 @@ func (e *NoKeyError) Error() string {
 	for i, s := range e.Slots {
 		names[i] = s.Kind + " " + s.Key
 	}
-	return fmt.Sprintf("no configured key opens data key %s; it is wrapped for: %s", e.KeyID, strings.Join(names, ", "))
+	text := fmt.Sprintf("no configured key opens data key %s; it is wrapped for: %s", e.KeyID, strings.Join(names, ", "))
+	for _, err := range e.Near {
+		text += "; " + err.Error()
+	}
+	return text
 }
+
+// Unwrap gives Near.
+func (e *NoKeyError) Unwrap() []error { return e.Near }

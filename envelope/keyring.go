@@ -247,11 +247,15 @@ func (k *Keyring) Unwrap(ctx context.Context, ec EncryptionContext, keys ...KeyW
 		return nil, err
 	}
 	var failed error
+	var near []error
 	for _, w := range keys {
 		// Each key has the slots and the context for itself, whatever it does to them.
 		for _, slot := range k.Slots() {
 			secret, err := w.Unwrap(ctx, slot, maps.Clone(full))
 			if errors.Is(err, ErrNoSlot) {
+				if err != ErrNoSlot {
+					near = append(near, err)
+				}
 				continue
 			}
 			if err == nil {
@@ -271,7 +275,7 @@ func (k *Keyring) Unwrap(ctx context.Context, ec EncryptionContext, keys ...KeyW
 	if failed != nil {
 		return nil, failed
 	}
-	return nil, &NoKeyError{KeyID: k.id, Slots: k.Slots()}
+	return nil, &NoKeyError{KeyID: k.id, Slots: k.Slots(), Near: near}
 }
 
 // ready is the error of a use that must not begin.

@@ -23,7 +23,7 @@ type Reason string
 // [envelope.ErrAuthentication].
 const (
 	NotAllowed      Reason = "not allowed"      // errors.Is(err, fs.ErrPermission) holds
-	BadCredentials  Reason = "bad credentials"  // missing, unknown, expired, or the clock is wrong
+	BadCredentials  Reason = "bad credentials"  // missing, unknown, expired, or the clock is wrong; fs.ErrPermission too
 	Disabled        Reason = "disabled"         // an administrator can enable the key
 	PendingDeletion Reason = "pending deletion" // an administrator can cancel that, for now
 	BadState        Reason = "bad key state"    // importing, creating, unavailable, …
@@ -100,9 +100,25 @@ func printable(s string) string {
 	return s
 }
 
-// Unwrap is the SDK's error, and [fs.ErrPermission] for [NotAllowed].
+// A RelatedError says that a slot is of the configured multi-Region key in another
+// Region, and was not opened because [AcceptRelated] was not given. It is
+// [envelope.ErrNoSlot] too.
+type RelatedError struct {
+	KeyARN  string // the configured key
+	SlotARN string // the key of the slot
+}
+
+func (e *RelatedError) Error() string {
+	return fmt.Sprintf("%s is the same multi-Region key as %s, in another Region, and related keys are not accepted", e.KeyARN, e.SlotARN)
+}
+
+// Is reports whether target is [envelope.ErrNoSlot].
+func (e *RelatedError) Is(target error) bool { return target == envelope.ErrNoSlot }
+
+// Unwrap is the SDK's error, and [fs.ErrPermission] for [NotAllowed] and
+// [BadCredentials].
 func (e *Error) Unwrap() []error {
-	if e.Reason == NotAllowed {
+	if e.Reason == NotAllowed || e.Reason == BadCredentials {
 		return []error{e.err, fs.ErrPermission}
 	}
 	return []error{e.err}
@@ -163,10 +179,16 @@ func wrap(ctx context.Context, op, arn string, err error) error {
 		if errors.As(err, &malformed) && !errors.Is(err, io.ErrUnexpectedEOF) {
 			// The text of this may hold some of the answer, and so of a data key.
 			e.Reason, e.err = WrongAnswer, errors.New("the answer is malformed")
+		} else if noCredentials(err) {
+			e.Reason = BadCredentials
 		}
 		return e
 	}
 	e.Code = api.ErrorCode()
+	if noCredentials(err) { // the code is of the service that gives credentials
+		e.Reason = BadCredentials
+		return e
+	}
 	switch e.Code {
 	case "InvalidCiphertextException", "IncorrectKeyException":
 		return envelope.ErrAuthentication
@@ -190,4 +212,10 @@ func wrap(ctx context.Context, op, arn string, err error) error {
 		e.Reason = WrongRegion
 	}
 	return e
+}
+
+// noCredentials knows the SDK's errors by their text: they have no type.
+func noCredentials(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "get identity: ") || strings.Contains(text, "failed to refresh cached credentials")
 }

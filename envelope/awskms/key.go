@@ -111,7 +111,7 @@ func New(ctx context.Context, client API, key string, opts ...Option) (*Key, err
 		return nil, fmt.Errorf("%q names no KMS key: want a key ARN, an alias ARN, alias/NAME or a key ID", key)
 	}
 	k.region = keyARN.FindStringSubmatch(k.arn)[1]
-	if k.related && !strings.HasPrefix(keyID(k.arn), "mrk-") {
+	if k.related && !k.MultiRegion() {
 		return nil, fmt.Errorf("%s is not a multi-Region key, so it has no related keys", k.arn)
 	}
 	return k, nil
@@ -147,6 +147,9 @@ func resolve(ctx context.Context, client API, name string) (string, error) {
 	}
 	return arn, nil
 }
+
+// MultiRegion reports whether the key is a multi-Region key, by its ID.
+func (k *Key) MultiRegion() bool { return strings.HasPrefix(keyID(k.arn), "mrk-") }
 
 // ARN is the key's ARN, as slots record it.
 func (k *Key) ARN() string { return k.arn }
@@ -203,11 +206,15 @@ func (k *Key) Wrap(ctx context.Context, dataKey []byte, ec envelope.EncryptionCo
 // that ask for the same slot and context at the same time. Nothing is kept
 // afterwards: the next Unwrap is another call.
 //
-// A slot of another key is [envelope.ErrNoSlot], one whose contents or context do
+// A slot of another key is [envelope.ErrNoSlot], and a *[RelatedError] besides where
+// [AcceptRelated] would have opened it; one whose contents or context do
 // not fit [envelope.ErrAuthentication]. Everything else is a *[Error], or an error
 // that wraps that of ctx.
 func (k *Key) Unwrap(ctx context.Context, slot envelope.Slot, ec envelope.EncryptionContext) ([]byte, error) {
 	if !k.opens(slot) {
+		if k.isRelated(slot) {
+			return nil, &RelatedError{KeyARN: k.arn, SlotARN: slot.Key}
+		}
 		return nil, envelope.ErrNoSlot
 	}
 	if len(ec) == 0 {
@@ -228,11 +235,13 @@ func (k *Key) Matches(slot envelope.Slot) bool { return k.opens(slot) }
 // opens says whether the slot is of this key, or of a related one where those are
 // accepted.
 func (k *Key) opens(slot envelope.Slot) bool {
-	if slot.Kind != SlotKind {
+	return slot.Kind == SlotKind && slot.Key == k.arn || k.related && k.isRelated(slot)
+}
+
+// isRelated says whether the slot is of the same multi-Region key in another Region.
+func (k *Key) isRelated(slot envelope.Slot) bool {
+	if slot.Kind != SlotKind || slot.Key == k.arn || !k.MultiRegion() {
 		return false
-	}
-	if slot.Key == k.arn || !k.related {
-		return slot.Key == k.arn
 	}
 	theirs := keyARN.FindStringSubmatch(slot.Key)
 	return theirs != nil && strings.Replace(slot.Key, ":"+theirs[1]+":", ":"+k.region+":", 1) == k.arn

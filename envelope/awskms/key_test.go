@@ -759,7 +759,7 @@ func TestErrors(t *testing.T) {
 		if !strings.Contains(err.Error(), c.say) || strings.ContainsAny(err.Error(), "\x1b\n") {
 			t.Errorf("%+v: the message does not say %q: %v", c.fault, c.say, err)
 		}
-		if got := errors.Is(err, fs.ErrPermission); got != (c.reason == awskms.NotAllowed) {
+		if got := errors.Is(err, fs.ErrPermission); got != (c.reason == awskms.NotAllowed || c.reason == awskms.BadCredentials) {
 			t.Errorf("%+v: fs.ErrPermission is %v", c.fault, got)
 		}
 		if errors.Is(err, envelope.ErrAuthentication) || errors.Is(err, fs.ErrNotExist) {

@@ -147,6 +147,21 @@ func (r *request) createKey(in *createKeyIn) (any, error) {
 	return map[string]any{"KeyMetadata": r.metadata(k)}, nil
 }
 
+func (r *request) updateKeyDescription(in *struct{ KeyId, Description string }) (any, error) {
+	k, err := r.admin(in.KeyId)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.alive(); err != nil {
+		return nil, err
+	}
+	if len([]rune(in.Description)) > 8192 {
+		return nil, invalid("Value at 'description' failed to satisfy constraint: Member must have length less than or equal to 8192")
+	}
+	k.Description, r.dirty = in.Description, true
+	return nil, nil
+}
+
 // epoch is a time as AWS JSON has it.
 func epoch(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
 
@@ -298,10 +313,13 @@ func (r *request) cancelKeyDeletion(in *keyIn) (any, error) {
 	return map[string]any{"KeyId": k.ARN}, nil
 }
 
+// tagText is what AWS takes in tags.
+var tagText = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
+
 func (k *key) addTags(tags []tag) error {
 	for _, t := range tags {
 		switch {
-		case len(t.TagKey) == 0 || len(t.TagKey) > 128 || len(t.TagValue) > 256 || strings.HasPrefix(t.TagKey, "aws:"):
+		case len(t.TagKey) == 0 || len([]rune(t.TagKey)) > 128 || len([]rune(t.TagValue)) > 256 || !tagText.MatchString(t.TagKey+t.TagValue) || strings.HasPrefix(t.TagKey, "aws:"):
 			return fail("TagException", "the tag %q is not valid", t.TagKey)
 		case k.Tags == nil:
 			k.Tags = map[string]string{}

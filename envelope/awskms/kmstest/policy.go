@@ -7,6 +7,7 @@ import (
 	"io"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -64,6 +65,9 @@ func strict(b []byte, v any) error {
 	return nil
 }
 
+// policyText is what KMS takes in a policy (API reference, PutKeyPolicy).
+var policyText = regexp.MustCompile(`^[\t\n\r\x{20}-\x{ff}]+$`)
+
 func parsePolicy(text string) (*policy, error) {
 	malformed := func(format string, args ...any) (*policy, error) {
 		return nil, fail("MalformedPolicyDocumentException", format, args...)
@@ -81,12 +85,13 @@ func parsePolicy(text string) (*policy, error) {
 			return malformed("a statement needs Effect, Principal, Action and Resource")
 		}
 		for op, conditions := range st.Condition {
-			if op != "StringEquals" && op != "StringNotEquals" && op != "StringLike" {
+			if !slices.Contains([]string{"StringEquals", "StringNotEquals", "StringLike", "ArnLike", "Bool", "Null"}, op) {
 				return malformed("kmstest does not know the condition operator %s", op)
 			}
 			for name := range conditions {
 				low := strings.ToLower(name)
-				if low != "kms:viaservice" && low != "kms:calleraccount" && !strings.HasPrefix(low, "kms:encryptioncontext:") {
+				if low != "kms:grantisforawsresource" && low != "aws:principaltype" && low != "aws:principalarn" && !strings.HasPrefix(low, "aws:principaltag/") &&
+					low != "kms:viaservice" && low != "kms:calleraccount" && !strings.HasPrefix(low, "kms:encryptioncontext:") {
 					return malformed("kmstest does not know the condition key %s", name)
 				}
 			}
@@ -106,6 +111,17 @@ func (r *request) setPolicy(k *key, text string, bypass bool) error {
 	}
 	if _, err := parsePolicy(text); err != nil {
 		return err
+	}
+	if !policyText.MatchString(text) {
+		return invalid("Value at 'policy' failed to satisfy constraint: Member must satisfy regular expression pattern: [\\u0009\\u000A\\u000D\\u0020-\\u00FF]+")
+	}
+	if r.known != nil {
+		p, _ := parsePolicy(text)
+		for _, st := range p.Statement {
+			if slices.ContainsFunc(st.Principal.AWS, func(arn string) bool { return arn != "*" && !r.known(arn) }) {
+				return fail("MalformedPolicyDocumentException", "Policy contains a statement with one or more invalid principals.")
+			}
+		}
 	}
 	next := *k
 	next.Policy = text
@@ -224,6 +240,16 @@ func matchPattern(flags, p, s string) bool {
 	return regexp.MustCompile(flags + `(?s)^` + p + `$`).MatchString(s)
 }
 
+func principalType(arn string) string {
+	switch kind, _, _ := strings.Cut(field(arn, 5), "/"); kind {
+	case "root":
+		return "Account"
+	case "assumed-role":
+		return "AssumedRole"
+	}
+	return "User"
+}
+
 // conditions are all to hold, and each by one of its values. The name of a
 // context key has no case, its value has.
 func (r *request) conditions(all map[string]map[string]list[string], ec map[string]string) bool {
@@ -236,15 +262,29 @@ func (r *request) conditions(all map[string]map[string]list[string], ec map[stri
 				have, ok = r.via, r.via != ""
 			case "kms:calleraccount":
 				have, ok = r.account, true
+			case "aws:principaltype":
+				have, ok = principalType(r.principal), true
+			case "aws:principalarn":
+				have, ok = r.principal, true
+			case "kms:grantisforawsresource":
 			default:
+				if strings.HasPrefix(low, "aws:principaltag/") {
+					break // principals have no tags here
+				}
 				for k, v := range ec {
 					if strings.EqualFold(k, name[len("kms:EncryptionContext:"):]) {
 						have, ok = v, true
 					}
 				}
 			}
+			if op == "Null" {
+				if !slices.Contains(values, strconv.FormatBool(!ok)) {
+					return false
+				}
+				continue
+			}
 			equal := ok && slices.ContainsFunc(values, func(v string) bool {
-				return v == have || op == "StringLike" && matchPattern("", v, have)
+				return v == have || (op == "StringLike" || op == "ArnLike") && matchPattern("", v, have)
 			})
 			if equal == (op == "StringNotEquals") {
 				return false

@@ -21,8 +21,9 @@ const Account = "111122223333"
 // A Server is a fake KMS: an [http.Handler], and an [http.RoundTripper] that
 // answers in process. It is safe for concurrent use.
 type Server struct {
-	now  func() time.Time
-	file string
+	now   func() time.Time
+	file  string
+	known func(arn string) bool // nil for everybody
 
 	mu         sync.Mutex
 	st         state
@@ -39,6 +40,10 @@ type Option func(*Server)
 // Clock has the server take the time from now, for deletions and rotations that
 // come due in a test.
 func Clock(now func() time.Time) Option { return func(s *Server) { s.now = now } }
+
+// Principals has key policies be refused that name somebody whom known does not
+// know, as KMS does. known must not call the server.
+func Principals(known func(arn string) bool) Option { return func(s *Server) { s.known = known } }
 
 // NewServer makes a server without any keys.
 func NewServer(opts ...Option) *Server {
@@ -111,6 +116,13 @@ func (s *Server) Unmet() (n int) {
 		n += len(f)
 	}
 	return n
+}
+
+// ClearFaults forgets the faults that have not been met.
+func (s *Server) ClearFaults() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.faults)
 }
 
 // A Call is a request that the server got, retries included.
@@ -190,6 +202,7 @@ var operations = map[string]handler{
 	"UpdateAlias":                     on((*request).updateAlias),
 	"DeleteAlias":                     on((*request).deleteAlias),
 	"ListAliases":                     on((*request).listAliases),
+	"UpdateKeyDescription":            on((*request).updateKeyDescription),
 	"PutKeyPolicy":                    on((*request).putKeyPolicy),
 	"GetKeyPolicy":                    on((*request).getKeyPolicy),
 	"CreateGrant":                     on((*request).createGrant),

@@ -570,7 +570,7 @@ func TestPolicies(t *testing.T) {
 
 	f.want("a policy that locks its author out", "MalformedPolicyDocumentException", put(deny(`"kms:Decrypt"`, all, none)))
 	f.want("an operator unknown here", "MalformedPolicyDocumentException", put(root, deny(`"kms:*"`, all, `{"IpAddress":{"aws:SourceIp":"1.2.3.4"}}`)))
-	f.want("a condition key unknown here", "MalformedPolicyDocumentException", put(root, deny(`"kms:*"`, all, `{"StringEquals":{"aws:PrincipalTag/x":"y"}}`)))
+	f.want("a condition key unknown here", "MalformedPolicyDocumentException", put(root, deny(`"kms:*"`, all, `{"StringEquals":{"aws:SourceVpc":"y"}}`)))
 	f.want("an element unknown here", "MalformedPolicyDocumentException", put(strings.Replace(root, `"Action"`, `"NotAction"`, 1)))
 	f.want("no statement", "MalformedPolicyDocumentException", put())
 	f.want("32 KB", "LimitExceededException", put(root, deny(`"`+strings.Repeat("x", 32<<10)+`"`, all, none)))
