@@ -12,11 +12,7 @@ import (
 // AWSConfig is the configuration of the AWS SDK for the vault: credentials, region
 // and endpoints from the SDK's own chain, by the settings' profile and region.
 func AWSConfig(ctx context.Context, c *Config) (aws.Config, error) {
-	cfg, err := config.LoadDefaultConfig(ctx, c.S3.load()...)
-	if err != nil {
-		return aws.Config{}, fmt.Errorf("reading the AWS configuration: %w", err)
-	}
-	return cfg, nil
+	return c.S3.loadAWS(ctx)
 }
 
 // S3Options make a client of S3 that reaches the bucket as the vault does.
@@ -39,16 +35,23 @@ func (c *Config) SSEKey() string {
 	return c.S3.KMSKey
 }
 
-// load is how the settings want the configuration of the SDK to be read, after
-// own.
-func (set *S3Settings) load(own ...func(*config.LoadOptions) error) []func(*config.LoadOptions) error {
+// loadAWS reads the configuration of the SDK as the settings want it, after own.
+// Whoever needs a code from an MFA device is asked once for all clients.
+func (set *S3Settings) loadAWS(ctx context.Context, own ...func(*config.LoadOptions) error) (aws.Config, error) {
+	m := &mfa{profile: set.profile(), ask: set.MFACode}
+	own = append(own, config.WithAssumeRoleCredentialOptions(m.options))
 	if set.Profile != "" {
 		own = append(own, config.WithSharedConfigProfile(set.Profile))
 	}
 	if set.Region != "" {
 		own = append(own, config.WithRegion(set.Region))
 	}
-	return append(own, set.LoadOptions...)
+	cfg, err := config.LoadDefaultConfig(ctx, append(own, set.LoadOptions...)...)
+	if err != nil {
+		return aws.Config{}, fmt.Errorf("reading the AWS configuration: %w", err)
+	}
+	cfg.Credentials = m.share(cfg.Credentials)
+	return cfg, nil
 }
 
 // reach has a client use the settings' endpoint, and tells whether that, or the

@@ -38,6 +38,9 @@ type Config struct {
 	LocalKey Setting // the file of the local key
 	// KMSKeys are ARNs, aliases or IDs of AWS KMS keys; the first makes data keys.
 	KMSKeys []Setting
+	// KMSRelated has multi-Region keys also open what their related keys have
+	// wrapped: see [awskms.AcceptRelated].
+	KMSRelated bool
 	// S3 says how to use the bucket of a vault in S3, and S3Source where that was
 	// read from.
 	S3       S3Settings
@@ -57,6 +60,9 @@ type Config struct {
 	// Files are the configuration files that were read, nearest first.
 	Files  []string
 	vaults map[string]string // the vault that each of Files names, if it does
+	kms    *countedKMS       // made by Resolved
+	// related is the nearest kms_related, nil where no file has it.
+	related *bool
 	// Default is true for the embedded default vault, which is made on first use,
 	// and DefaultKey for the embedded default of the local key.
 	Default, DefaultKey bool
@@ -67,6 +73,7 @@ type Config struct {
 type fileConfig struct {
 	Vault          string            `yaml:"vault"`
 	KMSKeys        []string          `yaml:"kms_keys"`
+	KMSRelated     *bool             `yaml:"kms_related"`
 	S3             *S3Settings       `yaml:"s3"`
 	LocalKey       string            `yaml:"local_key"`
 	Identity       string            `yaml:"identity"`
@@ -146,7 +153,7 @@ func (c *Config) readFile(file string) error {
 	d := yaml.NewDecoder(bytes.NewReader(b))
 	d.KnownFields(true)
 	if err := d.Decode(&f); err != nil && err != io.EOF {
-		return fmt.Errorf("%s is not a valid configuration (known settings: vault, kms_keys, s3, local_key, identity, passphrase_file, recipients, context, provision): %w", file, err)
+		return fmt.Errorf("%s is not a valid configuration (known settings: vault, kms_keys, kms_related, s3, local_key, identity, passphrase_file, recipients, context, provision): %w", file, err)
 	}
 	var tilde error
 	inFile := func(p string) string {
@@ -177,6 +184,9 @@ func (c *Config) readFile(file string) error {
 		for _, k := range f.KMSKeys {
 			c.KMSKeys = append(c.KMSKeys, Setting{k, file})
 		}
+	}
+	if c.related == nil && f.KMSRelated != nil {
+		c.related, c.KMSRelated = f.KMSRelated, *f.KMSRelated
 	}
 	if c.Recipients == nil {
 		for _, r := range f.Recipients {

@@ -1,26 +1,110 @@
 package vault
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
 	"sync/atomic"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/envelope/awskms"
 )
+
+// Resolved is the configuration with the ARN of a KMS key wherever it names one by
+// an alias, an alias ARN or a key ID: for data keys, and for the objects in S3. Each
+// such name takes one DescribeKey; ARNs take no call. What another server than AWS
+// takes for a key of its own stays as it is.
+func (c *Config) Resolved(ctx context.Context) (*Config, error) {
+	r := *c
+	r.KMSKeys = slices.Clone(c.KMSKeys)
+	arns := map[string]string{}
+	for i := range r.KMSKeys {
+		if err := r.resolve(ctx, &r.KMSKeys[i], arns); err != nil {
+			return nil, err
+		}
+	}
+	if named, err := r.sseNamed(ctx); err != nil || !named {
+		return &r, err
+	}
+	key := Setting{r.S3.KMSKey, cmp.Or(r.S3Source, "s3.kms_key")}
+	err := r.resolve(ctx, &key, arns)
+	r.S3.KMSKey = key.Value
+	return &r, err
+}
+
+// resolve puts the ARN of a key in the place of its name. arns are those that were
+// asked for already.
+func (c *Config) resolve(ctx context.Context, key *Setting, arns map[string]string) (err error) {
+	name := key.Value
+	if awskms.IsKeyARN(name) {
+		return nil
+	}
+	if arns[name] == "" {
+		if c.kms == nil {
+			if c.kms, err = newKMS(ctx, c); err != nil {
+				return err
+			}
+		}
+		k, err := awskms.New(ctx, c.kms, name)
+		if errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("which KMS key %s is (from %s) could not be found out: %w; or name the key by its ARN, which takes no call", name, key.Source, err)
+		}
+		if err != nil {
+			return fmt.Errorf("the KMS key from %s: %w", key.Source, err)
+		}
+		arns[name] = k.ARN()
+	}
+	key.Value = arns[name]
+	return nil
+}
+
+// sseNamed tells whether the setting s3.kms_key names a key of AWS KMS by another
+// name than its ARN. A server of one's own may have names of its own, but no aliases.
+func (c *Config) sseNamed(ctx context.Context) (bool, error) {
+	key := c.S3.KMSKey
+	switch {
+	case !IsS3URL(c.Vault.Value), c.S3.SSE == SSENone, key == "", awskms.IsKeyARN(key):
+		return false, nil
+	case strings.HasPrefix(key, "alias/"), strings.Contains(key, ":alias/"):
+		return true, nil
+	}
+	cfg, err := AWSConfig(ctx, c)
+	if err != nil {
+		return false, err
+	}
+	return !c.S3Elsewhere(cfg), nil
+}
+
+// S3Elsewhere tells whether S3 is another server than AWS: it has an endpoint of its
+// own, and not because all of AWS is reached there (AWS_ENDPOINT_URL).
+func (c *Config) S3Elsewhere(cfg aws.Config) bool {
+	return s3.NewFromConfig(cfg, c.S3Options).Options().BaseEndpoint != nil && sts.NewFromConfig(cfg).Options().BaseEndpoint == nil
+}
 
 // addKMS adds the configured KMS keys, in their order.
 func (k *Keys) addKMS(ctx context.Context, c *Config, add func(envelope.KeyWrapper, string)) (err error) {
 	if len(c.KMSKeys) == 0 {
 		return nil
 	}
-	if k.kms, err = newKMS(ctx, c); err != nil {
-		return err
+	if k.kms = c.kms; k.kms == nil {
+		if k.kms, err = newKMS(ctx, c); err != nil {
+			return err
+		}
 	}
 	for _, s := range c.KMSKeys {
 		key, err := awskms.New(ctx, k.kms, s.Value)
+		if err == nil && c.KMSRelated && key.MultiRegion() {
+			key, err = awskms.New(ctx, k.kms, key.ARN(), awskms.AcceptRelated())
+		}
 		if err != nil {
 			return fmt.Errorf("the KMS key from %s: %w", s.Source, err)
 		}

@@ -67,6 +67,14 @@ type S3Settings struct {
 	// upload for the leftover of a process that died, by default a day.
 	StaleUploads time.Duration `yaml:"stale_uploads"`
 
+	// Checksum is what goes with every upload for the server to check: crc64nvme
+	// (or empty), crc32, sha256, or none, for servers that refuse the others.
+	Checksum string `yaml:"checksum"`
+
+	// MFACode asks for the code of an MFA device, for profiles that want one. If it
+	// is nil such a profile is an [MFAError].
+	MFACode func(ctx context.Context, profile, serial string) (string, error) `yaml:"-"`
+
 	// LoadOptions go to the SDK's config.LoadDefaultConfig after vaultpack's
 	// own. They are for programs that bring their own credentials.
 	LoadOptions []func(*config.LoadOptions) error `yaml:"-"`
@@ -96,8 +104,8 @@ const SSENone = "none"
 
 // S3 is a [Store] in a bucket of S3, or of a server that speaks its protocol.
 //
-// Every upload carries a CRC64NVME of the whole object, which the server
-// checks. Unless SSE is "none", every upload asks for SSE-KMS with a bucket key,
+// Every upload carries a checksum, by default a CRC64NVME of the whole object, which
+// the server checks. Unless SSE is "none", every upload asks for SSE-KMS with a bucket key,
 // and each is looked at afterwards: an object without it is deleted again and
 // the call fails with an [SSEError]. An older object that Put has replaced is
 // lost then, unless the bucket keeps versions; what Replace replaces is put back.
@@ -112,6 +120,7 @@ type S3 struct {
 	meter   *meter
 	payer   types.RequestPayer
 	owner   *string
+	sum     checksum
 	https   bool
 	custom  bool // another endpoint than that of AWS
 }
@@ -139,14 +148,13 @@ func OpenS3(ctx context.Context, url string, set S3Settings) (*S3, error) {
 		// The SDK's quota would end a long upload in a bad minute of the server.
 		o.RateLimiter = ratelimit.None
 	})
-	load := set.load(
+	cfg, err := set.loadAWS(ctx,
 		config.WithHTTPClient(newHTTPClient(s.set.StallTimeout)),
 		config.WithRetryer(func() aws.Retryer { return s.retryer }),
 		config.WithLogger(logging.Nop{}), // all that matters comes as an error
 	)
-	cfg, err := config.LoadDefaultConfig(ctx, load...)
 	if err != nil {
-		return nil, fmt.Errorf("reading the AWS configuration: %w", err)
+		return nil, err
 	}
 	var custom bool
 	s.client = s3.NewFromConfig(cfg, func(o *s3.Options) {
@@ -158,7 +166,7 @@ func OpenS3(ctx context.Context, url string, set S3Settings) (*S3, error) {
 		}
 		s.region = o.Region
 		o.UseARNRegion = true
-		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenSupported
+		o.RequestChecksumCalculation = s.sum.calculation()
 		// Bodies are checked by s3Body, also those that were resumed.
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 		s.meter.next = o.HTTPClient
@@ -170,7 +178,7 @@ func OpenS3(ctx context.Context, url string, set S3Settings) (*S3, error) {
 	if err := s.checkKMSKey(custom); err != nil {
 		return nil, fmt.Errorf("the settings of %s: %w", url, err)
 	}
-	s.up = newPartSender(s.client, s.set.PartSize, s.set.PartConcurrency)
+	s.up = newPartSender(s.client, s.set.PartSize, s.set.PartConcurrency, s.sum.calculation())
 	return s, nil
 }
 
@@ -220,6 +228,10 @@ func (s *S3) defaults() error {
 		return fmt.Errorf("sse is %q, but has to be aws:kms or none", set.SSE)
 	}
 	if err := checkStorageClass(set.StorageClass); err != nil {
+		return err
+	}
+	var err error
+	if s.sum, err = newChecksum(set.Checksum); err != nil {
 		return err
 	}
 	if set.BucketOwner != "" {

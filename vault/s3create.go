@@ -132,15 +132,15 @@ func (s *S3) putIf(ctx context.Context, name string, data []byte, refused error,
 // putOnce makes one attempt.
 func (s *S3) putOnce(ctx context.Context, key string, data []byte, condition func(*s3.PutObjectInput)) (etag string, err error) {
 	r := bytes.NewReader(data)
-	sum, err := sumPart(r)
+	sum, err := s.sum.of(r)
 	if err != nil {
 		return "", err
 	}
-	crc := encodeCRC(sum.crc)
 	in := &s3.PutObjectInput{
-		Bucket: &s.loc.Bucket, Key: &key, Body: r, ChecksumCRC64NVME: &crc,
+		Bucket: &s.loc.Bucket, Key: &key, Body: r,
 		ExpectedBucketOwner: s.owner, RequestPayer: s.payer,
 	}
+	s.sum.setPut(in, sum)
 	condition(in)
 	s.protect(in)
 	out, err := s.client.PutObject(ctx, in, func(o *s3.Options) { o.Retryer = aws.NopRetryer{} })

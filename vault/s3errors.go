@@ -75,14 +75,18 @@ func (s *S3) explain(ctx context.Context, op operation, key string, err error) e
 	status, code := httpStatus(err), errorCode(err)
 	e := &s3Error{err: err}
 	advice := ""
+	var mfa *MFAError
 	switch {
+	case errors.As(err, &mfa):
+		e.class, e.msg = fs.ErrPermission, fmt.Sprintf("%s: %v", what, mfa)
+		return e
 	case isExpired(err, code):
 		e.class = fs.ErrPermission
 		advice = "the AWS credentials have expired; get new ones (for SSO: aws sso login), then run the same command again"
 	case isNoCredentials(err):
 		e.class = fs.ErrPermission
 		advice = "no usable AWS credentials were found; log in (aws sso login, aws configure), or set AWS_PROFILE"
-	case isRegion(err, status):
+	case isRegion(err, status), s.otherRegion(err) != "":
 		advice = s.wrongRegion(err)
 	case code == "NoSuchBucket" || status == http.StatusNotFound && op.bucket:
 		// Not fs.ErrNotExist: what is missing is not the object.
@@ -108,6 +112,10 @@ func (s *S3) explain(ctx context.Context, op operation, key string, err error) e
 	case status == http.StatusForbidden || code == "AccessDenied":
 		e.class = fs.ErrPermission
 		advice = s.permission(op, key, err)
+	case status == http.StatusNotImplemented || code == "NotImplemented":
+		advice = s.notImplemented(op, err)
+	case s.isSumRefused(err, status):
+		advice = fmt.Sprintf("the server does not take a checksum of the kind %s with an upload; %s", s.sum, s.otherSum())
 	case isGarbled(err):
 		advice = fmt.Sprintf("the data did not arrive at the server as it was sent, in %d attempts; something on the way changes it, so try another network, or reach the server over https", s.set.Attempts)
 	case status == http.StatusServiceUnavailable:
@@ -171,15 +179,79 @@ func (s *S3) arn(op operation, key string) string {
 
 func (s *S3) url(key string) string { return "s3://" + s.loc.Bucket + "/" + key }
 
-// wrongRegion reads where the bucket is from the answer.
-func (s *S3) wrongRegion(err error) string {
+// otherRegion is the region that the answer says the bucket is in, if it is not the
+// one that is set. The answers to HEAD, 301 and 400, have nothing else to say so.
+func (s *S3) otherRegion(err error) string {
 	var re *smithyhttp.ResponseError
-	if errors.As(err, &re) && re.Response != nil {
-		if region := re.Response.Header.Get("X-Amz-Bucket-Region"); region != "" && region != s.region {
-			return fmt.Sprintf("the bucket is in the region %s, but %s is set; set region: %s", region, s.region, region)
-		}
+	if !errors.As(err, &re) || re.Response == nil || re.Response.Response == nil {
+		return ""
+	}
+	if status := re.HTTPStatusCode(); status != http.StatusMovedPermanently && status != http.StatusBadRequest && status != http.StatusTemporaryRedirect {
+		return ""
+	}
+	if region := re.Response.Header.Get("X-Amz-Bucket-Region"); region != s.region {
+		return region
+	}
+	return ""
+}
+
+// wrongRegion says where the bucket is.
+func (s *S3) wrongRegion(err error) string {
+	if region := s.otherRegion(err); region != "" {
+		return fmt.Sprintf("the bucket is in the region %s, but %s is set; set region: %s", region, s.region, region)
 	}
 	return fmt.Sprintf("the bucket is not in the region %s or not at this endpoint; set the bucket's region (aws s3api head-bucket --bucket %s)", s.region, s.loc.Bucket)
+}
+
+// otherSum says how to go on with a server that refuses the checksum.
+func (s *S3) otherSum() string {
+	var others []string
+	for _, c := range []checksum{sumCRC32, sumSHA256, sumNone} {
+		if c != s.sum {
+			others = append(others, string(c))
+		}
+	}
+	return fmt.Sprintf("set s3.checksum in %s to %s (what is stored is sealed, and checked when it is read, in any case)", ConfigName, strings.Join(others, " or "))
+}
+
+// notImplemented says what of the request a server may be without, and how to do
+// without it too. Where its answer names a header, that is it.
+func (s *S3) notImplemented(op operation, err error) string {
+	var lacks []string
+	put := op.action == opPut.action
+	if put && s.sum != sumNone {
+		lacks = append(lacks, fmt.Sprintf("a checksum of the kind %s: %s", s.sum, s.otherSum()))
+	}
+	if put && s.set.SSE != SSENone {
+		lacks = append(lacks, "SSE-KMS: without it, say sse: none")
+	}
+	if put && s.set.StorageClass != "" {
+		lacks = append(lacks, "the storage class "+s.set.StorageClass+": leave storage_class out")
+	}
+	if put && s.tags != "" {
+		lacks = append(lacks, "tags of objects: leave tags out")
+	}
+	if put {
+		lacks = append(lacks, "conditional writes (If-None-Match), without which no vault can lie there")
+	} else {
+		lacks = append(lacks, "this request ("+op.action+")")
+	}
+	return "the server does not implement what the request asks for, and to repeat it would not help; it may lack " + strings.Join(lacks, "; or ")
+}
+
+// isSumRefused tells that the server does not take the kind of checksum: not that
+// the checksum was another.
+func (s *S3) isSumRefused(err error, status int) bool {
+	if s.sum == sumNone || status < 400 || status >= 500 {
+		return false
+	}
+	switch errorCode(err) {
+	case "InvalidArgument", "InvalidRequest", "InvalidHeader", "UnsupportedArgument", "BadRequest", "":
+	default:
+		return false
+	}
+	text := strings.ToLower(err.Error())
+	return strings.Contains(text, "checksum") || strings.Contains(text, "crc64")
 }
 
 func isRegion(err error, status int) bool {

@@ -15,11 +15,11 @@ import (
 // upload through a client that is given for it.
 type partSender struct{ m *manager.Uploader }
 
-func newPartSender(client *s3.Client, partSize int64, concurrency int) *partSender {
+func newPartSender(client *s3.Client, partSize int64, concurrency int, calculation aws.RequestChecksumCalculation) *partSender {
 	return &partSender{manager.NewUploader(client, func(u *manager.Uploader) {
 		u.PartSize, u.Concurrency = partSize, concurrency
 		u.LeavePartsOnError = true // S3.upload aborts, which knows more
-		u.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenSupported
+		u.RequestChecksumCalculation = calculation
 	})}
 }
 

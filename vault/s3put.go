@@ -58,7 +58,7 @@ func (s *S3) Put(ctx context.Context, name string, write func(io.Writer) error) 
 func (s *S3) upload(ctx context.Context, key string, body io.Reader) error {
 	in := &s3.PutObjectInput{
 		Bucket: &s.loc.Bucket, Key: &key, Body: body,
-		ChecksumAlgorithm:   types.ChecksumAlgorithmCrc64nvme,
+		ChecksumAlgorithm:   s.sum.algorithm(),
 		ExpectedBucketOwner: s.owner, RequestPayer: s.payer,
 	}
 	s.protect(in)
@@ -179,20 +179,23 @@ func (s *S3) head(ctx context.Context, key string, checksum bool) (*s3.HeadObjec
 }
 
 // stored tells, after an upload whose end is in doubt, whether the object is
-// there nevertheless. Its CRC64NVME says that it is this one: names of packs
-// hold 32 random bytes, and under other names the same bytes are as good.
+// there nevertheless. Its checksum says that it is this one: names of packs
+// hold 32 random bytes, and under other names the same bytes are as good. Without
+// one it is taken for missing, and sent again by the next run.
 func (s *S3) stored(ctx context.Context, key string, o *oneUpload) bool {
 	head, err := s.head(ctx, key, true)
-	return err == nil && deref(head.ContentLength) == o.size && deref(head.ChecksumCRC64NVME) == o.sum
+	return err == nil && deref(head.ContentLength) == o.size && o.sum != "" && s.sum.in(head) == o.sum
 }
 
 // mayHavePersisted tells whether a failed write may have been done. An answer
 // of the class 4xx says that it was not, but for those that answer a repeated
-// request.
+// request; and so does one that says that the server does not know how.
 func mayHavePersisted(err error) bool {
 	switch code := httpStatus(err); {
 	case code == http.StatusNotFound, code == http.StatusRequestTimeout, code == http.StatusConflict:
 		return true
+	case code == http.StatusNotImplemented:
+		return false
 	default:
 		return code < 400 || code >= 500
 	}
@@ -207,7 +210,7 @@ type oneUpload struct {
 	uploadID string
 	parts    partSums
 	size     int64
-	sum      string // the CRC64NVME of the object as S3 writes it
+	sum      string // the checksum of the object as S3 writes it, empty for none
 	doubt    bool   // the last request, which makes the object, was sent
 }
 
@@ -222,12 +225,12 @@ func (o *oneUpload) unsigned(opts []func(*s3.Options)) []func(*s3.Options) {
 
 func (o *oneUpload) PutObject(ctx context.Context, in *s3.PutObjectInput, opts ...func(*s3.Options)) (*s3.PutObjectOutput, error) {
 	o.op = opPut
-	sum, err := sumPart(in.Body)
+	sum, err := o.s.sum.of(in.Body)
 	if err != nil {
 		return nil, err
 	}
-	o.size, o.sum = sum.size, encodeCRC(sum.crc)
-	in.ChecksumCRC64NVME = &o.sum
+	o.size, o.sum = sum.size, deref(sum.text)
+	o.s.sum.setPut(in, sum)
 	in.StorageClass = o.s.storageClass(o.size)
 	o.doubt = true
 	return o.s.client.PutObject(ctx, in, o.unsigned(opts)...)
@@ -235,7 +238,7 @@ func (o *oneUpload) PutObject(ctx context.Context, in *s3.PutObjectInput, opts .
 
 func (o *oneUpload) CreateMultipartUpload(ctx context.Context, in *s3.CreateMultipartUploadInput, opts ...func(*s3.Options)) (*s3.CreateMultipartUploadOutput, error) {
 	o.op = opCreateMultipart
-	in.ChecksumType = types.ChecksumTypeFullObject
+	in.ChecksumType = o.s.sum.kind()
 	in.StorageClass = o.s.storageClass(classMinSize) // a part is more
 	out, err := o.s.client.CreateMultipartUpload(ctx, in, opts...)
 	if err == nil {
@@ -246,21 +249,18 @@ func (o *oneUpload) CreateMultipartUpload(ctx context.Context, in *s3.CreateMult
 
 // UploadPart is called by several goroutines.
 func (o *oneUpload) UploadPart(ctx context.Context, in *s3.UploadPartInput, opts ...func(*s3.Options)) (*s3.UploadPartOutput, error) {
-	sum, err := sumPart(in.Body)
+	sum, err := o.s.sum.of(in.Body)
 	if err != nil {
 		return nil, err
 	}
 	o.parts.add(deref(in.PartNumber), sum)
-	crc := encodeCRC(sum.crc)
-	in.ChecksumCRC64NVME = &crc
+	o.s.sum.setPart(in, sum)
 	return o.s.client.UploadPart(ctx, in, o.unsigned(opts)...)
 }
 
 func (o *oneUpload) CompleteMultipartUpload(ctx context.Context, in *s3.CompleteMultipartUploadInput, opts ...func(*s3.Options)) (*s3.CompleteMultipartUploadOutput, error) {
 	o.op = opCompleteMultipart
-	crc, size := o.parts.whole()
-	o.size, o.sum = size, encodeCRC(crc)
-	in.ChecksumCRC64NVME, in.ChecksumType, in.MpuObjectSize = &o.sum, types.ChecksumTypeFullObject, &o.size
+	o.sum, o.size = o.s.sum.setComplete(in, &o.parts)
 	o.doubt = true
 	out, err := o.s.client.CompleteMultipartUpload(ctx, in, opts...)
 	if err == nil {

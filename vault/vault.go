@@ -102,6 +102,9 @@ func Init(ctx context.Context, c *Config) (v *Vault, created bool, err error) {
 	if err := supported(c); err != nil {
 		return nil, false, err
 	}
+	if c, err = c.Resolved(ctx); err != nil {
+		return nil, false, err
+	}
 	if !IsS3URL(c.Vault.Value) {
 		if err := os.MkdirAll(c.Vault.Value, 0o755); err != nil {
 			return nil, false, fmt.Errorf("making the vault: %w", err)
@@ -141,6 +144,10 @@ func supported(c *Config) error {
 }
 
 func open(ctx context.Context, c *Config) (*Vault, error) {
+	c, err := c.Resolved(ctx)
+	if err != nil {
+		return nil, err
+	}
 	store, location, err := openStore(ctx, c)
 	if err != nil {
 		return nil, err

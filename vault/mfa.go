@@ -1,0 +1,95 @@
+package vault
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+)
+
+// An MFAError says that a profile wants a code from an MFA device, and that it
+// could not be asked for. It wraps fs.ErrPermission.
+type MFAError struct {
+	Profile string
+	Serial  string // of the device
+	Err     error  // why it was not asked for; nil where nobody can be asked
+}
+
+func (e *MFAError) Error() string {
+	why := "there is no terminal to ask on"
+	if e.Err != nil {
+		why = e.Err.Error()
+	}
+	return fmt.Sprintf("the AWS profile %s wants a code from the MFA device %s, and %s; take a session first, with the AWS CLI, "+
+		"which asks for the code, and run the same command again in it: eval \"$(aws configure export-credentials --profile %s --format env)\"; unset AWS_PROFILE",
+		e.Profile, e.Serial, why, e.Profile)
+}
+
+func (e *MFAError) Unwrap() []error {
+	if e.Err == nil {
+		return []error{fs.ErrPermission}
+	}
+	return []error{fs.ErrPermission, e.Err}
+}
+
+// An mfa watches whether a configuration of the SDK assumes a role with a code
+// from an MFA device, and asks for that.
+type mfa struct {
+	profile string
+	ask     func(ctx context.Context, profile, serial string) (string, error)
+	serial  string // empty where no code is wanted
+}
+
+// profile is the profile of the AWS configuration files that counts.
+func (set *S3Settings) profile() string {
+	return cmp.Or(set.Profile, os.Getenv("AWS_PROFILE"), os.Getenv("AWS_DEFAULT_PROFILE"), "default")
+}
+
+// options are those of assuming a role. The SDK calls it for profiles that do.
+func (m *mfa) options(o *stscreds.AssumeRoleOptions) {
+	if o.SerialNumber == nil {
+		return
+	}
+	m.serial = *o.SerialNumber
+	o.TokenProvider = func() (string, error) {
+		if m.ask == nil {
+			return "", &MFAError{Profile: m.profile, Serial: m.serial}
+		}
+		code, err := m.ask(context.Background(), m.profile, m.serial)
+		if err != nil {
+			return "", &MFAError{Profile: m.profile, Serial: m.serial, Err: err}
+		}
+		return code, nil
+	}
+}
+
+// A code of an MFA device can be used once, so what it gave is shared by all
+// clients of the process.
+var sessions struct {
+	sync.Mutex
+	of map[string]aws.CredentialsProvider
+}
+
+// share gives the credentials of the process for the profile, and these if they are
+// its first.
+func (m *mfa) share(own aws.CredentialsProvider) aws.CredentialsProvider {
+	if m.serial == "" {
+		return own
+	}
+	key := m.serial + " " + m.profile + " " + os.Getenv("AWS_CONFIG_FILE")
+	sessions.Lock()
+	defer sessions.Unlock()
+	if first := sessions.of[key]; first != nil {
+		return first
+	}
+	if sessions.of == nil {
+		sessions.of = map[string]aws.CredentialsProvider{}
+	}
+	sessions.of[key] = own
+	return own
+}
