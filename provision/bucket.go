@@ -2,6 +2,7 @@ package provision
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 func (p *Provisioner) bucketResource() string { return "the bucket " + p.Bucket }
@@ -30,12 +32,18 @@ func (p *Provisioner) planBucket(ctx context.Context) ([]Step, error) {
 	var steps []Step
 	tags := map[string]string{}
 	if !exists {
+		if err := checkBucket(p.Bucket); err != nil {
+			return nil, err
+		}
 		steps = append(steps, Step{Resource: p.bucketResource(), Change: "create", To: "in " + p.region, Action: "s3:CreateBucket", do: p.createBucket})
 	} else {
 		if tags, err = p.bucketTags(ctx); err != nil {
 			return nil, Explain(err, "s3:GetBucketTagging", p.bucketResource())
 		}
 		if err := p.ours(p.bucketResource(), tags); err != nil {
+			return nil, err
+		}
+		if err := p.checkTags(p.bucketResource(), tags); err != nil {
 			return nil, err
 		}
 	}
@@ -50,6 +58,8 @@ func (p *Provisioner) bucketExists(ctx context.Context) (bool, error) {
 		return true, nil
 	case status == http.StatusNotFound:
 		return false, nil
+	case bucketRegion(err) != "" && bucketRegion(err) != p.region:
+		return false, fmt.Errorf("the bucket %s is in the Region %s, and not in %s; set region: %[2]s in the section s3 of vaultpack.yaml, or AWS_REGION=%[2]s", p.Bucket, bucketRegion(err), p.region)
 	case status == http.StatusMovedPermanently || is(err, "PermanentRedirect", "AuthorizationHeaderMalformed"):
 		return false, fmt.Errorf("the bucket %s is in another Region than %s; set the region in vaultpack.yaml (aws s3api head-bucket --bucket %s tells it)", p.Bucket, p.region, p.Bucket)
 	case status == http.StatusForbidden && !p.BucketOnly:
@@ -57,6 +67,19 @@ func (p *Provisioner) bucketExists(ctx context.Context) (bool, error) {
 			Err: fmt.Errorf("or the bucket belongs to another account than %s: names are taken all over the world; %w", p.account, err)}
 	}
 	return false, Explain(err, "s3:ListBucket", p.bucketResource())
+}
+
+// bucketRegion is the Region that an answer says the bucket is in: those to HEAD, 301
+// and 400, have nothing else to say what is wrong.
+func bucketRegion(err error) string {
+	var re *smithyhttp.ResponseError
+	if !errors.As(err, &re) || re.Response == nil || re.Response.Response == nil {
+		return ""
+	}
+	if status := re.HTTPStatusCode(); status != http.StatusMovedPermanently && status != http.StatusBadRequest {
+		return ""
+	}
+	return re.Response.Header.Get("X-Amz-Bucket-Region")
 }
 
 // createBucket makes the bucket with its tag, so that there is no time at which it
@@ -76,7 +99,7 @@ func (p *Provisioner) createBucket(ctx context.Context) error {
 	_, err := p.s3.CreateBucket(ctx, in)
 	if is(err, "BucketAlreadyOwnedByYou") {
 		// Made between plan and now: by this very request, if its first answer was lost.
-		if tags, terr := p.bucketTags(ctx); terr == nil && tags[TagKey] == p.URL() {
+		if tags, terr := p.bucketTags(ctx); terr == nil && tags[TagKey] == TagValue(p.URL()) {
 			return nil
 		}
 		return fmt.Errorf("the bucket was made by somebody else meanwhile; plan again: %w", err)
@@ -134,9 +157,7 @@ func (p *Provisioner) bucketProperties(tags map[string]string) []property {
 		all = append(all, p.encryption())
 	}
 	all = append(all, p.versioning())
-	if len(p.rules()) > 0 {
-		all = append(all, p.lifecycle())
-	}
+	all = append(all, p.lifecycle())
 	if p.LogTo != "" {
 		all = append(all, p.logging())
 	}
@@ -146,7 +167,7 @@ func (p *Provisioner) bucketProperties(tags map[string]string) []property {
 func (p *Provisioner) publicAccess() property {
 	const blocked = "all of it blocked"
 	return property{
-		name: "public access", get: "s3:GetBucketPublicAccessBlock", put: "s3:PutBucketPublicAccessBlock",
+		name: "public access", given: true, get: "s3:GetBucketPublicAccessBlock", put: "s3:PutBucketPublicAccessBlock",
 		read: func(ctx context.Context) (string, error) {
 			out, err := p.s3.GetPublicAccessBlock(ctx, &s3.GetPublicAccessBlockInput{Bucket: &p.Bucket, ExpectedBucketOwner: p.owner()})
 			if is(err, "NoSuchPublicAccessBlockConfiguration") {
@@ -174,7 +195,7 @@ func (p *Provisioner) publicAccess() property {
 
 func (p *Provisioner) ownership() property {
 	return property{
-		name: "object ownership", get: "s3:GetBucketOwnershipControls", put: "s3:PutBucketOwnershipControls",
+		name: "object ownership", given: true, get: "s3:GetBucketOwnershipControls", put: "s3:PutBucketOwnershipControls",
 		read: func(ctx context.Context) (string, error) {
 			out, err := p.s3.GetBucketOwnershipControls(ctx, &s3.GetBucketOwnershipControlsInput{Bucket: &p.Bucket, ExpectedBucketOwner: p.owner()})
 			if is(err, "OwnershipControlsNotFoundError") {
@@ -210,16 +231,16 @@ func (p *Provisioner) bucketPolicy() property {
 			}
 			old = aws.ToString(out.Policy)
 			if q, err := parse(old); err == nil {
-				for sid := range q.sids() {
-					if !strings.HasPrefix(sid, ourSid) {
-						p.notef("%s: the statement %s of its policy is not vaultpack's and stays as it is", p.bucketResource(), sid)
-					}
+				for _, s := range q.others(p.vault().BucketPolicy()) {
+					p.notef("%s: %s of its policy is not vaultpack's and stays as it is", p.bucketResource(), s.called())
 				}
 			}
 			return canonical(old), nil
 		},
 		want:     func() string { return canonical(want()) },
 		document: true,
+		limit:    maxBucketPolicy,
+		instead:  "shorten or remove statements that are there, or use a bucket of the vault's own",
 		write: func(ctx context.Context) error {
 			text := want()
 			_, err := p.s3.PutBucketPolicy(ctx, &s3.PutBucketPolicyInput{Bucket: &p.Bucket, Policy: &text, ExpectedBucketOwner: p.owner()})

@@ -10,13 +10,17 @@ import (
 	"github.com/vaultpack/vaultpack/provision/policy"
 )
 
-// ourSid begins the Sids of package policy.
-const ourSid = "Vaultpack"
-
-// A parsed policy keeps each statement as it is, in one encoding.
+// A parsed policy keeps each statement as it is, and in one encoding.
 type parsed struct {
-	Version   string
-	Statement []json.RawMessage
+	Version, ID string
+	Statement   []piece
+}
+
+// A piece is a statement of a policy.
+type piece struct {
+	sid   string // empty if it has none
+	raw   json.RawMessage
+	canon string
 }
 
 // canonical is a policy in one encoding: lists of one, sorted; keys sorted. AWS may
@@ -26,8 +30,16 @@ func canonical(text string) string {
 	if err != nil {
 		return text // something else, and so not what is wanted
 	}
-	slices.SortFunc(p.Statement, func(a, b json.RawMessage) int { return bytes.Compare(a, b) })
-	b, err := json.Marshal(p)
+	doc := struct {
+		Version   string            `json:",omitempty"`
+		ID        string            `json:"Id,omitempty"`
+		Statement []json.RawMessage `json:"Statement"`
+	}{Version: p.Version, ID: p.ID}
+	for _, s := range p.Statement {
+		doc.Statement = append(doc.Statement, json.RawMessage(s.canon))
+	}
+	slices.SortFunc(doc.Statement, func(a, b json.RawMessage) int { return bytes.Compare(a, b) })
+	b, err := json.Marshal(doc)
 	if err != nil {
 		return text
 	}
@@ -37,22 +49,33 @@ func canonical(text string) string {
 func parse(text string) (*parsed, error) {
 	var doc struct {
 		Version   string
-		Statement any
+		ID        string `json:"Id"`
+		Statement json.RawMessage
 	}
 	if err := json.Unmarshal([]byte(text), &doc); err != nil {
 		return nil, err
 	}
-	statements, ok := doc.Statement.([]any)
-	if !ok {
-		statements = []any{doc.Statement}
+	var raws []json.RawMessage
+	if err := json.Unmarshal(doc.Statement, &raws); err != nil {
+		raws = []json.RawMessage{doc.Statement}
 	}
-	p := &parsed{Version: doc.Version}
-	for _, s := range statements {
-		b, err := json.Marshal(lists("", s))
+	p := &parsed{Version: doc.Version, ID: doc.ID}
+	for _, raw := range raws {
+		d := json.NewDecoder(bytes.NewReader(raw))
+		d.UseNumber() // 10000000 stays what it is
+		var v any
+		if err := d.Decode(&v); err != nil {
+			return nil, err
+		}
+		b, err := json.Marshal(lists("", v))
 		if err != nil {
 			return nil, err
 		}
-		p.Statement = append(p.Statement, b)
+		sid := ""
+		if m, ok := v.(map[string]any); ok {
+			sid, _ = m["Sid"].(string)
+		}
+		p.Statement = append(p.Statement, piece{sid, raw, string(b)})
 	}
 	return p, nil
 }
@@ -67,10 +90,13 @@ func lists(key string, v any) any {
 		}
 		return out
 	case []any:
-		out := slices.Clone(v)
-		slices.SortFunc(out, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+		var out []any
+		for _, e := range v {
+			out = append(out, fmt.Sprint(e))
+		}
+		slices.SortFunc(out, func(a, b any) int { return strings.Compare(a.(string), b.(string)) })
 		return out
-	case string, bool, float64:
+	case string, bool, json.Number:
 		if key == "Sid" || key == "Effect" {
 			return v
 		}
@@ -82,17 +108,42 @@ func lists(key string, v any) any {
 	return v
 }
 
-func (p *parsed) sids() map[string]string {
-	m := map[string]string{}
-	for i, s := range p.Statement {
-		var v struct{ Sid string }
-		json.Unmarshal(s, &v)
-		if v.Sid == "" {
-			v.Sid = fmt.Sprintf("number %d", i+1)
-		}
-		m[v.Sid] = string(s)
+// name is what a statement is called: by its Sid, or by what it says.
+func (s piece) name() string {
+	if s.sid != "" {
+		return s.sid
 	}
-	return m
+	var v struct {
+		Effect                      string
+		Action, NotAction, Resource []string
+		Principal                   map[string][]string
+	}
+	json.Unmarshal([]byte(s.canon), &v) // what is not there is not told
+	text := v.Effect + " " + brief(append(v.Action, v.NotAction...))
+	var who []string
+	for _, kind := range []string{"AWS", "Service", "Federated", "CanonicalUser"} {
+		who = append(who, v.Principal[kind]...)
+	}
+	if len(who) > 0 {
+		text += " to " + brief(who)
+	}
+	return "a statement without Sid (" + text + ")"
+}
+
+// called is the statement in a sentence.
+func (s piece) called() string {
+	if s.sid != "" {
+		return "the statement " + s.sid
+	}
+	return s.name()
+}
+
+// brief is a list for people.
+func brief(list []string) string {
+	if len(list) > 2 {
+		return fmt.Sprintf("%s and %d more", list[0], len(list)-1)
+	}
+	return strings.Join(list, ", ")
 }
 
 // policyDifference names the statements that differ.
@@ -105,59 +156,120 @@ func policyDifference(is, want string) string {
 	if err != nil {
 		a = &parsed{} // none, or none that can be read
 	}
-	var add, change, remove []string
-	old, next := a.sids(), b.sids()
-	for sid, text := range next {
-		switch {
-		case old[sid] == "":
-			add = append(add, sid)
-		case old[sid] != text:
-			change = append(change, sid)
+	// What is the same on both sides, as often as it is there, is no difference.
+	left := map[string]int{}
+	for _, s := range a.Statement {
+		left[s.canon]++
+	}
+	var next []piece
+	for _, s := range b.Statement {
+		if left[s.canon] > 0 {
+			left[s.canon]--
+			continue
+		}
+		next = append(next, s)
+	}
+	var old []piece
+	for _, s := range a.Statement {
+		if left[s.canon] > 0 {
+			left[s.canon]--
+			old = append(old, s)
 		}
 	}
-	for sid := range old {
-		if next[sid] == "" {
-			remove = append(remove, sid)
+	var add, change, remove []string
+	for _, s := range next {
+		i := slices.IndexFunc(old, func(o piece) bool { return s.sid != "" && o.sid == s.sid })
+		if i < 0 {
+			add = append(add, s.name())
+			continue
+		}
+		old = slices.Delete(old, i, i+1)
+		change = append(change, s.name())
+	}
+	for _, s := range old {
+		remove = append(remove, s.name())
+	}
+	if is != "" && err == nil {
+		for _, p := range []struct{ name, is, want string }{{"the version", a.Version, b.Version}, {"the Id", a.ID, b.ID}} {
+			if p.is != p.want {
+				change = append(change, fmt.Sprintf("%s %q to %q", p.name, p.is, p.want))
+			}
 		}
 	}
 	var parts []string
 	for _, p := range []struct {
-		verb string
-		sids []string
+		verb  string
+		names []string
 	}{{"add", add}, {"change", change}, {"remove", remove}} {
-		if len(p.sids) > 0 {
-			slices.Sort(p.sids)
+		if len(p.names) > 0 {
+			slices.Sort(p.names)
 			verb := p.verb + " "
 			if is == "" {
 				verb = "" // all of them are new
 			}
-			parts = append(parts, verb+strings.Join(p.sids, ", "))
+			parts = append(parts, verb+strings.Join(p.names, ", "))
 		}
 	}
 	return strings.Join(parts, "; ")
 }
 
-// withOthers is our policy with the statements of others that are in the old one.
+// others are the statements of a policy that are not of ours, by their exact Sids.
+func (p *parsed) others(ours policy.Document) (all []piece) {
+	for _, s := range p.Statement {
+		if !slices.ContainsFunc(ours.Statement, func(o policy.Statement) bool { return o.Sid == s.sid }) {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// withOthers is our policy with what is not ours in the old one, to the letter: its
+// Id, and its statements, under the version of the policy language that they were
+// written for.
 func withOthers(ours policy.Document, old string) string {
-	if old == "" {
+	p, err := parse(old)
+	if old == "" || err != nil {
 		return ours.JSON()
 	}
-	p, err := parse(old)
-	if err != nil {
-		return ours.JSON()
+	doc := map[string]any{"Version": ours.Version}
+	if p.ID != "" {
+		doc["Id"] = p.ID
+	}
+	var statements []json.RawMessage
+	for _, s := range p.others(ours) {
+		statements = append(statements, s.raw)
+	}
+	if len(statements) > 0 {
+		if doc["Version"] = p.Version; p.Version == "" {
+			delete(doc, "Version")
+		}
 	}
 	mine, err := parse(ours.JSON())
 	if err != nil {
 		panic("provision: " + err.Error()) // it was marshalled here
 	}
-	for sid, text := range p.sids() {
-		if !strings.HasPrefix(sid, ourSid) {
-			mine.Statement = append(mine.Statement, json.RawMessage(text))
-		}
+	for _, s := range mine.Statement {
+		statements = append(statements, s.raw)
 	}
-	b, err := json.Marshal(mine)
-	if err != nil {
-		panic("provision: " + err.Error())
+	doc["Statement"] = statements
+	return marshalled(doc)
+}
+
+// withID is our policy under the Id of the old one.
+func withID(ours policy.Document, old string) string {
+	p, err := parse(old)
+	if old == "" || err != nil || p.ID == "" {
+		return ours.JSON()
 	}
-	return string(b)
+	return marshalled(map[string]any{"Version": ours.Version, "Id": p.ID, "Statement": ours.Statement})
+}
+
+func marshalled(doc map[string]any) string {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(doc); err != nil {
+		panic("provision: " + err.Error()) // strings and JSON
+	}
+	return strings.TrimSpace(b.String())
 }

@@ -34,8 +34,15 @@ func Explain(err error, action, resource string) error {
 	if err == nil || errors.As(err, &denied) {
 		return err
 	}
+	var unknown *CredentialsError
+	if errors.As(err, &unknown) {
+		return err
+	}
+	if BadCredentials(err) {
+		return &CredentialsError{Doing: action + " on " + resource, Err: err}
+	}
 	switch code := errorCode(err); {
-	case strings.HasPrefix(code, "AccessDenied"), code == "UnauthorizedOperation", code == "Forbidden", httpStatus(err) == http.StatusForbidden && code != "InvalidAccessKeyId" && code != "SignatureDoesNotMatch" && !strings.HasPrefix(code, "ExpiredToken"):
+	case strings.HasPrefix(code, "AccessDenied"), code == "UnauthorizedOperation", code == "Forbidden", httpStatus(err) == http.StatusForbidden && !isThrottled(err):
 		if m := notAuthorized.FindStringSubmatch(err.Error()); m != nil {
 			action = m[1]
 			if m[2] != "" {
@@ -45,6 +52,36 @@ func Explain(err error, action, resource string) error {
 		return &DeniedError{Action: action, Resource: resource, Err: err}
 	}
 	return fmt.Errorf("%s on %s: %w", action, resource, err)
+}
+
+// A CredentialsError says that AWS does not take the credentials, or no longer, or
+// that there are none. It wraps fs.ErrPermission.
+type CredentialsError struct {
+	Doing string
+	Err   error
+}
+
+func (e *CredentialsError) Error() string {
+	return fmt.Sprintf("%s: no usable AWS credentials: there are none, or AWS does not know them, or they have ended; log in (aws sso login, aws configure), or set AWS_PROFILE, and run the same command again (%v)", e.Doing, e.Err)
+}
+
+func (e *CredentialsError) Unwrap() []error { return []error{fs.ErrPermission, e.Err} }
+
+// BadCredentials reports whether the error says that AWS does not take the
+// credentials, or no longer, or that there are none. It knows the SDK's own errors by
+// their text: they have no type.
+func BadCredentials(err error) bool {
+	if err == nil {
+		return false
+	}
+	text := err.Error()
+	if strings.Contains(text, "get identity: ") || strings.Contains(text, "failed to refresh cached credentials") || strings.Contains(text, "no EC2 IMDS role found") {
+		return true
+	}
+	return is(err, "ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired",
+		"InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId", "InvalidToken",
+		"SignatureDoesNotMatch", "InvalidSignatureException", "IncompleteSignature", "IncompleteSignatureException",
+		"MissingAuthenticationToken", "MissingAuthenticationTokenException")
 }
 
 // errorCode is the code that the service gave, or empty.

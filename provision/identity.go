@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 
@@ -18,8 +17,8 @@ import (
 // permission.
 func (p *Provisioner) identify(ctx context.Context) error {
 	out, err := p.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
-	if err != nil && noCredentials(err) {
-		return fmt.Errorf("%w: no usable AWS credentials were found; log in (aws sso login, aws configure), or set AWS_PROFILE (%w)", fs.ErrPermission, err)
+	if BadCredentials(err) {
+		return &CredentialsError{Doing: "finding out who calls AWS", Err: err}
 	}
 	if err != nil {
 		return fmt.Errorf("finding out who calls AWS: %w", err)
@@ -75,14 +74,7 @@ func (p *Provisioner) identify(ctx context.Context) error {
 	return nil
 }
 
-// noCredentials knows the SDK's errors by their text: they have no type.
-func noCredentials(err error) bool {
-	text := err.Error()
-	return strings.Contains(text, "get identity: ") || strings.Contains(text, "failed to refresh cached credentials") ||
-		is(err, "ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException")
-}
-
-func (p *Provisioner) tags() map[string]string { return map[string]string{TagKey: p.URL()} }
+func (p *Provisioner) tags() map[string]string { return map[string]string{TagKey: TagValue(p.URL())} }
 
 // ErrNotOurs is returned for something that is there already and belongs to no
 // vault or another one, and is not to be adopted.
@@ -91,7 +83,7 @@ var ErrNotOurs = errors.New("not tagged as this vault's")
 // ours decides by the tags of a resource that is there whether it is taken.
 func (p *Provisioner) ours(resource string, tags map[string]string) error {
 	switch got := tags[TagKey]; {
-	case got == p.URL() || p.Adopt:
+	case got == TagValue(p.URL()) || p.Adopt:
 		return nil
 	case got != "":
 		return fmt.Errorf("%s is %w: it belongs to %s by its tag %s; use that vault, or another bucket and name; --adopt would take it over", resource, ErrNotOurs, got, TagKey)

@@ -1,10 +1,10 @@
 package provision
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -45,7 +45,11 @@ func (p *Provisioner) planKey(ctx context.Context) ([]Step, error) {
 		if err := p.ours(p.keyResource(), tags); err != nil {
 			return nil, err
 		}
+		if err := p.checkTags(p.keyResource(), tags); err != nil {
+			return nil, err
+		}
 	}
+	rotation := "" // as it is
 	properties := []property{{
 		name: "alias", get: "kms:DescribeKey", put: "kms:CreateAlias",
 		read: func(ctx context.Context) (string, error) {
@@ -67,12 +71,17 @@ func (p *Provisioner) planKey(ctx context.Context) ([]Step, error) {
 			if err != nil {
 				return "", err
 			}
-			if !out.KeyRotationEnabled {
+			switch days := aws.ToInt32(out.RotationPeriodInDays); {
+			case !out.KeyRotationEnabled:
 				return "off", nil
+			case days == 0:
+				rotation = "on"
+			default:
+				rotation = fmt.Sprintf("every %d days", days)
 			}
-			return "every year", nil // any period is as good
+			return rotation, nil
 		},
-		want: func() string { return "every year" },
+		want: func() string { return cmp.Or(rotation, "every year") }, // any period is as good
 		write: func(ctx context.Context) error {
 			_, err := p.kms.EnableKeyRotation(ctx, &kms.EnableKeyRotationInput{KeyId: &p.keyARN})
 			return err
@@ -132,6 +141,13 @@ func (p *Provisioner) findKey(ctx context.Context) (*types.KeyMetadata, error) {
 	if k != nil || err != nil {
 		return k, err
 	}
+	return p.findOrphan(ctx)
+}
+
+// findOrphan finds the key that an interrupted run has made, by its description and
+// its tag. Of many keys several are looked at at once.
+func (p *Provisioner) findOrphan(ctx context.Context) (*types.KeyMetadata, error) {
+	var arns []string
 	pages := kms.NewListKeysPaginator(p.kms, &kms.ListKeysInput{})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
@@ -139,27 +155,34 @@ func (p *Provisioner) findKey(ctx context.Context) (*types.KeyMetadata, error) {
 			return nil, Explain(err, "kms:ListKeys", "*")
 		}
 		for _, entry := range page.Keys {
-			k, err := p.describe(ctx, aws.ToString(entry.KeyArn))
-			var denied *DeniedError
-			if errors.As(err, &denied) {
-				continue // a key that the caller may not even look at is none that it made
-			}
-			if err != nil {
-				return nil, err
-			}
-			if k == nil || aws.ToString(k.Description) != p.description() || k.KeyState != types.KeyStateEnabled {
-				continue
-			}
-			tags, err := p.keyTags(ctx, aws.ToString(k.Arn))
-			if err != nil {
-				return nil, Explain(err, "kms:ListResourceTags", aws.ToString(k.Arn))
-			}
-			if tags[TagKey] == p.URL() {
-				return k, nil
-			}
+			arns = append(arns, aws.ToString(entry.KeyArn))
 		}
 	}
-	return nil, nil
+	found := make([]*types.KeyMetadata, len(arns))
+	err := p.parallel(len(arns), "KMS keys looked at", func(i int) error {
+		k, err := p.describe(ctx, arns[i])
+		var denied *DeniedError
+		if errors.As(err, &denied) {
+			return nil // a key that the caller may not even look at is none that it made
+		}
+		if err != nil || k == nil || aws.ToString(k.Description) != p.description() || k.KeyState != types.KeyStateEnabled {
+			return err
+		}
+		tags, err := p.keyTags(ctx, arns[i])
+		if err != nil {
+			return Explain(err, "kms:ListResourceTags", arns[i])
+		}
+		if tags[TagKey] == TagValue(p.URL()) {
+			found[i] = k
+		}
+		return nil
+	})
+	for _, k := range found {
+		if k != nil && err == nil {
+			return k, nil
+		}
+	}
+	return nil, err
 }
 
 // describe is nil where there is no such key.
@@ -220,7 +243,7 @@ func (p *Provisioner) createKey(ctx context.Context) error {
 	text := policy.FirstKeyPolicy(p.partition, p.account, p.Admins).JSON()
 	d := p.description()
 	out, err := p.kms.CreateKey(ctx, &kms.CreateKeyInput{Description: &d, Policy: &text, Tags: p.kmsTags(),
-		KeySpec: types.KeySpecSymmetricDefault, KeyUsage: types.KeyUsageTypeEncryptDecrypt})
+		KeySpec: types.KeySpecSymmetricDefault, KeyUsage: types.KeyUsageTypeEncryptDecrypt}, p.once)
 	if err != nil {
 		return err
 	}
@@ -241,7 +264,8 @@ func (p *Provisioner) writeAlias(ctx context.Context) error {
 // planKeyPolicy plans the key's policy. All of it is vaultpack's: a statement that
 // somebody has added would let in whom the settings do not name.
 func (p *Provisioner) planKeyPolicy(ctx context.Context) ([]Step, error) {
-	name := "default"
+	name, old := "default", ""
+	want := func() string { return withID(p.vault().KeyPolicy(p.access()), old) }
 	return p.plan(ctx, p.keyResource(), p.keyARN != "", []property{{
 		name: "policy", get: "kms:GetKeyPolicy", put: "kms:PutKeyPolicy",
 		read: func(ctx context.Context) (string, error) {
@@ -249,33 +273,15 @@ func (p *Provisioner) planKeyPolicy(ctx context.Context) ([]Step, error) {
 			if err != nil {
 				return "", err
 			}
-			return canonical(aws.ToString(out.Policy)), nil
+			old = aws.ToString(out.Policy)
+			return canonical(old), nil
 		},
-		want:     func() string { return canonical(p.vault().KeyPolicy(p.access()).JSON()) },
+		want:     func() string { return canonical(want()) },
 		document: true,
 		write: func(ctx context.Context) error {
-			text := p.vault().KeyPolicy(p.access()).JSON()
-			return p.untilKnown(ctx, func() error {
-				_, err := p.kms.PutKeyPolicy(ctx, &kms.PutKeyPolicyInput{KeyId: &p.keyARN, PolicyName: &name, Policy: &text})
-				return err
-			})
+			text := want()
+			_, err := p.kms.PutKeyPolicy(ctx, &kms.PutKeyPolicyInput{KeyId: &p.keyARN, PolicyName: &name, Policy: &text})
+			return err
 		},
 	}})
-}
-
-// untilKnown repeats a call that names roles until all of AWS knows them: a role
-// that was just made is not known everywhere at once.
-func (p *Provisioner) untilKnown(ctx context.Context, call func() error) error {
-	for wait := time.Second; ; wait *= 2 {
-		err := call()
-		if !is(err, "MalformedPolicyDocumentException", "MalformedPolicyDocument") || wait > 16*time.Second ||
-			!strings.Contains(strings.ToLower(err.Error()), "principal") {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(wait):
-		}
-	}
 }

@@ -11,23 +11,26 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
-// ourRule begins the IDs of the lifecycle rules that are ours.
-const ourRule = "vaultpack-"
+// The IDs of the lifecycle rules that are ours.
+const (
+	abortRule  = "vaultpack-abort-uploads"
+	expireRule = "vaultpack-expire-old-versions"
+)
 
 // rules are the lifecycle rules of the vault.
 func (p *Provisioner) rules() []types.LifecycleRule {
 	rule := func(name string) types.LifecycleRule {
-		return types.LifecycleRule{ID: aws.String(ourRule + name), Status: types.ExpirationStatusEnabled,
+		return types.LifecycleRule{ID: aws.String(name), Status: types.ExpirationStatusEnabled,
 			Filter: &types.LifecycleRuleFilter{Prefix: aws.String(p.Prefix)}}
 	}
-	abort := rule("abort-uploads")
+	abort := rule(abortRule)
 	abort.AbortIncompleteMultipartUpload = &types.AbortIncompleteMultipartUpload{DaysAfterInitiation: aws.Int32(p.AbortDays)}
 	all := []types.LifecycleRule{abort}
 	if p.BucketOnly {
 		all = nil // MinIO does so by itself, and takes no rule for it
 	}
 	if p.ExpireDays > 0 {
-		old := rule("expire-old-versions")
+		old := rule(expireRule)
 		old.NoncurrentVersionExpiration = &types.NoncurrentVersionExpiration{NoncurrentDays: aws.Int32(p.ExpireDays)}
 		// The marker of a deleted object goes when its versions are gone.
 		old.Expiration = &types.LifecycleExpiration{ExpiredObjectDeleteMarker: aws.Bool(true)}
@@ -36,7 +39,47 @@ func (p *Provisioner) rules() []types.LifecycleRule {
 	return all
 }
 
-func isOurRule(r types.LifecycleRule) bool { return strings.HasPrefix(aws.ToString(r.ID), ourRule) }
+func isOurRule(r types.LifecycleRule) bool {
+	id := aws.ToString(r.ID)
+	return id == abortRule || id == expireRule
+}
+
+// RuleScope is where a lifecycle rule holds: below a prefix, and for some objects
+// there only, if some is true.
+func RuleScope(r types.LifecycleRule) (prefix string, some bool) {
+	f := r.Filter
+	if f == nil {
+		//lint:ignore SA1019 old rules have it
+		return aws.ToString(r.Prefix), false
+	}
+	if a := f.And; a != nil {
+		return aws.ToString(a.Prefix), true
+	}
+	return aws.ToString(f.Prefix), f.Tag != nil || f.ObjectSizeGreaterThan != nil || f.ObjectSizeLessThan != nil
+}
+
+// RuleThreat says what a lifecycle rule does to the objects of a vault below the
+// prefix, empty if it cannot hurt it: it deletes them as they get old, or moves them
+// to where they cannot be read. Old versions and unfinished uploads do not count.
+func RuleThreat(r types.LifecycleRule, vaultPrefix string) string {
+	prefix, some := RuleScope(r)
+	if r.Status != types.ExpirationStatusEnabled || !strings.HasPrefix(prefix, vaultPrefix) && !strings.HasPrefix(vaultPrefix, prefix) {
+		return ""
+	}
+	which := "objects of the vault"
+	if some {
+		which = "some " + which
+	}
+	if e := r.Expiration; e != nil && (e.Days != nil || e.Date != nil) {
+		return fmt.Sprintf("the lifecycle rule %q deletes %s as they get old, and so datasets are lost", aws.ToString(r.ID), which)
+	}
+	for _, t := range r.Transitions {
+		if t.StorageClass == types.TransitionStorageClassGlacier || t.StorageClass == types.TransitionStorageClassDeepArchive {
+			return fmt.Sprintf("the lifecycle rule %q moves %s to %s, from where they cannot be read", aws.ToString(r.ID), which, t.StorageClass)
+		}
+	}
+	return ""
+}
 
 // ruleTexts say what our rules do. A rule of ours that does more is another text.
 func ruleTexts(rules []types.LifecycleRule) string {
@@ -82,7 +125,7 @@ func ruleTexts(rules []types.LifecycleRule) string {
 }
 
 func (p *Provisioner) lifecycle() property {
-	var others []types.LifecycleRule
+	var others []types.LifecycleRule // those that are there and not ours
 	var least types.TransitionDefaultMinimumObjectSize
 	return property{
 		name: "lifecycle", get: "s3:GetLifecycleConfiguration", put: "s3:PutLifecycleConfiguration",
@@ -91,26 +134,40 @@ func (p *Provisioner) lifecycle() property {
 			if is(err, "NoSuchLifecycleConfiguration") {
 				return "", nil
 			}
+			if err != nil && len(p.rules()) == 0 { // it is looked at for its dangers alone
+				if !unsupported(err) {
+					p.notef("%s: its lifecycle rules could not be looked at: %v", p.bucketResource(), Explain(err, "s3:GetLifecycleConfiguration", p.bucketResource()))
+				}
+				return "", nil
+			}
 			if err != nil {
 				return "", err
 			}
+			others = nil
 			for _, r := range out.Rules {
 				if isOurRule(r) {
 					continue
 				}
 				others = append(others, r)
-				if r.Status == types.ExpirationStatusEnabled && r.Expiration != nil {
-					p.notef("%s: the lifecycle rule %s is not vaultpack's and stays; if it deletes objects of the vault, their datasets are lost", p.bucketResource(), aws.ToString(r.ID))
+				if threat := RuleThreat(r, p.Prefix); threat != "" {
+					p.warnf("%s: %s; it is not vaultpack's and stays: remove it, or have its prefix leave the vault out", p.bucketResource(), threat)
 				}
+			}
+			if n := len(others) + len(p.rules()); n > maxRules {
+				return "", &LimitError{What: "the lifecycle of " + p.bucketResource(), Size: n, Limit: maxRules, Unit: "rules", Instead: "remove some, or use another bucket"}
 			}
 			least = out.TransitionDefaultMinimumObjectSize
 			return ruleTexts(out.Rules), nil
 		},
 		want: func() string { return ruleTexts(p.rules()) },
 		write: func(ctx context.Context) error {
+			if len(others)+len(p.rules()) == 0 {
+				_, err := p.s3.DeleteBucketLifecycle(ctx, &s3.DeleteBucketLifecycleInput{Bucket: &p.Bucket, ExpectedBucketOwner: p.owner()})
+				return err
+			}
 			_, err := p.s3.PutBucketLifecycleConfiguration(ctx, &s3.PutBucketLifecycleConfigurationInput{Bucket: &p.Bucket, ExpectedBucketOwner: p.owner(),
 				TransitionDefaultMinimumObjectSize: least,
-				LifecycleConfiguration:             &types.BucketLifecycleConfiguration{Rules: append(others, p.rules()...)}})
+				LifecycleConfiguration:             &types.BucketLifecycleConfiguration{Rules: slices.Concat(others, p.rules())}})
 			return err
 		},
 	}

@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -60,6 +62,16 @@ type Provisioner struct {
 	// roleARNs are those of roles that exist, by name: they may have a path.
 	roleARNs map[string]string
 	notes    []string
+	warnings []string
+
+	// OnWait and OnProgress, where they are set, are told that AWS is waited for, and
+	// how far many requests of one kind are. They may be called by several goroutines,
+	// one at a time, while a method runs.
+	OnWait     func(Wait)
+	OnProgress func(what string, done, total int)
+
+	mu    *sync.Mutex                                // guards the calls of both, and roleARNs
+	sleep func(context.Context, time.Duration) error // nil but in tests
 }
 
 // New makes a Provisioner that calls AWS as cfg says. s3Options are for the client
@@ -69,8 +81,11 @@ func New(cfg aws.Config, t Target, s3Options ...func(*s3.Options)) (*Provisioner
 	if err := t.check(); err != nil {
 		return nil, err
 	}
-	p := &Provisioner{Target: t, given: given, kms: kms.NewFromConfig(cfg), iam: iam.NewFromConfig(cfg), sts: sts.NewFromConfig(cfg),
-		roleARNs: map[string]string{}}
+	p := &Provisioner{Target: t, given: given, roleARNs: map[string]string{}, mu: &sync.Mutex{}}
+	if cfg.Retryer == nil && cfg.RetryMode == "" && cfg.RetryMaxAttempts == 0 {
+		cfg.Retryer = func() aws.Retryer { return newPatient(p) }
+	}
+	p.kms, p.iam, p.sts = kms.NewFromConfig(cfg), iam.NewFromConfig(cfg), sts.NewFromConfig(cfg)
 	p.s3 = s3.NewFromConfig(cfg, s3Options...)
 	if p.region = p.s3.Options().Region; p.region == "" {
 		return nil, fmt.Errorf("the region of %s is not known: set region, or AWS_REGION, or one in the AWS profile", t.URL())
@@ -93,7 +108,8 @@ type Step struct {
 	// Action is the IAM action that it takes.
 	Action string
 
-	do func(context.Context) error
+	do   func(context.Context) error
+	role bool // of a role, which knows nothing of others
 }
 
 func (s Step) String() string {
@@ -115,6 +131,8 @@ type Plan struct {
 	Steps []Step
 	// Notes are good to know: what is left alone, and why.
 	Notes []string
+	// Warnings are what endangers the vault and is not vaultpack's to change.
+	Warnings []string
 	// Caller is who plans, and Admins who will manage the key, as ARNs.
 	Caller string
 	Admins []string
@@ -123,13 +141,17 @@ type Plan struct {
 // Plan reads what there is and says what is missing or other than it should be.
 // It changes nothing. Where it may not read something the error is a [DeniedError].
 func (p *Provisioner) Plan(ctx context.Context) (*Plan, error) {
-	p.notes = nil
+	p.notes, p.warnings = nil, nil
 	plan := &Plan{}
 	if !p.BucketOnly {
 		if err := p.identify(ctx); err != nil {
 			return nil, err
 		}
 		plan.Caller, plan.Admins = p.caller, p.Admins
+		// What AWS refuses for its size is known before anything is asked or made.
+		if err := p.checkLimits(); err != nil {
+			return nil, err
+		}
 	}
 	for _, part := range p.parts() {
 		steps, err := part(ctx)
@@ -138,7 +160,7 @@ func (p *Provisioner) Plan(ctx context.Context) (*Plan, error) {
 		}
 		plan.Steps = append(plan.Steps, steps...)
 	}
-	plan.Notes = p.notes
+	plan.Notes, plan.Warnings = p.notes, p.warnings
 	return plan, nil
 }
 
@@ -158,19 +180,90 @@ type ApplyError struct {
 	Err    error
 }
 
+// Error names the step that has failed.
 func (e *ApplyError) Error() string { return fmt.Sprintf("%s: %v", e.Failed, e.Err) }
 func (e *ApplyError) Unwrap() error { return e.Err }
 
-// Apply does the steps of the plan, and tells each that is done. Where one fails
-// the error is an *[ApplyError].
+// Apply does the steps of the plan, and tells each that is done. What AWS refuses for
+// a time only is waited for, see OnWait. Where a step fails the error is an
+// *[ApplyError].
 func (p *Provisioner) Apply(ctx context.Context, plan *Plan, told func(Step)) error {
-	for i, s := range plan.Steps {
-		if err := s.do(ctx); err != nil {
-			return &ApplyError{Done: slices.Clone(plan.Steps[:i]), Failed: s, Err: Explain(err, s.Action, s.Resource)}
+	a := &applying{p: p, told: told}
+	for _, part := range byResource(plan.Steps) {
+		if len(part) == 1 {
+			a.do(ctx, part[0])
+		} else {
+			// Roles know nothing of each other.
+			p.parallel(len(part), "", func(i int) error { a.do(ctx, part[i]); return nil })
 		}
-		told(s)
+		if a.failed != nil {
+			return a.failed
+		}
 	}
 	return nil
+}
+
+// An applying is an Apply under way.
+type applying struct {
+	p      *Provisioner
+	told   func(Step)
+	mu     sync.Mutex
+	done   []Step
+	failed *ApplyError
+}
+
+// do takes steps one after the other, until one of any resource has failed.
+func (a *applying) do(ctx context.Context, steps []Step) {
+	for _, s := range steps {
+		a.mu.Lock()
+		stop := a.failed != nil
+		a.mu.Unlock()
+		if stop {
+			return
+		}
+		err := a.p.settle(ctx, s)
+		a.mu.Lock()
+		switch {
+		case err == nil:
+			a.done = append(a.done, s)
+			a.told(s)
+		case a.failed == nil:
+			a.failed = &ApplyError{Failed: s, Err: Explain(err, s.Action, s.Resource)}
+		}
+		if a.failed != nil {
+			a.failed.Done = slices.Clone(a.done)
+		}
+		a.mu.Unlock()
+	}
+}
+
+// manyRoles is from how many roles on several are made at once.
+const manyRoles = 20
+
+// byResource parts the steps into what is done one after the other; in each of these
+// are the steps of one resource, or of many roles, by role.
+func byResource(steps []Step) (parts [][][]Step) {
+	roles := map[string]int{}
+	for _, s := range steps {
+		if s.role {
+			roles[s.Resource]++
+		}
+	}
+	for _, s := range steps {
+		n := len(parts)
+		switch {
+		case n > 0 && s.role && len(roles) > manyRoles && parts[n-1][0][0].role:
+			m := len(parts[n-1])
+			if last := parts[n-1][m-1]; last[0].Resource == s.Resource {
+				parts[n-1][m-1] = append(last, s)
+			} else {
+				parts[n-1] = append(parts[n-1], []Step{s})
+			}
+		default:
+			parts = append(parts, [][]Step{{s}})
+		}
+	}
+	return parts
 }
 
 // Outputs are what others need of a vault that was made.
@@ -217,7 +310,12 @@ func (p *Provisioner) vault() policy.Vault {
 }
 
 func (p *Provisioner) noKey() string {
-	return fmt.Sprintf("arn:%s:kms:%s:%s:key/to-be-made", p.partition, p.region, p.account)
+	// As long as a real one, so that sizes are right.
+	return fmt.Sprintf("arn:%s:kms:%s:%s:key/to-be-made-00000000-0000-000000000000", p.partition, p.region, p.account)
+}
+
+func (p *Provisioner) warnf(format string, args ...any) {
+	p.warnings = append(p.warnings, fmt.Sprintf(format, args...))
 }
 
 func (p *Provisioner) notef(format string, args ...any) {
@@ -236,6 +334,13 @@ type property struct {
 	// document is true where the texts are policies.
 	document bool
 	write    func(context.Context) error
+	// given is true for what a new resource may have already. Then it is read first,
+	// and written only where it differs: who may not write it may have no need to.
+	given bool
+	// limit is how many bytes of it AWS takes, 0 for any; instead says what to do
+	// where it would be more.
+	limit   int
+	instead string
 }
 
 // plan makes the steps for what differs. Of a resource that is not there yet,
@@ -257,6 +362,9 @@ func (p *Provisioner) plan(ctx context.Context, resource string, exists bool, pr
 		if is == want {
 			continue
 		}
+		if q.limit > 0 && len(want) > q.limit {
+			return nil, &LimitError{What: q.name + " of " + resource, Size: len(want), Limit: q.limit, Unit: "bytes", Instead: q.instead}
+		}
 		s := Step{Resource: resource, Change: "change", Property: q.name, From: is, To: want, Action: q.put, do: q.write}
 		switch {
 		case q.document:
@@ -269,6 +377,14 @@ func (p *Provisioner) plan(ctx context.Context, resource string, exists bool, pr
 			s.Change = "set"
 		case is == "":
 			s.From = "missing"
+		}
+		if q.given && !exists {
+			s.do = func(ctx context.Context) error {
+				if is, err := q.read(ctx); err == nil && is == q.want() {
+					return nil
+				}
+				return q.write(ctx)
+			}
 		}
 		if p.BucketOnly {
 			s.do = func(ctx context.Context) error {

@@ -15,9 +15,33 @@ import (
 // rolePolicy is the name of the inline policy.
 const rolePolicy = "vaultpack"
 
+// A found role is one as it is, of those that are wanted.
+type found struct {
+	role
+	there  *types.Role // nil if there is none
+	policy string      // its inline policy, empty if it has none
+}
+
+// planRoles looks at several roles at once: there may be one for each dataset.
 func (p *Provisioner) planRoles(ctx context.Context) ([]Step, error) {
-	var steps []Step
+	var all []*found
 	for _, r := range p.roles() {
+		all = append(all, &found{role: r})
+	}
+	if err := p.parallel(len(all), "roles looked at", func(i int) error { return p.lookAt(ctx, all[i]) }); err != nil {
+		return nil, err
+	}
+	missing := 0
+	for _, r := range all {
+		if r.there == nil {
+			missing++
+		}
+	}
+	if err := p.checkQuota(ctx, missing); err != nil {
+		return nil, err
+	}
+	var steps []Step
+	for _, r := range all {
 		more, err := p.planRole(ctx, r)
 		if err != nil {
 			return nil, err
@@ -27,31 +51,75 @@ func (p *Provisioner) planRoles(ctx context.Context) ([]Step, error) {
 	return steps, nil
 }
 
-func (p *Provisioner) planRole(ctx context.Context, r role) ([]Step, error) {
-	resource := "the role " + r.name
+func (r *found) resource() string { return "the role " + r.name }
+
+func (p *Provisioner) lookAt(ctx context.Context, r *found) error {
 	out, err := p.iam.GetRole(ctx, &iam.GetRoleInput{RoleName: &r.name})
-	exists := err == nil
-	if err != nil && !is(err, "NoSuchEntity", "NoSuchEntityException") {
-		return nil, Explain(err, "iam:GetRole", resource)
+	if is(err, "NoSuchEntity", "NoSuchEntityException") {
+		return nil
 	}
+	if err != nil {
+		return Explain(err, "iam:GetRole", r.resource())
+	}
+	r.there = out.Role
+	name := rolePolicy
+	own, err := p.iam.GetRolePolicy(ctx, &iam.GetRolePolicyInput{RoleName: &r.name, PolicyName: &name})
+	switch {
+	case is(err, "NoSuchEntity", "NoSuchEntityException"):
+		return nil
+	case err != nil:
+		return Explain(err, "iam:GetRolePolicy", r.resource())
+	}
+	r.policy, err = decoded(own.PolicyDocument)
+	return err
+}
+
+// createRole makes the role. That it is there already is the answer to a request
+// whose first answer was lost, if it is tagged as this vault's.
+func (p *Provisioner) createRole(ctx context.Context, r role) error {
+	text, about := p.trust(r).JSON(), RoleDescription(p.purpose(r))
+	made, err := p.iam.CreateRole(ctx, &iam.CreateRoleInput{RoleName: &r.name, AssumeRolePolicyDocument: &text, Description: &about, Tags: p.iamTags()})
+	if is(err, "EntityAlreadyExists", "EntityAlreadyExistsException") {
+		out, gerr := p.iam.GetRole(ctx, &iam.GetRoleInput{RoleName: &r.name})
+		if gerr != nil || roleTags(out.Role)[TagKey] != TagValue(p.URL()) {
+			return fmt.Errorf("the role was made by somebody else meanwhile; plan again: %w", err)
+		}
+		p.knowRole(r.name, out.Role)
+		return nil
+	}
+	if err == nil {
+		p.knowRole(r.name, made.Role)
+	}
+	return err
+}
+
+func (p *Provisioner) knowRole(name string, r *types.Role) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.roleARNs[name] = aws.ToString(r.Arn)
+}
+
+func roleTags(r *types.Role) map[string]string {
+	tags := map[string]string{}
+	for _, t := range r.Tags {
+		tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
+	}
+	return tags
+}
+
+func (p *Provisioner) planRole(ctx context.Context, f *found) ([]Step, error) {
+	r, resource, exists := f.role, f.resource(), f.there != nil
 	var steps []Step
 	var properties []property
 	if !exists {
-		steps = append(steps, Step{Resource: resource, Change: "create", To: p.purpose(r), Action: "iam:CreateRole", do: func(ctx context.Context) error {
-			text, about := p.trust(r).JSON(), "vaultpack: "+p.purpose(r)
-			made, err := p.iam.CreateRole(ctx, &iam.CreateRoleInput{RoleName: &r.name, AssumeRolePolicyDocument: &text, Description: &about, Tags: p.iamTags()})
-			if err == nil {
-				p.roleARNs[r.name] = aws.ToString(made.Role.Arn)
-			}
-			return err
-		}})
+		steps = append(steps, Step{Resource: resource, Change: "create", To: p.purpose(r), Action: "iam:CreateRole", do: func(ctx context.Context) error { return p.createRole(ctx, r) }})
 	} else {
-		p.roleARNs[r.name] = aws.ToString(out.Role.Arn)
-		tags := map[string]string{}
-		for _, t := range out.Role.Tags {
-			tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
-		}
+		p.knowRole(r.name, f.there)
+		tags := roleTags(f.there)
 		if err := p.ours(resource, tags); err != nil {
+			return nil, err
+		}
+		if err := p.checkTags(resource, tags); err != nil {
 			return nil, err
 		}
 		properties = append(properties, property{
@@ -64,7 +132,7 @@ func (p *Provisioner) planRole(ctx context.Context, r role) ([]Step, error) {
 			},
 		}, property{
 			name: "trust", get: "iam:GetRole", put: "iam:UpdateAssumeRolePolicy",
-			read:     func(context.Context) (string, error) { return decoded(out.Role.AssumeRolePolicyDocument) },
+			read:     func(context.Context) (string, error) { return decoded(f.there.AssumeRolePolicyDocument) },
 			want:     func() string { return canonical(p.trust(r).JSON()) },
 			document: true,
 			write: func(ctx context.Context) error {
@@ -76,17 +144,7 @@ func (p *Provisioner) planRole(ctx context.Context, r role) ([]Step, error) {
 	}
 	properties = append(properties, property{
 		name: "policy", get: "iam:GetRolePolicy", put: "iam:PutRolePolicy",
-		read: func(ctx context.Context) (string, error) {
-			name := rolePolicy
-			out, err := p.iam.GetRolePolicy(ctx, &iam.GetRolePolicyInput{RoleName: &r.name, PolicyName: &name})
-			if is(err, "NoSuchEntity", "NoSuchEntityException") {
-				return "", nil
-			}
-			if err != nil {
-				return "", err
-			}
-			return decoded(out.PolicyDocument)
-		},
+		read:     func(context.Context) (string, error) { return f.policy, nil },
 		want:     func() string { return canonical(p.permissions(r).JSON()) },
 		document: true,
 		write: func(ctx context.Context) error {
@@ -96,7 +154,11 @@ func (p *Provisioner) planRole(ctx context.Context, r role) ([]Step, error) {
 		},
 	})
 	more, err := p.plan(ctx, resource, exists, properties)
-	return append(steps, more...), err
+	steps = append(steps, more...)
+	for i := range steps {
+		steps[i].role = true
+	}
+	return steps, err
 }
 
 func (p *Provisioner) purpose(r role) string {

@@ -133,8 +133,13 @@ func shorten(name string, max int) string {
 	if len(name) <= max {
 		return name
 	}
-	sum := sha256.Sum256([]byte(name))
-	return name[:max-9] + "-" + hex.EncodeToString(sum[:4])
+	return name[:max-9] + "-" + hash(name, 4)
+}
+
+// hash begins the hash of a text, in so many bytes.
+func hash(text string, bytes int) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:bytes])
 }
 
 // A role is one of those that are made.
@@ -192,7 +197,16 @@ func (p *Provisioner) access() policy.Access {
 			a.Trainers = append(a.Trainers, policy.TrainerAccess{Principal: r.arn, Trainer: p.trainer(r.dataset)})
 		}
 	}
+	a.AllTrainers = p.TrainerClass(p.partition, p.account)
 	return a
+}
+
+// TrainerClass describes all trainers of the vault at once, for a key's policy that
+// has no room for each by name: by the tag that their roles have, and their names.
+func (t *Target) TrainerClass(partition, account string) *policy.TrainerClass {
+	role := "arn:" + partition + ":iam::" + account + ":role/"
+	return &policy.TrainerClass{Tag: TagKey, Value: TagValue(t.URL()), Trainer: t.trainer("*"),
+		Roles: []string{role + t.Name + "-trainer-*", role + "*/" + t.Name + "-trainer-*"}}
 }
 
 // Chosen are the settings that are worth keeping: what differs from the default,

@@ -11,6 +11,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/envelope/awskms"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -97,7 +98,10 @@ func isNetwork(err error) bool {
 // hint says what to do next about an error, or nothing where the error does.
 func hint(err error) string {
 	var noKey *envelope.NoKeyError
+	var related *awskms.RelatedError
 	switch {
+	case errors.As(err, &related):
+		return "to have the key of one Region open what its replica in another has wrapped, add to vaultpack.yaml: kms_related: true"
 	case errors.As(err, &noKey):
 		return "name the right key with --local-key, or put it back from its backup; if it is the right one, the keyring was changed"
 	case errors.Is(err, dataset.ErrMissing):

@@ -20,6 +20,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
 
 	"github.com/vaultpack/vaultpack/provision"
 	"github.com/vaultpack/vaultpack/vault"
@@ -112,10 +113,15 @@ func initS3(c *cli.Context, con *console, cfg *vault.Config) error {
 	if c.Bool("destroy") {
 		return destroySteps(c.Context, con, p)
 	}
+	con.watch(p)
 	plan, err := p.Plan(c.Context)
 	if target.BucketOnly && errors.Is(err, provision.ErrNotOurs) && !c.Bool("plan") && !c.Bool("check") {
 		con.notef("note: the bucket %s is there already and stays as it is; --adopt has init keep it in order", target.Bucket)
 		return initVault(c.Context, con, cfg)
+	}
+	var limit *provision.LimitError
+	if errors.As(err, &limit) {
+		return usagef("nothing was done: %w", err)
 	}
 	if err != nil {
 		return err
@@ -130,6 +136,10 @@ func initS3(c *cli.Context, con *console, cfg *vault.Config) error {
 	for _, n := range plan.Notes {
 		con.emit("note", event{"note": n})
 		con.notef("note: %s", n)
+	}
+	for _, w := range plan.Warnings {
+		con.emit("warning", event{"warning": w})
+		con.warnf("warning: %s", w)
 	}
 	if n := len(plan.Steps); n > 0 {
 		con.tellPlan(target, plan)
@@ -159,6 +169,33 @@ func initS3(c *cli.Context, con *console, cfg *vault.Config) error {
 		}
 	}
 	return tellVault(c, con, cfg, p, target, plan)
+}
+
+// watch tells what a provisioner waits for, and how far it is.
+func (con *console) watch(p *provision.Provisioner) {
+	p.OnWait = func(w provision.Wait) {
+		what := w.What
+		if what == "" {
+			what = "AWS asks for fewer requests"
+		}
+		con.emit("wait", event{"what": what, "seconds": w.For.Seconds(), "why": w.Why.Error()})
+		con.printf("  waiting %v: %s (%s)", w.For, what, reason(w.Why))
+		con.flush()
+	}
+	p.OnProgress = func(what string, done, total int) {
+		con.emit("progress", event{"what": what, "done": done, "total": total})
+		con.printf("  %d of %d %s", done, total, what)
+		con.flush()
+	}
+}
+
+// reason is the answer of a service in short.
+func reason(err error) string {
+	var ae smithy.APIError
+	if errors.As(err, &ae) {
+		return ae.ErrorCode()
+	}
+	return err.Error()
 }
 
 // newProvisioner reads the settings: those of the configuration, and the flags.
@@ -209,6 +246,9 @@ func newProvisioner(c *cli.Context, cfg *vault.Config) (*provision.Provisioner, 
 	t.BucketOnly = own || cfg.S3.SSE == vault.SSENone
 	switch {
 	case t.BucketOnly:
+		if cfg, err = cfg.Resolved(c.Context); err != nil {
+			return nil, nil, err
+		}
 		t.Key = cfg.SSEKey()
 		// What is wrong with the settings is said before anything is made.
 		set := cfg.S3
@@ -219,6 +259,14 @@ func newProvisioner(c *cli.Context, cfg *vault.Config) (*provision.Provisioner, 
 	case len(cfg.KMSKeys) > 0:
 		t.Key = cfg.KMSKeys[0].Value
 		if k := cfg.S3.KMSKey; k != "" && k != t.Key {
+			// One may be an alias of the other.
+			if cfg, err = cfg.Resolved(c.Context); err != nil {
+				return nil, nil, err
+			}
+			k, t.Key = cfg.S3.KMSKey, cfg.KMSKeys[0].Value
+			if k == t.Key {
+				break
+			}
 			return nil, nil, usagef("s3.kms_key (%s) is another key than the first of kms_keys (%s); init keeps one key in order, for both: leave one of the two out", k, t.Key)
 		}
 	default:
@@ -296,8 +344,15 @@ func (con *console) ask(yes bool, question string) error {
 // tellVault ends an init: the vault is there.
 func tellVault(c *cli.Context, con *console, cfg *vault.Config, p *provision.Provisioner, t *provision.Target, plan *provision.Plan) error {
 	n := len(plan.Steps)
-	if n == 0 {
+	switch {
+	case n == 0 && len(plan.Warnings) > 0:
+		con.printf("In the vault %s there is nothing that init would change.", t.URL())
+	case n == 0:
 		con.printf("The vault %s is in order; there is nothing to change.", t.URL())
+	}
+	if n := len(plan.Warnings); n > 0 && c.Bool("check") {
+		con.emit("summary", event{"command": "init", "vault": t.URL(), "changes": 0, "applied": false, "outputs": p.Outputs()})
+		return &partialError{text: fmt.Sprintf("there is nothing that init would change, but %s above: the vault is in danger", count(int64(n), "warning")), code: exitFailed}
 	}
 	if c.Bool("check") || c.Bool("plan") {
 		con.emit("summary", event{"command": "init", "vault": t.URL(), "changes": n, "applied": false, "outputs": p.Outputs()})

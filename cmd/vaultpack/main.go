@@ -160,6 +160,7 @@ func loadConfig(c *cli.Context) (*vault.Config, error) {
 	if err != nil {
 		return nil, usagef("%w", err)
 	}
+	cfg.S3.MFACode = askMFA
 	return cfg, nil
 }
 

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -28,8 +30,8 @@ func policyCommand(con *console) *cli.Command {
 			&cli.StringFlag{Name: "name", Usage: "the `NAME` of the policy (default: vaultpack-ROLE)"},
 			&cli.BoolFlag{Name: "resume-uploads", Usage: "let the uploader open data keys, to send only what has changed; else it cannot decrypt"},
 		},
-		Description: "It needs the vault and the key's ARN (--vault, --kms-key or vaultpack.yaml), and asks AWS\n" +
-			"nothing. What is chosen in the section provision of vaultpack.yaml counts here too. A key\n" +
+		Description: "It needs the vault and the key (--vault, --kms-key or vaultpack.yaml), and asks AWS nothing\n" +
+			"but which key an alias or a key ID stands for. What is chosen in the section provision of vaultpack.yaml counts here too. A key\n" +
 			"that init made lets in only whom its policy names: --part key prints the statements.",
 		Action: func(c *cli.Context) error {
 			cfg, err := configAlone(c)
@@ -37,6 +39,9 @@ func policyCommand(con *console) *cli.Command {
 				return err
 			}
 			d, err := choosePolicy(c, cfg)
+			if errors.Is(err, errAsking) {
+				return err
+			}
 			if err != nil {
 				return usageError{err}
 			}
@@ -63,7 +68,7 @@ func policyCommand(con *console) *cli.Command {
 }
 
 func choosePolicy(c *cli.Context, cfg *vault.Config) (policy.Document, error) {
-	v, err := policyVault(cfg)
+	v, err := policyVault(c.Context, cfg)
 	if err != nil {
 		return policy.Document{}, err
 	}
@@ -87,7 +92,7 @@ func choosePolicy(c *cli.Context, cfg *vault.Config) (policy.Document, error) {
 }
 
 // policyVault is the vault that is configured, as policies need it.
-func policyVault(cfg *vault.Config) (policy.Vault, error) {
+func policyVault(ctx context.Context, cfg *vault.Config) (policy.Vault, error) {
 	if !vault.IsS3URL(cfg.Vault.Value) {
 		return policy.Vault{}, fmt.Errorf("the vault is %s (from %s), and policies are for vaults in S3: name one with --vault s3://BUCKET/PREFIX", cfg.Vault.Value, cfg.Vault.Source)
 	}
@@ -95,10 +100,20 @@ func policyVault(cfg *vault.Config) (policy.Vault, error) {
 	if err != nil {
 		return policy.Vault{}, err
 	}
-	i := slices.IndexFunc(cfg.KMSKeys, func(s vault.Setting) bool { return awskms.IsKeyARN(s.Value) })
+	if !slices.ContainsFunc(cfg.KMSKeys, isKeyARN) && len(cfg.KMSKeys) > 0 {
+		if cfg, err = cfg.Resolved(ctx); err != nil {
+			return policy.Vault{}, fmt.Errorf("%w: %w", errAsking, err)
+		}
+	}
+	i := slices.IndexFunc(cfg.KMSKeys, isKeyARN)
 	if i < 0 {
-		return policy.Vault{}, fmt.Errorf("the ARN of the KMS key is not known: name it with --kms-key, or kms_keys in %s (not an alias: policies do not follow it)", vault.ConfigName)
+		return policy.Vault{}, fmt.Errorf("the KMS key is not known: name it with --kms-key, or kms_keys in %s", vault.ConfigName)
 	}
 	v := policy.Vault{Bucket: loc.Bucket, Prefix: loc.Prefix, KeyARN: cfg.KMSKeys[i].Value}
 	return v, v.Check()
 }
+
+// errAsking is a failure of what was asked of AWS, not of what was typed.
+var errAsking = errors.New("policies name the key by its ARN")
+
+func isKeyARN(s vault.Setting) bool { return awskms.IsKeyARN(s.Value) }

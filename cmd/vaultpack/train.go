@@ -293,6 +293,9 @@ func train(c *cli.Context, con *console) error {
 	if err != nil {
 		return err
 	}
+	if cfg, err = cfg.Resolved(c.Context); err != nil {
+		return err
+	}
 	v, err := vault.Open(c.Context, cfg)
 	if err != nil {
 		return err

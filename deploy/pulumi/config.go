@@ -149,6 +149,9 @@ func (s *settings) check(in place) error {
 	if err != nil {
 		return fmt.Errorf("config %s: %w", s.project, err)
 	}
+	if err := p.CheckLimits(in.partition, in.account); err != nil {
+		return fmt.Errorf("config %s: %w", s.project, err)
+	}
 	s.target = p.Target
 	if s.importKey != "" {
 		_, id, isARN := strings.Cut(s.importKey, ":key/")

@@ -38,7 +38,7 @@ func (i *infrastructure) makeKey() error {
 
 // access is who may do what with the key. The ARNs are those of the roles, in order.
 func (i *infrastructure) access(arns []any) policy.Access {
-	a := policy.Access{Admins: i.target.Admins, Users: i.target.Users}
+	a := policy.Access{Admins: i.target.Admins, Users: i.target.Users, AllTrainers: i.target.TrainerClass(i.partition, i.account)}
 	for n, r := range i.roles {
 		arn := arns[n].(string)
 		switch r.kind {

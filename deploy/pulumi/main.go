@@ -110,7 +110,7 @@ type infrastructure struct {
 
 // tags say whose the resources are; vaultpack init knows its own by them.
 func (i *infrastructure) tags() pulumi.StringMap {
-	return pulumi.StringMap{provision.TagKey: pulumi.String(i.target.URL())}
+	return pulumi.StringMap{provision.TagKey: pulumi.String(provision.TagValue(i.target.URL()))}
 }
 
 // outputs are what others need, named as vaultpack init --json names them.

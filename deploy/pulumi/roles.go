@@ -8,6 +8,7 @@ import (
 	"github.com/pulumi/pulumi-aws/sdk/v7/go/aws/iam"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"github.com/vaultpack/vaultpack/provision"
 	"github.com/vaultpack/vaultpack/provision/policy"
 )
 
@@ -82,7 +83,7 @@ func (i *infrastructure) makeRoles() error {
 		name := shorten(i.target.Name+"-"+r.label(), 64)
 		made, err := iam.NewRole(i.ctx, r.label(), &iam.RoleArgs{
 			Name:             pulumi.String(name),
-			Description:      pulumi.String("vaultpack: " + r.purpose),
+			Description:      pulumi.String(provision.RoleDescription(r.purpose)),
 			AssumeRolePolicy: pulumi.String(r.trust.JSON()),
 			Tags:             i.tags(),
 		}, append(i.options(r, name), after...)...)

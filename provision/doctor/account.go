@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -13,6 +14,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/vaultpack/vaultpack/vault"
 )
 
 // soon is when credentials end too soon for an upload or a job to be watched.
@@ -20,19 +23,30 @@ const soon = 30 * time.Minute
 
 // credentials asks STS who calls, which takes no permission.
 func (d *Doctor) credentials(ctx context.Context) Finding {
-	const mend = "log in (aws sso login, aws configure), or set AWS_PROFILE"
+	unknown := func(format string, args ...any) Finding {
+		f := failed(login, format, args...)
+		f.unknown = true
+		return f
+	}
 	if d.aws.Credentials == nil {
-		return failed(mend, "there are no AWS credentials")
+		return unknown("there are no AWS credentials")
 	}
 	c, err := d.aws.Credentials.Retrieve(ctx)
+	var mfa *vault.MFAError
+	if errors.As(err, &mfa) {
+		return unknown("%v", mfa)
+	}
 	if err != nil {
-		return failed(mend, "there are no usable AWS credentials: %v", err)
+		return unknown("there are no usable AWS credentials: %v", err)
 	}
 	who := "the access key " + c.AccessKeyID
 	if d.sts.Options().BaseEndpoint != nil || d.s3.Options().BaseEndpoint == nil {
 		out, err := d.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 		if err != nil {
-			return failed(mend, "AWS does not take these credentials (%s, from %s): %s", c.AccessKeyID, c.Source, said(err))
+			if !isIdentity(err) {
+				return failed("check the network and the endpoint of STS, and try again", "who calls could not be found out: %s", said(err))
+			}
+			return unknown("AWS does not take these credentials (%s, from %s): %s", c.AccessKeyID, c.Source, said(err))
 		}
 		who = aws.ToString(out.Arn)
 	}
@@ -40,7 +54,7 @@ func (d *Doctor) credentials(ctx context.Context) Finding {
 		return warning("make a user or role with the policy that vaultpack policy prints, and use that", "these are the credentials of the account's root user, %s, who may do everything", who)
 	}
 	if left := time.Until(c.Expires); c.CanExpire && left < soon {
-		return warning(mend+" again", "%s, but the credentials end in %v", who, left.Round(time.Minute))
+		return warning(login+" again", "%s, but the credentials end in %v", who, left.Round(time.Minute))
 	}
 	return ok("%s, from %s", who, c.Source)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/vaultpack/vaultpack/envelope/awskms"
+	"github.com/vaultpack/vaultpack/provision"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -30,7 +31,7 @@ func (d *Doctor) mendInit() string { return "run: vaultpack init --vault " + d.C
 // encryption looks at what the bucket does with objects that ask for nothing.
 // vaultpack's own ask; the output of training jobs may not.
 func (d *Doctor) encryption(ctx context.Context) Finding {
-	want := d.Config.SSEKey()
+	want := d.sseKey
 	out, err := d.s3.GetBucketEncryption(ctx, &s3.GetBucketEncryptionInput{Bucket: &d.loc.Bucket, ExpectedBucketOwner: d.owner()})
 	if errorCode(err) == "ServerSideEncryptionConfigurationNotFoundError" {
 		out, err = &s3.GetBucketEncryptionOutput{ServerSideEncryptionConfiguration: &types.ServerSideEncryptionConfiguration{}}, nil
@@ -147,18 +148,12 @@ func (d *Doctor) lifecycle(ctx context.Context) Finding {
 	}
 	aborts := false
 	for _, r := range out.Rules {
-		prefix, some := rulePrefix(r)
-		if r.Status != types.ExpirationStatusEnabled || !strings.HasPrefix(prefix, d.loc.Prefix) && !strings.HasPrefix(d.loc.Prefix, prefix) {
+		if threat := provision.RuleThreat(r, d.loc.Prefix); threat != "" {
+			return failed("remove the rule, or have its prefix leave the vault out", "%s", threat)
+		}
+		prefix, some := provision.RuleScope(r)
+		if r.Status != types.ExpirationStatusEnabled {
 			continue
-		}
-		id := aws.ToString(r.ID)
-		if e := r.Expiration; e != nil && (e.Days != nil || e.Date != nil) {
-			return failed("remove the rule, or have its prefix leave the vault out", "the rule %q deletes objects of the vault as they get old, and so datasets are lost", id)
-		}
-		for _, t := range r.Transitions {
-			if t.StorageClass == types.TransitionStorageClassGlacier || t.StorageClass == types.TransitionStorageClassDeepArchive {
-				return failed("have the rule use GLACIER_IR, or leave the vault out", "the rule %q moves objects of the vault to %s, from where they cannot be read", id, t.StorageClass)
-			}
 		}
 		aborts = aborts || r.AbortIncompleteMultipartUpload != nil && !some && strings.HasPrefix(d.loc.Prefix, prefix)
 	}
@@ -166,20 +161,6 @@ func (d *Doctor) lifecycle(ctx context.Context) Finding {
 		return warning(d.mendInit(), "no rule aborts multipart uploads that nobody finishes, and they are billed until then")
 	}
 	return ok("no rule deletes or archives what is in the vault")
-}
-
-// rulePrefix is where a rule holds, and whether it holds for some objects there
-// only.
-func rulePrefix(r types.LifecycleRule) (prefix string, some bool) {
-	f := r.Filter
-	if f == nil {
-		//lint:ignore SA1019 old rules have it
-		return aws.ToString(r.Prefix), false
-	}
-	if a := f.And; a != nil {
-		return aws.ToString(a.Prefix), true
-	}
-	return aws.ToString(f.Prefix), f.Tag != nil || f.ObjectSizeGreaterThan != nil || f.ObjectSizeLessThan != nil
 }
 
 // unfinished counts the multipart uploads that nobody goes on with.

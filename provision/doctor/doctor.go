@@ -53,6 +53,7 @@ type Doctor struct {
 	headTime time.Time         // when it was answered, here
 	keys     *vault.Keys       // as configured
 	arns     map[string]string // of the KMS keys, as configured
+	sseKey   string            // for the objects in S3, by its ARN
 	versions string            // the bucket's versioning
 	bytes    int64             // of the dataset's newest version, if that is known
 	probes   []string          // the names of objects to remove
@@ -90,7 +91,8 @@ type Finding struct {
 	// that is why.
 	Missing []string `json:"missing_permissions,omitempty"`
 
-	blocks bool // what needs this check is skipped too, although it has not failed
+	unknown bool // AWS does not know the caller, which is no failure of anything else
+	blocks  bool // what needs this check is skipped too, although it has not failed
 }
 
 // A Report is all findings.
@@ -107,17 +109,18 @@ func (r Report) Count(result Result) (n int) {
 }
 
 // Missing are the IAM actions for want of which checks have failed, sorted; only
-// is true if nothing else has failed.
+// is true if nothing has failed but for want of permissions, or because AWS does not
+// take the credentials.
 func (r Report) Missing() (actions []string, only bool) {
-	only = true
+	only = r.Count(Failed) > 0
 	for _, f := range r {
 		if f.Result == Failed {
 			actions = append(actions, f.Missing...)
-			only = only && len(f.Missing) > 0
+			only = only && (len(f.Missing) > 0 || f.unknown)
 		}
 	}
 	slices.Sort(actions)
-	return slices.Compact(actions), only && len(actions) > 0
+	return slices.Compact(actions), only
 }
 
 // A check looks at one thing.
@@ -244,7 +247,15 @@ func (d *Doctor) settings(ctx context.Context) Finding {
 	d.elsewhere = d.s3.Options().BaseEndpoint != nil && d.iam.Options().BaseEndpoint == nil
 	if vault.IsS3URL(c.Vault.Value) {
 		set := c.S3
-		set.KMSKey = c.SSEKey()
+		switch r, err := c.Resolved(ctx); {
+		case err == nil:
+			d.sseKey = r.SSEKey()
+		case c.SSEKey() != "" && !awskms.IsKeyARN(c.SSEKey()):
+			return broken("name the key by its ARN, or see whether there is one of that name: aws kms describe-key", err, "kms:DescribeKey")
+		default:
+			d.sseKey = c.SSEKey()
+		}
+		set.KMSKey = d.sseKey
 		set.Attempts, set.MaxBackoff = 3, time.Second
 		store, err := vault.OpenS3(ctx, c.Vault.Value, set)
 		if err != nil {

@@ -12,7 +12,9 @@ import (
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"github.com/vaultpack/vaultpack/envelope/awskms"
 	"github.com/vaultpack/vaultpack/provision"
+	"github.com/vaultpack/vaultpack/vault"
 )
 
 func ok(format string, args ...any) Finding {
@@ -47,6 +49,8 @@ func unseen(err error, action, resource string) Finding {
 		panic("doctor: no error")
 	case unsupported(err):
 		return skipped("this server has no such setting")
+	case isIdentity(err):
+		return unknownCaller(err)
 	case errors.As(provision.Explain(err, action, resource), &denied):
 		f := skipped("not allowed to look: that takes %s", denied.Action)
 		f.Missing = []string{denied.Action}
@@ -60,7 +64,10 @@ var notAuthorized = regexp.MustCompile(`not authorized to perform: ([A-Za-z0-9-]
 // broken is the finding where something that has to work did not. actions are
 // those that it takes; where the server names one, that is it.
 func broken(mend string, err error, actions ...string) Finding {
-	if !errors.Is(err, fs.ErrPermission) || isIdentity(err) {
+	if isIdentity(err) {
+		return unknownCaller(err)
+	}
+	if !errors.Is(err, fs.ErrPermission) {
 		return failed(mend, "%v", err)
 	}
 	if m := notAuthorized.FindStringSubmatch(err.Error()); m != nil {
@@ -72,14 +79,21 @@ func broken(mend string, err error, actions ...string) Finding {
 	return lacking(actions, "%v", err)
 }
 
+// login is what mends credentials.
+const login = "log in (aws sso login, aws configure), or set AWS_PROFILE"
+
+// unknownCaller is the finding where AWS does not take the credentials, or no longer.
+func unknownCaller(err error) Finding {
+	f := failed(login, "AWS does not take these credentials, or no longer: %s", said(err))
+	f.unknown = true
+	return f
+}
+
 // isIdentity tells that the caller is not known, which no permission mends.
 func isIdentity(err error) bool {
-	switch code := errorCode(err); code {
-	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "InvalidClientTokenId", "UnrecognizedClientException":
-		return true
-	default:
-		return strings.HasPrefix(code, "ExpiredToken")
-	}
+	var key *awskms.Error
+	var mfa *vault.MFAError
+	return provision.BadCredentials(err) || errors.As(err, &mfa) || errors.As(err, &key) && key.Reason == awskms.BadCredentials
 }
 
 // said is what the server said, without what the SDK puts around it.

@@ -131,7 +131,10 @@ func (d *Doctor) rotation(ctx context.Context, key string) Finding {
 	if !out.KeyRotationEnabled {
 		return warning("aws kms enable-key-rotation --key-id "+id, "KMS does not rotate it")
 	}
-	return ok("every %d days", max(aws.ToInt32(out.RotationPeriodInDays), 90))
+	if out.RotationPeriodInDays == nil {
+		return ok("KMS rotates it, and does not say how often")
+	}
+	return ok("every %d days", *out.RotationPeriodInDays)
 }
 
 // A permission is a call to KMS, tried with DryRun, and what needs it.
@@ -184,6 +187,8 @@ func (d *Doctor) permission(ctx context.Context, key string, p permission, furth
 		return ok("allowed for the dataset %s", name)
 	case p.action == "kms:Decrypt" && (code == "InvalidCiphertextException" || code == "ValidationException" || code == "SerializationException"):
 		return skipped("this KMS cannot try it without a ciphertext")
+	case isIdentity(err):
+		return unknownCaller(err)
 	case !errors.As(provision.Explain(err, p.action, key), &denied):
 		return failed("see the state of the key above, and try again", "%s fails: %s", p.action, said(err))
 	}

@@ -99,7 +99,7 @@ func (d *Doctor) objectEncryption(ctx context.Context, name string) Finding {
 	if d.Config.S3.SSE == vault.SSENone {
 		return ok("none is demanded (sse: none); what vaultpack stores is sealed in any case")
 	}
-	return ok("the object was stored with SSE-KMS under %s", d.Config.SSEKey())
+	return ok("the object was stored with SSE-KMS under %s", d.sseKey)
 }
 
 func (d *Doctor) get(ctx context.Context, name string) Finding {

@@ -110,7 +110,7 @@ func (d *Doctor) region(context.Context) Finding {
 	if code := errorCode(d.headErr); code == "AuthorizationHeaderMalformed" || code == "PermanentRedirect" || d.head.StatusCode == http.StatusMovedPermanently {
 		return failed(mend+"; aws s3api head-bucket --bucket "+d.loc.Bucket+" tells it", "the bucket is not in %s", here)
 	}
-	if key := d.Config.SSEKey(); awskms.IsKeyARN(key) && !d.elsewhere {
+	if key := d.sseKey; awskms.IsKeyARN(key) && !d.elsewhere {
 		if region := strings.Split(key, ":")[3]; region != here {
 			return failed("use a KMS key in "+here+" for s3.kms_key", "the bucket is in %s, and the KMS key for its objects in %s: S3 uses keys of its own region only", here, region)
 		}

@@ -13,6 +13,8 @@ package policy
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"unicode/utf16"
 )
 
 // A Document is a policy: of an identity, a resource, or of trust.
@@ -69,7 +71,25 @@ func (d Document) marshal() []byte {
 	if err := e.Encode(d); err != nil {
 		panic("policy: " + err.Error()) // strings, and slices and maps of them
 	}
-	return bytes.TrimSpace(b.Bytes())
+	return ascii(bytes.TrimSpace(b.Bytes()))
+}
+
+// ascii escapes what is not ASCII: IAM and KMS take policies in Latin-1 alone, and
+// read the escapes of JSON.
+func ascii(text []byte) []byte {
+	var out []byte
+	for _, r := range string(text) {
+		switch {
+		case r < 0x7f:
+			out = append(out, byte(r))
+		case r <= 0xffff:
+			out = fmt.Appendf(out, `\u%04x`, r)
+		default:
+			hi, lo := utf16.EncodeRune(r)
+			out = fmt.Appendf(out, `\u%04x\u%04x`, hi, lo)
+		}
+	}
+	return out
 }
 
 func document(statements ...Statement) Document {

@@ -218,7 +218,7 @@ func TestPolicies(t *testing.T) {
 		{"stop rotation", "kms:DisableKeyRotation", key, ctx{}, "k"},
 		{"change the key's policy", "kms:PutKeyPolicy", key, ctx{}, "ko"},
 		{"read the key's policy", "kms:GetKeyPolicy", key, ctx{}, "kop"},
-		{"describe the key", "kms:DescribeKey", key, ctx{}, "kop"},
+		{"describe the key, to find which an alias stands for", "kms:DescribeKey", key, ctx{}, "uarfwkop"},
 		{"let SageMaker's volumes use the key", "kms:CreateGrant", key, ctx{"kms:GrantIsForAWSResource": "true"}, "s"},
 		{"grant the key to somebody", "kms:CreateGrant", key, ctx{"kms:GrantIsForAWSResource": "false"}, ""},
 		{"grant the key, and say nothing", "kms:CreateGrant", key, ctx{}, ""},

@@ -1,6 +1,9 @@
 package policy
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
 // Access says who may do what with the KMS key. Principals are ARNs of users and
 // roles that exist.
@@ -14,7 +17,24 @@ type Access struct {
 	Uploaders []UploaderAccess
 	Trainers  []TrainerAccess
 	Readers   []ReaderAccess
+	// AllTrainers describes the Trainers at once. A key's policy that has no room for
+	// each by name is about these; nil where there is no such description.
+	AllTrainers *TrainerClass
 }
+
+// A TrainerClass is all trainers of a vault, of however many datasets. Which of them
+// opens which dataset, the policies of their roles say.
+type TrainerClass struct {
+	// Tag and Value are the tag that their roles have, and Roles the patterns of
+	// their ARNs.
+	Tag, Value string
+	Roles      []string
+	// Trainer is what they may do, for all datasets.
+	Trainer
+}
+
+// MaxKeyPolicy is how many bytes KMS takes of a key's policy.
+const MaxKeyPolicy = 32 << 10
 
 // An UploaderAccess is what a principal has as an uploader.
 type UploaderAccess struct {
@@ -46,10 +66,36 @@ var adminActions = []string{
 // KeyPolicy is the policy of the KMS key. It names all who may use it: policies
 // of IAM alone let nobody use or change it, not even those who may do everything.
 // What they can do is look at it. If all admins are lost, the account's root user can still set another policy.
+//
+// Where it has no room for all trainers by name, it lets in the roles that
+// a.AllTrainers describes, as far as their own policies go: then whoever may make,
+// name and tag roles in IAM can make one more.
 func (v Vault) KeyPolicy(a Access) Document {
-	d := FirstKeyPolicy(v.partition(), v.account(), a.Admins)
-	d.Statement = append(d.Statement, v.KeyUse(a).Statement...)
+	whole := func(a Access) Document {
+		d := FirstKeyPolicy(v.partition(), v.account(), a.Admins)
+		d.Statement = append(d.Statement, v.KeyUse(a).Statement...)
+		return d
+	}
+	d := whole(a)
+	if len(d.JSON()) > MaxKeyPolicy && a.AllTrainers != nil {
+		a.Trainers = nil
+		d = whole(a)
+		d.Statement = append(d.Statement, v.classUse(*a.AllTrainers)...)
+	}
 	return d
+}
+
+// classUse lets the account's roles of the class use the key as trainers do.
+func (v Vault) classUse(c TrainerClass) []Statement {
+	c.Datasets = nil
+	class := merge([]Conditions{when("StringEquals", "aws:PrincipalTag/"+c.Tag, c.Value), when("ArnLike", "aws:PrincipalArn", c.Roles...)})
+	var statements []Statement
+	for _, s := range v.trainerKey("TrainersByTag", c.Trainer) {
+		s = v.inKeyPolicy(s, v.outputs(c.Outputs)).by("arn:" + v.partition() + ":iam::" + v.account() + ":root")
+		s.Condition, s.Resource = merge([]Conditions{s.Condition, class}), thisKey
+		statements = append(statements, s)
+	}
+	return statements
 }
 
 // FirstKeyPolicy is the policy that a key is made with, before its users are: the
@@ -74,33 +120,55 @@ func FirstKeyPolicy(partition, account string, admins []string) Document {
 // thisKey is the key, in its policy.
 var thisKey = []string{"*"}
 
-// KeyUse is the part of the key's policy that lets principals use it.
+// KeyUse is the part of the key's policy that lets principals use it. Those who may
+// do the same are in one statement.
 func (v Vault) KeyUse(a Access) Document {
 	var statements []Statement
-	add := func(own []Statement, outputs []string, principals ...string) {
-		for _, s := range own {
-			s = v.inKeyPolicy(s, outputs).by(principals...)
+	var own []string // what each statement lets its principals do
+	add := func(outputs []string, principal string, all ...Statement) {
+		for _, s := range all {
+			s = v.inKeyPolicy(s, outputs)
 			s.Resource = thisKey
-			statements = append(statements, s)
+			text := document(s).JSON()
+			if i := slices.Index(own, text); i >= 0 {
+				statements[i].Principal.AWS = append(statements[i].Principal.AWS, principal)
+				continue
+			}
+			own = append(own, text)
+			statements = append(statements, s.by(principal))
 		}
 	}
-	if len(a.Users) > 0 {
+	// Which key an alias stands for is asked of KMS without an encryption context.
+	describe := func(sid string) Statement { return allow(sid, []string{"kms:DescribeKey"}, nil) }
+	for _, user := range a.Users {
 		// ReEncrypt moves data keys to another key: keys rewrap.
-		add([]Statement{
+		add(nil, user,
 			v.dataKeys("VaultpackDataKeysUsers", nil, "kms:GenerateDataKey", "kms:Decrypt", "kms:Encrypt", "kms:ReEncryptFrom", "kms:ReEncryptTo"),
 			v.throughS3("VaultpackS3Users", nil, "kms:GenerateDataKey", "kms:Decrypt"),
-		}, nil, a.Users...)
+			describe("VaultpackDescribe"))
 	}
-	for i, u := range a.Uploaders {
-		add(v.uploaderKey("Uploader"+strconv.Itoa(i), u.Uploader), nil, u.Principal)
+	for _, u := range a.Uploaders {
+		add(nil, u.Principal, append(v.uploaderKey("Uploaders", u.Uploader), describe("VaultpackDescribe"))...)
 	}
-	for i, t := range a.Trainers {
-		add(v.trainerKey("Trainer"+strconv.Itoa(i), t.Trainer), v.outputs(t.Outputs), t.Principal)
+	for _, t := range a.Trainers {
+		add(v.outputs(t.Outputs), t.Principal, v.trainerKey("Trainers", t.Trainer)...)
 	}
-	for i, r := range a.Readers {
-		add(v.readerKey("Reader"+strconv.Itoa(i), r.Reader), nil, r.Principal)
+	for _, r := range a.Readers {
+		add(nil, r.Principal, append(v.readerKey("Readers", r.Reader), describe("VaultpackDescribe"))...)
 	}
+	number(statements)
 	return document(statements...)
+}
+
+// number makes the Sids unique: of several statements of a kind the second is 2.
+func number(statements []Statement) {
+	seen := map[string]int{}
+	for i := range statements {
+		sid := statements[i].Sid
+		if seen[sid]++; seen[sid] > 1 {
+			statements[i].Sid += strconv.Itoa(seen[sid])
+		}
+	}
 }
 
 // BucketPolicy denies what nobody may do with the bucket, and allows nothing:

@@ -27,6 +27,7 @@ func (v Vault) Uploader(u Uploader) Document {
 		allow("VaultpackRead", []string{"s3:GetObject"}, v.objects(inDatasets(u.Datasets)...)),
 		allow("VaultpackWrite", put, v.objects(inDatasets(u.Datasets)...)),
 		allow("VaultpackForgetPending", []string{"s3:DeleteObject"}, v.objects(inDatasets(u.Datasets, "pending/")...)),
+		v.describe(),
 	}, v.uploaderKey("", u)...)...)
 }
 
@@ -143,7 +144,13 @@ func (v Vault) Reader(r Reader) Document {
 	return document(append([]Statement{
 		v.listing([]string{"s3:ListBucket"}, list...),
 		allow("VaultpackRead", []string{"s3:GetObject"}, v.objects(inDatasets(r.Datasets, "keys/", "versions/", "index/", "packs/", "pending/")...)),
+		v.describe(),
 	}, v.readerKey("", r)...)...)
+}
+
+// describe lets the key be named by an alias or its ID: KMS is asked which it is.
+func (v Vault) describe() Statement {
+	return allow("VaultpackDescribe", []string{"kms:DescribeKey"}, []string{v.KeyARN})
 }
 
 func (v Vault) readerKey(sid string, r Reader) []Statement {

@@ -1,0 +1,245 @@
+package provision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+)
+
+// A Wait is a pause until AWS takes a request that it has refused for now.
+type Wait struct {
+	// What is the step that waits, empty for a request of the plan.
+	What string
+	For  time.Duration
+	// Why is the answer of AWS.
+	Why error
+}
+
+// patience is how long a step waits in all for what passes by itself.
+const patience = 2 * time.Minute
+
+// settle does a step, and again as long as AWS answers what passes by itself: what
+// was just made is not known everywhere at once, and changes of one thing exclude
+// each other.
+func (p *Provisioner) settle(ctx context.Context, s Step) error {
+	var waited time.Duration
+	for wait := time.Second; ; wait = min(2*wait, 16*time.Second) {
+		err := s.do(ctx)
+		if !passes(err) {
+			return err
+		}
+		var unsure []string
+		if ofPrincipal(err) {
+			var missing []string
+			if missing, unsure = p.missingPrincipals(ctx); len(missing) > 0 && waited >= 3*time.Second {
+				return fmt.Errorf("there is no %s; make it first, or correct --admin, --user and --assume: %w", strings.Join(missing, ", and no "), err)
+			}
+		}
+		if waited >= patience {
+			if len(unsure) > 0 {
+				err = fmt.Errorf("one of these does not exist, as far as can be told: %s: %w", strings.Join(unsure, ", "), err)
+			}
+			return fmt.Errorf("AWS went on to refuse it for %v: %w", waited, err)
+		}
+		what := s.Resource
+		if s.Property != "" {
+			what += ": " + s.Property
+		}
+		if err := p.pause(ctx, Wait{what, wait, err}); err != nil {
+			return err
+		}
+		waited += wait
+	}
+}
+
+// pause waits, and says so.
+func (p *Provisioner) pause(ctx context.Context, w Wait) error {
+	if p.OnWait != nil {
+		p.mu.Lock()
+		p.OnWait(w)
+		p.mu.Unlock()
+	}
+	sleep := p.sleep
+	if sleep == nil {
+		sleep = func(ctx context.Context, d time.Duration) error {
+			t := time.NewTimer(d)
+			defer t.Stop()
+			select {
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			case <-t.C:
+				return nil
+			}
+		}
+	}
+	return sleep(ctx, w.For)
+}
+
+// passes tells whether the answer to a change is one that time mends. What a step
+// changes was there or was made before it, so that it is not found passes too.
+func passes(err error) bool {
+	switch errorCode(err) {
+	case "OperationAborted", "ConditionalRequestConflict", // S3
+		"NoSuchBucket",
+		"NotFoundException", "KMSInvalidStateException", // KMS
+		"NoSuchEntity", "NoSuchEntityException", // IAM
+		"ConcurrentModification", "ConcurrentModificationException", "EntityTemporarilyUnmodifiable", "EntityTemporarilyUnmodifiableException",
+		"ServiceUnavailable", "InternalError", "ServiceFailure", "InternalFailure", "KMSInternalException", "DependencyTimeoutException":
+		return true
+	case "LimitExceededException":
+		return false
+	}
+	return ofPrincipal(err) || isThrottled(err)
+}
+
+// ofPrincipal tells that a policy names somebody whom the service does not know.
+func ofPrincipal(err error) bool {
+	return is(err, "MalformedPolicyDocumentException", "MalformedPolicyDocument", "MalformedPolicy") &&
+		strings.Contains(strings.ToLower(err.Error()), "principal")
+}
+
+func isThrottled(err error) bool {
+	if err == nil || is(err, "LimitExceededException") {
+		return false
+	}
+	return httpStatus(err) == http.StatusTooManyRequests || retry.IsErrorThrottles(retry.DefaultThrottles).IsErrorThrottle(err).Bool()
+}
+
+// missingPrincipals are those of the settings that do not exist, and those of which
+// that cannot be told: of other accounts, or where the caller may not look.
+func (p *Provisioner) missingPrincipals(ctx context.Context) (missing, unsure []string) {
+	names := slices.Concat(p.Admins, p.Users, p.Assume)
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		a, err := arn.Parse(name)
+		kind, path, ok := strings.Cut(a.Resource, "/")
+		if err != nil || !ok {
+			continue // the account itself
+		}
+		if a.AccountID != p.account {
+			unsure = append(unsure, name)
+			continue
+		}
+		short, got := path[strings.LastIndex(path, "/")+1:], ""
+		if kind == "user" {
+			var out *iam.GetUserOutput
+			if out, err = p.iam.GetUser(ctx, &iam.GetUserInput{UserName: &short}); err == nil {
+				got = aws.ToString(out.User.Arn)
+			}
+		} else {
+			var out *iam.GetRoleOutput
+			if out, err = p.iam.GetRole(ctx, &iam.GetRoleInput{RoleName: &short}); err == nil {
+				got = aws.ToString(out.Role.Arn)
+			}
+		}
+		switch {
+		case is(err, "NoSuchEntity", "NoSuchEntityException"):
+			missing = append(missing, name)
+		case err != nil:
+			unsure = append(unsure, name)
+		case got != name:
+			missing = append(missing, fmt.Sprintf("%s (but %s)", name, got))
+		}
+	}
+	return missing, unsure
+}
+
+// A patient retryer gives up soon where a service cannot be reached, and not soon
+// where it says that it is asked too much.
+type patient struct {
+	*retry.Standard
+	p *Provisioner
+}
+
+const (
+	attempts          = 3
+	throttledAttempts = 12
+)
+
+func newPatient(p *Provisioner) *patient {
+	return &patient{p: p, Standard: retry.NewStandard(func(o *retry.StandardOptions) {
+		o.MaxAttempts, o.MaxBackoff, o.RateLimiter = throttledAttempts, 20*time.Second, ratelimit.None
+	})}
+}
+
+// IsErrorRetryable leaves out what the SDK takes for throttling and is a quota.
+func (r *patient) IsErrorRetryable(err error) bool {
+	return !is(err, "LimitExceededException") && r.Standard.IsErrorRetryable(err)
+}
+
+// RetryDelay gives the error itself where there is to be no further attempt.
+func (r *patient) RetryDelay(attempt int, err error) (time.Duration, error) {
+	throttled := isThrottled(err)
+	if attempt >= attempts && !throttled {
+		return 0, err
+	}
+	d, derr := r.Standard.RetryDelay(attempt, err)
+	if derr != nil {
+		return 0, err
+	}
+	if throttled && attempt > 1 && r.p.OnWait != nil {
+		r.p.mu.Lock()
+		defer r.p.mu.Unlock()
+		r.p.OnWait(Wait{For: d.Round(time.Second), Why: err})
+	}
+	if r.p.sleep != nil {
+		return 0, nil // the tests have no time
+	}
+	return d, nil
+}
+
+// once is for a request that must not be repeated unless it was certainly not done.
+func (p *Provisioner) once(o *kms.Options) {
+	r, ok := o.Retryer.(*patient)
+	if !ok {
+		return
+	}
+	o.Retryer = &onlyThrottled{r}
+}
+
+type onlyThrottled struct{ *patient }
+
+func (r *onlyThrottled) IsErrorRetryable(err error) bool { return isThrottled(err) }
+
+// parallel calls f for 0 to n-1, a few at once, and returns their errors. It tells
+// how far it is, of more than a few.
+func (p *Provisioner) parallel(n int, what string, f func(int) error) error {
+	const workers = 10
+	errs := make([]error, n)
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, workers)
+	done := 0
+	for i := range n {
+		slots <- struct{}{}
+		wg.Add(1)
+		go func() {
+			defer func() { <-slots; wg.Done() }()
+			errs[i] = f(i)
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			done++
+			if p.OnProgress != nil && what != "" && n > 2*workers && (done%20 == 0 || done == n) {
+				p.OnProgress(what, done, n)
+			}
+		}()
+	}
+	wg.Wait()
+	for _, err := range errs { // the first, so that the same is told each time
+		if err != nil {
+			return err
+		}
+	}
+	return errors.Join(errs...)
+}
