@@ -66,7 +66,9 @@ func ReadableKeys(ctx context.Context, c *Config) (*Keys, error) {
 // ReadKeys reads the configured keys. The local key may be missing where it is
 // the embedded default and another one is configured, and is then not used: a
 // dataset whose keys are in KMS is not to be opened by a file on a laptop unless
-// the configuration says so. With KMS keys, new data keys get a slot for each.
+// the configuration says so. Nor need one be there that a configuration file names,
+// where an identity or a passphrase is configured: it may be lost. With KMS keys, new
+// data keys get a slot for each.
 func ReadKeys(ctx context.Context, c *Config) (*Keys, error) {
 	k := &Keys{}
 	add := func(w envelope.KeyWrapper, name string) {
@@ -100,6 +102,13 @@ func ReadKeys(ctx context.Context, c *Config) (*Keys, error) {
 	if errors.Is(localErr, fs.ErrNotExist) && c.DefaultKey && len(k.Open) == 0 && IsS3URL(c.Vault.Value) {
 		return nil, fmt.Errorf("no key is configured for %s: name a KMS key with --kms-key, or kms_keys in %s; "+
 			"or do without KMS, with a local key made by: vaultpack init", c.Vault.Value, ConfigName)
+	}
+	if missing := (*MissingKeyError)(nil); errors.As(localErr, &missing) && missing.Setting.fromFile() && c.Identity.Value+c.Passphrase.Value != "" {
+		// Whoever has lost the key opens with another. None is made without it.
+		if len(k.Wrap) == 0 {
+			k.Wrap = []envelope.KeyWrapper{missingKey{missing}}
+		}
+		localErr = nil
 	}
 	if localErr != nil && (!errors.Is(localErr, fs.ErrNotExist) || !c.DefaultKey || len(k.Open) == 0) {
 		return nil, localErr

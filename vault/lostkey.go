@@ -105,3 +105,14 @@ func readKeyring(ctx context.Context, store Store, name string) (*envelope.Keyri
 	}
 	return envelope.ParseKeyring(b)
 }
+
+// A missingKey stands for a local key that is lost: it wraps nothing.
+type missingKey struct{ err *MissingKeyError }
+
+func (k missingKey) Wrap(context.Context, []byte, envelope.EncryptionContext) (envelope.Slot, error) {
+	return envelope.Slot{}, k.err
+}
+
+func (k missingKey) Unwrap(context.Context, envelope.Slot, envelope.EncryptionContext) ([]byte, error) {
+	return nil, envelope.ErrNoSlot
+}

@@ -50,6 +50,14 @@ func keysCommand(con *console) *cli.Command {
 					return onDatasets(c, con, 1, func(d *dataset.Dataset, _ []string) error { return keysRotate(c, con, d) })
 				},
 			}, {
+				Name: "reseal", Usage: "seal old contents anew, under the newest data key", ArgsUsage: "DATASET|--all", Flags: []cli.Flag{all},
+				Description: "Use it after keys rotate. It reads every pack that lies under an older data key, writes it anew,\n" +
+					"and makes a version with the same files. Older versions stay under their keys until they are\n" +
+					"removed: it tells which, and with which commands. Interrupted, it goes on where it stopped.",
+				Action: func(c *cli.Context) error {
+					return onDatasets(c, con, 1, func(d *dataset.Dataset, _ []string) error { return keysReseal(c, con, d) })
+				},
+			}, {
 				Name: "shred", Usage: "delete all keyrings of a dataset, so that nobody can read it any more", ArgsUsage: "DATASET",
 				Flags:       []cli.Flag{confirm, &cli.BoolFlag{Name: "old-versions", Usage: "delete the old versions of the keyrings too that a bucket keeps"}},
 				Description: "This cannot be undone. It does not reach copies of the keyrings in backups and snapshots.\nWhile one is left, its keys open the dataset. A bucket with versioning keeps what is\ndeleted as an old version: --old-versions deletes those too, else you are asked.",
@@ -385,6 +393,41 @@ func keysRotate(c *cli.Context, con *console, d *dataset.Dataset) error {
 	con.emit(perDataset(c), event{"command": "keys rotate", "dataset": d.Name, "version": v.Number, "key_id": v.KeyID.String(), "digest": v.Digest()})
 	con.printf("%s, version %d: what is uploaded from now on is sealed under data key %s", d.Name, v.Number, v.KeyID)
 	return tellLeftBehind(c, con, d, v.KeyID)
+}
+
+func keysReseal(c *cli.Context, con *console, d *dataset.Dataset) error {
+	var r dataset.Reseal
+	v, made, err := r.Run(c.Context, d)
+	if err != nil {
+		if r.Packs.Load() > 0 {
+			con.notef("%s were sealed anew and recorded: the same command goes on from there.", count(r.Packs.Load(), "pack"))
+		}
+		return err
+	}
+	older, err := d.UnderOtherKeys(c.Context, v.KeyID)
+	if err != nil {
+		return fmt.Errorf("version %d of %s lies under data key %s alone, but which older versions are under others is not known: %w", v.Number, d.Name, v.KeyID, err)
+	}
+	con.emit(perDataset(c), event{"command": "keys reseal", "dataset": d.Name, "version": v.Number, "made": made, "key_id": v.KeyID.String(),
+		"digest": v.Digest(), "packs": r.Packs.Load(), "resumed_packs": r.Resumed.Load(), "bytes": r.Bytes.Load(), "older_versions": append([]int64{}, older...)})
+	if made {
+		con.printf("%s, version %d: %s, %s, sealed anew under data key %s", d.Name, v.Number, count(r.Packs.Load(), "pack"), size(r.Bytes.Load()), v.KeyID)
+		if n := r.Resumed.Load(); n > 0 {
+			con.printf("%s were in the vault from an unfinished run", count(n, "pack"))
+		}
+	} else {
+		con.printf("%s, version %d: nothing of it lies under an older data key than %s", d.Name, v.Number, v.KeyID)
+	}
+	if len(older) == 0 {
+		con.notef("Data keys under which nothing lies any more are removed by: %s", nextCommand(c, "gc", d.Name))
+		return nil
+	}
+	con.notef("Versions under older data keys are still there: who has one of these keys can read them. Remove them with:")
+	for _, n := range older {
+		con.notef("  %s", nextCommand(c, "rm", fmt.Sprintf("%s@%d", d.Name, n)))
+	}
+	con.notef("and then what only they held, with their keyrings, as soon as it is older than --grace:\n  %s", nextCommand(c, "gc", d.Name))
+	return nil
 }
 
 // tellLeftBehind names the keys that open older data and not the new data key: who

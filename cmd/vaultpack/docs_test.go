@@ -1,0 +1,59 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// The commands of docs/KEYS.md do what the page says, in their order.
+func TestKeysPage(t *testing.T) {
+	page, err := os.ReadFile("../../docs/KEYS.md")
+	check(t, err)
+	blocks := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllSubmatch(page, -1)
+	if len(blocks) < 9 {
+		t.Fatalf("the page has %d blocks of commands", len(blocks))
+	}
+	dir := t.TempDir()
+	team, colleague := filepath.Join(dir, "team"), filepath.Join(dir, "colleague")
+	check(t, os.Mkdir(team, 0o755))
+	sh := func(in, script string) (string, error) {
+		cmd := exec.Command("sh", "-euc", script)
+		cmd.Dir, cmd.Env = in, append(os.Environ(), "HOME="+filepath.Join(dir, "home"))
+		var out bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &out
+		err := cmd.Run()
+		return out.String(), err
+	}
+	reads := func(in string, want bool, args string) {
+		t.Helper()
+		if out, err := sh(in, "vaultpack cat scans a "+args); (err == nil && out == "contents\n") != want {
+			t.Errorf("reading in %s %s: %q, %v; want it read: %v", in, args, out, err, want)
+		}
+	}
+	for i, b := range blocks {
+		script := string(b[1])
+		if out, err := sh(team, script); err != nil {
+			t.Fatalf("%v\n%s\n%s", err, script, out)
+		} else if strings.Contains(script, "keys reseal") && !strings.Contains(out, "vaultpack rm scans@2") {
+			t.Errorf("reseal does not name the versions to remove:\n%s", out)
+		}
+		switch {
+		case strings.Contains(script, "restore scans out"):
+			reads(colleague, true, "")
+		case i == len(blocks)-1:
+			reads(colleague, false, "")
+			reads(team, false, "--local-key ../lost.key")
+			reads(team, true, "")
+			reads(colleague, true, "--identity ../safe/recovery.key")
+		}
+	}
+	out, err := sh(team, "vaultpack keys list scans")
+	if err != nil || strings.Count(out, "data key") != 1 {
+		t.Errorf("%v, and in the end:\n%s", err, out)
+	}
+}

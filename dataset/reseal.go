@@ -1,0 +1,300 @@
+package dataset
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/vaultpack/vaultpack/envelope"
+)
+
+// A Reseal seals what the newest version holds under older data keys anew, under
+// that of the version itself, which is the newest after [Dataset.Rotate]. It makes
+// a version with the same files, of which nothing lies under an older key. Older
+// versions stay as they are, and readable with their keys, until they are removed.
+//
+// Each pack is read whole and compared with its pin before its copy counts. Packs
+// go one after the other, with the entries of one part of the index in memory. What
+// is done is recorded in the vault, so that another run goes on from there.
+type Reseal struct {
+	// Results: packs that were sealed anew, what they hold in bytes, and packs that an
+	// earlier run had sealed anew. They may be read while it runs.
+	Packs, Bytes, Resumed atomic.Int64
+}
+
+// resealSource marks the records, each entry of which stands for a pack: its path
+// is resealFolder and the ID of the old one, and its extent is all of the new one.
+const (
+	resealSource = "reseal"
+	resealFolder = ".vaultpack-reseal/"
+)
+
+// Run reseals the newest version of the dataset. Where nothing of it lies under an
+// older key that version is returned, and made is false.
+func (r *Reseal) Run(ctx context.Context, d *Dataset) (v *Version, made bool, err error) {
+	prev, err := d.Latest(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	pending, err := d.Pending(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	key, err := d.Key(ctx, prev.KeyID)
+	if err != nil {
+		return nil, false, err
+	}
+	s := &resealing{Reseal: r, dataset: d, key: key, copies: map[envelope.ObjectID]*Object{}, record: d.NewCheckpoint(key, resealSource)}
+	if made, err = prev.underOther(ctx, key.ID()); err != nil {
+		return nil, false, err
+	}
+	v = prev
+	if made {
+		if err := s.resume(ctx, pending); err != nil {
+			return nil, false, err
+		}
+		if v, err = s.run(ctx, prev); err != nil {
+			return nil, false, err
+		}
+	}
+	// It is done; whatever happens to the records now.
+	if err := errors.Join(s.record.Remove(ctx), pending.Remove(ctx, resealSource)); err != nil {
+		return v, made, fmt.Errorf("version %d is sealed anew, but removing the records failed: %w", v.Number, err)
+	}
+	return v, made, nil
+}
+
+// A resealing is one run of a Reseal.
+type resealing struct {
+	*Reseal
+	dataset *Dataset
+	key     *envelope.DataKey
+	copies  map[envelope.ObjectID]*Object // of old packs, by their IDs
+
+	record   *Checkpoint
+	done     []*Entry // not recorded yet
+	recorded time.Time
+}
+
+// resume takes over the packs that earlier runs have copied to the same data key.
+func (s *resealing) resume(ctx context.Context, p *Pending) error {
+	for _, l := range p.lists {
+		if l.source != resealSource {
+			continue
+		}
+		_, entries, id, err := s.dataset.readPending(ctx, l.name)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil || id != s.key.ID() {
+			continue // it is copied again
+		}
+		for _, e := range entries {
+			old, err := envelope.ParseObjectID(strings.TrimPrefix(e.Path, resealFolder))
+			if err != nil || len(e.Extents) != 1 {
+				continue
+			}
+			if to := e.Extents[0].Pack; to.KeyID == id && s.dataset.HasPack(ctx, to) {
+				s.copies[old] = to
+				s.Resumed.Add(1)
+			}
+		}
+	}
+	return ctx.Err()
+}
+
+// run makes the version. Whatever happens, what was done is recorded.
+func (s *resealing) run(ctx context.Context, prev *Version) (v *Version, err error) {
+	committed := false
+	defer func() {
+		if !committed {
+			err = errors.Join(err, s.checkpoint(context.WithoutCancel(ctx), 0))
+		}
+	}()
+	w := s.dataset.NewIndexWriter(s.key, nil)
+	for i := range prev.Parts {
+		entries, err := prev.readPart(ctx, i)
+		if err != nil {
+			return nil, err
+		}
+		for _, pieces := range packReads(entries) {
+			if err := s.pack(ctx, pieces); err != nil {
+				return nil, err
+			}
+		}
+		for _, e := range entries {
+			if err := w.Add(ctx, e, false, false); err != nil {
+				return nil, err
+			}
+		}
+	}
+	parts, totals, _, err := w.Finish(ctx)
+	if err != nil {
+		return nil, err
+	}
+	totals.Flaws = prev.Totals.Flaws // of the source; it is not read here
+	v, err = s.dataset.Commit(ctx, s.key, prev, parts, totals)
+	committed = err == nil
+	return v, err
+}
+
+// pack has the pieces, which are all those of one pack in a part of the index, lie
+// in its copy instead.
+func (s *resealing) pack(ctx context.Context, pieces []piece) (err error) {
+	old := pieces[0].extent.Pack
+	if old.KeyID == s.key.ID() {
+		return nil
+	}
+	h := &spans{d: s.dataset, from: old.KeyID, to: s.key.ID(), sums: map[span]envelope.ContentSum{}}
+	for _, p := range pieces {
+		h.want(p.extent)
+	}
+	to := s.copies[old.ID]
+	if to == nil {
+		if to, err = s.copy(ctx, old, h); err != nil {
+			return err
+		}
+	}
+	if err := s.readSpans(ctx, old, h); err != nil {
+		return err
+	}
+	for _, p := range pieces {
+		for i := range p.entry.Extents {
+			x := &p.entry.Extents[i]
+			if x.Pack.ID != old.ID {
+				continue
+			}
+			if x.Sum != noSum {
+				x.Sum = h.sums[spanOf(*x)]
+			}
+			x.Pack = to
+		}
+	}
+	return nil
+}
+
+// copy seals a pack anew. If it proves to be another than the pinned one, or a sum
+// does not fit, nothing is stored.
+func (s *resealing) copy(ctx context.Context, old *Object, h *spans) (*Object, error) {
+	r, closer, err := s.dataset.openPack(ctx, old)
+	if err != nil {
+		return nil, err
+	}
+	defer closer.Close()
+	n := int64(0)
+	o, err := s.dataset.WritePack(ctx, s.key, func(w io.Writer) error {
+		if err := h.copy(ctx, w, r, 0); err != nil {
+			return err
+		}
+		if _, err := io.Copy(w, r); err != nil {
+			return err
+		}
+		if r.Pin() != old.Pin {
+			return envelope.ErrAuthentication
+		}
+		n, err = old.PlaintextSize()
+		return err
+	})
+	if err != nil {
+		return nil, s.dataset.packError(old, err)
+	}
+	s.copies[old.ID] = &o
+	s.Packs.Add(1)
+	s.Bytes.Add(n)
+	s.done = append(s.done, &Entry{Path: resealFolder + old.ID.String(), Size: n, ModTime: time.Unix(0, 0),
+		Extents: []Extent{{Pack: &o, Length: n}}})
+	return &o, s.checkpoint(ctx, 5*time.Second)
+}
+
+// checkpoint records what is done, unless that was done a moment ago.
+func (s *resealing) checkpoint(ctx context.Context, every time.Duration) error {
+	if len(s.done) == 0 || time.Since(s.recorded) < every {
+		return nil
+	}
+	if err := s.record.Write(ctx, s.done); err != nil {
+		return err
+	}
+	s.done, s.recorded = nil, time.Now()
+	return nil
+}
+
+// readSpans reads those spans of a pack whose sums are still missing: it was copied
+// before, or some overlap.
+func (s *resealing) readSpans(ctx context.Context, old *Object, h *spans) error {
+	size, err := old.PlaintextSize()
+	for err == nil && len(h.left) > 0 {
+		first, end := h.left[0].off, int64(0)
+		for _, x := range h.left {
+			end = max(end, x.off+x.n)
+		}
+		var r io.Reader
+		var closer io.Closer
+		if r, closer, err = s.dataset.openRange(ctx, old, size, first, end-first); err != nil {
+			return err
+		}
+		err = h.copy(ctx, io.Discard, r, first)
+		closer.Close()
+	}
+	if err != nil {
+		return s.dataset.packError(old, err)
+	}
+	return nil
+}
+
+// underOther reports whether anything that belongs to the version is sealed under
+// another data key.
+func (v *Version) underOther(ctx context.Context, id envelope.KeyID) (bool, error) {
+	if v.KeyID != id {
+		return true, nil
+	}
+	for _, p := range v.Parts {
+		if p.KeyID != id {
+			return true, nil
+		}
+	}
+	for i := range v.Parts {
+		entries, err := v.readPart(ctx, i)
+		if err != nil {
+			return false, err
+		}
+		for _, e := range entries {
+			for _, x := range e.Extents {
+				if x.Pack.KeyID != id {
+					return true, nil
+				}
+			}
+		}
+	}
+	return false, nil
+}
+
+// UnderOtherKeys gives the numbers of the versions of which something is sealed
+// under another data key than the given one, in order.
+func (d *Dataset) UnderOtherKeys(ctx context.Context, id envelope.KeyID) (numbers []int64, err error) {
+	all, err := d.Versions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range all {
+		v, err := d.Version(ctx, n)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrUnknownVersion) {
+			continue // removed meanwhile
+		}
+		other := false
+		if err == nil {
+			other, err = v.underOther(ctx, id)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("version %d: %w", n, err)
+		}
+		if other {
+			numbers = append(numbers, n)
+		}
+	}
+	return numbers, nil
+}

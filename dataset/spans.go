@@ -1,0 +1,80 @@
+package dataset
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/vaultpack/vaultpack/envelope"
+)
+
+// A span is a run of a pack's plaintext.
+type span struct{ off, n int64 }
+
+func spanOf(x Extent) span { return span{x.Offset, x.Length} }
+
+// spans computes the sums of the runs of one pack under another data key, and
+// compares those that were recorded under the old one.
+type spans struct {
+	d        *Dataset
+	from, to envelope.KeyID
+	left     []spanSum // wanted, sorted by their offsets
+	sums     map[span]envelope.ContentSum
+}
+
+type spanSum struct {
+	span
+	recorded envelope.ContentSum
+}
+
+// want adds a run, in the order of their offsets.
+func (s *spans) want(x Extent) {
+	if x.Sum == noSum {
+		return
+	}
+	// Files of equal contents share a run.
+	if last := len(s.left) - 1; last < 0 || s.left[last].span != spanOf(x) || s.left[last].recorded != x.Sum {
+		s.left = append(s.left, spanSum{spanOf(x), x.Sum})
+	}
+}
+
+// copy writes what it reads of r, which is at an offset of the pack, to w as far as
+// the last of the runs. Those that overlap one that comes before are left.
+func (s *spans) copy(ctx context.Context, w io.Writer, r io.Reader, at int64) (err error) {
+	from, err := s.d.ContentHash(ctx, s.from)
+	if err != nil {
+		return err
+	}
+	defer s.d.releaseHash(s.from, from)
+	to, err := s.d.ContentHash(ctx, s.to)
+	if err != nil {
+		return err
+	}
+	defer s.d.releaseHash(s.to, to)
+	var left []spanSum
+	for _, x := range s.left {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if x.off < at {
+			left = append(left, x)
+			continue
+		}
+		if _, err := io.CopyN(w, r, x.off-at); err != nil {
+			return noEOF(err)
+		}
+		if _, err := io.CopyN(io.MultiWriter(w, from, to), r, x.n); err != nil {
+			return noEOF(err)
+		}
+		if from.Sum() != x.recorded {
+			return errSum
+		}
+		s.sums[x.span] = to.Sum()
+		at = x.off + x.n
+	}
+	if len(left) == len(s.left) && len(left) > 0 {
+		return errors.New("the runs of a pack begin before it") // whoever calls begins at the first
+	}
+	s.left = left
+	return nil
+}

@@ -1,0 +1,176 @@
+package uploader_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/treetest"
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// After a rotation the old contents are sealed anew, as often as it is broken off,
+// and without sending any pack twice; then nothing needs the old data key.
+func TestReseal(t *testing.T) {
+	v, src := newVault(t), filepath.Join(t.TempDir(), "src")
+	treetest.Odd(t, src, 3<<20)
+	big := make([]byte, 10<<20)
+	for i := range big {
+		big[i] = byte(i >> 12)
+	}
+	put := func(name string, b []byte) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(src, name), b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("big", big)
+	upload(t, v, "d", src)
+	put("big copy", big) // shares its extents, far away in the index
+	put("a small one", []byte("small"))
+	upload(t, v, "d", src)
+	d := open(t, v, "d")
+	if _, made, err := new(dataset.Reseal).Run(ctx, d); made || err != nil {
+		t.Fatalf("with one data key: made %v, %v", made, err)
+	}
+	rotated, err := d.Rotate(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put("new", []byte("new"))
+	_, res := upload(t, v, "d", src) // one pack under the new key
+	packs := res.Version.Totals.Packs
+
+	full := v.Store
+	var total int64
+	for try := range 100 {
+		var r dataset.Reseal
+		broken := &breakingStore{Store: full, after: 1 + try%3}
+		v.Store = broken
+		ver, made, err := r.Run(ctx, open(t, v, "d"))
+		v.Store = full
+		total += r.Packs.Load()
+		if err != nil && !errors.Is(err, errBroken) {
+			t.Fatal(err)
+		}
+		if err == nil && broken.puts == 0 && made {
+			t.Fatal("a version without a write")
+		}
+		if err == nil && made {
+			if r.Resumed.Load() == 0 || ver.Number != res.Version.Number+1 || ver.KeyID != rotated.KeyID {
+				t.Errorf("after %d tries: version %d under %s, resumed %d packs", try+1, ver.Number, ver.KeyID, r.Resumed.Load())
+			}
+			break
+		}
+		if latest, err := open(t, v, "d").Latest(ctx); err != nil || latest.Number != res.Version.Number {
+			t.Fatalf("broken off, and the newest version is %d, %v", latest.Number, err)
+		}
+	}
+	latest, err := open(t, v, "d").Latest(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if total != packs-1 || latest.Totals.Packs != packs || latest.Totals.Files != res.Version.Totals.Files {
+		t.Errorf("%d packs were sealed anew of %d; the version has %+v, before %+v", total, packs-1, latest.Totals, res.Version.Totals)
+	}
+	for e, err := range latest.Entries(ctx) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range e.Extents {
+			if x.Pack.KeyID != rotated.KeyID || x.Sum == (envelope.ContentSum{}) {
+				t.Errorf("%q: under %s, with the sum %x", e.Path, x.Pack.KeyID, x.Sum)
+			}
+		}
+	}
+	verify(t, latest)
+	out := filepath.Join(t.TempDir(), "out")
+	restore(t, latest, out)
+	treetest.Equal(t, src, out)
+	older, err := d.UnderOtherKeys(ctx, latest.KeyID)
+	if err != nil || !slices.Equal(older, []int64{1, 2, 3, 4}) {
+		t.Errorf("under other keys: %v, %v", older, err)
+	}
+	for _, n := range older {
+		if err := d.RemoveVersion(ctx, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(10 * time.Millisecond)
+	if err := (&dataset.Collection{}).Run(ctx, open(t, v, "d")); err != nil {
+		t.Fatal(err)
+	}
+	if rings, err := d.Keyrings(ctx); err != nil || len(rings) != 1 || rings[0].ID() != latest.KeyID {
+		t.Errorf("%d keyrings are left, %v", len(rings), err)
+	}
+	verify(t, latest)
+	u, again := upload(t, v, "d", src)
+	if again.Committed || u.SentFiles.Load() != 0 {
+		t.Errorf("the next upload sends %d files", u.SentFiles.Load())
+	}
+	if _, made, err := new(dataset.Reseal).Run(ctx, open(t, v, "d")); made || err != nil {
+		t.Errorf("once more: made %v, %v", made, err)
+	}
+}
+
+// A pack that was changed is not sealed anew, which would make it authentic.
+func TestResealOfATamperedPack(t *testing.T) {
+	v, src := newVault(t), t.TempDir()
+	if err := os.WriteFile(filepath.Join(src, "f"), make([]byte, 2<<20), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, res := upload(t, v, "d", src)
+	d := open(t, v, "d")
+	if _, err := d.Rotate(ctx); err != nil {
+		t.Fatal(err)
+	}
+	names, err := filepath.Glob(filepath.Join(v.Location, "d/packs/*"))
+	if err != nil || len(names) != 1 {
+		t.Fatal(names, err)
+	}
+	b, err := os.ReadFile(names[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []int{100, len(b) / 2, len(b) - 1} {
+		b[at] ^= 1
+		if err := os.WriteFile(names[0], b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		b[at] ^= 1
+		if _, made, err := new(dataset.Reseal).Run(ctx, open(t, v, "d")); made || !errors.Is(err, envelope.ErrAuthentication) {
+			t.Errorf("byte %d changed: made %v, %v", at, made, err)
+		}
+		if left, _ := filepath.Glob(filepath.Join(v.Location, "d/packs/*")); len(left) != 1 {
+			t.Errorf("byte %d changed: %d packs are there", at, len(left))
+		}
+	}
+	if latest, err := d.Latest(ctx); err != nil || latest.Number != res.Version.Number+1 {
+		t.Errorf("the newest version is %d, %v", latest.Number, err)
+	}
+}
+
+var errBroken = errors.New("broken off")
+
+// A breakingStore fails to store packs from a certain one on.
+type breakingStore struct {
+	vault.Store
+	after, puts int
+}
+
+func (s *breakingStore) Put(ctx context.Context, name string, write func(io.Writer) error) error {
+	if s.puts++; strings.Contains(name, "/packs/") {
+		if s.after--; s.after < 0 {
+			return errBroken
+		}
+	}
+	return s.Store.Put(ctx, name, write)
+}
