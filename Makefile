@@ -2,7 +2,7 @@
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: build binaries test check lint peers pulumi vuln race fuzz mutants mutants-sample bench bench-peers bench-compare bench-gate bench-record bench-s3
+.PHONY: build binaries test check lint peers pulumi fuse vuln race fuzz mutants mutants-sample bench bench-peers bench-compare bench-gate bench-record bench-s3
 
 build: ## the static binary, bin/vaultpack
 	CGO_ENABLED=0 go build -trimpath -o bin/vaultpack ./cmd/vaultpack
@@ -40,6 +40,11 @@ peers:
 # would take many minutes to compile.
 pulumi:
 	cd deploy/pulumi && go vet ./... && $(STATICCHECK) ./... && go mod tidy -diff && go test ./...
+
+# internal/fusetest is one too. It mounts a file system, which takes root and /dev/fuse;
+# where there is none it says so, and fails if VAULTPACK_FUSE=1 says that there is.
+fuse:
+	cd internal/fusetest && go vet ./... && go mod tidy -diff && go test -v ./...
 
 race:
 	CGO_ENABLED=1 go run ./internal/testrun -- -race -timeout 30m ./...

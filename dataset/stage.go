@@ -12,11 +12,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/fsys"
 )
 
 // stagingPrefix begins the name of the folder that files are written in first. In one
@@ -30,12 +30,13 @@ const (
 // a Restore works in, or has left because it was killed. What is in it is nobody's data.
 func isStaging(name string) bool {
 	random, ok := strings.CutPrefix(name, stagingPrefix)
-	return ok && len(random) == len(rand.Text()) && strings.Trim(random, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == ""
+	return ok && fsys.IsTemporary(random)
 }
 
 // makeStaging makes and locks the staging folder, and removes those that killed
 // runs have left.
 func (r *Restore) makeStaging() (cleanUp func(), err error) {
+	var calls fsys.Calls
 	names, err := fs.Glob(r.root.FS(), stagingPrefix+"*")
 	if err != nil {
 		return nil, err
@@ -45,7 +46,7 @@ func (r *Restore) makeStaging() (cleanUp func(), err error) {
 			continue
 		}
 		if f, err := r.root.OpenFile(name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0); err == nil {
-			if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+			if dead, err := calls.Abandoned(f, strings.TrimPrefix(name, stagingPrefix)); err == nil && dead {
 				// The destination is as new as it was for that run.
 				_, err := r.root.Lstat(name + "/" + newMarker)
 				r.folders.created = r.folders.created || err == nil
@@ -55,7 +56,7 @@ func (r *Restore) makeStaging() (cleanUp func(), err error) {
 			f.Close()
 		}
 	}
-	r.staging = stagingPrefix + rand.Text()
+	r.staging = stagingPrefix + fsys.Self().String() + "-" + rand.Text()
 	if err := r.root.Mkdir(r.staging, 0o700); err != nil {
 		return nil, err
 	}
@@ -64,7 +65,11 @@ func (r *Restore) makeStaging() (cleanUp func(), err error) {
 		return nil, err
 	}
 	r.stageFD = int(lock.Fd())
-	syscall.Flock(r.stageFD, syscall.LOCK_EX)
+	// Where there are no locks, the name says whose it is.
+	if _, err := calls.Lock(lock); err != nil {
+		lock.Close()
+		return nil, errors.Join(err, r.root.RemoveAll(r.staging))
+	}
 	if r.folders.created {
 		fd, err := r.create(newMarker)
 		if err != nil {

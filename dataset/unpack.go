@@ -12,11 +12,11 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/fsys"
 )
 
 // An Unpack turns a folder that holds copies of a version's packs, as
@@ -94,8 +94,11 @@ func (u *Unpack) Prepare(ctx context.Context, v *Version, dir string) (err error
 	if u.lock, err = u.root.Open("."); err != nil {
 		return err
 	}
-	if err := syscall.Flock(int(u.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
-		return fmt.Errorf("another vaultpack is opening %s", dir)
+	// Where there are no locks, nobody else can be told of.
+	if _, err := new(fsys.Calls).TryLock(u.lock); errors.Is(err, fsys.ErrLocked) {
+		return fmt.Errorf("another vaultpack is opening %s: %w", dir, err)
+	} else if err != nil {
+		return err
 	}
 	if u.done, err = u.readRecords(ctx); err != nil {
 		return err

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+
+	"github.com/vaultpack/vaultpack/internal/fsys"
 )
 
 // ErrEmptied is returned for a source without files where the last version has
@@ -97,16 +99,17 @@ func leftover(name string) string {
 		".vaultpack-open-":    "leftover of a job that was killed",
 		".vaultpack-":         "leftover of a write that was killed",
 	} {
-		if random, ok := strings.CutPrefix(name, prefix); ok && isRandom(random) {
+		if random, ok := strings.CutPrefix(name, prefix); ok && (fsys.IsTemporary(random) || prefix == ".vaultpack-" && isClaim(random)) {
 			return what
 		}
 	}
 	return ""
 }
 
-// isRandom reports whether s is such as crypto/rand.Text gives.
-func isRandom(s string) bool {
-	return len(s) == 26 && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == ""
+// isClaim reports whether the rest of a name is that of a claim to another name.
+func isClaim(s string) bool {
+	kind, hash, _ := strings.Cut(s, "-")
+	return (kind == "claim" || kind == "break") && len(hash) == 20 && strings.Trim(hash, "0123456789abcdef") == ""
 }
 
 // absolute is the path from the root, or as it is where that is not known.

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/internal/fsys"
 	"github.com/vaultpack/vaultpack/uploader"
 )
 
@@ -116,9 +117,10 @@ func TestLinks(t *testing.T) {
 func TestLeftovers(t *testing.T) {
 	random := strings.Repeat("A2", 13)
 	source := tree(t, "f", ".vaultpack-restore-"+random+"/staged", "sub/.vaultpack-"+random, ".vaultpack-open-"+random+"/x",
+		".vaultpack-restore-"+fsys.Self().String()+"-"+random+"/staged", ".vaultpack-"+fsys.Self().String()+"-"+random, ".vaultpack-claim-0123456789abcdef0123",
 		".vaultpack-restore-mine/kept", ".vaultpack-notes", ".vaultpack-"+random+".txt")
 	res, err, failed, skipped, _ := told(t, &uploader.Upload{Dataset: open(t, newVault(t), "d"), Source: source})
-	if err != nil || len(failed) > 0 || len(skipped) != 3 {
+	if err != nil || len(failed) > 0 || len(skipped) != 6 {
 		t.Fatal(err, failed, skipped)
 	}
 	want := []string{"", ".vaultpack-" + random + ".txt", ".vaultpack-notes", ".vaultpack-restore-mine/", ".vaultpack-restore-mine/kept", "f", "sub/"}

@@ -149,6 +149,10 @@ func ReadSecret(what string, s Setting) ([]byte, error) {
 		return nil, fmt.Errorf("reading the %s: %w", what, err)
 	}
 	if mode := info.Mode(); !mode.IsRegular() || mode.Perm()&0o077 != 0 {
+		if mode.IsRegular() && !keepsModes(filepath.Dir(file)) {
+			return nil, fmt.Errorf("the %s %s may be read by others (mode %v), and its file system keeps no modes, as exFAT and SMB; "+
+				"move it to a disk of this machine, and name it there with --%s", what, file, mode, strings.ReplaceAll(what, " ", "-"))
+		}
 		return nil, fmt.Errorf("the %s %s may be read by others (mode %v); make it yours alone with: chmod 600 %s", what, file, mode, file)
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok && !trustedOwner(st.Uid) {
@@ -273,8 +277,32 @@ func WriteSecret(file string, text []byte) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return err
 	}
-	return atomicfile.Create(file, 0o600, func(w io.Writer) error {
+	err := atomicfile.Create(file, 0o600, func(w io.Writer) error {
 		_, err := w.Write(text)
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat(file)
+	if err == nil && info.Mode().Perm()&0o077 != 0 {
+		err = fmt.Errorf("%s would be read by others (mode %v): its file system keeps no modes, as exFAT and SMB; choose a place on a disk of this machine",
+			file, info.Mode())
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(file))
+	}
+	return nil
+}
+
+// keepsModes reports whether files in the folder have modes of their own.
+func keepsModes(dir string) bool {
+	f, err := os.CreateTemp(dir, ".vaultpack-") // of mode 0600
+	if err != nil {
+		return true
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	info, err := f.Stat()
+	return err != nil || info.Mode().Perm()&0o077 == 0
 }

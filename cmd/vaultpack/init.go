@@ -8,11 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 	"go.yaml.in/yaml/v3"
@@ -101,7 +103,30 @@ func initVault(ctx context.Context, con *console, cfg *vault.Config) error {
 	default:
 		con.printf("The vault %s and its key %s are in order.", show(v.Location), show(cfg.LocalKey.Value))
 	}
+	if err := con.tellFileSystem(ctx, v); err != nil {
+		return err
+	}
 	con.emit("summary", event{"command": "init", "vault": v.Location, "keys": v.Keys.Names, "created": made})
+	return nil
+}
+
+// tellFileSystem says what is weaker where the vault lies.
+func (c *console) tellFileSystem(ctx context.Context, v *vault.Vault) error {
+	p, ok := v.Store.(vault.Prober)
+	if !ok {
+		return nil
+	}
+	found, err := p.Abilities(ctx)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		c.notef("note: %s can only be read from here: %v", show(v.Location), err)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("trying what the file system of %s can do: %w", show(v.Location), err)
+	}
+	for _, w := range found.Weaknesses() {
+		c.notef("note: %s", w.Says)
+	}
 	return nil
 }
 

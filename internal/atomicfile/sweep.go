@@ -7,14 +7,9 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/vaultpack/vaultpack/internal/fsys"
 )
-
-// Leftover is how old what another machine is writing has to be until it is taken
-// for a leftover, by the time of its last write. A laptop may sleep for a night.
-const Leftover = 24 * time.Hour
 
 // Sweep removes what processes that died have left half-written below dir, and the
 // folders that are empty then. What a living process is writing is left alone: one
@@ -57,7 +52,7 @@ func (d *Folder) Sweep(ctx context.Context, dir string) error {
 func (d *Folder) sweep(name string) error {
 	base := path.Base(name)
 	kind := strings.TrimPrefix(base, d.Prefix)
-	stale := func() bool { return d.olderThan(name, Leftover) }
+	stale := func() bool { return d.olderThan(name, fsys.Stale) }
 	switch {
 	case strings.HasPrefix(kind, claimPrefix):
 		_, err := d.breakClaim(name, func() bool { return d.olderThan(name, staleAfter) })

@@ -59,10 +59,6 @@ func NoFolderSync(err error) bool {
 // these errors alone.
 func noFileSync(err error) bool { return cannot(err, syscall.EINVAL) }
 
-// NoModes reports whether err, of chmod, says that files have no modes of their
-// own: FAT, exFAT, SMB.
-func NoModes(err error) bool { return cannot(err, syscall.EPERM, syscall.EINVAL) }
-
 // again repeats a call that a signal has interrupted, or, once, one whose file or
 // folder another machine has replaced on a network file system.
 func again(call func() error) error {

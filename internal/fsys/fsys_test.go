@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func TestOwner(t *testing.T) {
@@ -96,5 +97,52 @@ func TestHardLinkTwice(t *testing.T) {
 	}
 	if moved, err := c.MoveNew(root, "old", "other"); moved || err != nil && !errors.Is(err, fs.ErrExist) {
 		t.Error(moved, err)
+	}
+}
+
+// A folder of a killed process is a leftover, with locks and without; that of a
+// living one, or of one on another machine, is not, unless it is old.
+func TestAbandoned(t *testing.T) {
+	const elsewhere = "000000000000-111111111111-1-1-X"
+	dead := Self()
+	cmd := exec.Command("true")
+	if err := cmd.Run(); err != nil {
+		t.Skip(err)
+	}
+	dead.pid = cmd.Process.Pid
+	none := Calls{Flock: func(*os.File, int) error { return syscall.ENOLCK }}
+	held := Calls{Flock: func(*os.File, int) error { return syscall.EWOULDBLOCK }}
+	broken := Calls{Flock: func(*os.File, int) error { return syscall.EIO }}
+	for _, c := range []struct {
+		what  string
+		calls Calls
+		name  string
+		age   time.Duration
+		want  bool
+	}{
+		{"dead", Calls{}, dead.String() + "-X", 0, true},
+		{"dead, no locks", none, dead.String() + "-X", 0, true},
+		{"alive", Calls{}, Self().String() + "-X", 100 * time.Hour, false},
+		{"alive, no locks", none, Self().String() + "-X", 100 * time.Hour, false},
+		{"elsewhere, locks of this machine alone", Calls{}, elsewhere, time.Hour, false},
+		{"elsewhere, no locks", none, elsewhere, time.Hour, false},
+		{"elsewhere, old", none, elsewhere, 25 * time.Hour, true},
+		{"elsewhere, old, locked", held, elsewhere, 25 * time.Hour, false},
+		{"nameless", Calls{}, "X", 0, true},
+		{"nameless, locked", held, "X", 25 * time.Hour, false},
+		{"nameless, no locks", none, "X", time.Hour, false},
+		{"the disk fails", broken, "X", 25 * time.Hour, false},
+	} {
+		f, err := os.Open(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		then := time.Now().Add(-c.age)
+		os.Chtimes(f.Name(), then, then)
+		got, err := c.calls.Abandoned(f, c.name)
+		if got != c.want || (err != nil) != (c.what == "the disk fails") {
+			t.Errorf("%s: %v, %v", c.what, got, err)
+		}
+		f.Close()
 	}
 }

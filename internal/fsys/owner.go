@@ -82,3 +82,12 @@ func (o Owner) Alive() bool {
 	}
 	return !dead && (start == o.start || o.start == "0")
 }
+
+// IsTemporary reports whether s, which follows a prefix, ends a name that nobody but
+// this program gives: what crypto/rand.Text makes, with an Owner before it or without.
+func IsTemporary(s string) bool {
+	if _, ok := ParseOwner(s); ok {
+		s = s[strings.LastIndexByte(s, '-')+1:]
+	}
+	return len(s) == 26 && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == ""
+}

@@ -37,7 +37,7 @@ var passing = map[string][]string{
 	"moto": {"settings", "credentials", "endpoint", "clock", "region", "bucket", "default encryption", "public access", "bucket policy", "versioning", "lifecycle",
 		"unfinished uploads", "keys", "key state", "key rotation", "kms:GenerateDataKey", "kms:Encrypt",
 		"disk", "memory", "binary", "training role"},
-	"directory": {"settings", "directory", "keys", "put", "get", "conditional writes", "delete", "keyrings", "disk", "memory"},
+	"directory": {"settings", "directory", "exclusive creation", "hard links", "file locks", "folder sync", "file times", "letter case", "keys", "put", "get", "conditional writes", "delete", "keyrings", "disk", "memory"},
 }
 
 // A testCase is one change to a vault in order, and what a check makes of it.
@@ -50,7 +50,7 @@ type testCase struct {
 	change       func(*world)
 }
 
-var cases = slices.Concat(serverCases, bucketCases, keyCases, probeCases, machineCases)
+var cases = slices.Concat(serverCases, bucketCases, keyCases, probeCases, machineCases, fileSystemCases)
 
 var serverCases = []testCase{
 	{"settings", "MinIO", doctor.Failed, "kms_key is the alias", "vaultpack.yaml", "", func(w *world) { w.cfg.S3.KMSKey = "alias/vault" }},
@@ -275,8 +275,8 @@ var probeCases = []testCase{
 	{"conditional writes", "MinIO", doctor.Failed, "making an object that is not there", "If-None-Match", "", func(w *world) {
 		w.through(&faultproxy.Fault{Op: "PutObject", Path: "/once", Times: -1, Do: faultproxy.Refuse(501, "NotImplemented")})
 	}},
-	{"conditional writes", "directory", doctor.Failed, "operation not supported", "hard links", "", func(w *world) {
-		w.doc.Through(func(s vault.Store) vault.Store { return noLinks{s} })
+	{"conditional writes", "directory", doctor.Failed, "input/output error", "another file system", "", func(w *world) {
+		w.doc.Through(func(s vault.Store) vault.Store { return noCreate{s} })
 	}},
 	{"delete", "MinIO", doctor.Failed, "not allowed", "by hand", "s3:DeleteObject", func(w *world) { w.refuse("DeleteObject") }},
 	{"delete", "directory", doctor.Failed, "still there", "by hand", "", func(w *world) {
@@ -284,11 +284,11 @@ var probeCases = []testCase{
 	}},
 }
 
-// noLinks is a file system without hard links.
-type noLinks struct{ vault.Store }
+// noCreate is a disk that fails.
+type noCreate struct{ vault.Store }
 
-func (noLinks) Create(_ context.Context, name string, _ []byte) error {
-	return &os.LinkError{Op: "linkat", Old: name, New: name, Err: syscall.EOPNOTSUPP}
+func (noCreate) Create(_ context.Context, name string, _ []byte) error {
+	return &os.LinkError{Op: "linkat", Old: name, New: name, Err: syscall.EIO}
 }
 
 // lazy does not delete at once.

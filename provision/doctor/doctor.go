@@ -2,7 +2,7 @@
 // training job: settings, credentials, keys, the bucket or directory, and what of
 // this machine is needed. Each check says what it found, why that matters and how
 // to mend it. Nothing is changed but two small objects under names of their own,
-// which are removed again in any case.
+// and a few files in a directory, which are removed again in any case.
 package doctor
 
 import (
@@ -58,6 +58,7 @@ type Doctor struct {
 	bytes    int64             // of the dataset's newest version, if that is known
 	probes   []string          // the names of objects to remove
 	sseErr   error             // what the store has seen of the probe
+	weak     []vault.Weakness  // of the file system of a directory
 
 	// What the tests put something else in the place of.
 	root func() fs.FS
@@ -205,6 +206,7 @@ func (d *Doctor) checks() []check {
 		all = append(all, d.bucketChecks()...)
 	} else {
 		all = append(all, check{name: "directory", needs: []string{"settings"}, run: d.directory})
+		all = append(all, d.fileSystemChecks()...)
 	}
 	all = append(all, d.keyChecks()...)
 	all = append(all, d.probeChecks(inS3)...)

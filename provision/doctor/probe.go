@@ -57,7 +57,7 @@ func (d *Doctor) advice() string {
 	if vault.IsS3URL(d.Config.Vault.Value) {
 		return "do what the message says, then run doctor again"
 	}
-	return "put the vault on a local file system of Linux or macOS, mounted for writing"
+	return "see that the file system is mounted for writing and in order, or put the vault on a local file system"
 }
 
 func (d *Doctor) put(ctx context.Context, name string) Finding {
@@ -128,7 +128,7 @@ func (d *Doctor) conditional(ctx context.Context, name string) Finding {
 	d.probes = append(d.probes, name)
 	mend := "use a server that takes If-None-Match on PUT (AWS S3, MinIO), or see that only one uploads at a time"
 	if !vault.IsS3URL(d.Config.Vault.Value) {
-		mend = "put the vault on a file system with hard links; exFAT and some network mounts have none"
+		mend = "put the vault on another file system, or see that only one uploads at a time"
 	}
 	if err := d.store.Create(ctx, name, probeText); err != nil {
 		return broken(mend, fmt.Errorf("making an object that is not there: %w", err), d.actions("s3:PutObject", "kms:GenerateDataKey")...)

@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vaultpack/vaultpack/internal/fsys"
 )
 
 // A workspace is the private folder that a job's plaintext is in.
@@ -21,8 +23,8 @@ type workspace struct {
 	lock *os.File
 }
 
-// workPrefix begins the names of such folders. Each is locked as long as its run
-// lives, so that the next run can remove what a killed one has left.
+// workPrefix begins the names of such folders. Whose it is follows, and each is locked
+// as long as its run lives, so that the next run can remove what a killed one has left.
 const workPrefix = "vaultpack-train-"
 
 const memoryFS = "/dev/shm"
@@ -36,11 +38,12 @@ func newWorkspace(j *Job) (*workspace, error) {
 		removeLeftovers(dir)
 	}
 	w := &workspace{}
-	if w.dir, err = os.MkdirTemp(parent, workPrefix); err != nil { // of mode 0700
+	if w.dir, err = os.MkdirTemp(parent, workPrefix+fsys.Self().String()+"-"); err != nil { // of mode 0700
 		return nil, fmt.Errorf("making a private folder for the job: %w", err)
 	}
 	if w.lock, err = os.Open(w.dir); err == nil {
-		err = syscall.Flock(int(w.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		// Where there are no locks, the name says whose it is.
+		_, err = new(fsys.Calls).Lock(w.lock)
 	}
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(w.dir))
@@ -74,10 +77,12 @@ func removeLeftovers(parent string) {
 			continue
 		}
 		var st unix.Stat_t
-		if unix.Fstat(int(f.Fd()), &st) == nil && int(st.Uid) == os.Geteuid() &&
-			syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
-			(&workspace{dir: dir, lock: f}).remove()
-			continue
+		if unix.Fstat(int(f.Fd()), &st) == nil && int(st.Uid) == os.Geteuid() {
+			name := strings.TrimPrefix(filepath.Base(dir), workPrefix)
+			if dead, err := new(fsys.Calls).Abandoned(f, name); err == nil && dead {
+				(&workspace{dir: dir, lock: f}).remove()
+				continue
+			}
 		}
 		f.Close()
 	}

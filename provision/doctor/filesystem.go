@@ -1,0 +1,63 @@
+package doctor
+
+import (
+	"context"
+	"slices"
+
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// abilities are the checks of a file system, and what each says where all is well.
+var abilities = []struct{ name, fine string }{
+	{vault.NoExclusion, "of two that make one file, one is told"},
+	{vault.NoLinks, "there are hard links, by which versions are committed"},
+	{vault.NoLocks, "what is being written can be locked; whether other machines see the locks cannot be tried, and nothing relies on it"},
+	{vault.NoFolderSync, "files and folders can be synced"},
+	{vault.CoarseTimes, "times are kept, and the clocks agree"},
+	{vault.NoCase, "names that differ in the case of letters are told apart"},
+}
+
+// fileSystemChecks tell what the file system of a vault in a directory lacks. Only
+// that it cannot keep two writers apart is a failure: all else is got around, and
+// what is weaker then is said.
+func (d *Doctor) fileSystemChecks() []check {
+	var all []check
+	for i, a := range abilities {
+		needs := []string{abilities[0].name}
+		run := func(context.Context) Finding { return d.ability(a.name, a.fine) }
+		if i == 0 {
+			needs = []string{"directory"}
+			run = func(ctx context.Context) Finding { return d.fileSystem(ctx, a.name, a.fine) }
+		}
+		all = append(all, check{name: a.name, needs: needs, run: run})
+	}
+	return all
+}
+
+// fileSystem tries it all.
+func (d *Doctor) fileSystem(ctx context.Context, name, fine string) Finding {
+	p, ok := d.store.(vault.Prober)
+	if !ok {
+		f := skipped("this store cannot tell")
+		f.blocks = true
+		return f
+	}
+	found, err := p.Abilities(ctx)
+	if err != nil {
+		return broken(d.advice(), err)
+	}
+	d.weak = found.Weaknesses()
+	return d.ability(name, fine)
+}
+
+func (d *Doctor) ability(name, fine string) Finding {
+	i := slices.IndexFunc(d.weak, func(w vault.Weakness) bool { return w.What == name })
+	if i < 0 {
+		return ok("%s", fine)
+	}
+	f := warning(d.weak[i].Mend, "%s", d.weak[i].Says)
+	if d.weak[i].Unsafe {
+		f.Result = Failed
+	}
+	return f
+}

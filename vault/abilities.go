@@ -1,0 +1,187 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/vaultpack/vaultpack/internal/fsys"
+)
+
+// Abilities are what the file system of a vault in a directory can do, as found by
+// trying it.
+type Abilities struct {
+	// Exclusive says that a file can be made so that of two who make it one is told.
+	// Without it a vault must not be written by two at once.
+	Exclusive bool
+	// Links and RenameNew are the ways to give a file a name that is free at one go.
+	Links, RenameNew bool
+	// Locks says that a lock keeps another open file out. That it reaches other
+	// machines cannot be tried.
+	Locks bool
+	// FileSync and FolderSync say that contents, and names, can be made durable.
+	FileSync, FolderSync bool
+	// Case says that names that differ in the case of a letter are two.
+	Case bool
+	// Coarse is by how much a time that was set is another when it is read, and Ahead
+	// by how much the file system's clock is ahead of this machine's.
+	Coarse, Ahead time.Duration
+}
+
+// A Prober is a Store that can tell what lies under it.
+type Prober interface {
+	// Abilities tries what the file system can do, with files that it removes.
+	Abilities(ctx context.Context) (Abilities, error)
+}
+
+// A Weakness is something that a file system can not do.
+type Weakness struct {
+	// What is one of the names in Weaknesses, Says what follows of it, and Mend what
+	// to do.
+	What, Says, Mend string
+	// Unsafe says that two writers at once are not told of each other.
+	Unsafe bool
+}
+
+// The names of what a file system may lack.
+const (
+	NoExclusion  = "exclusive creation"
+	NoLinks      = "hard links"
+	NoLocks      = "file locks"
+	NoFolderSync = "folder sync"
+	CoarseTimes  = "file times"
+	NoCase       = "letter case"
+)
+
+const localDisk = "nothing has to be done; where it matters, put the vault on a disk of this machine"
+
+// Weaknesses are what the file system lacks, none for most disks of Linux and macOS.
+func (a Abilities) Weaknesses() []Weakness {
+	var all []Weakness
+	add := func(what, mend, says string, args ...any) {
+		all = append(all, Weakness{What: what, Says: fmt.Sprintf(says, args...), Mend: mend, Unsafe: what == NoExclusion})
+	}
+	if !a.Exclusive {
+		add(NoExclusion, "put the vault on another file system, or see that only one uploads at a time",
+			"of two that make one file, both are told that they have: of two uploads at once, one could undo the other's")
+	}
+	if !a.Links && a.RenameNew {
+		add(NoLinks, localDisk, "there are no hard links here: versions are committed by a rename that replaces nothing")
+	} else if !a.Links {
+		add(NoLinks, localDisk, "there are no hard links here, and no rename that replaces nothing: versions are committed by a look and a rename, "+
+			"and other writers are kept out by a file beside it; one that was killed in that instant on another machine holds up the next for two minutes")
+	}
+	if !a.Locks {
+		add(NoLocks, localDisk, "locks are not supported here: what a writer that was killed on another machine has left is removed when it is 24 hours old, not at once")
+	}
+	if !a.FolderSync || !a.FileSync {
+		what := "folders"
+		if !a.FileSync {
+			what = "files"
+		}
+		add(NoFolderSync, "run vaultpack verify after a power failure, or put the vault on a disk of this machine",
+			"%s cannot be synced here: what was stored last may be gone after a power failure, although a push has said that it is done", what)
+	}
+	switch {
+	case a.Ahead.Abs() > time.Minute:
+		add(CoarseTimes, "set the clocks by NTP, here and on the server", "the clock of the file system is %v from this machine's: vaultpack gc judges by it how old an unfinished upload is",
+			a.Ahead.Abs().Round(time.Second))
+	case a.Coarse > 10*time.Millisecond:
+		add(CoarseTimes, "nothing has to be done for a vault; see that it is no folder to upload that lies on this file system",
+			"times are kept to %v only: nothing in a vault depends on it", a.Coarse.Round(100*time.Millisecond))
+	}
+	if !a.Case {
+		add(NoCase, "give datasets names that differ in more than that", "names that differ in the case of letters alone are one: datasets Scans and scans cannot both be here")
+	}
+	return all
+}
+
+// Abilities implements Prober.
+func (d *dirStore) Abilities(ctx context.Context) (a Abilities, err error) {
+	name := tmpPrefix + fsys.Self().String() + "-probe"
+	names := map[string]string{}
+	for _, kind := range []string{"", "-link", "-new", "-CASE", "-case"} {
+		names[kind] = name + kind
+		d.root.Remove(names[kind])
+		defer d.root.Remove(names[kind])
+	}
+	create := func(kind string) (*os.File, error) {
+		return d.root.OpenFile(names[kind], os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	}
+	f, err := create("")
+	if err != nil {
+		return a, err
+	}
+	defer f.Close()
+	if second, err := create(""); err == nil {
+		second.Close()
+	} else if a.Exclusive = errors.Is(err, fs.ErrExist); !a.Exclusive {
+		return a, err
+	}
+	calls := &d.files.Calls
+	if a.Links, err = calls.HardLink(d.root, names[""], names["-link"]); err != nil {
+		return a, err
+	}
+	if a.FileSync, err = calls.Sync(f); err != nil {
+		return a, err
+	}
+	if a.FolderSync, err = calls.SyncFolder(d.root, "."); err != nil {
+		return a, err
+	}
+	if a.Locks, err = d.haveLocks(f, names[""]); err != nil {
+		return a, err
+	}
+	if err := d.probeTimes(&a, names[""]); err != nil {
+		return a, err
+	}
+	lower, err := create("-case")
+	if err != nil {
+		return a, err
+	}
+	lower.Close()
+	_, err = d.root.Lstat(names["-CASE"])
+	a.Case = errors.Is(err, fs.ErrNotExist)
+	a.RenameNew, err = calls.MoveNew(d.root, names["-case"], names["-new"])
+	return a, errors.Join(err, ctx.Err())
+}
+
+// haveLocks reports whether a lock on the file keeps another out.
+func (d *dirStore) haveLocks(f *os.File, name string) (bool, error) {
+	calls := &d.files.Calls
+	if locked, err := calls.TryLock(f); err != nil || !locked {
+		return false, err
+	}
+	other, err := d.root.OpenFile(name, os.O_RDWR|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return false, err
+	}
+	defer other.Close()
+	_, err = calls.TryLock(other)
+	if errors.Is(err, fsys.ErrLocked) {
+		return true, nil
+	}
+	return false, err
+}
+
+// probeTimes reads the clock of the file system, and sets a time that few can keep.
+func (d *dirStore) probeTimes(a *Abilities, name string) error {
+	before := time.Now()
+	now, err := d.files.Now(".")
+	if err != nil {
+		return err
+	}
+	a.Ahead = now.Sub(before)
+	odd := time.Date(2001, 2, 3, 4, 5, 7, 987654321, time.UTC)
+	if d.root.Chtimes(name, odd, odd) != nil {
+		return nil // it keeps its own, and nothing here needs others
+	}
+	info, err := d.root.Lstat(name)
+	if err == nil {
+		a.Coarse = odd.Sub(info.ModTime()).Abs()
+	}
+	return err
+}
