@@ -89,7 +89,7 @@ func pass(chosen []trial) bool {
 		}
 		done[c.target] = true
 		start := time.Now()
-		if result, output := c.target.test("", c.target.run); result != "survived" {
+		if result, output := c.target.test("", mutant{run: c.target.run}); result != "survived" {
 			fmt.Fprintf(os.Stderr, "%s: without a mutant the tests end in %q\n%s", c.target.name, result, output)
 			return false
 		}

@@ -28,14 +28,15 @@ type target struct {
 type mutant struct {
 	name  string
 	edits []edit
-	// run chooses the tests that come first, instead of the target's.
-	run string
+	// run chooses the tests that come first, instead of the target's, and pkg their
+	// package, if it is not the target's first.
+	run, pkg string
 }
 
 type edit struct{ file, old, new string }
 
 // all are what somebody could plausibly get wrong, or make worse later.
-var all = []*target{&ofEnvelope}
+var all = []*target{&ofEnvelope, &ofDataset, &ofRestore, &ofVault, &ofUploader, &ofContainer}
 
 func one(name, file, old, new string) mutant {
 	return mutant{name: name, edits: []edit{{file, old, new}}}
@@ -44,6 +45,12 @@ func one(name, file, old, new string) mutant {
 // by names the tests that are to notice the mutant.
 func (m mutant) by(run string) mutant {
 	m.run = "^(" + run + ")$"
+	return m
+}
+
+// in names the package of these tests.
+func (m mutant) in(pkg string) mutant {
+	m.pkg = pkg
 	return m
 }
 
@@ -120,24 +127,30 @@ func (c trial) try() string {
 	if err := os.WriteFile(overlay, b, 0o600); err != nil {
 		return err.Error()
 	}
-	first := c.target.run
-	if c.mutant.run != "" {
-		first = c.mutant.run
+	first := *c.mutant
+	if first.run == "" {
+		first.run = c.target.run
 	}
 	result, _ := c.target.test(overlay, first)
 	return result
 }
 
-// test runs the tests that come first, then the others, until one fails.
-func (t *target) test(overlay, first string) (result, output string) {
-	stages := [][]string{nil}
+// test runs the tests that come first, then the others, until one fails. Those that
+// come first are in one package, so that one program is linked.
+func (t *target) test(overlay string, first mutant) (result, output string) {
+	var stages [][]string
+	if first.run != "" {
+		pkg := first.pkg
+		if pkg == "" {
+			pkg = t.pkgs[0]
+		}
+		stages = append(stages, []string{"-run", first.run, pkg})
+	}
+	rest := t.pkgs
 	if t.skip != "" {
-		stages[0] = []string{"-skip", t.skip}
+		rest = append([]string{"-skip", t.skip}, rest...)
 	}
-	if first != "" {
-		stages = append([][]string{{"-run", first}}, stages...)
-	}
-	for _, stage := range stages {
+	for _, stage := range append(stages, rest) {
 		if result, output := t.stage(overlay, stage); result != "" {
 			return result, output
 		}
@@ -149,8 +162,8 @@ func (t *target) test(overlay, first string) (result, output string) {
 func (t *target) stage(overlay string, choice []string) (result, output string) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	args := append([]string{"test", "-short", "-failfast", "-vet=off", "-count=1", "-overlay=" + overlay}, choice...)
-	cmd := exec.CommandContext(ctx, "go", append(args, t.pkgs...)...)
+	args := []string{"test", "-short", "-failfast", "-vet=off", "-count=1", "-ldflags=-s -w", "-overlay=" + overlay}
+	cmd := exec.CommandContext(ctx, "go", append(args, choice...)...)
 	// The tests' own processes end with go test.
 	cmd.WaitDelay = 10 * time.Second
 	var out bytes.Buffer

@@ -1,0 +1,72 @@
+package main
+
+const inDataset = "dataset/"
+
+var ofDataset = target{
+	name:    "dataset",
+	pkgs:    []string{"./dataset", "./uploader", "./trainer/container"},
+	run:     "AreRefused$|ThatCannotBeRestored$|LooksAtAncestors$",
+	mutants: datasetMutants,
+}
+
+const (
+	rootTests = "TestRootsOfOthersAreRefused"
+	partTests = "TestIndexPartsOfOtherBytesAreRefused"
+	packTests = "TestPacksOfOtherBytesAreRefused"
+)
+
+var datasetMutants = []mutant{
+	// Version roots.
+	one("a root of another dataset is accepted", inDataset+"version.go", "j.Dataset != d.Name || j.Number != number", "j.Number != number").by(rootTests),
+	one("a root of another number is accepted", inDataset+"version.go", "j.Dataset != d.Name || j.Number != number", "j.Dataset != d.Name").by(rootTests),
+	one("a version may be made after itself", inDataset+"version.go", "j.Parent.Number >= number", "j.Parent.Number > number").by(rootTests),
+	one("a version may be made after none", inDataset+"version.go", "j.Parent.Number < 1 ||", "j.Parent.Number < 0 ||").by(rootTests),
+	one("totals may be below zero", inDataset+"version.go", " || !j.Totals.sound()", "").by(rootTests),
+	one("a keyring in a root's header is accepted", inDataset+"version.go", "if h.Keyring != nil {", "if h.Keyring != nil && number < 0 {").by("TestKeyringsInHeadersAreRefused"),
+	one("a root may be of any kind", inDataset+"version.go", "h.Open(src, envelope.KindVersion, key)", "h.Open(src, h.Kind, key)").by(rootTests),
+	one("a root may be of any format", inDataset+"version.go", "|| j.Format != versionFormat {", "|| j.Format == \"\" {").by(rootTests),
+	one("the parent's digest may be missing", inDataset+"version.go", "v.ParentPin.Digest, err = parseDigest(j.Parent.Digest); err != nil {", "v.ParentPin.Digest, err = parseDigest(j.Parent.Digest); err != nil && number < 0 {").by(rootTests),
+	one("the size of the parent's root is forgotten", inDataset+"version.go", "v.Parent, v.ParentPin.Size = j.Parent.Number, j.Parent.Size", "v.Parent = j.Parent.Number").by(rootTests),
+	one("a part may come twice", inDataset+"version.go", "first <= parts[len(parts)-1].First", "first < parts[len(parts)-1].First").by("TestRootsOfMuchMemory"),
+	one("a part may be of no entries", inDataset+"version.go", "case p.Entries < 1 ||", "case p.Entries < 0 ||").by("TestRootsOfMuchMemory"),
+	one("any object of the folder is a version", inDataset+"version.go", "&& d.versionName(n) == o.Name {", "&& d.versionName(n) != \"\" {"),
+	one("the latest version is the first", inDataset+"version.go", "d.Version(ctx, numbers[len(numbers)-1])", "d.Version(ctx, numbers[0])"),
+
+	// Parts of the index.
+	one("the pin of an index part is not compared", inDataset+"dataset.go", "int64(b.Len()) != size || r.Pin() != o.Pin", "int64(b.Len()) != size").by(partTests),
+	one("an index part longer than pinned is accepted", inDataset+"dataset.go", "int64(b.Len()) != size || r.Pin() != o.Pin", "int64(b.Len()) < size || r.Pin().Digest != o.Pin.Digest").by(partTests),
+	one("an index part begins elsewhere", inDataset+"version.go", "last < 0 || entries[0].Path != part.First ||", "last < 0 ||").by(partTests),
+	one("an index part has other entries than the root says", inDataset+"version.go", " || len(entries) != part.Entries ||", " ||").by(partTests),
+	one("index parts overlap", inDataset+"version.go", "entries[last].Path >= v.Parts[i+1].First {", "entries[last].Path > v.Parts[i+1].First {").by(partTests),
+	one("a list of another dataset is accepted", inDataset+"index.go", "header.Format != format || header.Dataset != dataset", "header.Format != format"),
+	one("a record is taken for a part of an index", inDataset+"index.go", "header.Format != format || header.Dataset != dataset", "header.Dataset != dataset"),
+	one("a list may have a path twice", inDataset+"index.go", "entries[n-1].Path >= e.Path {", "entries[n-1].Path > e.Path {"),
+	one("a list may lack sums of extents", inDataset+"index.go", "len(sums) > 0 && len(sums) != len(e.Extents)", "len(sums) > len(e.Extents)"),
+	one("an extent may end behind its pack", inDataset+"entry.go", "x.Offset > size-x.Length {", "x.Offset > size {"),
+	one("extents may leave gaps", inDataset+"entry.go", "err != nil || x.At != at ||", "err != nil ||"),
+	one("extents may be less than the file", inDataset+"entry.go", "if e.IsFile() && at != e.Size {", "if e.IsFile() && at > e.Size {"),
+	one("a path may lead upwards", inDataset+"entry.go", "elem == \".\" || elem == \"..\" ||", "elem == \".\" ||").by("TestEntriesThatCannotBeRestored"),
+	one("a path may be absolute", inDataset+"entry.go", "if elem == \"\" || elem == \".\"", "if elem == \".\"").by("TestEntriesThatCannotBeRestored"),
+
+	// Packs.
+	one("the pin of a pack is not compared", inDataset+"extents.go", "if r.Pin() != pack.Pin {", "if r.Pin() != pack.Pin && done < 0 {").by(packTests),
+	one("a pack that is wrong becomes a tar", inDataset+"unpacktar.go", "if err = cmp.Or(err, failed); err != nil {", "if err = cmp.Or(failed, nil); err != nil {").by(packTests),
+	one("a sum is not compared in a restore", inDataset+"extents.go", "src.sum != nil && src.sum.Sum() != p.extent.Sum {", "src.sum != nil && src.n < 0 {"),
+	one("a sum is not compared for one file", inDataset+"extents.go", "sum != nil && sum.Sum() != x.Sum {", "sum != nil && n < 0 {"),
+	one("a file that fails is not told", inDataset+"extents.go", "	for _, p := range pieces {\n		failed(p.entry, err)\n	}\n}", "	for _, p := range pieces {\n		if err == nil {\n			failed(p.entry, err)\n		}\n	}\n}"),
+	one("the context may name another dataset", inDataset+"dataset.go", "	maps.Copy(ec, d.vault.Context)\n	ec[envelope.ContextDataset] = d.Name // whatever the user's part says\n", "	ec[envelope.ContextDataset] = d.Name\n	maps.Copy(ec, d.vault.Context)\n").by("TestContextNamesTheDataset"),
+	one("a keyring of another data key is accepted", inDataset+"keys.go", "if err == nil && ring.ID() != id {", "if err == nil && ring.ID() != id && len(b) == 0 {"),
+	one("a removed slot stays in other keyrings", inDataset+"slots.go", "if hasSlot(ring, kind, key) {\n			return fmt.Errorf", "if hasSlot(ring, kind, key) && len(rings) == 0 {\n			return fmt.Errorf"),
+
+	// Unfinished uploads.
+	one("a keyring in a record's header is accepted", inDataset+"pending.go", "if header.Keyring != nil {", "if header.Keyring != nil && name == \"\" {").by("TestKeyringsInHeadersAreRefused"),
+	one("the records of all sources are removed", inDataset+"pending.go", "if l.source == source {", "if l.source == source || l.name != \"\" {"),
+
+	// Opening in place.
+	one("records of another version are believed", inDataset+"unpackrecord.go", "private, ok := strings.CutSuffix(h.Source, \" \"+u.version.Digest())", "private, _, ok := strings.Cut(h.Source, \" \")").by("TestRecordsOfAnotherVersion").in("./trainer/container"),
+	one("a file that was touched is believed", inDataset+"unpackrecord.go", "now.Inode == e.Seen.Inode && now.ChangeTime.Equal(e.Seen.ChangeTime)", "now.Inode == e.Seen.Inode").by("TestRecords").in("./trainer/container"),
+	one("what does not belong is left", inDataset+"unpackrecord.go", "		default:\n			if err := u.root.Remove(name); err != nil {", "		default:\n			if err := u.root.Chmod(name, 0o600); err != nil {").by("TestWhatDoesNotBelong").in("./trainer/container"),
+	one("a pack may be missing", inDataset+"unpack.go", "if missing != nil && !u.Partial {", "if missing != nil && u.Tars {").by("TestTampered").in("./trainer/container"),
+	one("a file of several packs goes to several hosts", inDataset+"unpack.go", "case u.Partial && s.split != \"\":", "case u.Partial && s.split == \"\\x00\":").by("TestSharded").in("./trainer/container"),
+	one("a file may have the name of the private folder", inDataset+"unpack.go", "if strings.HasPrefix(e.Path, privatePrefix) {", "if e.Path == privatePrefix {"),
+}

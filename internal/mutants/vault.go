@@ -1,0 +1,59 @@
+package main
+
+const (
+	inVault  = "vault/"
+	inAtomic = "internal/atomicfile/folder.go"
+)
+
+var ofVault = target{
+	name:    "vault",
+	pkgs:    []string{"./vault", "./internal/atomicfile"},
+	mutants: vaultMutants,
+}
+
+const (
+	syncTests = "TestObjectsAreSynced.*|TestErrorsOfSyncs.*"
+	getTests  = "TestAnswersToGet.*|TestS3Requests"
+	sseTests  = "TestS3Requests|TestReplace.*|TestSSE.*"
+)
+
+var vaultMutants = []mutant{
+	// The store in a directory.
+	one("an object is not synced before it is named", inAtomic, "if _, err := d.Calls.Sync(f.file); err != nil {", "if f.file == nil {").by(syncTests),
+	one("an error of the sync is ignored", inAtomic, "if _, err := d.Calls.Sync(f.file); err != nil {", "if _, err := d.Calls.Sync(f.file); err != nil && ctx.Err() != nil {").by(syncTests),
+	one("an object's folder is not synced", inAtomic, "	_, err = d.Calls.SyncFolder(d.Root, path.Dir(name))\n	return err", "	return nil").by(syncTests),
+	one("new folders are not synced", inAtomic, "	_, err = d.Calls.SyncFolder(d.Root, path.Dir(dir))\n	return err", "	return nil").by(syncTests),
+	one("an error of close is ignored", inAtomic, "if err := f.flush(); err != nil {", "if err := f.flush(); err != nil && ctx.Err() != nil {"),
+	one("Create replaces what is there", inAtomic, "	linked, err := d.Calls.HardLink(d.Root, tmp, name)\n", "	linked, err := true, d.Calls.Move(d.Root, tmp, name)\n").by("TestDirStore|TestCreateAndReplace"),
+	one("Replace does not compare", inAtomic, "if err == nil && !bytes.Equal(b, old) {", "if err == nil && bytes.Equal(b, nil) {").by("TestDirStore|TestCreateAndReplace"),
+	one("a cancelled write is stored", inAtomic, "	if err := ctx.Err(); err != nil {\n		return err\n	}\n	if err := publish", "	if err := publish").by("TestDirStore"),
+	one("a failed write leaves its file", inAtomic, "			d.Root.Remove(tmp)\n		}\n	}()", "			_ = tmp\n		}\n	}()").by("TestDirStore|TestErrorsOfSyncs.*"),
+	one("files being written are listed", inVault+"dir.go", "if strings.HasPrefix(e.Name(), tmpPrefix) || !e.Type().IsRegular() {", "if !e.Type().IsRegular() {"),
+	one("objects are listed out of order", inVault+"dir.go", "		return e.Name() + \"/\"\n", "		return e.Name()\n").by("TestDirStore"),
+	one("a pipe may be in an object's place", inVault+"dir.go", "os.O_RDONLY|syscall.O_NONBLOCK, 0)", "os.O_RDONLY|syscall.O_CLOEXEC, 0)").by("TestNoObjectInAnObjectsPlace"),
+	one("a range has no end", inVault+"dir.go", "		r = io.LimitReader(f, n)\n", "		_ = n\n").by("TestDirStore"),
+	one("a range begins at the start", inVault+"dir.go", "f.Seek(off, io.SeekStart)", "f.Seek(off-off, io.SeekStart)").by("TestDirStore"),
+
+	// What others can write is not believed.
+	one("a configuration of others is believed", inVault+"trust.go", "if !trustedOwner(st.Uid) && ", "if st.Uid > 1<<31 && ").by("TestConfigOfOthers"),
+	one("a configuration that all can write is believed", inVault+"trust.go", "case mode.Perm()&0o002 != 0:", "case mode.Perm()&0o004 == 0 && mode.Perm()&0o002 != 0:").by("TestConfigOfOthers"),
+	one("others may read a secret", inVault+"keys.go", "mode.Perm()&0o077 != 0 {", "mode.Perm()&0o007 != 0 {"),
+	one("a key is made beside data", inVault+"keys.go", "if strings.Contains(o.Name, \"/keys/\") {", "if strings.Contains(o.Name, \"/keyrings/\") {").by("TestKeyIsMadeBesideNoData"),
+	one("the default key opens what is in KMS", inVault+"keys.go", "case c.DefaultKey && len(c.KMSKeys) > 0:", "case c.DefaultKey && len(c.KMSKeys) > 99:"),
+
+	// Reading from S3.
+	one("another range than asked for is accepted", inVault+"s3get.go", "err != nil || from != b.off || to-from+1 != length {", "err != nil || to-from+1 != length {").by(getTests),
+	one("a range of another length is accepted", inVault+"s3get.go", "from != b.off || to-from+1 != length {", "from != b.off {").by(getTests),
+	one("more than asked for is accepted", inVault+"s3get.go", "if b.end >= 0 && end > b.end {", "if b.end >= 0 && end > b.end+1<<40 {").by(getTests),
+	one("an object that was replaced is read on", inVault+"s3get.go", "if end != b.end || deref(out.ETag) != b.etag {", "if end != b.end {").by(getTests),
+	one("the object is not named when a read goes on", inVault+"s3get.go", "		in.IfMatch = &b.etag\n", "		_ = b.etag\n").by(getTests),
+	one("the checksum of an object is not compared", inVault+"s3get.go", "if b.want != \"\" && encodeCRC(b.crc) != b.want {", "if b.want != \"\" && encodeCRC(b.crc) == \"\" {").by(getTests),
+	one("a body that breaks off is whole", inVault+"s3get.go", "		if err != nil && b.off < b.end {\n			b.failed(err)\n		}\n", "		if err == io.EOF {\n			b.err = err\n		} else if err != nil && b.off < b.end {\n			b.failed(err)\n		}\n").by(getTests),
+	one("reads are resumed for ever", inVault+"s3get.go", "if b.off >= b.failedAt+progress {", "if b.off >= b.failedAt {").by(getTests),
+
+	// Writing to S3.
+	one("SSE-KMS is not asked for", inVault+"s3put.go", "		in.ServerSideEncryption = types.ServerSideEncryptionAwsKms\n", "		in.ServerSideEncryption = \"\"\n").by(sseTests),
+	one("another KMS key is accepted", inVault+"s3put.go", "return got != \"\" && (got == want ||", "return got != \"\" && (got != \"\" ||").by(sseTests),
+	one("the size that was stored is not compared", inVault+"s3put.go", "got := deref(head.ContentLength); got != size {", "got := deref(head.ContentLength); got < 0 {").by(sseTests),
+	one("a new object replaces another", inVault+"s3create.go", "IfNoneMatch", "IfMatch").by("TestS3Requests"),
+}
