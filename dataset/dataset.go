@@ -29,6 +29,7 @@ var (
 	ErrUnknownDataset = errors.New("there is no such dataset")
 	ErrUnknownVersion = errors.New("there is no such version")
 	ErrMissing        = errors.New("an object of the dataset is missing")
+	ErrClosed         = errors.New("the dataset has been closed")
 )
 
 // A Dataset is a dataset in a vault. It is safe for concurrent use.
@@ -41,8 +42,10 @@ type Dataset struct {
 
 // openKeys are the data keys that have been opened.
 type openKeys struct {
-	mu   sync.Mutex
-	keys map[envelope.KeyID]*envelope.DataKey
+	mu     sync.Mutex
+	closed bool
+	jobs   map[*context.CancelCauseFunc]struct{} // that use the keys now
+	keys   map[envelope.KeyID]*envelope.DataKey
 	// hashes keep a ContentHash of each data key for the next file.
 	hashes sync.Map // from envelope.KeyID to *sync.Pool
 }
@@ -59,7 +62,33 @@ func Open(v *vault.Vault, name string) (*Dataset, error) {
 	if err := CheckName(name); err != nil {
 		return nil, err
 	}
-	return &Dataset{Name: name, vault: v, openKeys: &openKeys{keys: map[envelope.KeyID]*envelope.DataKey{}}}, nil
+	return &Dataset{Name: name, vault: v, openKeys: newOpenKeys()}, nil
+}
+
+func newOpenKeys() *openKeys {
+	return &openKeys{keys: map[envelope.KeyID]*envelope.DataKey{}, jobs: map[*context.CancelCauseFunc]struct{}{}}
+}
+
+// during is ctx for a job that uses the keys: it ends when they are wiped, and not
+// after that. The job passes its error to done, which says why it ended.
+func (k *openKeys) during(ctx context.Context) (_ context.Context, done func(error) error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closed {
+		cancel(ErrClosed)
+	}
+	k.jobs[&cancel] = struct{}{}
+	return ctx, func(err error) error {
+		k.mu.Lock()
+		delete(k.jobs, &cancel)
+		k.mu.Unlock()
+		if context.Cause(ctx) == ErrClosed {
+			err = ErrClosed // also where the job thinks that it has done all
+		}
+		cancel(nil)
+		return err
+	}
 }
 
 // Vault is the vault that the dataset is in.
@@ -131,6 +160,10 @@ func (d *Dataset) NewKey(ctx context.Context) (*envelope.DataKey, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.closed {
+		key.Wipe()
+		return nil, ErrClosed
+	}
 	d.keys[key.ID()] = key
 	return key, nil
 }
@@ -139,6 +172,9 @@ func (d *Dataset) NewKey(ctx context.Context) (*envelope.DataKey, error) {
 func (d *Dataset) Key(ctx context.Context, id envelope.KeyID) (*envelope.DataKey, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.closed {
+		return nil, ErrClosed
+	}
 	if key := d.keys[id]; key != nil {
 		return key, nil
 	}
@@ -154,10 +190,24 @@ func (d *Dataset) Key(ctx context.Context, id envelope.KeyID) (*envelope.DataKey
 	return key, nil
 }
 
-// Close wipes the data keys.
+func (k *openKeys) isClosed() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.closed
+}
+
+// Close wipes the data keys. What is under way with them, in other goroutines too,
+// ends with an error, and every later use is [ErrClosed].
 func (d *Dataset) Close() {
+	if d == nil || d.openKeys == nil {
+		return
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.closed = true
+	for cancel := range d.jobs {
+		(*cancel)(ErrClosed) // before there is anything that fails for another reason
+	}
 	for _, key := range d.keys {
 		key.Wipe()
 	}

@@ -11,7 +11,7 @@ import (
 // Plan is the same dataset for a dry run: what is written to it is counted and
 // dropped, see [vault.Vault.Plan]. It has data keys of its own to wipe.
 func (d *Dataset) Plan() *Dataset {
-	return &Dataset{Name: d.Name, vault: d.vault.Plan(), openKeys: &openKeys{keys: map[envelope.KeyID]*envelope.DataKey{}}}
+	return &Dataset{Name: d.Name, vault: d.vault.Plan(), openKeys: newOpenKeys()}
 }
 
 // PlanPack counts a pack of size bytes of plaintext, in a planned dataset, and

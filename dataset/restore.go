@@ -103,7 +103,8 @@ func (r *Restore) Run(ctx context.Context, v *Version, dir string) error {
 		return fmt.Errorf("%d is no way to overwrite", r.Overwrite)
 	}
 	r.version = v
-	return r.fails.end("restore", r.run(ctx, dir))
+	ctx, done := v.dataset.during(ctx)
+	return r.fails.end("restore", done(r.run(ctx, dir)))
 }
 
 // checkRun refuses what a job cannot work on, before it does anything.
@@ -196,6 +197,9 @@ func (r *Restore) open(dir string) (created bool, err error) {
 }
 
 func (r *Restore) fail(e *Entry, err error) {
+	if r.version.dataset.isClosed() {
+		return // it is no failure of the file, and Run returns ErrClosed
+	}
 	r.Failures.Add(1)
 	r.fails.Add(&FileError{e.Name(), err})
 	if r.Failed != nil {

@@ -85,7 +85,8 @@ func (c *Verify) Run(ctx context.Context, v *Version) error {
 	if !(c.Sample >= 0 && c.Sample <= 1) {
 		return fmt.Errorf("a sample of %v is not a share of the packs: it must be over 0 and up to 1, or 0 for all", c.Sample)
 	}
-	return c.fails.end("verify", c.run(ctx, v))
+	ctx, done := v.dataset.during(ctx)
+	return c.fails.end("verify", done(c.run(ctx, v)))
 }
 
 func (c *Verify) run(ctx context.Context, v *Version) error {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"sync"
 
 	"github.com/vaultpack/vaultpack/envelope"
@@ -24,7 +25,13 @@ type flight struct {
 	waiting int // guarded by flights.mu, as is secret once done is closed
 	secret  []byte
 	err     error
+	thrown  *thrown
 }
+
+// A thrown is a panic of the client, for those who wait for it.
+type thrown struct{ value any }
+
+var errGoexit = errors.New("the KMS client has ended its goroutine")
 
 // flightKey names what is asked for.
 func flightKey(slot envelope.Slot, ec envelope.EncryptionContext) [32]byte {
@@ -49,16 +56,27 @@ func (fs *flights) do(ctx context.Context, key [32]byte, call func(context.Conte
 		f = &flight{done: make(chan struct{}), cancel: cancel}
 		fs.m[key] = f
 		go func() {
-			secret, err := call(callCtx)
-			fs.mu.Lock()
-			defer fs.mu.Unlock()
-			cancel()
-			f.secret, f.err = secret, err
-			if f.waiting == 0 {
-				clear(f.secret) // nobody has waited for it
-			}
-			fs.land(key, f)
-			close(f.done)
+			var secret []byte
+			err, returned := errGoexit, false
+			defer func() {
+				var t *thrown
+				if !returned {
+					if v := recover(); v != nil {
+						t = &thrown{v}
+					}
+				}
+				fs.mu.Lock()
+				defer fs.mu.Unlock()
+				cancel()
+				f.secret, f.err, f.thrown = secret, err, t
+				if f.waiting == 0 {
+					clear(f.secret) // nobody has waited for it
+				}
+				fs.land(key, f)
+				close(f.done)
+			}()
+			secret, err = call(callCtx)
+			returned = true
 		}()
 	}
 	f.waiting++
@@ -73,6 +91,9 @@ func (fs *flights) do(ctx context.Context, key [32]byte, call func(context.Conte
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	f.waiting--
+	if err == nil && f.thrown != nil {
+		panic(f.thrown.value)
+	}
 	var secret []byte
 	if err == nil {
 		if err = f.err; err == nil {

@@ -1,9 +1,11 @@
 package awskms
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"regexp"
 	"strings"
@@ -95,8 +97,17 @@ func IsKeyARN(s string) bool { return keyARN.MatchString(s) }
 // and key IDs are looked up in the client's Region and the caller's account.
 // Where the key cannot wrap data keys the error is a *[Error].
 func New(ctx context.Context, client API, key string, opts ...Option) (*Key, error) {
+	if err := begin(ctx); err != nil {
+		return nil, err
+	}
+	if client == nil {
+		return nil, errors.New("the KMS client is nil: make one with NewClient")
+	}
 	k := &Key{api: client}
 	for _, o := range opts {
+		if o == nil {
+			return nil, errors.New("an option is nil")
+		}
 		o(k)
 	}
 	var err error
@@ -115,6 +126,28 @@ func New(ctx context.Context, client API, key string, opts ...Option) (*Key, err
 		return nil, fmt.Errorf("%s is not a multi-Region key, so it has no related keys", k.arn)
 	}
 	return k, nil
+}
+
+// begin is the error of a context that nothing may be begun under.
+func begin(ctx context.Context) error {
+	if ctx == nil {
+		return errors.New("the context is nil; context.Background() is the one without an end")
+	}
+	return ctx.Err()
+}
+
+// ready is the error of a use that must not begin.
+func (k *Key) ready(ctx context.Context, op string) error {
+	if ctx != nil && ctx.Err() != nil {
+		return cancelled(op, ctx.Err())
+	}
+	if err := begin(ctx); err != nil {
+		return err
+	}
+	if k == nil || k.api == nil {
+		return fmt.Errorf("%w: the awskms.Key is nil or a zero value: it is got from New", envelope.ErrKeyUnusable)
+	}
+	return nil
 }
 
 func keyID(arn string) string { return keyARN.FindStringSubmatch(arn)[3] }
@@ -152,10 +185,15 @@ func resolve(ctx context.Context, client API, name string) (string, error) {
 func (k *Key) MultiRegion() bool { return strings.HasPrefix(keyID(k.arn), "mrk-") }
 
 // ARN is the key's ARN, as slots record it.
-func (k *Key) ARN() string { return k.arn }
+func (k *Key) ARN() string {
+	if k == nil {
+		return ""
+	}
+	return k.arn
+}
 
 // String is the kind and the ARN.
-func (k *Key) String() string { return SlotKind + " " + k.arn }
+func (k *Key) String() string { return SlotKind + " " + k.ARN() }
 
 // inRegion has a call made in the Region, and keeps data keys out of logs.
 func inRegion(region string) func(*kms.Options) {
@@ -171,6 +209,9 @@ var errNoContext = errors.New("the encryption context is empty: the data key wou
 // caller overwrites it.
 func (k *Key) GenerateDataKey(ctx context.Context, ec envelope.EncryptionContext) ([]byte, envelope.Slot, error) {
 	const op = "GenerateDataKey"
+	if err := k.ready(ctx, op); err != nil {
+		return nil, envelope.Slot{}, err
+	}
 	if len(ec) == 0 {
 		return nil, envelope.Slot{}, errNoContext
 	}
@@ -192,6 +233,9 @@ func (k *Key) GenerateDataKey(ctx context.Context, ec envelope.EncryptionContext
 // Wrap encrypts a data key with one call to Encrypt.
 func (k *Key) Wrap(ctx context.Context, dataKey []byte, ec envelope.EncryptionContext) (envelope.Slot, error) {
 	const op = "Encrypt"
+	if err := k.ready(ctx, op); err != nil {
+		return envelope.Slot{}, err
+	}
 	if len(ec) == 0 {
 		return envelope.Slot{}, errNoContext
 	}
@@ -211,6 +255,9 @@ func (k *Key) Wrap(ctx context.Context, dataKey []byte, ec envelope.EncryptionCo
 // not fit [envelope.ErrAuthentication]. Everything else is a *[Error], or an error
 // that wraps that of ctx.
 func (k *Key) Unwrap(ctx context.Context, slot envelope.Slot, ec envelope.EncryptionContext) ([]byte, error) {
+	if err := k.ready(ctx, "Decrypt"); err != nil {
+		return nil, err
+	}
 	if !k.opens(slot) {
 		if k.isRelated(slot) {
 			return nil, &RelatedError{KeyARN: k.arn, SlotARN: slot.Key}
@@ -223,6 +270,9 @@ func (k *Key) Unwrap(ctx context.Context, slot envelope.Slot, ec envelope.Encryp
 	if n := len(slot.Wrapped); n == 0 || n > maxBlob {
 		return nil, envelope.ErrAuthentication
 	}
+	// The call may outlast this one, whose caller then has its own back.
+	ec = maps.Clone(ec)
+	slot.Wrapped = bytes.Clone(slot.Wrapped)
 	return k.flights.do(ctx, flightKey(slot, ec), func(ctx context.Context) ([]byte, error) {
 		return k.decrypt(ctx, slot.Wrapped, ec)
 	})
@@ -270,6 +320,12 @@ func (k *Key) decrypt(ctx context.Context, blob []byte, ec envelope.EncryptionCo
 // and add a slot. The errors are those of Unwrap.
 func (k *Key) Rewrap(ctx context.Context, slot envelope.Slot, ec envelope.EncryptionContext, to *Key, toEC envelope.EncryptionContext) (envelope.Slot, error) {
 	const op = "ReEncrypt"
+	if err := k.ready(ctx, op); err != nil {
+		return envelope.Slot{}, err
+	}
+	if err := to.ready(ctx, op); err != nil {
+		return envelope.Slot{}, err
+	}
 	switch {
 	case !k.opens(slot):
 		return envelope.Slot{}, envelope.ErrNoSlot

@@ -1,0 +1,79 @@
+package dataset_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/uploader"
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// A Close beside a Verify or a Restore ends it, and is not told as damage.
+func TestCloseBesideJobs(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	v, _, err := vault.Init(ctx, &vault.Config{Vault: vault.Setting{Value: dir + "/vault"}, LocalKey: vault.Setting{Value: dir + "/key"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	src := filepath.Join(dir, "src")
+	if err := os.Mkdir(src, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 40 {
+		if err := os.WriteFile(filepath.Join(src, fmt.Sprint(i)), make([]byte, 5000), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d, err := dataset.Open(v, "d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (&uploader.Upload{Dataset: d, Source: src, PackSize: 32 << 10}).Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	d.Close()
+	if _, err := d.Version(ctx, 1); !errors.Is(err, dataset.ErrClosed) {
+		t.Errorf("a version of a closed dataset: %v", err)
+	}
+	ended := 0
+	for i := range 60 {
+		d, err := dataset.Open(v, "d")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ver, err := d.Version(ctx, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		closed := make(chan struct{})
+		go func() {
+			defer close(closed)
+			time.Sleep(time.Duration(i) * 100 * time.Microsecond)
+			d.Close()
+		}()
+		var failures int64
+		if i%2 == 0 {
+			verify := &dataset.Verify{Failed: func(err error) { t.Errorf("told as damage: %v", err) }}
+			err = verify.Run(ctx, ver)
+			failures = verify.Failures.Load()
+		} else {
+			restore := &dataset.Restore{}
+			err = restore.Run(ctx, ver, filepath.Join(dir, fmt.Sprint("out", i)))
+			failures = restore.Failures.Load()
+		}
+		if err != nil && err != dataset.ErrClosed || failures != 0 {
+			t.Errorf("round %d: %v, %d failures", i, err, failures)
+		}
+		if err != nil {
+			ended++
+		}
+		<-closed
+	}
+	t.Logf("%d of 60 were ended", ended)
+	new(dataset.Dataset).Close()
+}
