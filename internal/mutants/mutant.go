@@ -54,9 +54,12 @@ func (m mutant) in(pkg string) mutant {
 	return m
 }
 
-// timeout is for one stage. A mutant that loops for ever is found out by it, and
-// counts as killed.
-const timeout = 3 * time.Minute
+// A mutant that loops for ever is found out by testTimeout, and is killed by that.
+// buildTimeout is for compiling as well: what takes longer proves nothing.
+const (
+	testTimeout  = 5 * time.Minute
+	buildTimeout = 20 * time.Minute
+)
 
 // stale tells of every mutant whose text is not in the source exactly once, and of
 // names that occur twice.
@@ -160,9 +163,9 @@ func (t *target) test(overlay string, first mutant) (result, output string) {
 
 // stage is one go test. Its result is empty if the tests pass.
 func (t *target) stage(overlay string, choice []string) (result, output string) {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), buildTimeout)
 	defer cancel()
-	args := []string{"test", "-short", "-failfast", "-vet=off", "-count=1", "-ldflags=-s -w", "-overlay=" + overlay}
+	args := []string{"test", "-short", "-failfast", "-vet=off", "-count=1", "-ldflags=-s -w", "-timeout=" + testTimeout.String(), "-overlay=" + overlay}
 	cmd := exec.CommandContext(ctx, "go", append(args, choice...)...)
 	// The tests' own processes end with go test.
 	cmd.WaitDelay = 10 * time.Second
@@ -173,7 +176,7 @@ func (t *target) stage(overlay string, choice []string) (result, output string) 
 	case err == nil:
 		return "", ""
 	case ctx.Err() != nil:
-		return "killed by the clock", out.String()
+		return "TOOK TOO LONG, which proves nothing", out.String()
 	case bytes.Contains(out.Bytes(), []byte("[build failed]")), bytes.Contains(out.Bytes(), []byte("[setup failed]")):
 		return "DOES NOT COMPILE: " + firstLine(out.String(), ".go:"), out.String()
 	}
