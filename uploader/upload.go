@@ -164,6 +164,10 @@ func (u *Upload) Run(ctx context.Context) (*Result, error) {
 // DefaultMemory is what an upload takes of memory at most, in bytes.
 const DefaultMemory = 512 << 20
 
+// MinMemory is the least that an Upload needs of memory, in bytes, beside what a
+// store buffers for an object.
+const MinMemory = otherMemory + segmentMemory
+
 const (
 	// otherMemory is for all but the packs under way: the program, the index and
 	// the files between the walk and the index.

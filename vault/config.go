@@ -87,10 +87,7 @@ type fileConfig struct {
 // kms-key, sse, local-key, identity and passphrase-file, empty where they were not
 // given.
 func LoadConfig(flag func(name string) string) (*Config, error) {
-	home, err := homeDir()
-	if err != nil {
-		return nil, err
-	}
+	home, homeErr := homeDir() // which is not needed where all is named
 	c := &Config{Home: home}
 	for name, s := range map[string]*Setting{"vault": &c.Vault, "local-key": &c.LocalKey, "identity": &c.Identity, "passphrase-file": &c.Passphrase} {
 		c.set(s, flag(name), "flag --"+name)
@@ -119,6 +116,12 @@ func LoadConfig(flag func(name string) string) (*Config, error) {
 		}
 	}
 	c.Default, c.DefaultKey = c.Vault.Value == "", c.LocalKey.Value == ""
+	if homeErr != nil {
+		if c.Default || c.DefaultKey && len(c.KMSKeys) == 0 && c.Identity.Value == "" && c.Passphrase.Value == "" {
+			return nil, homeErr
+		}
+		return c, nil
+	}
 	c.set(&c.Vault, filepath.Join(home.Value, "vault"), "embedded default, below "+home.Source)
 	c.set(&c.LocalKey, filepath.Join(home.Value, "local.key"), "embedded default, below "+home.Source)
 	return c, nil
@@ -231,7 +234,7 @@ func homeDir() (Setting, error) {
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
-		return Setting{}, errors.New("there is no home directory to keep the default vault in; set HOME or VAULTPACK_HOME")
+		return Setting{}, errors.New("there is no home directory to keep the default vault and its key in: set HOME or VAULTPACK_HOME, or name both with --vault and --local-key")
 	}
 	return Setting{filepath.Join(home, ".local", "share", "vaultpack"), "HOME"}, nil
 }

@@ -263,3 +263,26 @@ func TestKeysOfOthers(t *testing.T) {
 		t.Errorf("another user's secret, named by hand: %v", err)
 	}
 }
+
+// Without a home directory everything works that is named.
+func TestNoHome(t *testing.T) {
+	t.Setenv("HOME", "")
+	t.Setenv("XDG_DATA_HOME", "")
+	t.Setenv("XDG_CONFIG_HOME", "")
+	t.Setenv("VAULTPACK_HOME", "")
+	t.Chdir(t.TempDir())
+	for want, flags := range map[string]map[string]string{
+		"":  {"vault": "v", "local-key": "k"},
+		"a": {"vault": "s3://bucket/p", "kms-key": "alias/a"},
+	} {
+		c, err := LoadConfig(func(name string) string { return flags[name] })
+		if err != nil || want != "" && c.KMSKeys[0].Value != "alias/"+want {
+			t.Errorf("%v: %v", flags, err)
+		}
+	}
+	for _, flags := range []map[string]string{{}, {"vault": "v"}, {"local-key": "k"}} {
+		if _, err := LoadConfig(func(name string) string { return flags[name] }); err == nil {
+			t.Errorf("%v is enough without a home directory", flags)
+		}
+	}
+}

@@ -80,6 +80,10 @@ func (s *S3) pages(ctx context.Context, prefix, delimiter string) iter.Seq2[*s3.
 				yield(nil, s.explain(ctx, opList, full, err))
 				return
 			}
+			if page.IsTruncated == nil && page.KeyCount == nil && page.MaxKeys == nil && page.Name == nil {
+				yield(nil, s.noAnswer(full))
+				return
+			}
 			if !yield(page, nil) || !deref(page.IsTruncated) {
 				return
 			}
@@ -91,6 +95,12 @@ func (s *S3) pages(ctx context.Context, prefix, delimiter string) iter.Seq2[*s3.
 			in.ContinuationToken = &next
 		}
 	}
+}
+
+// noAnswer is the error of an answer that says nothing that one of S3 has to say,
+// though its status is 200. Taken for one it would be an empty vault.
+func (s *S3) noAnswer(key string) error {
+	return fmt.Errorf("listing %s: what answered is no S3: a proxy or a login page may be in between, or the endpoint is another server's", s.url(key))
 }
 
 // Delete removes an object. In a bucket with versioning its versions stay.
@@ -193,6 +203,10 @@ func (s *S3) stale(ctx context.Context, prefix string, age time.Duration) iter.S
 			page, err := s.client.ListMultipartUploads(ctx, in)
 			if err != nil {
 				yield(types.MultipartUpload{}, s.explain(ctx, opListMultipart, full, err))
+				return
+			}
+			if page.IsTruncated == nil && page.MaxUploads == nil && page.Bucket == nil {
+				yield(types.MultipartUpload{}, s.noAnswer(full))
 				return
 			}
 			for _, u := range page.Uploads {

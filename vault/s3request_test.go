@@ -213,3 +213,31 @@ func TestS3ErrorsOfAWS(t *testing.T) {
 		}
 	}
 }
+
+// A page of a proxy with status 200 is no empty listing.
+func TestAnswersThatAreNoListing(t *testing.T) {
+	for _, page := range []string{"<html><head><title>Log in</title></head><body><p>Welcome</p></body></html>", "<Ok></Ok>", ""} {
+		f := &fakeAWS{answer: func(*http.Request) (int, map[string]string, string) {
+			return 200, map[string]string{"Content-Type": "text/html"}, page
+		}}
+		s := f.open(t, "s3://my-bucket/p", vault.S3Settings{Region: "eu-central-1", KMSKey: arnKey})
+		for _, err := range s.List(t.Context(), "") {
+			if err == nil {
+				t.Errorf("%q is an object", page)
+			}
+			page += "told"
+		}
+		if !strings.HasSuffix(page, "told") {
+			t.Errorf("%q is an empty vault", page)
+		}
+		if names, err := s.Folders(t.Context(), ""); err == nil {
+			t.Errorf("%q is a vault with the datasets %q", page, names)
+		}
+		if n, err := s.CountStale(t.Context(), "", 0); err == nil {
+			t.Errorf("%q is a vault with %d unfinished uploads", page, n)
+		}
+		if n, err := s.CountOld(t.Context(), "d/keys/"); err == nil {
+			t.Errorf("%q is a vault with %d old versions", page, n)
+		}
+	}
+}

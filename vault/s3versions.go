@@ -58,6 +58,10 @@ func (s *S3) old(ctx context.Context, prefix string) iter.Seq2[oldVersion, error
 				yield(oldVersion{}, s.explain(ctx, opListVersions, full, err))
 				return
 			}
+			if page.IsTruncated == nil && page.MaxKeys == nil && page.Name == nil {
+				yield(oldVersion{}, s.noAnswer(full))
+				return
+			}
 			for _, v := range page.Versions {
 				if deref(v.IsLatest) {
 					continue

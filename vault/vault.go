@@ -91,8 +91,8 @@ func (c *Config) noVault() error {
 	if c.Default {
 		return fmt.Errorf("%w yet at %s (%s): the first upload makes it", ErrNoVault, c.Vault.Value, c.Vault.Source)
 	}
-	return fmt.Errorf("%w at %s (from %s): check the path, or make one there with: vaultpack init --vault %s",
-		ErrNoVault, c.Vault.Value, c.Vault.Source, c.Vault.Value)
+	return fmt.Errorf("%w at %s (from %s): check the path, or make one there with vaultpack init",
+		ErrNoVault, c.Vault.Value, c.Vault.Source)
 }
 
 // Init makes the configured vault and its local key, or checks those that are

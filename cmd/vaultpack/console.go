@@ -2,15 +2,12 @@ package main
 
 import (
 	"bufio"
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"strconv"
 	"strings"
 	"sync"
-	"unicode/utf8"
 
 	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
@@ -21,10 +18,17 @@ import (
 // standard output. It is safe for concurrent use.
 type console struct {
 	json, quiet, terminal bool
+	// command is the command that runs, and flags the common flags that it was given,
+	// by which it has found the vault and the keys.
+	command string
+	flags   []string
+	dataset string // that the command is about, once it is known
 
-	mu  sync.Mutex
-	out *bufio.Writer
-	err io.Writer // replaced while a progress bar is drawn
+	mu      sync.Mutex
+	out     *bufio.Writer
+	err     io.Writer // replaced while a progress bar is drawn
+	summary event     // told at the end
+	outErr  error     // the first of writing to out
 }
 
 func newConsole() *console {
@@ -33,37 +37,6 @@ func newConsole() *console {
 
 func (c *console) configure(json, quiet bool) { c.json, c.quiet = json, quiet }
 
-// An event is a line of --json. Its fields come after "event", sorted.
-type event map[string]any
-
-func (c *console) emit(name string, e event) {
-	if !c.json {
-		return
-	}
-	rest, err := json.Marshal(e)
-	if err != nil {
-		panic("vaultpack: event: " + err.Error()) // strings, numbers and slices of them
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	fmt.Fprintf(c.out, `{"event":%q`, name)
-	if len(e) > 0 {
-		c.out.WriteByte(',')
-	}
-	c.out.Write(rest[1:])
-	c.out.WriteByte('\n')
-	c.out.Flush()
-}
-
-// setPath puts a path into an event; JSON cannot hold one that is not UTF-8.
-func (e event) setPath(path string) event {
-	e["path"] = path
-	if !utf8.ValidString(path) {
-		e["path_base64"] = base64.StdEncoding.EncodeToString([]byte(path))
-	}
-	return e
-}
-
 // printf writes a line of the result.
 func (c *console) printf(format string, args ...any) {
 	if c.json || c.quiet {
@@ -71,21 +44,43 @@ func (c *console) printf(format string, args ...any) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	fmt.Fprintf(c.out, format+"\n", args...)
+	c.keep(c.out.WriteString(line(format, args...) + "\n"))
 }
 
 // write writes the result itself, which neither --quiet nor --json changes.
 func (c *console) write(b []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.out.Write(b)
+	c.keep(c.out.Write(b))
 }
 
 // flush shows what printf has written, where people wait for it.
 func (c *console) flush() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.out.Flush()
+	c.keep(0, c.out.Flush())
+}
+
+// keep remembers the first error of standard output.
+func (c *console) keep(_ int, err error) {
+	if c.outErr == nil {
+		c.outErr = err
+	}
+}
+
+// broke remembers an error that makes the output incomplete.
+func (c *console) broke(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.keep(0, err)
+}
+
+// dataOnOutput says that standard output has data, so that events go to standard
+// error.
+func (c *console) dataOnOutput() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.out = bufio.NewWriter(os.Stderr)
 }
 
 // notef writes a line that is good to know.
@@ -100,47 +95,8 @@ func (c *console) notef(format string, args ...any) {
 func (c *console) warnf(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.out.Flush() // on a terminal, both are read in the order of writing
-	fmt.Fprintf(c.err, format+"\n", args...)
-}
-
-// failed tells a file that could not be processed.
-func (c *console) failed(path string, err error) {
-	c.emit("failed", event{"error": err.Error()}.setPath(path))
-	c.warnf("failed: %s: %v", show(path), err)
-}
-
-// damaged tells what does not authenticate or differs, which may be no file.
-func (c *console) damaged(err error) {
-	c.emit("failed", event{"error": err.Error()})
-	c.warnf("failed: %v", err)
-}
-
-func (c *console) warning(err error) {
-	c.emit("warning", event{"warning": err.Error()})
-	c.warnf("warning: %v", err)
-}
-
-// end reports the error that ended the command and gives the exit code.
-func (c *console) end(err error) int {
-	code := exitCode(err)
-	if err != nil {
-		h := hint(err)
-		e := event{"error": err.Error(), "exit_code": code}
-		if h != "" {
-			e["hint"] = h
-		}
-		c.emit("error", e)
-		c.warnf("vaultpack: %v", err)
-		if h != "" {
-			c.warnf("hint: %s", h)
-		}
-	}
-	if ferr := c.out.Flush(); ferr != nil && code == exitDone {
-		fmt.Fprintf(os.Stderr, "vaultpack: writing to standard output: %v\n", ferr)
-		return exitFailed
-	}
-	return code
+	c.keep(0, c.out.Flush()) // on a terminal, both are read in the order of writing
+	io.WriteString(c.err, line(format, args...)+"\n")
 }
 
 // show makes a path safe to print: one with anything but printable characters is

@@ -102,7 +102,7 @@ func oneLine(s string) string {
 
 func (c *console) tellReport(r doctor.Report) error {
 	missing, only := r.Missing()
-	c.emit("summary", event{"command": "doctor", "ok": r.Count(doctor.OK), "warnings": r.Count(doctor.Warning),
+	c.emit("summary", event{"command": "doctor", "passed": r.Count(doctor.OK), "warnings": r.Count(doctor.Warning),
 		"failed": r.Count(doctor.Failed), "skipped": r.Count(doctor.Skipped), "missing_permissions": append([]string{}, missing...)})
 	c.printf("\n%d ok, %s, %d failed, %d skipped", r.Count(doctor.OK), count(int64(r.Count(doctor.Warning)), "warning"), r.Count(doctor.Failed), r.Count(doctor.Skipped))
 	failed := r.Count(doctor.Failed)

@@ -95,7 +95,8 @@ func isNetwork(err error) bool {
 	return errors.As(err, &op) || errors.As(err, &dns)
 }
 
-// hint says what to do next about an error, or nothing where the error does.
+// hint says what to do next about an error, or nothing where the error does. What
+// is in braces is a command, less the name of the program.
 func hint(err error) string {
 	var noKey *envelope.NoKeyError
 	var related *awskms.RelatedError
@@ -105,18 +106,18 @@ func hint(err error) string {
 	case errors.As(err, &noKey):
 		return "name the right key with --local-key, or put it back from its backup; if it is the right one, the keyring was changed"
 	case errors.Is(err, dataset.ErrMissing):
-		return "somebody removed it from the vault; restore the vault from a backup, or read another version (see: vaultpack versions)"
+		return "somebody removed it from the vault; restore the vault from a backup, or read another version (see: {versions DATASET})"
 	case errors.Is(err, envelope.ErrAuthentication):
-		return "do not use this data. Compare the key and the encryption context with the vault's owner (vaultpack config); " +
-			"if they are right, the vault was changed: restore it from a backup, or read another version (see: vaultpack versions)"
+		return "do not use this data. Compare the key and the encryption context with the vault's owner ({config}); " +
+			"if they are right, the vault was changed: restore it from a backup, or read another version (see: {versions DATASET})"
 	case errors.Is(err, dataset.ErrUnknownDataset):
-		return "vaultpack ls lists the datasets of the vault; vaultpack config tells which vault that is"
+		return "{ls} lists the datasets of the vault; {config} tells which vault that is"
 	case errors.Is(err, dataset.ErrUnknownVersion):
-		return "vaultpack versions DATASET lists the versions; if there has been this one, somebody has removed it from the vault"
+		return "{versions DATASET} lists the versions; if there has been this one, somebody has removed it from the vault"
 	case errors.Is(err, dataset.ErrNoEntry):
-		return "vaultpack ls DATASET lists its files"
+		return "{ls DATASET} lists its files"
 	case errors.Is(err, vault.ErrNoVault):
-		return "vaultpack config tells where the setting comes from"
+		return "{config} tells where the setting comes from; {init} makes a vault there"
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return "make room and run the same command again; what is finished is kept"
 	case isNetwork(err):
@@ -126,7 +127,7 @@ func hint(err error) string {
 	case errors.Is(err, fs.ErrPermission) && isLocal(err): // services say themselves what is missing
 		return "this user needs read and write permission there"
 	case errors.Is(err, envelope.ErrFormat):
-		return "vaultpack inspect FILE tells what a sealed file is"
+		return "vaultpack inspect FILE tells what a sealed file is, and decrypt opens one"
 	}
 	return ""
 }

@@ -98,6 +98,7 @@ func transform(c *cli.Context, con *console, name func(in string) string, f func
 		return err
 	}
 	if out == "-" {
+		con.dataOnOutput()
 		if c.Command.Name == "encrypt" && term.IsTerminal(int(os.Stdout.Fd())) {
 			return usagef("sealed bytes are not for a terminal; send them to a file or a pipe, or use --output FILE")
 		}

@@ -435,7 +435,7 @@ func writeConfig(con *console, cfg *vault.Config, p *provision.Provisioner, o pr
 		if terr != nil {
 			return "", terr
 		}
-		con.notef("note: %v, so it is left as it is. For this vault, put into a vaultpack.yaml elsewhere:\n%s", err, text)
+		con.notef("note: %v, so it is left as it is. For this vault, put into a vaultpack.yaml elsewhere:\n%s", err, verbatim(text))
 		return "", nil
 	case err != nil:
 		return "", err

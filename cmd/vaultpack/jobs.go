@@ -258,7 +258,7 @@ func (f *follower) untilKeyIsGone(ctx context.Context) error {
 	}
 	f.removeKey(ctx)
 	if trains.Load() {
-		f.con.printf("trains   %s\nfollow   %s logs %s --follow\nstop     %s stop %s", f.job, program(), f.job, program(), f.job)
+		f.con.printf("trains   %s\nfollow   %s\nstop     %s", f.job, f.con.next("logs", f.job, "--follow"), f.con.next("stop", f.job))
 		f.con.emit("summary", event{"command": f.command, "job": f.job, "status": "InProgress"})
 		return nil
 	}
@@ -298,7 +298,7 @@ func (f *follower) detached(ctx, limited context.Context, key bool, err error) e
 	default:
 		why = err.Error()
 	}
-	text := why + "; the job " + f.job + " goes on.\n  follow  " + program() + " logs " + f.job + " --follow\n  stop    " + program() + " stop " + f.job
+	text := why + "; the job " + f.job + " goes on.\n  follow  " + f.con.next("logs", f.job, "--follow") + "\n  stop    " + f.con.next("stop", f.job)
 	if key {
 		text += "\n  Its key still lies in S3, below _vaultpack/jobs/" + f.job + "/key/: following the job, or stop --wait, removes it."
 	}

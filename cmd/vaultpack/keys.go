@@ -71,7 +71,7 @@ func keysCommand(con *console) *cli.Command {
 		},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return usagef("there is no command \"keys %s\"; see: vaultpack keys --help", c.Args().First())
+				return noCommand("keys ", c.Args().First(), c.Command.Subcommands)
 			}
 			return cli.ShowSubcommandHelp(c)
 		},
@@ -135,6 +135,7 @@ func withDataset(con *console, n int, f func(*cli.Context, *console, *dataset.Da
 			return usageError{err}
 		}
 		defer d.Close()
+		con.dataset = d.Name
 		return f(c, con, d, args[1:])
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -8,6 +9,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/envelope/awskms"
 )
 
 func lsCommand(con *console) *cli.Command {
@@ -46,7 +49,7 @@ func listDatasets(c *cli.Context, con *console) error {
 		return err
 	}
 	if len(names) == 0 {
-		con.notef("There is no dataset in %s yet. Put one there with: vaultpack encrypt-and-upload FOLDER", show(v.Location))
+		con.notef("There is no dataset in %s yet. Put one there with: %s", show(v.Location), con.next("encrypt-and-upload", "FOLDER"))
 	}
 	fails := &failures{con: con}
 	for _, name := range names {
@@ -58,15 +61,30 @@ func listDatasets(c *cli.Context, con *console) error {
 		d.Close()
 		if err != nil {
 			// A dataset without a version is an upload that has not finished.
-			if !noDatasetYet(err) {
+			switch {
+			case noDatasetYet(err):
+			case notOurs(err):
+				con.emit("dataset", event{"dataset": name, "readable": false, "reason": err.Error()})
+				con.printf("%-30s no key of yours opens it", name)
+			default:
 				fails.path(name, err)
 			}
 			continue
 		}
-		con.emit("dataset", versionEvent(latest))
+		e := versionEvent(latest)
+		e["readable"] = true
+		con.emit("dataset", e)
 		con.printf("%-30s version %-4d %15s  %10s  %s", name, latest.Number, count(latest.Totals.Files, "file"), size(latest.Totals.Bytes), day(latest.Created)+completeness(latest))
 	}
 	return fails.err("dataset", "the others are listed")
+}
+
+// notOurs reports whether a dataset is one of other people's: none of the keys opens
+// it, and nothing says that it was tampered with.
+func notOurs(err error) bool {
+	var noKey *envelope.NoKeyError
+	var kms *awskms.Error
+	return errors.As(err, &noKey) || errors.As(err, &kms) && kms.Reason == awskms.NotAllowed
 }
 
 func day(t time.Time) string { return t.Local().Format("2006-01-02 15:04") }
@@ -147,7 +165,7 @@ func versionsCommand(con *console) *cli.Command {
 	return &cli.Command{
 		Name:      "versions",
 		Usage:     "list the versions of a dataset",
-		ArgsUsage: "DATASET",
+		ArgsUsage: "DATASET[@VERSION]",
 		Description: "The digest names the exact bytes of a version. Who writes it down can tell later that the\n" +
 			"version is still the same; who writes the number down notices a rollback (--at-least).",
 		Flags: versionFlags(),
@@ -164,6 +182,9 @@ func versionsCommand(con *console) *cli.Command {
 			numbers, err := d.Versions(c.Context)
 			if err != nil {
 				return err
+			}
+			if strings.Contains(args[0], "@") {
+				numbers = []int64{latest.Number}
 			}
 			fails := &failures{con: con}
 			for _, n := range numbers {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -34,8 +33,12 @@ func run(args []string) int {
 		debug.SetMemoryLimit(640 << 20)
 	}
 	con := newConsole()
+	con.json = asksForJSON(args)
 	app := newApp(con)
-	err := app.RunContext(ctx, flagsFirst(app, args))
+	args, err := flagsFirst(app, args)
+	if err == nil {
+		err = app.RunContext(context.WithValue(ctx, consoleKey{}, con), args)
+	}
 	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
 		err = errInterrupted
 	}
@@ -58,7 +61,7 @@ func newApp(con *console) *cli.App {
 			"4 authentication failed (tampering or the wrong key); 5 not allowed; 130 interrupted.",
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return usagef("there is no command %q; see: vaultpack --help", c.Args().First())
+				return noCommand("", c.Args().First(), c.App.Commands)
 			}
 			return cli.ShowAppHelp(c)
 		},
@@ -89,13 +92,14 @@ func newApp(con *console) *cli.App {
 		},
 	}
 	onUsageError := func(c *cli.Context, err error, _ bool) error {
-		return usagef("%w; see: %s --help", err, strings.TrimSpace(c.App.Name+" "+c.Command.Name))
+		return usagef("%w; see: %s --help", flagError(c.Command, err), strings.TrimSpace(c.App.Name+" "+c.Command.Name))
 	}
 	app.OnUsageError = onUsageError
-	var prepare func(cmds []*cli.Command)
-	prepare = func(cmds []*cli.Command) {
+	var prepare func(prefix string, cmds []*cli.Command)
+	prepare = func(prefix string, cmds []*cli.Command) {
 		for _, cmd := range cmds {
-			prepare(cmd.Subcommands)
+			name := prefix + cmd.Name
+			prepare(name+" ", cmd.Subcommands)
 			for _, f := range commonFlags() {
 				// A command may mean something else by a common name.
 				if !slices.ContainsFunc(cmd.Flags, func(own cli.Flag) bool { return own.Names()[0] == f.Names()[0] }) {
@@ -113,12 +117,16 @@ func newApp(con *console) *cli.App {
 			if action := cmd.Action; action != nil {
 				cmd.Action = func(c *cli.Context) error {
 					con.configure(lineageBool(c, "json"), lineageBool(c, "quiet"))
+					con.command, con.flags = name, placed(c)
+					if name == "cat" {
+						con.dataOnOutput()
+					}
 					return action(c)
 				}
 			}
 		}
 	}
-	prepare(app.Commands)
+	prepare("", app.Commands)
 	return app
 }
 
@@ -172,63 +180,6 @@ func configAlone(c *cli.Context) (*vault.Config, error) {
 	return loadConfig(c)
 }
 
-// flagsFirst puts the flags of a command in front of its arguments, since people
-// write them behind too and package flag stops at the first argument.
-func flagsFirst(app *cli.App, args []string) []string {
-	if len(args) == 0 {
-		return args
-	}
-	out, rest := args[:1:1], args[1:]
-	takesValue := func(flags []cli.Flag, arg string) bool {
-		name := strings.TrimLeft(arg, "-")
-		for _, f := range flags {
-			for _, n := range f.Names() {
-				if n == name {
-					_, isBool := f.(*cli.BoolFlag)
-					return !isBool
-				}
-			}
-		}
-		return false
-	}
-	var cmd *cli.Command
-	for len(rest) > 0 && cmd == nil {
-		arg := rest[0]
-		out, rest = append(out, arg), rest[1:]
-		switch {
-		case !strings.HasPrefix(arg, "-"):
-			if cmd = app.Command(arg); cmd == nil {
-				return append(out, rest...)
-			}
-		case takesValue(app.Flags, arg) && len(rest) > 0:
-			out, rest = append(out, rest[0]), rest[1:]
-		}
-	}
-	var positional []string
-	for len(rest) > 0 {
-		arg := rest[0]
-		rest = rest[1:]
-		i := slices.IndexFunc(cmd.Subcommands, func(sub *cli.Command) bool { return sub.HasName(arg) })
-		switch {
-		case i >= 0 && len(positional) == 0:
-			out, cmd = append(out, arg), cmd.Subcommands[i]
-		case arg == "--":
-			positional, rest = append(positional, rest...), nil
-		case arg == "-" || !strings.HasPrefix(arg, "-"):
-			positional = append(positional, arg)
-		default:
-			out = append(out, arg)
-			if takesValue(cmd.Flags, arg) && len(rest) > 0 {
-				out, rest = append(out, rest[0]), rest[1:]
-			}
-		}
-	}
-	if len(positional) > 0 {
-		out = append(append(out, "--"), positional...)
-	}
-	return out
-}
-
 // version is that of the module, or the commit that the program was built from.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
@@ -236,14 +187,6 @@ func version() string {
 		return "unknown"
 	}
 	return info.Main.Version
-}
-
-// program is how the user called vaultpack, for the commands that are suggested.
-func program() string {
-	if strings.Contains(os.Args[0], string(filepath.Separator)+"go-build") {
-		return "go run ./cmd/vaultpack"
-	}
-	return os.Args[0]
 }
 
 // arguments checks the number of arguments; max is -1 for any number.

@@ -78,13 +78,18 @@ func rmCommand(con *console) *cli.Command {
 					return err
 				}
 				con.emit("summary", event{"command": "rm", "dataset": name, "version": number})
-				con.printf("removed version %d of %s; what only it held is removed by: vaultpack gc %s", number, name, name)
+				con.printf("removed version %d of %s; what only it held is removed by: %s", number, name, con.next("gc", name))
 				return nil
 			}
 			if name != args[0] {
 				return usagef("%s: to remove the whole dataset, give its name alone", args[0])
 			}
-			con.warnf("This removes dataset %s with all its versions from %s. It cannot be undone.", name, show(v.Location))
+			tell := con.warnf // before it asks
+			if c.String("confirm") != "" {
+				tell = con.notef
+			}
+			con.dataset = name
+			tell("This removes dataset %s with all its versions from %s. It cannot be undone.", name, show(v.Location))
 			if err := confirmed(c.Context, c, con, name); err != nil {
 				return err
 			}
@@ -115,7 +120,7 @@ func diffCommand(con *console) *cli.Command {
 			if err != nil {
 				return err
 			}
-			if from == 0 {
+			if from == 0 && !strings.HasSuffix(args[0], "@latest") {
 				return usagef("which version? Write %s@NUMBER", name)
 			}
 			to := int64(0)

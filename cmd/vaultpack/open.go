@@ -89,6 +89,7 @@ func openVersion(ctx context.Context, c *cli.Context, ref string) (*dataset.Data
 	if err != nil {
 		return nil, nil, usageError{err}
 	}
+	about(ctx, name)
 	ver, err := chooseVersion(ctx, d, number, c.Int64("at-least"))
 	if err != nil {
 		d.Close()

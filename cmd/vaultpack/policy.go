@@ -61,7 +61,7 @@ func policyCommand(con *console) *cli.Command {
 				return usagef("%w", err)
 			}
 			con.emit("policy", event{"for": c.String("for"), "format": format, "text": text})
-			con.printf("%s", strings.TrimSuffix(text, "\n"))
+			con.printf("%s", verbatim(strings.TrimSuffix(text, "\n")))
 			return nil
 		},
 	}

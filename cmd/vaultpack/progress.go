@@ -2,10 +2,12 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
+	"golang.org/x/term"
 )
 
 // A meter reads the counters of work that is under way. total is 0 while it is
@@ -67,6 +69,10 @@ func rate(n int64, since time.Time) int64 {
 // bar draws a bar below what else is written to standard error.
 func (c *console) bar(what string, read meter) (show, finish func()) {
 	p := mpb.New(mpb.WithOutput(c.err), mpb.WithWidth(100))
+	narrow := false
+	if w, _, err := term.GetSize(int(os.Stderr.Fd())); err == nil && w < 80 {
+		narrow = true // the rate, the time and the bar have no room
+	}
 	tail := decor.Any(func(decor.Statistics) string {
 		_, _, files, errors := read()
 		s := "  " + count(files, "file")
@@ -75,12 +81,16 @@ func (c *console) bar(what string, read meter) (show, finish func()) {
 		}
 		return s
 	})
-	bar := p.New(0, mpb.BarStyle().Rbound("]").Lbound("["), mpb.BarRemoveOnComplete(),
-		mpb.PrependDecorators(decor.Name(what+" "), decor.CountersKibiByte("% .1f / % .1f")),
-		mpb.AppendDecorators(decor.Percentage(), decor.AverageSpeed(decor.SizeB1024(0), "  % .1f"),
-			decor.AverageETA(decor.ET_STYLE_GO, decor.WCSyncSpace), tail))
+	style := mpb.BarStyle().Rbound("]").Lbound("[")
+	before, after := []decor.Decorator{decor.Name(what + " "), decor.CountersKibiByte("% .1f / % .1f")},
+		[]decor.Decorator{decor.Percentage(), decor.AverageSpeed(decor.SizeB1024(0), "  % .1f"), decor.AverageETA(decor.ET_STYLE_GO, decor.WCSyncSpace), tail}
+	builder := mpb.BarFillerBuilder(style)
+	if narrow {
+		builder, before, after = mpb.NopStyle(), before[:1], []decor.Decorator{decor.CurrentKibiByte("% .1f "), decor.Percentage(), tail}
+	}
+	bar := p.New(0, builder, mpb.BarRemoveOnComplete(), mpb.PrependDecorators(before...), mpb.AppendDecorators(after...))
 	c.mu.Lock()
-	before := c.err
+	plain := c.err
 	c.err = p
 	c.mu.Unlock()
 	show = func() {
@@ -90,7 +100,7 @@ func (c *console) bar(what string, read meter) (show, finish func()) {
 	}
 	return show, func() {
 		c.mu.Lock()
-		c.err = before
+		c.err = plain
 		c.mu.Unlock()
 		bar.Abort(true)
 		p.Wait()

@@ -29,7 +29,7 @@ func TestDoctorInS3(t *testing.T) {
 	says(t, out, "skipped  key state            not allowed to look: that takes kms:DescribeKey", "failed   kms:Decrypt ", "failed   get ", "warning  kms:Encrypt ")
 	says(t, errs, "2 checks failed; the missing permissions are kms:Decrypt, s3:GetObject\n")
 	out, _ = c.run(exitNotAllowed, "doctor", "--json", "-d", "scans")
-	says(t, out, `"missing_permissions":["kms:Decrypt"],`, `"exit_code":5}`)
+	says(t, out, `"missing_permissions":["kms:Decrypt"],`, `"exit_code":5,`)
 
 	// With something broken besides, it is not only for want of permissions.
 	c.configure(strings.Replace(c.url, "s3://", "s3://no-", 1), "kms_key: "+c.s3.KMSKey)

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"syscall"
 	"testing"
 	"testing/iotest"
@@ -40,22 +39,15 @@ func TestInput(t *testing.T) {
 
 // A signal ends what waits for its input at once, and what it has started with it.
 func TestSignalWhileInputIsWaitedFor(t *testing.T) {
-	vaultpack := os.Getenv("TEST_VAULTPACK")
-	if vaultpack == "" {
-		vaultpack = filepath.Join(t.TempDir(), "vaultpack")
-		if out, err := exec.Command("go", "build", "-o", vaultpack, ".").CombinedOutput(); err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
-	}
-	home := t.TempDir()
+	p := newPlace(t)
 	for _, args := range [][]string{
 		{"push", "-", "-d", "d"},
 		{"encrypt", "-o", "sealed"},
 		{"decrypt", "-o", "open"},
 		{"push", "-d", "d", "--from-command", "--", "sh", "-c", "sleep 60 | cat"},
 	} {
-		cmd := exec.Command(vaultpack, args...)
-		cmd.Dir, cmd.Env = home, append(os.Environ(), "HOME="+home, "XDG_DATA_HOME=")
+		cmd := exec.Command(p.binary, args...)
+		cmd.Dir, cmd.Env = p.home, p.env
 		r, w, err := os.Pipe()
 		if err != nil {
 			t.Fatal(err)

@@ -287,6 +287,9 @@ func train(c *cli.Context, con *console) error {
 		return err
 	}
 	if err := j.Check(); err != nil {
+		if len(j.Command) > 0 && j.Image == "" {
+			return usagef("%w; to run the command on this machine, say --local", err)
+		}
 		return usageError{err}
 	}
 	cfg, err := loadConfig(c)
@@ -335,6 +338,8 @@ func train(c *cli.Context, con *console) error {
 			return err
 		}
 		con.write(b)
+		con.flush()
+		con.dataOnOutput()
 		return nil
 	}
 	arn, err := l.Launch(c.Context, p)
@@ -355,7 +360,7 @@ func train(c *cli.Context, con *console) error {
 		con.notef("launched %s; waiting until its key can be removed from S3", p.Name())
 		return f.untilKeyIsGone(c.Context)
 	}
-	con.printf("launched %s\nfollow   %s logs %s --follow\nstop     %s stop %s", p.Name(), program(), p.Name(), program(), p.Name())
+	con.printf("launched %s\nfollow   %s\nstop     %s", p.Name(), con.next("logs", p.Name(), "--follow"), con.next("stop", p.Name()))
 	con.emit("summary", event{"command": "train", "job": p.Name(), "arn": arn, "status": "InProgress"})
 	return nil
 }

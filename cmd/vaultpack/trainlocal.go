@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -80,7 +81,7 @@ func trainLocal(c *cli.Context, con *console) error {
 	began := time.Now()
 	res, err := job.Run(c.Context)
 	if res != nil {
-		summary["status"], summary["reason"], summary["exit_code"], summary["seconds"] = res.Status, res.Reason, res.Code, time.Since(began).Seconds()
+		summary["status"], summary["reason"], summary["job_exit_code"], summary["seconds"] = res.Status, res.Reason, res.Code, time.Since(began).Seconds()
 		con.emit("summary", summary)
 	}
 	switch {
@@ -255,13 +256,19 @@ func localOutput(c *cli.Context, con *console, v *vault.Vault, from string, summ
 		}
 		defer d.Close()
 		var failed error
-		u := &uploader.Upload{Dataset: d, Source: dir, Failed: func(path string, err error) { failed = errors.Join(failed, err) }}
+		u := &uploader.Upload{Dataset: d, Source: dir, AllowEmpty: true, Warn: con.warning,
+			Failed: func(path string, err error) { failed = errors.Join(failed, err) }}
+		var files, bytes atomic.Int64
+		if err := u.Count(ctx, &files, &bytes); err == nil && files.Load() == 0 {
+			con.warning(errors.New("the job has left no model, so none is sealed"))
+			return nil
+		}
 		res, err := u.Run(ctx)
 		if err = errors.Join(err, failed); err != nil {
 			return fmt.Errorf("sealing the model: %w", err)
 		}
 		summary["output_dataset"], summary["output_version"] = name, res.Version.Number
-		con.printf("model    sealed as dataset %s, version %d; open it with: %s restore %s ./model", name, res.Version.Number, program(), name)
+		con.printf("model    sealed as dataset %s, version %d; open it with: %s", name, res.Version.Number, con.next("restore", name, "./model"))
 		return nil
 	}, nil
 }

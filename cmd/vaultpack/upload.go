@@ -79,6 +79,7 @@ func upload(c *cli.Context, con *console, path string, command []string) error {
 	if err != nil {
 		return err
 	}
+	con.dataset = name
 	// Before a vault is made for it.
 	if _, err := os.Stat(path); path != "-" && err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -148,6 +149,9 @@ func newUpload(c *cli.Context, con *console, path string) (*uploader.Upload, err
 	memory, err := parseSize(c.String("memory"))
 	if err != nil {
 		return nil, usagef("--memory: %w", err)
+	}
+	if memory < uploader.MinMemory {
+		return nil, usagef("--memory: %s is below the least, %s", size(memory), size(uploader.MinMemory))
 	}
 	if c.Int("concurrency") < 0 {
 		return nil, usagef("--concurrency: %d is not a number of packs", c.Int("concurrency"))
@@ -304,11 +308,11 @@ func summarize(con *console, u *uploader.Upload, res *uploader.Result, v *vault.
 	con.tellUsage(v)
 	con.printf("\nNext:")
 	for _, next := range []string{"ls", "verify", "restore"} {
-		line := program() + " " + next + " " + u.Dataset.Name
+		args := []string{next, u.Dataset.Name}
 		if next == "restore" {
-			line += " ./restored"
+			args = append(args, "./restored")
 		}
-		con.printf("  %s", line)
+		con.printf("  %s", con.next(args...))
 	}
 }
 

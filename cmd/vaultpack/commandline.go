@@ -1,0 +1,299 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// flagsFirst puts the flags of a command in front of its arguments, since people
+// write them behind too and package flag stops at the first argument. A flag whose
+// value is missing is refused: it would take what comes next for it.
+func flagsFirst(app *cli.App, args []string) ([]string, error) {
+	if len(args) == 0 {
+		return args, nil
+	}
+	s := &sorter{out: args[:1:1], rest: args[1:], flags: app.Flags}
+	var cmd *cli.Command
+	for len(s.rest) > 0 && cmd == nil {
+		arg := s.shift()
+		switch {
+		case !strings.HasPrefix(arg, "-"):
+			s.out = append(s.out, arg)
+			if cmd = app.Command(arg); cmd == nil {
+				return append(s.out, s.rest...), nil
+			}
+		default:
+			if err := s.flag(arg); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if cmd == nil {
+		return s.out, nil
+	}
+	return s.command(cmd)
+}
+
+// A sorter goes through the arguments of a command line.
+type sorter struct {
+	out, rest []string
+	flags     []cli.Flag // of the command that has been named
+	machine   bool       // it is called by programs, which leave values empty
+}
+
+func (s *sorter) shift() string {
+	arg := s.rest[0]
+	s.rest = s.rest[1:]
+	return arg
+}
+
+// command sorts what comes after the name of a command.
+func (s *sorter) command(cmd *cli.Command) ([]string, error) {
+	var positional []string
+	s.flags, s.machine = cmd.Flags, cmd.Hidden
+	for len(s.rest) > 0 {
+		arg := s.shift()
+		i := slices.IndexFunc(cmd.Subcommands, func(sub *cli.Command) bool { return sub.HasName(arg) })
+		switch {
+		case i >= 0 && len(positional) == 0:
+			cmd = cmd.Subcommands[i]
+			s.out, s.flags = append(s.out, arg), cmd.Flags
+		case arg == "--":
+			positional, s.rest = append(positional, s.rest...), nil
+		case arg == "-" || !strings.HasPrefix(arg, "-"):
+			positional = append(positional, arg)
+		default:
+			if err := s.flag(arg); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if len(positional) > 0 {
+		s.out = append(append(s.out, "--"), positional...)
+	}
+	return s.out, nil
+}
+
+// flag takes a flag, with its value if it has one.
+func (s *sorter) flag(arg string) error {
+	s.out = append(s.out, arg)
+	name, value, joined := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+	f := flagOf(s.flags, name)
+	if f == nil {
+		return nil // package flag tells
+	}
+	if _, isBool := f.(*cli.BoolFlag); isBool {
+		return nil
+	}
+	if !joined && len(s.rest) > 0 {
+		value = s.shift()
+		s.out = append(s.out, value)
+	}
+	if s.machine {
+		return nil
+	}
+	switch {
+	case value == "":
+		return usagef("%s needs a value, and has none", dashes(name))
+	case !joined && strings.HasPrefix(value, "-") && value != "-" && !isNegative(f, value):
+		return usagef("%s needs a value, and %q looks like another flag; if it is meant, write %s=%s", dashes(name), value, dashes(name), value)
+	}
+	return nil
+}
+
+func flagOf(flags []cli.Flag, name string) cli.Flag {
+	for _, f := range flags {
+		if slices.Contains(f.Names(), name) {
+			return f
+		}
+	}
+	return nil
+}
+
+// isNegative reports whether a value is a number for a flag that takes one, to which
+// the command itself says what it thinks of it.
+func isNegative(f cli.Flag, value string) bool {
+	switch f.(type) {
+	case *cli.IntFlag, *cli.Int64Flag, *cli.DurationFlag:
+		return len(value) > 1 && value[1] >= '0' && value[1] <= '9'
+	}
+	return false
+}
+
+func dashes(name string) string {
+	if len(name) == 1 {
+		return "-" + name
+	}
+	return "--" + name
+}
+
+// asksForJSON reports whether --json is among the flags, so that an error of the
+// command line itself is told as the caller wants it.
+func asksForJSON(args []string) bool {
+	for _, arg := range args {
+		switch arg {
+		case "--":
+			return false
+		case "--json", "-json", "--json=true":
+			return true
+		}
+	}
+	return false
+}
+
+var flagInError = regexp.MustCompile(`(not defined: |an argument: |for flag |for )-([A-Za-z][\w-]+)`)
+
+// flagError is an error of package flag in the words of this program.
+func flagError(cmd *cli.Command, err error) error {
+	text := flagInError.ReplaceAllString(err.Error(), "${1}--$2")
+	if name, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); ok {
+		text = "there is no flag " + dashes(strings.TrimLeft(name, "-"))
+		var names []string
+		for _, f := range cmd.Flags {
+			names = append(names, f.Names()...)
+		}
+		if near := nearest(strings.TrimLeft(name, "-"), names); near != "" {
+			text += " (did you mean " + dashes(near) + "?)"
+		}
+	}
+	return errors.New(text)
+}
+
+// noCommand is the error of a command that there is not.
+func noCommand(prefix, name string, cmds []*cli.Command) error {
+	var names []string
+	for _, cmd := range cmds {
+		if !cmd.Hidden {
+			names = append(names, cmd.Names()...)
+		}
+	}
+	meant := ""
+	if near := nearest(name, names); near != "" {
+		meant = fmt.Sprintf("did you mean %q? ", prefix+near)
+	}
+	return usagef("there is no command %q; %ssee: vaultpack %s--help", prefix+name, meant, prefix)
+}
+
+// nearest is the name that was probably meant, or empty.
+func nearest(typed string, names []string) string {
+	best, at := "", 3
+	for _, name := range names {
+		d := distance(typed, name)
+		if len(typed) > 2 && strings.HasPrefix(name, typed) {
+			d = 1
+		}
+		if d < at && d < max(len(name), len(typed)) && len(name) > 1 {
+			best, at = name, d
+		}
+	}
+	return best
+}
+
+// distance is how many letters are to be put in, left out, changed, or swapped with
+// their neighbours.
+func distance(a, b string) int {
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
+	}
+	for j := range rows[0] {
+		rows[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			change := 1
+			if a[i-1] == b[j-1] {
+				change = 0
+			}
+			d := min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+change)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				d = min(d, rows[i-2][j-2]+1)
+			}
+			rows[i][j] = d
+		}
+	}
+	return rows[len(a)][len(b)]
+}
+
+// program is how the user called vaultpack, for the commands that are suggested.
+func program() string {
+	if strings.Contains(os.Args[0], string(filepath.Separator)+"go-build") {
+		return "go run ./cmd/vaultpack"
+	}
+	return quoted(os.Args[0])
+}
+
+// placing are the common flags that say where the vault and its keys are.
+var placing = []string{"vault", "kms-key", "sse", "local-key", "identity", "passphrase-file"}
+
+// placed are the flags among them that were given, as they are typed.
+func placed(c *cli.Context) (flags []string) {
+	for _, name := range placing {
+		if v := lineageString(c, name); v != "" {
+			flags = append(flags, "--"+name, v)
+		}
+	}
+	return flags
+}
+
+// next is a command that does as printed: for the vault that this one has found.
+func (c *console) next(args ...string) string {
+	words := []string{program()}
+	for _, arg := range append(args, c.flags...) {
+		words = append(words, quoted(arg))
+	}
+	return strings.Join(words, " ")
+}
+
+// nextCommand is next, of the console of the command that runs.
+func nextCommand(c *cli.Context, words ...string) string { return consoleOf(c.Context).next(words...) }
+
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
+
+// quoted is a word as a shell has to be told it.
+func quoted(s string) string {
+	if plainWord.MatchString(s) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+var inBraces = regexp.MustCompile(`\{([^{}]*)\}`)
+
+// hint says what to do next about an error. Its commands are written as they are to
+// be typed here.
+func (c *console) hint(err error) string {
+	return inBraces.ReplaceAllStringFunc(hint(err), func(s string) string {
+		words := strings.Fields(strings.Trim(s, "{}"))
+		for i, w := range words {
+			if w == "DATASET" && c.dataset != "" {
+				words[i] = c.dataset
+			}
+		}
+		return c.next(words...)
+	})
+}
+
+type consoleKey struct{}
+
+// consoleOf is the console of the command that runs.
+func consoleOf(ctx context.Context) *console {
+	con, _ := ctx.Value(consoleKey{}).(*console)
+	return con
+}
+
+// about notes which dataset a command is about.
+func about(ctx context.Context, dataset string) {
+	if con := consoleOf(ctx); con != nil {
+		con.dataset = dataset
+	}
+}

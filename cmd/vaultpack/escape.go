@@ -1,0 +1,99 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// Texts from outside (names, targets of links, what servers answer) may hold what a
+// terminal obeys. All that is printed passes through this file.
+
+// verbatim is a text of this program's own making whose line ends are meant.
+type verbatim string
+
+// line formats a message: nothing in it but its own format begins a line, and what
+// is not printable is escaped.
+func line(format string, args ...any) string {
+	safe := make([]any, len(args))
+	for i, a := range args {
+		safe[i] = printable(a)
+	}
+	return escape(fmt.Sprintf(format, safe...), "\n\t")
+}
+
+// printable is an argument of a message with its texts on one line. The further
+// lines of an error are indented, so that none looks like one of this program's own.
+func printable(a any) any {
+	switch a := a.(type) {
+	case nil, verbatim:
+		return a
+	case error:
+		text := strings.ReplaceAll(a.Error(), "\n", "\n ")
+		return escape(strings.ReplaceAll(text, "\n  ", "\n "), "\n\t")
+	}
+	if v := reflect.ValueOf(a); v.Kind() == reflect.String {
+		return escape(v.String(), "\t")
+	}
+	return a
+}
+
+// escape writes what is not printable as a Go string literal does, but for what is
+// in keep.
+func escape(s, keep string) string {
+	if !needsEscape(s, keep) {
+		return s
+	}
+	var b strings.Builder
+	for len(s) > 0 {
+		r, n := utf8.DecodeRuneInString(s)
+		switch {
+		case r == utf8.RuneError && n == 1:
+			fmt.Fprintf(&b, `\x%02x`, s[0])
+		case strconv.IsPrint(r) || strings.ContainsRune(keep, r):
+			b.WriteRune(r)
+		default:
+			q := strconv.QuoteRune(r)
+			b.WriteString(q[1 : len(q)-1])
+		}
+		s = s[n:]
+	}
+	return b.String()
+}
+
+func needsEscape(s, keep string) bool {
+	if !utf8.ValidString(s) {
+		return true
+	}
+	for _, r := range s {
+		if !strconv.IsPrint(r) && !strings.ContainsRune(keep, r) {
+			return true
+		}
+	}
+	return false
+}
+
+// escapeJSON escapes in JSON what is not printable, which encoding/json leaves as it
+// is but for the first 32 characters: DEL, C1 controls, marks of direction.
+func escapeJSON(b []byte) []byte {
+	if bytes.IndexFunc(b, unprintable) < 0 {
+		return b
+	}
+	var out bytes.Buffer
+	for _, r := range string(b) { // encoding/json writes valid UTF-8
+		if !unprintable(r) {
+			out.WriteRune(r)
+			continue
+		}
+		for _, u := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&out, `\u%04x`, u)
+		}
+	}
+	return out.Bytes()
+}
+
+func unprintable(r rune) bool { return !strconv.IsPrint(r) }

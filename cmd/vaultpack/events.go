@@ -1,0 +1,152 @@
+package main
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"time"
+	"unicode/utf8"
+)
+
+// schemaVersion is the version of what --json prints: docs/JSON.md. It changes when
+// a field goes or means something else, not when one is added.
+const schemaVersion = 1
+
+// An event is a line of --json. Its fields come between "event" and
+// "schema", sorted.
+type event map[string]any
+
+// emit prints an event. The summary waits for the end of the command, which knows
+// how it has ended.
+func (c *console) emit(name string, e event) {
+	if !c.json {
+		return
+	}
+	if name == "summary" {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.summary = e
+		return
+	}
+	c.write([]byte(c.encode(name, e)))
+	c.flush()
+}
+
+// encode is the event's line. What cannot be JSON is told in its place, and fails
+// the command.
+func (c *console) encode(name string, e event) string {
+	fields := maps.Clone(e)
+	if fields == nil {
+		fields = event{}
+	}
+	for k, v := range fields {
+		switch t := v.(type) {
+		case time.Time:
+			fields[k] = timeText(t)
+		case *time.Time:
+			if fields[k] = nil; t != nil {
+				fields[k] = timeText(*t)
+			}
+		}
+	}
+	rest, err := json.Marshal(fields)
+	if err != nil {
+		c.broke(fmt.Errorf("an event %q cannot be told as JSON: %w", name, err))
+		rest = []byte("{}")
+	}
+	if len(rest) > 2 {
+		rest[0] = ','
+	} else {
+		rest = rest[1:]
+	}
+	return fmt.Sprintf(`{"event":%q%s,"schema":%d}`, name, escapeJSON(rest[:len(rest)-1]), schemaVersion) + "\n"
+}
+
+// timeText is a time in RFC 3339, which has years of four digits. One that is out
+// of its range is told in seconds since 1970, as @SECONDS.
+func timeText(t time.Time) string {
+	if y := t.UTC().Year(); y < 0 || y > 9998 { // whatever the zone, it has four digits
+		return fmt.Sprintf("@%d", t.Unix())
+	}
+	return t.Format(time.RFC3339Nano)
+}
+
+// setPath puts a path into an event; JSON cannot hold one that is not UTF-8.
+func (e event) setPath(path string) event {
+	e["path"] = path
+	if !utf8.ValidString(path) {
+		e["path_base64"] = base64.StdEncoding.EncodeToString([]byte(path))
+	}
+	return e
+}
+
+// failure is an event about something that failed, with the dataset if one is known.
+func (c *console) failure(err error) event {
+	e := event{"error": err.Error()}
+	if c.dataset != "" {
+		e["dataset"] = c.dataset
+	}
+	return e
+}
+
+// failed tells a file that could not be processed.
+func (c *console) failed(path string, err error) {
+	c.emit("failed", c.failure(err).setPath(path))
+	c.warnf("failed: %s: %v", show(path), err)
+}
+
+// damaged tells what does not authenticate or differs, which may be no file.
+func (c *console) damaged(err error) {
+	c.emit("failed", c.failure(err))
+	c.warnf("failed: %v", err)
+}
+
+func (c *console) warning(err error) {
+	c.emit("warning", event{"warning": err.Error()})
+	c.warnf("warning: %v", err)
+}
+
+// end reports the error that ended the command and gives the exit code.
+func (c *console) end(err error) int {
+	code, h := exitCode(err), c.hint(err)
+	if err != nil {
+		e := event{"error": err.Error(), "exit_code": code}
+		if h != "" {
+			e["hint"] = h
+		}
+		c.emit("error", e)
+		c.warnf("vaultpack: %v", err)
+		if h != "" {
+			c.warnf("hint: %s", h)
+		}
+	}
+	c.sumUp(err, code, h)
+	c.flush()
+	if c.outErr != nil && code == exitDone {
+		fmt.Fprintf(os.Stderr, "vaultpack: writing to standard output: %s\n", line("%v", c.outErr))
+		return exitFailed
+	}
+	return code
+}
+
+// sumUp prints the summary, which is the last event of every command.
+func (c *console) sumUp(err error, code int, hint string) {
+	if !c.json {
+		return
+	}
+	e := event{"command": c.command}
+	maps.Copy(e, c.summary)
+	e["ok"], e["exit_code"] = err == nil, code
+	if err != nil {
+		e["error"] = err.Error()
+	}
+	if hint != "" {
+		e["hint"] = hint
+	}
+	if _, named := e["dataset"]; !named && c.dataset != "" {
+		e["dataset"] = c.dataset
+	}
+	c.write([]byte(c.encode("summary", e)))
+}
