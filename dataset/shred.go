@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// Shred deletes the dataset's keyrings, and so makes all of it unreadable that is
+// Shred deletes the dataset's keyrings, with those that are there for training jobs, and so makes all of it unreadable that is
 // in the vault. What cannot be deleted does not keep the others from it. Afterwards
 // it looks whether any is there: an upload may have made one meanwhile, and then
 // the error says so. It tells how many keyrings are gone.
@@ -33,13 +33,28 @@ func (d *Dataset) Shred(ctx context.Context) (deleted int, err error) {
 	return deleted, err
 }
 
-// keyObjects are the names of all objects where the keyrings are.
+// jobsFolder is where training jobs without network are given keys: each has a
+// folder, and in it, below key/, keyrings under the names that they have in a vault.
+const jobsFolder = "_vaultpack/jobs/"
+
+// keyObjects are the names of all objects where the keyrings are, and the copies
+// that are there for training jobs.
 func (d *Dataset) keyObjects(ctx context.Context) (names []string, err error) {
-	for o, err := range d.vault.List(ctx, d.Name+"/keys/") {
-		if err != nil {
-			return nil, fmt.Errorf("listing the keyrings: %w", err)
+	jobs, err := d.vault.Folders(ctx, jobsFolder)
+	if err != nil {
+		return nil, fmt.Errorf("listing the keys of training jobs: %w", err)
+	}
+	folders := []string{d.Name + "/keys/"}
+	for _, job := range jobs {
+		folders = append(folders, jobsFolder+job+"/key/"+d.Name+"/keys/")
+	}
+	for _, folder := range folders {
+		for o, err := range d.vault.List(ctx, folder) {
+			if err != nil {
+				return nil, fmt.Errorf("listing the keyrings: %w", err)
+			}
+			names = append(names, o.Name)
 		}
-		names = append(names, o.Name)
 	}
 	return names, nil
 }

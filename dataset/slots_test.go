@@ -256,9 +256,24 @@ func TestShredTellsWhatIsLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	full := w.vault.Store
+	// A copy for a training job goes too, but not another dataset's.
+	staged, others := "_vaultpack/jobs/j/key/d/keys/x.json", "_vaultpack/jobs/j/key/e/keys/x.json"
+	for _, name := range []string{staged, others} {
+		if err := full.Create(ctx, name, []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer func() {
+		if _, err := full.Stat(ctx, staged); err == nil {
+			t.Error("the copy for a job is still there")
+		}
+		if _, err := full.Stat(ctx, others); err != nil {
+			t.Errorf("the copy of another dataset: %v", err)
+		}
+	}()
 	again := &deleteStore{Store: full}
 	w.vault.Store = again
-	if n, err := w.Shred(ctx); n != 2 || err == nil || !strings.Contains(err.Error(), "is there again") {
+	if n, err := w.Shred(ctx); n != 3 || err == nil || !strings.Contains(err.Error(), "is there again") {
 		t.Errorf("while an upload makes keyrings: %d, %v", n, err)
 	}
 	again.refuse = true

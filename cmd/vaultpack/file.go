@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,8 +36,9 @@ func encryptCommand(con *console) *cli.Command {
 		Usage:     "seal one file, or standard input",
 		ArgsUsage: "[FILE]",
 		Description: "FILE is sealed to FILE.vpk under a data key of its own, which the local key opens. Without\n" +
-			"FILE, standard input is sealed to standard output.",
-		Flags: fileFlags(),
+			"FILE, standard input is sealed to standard output. With --recipient, whose identity it is\n" +
+			"opens it too: vaultpack decrypt FILE.vpk --identity KEY.",
+		Flags: append(fileFlags(), &cli.StringSliceFlag{Name: "recipient", Usage: "wrap for the public key in `FILE` too; may be repeated"}),
 		Action: func(c *cli.Context) error {
 			return transform(c, con, func(in string) string { return in + suffix }, encryptStream)
 		},
@@ -134,7 +136,15 @@ func encryptStream(ctx context.Context, c *cli.Context, con *console, src io.Rea
 	if err != nil {
 		return 0, err
 	}
-	return envelope.SealFrom(ctx, dst, src, cfg.Context, keys.Wrap...)
+	wrap := slices.Clone(keys.Wrap)
+	for _, file := range c.StringSlice("recipient") {
+		r, err := vault.ReadRecipient(vault.Setting{Value: file, Source: "flag --recipient"})
+		if err != nil {
+			return 0, err
+		}
+		wrap = append(wrap, r)
+	}
+	return envelope.SealFrom(ctx, dst, src, cfg.Context, wrap...)
 }
 
 func decryptStream(ctx context.Context, c *cli.Context, _ *console, src io.Reader, dst io.Writer) (int64, error) {
