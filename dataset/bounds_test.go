@@ -18,7 +18,7 @@ func TestPartsOfLargeFiles(t *testing.T) {
 	defer func(n int) { partPathLen = n }(partPathLen)
 	partPathLen = 64 << 10
 	d := newDataset(t)
-	key, err := d.NewKey(ctx)
+	key, err := d.newKey(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func TestPartsOfLargeFiles(t *testing.T) {
 func TestContextNamesTheDataset(t *testing.T) {
 	d := newDataset(t)
 	d.vault.Context = envelope.EncryptionContext{envelope.ContextDataset: "any"}
-	key, err := d.NewKey(ctx)
+	key, err := d.newKey(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -149,8 +149,8 @@ func (d *Dataset) context() envelope.EncryptionContext {
 	return ec
 }
 
-// NewKey makes a data key for the dataset and stores its keyring.
-func (d *Dataset) NewKey(ctx context.Context) (*envelope.DataKey, error) {
+// newKey makes a data key for the dataset and stores its keyring.
+func (d *Dataset) newKey(ctx context.Context) (*envelope.DataKey, error) {
 	ring, key, err := envelope.NewKeyring(ctx, d.context(), d.vault.Keys.Wrap...)
 	if err != nil {
 		return nil, err

@@ -4,74 +4,87 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/vault"
 )
 
 // A Collection removes what nothing needs any more.
+//
+// It never takes anything from an upload, in whatever order the two come and
+// however long either of them sleeps. Uploads whose lease is young are left alone,
+// and nothing at all is removed meanwhile. One whose lease is old may be dead, or
+// asleep: before anything is removed, the number that it is to commit is closed, so
+// that it cannot. Nor does anybody go on from records that were written under a
+// number up to the highest that is closed.
 type Collection struct {
-	// Grace is how old an object must be: younger ones may belong to an upload
-	// that is under way.
+	// Grace is how old an object must be to be removed. What unfinished uploads have
+	// recorded is kept as long as any of it is younger.
 	Grace time.Duration
+	// EndUploads takes every upload that is under way for dead. Those that are not
+	// fail at their end, and have to be run again.
+	EndUploads bool
 	// DryRun only counts.
 	DryRun bool
 
 	// Results: objects that were removed, and what they held.
-	Packs, Indexes, Pending, Keyrings int
-	Bytes                             int64
+	Packs, Indexes, Pending, Keyrings, Leases int
+	Bytes                                     int64
+	// Closed is the highest number that was closed, and will be no version's; 0 if none was.
+	Closed int64
 	// Uploads are unfinished multipart uploads that were aborted.
 	Uploads int
+	// Strange are the objects among the records of uploads that are none. They are
+	// left alone.
+	Strange []string
 }
 
+// ErrBusy is returned where an upload is under way, or may be.
+var ErrBusy = errors.New("an upload is under way")
+
+// A BusyError says which upload keeps a dataset from being collected or removed. It
+// wraps ErrBusy.
+type BusyError struct {
+	Dataset string
+	// Since is when the upload began, as it says itself; zero if it does not. Last is
+	// its last sign of life.
+	Since, Last time.Time
+	// Dead says that the upload has given no sign of life for too long, but has left
+	// records to go on from, which are younger than the grace.
+	Dead bool
+}
+
+func (e *BusyError) Error() string {
+	last := e.Last.UTC().Format(time.RFC3339)
+	if e.Dead {
+		return fmt.Sprintf("nothing is removed from dataset %q: an upload has been interrupted, last seen at %s, and its records are younger than the grace", e.Dataset, last)
+	}
+	since := ""
+	if !e.Since.IsZero() {
+		since = " since " + e.Since.UTC().Format(time.RFC3339)
+	}
+	return fmt.Sprintf("nothing is removed from dataset %q: %v%s; its last sign of life was at %s", e.Dataset, ErrBusy, since, last)
+}
+
+func (e *BusyError) Unwrap() error { return ErrBusy }
+
+// errNumberTaken says that somebody has committed while a collection looked.
+var errNumberTaken = errors.New("uploads are committed all the time, so nothing is removed; try again")
+
 // Run removes the packs and index parts that no version in the vault names and
-// no unfinished upload younger than the grace period; records of older unfinished
-// uploads; keyrings that nothing is sealed under; and what writers that died have
-// left half-written. If any version cannot be read it removes nothing: what that
-// version needs cannot be known.
+// no unfinished upload that is kept; records of older unfinished uploads; keyrings
+// that nothing is sealed under; and what writers that died have left half-written.
+// If any version cannot be read it removes nothing: what that version needs cannot be
+// known. If an upload is under way the error is a [*BusyError].
 func (c *Collection) Run(ctx context.Context, d *Dataset) error {
-	limit := time.Now().Add(-c.Grace)
-	used := map[string]bool{}
-	keys := map[envelope.KeyID]bool{}
-	numbers, err := d.Versions(ctx)
-	if err != nil {
-		return err
+	err := errNumberTaken
+	for try := 0; try < 10 && err == errNumberTaken; try++ {
+		err = c.collect(ctx, d)
 	}
-	if len(numbers) == 0 {
-		if _, err := d.Keyrings(ctx); err != nil {
-			return err
-		}
-	}
-	for _, n := range numbers {
-		v, err := d.Version(ctx, n)
-		if err != nil {
-			return fmt.Errorf("version %d cannot be read, so nothing is removed: %w", n, err)
-		}
-		if err := v.mark(ctx, used, keys); err != nil {
-			return fmt.Errorf("the index of version %d cannot be read, so nothing is removed: %w", n, err)
-		}
-	}
-	old, err := c.markPending(ctx, d, limit, used, keys)
-	if err != nil {
-		return err
-	}
-	for _, name := range old {
-		if err := c.remove(ctx, d, name, &c.Pending); err != nil {
-			return err
-		}
-	}
-	for folder, counter := range map[string]*int{"/packs/": &c.Packs, "/index/": &c.Indexes} {
-		if err := c.sweep(ctx, d, folder, limit, counter, func(name string) bool { return used[name] }); err != nil {
-			return err
-		}
-	}
-	err = c.sweep(ctx, d, "/keys/", limit, &c.Keyrings, func(name string) bool {
-		id, err := envelope.ParseKeyID(strings.TrimSuffix(path.Base(name), ".json"))
-		return err != nil || keys[id]
-	})
 	switch {
 	case err != nil:
 	case c.DryRun:
@@ -82,140 +95,203 @@ func (c *Collection) Run(ctx context.Context, d *Dataset) error {
 	return err
 }
 
+// collect does it once. The order of its steps is what makes it safe; it is argued in
+// docs/FORMAT.md, Collection.
+func (c *Collection) collect(ctx context.Context, d *Dataset) error {
+	now := time.Now()
+	old, err := c.candidates(ctx, d, now.Add(-c.Grace))
+	if err != nil {
+		return err
+	}
+	left, err := d.unfinished(ctx)
+	if err != nil {
+		return err
+	}
+	c.Strange = left.strange
+	all, err := d.numbers(ctx)
+	if err != nil {
+		return err
+	}
+	if len(all) == 0 {
+		there, err := d.exists(ctx)
+		if err != nil {
+			return err
+		}
+		if !there && left.empty() {
+			return fmt.Errorf("dataset %q: %w", d.Name, ErrUnknownDataset)
+		}
+	}
+	fence, err := left.decide(c, all, now)
+	if err != nil {
+		return d.since(ctx, err)
+	}
+	used, err := d.markAll(ctx, all, left)
+	if err != nil {
+		return err
+	}
+	for _, o := range left.doomed {
+		if err := c.remove(ctx, d, o, &c.Pending); err != nil {
+			return err
+		}
+	}
+	for _, number := range fence {
+		if err := c.close(ctx, d, number); err != nil {
+			return err
+		}
+	}
+	// Not before the fence: who comes next has to see them if this one dies here.
+	for _, l := range left.leases {
+		if err := c.remove(ctx, d, l.Object, &c.Leases); err != nil {
+			return err
+		}
+	}
+	return c.sweep(ctx, d, old, used)
+}
+
+// exists reports whether the dataset has any key.
+func (d *Dataset) exists(ctx context.Context) (bool, error) {
+	for _, err := range d.vault.List(ctx, d.Name+"/keys/") {
+		if err != nil {
+			return false, fmt.Errorf("listing the vault: %w", err)
+		}
+		return true, nil
+	}
+	return false, nil
+}
+
+// close takes the number, so that no upload commits it.
+func (c *Collection) close(ctx context.Context, d *Dataset, number int64) error {
+	if !c.DryRun {
+		err := d.vault.Create(ctx, d.versionName(number), []byte(closedMark))
+		if errors.Is(err, fs.ErrExist) {
+			return errNumberTaken
+		}
+		if err != nil {
+			return fmt.Errorf("closing number %d: %w", number, err)
+		}
+	}
+	c.Closed = number
+	return nil
+}
+
+// candidates are the objects that are old enough to be removed.
+func (c *Collection) candidates(ctx context.Context, d *Dataset, limit time.Time) (old []vault.Object, err error) {
+	for _, folder := range []string{"/packs/", "/index/", "/keys/"} {
+		for o, err := range d.vault.List(ctx, d.Name+folder) {
+			if err != nil {
+				return nil, fmt.Errorf("listing the vault: %w", err)
+			}
+			if !o.Modified.After(limit) {
+				old = append(old, o)
+			}
+		}
+	}
+	return old, nil
+}
+
+// sweep removes the candidates that are not used.
+func (c *Collection) sweep(ctx context.Context, d *Dataset, old []vault.Object, used *usedObjects) error {
+	for _, o := range old {
+		counter := &c.Packs
+		switch dir := path.Dir(o.Name); {
+		case strings.HasSuffix(dir, "/index"):
+			counter = &c.Indexes
+		case strings.HasSuffix(dir, "/keys"):
+			counter = &c.Keyrings
+			id, err := envelope.ParseKeyID(strings.TrimSuffix(path.Base(o.Name), ".json"))
+			if err != nil || used.keys[id] {
+				continue
+			}
+		}
+		if used.names[o.Name] {
+			continue
+		}
+		if err := c.remove(ctx, d, o, counter); err != nil {
+			return err
+		}
+		if counter != &c.Keyrings {
+			c.Bytes += o.Size
+		}
+	}
+	return nil
+}
+
+func (c *Collection) remove(ctx context.Context, d *Dataset, o vault.Object, counter *int) error {
+	*counter++
+	if c.DryRun {
+		return nil
+	}
+	if err := d.vault.Delete(ctx, o.Name); err != nil {
+		return fmt.Errorf("removing %s: %w", o.Name, err)
+	}
+	return nil
+}
+
+// usedObjects are packs and index parts by name, and data keys, that are needed.
+type usedObjects struct {
+	names map[string]bool
+	keys  map[envelope.KeyID]bool
+}
+
+// markAll notes what the versions and the records that are kept name.
+func (d *Dataset) markAll(ctx context.Context, all numbers, left *unfinished) (*usedObjects, error) {
+	used := &usedObjects{map[string]bool{}, map[envelope.KeyID]bool{}}
+	for _, t := range all {
+		if t.mark != "" {
+			if err := d.checkMark(ctx, t); err != nil {
+				return nil, fmt.Errorf("what has the number %d cannot be read, so nothing is removed: %w", t.number, err)
+			}
+			continue
+		}
+		v, err := d.Version(ctx, t.number)
+		if errors.Is(err, ErrUnknownVersion) {
+			continue // it was removed a moment ago
+		}
+		if err != nil {
+			return nil, fmt.Errorf("version %d cannot be read, so nothing is removed: %w", t.number, err)
+		}
+		if err := v.mark(ctx, used); err != nil {
+			return nil, fmt.Errorf("the index of version %d cannot be read, so nothing is removed: %w", t.number, err)
+		}
+	}
+	for _, o := range left.kept {
+		_, entries, key, err := d.readPending(ctx, o.Name)
+		if errors.Is(err, ErrMissing) {
+			continue // its upload has just finished
+		}
+		if err != nil {
+			return nil, fmt.Errorf("a record of an unfinished upload cannot be read, so nothing is removed: %s: %w", o.Name, tampered(err))
+		}
+		used.keys[key] = true
+		used.packs(d, entries)
+	}
+	return used, nil
+}
+
 // mark notes the objects that the version names, and the keys they are under.
-func (v *Version) mark(ctx context.Context, used map[string]bool, keys map[envelope.KeyID]bool) error {
-	keys[v.KeyID] = true
+func (v *Version) mark(ctx context.Context, used *usedObjects) error {
+	used.keys[v.KeyID] = true
 	for i, part := range v.Parts {
 		name := v.dataset.indexName(part.ID)
-		if used[name] {
+		if used.names[name] {
 			continue // the same part in another version
 		}
 		entries, err := v.readPart(ctx, i)
 		if err != nil {
 			return err
 		}
-		used[name] = true
-		keys[part.KeyID] = true
-		v.dataset.markPacks(entries, used, keys)
+		used.names[name] = true
+		used.keys[part.KeyID] = true
+		used.packs(v.dataset, entries)
 	}
 	return nil
 }
 
-func (d *Dataset) markPacks(entries []*Entry, used map[string]bool, keys map[envelope.KeyID]bool) {
+func (used *usedObjects) packs(d *Dataset, entries []*Entry) {
 	for _, e := range entries {
 		for _, x := range e.Extents {
-			used[d.PackName(x.Pack.ID)] = true
-			keys[x.Pack.KeyID] = true
+			used.names[d.PackName(x.Pack.ID)] = true
+			used.keys[x.Pack.KeyID] = true
 		}
 	}
-}
-
-// markPending notes what young unfinished uploads name, and gives the records of
-// the old ones. An upload is as young as its youngest record.
-func (c *Collection) markPending(ctx context.Context, d *Dataset, limit time.Time, used map[string]bool, keys map[envelope.KeyID]bool) (old []string, err error) {
-	uploads := map[string][]string{}
-	young := map[string]bool{}
-	for o, err := range d.vault.List(ctx, d.Name+"/pending/") {
-		if err != nil {
-			return nil, fmt.Errorf("listing unfinished uploads: %w", err)
-		}
-		upload := path.Dir(o.Name)
-		uploads[upload] = append(uploads[upload], o.Name)
-		young[upload] = young[upload] || o.Modified.After(limit)
-	}
-	for upload, names := range uploads {
-		if !young[upload] {
-			old = append(old, names...)
-			continue
-		}
-		for _, name := range names {
-			_, entries, key, err := d.readPending(ctx, name)
-			if errors.Is(err, ErrMissing) {
-				continue // its upload has just finished
-			}
-			if err != nil {
-				return nil, fmt.Errorf("a record of a running upload cannot be read, so nothing is removed: %s: %w", name, tampered(err))
-			}
-			keys[key] = true
-			d.markPacks(entries, used, keys)
-		}
-	}
-	return old, nil
-}
-
-// sweep removes the objects of a folder that are not used, and old enough.
-func (c *Collection) sweep(ctx context.Context, d *Dataset, folder string, limit time.Time, counter *int, used func(string) bool) error {
-	for o, err := range d.vault.List(ctx, d.Name+folder) {
-		if err != nil {
-			return fmt.Errorf("listing the vault: %w", err)
-		}
-		if used(o.Name) || o.Modified.After(limit) {
-			continue
-		}
-		if err := c.remove(ctx, d, o.Name, counter); err != nil {
-			return err
-		}
-		c.Bytes += o.Size
-	}
-	return nil
-}
-
-func (c *Collection) remove(ctx context.Context, d *Dataset, name string, counter *int) error {
-	*counter++
-	if c.DryRun {
-		return nil
-	}
-	if err := d.vault.Delete(ctx, name); err != nil {
-		return fmt.Errorf("removing %s: %w", name, err)
-	}
-	return nil
-}
-
-// RemoveVersion deletes a version's root. The objects that no other version names
-// are left to a Collection. The newest version stays: its number would be given
-// out again, to something else.
-func (d *Dataset) RemoveVersion(ctx context.Context, number int64) error {
-	numbers, err := d.Versions(ctx)
-	if err != nil {
-		return err
-	}
-	switch at := slices.Index(numbers, number); {
-	case len(numbers) == 0:
-		return fmt.Errorf("dataset %q: %w", d.Name, ErrUnknownDataset)
-	case at < 0:
-		return fmt.Errorf("version %d of dataset %q: %w", number, d.Name, ErrUnknownVersion)
-	case at == len(numbers)-1:
-		return fmt.Errorf("version %d is the newest of dataset %q, which always stays: make another version first, or remove the whole dataset", number, d.Name)
-	}
-	if err := d.vault.Delete(ctx, d.versionName(number)); err != nil {
-		return fmt.Errorf("removing version %d: %w", number, err)
-	}
-	return nil
-}
-
-// Remove deletes everything of the dataset: first the versions, newest first, so
-// that no reader finds one that is not whole, and the keyrings last. It tells how
-// many objects are gone.
-func (d *Dataset) Remove(ctx context.Context) (deleted int, err error) {
-	for _, folder := range []string{"versions", "pending", "index", "packs", "keys"} {
-		var names []string
-		for o, err := range d.vault.List(ctx, d.Name+"/"+folder+"/") {
-			if err != nil {
-				return deleted, fmt.Errorf("listing the vault: %w", err)
-			}
-			names = append(names, o.Name)
-		}
-		slices.Reverse(names)
-		for _, name := range names {
-			if err := d.vault.Delete(ctx, name); err != nil {
-				return deleted, fmt.Errorf("removing %s: %w", name, err)
-			}
-			deleted++
-		}
-	}
-	if deleted == 0 {
-		return 0, fmt.Errorf("dataset %q: %w", d.Name, ErrUnknownDataset)
-	}
-	_, err = d.sweepOlder(ctx, 0)
-	return deleted, err
 }

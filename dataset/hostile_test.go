@@ -145,7 +145,12 @@ func TestRecordsOfMuchMemory(t *testing.T) {
 // A checkpoint of any number of files makes records that can be read.
 func TestRecordsStayWithinTheBounds(t *testing.T) {
 	d := newDataset(t)
-	key, err := d.NewKey(ctx)
+	l, err := d.Lease(ctx, "source")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.End(ctx)
+	key, err := l.NewKey(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,10 +159,10 @@ func TestRecordsStayWithinTheBounds(t *testing.T) {
 	for i := range 5000 {
 		entries = append(entries, &Entry{Path: fmt.Sprintf("%s%06d", path, i)})
 	}
-	if err := d.NewCheckpoint(key, "source").Write(ctx, entries); err != nil {
+	if err := l.Record(ctx, key, entries); err != nil {
 		t.Fatal(err)
 	}
-	p, err := d.Pending(ctx)
+	p, err := d.pending(ctx, 0)
 	if err != nil || len(p.Unreadable) > 0 {
 		t.Fatal(err, p.Unreadable)
 	}

@@ -113,7 +113,7 @@ func TestIndexWriter(t *testing.T) {
 	defer func(n int) { partEntries = n }(partEntries)
 	partEntries = 16
 	d := newDataset(t)
-	key, err := d.NewKey(ctx)
+	key, err := d.newKey(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +175,7 @@ func TestIndexWriter(t *testing.T) {
 		if !changed {
 			continue
 		}
-		v, err := d.Commit(ctx, key, prev, parts, totals)
+		v, err := d.commit(ctx, key, int64(round+1), prev, parts, totals)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -34,7 +34,7 @@ type IndexWriter struct {
 	parts  []Part
 	reused int
 	totals Totals
-	packs  map[envelope.ObjectID]struct{}
+	packs  map[envelope.ObjectID]*Object
 	last   string
 	// confirmed are entries that take the place of pending ones wherever these have
 	// to be written anew.
@@ -43,7 +43,7 @@ type IndexWriter struct {
 
 // NewIndexWriter starts the index of the version after prev, which may be nil.
 func (d *Dataset) NewIndexWriter(key *envelope.DataKey, prev *Version) *IndexWriter {
-	return &IndexWriter{dataset: d, key: key, prev: prev, part: -1, packs: map[envelope.ObjectID]struct{}{}}
+	return &IndexWriter{dataset: d, key: key, prev: prev, part: -1, packs: map[envelope.ObjectID]*Object{}}
 }
 
 // Add adds an entry. unchanged says that the previous version has the very same
@@ -139,7 +139,7 @@ func (w *IndexWriter) count(e *Entry) {
 	}
 	for _, x := range e.Extents {
 		if _, ok := w.packs[x.Pack.ID]; !ok {
-			w.packs[x.Pack.ID] = struct{}{}
+			w.packs[x.Pack.ID] = x.Pack
 			w.totals.Packs++
 			w.totals.SealedBytes += x.Pack.Pin.Size
 		}
@@ -207,3 +207,6 @@ func (w *IndexWriter) Finish(ctx context.Context) (parts []Part, totals Totals, 
 	changed = w.prev == nil || w.reused != len(w.parts) || len(w.parts) != len(w.prev.Parts)
 	return w.parts, w.totals, changed, nil
 }
+
+// Packs are those that the index names, for [Lease.Commit].
+func (w *IndexWriter) Packs() map[envelope.ObjectID]*Object { return w.packs }

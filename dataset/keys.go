@@ -57,21 +57,38 @@ func (d *Dataset) keyring(ctx context.Context, id envelope.KeyID) (*envelope.Key
 // that holds what the last one held, sealed under the new key: the chain of
 // versions is authentic, so nobody can lead later uploads back to the old key by
 // replaying a keyring. Older packs stay under theirs, and readable.
+//
+// Like an upload it holds a [Lease], and its errors are those of Commit.
 func (d *Dataset) Rotate(ctx context.Context) (*Version, error) {
-	latest, err := d.Latest(ctx)
+	l, err := d.Lease(ctx, "rotate")
 	if err != nil {
 		return nil, err
+	}
+	v, err := l.rotate(l.Context())
+	if cause := context.Cause(l.Context()); errors.Is(cause, ErrCollected) && err != nil {
+		err = cause
+	}
+	if end := l.End(ctx); end != nil && err == nil {
+		return v, fmt.Errorf("version %d was made under the new key, but: %w", v.Number, end)
+	}
+	return v, err
+}
+
+func (l *Lease) rotate(ctx context.Context) (*Version, error) {
+	d, latest := l.dataset, l.prev
+	if latest == nil {
+		return nil, fmt.Errorf("dataset %q: %w", d.Name, ErrUnknownDataset)
 	}
 	// Who cannot read the old data must not become the owner of the new key.
 	if _, err := d.Key(ctx, latest.KeyID); err != nil {
 		return nil, err
 	}
-	key, err := d.NewKey(ctx)
+	key, err := l.NewKey(ctx)
 	if err != nil {
 		return nil, err
 	}
-	v, err := d.Commit(ctx, key, latest, latest.Parts, latest.Totals)
-	if errors.Is(err, ErrConflict) {
+	v, err := l.Commit(ctx, key, latest.Parts, latest.Totals, nil)
+	if errors.Is(err, ErrConflict) || errors.Is(err, ErrCollected) {
 		// Nothing names the new key. After any other error a version might, whose
 		// commit was not answered, and then its keyring is all that opens it; if none
 		// does, a Collection removes the keyring.

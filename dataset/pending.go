@@ -3,42 +3,32 @@ package dataset
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"fmt"
 	"io"
 	"iter"
 	"path"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/vaultpack/vaultpack/envelope"
 )
 
-// A Checkpoint records what an unfinished upload has done so far, in the vault
-// itself and sealed, so that another run, on any machine, goes on from there.
-type Checkpoint struct {
+// A checkpoint records what an unfinished upload has done so far, in the vault
+// itself and sealed, see [Lease.Record].
+type checkpoint struct {
 	dataset *Dataset
-	key     *envelope.DataKey
 	source  string
 	upload  string
 	n       int
 }
 
-// NewCheckpoint names a new upload. source says in the uploader's own words
-// where the files come from.
-func (d *Dataset) NewCheckpoint(key *envelope.DataKey, source string) *Checkpoint {
-	return &Checkpoint{dataset: d, key: key, source: source, upload: strings.ToLower(rand.Text())}
-}
-
 // Write records entries whose packs are in the vault. A file of which only some
 // pieces are has those extents only. It sorts entries.
-func (c *Checkpoint) Write(ctx context.Context, entries []*Entry) error {
+func (c *checkpoint) Write(ctx context.Context, key *envelope.DataKey, entries []*Entry) error {
 	slices.SortFunc(entries, func(a, b *Entry) int { return cmp.Compare(a.Path, b.Path) })
 	for len(entries) > 0 {
 		n := recordEntries(entries)
-		if err := c.write(ctx, entries[:n]); err != nil {
+		if err := c.write(ctx, key, entries[:n]); err != nil {
 			return err
 		}
 		entries = entries[n:]
@@ -59,14 +49,14 @@ func recordEntries(entries []*Entry) int {
 	return n
 }
 
-func (c *Checkpoint) write(ctx context.Context, entries []*Entry) error {
+func (c *checkpoint) write(ctx context.Context, key *envelope.DataKey, entries []*Entry) error {
 	list, err := encodeList(pendingFormat, c.dataset.Name, c.source, entries)
 	if err != nil {
 		return err
 	}
 	c.n++
 	name := c.name(c.n)
-	_, err = c.dataset.seal(ctx, envelope.KindIndex, c.key, func(envelope.ObjectID) string { return name }, func(dst io.Writer) error {
+	_, err = c.dataset.seal(ctx, envelope.KindIndex, key, func(envelope.ObjectID) string { return name }, func(dst io.Writer) error {
 		_, err := dst.Write(list)
 		return err
 	})
@@ -76,12 +66,12 @@ func (c *Checkpoint) write(ctx context.Context, entries []*Entry) error {
 	return nil
 }
 
-func (c *Checkpoint) name(n int) string {
+func (c *checkpoint) name(n int) string {
 	return fmt.Sprintf("%s/pending/%s/%08d.vpk", c.dataset.Name, c.upload, n)
 }
 
 // Remove deletes the upload's records, once they are no longer needed.
-func (c *Checkpoint) Remove(ctx context.Context) error {
+func (c *checkpoint) Remove(ctx context.Context) error {
 	for n := 1; n <= c.n; n++ {
 		if err := c.dataset.vault.Delete(ctx, c.name(n)); err != nil {
 			return err
@@ -110,15 +100,16 @@ type pendingList struct {
 	weight       int // of its entries
 }
 
-// Pending reads the records of unfinished uploads.
-func (d *Dataset) Pending(ctx context.Context) (*Pending, error) {
+// pending reads the records of unfinished uploads. Those of uploads that the number
+// closed has ended are passed over: a collection may be at work on their packs.
+func (d *Dataset) pending(ctx context.Context, closed int64) (*Pending, error) {
 	p := &Pending{dataset: d}
 	var newest int64
 	for o, err := range d.vault.List(ctx, d.Name+"/pending/") {
 		if err != nil {
 			return nil, fmt.Errorf("listing unfinished uploads: %w", err)
 		}
-		if _, err := strconv.Atoi(strings.TrimSuffix(path.Base(o.Name), ".vpk")); err != nil {
+		if p, ok := parsePending(o.Name); !ok || p.lease || p.number <= closed {
 			continue
 		}
 		header, entries, key, err := d.readPending(ctx, o.Name)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/vaultpack/vaultpack/envelope"
@@ -16,11 +17,15 @@ import (
 // one that is believed, nor one that stops an upload.
 func TestPendingRecordChanged(t *testing.T) {
 	d := newDataset(t)
-	key, err := d.NewKey(ctx)
+	l, err := d.Lease(ctx, "src")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.NewCheckpoint(key, "src").Write(ctx, []*Entry{{Path: "a"}}); err != nil {
+	key, err := l.NewKey(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(l.Record(ctx, key, []*Entry{{Path: "a"}}), l.End(ctx)); err != nil {
 		t.Fatal(err)
 	}
 	files, err := filepath.Glob(filepath.Join(d.vault.Location, "d/pending/*/*"))
@@ -58,12 +63,13 @@ func TestPendingRecordChanged(t *testing.T) {
 	for i := range good {
 		bad[fmt.Sprintf("byte %d changed", i)] = append(append(bytes.Clone(good[:i]), good[i]^1), good[i+1:]...)
 	}
+	broken := "0000000001-" + strings.Repeat("u", 26)
 	for what, b := range bad {
-		err := d.vault.Put(ctx, "d/pending/u/00000001.vpk", func(w io.Writer) error { _, err := w.Write(b); return err })
+		err := d.vault.Put(ctx, "d/pending/"+broken+"/00000001.vpk", func(w io.Writer) error { _, err := w.Write(b); return err })
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := d.Pending(ctx)
+		p, err := d.pending(ctx, 0)
 		if err != nil || len(p.lists) != 1 || len(p.Unreadable) != 1 {
 			t.Fatalf("%s: %v, %d lists, unreadable %v", what, err, len(p.lists), p.Unreadable)
 		}

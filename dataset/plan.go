@@ -14,12 +14,21 @@ func (d *Dataset) Plan() *Dataset {
 	return &Dataset{Name: d.Name, vault: d.vault.Plan(), openKeys: newOpenKeys()}
 }
 
+// planned reports whether what is written is dropped.
+func (d *Dataset) planned() bool {
+	_, ok := d.vault.Store.(planner)
+	return ok
+}
+
+// A planner is the store of a planned vault.
+type planner interface {
+	PlanPut(ctx context.Context, name string, size int64) error
+}
+
 // PlanPack counts a pack of size bytes of plaintext, in a planned dataset, and
 // makes up an object for it that takes as much room in an index as a real one.
 func (d *Dataset) PlanPack(ctx context.Context, key *envelope.DataKey, size int64) (Object, error) {
-	planned, ok := d.vault.Store.(interface {
-		PlanPut(ctx context.Context, size int64) error
-	})
+	planned, ok := d.vault.Store.(planner)
 	if !ok {
 		return Object{}, errors.New("a pack was planned in a dataset that is no plan")
 	}
@@ -27,5 +36,5 @@ func (d *Dataset) PlanPack(ctx context.Context, key *envelope.DataKey, size int6
 	rand.Read(o.ID[:])
 	rand.Read(o.Pin.Digest[:])
 	o.Pin.Size = envelope.SealedSize(size)
-	return o, planned.PlanPut(ctx, o.Pin.Size)
+	return o, planned.PlanPut(ctx, d.PackName(o.ID), o.Pin.Size)
 }

@@ -36,26 +36,39 @@ const (
 
 // Run reseals the newest version of the dataset. Where nothing of it lies under an
 // older key that version is returned, and made is false.
+//
+// Like an upload it holds a [Lease], and its errors are those of Commit.
 func (r *Reseal) Run(ctx context.Context, d *Dataset) (v *Version, made bool, err error) {
-	prev, err := d.Latest(ctx)
+	l, err := d.Lease(ctx, resealSource)
 	if err != nil {
 		return nil, false, err
 	}
-	pending, err := d.Pending(ctx)
-	if err != nil {
-		return nil, false, err
+	v, made, err = r.reseal(l.Context(), l)
+	if cause := context.Cause(l.Context()); errors.Is(cause, ErrCollected) && err != nil {
+		err = cause
+	}
+	if end := l.End(ctx); end != nil && err == nil {
+		err = fmt.Errorf("version %d is sealed anew, but: %w", v.Number, end)
+	}
+	return v, made, err
+}
+
+func (r *Reseal) reseal(ctx context.Context, l *Lease) (v *Version, made bool, err error) {
+	d, prev := l.dataset, l.prev
+	if prev == nil {
+		return nil, false, fmt.Errorf("dataset %q: %w", d.Name, ErrUnknownDataset)
 	}
 	key, err := d.Key(ctx, prev.KeyID)
 	if err != nil {
 		return nil, false, err
 	}
-	s := &resealing{Reseal: r, dataset: d, key: key, copies: map[envelope.ObjectID]*Object{}, record: d.NewCheckpoint(key, resealSource)}
+	s := &resealing{Reseal: r, dataset: d, key: key, copies: map[envelope.ObjectID]*Object{}, lease: l}
 	if made, err = prev.underOther(ctx, key.ID()); err != nil {
 		return nil, false, err
 	}
 	v = prev
 	if made {
-		if err := s.resume(ctx, pending); err != nil {
+		if err := s.resume(ctx, l.pending); err != nil {
 			return nil, false, err
 		}
 		if v, err = s.run(ctx, prev); err != nil {
@@ -63,7 +76,7 @@ func (r *Reseal) Run(ctx context.Context, d *Dataset) (v *Version, made bool, er
 		}
 	}
 	// It is done; whatever happens to the records now.
-	if err := errors.Join(s.record.Remove(ctx), pending.Remove(ctx, resealSource)); err != nil {
+	if err := l.Forget(ctx); err != nil {
 		return v, made, fmt.Errorf("version %d is sealed anew, but removing the records failed: %w", v.Number, err)
 	}
 	return v, made, nil
@@ -76,7 +89,7 @@ type resealing struct {
 	key     *envelope.DataKey
 	copies  map[envelope.ObjectID]*Object // of old packs, by their IDs
 
-	record   *Checkpoint
+	lease    *Lease
 	done     []*Entry // not recorded yet
 	recorded time.Time
 }
@@ -138,7 +151,7 @@ func (s *resealing) run(ctx context.Context, prev *Version) (v *Version, err err
 		return nil, err
 	}
 	totals.Flaws = prev.Totals.Flaws // of the source; it is not read here
-	v, err = s.dataset.Commit(ctx, s.key, prev, parts, totals)
+	v, err = s.lease.Commit(ctx, s.key, parts, totals, w.Packs())
 	committed = err == nil
 	return v, err
 }
@@ -216,7 +229,7 @@ func (s *resealing) checkpoint(ctx context.Context, every time.Duration) error {
 	if len(s.done) == 0 || time.Since(s.recorded) < every {
 		return nil
 	}
-	if err := s.record.Write(ctx, s.done); err != nil {
+	if err := s.lease.Record(ctx, s.key, s.done); err != nil {
 		return err
 	}
 	s.done, s.recorded = nil, time.Now()

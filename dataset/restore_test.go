@@ -38,7 +38,12 @@ func TestRestoreFolders(t *testing.T) {
 // commitEntries makes the first version of a dataset, of entries without contents.
 func commitEntries(t *testing.T, d *Dataset, entries []*Entry) *Version {
 	t.Helper()
-	key, err := d.NewKey(ctx)
+	l, err := d.Lease(ctx, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.End(ctx)
+	key, err := l.NewKey(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +57,7 @@ func commitEntries(t *testing.T, d *Dataset, entries []*Entry) *Version {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := d.Commit(ctx, key, nil, parts, totals)
+	v, err := l.Commit(ctx, key, parts, totals, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ func newKeysWorld(t *testing.T) keysWorld {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.NewKey(ctx); err != nil {
+	if _, err := d.newKey(ctx); err != nil {
 		t.Fatal(err)
 	}
 	return keysWorld{d, d.vault.Keys.Open[0].(*envelope.LocalKey), envelope.GenerateLocalKey(), id}
@@ -92,7 +92,7 @@ func garbage(s envelope.Slot) envelope.Slot {
 // one that is removed does not, and the owner's does.
 func TestPlantedSlots(t *testing.T) {
 	w := newKeysWorld(t)
-	if _, err := w.NewKey(ctx); err != nil { // two keyrings
+	if _, err := w.newKey(ctx); err != nil { // two keyrings
 		t.Fatal(err)
 	}
 	other := newKeysWorld(t)
@@ -203,7 +203,7 @@ func TestKeyringsThatCannotBeChanged(t *testing.T) {
 	w := newKeysWorld(t)
 	var broken envelope.KeyID
 	for range 3 {
-		key, err := w.NewKey(ctx)
+		key, err := w.newKey(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -252,7 +252,7 @@ func (s *replaceStore) Replace(ctx context.Context, name string, old, data []byt
 // A shredded dataset has no keyring, or the error says so.
 func TestShredTellsWhatIsLeft(t *testing.T) {
 	w := newKeysWorld(t)
-	if _, err := w.NewKey(ctx); err != nil {
+	if _, err := w.newKey(ctx); err != nil {
 		t.Fatal(err)
 	}
 	full := w.vault.Store

@@ -36,7 +36,7 @@ func overwrite(t *testing.T, d *Dataset, name string, b []byte) {
 // packedFiles makes a version of small files that lie in one pack, a tar.
 func packedFiles(t *testing.T, d *Dataset, contents map[string]string, forge func(*Object)) *Version {
 	t.Helper()
-	key, err := d.NewKey(ctx)
+	key, err := d.newKey(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,7 +261,14 @@ func TestKeyringsInHeadersAreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.NewCheckpoint(key, "s").Write(ctx, []*Entry{{Path: "f", Mode: 0o644, ModTime: time.Unix(1, 0)}}); err != nil {
+	l, err := d.Lease(ctx, "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Record(ctx, key, []*Entry{{Path: "f", Mode: 0o644, ModTime: time.Unix(1, 0)}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.End(ctx); err != nil {
 		t.Fatal(err)
 	}
 	var record string
@@ -278,7 +285,7 @@ func TestKeyringsInHeadersAreRefused(t *testing.T) {
 	for name, read := range map[string]func() error{
 		d.versionName(1): func() error { _, err := d.Version(ctx, 1); return err },
 		record: func() error {
-			p, err := d.Pending(ctx)
+			p, err := d.pending(ctx, 0)
 			return errors.Join(append(p.Unreadable, err)...)
 		},
 	} {
@@ -306,7 +313,7 @@ func TestKeyringsInHeadersAreRefused(t *testing.T) {
 // the next was made after, or was removed.
 func TestVerifyLooksAtAncestors(t *testing.T) {
 	d := newDataset(t)
-	key, err := d.NewKey(ctx)
+	key, err := d.newKey(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}

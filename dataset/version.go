@@ -10,10 +10,8 @@ import (
 	"io"
 	"io/fs"
 	"iter"
-	"path"
 	"slices"
 	"sort"
-	"strconv"
 	"strings"
 	"time"
 
@@ -111,34 +109,6 @@ type partJSON struct {
 	Entries int    `json:"entries"`
 }
 
-// Versions gives the numbers of the versions in the vault, in order. The list
-// is the vault's word: whoever may delete objects may shorten it.
-func (d *Dataset) Versions(ctx context.Context) ([]int64, error) {
-	var numbers []int64
-	for o, err := range d.vault.List(ctx, d.Name+"/versions/") {
-		if err != nil {
-			return nil, fmt.Errorf("listing the versions: %w", err)
-		}
-		n, err := strconv.ParseInt(strings.TrimSuffix(path.Base(o.Name), ".vpk"), 10, 64)
-		if err == nil && n > 0 && d.versionName(n) == o.Name {
-			numbers = append(numbers, n)
-		}
-	}
-	return numbers, nil
-}
-
-// Latest reads the newest version. It returns ErrUnknownDataset if there is none.
-func (d *Dataset) Latest(ctx context.Context) (*Version, error) {
-	numbers, err := d.Versions(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if len(numbers) == 0 {
-		return nil, fmt.Errorf("dataset %q: %w", d.Name, ErrUnknownDataset)
-	}
-	return d.Version(ctx, numbers[len(numbers)-1])
-}
-
 // Version reads one version's root. It returns ErrUnknownVersion if the dataset
 // has other versions, ErrUnknownDataset if it has none, and ErrMissing if the
 // vault lists the version and does not have it.
@@ -162,6 +132,9 @@ func (d *Dataset) Version(ctx context.Context, number int64) (*Version, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if mark := string(b); mark == closedMark || mark == removedMark {
+		return nil, d.marked(number, mark)
 	}
 	v, err := d.parseVersion(ctx, number, b)
 	if err != nil {
@@ -253,16 +226,13 @@ func readRoot(b []byte) (j rootJSON, parts []Part, err error) {
 	return j, parts, err
 }
 
-// ErrConflict is returned by Commit if another writer has made the version.
+// ErrConflict is returned by [Lease.Commit] if another writer has made the version.
 var ErrConflict = errors.New("another writer has changed the dataset")
 
-// Commit makes the version after parent, which may be nil, of an index that has
-// been written. Its one conditional write is the moment at which readers see
-// all of the version; before it they see none.
-func (d *Dataset) Commit(ctx context.Context, key *envelope.DataKey, parent *Version, parts []Part, totals Totals) (*Version, error) {
-	j := rootJSON{Format: versionFormat, Dataset: d.Name, Number: 1, Created: time.Now().UTC(), Totals: totals, Parts: []partJSON{}}
+// commit makes the version of the given number after parent, which may be nil.
+func (d *Dataset) commit(ctx context.Context, key *envelope.DataKey, number int64, parent *Version, parts []Part, totals Totals) (*Version, error) {
+	j := rootJSON{Format: versionFormat, Dataset: d.Name, Number: number, Created: time.Now().UTC(), Totals: totals, Parts: []partJSON{}}
 	if parent != nil {
-		j.Number = parent.Number + 1
 		j.Parent = &parentJSON{parent.Number, parent.Pin.Size, parent.Digest()}
 	}
 	for _, p := range parts {
@@ -287,13 +257,6 @@ func (d *Dataset) Commit(ctx context.Context, key *envelope.DataKey, parent *Ver
 	}
 	if err := w.Close(); err != nil {
 		return nil, err
-	}
-	if parent != nil {
-		// Somebody who removes versions and collects what they held must not have
-		// done so to what this one takes over.
-		if _, err := d.vault.Stat(ctx, d.versionName(parent.Number)); errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("version %d of dataset %q was removed: %w", parent.Number, d.Name, ErrConflict)
-		}
 	}
 	err = d.vault.Create(ctx, d.versionName(j.Number), sealed.Bytes())
 	if errors.Is(err, fs.ErrExist) {

@@ -16,7 +16,8 @@ import (
 // written at once. So an upload that ends soon leaves no records, and how many
 // one makes depends on its packs alone, not on time: a dry run can tell.
 type checkpointer struct {
-	to  *dataset.Checkpoint
+	to  *dataset.Lease
+	key *envelope.DataKey
 	lag int
 	due chan *job
 
@@ -25,8 +26,8 @@ type checkpointer struct {
 	waiting []*job // due, and not yet recorded
 }
 
-func newCheckpointer(d *dataset.Dataset, key *envelope.DataKey, source string, lag int) *checkpointer {
-	return &checkpointer{to: d.NewCheckpoint(key, source), lag: lag, due: make(chan *job, lag)}
+func newCheckpointer(to *dataset.Lease, key *envelope.DataKey, lag int) *checkpointer {
+	return &checkpointer{to: to, key: key, lag: lag, due: make(chan *job, lag)}
 }
 
 // began is told each job that a worker has taken, in order, by the planner.
@@ -89,7 +90,7 @@ func (c *checkpointer) start(ctx context.Context, stop func(error)) (finish func
 
 func (c *checkpointer) record(ctx context.Context, j *job) error {
 	if len(j.record) > 0 {
-		if err := c.to.Write(ctx, j.record); err != nil {
+		if err := c.to.Record(ctx, c.key, j.record); err != nil {
 			return err
 		}
 	}
@@ -124,8 +125,5 @@ func (c *checkpointer) recordRest(ctx context.Context) error {
 	if len(entries) == 0 {
 		return nil
 	}
-	return c.to.Write(ctx, entries)
+	return c.to.Record(ctx, c.key, entries)
 }
-
-// remove deletes the records after the commit.
-func (c *checkpointer) remove(ctx context.Context) error { return c.to.Remove(ctx) }

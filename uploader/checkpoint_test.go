@@ -2,6 +2,7 @@ package uploader
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"testing"
 
@@ -24,12 +25,16 @@ func TestRecordBrokenOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	key, err := d.NewKey(ctx)
+	l, err := d.Lease(ctx, "source")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := l.NewKey(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
 	u := &Upload{Dataset: d, key: key}
-	c := newCheckpointer(d, key, "source", 1)
+	c := newCheckpointer(l, key, 1)
 	pack := func(n byte) *dataset.Object {
 		return &dataset.Object{ID: envelope.ObjectID{n}, Pin: envelope.Pin{Size: envelope.SealedSize(10)}}
 	}
@@ -59,9 +64,14 @@ func TestRecordBrokenOff(t *testing.T) {
 		}
 	}
 	finish()
-	p, err := d.Pending(ctx)
-	if err != nil || len(p.Unreadable) > 0 {
-		t.Fatal(err, p.Unreadable)
+	next, err := d.Lease(ctx, "source")
+	if err := errors.Join(err, l.End(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	defer next.End(ctx)
+	p := next.Pending()
+	if len(p.Unreadable) > 0 {
+		t.Fatal(p.Unreadable)
 	}
 	got := map[string]int{}
 	for e, err := range p.Entries(ctx) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/envelope"
 )
 
 // A finisher enters the items in the index, in order, as their packs come in,
@@ -200,6 +201,18 @@ func (f *finisher) resend(ctx context.Context, it *item) error {
 	return f.collect(it)
 }
 
+// reliedOn are the packs of others that the index names and that were there when the
+// upload began. What was lost before is lost also if the commit fails.
+func (f *finisher) reliedOn() map[envelope.ObjectID]*dataset.Object {
+	packs := map[envelope.ObjectID]*dataset.Object{}
+	for id, o := range f.index.Packs() {
+		if size, ok := f.packs[id]; ok && size == o.Pin.Size {
+			packs[id] = o
+		}
+	}
+	return packs
+}
+
 // commit makes the version, unless nothing has changed.
 func (f *finisher) commit(ctx context.Context) (*Result, error) {
 	parts, totals, changed, err := f.index.Finish(ctx)
@@ -212,7 +225,7 @@ func (f *finisher) commit(ctx context.Context) (*Result, error) {
 	}
 	res := &Result{Version: f.prev}
 	if changed {
-		res.Version, err = f.Dataset.Commit(ctx, f.key, f.prev, parts, totals)
+		res.Version, err = f.lease.Commit(ctx, f.key, parts, totals, f.reliedOn())
 		if err != nil {
 			err = errors.Join(err, f.check.recordRest(ctx))
 		}
@@ -225,10 +238,8 @@ func (f *finisher) commit(ctx context.Context) (*Result, error) {
 		}
 		res.Committed = true
 	}
-	for _, err := range []error{f.check.remove(ctx), f.pending.Remove(ctx, f.source)} {
-		if err != nil {
-			f.Warn(fmt.Errorf("the records of this upload could not be removed: %w", err))
-		}
+	if err := f.lease.Forget(ctx); err != nil {
+		f.Warn(fmt.Errorf("the records of this upload could not be removed: %w", err))
 	}
 	if f.DryRun {
 		res.Version = nil // there is none of that number

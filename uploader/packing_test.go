@@ -2,6 +2,7 @@ package uploader_test
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -88,7 +89,11 @@ func TestResumeByChecksum(t *testing.T) {
 				t.Fatal(err)
 			}
 			d := open(t, v, "d")
-			key, err := d.NewKey(ctx)
+			l, err := d.Lease(ctx, "another machine")
+			if err != nil {
+				t.Fatal(err)
+			}
+			key, err := l.NewKey(ctx)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -102,7 +107,7 @@ func TestResumeByChecksum(t *testing.T) {
 				}
 				e.Extents = append(e.Extents, dataset.Extent{Pack: &pack, Length: int64(len(part)), At: int64(at)})
 			}
-			if err := d.NewCheckpoint(key, "another machine").Write(ctx, []*dataset.Entry{e}); err != nil {
+			if err := errors.Join(l.Record(ctx, key, []*dataset.Entry{e}), l.End(ctx)); err != nil {
 				t.Fatal(err)
 			}
 			u, res := upload(t, v, "d", src, func(u *uploader.Upload) { u.Checksum = checksum })

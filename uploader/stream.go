@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -22,6 +23,15 @@ func (u *Upload) RunStream(ctx context.Context, r io.Reader, name string) (*Resu
 	if err := u.open(ctx); err != nil {
 		return nil, err
 	}
+	defer u.end(ctx)
+	res, err := u.stream(u.lease.Context(), r, name)
+	if cause := context.Cause(u.lease.Context()); errors.Is(err, context.Canceled) && cause != nil {
+		err = cause
+	}
+	return res, err
+}
+
+func (u *Upload) stream(ctx context.Context, r io.Reader, name string) (*Result, error) {
 	e := &dataset.Entry{Path: name, Mode: 0o644, ModTime: time.Now()}
 	u.Files.Add(1)
 	whole := sha256.New()
@@ -81,7 +91,7 @@ func (u *Upload) RunStream(ctx context.Context, r io.Reader, name string) (*Resu
 	if err != nil {
 		return nil, err
 	}
-	v, err := u.Dataset.Commit(ctx, u.key, u.prev, parts, totals)
+	v, err := u.lease.Commit(ctx, u.key, parts, totals, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package uploader_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -109,7 +110,11 @@ func TestRecordedPacksAreLookedFor(t *testing.T) {
 				t.Fatal(err)
 			}
 			d := open(t, v, "d")
-			key, err := d.NewKey(ctx)
+			l, err := d.Lease(ctx, "another run")
+			if err != nil {
+				t.Fatal(err)
+			}
+			key, err := l.NewKey(ctx)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -124,7 +129,7 @@ func TestRecordedPacksAreLookedFor(t *testing.T) {
 				packs = append(packs, d.PackName(pack.ID))
 				e.Extents = append(e.Extents, dataset.Extent{Pack: &pack, Length: int64(len(part)), At: int64(at)})
 			}
-			if err := d.NewCheckpoint(key, "another run").Write(ctx, []*dataset.Entry{e}); err != nil {
+			if err := errors.Join(l.Record(ctx, key, []*dataset.Entry{e}), l.End(ctx)); err != nil {
 				t.Fatal(err)
 			}
 			spoil(t, v, packs[len(packs)-1])

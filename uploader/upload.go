@@ -68,6 +68,7 @@ type Upload struct {
 	Stats
 
 	key     *envelope.DataKey
+	lease   *dataset.Lease
 	prev    *dataset.Version
 	pending *dataset.Pending
 	source  string
@@ -113,7 +114,8 @@ func (u *Upload) Run(ctx context.Context) (*Result, error) {
 	if err := u.prepare(ctx); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
+	defer u.end(ctx)
+	ctx, cancel := context.WithCancelCause(u.lease.Context())
 	defer cancel(nil)
 
 	// The first error stops everything; it is the context's cause.
@@ -158,7 +160,11 @@ func (u *Upload) Run(ctx context.Context) (*Result, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
-	return fin.commit(ctx)
+	res, err := fin.commit(ctx)
+	if cause := context.Cause(ctx); errors.Is(err, context.Canceled) && cause != nil {
+		err = cause
+	}
+	return res, err
 }
 
 // DefaultMemory is what an upload takes of memory at most, in bytes.
@@ -213,12 +219,13 @@ func (u *Upload) prepare(ctx context.Context) (err error) {
 	}
 	packs, segments := u.limits()
 	u.segments = segments
-	u.check = newCheckpointer(u.Dataset, u.key, u.source, packs)
+	u.check = newCheckpointer(u.lease, u.key, packs)
 	return nil
 }
 
-// open checks the options, reads the last version and what unfinished uploads
-// have recorded, and gets the data key.
+// open checks the options, begins the upload in the vault, reads the last version and
+// what unfinished uploads have recorded, and gets the data key. Whoever calls it and
+// gets no error calls end.
 func (u *Upload) open(ctx context.Context) (err error) {
 	if u.Memory == 0 {
 		u.Memory = DefaultMemory
@@ -241,13 +248,10 @@ func (u *Upload) open(ctx context.Context) (err error) {
 	if u.DryRun {
 		u.Dataset = u.Dataset.Plan()
 	}
-	u.prev, err = u.Dataset.Latest(ctx)
-	if err != nil && !errors.Is(err, dataset.ErrUnknownDataset) {
+	if u.lease, err = u.Dataset.Lease(ctx, u.source); err != nil {
 		return err
 	}
-	if u.pending, err = u.Dataset.Pending(ctx); err != nil {
-		return err
-	}
+	u.prev, u.pending = u.lease.Previous(), u.lease.Pending()
 	for _, err := range u.pending.Unreadable {
 		u.Warn(fmt.Errorf("a record of an unfinished upload cannot be used, so what it names is sent again: %w", err))
 	}
@@ -256,6 +260,7 @@ func (u *Upload) open(ctx context.Context) (err error) {
 	}
 	if u.prev != nil || !u.pending.Empty() {
 		if u.packs, err = u.Dataset.Packs(ctx); err != nil {
+			u.end(ctx)
 			return err
 		}
 	}
@@ -266,9 +271,19 @@ func (u *Upload) open(ctx context.Context) (err error) {
 	case u.pending.KeyID != none:
 		u.key, err = u.Dataset.Key(ctx, u.pending.KeyID)
 	default:
-		u.key, err = u.Dataset.NewKey(ctx)
+		u.key, err = u.lease.NewKey(ctx)
+	}
+	if err != nil {
+		u.end(ctx)
 	}
 	return err
+}
+
+// end ends the upload in good order, whatever has become of it.
+func (u *Upload) end(ctx context.Context) {
+	if err := u.lease.End(ctx); err != nil {
+		u.Warn(err)
+	}
 }
 
 func (u *Upload) fail(path string, err error) {

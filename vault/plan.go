@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -37,12 +39,17 @@ type plannedStore struct {
 
 	mu    sync.Mutex
 	usage S3Usage
+	puts  map[string]bool // what a run would have put by now
 }
 
 // PlanPut counts a Put of size bytes.
-func (p *plannedStore) PlanPut(ctx context.Context, size int64) error {
+func (p *plannedStore) PlanPut(ctx context.Context, name string, size int64) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.puts == nil {
+		p.puts = map[string]bool{}
+	}
+	p.puts[name] = true
 	if s, ok := p.Store.(*S3); ok {
 		u := s.PutRequests(size)
 		p.usage.Puts += u.Puts
@@ -57,7 +64,7 @@ func (p *plannedStore) Put(ctx context.Context, name string, write func(io.Write
 	if err := write(&n); err != nil {
 		return err
 	}
-	return p.PlanPut(ctx, int64(n))
+	return p.PlanPut(ctx, name, int64(n))
 }
 
 type writeCounter int64
@@ -70,19 +77,47 @@ func (n *writeCounter) Write(b []byte) (int, error) {
 // Create does not look whether there is an object of the name: another writer
 // may make one at any time, and a plan cannot foresee it.
 func (p *plannedStore) Create(ctx context.Context, name string, data []byte) error {
-	return p.PlanPut(ctx, int64(len(data)))
+	return p.PlanPut(ctx, name, int64(len(data)))
 }
 
 func (p *plannedStore) Replace(context.Context, string, []byte, []byte) error {
 	return errors.New("a plan replaces nothing")
 }
 
-func (p *plannedStore) Delete(context.Context, string) error {
+func (p *plannedStore) Delete(_ context.Context, name string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	delete(p.puts, name)
 	p.usage.Deletes++
 	return nil
 }
+
+// List gives what is there, and counts the requests that it would take with what
+// a run would have put by then.
+func (p *plannedStore) List(ctx context.Context, prefix string) iter.Seq2[Object, error] {
+	return func(yield func(Object, error) bool) {
+		n := 0
+		for o, err := range p.Store.List(ctx, prefix) {
+			if n++; !yield(o, err) || err != nil {
+				return
+			}
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		more := 0
+		for name := range p.puts {
+			if strings.HasPrefix(name, prefix) {
+				more++
+			}
+		}
+		if _, ok := p.Store.(*S3); ok {
+			p.usage.Lists += listPages(n+more) - listPages(n)
+		}
+	}
+}
+
+// listPages is how many requests it takes to list n objects.
+func listPages(n int) int64 { return max(int64(n+999)/1000, 1) }
 
 // Sweep lists what a run would sweep.
 func (p *plannedStore) Sweep(ctx context.Context, prefix string) error {

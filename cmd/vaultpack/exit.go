@@ -100,11 +100,16 @@ func isNetwork(err error) bool {
 func hint(err error) string {
 	var noKey *envelope.NoKeyError
 	var related *awskms.RelatedError
+	var busy *dataset.BusyError
 	switch {
 	case errors.As(err, &related):
 		return "to have the key of one Region open what its replica in another has wrapped, add to vaultpack.yaml: kms_related: true"
 	case errors.As(err, &noKey):
 		return "name the right key with --local-key, or put it back from its backup; if it is the right one, the keyring was changed"
+	case errors.As(err, &busy) && busy.Dead:
+		return "run that upload again to its end, or wait until its records are older than --grace; --end-uploads removes them now"
+	case errors.Is(err, dataset.ErrBusy):
+		return "wait for it to end. If it was killed, run it again, or wait for 15 minutes after its last sign of life; with --end-uploads it fails, and nothing is waited for"
 	case errors.Is(err, dataset.ErrMissing):
 		return "somebody removed it from the vault; restore the vault from a backup, or read another version (see: {versions DATASET})"
 	case errors.Is(err, envelope.ErrAuthentication):

@@ -30,6 +30,11 @@ func keysShred(c *cli.Context, con *console, d *dataset.Dataset, _ []string) err
 	con.warnf("This deletes the %s of dataset %s in the vault %s. No key opens what is in the vault after that.\n"+
 		"It does not reach copies of the keyrings that are elsewhere, in backups, snapshots and other copies of the vault:\n"+
 		"with one of them, its keys open the dataset.", count(int64(len(rings)), "keyring"), d.Name, show(d.Vault().Location))
+	if err := d.Busy(c.Context); errors.Is(err, dataset.ErrBusy) {
+		con.warnf("An upload into %s is under way, and will fail.", d.Name)
+	} else if err != nil {
+		con.warning(fmt.Errorf("it is not known whether an upload is under way: %w", err))
+	}
 	if err := confirmed(c.Context, c, con, d.Name); err != nil {
 		return err
 	}

@@ -151,6 +151,9 @@ func TestKilledUploads(t *testing.T) {
 		treetest.Equal(t, src, out)
 		p.run(0, "verify", "d")
 		checkSalts(t, log)
+		// The leases of those that were killed are for gc, which closes a number then.
+		p.run(0, "gc", "d", "--grace", "0s", "--end-uploads")
+		p.run(0, "verify", "d")
 		for _, left := range []string{"pending", "*/.tmp-*"} {
 			if found, _ := filepath.Glob(filepath.Join(p.home, "vault", "d", left)); len(found) > 0 {
 				t.Errorf("left behind: %q", found)

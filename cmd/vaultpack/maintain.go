@@ -17,22 +17,28 @@ func gcCommand(con *console) *cli.Command {
 		Usage:     "remove what no version needs any more",
 		ArgsUsage: "DATASET",
 		Description: "Packs and index parts that no version names, records of unfinished uploads, and what\n" +
-			"killed processes have left. Nothing younger than --grace is touched: it may belong to\n" +
-			"an upload that is under way.",
+			"killed processes have left, if they are older than --grace. While an upload is under\n" +
+			"way nothing is removed. One that has given no sign of life for 15 minutes is taken for\n" +
+			"dead: should it only have slept, it fails at its end, and the same command again succeeds.",
 		Flags: []cli.Flag{
 			&cli.DurationFlag{Name: "grace", Value: 24 * time.Hour, Usage: "leave alone what is younger than `DURATION`"},
+			&cli.BoolFlag{Name: "end-uploads", Usage: "do not wait for uploads: those that are under way fail, and have to be run again"},
 			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "only tell what would be removed"},
 		},
 		Action: withDataset(con, 1, func(c *cli.Context, con *console, d *dataset.Dataset, _ []string) error {
 			if c.Duration("grace") < 0 {
 				return usagef("--grace: a duration cannot be negative")
 			}
-			g := &dataset.Collection{Grace: c.Duration("grace"), DryRun: c.Bool("dry-run")}
-			if err := g.Run(c.Context, d); err != nil {
+			g := &dataset.Collection{Grace: c.Duration("grace"), EndUploads: c.Bool("end-uploads"), DryRun: c.Bool("dry-run")}
+			err := g.Run(c.Context, d)
+			for _, name := range g.Strange {
+				con.warning(fmt.Errorf("%s is none of vaultpack's, and is left alone", show(name)))
+			}
+			if err != nil {
 				return err
 			}
 			con.emit("summary", event{"command": "gc", "dataset": d.Name, "dry_run": g.DryRun, "packs": g.Packs, "index_parts": g.Indexes,
-				"records": g.Pending, "keyrings": g.Keyrings, "bytes": g.Bytes, "unfinished_uploads": g.Uploads})
+				"records": g.Pending, "keyrings": g.Keyrings, "bytes": g.Bytes, "unfinished_uploads": g.Uploads, "leases": g.Leases, "closed": g.Closed})
 			verb, abort := "removed", "aborted "
 			if g.DryRun {
 				verb, abort = "to remove", "to abort"
@@ -41,6 +47,13 @@ func gcCommand(con *console) *cli.Command {
 				count(int64(g.Pending), "record"), count(int64(g.Keyrings), "keyring"), size(g.Bytes))
 			if g.Uploads > 0 {
 				con.printf("%s %s that had not been finished", abort, count(int64(g.Uploads), "multipart upload"))
+			}
+			if g.Closed > 0 {
+				closed := "closed  "
+				if g.DryRun {
+					closed = "to close"
+				}
+				con.printf("%s number %d: an upload has not ended, and cannot make that version any more", closed, g.Closed)
 			}
 			return nil
 		}),
@@ -53,8 +66,11 @@ func rmCommand(con *console) *cli.Command {
 		Usage:     "remove a version, or a whole dataset",
 		ArgsUsage: "DATASET[@VERSION]",
 		Description: "What only the removed version held is removed by the next vaultpack gc. The newest version\n" +
-			"cannot be removed alone, since its number would be used again.",
-		Flags: []cli.Flag{&cli.StringFlag{Name: "confirm", Usage: "with a whole dataset, its `NAME` once more, where nobody can be asked"}},
+			"cannot be removed alone. A dataset is not removed while an upload into it is under way.",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "end-uploads", Usage: "with a whole dataset, do not wait for uploads: those that are under way fail"},
+			&cli.StringFlag{Name: "confirm", Usage: "with a whole dataset, its `NAME` once more, where nobody can be asked"},
+		},
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, 1, 1)
 			if err != nil {
@@ -93,12 +109,16 @@ func rmCommand(con *console) *cli.Command {
 			if err := confirmed(c.Context, c, con, name); err != nil {
 				return err
 			}
-			n, err := d.Remove(c.Context)
-			if err != nil {
+			r := &dataset.Removal{EndUploads: c.Bool("end-uploads")}
+			if err := r.Run(c.Context, d); err != nil {
 				return err
 			}
-			con.emit("summary", event{"command": "rm", "dataset": name, "objects": n})
-			con.printf("removed %s: %s", name, count(int64(n), "object"))
+			con.emit("summary", event{"command": "rm", "dataset": name, "objects": r.Deleted, "closed": r.Closed})
+			con.printf("removed %s: %s", name, count(int64(r.Deleted), "object"))
+			if len(r.Closed) > 0 {
+				con.warnf("An upload into %s has not ended. So that it cannot make a version later, its number stays taken.\n"+
+					"That, and what it still writes, is removed once it has ended by: vaultpack rm %s", name, name)
+			}
 			return nil
 		},
 	}

@@ -124,8 +124,11 @@ func (w *world) newDataset(v *vault.Vault) {
 	d, err := dataset.Open(v, "scans")
 	w.ok(err)
 	defer d.Close()
-	_, err = d.NewKey(w.t.Context())
+	l, err := d.Lease(w.t.Context(), "the test")
 	w.ok(err)
+	_, err = l.NewKey(w.t.Context())
+	w.ok(err)
+	w.ok(l.End(w.t.Context()))
 }
 
 // upload makes the dataset in S3.

@@ -1,0 +1,342 @@
+package dataset
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/vaultpack/vaultpack/envelope"
+)
+
+// LeaseTTL is how long an upload that gives no sign of life is taken to live. What
+// is safe does not depend on it: an upload that sleeps longer cannot commit once a
+// collection has run.
+const LeaseTTL = 15 * time.Minute
+
+// ErrCollected is returned by an upload whose lease, or what else it relied on, was
+// removed from the vault while it was under way. The same upload again succeeds.
+var ErrCollected = errors.New("what this upload relied on was removed from the vault while it was under way, as a collection does when an upload has slept")
+
+// A Lease is the right to make one version. It says in the vault that an upload is
+// under way, so that a [Collection] leaves alone what the upload makes and relies
+// on. Everything that an upload writes hangs off it; there is no other way to
+// commit.
+//
+// A lease is for the number after the highest that is taken. It is written before
+// the upload looks at what there is to go on from, and the number is what Commit
+// creates: a collection that takes an upload for dead takes its number first. So in
+// whatever order uploads, collections and their sleeps come, a version that was
+// committed is whole.
+//
+// End must be called. A Lease is safe for concurrent use, but for Commit and End.
+type Lease struct {
+	dataset *Dataset
+	upload  string // names its objects in pending/
+	number  int64
+	started time.Time
+	prev    *Version
+	pending *Pending
+	planned bool // nothing is written, so nothing is renewed
+
+	context context.Context
+	cancel  context.CancelCauseFunc
+	stop    func() // ends the renewal
+
+	recording sync.Mutex
+	record    *checkpoint
+	unsure    atomic.Bool // a write may yet reach the vault, so the lease stays
+}
+
+type leaseJSON struct {
+	Format  string    `json:"format"`
+	Started time.Time `json:"started"`
+}
+
+const leaseFormat = "vaultpack-lease/1"
+
+// Lease begins an upload. source says in the uploader's own words where the data
+// comes from; it marks the upload's records.
+func (d *Dataset) Lease(ctx context.Context, source string) (*Lease, error) {
+	all, err := d.numbers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l := &Lease{dataset: d, number: all.highest() + 1, started: time.Now(), stop: func() {}, planned: d.planned()}
+	l.upload = fmt.Sprintf("%010d-%s", l.number, strings.ToLower(rand.Text()))
+	l.record = &checkpoint{dataset: d, source: source, upload: l.upload}
+	l.context, l.cancel = context.WithCancelCause(ctx)
+	if err := l.write(ctx); err != nil {
+		l.cancel(err)
+		return nil, fmt.Errorf("beginning the upload: %w", err)
+	}
+	if !l.planned {
+		l.renew()
+	}
+	// Not before the lease is there: a collection that does not see it must be one
+	// that has marked what is found now.
+	if err := l.read(ctx, all); err != nil {
+		return nil, errors.Join(err, l.End(ctx))
+	}
+	return l, nil
+}
+
+// read reads what the upload can go on from.
+func (l *Lease) read(ctx context.Context, all numbers) (err error) {
+	l.prev, err = l.dataset.newest(ctx, all)
+	if errors.Is(err, ErrUnknownVersion) { // it was the newest a moment ago
+		return fmt.Errorf("%w (%v); run the same command again", ErrConflict, err)
+	}
+	if err != nil && !errors.Is(err, ErrUnknownDataset) {
+		return err
+	}
+	l.pending, err = l.dataset.pending(ctx, all.closed())
+	return err
+}
+
+func (l *Lease) name() string { return l.dataset.Name + "/pending/" + l.upload + leaseSuffix }
+
+func (l *Lease) write(ctx context.Context) error {
+	b, err := json.Marshal(leaseJSON{leaseFormat, l.started.UTC().Truncate(time.Second)})
+	if err != nil {
+		return err
+	}
+	return l.dataset.vault.Put(ctx, l.name(), func(w io.Writer) error {
+		_, err := w.Write(append(b, '\n'))
+		return err
+	})
+}
+
+// renew keeps the lease young until it ends, or is gone.
+func (l *Lease) renew() {
+	ctx, cancel := context.WithCancel(l.context)
+	ended := make(chan struct{})
+	l.stop = func() { cancel(); <-ended }
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(LeaseTTL / 5)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			if err := l.check(ctx); errors.Is(err, ErrCollected) {
+				l.cancel(err)
+				return
+			} else if err == nil {
+				l.write(ctx) // if it fails, the next one may not, and Commit looks
+			}
+		}
+	}()
+}
+
+// check looks whether the lease is there.
+func (l *Lease) check(ctx context.Context) error {
+	_, err := l.dataset.vault.Stat(ctx, l.name())
+	if errors.Is(err, fs.ErrNotExist) {
+		if l.planned {
+			return nil
+		}
+		return fmt.Errorf("%w; run the same command again", ErrCollected)
+	}
+	return err
+}
+
+// Context is the context that the lease was made with. It is cancelled, with a
+// cause that wraps ErrCollected, when the lease is found gone.
+func (l *Lease) Context() context.Context { return l.context }
+
+// Previous is the version that the new one is made after, or nil.
+func (l *Lease) Previous() *Version { return l.prev }
+
+// Pending is what unfinished uploads have recorded, as far as it can be relied on.
+func (l *Lease) Pending() *Pending { return l.pending }
+
+// NewKey makes a data key for the dataset and stores its keyring.
+func (l *Lease) NewKey(ctx context.Context) (*envelope.DataKey, error) { return l.dataset.newKey(ctx) }
+
+// Record records entries whose packs are in the vault, sealed under key, so that
+// another run, on any machine, goes on from there if this one does not get to its
+// end. A file of which only some pieces are has those extents only. It sorts entries.
+func (l *Lease) Record(ctx context.Context, key *envelope.DataKey, entries []*Entry) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	// One that is begun is not broken off at once: it might reach the vault after the
+	// lease has ended, when a collection no longer expects any.
+	ctx, cancel := lingering(ctx, 10*time.Second)
+	defer cancel()
+	l.recording.Lock()
+	defer l.recording.Unlock()
+	err := l.record.Write(ctx, key, entries)
+	if err != nil {
+		l.unsure.Store(true)
+	}
+	return err
+}
+
+// lingering is a context that is cancelled some time after ctx.
+func lingering(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	out, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(d):
+			cancel()
+		case <-out.Done():
+		}
+	})
+	return out, func() { stop(); cancel() }
+}
+
+// Commit makes the version of the lease's number, after Previous, of an index that
+// has been written. packs are those that the index names and the upload has not made
+// itself. Commit looks once more whether everything is there that the
+// version relies on. Its one conditional write is the moment at which readers see
+// all of the version; before it they see none.
+//
+// The error wraps ErrConflict if another writer has taken the number, and
+// ErrCollected if something is gone. In both cases the same upload again succeeds.
+func (l *Lease) Commit(ctx context.Context, key *envelope.DataKey, parts []Part, totals Totals, packs map[envelope.ObjectID]*Object) (*Version, error) {
+	l.stop() // from here on the lease is not renewed, and its loss breaks nothing off
+	if err := l.look(ctx, key, parts, packs); err != nil {
+		return nil, err
+	}
+	v, err := l.dataset.commit(ctx, key, l.number, l.prev, parts, totals)
+	if err != nil && !errors.Is(err, ErrConflict) {
+		l.unsure.Store(true)
+	}
+	return v, err
+}
+
+// look looks for all that a version relies on: that nobody has ended the upload, the
+// keyrings, and what it takes over from others.
+func (l *Lease) look(ctx context.Context, key *envelope.DataKey, parts []Part, packs map[envelope.ObjectID]*Object) error {
+	d := l.dataset
+	if err := l.check(ctx); err != nil {
+		return err
+	}
+	keys := map[envelope.KeyID]bool{key.ID(): true}
+	objects := map[string]map[string]int64{"/packs/": {}, "/index/": {}}
+	for _, p := range parts {
+		keys[p.KeyID] = true
+		if l.prev != nil && slices.ContainsFunc(l.prev.Parts, func(old Part) bool { return old.ID == p.ID }) {
+			objects["/index/"][d.indexName(p.ID)] = p.Pin.Size
+		}
+	}
+	for _, o := range packs {
+		keys[o.KeyID] = true
+		objects["/packs/"][d.PackName(o.ID)] = o.Pin.Size
+	}
+	for id := range keys {
+		if _, err := d.vault.Stat(ctx, d.keyName(id)); errors.Is(err, fs.ErrNotExist) && !l.planned {
+			return fmt.Errorf("%s: %w; run the same command again", d.keyName(id), ErrCollected)
+		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if l.prev != nil {
+		o, err := d.vault.Stat(ctx, d.versionName(l.prev.Number))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err != nil || o.Size != l.prev.Pin.Size {
+			return fmt.Errorf("version %d of dataset %q was removed: %w", l.prev.Number, d.Name, ErrConflict)
+		}
+	}
+	for folder, want := range objects {
+		if err := l.lookFor(ctx, folder, want); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lookFor lists a folder and compares the objects' sizes.
+func (l *Lease) lookFor(ctx context.Context, folder string, want map[string]int64) error {
+	if len(want) == 0 {
+		return nil
+	}
+	for o, err := range l.dataset.vault.List(ctx, l.dataset.Name+folder) {
+		if err != nil {
+			return fmt.Errorf("looking for what the version relies on: %w", err)
+		}
+		if size, ok := want[o.Name]; ok && size == o.Size {
+			delete(want, o.Name)
+		}
+	}
+	if len(want) > 0 && !l.planned {
+		return fmt.Errorf("%s and %d more: %w; run the same command again", slices.Min(slices.Collect(maps.Keys(want))), len(want)-1, ErrCollected)
+	}
+	return nil
+}
+
+// Forget removes the records of this upload, and of earlier ones of its source: the
+// version has been made, or there is nothing to make.
+func (l *Lease) Forget(ctx context.Context) error {
+	l.recording.Lock()
+	defer l.recording.Unlock()
+	return errors.Join(l.record.Remove(ctx), l.pending.Remove(ctx, l.record.source))
+}
+
+// End ends the lease. Whoever is interrupted records first what there is to record.
+// Where it is not known whether a write has reached the vault, the lease stays there
+// and is left to a collection. If ctx is cancelled End has ten seconds more.
+func (l *Lease) End(ctx context.Context) error {
+	l.stop()
+	l.cancel(context.Canceled)
+	if l.unsure.Load() {
+		return nil
+	}
+	ctx, cancel := lingering(ctx, 10*time.Second)
+	defer cancel()
+	if err := l.dataset.vault.Delete(ctx, l.name()); err != nil {
+		return fmt.Errorf("ending the upload: %w", err)
+	}
+	return nil
+}
+
+const leaseSuffix = ".lease"
+
+// An upload names its objects below pending/ by the number that it is to commit and
+// 26 random characters.
+func uploadNumber(upload string) (int64, bool) {
+	number, name, ok := strings.Cut(upload, "-")
+	n, err := strconv.ParseInt(number, 10, 64)
+	return n, ok && err == nil && n > 0 && fmt.Sprintf("%010d", n) == number && len(name) == 26
+}
+
+// A pendingName is what the name of an object below pending/ says.
+type pendingName struct {
+	upload string
+	number int64 // that the upload is to commit
+	lease  bool  // else it is a record
+}
+
+// parsePending reads the name of an object below pending/. What is neither a lease
+// nor a record is a stranger's, and not ok.
+func parsePending(name string) (p pendingName, ok bool) {
+	dir, base := path.Split(name)
+	if p.upload, p.lease = strings.CutSuffix(base, leaseSuffix); !p.lease {
+		n, found := strings.CutSuffix(base, ".vpk")
+		if _, err := strconv.ParseUint(n, 10, 63); !found || err != nil {
+			return p, false
+		}
+		p.upload = path.Base(dir)
+		dir, _ = path.Split(strings.TrimSuffix(dir, "/"))
+	}
+	p.number, ok = uploadNumber(p.upload)
+	return p, ok && path.Base(dir) == "pending"
+}

@@ -1,0 +1,113 @@
+package dataset
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+)
+
+// A Removal removes a whole dataset.
+type Removal struct {
+	// EndUploads removes it although an upload is under way, which then fails.
+	EndUploads bool
+
+	// Deleted counts the objects that are gone. Closed are the numbers that stay
+	// taken, because an upload has not ended that might commit under them.
+	Deleted int
+	Closed  []int64
+}
+
+// Run removes everything of the dataset: first the versions, newest first, so that
+// no reader finds one that is not whole, and the keyrings before the numbers. It
+// returns a [*BusyError] if an upload is under way, and ErrUnknownDataset if there is
+// nothing.
+func (r *Removal) Run(ctx context.Context, d *Dataset) error {
+	if !r.EndUploads {
+		if err := d.Busy(ctx); err != nil {
+			return err
+		}
+	}
+	// What is listed now is removed. Who begins after the versions are gone makes
+	// other objects.
+	var names []string
+	for _, folder := range []string{"pending", "index", "packs", "keys"} {
+		for o, err := range d.vault.List(ctx, d.Name+"/"+folder+"/") {
+			if err != nil {
+				return fmt.Errorf("listing the vault: %w", err)
+			}
+			names = append(names, o.Name)
+		}
+	}
+	left, err := d.unfinished(ctx)
+	if err != nil {
+		return err
+	}
+	all, err := d.numbers(ctx)
+	if err != nil {
+		return err
+	}
+	if len(names)+len(all) == 0 {
+		return fmt.Errorf("dataset %q: %w", d.Name, ErrUnknownDataset)
+	}
+	if all, err = r.versions(ctx, d, all); err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := d.vault.Delete(ctx, name); err != nil {
+			return fmt.Errorf("removing %s: %w", name, err)
+		}
+		r.Deleted++
+	}
+	if err := r.numbers(ctx, d, all, left); err != nil {
+		return err
+	}
+	_, err = d.sweepOlder(ctx, 0)
+	return err
+}
+
+// versions puts a mark in the place of each version, and closes a number, so that
+// neither who goes on from the versions commits, nor who has begun before.
+func (r *Removal) versions(ctx context.Context, d *Dataset, all numbers) (numbers, error) {
+	for _, t := range slices.Backward(all) {
+		if t.mark == "" {
+			if err := d.putMark(ctx, t.number, removedMark); err != nil {
+				return nil, fmt.Errorf("removing version %d: %w", t.number, err)
+			}
+		}
+	}
+	next := all.highest() + 1
+	err := d.vault.Create(ctx, d.versionName(next), []byte(closedMark))
+	if errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("dataset %q is being removed, and version %d was made meanwhile: %w; run the same command again", d.Name, next, ErrConflict)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("closing number %d: %w", next, err)
+	}
+	return append(slices.Clone(all), taken{next, closedMark}), nil
+}
+
+// numbers gives the numbers free again, but for those of uploads that have not ended.
+func (r *Removal) numbers(ctx context.Context, d *Dataset, all numbers, left *unfinished) error {
+	now, err := d.unfinished(ctx)
+	if err != nil {
+		return err
+	}
+	for _, t := range slices.Backward(all) {
+		// The highest stays wherever an upload may be under way: the numbers that are
+		// given out from now on have to be above it.
+		asleep := func(l pendingObject) bool { return l.number == t.number || t.number == all.highest() }
+		if slices.ContainsFunc(left.leases, asleep) || slices.ContainsFunc(now.leases, asleep) {
+			r.Closed = append(r.Closed, t.number)
+			continue
+		}
+		if err := d.vault.Delete(ctx, d.versionName(t.number)); err != nil {
+			return fmt.Errorf("removing number %d: %w", t.number, err)
+		}
+		if t.number < all.highest() { // that one was made for the removal
+			r.Deleted++
+		}
+	}
+	return nil
+}

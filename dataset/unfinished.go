@@ -1,0 +1,152 @@
+package dataset
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// unfinished is what uploads that have not ended have in the vault.
+type unfinished struct {
+	leases, records []pendingObject
+	strange         []string
+
+	// What is to become of the records; see decide.
+	kept, doomed []vault.Object
+}
+
+type pendingObject struct {
+	vault.Object
+	pendingName
+}
+
+// unfinished lists the leases, and after them the records: who ends in good order
+// has written its records before its lease goes.
+func (d *Dataset) unfinished(ctx context.Context) (*unfinished, error) {
+	left := &unfinished{}
+	for _, leases := range []bool{true, false} {
+		for o, err := range d.vault.List(ctx, d.Name+"/pending/") {
+			if err != nil {
+				return nil, fmt.Errorf("listing unfinished uploads: %w", err)
+			}
+			switch p, ok := parsePending(o.Name); {
+			case !ok && !leases:
+				left.strange = append(left.strange, o.Name)
+			case !ok || p.lease != leases:
+			case leases:
+				left.leases = append(left.leases, pendingObject{o, p})
+			default:
+				left.records = append(left.records, pendingObject{o, p})
+			}
+		}
+	}
+	return left, nil
+}
+
+func (left *unfinished) empty() bool { return len(left.leases)+len(left.records) == 0 }
+
+// live is a lease whose upload lives and may commit, or nil. A time to come is that of
+// another clock, and so a living one's.
+func (left *unfinished) live(all numbers, now time.Time) *pendingObject {
+	for i, l := range left.leases {
+		if !all.has(l.number) && now.Sub(l.Modified) < LeaseTTL {
+			return &left.leases[i]
+		}
+	}
+	return nil
+}
+
+// decide says what becomes of the records. If an upload is under way it returns a
+// *BusyError.
+//
+// fence are the numbers to close before anything is removed. There are some if there
+// is an upload that has not ended and that no closed number has ended yet, since it
+// may be asleep; and if records are removed from which somebody goes on who has begun
+// meanwhile. Next to the number that the upload is to commit that is the one after the
+// highest: whoever has begun before commits no other.
+func (left *unfinished) decide(c *Collection, all numbers, now time.Time) (fence []int64, err error) {
+	if l := left.live(all, now); l != nil && !c.EndUploads {
+		return nil, &busyLease{l}
+	}
+	for _, l := range left.leases {
+		if taken := all.has(l.number); !taken || l.number > all.closed() {
+			fence = append(fence, all.highest()+1)
+			if !taken {
+				fence = append(fence, l.number)
+			}
+		}
+	}
+	var open []vault.Object // records that an upload may go on from
+	var last time.Time
+	for _, r := range left.records {
+		if r.number <= all.closed() {
+			left.doomed = append(left.doomed, r.Object)
+			continue
+		}
+		open = append(open, r.Object)
+		if r.Modified.After(last) {
+			last = r.Modified
+		}
+	}
+	young := len(open) > 0 && last.After(now.Add(-c.Grace)) && !c.EndUploads
+	switch {
+	case young && fence != nil:
+		// To close a number would end them.
+		return nil, &BusyError{Last: last, Dead: true}
+	case young:
+		left.kept = open
+	default:
+		left.doomed = append(left.doomed, open...)
+		if len(open) > 0 {
+			fence = append(fence, all.highest()+1)
+		}
+	}
+	slices.Sort(fence)
+	return slices.Compact(fence), nil
+}
+
+// busyLease is the lease that makes a collection give up.
+type busyLease struct{ *pendingObject }
+
+func (busyLease) Error() string { return ErrBusy.Error() }
+
+// since makes of what decide returned the error for the user.
+func (d *Dataset) since(ctx context.Context, err error) error {
+	var dead *BusyError
+	if errors.As(err, &dead) {
+		dead.Dataset = d.Name
+		return dead
+	}
+	var l *busyLease
+	if !errors.As(err, &l) {
+		return err
+	}
+	busy := &BusyError{Dataset: d.Name, Last: l.Modified}
+	// What it says of itself is not authentic, and shown only.
+	var j leaseJSON
+	if b, err := d.get(ctx, l.Name, 4<<10); err == nil && json.Unmarshal(b, &j) == nil && j.Format == leaseFormat {
+		busy.Since = j.Started
+	}
+	return busy
+}
+
+// Busy returns a [*BusyError] if an upload is under way.
+func (d *Dataset) Busy(ctx context.Context) error {
+	left, err := d.unfinished(ctx)
+	if err != nil {
+		return err
+	}
+	all, err := d.numbers(ctx)
+	if err != nil {
+		return err
+	}
+	if l := left.live(all, time.Now()); l != nil {
+		return d.since(ctx, &busyLease{l})
+	}
+	return nil
+}

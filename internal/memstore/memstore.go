@@ -1,0 +1,211 @@
+// Package memstore keeps a vault in memory, for tests that need many of them, or
+// say what time it is.
+package memstore
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// A Store is a vault.Store in memory.
+type Store struct {
+	// Now tells the time at which an object is stored; nil is time.Now.
+	Now func() time.Time
+
+	mu      sync.Mutex
+	objects map[string]object
+}
+
+type object struct {
+	data     []byte
+	modified time.Time
+}
+
+var _ vault.Store = (*Store)(nil)
+
+// checked is what every operation begins with.
+func checked(ctx context.Context, name string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if !fs.ValidPath(strings.TrimSuffix("./"+name, "/")[2:]) || name == "." {
+		return fmt.Errorf("%q: %w", name, fs.ErrInvalid)
+	}
+	return nil
+}
+
+func (s *Store) get(name string) (object, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o, ok := s.objects[name]
+	if !ok {
+		return o, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	return o, nil
+}
+
+// put stores the object if allowed gives no error for the one that is there.
+func (s *Store) put(name string, data []byte, allowed func(old object, there bool) error) error {
+	now := time.Now
+	if s.Now != nil {
+		now = s.Now
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old, there := s.objects[name]
+	if err := allowed(old, there); err != nil {
+		return &fs.PathError{Op: "create", Path: name, Err: err}
+	}
+	if s.objects == nil {
+		s.objects = map[string]object{}
+	}
+	s.objects[name] = object{data, now()}
+	return nil
+}
+
+type ctxWriter struct {
+	ctx context.Context
+	bytes.Buffer
+}
+
+func (w *ctxWriter) Write(p []byte) (int, error) {
+	if err := w.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return w.Buffer.Write(p)
+}
+
+func (s *Store) Put(ctx context.Context, name string, write func(io.Writer) error) error {
+	if err := checked(ctx, name); err != nil {
+		return err
+	}
+	w := &ctxWriter{ctx: ctx}
+	if err := write(w); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return s.put(name, w.Bytes(), func(object, bool) error { return nil })
+}
+
+func (s *Store) Create(ctx context.Context, name string, data []byte) error {
+	if err := checked(ctx, name); err != nil {
+		return err
+	}
+	return s.put(name, slices.Clone(data), func(_ object, there bool) error {
+		if there {
+			return fs.ErrExist
+		}
+		return nil
+	})
+}
+
+func (s *Store) Replace(ctx context.Context, name string, old, data []byte) error {
+	if err := checked(ctx, name); err != nil {
+		return err
+	}
+	return s.put(name, slices.Clone(data), func(o object, there bool) error {
+		switch {
+		case !there:
+			return fs.ErrNotExist
+		case !bytes.Equal(o.data, old):
+			return vault.ErrChanged
+		}
+		return nil
+	})
+}
+
+func (s *Store) Get(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
+	if err := checked(ctx, name); err != nil {
+		return nil, err
+	}
+	o, err := s.get(name)
+	if err != nil {
+		return nil, err
+	}
+	b := o.data[min(off, int64(len(o.data))):]
+	if n >= 0 {
+		b = b[:min(n, int64(len(b)))]
+	}
+	return io.NopCloser(bytes.NewReader(b)), nil
+}
+
+func (s *Store) Stat(ctx context.Context, name string) (vault.Object, error) {
+	if err := checked(ctx, name); err != nil {
+		return vault.Object{}, err
+	}
+	o, err := s.get(name)
+	return vault.Object{Name: name, Size: int64(len(o.data)), Modified: o.modified}, err
+}
+
+// names are those that begin with prefix, in order.
+func (s *Store) names(prefix string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(s.objects)), func(name string) bool { return !strings.HasPrefix(name, prefix) })
+}
+
+// List looks at each object when its turn comes, as a store does that lists page by
+// page.
+func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[vault.Object, error] {
+	return func(yield func(vault.Object, error) bool) {
+		for _, name := range s.names(prefix) {
+			if err := ctx.Err(); err != nil {
+				yield(vault.Object{}, err)
+				return
+			}
+			o, err := s.get(name)
+			if err == nil && !yield(vault.Object{Name: name, Size: int64(len(o.data)), Modified: o.modified}, nil) {
+				return
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			yield(vault.Object{}, err)
+		}
+	}
+}
+
+func (s *Store) Folders(ctx context.Context, prefix string) ([]string, error) {
+	var folders []string
+	for _, name := range s.names(prefix) {
+		if folder, _, below := strings.Cut(name[len(prefix):], "/"); below {
+			folders = append(folders, folder)
+		}
+	}
+	slices.Sort(folders) // "a/" comes after "a-b/", but "a" before "a-b"
+	return slices.Compact(folders), ctx.Err()
+}
+
+func (s *Store) Delete(ctx context.Context, name string) error {
+	if err := checked(ctx, name); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.objects, name)
+	return nil
+}
+
+// Sweep does nothing: what is half-written is nowhere.
+func (s *Store) Sweep(ctx context.Context, prefix string) error { return ctx.Err() }
+
+// Age makes every object older by d.
+func (s *Store) Age(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, o := range s.objects {
+		s.objects[name] = object{o.data, o.modified.Add(-d)}
+	}
+}
