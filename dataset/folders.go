@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"maps"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -261,7 +262,7 @@ func (r *Restore) closeFolder(e *Entry) {
 // holdRoot keeps the attributes of a destination that was there, and others out of one
 // that has been made, until it has those of the version. settle ends that where the
 // version has none for it.
-func (r *Restore) holdRoot() (settle func(), err error) {
+func (r *Restore) holdRoot(name string) (settle func(err error), err error) {
 	fd, err := r.openDir("")
 	if err != nil {
 		return nil, err
@@ -272,16 +273,24 @@ func (r *Restore) holdRoot() (settle func(), err error) {
 	}
 	r.folders.keepOwn("", st)
 	if !r.folders.created {
-		return func() {}, nil
+		return func(error) {}, nil
 	}
 	chmod := func(mode uint32) error {
 		return retry("chmod", ".", func() error { return unix.Fchmod(fd, mode) })
 	}
-	return func() {
-		if l := r.folders.set; len(l) == 0 || l[0].Path != "" {
-			if fd, err = r.openDir(""); err == nil {
-				chmod(uint32(st.Mode) & 0o7777)
+	return func(stopped error) {
+		if l := r.folders.set; len(l) > 0 && l[0].Path == "" {
+			return
+		}
+		if stopped != nil {
+			// Nothing has come into it: the next run is to make it, and to know that.
+			r.removeStaging()
+			if os.Remove(name) == nil {
+				return
 			}
+		}
+		if fd, err = r.openDir(""); err == nil {
+			chmod(uint32(st.Mode) & 0o7777)
 		}
 	}, chmod(0o700)
 }

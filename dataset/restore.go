@@ -142,12 +142,13 @@ func (r *Restore) run(ctx context.Context, dir string) (err error) {
 		}
 		return r.deleteExtras(ctx)
 	}
-	settleRoot, err := r.holdRoot()
+	settleRoot, err := r.holdRoot(dir)
 	if err != nil {
 		return fmt.Errorf("opening the destination: %w", err)
 	}
 	cleanUp, err := r.makeStaging()
 	if err != nil {
+		settleRoot(err)
 		return fmt.Errorf("writing to the destination: %w", err)
 	}
 	defer cleanUp()
@@ -159,7 +160,7 @@ func (r *Restore) run(ctx context.Context, dir string) (err error) {
 	if aerr := r.folderAttributes(ctx, err == nil); err == nil {
 		err = aerr
 	}
-	settleRoot()
+	settleRoot(err)
 	if serr := syncFS(r.root); err == nil && serr != nil {
 		err = fmt.Errorf("writing to disk: %w", serr)
 	}

@@ -18,7 +18,7 @@ var ErrNoMatch = errors.New("matches nothing in the source")
 
 // newWalker is a walker over the upload's source.
 func (u *Upload) newWalker(yield func(found) error) *walker {
-	return &walker{filter: u.Filter, links: u.Links, own: ownFiles(u.Own), host: u.host, failed: u.fail, skipped: u.skip,
+	return &walker{filter: u.Filter, links: u.Links, own: ownFiles(u.ownNames()), host: u.host, failed: u.fail, skipped: u.skip,
 		linked: u.linked, yield: yield}
 }
 

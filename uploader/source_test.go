@@ -94,7 +94,8 @@ func TestLinks(t *testing.T) {
 
 	u = &uploader.Upload{Dataset: open(t, v, "follow"), Source: source, Own: own, Links: uploader.FollowLinks}
 	res, err, failed, skipped, warned := told(t, u)
-	if err != nil || !slices.Equal(failed, []string{"gone", "sub/up"}) || !slices.Equal(skipped, []string{"marker", "vault"}) || len(warned) > 0 {
+	var partial *dataset.PartialError
+	if !errors.As(err, &partial) || partial.Count != 2 || !slices.Equal(failed, []string{"gone", "sub/up"}) || !slices.Equal(skipped, []string{"marker", "vault"}) || len(warned) > 0 {
 		t.Errorf("follow: %v, %q failed, %q skipped, %q", err, failed, skipped, warned)
 	}
 	got := slices.DeleteFunc(paths(t, res.Version), func(p string) bool { return p == "gone" || p == "sub/up" })

@@ -20,6 +20,7 @@ func (u *Upload) RunStream(ctx context.Context, r io.Reader, name string) (*Resu
 	if err := dataset.CheckPath(name); err != nil {
 		return nil, err
 	}
+	defer u.giveBack()
 	if err := u.open(ctx); err != nil {
 		return nil, err
 	}
@@ -98,5 +99,5 @@ func (u *Upload) stream(ctx context.Context, r io.Reader, name string) (*Result,
 	if u.DryRun {
 		v = nil // there is none of that number
 	}
-	return &Result{Version: v, Committed: true}, nil
+	return &Result{Version: v, Committed: true, Vault: u.Dataset.Vault()}, nil
 }

@@ -16,11 +16,14 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/vault"
 )
 
 // DefaultPackSize is how much plaintext a pack holds at most, in bytes.
@@ -55,8 +58,8 @@ type Upload struct {
 	// records it in the index.
 	Checksum bool
 	// DryRun only finds out what would be done. It reads no file that the run
-	// would only read to send it, and writes nothing. Run puts a plan in the place
-	// of Dataset, whose vault then tells the usage of the run that is planned.
+	// would only read to send it, and writes nothing. The usage of
+	// the run that is planned is told by the Result's Vault.
 	DryRun bool
 	// Failed is told each file that could not be read, and Skipped each that is
 	// no file, folder or link. Warn is told what does no harm. They may be called
@@ -67,6 +70,9 @@ type Upload struct {
 
 	Stats
 
+	used    atomic.Bool
+	fails   dataset.Failures
+	given   *dataset.Dataset // the caller's, while a dry run has a plan in its place
 	key     *envelope.DataKey
 	lease   *dataset.Lease
 	prev    *dataset.Version
@@ -105,12 +111,39 @@ type Result struct {
 	Version *dataset.Version
 	// Committed tells whether a version was made, or after a dry run would be.
 	Committed bool
+	// Vault is the dataset's, whose Usage tells what the run has asked of services. After
+	// a dry run it is a plan, which tells what the run would ask.
+	Vault *vault.Vault
 }
 
 // Run uploads the source. Files that cannot be read are told to Failed, and the
 // rest is uploaded. If it returns an error, or the process dies, no version has
 // been made, and the same upload again goes on from what is recorded.
+//
+// If files could not be read, it returns the result and a *dataset.PartialError that
+// wraps why: the version holds the rest.
 func (u *Upload) Run(ctx context.Context) (*Result, error) {
+	defer u.giveBack()
+	res, err := u.run(ctx)
+	if err != nil {
+		return nil, err
+	}
+	res.Vault = u.Dataset.Vault()
+	return res, u.fails.Err("upload")
+}
+
+// giveBack ends a dry run, which works on a plan of its own.
+func (u *Upload) giveBack() {
+	if u.given != nil {
+		u.Dataset.Close()
+		u.Dataset, u.given = u.given, nil
+	}
+}
+
+func (u *Upload) run(ctx context.Context) (*Result, error) {
+	if ctx == nil {
+		return nil, errors.New("uploader: a nil context")
+	}
 	if err := u.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -227,6 +260,14 @@ func (u *Upload) prepare(ctx context.Context) (err error) {
 // what unfinished uploads have recorded, and gets the data key. Whoever calls it and
 // gets no error calls end.
 func (u *Upload) open(ctx context.Context) (err error) {
+	switch {
+	case ctx == nil:
+		return errors.New("uploader: a nil context")
+	case u.Dataset == nil || u.Dataset.Vault() == nil:
+		return errors.New("uploader: a dataset that was not opened in a vault")
+	case u.used.Swap(true):
+		return errors.New("uploader: this upload has been run already; make another one")
+	}
 	if u.Memory == 0 {
 		u.Memory = DefaultMemory
 	}
@@ -246,7 +287,8 @@ func (u *Upload) open(ctx context.Context) (err error) {
 		u.Warn = func(error) {}
 	}
 	if u.DryRun {
-		u.Dataset = u.Dataset.Plan()
+		u.given = u.Dataset
+		u.Dataset = u.given.Plan()
 	}
 	if u.lease, err = u.Dataset.Lease(ctx, u.source); err != nil {
 		return err
@@ -291,7 +333,22 @@ func (u *Upload) fail(path string, err error) {
 	if path == "" {
 		path = "."
 	}
+	u.fails.Add(&dataset.FileError{Path: path, Err: err})
 	u.Failed(path, err)
+}
+
+// ownNames are the files and folders that are never sealed, whether or not the caller
+// has named them.
+func (u *Upload) ownNames() []string {
+	if u.Dataset == nil || u.Dataset.Vault() == nil {
+		return u.Own
+	}
+	v := u.Dataset.Vault()
+	names := append(slices.Clone(u.Own), v.Location)
+	if v.Keys != nil {
+		names = append(names, v.Keys.Names...)
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return name == "" || strings.Contains(name, "://") })
 }
 
 func (u *Upload) skip(path, kind string) {

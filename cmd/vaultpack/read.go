@@ -137,6 +137,7 @@ func verify(c *cli.Context, con *console, ref string) error {
 	if err != nil {
 		return err
 	}
+	sel.against = against != ""
 	d, v, err := openVersion(c.Context, c, ref)
 	if err != nil {
 		return err

@@ -19,6 +19,8 @@ type selection struct {
 	paths  []*pathPattern
 	filter *uploader.Filter // nil where there are no such flags
 	flags  []*flagPattern
+	// against is of a comparison: what is excluded may be in the folder alone.
+	against bool
 }
 
 // A pathPattern is a path of a dataset, or a pattern for such.
@@ -144,7 +146,7 @@ func (s *selection) check(ctx context.Context, con *console, v *dataset.Version)
 		case p.found:
 		case p.flag == "--include":
 			return fmt.Errorf("--include %q matches nothing in dataset %s, version %d: %w", p.text, v.Dataset(), v.Number, dataset.ErrNoEntry)
-		default:
+		case !s.against:
 			con.warning(fmt.Errorf("--exclude %q matches nothing in dataset %s, version %d", p.text, v.Dataset(), v.Number))
 		}
 	}

@@ -95,7 +95,7 @@ func upload(c *cli.Context, con *console, path string, command []string) error {
 	if u.Dataset, err = dataset.Open(v, name); err != nil {
 		return usageError{err}
 	}
-	defer func() { u.Dataset.Close() }() // a dry run puts another in its place
+	defer u.Dataset.Close()
 	u.Own = append([]string{v.Location}, v.Keys.Names...)
 
 	verb := "sealing"
@@ -112,10 +112,10 @@ func upload(c *cli.Context, con *console, path string, command []string) error {
 	}
 	stopCounting()
 	stop()
-	if err != nil {
+	if !isPartial(err) {
 		return err
 	}
-	summarize(con, u, res, u.Dataset.Vault(), time.Since(began))
+	summarize(con, u, res, res.Vault, time.Since(began))
 	if n := u.Failures.Load(); n > 0 {
 		return &partialError{fmt.Sprintf("%s could not be read; the rest is safe in the vault", count(n, "file")), exitSomeFailed}
 	}
