@@ -1,0 +1,364 @@
+package dataset
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/memstore"
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// memDataset is a dataset in memory, in a time of its own.
+func memDataset(t *testing.T) (*Dataset, *memstore.Store) {
+	t.Helper()
+	key := envelope.GenerateLocalKey()
+	store := &memstore.Store{}
+	d, err := Open(&vault.Vault{Store: store, Keys: &vault.Keys{Open: []envelope.KeyWrapper{key}, Wrap: []envelope.KeyWrapper{key}}}, "d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d, store
+}
+
+func lease(t *testing.T, d *Dataset) *Lease {
+	t.Helper()
+	l, err := d.Lease(ctx, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// upload makes a version of files, each in a pack of its own. Those of the version
+// before are taken over. before is called before the commit.
+func upload(t *testing.T, d *Dataset, before func(l *Lease), files ...string) (*Version, error) {
+	t.Helper()
+	l := lease(t, d)
+	defer l.End(ctx)
+	then := map[string]*Entry{}
+	var key *envelope.DataKey
+	var err error
+	if l.Previous() == nil {
+		key, err = l.NewKey(ctx)
+	} else {
+		key, err = d.Key(ctx, l.Previous().KeyID)
+		for e, err := range l.Previous().Entries(ctx) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			then[e.Path] = e
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := d.NewIndexWriter(key, l.Previous())
+	packs := map[envelope.ObjectID]*Object{}
+	for _, name := range files {
+		e := then[name]
+		if e == nil {
+			o, err := d.WritePack(ctx, key, func(w io.Writer) error { _, err := io.WriteString(w, name); return err })
+			if err != nil {
+				t.Fatal(err)
+			}
+			e = &Entry{Path: name, Mode: 0o644, Size: int64(len(name)), ModTime: time.Unix(1, 0), Extents: []Extent{{Pack: &o, Length: int64(len(name))}}}
+		} else {
+			packs[e.Extents[0].Pack.ID] = e.Extents[0].Pack
+		}
+		if err := w.Add(ctx, e, then[name] != nil, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	parts, totals, _, err := w.Finish(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if before != nil {
+		before(l)
+	}
+	return l.Commit(ctx, key, parts, totals, packs)
+}
+
+func names(t *testing.T, s vault.Store, prefix string) (out []string) {
+	t.Helper()
+	for o, err := range s.List(ctx, prefix) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, o.Name)
+	}
+	return out
+}
+
+// Whatever a version relies on and is gone fails its commit, and the same upload
+// again succeeds, or says that it cannot.
+func TestCommitLooks(t *testing.T) {
+	for what, c := range map[string]struct {
+		spoil func(t *testing.T, d *Dataset, s *memstore.Store, l *Lease)
+		want  error
+	}{
+		"nothing": {func(*testing.T, *Dataset, *memstore.Store, *Lease) {}, nil},
+		"the lease": {func(t *testing.T, d *Dataset, s *memstore.Store, l *Lease) {
+			s.Delete(ctx, l.name())
+		}, ErrCollected},
+		"the keyring": {func(t *testing.T, d *Dataset, s *memstore.Store, l *Lease) {
+			s.Delete(ctx, names(t, s, "d/keys/")[0])
+		}, ErrCollected},
+		"a pack that is taken over": {func(t *testing.T, d *Dataset, s *memstore.Store, l *Lease) {
+			for e, err := range l.prev.Entries(ctx) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.Delete(ctx, d.PackName(e.Extents[0].Pack.ID))
+			}
+		}, ErrCollected},
+		"the end of one": {func(t *testing.T, d *Dataset, s *memstore.Store, l *Lease) {
+			for e, err := range l.prev.Entries(ctx) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.Put(ctx, d.PackName(e.Extents[0].Pack.ID), func(w io.Writer) error { _, err := io.WriteString(w, "short"); return err })
+			}
+		}, ErrCollected},
+		"the version before": {func(t *testing.T, d *Dataset, s *memstore.Store, l *Lease) {
+			d.putMark(ctx, l.prev.Number, removedMark)
+		}, ErrConflict},
+		"the number": {func(t *testing.T, d *Dataset, s *memstore.Store, l *Lease) {
+			s.Create(ctx, d.versionName(l.number), []byte(closedMark))
+		}, ErrConflict},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			d, s := memDataset(t)
+			if _, err := upload(t, d, nil, "a", "b"); err != nil {
+				t.Fatal(err)
+			}
+			_, err := upload(t, d, func(l *Lease) { c.spoil(t, d, s, l) }, "a", "b", "c")
+			if !errors.Is(err, c.want) || c.want == nil && err != nil {
+				t.Errorf("the commit: %v, want %v", err, c.want)
+			}
+		})
+	}
+	t.Run("an index part that is taken over", func(t *testing.T) {
+		defer func(n int) { partEntries = n }(partEntries)
+		partEntries = 2
+		d, s := memDataset(t)
+		if _, err := upload(t, d, nil, "a", "b", "c", "d"); err != nil {
+			t.Fatal(err)
+		}
+		_, err := upload(t, d, func(l *Lease) { s.Delete(ctx, d.indexName(l.prev.Parts[0].ID)) }, "a", "b", "c", "d", "e")
+		if !errors.Is(err, ErrCollected) {
+			t.Errorf("the commit: %v", err)
+		}
+	})
+}
+
+// Numbers that are closed or removed are no versions, and stay taken.
+func TestNumbersThatAreTaken(t *testing.T) {
+	d, s := memDataset(t)
+	mark := func(n int64) {
+		if err := s.Create(ctx, d.versionName(n), []byte(closedMark)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mark(1)
+	if _, err := d.Latest(ctx); !errors.Is(err, ErrUnknownDataset) {
+		t.Errorf("Latest of a closed number: %v", err)
+	}
+	for _, want := range []int64{2, 3} {
+		if v, err := upload(t, d, nil, fmt.Sprint(want), "a"); err != nil || v.Number != want || v.Parent != (want-1)/2*2 {
+			t.Fatalf("%+v, %v", v, err)
+		}
+	}
+	mark(4)
+	mark(5)
+	if v, err := d.Latest(ctx); err != nil || v.Number != 3 {
+		t.Errorf("Latest: %v, %v", v, err)
+	}
+	if n, err := d.Versions(ctx); err != nil || !slices.Equal(n, []int64{2, 3}) {
+		t.Errorf("Versions: %v, %v", n, err)
+	}
+	if err := d.RemoveVersion(ctx, 3); err == nil || !strings.Contains(err.Error(), "newest") {
+		t.Errorf("removing the newest: %v", err)
+	}
+	for _, n := range []int64{1, 4, 5, 6} {
+		if _, err := d.Version(ctx, n); !errors.Is(err, ErrUnknownVersion) {
+			t.Errorf("Version(%d): %v", n, err)
+		}
+		if err := d.RemoveVersion(ctx, n); !errors.Is(err, ErrUnknownVersion) {
+			t.Errorf("RemoveVersion(%d): %v", n, err)
+		}
+	}
+	v, err := upload(t, d, nil, "a")
+	if err != nil || v.Number != 6 || v.Parent != 3 {
+		t.Fatalf("%+v, %v", v, err)
+	}
+	if err := d.RemoveVersion(ctx, 3); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Create(ctx, d.versionName(3), []byte("x")); err == nil {
+		t.Error("the number of a version that was removed is free")
+	}
+	if err := (&Verify{Sample: 1}).Run(ctx, v); err != nil {
+		t.Error(err)
+	}
+	// What is only cut to the size of a mark is none.
+	cut := func(w io.Writer) error { _, err := io.WriteString(w, strings.Repeat("x", len(closedMark))); return err }
+	if err := s.Put(ctx, d.versionName(6), cut); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := d.Latest(ctx); !errors.Is(err, envelope.ErrAuthentication) {
+		t.Errorf("Latest of a version that is cut: %v, %v", v, err)
+	}
+	if err := (&Collection{}).Run(ctx, d); !errors.Is(err, envelope.ErrAuthentication) {
+		t.Errorf("a collection of a version that is cut: %v", err)
+	}
+}
+
+// What an upload that has not ended does to a collection, by the age of its lease.
+func TestCollectionAndLeases(t *testing.T) {
+	for _, c := range []struct {
+		what          string
+		age           time.Duration
+		record, taken bool
+		grace         time.Duration
+		end           bool
+		busy, dead    bool
+		closed        int64
+	}{
+		{what: "young", busy: true},
+		{what: "of tomorrow", age: -24 * time.Hour, busy: true},
+		{what: "almost old", age: LeaseTTL - time.Minute, busy: true},
+		{what: "old", age: LeaseTTL + time.Second, closed: 2},
+		{what: "young, and ended by hand", end: true, closed: 2},
+		{what: "young, and its number is taken", taken: true, closed: 3},
+		{what: "old, with a young record", age: LeaseTTL + time.Second, record: true, grace: time.Hour, busy: true, dead: true},
+		{what: "old, with an old record", age: 2 * time.Hour, record: true, grace: time.Hour, closed: 2},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			d, s := memDataset(t)
+			if _, err := upload(t, d, nil, "a"); err != nil {
+				t.Fatal(err)
+			}
+			l := lease(t, d)
+			defer l.stop()
+			key, err := d.Key(ctx, l.prev.KeyID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pack, err := d.WritePack(ctx, key, func(w io.Writer) error { _, err := io.WriteString(w, "x"); return err })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.record {
+				if err := l.Record(ctx, key, []*Entry{{Path: "x", Size: 1, ModTime: time.Unix(1, 0), Extents: []Extent{{Pack: &pack, Length: 1}}}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if c.taken {
+				if _, err := upload(t, d, nil, "a", "b"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.Age(c.age)
+			for _, dry := range []bool{true, false} {
+				before := names(t, s, "")
+				g := &Collection{Grace: c.grace, EndUploads: c.end, DryRun: dry}
+				err := g.Run(ctx, d)
+				var busy *BusyError
+				if errors.Is(err, ErrBusy) != c.busy || errors.As(err, &busy) && (busy.Dead != c.dead || busy.Dataset != "d") || !c.busy && err != nil {
+					t.Fatalf("dry %v: %v", dry, err)
+				}
+				if after := names(t, s, ""); (dry || c.busy) && !slices.Equal(before, after) {
+					t.Fatalf("dry %v: something was changed:\n%s\n%s", dry, before, after)
+				}
+				if !c.busy && (g.Closed != c.closed || g.Packs != 1 || g.Leases != 1) {
+					t.Errorf("dry %v: %+v", dry, g)
+				}
+			}
+			if c.busy {
+				return
+			}
+			if err := s.Create(ctx, d.versionName(c.closed), nil); err == nil {
+				t.Error("the number was not closed")
+			}
+			if left := names(t, s, "d/pending/"); len(left) > 0 {
+				t.Errorf("left: %q", left)
+			}
+			if _, err := l.Commit(ctx, key, nil, Totals{}, nil); !errors.Is(err, ErrCollected) {
+				t.Errorf("the upload that slept: %v", err)
+			}
+		})
+	}
+}
+
+// Objects in pending/ that are neither leases nor records stop nobody.
+func TestStrangersAmongTheRecords(t *testing.T) {
+	d, s := memDataset(t)
+	strange := []string{"d/pending/README", "d/pending/x/README", "d/pending/x/00000001.vpk", "d/pending/x.lease",
+		"d/pending/0000000001-" + strings.Repeat("a", 26) + "/x/1.vpk"}
+	for _, name := range strange {
+		if err := s.Create(ctx, name, []byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := upload(t, d, nil, "a"); err != nil {
+		t.Fatal(err)
+	}
+	g := &Collection{}
+	if err := g.Run(ctx, d); err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(g.Strange)
+	slices.Sort(strange)
+	if !slices.Equal(g.Strange, strange) || len(names(t, s, "d/pending/")) != len(strange) {
+		t.Errorf("strange: %q", g.Strange)
+	}
+}
+
+// A dataset is not removed under an upload, and one that has slept makes no version
+// of a dataset that is gone.
+func TestRemovalAndUploads(t *testing.T) {
+	d, s := memDataset(t)
+	if _, err := upload(t, d, nil, "a"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := upload(t, d, nil, "a", "b"); err != nil {
+		t.Fatal(err)
+	}
+	l := lease(t, d)
+	defer l.stop()
+	key, err := d.Key(ctx, l.prev.KeyID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (&Removal{}).Run(ctx, d); !errors.Is(err, ErrBusy) {
+		t.Fatalf("under an upload: %v", err)
+	}
+	r := &Removal{EndUploads: true}
+	if err := r.Run(ctx, d); err != nil || !slices.Contains(r.Closed, 3) {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if _, err := d.commit(ctx, key, l.number, l.prev, nil, Totals{}); !errors.Is(err, ErrConflict) {
+		t.Errorf("a commit after the look: %v", err)
+	}
+	for _, name := range names(t, s, "") {
+		if filepath.Dir(name) != "d/versions" {
+			t.Errorf("%s is left", name)
+		}
+	}
+	if v, err := upload(t, d, nil, "a"); err != nil || v.Parent != 0 {
+		t.Errorf("the next upload: %+v, %v", v, err)
+	}
+	if err := (&Removal{}).Run(ctx, d); err != nil || len(names(t, s, "")) > 0 {
+		t.Errorf("%v; left: %q", err, names(t, s, ""))
+	}
+}
