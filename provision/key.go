@@ -58,6 +58,17 @@ func (p *Provisioner) planKey(ctx context.Context) ([]Step, error) {
 				return "", err
 			}
 			if arn := aws.ToString(k.Arn); arn != p.keyARN {
+				// Moved away from our key, or that of another vault.
+				theirs, err := p.keyTags(ctx, arn)
+				var denied *DeniedError
+				if err = Explain(err, "kms:ListResourceTags", arn); err != nil && !errors.As(err, &denied) {
+					return "", err
+				}
+				if theirs[TagKey] != "" {
+					if err := p.ours("the alias "+p.alias()+" of "+arn, theirs); err != nil {
+						return "", err
+					}
+				}
 				return p.alias() + " of " + arn, nil
 			}
 			return p.alias(), nil

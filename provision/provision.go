@@ -7,6 +7,7 @@ package provision
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -355,6 +356,9 @@ func (p *Provisioner) plan(ctx context.Context, resource string, exists bool, pr
 				p.notef("%s: this server has no %s, so it is left out", resource, q.name)
 				continue
 			} else if err != nil {
+				if errors.Is(err, ErrNotOurs) {
+					return nil, err
+				}
 				return nil, Explain(err, q.get, resource)
 			}
 		}

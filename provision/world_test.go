@@ -12,6 +12,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
 	"github.com/vaultpack/vaultpack/internal/awstest"
 	"github.com/vaultpack/vaultpack/provision"
@@ -333,6 +334,18 @@ func TestTakesNothing(t *testing.T) {
 		if !strings.Contains(policy, want) {
 			t.Errorf("no %s in the policy:\n%s", want, policy)
 		}
+	}
+
+	// An alias of another vault's key is not moved.
+	first := in(t, s, provision.Target{Bucket: "first"})
+	mustRun(t, first)
+	own, err := kms.NewFromConfig(s.Config()).CreateKey(t.Context(), &kms.CreateKeyInput{Tags: []types.Tag{{TagKey: aws.String("vaultpack:vault"), TagValue: aws.String("s3://fourth")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = run(t, in(t, s, provision.Target{Bucket: "fourth", Key: *own.KeyMetadata.Arn, Settings: provision.Settings{Name: "vaultpack-first"}}))
+	if !errors.Is(err, provision.ErrNotOurs) || !strings.Contains(err.Error(), "alias/vaultpack-first") {
+		t.Errorf("an alias of another vault: %v", err)
 	}
 
 	// Of a key that is adopted, the policy is vaultpack's, and what it takes away is

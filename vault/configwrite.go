@@ -21,6 +21,7 @@ type ConfigChange struct {
 	Vault   string
 	KMSKeys []string
 	Region  string // of the section s3
+	SSE     string // the same; empty leaves it as it is
 	// Provision is the section of that name, anything that yaml can marshal; nil
 	// leaves it as it is.
 	Provision any
@@ -108,13 +109,16 @@ func (c ConfigChange) apply(old []byte) ([]byte, error) {
 			return nil, err
 		}
 	}
-	if c.Region != "" {
+	for _, of := range []struct{ name, value string }{{"region", c.Region}, {"sse", c.SSE}} {
+		if of.value == "" {
+			continue
+		}
 		section := lookup(root, "s3")
 		if section == nil || section.Kind != yaml.MappingNode {
 			section = &yaml.Node{Kind: yaml.MappingNode}
 		}
-		if r := lookup(section, "region"); r == nil || r.Value != c.Region {
-			if err := set(section, "region", c.Region); err != nil {
+		if is := lookup(section, of.name); is == nil || is.Value != of.value {
+			if err := set(section, of.name, of.value); err != nil {
 				return nil, err
 			}
 			if err := set(root, "s3", section); err != nil {

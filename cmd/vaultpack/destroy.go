@@ -27,11 +27,11 @@ func destroySteps(ctx context.Context, con *console, p *provision.Provisioner) e
 	}
 	if p.Prefix == "" {
 		add("Empty the bucket, with all old versions: in the console, \"Empty\". Or let a lifecycle rule do it.",
-			"https://s3.console.aws.amazon.com/s3/bucket/%s/empty", o.S3BucketName)
+			"https://%s/s3/bucket/%s/empty?region=%s", s3Console(o.Region), o.S3BucketName, o.Region)
 		add("Remove the bucket.", "aws s3api delete-bucket --bucket %s --region %s", o.S3BucketName, o.Region)
 	} else {
 		add("Remove the vault's objects. Old versions stay until a lifecycle rule expires them.",
-			"aws s3 rm --recursive s3://%s/%s", o.S3BucketName, p.Prefix)
+			"aws s3 rm --recursive %s --region %s", quoted("s3://"+o.S3BucketName+"/"+p.Prefix), o.Region)
 	}
 	if o.KMSKeyARN != "" {
 		for _, arn := range append([]string{o.UploaderRole, o.ReaderRole}, slices.Sorted(maps.Values(o.TrainerRoles))...) {
@@ -49,4 +49,15 @@ func destroySteps(ctx context.Context, con *console, p *provision.Provisioner) e
 	}
 	con.emit("summary", event{"command": "init", "vault": p.URL(), "changes": 0, "applied": false, "outputs": o})
 	return nil
+}
+
+// s3Console is the host of the console of S3 in the Region's partition.
+func s3Console(region string) string {
+	switch {
+	case strings.HasPrefix(region, "cn-"):
+		return "console.amazonaws.cn"
+	case strings.HasPrefix(region, "us-gov-"):
+		return "console.amazonaws-us-gov.com"
+	}
+	return "s3.console.aws.amazon.com"
 }

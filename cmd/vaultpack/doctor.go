@@ -101,7 +101,7 @@ func oneLine(s string) string {
 }
 
 func (c *console) tellReport(r doctor.Report) error {
-	missing, only := r.Missing()
+	missing, _ := r.Missing()
 	c.emit("summary", event{"command": "doctor", "passed": r.Count(doctor.OK), "warnings": r.Count(doctor.Warning),
 		"failed": r.Count(doctor.Failed), "skipped": r.Count(doctor.Skipped), "missing_permissions": append([]string{}, missing...)})
 	c.printf("\n%d ok, %s, %d failed, %d skipped", r.Count(doctor.OK), count(int64(r.Count(doctor.Warning)), "warning"), r.Count(doctor.Failed), r.Count(doctor.Skipped))
@@ -114,7 +114,7 @@ func (c *console) tellReport(r doctor.Report) error {
 	if len(missing) > 0 {
 		text += "; the missing permissions are " + strings.Join(missing, ", ")
 	}
-	if only {
+	if r.NotAllowed() {
 		code = exitNotAllowed
 	}
 	return &partialError{text, code}

@@ -12,6 +12,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
@@ -235,7 +236,7 @@ func newProvisioner(c *cli.Context, cfg *vault.Config) (*provision.Provisioner, 
 		cfg.Provision = nil
 	}
 	if cfg.OfOtherVault(cfg.S3Source) {
-		cfg.S3.KMSKey = ""
+		cfg.S3.KMSKey, cfg.S3.SSE = "", lineageString(c, "sse")
 	}
 	t := &provision.Target{Bucket: loc.Bucket, Prefix: loc.Prefix, Adopt: c.Bool("adopt")}
 	if t.Settings, err = provisionSettings(cfg); err != nil {
@@ -383,10 +384,13 @@ func tellVault(c *cli.Context, con *console, cfg *vault.Config, p *provision.Pro
 		con.emit("summary", event{"command": "init", "vault": t.URL(), "changes": n, "applied": false, "outputs": p.Outputs()})
 		return nil
 	}
+	o := p.Outputs()
 	if t.BucketOnly {
+		if _, err := writeConfig(con, cfg, p, o); err != nil {
+			return err
+		}
 		return initVault(c.Context, con, cfg)
 	}
-	o := p.Outputs()
 	con.printf("")
 	con.printf("kms_key_id      %s", o.KMSKeyID)
 	con.printf("kms_key_arn     %s", o.KMSKeyARN)
@@ -416,7 +420,16 @@ func tellVault(c *cli.Context, con *console, cfg *vault.Config, p *provision.Pro
 // writeConfig writes vaultpack.yaml: the one that names the vault, or the one in
 // the working folder or the nearest above it.
 func writeConfig(con *console, cfg *vault.Config, p *provision.Provisioner, o provision.Outputs) (file string, err error) {
-	change := vault.ConfigChange{Vault: p.URL(), KMSKeys: []string{o.KMSKeyARN}, Region: o.Region, Provision: p.Chosen()}
+	change := vault.ConfigChange{Vault: p.URL(), Region: o.Region}
+	if chosen := p.Chosen(); !reflect.ValueOf(chosen).IsZero() {
+		change.Provision = chosen
+	}
+	if o.KMSKeyARN != "" {
+		change.KMSKeys = []string{o.KMSKeyARN}
+	}
+	if cfg.S3.SSE == vault.SSENone {
+		change.SSE = vault.SSENone
+	}
 	wd, err := os.Getwd()
 	if err != nil {
 		return "", err

@@ -238,12 +238,30 @@ func (s *stack) facts(t *testing.T) map[string]string {
 // The program makes what vaultpack init makes, to the letter: so each finds nothing
 // to change in what the other has made.
 func TestSameAsInit(t *testing.T) {
-	for name, test := range map[string]struct {
+	// More than the key's policy has room for by name.
+	var trainers []string
+	for n := range 150 {
+		trainers = append(trainers, fmt.Sprintf("dataset-number-%d", n))
+	}
+	list, err := json.Marshal(trainers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type sameTest struct {
 		config   map[string]string
 		settings provision.Settings
 		prefix   string
-	}{
-		"least": {map[string]string{"bucket": "data"}, provision.Settings{}, ""},
+		region   string
+	}
+	tests := map[string]sameTest{
+		"many trainers":     {map[string]string{"bucket": "data", "trainers": string(list)}, provision.Settings{Trainers: trainers}, "", ""},
+		"signs of a prefix": {map[string]string{"bucket": "data", "prefix": "the team's データ"}, provision.Settings{}, "the team's データ/", ""},
+	}
+	for _, r := range []string{"us-east-1", "cn-north-1", "us-gov-west-1"} {
+		tests[r] = sameTest{map[string]string{"bucket": "data.of.ml", "trainers": `["scans"]`}, provision.Settings{Trainers: []string{"scans"}}, "", r}
+	}
+	for name, test := range map[string]sameTest{
+		"least": {map[string]string{"bucket": "data"}, provision.Settings{}, "", ""},
 		"all": {map[string]string{"bucket": "data", "prefix": "/ml/x", "name": "lab", "users": `["` + roleARN("lab") + `"]`, "assume": `["` + roleARN("z") + `","` + roleARN("ci") + `"]`,
 			"resume_uploads": "true", "trainers": `["scans","` + strings.Repeat("long", 15) + `"]`, "outputs": `["s3://models/runs"]`,
 			"images": `["arn:aws:ecr:eu-central-1:111122223333:repository/train"]`, "volumes": "true",
@@ -251,10 +269,16 @@ func TestSameAsInit(t *testing.T) {
 			provision.Settings{Name: "lab", Users: []string{roleARN("lab")}, Assume: []string{roleARN("z"), roleARN("ci")},
 				Resume: true, Trainers: []string{"scans", strings.Repeat("long", 15)}, Outputs: []string{"s3://models/runs"},
 				Images: []string{"arn:aws:ecr:eu-central-1:111122223333:repository/train"}, Volumes: true,
-				VPC: true, LogTo: "s3://logs/data", ExpireDays: 30, AbortDays: 3}, "ml/x/"},
-		"logs at the root": {map[string]string{"bucket": "data.of.ml", "access_logs": "s3://logs"}, provision.Settings{LogTo: "s3://logs"}, ""},
+				VPC: true, LogTo: "s3://logs/data", ExpireDays: 30, AbortDays: 3}, "ml/x/", ""},
+		"logs at the root": {map[string]string{"bucket": "data.of.ml", "access_logs": "s3://logs"}, provision.Settings{LogTo: "s3://logs"}, "", ""},
 	} {
+		tests[name] = test
+	}
+	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
+			if test.region != "" {
+				inRegion(t, test.region)
+			}
 			test.config["admins"] = `["` + admin + `"]`
 			test.settings.Admins = []string{admin}
 			s, err := declare(admin, test.config)

@@ -136,7 +136,7 @@ func (s *stack) world(t *testing.T) *iamtest.World {
 	return w
 }
 
-func roleARN(name string) string { return "arn:aws:iam::" + account + ":role/" + name }
+func roleARN(name string) string { return "arn:" + partition + ":iam::" + account + ":role/" + name }
 
 // What the roles may and may not, by the policies of the registered resources all
 // together. The builders' own table, of all that they can say, is in provision/policy.

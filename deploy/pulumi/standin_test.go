@@ -3,18 +3,40 @@ package main
 import (
 	"fmt"
 	"strings"
+	"testing"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 )
 
-// What the tests' AWS says.
 const (
 	account = "111122223333"
-	region  = "eu-central-1"
 	keyUUID = "1234abcd-12ab-34cd-56ef-1234567890ab"
-	keyARN  = "arn:aws:kms:" + region + ":" + account + ":key/" + keyUUID
-	admin   = "arn:aws:iam::" + account + ":user/ada"
 )
+
+// What the tests' AWS says, where inRegion has put it.
+var region, partition, keyARN, admin string
+
+func init() { put("eu-central-1") }
+
+func put(in string) {
+	region, partition = in, "aws"
+	switch {
+	case strings.HasPrefix(in, "cn-"):
+		partition = "aws-cn"
+	case strings.HasPrefix(in, "us-gov-"):
+		partition = "aws-us-gov"
+	}
+	keyARN = "arn:" + partition + ":kms:" + region + ":" + account + ":key/" + keyUUID
+	admin = "arn:" + partition + ":iam::" + account + ":user/ada"
+}
+
+// inRegion has the tests' AWS be in another Region until the test ends. Tests that
+// use it are not parallel.
+func inRegion(t *testing.T, name string) {
+	old := region
+	t.Cleanup(func() { put(old) })
+	put(name)
+}
 
 // made is what AWS and its provider make of a resource's inputs: its ID, and the
 // outputs that are not inputs.
@@ -34,12 +56,12 @@ func made(token string, in resource.PropertyMap) (id string, out resource.Proper
 		id = text("name")
 	case "aws:iam/role:Role":
 		id = text("name")
-		out["arn"] = resource.NewProperty("arn:aws:iam::" + account + ":role/" + id)
+		out["arn"] = resource.NewProperty("arn:" + partition + ":iam::" + account + ":role/" + id)
 	case "aws:iam/rolePolicy:RolePolicy":
 		id = text("role") + ":" + text("name")
 	case "aws:s3/bucket:Bucket":
 		id = text("bucket")
-		out["arn"] = resource.NewProperty("arn:aws:s3:::" + id)
+		out["arn"] = resource.NewProperty("arn:" + partition + ":s3:::" + id)
 	case "aws:ec2/vpcEndpoint:VpcEndpoint":
 		id = "vpce-" + text("serviceName")
 	default:

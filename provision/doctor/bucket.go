@@ -149,7 +149,7 @@ func (d *Doctor) lifecycle(ctx context.Context) Finding {
 	aborts := false
 	for _, r := range out.Rules {
 		if threat := provision.RuleThreat(r, d.loc.Prefix); threat != "" {
-			return failed("remove the rule, or have its prefix leave the vault out", "%s", threat)
+			return failed("remove the rule, have its prefix leave the vault out, or have it use GLACIER_IR", "%s", threat)
 		}
 		prefix, some := provision.RuleScope(r)
 		if r.Status != types.ExpirationStatusEnabled {

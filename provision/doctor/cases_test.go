@@ -53,7 +53,7 @@ type testCase struct {
 var cases = slices.Concat(serverCases, bucketCases, keyCases, probeCases, machineCases, fileSystemCases)
 
 var serverCases = []testCase{
-	{"settings", "MinIO", doctor.Failed, "kms_key is the alias", "vaultpack.yaml", "", func(w *world) { w.cfg.S3.KMSKey = "alias/vault" }},
+	{"settings", "MinIO", doctor.Failed, "there is no key alias/vault", "by its ARN", "", func(w *world) { w.cfg.S3.KMSKey = "alias/vault" }},
 	{"settings", "directory", doctor.Failed, "neither in S3 nor a directory", "s3://BUCKET", "", func(w *world) { w.cfg.Vault.Value = "gs://bucket" }},
 	{"credentials", "MinIO", doctor.Failed, "no usable AWS credentials", "aws sso login", "", func(w *world) {
 		w.cfg.S3.LoadOptions = append(w.cfg.S3.LoadOptions, config.WithCredentialsProvider(aws.CredentialsProviderFunc(
@@ -154,7 +154,7 @@ var bucketCases = []testCase{
 		_, err := w.s3.DeleteBucketLifecycle(w.t.Context(), &s3.DeleteBucketLifecycleInput{Bucket: &w.bucket})
 		w.ok(err)
 	}},
-	{"lifecycle", "MinIO", doctor.Failed, `the rule "old" deletes objects`, "remove the rule", "", func(w *world) {
+	{"lifecycle", "MinIO", doctor.Failed, `the lifecycle rule "old" deletes objects`, "remove the rule", "", func(w *world) {
 		w.putRule("m", types.LifecycleRule{Expiration: &types.LifecycleExpiration{Days: aws.Int32(30)}})
 	}},
 	{"lifecycle", "MinIO", doctor.OK, "in the vault", "", "", func(w *world) {

@@ -110,18 +110,28 @@ func (r Report) Count(result Result) (n int) {
 }
 
 // Missing are the IAM actions for want of which checks have failed, sorted; only
-// is true if nothing has failed but for want of permissions, or because AWS does not
-// take the credentials.
+// is true if nothing else has failed.
 func (r Report) Missing() (actions []string, only bool) {
-	only = r.Count(Failed) > 0
+	only = true
 	for _, f := range r {
 		if f.Result == Failed {
 			actions = append(actions, f.Missing...)
-			only = only && (len(f.Missing) > 0 || f.unknown)
+			only = only && len(f.Missing) > 0
 		}
 	}
 	slices.Sort(actions)
-	return slices.Compact(actions), only
+	return slices.Compact(actions), only && len(actions) > 0
+}
+
+// NotAllowed reports whether something has failed, and nothing but for want of
+// permissions, or because AWS does not take the credentials, or no longer.
+func (r Report) NotAllowed() bool {
+	for _, f := range r {
+		if f.Result == Failed && len(f.Missing) == 0 && !f.unknown {
+			return false
+		}
+	}
+	return r.Count(Failed) > 0
 }
 
 // A check looks at one thing.
@@ -252,7 +262,7 @@ func (d *Doctor) settings(ctx context.Context) Finding {
 		switch r, err := c.Resolved(ctx); {
 		case err == nil:
 			d.sseKey = r.SSEKey()
-		case c.SSEKey() != "" && !awskms.IsKeyARN(c.SSEKey()):
+		case c.S3.KMSKey == "" && c.SSEKey() != "" && !awskms.IsKeyARN(c.SSEKey()), strings.Contains(c.S3.KMSKey, "alias/"):
 			return broken("name the key by its ARN, or see whether there is one of that name: aws kms describe-key", err, "kms:DescribeKey")
 		default:
 			d.sseKey = c.SSEKey()

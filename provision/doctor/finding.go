@@ -65,7 +65,9 @@ var notAuthorized = regexp.MustCompile(`not authorized to perform: ([A-Za-z0-9-]
 // those that it takes; where the server names one, that is it.
 func broken(mend string, err error, actions ...string) Finding {
 	if isIdentity(err) {
-		return unknownCaller(err)
+		f := failed(mend, "%v", err)
+		f.unknown = true
+		return f
 	}
 	if !errors.Is(err, fs.ErrPermission) {
 		return failed(mend, "%v", err)
