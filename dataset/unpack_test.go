@@ -35,8 +35,15 @@ func TestUnpackWithoutKeepingTheIndex(t *testing.T) {
 	check(os.Mkdir(src, 0o755))
 	treetest.Odd(t, src, 64<<10)
 	treetest.NoSetID(t, src)
+	// Contents that are in the vault once: of copies, large and small, and of holes.
+	pieces := treetest.Bytes(5*64<<10+3, 7)
+	check(os.WriteFile(filepath.Join(src, "pieces"), pieces, 0o600))
+	check(os.WriteFile(filepath.Join(src, "sparse"), nil, 0o600))
+	check(os.Truncate(filepath.Join(src, "sparse"), 20*64<<10+5))
 	var ver *dataset.Version
 	for _, more := range []string{"a", "m", "z"} {
+		check(os.WriteFile(filepath.Join(src, "copy of pieces "+more), pieces, 0o600))
+		check(os.WriteFile(filepath.Join(src, "copy of a "+more), []byte(strings.Repeat("a", 1000)), 0o600))
 		check(os.WriteFile(filepath.Join(src, more), []byte(strings.Repeat(more, 1000)), 0o640))
 		u := &uploader.Upload{Dataset: d, Source: src, PackSize: 64 << 10, Failed: func(path string, err error) { t.Error(path, err) }}
 		res, err := u.Run(ctx)

@@ -115,9 +115,15 @@ func (w *unpacker) files(ctx context.Context, pieces []piece) ([]*Entry, error) 
 	// The pack is the pinned one: its files take their places.
 	entries := make([]*Entry, 0, len(pieces))
 	var err error
+	again := map[*Entry]*Entry{}
 	for _, p := range pieces {
+		if e := again[p.entry]; e != nil { // a file that lies here several times
+			e.Extents = append(e.Extents, p.extent)
+			continue
+		}
 		done := *p.entry
 		done.Extents = []Extent{p.extent}
+		again[p.entry] = &done
 		if len(p.entry.Extents) > 1 {
 			done.Seen = w.large.seen(p.entry)
 		} else {

@@ -94,9 +94,11 @@ func (p *planner) large(it *item, candidates []*dataset.Entry) error {
 		}
 		it.entry.Sum = sum
 	}
+	holes := findHoles(it)
+	defer holes.close()
 	for _, j := range p.cut(it, p.knownPieces(it, candidates)) {
 		it.jobs = append(it.jobs, j)
-		if j.takeTrusted() {
+		if j.takeTrusted() || holes.share(j) {
 			continue
 		}
 		if err := p.start(j); err != nil {

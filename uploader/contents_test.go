@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -224,5 +225,41 @@ func TestSumsAreRecorded(t *testing.T) {
 			t.Error("no extents")
 		}
 		verify(t, ver)
+	}
+}
+
+// Of a file with holes one piece of zeros is sent, whatever its size, and it comes
+// back as it was, holes too.
+func TestHolesAreNotSent(t *testing.T) {
+	v, src := newVault(t), t.TempDir()
+	name := filepath.Join(src, "sparse")
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const size = 40*packSize + 12345
+	if _, err := f.WriteAt([]byte("data"), 7*packSize+100_000); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	for try := range 2 {
+		u, res := upload(t, v, "d", src)
+		if got, most := u.SentBytes.Load(), int64(2*packSize+12345); try == 0 && got > most || try == 1 && got > 0 {
+			t.Errorf("try %d: %d bytes were sent, at most %d are no holes", try, got, most)
+		}
+		verify(t, res.Version)
+		out := filepath.Join(t.TempDir(), "out")
+		restore(t, res.Version, out)
+		run(t, "cmp", name, filepath.Join(out, "sparse"))
+		if info, err := os.Stat(filepath.Join(out, "sparse")); err != nil || info.Sys().(*syscall.Stat_t).Blocks*512 > packSize {
+			t.Errorf("restored it takes %d bytes of disk (%v)", info.Sys().(*syscall.Stat_t).Blocks*512, err)
+		}
+		now := time.Now()
+		if err := os.Chtimes(name, now, now); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -142,6 +142,9 @@ func (f *finisher) pieces(ctx context.Context, it *item) error {
 
 func (f *finisher) collect(it *item) error {
 	for _, j := range it.jobs {
+		if j.like != nil {
+			j.err = j.like.err
+		}
 		if j.err != nil {
 			return j.err
 		}
@@ -149,6 +152,10 @@ func (f *finisher) collect(it *item) error {
 	it.entry.Extents = nil
 	it.reused, it.resumed = true, true
 	for _, j := range it.jobs {
+		if j.like != nil {
+			j.extent, j.pack, j.reused, j.resumed = j.like.extent, j.like.pack, true, j.like.resumed
+			j.extent.At = j.off
+		}
 		it.entry.Extents = append(it.entry.Extents, j.extent)
 		it.sent = it.sent || !j.reused
 		it.resumed = it.resumed && j.resumed
@@ -190,8 +197,13 @@ func (f *finisher) resend(ctx context.Context, it *item) error {
 			found[j.off] = append(found[j.off], knownExtent{Extent: j.extent})
 		}
 	}
+	holes := findHoles(it)
+	defer holes.close()
 	for _, j := range f.cut(it, found) {
 		it.jobs = append(it.jobs, j)
+		if holes.share(j) {
+			continue
+		}
 		if err := f.sendPiece(ctx, j); err != nil {
 			return err
 		}

@@ -40,6 +40,7 @@ type job struct {
 	piece bool
 	// known are extents in the vault that may hold the piece.
 	known []knownExtent
+	like  *job // whose contents the piece shares, being a hole as that is
 
 	done chan struct{} // closed when the contents are in the vault, or err is set
 	pack *dataset.Object

@@ -27,6 +27,11 @@ func TestTars(t *testing.T) {
 	check(t, os.Remove(filepath.Join(s.src, "a", "020.bin")))
 	check(t, os.Remove(filepath.Join(s.src, "c", "empty")))
 	write(t, filepath.Join(s.src, "a", "030.bin"), []byte("changed"))
+	// Contents that stay where they are in the vault, under other names.
+	check(t, os.Rename(filepath.Join(s.src, "a", "040.bin"), filepath.Join(s.src, "a", "moved.bin")))
+	for _, name := range []string{"000.bin", "copy.bin"} {
+		write(t, filepath.Join(s.src, "c", name), treetest.Bytes(50*50, 50))
+	}
 	s.upload(t)
 	j := newJob(t, s)
 	j.cfg.Tars = true

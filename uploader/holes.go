@@ -1,0 +1,57 @@
+package uploader
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// holes finds the pieces of a large file that are holes. They are all the same: the
+// first of each length is sent, and the others share its extent, unread.
+type holes struct {
+	f     *os.File // nil where the file cannot be opened; whoever sends it tells why
+	first map[int64]*job
+}
+
+func findHoles(it *item) *holes {
+	h := &holes{first: map[int64]*job{}}
+	if f, err := openSource(it.file); err == nil {
+		h.f = f
+	}
+	return h
+}
+
+func (h *holes) close() {
+	if h.f != nil {
+		h.f.Close()
+	}
+}
+
+// share makes the piece one of the contents of an earlier one, if both are holes,
+// and reports whether it is.
+func (h *holes) share(j *job) bool {
+	if h.f == nil || !isHole(h.f, j.off, j.n) {
+		return false
+	}
+	first, ok := h.first[j.n]
+	if !ok {
+		h.first[j.n] = j
+		return false
+	}
+	j.like, j.done = first, first.done
+	return true
+}
+
+// isHole reports whether the file system says that n bytes from off were never
+// written. Where it cannot tell, they were.
+func isHole(f *os.File, off, n int64) bool {
+	if n == 0 {
+		return false
+	}
+	data, err := unix.Seek(int(f.Fd()), off, unix.SEEK_DATA)
+	if errors.Is(err, unix.ENXIO) {
+		return true // up to the end
+	}
+	return err == nil && data >= off+n
+}
