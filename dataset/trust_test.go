@@ -100,22 +100,24 @@ func unpackJob(t *testing.T, d *Dataset, v *Version, dir string, tars bool) erro
 // A pack that opens under its data key and has the right name is not believed for
 // that: its exact bytes are those that the index pins.
 func TestPacksOfOtherBytesAreRefused(t *testing.T) {
-	readers := map[string]func(t *testing.T, d *Dataset, v *Version, dir string) (error, []error){
-		"restore": func(t *testing.T, _ *Dataset, v *Version, dir string) (error, []error) {
+	readers := map[string]func(t *testing.T, d *Dataset, v *Version, dir string) ([]error, error){
+		"restore": func(t *testing.T, _ *Dataset, v *Version, dir string) ([]error, error) {
 			var told []error
 			r := &Restore{Failed: func(_ string, err error) { told = append(told, err) }}
-			return r.Run(ctx, v, dir), told
+			err := r.Run(ctx, v, dir)
+			return told, err
 		},
-		"verify": func(t *testing.T, _ *Dataset, v *Version, dir string) (error, []error) {
+		"verify": func(t *testing.T, _ *Dataset, v *Version, dir string) ([]error, error) {
 			var told []error
 			c := &Verify{Sample: 1, Failed: func(err error) { told = append(told, err) }}
-			return c.Run(ctx, v), told
+			err := c.Run(ctx, v)
+			return told, err
 		},
-		"unpack": func(t *testing.T, d *Dataset, v *Version, dir string) (error, []error) {
-			return unpackJob(t, d, v, dir, false), nil
+		"unpack": func(t *testing.T, d *Dataset, v *Version, dir string) ([]error, error) {
+			return nil, unpackJob(t, d, v, dir, false)
 		},
-		"unpack as tars": func(t *testing.T, d *Dataset, v *Version, dir string) (error, []error) {
-			return unpackJob(t, d, v, dir, true), nil
+		"unpack as tars": func(t *testing.T, d *Dataset, v *Version, dir string) ([]error, error) {
+			return nil, unpackJob(t, d, v, dir, true)
 		},
 	}
 	for name, read := range readers {
@@ -131,7 +133,7 @@ func TestPacksOfOtherBytesAreRefused(t *testing.T) {
 				d := newDataset(t)
 				v := packedFiles(t, d, map[string]string{"a": "first", "b": "second"}, c.forge)
 				dir := t.TempDir()
-				err, told := read(t, d, v, dir)
+				told, err := read(t, d, v, dir)
 				switch {
 				case !c.bad && (err != nil || len(told) > 0):
 					t.Errorf("%v, %v", err, told)
@@ -338,12 +340,13 @@ func TestVerifyLooksAtAncestors(t *testing.T) {
 	for n := range int64(4) {
 		last = root(last, n+1, n)
 	}
-	verify := func() (error, []error) {
+	verify := func() ([]error, error) {
 		var told []error
 		c := &Verify{Sample: 1, Failed: func(err error) { told = append(told, err) }}
-		return c.Run(ctx, last), told
+		err := c.Run(ctx, last)
+		return told, err
 	}
-	if err, told := verify(); err != nil || len(told) > 0 {
+	if told, err := verify(); err != nil || len(told) > 0 {
 		t.Fatalf("as they were made: %v, %v", err, told)
 	}
 	for _, n := range []int64{1, 2, 3} {
@@ -359,13 +362,13 @@ func TestVerifyLooksAtAncestors(t *testing.T) {
 			}
 		}
 		root(before, n, 99) // sound, and another
-		if err, told := verify(); !authentication(err, told) {
+		if told, err := verify(); !authentication(err, told) {
 			t.Errorf("version %d is another: %v, %v", n, err, told)
 		}
 		bad := bytes.Clone(good)
 		bad[len(bad)-1] ^= 1
 		overwrite(t, d, name, bad)
-		if err, told := verify(); !authentication(err, told) {
+		if told, err := verify(); !authentication(err, told) {
 			t.Errorf("version %d is damaged: %v, %v", n, err, told)
 		}
 		overwrite(t, d, name, good)
@@ -373,7 +376,7 @@ func TestVerifyLooksAtAncestors(t *testing.T) {
 	if err := d.vault.Delete(ctx, d.versionName(2)); err != nil {
 		t.Fatal(err)
 	}
-	if err, told := verify(); err != nil || len(told) > 0 {
+	if told, err := verify(); err != nil || len(told) > 0 {
 		t.Errorf("a version was removed: %v, %v", err, told)
 	}
 }

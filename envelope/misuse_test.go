@@ -329,7 +329,7 @@ func TestDestinationsThatWriteIntoWhatTheyGet(t *testing.T) {
 func TestOwnersUnwind(t *testing.T) {
 	key := testKey(t)
 	for name, end := range map[string]func(){"panic": func() { panic("owner") }, "goexit": runtime.Goexit,
-		"nil": func() { var m map[int]int; m[0]++ }} {
+		"nil": func() { var p *int; *p++ }} {
 		for how, deferred := range map[string]func(w *Writer) error{
 			"a closure": func(w *Writer) error { return w.Close() },
 			"deep": func(w *Writer) (err error) {

@@ -41,14 +41,14 @@ func tree(t *testing.T, names ...string) string {
 }
 
 // told runs an upload and gives what it has told.
-func told(t *testing.T, u *uploader.Upload) (res *uploader.Result, err error, failed, skipped []string, warned []error) {
+func told(t *testing.T, u *uploader.Upload) (res *uploader.Result, failed, skipped []string, warned []error, err error) {
 	t.Helper()
 	u.PackSize = packSize
 	u.Failed = func(path string, _ error) { failed = append(failed, path) }
 	u.Skipped = func(path, _ string) { skipped = append(skipped, path) }
 	u.Warn = func(err error) { warned = append(warned, err) }
 	res, err = u.Run(ctx)
-	return res, err, failed, skipped, warned
+	return res, failed, skipped, warned, err
 }
 
 func paths(t *testing.T, v *dataset.Version) (names []string) {
@@ -76,7 +76,7 @@ func TestLinks(t *testing.T) {
 	own := []string{v.Location}
 
 	u := &uploader.Upload{Dataset: open(t, v, "keep"), Source: source, Own: own}
-	res, err, failed, _, warned := told(t, u)
+	res, failed, _, warned, err := told(t, u)
 	if err != nil || len(failed) > 0 || len(warned) != 1 || !errors.Is(warned[0], uploader.ErrLinksOut) || u.KeptLinks.Load() != 8 || u.LinksOut.Load() != 7 {
 		t.Errorf("keep: %v, %q failed, warned %q, %d links, %d out", err, failed, warned, u.KeptLinks.Load(), u.LinksOut.Load())
 	}
@@ -85,7 +85,7 @@ func TestLinks(t *testing.T) {
 	}
 
 	u = &uploader.Upload{Dataset: open(t, v, "error"), Source: source, Own: own, Links: uploader.ForbidLinks}
-	if _, err, _, _, _ := told(t, u); !errors.Is(err, uploader.ErrLinksOut) || !strings.Contains(err.Error(), `"a.bin"`) {
+	if _, _, _, _, err := told(t, u); !errors.Is(err, uploader.ErrLinksOut) || !strings.Contains(err.Error(), `"a.bin"`) {
 		t.Errorf("error: %v", err)
 	}
 	if _, err := u.Dataset.Latest(ctx); !errors.Is(err, dataset.ErrUnknownDataset) {
@@ -93,7 +93,7 @@ func TestLinks(t *testing.T) {
 	}
 
 	u = &uploader.Upload{Dataset: open(t, v, "follow"), Source: source, Own: own, Links: uploader.FollowLinks}
-	res, err, failed, skipped, warned := told(t, u)
+	res, failed, skipped, warned, err := told(t, u)
 	var partial *dataset.PartialError
 	if !errors.As(err, &partial) || partial.Count != 2 || !slices.Equal(failed, []string{"gone", "sub/up"}) || !slices.Equal(skipped, []string{"marker", "vault"}) || len(warned) > 0 {
 		t.Errorf("follow: %v, %q failed, %q skipped, %q", err, failed, skipped, warned)
@@ -109,7 +109,7 @@ func TestLinks(t *testing.T) {
 	}
 
 	inside := &uploader.Upload{Dataset: open(t, v, "inside"), Source: tree(t, "f", "l -> f", "d/m -> ../f"), Links: uploader.ForbidLinks}
-	if _, err, failed, _, warned := told(t, inside); err != nil || len(failed)+len(warned) > 0 || inside.KeptLinks.Load() != 2 {
+	if _, failed, _, warned, err := told(t, inside); err != nil || len(failed)+len(warned) > 0 || inside.KeptLinks.Load() != 2 {
 		t.Errorf("links within the source: %v, %q, %q", err, failed, warned)
 	}
 }
@@ -120,7 +120,7 @@ func TestLeftovers(t *testing.T) {
 	source := tree(t, "f", ".vaultpack-restore-"+random+"/staged", "sub/.vaultpack-"+random, ".vaultpack-open-"+random+"/x",
 		".vaultpack-restore-"+fsys.Self().String()+"-"+random+"/staged", ".vaultpack-"+fsys.Self().String()+"-"+random, ".vaultpack-claim-0123456789abcdef0123",
 		".vaultpack-restore-mine/kept", ".vaultpack-notes", ".vaultpack-"+random+".txt")
-	res, err, failed, skipped, _ := told(t, &uploader.Upload{Dataset: open(t, newVault(t), "d"), Source: source})
+	res, failed, skipped, _, err := told(t, &uploader.Upload{Dataset: open(t, newVault(t), "d"), Source: source})
 	if err != nil || len(failed) > 0 || len(skipped) != 6 {
 		t.Fatal(err, failed, skipped)
 	}
@@ -151,7 +151,7 @@ func TestPatternsThatMatchNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		u := &uploader.Upload{Dataset: open(t, newVault(t), "d"), Source: source, Filter: filter}
-		_, err, _, _, warned := told(t, u)
+		_, _, _, warned, err := told(t, u)
 		if tt.files < 0 != errors.Is(err, uploader.ErrNoMatch) || tt.files >= 0 && (err != nil || u.Files.Load() != tt.files) || len(warned) != tt.warned {
 			t.Errorf("include %q, exclude %q: %d files, %v, %q", tt.include, tt.exclude, u.Files.Load(), err, warned)
 		}
@@ -170,7 +170,7 @@ func TestEmptiedSource(t *testing.T) {
 	upload(t, v, "d", source)
 	for _, dry := range []bool{true, false} {
 		u := &uploader.Upload{Dataset: open(t, v, "d"), Source: t.TempDir(), DryRun: dry}
-		if _, err, _, _, _ := told(t, u); !errors.Is(err, uploader.ErrEmptied) {
+		if _, _, _, _, err := told(t, u); !errors.Is(err, uploader.ErrEmptied) {
 			t.Errorf("dry run %v: %v", dry, err)
 		}
 	}
@@ -178,7 +178,7 @@ func TestEmptiedSource(t *testing.T) {
 		t.Errorf("version %d, %v", v.Number, err)
 	}
 	u := &uploader.Upload{Dataset: open(t, v, "d"), Source: t.TempDir(), AllowEmpty: true}
-	if res, err, _, _, _ := told(t, u); err != nil || res.Version.Number != 2 {
+	if res, _, _, _, err := told(t, u); err != nil || res.Version.Number != 2 {
 		t.Errorf("allowed: %v", err)
 	}
 	upload(t, newVault(t), "new", t.TempDir()) // nothing is lost by an empty first version

@@ -290,11 +290,6 @@ func sameFile(now, then *dataset.Entry) bool {
 		then.Seen.Inode == now.Seen.Inode && then.Seen.ChangeTime.Equal(now.Seen.ChangeTime)
 }
 
-// sameAttributes compares folders and links.
-func sameAttributes(now, then *dataset.Entry) bool {
-	return now.Mode == then.Mode && now.ModTime.Equal(then.ModTime) && now.Link == then.Link
-}
-
 func kindName(m fs.FileMode) string {
 	switch {
 	case m&fs.ModeSocket != 0:

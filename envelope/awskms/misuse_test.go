@@ -123,9 +123,10 @@ func TestZeroAndNil(t *testing.T) {
 	if _, err := whole.Rewrap(ctx, slot, ec, nil, ec); !errors.Is(err, envelope.ErrKeyUnusable) {
 		t.Errorf("Rewrap to nil: %v", err)
 	}
+	var noContext context.Context
 	for name, f := range map[string]func() error{
 		"no client":  func() error { _, err := New(ctx, nil, misuseARN); return err },
-		"no context": func() error { _, err := New(nil, client{}, misuseARN); return err },
+		"no context": func() error { _, err := New(noContext, client{}, misuseARN); return err },
 		"over":       func() error { _, err := New(over, client{}, misuseARN); return err },
 		"nil option": func() error { _, err := New(ctx, client{}, misuseARN, nil); return err },
 	} {
