@@ -6,7 +6,6 @@ import (
 	"context"
 	"slices"
 	"sort"
-	"sync"
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
@@ -19,7 +18,7 @@ import (
 // not found. It is safe for concurrent use.
 type elsewhere struct {
 	*Upload
-	once  sync.Once
+	turn  chan struct{} // holds one token while nobody loads; closed when all is loaded
 	files []place
 	packs []*dataset.Object
 	// whole are the entries of files too large for a pack of their own.
@@ -37,48 +36,58 @@ type place struct {
 // maxWhole bounds the large files that are kept, by their extents.
 const maxWhole = 1 << 16
 
-func newElsewhere(u *Upload) *elsewhere { return &elsewhere{Upload: u} }
+func newElsewhere(u *Upload) *elsewhere {
+	t := &elsewhere{Upload: u, turn: make(chan struct{}, 1)}
+	t.turn <- struct{}{}
+	return t
+}
 
 // load makes the tables. What cannot be read of the index is not found here; the
-// planner, which reads it too, tells why.
+// planner, which reads it too, tells why. Others wait on a channel, not on a lock:
+// to read may take long.
 func (t *elsewhere) load(ctx context.Context) {
-	t.once.Do(func() {
-		if t.prev == nil {
+	if _, first := <-t.turn; first {
+		defer close(t.turn)
+		t.read(ctx)
+	}
+}
+
+func (t *elsewhere) read(ctx context.Context) {
+	if t.prev == nil {
+		return
+	}
+	limit := int(t.Memory / 8 / 48)
+	t.whole = map[int64][]*dataset.Entry{}
+	index := map[envelope.ObjectID]int{}
+	pieces := 0
+	for e, err := range t.prev.Entries(ctx) {
+		if err != nil {
+			t.files, t.whole = nil, nil
 			return
 		}
-		limit := int(t.Memory / 8 / 48)
-		t.whole = map[int64][]*dataset.Entry{}
-		index := map[envelope.ObjectID]int{}
-		pieces := 0
-		for e, err := range t.prev.Entries(ctx) {
-			if err != nil {
-				t.files, t.whole = nil, nil
-				return
-			}
-			if !e.IsFile() || e.Size == 0 || !summed(e.Extents) || e.Extents[0].Pack.KeyID != t.key.ID() {
-				continue
-			}
-			if len(e.Extents) > 1 || tarSize(e)+tarEnd > t.PackSize {
-				if pieces += len(e.Extents); pieces <= maxWhole {
-					t.whole[e.Size] = append(t.whole[e.Size], e)
-				}
-				continue
-			}
-			if len(t.files) >= limit {
-				continue
-			}
-			x := e.Extents[0]
-			n, ok := index[x.Pack.ID]
-			if !ok {
-				n = len(t.packs)
-				index[x.Pack.ID] = n
-				t.packs = append(t.packs, x.Pack)
-			}
-			t.files = append(t.files, place{size: e.Size, sum: x.Sum, pack: n, offset: x.Offset})
+		if !e.IsFile() || e.Size == 0 || !summed(e.Extents) || e.Extents[0].Pack.KeyID != t.key.ID() {
+			continue
 		}
-		slices.SortFunc(t.files, func(a, b place) int {
-			return cmp.Or(cmp.Compare(a.size, b.size), bytes.Compare(a.sum[:], b.sum[:]))
-		})
+		if len(e.Extents) > 1 || tarSize(e)+tarEnd > t.PackSize {
+			if pieces += len(e.Extents); pieces <= maxWhole {
+				t.whole[e.Size] = append(t.whole[e.Size], e)
+			}
+			continue
+		}
+		if len(t.files) >= limit {
+			continue
+		}
+		x := e.Extents[0]
+		n, ok := index[x.Pack.ID]
+		if !ok {
+			n = len(t.packs)
+			index[x.Pack.ID] = n
+			t.packs = append(t.packs, x.Pack)
+		}
+		t.files = append(t.files, place{size: e.Size, sum: x.Sum, pack: n, offset: x.Offset})
+	}
+	slices.SortFunc(t.files, func(a, b place) int {
+		return cmp.Or(cmp.Compare(a.size, b.size), bytes.Compare(a.sum[:], b.sum[:]))
 	})
 }
 

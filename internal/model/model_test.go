@@ -44,7 +44,11 @@ var errKilled = errors.New("the process was killed")
 func (p *process) pause(op, name string) error {
 	if !strings.HasPrefix(op, "Get") || !strings.Contains(name, "/keys/") { // Key holds a mutex meanwhile
 		p.mu.Lock()
-		if d := p.w.sleep(); d > 0 {
+		d := p.w.sleep()
+		if op == "Create" || op == "Put" && strings.Contains(name, "/pending/") {
+			d = max(d, p.w.sleep(), p.w.sleep(), p.w.sleep()) // where sleep does most harm
+		}
+		if d > 0 {
 			p.wakes = time.Now().Add(d)
 		}
 		p.mu.Unlock()
