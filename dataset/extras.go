@@ -83,8 +83,12 @@ func (r *Restore) deleteExtras(ctx context.Context) error {
 		if err != nil || known != nil {
 			return err
 		}
-		if d.IsDir() {
+		switch {
+		case d.IsDir():
 			extra[p] = true
+			return nil
+		case d.Type().IsRegular() && r.isKey(p) && (r.Select == nil || r.Select(&Entry{Path: p})):
+			r.fail(&Entry{Path: p}, errIsKey)
 			return nil
 		}
 		return remove(p)

@@ -32,8 +32,12 @@ type Restore struct {
 	// Overwrite says what becomes of files that are there already.
 	Overwrite Overwrite
 	// Delete removes what is in the directory and selected, and not in the version.
-	// The vault and its keys are never removed.
-	Delete bool
+	// The vault and keys are never removed, and nothing is where nothing that is in
+	// the directory is in the version. A version that is incomplete is
+	// refused, unless AllowIncomplete is set: what it lacks may only not have been
+	// readable.
+	Delete          bool
+	AllowIncomplete bool
 	// DryRun only finds out what would be done. Nothing is written, and no pack read.
 	DryRun bool
 	// Failed is told every file that could not be restored. It may be called
@@ -102,6 +106,9 @@ func (r *Restore) Run(ctx context.Context, v *Version, dir string) error {
 	if r.Overwrite < 0 || r.Overwrite > OverwriteNever {
 		return fmt.Errorf("%d is no way to overwrite", r.Overwrite)
 	}
+	if err := v.CheckComplete(); err != nil && r.Delete && !r.AllowIncomplete {
+		return fmt.Errorf("%w, so it cannot tell what is to be removed", err)
+	}
 	r.version = v
 	ctx, done := v.dataset.during(ctx)
 	return r.fails.end("restore", done(r.run(ctx, dir)))
@@ -135,6 +142,9 @@ func (r *Restore) run(ctx context.Context, dir string) (err error) {
 	defer r.last.close()
 	if r.root != nil {
 		defer r.root.Close()
+	}
+	if err := r.checkDelete(ctx, dir); err != nil {
+		return err
 	}
 	if r.DryRun {
 		if err := r.files(ctx); err != nil {

@@ -86,14 +86,6 @@ func (p *planner) closeSamples() error {
 
 // large sends each piece of a file that is not in the vault yet.
 func (p *planner) large(it *item, candidates []*dataset.Entry) error {
-	if p.Checksum {
-		sum, err := sumFile(p.ctx, it)
-		if err != nil {
-			it.failed, it.settled = err, true
-			return nil
-		}
-		it.entry.Sum = sum
-	}
 	holes := findHoles(it)
 	defer holes.close()
 	for _, j := range p.cut(it, p.knownPieces(it, candidates)) {
@@ -115,7 +107,7 @@ func (p *planner) large(it *item, candidates []*dataset.Entry) error {
 func (p *planner) knownPieces(it *item, candidates []*dataset.Entry) map[int64][]knownExtent {
 	found := map[int64][]knownExtent{}
 	take := func(e *dataset.Entry, pending bool) {
-		trusted := p.trusts(it.entry, e)
+		trusted := e.Path == it.entry.Path && p.trusts(it.entry, e)
 		for _, x := range e.Extents {
 			if (trusted || summed([]dataset.Extent{x})) && p.hasPack(x.Pack, !pending) {
 				found[x.At] = append(found[x.At], knownExtent{x, trusted, pending})
@@ -128,10 +120,8 @@ func (p *planner) knownPieces(it *item, candidates []*dataset.Entry) map[int64][
 	for _, c := range candidates {
 		take(c, true)
 	}
-	if it.then == nil || it.then.Size != it.entry.Size {
-		for _, e := range p.elsewhere.large(p.ctx, it.entry.Size) {
-			take(e, false)
-		}
+	for _, e := range p.elsewhere.large(p.ctx, it.entry.Size) {
+		take(e, false)
 	}
 	for _, xs := range found {
 		slices.SortStableFunc(xs, func(a, b knownExtent) int { return cmp.Compare(rank(a), rank(b)) })

@@ -14,55 +14,111 @@ import (
 )
 
 // resolve finds out which files of a tar job the vault has already, by the sums of
-// what they hold now, and gives those that are to be sent.
+// what they hold now, and gives those that are to be sent. The files of a sample are
+// taken over from one pack, or sent.
 func (u *Upload) resolve(ctx context.Context, j *job) (send []*item, err error) {
 	for i := 0; i < len(j.items); {
-		it := j.items[i]
-		sample := it.sample
+		sample := j.items[i].sample
 		if sample == nil {
 			sample = j.items[i : i+1]
 		}
 		i += len(sample)
-		known := make([]known, len(sample))
-		all := true
+		found := make([]matches, len(sample))
 		for k, it := range sample {
-			var ok bool
-			if known[k], ok, err = u.find(ctx, it); err != nil {
+			if found[k], err = u.find(ctx, it); err != nil {
 				return nil, err
 			}
-			if all = all && ok; !all {
+			it.matched = !found[k].none()
+		}
+		if places := u.together(found); places != nil {
+			for k, it := range sample {
+				it.reuse(places[k])
+			}
+			continue
+		}
+		send = append(send, sample...)
+	}
+	return send, nil
+}
+
+// matches are the places in the vault that hold what a file holds now.
+type matches struct {
+	known  []known
+	places []place // found by their sums, sorted by pack
+}
+
+func (m matches) none() bool { return len(m.known)+len(m.places) == 0 }
+
+// maxPlaces is how many packs are tried for a sample.
+const maxPlaces = 256
+
+// together gives each file of a sample one of its places, all of them in one pack, or
+// nil if there is no such pack.
+func (u *Upload) together(found []matches) []known {
+	anchor := 0
+	for k, m := range found {
+		if m.none() {
+			return nil
+		}
+		if n, least := len(m.known)+len(m.places), len(found[anchor].known)+len(found[anchor].places); n < least {
+			anchor = k
+		}
+	}
+	options := found[anchor].known
+	for _, p := range found[anchor].places[:min(len(found[anchor].places), maxPlaces)] {
+		options = append(options[:len(options):len(options)], u.elsewhere.known(p))
+	}
+	for _, option := range options {
+		in := option.extents[0].Pack
+		chosen := make([]known, len(found))
+		for k, m := range found {
+			var ok bool
+			if chosen[k], ok = u.within(m, in); k == anchor {
+				chosen[k], ok = option, true
+			}
+			if !ok {
+				chosen = nil
 				break
 			}
 		}
-		if !all {
-			send = append(send, sample...)
-			continue
-		}
-		for k, it := range sample {
-			it.reuse(known[k])
+		if chosen != nil {
+			return chosen
 		}
 	}
-	return send, nil
+	return nil
+}
+
+// within gives a place that lies in the pack.
+func (u *Upload) within(m matches, pack *dataset.Object) (known, bool) {
+	for _, k := range m.known {
+		if k.extents[0].Pack.ID == pack.ID {
+			return k, true
+		}
+	}
+	if p, ok := u.elsewhere.in(m.places, pack.ID); ok {
+		return u.elsewhere.known(p), true
+	}
+	return known{}, false
 }
 
 // find looks for the contents of a small file in the vault. It reads the file only
 // if there is something to compare it with. What goes wrong with the file is left
 // to the one that is to send it.
-func (u *Upload) find(ctx context.Context, it *item) (known, bool, error) {
+func (u *Upload) find(ctx context.Context, it *item) (matches, error) {
 	if it.trusted {
-		return it.known[0], true, nil
+		return matches{known: it.known[:1]}, nil
 	}
 	elsewhere := u.elsewhere.has(ctx, it.entry.Size)
 	if len(it.known) == 0 && !elsewhere {
-		return known{}, false, nil
+		return matches{}, nil
 	}
 	for try := 0; try < 2; try++ {
-		k, ok, err := u.findOnce(ctx, it, elsewhere)
+		m, err := u.findOnce(ctx, it, elsewhere)
 		if !errors.Is(err, errChanged) {
-			return k, ok, ignoreFile(err)
+			return m, ignoreFile(err)
 		}
 	}
-	return known{}, false, nil
+	return matches{}, nil
 }
 
 // ignoreFile passes on errors of the vault only.
@@ -74,15 +130,15 @@ func ignoreFile(err error) error {
 	return err
 }
 
-func (u *Upload) findOnce(ctx context.Context, it *item, elsewhere bool) (found known, ok bool, err error) {
+func (u *Upload) findOnce(ctx context.Context, it *item, elsewhere bool) (m matches, err error) {
 	planned := it.entry.Size
 	f, err := u.openItem(ctx, it)
 	if err != nil {
-		return known{}, false, &stopped{it, err}
+		return m, &stopped{it, err}
 	}
 	defer f.Close()
 	if it.entry.Size != planned {
-		return known{}, false, nil // what is known was of another size
+		return m, nil // what is known was of another size
 	}
 	var sha hash.Hash
 	if u.Checksum {
@@ -90,37 +146,35 @@ func (u *Upload) findOnce(ctx context.Context, it *item, elsewhere bool) (found 
 	}
 	c := &comparison{u: u, f: f, sha: sha}
 	for _, k := range it.known {
-		if ok, err = c.matches(ctx, k.extents); err != nil {
-			return known{}, false, c.fileError(it, err)
+		same, err := c.matches(ctx, k.extents)
+		if err != nil {
+			return matches{}, c.fileError(it, err)
 		}
-		if ok {
-			found = k
-			break
+		if same && (sha == nil || k.sum == nil || bytes.Equal(k.sum, c.sha256)) {
+			m.known = append(m.known, k)
 		}
 	}
-	if !ok && elsewhere {
+	if elsewhere && (m.none() || it.sample != nil) {
 		x := dataset.Extent{Pack: &dataset.Object{KeyID: u.key.ID()}, Length: it.entry.Size}
 		sum, err := c.sum(ctx, x)
 		if err != nil {
-			return known{}, false, c.fileError(it, err)
+			return matches{}, c.fileError(it, err)
 		}
-		if found.extents, ok = u.elsewhere.small(it.entry.Size, sum); ok {
-			ok = u.inVault(found.extents, true)
-		}
+		m.places = u.elsewhere.small(it.entry.Size, sum)
 	}
-	if !ok {
-		return known{}, false, nil
+	if m.none() {
+		return m, nil
+	}
+	if err := endsAt(f, it.entry.Size); err != nil {
+		return matches{}, err
 	}
 	if err := u.stable(f, it); err != nil {
-		return known{}, false, err
+		return matches{}, err
 	}
 	if sha != nil {
 		it.entry.Sum = c.sha256
-		if found.sum != nil && !bytes.Equal(found.sum, c.sha256) {
-			return known{}, false, nil
-		}
 	}
-	return found, true, nil
+	return m, nil
 }
 
 // A comparison computes keyed sums of runs of an open file, each once.
@@ -183,6 +237,16 @@ func (c *comparison) fileError(it *item, err error) error {
 		return err
 	}
 	return &stopped{it, err}
+}
+
+// endsAt returns errChanged if the file goes on at off. Its size may not say so, as
+// that of files which the kernel makes up does not.
+func endsAt(f *os.File, off int64) error {
+	var b [1]byte
+	if n, _ := f.ReadAt(b[:], off); n > 0 {
+		return errChanged
+	}
+	return nil
 }
 
 // comparePiece looks whether the vault has a piece of a large file.

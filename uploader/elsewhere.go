@@ -21,6 +21,7 @@ type elsewhere struct {
 	turn  chan struct{} // holds one token while nobody loads; closed when all is loaded
 	files []place
 	packs []*dataset.Object
+	index map[envelope.ObjectID]int // of packs, as far as the vault has them
 	// whole are the entries of files too large for a pack of their own.
 	whole map[int64][]*dataset.Entry
 }
@@ -58,7 +59,7 @@ func (t *elsewhere) read(ctx context.Context) {
 	}
 	limit := int(t.Memory / 8 / 48)
 	t.whole = map[int64][]*dataset.Entry{}
-	index := map[envelope.ObjectID]int{}
+	t.index = map[envelope.ObjectID]int{}
 	pieces := 0
 	for e, err := range t.prev.Entries(ctx) {
 		if err != nil {
@@ -78,16 +79,19 @@ func (t *elsewhere) read(ctx context.Context) {
 			continue
 		}
 		x := e.Extents[0]
-		n, ok := index[x.Pack.ID]
+		n, ok := t.index[x.Pack.ID]
 		if !ok {
+			if !t.hasPack(x.Pack, false) {
+				continue
+			}
 			n = len(t.packs)
-			index[x.Pack.ID] = n
+			t.index[x.Pack.ID] = n
 			t.packs = append(t.packs, x.Pack)
 		}
 		t.files = append(t.files, place{size: e.Size, sum: x.Sum, pack: n, offset: x.Offset})
 	}
 	slices.SortFunc(t.files, func(a, b place) int {
-		return cmp.Or(cmp.Compare(a.size, b.size), bytes.Compare(a.sum[:], b.sum[:]))
+		return cmp.Or(cmp.Compare(a.size, b.size), bytes.Compare(a.sum[:], b.sum[:]), cmp.Compare(a.pack, b.pack))
 	})
 }
 
@@ -98,16 +102,36 @@ func (t *elsewhere) has(ctx context.Context, size int64) bool {
 	return i < len(t.files) && t.files[i].size == size
 }
 
-// small finds the contents of a small file.
-func (t *elsewhere) small(size int64, sum envelope.ContentSum) ([]dataset.Extent, bool) {
-	i, ok := slices.BinarySearchFunc(t.files, place{size: size, sum: sum}, func(a, b place) int {
-		return cmp.Or(cmp.Compare(a.size, b.size), bytes.Compare(a.sum[:], b.sum[:]))
-	})
+// small gives the places where the contents of a small file lie, sorted by pack.
+func (t *elsewhere) small(size int64, sum envelope.ContentSum) []place {
+	compare := func(a, b place) int { return cmp.Or(cmp.Compare(a.size, b.size), bytes.Compare(a.sum[:], b.sum[:])) }
+	i, ok := slices.BinarySearchFunc(t.files, place{size: size, sum: sum}, compare)
 	if !ok {
-		return nil, false
+		return nil
 	}
-	p := t.files[i]
-	return []dataset.Extent{{Pack: t.packs[p.pack], Offset: p.offset, Length: size, Sum: sum}}, true
+	n := i
+	for n < len(t.files) && t.files[n].size == size && t.files[n].sum == sum {
+		n++
+	}
+	return t.files[i:n]
+}
+
+// in gives the one of some places of the same contents that lies in the pack.
+func (t *elsewhere) in(places []place, pack envelope.ObjectID) (place, bool) {
+	n, ok := t.index[pack]
+	if !ok {
+		return place{}, false
+	}
+	i, ok := slices.BinarySearchFunc(places, n, func(p place, n int) int { return cmp.Compare(p.pack, n) })
+	if !ok {
+		return place{}, false
+	}
+	return places[i], true
+}
+
+// known is what lies in a place.
+func (t *elsewhere) known(p place) known {
+	return known{extents: []dataset.Extent{{Pack: t.packs[p.pack], Offset: p.offset, Length: p.size, Sum: p.sum}}}
 }
 
 // large gives the files of that size that are too large for a pack of their own.

@@ -2,8 +2,10 @@ package uploader
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
@@ -88,6 +90,11 @@ func alike(now, then *dataset.Entry) bool {
 	return now.Seen.Host != then.Seen.Host || now.Seen.Inode == then.Seen.Inode && now.Seen.ChangeTime.Equal(then.Seen.ChangeTime)
 }
 
+// sameState reports whether two entries are of files with the same attributes.
+func sameState(a, b *dataset.Entry) bool {
+	return a.Size == b.Size && a.Mode == b.Mode && a.ModTime.Equal(b.ModTime) && a.Flaw == b.Flaw
+}
+
 // count counts what has become of a file.
 func (f *finisher) count(it *item) {
 	if it.entry.Flaw == dataset.FlawTorn && it.failed == nil {
@@ -103,7 +110,7 @@ func (f *finisher) count(it *item) {
 		f.UnchangedFiles.Add(1)
 	case it.failed != nil:
 		f.UnchangedFiles.Add(1)
-	case it.sent && len(it.sample) > 1 && it.entry.Equal(it.then):
+	case it.sent && it.matched && sameState(it.entry, it.then):
 		f.UnchangedFiles.Add(1)
 		f.ResentFiles.Add(1)
 	default:
@@ -128,7 +135,7 @@ func (f *finisher) count(it *item) {
 // pieces puts the extents of a large file together. If the file changed under
 // the pieces it is gone through once more, from the beginning.
 func (f *finisher) pieces(ctx context.Context, it *item) error {
-	err := f.collect(it)
+	err := f.collect(ctx, it)
 	var stop *stopped
 	if errors.As(err, &stop) && errors.Is(stop.err, errChanged) {
 		err = f.resend(ctx, it)
@@ -140,7 +147,7 @@ func (f *finisher) pieces(ctx context.Context, it *item) error {
 	return err
 }
 
-func (f *finisher) collect(it *item) error {
+func (f *finisher) collect(ctx context.Context, it *item) error {
 	for _, j := range it.jobs {
 		if j.like != nil {
 			j.err = j.like.err
@@ -167,6 +174,48 @@ func (f *finisher) collect(it *item) error {
 		}
 	}
 	it.reused, it.resumed = !it.sent, it.resumed && !it.sent
+	if f.Checksum {
+		return f.sumPieces(ctx, it)
+	}
+	return nil
+}
+
+// sumPieces records the SHA-256 of a large file, whose pieces were read side by side.
+// It reads the file once more, and makes sure by their keyed sums that what it reads
+// are the bytes that are in the vault: a SHA-256 of others would make the file one that
+// no reader takes.
+func (f *finisher) sumPieces(ctx context.Context, it *item) error {
+	file, err := openSource(it.file)
+	if err != nil {
+		return &stopped{it, err}
+	}
+	defer file.Close()
+	whole := sha256.New()
+	for _, j := range it.jobs {
+		dst := io.Writer(whole)
+		var keyed *envelope.ContentHash
+		if !f.DryRun {
+			if keyed, err = f.Dataset.ContentHash(ctx, j.extent.Pack.KeyID); err != nil {
+				return err
+			}
+			dst = io.MultiWriter(whole, keyed)
+		}
+		n, err := io.Copy(dst, ctxReader{ctx, io.NewSectionReader(file, j.off, j.n)})
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err == nil && (n != j.n || keyed != nil && keyed.Sum() != j.extent.Sum) {
+			err = errChanged
+		}
+		if errors.Is(err, errChanged) && it.torn {
+			it.entry.Flaw = dataset.FlawTorn // and no SHA-256
+			return nil
+		}
+		if err != nil {
+			return &stopped{it, err}
+		}
+	}
+	it.entry.Sum = whole.Sum(nil)
 	return nil
 }
 
@@ -182,11 +231,6 @@ func (f *finisher) resend(ctx context.Context, it *item) error {
 		return &stopped{it, err}
 	}
 	file.Close()
-	if f.Checksum {
-		if it.entry.Sum, err = sumFile(ctx, it); err != nil {
-			return &stopped{it, err}
-		}
-	}
 	found := map[int64][]knownExtent{}
 	for _, j := range old {
 		for _, x := range j.known {
@@ -210,7 +254,7 @@ func (f *finisher) resend(ctx context.Context, it *item) error {
 		close(j.done)
 		f.check.add(j)
 	}
-	return f.collect(it)
+	return f.collect(ctx, it)
 }
 
 // reliedOn are the packs of others that the index names and that were there when the

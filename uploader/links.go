@@ -78,7 +78,7 @@ func (w *walker) follow(dir string, entries []fs.DirEntry) []fs.DirEntry {
 
 func (w *walker) resolve(file string, e fs.DirEntry) *followed {
 	f := &followed{DirEntry: e}
-	if f.file, f.err = filepath.EvalSymlinks(file); f.err == nil {
+	if f.file, f.err = filepath.EvalSymlinks(absolute(file)); f.err == nil {
 		f.target, f.err = os.Stat(f.file)
 	}
 	if f.err != nil {
@@ -115,6 +115,7 @@ func (w *walker) leadsOut(file, target string) bool {
 	if filepath.IsAbs(target) {
 		return true
 	}
+	file = absolute(file) // as the root is
 	end, err := filepath.EvalSymlinks(file)
 	root := w.realRoot
 	if err != nil { // it dangles

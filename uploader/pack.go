@@ -227,7 +227,11 @@ func (u *Upload) sendPiece(ctx context.Context, j *job) error {
 		}
 		return err
 	} else if same {
-		if err := u.stable(f, it); err != nil {
+		err := u.stable(f, it)
+		if err == nil && j.off+j.n == it.entry.Size && !it.torn {
+			err = endsAt(f, it.entry.Size)
+		}
+		if err != nil {
 			return &stopped{it, err}
 		}
 		return nil

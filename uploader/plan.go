@@ -28,6 +28,7 @@ type item struct {
 	// upload if resumed; or they were sent; or it could not be read.
 	reused, resumed bool
 	sent            bool
+	matched         bool // what it holds is in the vault, though it may be sent with its sample
 	torn            bool // that it changes while it is read is put up with
 	failed          error
 }

@@ -136,7 +136,7 @@ func (u *Upload) copyStable(dst io.Writer, f *os.File, it *item, off, n int64) e
 		return &stopped{it, src.err}
 	case err != nil:
 		return err
-	case copied != n:
+	case copied != n || off+n == it.entry.Size && !it.torn && endsAt(f, off+n) != nil:
 		return &stopped{it, errChanged}
 	}
 	if err := u.stable(f, it); err != nil {
@@ -210,28 +210,4 @@ func (s *sums) take(e *dataset.Entry) envelope.ContentSum {
 		s.sha.Reset()
 	}
 	return s.keyed.Sum()
-}
-
-// sumFile is the SHA-256 of the file as it is now.
-func sumFile(ctx context.Context, it *item) ([]byte, error) {
-	f, err := openSource(it.file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	h := sha256.New()
-	buf := make([]byte, 1<<20)
-	for {
-		n, err := f.Read(buf)
-		h.Write(buf[:n])
-		if err == io.EOF {
-			return h.Sum(nil), nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-	}
 }

@@ -109,6 +109,8 @@ func newApp(con *console) *cli.App {
 			if cmd.OnUsageError == nil {
 				cmd.OnUsageError = onUsageError
 			}
+			// A folder or dataset may be called help, or h.
+			cmd.HideHelpCommand = len(cmd.Subcommands) == 0
 			for _, f := range cmd.Flags {
 				if b, ok := f.(*cli.BoolFlag); ok {
 					b.DisableDefaultText = true // that it is off says nothing

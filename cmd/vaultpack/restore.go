@@ -30,6 +30,7 @@ func restoreCommand(con *console) *cli.Command {
 			&cli.BoolFlag{Name: "delete", Usage: "remove what is in DIR, and selected, and not in the version"},
 			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "only tell what would be done"},
 			&cli.BoolFlag{Name: "unsafe-links", Usage: "also make symbolic links that lead out of DIR"},
+			&cli.BoolFlag{Name: "allow-incomplete", Usage: "let --delete go by a version of which some of the source could not be read"},
 			&cli.BoolFlag{Name: "preserve-setid", Usage: "also restore set-user-ID and set-group-ID bits, though owners are not restored"}),
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, 2, -1)
@@ -80,7 +81,7 @@ func restore(c *cli.Context, con *console, ref string, paths []string, dir strin
 	}
 	began := time.Now()
 	r := &dataset.Restore{Select: sel.selects, UnsafeLinks: c.Bool("unsafe-links"), PreserveSetID: c.Bool("preserve-setid"),
-		Overwrite: overwrite, Delete: c.Bool("delete"), DryRun: c.Bool("dry-run"), Failed: con.failed}
+		Overwrite: overwrite, Delete: c.Bool("delete"), DryRun: c.Bool("dry-run"), AllowIncomplete: c.Bool("allow-incomplete"), Failed: con.failed}
 	if r.Delete || r.DryRun {
 		r.Told = con.told(r.DryRun)
 	}
@@ -129,7 +130,7 @@ func (c *console) restored(r *dataset.Restore, d *dataset.Dataset, v *dataset.Ve
 	defer c.emit("summary", event{"command": "restore", "dataset": d.Name, "version": v.Number, "digest": v.Digest(), "dir": abs,
 		"files": r.Files.Load(), "bytes": r.Bytes.Load(), "links": r.Links.Load(), "folders": r.Folders.Load(),
 		"unchanged": r.Unchanged.Load(), "left": r.Left.Load(), "deleted": r.Deleted.Load(), "setid_left_out": r.SetIDs.Load(),
-		"failed": r.Failures.Load(), "dry_run": r.DryRun, "seconds": took.Seconds()})
+		"flaws": v.Totals.Flaws, "failed": r.Failures.Load(), "dry_run": r.DryRun, "seconds": took.Seconds()})
 	what := "restored"
 	if r.DryRun {
 		what = "Dry run: nothing was written. To be restored:"
@@ -149,5 +150,13 @@ func (c *console) restored(r *dataset.Restore, d *dataset.Dataset, v *dataset.Ve
 	if n := r.SetIDs.Load(); n > 0 && !r.PreserveSetID {
 		c.notef("note: %s had set-user-ID or set-group-ID bits, which were left out since owners are not restored; --preserve-setid restores them", count(n, "file"))
 	}
+	c.tellIncomplete(v)
 	c.tellUsage(d.Vault())
+}
+
+// tellIncomplete warns of a version of which some of the source could not be read.
+func (c *console) tellIncomplete(v *dataset.Version) {
+	if err := v.CheckComplete(); err != nil {
+		c.warning(err)
+	}
 }
