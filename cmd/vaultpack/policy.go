@@ -32,7 +32,8 @@ func policyCommand(con *console) *cli.Command {
 		},
 		Description: "It needs the vault and the key (--vault, --kms-key or vaultpack.yaml), and asks AWS nothing\n" +
 			"but which key an alias or a key ID stands for. What is chosen in the section provision of\n" +
-			"vaultpack.yaml counts here too. A key that init made lets in only whom its policy names: --part key prints the statements.",
+			"vaultpack.yaml counts here too. A key that init made lets in only whom its policy names:\n" +
+			"--part key prints the statements.",
 		Action: func(c *cli.Context) error {
 			cfg, err := configAlone(c)
 			if err != nil {
