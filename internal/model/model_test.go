@@ -250,6 +250,9 @@ func (w *world) upload(dir string) func(ctx context.Context, d *dataset.Dataset)
 			w.count("committed", 1)
 			w.count("resumed", int(u.ResumedFiles.Load()))
 		}
+		if partial := new(dataset.PartialError); errors.As(err, &partial) && !w.calm {
+			return nil // a file changed while it was read, as it may
+		}
 		return err
 	}
 }
