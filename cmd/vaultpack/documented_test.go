@@ -153,6 +153,7 @@ func TestDocumentedCommandsWork(t *testing.T) {
 		p.env = append(p.env, "AWS_ENDPOINT_URL="+h.URL, "AWS_REGION="+s.Region, "AWS_ACCESS_KEY_ID=admin", "AWS_SECRET_ACCESS_KEY=x",
 			"AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null", "AWS_CA_BUNDLE=", "VAULTPACK_VAULT=")
 		write(t, filepath.Join(p.home, "scans", "train", "0001.json"), []byte("{}"))
+		write(t, filepath.Join(p.home, "scans", "labels", "1.csv"), []byte("1"))
 		write(t, filepath.Join(p.home, "scans", "a.tmp"), []byte("a"))
 		write(t, filepath.Join(p.home, "report.pdf"), []byte("a report"))
 	}
