@@ -190,7 +190,7 @@ func (t *tarWriter) add(it *item) error {
 		if at, err = t.header(it); err != nil {
 			return err
 		}
-		if err := t.copyStable(io.MultiWriter(t.tar, t.sums), f, it, 0, it.entry.Size); err != nil {
+		if err := t.copyStable(t.tar, t.sums, f, it, 0, it.entry.Size); err != nil {
 			return err
 		}
 	}
@@ -245,7 +245,7 @@ func (u *Upload) sendPiece(ctx context.Context, j *job) error {
 	}
 	pack, err := u.Dataset.WritePack(ctx, u.key, func(w io.Writer) error {
 		sum.Reset()
-		return u.copyStable(io.MultiWriter(w, sum), f, it, j.off, j.n)
+		return u.copyStable(w, sum, f, it, j.off, j.n)
 	}, envelope.Workers(u.segments))
 	var stop *stopped
 	if errors.As(err, &stop) {

@@ -126,10 +126,11 @@ func (u *Upload) readWhole(f *os.File, it *item) ([]byte, error) {
 	return b.Bytes(), u.stable(f, it)
 }
 
-// copyStable copies n bytes from off of the open file. A *stopped error says
+// copyStable copies n bytes from off of the open file, and adds them to sum, which
+// cannot fail. A *stopped error says
 // that they cannot be had, or are not those of the file as it was opened.
-func (u *Upload) copyStable(dst io.Writer, f *os.File, it *item, off, n int64) error {
-	src := &countedFile{r: io.NewSectionReader(f, off, n), n: &u.SentBytes}
+func (u *Upload) copyStable(dst, sum io.Writer, f *os.File, it *item, off, n int64) error {
+	src := &countedFile{r: io.NewSectionReader(f, off, n), n: &u.SentBytes, sum: sum}
 	copied, err := io.Copy(dst, src)
 	switch {
 	case src.err != nil:
@@ -154,16 +155,20 @@ type stopped struct {
 func (s *stopped) Error() string { return s.err.Error() }
 func (s *stopped) Unwrap() error { return s.err }
 
-// A countedFile counts what is read, and remembers an error of reading.
+// A countedFile counts what is read, adds it to a sum, and remembers an error of
+// reading. It is a reader, and not a writer beside the destination, so that this can
+// read straight into its own buffers.
 type countedFile struct {
 	r   io.Reader
 	n   interface{ Add(int64) int64 }
+	sum io.Writer
 	err error
 }
 
 func (c *countedFile) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.n.Add(int64(n))
+	c.sum.Write(p[:n])
 	if err != nil && err != io.EOF {
 		c.err = err
 	}

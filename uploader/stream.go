@@ -45,10 +45,10 @@ func (u *Upload) stream(ctx context.Context, r io.Reader, name string) (*Result,
 	}
 	src, workers := bufio.NewReaderSize(r, 1<<20), u.streamWorkers()
 	for {
-		piece := &countedFile{r: io.LimitReader(src, u.PackSize), n: &u.SentBytes}
+		piece := &countedFile{r: io.LimitReader(src, u.PackSize), n: &u.SentBytes, sum: sum}
 		n := int64(0)
 		fill := func(w io.Writer) (err error) {
-			n, err = io.Copy(io.MultiWriter(w, sum), piece)
+			n, err = io.Copy(w, piece)
 			return err
 		}
 		var pack dataset.Object
