@@ -34,6 +34,10 @@ type Collection struct {
 	// Results: objects that were removed, and what they held.
 	Packs, Indexes, Pending, Keyrings, Leases int
 	Bytes                                     int64
+	// Young are objects that nothing needs, and that stay because they are younger than
+	// the grace.
+	Young      int
+	YoungBytes int64
 	// Closed is the highest number that was closed, and will be no version's; 0 if none was.
 	Closed int64
 	// Uploads are unfinished multipart uploads that were aborted.
@@ -99,7 +103,7 @@ func (c *Collection) Run(ctx context.Context, d *Dataset) error {
 // docs/FORMAT.md, Collection.
 func (c *Collection) collect(ctx context.Context, d *Dataset) error {
 	now := time.Now()
-	old, err := c.candidates(ctx, d, now.Add(-c.Grace))
+	old, young, err := c.candidates(ctx, d, now.Add(-c.Grace))
 	if err != nil {
 		return err
 	}
@@ -145,7 +149,23 @@ func (c *Collection) collect(ctx context.Context, d *Dataset) error {
 			return err
 		}
 	}
+	c.Young, c.YoungBytes = 0, 0
+	for _, o := range young {
+		if !used.has(o.Name) {
+			c.Young++
+			c.YoungBytes += o.Size
+		}
+	}
 	return c.sweep(ctx, d, old, used)
+}
+
+// has reports whether an object is needed, or none of vaultpack's.
+func (u *usedObjects) has(name string) bool {
+	if strings.HasSuffix(path.Dir(name), "/keys") {
+		id, err := envelope.ParseKeyID(strings.TrimSuffix(path.Base(name), ".json"))
+		return err != nil || u.keys[id]
+	}
+	return u.names[name]
 }
 
 // exists reports whether the dataset has any key.
@@ -174,19 +194,21 @@ func (c *Collection) close(ctx context.Context, d *Dataset, number int64) error 
 	return nil
 }
 
-// candidates are the objects that are old enough to be removed.
-func (c *Collection) candidates(ctx context.Context, d *Dataset, limit time.Time) (old []vault.Object, err error) {
+// candidates are the objects that are old enough to be removed, and those that are not.
+func (c *Collection) candidates(ctx context.Context, d *Dataset, limit time.Time) (old, young []vault.Object, err error) {
 	for _, folder := range []string{"/packs/", "/index/", "/keys/"} {
 		for o, err := range d.vault.List(ctx, d.Name+folder) {
 			if err != nil {
-				return nil, fmt.Errorf("listing the vault: %w", err)
+				return nil, nil, fmt.Errorf("listing the vault: %w", err)
 			}
-			if !o.Modified.After(limit) {
+			if o.Modified.After(limit) {
+				young = append(young, o)
+			} else {
 				old = append(old, o)
 			}
 		}
 	}
-	return old, nil
+	return old, young, nil
 }
 
 // sweep removes the candidates that are not used.
@@ -198,12 +220,8 @@ func (c *Collection) sweep(ctx context.Context, d *Dataset, old []vault.Object, 
 			counter = &c.Indexes
 		case strings.HasSuffix(dir, "/keys"):
 			counter = &c.Keyrings
-			id, err := envelope.ParseKeyID(strings.TrimSuffix(path.Base(o.Name), ".json"))
-			if err != nil || used.keys[id] {
-				continue
-			}
 		}
-		if used.names[o.Name] {
+		if used.has(o.Name) {
 			continue
 		}
 		if err := c.remove(ctx, d, o, counter); err != nil {

@@ -38,13 +38,17 @@ func gcCommand(con *console) *cli.Command {
 				return err
 			}
 			con.emit("summary", event{"command": "gc", "dataset": d.Name, "dry_run": g.DryRun, "packs": g.Packs, "index_parts": g.Indexes,
-				"records": g.Pending, "keyrings": g.Keyrings, "bytes": g.Bytes, "unfinished_uploads": g.Uploads, "leases": g.Leases, "closed": g.Closed})
+				"records": g.Pending, "keyrings": g.Keyrings, "bytes": g.Bytes, "young": g.Young, "young_bytes": g.YoungBytes, "unfinished_uploads": g.Uploads, "leases": g.Leases, "closed": g.Closed})
 			verb, abort := "removed", "aborted "
 			if g.DryRun {
 				verb, abort = "to remove", "to abort"
 			}
 			con.printf("%s from %s: %s, %s, %s, %s; %s", verb, d.Name, count(int64(g.Packs), "pack"), count(int64(g.Indexes), "index part"),
 				count(int64(g.Pending), "record"), count(int64(g.Keyrings), "keyring"), size(g.Bytes))
+			if g.Young > 0 {
+				con.printf("kept     %s, %s, that nothing needs but that are younger than %v; to remove them too: %s",
+					count(int64(g.Young), "object"), size(g.YoungBytes), g.Grace, con.next("gc", d.Name, "--grace", "0s"))
+			}
 			if g.Uploads > 0 {
 				con.printf("%s %s that had not been finished", abort, count(int64(g.Uploads), "multipart upload"))
 			}
