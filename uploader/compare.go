@@ -106,7 +106,7 @@ func (u *Upload) within(m matches, pack *dataset.Object) (known, bool) {
 // to the one that is to send it.
 func (u *Upload) find(ctx context.Context, it *item) (matches, error) {
 	if it.trusted {
-		return matches{known: it.known[:1]}, nil
+		return matches{known: []known{it.first()}}, nil
 	}
 	elsewhere := u.elsewhere.has(ctx, it.entry.Size)
 	if len(it.known) == 0 && !elsewhere {

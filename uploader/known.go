@@ -39,11 +39,36 @@ func (p *planner) recall(it *item, candidates []*dataset.Entry) {
 		}
 	}
 	if it.then != nil && it.then.IsFile() {
+		if p.trusts(it.entry, it.then) && wholeFile(it.then) && p.stillThere(it.then.Extents) {
+			it.trusted, it.same = true, true
+			return
+		}
 		take(it.then, false)
 	}
 	for _, c := range candidates {
 		take(c, true)
 	}
+}
+
+// stillThere is inVault for the planner, which mostly asks for the same pack as
+// before.
+func (p *planner) stillThere(extents []dataset.Extent) bool {
+	if len(extents) == 1 && extents[0].Pack == p.lastPack {
+		return true
+	}
+	if !p.inVault(extents, true) {
+		return false
+	}
+	p.lastPack = extents[len(extents)-1].Pack
+	return true
+}
+
+// first is what a trusted item is known to hold.
+func (it *item) first() known {
+	if it.same {
+		return known{extents: it.then.Extents, sum: it.then.Sum}
+	}
+	return it.known[0]
 }
 
 // trusts reports whether a file's size, mode and times say that it has the

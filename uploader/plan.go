@@ -20,6 +20,7 @@ type item struct {
 	// of them are: the file's times say so.
 	known   []known
 	trusted bool
+	same    bool    // trusted to be just what the previous version has
 	gap     bool    // files which the previous version had before it are gone
 	sample  []*item // that share a pack with it, itself included; nil if it is alone
 	jobs    []*job  // that write its contents
@@ -68,6 +69,8 @@ type planner struct {
 	pending *cursor
 	unread  map[string]bool // what could not be read, and whether any of it is kept
 	gap     bool            // entries of the previous version were left out since the last item
+
+	lastPack *dataset.Object // that the vault was found to have
 
 	window  []*item
 	samples map[string][]*item // begun, and not yet complete
@@ -275,6 +278,10 @@ func (p *planner) regular(it *item, candidates []*dataset.Entry, more bool) erro
 
 // reuse settles an item whose contents are known by its times.
 func (p *planner) reuse(it *item) {
-	it.reuse(it.known[0])
 	it.settled = true
+	if it.same {
+		it.entry, it.reused = it.then, true
+		return
+	}
+	it.reuse(it.first())
 }
