@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -448,10 +449,13 @@ func TestManyKeys(t *testing.T) {
 		}
 	}
 	under, most := make(chan struct{}, 200), 0
+	var mu sync.Mutex
 	s.Meet = func(c awstest.Call) awstest.Fate {
 		if c.Op == "DescribeKey" {
 			under <- struct{}{}
+			mu.Lock()
 			most = max(most, len(under))
+			mu.Unlock()
 			time.Sleep(time.Millisecond)
 			<-under
 		}

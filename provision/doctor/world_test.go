@@ -202,7 +202,8 @@ func (w *world) probes() (names []string) {
 	}
 	var probes []string
 	for _, n := range names {
-		if strings.Contains(n, "pending/") {
+		// A bucket with versions keeps the lease of the upload, and its mark.
+		if strings.Contains(n, "pending/") && !strings.HasSuffix(n, ".lease") {
 			probes = append(probes, n)
 		}
 	}
