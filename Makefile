@@ -70,7 +70,7 @@ bench-s3: ## the program beside s5cmd, cp, tar and find, into docs/BENCHMARKS.md
 mutants: ## faults put into the code, each of which a test has to notice; takes long
 	go run ./internal/mutants
 
-mutants-sample: ## five of them, others each day
+mutants-sample: ## five of those that were killed before, others each day
 	go run ./internal/mutants -sample 5
 
 fuzz: ## every fuzz target, a minute each

@@ -99,3 +99,25 @@ func TestSeries(t *testing.T) {
 		}
 	}
 }
+
+// Extents are taken for a file only if they are all of it, in order.
+func TestWholeFile(t *testing.T) {
+	at := func(at, n int64) dataset.Extent { return dataset.Extent{At: at, Length: n} }
+	for _, c := range []struct {
+		extents []dataset.Extent
+		want    bool
+	}{
+		{[]dataset.Extent{at(0, 10)}, true},
+		{[]dataset.Extent{at(0, 4), at(4, 6)}, true},
+		{nil, false},
+		{[]dataset.Extent{at(0, 9)}, false},
+		{[]dataset.Extent{at(0, 11)}, false},
+		{[]dataset.Extent{at(4, 6)}, false},
+		{[]dataset.Extent{at(0, 4), at(5, 6)}, false},
+		{[]dataset.Extent{at(4, 6), at(0, 4)}, false},
+	} {
+		if got := wholeFile(&dataset.Entry{Size: 10, Extents: c.extents}); got != c.want {
+			t.Errorf("%v: %v", c.extents, got)
+		}
+	}
+}

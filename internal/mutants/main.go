@@ -16,6 +16,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -41,7 +42,8 @@ func main() {
 		if *seed == 0 {
 			*seed = today()
 		}
-		fmt.Printf("a sample of %d of %d mutants: -sample %d -seed %d\n", *sample, len(chosen), *sample, *seed)
+		chosen = slices.DeleteFunc(chosen, func(c trial) bool { return !seen[c.mutant.name] })
+		fmt.Printf("a sample of %d of the %d mutants that were killed before: -sample %d -seed %d\n", *sample, len(chosen), *sample, *seed)
 		r := rand.New(rand.NewPCG(*seed, 0))
 		r.Shuffle(len(chosen), func(i, j int) { chosen[i], chosen[j] = chosen[j], chosen[i] })
 		chosen = chosen[:min(*sample, len(chosen))]

@@ -48,3 +48,19 @@ func TestStale(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What is said to have been killed is in the table.
+func TestSeenAreInTheTable(t *testing.T) {
+	names := map[string]bool{}
+	for _, c := range choose("") {
+		names[c.mutant.name] = true
+	}
+	for name := range seen {
+		if !names[name] {
+			t.Errorf("there is no mutant %q", name)
+		}
+	}
+	if len(seen) < 50 {
+		t.Errorf("only %d are known to be killed", len(seen))
+	}
+}
