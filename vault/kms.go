@@ -87,7 +87,9 @@ func (c *Config) sseNamed(ctx context.Context) (bool, error) {
 // S3Elsewhere tells whether S3 is another server than AWS: it has an endpoint of its
 // own, and not because all of AWS is reached there (AWS_ENDPOINT_URL).
 func (c *Config) S3Elsewhere(cfg aws.Config) bool {
-	return s3.NewFromConfig(cfg, c.S3Options).Options().BaseEndpoint != nil && sts.NewFromConfig(cfg).Options().BaseEndpoint == nil
+	at := s3.NewFromConfig(cfg, c.S3Options).Options().BaseEndpoint
+	all := sts.NewFromConfig(cfg).Options().BaseEndpoint
+	return at != nil && (all == nil || *all != *at)
 }
 
 // addKMS adds the configured KMS keys, in their order.

@@ -122,7 +122,7 @@ func testCloud(t *testing.T, c *cloud) {
 	next := c.newKey()
 	c.kmsCalls()
 	c.run(0, "keys", "rewrap", "d", "aws-kms", old, "--new-kms-key", next)
-	if got := c.kmsCalls(); got != "ReEncrypt" {
+	if got := c.kmsCalls(); got != "ReEncrypt Decrypt" {
 		t.Errorf("rewrapping took the calls %q", got)
 	}
 	_, stderr := c.run(exitAuthentication, "verify", "d")
