@@ -11,6 +11,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/ctxio"
 )
 
 // resolve finds out which files of a tar job the vault has already, by the sums of
@@ -215,7 +216,7 @@ func (c *comparison) sum(ctx context.Context, x dataset.Extent) (envelope.Conten
 	if c.sha != nil {
 		dst = io.MultiWriter(h, c.sha)
 	}
-	n, err := io.Copy(dst, ctxReader{ctx, io.NewSectionReader(c.f, x.At, x.Length)})
+	n, err := io.Copy(dst, ctxio.Reader(ctx, io.NewSectionReader(c.f, x.At, x.Length)))
 	if err == nil && n != x.Length {
 		err = errChanged
 	}
@@ -265,17 +266,4 @@ func (u *Upload) comparePiece(ctx context.Context, j *job, f *os.File) (bool, er
 		}
 	}
 	return false, nil
-}
-
-// A ctxReader ends when the context does.
-type ctxReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r ctxReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
 }

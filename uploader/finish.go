@@ -9,6 +9,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/ctxio"
 )
 
 // A finisher enters the items in the index, in order, as their packs come in,
@@ -200,7 +201,7 @@ func (f *finisher) sumPieces(ctx context.Context, it *item) error {
 			}
 			dst = io.MultiWriter(whole, keyed)
 		}
-		n, err := io.Copy(dst, ctxReader{ctx, io.NewSectionReader(file, j.off, j.n)})
+		n, err := io.Copy(dst, ctxio.Reader(ctx, io.NewSectionReader(file, j.off, j.n)))
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

@@ -12,6 +12,8 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/vaultpack/vaultpack/internal/ctxio"
 )
 
 // Put streams what write writes to the bucket: one request for an object that
@@ -46,7 +48,7 @@ func (s *S3) Put(ctx context.Context, name string, write func(io.Writer) error) 
 			err = uerr
 		}
 	}()
-	werr = write(ctxWriter{ctx, pw})
+	werr = write(ctxio.Writer(ctx, pw))
 	if werr == nil {
 		werr = ctx.Err()
 	}

@@ -47,16 +47,3 @@ type Object struct {
 	Size     int64
 	Modified time.Time
 }
-
-// ctxWriter stops a write that is under way when the context is cancelled.
-type ctxWriter struct {
-	ctx context.Context
-	w   io.Writer
-}
-
-func (w ctxWriter) Write(p []byte) (int, error) {
-	if err := w.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return w.w.Write(p)
-}

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vaultpack/vaultpack/internal/ctxio"
 	"github.com/vaultpack/vaultpack/internal/fsys"
 )
 
@@ -161,7 +162,7 @@ func (d *Folder) commit(ctx context.Context, name string, mode fs.FileMode, writ
 			d.Root.Remove(tmp)
 		}
 	}()
-	if err := write(ctxWriter{ctx, f.file}); err != nil {
+	if err := write(ctxio.Writer(ctx, f.file)); err != nil {
 		return err
 	}
 	if _, err := d.Calls.Sync(f.file); err != nil {
@@ -178,19 +179,6 @@ func (d *Folder) commit(ctx context.Context, name string, mode fs.FileMode, writ
 	}
 	_, err = d.Calls.SyncFolder(d.Root, path.Dir(name))
 	return err
-}
-
-// ctxWriter stops a write that is under way when the context is cancelled.
-type ctxWriter struct {
-	ctx context.Context
-	w   io.Writer
-}
-
-func (w ctxWriter) Write(p []byte) (int, error) {
-	if err := w.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return w.w.Write(p)
 }
 
 // A tempFile is a file being written.

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vaultpack/vaultpack/internal/ctxio"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -74,30 +75,18 @@ func (s *Store) put(name string, data []byte, allowed func(old object, there boo
 	return nil
 }
 
-type ctxWriter struct {
-	ctx context.Context
-	bytes.Buffer
-}
-
-func (w *ctxWriter) Write(p []byte) (int, error) {
-	if err := w.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return w.Buffer.Write(p)
-}
-
 func (s *Store) Put(ctx context.Context, name string, write func(io.Writer) error) error {
 	if err := checked(ctx, name); err != nil {
 		return err
 	}
-	w := &ctxWriter{ctx: ctx}
-	if err := write(w); err != nil {
+	var b bytes.Buffer
+	if err := write(ctxio.Writer(ctx, &b)); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return s.put(name, w.Bytes(), func(object, bool) error { return nil })
+	return s.put(name, b.Bytes(), func(object, bool) error { return nil })
 }
 
 func (s *Store) Create(ctx context.Context, name string, data []byte) error {
