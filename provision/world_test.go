@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -371,10 +372,11 @@ func TestWaits(t *testing.T) {
 	s := awstest.New("eu-central-1")
 	nobody, stranger := s.IAM("role/team/nobody"), "arn:aws:iam::444455556666:role/etl"
 	p := in(t, s, provision.Target{Bucket: "data", Settings: provision.Settings{Users: []string{nobody, stranger}}})
-	var waited time.Duration
+	var waited atomic.Int64
+	after := func() time.Duration { return time.Duration(waited.Load()) }
 	p.WithoutTime(&waited)
-	if _, err := run(t, p); err == nil || !strings.Contains(err.Error(), "there is no "+nobody) || strings.Contains(err.Error(), stranger) || waited > 10*time.Second {
-		t.Errorf("after %v: %v", waited, err)
+	if _, err := run(t, p); err == nil || !strings.Contains(err.Error(), "there is no "+nobody) || strings.Contains(err.Error(), stranger) || after() > 10*time.Second {
+		t.Errorf("after %v: %v", after(), err)
 	}
 	// The same command again, once there is one, goes on.
 	s.AddUser("late")
@@ -390,13 +392,13 @@ func TestWaits(t *testing.T) {
 		return awstest.Fate{}
 	}
 	p = in(t, busy, provision.Target{Bucket: "data"})
-	waited = 0
+	waited.Store(0)
 	p.WithoutTime(&waited)
 	var words []string
 	p.OnWait = func(w provision.Wait) { words = append(words, w.What) }
-	if _, err := run(t, p); err == nil || !strings.Contains(err.Error(), "OperationAborted") || waited < time.Minute || waited > 5*time.Minute ||
+	if _, err := run(t, p); err == nil || !strings.Contains(err.Error(), "OperationAborted") || after() < time.Minute || after() > 5*time.Minute ||
 		len(words) < 5 || words[0] != "the bucket data: versioning" {
-		t.Errorf("after %v and %q: %v", waited, words, err)
+		t.Errorf("after %v and %q: %v", after(), words, err)
 	}
 
 	// Throttling is no reason to stop, however long the plan takes for it.

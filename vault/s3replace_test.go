@@ -28,7 +28,8 @@ type oneObject struct {
 	requests int
 	fails    int
 	fail     func(s *oneObject, w http.ResponseWriter, r *http.Request)
-	noSSE    bool // from now on it ignores what is asked for
+	noSSE    bool   // from now on it ignores what is asked for
+	stop     func() // ends the server: what it holds may be looked at then
 }
 
 func (s *oneObject) etag() string { return fmt.Sprintf(`"%x"`, md5.Sum([]byte(s.data))) }
@@ -77,6 +78,7 @@ func (s *oneObject) open(t *testing.T) *vault.S3 {
 	t.Helper()
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
+	s.stop = server.Close
 	return openS3(t, "s3://bucket/p", vault.S3Settings{Endpoint: server.URL, KMSKey: "my-key", Attempts: 2, MaxBackoff: time.Millisecond,
 		StallTimeout: time.Second, LoadOptions: []func(*config.LoadOptions) error{config.WithRegion("us-east-1"),
 			config.WithCredentialsProvider(credentials.NewStaticCredentialsProvider("a", "b", ""))}})
@@ -117,6 +119,7 @@ func TestReplaceLosesNothing(t *testing.T) {
 			for at := 1; ; at++ {
 				s := &oneObject{data: old, sse: true, fails: at, fail: fail}
 				err := s.open(t).Replace(t.Context(), "d/ring", []byte(old), []byte(data))
+				s.stop()
 				switch {
 				case s.gone || s.data != old && s.data != data:
 					t.Fatalf("from request %d on: the object holds %q (deleted: %v) after: %v", at, s.data, s.gone, err)
@@ -155,6 +158,7 @@ func TestCreatedByAnotherIsNotDeleted(t *testing.T) {
 			s.serve(w, r)
 		}
 		err := s.open(t).Create(t.Context(), "d/ring", []byte("mine"[:3]))
+		s.stop()
 		var sse *vault.SSEError
 		if !errors.As(err, &sse) || sse.Removed == replaced || s.gone == replaced {
 			t.Errorf("replaced %v: deleted %v, %v", replaced, s.gone, err)
