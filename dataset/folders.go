@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vaultpack/vaultpack/internal/fsys"
 )
 
 // A folderList follows a Restore through the folders of a version, and keeps those
@@ -139,7 +141,7 @@ func (r *Restore) folderThere(e *Entry, dir int, base string, st unix.Stat_t, ke
 	} else {
 		r.folders.add(e, false)
 	}
-	if st.Mode&0o700 == 0o700 {
+	if st.Mode&0o700 == 0o700 || r.NoModes.Load() {
 		return nil
 	}
 	return retry("chmod", e.Path, func() error { return unix.Fchmodat(dir, base, uint32(st.Mode)&0o7777|0o700, 0) })
@@ -216,7 +218,7 @@ func (r *Restore) keptAttributes() {
 			continue
 		}
 		if st.Mode&0o700 != 0o700 && p != "" {
-			err = retry("chmod", p, func() error { return unix.Fchmod(int(f.Fd()), uint32(st.Mode)&0o7777) })
+			err = r.chmod(int(f.Fd()), p, uint32(st.Mode)&0o7777)
 		}
 		f.Close()
 		if err == nil {
@@ -234,7 +236,7 @@ func (r *Restore) setFolderTime(e *Entry, t time.Time) error {
 	if err != nil {
 		return err
 	}
-	return setTime(dir, path.Base(e.Name()), t)
+	return r.setTime(dir, path.Base(e.Name()), t)
 }
 
 func (r *Restore) closeFolder(e *Entry) {
@@ -244,7 +246,7 @@ func (r *Restore) closeFolder(e *Entry) {
 		return // told already, when it could not be made
 	}
 	if err == nil {
-		err = retry("chmod", e.Path, func() error { return unix.Fchmod(int(f.Fd()), r.mode(e)) })
+		err = r.chmod(int(f.Fd()), e.Path, r.mode(e))
 		if f != r.last.f {
 			f.Close()
 		}
@@ -275,8 +277,10 @@ func (r *Restore) holdRoot(name string) (settle func(err error), err error) {
 	if !r.folders.created {
 		return func(error) {}, nil
 	}
-	chmod := func(mode uint32) error {
-		return retry("chmod", ".", func() error { return unix.Fchmod(fd, mode) })
+	if err := r.chmod(fd, ".", 0o700); fsys.NoAttributes(err) {
+		r.NoModes.Store(true)
+	} else if err != nil {
+		return nil, err
 	}
 	return func(stopped error) {
 		if l := r.folders.set; len(l) > 0 && l[0].Path == "" {
@@ -290,9 +294,9 @@ func (r *Restore) holdRoot(name string) (settle func(err error), err error) {
 			}
 		}
 		if fd, err = r.openDir(""); err == nil {
-			chmod(uint32(st.Mode) & 0o7777)
+			r.chmod(fd, ".", uint32(st.Mode)&0o7777)
 		}
-	}, chmod(0o700)
+	}, nil
 }
 
 // removeStaging removes the staging folder, and whatever was put aside in it.

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vaultpack/vaultpack/internal/fsys"
 )
 
 // A pathOrder follows the paths of an index in their order, and finds those that lie
@@ -55,14 +57,17 @@ func (r *Restore) link(ctx context.Context, e *Entry) error {
 		if r.Overwrite >= OverwriteIfNewer {
 			return nil
 		}
-		return setTime(dir, path.Base(e.Path), e.ModTime)
+		return r.setTime(dir, path.Base(e.Path), e.ModTime)
 	}
 	name := r.stageName()
 	err = retry("symlink", e.Path, func() error { return unix.Symlinkat(e.Link, r.stageFD, name) })
+	if fsys.NoAttributes(err) {
+		return fmt.Errorf("the file system of the destination has no symbolic links: %w", err)
+	}
 	if err != nil {
 		return err
 	}
-	if err = setTime(r.stageFD, name, e.ModTime); err == nil {
+	if err = r.setTime(r.stageFD, name, e.ModTime); err == nil {
 		err = r.put(ctx, name, e)
 	}
 	if err != nil {

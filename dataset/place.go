@@ -39,7 +39,7 @@ func setTime(dir int, name string, t time.Time) error {
 		return &fs.PathError{Op: "set the time of", Path: name, Err: err}
 	}
 	return retry("utimensat", name, func() error {
-		return unix.UtimesNanoAt(dir, name, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
+		return utimesat(dir, name, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
 	})
 }
 
@@ -187,7 +187,7 @@ func (r *Restore) look(e *Entry) (thing, Action) {
 	case e.IsDir():
 		return there, Replace
 	case there == fileThere && e.IsFile() && r.Overwrite != OverwriteAlways && st.Size == e.Size &&
-		uint32(st.Mode)&0o7777 == r.mode(e) && r.timeIs(modTime(&st), e.ModTime):
+		r.hasMode(&st, e) && r.timeIs(modTime(&st), e.ModTime):
 		return sameThere, ""
 	case there == linkThere && e.IsLink() && readlink(dir, path.Base(e.Path)) == e.Link:
 		return there, Replace // its time, if anything

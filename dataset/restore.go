@@ -56,6 +56,12 @@ type Restore struct {
 	SetIDs                    atomic.Int64 // entries whose set-ID bits were left out
 	Failures                  atomic.Int64
 
+	// NoModes and NoTimes say that the destination's file system does not keep modes, or
+	// times: those of the version are left out then. Without modes, files are the same
+	// whatever theirs are; without times, files are replaced each time. A dry run does
+	// not find that out, since it writes nothing.
+	NoModes, NoTimes atomic.Bool
+
 	version *Version
 	used    atomic.Bool
 	fails   Failures

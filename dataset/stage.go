@@ -70,18 +70,23 @@ func (r *Restore) makeStaging() (cleanUp func(), err error) {
 		lock.Close()
 		return nil, errors.Join(err, r.root.RemoveAll(r.staging))
 	}
+	cleanUp = func() {
+		r.removeStaging()
+		lock.Close()
+	}
 	if r.folders.created {
 		fd, err := r.create(newMarker)
 		if err != nil {
-			lock.Close()
+			cleanUp()
 			return nil, err
 		}
 		unix.Close(fd)
 	}
-	return func() {
-		r.removeStaging()
-		lock.Close()
-	}, nil
+	if err := r.probeAttributes(); err != nil {
+		cleanUp()
+		return nil, err
+	}
+	return cleanUp, nil
 }
 
 // A stagedFile is one being written beside the tree.
@@ -267,7 +272,7 @@ func checkSum(e *Entry, f *os.File) error {
 // with err, and closes it.
 func (r *Restore) finish(e *Entry, name string, fd int, close func() error, err error) error {
 	if err == nil {
-		err = retry("chmod", e.Path, func() error { return unix.Fchmod(fd, r.mode(e)) })
+		err = r.chmod(fd, e.Path, r.mode(e))
 	}
 	if err == nil {
 		err = syncFile(fd)
@@ -279,7 +284,7 @@ func (r *Restore) finish(e *Entry, name string, fd int, close func() error, err 
 	if err != nil {
 		return err
 	}
-	return setTime(r.stageFD, name, e.ModTime)
+	return r.setTime(r.stageFD, name, e.ModTime)
 }
 
 // mode is the entry's mode as it is restored.

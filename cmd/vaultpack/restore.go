@@ -130,7 +130,8 @@ func (c *console) restored(r *dataset.Restore, d *dataset.Dataset, v *dataset.Ve
 	defer c.emit("summary", event{"command": "restore", "dataset": d.Name, "version": v.Number, "digest": v.Digest(), "dir": abs,
 		"files": r.Files.Load(), "bytes": r.Bytes.Load(), "links": r.Links.Load(), "folders": r.Folders.Load(),
 		"unchanged": r.Unchanged.Load(), "left": r.Left.Load(), "deleted": r.Deleted.Load(), "setid_left_out": r.SetIDs.Load(),
-		"flaws": v.Totals.Flaws, "failed": r.Failures.Load(), "dry_run": r.DryRun, "seconds": took.Seconds()})
+		"flaws": v.Totals.Flaws, "failed": r.Failures.Load(), "dry_run": r.DryRun,
+		"no_modes": r.NoModes.Load(), "no_times": r.NoTimes.Load(), "seconds": took.Seconds()})
 	what := "restored"
 	if r.DryRun {
 		what = "Dry run: nothing was written. To be restored:"
@@ -149,6 +150,12 @@ func (c *console) restored(r *dataset.Restore, d *dataset.Dataset, v *dataset.Ve
 	}
 	if n := r.SetIDs.Load(); n > 0 && !r.PreserveSetID {
 		c.notef("note: %s had set-user-ID or set-group-ID bits, which were left out since owners are not restored; --preserve-setid restores them", count(n, "file"))
+	}
+	if r.NoModes.Load() {
+		c.notef("note: the file system of %s keeps no modes, so those of the version are left out: all may read these files who may read there", show(abs))
+	}
+	if r.NoTimes.Load() {
+		c.notef("note: times cannot be set in %s, so those of the version are left out, and the next restore writes every file again", show(abs))
 	}
 	c.tellIncomplete(v)
 	c.tellUsage(d.Vault())

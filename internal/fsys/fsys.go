@@ -59,6 +59,13 @@ func NoFolderSync(err error) bool {
 // these errors alone.
 func noFileSync(err error) bool { return cannot(err, syscall.EINVAL) }
 
+// NoAttributes reports whether err, of setting the mode or time of a file that this
+// process has made, says that they are not kept, or not for it to set: FAT and exFAT,
+// SMB, NFS that makes all users one, file systems in user space.
+func NoAttributes(err error) bool {
+	return cannot(err, syscall.EPERM, syscall.EACCES, syscall.EINVAL)
+}
+
 // again repeats a call that a signal has interrupted, or, once, one whose file or
 // folder another machine has replaced on a network file system.
 func again(call func() error) error {

@@ -3,6 +3,7 @@ package fusetest
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,7 +16,7 @@ import (
 )
 
 // weakMount is a folder on the weak file system.
-func weakMount(t *testing.T) string {
+func weakMount(t *testing.T, noChmod bool) string {
 	if _, err := os.Stat("/dev/fuse"); err != nil {
 		if os.Getenv("VAULTPACK_FUSE") == "1" {
 			t.Fatalf("VAULTPACK_FUSE says that there is FUSE: %v", err)
@@ -23,7 +24,7 @@ func weakMount(t *testing.T) string {
 		t.Skipf("NOT TESTED: vaultpack on a FUSE mount: %v", err)
 	}
 	mnt := t.TempDir()
-	server, err := mount(t.TempDir(), mnt)
+	server, err := mount(t.TempDir(), mnt, noChmod)
 	if err != nil {
 		if os.Getenv("VAULTPACK_FUSE") != "1" && (os.Geteuid() != 0 || errors.Is(err, syscall.EPERM)) {
 			t.Skipf("NOT TESTED: vaultpack on a FUSE mount, which takes root: %v", err)
@@ -40,7 +41,7 @@ func weakMount(t *testing.T) string {
 
 // The file system is as weak as it is meant to be.
 func TestMountIsWeak(t *testing.T) {
-	mnt := weakMount(t)
+	mnt := weakMount(t, false)
 	f, err := os.Create(filepath.Join(mnt, "f"))
 	if err != nil {
 		t.Fatal(err)
@@ -105,7 +106,7 @@ func (p *program) ok(args ...string) string {
 // A vault on the weak mount is made, filled, read, collected and given another key;
 // what it says of the place is true; and of two uploads at once both are kept.
 func TestVaultOnWeakMount(t *testing.T) {
-	mnt := weakMount(t)
+	mnt := weakMount(t, false)
 	p := build(t)
 	home, src := t.TempDir(), t.TempDir()
 	p.env = []string{"HOME=" + home, "VAULTPACK_VAULT=" + filepath.Join(mnt, "vault"), "VAULTPACK_LOCAL_KEY=" + filepath.Join(home, "key")}
@@ -189,5 +190,43 @@ func TestVaultOnWeakMount(t *testing.T) {
 	})
 	if len(left) > 0 {
 		t.Errorf("left behind: %q", left)
+	}
+}
+
+// Where chmod is refused, or does nothing, a restore says so and leaves modes out; the
+// second one finds all files there.
+func TestRestoreOnMountWithoutModes(t *testing.T) {
+	p := build(t)
+	home, src := t.TempDir(), t.TempDir()
+	p.env = []string{"HOME=" + home, "VAULTPACK_VAULT=" + filepath.Join(home, "vault"), "VAULTPACK_LOCAL_KEY=" + filepath.Join(home, "key")}
+	for name, mode := range map[string]os.FileMode{"one": 0o600, "dir/two": 0o444} {
+		name = filepath.Join(src, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(name), mode)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(filepath.Join(src, "dir"), 0o555); err != nil {
+		t.Fatal(err)
+	}
+	p.ok("init")
+	p.ok("push", src, "-d", "scans")
+	for _, refused := range []bool{true, false} {
+		mnt := weakMount(t, refused)
+		for _, dir := range []string{mnt, filepath.Join(mnt, "out")} {
+			for run, kept := range []int{0, 2} {
+				out := p.ok("restore", "scans", dir, "--json")
+				for _, want := range []string{`"failed":0`, fmt.Sprintf(`"unchanged":%d`, kept), `"no_modes":true`, `"no_times":false`} {
+					if !strings.Contains(out, want) {
+						t.Errorf("chmod refused: %v, run %d to %s: no %s in\n%s", refused, run, dir, want, out)
+					}
+				}
+			}
+			if out := p.ok("restore", "scans", dir); !strings.Contains(out, "keeps no modes") {
+				t.Errorf("the restore does not say that modes are left out:\n%s", out)
+			}
+			if b, err := os.ReadFile(filepath.Join(dir, "dir", "two")); err != nil || string(b) != filepath.Join(src, "dir/two") {
+				t.Errorf("restored %q, %v", b, err)
+			}
+		}
 	}
 }

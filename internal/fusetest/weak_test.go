@@ -15,10 +15,13 @@ import (
 // A weakNode is one of a loopback file system without hard links, locks, syncing of
 // folders and renames that look, whose times are even seconds, and whose
 // files are open to all, as FAT's are.
-type weakNode struct{ fs.LoopbackNode }
+type weakNode struct {
+	fs.LoopbackNode
+	noChmod bool // modes are refused, else set without effect
+}
 
 func (n *weakNode) WrapChild(_ context.Context, ops fs.InodeEmbedder) fs.InodeEmbedder {
-	return &weakNode{fs.LoopbackNode{RootData: ops.(*fs.LoopbackNode).RootData}}
+	return &weakNode{fs.LoopbackNode{RootData: ops.(*fs.LoopbackNode).RootData}, n.noChmod}
 }
 
 func (n *weakNode) Link(context.Context, fs.InodeEmbedder, string, *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
@@ -82,6 +85,9 @@ func (n *weakNode) Getattr(ctx context.Context, f fs.FileHandle, out *fuse.AttrO
 }
 
 func (n *weakNode) Setattr(ctx context.Context, f fs.FileHandle, in *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
+	if mode, set := in.GetMode(); set && n.noChmod && mode&0o777 != 0o777 {
+		return syscall.EPERM
+	}
 	errno := n.LoopbackNode.Setattr(ctx, f, in, out)
 	coarse(&out.Attr)
 	return errno
@@ -93,9 +99,9 @@ func (n *weakNode) Statx(context.Context, fs.FileHandle, uint32, uint32, *fuse.S
 }
 
 // mount makes dir be seen at mnt, weakly.
-func mount(dir, mnt string) (*fuse.Server, error) {
+func mount(dir, mnt string, noChmod bool) (*fuse.Server, error) {
 	data := &fs.LoopbackRoot{Path: dir}
-	root := &weakNode{fs.LoopbackNode{RootData: data}}
+	root := &weakNode{fs.LoopbackNode{RootData: data}, noChmod}
 	data.RootNode = root
 	second := time.Second
 	return fs.Mount(mnt, root, &fs.Options{AttrTimeout: &second, EntryTimeout: &second,

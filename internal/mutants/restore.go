@@ -22,6 +22,6 @@ var restoreMutants = []mutant{
 	one("verify reads no pack whole", inDataset+"verify.go", "	first := c.packs[id] == packChosen\n", "	first := c.packs[id] == packPassed\n").by("TestPacksOfOtherBytesAreRefused"),
 	one("the zero Verify reads no pack", inDataset+"verify.go", "if c.Sample == 0 || c.Sample == 1 ||", "if c.Sample == 1 ||"),
 	one("a file of the same size is taken for restored", inDataset+"place.go", " && r.timeIs(modTime(&st), e.ModTime):", ":"),
-	one("files have their mode as the umask wants", inDataset+"stage.go", "func() error { return unix.Fchmod(fd, r.mode(e)) }", "func() error { return nil }"),
-	one("files have the time of the restore", inDataset+"stage.go", "	return setTime(r.stageFD, name, e.ModTime)\n}", "	return nil\n}"),
+	one("files have their mode as the umask wants", inDataset+"stage.go", "err = r.chmod(fd, e.Path, r.mode(e))", "err = r.chmod(fd, e.Path, 0o600)"),
+	one("files have the time of the restore", inDataset+"stage.go", "	return r.setTime(r.stageFD, name, e.ModTime)\n}", "	return nil\n}"),
 }
