@@ -85,6 +85,9 @@ func (r *Restore) deleteExtras(ctx context.Context) error {
 		}
 		switch {
 		case d.IsDir():
+			if info, err := d.Info(); err == nil && info.Mode()&0o500 != 0o500 {
+				r.openUp(p) // so that it can be gone through
+			}
 			extra[p] = true
 			return nil
 		case d.Type().IsRegular() && r.isKey(p) && (r.Select == nil || r.Select(&Entry{Path: p})):
@@ -115,9 +118,16 @@ func (r *Restore) remove(e *Entry) error {
 		flags = unix.AT_REMOVEDIR
 		r.last.close()
 	}
-	dir, err := r.parent(e)
-	if err == nil {
-		err = retry("remove", e.Path, func() error { return unix.Unlinkat(dir, path.Base(e.Name()), flags) })
+	unlink := func() error {
+		dir, err := r.parent(e)
+		if err != nil {
+			return err
+		}
+		return retry("remove", e.Path, func() error { return unix.Unlinkat(dir, path.Base(e.Name()), flags) })
+	}
+	err := unlink()
+	if errors.Is(err, fs.ErrPermission) && r.openUp(e.parent()) {
+		err = unlink()
 	}
 	switch {
 	case err == nil:

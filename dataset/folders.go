@@ -147,6 +147,22 @@ func (r *Restore) folderThere(e *Entry, dir int, base string, st unix.Stat_t, ke
 	return retry("chmod", e.Path, func() error { return unix.Fchmodat(dir, base, uint32(st.Mode)&0o7777|0o700, 0) })
 }
 
+// openUp lets the owner read and write a folder that is there and keeps its attributes,
+// until these are put back. It reports whether that has changed anything.
+func (r *Restore) openUp(p string) bool {
+	if p == "" || r.DryRun {
+		return false // holdRoot has seen to it
+	}
+	e := &Entry{Path: p}
+	dir, err := r.parent(e)
+	base := path.Base(e.Name())
+	var st unix.Stat_t
+	if err != nil || lstat(dir, base, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR || st.Mode&0o700 == 0o700 {
+		return false
+	}
+	return r.folderThere(e, dir, base, st, true) == nil
+}
+
 // folderAttributes gives the folders their modes and times, each after all that
 // lies in it. Unless the whole index has been gone through, only those are done that
 // are known.
@@ -213,11 +229,15 @@ func (r *Restore) keptAttributes() {
 		st := l.own[p]
 		e := &Entry{Path: p}
 		f, err := openBelow(r.root, nil, p)
+		var not *notFolderError
+		if errors.Is(err, fs.ErrNotExist) || errors.As(err, &not) {
+			continue // it was to be removed, or replaced
+		}
 		if err != nil {
 			r.fail(e, err)
 			continue
 		}
-		if st.Mode&0o700 != 0o700 && p != "" {
+		if st.Mode&0o700 != 0o700 {
 			err = r.chmod(int(f.Fd()), p, uint32(st.Mode)&0o7777)
 		}
 		f.Close()
@@ -275,7 +295,20 @@ func (r *Restore) holdRoot(name string) (settle func(err error), err error) {
 	}
 	r.folders.keepOwn("", st)
 	if !r.folders.created {
-		return func(error) {}, nil
+		if st.Mode&0o700 == 0o700 {
+			return func(error) {}, nil
+		}
+		// One that it may not write to, another restore may have made so. If it is not
+		// this user's, what is written first says so.
+		err := r.chmod(fd, ".", uint32(st.Mode)&0o7777|0o700)
+		if err != nil && !errors.Is(err, fs.ErrPermission) && !fsys.NoAttributes(err) {
+			return nil, err
+		}
+		return func(error) {
+			if fd, ferr := r.openDir(""); err == nil && ferr == nil {
+				r.chmod(fd, ".", uint32(st.Mode)&0o7777)
+			}
+		}, nil
 	}
 	if err := r.chmod(fd, ".", 0o700); fsys.NoAttributes(err) {
 		r.NoModes.Store(true)

@@ -80,7 +80,14 @@ func (r *Restore) clear(ctx context.Context, e *Entry) (putBack func(), err erro
 		return nil, err
 	}
 	base, name := path.Base(e.Name()), r.stageName()
-	err = retry("put aside", e.Name(), func() error { return unix.Renameat(dir, base, r.stageFD, name) })
+	aside := func() error {
+		return retry("put aside", e.Name(), func() error { return unix.Renameat(dir, base, r.stageFD, name) })
+	}
+	err = aside()
+	// A folder that its owner may not write to does not move to another one.
+	if errors.Is(err, fs.ErrPermission) && r.openUp(e.Name()+"/") {
+		err = aside()
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -104,8 +106,10 @@ func TestReadOnlyPlaces(t *testing.T) {
 	p.run(0, "verify", "d")
 	closed := filepath.Join(p.home, "closed")
 	check(t, os.Mkdir(closed, 0o555))
-	p.run(exitNotAllowed, "restore", "d", closed)
 	p.run(exitNotAllowed, "restore", "d", filepath.Join(closed, "below"))
+	if os.Geteuid() == 0 {
+		p.run(exitNotAllowed, "restore", "d", filepath.Dir(p.home)) // it is root's
+	}
 	p.run(0, "restore", "d", filepath.Join(p.home, "out"))
 	chmodAll(0o755)
 	if s := p.upload(src, "-d", "d"); s.Version != 2 {
@@ -113,6 +117,80 @@ func TestReadOnlyPlaces(t *testing.T) {
 	}
 	p.env = append(p.env, "VAULTPACK_HOME="+closed)
 	p.run(exitNotAllowed, "push", src)
+}
+
+// Folders that their owner may not write to, as a restore has made them, are written to,
+// emptied and replaced by the next one, and have their modes in the end.
+func TestRestoreToFoldersWithoutWritePermission(t *testing.T) {
+	p := newPlace(t).unprivileged()
+	src, out := filepath.Join(p.home, "src"), filepath.Join(p.home, "out")
+	modes := func(dir string, mode os.FileMode) {
+		t.Helper()
+		for _, name := range []string{"ro/deep", "ro", ""} {
+			if err := os.Chmod(filepath.Join(dir, name), mode); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+				t.Fatal(err)
+			}
+		}
+	}
+	push := func(names ...string) {
+		t.Helper()
+		for _, name := range names {
+			write(t, filepath.Join(src, name), []byte(name))
+		}
+		modes(src, 0o555)
+		if p.attr != nil { // so that it is of one owner, whoever has written
+			check(t, exec.Command("chown", "-R", "65534:65534", src).Run())
+		}
+		p.run(0, "push", src, "-d", "d")
+		modes(src, 0o755)
+	}
+	wantModes := func(step string) {
+		t.Helper()
+		for _, name := range []string{"", "ro", "ro/deep"} {
+			info, err := os.Stat(filepath.Join(out, name))
+			if err == nil && info.IsDir() && info.Mode().Perm() != 0o555 || err != nil && name == "" {
+				t.Errorf("%s: %q is %v, %v", step, name, info.Mode(), err)
+			}
+		}
+		if left, _ := filepath.Glob(filepath.Join(out, ".vaultpack-*")); len(left) > 0 {
+			t.Errorf("%s: left behind: %q", step, left)
+		}
+	}
+	push("top", "ro/a", "ro/deep/b")
+	push("ro/new", "ro/deep/new")
+	check(t, os.RemoveAll(filepath.Join(src, "ro")))
+	push("ro")
+	for _, c := range []struct {
+		args  []string
+		there string
+		gone  string
+	}{
+		{[]string{"d@1"}, "ro/deep/b", ""},
+		{[]string{"d@2"}, "ro/deep/new", ""},
+		{[]string{"d@1", "--delete"}, "ro/a", "ro/deep/new"},
+		{[]string{"d@3"}, "ro", ""},
+		{[]string{"d@2", "--overwrite", "always"}, "ro/new", ""},
+		{[]string{"d@1", "--include", "ro/**", "--delete"}, "ro/a", "ro/new"},
+		{[]string{"d@3", "--delete"}, "ro", ""},
+	} {
+		p.run(0, append([]string{"restore"}, append(c.args, out)...)...)
+		step := fmt.Sprint(c.args)
+		wantModes(step)
+		if _, err := os.Lstat(filepath.Join(out, c.there)); err != nil {
+			t.Errorf("%s: %v", step, err)
+		}
+		if _, err := os.Lstat(filepath.Join(out, c.gone)); c.gone != "" && err == nil {
+			t.Errorf("%s: %s is still there", step, c.gone)
+		}
+	}
+	// Whatever stops a restore, the folder's mode is put back.
+	packs, err := filepath.Glob(filepath.Join(p.home, "vault/d/packs/*"))
+	check(t, err)
+	for _, pack := range packs {
+		check(t, os.Remove(pack))
+	}
+	p.run(exitAuthentication, "restore", "d@2", "--delete", out)
+	wantModes("without packs")
 }
 
 // A full disk stops an upload and a restore, and loses nothing.
