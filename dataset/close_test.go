@@ -8,15 +8,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/uploader"
-	"github.com/vaultpack/vaultpack/vault"
 )
 
 // A Close beside a Verify or a Restore ends it, and is not told as damage.
 func TestCloseBesideJobs(t *testing.T) {
 	ctx, dir := t.Context(), t.TempDir()
-	v, _, err := vault.Init(ctx, &vault.Config{Vault: vault.Setting{Value: dir + "/vault"}, LocalKey: vault.Setting{Value: dir + "/key"}})
+	v, _, err := config.Init(ctx, &config.Config{Vault: config.Setting{Value: dir + "/vault"}, LocalKey: config.Setting{Value: dir + "/key"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/vault"
 )
@@ -25,8 +26,8 @@ var ctx = context.Background()
 func newDataset(t testing.TB) *Dataset {
 	t.Helper()
 	dir := t.TempDir()
-	v, _, err := vault.Init(ctx, &vault.Config{
-		Vault: vault.Setting{Value: filepath.Join(dir, "vault")}, LocalKey: vault.Setting{Value: filepath.Join(dir, "key")}})
+	v, _, err := config.Init(ctx, &config.Config{
+		Vault: config.Setting{Value: filepath.Join(dir, "vault")}, LocalKey: config.Setting{Value: filepath.Join(dir, "key")}})
 	if err != nil {
 		t.Fatal(err)
 	}

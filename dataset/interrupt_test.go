@@ -12,11 +12,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/treetest"
 	"github.com/vaultpack/vaultpack/uploader"
-	"github.com/vaultpack/vaultpack/vault"
 )
 
 // sealed makes a vault with one dataset of what fill writes.
@@ -26,7 +26,7 @@ func sealed(t testing.TB, packSize int64, fill func(src string)) (v *dataset.Ver
 	src, store = filepath.Join(dir, "src"), filepath.Join(dir, "vault")
 	must(t, os.Mkdir(src, 0o750))
 	fill(src)
-	vlt, _, err := vault.Init(t.Context(), &vault.Config{Vault: vault.Setting{Value: store}, LocalKey: vault.Setting{Value: dir + "/key"}})
+	vlt, _, err := config.Init(t.Context(), &config.Config{Vault: config.Setting{Value: store}, LocalKey: config.Setting{Value: dir + "/key"}})
 	must(t, err)
 	d, err := dataset.Open(vlt, "d")
 	must(t, err)

@@ -9,10 +9,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/internal/treetest"
 	"github.com/vaultpack/vaultpack/uploader"
-	"github.com/vaultpack/vaultpack/vault"
 )
 
 // An index of any size is gone through without being kept, and packs that several
@@ -26,7 +26,7 @@ func TestUnpackWithoutKeepingTheIndex(t *testing.T) {
 		}
 	}
 	ctx, dir := t.Context(), t.TempDir()
-	v, _, err := vault.Init(ctx, &vault.Config{Vault: vault.Setting{Value: dir + "/vault"}, LocalKey: vault.Setting{Value: dir + "/key"}})
+	v, _, err := config.Init(ctx, &config.Config{Vault: config.Setting{Value: dir + "/vault"}, LocalKey: config.Setting{Value: dir + "/key"}})
 	check(err)
 	d, err := dataset.Open(v, "d")
 	check(err)

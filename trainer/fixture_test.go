@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/envelope/awskms"
@@ -57,7 +58,7 @@ func newWorld(t *testing.T) *world {
 	}
 	w.kmsKey = *made.KeyMetadata.Arn
 	dir := t.TempDir()
-	v, _, err := vault.Init(t.Context(), &vault.Config{Vault: vault.Setting{Value: filepath.Join(dir, "v")}, LocalKey: vault.Setting{Value: filepath.Join(dir, "k")}})
+	v, _, err := config.Init(t.Context(), &config.Config{Vault: config.Setting{Value: filepath.Join(dir, "v")}, LocalKey: config.Setting{Value: filepath.Join(dir, "k")}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,17 +6,17 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
-	"github.com/vaultpack/vaultpack/vault"
 )
 
 // An interruption in the middle of a record loses nothing of what that record
 // was to hold.
 func TestRecordBrokenOff(t *testing.T) {
 	ctx, dir := context.Background(), t.TempDir()
-	v, _, err := vault.Init(ctx, &vault.Config{
-		Vault: vault.Setting{Value: filepath.Join(dir, "vault")}, LocalKey: vault.Setting{Value: filepath.Join(dir, "key")}})
+	v, _, err := config.Init(ctx, &config.Config{
+		Vault: config.Setting{Value: filepath.Join(dir, "vault")}, LocalKey: config.Setting{Value: filepath.Join(dir, "key")}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/vault"
 )
@@ -19,8 +20,8 @@ func (buffering) PutMemory() int64 { return 48 << 20 }
 func TestLimits(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
 	dir := t.TempDir()
-	v, _, err := vault.Init(t.Context(), &vault.Config{
-		Vault: vault.Setting{Value: filepath.Join(dir, "vault")}, LocalKey: vault.Setting{Value: filepath.Join(dir, "key")}})
+	v, _, err := config.Init(t.Context(), &config.Config{
+		Vault: config.Setting{Value: filepath.Join(dir, "vault")}, LocalKey: config.Setting{Value: filepath.Join(dir, "key")}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,8 +10,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
-	"github.com/vaultpack/vaultpack/vault"
 )
 
 // unreadable makes what cannot be read of the source; tests run as root, for whom
@@ -33,8 +33,8 @@ func unreadable(t *testing.T, paths ...string) {
 // says that it is incomplete, until it can be read again.
 func TestUnreadableIsKept(t *testing.T) {
 	ctx, dir := t.Context(), t.TempDir()
-	v, _, err := vault.Init(ctx, &vault.Config{
-		Vault: vault.Setting{Value: filepath.Join(dir, "vault")}, LocalKey: vault.Setting{Value: filepath.Join(dir, "key")}})
+	v, _, err := config.Init(ctx, &config.Config{
+		Vault: config.Setting{Value: filepath.Join(dir, "vault")}, LocalKey: config.Setting{Value: filepath.Join(dir, "key")}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/internal/treetest"
 	"github.com/vaultpack/vaultpack/uploader"
@@ -25,8 +26,8 @@ var ctx = context.Background()
 func newVault(t testing.TB) *vault.Vault {
 	t.Helper()
 	dir := t.TempDir()
-	v, _, err := vault.Init(ctx, &vault.Config{
-		Vault: vault.Setting{Value: filepath.Join(dir, "vault")}, LocalKey: vault.Setting{Value: filepath.Join(dir, "key")}})
+	v, _, err := config.Init(ctx, &config.Config{
+		Vault: config.Setting{Value: filepath.Join(dir, "vault")}, LocalKey: config.Setting{Value: filepath.Join(dir, "key")}})
 	if err != nil {
 		t.Fatal(err)
 	}

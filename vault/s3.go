@@ -72,7 +72,7 @@ type S3Settings struct {
 	Checksum string `yaml:"checksum"`
 
 	// MFACode asks for the code of an MFA device, for profiles that want one. If it
-	// is nil such a profile is an [MFAError].
+	// is nil such a profile is an an error that wraps fs.ErrPermission.
 	MFACode func(ctx context.Context, profile, serial string) (string, error) `yaml:"-"`
 
 	// LoadOptions go to the SDK's config.LoadDefaultConfig after vaultpack's
@@ -158,7 +158,7 @@ func OpenS3(ctx context.Context, url string, set S3Settings) (*S3, error) {
 	}
 	var custom bool
 	s.client = s3.NewFromConfig(cfg, func(o *s3.Options) {
-		custom = set.reach(o)
+		custom = set.Reach(o)
 		s.custom = custom
 		s.https = !custom || strings.HasPrefix(*o.BaseEndpoint, "https://")
 		if o.Region == "" {

@@ -14,6 +14,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/vaultpack/vaultpack/internal/awsload"
 )
 
 // An operation is what a request does, and the permissions that it takes.
@@ -75,7 +77,7 @@ func (s *S3) explain(ctx context.Context, op operation, key string, err error) e
 	status, code := httpStatus(err), errorCode(err)
 	e := &s3Error{err: err}
 	advice := ""
-	var mfa *MFAError
+	var mfa *awsload.MFAError
 	switch {
 	case errors.As(err, &mfa):
 		e.class, e.msg = fs.ErrPermission, fmt.Sprintf("%s: %v", what, mfa)
@@ -211,7 +213,7 @@ func (s *S3) otherSum() string {
 			others = append(others, string(c))
 		}
 	}
-	return fmt.Sprintf("set s3.checksum in %s to %s (what is stored is sealed, and checked when it is read, in any case)", ConfigName, strings.Join(others, " or "))
+	return fmt.Sprintf("set s3.checksum in vaultpack.yaml to %s (what is stored is sealed, and checked when it is read, in any case)", strings.Join(others, " or "))
 }
 
 // notImplemented says what of the request a server may be without, and how to do

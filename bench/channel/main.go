@@ -22,11 +22,11 @@ import (
 	"slices"
 	"time"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/trainer/container"
 	"github.com/vaultpack/vaultpack/trainer/local"
 	"github.com/vaultpack/vaultpack/uploader"
-	"github.com/vaultpack/vaultpack/vault"
 )
 
 func main() {
@@ -59,7 +59,7 @@ func measure(parent string, size, file int64, turns int) (err error) {
 		return err
 	}
 	ctx := context.Background()
-	v, _, err := vault.Init(ctx, &vault.Config{Vault: vault.Setting{Value: filepath.Join(dir, "vault")}, LocalKey: vault.Setting{Value: filepath.Join(dir, "key")}})
+	v, _, err := config.Init(ctx, &config.Config{Vault: config.Setting{Value: filepath.Join(dir, "vault")}, LocalKey: config.Setting{Value: filepath.Join(dir, "key")}})
 	if err != nil {
 		return err
 	}

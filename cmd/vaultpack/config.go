@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -27,7 +28,7 @@ func configCommand(con *console) *cli.Command {
 			if err != nil {
 				return err
 			}
-			show := func(name string, s vault.Setting, state string) {
+			show := func(name string, s config.Setting, state string) {
 				con.emit("setting", event{"name": name, "value": s.Value, "source": s.Source, "state": state})
 				if state != "" {
 					state = "; " + state
@@ -51,31 +52,31 @@ func configCommand(con *console) *cli.Command {
 				for line := range strings.Lines(string(b)) {
 					name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
 					if !slices.Contains([]string{`""`, "null", "{}", "0", "0s", "false", ""}, value) {
-						show("s3."+name, vault.Setting{Value: value, Source: cfg.S3Source}, "")
+						show("s3."+name, config.Setting{Value: value, Source: cfg.S3Source}, "")
 					}
 				}
 			}
-			_, err = vault.ReadLocalKey(cfg)
+			_, err = config.ReadLocalKey(cfg)
 			show("local_key", cfg.LocalKey, state(err))
-			for name, s := range map[string]vault.Setting{"identity": cfg.Identity, "passphrase_file": cfg.Passphrase} {
+			for name, s := range map[string]config.Setting{"identity": cfg.Identity, "passphrase_file": cfg.Passphrase} {
 				if s.Value != "" {
 					_, err := os.Stat(s.Value)
 					show(name, s, state(err))
 				}
 			}
 			for _, s := range cfg.Recipients {
-				_, err := vault.ReadRecipient(s)
+				_, err := config.ReadRecipient(s)
 				show("recipient", s, state(err))
 			}
 			for _, name := range slices.Sorted(maps.Keys(cfg.Context)) {
-				show("context", vault.Setting{Value: name + "=" + cfg.Context[name], Source: cfg.ContextSource}, "")
+				show("context", config.Setting{Value: name + "=" + cfg.Context[name], Source: cfg.ContextSource}, "")
 			}
 			return nil
 		},
 	}
 }
 
-func vaultError(cfg *vault.Config) error {
+func vaultError(cfg *config.Config) error {
 	_, err := os.Stat(cfg.Vault.Value)
 	return err
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/atomicfile"
 	"github.com/vaultpack/vaultpack/vault"
@@ -125,10 +126,10 @@ func encryptStream(ctx context.Context, c *cli.Context, con *console, src io.Rea
 	if err != nil {
 		return 0, err
 	}
-	keys, err := vault.ReadKeys(ctx, cfg)
+	keys, err := config.ReadKeys(ctx, cfg)
 	if errors.Is(err, fs.ErrNotExist) && cfg.Default {
 		var v *vault.Vault
-		if v, _, err = vault.Init(ctx, cfg); err == nil {
+		if v, _, err = config.Init(ctx, cfg); err == nil {
 			con.tellNewVault(v)
 			keys = v.Keys
 		}
@@ -138,7 +139,7 @@ func encryptStream(ctx context.Context, c *cli.Context, con *console, src io.Rea
 	}
 	wrap := slices.Clone(keys.Wrap)
 	for _, file := range c.StringSlice("recipient") {
-		r, err := vault.ReadRecipient(vault.Setting{Value: file, Source: "flag --recipient"})
+		r, err := config.ReadRecipient(config.Setting{Value: file, Source: "flag --recipient"})
 		if err != nil {
 			return 0, err
 		}
@@ -152,7 +153,7 @@ func decryptStream(ctx context.Context, c *cli.Context, _ *console, src io.Reade
 	if err != nil {
 		return 0, err
 	}
-	keys, err := vault.ReadKeys(ctx, cfg)
+	keys, err := config.ReadKeys(ctx, cfg)
 	if err != nil {
 		return 0, err
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/provision"
 	"github.com/vaultpack/vaultpack/vault"
 )
@@ -91,8 +92,8 @@ func initCommand(con *console) *cli.Command {
 }
 
 // initVault makes a directory and a local key, or looks into a bucket.
-func initVault(ctx context.Context, con *console, cfg *vault.Config) error {
-	v, made, err := vault.Init(ctx, cfg)
+func initVault(ctx context.Context, con *console, cfg *config.Config) error {
+	v, made, err := config.Init(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -131,7 +132,7 @@ func (c *console) tellFileSystem(ctx context.Context, v *vault.Vault) error {
 	return nil
 }
 
-func initS3(c *cli.Context, con *console, cfg *vault.Config) error {
+func initS3(c *cli.Context, con *console, cfg *config.Config) error {
 	p, target, err := newProvisioner(c, cfg)
 	if err != nil {
 		return err
@@ -225,13 +226,13 @@ func reason(err error) string {
 }
 
 // newProvisioner reads the settings: those of the configuration, and the flags.
-func newProvisioner(c *cli.Context, cfg *vault.Config) (*provision.Provisioner, *provision.Target, error) {
+func newProvisioner(c *cli.Context, cfg *config.Config) (*provision.Provisioner, *provision.Target, error) {
 	loc, err := vault.ParseS3URL(cfg.Vault.Value)
 	if err != nil {
 		return nil, nil, usagef("%w", err)
 	}
 	// The key and the settings of another vault are not for a new one.
-	cfg.KMSKeys = slices.DeleteFunc(cfg.KMSKeys, func(k vault.Setting) bool { return cfg.OfOtherVault(k.Source) })
+	cfg.KMSKeys = slices.DeleteFunc(cfg.KMSKeys, func(k config.Setting) bool { return cfg.OfOtherVault(k.Source) })
 	if cfg.OfOtherVault(cfg.ProvisionSource) {
 		cfg.Provision = nil
 	}
@@ -262,7 +263,7 @@ func newProvisioner(c *cli.Context, cfg *vault.Config) (*provision.Provisioner, 
 			*to = int32(c.Int(name))
 		}
 	}
-	aws, err := vault.AWSConfig(c.Context, cfg)
+	aws, err := cfg.AWS(c.Context)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -306,7 +307,7 @@ func newProvisioner(c *cli.Context, cfg *vault.Config) (*provision.Provisioner, 
 }
 
 // provisionSettings are those of the configuration file.
-func provisionSettings(cfg *vault.Config) (s provision.Settings, err error) {
+func provisionSettings(cfg *config.Config) (s provision.Settings, err error) {
 	if cfg.Provision == nil {
 		return s, nil
 	}
@@ -368,7 +369,7 @@ func (con *console) ask(yes bool, question string) error {
 }
 
 // tellVault ends an init: the vault is there.
-func tellVault(c *cli.Context, con *console, cfg *vault.Config, p *provision.Provisioner, t *provision.Target, plan *provision.Plan) error {
+func tellVault(c *cli.Context, con *console, cfg *config.Config, p *provision.Provisioner, t *provision.Target, plan *provision.Plan) error {
 	n := len(plan.Steps)
 	switch {
 	case n == 0 && len(plan.Warnings) > 0:
@@ -419,8 +420,8 @@ func tellVault(c *cli.Context, con *console, cfg *vault.Config, p *provision.Pro
 
 // writeConfig writes vaultpack.yaml: the one that names the vault, or the one in
 // the working folder or the nearest above it.
-func writeConfig(con *console, cfg *vault.Config, p *provision.Provisioner, o provision.Outputs) (file string, err error) {
-	change := vault.ConfigChange{Vault: p.URL(), Region: o.Region}
+func writeConfig(con *console, cfg *config.Config, p *provision.Provisioner, o provision.Outputs) (file string, err error) {
+	change := config.Change{Vault: p.URL(), Region: o.Region}
 	if chosen := p.Chosen(); !reflect.ValueOf(chosen).IsZero() {
 		change.Provision = chosen
 	}
@@ -434,16 +435,16 @@ func writeConfig(con *console, cfg *vault.Config, p *provision.Provisioner, o pr
 	if err != nil {
 		return "", err
 	}
-	file = filepath.Join(wd, vault.ConfigName)
+	file = filepath.Join(wd, config.FileName)
 	switch {
 	case slices.Contains(cfg.Files, cfg.Vault.Source):
 		file = cfg.Vault.Source
 	case len(cfg.Files) > 0 && strings.HasPrefix(wd+"/", filepath.Dir(cfg.Files[0])+"/"):
 		file = cfg.Files[0]
 	}
-	written, err := vault.WriteConfig(file, change)
+	written, err := config.Write(file, change)
 	switch {
-	case errors.Is(err, vault.ErrOtherVault):
+	case errors.Is(err, config.ErrOtherVault):
 		text, terr := change.Text()
 		if terr != nil {
 			return "", terr

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 	"github.com/urfave/cli/v2"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/trainer"
 	"github.com/vaultpack/vaultpack/vault"
 )
@@ -161,7 +162,7 @@ func newFollower(c *cli.Context, con *console, job string) (*follower, error) {
 	}
 	f := &follower{command: c.Command.Name, con: con, sm: sm, logs: logs, job: job}
 	if job != "" && vault.IsS3URL(cfg.Vault.Value) {
-		f.vault, _ = vault.Open(c.Context, cfg) // only to remove a key channel, which says so if it cannot
+		f.vault, _ = config.Open(c.Context, cfg) // only to remove a key channel, which says so if it cannot
 	}
 	return f, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/vault"
@@ -91,24 +92,24 @@ func newKeyFlags() []cli.Flag {
 func newKey(c *cli.Context) (envelope.KeyWrapper, error) {
 	var found envelope.KeyWrapper
 	n := 0
-	for name, read := range map[string]func(vault.Setting) (envelope.KeyWrapper, error){
-		"new-kms-key": func(s vault.Setting) (envelope.KeyWrapper, error) {
+	for name, read := range map[string]func(config.Setting) (envelope.KeyWrapper, error){
+		"new-kms-key": func(s config.Setting) (envelope.KeyWrapper, error) {
 			cfg, err := loadConfig(c)
 			if err != nil {
 				return nil, err
 			}
-			return vault.KMSKey(c.Context, cfg, s.Value)
+			return config.KMSKey(c.Context, cfg, s.Value)
 		},
-		"recipient": func(s vault.Setting) (envelope.KeyWrapper, error) { return vault.ReadRecipient(s) },
-		"new-local-key": func(s vault.Setting) (envelope.KeyWrapper, error) {
-			return vault.ReadLocalKey(&vault.Config{LocalKey: s})
+		"recipient": func(s config.Setting) (envelope.KeyWrapper, error) { return config.ReadRecipient(s) },
+		"new-local-key": func(s config.Setting) (envelope.KeyWrapper, error) {
+			return config.ReadLocalKey(&config.Config{LocalKey: s})
 		},
-		"new-passphrase-file": func(s vault.Setting) (envelope.KeyWrapper, error) { return vault.ReadPassphrase(s) },
+		"new-passphrase-file": func(s config.Setting) (envelope.KeyWrapper, error) { return config.ReadPassphrase(s) },
 	} {
 		if file := c.String(name); file != "" {
 			n++
 			var err error
-			if found, err = read(vault.Setting{Value: file, Source: "flag --" + name}); err != nil {
+			if found, err = read(config.Setting{Value: file, Source: "flag --" + name}); err != nil {
 				return nil, err
 			}
 		}
@@ -210,7 +211,7 @@ func keysList(c *cli.Context, con *console) error {
 	if err != nil {
 		return err
 	}
-	v, noKey, err := vault.OpenPublic(c.Context, cfg)
+	v, noKey, err := config.OpenPublic(c.Context, cfg)
 	if err != nil {
 		return err
 	}
@@ -496,7 +497,7 @@ func keysNew(c *cli.Context, con *console) error {
 			return fmt.Errorf("%s.pub: %w", show(file), fs.ErrExist)
 		}
 	}
-	if err := vault.WriteSecret(file, secret); err != nil {
+	if err := config.WriteSecret(file, secret); err != nil {
 		return fmt.Errorf("writing the key: %w", err)
 	}
 	con.printf("%v -> %s (keep it secret, and a copy in a safe place)", about, show(file))

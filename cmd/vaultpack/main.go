@@ -16,7 +16,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/vaultpack/vaultpack/vault"
+	"github.com/vaultpack/vaultpack/config"
 )
 
 func main() { os.Exit(run(os.Args)) }
@@ -165,8 +165,8 @@ func lineageBool(c *cli.Context, name string) bool {
 	return false
 }
 
-func loadConfig(c *cli.Context) (*vault.Config, error) {
-	cfg, err := vault.LoadConfig(func(name string) string { return lineageString(c, name) })
+func loadConfig(c *cli.Context) (*config.Config, error) {
+	cfg, err := config.Load(func(name string) string { return lineageString(c, name) })
 	if err != nil {
 		return nil, usagef("%w", err)
 	}
@@ -175,7 +175,7 @@ func loadConfig(c *cli.Context) (*vault.Config, error) {
 }
 
 // configAlone is the configuration for a command that takes no arguments.
-func configAlone(c *cli.Context) (*vault.Config, error) {
+func configAlone(c *cli.Context) (*config.Config, error) {
 	if _, err := arguments(c, 0, 0); err != nil {
 		return nil, err
 	}

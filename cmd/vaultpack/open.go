@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/vault"
@@ -22,7 +23,7 @@ func openVault(c *cli.Context) (*vault.Vault, error) {
 	if err != nil {
 		return nil, err
 	}
-	return vault.Open(c.Context, cfg)
+	return config.Open(c.Context, cfg)
 }
 
 // openForWriting opens the vault, and says so if that has made one.
@@ -31,7 +32,7 @@ func openForWriting(ctx context.Context, c *cli.Context, con *console) (*vault.V
 	if err != nil {
 		return nil, err
 	}
-	v, made, err := vault.OpenForWriting(ctx, cfg)
+	v, made, err := config.OpenForWriting(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope/awskms"
 	"github.com/vaultpack/vaultpack/provision"
@@ -68,7 +69,7 @@ func policyCommand(con *console) *cli.Command {
 	}
 }
 
-func choosePolicy(c *cli.Context, cfg *vault.Config) (policy.Document, error) {
+func choosePolicy(c *cli.Context, cfg *config.Config) (policy.Document, error) {
 	v, err := policyVault(c.Context, cfg)
 	if err != nil {
 		return policy.Document{}, err
@@ -93,7 +94,7 @@ func choosePolicy(c *cli.Context, cfg *vault.Config) (policy.Document, error) {
 }
 
 // policyVault is the vault that is configured, as policies need it.
-func policyVault(ctx context.Context, cfg *vault.Config) (policy.Vault, error) {
+func policyVault(ctx context.Context, cfg *config.Config) (policy.Vault, error) {
 	if !vault.IsS3URL(cfg.Vault.Value) {
 		return policy.Vault{}, fmt.Errorf("the vault is %s (from %s), and policies are for vaults in S3: name one with --vault s3://BUCKET/PREFIX", cfg.Vault.Value, cfg.Vault.Source)
 	}
@@ -108,7 +109,7 @@ func policyVault(ctx context.Context, cfg *vault.Config) (policy.Vault, error) {
 	}
 	i := slices.IndexFunc(cfg.KMSKeys, isKeyARN)
 	if i < 0 {
-		return policy.Vault{}, fmt.Errorf("the KMS key is not known: name it with --kms-key, or kms_keys in %s", vault.ConfigName)
+		return policy.Vault{}, fmt.Errorf("the KMS key is not known: name it with --kms-key, or kms_keys in %s", config.FileName)
 	}
 	v := policy.Vault{Bucket: loc.Bucket, Prefix: loc.Prefix, KeyARN: cfg.KMSKeys[i].Value}
 	return v, v.Check()
@@ -117,4 +118,4 @@ func policyVault(ctx context.Context, cfg *vault.Config) (policy.Vault, error) {
 // errAsking is a failure of what was asked of AWS, not of what was typed.
 var errAsking = errors.New("policies name the key by its ARN")
 
-func isKeyARN(s vault.Setting) bool { return awskms.IsKeyARN(s.Value) }
+func isKeyARN(s config.Setting) bool { return awskms.IsKeyARN(s.Value) }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/envelope/awskms"
@@ -62,8 +63,8 @@ func (c *trainingContainer) open(name string) (*dataset.Dataset, *dataset.Versio
 	c.t.Helper()
 	key, err := awskms.New(c.t.Context(), c.kms.Client("eu-central-1", "admin"), c.arn)
 	check(c.t, err)
-	v, err := vault.Open(c.t.Context(), &vault.Config{Vault: vault.Setting{Value: filepath.Join(c.home, "vault")},
-		KMSKeys: []vault.Setting{{Value: c.arn}}, DefaultKey: true})
+	v, err := config.Open(c.t.Context(), &config.Config{Vault: config.Setting{Value: filepath.Join(c.home, "vault")},
+		KMSKeys: []config.Setting{{Value: c.arn}}, DefaultKey: true})
 	check(c.t, err)
 	v.Keys, v.Context = &vault.Keys{Open: []envelope.KeyWrapper{key}}, envelope.EncryptionContext{"project": "p"}
 	d, err := dataset.Open(v, name)

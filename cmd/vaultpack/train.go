@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 	"github.com/urfave/cli/v2"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/trainer"
 	"github.com/vaultpack/vaultpack/vault"
 )
@@ -266,13 +267,13 @@ func setPairs(c *cli.Context, j *trainer.Job) error {
 }
 
 // services are the clients of SageMaker and CloudWatch Logs.
-func services(c *cli.Context, cfg *vault.Config) (*sagemaker.Client, *cloudwatchlogs.Client, aws.Config, error) {
-	ac, err := vault.AWSConfig(c.Context, cfg)
+func services(c *cli.Context, cfg *config.Config) (*sagemaker.Client, *cloudwatchlogs.Client, aws.Config, error) {
+	ac, err := cfg.AWS(c.Context)
 	if err != nil {
 		return nil, nil, ac, err
 	}
 	if ac.Region == "" {
-		return nil, nil, ac, usagef("the AWS Region is not known: set region below s3 in %s, or AWS_REGION, or one in the AWS profile", vault.ConfigName)
+		return nil, nil, ac, usagef("the AWS Region is not known: set region below s3 in %s, or AWS_REGION, or one in the AWS profile", config.FileName)
 	}
 	sm, logs := trainer.NewClients(ac)
 	return sm, logs, ac, nil
@@ -299,7 +300,7 @@ func train(c *cli.Context, con *console) error {
 	if cfg, err = cfg.Resolved(c.Context); err != nil {
 		return err
 	}
-	v, err := vault.Open(c.Context, cfg)
+	v, err := config.Open(c.Context, cfg)
 	if err != nil {
 		return err
 	}

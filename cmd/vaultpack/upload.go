@@ -15,6 +15,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/uploader"
 	"github.com/vaultpack/vaultpack/vault"
@@ -224,7 +225,7 @@ func uploadVault(c *cli.Context, con *console, dry bool) (v *vault.Vault, cleanU
 	cleanUp = func() { os.RemoveAll(dir) }
 	planned := cfg.Vault.Value
 	cfg.Vault.Value, cfg.LocalKey.Value = filepath.Join(dir, "vault"), filepath.Join(dir, "local.key")
-	if v, _, err = vault.Init(c.Context, cfg); err != nil {
+	if v, _, err = config.Init(c.Context, cfg); err != nil {
 		return nil, cleanUp, err
 	}
 	v.Location = planned

@@ -18,9 +18,9 @@ import (
 	"github.com/pulumi/pulumi-aws/sdk/v7/go/aws/s3"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/provision"
 	"github.com/vaultpack/vaultpack/provision/policy"
-	"github.com/vaultpack/vaultpack/vault"
 )
 
 func main() { pulumi.Run(run) }
@@ -130,7 +130,7 @@ func (i *infrastructure) outputs() pulumi.Map {
 	out["region"] = pulumi.String(i.region)
 	// The file that vaultpack init would have written.
 	out["vaultpack_yaml"] = i.key.Arn.ApplyT(func(arn string) (string, error) {
-		return vault.ConfigChange{Vault: i.target.URL(), KMSKeys: []string{arn}, Region: i.region, Provision: i.chosen}.Text()
+		return config.Change{Vault: i.target.URL(), KMSKeys: []string{arn}, Region: i.region, Provision: i.chosen}.Text()
 	})
 	if i.vpc != nil {
 		out["subnets"] = pulumi.ToStringArray(i.vpc.Subnets)

@@ -2,12 +2,13 @@ package main
 
 const (
 	inVault  = "vault/"
+	inConfig = "config/"
 	inAtomic = "internal/atomicfile/folder.go"
 )
 
 var ofVault = target{
 	name:    "vault",
-	pkgs:    []string{"./vault", "./internal/atomicfile"},
+	pkgs:    []string{"./vault", "./config", "./internal/atomicfile"},
 	mutants: vaultMutants,
 }
 
@@ -35,11 +36,11 @@ var vaultMutants = []mutant{
 	one("a range begins at the start", inVault+"dir.go", "f.Seek(off, io.SeekStart)", "f.Seek(off-off, io.SeekStart)").by("TestDirStore"),
 
 	// What others can write is not believed.
-	one("a configuration of others is believed", inVault+"trust.go", "if !trustedOwner(st.Uid) && ", "if st.Uid > 1<<31 && ").by("TestConfigOfOthers"),
-	one("a configuration that all can write is believed", inVault+"trust.go", "case mode.Perm()&0o002 != 0:", "case mode.Perm()&0o004 == 0 && mode.Perm()&0o002 != 0:").by("TestConfigOfOthers"),
-	one("others may read a secret", inVault+"keys.go", "mode.Perm()&0o077 != 0 {", "mode.Perm()&0o007 != 0 {"),
-	one("a key is made beside data", inVault+"keys.go", "if strings.Contains(o.Name, \"/keys/\") {", "if strings.Contains(o.Name, \"/keyrings/\") {").by("TestKeyIsMadeBesideNoData"),
-	one("the default key opens what is in KMS", inVault+"keys.go", "case c.DefaultKey && len(c.KMSKeys) > 0:", "case c.DefaultKey && len(c.KMSKeys) > 99:"),
+	one("a configuration of others is believed", inConfig+"trust.go", "if !trustedOwner(st.Uid) && ", "if st.Uid > 1<<31 && ").by("TestConfigOfOthers").in("./config"),
+	one("a configuration that all can write is believed", inConfig+"trust.go", "case mode.Perm()&0o002 != 0:", "case mode.Perm()&0o004 == 0 && mode.Perm()&0o002 != 0:").by("TestConfigOfOthers").in("./config"),
+	one("others may read a secret", inConfig+"keys.go", "mode.Perm()&0o077 != 0 {", "mode.Perm()&0o007 != 0 {").in("./config"),
+	one("a key is made beside data", inConfig+"keys.go", "if strings.Contains(o.Name, \"/keys/\") {", "if strings.Contains(o.Name, \"/keyrings/\") {").by("TestKeyIsMadeBesideNoData").in("./config"),
+	one("the default key opens what is in KMS", inConfig+"keys.go", "case c.DefaultKey && len(c.KMSKeys) > 0:", "case c.DefaultKey && len(c.KMSKeys) > 99:").in("./config"),
 
 	// Reading from S3.
 	one("another range than asked for is accepted", inVault+"s3get.go", "err != nil || from != b.off || to-from+1 != length {", "err != nil || to-from+1 != length {").by(getTests),

@@ -15,7 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
-	"github.com/vaultpack/vaultpack/vault"
+	"github.com/vaultpack/vaultpack/config"
 )
 
 // soon is when credentials end too soon for an upload or a job to be watched.
@@ -32,7 +32,7 @@ func (d *Doctor) credentials(ctx context.Context) Finding {
 		return unknown("there are no AWS credentials")
 	}
 	c, err := d.aws.Credentials.Retrieve(ctx)
-	var mfa *vault.MFAError
+	var mfa *config.MFAError
 	if errors.As(err, &mfa) {
 		return unknown("%v", mfa)
 	}

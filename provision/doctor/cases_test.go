@@ -14,13 +14,14 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/envelope/awskms/kmstest"
 	"github.com/vaultpack/vaultpack/internal/faultproxy"
 	"github.com/vaultpack/vaultpack/provision/doctor"
@@ -56,13 +57,13 @@ var serverCases = []testCase{
 	{"settings", "MinIO", doctor.Failed, "there is no key alias/vault", "by its ARN", "", func(w *world) { w.cfg.S3.KMSKey = "alias/vault" }},
 	{"settings", "directory", doctor.Failed, "neither in S3 nor a directory", "s3://BUCKET", "", func(w *world) { w.cfg.Vault.Value = "gs://bucket" }},
 	{"credentials", "MinIO", doctor.Failed, "no usable AWS credentials", "aws sso login", "", func(w *world) {
-		w.cfg.S3.LoadOptions = append(w.cfg.S3.LoadOptions, config.WithCredentialsProvider(aws.CredentialsProviderFunc(
+		w.cfg.S3.LoadOptions = append(w.cfg.S3.LoadOptions, awsconfig.WithCredentialsProvider(aws.CredentialsProviderFunc(
 			func(context.Context) (aws.Credentials, error) {
 				return aws.Credentials{}, errors.New("the SSO session has expired")
 			})))
 	}},
 	{"credentials", "MinIO", doctor.Warning, "the credentials end in 5m", "again", "", func(w *world) {
-		w.cfg.S3.LoadOptions = append(w.cfg.S3.LoadOptions, config.WithCredentialsProvider(aws.CredentialsProviderFunc(
+		w.cfg.S3.LoadOptions = append(w.cfg.S3.LoadOptions, awsconfig.WithCredentialsProvider(aws.CredentialsProviderFunc(
 			func(context.Context) (aws.Credentials, error) {
 				return aws.Credentials{AccessKeyID: w.server.AccessKey, SecretAccessKey: w.server.SecretKey, CanExpire: true, Expires: time.Now().Add(5*time.Minute + time.Second)}, nil
 			})))
@@ -242,7 +243,7 @@ var keyCases = []testCase{
 	{"kms:Encrypt", "MinIO", doctor.Warning, "keys add", "key's policy", "kms:Encrypt", func(w *world) { w.caller("kms:DescribeKey", "kms:GenerateDataKey", "kms:Decrypt") }},
 	{"keyrings", "directory", doctor.Failed, "", "the key that the dataset was made with", "", func(w *world) {
 		w.cfg.LocalKey.Value = filepath.Join(w.t.TempDir(), "other.key")
-		_, err := vault.CreateLocalKey(w.cfg)
+		_, err := config.CreateLocalKey(w.cfg)
 		w.ok(err)
 	}},
 	{"keyrings", "MinIO", doctor.Failed, "not allowed", "allow kms:Decrypt", "kms:Decrypt", func(w *world) { w.caller("kms:DescribeKey", "kms:GenerateDataKey") }},

@@ -22,13 +22,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/envelope/awskms"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
 // A Doctor examines what a configuration says. It is for one Run.
 type Doctor struct {
-	Config *vault.Config
+	Config *config.Config
 	// Dataset is the one that is meant to be used, or empty. The calls to KMS are
 	// tried with its encryption context, and its keyrings are opened.
 	Dataset string
@@ -248,7 +249,7 @@ func (d *Doctor) settings(ctx context.Context) Finding {
 		return ok("the vault is %s (from %s)", c.Vault.Value, from) // AWS has no part in it
 	}
 	var err error
-	if d.aws, err = vault.AWSConfig(ctx, c); err != nil {
+	if d.aws, err = c.AWS(ctx); err != nil {
 		return failed("correct the AWS configuration files, or AWS_PROFILE", "%v", err)
 	}
 	d.aws.Retryer = func() aws.Retryer {
@@ -281,9 +282,9 @@ func (d *Doctor) settings(ctx context.Context) Finding {
 }
 
 // settingsFile is the file to correct settings in.
-func settingsFile(c *vault.Config) string {
+func settingsFile(c *config.Config) string {
 	if c.S3Source != "" {
 		return c.S3Source
 	}
-	return vault.ConfigName
+	return config.FileName
 }

@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"slices"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -11,7 +12,7 @@ import (
 func Names() []string {
 	var names []string
 	for _, url := range []string{"s3://bucket", "/dir"} {
-		d := &Doctor{Config: &vault.Config{Vault: vault.Setting{Value: url}, KMSKeys: []vault.Setting{{Value: "alias/one"}}}}
+		d := &Doctor{Config: &config.Config{Vault: config.Setting{Value: url}, KMSKeys: []config.Setting{{Value: "alias/one"}}}}
 		for _, c := range d.checks() {
 			names = append(names, c.name)
 		}

@@ -12,9 +12,9 @@ import (
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/envelope/awskms"
 	"github.com/vaultpack/vaultpack/provision"
-	"github.com/vaultpack/vaultpack/vault"
 )
 
 func ok(format string, args ...any) Finding {
@@ -94,7 +94,7 @@ func unknownCaller(err error) Finding {
 // isIdentity tells that the caller is not known, which no permission mends.
 func isIdentity(err error) bool {
 	var key *awskms.Error
-	var mfa *vault.MFAError
+	var mfa *config.MFAError
 	return provision.BadCredentials(err) || errors.As(err, &mfa) || errors.As(err, &key) && key.Reason == awskms.BadCredentials
 }
 

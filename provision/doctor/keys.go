@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/envelope/awskms"
@@ -63,7 +64,7 @@ func (d *Doctor) keyChecks() []check {
 // readKeys reads the local key and whatever else is configured to open data keys.
 func (d *Doctor) readKeys(ctx context.Context) Finding {
 	var err error
-	d.keys, err = vault.ReadKeys(ctx, d.Config)
+	d.keys, err = config.ReadKeys(ctx, d.Config)
 	if err != nil {
 		mend := "vaultpack config shows which keys are configured, and where"
 		if info, serr := os.Stat(d.Config.LocalKey.Value); serr == nil && info.Mode().Perm()&0o077 != 0 {
@@ -73,7 +74,7 @@ func (d *Doctor) readKeys(ctx context.Context) Finding {
 	}
 	if key, dir := d.Config.LocalKey.Value, d.Config.Vault.Value; slices.Contains(d.keys.Names, key) && !vault.IsS3URL(dir) {
 		if rel, err := filepath.Rel(dir, key); err == nil && filepath.IsLocal(rel) {
-			return warning("move it elsewhere and name it with --local-key, or local_key in "+vault.ConfigName, "the local key %s lies in the vault: who has the one has the other", key)
+			return warning("move it elsewhere and name it with --local-key, or local_key in "+config.FileName, "the local key %s lies in the vault: who has the one has the other", key)
 		}
 	}
 	return ok("%s can be used: %s", plural(len(d.keys.Names), "key"), strings.Join(d.keys.Names, ", "))

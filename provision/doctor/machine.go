@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -22,7 +23,7 @@ import (
 func (d *Doctor) directory(ctx context.Context) Finding {
 	c := d.Config
 	dir := c.Vault.Value
-	v, err := vault.Open(ctx, c)
+	v, err := config.Open(ctx, c)
 	switch {
 	case errors.Is(err, vault.ErrNoVault) && c.Default:
 		parent, perr := nearest(dir)
@@ -38,7 +39,7 @@ func (d *Doctor) directory(ctx context.Context) Finding {
 	case errors.Is(err, vault.ErrNoVault):
 		return failed("check the path, or make one there with: vaultpack init --vault "+dir, "there is no vault at %s (from %s)", dir, c.Vault.Source)
 	case err != nil:
-		if _, kerr := vault.ReadKeys(ctx, c); kerr == nil {
+		if _, kerr := config.ReadKeys(ctx, c); kerr == nil {
 			return broken("check the path and its permissions, or restore the vault from a backup", err)
 		}
 		// Keys have a check of their own; here the place counts.

@@ -10,11 +10,12 @@ import (
 	"testing/fstest"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope/awskms/kmstest"
 	"github.com/vaultpack/vaultpack/internal/faultproxy"
@@ -28,7 +29,7 @@ import (
 type world struct {
 	t   *testing.T
 	doc *doctor.Doctor
-	cfg *vault.Config
+	cfg *config.Config
 
 	server *s3test.Server
 	s3     *s3.Client // past all proxies
@@ -53,7 +54,7 @@ const gib = 1 << 30
 // machine is one in order.
 var machine = fstest.MapFS{"proc/meminfo": {Data: []byte("MemTotal:  8000000 kB\nMemAvailable:    4000000 kB\n")}}
 
-func newDoctor(cfg *vault.Config) *doctor.Doctor {
+func newDoctor(cfg *config.Config) *doctor.Doctor {
 	d := &doctor.Doctor{Config: cfg, Dataset: "scans"}
 	d.OnMachine(machine, 100*gib)
 	return d
@@ -74,8 +75,8 @@ func inMinIO(t *testing.T, s *s3test.Server) *world {
 	w.key = *made.KeyMetadata.Arn
 	_, err = admin.EnableKeyRotation(t.Context(), &kms.EnableKeyRotationInput{KeyId: &w.key})
 	w.ok(err)
-	w.cfg = &vault.Config{Vault: vault.Setting{Value: "s3://" + w.bucket + "/ml", Source: "the test"}, DefaultKey: true,
-		KMSKeys: []vault.Setting{{Value: w.key, Source: "the test"}},
+	w.cfg = &config.Config{Vault: config.Setting{Value: "s3://" + w.bucket + "/ml", Source: "the test"}, DefaultKey: true,
+		KMSKeys: []config.Setting{{Value: w.key, Source: "the test"}},
 		S3:      vault.S3Settings{Endpoint: s.URL, KMSKey: s.KMSKey, LoadOptions: s.Options()}}
 	w.doc = newDoctor(w.cfg)
 	return w
@@ -84,9 +85,9 @@ func inMinIO(t *testing.T, s *s3test.Server) *world {
 // inMoto is a vault that vaultpack init has made in moto, or mended.
 func inMoto(t *testing.T, s *s3test.Server) *world {
 	w := &world{t: t, server: s, bucket: "vault"}
-	options := append(s.Options(), config.WithBaseEndpoint(s.URL), config.WithRegion("eu-central-1"))
+	options := append(s.Options(), awsconfig.WithBaseEndpoint(s.URL), awsconfig.WithRegion("eu-central-1"))
 	var err error
-	w.aws, err = config.LoadDefaultConfig(t.Context(), options...)
+	w.aws, err = awsconfig.LoadDefaultConfig(t.Context(), options...)
 	w.ok(err)
 	pathStyle := func(o *s3.Options) { o.UsePathStyle = true }
 	w.s3 = s3.NewFromConfig(w.aws, pathStyle)
@@ -98,8 +99,8 @@ func inMoto(t *testing.T, s *s3test.Server) *world {
 	w.ok(p.Apply(t.Context(), plan, func(provision.Step) {}))
 	o := p.Outputs()
 	w.key = o.KMSKeyARN
-	w.cfg = &vault.Config{Vault: vault.Setting{Value: "s3://" + w.bucket + "/ml", Source: "the test"}, DefaultKey: true,
-		KMSKeys: []vault.Setting{{Value: w.key, Source: "the test"}},
+	w.cfg = &config.Config{Vault: config.Setting{Value: "s3://" + w.bucket + "/ml", Source: "the test"}, DefaultKey: true,
+		KMSKeys: []config.Setting{{Value: w.key, Source: "the test"}},
 		S3:      vault.S3Settings{Region: "eu-central-1", LoadOptions: options}}
 	w.doc = newDoctor(w.cfg)
 	w.doc.Role = o.TrainerRoles["*"]
@@ -109,11 +110,11 @@ func inMoto(t *testing.T, s *s3test.Server) *world {
 // inDirectory is a vault in a directory, with a local key and a dataset.
 func inDirectory(t *testing.T) *world {
 	w := &world{t: t, dir: filepath.Join(t.TempDir(), "vault")}
-	w.cfg = &vault.Config{Vault: vault.Setting{Value: w.dir, Source: "the test"},
-		LocalKey: vault.Setting{Value: filepath.Join(t.TempDir(), "local.key"), Source: "the test"}}
+	w.cfg = &config.Config{Vault: config.Setting{Value: w.dir, Source: "the test"},
+		LocalKey: config.Setting{Value: filepath.Join(t.TempDir(), "local.key"), Source: "the test"}}
 	w.doc = newDoctor(w.cfg)
 	w.doc.Dataset = ""
-	v, _, err := vault.Init(t.Context(), w.cfg)
+	v, _, err := config.Init(t.Context(), w.cfg)
 	w.ok(err)
 	w.newDataset(v)
 	return w
@@ -133,7 +134,7 @@ func (w *world) newDataset(v *vault.Vault) {
 
 // upload makes the dataset in S3.
 func (w *world) upload() {
-	v, err := vault.Open(w.t.Context(), w.cfg)
+	v, err := config.Open(w.t.Context(), w.cfg)
 	w.ok(err)
 	w.newDataset(v)
 }

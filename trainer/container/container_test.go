@@ -11,6 +11,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/treetest"
@@ -33,8 +34,8 @@ type sealed struct {
 func seal(t testing.TB, name string, make func(dir string), keys ...envelope.KeyWrapper) *sealed {
 	t.Helper()
 	dir := t.TempDir()
-	v, _, err := vault.Init(t.Context(), &vault.Config{
-		Vault: vault.Setting{Value: filepath.Join(dir, "vault")}, LocalKey: vault.Setting{Value: filepath.Join(dir, "key")}})
+	v, _, err := config.Init(t.Context(), &config.Config{
+		Vault: config.Setting{Value: filepath.Join(dir, "vault")}, LocalKey: config.Setting{Value: filepath.Join(dir, "key")}})
 	check(t, err)
 	if keys != nil {
 		v.Keys = &vault.Keys{Open: keys, Wrap: keys}

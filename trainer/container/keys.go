@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/vault"
 )
@@ -28,11 +29,11 @@ func (c *Config) keys(ctx context.Context, store *channelStore) (keys *vault.Key
 		}
 		return &vault.Keys{Open: []envelope.KeyWrapper{key}, Names: []string{"the key channel"}}, key.Wipe, nil
 	}
-	cfg := &vault.Config{DefaultKey: true, S3: vault.S3Settings{Region: c.Region}}
+	cfg := &config.Config{DefaultKey: true, S3: vault.S3Settings{Region: c.Region}}
 	for _, arn := range c.KMSKeys {
-		cfg.KMSKeys = append(cfg.KMSKeys, vault.Setting{Value: arn, Source: "--kms-key"})
+		cfg.KMSKeys = append(cfg.KMSKeys, config.Setting{Value: arn, Source: "--kms-key"})
 	}
-	keys, err = vault.ReadKeys(ctx, cfg)
+	keys, err = config.ReadKeys(ctx, cfg)
 	return keys, wipe, err
 }
 

@@ -1,4 +1,4 @@
-package vault
+package config
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/vault"
 )
 
 // A MissingKeyError says that the file of a key is not there. It wraps
@@ -65,7 +66,7 @@ const (
 )
 
 // findOthers looks through the public keyrings of the vault.
-func (e *MissingKeyError) findOthers(ctx context.Context, store Store) {
+func (e *MissingKeyError) findOthers(ctx context.Context, store vault.Store) {
 	folders, err := store.Folders(ctx, "")
 	if err != nil {
 		return
@@ -93,7 +94,7 @@ func (e *MissingKeyError) findOthers(ctx context.Context, store Store) {
 	}
 }
 
-func readKeyring(ctx context.Context, store Store, name string) (*envelope.Keyring, error) {
+func readKeyring(ctx context.Context, store vault.Store, name string) (*envelope.Keyring, error) {
 	r, err := store.Get(ctx, name, 0, -1)
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package vault_test
+package config_test
 
 import (
 	"errors"
@@ -6,11 +6,11 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/vaultpack/vaultpack/vault"
+	"github.com/vaultpack/vaultpack/config"
 )
 
 func TestWriteConfig(t *testing.T) {
-	change := vault.ConfigChange{Vault: "s3://data/ml", KMSKeys: []string{"arn:1"}, Region: "eu-central-1",
+	change := config.Change{Vault: "s3://data/ml", KMSKeys: []string{"arn:1"}, Region: "eu-central-1",
 		Provision: map[string]any{"name": "ml", "admins": []string{"a"}}}
 	for name, test := range map[string]struct{ old, want string }{
 		"none": {"", `vault: s3://data/ml
@@ -72,7 +72,7 @@ provision:
 					t.Fatal(err)
 				}
 			}
-			if written, err := vault.WriteConfig(file, change); err != nil || !written {
+			if written, err := config.Write(file, change); err != nil || !written {
 				t.Fatalf("written %v, %v", written, err)
 			}
 			got, err := os.ReadFile(file)
@@ -82,7 +82,7 @@ provision:
 			if info, err := os.Stat(file); test.old != "" && (err != nil || info.Mode().Perm() != 0o600) {
 				t.Errorf("its mode is %v, %v", info.Mode(), err)
 			}
-			if written, err := vault.WriteConfig(file, change); err != nil || written {
+			if written, err := config.Write(file, change); err != nil || written {
 				t.Errorf("the second time: written %v, %v", written, err)
 			}
 		})
@@ -91,7 +91,7 @@ provision:
 	if err := os.WriteFile(file, []byte("vault: ./local\nkms_keys: [arn:1, arn:2]\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := vault.WriteConfig(file, change); !errors.Is(err, vault.ErrOtherVault) {
+	if _, err := config.Write(file, change); !errors.Is(err, config.ErrOtherVault) {
 		t.Errorf("a file about another vault: %v", err)
 	}
 }

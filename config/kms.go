@@ -1,4 +1,4 @@
-package vault
+package config
 
 import (
 	"cmp"
@@ -17,6 +17,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/envelope/awskms"
+	"github.com/vaultpack/vaultpack/vault"
 )
 
 // Resolved is the configuration with the ARN of a KMS key wherever it names one by
@@ -72,12 +73,12 @@ func (c *Config) resolve(ctx context.Context, key *Setting, arns map[string]stri
 func (c *Config) sseNamed(ctx context.Context) (bool, error) {
 	key := c.S3.KMSKey
 	switch {
-	case !IsS3URL(c.Vault.Value), c.S3.SSE == SSENone, key == "", awskms.IsKeyARN(key):
+	case !vault.IsS3URL(c.Vault.Value), c.S3.SSE == vault.SSENone, key == "", awskms.IsKeyARN(key):
 		return false, nil
 	case strings.HasPrefix(key, "alias/"), strings.Contains(key, ":alias/"):
 		return true, nil
 	}
-	cfg, err := AWSConfig(ctx, c)
+	cfg, err := c.AWS(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -92,20 +93,22 @@ func (c *Config) S3Elsewhere(cfg aws.Config) bool {
 	return at != nil && (all == nil || *all != *at)
 }
 
-// addKMS adds the configured KMS keys, in their order.
-func (k *Keys) addKMS(ctx context.Context, c *Config, add func(envelope.KeyWrapper, string)) (err error) {
+// addKMS adds the configured KMS keys to k, in their order.
+func addKMS(ctx context.Context, c *Config, k *vault.Keys, add func(envelope.KeyWrapper, string)) (err error) {
 	if len(c.KMSKeys) == 0 {
 		return nil
 	}
-	if k.kms = c.kms; k.kms == nil {
-		if k.kms, err = newKMS(ctx, c); err != nil {
+	client := c.kms
+	if client == nil {
+		if client, err = newKMS(ctx, c); err != nil {
 			return err
 		}
 	}
+	k.Calls = client.calls.Load
 	for _, s := range c.KMSKeys {
-		key, err := awskms.New(ctx, k.kms, s.Value)
+		key, err := awskms.New(ctx, client, s.Value)
 		if err == nil && c.KMSRelated && key.MultiRegion() {
-			key, err = awskms.New(ctx, k.kms, key.ARN(), awskms.AcceptRelated())
+			key, err = awskms.New(ctx, client, key.ARN(), awskms.AcceptRelated())
 		}
 		if err != nil {
 			return fmt.Errorf("the KMS key from %s: %w", s.Source, err)
@@ -127,7 +130,7 @@ func KMSKey(ctx context.Context, c *Config, key string) (*awskms.Key, error) {
 // newKMS makes a client with credentials, region and endpoint from the chain of
 // the AWS SDK.
 func newKMS(ctx context.Context, c *Config) (*countedKMS, error) {
-	cfg, err := AWSConfig(ctx, c)
+	cfg, err := c.AWS(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,7 @@
-package vault
+// Package config says which vault and which keys to use, by flags, the environment
+// and vaultpack.yaml, and opens them. It is what knows all kinds of vaults, and all
+// kinds of keys.
+package config
 
 import (
 	"bytes"
@@ -14,11 +17,12 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/vault"
 )
 
-// ConfigName is the name of the configuration file, looked for in the working
+// FileName is the name of the configuration file, looked for in the working
 // folder and the folders above it, then in the user's configuration directory.
-const ConfigName = "vaultpack.yaml"
+const FileName = "vaultpack.yaml"
 
 // A Setting is a value with the place that it was read from.
 type Setting struct {
@@ -43,7 +47,7 @@ type Config struct {
 	KMSRelated bool
 	// S3 says how to use the bucket of a vault in S3, and S3Source where that was
 	// read from.
-	S3       S3Settings
+	S3       vault.S3Settings
 	S3Source string
 	// Identity and Passphrase are files with further keys that open data keys,
 	// empty where there is none; Recipients are files with public keys that new
@@ -74,7 +78,7 @@ type fileConfig struct {
 	Vault          string            `yaml:"vault"`
 	KMSKeys        []string          `yaml:"kms_keys"`
 	KMSRelated     *bool             `yaml:"kms_related"`
-	S3             *S3Settings       `yaml:"s3"`
+	S3             *vault.S3Settings `yaml:"s3"`
 	LocalKey       string            `yaml:"local_key"`
 	Identity       string            `yaml:"identity"`
 	PassphraseFile string            `yaml:"passphrase_file"`
@@ -83,10 +87,10 @@ type fileConfig struct {
 	Provision      yaml.Node         `yaml:"provision"`
 }
 
-// LoadConfig finds every setting. flag gives the values of the flags vault,
+// Load finds every setting. flag gives the values of the flags vault,
 // kms-key, sse, local-key, identity and passphrase-file, empty where they were not
 // given.
-func LoadConfig(flag func(name string) string) (*Config, error) {
+func Load(flag func(name string) string) (*Config, error) {
 	home, homeErr := homeDir() // which is not needed where all is named
 	c := &Config{Home: home}
 	for name, s := range map[string]*Setting{"vault": &c.Vault, "local-key": &c.LocalKey, "identity": &c.Identity, "passphrase-file": &c.Passphrase} {
@@ -111,7 +115,7 @@ func LoadConfig(flag func(name string) string) (*Config, error) {
 	}
 	if sse := flag("sse"); sse != "" {
 		c.S3.SSE = sse
-		if sse == SSENone {
+		if sse == vault.SSENone {
 			c.S3.KMSKey = ""
 		}
 	}
@@ -247,13 +251,13 @@ func configFiles() ([]string, error) {
 	}
 	var candidates []string
 	for dir := wd; ; dir = filepath.Dir(dir) {
-		candidates = append(candidates, filepath.Join(dir, ConfigName))
+		candidates = append(candidates, filepath.Join(dir, FileName))
 		if dir == filepath.Dir(dir) {
 			break
 		}
 	}
 	if dir, err := os.UserConfigDir(); err == nil {
-		candidates = append(candidates, filepath.Join(dir, "vaultpack", ConfigName))
+		candidates = append(candidates, filepath.Join(dir, "vaultpack", FileName))
 	}
 	var nearest, found []string
 	for i, file := range candidates {

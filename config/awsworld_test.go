@@ -1,4 +1,4 @@
-package vault_test
+package config_test
 
 import (
 	"bytes"
@@ -16,9 +16,10 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/envelope/awskms"
 	"github.com/vaultpack/vaultpack/internal/awstest"
@@ -43,9 +44,9 @@ func newAWS(t *testing.T, in kms.CreateKeyInput) (s *awstest.Server, arn string)
 	return s, *out.KeyMetadata.Arn
 }
 
-func inAWS(key string) *vault.Config {
-	return &vault.Config{Vault: vault.Setting{Value: "s3://data/ml", Source: "the test"}, DefaultKey: true,
-		KMSKeys: []vault.Setting{{Value: key, Source: "the test"}}, S3: vault.S3Settings{Attempts: 2, MaxBackoff: time.Millisecond}}
+func inAWS(key string) *config.Config {
+	return &config.Config{Vault: config.Setting{Value: "s3://data/ml", Source: "the test"}, DefaultKey: true,
+		KMSKeys: []config.Setting{{Value: key, Source: "the test"}}, S3: vault.S3Settings{Attempts: 2, MaxBackoff: time.Millisecond}}
 }
 
 // put stores an object of the size and reads it back.
@@ -75,12 +76,12 @@ func TestKeyNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{arn, id, "alias/ml", strings.Replace(arn, "key/"+id, "alias/ml", 1)} {
-		for what, cfg := range map[string]*vault.Config{
+		for what, cfg := range map[string]*config.Config{
 			"kms_keys":   inAWS(name),
-			"s3.kms_key": {Vault: vault.Setting{Value: "s3://data/ml"}, KMSKeys: []vault.Setting{{Value: arn}}, DefaultKey: true, S3: vault.S3Settings{KMSKey: name}},
+			"s3.kms_key": {Vault: config.Setting{Value: "s3://data/ml"}, KMSKeys: []config.Setting{{Value: arn}}, DefaultKey: true, S3: vault.S3Settings{KMSKey: name}},
 		} {
 			s.KMS.ResetCalls()
-			v, err := vault.Open(t.Context(), cfg)
+			v, err := config.Open(t.Context(), cfg)
 			if err != nil {
 				t.Errorf("%s: %s: %v", what, name, err)
 				continue
@@ -102,12 +103,12 @@ func TestKeyNames(t *testing.T) {
 	}
 	// Who may not look is told the permission, and the way that takes none.
 	s.KMS.SetIAM(s.IAM("user/admin"))
-	_, err := vault.Open(t.Context(), inAWS("alias/ml"))
+	_, err := config.Open(t.Context(), inAWS("alias/ml"))
 	if !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "kms:DescribeKey") || !strings.Contains(err.Error(), "by its ARN") {
 		t.Errorf("without kms:DescribeKey: %v", err)
 	}
 	s.KMS.SetIAM(s.IAM("user/admin"), "kms:*")
-	if _, err := vault.Open(t.Context(), inAWS("alias/none")); err == nil || !strings.Contains(err.Error(), "alias/none") {
+	if _, err := config.Open(t.Context(), inAWS("alias/none")); err == nil || !strings.Contains(err.Error(), "alias/none") {
 		t.Errorf("an alias that does not exist: %v", err)
 	}
 }
@@ -119,7 +120,7 @@ func TestChecksums(t *testing.T) {
 	open := func(checksum string) *vault.Vault {
 		cfg := inAWS(arn)
 		cfg.S3.Checksum, cfg.S3.PartSize = checksum, 5<<20
-		v, err := vault.Open(t.Context(), cfg)
+		v, err := config.Open(t.Context(), cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -152,7 +153,7 @@ func TestChecksums(t *testing.T) {
 	}
 	cfg := inAWS(arn)
 	cfg.S3.Checksum = "md5"
-	if _, err := vault.Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "crc64nvme, crc32, sha256 or none") {
+	if _, err := config.Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "crc64nvme, crc32, sha256 or none") {
 		t.Errorf("a checksum that is none: %v", err)
 	}
 }
@@ -161,7 +162,7 @@ func TestChecksums(t *testing.T) {
 // is the Region of a bucket by the answers to HEAD, which say nothing else.
 func TestS3Advice(t *testing.T) {
 	s, arn := newAWS(t, kms.CreateKeyInput{})
-	v, err := vault.Open(t.Context(), inAWS(arn))
+	v, err := config.Open(t.Context(), inAWS(arn))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +203,7 @@ func TestRelatedKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	ec := envelope.EncryptionContext{"a": "b"}
-	first, err := vault.ReadKeys(t.Context(), inAWS(arn))
+	first, err := config.ReadKeys(t.Context(), inAWS(arn))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,7 +212,7 @@ func TestRelatedKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg := inAWS(strings.Replace(arn, s.Region, "us-west-2", 1))
-	other, err := vault.ReadKeys(t.Context(), cfg)
+	other, err := config.ReadKeys(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +222,7 @@ func TestRelatedKeys(t *testing.T) {
 		t.Errorf("without kms_related: %v", err)
 	}
 	cfg.KMSRelated = true
-	if other, err = vault.ReadKeys(t.Context(), cfg); err != nil {
+	if other, err = config.ReadKeys(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := ring.Unwrap(t.Context(), ec, other.Open...); err != nil {
@@ -247,12 +248,12 @@ func TestMFA(t *testing.T) {
 	t.Setenv("AWS_CONFIG_FILE", file)
 	cfg := inAWS(arn)
 	cfg.S3.Profile = "mfa"
-	v, err := vault.Open(t.Context(), cfg)
+	v, err := config.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = v.Folders(t.Context(), "")
-	var mfa *vault.MFAError
+	var mfa *config.MFAError
 	if !errors.As(err, &mfa) || !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "aws configure export-credentials --profile mfa --format env") {
 		t.Errorf("without anybody to ask: %v", err)
 	}
@@ -260,12 +261,12 @@ func TestMFA(t *testing.T) {
 	second := inAWS(arn)
 	second.S3.Profile = "second"
 	// The SDK's own client of STS knows no other endpoint.
-	second.S3.LoadOptions = append(second.S3.LoadOptions, config.WithHTTPClient(&http.Client{Transport: s}))
+	second.S3.LoadOptions = append(second.S3.LoadOptions, awsconfig.WithHTTPClient(&http.Client{Transport: s}))
 	second.S3.MFACode = func(_ context.Context, profile, serial string) (string, error) {
 		asked++
 		return fmt.Sprintf("12345%d", asked), nil
 	}
-	if v, err = vault.Open(t.Context(), second); err != nil {
+	if v, err = config.Open(t.Context(), second); err != nil {
 		t.Fatal(err)
 	}
 	if err := put(t, v, "x", 3); err != nil {

@@ -1,4 +1,4 @@
-package vault
+package config
 
 import (
 	"bytes"
@@ -15,30 +15,19 @@ import (
 
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/atomicfile"
+	"github.com/vaultpack/vaultpack/vault"
 )
-
-// Keys are the key encryption keys that the user has configured.
-type Keys struct {
-	// Open opens data keys: any one that has a slot.
-	Open []envelope.KeyWrapper
-	// Wrap are the keys that new data keys get slots for; the first makes them.
-	Wrap []envelope.KeyWrapper
-	// Names tell where the keys of Open are, for people: names of files, and ARNs.
-	Names []string
-
-	kms *countedKMS
-}
 
 // ReadableKeys are those of the configured keys that can be read, to open with; none
 // of them wraps. The error says why others cannot, and may come with keys. It is for
 // whoever looks at what needs no key.
-func ReadableKeys(ctx context.Context, c *Config) (*Keys, error) {
-	k := &Keys{}
+func ReadableKeys(ctx context.Context, c *Config) (*vault.Keys, error) {
+	k := &vault.Keys{}
 	var errs []error
 	add := func(w envelope.KeyWrapper, name string) {
 		k.Open, k.Names = append(k.Open, w), append(k.Names, name)
 	}
-	if err := k.addKMS(ctx, c, add); err != nil {
+	if err := addKMS(ctx, c, k, add); err != nil {
 		errs = append(errs, err)
 	}
 	if local, err := ReadLocalKey(c); err == nil {
@@ -69,12 +58,12 @@ func ReadableKeys(ctx context.Context, c *Config) (*Keys, error) {
 // the configuration says so. Nor need one be there that a configuration file names,
 // where an identity or a passphrase is configured: it may be lost. With KMS keys, new
 // data keys get a slot for each.
-func ReadKeys(ctx context.Context, c *Config) (*Keys, error) {
-	k := &Keys{}
+func ReadKeys(ctx context.Context, c *Config) (*vault.Keys, error) {
+	k := &vault.Keys{}
 	add := func(w envelope.KeyWrapper, name string) {
 		k.Open, k.Names = append(k.Open, w), append(k.Names, name)
 	}
-	if err := k.addKMS(ctx, c, add); err != nil {
+	if err := addKMS(ctx, c, k, add); err != nil {
 		return nil, err
 	}
 	k.Wrap = slices.Clone(k.Open)
@@ -99,9 +88,9 @@ func ReadKeys(ctx context.Context, c *Config) (*Keys, error) {
 		}
 		add(p, c.Passphrase.Value)
 	}
-	if errors.Is(localErr, fs.ErrNotExist) && c.DefaultKey && len(k.Open) == 0 && IsS3URL(c.Vault.Value) {
+	if errors.Is(localErr, fs.ErrNotExist) && c.DefaultKey && len(k.Open) == 0 && vault.IsS3URL(c.Vault.Value) {
 		return nil, fmt.Errorf("no key is configured for %s: name a KMS key with --kms-key, or kms_keys in %s; "+
-			"or do without KMS, with a local key made by: vaultpack init", c.Vault.Value, ConfigName)
+			"or do without KMS, with a local key made by: vaultpack init", c.Vault.Value, FileName)
 	}
 	if missing := (*MissingKeyError)(nil); errors.As(localErr, &missing) && missing.Setting.fromFile() && c.Identity.Value+c.Passphrase.Value != "" {
 		// Whoever has lost the key opens with another. None is made without it.
@@ -233,7 +222,7 @@ func ReadLocalKey(c *Config) (*envelope.LocalKey, error) {
 
 // ensureLocalKey makes the local key if it is missing, but not beside a vault
 // that already holds data: that data was sealed with another.
-func ensureLocalKey(ctx context.Context, c *Config, store Store) (made bool, err error) {
+func ensureLocalKey(ctx context.Context, c *Config, store vault.Store) (made bool, err error) {
 	if _, err := ReadLocalKey(c); !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}

@@ -1,4 +1,4 @@
-package vault
+package config
 
 import (
 	"errors"
@@ -28,7 +28,7 @@ func inFolder(t *testing.T) (dir string) {
 // A configuration that somebody else can have written is refused.
 func TestConfigOfOthers(t *testing.T) {
 	dir := inFolder(t)
-	file := filepath.Join(dir, ConfigName)
+	file := filepath.Join(dir, FileName)
 	write := func(mode os.FileMode) {
 		t.Helper()
 		os.Remove(file)
@@ -40,11 +40,11 @@ func TestConfigOfOthers(t *testing.T) {
 		}
 	}
 	write(0o644)
-	if c, err := LoadConfig(noFlags); err != nil || c.Vault.Value != filepath.Join(dir, "theirs") {
+	if c, err := Load(noFlags); err != nil || c.Vault.Value != filepath.Join(dir, "theirs") {
 		t.Fatalf("one's own: %v, %v", c, err)
 	}
 	write(0o666)
-	if _, err := LoadConfig(noFlags); err == nil || !strings.Contains(err.Error(), "can be written by everybody") {
+	if _, err := Load(noFlags); err == nil || !strings.Contains(err.Error(), "can be written by everybody") {
 		t.Errorf("writable by everybody: %v", err)
 	}
 	if os.Geteuid() != 0 {
@@ -54,11 +54,11 @@ func TestConfigOfOthers(t *testing.T) {
 	if err := os.Chown(file, 12345, 12345); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := LoadConfig(noFlags); err == nil || !strings.Contains(err.Error(), "belongs to another user (uid 12345)") {
+	if _, err := Load(noFlags); err == nil || !strings.Contains(err.Error(), "belongs to another user (uid 12345)") {
 		t.Errorf("another user's: %v", err)
 	}
 	t.Setenv("SUDO_UID", "12345")
-	if _, err := LoadConfig(noFlags); err != nil {
+	if _, err := Load(noFlags); err != nil {
 		t.Errorf("that of the user who called sudo: %v", err)
 	}
 }
@@ -70,10 +70,10 @@ func TestContextOfConfig(t *testing.T) {
 		for i := range n {
 			text += fmt.Sprintf("  name%d: value\n", i)
 		}
-		if err := os.WriteFile(filepath.Join(dir, ConfigName), []byte(text), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, FileName), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if c, err := LoadConfig(noFlags); (err == nil) != ok || err == nil && len(c.Context) != n {
+		if c, err := Load(noFlags); (err == nil) != ok || err == nil && len(c.Context) != n {
 			t.Errorf("%d pairs: %v", n, err)
 		}
 	}
@@ -82,7 +82,7 @@ func TestContextOfConfig(t *testing.T) {
 // A key is made only where it locks nobody out: not beside sealed data.
 func TestKeyIsMadeBesideNoData(t *testing.T) {
 	dir := inFolder(t)
-	cfg, err := LoadConfig(func(name string) string {
+	cfg, err := Load(func(name string) string {
 		return map[string]string{"vault": filepath.Join(dir, "v"), "local-key": filepath.Join(dir, "key")}[name]
 	})
 	if err != nil {
@@ -124,7 +124,7 @@ func TestProvisionSection(t *testing.T) {
 	if err := os.WriteFile("vaultpack.yaml", []byte("vault: s3://data/ml\nprovision:\n  admins: [a]\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	c, err := LoadConfig(func(string) string { return "" })
+	c, err := Load(func(string) string { return "" })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,20 +155,20 @@ func TestConfigThroughLinks(t *testing.T) {
 	own, sticky := mkdir("own", 0o755), mkdir("sticky", 0o777|os.ModeSticky)
 	mkdir("shared", 0o777)
 	text := []byte("vault: v\nlocal_key: ~/k\nrecipients: [r.pub]\n")
-	for _, file := range []string{filepath.Join(own, ConfigName), filepath.Join(mkdir("shared/in", 0o755), ConfigName), filepath.Join(sticky, "file.yaml")} {
+	for _, file := range []string{filepath.Join(own, FileName), filepath.Join(mkdir("shared/in", 0o755), FileName), filepath.Join(sticky, "file.yaml")} {
 		if err := os.WriteFile(file, text, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	mkdir("a/work", 0o755)
-	link("../own/"+ConfigName, "a/"+ConfigName)
+	link("../own/"+FileName, "a/"+FileName)
 	mkdir("b/work", 0o755)
-	link("../shared/hop", "b/"+ConfigName)
-	link("../own/"+ConfigName, "shared/hop")
+	link("../shared/hop", "b/"+FileName)
+	link("../own/"+FileName, "shared/hop")
 	mkdir("shared/work", 0o755)
-	link("../own/"+ConfigName, "shared/"+ConfigName)
+	link("../own/"+FileName, "shared/"+FileName)
 	mkdir("sticky/work", 0o755)
-	link("../own/"+ConfigName, "sticky/"+ConfigName)
+	link("../own/"+FileName, "sticky/"+FileName)
 	mkdir("c", 0o755)
 	link("../shared/in", "c/in")
 	for folder, want := range map[string]string{
@@ -179,7 +179,7 @@ func TestConfigThroughLinks(t *testing.T) {
 		"c/in":        "shared can be written by everybody",
 	} {
 		t.Chdir(filepath.Join(dir, folder))
-		c, err := LoadConfig(noFlags)
+		c, err := Load(noFlags)
 		if want != "" {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("in %s: %v; want an error with %q", folder, err, want)
@@ -198,11 +198,11 @@ func TestConfigThroughLinks(t *testing.T) {
 		t.Skip("only root can make a file of another user")
 	}
 	// In a folder like /tmp, it is the owner of the link that counts.
-	if err := os.Lchown(filepath.Join(sticky, ConfigName), 12345, 12345); err != nil {
+	if err := os.Lchown(filepath.Join(sticky, FileName), 12345, 12345); err != nil {
 		t.Fatal(err)
 	}
 	t.Chdir(filepath.Join(sticky, "work"))
-	if _, err := LoadConfig(noFlags); err == nil || !strings.Contains(err.Error(), "belongs to another user (uid 12345)") {
+	if _, err := Load(noFlags); err == nil || !strings.Contains(err.Error(), "belongs to another user (uid 12345)") {
 		t.Errorf("another user's link in a sticky folder: %v", err)
 	}
 }
@@ -221,7 +221,7 @@ func TestKeysOfOthers(t *testing.T) {
 		os.Mkdir(shared, 0o755), os.Chmod(shared, 0o777), os.Symlink(public, filepath.Join(shared, "pub")), os.Symlink(secret, filepath.Join(shared, "key"))); err != nil {
 		t.Fatal(err)
 	}
-	file, flag := filepath.Join(dir, ConfigName), "flag --identity"
+	file, flag := filepath.Join(dir, FileName), "flag --identity"
 	read := func(name, source string) error {
 		var err error
 		if s := (Setting{Value: name, Source: source}); strings.HasSuffix(name, "pub") {
@@ -275,13 +275,13 @@ func TestNoHome(t *testing.T) {
 		"":  {"vault": "v", "local-key": "k"},
 		"a": {"vault": "s3://bucket/p", "kms-key": "alias/a"},
 	} {
-		c, err := LoadConfig(func(name string) string { return flags[name] })
+		c, err := Load(func(name string) string { return flags[name] })
 		if err != nil || want != "" && c.KMSKeys[0].Value != "alias/"+want {
 			t.Errorf("%v: %v", flags, err)
 		}
 	}
 	for _, flags := range []map[string]string{{}, {"vault": "v"}, {"local-key": "k"}} {
-		if _, err := LoadConfig(func(name string) string { return flags[name] }); err == nil {
+		if _, err := Load(func(name string) string { return flags[name] }); err == nil {
 			t.Errorf("%v is enough without a home directory", flags)
 		}
 	}

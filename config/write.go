@@ -1,4 +1,4 @@
-package vault
+package config
 
 import (
 	"bytes"
@@ -16,8 +16,8 @@ import (
 	"github.com/vaultpack/vaultpack/internal/atomicfile"
 )
 
-// A ConfigChange is what is to be written into a configuration file.
-type ConfigChange struct {
+// A Change is what is to be written into a configuration file.
+type Change struct {
 	Vault   string
 	KMSKeys []string
 	Region  string // of the section s3
@@ -27,12 +27,12 @@ type ConfigChange struct {
 	Provision any
 }
 
-// ErrOtherVault is returned by WriteConfig for a file that is about another vault.
+// ErrOtherVault is returned by Write for a file that is about another vault.
 var ErrOtherVault = errors.New("the file is about another vault")
 
-// WriteConfig makes the file, or changes these settings in it and leaves all else
+// Write makes the file, or changes these settings in it and leaves all else
 // as it is, comments too. A file that says so already is not written.
-func WriteConfig(file string, change ConfigChange) (written bool, err error) {
+func Write(file string, change Change) (written bool, err error) {
 	if real, err := filepath.EvalSymlinks(file); err == nil {
 		file = real // what is changed is the file, and not the link to it
 	}
@@ -65,13 +65,13 @@ func WriteConfig(file string, change ConfigChange) (written bool, err error) {
 }
 
 // Text is a file with these settings and no others.
-func (c ConfigChange) Text() (string, error) {
+func (c Change) Text() (string, error) {
 	b, err := c.apply(nil)
 	return string(b), err
 }
 
 // apply gives the new text, or nil if the old one says the same.
-func (c ConfigChange) apply(old []byte) ([]byte, error) {
+func (c Change) apply(old []byte) ([]byte, error) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(old, &doc); err != nil {
 		return nil, err

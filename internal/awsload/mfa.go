@@ -1,7 +1,6 @@
-package vault
+package awsload
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -43,11 +42,6 @@ type mfa struct {
 	profile string
 	ask     func(ctx context.Context, profile, serial string) (string, error)
 	serial  string // empty where no code is wanted
-}
-
-// profile is the profile of the AWS configuration files that counts.
-func (set *S3Settings) profile() string {
-	return cmp.Or(set.Profile, os.Getenv("AWS_PROFILE"), os.Getenv("AWS_DEFAULT_PROFILE"), "default")
 }
 
 // options are those of assuming a role. The SDK calls it for profiles that do.

@@ -1,0 +1,42 @@
+package config
+
+import (
+	"context"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/vaultpack/vaultpack/internal/awsload"
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// AWS is the configuration of the AWS SDK for the vault: credentials, region
+// and endpoints from the SDK's own chain, by the settings' profile and region.
+func (c *Config) AWS(ctx context.Context) (aws.Config, error) {
+	set := awsload.Settings{Region: c.S3.Region, Profile: c.S3.Profile, MFACode: c.S3.MFACode, Options: c.S3.LoadOptions}
+	return set.Load(ctx)
+}
+
+// S3Options make a client of S3 that reaches the bucket as the vault does.
+func (c *Config) S3Options(o *s3.Options) {
+	custom := c.S3.Reach(o)
+	if o.Region == "" && custom {
+		o.Region = "us-east-1"
+	}
+}
+
+// SSEKey is the KMS key that S3 is to encrypt the vault's objects under, empty
+// where no server-side encryption is demanded.
+func (c *Config) SSEKey() string {
+	switch {
+	case c.S3.SSE == vault.SSENone:
+		return ""
+	case c.S3.KMSKey == "" && len(c.KMSKeys) > 0:
+		return c.KMSKeys[0].Value
+	}
+	return c.S3.KMSKey
+}
+
+// An MFAError says that a profile wants a code from an MFA device, and that it could
+// not be asked for. It wraps fs.ErrPermission.
+type MFAError = awsload.MFAError

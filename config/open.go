@@ -1,0 +1,161 @@
+package config
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// Open opens the configured vault. A directory must have been made a vault before,
+// else the error wraps [vault.ErrNoVault]. A vault in S3 is a bucket and a prefix, and
+// needs no making; that the bucket can be used, the first request tells.
+func Open(ctx context.Context, c *Config) (*vault.Vault, error) {
+	if err := there(c); err != nil {
+		return nil, err
+	}
+	return open(ctx, c)
+}
+
+// there looks whether a vault in a directory is one.
+func there(c *Config) error {
+	if err := supported(c); err != nil || vault.IsS3URL(c.Vault.Value) {
+		return err
+	}
+	err := vault.CheckDir(c.Vault.Value)
+	if errors.Is(err, vault.ErrNoVault) {
+		return c.noVault(err)
+	}
+	return err
+}
+
+// OpenPublic is Open for whoever looks at what needs no key: Keys has those of the
+// configured keys that can be read, and keys says why others cannot.
+func OpenPublic(ctx context.Context, c *Config) (v *vault.Vault, keys, err error) {
+	if err := there(c); err != nil {
+		return nil, nil, err
+	}
+	store, location, err := openStore(ctx, c)
+	if err != nil {
+		return nil, nil, err
+	}
+	k, keys := ReadableKeys(ctx, c)
+	return &vault.Vault{Store: store, Location: location, Keys: k, Context: c.Context}, keys, nil
+}
+
+// OpenForWriting is Open, but makes the embedded default on its first use, and
+// then created is true.
+func OpenForWriting(ctx context.Context, c *Config) (v *vault.Vault, created bool, err error) {
+	v, err = Open(ctx, c)
+	if errors.Is(err, vault.ErrNoVault) && c.Default {
+		return Init(ctx, c)
+	}
+	return v, false, err
+}
+
+// noVault says where there is none, and what to do.
+func (c *Config) noVault(err error) error {
+	if c.Default {
+		return fmt.Errorf("%w yet at %s (%s): the first upload makes it", err, c.Vault.Value, c.Vault.Source)
+	}
+	return fmt.Errorf("%w at %s (from %s): check the path, or make one there with vaultpack init",
+		err, c.Vault.Value, c.Vault.Source)
+}
+
+// Init makes the configured vault and its local key, or checks those that are
+// there; created tells whether anything was made. It makes no bucket and no KMS
+// key, and no local key where KMS keys are configured.
+func Init(ctx context.Context, c *Config) (v *vault.Vault, created bool, err error) {
+	if err := supported(c); err != nil {
+		return nil, false, err
+	}
+	if c, err = c.Resolved(ctx); err != nil {
+		return nil, false, err
+	}
+	if !vault.IsS3URL(c.Vault.Value) {
+		if err := os.MkdirAll(c.Vault.Value, 0o755); err != nil {
+			return nil, false, fmt.Errorf("making the vault: %w", err)
+		}
+	}
+	store, _, err := openStore(ctx, c)
+	if err != nil {
+		return nil, false, err
+	}
+	// The key first: a vault with a marker has a key.
+	if len(c.KMSKeys) == 0 {
+		if created, err = ensureLocalKey(ctx, c, store); err != nil {
+			return nil, false, err
+		}
+	}
+	if vault.IsS3URL(c.Vault.Value) {
+		if _, err := store.Folders(ctx, ""); err != nil {
+			return nil, false, fmt.Errorf("looking into the bucket: %w", err)
+		}
+	} else {
+		made, err := vault.MarkDir(ctx, store)
+		if err != nil {
+			return nil, false, fmt.Errorf("making the vault: %w", err)
+		}
+		created = created || made
+	}
+	if v, err = open(ctx, c); err != nil {
+		return nil, false, err
+	}
+	return v, created, nil
+}
+
+func supported(c *Config) error {
+	if scheme, _, ok := strings.Cut(c.Vault.Value, "://"); ok && !vault.IsS3URL(c.Vault.Value) {
+		return fmt.Errorf("the vault %s (from %s): there are vaults in directories and at s3:// URLs, not at %s://",
+			c.Vault.Value, c.Vault.Source, scheme)
+	}
+	return nil
+}
+
+func open(ctx context.Context, c *Config) (*vault.Vault, error) {
+	c, err := c.Resolved(ctx)
+	if err != nil {
+		return nil, err
+	}
+	store, location, err := openStore(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := ReadKeys(ctx, c)
+	if err != nil {
+		var missing *MissingKeyError
+		if errors.As(err, &missing) {
+			missing.findOthers(ctx, store)
+		}
+		return nil, err
+	}
+	return &vault.Vault{Store: store, Location: location, Keys: keys, Context: c.Context}, nil
+}
+
+// openStore opens the place where the objects are.
+func openStore(ctx context.Context, c *Config) (store vault.Store, location string, err error) {
+	if vault.IsS3URL(c.Vault.Value) {
+		set := c.S3
+		if set.SSE != vault.SSENone {
+			set.KMSKey = c.SSEKey()
+		}
+		store, err := vault.OpenS3(ctx, c.Vault.Value, set)
+		if err != nil {
+			return nil, "", err
+		}
+		return store, c.Vault.Value, nil
+	}
+	abs, err := filepath.Abs(c.Vault.Value)
+	if err != nil {
+		return nil, "", err
+	}
+	dir, err := vault.OpenDir(abs)
+	if err != nil {
+		return nil, "", fmt.Errorf("opening the vault: %w", err)
+	}
+	return dir, abs, nil
+}

@@ -1,0 +1,49 @@
+// Package awsload reads the configuration of the AWS SDK: credentials, region and
+// endpoints, from the SDK's own chain.
+package awsload
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+)
+
+// Settings go before what the SDK finds by itself. All may be empty.
+type Settings struct {
+	Region string
+	// Profile is a profile of the AWS configuration files.
+	Profile string
+	// MFACode asks for the code of an MFA device, for profiles that want one. If it
+	// is nil such a profile is an [MFAError].
+	MFACode func(ctx context.Context, profile, serial string) (string, error)
+	// Options come last.
+	Options []func(*config.LoadOptions) error
+}
+
+// Load reads the configuration as the settings want it, after own. Whoever needs a
+// code from an MFA device is asked once for all clients.
+func (set Settings) Load(ctx context.Context, own ...func(*config.LoadOptions) error) (aws.Config, error) {
+	m := &mfa{profile: set.profile(), ask: set.MFACode}
+	own = append(own, config.WithAssumeRoleCredentialOptions(m.options))
+	if set.Profile != "" {
+		own = append(own, config.WithSharedConfigProfile(set.Profile))
+	}
+	if set.Region != "" {
+		own = append(own, config.WithRegion(set.Region))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, append(own, set.Options...)...)
+	if err != nil {
+		return aws.Config{}, fmt.Errorf("reading the AWS configuration: %w", err)
+	}
+	cfg.Credentials = m.share(cfg.Credentials)
+	return cfg, nil
+}
+
+// profile is the profile of the AWS configuration files that counts.
+func (set Settings) profile() string {
+	return cmp.Or(set.Profile, os.Getenv("AWS_PROFILE"), os.Getenv("AWS_DEFAULT_PROFILE"), "default")
+}

@@ -1,0 +1,31 @@
+package vault
+
+import (
+	"context"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/vaultpack/vaultpack/internal/awsload"
+)
+
+// loadAWS reads the configuration of the SDK as the settings want it, after own.
+func (set *S3Settings) loadAWS(ctx context.Context, own ...func(*config.LoadOptions) error) (aws.Config, error) {
+	load := awsload.Settings{Region: set.Region, Profile: set.Profile, MFACode: set.MFACode, Options: set.LoadOptions}
+	return load.Load(ctx, own...)
+}
+
+// Reach has a client use the settings' endpoint, and tells whether that, or the
+// SDK's configuration, names another server than AWS.
+func (set *S3Settings) Reach(o *s3.Options) (custom bool) {
+	if set.Endpoint != "" {
+		o.BaseEndpoint = &set.Endpoint
+	}
+	custom = o.BaseEndpoint != nil
+	o.UsePathStyle = custom
+	if set.PathStyle != nil {
+		o.UsePathStyle = *set.PathStyle
+	}
+	return custom
+}
