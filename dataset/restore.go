@@ -62,6 +62,12 @@ type Restore struct {
 	// not find that out, since it writes nothing.
 	NoModes, NoTimes atomic.Bool
 
+	// Leftovers are the folders in the destination in which other restores work, or have
+	// worked until they were killed: on another machine or in another container, so that
+	// it cannot be told which. They are removed when they are a day old. To be read when
+	// Run has returned.
+	Leftovers []string
+
 	version *Version
 	used    atomic.Bool
 	fails   Failures

@@ -3,9 +3,16 @@ package dataset
 import (
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/vaultpack/vaultpack/internal/fsys"
 )
 
 // Folders have their modes and times in the end, those too that are too many to be
@@ -62,4 +69,41 @@ func commitEntries(t *testing.T, d *Dataset, entries []*Entry) *Version {
 		t.Fatal(err)
 	}
 	return v
+}
+
+// Without locks, what a killed restore has left is removed, what a living one works in
+// stays, and what may be either is told.
+func TestRestoreLeftoversWithoutLocks(t *testing.T) {
+	defer func() { calls = fsys.Calls{} }()
+	calls.Flock = func(*os.File, int) error { return syscall.ENOLCK }
+	const random = "-AAAAAAAAAAAAAAAAAAAAAAAAAA"
+	ended := exec.Command("true")
+	if err := ended.Run(); err != nil {
+		t.Skip(err)
+	}
+	self := fsys.Self().String()
+	f := strings.Split(self, "-")
+	dead := stagingPrefix + strings.Join([]string{f[0], f[1], strconv.Itoa(ended.Process.Pid), "1"}, "-") + random
+	alive, elsewhere := stagingPrefix+self+random, stagingPrefix+"000000000000-111111111111-1-1"+random
+	dir := t.TempDir()
+	for _, name := range []string{dead, alive, elsewhere} {
+		if err := os.MkdirAll(filepath.Join(dir, name, "in"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v := commitEntries(t, newDataset(t), []*Entry{{Path: "", Mode: 0o755, ModTime: time.Unix(1, 0)}})
+	r := &Restore{}
+	if err := r.Run(ctx, v, dir); err != nil {
+		t.Fatal(err)
+	}
+	left, _ := filepath.Glob(filepath.Join(dir, ".*"))
+	for i := range left {
+		left[i] = filepath.Base(left[i])
+	}
+	if want := []string{elsewhere, alive}; !slices.Equal(left, want) && !slices.Equal(left, []string{alive, elsewhere}) {
+		t.Errorf("there are %q, want %q", left, want)
+	}
+	if !slices.Equal(r.Leftovers, []string{elsewhere}) {
+		t.Errorf("told: %q", r.Leftovers)
+	}
 }

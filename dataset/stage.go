@@ -33,10 +33,12 @@ func isStaging(name string) bool {
 	return ok && fsys.IsTemporary(random)
 }
 
+// calls are the kernel's own; tests put others in their place.
+var calls fsys.Calls
+
 // makeStaging makes and locks the staging folder, and removes those that killed
 // runs have left.
 func (r *Restore) makeStaging() (cleanUp func(), err error) {
-	var calls fsys.Calls
 	names, err := fs.Glob(r.root.FS(), stagingPrefix+"*")
 	if err != nil {
 		return nil, err
@@ -46,7 +48,10 @@ func (r *Restore) makeStaging() (cleanUp func(), err error) {
 			continue
 		}
 		if f, err := r.root.OpenFile(name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0); err == nil {
-			if dead, err := calls.Abandoned(f, strings.TrimPrefix(name, stagingPrefix)); err == nil && dead {
+			switch fate, err := calls.FateOf(f, strings.TrimPrefix(name, stagingPrefix)); {
+			case err != nil || fate == fsys.Unknown:
+				r.Leftovers = append(r.Leftovers, name)
+			case fate == fsys.Dead:
 				// The destination is as new as it was for that run.
 				_, err := r.root.Lstat(name + "/" + newMarker)
 				r.folders.created = r.folders.created || err == nil

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -60,6 +61,7 @@ func TestScripts(t *testing.T) {
 				ts.Check(syscall.Mkfifo(ts.MkAbs(args[0]), 0o644))
 			},
 			"mtime": setTime,
+			"does":  doesAsPrinted,
 		},
 	})
 }
@@ -75,6 +77,17 @@ func exitsWith(ts *testscript.TestScript, neg bool, args []string) {
 	if got != args[0] {
 		ts.Fatalf("exit code %s, want %s", got, args[0])
 	}
+}
+
+// doesAsPrinted runs, as "does 0 REGEXP", the command that the regular expression finds
+// in what the command before has written to standard error: its first group, if any.
+func doesAsPrinted(ts *testscript.TestScript, neg bool, args []string) {
+	found := regexp.MustCompile("(?m)" + args[1]).FindStringSubmatch(ts.ReadFile("stderr"))
+	if found == nil {
+		ts.Fatalf("no command is printed that matches %s", args[1])
+	}
+	ts.Logf("[%s]", found[len(found)-1])
+	exitsWith(ts, neg, []string{args[0], "sh", "-c", found[len(found)-1]})
 }
 
 func oddTree(ts *testscript.TestScript, _ bool, args []string) {

@@ -131,7 +131,7 @@ func (c *console) restored(r *dataset.Restore, d *dataset.Dataset, v *dataset.Ve
 		"files": r.Files.Load(), "bytes": r.Bytes.Load(), "links": r.Links.Load(), "folders": r.Folders.Load(),
 		"unchanged": r.Unchanged.Load(), "left": r.Left.Load(), "deleted": r.Deleted.Load(), "setid_left_out": r.SetIDs.Load(),
 		"flaws": v.Totals.Flaws, "failed": r.Failures.Load(), "dry_run": r.DryRun,
-		"no_modes": r.NoModes.Load(), "no_times": r.NoTimes.Load(), "seconds": took.Seconds()})
+		"no_modes": r.NoModes.Load(), "no_times": r.NoTimes.Load(), "leftovers": append([]string{}, r.Leftovers...), "seconds": took.Seconds()})
 	what := "restored"
 	if r.DryRun {
 		what = "Dry run: nothing was written. To be restored:"
@@ -156,6 +156,10 @@ func (c *console) restored(r *dataset.Restore, d *dataset.Dataset, v *dataset.Ve
 	}
 	if r.NoTimes.Load() {
 		c.notef("note: times cannot be set in %s, so those of the version are left out, and the next restore writes every file again", show(abs))
+	}
+	for _, name := range r.Leftovers {
+		folder := filepath.Join(abs, name)
+		c.notef("note: another restore works in %s, or has left it when it was killed; it is removed when it is a day old. If none is at work: rm -rf %s", show(name), quoted(folder))
 	}
 	c.tellIncomplete(v)
 	c.tellUsage(d.Vault())

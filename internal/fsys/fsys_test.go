@@ -102,7 +102,7 @@ func TestHardLinkTwice(t *testing.T) {
 
 // A folder of a killed process is a leftover, with locks and without; that of a
 // living one, or of one on another machine, is not, unless it is old.
-func TestAbandoned(t *testing.T) {
+func TestFateOf(t *testing.T) {
 	const elsewhere = "000000000000-111111111111-1-1-X"
 	dead := Self()
 	cmd := exec.Command("true")
@@ -118,20 +118,20 @@ func TestAbandoned(t *testing.T) {
 		calls Calls
 		name  string
 		age   time.Duration
-		want  bool
+		want  Fate
 	}{
-		{"dead", Calls{}, dead.String() + "-X", 0, true},
-		{"dead, no locks", none, dead.String() + "-X", 0, true},
-		{"alive", Calls{}, Self().String() + "-X", 100 * time.Hour, false},
-		{"alive, no locks", none, Self().String() + "-X", 100 * time.Hour, false},
-		{"elsewhere, locks of this machine alone", Calls{}, elsewhere, time.Hour, false},
-		{"elsewhere, no locks", none, elsewhere, time.Hour, false},
-		{"elsewhere, old", none, elsewhere, 25 * time.Hour, true},
-		{"elsewhere, old, locked", held, elsewhere, 25 * time.Hour, false},
-		{"nameless", Calls{}, "X", 0, true},
-		{"nameless, locked", held, "X", 25 * time.Hour, false},
-		{"nameless, no locks", none, "X", time.Hour, false},
-		{"the disk fails", broken, "X", 25 * time.Hour, false},
+		{"dead", Calls{}, dead.String() + "-X", 0, Dead},
+		{"dead, no locks", none, dead.String() + "-X", 0, Dead},
+		{"alive", Calls{}, Self().String() + "-X", 100 * time.Hour, Alive},
+		{"alive, no locks", none, Self().String() + "-X", 100 * time.Hour, Alive},
+		{"elsewhere, locks of this machine alone", Calls{}, elsewhere, time.Hour, Unknown},
+		{"elsewhere, no locks", none, elsewhere, time.Hour, Unknown},
+		{"elsewhere, old", none, elsewhere, 25 * time.Hour, Dead},
+		{"elsewhere, old, locked", held, elsewhere, 25 * time.Hour, Alive},
+		{"nameless", Calls{}, "X", 0, Dead},
+		{"nameless, locked", held, "X", 25 * time.Hour, Alive},
+		{"nameless, no locks", none, "X", time.Hour, Unknown},
+		{"the disk fails", broken, "X", 25 * time.Hour, Unknown},
 	} {
 		f, err := os.Open(t.TempDir())
 		if err != nil {
@@ -139,7 +139,7 @@ func TestAbandoned(t *testing.T) {
 		}
 		then := time.Now().Add(-c.age)
 		os.Chtimes(f.Name(), then, then)
-		got, err := c.calls.Abandoned(f, c.name)
+		got, err := c.calls.FateOf(f, c.name)
 		if got != c.want || (err != nil) != (c.what == "the disk fails") {
 			t.Errorf("%s: %v, %v", c.what, got, err)
 		}

@@ -79,7 +79,7 @@ func removeLeftovers(parent string) {
 		var st unix.Stat_t
 		if unix.Fstat(int(f.Fd()), &st) == nil && int(st.Uid) == os.Geteuid() {
 			name := strings.TrimPrefix(filepath.Base(dir), workPrefix)
-			if dead, err := new(fsys.Calls).Abandoned(f, name); err == nil && dead {
+			if fate, err := new(fsys.Calls).FateOf(f, name); err == nil && fate == fsys.Dead {
 				(&workspace{dir: dir, lock: f}).remove()
 				continue
 			}
