@@ -6,3 +6,10 @@ func SetMaxHeld(n int64) (reset func()) {
 	maxHeld = n
 	return func() { maxHeld = old }
 }
+
+// SetPartEntries bounds how many entries a part of an index has.
+func SetPartEntries(n int) (reset func()) {
+	old := partEntries
+	partEntries = n
+	return func() { partEntries = old }
+}

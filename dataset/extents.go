@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/workers"
 )
 
 // A FileError is what went wrong with one file, or with the pack that it lies in.
@@ -92,23 +93,16 @@ func openWorkers() int { return min(max(2, 2*runtime.GOMAXPROCS(0)/packReaders()
 // take has not taken, or that lies in a pack whose bytes proved to be others
 // than the pinned ones after take had taken it.
 func (d *Dataset) readExtents(ctx context.Context, entries []*Entry, take takePiece, failed func(*Entry, error)) error {
-	work := make(chan []piece)
-	var wg sync.WaitGroup
-	for range packReaders() {
-		wg.Go(func() {
-			for pieces := range work {
+	// What is being read goes on where one panics: it would else be told to have failed.
+	workers.Run(ctx, packReaders(), func(_ context.Context, g *workers.Group) error {
+		for _, pieces := range packReads(entries) {
+			g.Go(func() error {
 				d.readPack(ctx, pieces, take, failed)
-			}
-		})
-	}
-	for _, pieces := range packReads(entries) {
-		select {
-		case work <- pieces:
-		case <-ctx.Done():
+				return nil
+			})
 		}
-	}
-	close(work)
-	wg.Wait()
+		return nil
+	})
 	return ctx.Err()
 }
 

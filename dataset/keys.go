@@ -64,6 +64,7 @@ func (d *Dataset) Rotate(ctx context.Context) (*Version, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer l.abandon()
 	v, err := l.rotate(l.Context())
 	if cause := context.Cause(l.Context()); errors.Is(cause, ErrCollected) && err != nil {
 		err = cause

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/workers"
 )
 
 // LeaseTTL is how long an upload that gives no sign of life is taken to live. What
@@ -81,6 +82,12 @@ func (d *Dataset) Lease(ctx context.Context, source string) (*Lease, error) {
 		l.cancel(err)
 		return nil, fmt.Errorf("beginning the upload: %w", err)
 	}
+	begun := false
+	defer func() {
+		if !begun { // also where the store panics
+			l.abandon()
+		}
+	}()
 	if !l.planned {
 		l.renew()
 	}
@@ -89,6 +96,7 @@ func (d *Dataset) Lease(ctx context.Context, source string) (*Lease, error) {
 	if err := l.read(ctx, all); err != nil {
 		return nil, errors.Join(err, l.End(ctx))
 	}
+	begun = true
 	return l, nil
 }
 
@@ -118,29 +126,52 @@ func (l *Lease) write(ctx context.Context) error {
 	})
 }
 
-// renew keeps the lease young until it ends, or is gone.
+// renew keeps the lease young until it ends, or is gone. If the store panics, stop
+// does, once.
 func (l *Lease) renew() {
 	ctx, cancel := context.WithCancel(l.context)
-	ended := make(chan struct{})
-	l.stop = func() { cancel(); <-ended }
-	go func() {
-		defer close(ended)
-		tick := time.NewTicker(LeaseTTL / 5)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-			if err := l.check(ctx); errors.Is(err, ErrCollected) {
+	wait := workers.Beside(func() error {
+		err := errNotRenewed
+		defer func() {
+			if err != nil {
 				l.cancel(err)
-				return
-			} else if err == nil {
-				l.write(ctx) // if it fails, the next one may not, and Commit looks
 			}
+		}()
+		err = l.keepYoung(ctx)
+		return nil
+	})
+	var once sync.Once
+	l.stop = func() {
+		cancel()
+		once.Do(func() { wait() })
+	}
+}
+
+var errNotRenewed = errors.New("the upload's lease is no longer renewed")
+
+// keepYoung writes the lease anew from time to time. It returns an error if it is gone.
+func (l *Lease) keepYoung(ctx context.Context) error {
+	tick := time.NewTicker(LeaseTTL / 5)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
 		}
-	}()
+		if err := l.check(ctx); errors.Is(err, ErrCollected) {
+			return err
+		} else if err == nil {
+			l.write(ctx) // if it fails, the next one may not, and Commit looks
+		}
+	}
+}
+
+// abandon ends the renewal of a lease that is not ended in good order: a collection
+// finds it dead. After End it does nothing.
+func (l *Lease) abandon() {
+	defer l.cancel(context.Canceled)
+	l.stop()
 }
 
 // check looks whether the lease is there.
@@ -295,8 +326,7 @@ func (l *Lease) Forget(ctx context.Context) error {
 // Where it is not known whether a write has reached the vault, the lease stays there
 // and is left to a collection. If ctx is cancelled End has ten seconds more.
 func (l *Lease) End(ctx context.Context) error {
-	l.stop()
-	l.cancel(context.Canceled)
+	l.abandon()
 	if l.unsure.Load() {
 		return nil
 	}

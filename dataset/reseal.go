@@ -43,6 +43,7 @@ func (r *Reseal) Run(ctx context.Context, d *Dataset) (v *Version, made bool, er
 	if err != nil {
 		return nil, false, err
 	}
+	defer l.abandon()
 	v, made, err = r.reseal(l.Context(), l)
 	if cause := context.Cause(l.Context()); errors.Is(cause, ErrCollected) && err != nil {
 		err = cause

@@ -10,13 +10,13 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/fsys"
+	"github.com/vaultpack/vaultpack/internal/workers"
 )
 
 // An Unpack turns a folder that holds copies of a version's packs, as
@@ -272,37 +272,34 @@ func (u *Unpack) checkEntry(e *Entry) error {
 
 // run gives each pack, once all that lies in it has been found, to a worker.
 func (u *Unpack) run(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	work := make(chan []piece)
-	var wg sync.WaitGroup
-	for i := range packReaders() {
+	n := packReaders()
+	idle := make(chan *unpacker, n)
+	defer func() {
+		for len(idle) > 0 {
+			(<-idle).close()
+		}
+	}()
+	for i := range n {
 		w, err := u.newWorker(i)
 		if err != nil {
-			cancel(err)
-			break
+			return err
 		}
-		wg.Go(func() {
-			defer w.close()
-			for pieces := range work {
-				if err := w.pack(ctx, pieces); err != nil {
-					cancel(err)
-				}
-			}
+		idle <- w
+	}
+	return workers.Run(ctx, n, func(ctx context.Context, g *workers.Group) error {
+		return u.deal(ctx, func(pieces []piece) {
+			g.Go(func() error {
+				w := <-idle // there are as many as can run at once
+				defer func() { idle <- w }()
+				return w.pack(ctx, pieces)
+			})
 		})
-	}
-	err := u.deal(ctx, work)
-	close(work)
-	wg.Wait()
-	if cause := context.Cause(ctx); cause != nil {
-		return cause
-	}
-	return err
+	})
 }
 
 // deal collects the pieces of each pack, in the order of the index, and makes the
 // folders that they are to lie in.
-func (u *Unpack) deal(ctx context.Context, work chan<- []piece) error {
+func (u *Unpack) deal(ctx context.Context, give func([]piece)) error {
 	pending := map[envelope.ObjectID][]piece{}
 	folders := Restore{root: u.root}
 	defer folders.last.close()
@@ -333,10 +330,9 @@ func (u *Unpack) deal(ctx context.Context, work chan<- []piece) error {
 			if len(pending[id]) < s.pieces {
 				continue
 			}
-			select {
-			case work <- pending[id]:
-				delete(pending, id)
-			case <-ctx.Done():
+			give(pending[id])
+			delete(pending, id)
+			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
 		}

@@ -9,10 +9,10 @@ import (
 	"hash"
 	"io"
 	"math/rand/v2"
-	"sync"
 	"sync/atomic"
 
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/workers"
 )
 
 // A Verify reads a version without writing it anywhere, and finds what is damaged.
@@ -128,21 +128,17 @@ func (c *Verify) run(ctx context.Context, v *Version) error {
 
 // window reads what a window of entries lies in.
 func (c *Verify) window(ctx context.Context, d *Dataset, window []*Entry) error {
-	work := make(chan func())
-	var wg sync.WaitGroup
-	for range packReaders() {
-		wg.Go(func() {
-			for job := range work {
-				job()
-			}
+	workers.Run(ctx, packReaders(), func(_ context.Context, g *workers.Group) error {
+		c.give(ctx, d, window, func(job func()) {
+			g.Go(func() error { job(); return nil })
 		})
-	}
-	give := func(job func()) {
-		select {
-		case work <- job:
-		case <-ctx.Done():
-		}
-	}
+		return nil
+	})
+	return ctx.Err()
+}
+
+// give makes jobs of a window of entries, of which some run at once.
+func (c *Verify) give(ctx context.Context, d *Dataset, window []*Entry, give func(job func())) {
 	var apart []*Entry // those that are read a pack at a time
 	for _, e := range window {
 		all := true
@@ -166,9 +162,6 @@ func (c *Verify) window(ctx context.Context, d *Dataset, window []*Entry) error 
 			give(func() { c.pieces(ctx, d, pieces, first) })
 		}
 	}
-	close(work)
-	wg.Wait()
-	return ctx.Err()
 }
 
 // inOrder reads a file that lies in several packs, to compare its sum.

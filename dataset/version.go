@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/workers"
 )
 
 // Totals sums up a version.
@@ -286,11 +287,11 @@ const readAhead = 8
 func (v *Version) EntriesFrom(ctx context.Context, path string) iter.Seq2[*Entry, error] {
 	return func(yield func(*Entry, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
-		var ahead chan partRead
+		var ahead func() partRead
 		defer func() {
 			cancel()
 			if ahead != nil {
-				<-ahead // whoever closes the dataset next finds nobody at work
+				ahead() // whoever closes the dataset next finds nobody at work
 			}
 		}()
 		// The part that holds path is the last whose first entry is not after it.
@@ -300,8 +301,9 @@ func (v *Version) EntriesFrom(ctx context.Context, path string) iter.Seq2[*Entry
 			if ahead == nil {
 				part.entries, part.err = v.readPart(ctx, i)
 			} else {
-				part = <-ahead
+				wait := ahead
 				ahead = nil
+				part = wait()
 			}
 			if part.err != nil {
 				yield(nil, part.err)
@@ -316,11 +318,10 @@ func (v *Version) EntriesFrom(ctx context.Context, path string) iter.Seq2[*Entry
 					return
 				}
 				if given++; given == readAhead && i+1 < len(v.Parts) {
-					ahead = make(chan partRead, 1)
-					go func() {
+					ahead = workers.Beside(func() partRead {
 						entries, err := v.readPart(ctx, i+1)
-						ahead <- partRead{entries, err}
-					}()
+						return partRead{entries, err}
+					})
 				}
 			}
 		}

@@ -187,7 +187,7 @@ func (e *ApplyError) Unwrap() error { return e.Err }
 
 // Apply does the steps of the plan, and tells each that is done. What AWS refuses for
 // a time only is waited for, see OnWait. Where a step fails the error is an
-// *[ApplyError].
+// *[ApplyError]. told may be nil.
 func (p *Provisioner) Apply(ctx context.Context, plan *Plan, told func(Step)) error {
 	a := &applying{p: p, told: told}
 	for _, part := range byResource(plan.Steps) {
@@ -222,19 +222,25 @@ func (a *applying) do(ctx context.Context, steps []Step) {
 		if stop {
 			return
 		}
-		err := a.p.settle(ctx, s)
-		a.mu.Lock()
-		switch {
-		case err == nil:
-			a.done = append(a.done, s)
+		a.settled(s, a.p.settle(ctx, s))
+	}
+}
+
+// settled notes what has become of a step.
+func (a *applying) settled(s Step, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock() // also where told panics
+	switch {
+	case err == nil:
+		a.done = append(a.done, s)
+		if a.told != nil {
 			a.told(s)
-		case a.failed == nil:
-			a.failed = &ApplyError{Failed: s, Err: Explain(err, s.Action, s.Resource)}
 		}
-		if a.failed != nil {
-			a.failed.Done = slices.Clone(a.done)
-		}
-		a.mu.Unlock()
+	case a.failed == nil:
+		a.failed = &ApplyError{Failed: s, Err: Explain(err, s.Action, s.Resource)}
+	}
+	if a.failed != nil {
+		a.failed.Done = slices.Clone(a.done)
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -16,6 +15,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+
+	"github.com/vaultpack/vaultpack/internal/workers"
 )
 
 // A Wait is a pause until AWS takes a request that it has refused for now.
@@ -216,26 +217,25 @@ func (r *onlyThrottled) IsErrorRetryable(err error) bool { return isThrottled(er
 // parallel calls f for 0 to n-1, a few at once, and returns their errors. It tells
 // how far it is, of more than a few.
 func (p *Provisioner) parallel(n int, what string, f func(int) error) error {
-	const workers = 10
+	const atOnce = 10
 	errs := make([]error, n)
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, workers)
 	done := 0
-	for i := range n {
-		slots <- struct{}{}
-		wg.Add(1)
-		go func() {
-			defer func() { <-slots; wg.Done() }()
-			errs[i] = f(i)
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			done++
-			if p.OnProgress != nil && what != "" && n > 2*workers && (done%20 == 0 || done == n) {
-				p.OnProgress(what, done, n)
-			}
-		}()
-	}
-	wg.Wait()
+	// An error does not keep the others from being done.
+	workers.Run(context.Background(), atOnce, func(_ context.Context, g *workers.Group) error {
+		for i := range n {
+			g.Go(func() error {
+				errs[i] = f(i)
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				done++
+				if p.OnProgress != nil && what != "" && n > 2*atOnce && (done%20 == 0 || done == n) {
+					p.OnProgress(what, done, n)
+				}
+				return nil
+			})
+		}
+		return nil
+	})
 	for _, err := range errs { // the first, so that the same is told each time
 		if err != nil {
 			return err

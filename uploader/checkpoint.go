@@ -57,35 +57,26 @@ func (c *checkpointer) add(j *job) {
 	c.begun = append(c.begun, j)
 }
 
-// start records what falls due until the context ends or the function that it
-// returns is called, when no more jobs begin; that waits for what is due.
-func (c *checkpointer) start(ctx context.Context, stop func(error)) (finish func()) {
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		for j := range c.due {
-			select {
-			case <-j.done:
-				if err := c.record(ctx, j); err != nil {
-					stop(err)
-				}
-			case <-ctx.Done():
+// run records what falls due, until no more jobs begin or the context ends.
+func (c *checkpointer) run(ctx context.Context) error {
+	for j := range c.due {
+		select {
+		case <-j.done:
+			if err := c.record(ctx, j); err != nil {
+				return err
 			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
-	}()
-	return func() {
-		close(c.due)
-		<-ended
-		if ctx.Err() == nil {
-			// The version will be committed in a moment, and if that fails
-			// recordRest is called then.
-			return
-		}
-		// Interrupted: what is finished is not lost.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-		defer cancel()
-		c.recordRest(ctx)
 	}
+	return nil
+}
+
+// interrupted records what is finished and not yet recorded, so that it is not lost.
+func (c *checkpointer) interrupted(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	c.recordRest(ctx)
 }
 
 func (c *checkpointer) record(ctx context.Context, j *job) error {

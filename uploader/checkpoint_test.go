@@ -42,7 +42,6 @@ func TestRecordBrokenOff(t *testing.T) {
 	small.entry.Extents = []dataset.Extent{{Pack: pack(1), Length: 10}}
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel()
-	var finish func()
 	for i, j := range []*job{
 		{items: []*item{small}, pack: pack(1)},
 		{items: []*item{large}, pack: pack(2), piece: true, extent: dataset.Extent{Pack: pack(2), Length: 10}},
@@ -53,17 +52,24 @@ func TestRecordBrokenOff(t *testing.T) {
 			if err := c.record(cancelled, c.waiting[0]); err == nil {
 				t.Fatal("a record was written with a cancelled context")
 			}
-			finish = c.start(cancelled, func(error) {})
 		}
 		if j.done = make(chan struct{}); j.pack != nil {
 			u.packDone(j, j.items)
 			close(j.done)
 		}
-		if err := c.began(ctx, j); err != nil {
+		now := ctx
+		if i >= 2 {
+			now = cancelled // there is nobody any more who records what is due
+		}
+		if err := c.began(now, j); err != nil && now == ctx {
 			t.Fatal(err)
 		}
 	}
-	finish()
+	close(c.due)
+	if err := c.run(cancelled); err == nil {
+		t.Error("what was due was recorded with a cancelled context")
+	}
+	c.interrupted(cancelled)
 	next, err := d.Lease(ctx, "source")
 	if err := errors.Join(err, l.End(ctx)); err != nil {
 		t.Fatal(err)

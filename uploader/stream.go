@@ -21,10 +21,10 @@ func (u *Upload) RunStream(ctx context.Context, r io.Reader, name string) (*Resu
 		return nil, err
 	}
 	defer u.giveBack()
+	defer u.end(ctx)
 	if err := u.open(ctx); err != nil {
 		return nil, err
 	}
-	defer u.end(ctx)
 	res, err := u.stream(u.lease.Context(), r, name)
 	if cause := context.Cause(u.lease.Context()); errors.Is(err, context.Canceled) && cause != nil {
 		err = cause

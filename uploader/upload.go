@@ -23,6 +23,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/workers"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -144,53 +145,14 @@ func (u *Upload) run(ctx context.Context) (*Result, error) {
 	if ctx == nil {
 		return nil, errors.New("uploader: a nil context")
 	}
+	defer u.end(ctx)
 	if err := u.prepare(ctx); err != nil {
 		return nil, err
 	}
-	defer u.end(ctx)
-	ctx, cancel := context.WithCancelCause(u.lease.Context())
-	defer cancel(nil)
-
-	// The first error stops everything; it is the context's cause.
-	stop := func(err error) {
-		if err != nil {
-			cancel(err)
-		}
-	}
-	jobs := make(chan *job)
-	windows := make(chan []*item, 2)
-	var workers sync.WaitGroup
-	for range u.check.lag {
-		workers.Go(func() {
-			for j := range jobs {
-				var file *stopped
-				if j.err = u.runJob(ctx, j); !errors.As(j.err, &file) {
-					stop(j.err)
-				}
-				close(j.done)
-			}
-		})
-	}
-	var planning sync.WaitGroup
-	planning.Go(func() {
-		defer close(windows)
-		defer close(jobs)
-		stop(u.plan(ctx, jobs, windows))
-	})
-	checkDone := u.check.start(ctx, stop)
-
+	ctx = u.lease.Context()
 	fin := newFinisher(u)
-	for window := range windows {
-		for _, it := range window {
-			if ctx.Err() == nil {
-				stop(fin.add(ctx, it))
-			}
-		}
-	}
-	planning.Wait()
-	workers.Wait()
-	checkDone()
-	if err := context.Cause(ctx); err != nil {
+	if err := u.send(ctx, fin); err != nil {
+		u.check.interrupted(ctx)
 		return nil, err
 	}
 	res, err := fin.commit(ctx)
@@ -198,6 +160,46 @@ func (u *Upload) run(ctx context.Context) (*Result, error) {
 		err = cause
 	}
 	return res, err
+}
+
+// send brings the source into the vault and into the index. The first error of any of
+// those at work ends the context of all; whoever waits for another looks at it too.
+func (u *Upload) send(ctx context.Context, fin *finisher) error {
+	packs := u.check.lag
+	return workers.Run(ctx, packs+2, func(ctx context.Context, g *workers.Group) error {
+		jobs := make(chan *job)
+		windows := make(chan []*item, 2)
+		// First of all: whoever is started after it ends with it.
+		if !g.Go(func() error {
+			defer close(windows)
+			defer close(u.check.due)
+			defer close(jobs)
+			return u.plan(ctx, jobs, windows)
+		}) {
+			return nil // the context has ended
+		}
+		for range packs {
+			g.Go(func() error {
+				for j := range jobs {
+					var file *stopped
+					if j.err = u.runJob(ctx, j); j.err != nil && !errors.As(j.err, &file) {
+						return j.err
+					}
+					close(j.done)
+				}
+				return nil
+			})
+		}
+		g.Go(func() error { return u.check.run(ctx) })
+		for window := range windows {
+			for _, it := range window {
+				if err := fin.add(ctx, it); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
 }
 
 // DefaultMemory is what an upload takes of memory at most, in bytes.
@@ -257,8 +259,8 @@ func (u *Upload) prepare(ctx context.Context) (err error) {
 }
 
 // open checks the options, begins the upload in the vault, reads the last version and
-// what unfinished uploads have recorded, and gets the data key. Whoever calls it and
-// gets no error calls end.
+// what unfinished uploads have recorded, and gets the data key. Whoever calls it calls
+// end afterwards, whatever has happened.
 func (u *Upload) open(ctx context.Context) (err error) {
 	switch {
 	case ctx == nil:
@@ -302,7 +304,6 @@ func (u *Upload) open(ctx context.Context) (err error) {
 	}
 	if u.prev != nil || !u.pending.Empty() {
 		if u.packs, err = u.Dataset.Packs(ctx); err != nil {
-			u.end(ctx)
 			return err
 		}
 	}
@@ -315,14 +316,14 @@ func (u *Upload) open(ctx context.Context) (err error) {
 	default:
 		u.key, err = u.lease.NewKey(ctx)
 	}
-	if err != nil {
-		u.end(ctx)
-	}
 	return err
 }
 
 // end ends the upload in good order, whatever has become of it.
 func (u *Upload) end(ctx context.Context) {
+	if u.lease == nil {
+		return
+	}
 	if err := u.lease.End(ctx); err != nil {
 		u.Warn(err)
 	}

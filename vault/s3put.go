@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/vaultpack/vaultpack/internal/ctxio"
+	"github.com/vaultpack/vaultpack/internal/workers"
 )
 
 // Put streams what write writes to the bucket: one request for an object that
@@ -27,16 +28,16 @@ func (s *S3) Put(ctx context.Context, name string, write func(io.Writer) error) 
 	pr, pw := io.Pipe()
 	// Whoever waits for the other at the pipe when the context ends is let go.
 	defer context.AfterFunc(ctx, func() { pw.CloseWithError(ctx.Err()) })()
-	sent := make(chan error, 1)
-	go func() {
-		err := s.upload(ctx, key, pr)
-		pr.CloseWithError(err) // ends a write that is under way
-		sent <- err
-	}()
+	sent := workers.Beside(func() error {
+		err := errors.New("the upload panicked")
+		defer func() { pr.CloseWithError(err) }() // ends a write that is under way
+		err = s.upload(ctx, key, pr)
+		return err
+	})
 	werr := errors.New("the writer of the object panicked") // then nothing is stored either
 	defer func() {
 		pw.CloseWithError(werr) // nil is the end of the object
-		uerr := <-sent
+		uerr := sent()
 		switch {
 		case uerr == nil && werr == nil:
 			err = nil

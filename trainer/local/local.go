@@ -20,6 +20,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/workers"
 	"github.com/vaultpack/vaultpack/trainer/container"
 )
 
@@ -140,9 +141,15 @@ func (j *Job) watch(ctx context.Context) (_ context.Context, now <-chan struct{}
 	ctx, cancel := context.WithCancel(ctx)
 	second, end := make(chan struct{}), make(chan struct{})
 	go func() {
+		signals := j.Signals
 		for n := 1; ; n++ {
 			select {
-			case <-j.Signals:
+			case _, ok := <-signals:
+				if !ok { // the caller has no more
+					signals = nil
+					n--
+					continue
+				}
 			case <-end:
 				return
 			}
@@ -184,7 +191,9 @@ func (j *Job) start(ctx context.Context, cmd *exec.Cmd, base string, now <-chan 
 	}
 	// As in a container there is no input, a signal of the terminal's does not reach
 	// the job, and no process of the job outlives it.
-	cmd.Stdout, cmd.Stderr = j.Stdout, j.Stderr
+	var output workers.Guard
+	defer output.Resume()
+	cmd.Stdout, cmd.Stderr = guarded(&output, j.Stdout), guarded(&output, j.Stderr)
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
@@ -227,6 +236,34 @@ func (j *Job) grace() time.Duration {
 		return j.Grace
 	}
 	return 120 * time.Second
+}
+
+// guarded is w for the goroutines of package exec, where a panic of w has nobody who
+// recovers it. A file stays what it is: it is passed to the command.
+func guarded(g *workers.Guard, w io.Writer) io.Writer {
+	if _, ok := w.(*os.File); ok || w == nil {
+		return w
+	}
+	return guardedWriter{g, w}
+}
+
+type guardedWriter struct {
+	g *workers.Guard
+	w io.Writer
+}
+
+func (w guardedWriter) Write(p []byte) (n int, err error) {
+	// Beside it, since package exec would wait for ever if w ended its goroutine.
+	ended := make(chan bool, 1)
+	go func() {
+		ok := false
+		defer func() { ended <- ok }()
+		ok = w.g.Call(func() { n, err = w.w.Write(p) })
+	}()
+	if !<-ended {
+		return 0, errors.New("the writer of the job's output panicked")
+	}
+	return n, err
 }
 
 // result is what SageMaker makes of an exit code and of output/failure.

@@ -9,9 +9,9 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"sync"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/internal/workers"
 	"github.com/vaultpack/vaultpack/trainer/container"
 	"github.com/vaultpack/vaultpack/vault"
 )
@@ -45,25 +45,17 @@ func Stage(ctx context.Context, v *dataset.Version, d *dataset.Dataset, base, ch
 	if err := os.MkdirAll(packs, 0o755); err != nil {
 		return ch, err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	work := make(chan object)
-	var wg sync.WaitGroup
-	for range stagers {
-		wg.Go(func() {
-			for o := range work {
+	return ch, workers.Run(ctx, stagers, func(ctx context.Context, g *workers.Group) error {
+		for _, o := range objects {
+			g.Go(func() error {
 				if err := fetch(ctx, d.Vault().Store, o.name, o.file, o.link); err != nil {
-					cancel(fmt.Errorf("fetching %s: %w", o.name, err))
+					return fmt.Errorf("fetching %s: %w", o.name, err)
 				}
-			}
-		})
-	}
-	for _, o := range objects {
-		work <- o
-	}
-	close(work)
-	wg.Wait()
-	return ch, context.Cause(ctx)
+				return nil
+			})
+		}
+		return nil
+	})
 }
 
 // fetch copies an object to a file. With link it only gives it another name where the

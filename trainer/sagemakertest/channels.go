@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -20,6 +19,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
+
+	"github.com/vaultpack/vaultpack/internal/workers"
 )
 
 // client is an S3 client of the role.
@@ -175,25 +176,14 @@ func (j *job) fetch(ctx context.Context, c *s3.Client, ch types.Channel, host in
 
 // download fetches the objects, four at a time.
 func download(ctx context.Context, c *s3.Client, objs []object, dir string) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	todo := make(chan object)
-	var wg sync.WaitGroup
-	for range 4 {
-		wg.Go(func() {
-			for o := range todo {
-				if err := downloadOne(ctx, c, o, filepath.Join(dir, filepath.FromSlash(o.name))); err != nil {
-					cancel(err)
-				}
-			}
-		})
-	}
-	for _, o := range objs {
-		todo <- o
-	}
-	close(todo)
-	wg.Wait()
-	return context.Cause(ctx)
+	return workers.Run(ctx, 4, func(ctx context.Context, g *workers.Group) error {
+		for _, o := range objs {
+			g.Go(func() error {
+				return downloadOne(ctx, c, o, filepath.Join(dir, filepath.FromSlash(o.name)))
+			})
+		}
+		return nil
+	})
 }
 
 func downloadOne(ctx context.Context, c *s3.Client, o object, file string) error {

@@ -1,0 +1,44 @@
+package dataset_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/memstore"
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// A store that panics while a lease is renewed ends the upload, which learns of it when
+// it ends the lease.
+func TestPanicOfARenewal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := new(trap)
+		v := &vault.Vault{Store: trapStore{&memstore.Store{}, tr}, Keys: &vault.Keys{Wrap: []envelope.KeyWrapper{envelope.GenerateLocalKey()}}}
+		d, err := dataset.Open(v, "d")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := d.Lease(t.Context(), "source")
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr.at = tr.calls.Load() + 1
+		select {
+		case <-l.Context().Done():
+		case <-time.After(dataset.LeaseTTL):
+			t.Fatal("the upload goes on without its lease")
+		}
+		_, recovered, _ := endOf(func() error { return l.End(context.Background()) })
+		if value, _ := recovered.(error); !errors.Is(value, errTrap) {
+			t.Errorf("End: recovered %v", recovered)
+		}
+		if err := l.End(context.Background()); err != nil {
+			t.Errorf("End once more: %v", err)
+		}
+	})
+}
