@@ -7,7 +7,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/vaultpack/vaultpack/internal/awsload"
-	"github.com/vaultpack/vaultpack/vault"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 // AWS is the configuration of the AWS SDK for the vault: credentials, region
@@ -29,7 +29,7 @@ func (c *Config) S3Options(o *s3.Options) {
 // where no server-side encryption is demanded.
 func (c *Config) SSEKey() string {
 	switch {
-	case c.S3.SSE == vault.SSENone:
+	case c.S3.SSE == s3store.SSENone:
 		return ""
 	case c.S3.KMSKey == "" && len(c.KMSKeys) > 0:
 		return c.KMSKeys[0].Value

@@ -24,6 +24,7 @@ import (
 	"github.com/vaultpack/vaultpack/envelope/awskms"
 	"github.com/vaultpack/vaultpack/internal/awstest"
 	"github.com/vaultpack/vaultpack/vault"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 // newAWS is an AWS at the endpoint of the environment, with a bucket and a key.
@@ -46,7 +47,7 @@ func newAWS(t *testing.T, in kms.CreateKeyInput) (s *awstest.Server, arn string)
 
 func inAWS(key string) *config.Config {
 	return &config.Config{Vault: config.Setting{Value: "s3://data/ml", Source: "the test"}, DefaultKey: true,
-		KMSKeys: []config.Setting{{Value: key, Source: "the test"}}, S3: vault.S3Settings{Attempts: 2, MaxBackoff: time.Millisecond}}
+		KMSKeys: []config.Setting{{Value: key, Source: "the test"}}, S3: s3store.Settings{Attempts: 2, MaxBackoff: time.Millisecond}}
 }
 
 // put stores an object of the size and reads it back.
@@ -78,7 +79,7 @@ func TestKeyNames(t *testing.T) {
 	for _, name := range []string{arn, id, "alias/ml", strings.Replace(arn, "key/"+id, "alias/ml", 1)} {
 		for what, cfg := range map[string]*config.Config{
 			"kms_keys":   inAWS(name),
-			"s3.kms_key": {Vault: config.Setting{Value: "s3://data/ml"}, KMSKeys: []config.Setting{{Value: arn}}, DefaultKey: true, S3: vault.S3Settings{KMSKey: name}},
+			"s3.kms_key": {Vault: config.Setting{Value: "s3://data/ml"}, KMSKeys: []config.Setting{{Value: arn}}, DefaultKey: true, S3: s3store.Settings{KMSKey: name}},
 		} {
 			s.KMS.ResetCalls()
 			v, err := config.Open(t.Context(), cfg)
@@ -110,88 +111,6 @@ func TestKeyNames(t *testing.T) {
 	s.KMS.SetIAM(s.IAM("user/admin"), "kms:*")
 	if _, err := config.Open(t.Context(), inAWS("alias/none")); err == nil || !strings.Contains(err.Error(), "alias/none") {
 		t.Errorf("an alias that does not exist: %v", err)
-	}
-}
-
-// Each kind of checksum goes with objects in one piece and in parts. A server that
-// refuses one is told from a broken one, after one request.
-func TestChecksums(t *testing.T) {
-	s, arn := newAWS(t, kms.CreateKeyInput{})
-	open := func(checksum string) *vault.Vault {
-		cfg := inAWS(arn)
-		cfg.S3.Checksum, cfg.S3.PartSize = checksum, 5<<20
-		v, err := config.Open(t.Context(), cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return v
-	}
-	for _, checksum := range []string{"", "crc64nvme", "crc32", "sha256", "none"} {
-		v := open(checksum)
-		for _, size := range []int{0, 7, 12<<20 + 1} {
-			if err := put(t, v, "x", size); err != nil {
-				t.Errorf("%s, %d bytes: %v", checksum, size, err)
-			}
-		}
-		if err := v.Create(t.Context(), "created-"+checksum, []byte("x")); err != nil {
-			t.Errorf("%s: %v", checksum, err)
-		}
-	}
-	s.Refuses = []string{"crc64nvme"}
-	before := len(s.Calls())
-	err := put(t, open(""), "x", 3)
-	if err == nil || !strings.Contains(err.Error(), "checksum") || !strings.Contains(err.Error(), "crc32 or sha256 or none") {
-		t.Errorf("a server that refuses CRC64NVME: %v", err)
-	}
-	if n := len(s.Calls()) - before; n != 1 {
-		t.Errorf("it took %d requests to find out", n)
-	}
-	for _, checksum := range []string{"crc32", "sha256", "none"} {
-		if err := put(t, open(checksum), "x", 6<<20); err != nil {
-			t.Errorf("%s: %v", checksum, err)
-		}
-	}
-	cfg := inAWS(arn)
-	cfg.S3.Checksum = "md5"
-	if _, err := config.Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "crc64nvme, crc32, sha256 or none") {
-		t.Errorf("a checksum that is none: %v", err)
-	}
-}
-
-// What a server does not implement is told after one request, with what to do, and so
-// is the Region of a bucket by the answers to HEAD, which say nothing else.
-func TestS3Advice(t *testing.T) {
-	s, arn := newAWS(t, kms.CreateKeyInput{})
-	v, err := config.Open(t.Context(), inAWS(arn))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Meet = func(c awstest.Call) awstest.Fate {
-		if c.Op == "PutObject" {
-			return awstest.Fate{Status: 501, Code: "NotImplemented", Message: "A header you provided implies functionality that is not implemented"}
-		}
-		return awstest.Fate{}
-	}
-	before := len(s.Calls())
-	err = put(t, v, "x", 3)
-	for _, want := range []string{"s3.checksum", "sse: none", "conditional writes"} {
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("no %q in %v", want, err)
-		}
-	}
-	if n := len(s.Calls()) - before; n != 1 || strings.Contains(err.Error(), "attempts") {
-		t.Errorf("after %d requests: %v", n, err)
-	}
-	for _, status := range []int{301, 400} {
-		s.Meet = func(c awstest.Call) awstest.Fate {
-			if c.Op == "HeadObject" {
-				return awstest.Fate{Status: status, Code: "x", Header: map[string]string{"X-Amz-Bucket-Region": "me-south-1"}}
-			}
-			return awstest.Fate{}
-		}
-		if err := put(t, v, "x", 3); err == nil || !strings.Contains(err.Error(), "set region: me-south-1") {
-			t.Errorf("HEAD is answered with %d: %v", status, err)
-		}
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/vaultpack/vaultpack/envelope"
-	"github.com/vaultpack/vaultpack/vault"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 // FileName is the name of the configuration file, looked for in the working
@@ -47,7 +47,7 @@ type Config struct {
 	KMSRelated bool
 	// S3 says how to use the bucket of a vault in S3, and S3Source where that was
 	// read from.
-	S3       vault.S3Settings
+	S3       s3store.Settings
 	S3Source string
 	// Identity and Passphrase are files with further keys that open data keys,
 	// empty where there is none; Recipients are files with public keys that new
@@ -78,7 +78,7 @@ type fileConfig struct {
 	Vault          string            `yaml:"vault"`
 	KMSKeys        []string          `yaml:"kms_keys"`
 	KMSRelated     *bool             `yaml:"kms_related"`
-	S3             *vault.S3Settings `yaml:"s3"`
+	S3             *s3store.Settings `yaml:"s3"`
 	LocalKey       string            `yaml:"local_key"`
 	Identity       string            `yaml:"identity"`
 	PassphraseFile string            `yaml:"passphrase_file"`
@@ -115,7 +115,7 @@ func Load(flag func(name string) string) (*Config, error) {
 	}
 	if sse := flag("sse"); sse != "" {
 		c.S3.SSE = sse
-		if sse == vault.SSENone {
+		if sse == s3store.SSENone {
 			c.S3.KMSKey = ""
 		}
 	}

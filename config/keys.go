@@ -16,6 +16,7 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/atomicfile"
 	"github.com/vaultpack/vaultpack/vault"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 // ReadableKeys are those of the configured keys that can be read, to open with; none
@@ -88,7 +89,7 @@ func ReadKeys(ctx context.Context, c *Config) (*vault.Keys, error) {
 		}
 		add(p, c.Passphrase.Value)
 	}
-	if errors.Is(localErr, fs.ErrNotExist) && c.DefaultKey && len(k.Open) == 0 && vault.IsS3URL(c.Vault.Value) {
+	if errors.Is(localErr, fs.ErrNotExist) && c.DefaultKey && len(k.Open) == 0 && s3store.IsURL(c.Vault.Value) {
 		return nil, fmt.Errorf("no key is configured for %s: name a KMS key with --kms-key, or kms_keys in %s; "+
 			"or do without KMS, with a local key made by: vaultpack init", c.Vault.Value, FileName)
 	}

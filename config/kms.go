@@ -18,6 +18,7 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/envelope/awskms"
 	"github.com/vaultpack/vaultpack/vault"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 // Resolved is the configuration with the ARN of a KMS key wherever it names one by
@@ -73,7 +74,7 @@ func (c *Config) resolve(ctx context.Context, key *Setting, arns map[string]stri
 func (c *Config) sseNamed(ctx context.Context) (bool, error) {
 	key := c.S3.KMSKey
 	switch {
-	case !vault.IsS3URL(c.Vault.Value), c.S3.SSE == vault.SSENone, key == "", awskms.IsKeyARN(key):
+	case !s3store.IsURL(c.Vault.Value), c.S3.SSE == s3store.SSENone, key == "", awskms.IsKeyARN(key):
 		return false, nil
 	case strings.HasPrefix(key, "alias/"), strings.Contains(key, ":alias/"):
 		return true, nil

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/vaultpack/vaultpack/vault"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 // Open opens the configured vault. A directory must have been made a vault before,
@@ -23,7 +24,7 @@ func Open(ctx context.Context, c *Config) (*vault.Vault, error) {
 
 // there looks whether a vault in a directory is one.
 func there(c *Config) error {
-	if err := supported(c); err != nil || vault.IsS3URL(c.Vault.Value) {
+	if err := supported(c); err != nil || s3store.IsURL(c.Vault.Value) {
 		return err
 	}
 	err := vault.CheckDir(c.Vault.Value)
@@ -76,7 +77,7 @@ func Init(ctx context.Context, c *Config) (v *vault.Vault, created bool, err err
 	if c, err = c.Resolved(ctx); err != nil {
 		return nil, false, err
 	}
-	if !vault.IsS3URL(c.Vault.Value) {
+	if !s3store.IsURL(c.Vault.Value) {
 		if err := os.MkdirAll(c.Vault.Value, 0o755); err != nil {
 			return nil, false, fmt.Errorf("making the vault: %w", err)
 		}
@@ -91,7 +92,7 @@ func Init(ctx context.Context, c *Config) (v *vault.Vault, created bool, err err
 			return nil, false, err
 		}
 	}
-	if vault.IsS3URL(c.Vault.Value) {
+	if s3store.IsURL(c.Vault.Value) {
 		if _, err := store.Folders(ctx, ""); err != nil {
 			return nil, false, fmt.Errorf("looking into the bucket: %w", err)
 		}
@@ -109,7 +110,7 @@ func Init(ctx context.Context, c *Config) (v *vault.Vault, created bool, err err
 }
 
 func supported(c *Config) error {
-	if scheme, _, ok := strings.Cut(c.Vault.Value, "://"); ok && !vault.IsS3URL(c.Vault.Value) {
+	if scheme, _, ok := strings.Cut(c.Vault.Value, "://"); ok && !s3store.IsURL(c.Vault.Value) {
 		return fmt.Errorf("the vault %s (from %s): there are vaults in directories and at s3:// URLs, not at %s://",
 			c.Vault.Value, c.Vault.Source, scheme)
 	}
@@ -138,12 +139,12 @@ func open(ctx context.Context, c *Config) (*vault.Vault, error) {
 
 // openStore opens the place where the objects are.
 func openStore(ctx context.Context, c *Config) (store vault.Store, location string, err error) {
-	if vault.IsS3URL(c.Vault.Value) {
+	if s3store.IsURL(c.Vault.Value) {
 		set := c.S3
-		if set.SSE != vault.SSENone {
+		if set.SSE != s3store.SSENone {
 			set.KMSKey = c.SSEKey()
 		}
-		store, err := vault.OpenS3(ctx, c.Vault.Value, set)
+		store, err := s3store.Open(ctx, c.Vault.Value, set)
 		if err != nil {
 			return nil, "", err
 		}

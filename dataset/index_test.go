@@ -217,6 +217,8 @@ type indexReads struct {
 	n atomic.Int64
 }
 
+func (s *indexReads) Unwrap() vault.Store { return s.Store }
+
 func (s *indexReads) Get(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
 	if strings.Contains(name, "/index/") {
 		s.n.Add(1)

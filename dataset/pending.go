@@ -3,6 +3,7 @@ package dataset
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/vault"
 )
 
 // A checkpoint records what an unfinished upload has done so far, in the vault
@@ -287,35 +289,36 @@ func (d *Dataset) HasPack(ctx context.Context, o *Object) bool {
 	return err == nil && got.Size == o.Pin.Size
 }
 
-// SweepUnfinished removes what writers that died have left half-written, where
-// the vault's store can tell.
+// SweepUnfinished removes what writers that died have left half-written. Of a store
+// that cannot tell the error wraps errors.ErrUnsupported.
 func (d *Dataset) SweepUnfinished(ctx context.Context) error {
-	if s, ok := d.vault.Store.(interface {
-		Sweep(ctx context.Context, prefix string) error
-	}); ok {
-		return s.Sweep(ctx, d.Name+"/")
+	s, ok := vault.As[vault.Sweeper](d.vault.Store)
+	if !ok {
+		return errNoSweep
 	}
-	return nil
+	return s.Sweep(ctx, d.Name+"/")
 }
+
+var errNoSweep = fmt.Errorf("the vault's store cannot tell what writers that died have left half-written: %w", errors.ErrUnsupported)
 
 // sweepOlder is SweepUnfinished, but where the store cannot tell the dead from the
 // living, what is at least age old is dead. It tells how many multipart uploads
 // were aborted.
 func (d *Dataset) sweepOlder(ctx context.Context, age time.Duration) (aborted int, err error) {
-	if s, ok := d.vault.Store.(interface {
-		AbortStale(ctx context.Context, prefix string, age time.Duration) (int, error)
-	}); ok {
+	if s, ok := vault.As[vault.UploadKeeper](d.vault.Store); ok {
 		return s.AbortStale(ctx, d.Name+"/", age)
 	}
 	return 0, d.SweepUnfinished(ctx)
 }
 
-// countOlder tells how many multipart uploads sweepOlder would abort.
+// countOlder tells how many multipart uploads sweepOlder would abort: none where the
+// store has no such thing.
 func (d *Dataset) countOlder(ctx context.Context, age time.Duration) (int, error) {
-	if s, ok := d.vault.Store.(interface {
-		CountStale(ctx context.Context, prefix string, age time.Duration) (int, error)
-	}); ok {
+	if s, ok := vault.As[vault.UploadKeeper](d.vault.Store); ok {
 		return s.CountStale(ctx, d.Name+"/", age)
+	}
+	if _, ok := vault.As[vault.Sweeper](d.vault.Store); !ok {
+		return 0, errNoSweep
 	}
 	return 0, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/vault"
 )
 
 // Plan is the same dataset for a dry run: what is written to it is counted and
@@ -16,19 +17,14 @@ func (d *Dataset) Plan() *Dataset {
 
 // planned reports whether what is written is dropped.
 func (d *Dataset) planned() bool {
-	_, ok := d.vault.Store.(planner)
+	_, ok := vault.As[vault.Planner](d.vault.Store)
 	return ok
-}
-
-// A planner is the store of a planned vault.
-type planner interface {
-	PlanPut(ctx context.Context, name string, size int64) error
 }
 
 // PlanPack counts a pack of size bytes of plaintext, in a planned dataset, and
 // makes up an object for it that takes as much room in an index as a real one.
 func (d *Dataset) PlanPack(ctx context.Context, key *envelope.DataKey, size int64) (Object, error) {
-	planned, ok := d.vault.Store.(planner)
+	planned, ok := vault.As[vault.Planner](d.vault.Store)
 	if !ok {
 		return Object{}, errors.New("a pack was planned in a dataset that is no plan")
 	}

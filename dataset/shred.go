@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/vaultpack/vaultpack/vault"
 )
 
 // Shred deletes the dataset's keyrings, with those that are there for training jobs, and so makes all of it unreadable that is
@@ -59,23 +61,30 @@ func (d *Dataset) keyObjects(ctx context.Context) (names []string, err error) {
 	return names, nil
 }
 
-// OldKeyrings tells how many old versions of keyrings the vault's bucket keeps,
-// each of which still opens what is sealed under it. A directory keeps none.
+// OldKeyrings tells how many old versions of keyrings the vault's store keeps, each of
+// which still opens what is sealed under it. A directory keeps none. Of a store that
+// cannot tell, the error wraps errors.ErrUnsupported.
 func (d *Dataset) OldKeyrings(ctx context.Context) (int, error) {
-	if s, ok := d.vault.Store.(interface {
-		CountOld(ctx context.Context, prefix string) (int, error)
-	}); ok {
-		return s.CountOld(ctx, d.Name+"/keys/")
+	s, err := d.versionKeeper()
+	if err != nil {
+		return 0, err
 	}
-	return 0, nil
+	return s.CountOld(ctx, d.Name+"/keys/")
 }
 
 // ShredOld deletes those old versions, for good, and tells how many are gone.
 func (d *Dataset) ShredOld(ctx context.Context) (deleted int, err error) {
-	if s, ok := d.vault.Store.(interface {
-		DeleteOld(ctx context.Context, prefix string) (int, error)
-	}); ok {
-		return s.DeleteOld(ctx, d.Name+"/keys/")
+	s, err := d.versionKeeper()
+	if err != nil {
+		return 0, err
 	}
-	return 0, nil
+	return s.DeleteOld(ctx, d.Name+"/keys/")
+}
+
+func (d *Dataset) versionKeeper() (vault.VersionKeeper, error) {
+	s, ok := vault.As[vault.VersionKeeper](d.vault.Store)
+	if !ok {
+		return nil, fmt.Errorf("the vault's store cannot tell whether it keeps old versions of keyrings, which would still open the dataset: %w", errors.ErrUnsupported)
+	}
+	return s, nil
 }

@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"github.com/vaultpack/vaultpack/envelope"
-	"github.com/vaultpack/vaultpack/envelope/awskms"
 )
 
 // ErrNoSuchSlot is returned for a slot that none of the keyrings has.
@@ -192,25 +191,23 @@ func (d *Dataset) Rewrap(ctx context.Context, kind, key string, to envelope.KeyW
 	return changed, err
 }
 
-// reEncrypt moves a slot from one key of AWS KMS to another of its Region with one
-// call, in which nobody sees the data key. Where that is not possible the error
-// wraps errors.ErrUnsupported.
+// reEncrypt moves a slot from one key of a key service to another with one call, in
+// which nobody sees the data key. Where that is not possible the error wraps
+// errors.ErrUnsupported.
 func (d *Dataset) reEncrypt(ctx context.Context, ring *envelope.Keyring, kind, key string, to envelope.KeyWrapper) (*envelope.Keyring, error) {
-	target, ok := to.(*awskms.Key)
 	i, single := oneSlot(ring, kind, key)
-	if !ok || !single {
+	if !single {
 		return nil, errors.ErrUnsupported
 	}
 	for _, w := range d.vault.Keys.Open {
-		from, ok := w.(*awskms.Key)
+		from, ok := w.(envelope.Rewrapper)
 		if !ok {
 			continue
 		}
 		next, err := ring.Move(d.context(), i, func(slot envelope.Slot, ec envelope.EncryptionContext) (envelope.Slot, error) {
-			return from.Rewrap(ctx, slot, ec, target, ec)
+			return from.Rewrap(ctx, slot, ec, to, ec)
 		})
-		var kerr *awskms.Error
-		if errors.Is(err, envelope.ErrNoSlot) || errors.As(err, &kerr) && kerr.Reason == awskms.WrongRegion {
+		if errors.Is(err, envelope.ErrNoSlot) || errors.Is(err, errors.ErrUnsupported) {
 			continue
 		}
 		if err != nil {

@@ -239,6 +239,8 @@ type replaceStore struct {
 	allow func(name string, data []byte) error
 }
 
+func (s *replaceStore) Unwrap() vault.Store { return s.Store }
+
 func (s *replaceStore) Replace(ctx context.Context, name string, old, data []byte) error {
 	switch err := s.allow(name, data); {
 	case err == errForget:
@@ -292,6 +294,8 @@ type deleteStore struct {
 	refuse bool
 	done   int
 }
+
+func (s *deleteStore) Unwrap() vault.Store { return s.Store }
 
 func (s *deleteStore) Delete(ctx context.Context, name string) error {
 	if s.refuse {

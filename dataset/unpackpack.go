@@ -321,6 +321,8 @@ type packStore struct {
 	u *Unpack
 }
 
+func (s packStore) Unwrap() vault.Store { return s.Store }
+
 func (s packStore) Get(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
 	base, ok := strings.CutPrefix(name, s.u.version.dataset.Name+"/packs/")
 	if !ok || off != 0 || n >= 0 {

@@ -203,6 +203,8 @@ type countingStore struct {
 	puts map[string]int
 }
 
+func (s *countingStore) Unwrap() vault.Store { return s.Store }
+
 func (s *countingStore) Put(ctx context.Context, name string, write func(io.Writer) error) error {
 	s.puts[name]++
 	return s.Store.Put(ctx, name, write)

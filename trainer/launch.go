@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 
 	"github.com/vaultpack/vaultpack/vault"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 // API is what this package calls of SageMaker. A sagemaker.Client is one.
@@ -54,7 +55,7 @@ type Plan struct {
 	Weakened []string
 
 	job     *Job
-	loc     vault.S3Location
+	loc     s3store.Location
 	source  []byte
 	uploads []upload
 }
@@ -134,11 +135,11 @@ func (l *Launcher) Plan(ctx context.Context, j *Job) (_ *Plan, err error) {
 }
 
 // Location is where SageMaker finds a vault. Not every vault is in its reach.
-func Location(url string) (vault.S3Location, error) {
-	if !vault.IsS3URL(url) {
-		return vault.S3Location{}, fmt.Errorf("the vault %s is a folder, but SageMaker reads its input from S3; use a vault at s3://BUCKET/PREFIX, or train here with --local", url)
+func Location(url string) (s3store.Location, error) {
+	if !s3store.IsURL(url) {
+		return s3store.Location{}, fmt.Errorf("the vault %s is a folder, but SageMaker reads its input from S3; use a vault at s3://BUCKET/PREFIX, or train here with --local", url)
 	}
-	loc, err := vault.ParseS3URL(url)
+	loc, err := s3store.ParseURL(url)
 	if err == nil && strings.HasPrefix(loc.Bucket, "arn:") {
 		err = fmt.Errorf("the vault %s is named by the ARN of an access point, which SageMaker does not take for its input; name it by the bucket or by the access point's alias", url)
 	}

@@ -14,7 +14,6 @@ import (
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
-	"github.com/vaultpack/vaultpack/envelope/awskms"
 )
 
 // Names of what jobs keep in a vault, beside the datasets.
@@ -110,9 +109,11 @@ func (s *Sealed) size() (n int64) {
 // with. Each data key must have one: in the container there is no other.
 func (l *Launcher) kmsKeys(sealed []*Sealed) ([]string, error) {
 	var configured, used []string
+	kinds := map[string]string{} // by key
 	for _, w := range l.Vault.Keys.Open {
-		if k, ok := w.(*awskms.Key); ok {
-			configured = append(configured, k.ARN())
+		if k, ok := w.(envelope.ServiceKey); ok {
+			kind, key := k.Describe()
+			configured, kinds[key] = append(configured, key), kind
 		}
 	}
 	for _, s := range sealed {
@@ -123,7 +124,7 @@ func (l *Launcher) kmsKeys(sealed []*Sealed) ([]string, error) {
 		for _, id := range s.Contents.Keys {
 			found := false
 			for _, slot := range rings[id].Slots() {
-				if slot.Kind == awskms.SlotKind && slices.Contains(configured, slot.Key) {
+				if kind, ok := kinds[slot.Key]; ok && slot.Kind == kind {
 					found, used = true, append(used, slot.Key)
 				}
 			}

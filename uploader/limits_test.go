@@ -13,6 +13,8 @@ import (
 // buffering is a store that takes 48 MiB for each object that it is sent.
 type buffering struct{ vault.Store }
 
+func (s buffering) Unwrap() vault.Store { return s.Store }
+
 func (buffering) PutMemory() int64 { return 48 << 20 }
 
 // Whatever the cores, the packs under way keep to the memory, and at least one

@@ -166,6 +166,8 @@ type breakingStore struct {
 	after, puts int
 }
 
+func (s *breakingStore) Unwrap() vault.Store { return s.Store }
+
 func (s *breakingStore) Put(ctx context.Context, name string, write func(io.Writer) error) error {
 	if s.puts++; strings.Contains(name, "/packs/") {
 		if s.after--; s.after < 0 {

@@ -25,6 +25,8 @@ type beforePack struct {
 	act  func()
 }
 
+func (s *beforePack) Unwrap() vault.Store { return s.Store }
+
 func (s *beforePack) Put(ctx context.Context, name string, write func(io.Writer) error) error {
 	if strings.Contains(name, "/packs/") {
 		s.once.Do(s.act)

@@ -228,7 +228,7 @@ func (u *Upload) limits() (packs, segments int) {
 		want = min(max(2, cores), maxPacks)
 	}
 	put := int64(0) // what the store buffers for an object
-	if s, ok := u.Dataset.Vault().Store.(interface{ PutMemory() int64 }); ok {
+	if s, ok := vault.As[vault.Buffered](u.Dataset.Vault().Store); ok {
 		put = s.PutMemory()
 	}
 	room := max(u.Memory-otherMemory, 0)

@@ -32,12 +32,6 @@ type Abilities struct {
 	Coarse, Ahead time.Duration
 }
 
-// A Prober is a Store that can tell what lies under it.
-type Prober interface {
-	// Abilities tries what the file system can do, with files that it removes.
-	Abilities(ctx context.Context) (Abilities, error)
-}
-
 // A Weakness is something that a file system can not do.
 type Weakness struct {
 	// What is one of the names in Weaknesses, Says what follows of it, and Mend what

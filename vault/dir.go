@@ -36,6 +36,13 @@ func openDir(dir string) (*dirStore, error) {
 	return &dirStore{root, dir, &atomicfile.Folder{Root: root, Prefix: tmpPrefix}}, nil
 }
 
+var (
+	_ Sweeper       = (*dirStore)(nil)
+	_ VersionKeeper = (*dirStore)(nil)
+	_ Linker        = (*dirStore)(nil)
+	_ Prober        = (*dirStore)(nil)
+)
+
 // tmpPrefix begins the names of files being written, and of claims to a name. They
 // are no objects.
 const tmpPrefix = ".tmp-"
@@ -213,3 +220,9 @@ func (d *dirStore) Delete(_ context.Context, name string) error {
 func (d *dirStore) Sweep(ctx context.Context, prefix string) error {
 	return d.files.Sweep(ctx, path.Clean("./"+prefix))
 }
+
+// CountOld is none: what is deleted in a directory is gone.
+func (d *dirStore) CountOld(ctx context.Context, prefix string) (int, error) { return 0, ctx.Err() }
+
+// DeleteOld has nothing to delete.
+func (d *dirStore) DeleteOld(ctx context.Context, prefix string) (int, error) { return 0, ctx.Err() }

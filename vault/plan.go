@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 
 	"github.com/vaultpack/vaultpack/envelope"
-	"github.com/vaultpack/vaultpack/envelope/awskms"
 )
 
 // Plan is the vault for a dry run. Reads go to the vault; what is written is
@@ -21,10 +20,11 @@ import (
 func (v *Vault) Plan() *Vault {
 	p := *v
 	store := &plannedStore{Store: v.Store}
+	store.meter, _ = As[Metered](v.Store)
 	keys := *v.Keys
 	keys.Wrap = slices.Clone(keys.Wrap)
 	for i, w := range keys.Wrap {
-		if _, ok := w.(*awskms.Key); ok {
+		if _, ok := w.(envelope.ServiceKey); ok {
 			keys.Wrap[i] = &plannedKey{envelope.GenerateLocalKey(), &store.kmsCalls}
 		}
 	}
@@ -32,13 +32,15 @@ func (v *Vault) Plan() *Vault {
 	return &p
 }
 
-// A plannedStore counts what is written to it.
+// A plannedStore counts what is written to it. It has no Unwrap: what the store could
+// do besides would be done.
 type plannedStore struct {
 	Store
+	meter    Metered // nil where requests are not billed
 	kmsCalls atomic.Int64
 
 	mu    sync.Mutex
-	usage S3Usage
+	usage Requests
 	puts  map[string]bool // what a run would have put by now
 }
 
@@ -50,8 +52,8 @@ func (p *plannedStore) PlanPut(ctx context.Context, name string, size int64) err
 		p.puts = map[string]bool{}
 	}
 	p.puts[name] = true
-	if s, ok := p.Store.(*S3); ok {
-		u := s.PutRequests(size)
+	if p.meter != nil {
+		u := p.meter.PutRequests(size)
 		p.usage.Puts += u.Puts
 		p.usage.Gets += u.Gets
 		p.usage.BytesSent += u.BytesSent
@@ -110,22 +112,19 @@ func (p *plannedStore) List(ctx context.Context, prefix string) iter.Seq2[Object
 				more++
 			}
 		}
-		if _, ok := p.Store.(*S3); ok {
-			p.usage.Lists += listPages(n+more) - listPages(n)
+		if p.meter != nil {
+			p.usage.Lists += p.meter.ListRequests(n+more) - p.meter.ListRequests(n)
 		}
 	}
 }
 
-// listPages is how many requests it takes to list n objects.
-func listPages(n int) int64 { return max(int64(n+999)/1000, 1) }
-
-// Sweep lists what a run would sweep.
+// Sweep counts what a run would sweep, where that takes requests.
 func (p *plannedStore) Sweep(ctx context.Context, prefix string) error {
-	s, ok := p.Store.(*S3)
+	s, ok := As[UploadKeeper](p.Store)
 	if !ok {
-		return nil
+		return ctx.Err()
 	}
-	n, err := s.CountStale(ctx, prefix, s.set.StaleUploads)
+	n, err := s.CountStale(ctx, prefix, s.StaleAge())
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.usage.Deletes += int64(n)
@@ -134,14 +133,14 @@ func (p *plannedStore) Sweep(ctx context.Context, prefix string) error {
 
 // PutMemory is that of the store: how many packs are written at once depends on it.
 func (p *plannedStore) PutMemory() int64 {
-	if s, ok := p.Store.(*S3); ok {
+	if s, ok := As[Buffered](p.Store); ok {
 		return s.PutMemory()
 	}
 	return 0
 }
 
 // planned adds up what was done and what is planned.
-func (p *plannedStore) planned(done S3Usage) S3Usage {
+func (p *plannedStore) planned(done Requests) Requests {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	done.Puts += p.usage.Puts

@@ -4,13 +4,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
-
-	"github.com/vaultpack/vaultpack/internal/s3test"
 	"github.com/vaultpack/vaultpack/internal/storetest"
 	"github.com/vaultpack/vaultpack/vault"
 )
@@ -41,56 +36,4 @@ func TestDirStore(t *testing.T) {
 		return s
 	}
 	storetest.Run(t, open, denied)
-}
-
-// settings make a store use the server, with its KMS key if it has one.
-func settings(s *s3test.Server) vault.S3Settings {
-	set := vault.S3Settings{Endpoint: s.URL, KMSKey: s.KMSKey, LoadOptions: s.Options()}
-	if s.KMSKey == "" {
-		set.SSE = vault.SSENone
-	}
-	return set
-}
-
-func openS3(t testing.TB, url string, set vault.S3Settings) *vault.S3 {
-	t.Helper()
-	s, err := vault.OpenS3(t.Context(), url, set)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-// servers are all that S3 is tested against.
-var servers = map[string]func(testing.TB) *s3test.Server{
-	"minio http":      func(t testing.TB) *s3test.Server { return s3test.MinIO(t, false) },
-	"minio https":     func(t testing.TB) *s3test.Server { return s3test.MinIO(t, true) },
-	"versitygw http":  func(t testing.TB) *s3test.Server { return s3test.Versity(t, false) },
-	"versitygw https": func(t testing.TB) *s3test.Server { return s3test.Versity(t, true) },
-}
-
-func TestS3Store(t *testing.T) {
-	for name, start := range servers {
-		t.Run(name, func(t *testing.T) {
-			server := start(t)
-			open := func(t *testing.T) vault.Store {
-				return openS3(t, "s3://"+server.Bucket(t)+"/some/prefix", settings(server))
-			}
-			denied := func(t *testing.T) vault.Store {
-				url := "s3://" + server.Bucket(t)
-				err := openS3(t, url, settings(server)).Put(t.Context(), "d/there", func(io.Writer) error { return nil })
-				if err != nil {
-					t.Fatal(err)
-				}
-				set := settings(server)
-				set.LoadOptions = append(set.LoadOptions, config.WithCredentialsProvider(aws.AnonymousCredentials{}))
-				s := openS3(t, url, set)
-				if _, err := s.Stat(t.Context(), "d/there"); err == nil || !strings.Contains(err.Error(), "s3:GetObject on arn:aws:s3:::"+s.Location().Bucket+"/d/there") {
-					t.Errorf("the error does not name the permission: %v", err)
-				}
-				return s
-			}
-			storetest.Run(t, open, denied)
-		})
-	}
 }

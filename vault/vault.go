@@ -74,7 +74,7 @@ func MarkDir(ctx context.Context, dir Store) (made bool, err error) {
 
 // Usage counts what a vault has asked of services that bill it.
 type Usage struct {
-	S3 S3Usage `json:"s3"`
+	S3 Requests `json:"s3"`
 	// KMSCalls are calls to AWS KMS, without the SDK's own repetitions.
 	KMSCalls int64 `json:"kms_calls"`
 }
@@ -83,11 +83,11 @@ type Usage struct {
 // false where nothing is billed.
 func (v *Vault) Usage() (u Usage, ok bool) {
 	store := v.Store
-	plan, planned := store.(*plannedStore)
+	plan, planned := As[*plannedStore](store)
 	if planned {
 		store = plan.Store
 	}
-	if s, isS3 := store.(*S3); isS3 {
+	if s, metered := As[Metered](store); metered {
 		u.S3, ok = s.Usage(), true
 	}
 	if v.Keys.Calls != nil {

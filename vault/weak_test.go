@@ -1,7 +1,6 @@
 package vault_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -252,9 +251,10 @@ func TestSweepOnWeakFileSystems(t *testing.T) {
 				then := time.Now().Add(-age)
 				os.Chtimes(file, then, then)
 			}
-			sweeper := s.(interface {
-				Sweep(context.Context, string) error
-			})
+			sweeper, ok := vault.As[vault.Sweeper](s)
+			if !ok {
+				t.Fatal("a directory has no Sweep")
+			}
 			if err := sweeper.Sweep(t.Context(), "d/"); err != nil {
 				t.Fatal(err)
 			}

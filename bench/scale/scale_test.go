@@ -11,14 +11,14 @@ import (
 	"testing"
 
 	"github.com/vaultpack/vaultpack/internal/s3test"
-	"github.com/vaultpack/vaultpack/vault"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 // The sink must be a store for vaultpack that only loses what packs hold.
 func TestSink(t *testing.T) {
 	server := httptest.NewServer(newSink())
 	defer server.Close()
-	s, err := vault.OpenS3(t.Context(), "s3://bucket/data", vault.S3Settings{Endpoint: server.URL, KMSKey: "my-key",
+	s, err := s3store.Open(t.Context(), "s3://bucket/data", s3store.Settings{Endpoint: server.URL, KMSKey: "my-key",
 		LoadOptions: (&s3test.Server{Region: "us-east-1", AccessKey: "a", SecretKey: "b"}).Options()})
 	if err != nil {
 		t.Fatal(err)

@@ -21,6 +21,7 @@ import (
 	"github.com/vaultpack/vaultpack/envelope/awskms"
 	"github.com/vaultpack/vaultpack/internal/treetest"
 	"github.com/vaultpack/vaultpack/vault"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 // quick makes a cloud give up soon, and send objects of more than 5 MiB in parts.
@@ -44,13 +45,13 @@ func (c *cloud) elsewhere(t testing.TB) *cloud {
 }
 
 // store is the cloud's vault as this process reaches it, past all proxies.
-func (c *cloud) store() *vault.S3 {
+func (c *cloud) store() *s3store.Store {
 	c.t.Helper()
-	set := vault.S3Settings{Endpoint: c.s3.URL, KMSKey: c.s3.KMSKey, LoadOptions: c.s3.Options()}
+	set := s3store.Settings{Endpoint: c.s3.URL, KMSKey: c.s3.KMSKey, LoadOptions: c.s3.Options()}
 	if c.s3.KMSKey == "" {
-		set.SSE = vault.SSENone
+		set.SSE = s3store.SSENone
 	}
-	s, err := vault.OpenS3(c.t.Context(), c.url, set)
+	s, err := s3store.Open(c.t.Context(), c.url, set)
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/vaultpack/vaultpack/config"
-	"github.com/vaultpack/vaultpack/vault"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 func configCommand(con *console) *cli.Command {
@@ -36,7 +36,7 @@ func configCommand(con *console) *cli.Command {
 				con.printf("%-10s %s\n           from %s%s", name, s.Value, s.Source, state)
 			}
 			show("home", cfg.Home, "")
-			if vault.IsS3URL(cfg.Vault.Value) {
+			if s3store.IsURL(cfg.Vault.Value) {
 				show("vault", cfg.Vault, "")
 			} else {
 				show("vault", cfg.Vault, state(vaultError(cfg)))

@@ -28,6 +28,7 @@ import (
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/provision"
 	"github.com/vaultpack/vaultpack/vault"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 func initCommand(con *console) *cli.Command {
@@ -78,7 +79,7 @@ func initCommand(con *console) *cli.Command {
 			if err != nil {
 				return err
 			}
-			if vault.IsS3URL(cfg.Vault.Value) {
+			if s3store.IsURL(cfg.Vault.Value) {
 				return initS3(c, con, cfg)
 			}
 			for _, f := range inAWS {
@@ -114,7 +115,7 @@ func initVault(ctx context.Context, con *console, cfg *config.Config) error {
 
 // tellFileSystem says what is weaker where the vault lies.
 func (c *console) tellFileSystem(ctx context.Context, v *vault.Vault) error {
-	p, ok := v.Store.(vault.Prober)
+	p, ok := vault.As[vault.Prober](v.Store)
 	if !ok {
 		return nil
 	}
@@ -227,7 +228,7 @@ func reason(err error) string {
 
 // newProvisioner reads the settings: those of the configuration, and the flags.
 func newProvisioner(c *cli.Context, cfg *config.Config) (*provision.Provisioner, *provision.Target, error) {
-	loc, err := vault.ParseS3URL(cfg.Vault.Value)
+	loc, err := s3store.ParseURL(cfg.Vault.Value)
 	if err != nil {
 		return nil, nil, usagef("%w", err)
 	}
@@ -270,7 +271,7 @@ func newProvisioner(c *cli.Context, cfg *config.Config) (*provision.Provisioner,
 	// At an endpoint of its own S3 is another server than AWS, unless all of AWS is
 	// there (AWS_ENDPOINT_URL).
 	own := s3.NewFromConfig(aws, cfg.S3Options).Options().BaseEndpoint != nil && iam.NewFromConfig(aws).Options().BaseEndpoint == nil
-	t.BucketOnly = own || cfg.S3.SSE == vault.SSENone
+	t.BucketOnly = own || cfg.S3.SSE == s3store.SSENone
 	switch {
 	case t.BucketOnly:
 		if cfg, err = cfg.Resolved(c.Context); err != nil {
@@ -280,7 +281,7 @@ func newProvisioner(c *cli.Context, cfg *config.Config) (*provision.Provisioner,
 		// What is wrong with the settings is said before anything is made.
 		set := cfg.S3
 		set.KMSKey = t.Key
-		if _, err := vault.OpenS3(c.Context, cfg.Vault.Value, set); err != nil {
+		if _, err := s3store.Open(c.Context, cfg.Vault.Value, set); err != nil {
 			return nil, nil, usagef("%w", err)
 		}
 	case len(cfg.KMSKeys) > 0:
@@ -428,8 +429,8 @@ func writeConfig(con *console, cfg *config.Config, p *provision.Provisioner, o p
 	if o.KMSKeyARN != "" {
 		change.KMSKeys = []string{o.KMSKeyARN}
 	}
-	if cfg.S3.SSE == vault.SSENone {
-		change.SSE = vault.SSENone
+	if cfg.S3.SSE == s3store.SSENone {
+		change.SSE = s3store.SSENone
 	}
 	wd, err := os.Getwd()
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/trainer"
 	"github.com/vaultpack/vaultpack/vault"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 func jobsCommand(con *console) *cli.Command {
@@ -161,7 +162,7 @@ func newFollower(c *cli.Context, con *console, job string) (*follower, error) {
 		return nil, err
 	}
 	f := &follower{command: c.Command.Name, con: con, sm: sm, logs: logs, job: job}
-	if job != "" && vault.IsS3URL(cfg.Vault.Value) {
+	if job != "" && s3store.IsURL(cfg.Vault.Value) {
 		f.vault, _ = config.Open(c.Context, cfg) // only to remove a key channel, which says so if it cannot
 	}
 	return f, nil

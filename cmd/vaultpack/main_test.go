@@ -134,11 +134,7 @@ type saltLog struct {
 	file string
 }
 
-func (s saltLog) Sweep(ctx context.Context, prefix string) error {
-	return s.Store.(interface {
-		Sweep(context.Context, string) error
-	}).Sweep(ctx, prefix)
-}
+func (s saltLog) Unwrap() vault.Store { return s.Store }
 
 func (s saltLog) Put(ctx context.Context, name string, write func(io.Writer) error) error {
 	return s.Store.Put(ctx, name, func(w io.Writer) error {

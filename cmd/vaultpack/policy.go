@@ -14,7 +14,7 @@ import (
 	"github.com/vaultpack/vaultpack/envelope/awskms"
 	"github.com/vaultpack/vaultpack/provision"
 	"github.com/vaultpack/vaultpack/provision/policy"
-	"github.com/vaultpack/vaultpack/vault"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 func policyCommand(con *console) *cli.Command {
@@ -95,10 +95,10 @@ func choosePolicy(c *cli.Context, cfg *config.Config) (policy.Document, error) {
 
 // policyVault is the vault that is configured, as policies need it.
 func policyVault(ctx context.Context, cfg *config.Config) (policy.Vault, error) {
-	if !vault.IsS3URL(cfg.Vault.Value) {
+	if !s3store.IsURL(cfg.Vault.Value) {
 		return policy.Vault{}, fmt.Errorf("the vault is %s (from %s), and policies are for vaults in S3: name one with --vault s3://BUCKET/PREFIX", cfg.Vault.Value, cfg.Vault.Source)
 	}
-	loc, err := vault.ParseS3URL(cfg.Vault.Value)
+	loc, err := s3store.ParseURL(cfg.Vault.Value)
 	if err != nil {
 		return policy.Vault{}, err
 	}

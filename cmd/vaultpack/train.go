@@ -18,6 +18,7 @@ import (
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/trainer"
 	"github.com/vaultpack/vaultpack/vault"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 func trainCommand(con *console) *cli.Command {
@@ -315,7 +316,7 @@ func train(c *cli.Context, con *console) error {
 		KeyStore: func(ctx context.Context, key string) (vault.Store, error) {
 			set := cfg.S3
 			set.SSE, set.KMSKey = "", key
-			return vault.OpenS3(ctx, cfg.Vault.Value, set)
+			return s3store.Open(ctx, cfg.Vault.Value, set)
 		}}
 	p, err := l.Plan(c.Context, j)
 	if err != nil {

@@ -116,10 +116,14 @@ func (e *RelatedError) Error() string {
 func (e *RelatedError) Is(target error) bool { return target == envelope.ErrNoSlot }
 
 // Unwrap is the SDK's error, and [fs.ErrPermission] for [NotAllowed] and
-// [BadCredentials].
+// [BadCredentials]; for ReEncrypt, which serves one Region, [errors.ErrUnsupported] for
+// [WrongRegion].
 func (e *Error) Unwrap() []error {
-	if e.Reason == NotAllowed || e.Reason == BadCredentials {
+	switch {
+	case e.Reason == NotAllowed || e.Reason == BadCredentials:
 		return []error{e.err, fs.ErrPermission}
+	case e.Reason == WrongRegion && e.Op == "ReEncrypt":
+		return []error{e.err, errors.ErrUnsupported}
 	}
 	return []error{e.err}
 }

@@ -68,7 +68,8 @@ type Key struct {
 
 var (
 	_ envelope.DataKeyGenerator = (*Key)(nil)
-	_ envelope.SlotMatcher      = (*Key)(nil)
+	_ envelope.ServiceKey       = (*Key)(nil)
+	_ envelope.Rewrapper        = (*Key)(nil)
 )
 
 // An Option changes a Key as it is made.
@@ -192,6 +193,9 @@ func (k *Key) ARN() string {
 	return k.arn
 }
 
+// Describe is what the key's slots have for their kind and key: [SlotKind] and the ARN.
+func (k *Key) Describe() (kind, key string) { return SlotKind, k.ARN() }
+
 // String is the kind and the ARN.
 func (k *Key) String() string { return SlotKind + " " + k.ARN() }
 
@@ -314,14 +318,19 @@ func (k *Key) decrypt(ctx context.Context, blob []byte, ec envelope.EncryptionCo
 	return out.Plaintext, nil
 }
 
-// Rewrap moves a slot of this key to the key to, and from the context ec to the
-// context toEC, with one call to ReEncrypt: the data key stays in KMS. Both keys
-// must be in one Region; to move a data key to another Region, open the keyring
-// and add a slot. The errors are those of Unwrap.
-func (k *Key) Rewrap(ctx context.Context, slot envelope.Slot, ec envelope.EncryptionContext, to *Key, toEC envelope.EncryptionContext) (envelope.Slot, error) {
+// Rewrap moves a slot of this key to another key, and from the context ec to the
+// context toEC, with one call to ReEncrypt: the data key stays in KMS. Both must be
+// keys of this package and in one Region, else the error wraps errors.ErrUnsupported;
+// to move a data key elsewhere, open the keyring and add a slot. The other errors are
+// those of Unwrap.
+func (k *Key) Rewrap(ctx context.Context, slot envelope.Slot, ec envelope.EncryptionContext, other envelope.KeyWrapper, toEC envelope.EncryptionContext) (envelope.Slot, error) {
 	const op = "ReEncrypt"
 	if err := k.ready(ctx, op); err != nil {
 		return envelope.Slot{}, err
+	}
+	to, ok := other.(*Key)
+	if !ok && other != nil {
+		return envelope.Slot{}, fmt.Errorf("kms %s: %T is no key of AWS KMS: %w", op, other, errors.ErrUnsupported)
 	}
 	if err := to.ready(ctx, op); err != nil {
 		return envelope.Slot{}, err

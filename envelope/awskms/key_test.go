@@ -302,8 +302,11 @@ func TestRewrap(t *testing.T) {
 	}
 	srv.ResetCalls()
 	var e *awskms.Error
-	if _, err := from.Rewrap(ctx, slot, ec, far, ec); !errors.As(err, &e) || e.Reason != awskms.WrongRegion {
+	if _, err := from.Rewrap(ctx, slot, ec, far, ec); !errors.As(err, &e) || e.Reason != awskms.WrongRegion || !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("to another Region: %v", err)
+	}
+	if _, err := from.Rewrap(ctx, slot, ec, envelope.GenerateLocalKey(), ec); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("to a key that is in no KMS: %v", err)
 	}
 	if _, err := to.Rewrap(ctx, slot, ec, from, ec); !errors.Is(err, envelope.ErrNoSlot) {
 		t.Errorf("another key's slot: %v", err)

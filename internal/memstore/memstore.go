@@ -33,7 +33,11 @@ type object struct {
 	modified time.Time
 }
 
-var _ vault.Store = (*Store)(nil)
+var (
+	_ vault.Store         = (*Store)(nil)
+	_ vault.Sweeper       = (*Store)(nil)
+	_ vault.VersionKeeper = (*Store)(nil)
+)
 
 // checked is what every operation begins with.
 func checked(ctx context.Context, name string) error {
@@ -189,6 +193,12 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 
 // Sweep does nothing: what is half-written is nowhere.
 func (s *Store) Sweep(ctx context.Context, prefix string) error { return ctx.Err() }
+
+// CountOld is none: what is replaced or deleted is gone.
+func (s *Store) CountOld(ctx context.Context, prefix string) (int, error) { return 0, ctx.Err() }
+
+// DeleteOld has nothing to delete.
+func (s *Store) DeleteOld(ctx context.Context, prefix string) (int, error) { return 0, ctx.Err() }
 
 // Age makes every object older by d.
 func (s *Store) Age(d time.Duration) {

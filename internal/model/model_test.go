@@ -38,6 +38,8 @@ type process struct {
 	dead  bool
 }
 
+func (s *process) Unwrap() vault.Store { return s.Store }
+
 var errKilled = errors.New("the process was killed")
 
 // pause lets the process sleep, or not.

@@ -2,13 +2,14 @@ package main
 
 const (
 	inVault  = "vault/"
+	inS3     = "vault/s3/"
 	inConfig = "config/"
 	inAtomic = "internal/atomicfile/folder.go"
 )
 
 var ofVault = target{
 	name:    "vault",
-	pkgs:    []string{"./vault", "./config", "./internal/atomicfile"},
+	pkgs:    []string{"./vault", "./vault/s3", "./config", "./internal/atomicfile"},
 	mutants: vaultMutants,
 }
 
@@ -43,18 +44,18 @@ var vaultMutants = []mutant{
 	one("the default key opens what is in KMS", inConfig+"keys.go", "case c.DefaultKey && len(c.KMSKeys) > 0:", "case c.DefaultKey && len(c.KMSKeys) > 99:").in("./config"),
 
 	// Reading from S3.
-	one("another range than asked for is accepted", inVault+"s3get.go", "err != nil || from != b.off || to-from+1 != length {", "err != nil || to-from+1 != length {").by(getTests),
-	one("a range of another length is accepted", inVault+"s3get.go", "from != b.off || to-from+1 != length {", "from != b.off {").by(getTests),
-	one("more than asked for is accepted", inVault+"s3get.go", "if b.end >= 0 && end > b.end {", "if b.end >= 0 && end > b.end+1<<40 {").by(getTests),
-	one("an object that was replaced is read on", inVault+"s3get.go", "if end != b.end || deref(out.ETag) != b.etag {", "if end != b.end {").by(getTests),
-	one("the object is not named when a read goes on", inVault+"s3get.go", "		in.IfMatch = &b.etag\n", "		_ = b.etag\n").by(getTests),
-	one("the checksum of an object is not compared", inVault+"s3get.go", "if b.want != \"\" && encodeCRC(b.crc) != b.want {", "if b.want != \"\" && encodeCRC(b.crc) == \"\" {").by(getTests),
-	one("a body that breaks off is whole", inVault+"s3get.go", "		if err != nil && b.off < b.end {\n			b.failed(err)\n		}\n", "		if err == io.EOF {\n			b.err = err\n		} else if err != nil && b.off < b.end {\n			b.failed(err)\n		}\n").by(getTests),
-	one("reads are resumed for ever", inVault+"s3get.go", "if b.off >= b.failedAt+progress {", "if b.off >= b.failedAt {").by(getTests),
+	one("another range than asked for is accepted", inS3+"get.go", "err != nil || from != b.off || to-from+1 != length {", "err != nil || to-from+1 != length {").by(getTests).in("./vault/s3"),
+	one("a range of another length is accepted", inS3+"get.go", "from != b.off || to-from+1 != length {", "from != b.off {").by(getTests).in("./vault/s3"),
+	one("more than asked for is accepted", inS3+"get.go", "if b.end >= 0 && end > b.end {", "if b.end >= 0 && end > b.end+1<<40 {").by(getTests).in("./vault/s3"),
+	one("an object that was replaced is read on", inS3+"get.go", "if end != b.end || deref(out.ETag) != b.etag {", "if end != b.end {").by(getTests).in("./vault/s3"),
+	one("the object is not named when a read goes on", inS3+"get.go", "		in.IfMatch = &b.etag\n", "		_ = b.etag\n").by(getTests).in("./vault/s3"),
+	one("the checksum of an object is not compared", inS3+"get.go", "if b.want != \"\" && encodeCRC(b.crc) != b.want {", "if b.want != \"\" && encodeCRC(b.crc) == \"\" {").by(getTests).in("./vault/s3"),
+	one("a body that breaks off is whole", inS3+"get.go", "		if err != nil && b.off < b.end {\n			b.failed(err)\n		}\n", "		if err == io.EOF {\n			b.err = err\n		} else if err != nil && b.off < b.end {\n			b.failed(err)\n		}\n").by(getTests).in("./vault/s3"),
+	one("reads are resumed for ever", inS3+"get.go", "if b.off >= b.failedAt+progress {", "if b.off >= b.failedAt {").by(getTests).in("./vault/s3"),
 
 	// Writing to S3.
-	one("SSE-KMS is not asked for", inVault+"s3put.go", "		in.ServerSideEncryption = types.ServerSideEncryptionAwsKms\n", "		in.ServerSideEncryption = \"\"\n").by(sseTests),
-	one("another KMS key is accepted", inVault+"s3put.go", "return got != \"\" && (got == want ||", "return got != \"\" && (got != \"\" ||").by(sseTests),
-	one("the size that was stored is not compared", inVault+"s3put.go", "got := deref(head.ContentLength); got != size {", "got := deref(head.ContentLength); got < 0 {").by(sseTests),
-	one("a new object replaces another", inVault+"s3create.go", "IfNoneMatch", "IfMatch").by("TestS3Requests"),
+	one("SSE-KMS is not asked for", inS3+"put.go", "		in.ServerSideEncryption = types.ServerSideEncryptionAwsKms\n", "		in.ServerSideEncryption = \"\"\n").by(sseTests).in("./vault/s3"),
+	one("another KMS key is accepted", inS3+"put.go", "return got != \"\" && (got == want ||", "return got != \"\" && (got != \"\" ||").by(sseTests).in("./vault/s3"),
+	one("the size that was stored is not compared", inS3+"put.go", "got := deref(head.ContentLength); got != size {", "got := deref(head.ContentLength); got < 0 {").by(sseTests).in("./vault/s3"),
+	one("a new object replaces another", inS3+"create.go", "IfNoneMatch", "IfMatch").by("TestS3Requests").in("./vault/s3"),
 }

@@ -480,9 +480,7 @@ func testConcurrent(t *testing.T, s vault.Store) {
 
 // testSweep checks that sweeping leaves alone what is whole or being written.
 func testSweep(t *testing.T, s vault.Store) {
-	sweeper, ok := s.(interface {
-		Sweep(context.Context, string) error
-	})
+	sweeper, ok := vault.As[vault.Sweeper](s)
 	if !ok {
 		t.Fatal("the store has no Sweep")
 	}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/envelope/awskms"
 	"github.com/vaultpack/vaultpack/provision"
-	"github.com/vaultpack/vaultpack/vault"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 // ofBucket skips a check of the bucket's settings where only an access point is
@@ -39,7 +39,7 @@ func (d *Doctor) encryption(ctx context.Context) Finding {
 	if err != nil {
 		return unseen(err, "s3:GetEncryptionConfiguration", d.loc.Bucket)
 	}
-	if d.Config.S3.SSE == vault.SSENone {
+	if d.Config.S3.SSE == s3store.SSENone {
 		return skipped("no server-side encryption is demanded (sse: none)")
 	}
 	for _, r := range out.ServerSideEncryptionConfiguration.Rules {
@@ -118,7 +118,7 @@ func (d *Doctor) policy(ctx context.Context) Finding {
 		return ok("it lets nobody in who has no credentials")
 	case !tls:
 		return warning(d.mendInit(), "requests without TLS are not denied")
-	case !sse && d.Config.S3.SSE != vault.SSENone:
+	case !sse && d.Config.S3.SSE != s3store.SSENone:
 		return warning(d.mendInit(), "objects under another key or algorithm are not denied")
 	}
 	return ok("it lets nobody in, and denies requests without TLS")
@@ -169,10 +169,7 @@ func (d *Doctor) unfinished(ctx context.Context) Finding {
 	if d.Dataset != "" {
 		under = d.Dataset + "/"
 	}
-	age := d.Config.S3.StaleUploads
-	if age == 0 {
-		age = vault.DefaultStaleUploads
-	}
+	age := d.inS3.StaleAge()
 	n, bytes, err := d.inS3.MeasureStale(ctx, under, age)
 	switch {
 	case n > 0 && err != nil: // the parts may not be looked at

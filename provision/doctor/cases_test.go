@@ -288,6 +288,8 @@ var probeCases = []testCase{
 // noCreate is a disk that fails.
 type noCreate struct{ vault.Store }
 
+func (s noCreate) Unwrap() vault.Store { return s.Store }
+
 func (noCreate) Create(_ context.Context, name string, _ []byte) error {
 	return &os.LinkError{Op: "linkat", Old: name, New: name, Err: syscall.EIO}
 }
@@ -297,6 +299,8 @@ type lazy struct {
 	vault.Store
 	asked bool
 }
+
+func (s *lazy) Unwrap() vault.Store { return s.Store }
 
 func (l *lazy) Delete(ctx context.Context, name string) error {
 	if !l.asked {

@@ -25,6 +25,7 @@ import (
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/envelope/awskms"
 	"github.com/vaultpack/vaultpack/vault"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 // A Doctor examines what a configuration says. It is for one Run.
@@ -44,8 +45,8 @@ type Doctor struct {
 	sts   *sts.Client
 	iam   *iam.Client
 	store vault.Store
-	inS3  *vault.S3 // the same, of a vault in S3
-	loc   vault.S3Location
+	inS3  *s3store.Store // the same, of a vault in S3
+	loc   s3store.Location
 	// elsewhere is true for another server than AWS, which has no accounts.
 	elsewhere bool
 
@@ -208,7 +209,7 @@ func (d *Doctor) defaults() {
 
 // checks are those that this configuration needs.
 func (d *Doctor) checks() []check {
-	inS3, inKMS := vault.IsS3URL(d.Config.Vault.Value), len(d.Config.KMSKeys) > 0
+	inS3, inKMS := s3store.IsURL(d.Config.Vault.Value), len(d.Config.KMSKeys) > 0
 	all := []check{{name: "settings", run: d.settings}}
 	if inS3 || inKMS {
 		all = append(all, check{name: "credentials", needs: []string{"settings"}, run: d.credentials})
@@ -241,11 +242,11 @@ func reached(inS3 bool) string {
 // settings makes the clients, which sends nothing.
 func (d *Doctor) settings(ctx context.Context) Finding {
 	c := d.Config
-	if !vault.IsS3URL(c.Vault.Value) && strings.Contains(c.Vault.Value, "://") {
+	if !s3store.IsURL(c.Vault.Value) && strings.Contains(c.Vault.Value, "://") {
 		return failed("write s3://BUCKET/PREFIX or a directory", "the vault %s (from %s) is neither in S3 nor a directory", c.Vault.Value, c.Vault.Source)
 	}
 	from := c.Vault.Source
-	if !vault.IsS3URL(c.Vault.Value) && len(c.KMSKeys) == 0 {
+	if !s3store.IsURL(c.Vault.Value) && len(c.KMSKeys) == 0 {
 		return ok("the vault is %s (from %s)", c.Vault.Value, from) // AWS has no part in it
 	}
 	var err error
@@ -258,7 +259,7 @@ func (d *Doctor) settings(ctx context.Context) Finding {
 	d.s3 = s3.NewFromConfig(d.aws, c.S3Options)
 	d.kms, d.sts, d.iam = awskms.NewClient(d.aws), sts.NewFromConfig(d.aws), iam.NewFromConfig(d.aws)
 	d.elsewhere = d.s3.Options().BaseEndpoint != nil && d.iam.Options().BaseEndpoint == nil
-	if vault.IsS3URL(c.Vault.Value) {
+	if s3store.IsURL(c.Vault.Value) {
 		set := c.S3
 		switch r, err := c.Resolved(ctx); {
 		case err == nil:
@@ -270,7 +271,7 @@ func (d *Doctor) settings(ctx context.Context) Finding {
 		}
 		set.KMSKey = d.sseKey
 		set.Attempts, set.MaxBackoff = 3, time.Second
-		store, err := vault.OpenS3(ctx, c.Vault.Value, set)
+		store, err := s3store.Open(ctx, c.Vault.Value, set)
 		if err != nil {
 			return failed("correct it in "+settingsFile(c)+"; vaultpack config shows where each setting comes from", "%v", err)
 		}

@@ -36,7 +36,7 @@ func (d *Doctor) fileSystemChecks() []check {
 
 // fileSystem tries it all.
 func (d *Doctor) fileSystem(ctx context.Context, name, fine string) Finding {
-	p, ok := d.store.(vault.Prober)
+	p, ok := vault.As[vault.Prober](d.store)
 	if !ok {
 		f := skipped("this store cannot tell")
 		f.blocks = true

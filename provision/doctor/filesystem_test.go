@@ -15,8 +15,14 @@ type weaker struct {
 	change func(*vault.Abilities) error
 }
 
+func (s weaker) Unwrap() vault.Store { return s.Store }
+
 func (s weaker) Abilities(ctx context.Context) (vault.Abilities, error) {
-	a, err := s.Store.(vault.Prober).Abilities(ctx)
+	p, ok := vault.As[vault.Prober](s.Store)
+	if !ok {
+		return vault.Abilities{}, errors.ErrUnsupported
+	}
+	a, err := p.Abilities(ctx)
 	return a, errors.Join(err, s.change(&a))
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/vaultpack/vaultpack/envelope/awskms"
 	"github.com/vaultpack/vaultpack/provision"
 	"github.com/vaultpack/vaultpack/vault"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 // keyChecks are those of the configured keys, and of that for objects in S3.
@@ -30,7 +31,7 @@ func (d *Doctor) keyChecks() []check {
 	if len(c.KMSKeys) > 0 {
 		needs = []string{"credentials"}
 	}
-	if !vault.IsS3URL(c.Vault.Value) {
+	if !s3store.IsURL(c.Vault.Value) {
 		needs = append(needs, "directory")
 	}
 	all := []check{{name: "keys", needs: needs, run: d.readKeys}}
@@ -55,7 +56,7 @@ func (d *Doctor) keyChecks() []check {
 			}})
 		}
 	}
-	if key := c.SSEKey(); vault.IsS3URL(c.Vault.Value) && awskms.IsKeyARN(key) && !seen[key] {
+	if key := c.SSEKey(); s3store.IsURL(c.Vault.Value) && awskms.IsKeyARN(key) && !seen[key] {
 		state(key)
 	}
 	return all
@@ -72,7 +73,7 @@ func (d *Doctor) readKeys(ctx context.Context) Finding {
 		}
 		return broken(mend, err, "kms:DescribeKey")
 	}
-	if key, dir := d.Config.LocalKey.Value, d.Config.Vault.Value; slices.Contains(d.keys.Names, key) && !vault.IsS3URL(dir) {
+	if key, dir := d.Config.LocalKey.Value, d.Config.Vault.Value; slices.Contains(d.keys.Names, key) && !s3store.IsURL(dir) {
 		if rel, err := filepath.Rel(dir, key); err == nil && filepath.IsLocal(rel) {
 			return warning("move it elsewhere and name it with --local-key, or local_key in "+config.FileName, "the local key %s lies in the vault: who has the one has the other", key)
 		}
@@ -211,7 +212,7 @@ func (d *Doctor) keyrings(ctx context.Context) Finding {
 	names := []string{d.Dataset}
 	v := &vault.Vault{Store: d.store, Location: d.Config.Vault.Value, Keys: d.keys, Context: d.Config.Context}
 	if d.Dataset == "" {
-		if len(d.Config.KMSKeys) > 0 || vault.IsS3URL(d.Config.Vault.Value) {
+		if len(d.Config.KMSKeys) > 0 || s3store.IsURL(d.Config.Vault.Value) {
 			return skipped("name a dataset with --dataset to have its keyrings opened, which takes calls to KMS")
 		}
 		var err error

@@ -16,6 +16,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/vault"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 // directory looks at a vault in a directory. The embedded default may be missing:
@@ -80,7 +81,7 @@ const (
 // disk looks at the room for the vault, or where a dataset would be restored to.
 func (d *Doctor) disk(context.Context) Finding {
 	dir, use := d.Config.Vault.Value, "where the vault is"
-	if vault.IsS3URL(dir) {
+	if s3store.IsURL(dir) {
 		dir, use = ".", "where a dataset would be restored to"
 	}
 	dir, err := filepath.Abs(dir)

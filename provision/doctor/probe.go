@@ -13,7 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
-	"github.com/vaultpack/vaultpack/vault"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 // probeChecks store two objects of some bytes, as uploads do, and remove them. They
@@ -46,7 +46,7 @@ var probeText = []byte("a probe of vaultpack doctor; it may be deleted\n")
 
 // where is the place of the probe for people.
 func (d *Doctor) where() string {
-	if vault.IsS3URL(d.Config.Vault.Value) {
+	if s3store.IsURL(d.Config.Vault.Value) {
 		return "the bucket"
 	}
 	return d.Config.Vault.Value
@@ -54,7 +54,7 @@ func (d *Doctor) where() string {
 
 // advice is what to do when the store fails.
 func (d *Doctor) advice() string {
-	if vault.IsS3URL(d.Config.Vault.Value) {
+	if s3store.IsURL(d.Config.Vault.Value) {
 		return "do what the message says, then run doctor again"
 	}
 	return "see that the file system is mounted for writing and in order, or put the vault on a local file system"
@@ -66,7 +66,7 @@ func (d *Doctor) put(ctx context.Context, name string) Finding {
 		_, err := w.Write(probeText)
 		return err
 	})
-	var sse *vault.SSEError
+	var sse *s3store.SSEError
 	if errors.As(err, &sse) {
 		d.sseErr = err // of another check
 		err = nil
@@ -74,7 +74,7 @@ func (d *Doctor) put(ctx context.Context, name string) Finding {
 	if err != nil {
 		return broken(d.advice(), err, d.actions("s3:PutObject", "kms:GenerateDataKey")...)
 	}
-	if vault.IsS3URL(d.Config.Vault.Value) {
+	if s3store.IsURL(d.Config.Vault.Value) {
 		return ok("an object can be stored")
 	}
 	return ok("a file can be written, synced and renamed in %s", d.where())
@@ -83,9 +83,9 @@ func (d *Doctor) put(ctx context.Context, name string) Finding {
 // actions are what a request may lack: none in a directory.
 func (d *Doctor) actions(s3 string, kms ...string) []string {
 	switch {
-	case !vault.IsS3URL(d.Config.Vault.Value):
+	case !s3store.IsURL(d.Config.Vault.Value):
 		return nil
-	case d.Config.S3.SSE == vault.SSENone:
+	case d.Config.S3.SSE == s3store.SSENone:
 		return []string{s3}
 	}
 	return append([]string{s3}, kms...)
@@ -96,7 +96,7 @@ func (d *Doctor) objectEncryption(ctx context.Context, name string) Finding {
 	if d.sseErr != nil {
 		return failed("use a server that does SSE-KMS, or say that you do without: sse: none in "+settingsFile(d.Config), "%v", d.sseErr)
 	}
-	if d.Config.S3.SSE == vault.SSENone {
+	if d.Config.S3.SSE == s3store.SSENone {
 		return ok("none is demanded (sse: none); what vaultpack stores is sealed in any case")
 	}
 	return ok("the object was stored with SSE-KMS under %s", d.sseKey)
@@ -127,7 +127,7 @@ func (d *Doctor) read(ctx context.Context, name string) ([]byte, error) {
 func (d *Doctor) conditional(ctx context.Context, name string) Finding {
 	d.probes = append(d.probes, name)
 	mend := "use a server that takes If-None-Match on PUT (AWS S3, MinIO), or see that only one uploads at a time"
-	if !vault.IsS3URL(d.Config.Vault.Value) {
+	if !s3store.IsURL(d.Config.Vault.Value) {
 		mend = "put the vault on another file system, or see that only one uploads at a time"
 	}
 	if err := d.store.Create(ctx, name, probeText); err != nil {
@@ -179,7 +179,7 @@ func (d *Doctor) removeProbes(ctx context.Context) {
 // removeVersions removes what a bucket with versioning keeps of the probes, marks
 // of deletion too.
 func (d *Doctor) removeVersions(ctx context.Context) error {
-	if !vault.IsS3URL(d.Config.Vault.Value) {
+	if !s3store.IsURL(d.Config.Vault.Value) {
 		return nil
 	}
 	for _, name := range d.probes {

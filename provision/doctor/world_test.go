@@ -23,6 +23,7 @@ import (
 	"github.com/vaultpack/vaultpack/provision"
 	"github.com/vaultpack/vaultpack/provision/doctor"
 	"github.com/vaultpack/vaultpack/vault"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 // A world is a vault in order, and what it lies on, for a case to damage.
@@ -77,7 +78,7 @@ func inMinIO(t *testing.T, s *s3test.Server) *world {
 	w.ok(err)
 	w.cfg = &config.Config{Vault: config.Setting{Value: "s3://" + w.bucket + "/ml", Source: "the test"}, DefaultKey: true,
 		KMSKeys: []config.Setting{{Value: w.key, Source: "the test"}},
-		S3:      vault.S3Settings{Endpoint: s.URL, KMSKey: s.KMSKey, LoadOptions: s.Options()}}
+		S3:      s3store.Settings{Endpoint: s.URL, KMSKey: s.KMSKey, LoadOptions: s.Options()}}
 	w.doc = newDoctor(w.cfg)
 	return w
 }
@@ -101,7 +102,7 @@ func inMoto(t *testing.T, s *s3test.Server) *world {
 	w.key = o.KMSKeyARN
 	w.cfg = &config.Config{Vault: config.Setting{Value: "s3://" + w.bucket + "/ml", Source: "the test"}, DefaultKey: true,
 		KMSKeys: []config.Setting{{Value: w.key, Source: "the test"}},
-		S3:      vault.S3Settings{Region: "eu-central-1", LoadOptions: options}}
+		S3:      s3store.Settings{Region: "eu-central-1", LoadOptions: options}}
 	w.doc = newDoctor(w.cfg)
 	w.doc.Role = o.TrainerRoles["*"]
 	return w

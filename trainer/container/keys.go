@@ -11,6 +11,7 @@ import (
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/vault"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 // LocalKeyName is the name of the job's key in a key channel.
@@ -29,7 +30,7 @@ func (c *Config) keys(ctx context.Context, store *channelStore) (keys *vault.Key
 		}
 		return &vault.Keys{Open: []envelope.KeyWrapper{key}, Names: []string{"the key channel"}}, key.Wipe, nil
 	}
-	cfg := &config.Config{DefaultKey: true, S3: vault.S3Settings{Region: c.Region}}
+	cfg := &config.Config{DefaultKey: true, S3: s3store.Settings{Region: c.Region}}
 	for _, arn := range c.KMSKeys {
 		cfg.KMSKeys = append(cfg.KMSKeys, config.Setting{Value: arn, Source: "--kms-key"})
 	}

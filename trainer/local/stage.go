@@ -72,7 +72,7 @@ func fetch(ctx context.Context, store vault.Store, name, file string, link bool)
 	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if s, ok := store.(interface{ Link(name, file string) error }); link && ok && s.Link(name, file) == nil {
+	if s, ok := vault.As[vault.Linker](store); link && ok && s.Link(name, file) == nil {
 		return nil
 	}
 	r, err := store.Get(ctx, name, 0, -1)

@@ -1,4 +1,4 @@
-package vault
+package s3store
 
 import (
 	"encoding/base64"

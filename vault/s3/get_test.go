@@ -1,4 +1,4 @@
-package vault_test
+package s3store_test
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ import (
 	"github.com/minio/crc64nvme"
 
 	"github.com/vaultpack/vaultpack/internal/s3test"
-	"github.com/vaultpack/vaultpack/vault"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 // A server may send something else than it was asked for, or than it began to send.
@@ -120,7 +120,7 @@ func TestAnswersToGet(t *testing.T) {
 				c.answer(w, r, try)
 			}))
 			defer server.Close()
-			s := openS3(t, "s3://bucket/p", vault.S3Settings{Endpoint: server.URL, SSE: vault.SSENone, Attempts: 3, MaxBackoff: time.Millisecond,
+			s := openS3(t, "s3://bucket/p", s3store.Settings{Endpoint: server.URL, SSE: s3store.SSENone, Attempts: 3, MaxBackoff: time.Millisecond,
 				LoadOptions: (&s3test.Server{Region: "us-east-1", AccessKey: "a", SecretKey: "b"}).Options()})
 			end := int64(len(data))
 			if c.n >= 0 {

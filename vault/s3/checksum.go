@@ -1,4 +1,4 @@
-package vault
+package s3store
 
 import (
 	"crypto/sha256"
@@ -18,7 +18,7 @@ import (
 )
 
 // A checksum is what goes with every upload for the server to check, as
-// S3Settings.Checksum names it. What is uploaded authenticates itself besides, so
+// Settings.Checksum names it. What is uploaded authenticates itself besides, so
 // it may be left out.
 type checksum string
 

@@ -1,4 +1,6 @@
-package vault
+// Package s3store keeps a vault in a bucket of S3, or of a server that speaks its
+// protocol.
+package s3store
 
 import (
 	"context"
@@ -18,12 +20,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go/logging"
+
+	"github.com/vaultpack/vaultpack/vault"
 )
 
-// S3Settings say how to use a bucket. The zero value of each but KMSKey is a
+// Settings say how to use a bucket. The zero value of each but KMSKey is a
 // good default. Credentials are no part of it: they come through the chain of
 // the AWS SDK, as do region and endpoint where they are empty.
-type S3Settings struct {
+type Settings struct {
 	// Endpoint is the URL of another server than AWS, http or https.
 	Endpoint string `yaml:"endpoint"`
 	Region   string `yaml:"region"`
@@ -53,7 +57,7 @@ type S3Settings struct {
 
 	// PartSize is the size of an upload's parts in bytes, 5 to 16 MiB, by
 	// default 8 and a little. PartConcurrency is how many parts of one object are sent at
-	// once, by default 3. See [S3.PutMemory].
+	// once, by default 3. See [Store.PutMemory].
 	PartSize        int64 `yaml:"part_size"`
 	PartConcurrency int   `yaml:"part_concurrency"`
 
@@ -96,23 +100,23 @@ const (
 	classMinSize = 128 << 10
 )
 
-// DefaultStaleUploads is the default of S3Settings.StaleUploads.
+// DefaultStaleUploads is the default of Settings.StaleUploads.
 const DefaultStaleUploads = 24 * time.Hour
 
-// SSENone is the value of S3Settings.SSE that asks for no server-side encryption.
+// SSENone is the value of Settings.SSE that asks for no server-side encryption.
 const SSENone = "none"
 
-// S3 is a [Store] in a bucket of S3, or of a server that speaks its protocol.
+// A Store is a [vault.Store] in a bucket of S3, or of a server that speaks its protocol.
 //
 // Every upload carries a checksum, by default a CRC64NVME of the whole object, which
 // the server checks. Unless SSE is "none", every upload asks for SSE-KMS with a bucket key,
 // and each is looked at afterwards: an object without it is deleted again and
 // the call fails with an [SSEError]. An older object that Put has replaced is
 // lost then, unless the bucket keeps versions; what Replace replaces is put back.
-type S3 struct {
+type Store struct {
 	client  *s3.Client
-	loc     S3Location
-	set     S3Settings
+	loc     Location
+	set     Settings
 	region  string
 	tags    string
 	retryer aws.Retryer
@@ -125,15 +129,23 @@ type S3 struct {
 	custom  bool // another endpoint than that of AWS
 }
 
-// OpenS3 makes a store of the place in S3 that the URL names, as [ParseS3URL]
+var (
+	_ vault.Sweeper       = (*Store)(nil)
+	_ vault.UploadKeeper  = (*Store)(nil)
+	_ vault.VersionKeeper = (*Store)(nil)
+	_ vault.Buffered      = (*Store)(nil)
+	_ vault.Metered       = (*Store)(nil)
+)
+
+// Open makes a store of the place in S3 that the URL names, as [ParseURL]
 // reads it. It sends nothing: whether the bucket is there and may be used, the
 // first operation tells.
-func OpenS3(ctx context.Context, url string, set S3Settings) (*S3, error) {
-	loc, err := ParseS3URL(url)
+func Open(ctx context.Context, url string, set Settings) (*Store, error) {
+	loc, err := ParseURL(url)
 	if err != nil {
 		return nil, err
 	}
-	s := &S3{loc: loc, set: set, meter: &meter{}}
+	s := &Store{loc: loc, set: set, meter: &meter{}}
 	if err := s.defaults(); err != nil {
 		return nil, fmt.Errorf("the settings of %s: %w", url, err)
 	}
@@ -183,7 +195,7 @@ func OpenS3(ctx context.Context, url string, set S3Settings) (*S3, error) {
 }
 
 // defaultRegion is the region where none is configured.
-func defaultRegion(loc S3Location, custom bool) string {
+func defaultRegion(loc Location, custom bool) string {
 	if a, err := arn.Parse(loc.Bucket); err == nil && a.Region != "" {
 		return a.Region
 	}
@@ -194,7 +206,7 @@ func defaultRegion(loc S3Location, custom bool) string {
 }
 
 // defaults fills in what is not set, and checks what can be checked alone.
-func (s *S3) defaults() error {
+func (s *Store) defaults() error {
 	set := &s.set
 	if set.PartSize == 0 {
 		set.PartSize = defaultPartSize
@@ -247,7 +259,7 @@ func (s *S3) defaults() error {
 }
 
 // encodeTags checks the tags by the limits of S3 and encodes them for its header.
-func (s *S3) encodeTags() error {
+func (s *Store) encodeTags() error {
 	if len(s.set.Tags) > 10 {
 		return fmt.Errorf("there are %d tags, but S3 takes 10 at most", len(s.set.Tags))
 	}
@@ -281,7 +293,7 @@ func checkStorageClass(class string) error {
 
 var kmsKeyARN = regexp.MustCompile(`^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$`)
 
-func (s *S3) checkKMSKey(custom bool) error {
+func (s *Store) checkKMSKey(custom bool) error {
 	key := s.set.KMSKey
 	switch {
 	case s.set.SSE == SSENone:
@@ -300,7 +312,7 @@ func (s *S3) checkKMSKey(custom bool) error {
 
 // PutMemory is how many bytes of buffers a Put takes at most. An object that
 // fits into one part takes twice its size at most.
-func (s *S3) PutMemory() int64 {
+func (s *Store) PutMemory() int64 {
 	// The manager keeps one buffer more than there are senders, and reads the
 	// first part into memory of its own, which grows as it is read.
 	return s.set.PartSize * int64(s.set.PartConcurrency+3)
@@ -308,22 +320,25 @@ func (s *S3) PutMemory() int64 {
 
 // PutRequests is what a Put of an object of size bytes asks of the server, if
 // nothing is repeated; a Create asks for what a Put of one byte does.
-func (s *S3) PutRequests(size int64) S3Usage {
-	u := S3Usage{Puts: 1, Gets: 1, BytesSent: size}
+func (s *Store) PutRequests(size int64) vault.Requests {
+	u := vault.Requests{Puts: 1, Gets: 1, BytesSent: size}
 	if size >= s.set.PartSize {
 		u.Puts = 2 + (size+s.set.PartSize-1)/s.set.PartSize
 	}
 	return u
 }
 
+// ListRequests is how many requests it takes to list n objects.
+func (s *Store) ListRequests(n int) int64 { return max(int64(n+999)/1000, 1) }
+
 // Usage tells what the store has asked of the server so far.
-func (s *S3) Usage() S3Usage { return s.meter.usage() }
+func (s *Store) Usage() vault.Requests { return s.meter.usage() }
 
 // Location is the place in S3.
-func (s *S3) Location() S3Location { return s.loc }
+func (s *Store) Location() Location { return s.loc }
 
 // key is the key of the object of that name.
-func (s *S3) key(name string) (string, error) {
+func (s *Store) key(name string) (string, error) {
 	key := s.loc.Prefix + name
 	if err := checkKey(key); err != nil {
 		return "", fmt.Errorf("the object's name %w", err)

@@ -1,4 +1,4 @@
-package vault_test
+package s3store_test
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/internal/faultproxy"
 	"github.com/vaultpack/vaultpack/internal/s3test"
-	"github.com/vaultpack/vaultpack/vault"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 // A server that answers what it was not asked for. What it says is not believed,
@@ -40,7 +40,7 @@ func TestS3HostileAnswers(t *testing.T) {
 			r.Header.Set("Content-Length", fmt.Sprint(len(r.Body)))
 		})
 	}
-	list := func(s *vault.S3) error {
+	list := func(s *s3store.Store) error {
 		for _, err := range s.List(t.Context(), "d/") {
 			if err != nil {
 				return err
@@ -48,7 +48,7 @@ func TestS3HostileAnswers(t *testing.T) {
 		}
 		return nil
 	}
-	ranged := func(s *vault.S3) error {
+	ranged := func(s *s3store.Store) error {
 		r, err := s.Get(t.Context(), "d/a", 4, 4)
 		if err != nil {
 			return err
@@ -61,10 +61,10 @@ func TestS3HostileAnswers(t *testing.T) {
 		return err
 	}
 	var first []byte // page of a listing
-	put := func(s *vault.S3) error { return s.Put(t.Context(), "d/new", write(data)) }
+	put := func(s *s3store.Store) error { return s.Put(t.Context(), "d/new", write(data)) }
 	for name, c := range map[string]struct {
 		fault *fault
-		op    func(*vault.S3) error
+		op    func(*s3store.Store) error
 		want  string
 	}{
 		"listing without end": {&fault{Op: "ListObjectsV2", Times: -1, Do: change(func(r *faultproxy.Response) {
@@ -77,7 +77,7 @@ func TestS3HostileAnswers(t *testing.T) {
 		"listing that does not go on": {&fault{Op: "ListObjectsV2", Do: replace("<IsTruncated>false</IsTruncated>", "<IsTruncated>true</IsTruncated>")}, list, "does not go on"},
 		"listing out of order":        {&fault{Op: "ListObjectsV2", Do: replace("d/a", "d/c")}, list, "out of order"},
 		"listing of something else":   {&fault{Op: "ListObjectsV2", Do: replace("p/d/b", "q/d/b")}, list, "out of order"},
-		"folders of something else": {&fault{Op: "ListObjectsV2", Do: replace("<Prefix>p/d/</Prefix>", "<Prefix>q/d/</Prefix>")}, func(s *vault.S3) error {
+		"folders of something else": {&fault{Op: "ListObjectsV2", Do: replace("<Prefix>p/d/</Prefix>", "<Prefix>q/d/</Prefix>")}, func(s *s3store.Store) error {
 			_, err := s.Folders(t.Context(), "")
 			return err
 		}, "out of order"},
@@ -126,7 +126,7 @@ func TestSSEFailsClosedWithoutDelete(t *testing.T) {
 		&fault{Op: "DeleteObject", Times: -1, Do: refuse(403, "AccessDenied")},
 		&fault{Op: "HeadObject", Do: faultproxy.Change(func(r *faultproxy.Response) { r.Header.Del("X-Amz-Server-Side-Encryption") })}).URL
 	err := openS3(t, "s3://"+server.Bucket(t), set).Put(t.Context(), "new", write([]byte("x")))
-	var sse *vault.SSEError
+	var sse *s3store.SSEError
 	if !errors.As(err, &sse) || sse.Removed || !strings.Contains(err.Error(), "s3:DeleteObject") || !strings.Contains(err.Error(), "so delete it") {
 		t.Errorf("%v; want an SSEError of an object that stays", err)
 	}
@@ -151,7 +151,7 @@ func TestSSEFailsClosedWithVersions(t *testing.T) {
 	set.Endpoint = faultproxy.New(t, server.URL, server.Transport(), &fault{Op: "HeadObject",
 		Do: faultproxy.Change(func(r *faultproxy.Response) { r.Header.Del("X-Amz-Server-Side-Encryption") })}).URL
 	err = openS3(t, "s3://"+bucket, set).Put(t.Context(), "o", write([]byte("new")))
-	var sse *vault.SSEError
+	var sse *s3store.SSEError
 	if !errors.As(err, &sse) || !sse.Removed {
 		t.Errorf("%v; want an SSEError", err)
 	}
@@ -205,7 +205,7 @@ func TestS3Environment(t *testing.T) {
 		return path
 	}
 	url := "s3://" + server.Bucket(t)
-	use := func(name string, set vault.S3Settings) {
+	use := func(name string, set s3store.Settings) {
 		t.Helper()
 		set.KMSKey = server.KMSKey
 		s := openS3(t, url, set)
@@ -217,17 +217,17 @@ func TestS3Environment(t *testing.T) {
 	t.Setenv("AWS_CA_BUNDLE", file("ca.pem", string(server.CA)))
 	t.Setenv("AWS_CONFIG_FILE", file("config", "[profile one]\nregion = "+server.Region+"\nendpoint_url = "+server.URL+"\n"))
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", file("credentials", "[one]\naws_access_key_id = "+server.AccessKey+"\naws_secret_access_key = "+server.SecretKey+"\n"))
-	use("setting", vault.S3Settings{Profile: "one"})
+	use("setting", s3store.Settings{Profile: "one"})
 	t.Setenv("AWS_PROFILE", "one")
-	use("profile", vault.S3Settings{})
+	use("profile", s3store.Settings{})
 	t.Setenv("AWS_PROFILE", "")
 	for name, value := range map[string]string{"AWS_ACCESS_KEY_ID": server.AccessKey, "AWS_SECRET_ACCESS_KEY": server.SecretKey,
 		"AWS_REGION": server.Region, "AWS_ENDPOINT_URL_S3": server.URL} {
 		t.Setenv(name, value)
 	}
-	use("environment", vault.S3Settings{})
+	use("environment", s3store.Settings{})
 	t.Setenv("AWS_ACCESS_KEY_ID", "")
-	s := openS3(t, url, vault.S3Settings{KMSKey: server.KMSKey})
+	s := openS3(t, url, s3store.Settings{KMSKey: server.KMSKey})
 	if _, err := s.Stat(t.Context(), "x"); err == nil || !strings.Contains(err.Error(), "no usable AWS credentials were found") {
 		t.Errorf("without credentials: %v", err)
 	}

@@ -1,4 +1,4 @@
-package vault
+package s3store
 
 import (
 	"context"
@@ -63,7 +63,7 @@ func (e *s3Error) Unwrap() []error {
 }
 
 // explain turns an error of the SDK into one for people. Of nil it makes nil.
-func (s *S3) explain(ctx context.Context, op operation, key string, err error) error {
+func (s *Store) explain(ctx context.Context, op operation, key string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -138,7 +138,7 @@ func (s *S3) explain(ctx context.Context, op operation, key string, err error) e
 var notAuthorized = regexp.MustCompile(`not authorized to perform: ([A-Za-z0-9-]+:[A-Za-z0-9*]+) on (?:the )?resource:? "?([^\s"]+)`)
 
 // permission names the permission that is missing, or the ones that it may be.
-func (s *S3) permission(op operation, key string, err error) string {
+func (s *Store) permission(op operation, key string, err error) string {
 	if m := notAuthorized.FindStringSubmatch(err.Error()); m != nil {
 		return fmt.Sprintf("not allowed: the permission %s on %s is missing", m[1], m[2])
 	}
@@ -159,7 +159,7 @@ func (s *S3) permission(op operation, key string, err error) string {
 }
 
 // arn is the ARN of the object, or of the bucket, in policies.
-func (s *S3) arn(op operation, key string) string {
+func (s *Store) arn(op operation, key string) string {
 	if a, err := arn.Parse(s.loc.Bucket); err == nil {
 		if op.bucket {
 			return a.String()
@@ -179,11 +179,11 @@ func (s *S3) arn(op operation, key string) string {
 	return "arn:" + partition + ":s3:::" + s.loc.Bucket + "/" + key
 }
 
-func (s *S3) url(key string) string { return "s3://" + s.loc.Bucket + "/" + key }
+func (s *Store) url(key string) string { return "s3://" + s.loc.Bucket + "/" + key }
 
 // otherRegion is the region that the answer says the bucket is in, if it is not the
 // one that is set. The answers to HEAD, 301 and 400, have nothing else to say so.
-func (s *S3) otherRegion(err error) string {
+func (s *Store) otherRegion(err error) string {
 	var re *smithyhttp.ResponseError
 	if !errors.As(err, &re) || re.Response == nil || re.Response.Response == nil {
 		return ""
@@ -198,7 +198,7 @@ func (s *S3) otherRegion(err error) string {
 }
 
 // wrongRegion says where the bucket is.
-func (s *S3) wrongRegion(err error) string {
+func (s *Store) wrongRegion(err error) string {
 	if region := s.otherRegion(err); region != "" {
 		return fmt.Sprintf("the bucket is in the region %s, but %s is set; set region: %s", region, s.region, region)
 	}
@@ -206,7 +206,7 @@ func (s *S3) wrongRegion(err error) string {
 }
 
 // otherSum says how to go on with a server that refuses the checksum.
-func (s *S3) otherSum() string {
+func (s *Store) otherSum() string {
 	var others []string
 	for _, c := range []checksum{sumCRC32, sumSHA256, sumNone} {
 		if c != s.sum {
@@ -218,7 +218,7 @@ func (s *S3) otherSum() string {
 
 // notImplemented says what of the request a server may be without, and how to do
 // without it too. Where its answer names a header, that is it.
-func (s *S3) notImplemented(op operation, err error) string {
+func (s *Store) notImplemented(op operation, err error) string {
 	var lacks []string
 	put := op.action == opPut.action
 	if put && s.sum != sumNone {
@@ -243,7 +243,7 @@ func (s *S3) notImplemented(op operation, err error) string {
 
 // isSumRefused tells that the server does not take the kind of checksum: not that
 // the checksum was another.
-func (s *S3) isSumRefused(err error, status int) bool {
+func (s *Store) isSumRefused(err error, status int) bool {
 	if s.sum == sumNone || status < 400 || status >= 500 {
 		return false
 	}

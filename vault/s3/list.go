@@ -1,4 +1,4 @@
-package vault
+package s3store
 
 import (
 	"context"
@@ -13,28 +13,30 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/vaultpack/vaultpack/vault"
 )
 
 // List gives up to a thousand objects for each request.
-func (s *S3) List(ctx context.Context, prefix string) iter.Seq2[Object, error] {
-	return func(yield func(Object, error) bool) {
+func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[vault.Object, error] {
+	return func(yield func(vault.Object, error) bool) {
 		last := ""
 		for page, err := range s.pages(ctx, prefix, "") {
 			if err != nil {
-				yield(Object{}, err)
+				yield(vault.Object{}, err)
 				return
 			}
 			for _, o := range page.Contents {
 				name, ok := strings.CutPrefix(deref(o.Key), s.loc.Prefix)
 				if !ok || !strings.HasPrefix(name, prefix) || last != "" && name <= last {
-					yield(Object{}, fmt.Errorf("listing %s: the server gives the object %q out of order", s.url(s.loc.Prefix+prefix), deref(o.Key)))
+					yield(vault.Object{}, fmt.Errorf("listing %s: the server gives the object %q out of order", s.url(s.loc.Prefix+prefix), deref(o.Key)))
 					return
 				}
 				last = name
 				if strings.HasSuffix(name, "/") {
 					continue // what consoles make for an empty folder
 				}
-				if !yield(Object{Name: name, Size: deref(o.Size), Modified: aws.ToTime(o.LastModified)}, nil) {
+				if !yield(vault.Object{Name: name, Size: deref(o.Size), Modified: aws.ToTime(o.LastModified)}, nil) {
 					return
 				}
 			}
@@ -43,7 +45,7 @@ func (s *S3) List(ctx context.Context, prefix string) iter.Seq2[Object, error] {
 }
 
 // Folders gives up to a thousand names for each request.
-func (s *S3) Folders(ctx context.Context, prefix string) ([]string, error) {
+func (s *Store) Folders(ctx context.Context, prefix string) ([]string, error) {
 	var names []string
 	last := ""
 	for page, err := range s.pages(ctx, prefix, "/") {
@@ -67,7 +69,7 @@ func (s *S3) Folders(ctx context.Context, prefix string) ([]string, error) {
 }
 
 // pages are the pages of a listing.
-func (s *S3) pages(ctx context.Context, prefix, delimiter string) iter.Seq2[*s3.ListObjectsV2Output, error] {
+func (s *Store) pages(ctx context.Context, prefix, delimiter string) iter.Seq2[*s3.ListObjectsV2Output, error] {
 	return func(yield func(*s3.ListObjectsV2Output, error) bool) {
 		full := s.loc.Prefix + prefix
 		in := &s3.ListObjectsV2Input{Bucket: &s.loc.Bucket, Prefix: &full, ExpectedBucketOwner: s.owner, RequestPayer: s.payer}
@@ -99,12 +101,12 @@ func (s *S3) pages(ctx context.Context, prefix, delimiter string) iter.Seq2[*s3.
 
 // noAnswer is the error of an answer that says nothing that one of S3 has to say,
 // though its status is 200. Taken for one it would be an empty vault.
-func (s *S3) noAnswer(key string) error {
+func (s *Store) noAnswer(key string) error {
 	return fmt.Errorf("listing %s: what answered is no S3: a proxy or a login page may be in between, or the endpoint is another server's", s.url(key))
 }
 
 // Delete removes an object. In a bucket with versioning its versions stay.
-func (s *S3) Delete(ctx context.Context, name string) error {
+func (s *Store) Delete(ctx context.Context, name string) error {
 	key, err := s.key(name)
 	if err != nil {
 		return err
@@ -119,15 +121,18 @@ func (s *S3) Delete(ctx context.Context, name string) error {
 
 // Sweep aborts the multipart uploads below prefix that are older than the
 // setting StaleUploads: nobody goes on with them, but what they hold is billed.
-func (s *S3) Sweep(ctx context.Context, prefix string) error {
+func (s *Store) Sweep(ctx context.Context, prefix string) error {
 	_, err := s.AbortStale(ctx, prefix, s.set.StaleUploads)
 	return err
 }
 
+// StaleAge is the setting StaleUploads.
+func (s *Store) StaleAge() time.Duration { return s.set.StaleUploads }
+
 // AbortStale aborts the multipart uploads below prefix that were begun at least
 // age ago, and tells how many there were. Those of writers that still live are
 // spared only by their age: a pack takes minutes.
-func (s *S3) AbortStale(ctx context.Context, prefix string, age time.Duration) (aborted int, err error) {
+func (s *Store) AbortStale(ctx context.Context, prefix string, age time.Duration) (aborted int, err error) {
 	for u, err := range s.stale(ctx, prefix, age) {
 		if err != nil {
 			return aborted, err
@@ -146,7 +151,7 @@ func (s *S3) AbortStale(ctx context.Context, prefix string, age time.Duration) (
 }
 
 // CountStale tells how many multipart uploads AbortStale would abort.
-func (s *S3) CountStale(ctx context.Context, prefix string, age time.Duration) (n int, err error) {
+func (s *Store) CountStale(ctx context.Context, prefix string, age time.Duration) (n int, err error) {
 	for _, err := range s.stale(ctx, prefix, age) {
 		if err != nil {
 			return n, err
@@ -159,7 +164,7 @@ func (s *S3) CountStale(ctx context.Context, prefix string, age time.Duration) (
 // MeasureStale tells how many multipart uploads AbortStale would abort, and how
 // many bytes their parts hold. If the parts of one cannot be looked at, n is how
 // many uploads there are nevertheless, and the error says why bytes is unknown.
-func (s *S3) MeasureStale(ctx context.Context, prefix string, age time.Duration) (n int, bytes int64, err error) {
+func (s *Store) MeasureStale(ctx context.Context, prefix string, age time.Duration) (n int, bytes int64, err error) {
 	var unknown error
 	for u, err := range s.stale(ctx, prefix, age) {
 		if err != nil {
@@ -189,7 +194,7 @@ func (s *S3) MeasureStale(ctx context.Context, prefix string, age time.Duration)
 }
 
 // stale gives the multipart uploads below prefix that were begun at least age ago.
-func (s *S3) stale(ctx context.Context, prefix string, age time.Duration) iter.Seq2[types.MultipartUpload, error] {
+func (s *Store) stale(ctx context.Context, prefix string, age time.Duration) iter.Seq2[types.MultipartUpload, error] {
 	full := s.loc.Prefix + prefix
 	begun := time.Now().Add(-age)
 	in := &s3.ListMultipartUploadsInput{Bucket: &s.loc.Bucket, Prefix: &full, ExpectedBucketOwner: s.owner, RequestPayer: s.payer}

@@ -1,4 +1,4 @@
-package vault_test
+package s3store_test
 
 import (
 	"bytes"
@@ -13,7 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/vaultpack/vaultpack/internal/s3test"
-	"github.com/vaultpack/vaultpack/vault"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 // A sink answers as S3 does, and keeps nothing but the sizes of parts: what it
@@ -50,7 +50,7 @@ func BenchmarkS3Sink(b *testing.B) {
 	plain := httptest.NewServer(&sink{})
 	b.Cleanup(func() { server.Close(); plain.Close() })
 	for name, url := range map[string]string{"http": plain.URL, "https": server.URL} {
-		s := openS3(b, "s3://bucket", vault.S3Settings{Endpoint: url, SSE: vault.SSENone, LoadOptions: (&s3test.Server{
+		s := openS3(b, "s3://bucket", s3store.Settings{Endpoint: url, SSE: s3store.SSENone, LoadOptions: (&s3test.Server{
 			CA: ca, Region: "us-east-1", AccessKey: "a", SecretKey: "b"}).Options()})
 		b.Run(name, func(b *testing.B) {
 			b.SetBytes(size)
@@ -79,7 +79,7 @@ func BenchmarkS3(b *testing.B) {
 	for name, https := range map[string]bool{"http": false, "https": true} {
 		server := s3test.MinIO(b, https)
 		set := settings(server)
-		set.SSE, set.KMSKey = vault.SSENone, ""
+		set.SSE, set.KMSKey = s3store.SSENone, ""
 		bucket, key := server.Bucket(b), "plain"
 		s, client := openS3(b, "s3://"+bucket, set), server.Client(b)
 		data := make([]byte, size)

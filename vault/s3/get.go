@@ -1,4 +1,4 @@
-package vault
+package s3store
 
 import (
 	"context"
@@ -11,6 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"github.com/minio/crc64nvme"
+
+	"github.com/vaultpack/vaultpack/vault"
 )
 
 // Get reads an object, or a range of one. A body that breaks off is resumed at
@@ -18,7 +20,7 @@ import (
 // told by its ETag. A whole object is checked against its CRC64NVME when it has
 // been read: then the last Read gives an error instead of io.EOF. There is no
 // checksum of a range; what reads sealed files authenticates each segment.
-func (s *S3) Get(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
+func (s *Store) Get(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
 	key, err := s.key(name)
 	if err != nil {
 		return nil, err
@@ -48,7 +50,7 @@ func (s *S3) Get(ctx context.Context, name string, off, n int64) (io.ReadCloser,
 
 // An s3Body reads a range of an object through as many requests as it takes.
 type s3Body struct {
-	s      *S3
+	s      *Store
 	ctx    context.Context
 	key    string
 	etag   string // of the object that was opened first
@@ -203,14 +205,14 @@ func (b *s3Body) Close() error {
 }
 
 // Stat is a HEAD.
-func (s *S3) Stat(ctx context.Context, name string) (Object, error) {
+func (s *Store) Stat(ctx context.Context, name string) (vault.Object, error) {
 	key, err := s.key(name)
 	if err != nil {
-		return Object{}, err
+		return vault.Object{}, err
 	}
 	head, err := s.head(ctx, key, false)
 	if err != nil {
-		return Object{}, s.explain(ctx, opHead, key, err)
+		return vault.Object{}, s.explain(ctx, opHead, key, err)
 	}
-	return Object{Name: name, Size: deref(head.ContentLength), Modified: aws.ToTime(head.LastModified)}, nil
+	return vault.Object{Name: name, Size: deref(head.ContentLength), Modified: aws.ToTime(head.LastModified)}, nil
 }

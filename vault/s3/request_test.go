@@ -1,4 +1,4 @@
-package vault_test
+package s3store_test
 
 import (
 	"errors"
@@ -14,7 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
-	"github.com/vaultpack/vaultpack/vault"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 const arnKey = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
@@ -44,7 +44,7 @@ func (f *fakeAWS) Do(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-func (f *fakeAWS) open(t *testing.T, url string, set vault.S3Settings) *vault.S3 {
+func (f *fakeAWS) open(t *testing.T, url string, set s3store.Settings) *s3store.Store {
 	t.Helper()
 	t.Setenv("AWS_CA_BUNDLE", "") // the SDK wants to set it on a client of its own
 	set.LoadOptions = []func(*config.LoadOptions) error{
@@ -92,7 +92,7 @@ func TestS3Requests(t *testing.T) {
 			}
 			return 200, map[string]string{"ETag": `"e"`}, ""
 		}
-		s := f.open(t, url, vault.S3Settings{Region: "eu-central-1", KMSKey: arnKey, RequesterPays: true, BucketOwner: "111122223333",
+		s := f.open(t, url, s3store.Settings{Region: "eu-central-1", KMSKey: arnKey, RequesterPays: true, BucketOwner: "111122223333",
 			StorageClass: "STANDARD_IA", Tags: map[string]string{"a": "b c"}})
 		var errs []error
 		errs = append(errs, s.Put(t.Context(), "d/small", write([]byte("x"))), s.Put(t.Context(), "d/large", write(make([]byte, 9<<20))),
@@ -166,15 +166,15 @@ func TestS3Requests(t *testing.T) {
 func TestS3ErrorsOfAWS(t *testing.T) {
 	const denied = `User: arn:aws:sts::111122223333:assumed-role/r/s is not authorized to perform: kms:GenerateDataKey on resource: ` +
 		arnKey + ` because no identity-based policy allows the kms:GenerateDataKey action`
-	put := func(s *vault.S3) error { return s.Put(t.Context(), "x", write([]byte("x"))) }
-	large := func(s *vault.S3) error { return s.Put(t.Context(), "x", write(make([]byte, 9<<20))) }
-	get := func(s *vault.S3) error { _, err := s.Get(t.Context(), "x", 0, -1); return err }
-	list := func(s *vault.S3) error { _, err := s.Folders(t.Context(), ""); return err }
+	put := func(s *s3store.Store) error { return s.Put(t.Context(), "x", write([]byte("x"))) }
+	large := func(s *s3store.Store) error { return s.Put(t.Context(), "x", write(make([]byte, 9<<20))) }
+	get := func(s *s3store.Store) error { _, err := s.Get(t.Context(), "x", 0, -1); return err }
+	list := func(s *s3store.Store) error { _, err := s.Folders(t.Context(), ""); return err }
 	for _, c := range []struct {
 		status        int
 		code, message string
 		header        map[string]string
-		op            func(*vault.S3) error
+		op            func(*s3store.Store) error
 		want          []string
 		is            error
 	}{
@@ -199,7 +199,7 @@ func TestS3ErrorsOfAWS(t *testing.T) {
 		f := &fakeAWS{answer: func(*http.Request) (int, map[string]string, string) {
 			return c.status, c.header, "<Error><Code>" + c.code + "</Code><Message>" + c.message + "</Message></Error>"
 		}}
-		s := f.open(t, "s3://bucket/p", vault.S3Settings{Region: "eu-central-1", KMSKey: arnKey, Tags: map[string]string{"a": "b"}})
+		s := f.open(t, "s3://bucket/p", s3store.Settings{Region: "eu-central-1", KMSKey: arnKey, Tags: map[string]string{"a": "b"}})
 		err := c.op(s)
 		for _, want := range c.want {
 			if err == nil || !strings.Contains(err.Error(), want) {
@@ -220,7 +220,7 @@ func TestAnswersThatAreNoListing(t *testing.T) {
 		f := &fakeAWS{answer: func(*http.Request) (int, map[string]string, string) {
 			return 200, map[string]string{"Content-Type": "text/html"}, page
 		}}
-		s := f.open(t, "s3://my-bucket/p", vault.S3Settings{Region: "eu-central-1", KMSKey: arnKey})
+		s := f.open(t, "s3://my-bucket/p", s3store.Settings{Region: "eu-central-1", KMSKey: arnKey})
 		for _, err := range s.List(t.Context(), "") {
 			if err == nil {
 				t.Errorf("%q is an object", page)

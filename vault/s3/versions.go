@@ -1,4 +1,4 @@
-package vault
+package s3store
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 
 // CountOld tells how many versions the bucket keeps of objects below prefix that
 // have been deleted or replaced. Delete leaves them in a bucket with versioning.
-func (s *S3) CountOld(ctx context.Context, prefix string) (n int, err error) {
+func (s *Store) CountOld(ctx context.Context, prefix string) (n int, err error) {
 	for _, err := range s.old(ctx, prefix) {
 		if err != nil {
 			return n, err
@@ -26,7 +26,7 @@ func (s *S3) CountOld(ctx context.Context, prefix string) (n int, err error) {
 // gone. Where Object Lock or a policy keeps one, it goes on with the others and
 // returns the first error. The marks of deletions stay: without its mark, a
 // version that could not be deleted would be the current one again.
-func (s *S3) DeleteOld(ctx context.Context, prefix string) (deleted int, err error) {
+func (s *Store) DeleteOld(ctx context.Context, prefix string) (deleted int, err error) {
 	for v, lerr := range s.old(ctx, prefix) {
 		if lerr != nil {
 			return deleted, lerr
@@ -48,7 +48,7 @@ func (s *S3) DeleteOld(ctx context.Context, prefix string) (deleted int, err err
 type oldVersion struct{ key, id string }
 
 // old gives the versions below prefix that are not current.
-func (s *S3) old(ctx context.Context, prefix string) iter.Seq2[oldVersion, error] {
+func (s *Store) old(ctx context.Context, prefix string) iter.Seq2[oldVersion, error] {
 	full := s.loc.Prefix + prefix
 	in := &s3.ListObjectVersionsInput{Bucket: &s.loc.Bucket, Prefix: &full, ExpectedBucketOwner: s.owner, RequestPayer: s.payer}
 	return func(yield func(oldVersion, error) bool) {

@@ -1,4 +1,4 @@
-package vault_test
+package s3store_test
 
 import (
 	"crypto/md5"
@@ -15,7 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
-	"github.com/vaultpack/vaultpack/vault"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 // An oneObject is an S3 server with a single object, which counts its requests.
@@ -74,12 +74,12 @@ func (s *oneObject) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (s *oneObject) open(t *testing.T) *vault.S3 {
+func (s *oneObject) open(t *testing.T) *s3store.Store {
 	t.Helper()
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
 	s.stop = server.Close
-	return openS3(t, "s3://bucket/p", vault.S3Settings{Endpoint: server.URL, KMSKey: "my-key", Attempts: 2, MaxBackoff: time.Millisecond,
+	return openS3(t, "s3://bucket/p", s3store.Settings{Endpoint: server.URL, KMSKey: "my-key", Attempts: 2, MaxBackoff: time.Millisecond,
 		StallTimeout: time.Second, LoadOptions: []func(*config.LoadOptions) error{config.WithRegion("us-east-1"),
 			config.WithCredentialsProvider(credentials.NewStaticCredentialsProvider("a", "b", ""))}})
 }
@@ -126,7 +126,7 @@ func TestReplaceLosesNothing(t *testing.T) {
 				case err == nil && (s.data != data || !s.sse):
 					t.Fatalf("from request %d on: %q, SSE %v, without an error", at, s.data, s.sse)
 				}
-				var sse *vault.SSEError
+				var sse *s3store.SSEError
 				if errors.As(err, &sse) {
 					if !sse.Replaced || sse.Removed || sse.Restored != (s.data == old) && sse.Err == nil {
 						t.Fatalf("from request %d on: %+v, and the object holds %q", at, sse, s.data)
@@ -159,7 +159,7 @@ func TestCreatedByAnotherIsNotDeleted(t *testing.T) {
 		}
 		err := s.open(t).Create(t.Context(), "d/ring", []byte("mine"[:3]))
 		s.stop()
-		var sse *vault.SSEError
+		var sse *s3store.SSEError
 		if !errors.As(err, &sse) || sse.Removed == replaced || s.gone == replaced {
 			t.Errorf("replaced %v: deleted %v, %v", replaced, s.gone, err)
 		}

@@ -1,4 +1,4 @@
-package vault_test
+package s3store_test
 
 import (
 	"bytes"
@@ -15,6 +15,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/faultproxy"
 	"github.com/vaultpack/vaultpack/internal/s3test"
 	"github.com/vaultpack/vaultpack/vault"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 // An outcome of an operation under a fault: it succeeds, or its error has the
@@ -205,7 +206,7 @@ func TestS3Faults(t *testing.T) {
 	}
 }
 
-func mustGet(t *testing.T, s *vault.S3, name string) io.Reader {
+func mustGet(t *testing.T, s *s3store.Store, name string) io.Reader {
 	t.Helper()
 	r, err := s.Get(t.Context(), name, 0, -1)
 	if err != nil {

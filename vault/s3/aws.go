@@ -1,4 +1,4 @@
-package vault
+package s3store
 
 import (
 	"context"
@@ -11,14 +11,14 @@ import (
 )
 
 // loadAWS reads the configuration of the SDK as the settings want it, after own.
-func (set *S3Settings) loadAWS(ctx context.Context, own ...func(*config.LoadOptions) error) (aws.Config, error) {
+func (set *Settings) loadAWS(ctx context.Context, own ...func(*config.LoadOptions) error) (aws.Config, error) {
 	load := awsload.Settings{Region: set.Region, Profile: set.Profile, MFACode: set.MFACode, Options: set.LoadOptions}
 	return load.Load(ctx, own...)
 }
 
 // Reach has a client use the settings' endpoint, and tells whether that, or the
 // SDK's configuration, names another server than AWS.
-func (set *S3Settings) Reach(o *s3.Options) (custom bool) {
+func (set *Settings) Reach(o *s3.Options) (custom bool) {
 	if set.Endpoint != "" {
 		o.BaseEndpoint = &set.Endpoint
 	}

@@ -1,4 +1,4 @@
-package vault_test
+package s3store_test
 
 import (
 	"bytes"
@@ -23,7 +23,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/vaultpack/vaultpack/internal/s3test"
-	"github.com/vaultpack/vaultpack/vault"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 var nvme = crc64.MakeTable(0x9a6c9329ac4bc9b5)
@@ -40,7 +40,7 @@ func TestCombineCRC(t *testing.T) {
 		data[i] = byte(r.Uint32())
 	}
 	for _, cut := range []int{0, 1, 2, 7, 8, 4096, 123457, len(data) - 1, len(data)} {
-		got := vault.CombineCRC(crc64.Checksum(data[:cut], nvme), crc64.Checksum(data[cut:], nvme), int64(len(data)-cut))
+		got := s3store.CombineCRC(crc64.Checksum(data[:cut], nvme), crc64.Checksum(data[cut:], nvme), int64(len(data)-cut))
 		if want := crc64.Checksum(data, nvme); got != want {
 			t.Errorf("cut at %d: %#x, want %#x", cut, got, want)
 		}
@@ -128,7 +128,7 @@ func TestSSEFailsClosed(t *testing.T) {
 			"large":  func() error { return s.Put(ctx, "d/large", write(make([]byte, 20<<20))) },
 		} {
 			err := op()
-			var sse *vault.SSEError
+			var sse *s3store.SSEError
 			if !errors.As(err, &sse) || !sse.Removed || sse.GotSSE != "" || sse.WantKey != set.KMSKey {
 				t.Errorf("https %v, %s: %v; want an SSEError", https, name, err)
 			}
@@ -239,7 +239,7 @@ func TestS3Pages(t *testing.T) {
 
 func TestParseS3URL(t *testing.T) {
 	const point = "arn:aws:s3:eu-central-1:111122223333:accesspoint/my-point"
-	for url, want := range map[string]vault.S3Location{
+	for url, want := range map[string]s3store.Location{
 		"s3://bucket":            {Bucket: "bucket"},
 		"S3://bucket/":           {Bucket: "bucket"},
 		"s3://my.bucket-1/a":     {Bucket: "my.bucket-1", Prefix: "a/"},
@@ -252,7 +252,7 @@ func TestParseS3URL(t *testing.T) {
 		"s3://arn:aws:s3::111122223333:accesspoint/abc.mrap/x": {
 			Bucket: "arn:aws:s3::111122223333:accesspoint/abc.mrap", Prefix: "x/"},
 	} {
-		if got, err := vault.ParseS3URL(url); err != nil || got != want {
+		if got, err := s3store.ParseURL(url); err != nil || got != want {
 			t.Errorf("%s: %+v, %v; want %+v", url, got, err, want)
 		}
 	}
@@ -266,7 +266,7 @@ func TestParseS3URL(t *testing.T) {
 		"s3://arn:aws:s3:r:111122223333:accesspoint/", "s3://arn:aws:kms:r:111122223333:key/x",
 		"s3://arn:aws:s3-outposts:r:111122223333:outpost/o/accesspoint/p",
 	} {
-		if got, err := vault.ParseS3URL(url); err == nil {
+		if got, err := s3store.ParseURL(url); err == nil {
 			t.Errorf("%s was read as %+v", url, got)
 		}
 	}
@@ -278,29 +278,29 @@ func TestS3Settings(t *testing.T) {
 		config.WithSharedConfigFiles(nil), config.WithSharedCredentialsFiles(nil)}
 	t.Setenv("AWS_REGION", "")
 	t.Setenv("AWS_DEFAULT_REGION", "")
-	good := vault.S3Settings{Region: "eu-central-1", KMSKey: key, LoadOptions: keys}
-	if _, err := vault.OpenS3(t.Context(), "s3://bucket/p", good); err != nil {
+	good := s3store.Settings{Region: "eu-central-1", KMSKey: key, LoadOptions: keys}
+	if _, err := s3store.Open(t.Context(), "s3://bucket/p", good); err != nil {
 		t.Fatal(err)
 	}
-	for want, change := range map[string]func(*vault.S3Settings){
-		"kms_key is missing":      func(s *vault.S3Settings) { s.KMSKey = "" },
-		"alias":                   func(s *vault.S3Settings) { s.KMSKey = "alias/mine" },
-		"a key's ARN":             func(s *vault.S3Settings) { s.KMSKey = "1234" },
-		"but sse is none":         func(s *vault.S3Settings) { s.SSE = "none" },
-		"aws:kms or none":         func(s *vault.S3Settings) { s.SSE = "AES256" },
-		"part_size":               func(s *vault.S3Settings) { s.PartSize = 17 << 20 },
-		"cannot be negative":      func(s *vault.S3Settings) { s.Attempts = -1 },
-		"region of":               func(s *vault.S3Settings) { s.Region = "" },
-		"GLACIER_IR":              func(s *vault.S3Settings) { s.StorageClass = "DEEP_ARCHIVE" },
-		"storage_class is":        func(s *vault.S3Settings) { s.StorageClass = "cheap" },
-		"12 digits":               func(s *vault.S3Settings) { s.BucketOwner = "me" },
-		"\"aws:x\" is not one":    func(s *vault.S3Settings) { s.Tags = map[string]string{"aws:x": ""} },
-		"\"k\" is not one":        func(s *vault.S3Settings) { s.Tags = map[string]string{"k": "a&b"} },
-		"config profile, missing": func(s *vault.S3Settings) { s.Profile = "missing" },
+	for want, change := range map[string]func(*s3store.Settings){
+		"kms_key is missing":      func(s *s3store.Settings) { s.KMSKey = "" },
+		"alias":                   func(s *s3store.Settings) { s.KMSKey = "alias/mine" },
+		"a key's ARN":             func(s *s3store.Settings) { s.KMSKey = "1234" },
+		"but sse is none":         func(s *s3store.Settings) { s.SSE = "none" },
+		"aws:kms or none":         func(s *s3store.Settings) { s.SSE = "AES256" },
+		"part_size":               func(s *s3store.Settings) { s.PartSize = 17 << 20 },
+		"cannot be negative":      func(s *s3store.Settings) { s.Attempts = -1 },
+		"region of":               func(s *s3store.Settings) { s.Region = "" },
+		"GLACIER_IR":              func(s *s3store.Settings) { s.StorageClass = "DEEP_ARCHIVE" },
+		"storage_class is":        func(s *s3store.Settings) { s.StorageClass = "cheap" },
+		"12 digits":               func(s *s3store.Settings) { s.BucketOwner = "me" },
+		"\"aws:x\" is not one":    func(s *s3store.Settings) { s.Tags = map[string]string{"aws:x": ""} },
+		"\"k\" is not one":        func(s *s3store.Settings) { s.Tags = map[string]string{"k": "a&b"} },
+		"config profile, missing": func(s *s3store.Settings) { s.Profile = "missing" },
 	} {
 		set := good
 		change(&set)
-		if _, err := vault.OpenS3(t.Context(), "s3://bucket/p", set); err == nil || !strings.Contains(strings.ToLower(err.Error()), strings.ToLower(want)) {
+		if _, err := s3store.Open(t.Context(), "s3://bucket/p", set); err == nil || !strings.Contains(strings.ToLower(err.Error()), strings.ToLower(want)) {
 			t.Errorf("want an error with %q, got: %v", want, err)
 		}
 	}
@@ -310,7 +310,7 @@ func TestS3Settings(t *testing.T) {
 func TestS3Errors(t *testing.T) {
 	server := s3test.MinIO(t, false)
 	there := "s3://" + server.Bucket(t)
-	stat := func(url string, change func(*vault.S3Settings)) error {
+	stat := func(url string, change func(*s3store.Settings)) error {
 		set := settings(server)
 		set.Attempts = 2
 		change(&set)
@@ -320,11 +320,11 @@ func TestS3Errors(t *testing.T) {
 		}
 		return err
 	}
-	nothing := func(*vault.S3Settings) {}
+	nothing := func(*s3store.Settings) {}
 	if err := stat(there, nothing); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a missing object: %v", err)
 	}
-	wrong := func(s *vault.S3Settings) {
+	wrong := func(s *s3store.Settings) {
 		s.LoadOptions = append(s.LoadOptions, config.WithCredentialsProvider(credentials.NewStaticCredentialsProvider("nobody", "wrong", "")))
 	}
 	set := settings(server)
@@ -353,7 +353,7 @@ func TestS3Errors(t *testing.T) {
 	if err := openS3(t, there, set).Put(t.Context(), "x", write(nil)); err == nil || !strings.Contains(err.Error(), "region") {
 		t.Errorf("the wrong region: %v", err)
 	}
-	if err := stat(there, func(s *vault.S3Settings) { s.Endpoint = "http://127.0.0.1:1" }); !strings.Contains(err.Error(), "connection refused") {
+	if err := stat(there, func(s *s3store.Settings) { s.Endpoint = "http://127.0.0.1:1" }); !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("nobody there: %v", err)
 	}
 }
@@ -362,7 +362,7 @@ func TestS3Errors(t *testing.T) {
 func TestPutMemory(t *testing.T) {
 	server := httptest.NewServer(&sink{})
 	defer server.Close()
-	s := openS3(t, "s3://bucket", vault.S3Settings{Endpoint: server.URL, SSE: vault.SSENone,
+	s := openS3(t, "s3://bucket", s3store.Settings{Endpoint: server.URL, SSE: s3store.SSENone,
 		LoadOptions: (&s3test.Server{Region: "us-east-1", AccessKey: "a", SecretKey: "b"}).Options()})
 	heap := func() int64 {
 		runtime.GC()
@@ -392,7 +392,7 @@ func TestPutRequests(t *testing.T) {
 	server := httptest.NewServer(&sink{})
 	defer server.Close()
 	const part = 5 << 20
-	s := openS3(t, "s3://bucket", vault.S3Settings{Endpoint: server.URL, SSE: vault.SSENone, PartSize: part,
+	s := openS3(t, "s3://bucket", s3store.Settings{Endpoint: server.URL, SSE: s3store.SSENone, PartSize: part,
 		LoadOptions: (&s3test.Server{Region: "us-east-1", AccessKey: "a", SecretKey: "b"}).Options()})
 	data := make([]byte, 3*part)
 	for _, size := range []int64{0, 1, part - 1, part, part + 1, 2 * part, 2*part + 1} {

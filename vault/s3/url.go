@@ -1,4 +1,4 @@
-package vault
+package s3store
 
 import (
 	"fmt"
@@ -10,16 +10,16 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 )
 
-// An S3Location is where in S3 a vault lies.
-type S3Location struct {
+// An Location is where in S3 a vault lies.
+type Location struct {
 	// Bucket is a bucket's name or the ARN of an access point.
 	Bucket string
 	// Prefix begins the keys of the vault's objects. It is empty or ends in "/".
 	Prefix string
 }
 
-// IsS3URL tells whether a vault's location is one for [OpenS3].
-func IsS3URL(url string) bool {
+// IsURL tells whether a vault's location is one for [Open].
+func IsURL(url string) bool {
 	return len(url) >= 5 && strings.EqualFold(url[:5], "s3://")
 }
 
@@ -30,17 +30,17 @@ var (
 	pointName  = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,98}[a-z0-9]$`)
 )
 
-// ParseS3URL reads s3://BUCKET, s3://BUCKET/PREFIX and the same with the ARN of
+// ParseURL reads s3://BUCKET, s3://BUCKET/PREFIX and the same with the ARN of
 // an access point for the bucket: s3://arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME/PREFIX.
-func ParseS3URL(url string) (S3Location, error) {
-	bad := func(why string, args ...any) (S3Location, error) {
-		return S3Location{}, fmt.Errorf("%s is not a place in S3: %s", url, fmt.Sprintf(why, args...))
+func ParseURL(url string) (Location, error) {
+	bad := func(why string, args ...any) (Location, error) {
+		return Location{}, fmt.Errorf("%s is not a place in S3: %s", url, fmt.Sprintf(why, args...))
 	}
-	if !IsS3URL(url) {
+	if !IsURL(url) {
 		return bad("it does not begin with s3://")
 	}
 	rest := url[len("s3://"):]
-	var l S3Location
+	var l Location
 	if strings.HasPrefix(rest, "arn:") {
 		var err error
 		if l.Bucket, rest, err = cutAccessPoint(rest); err != nil {

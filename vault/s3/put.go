@@ -1,4 +1,4 @@
-package vault
+package s3store
 
 import (
 	"context"
@@ -20,7 +20,7 @@ import (
 // Put streams what write writes to the bucket: one request for an object that
 // is smaller than a part, else a multipart upload. The bytes of a part are kept
 // until the server has acknowledged it, so a repeated request sends the same.
-func (s *S3) Put(ctx context.Context, name string, write func(io.Writer) error) (err error) {
+func (s *Store) Put(ctx context.Context, name string, write func(io.Writer) error) (err error) {
 	key, err := s.key(name)
 	if err != nil {
 		return err
@@ -58,7 +58,7 @@ func (s *S3) Put(ctx context.Context, name string, write func(io.Writer) error) 
 
 // upload sends one object and does not return before it is known what has
 // become of it.
-func (s *S3) upload(ctx context.Context, key string, body io.Reader) error {
+func (s *Store) upload(ctx context.Context, key string, body io.Reader) error {
 	in := &s3.PutObjectInput{
 		Bucket: &s.loc.Bucket, Key: &key, Body: body,
 		ChecksumAlgorithm:   s.sum.algorithm(),
@@ -77,7 +77,7 @@ func (s *S3) upload(ctx context.Context, key string, body io.Reader) error {
 }
 
 // protect asks for server-side encryption and what else belongs to every write.
-func (s *S3) protect(in *s3.PutObjectInput) {
+func (s *Store) protect(in *s3.PutObjectInput) {
 	if s.set.SSE != SSENone {
 		in.ServerSideEncryption = types.ServerSideEncryptionAwsKms
 		in.SSEKMSKeyId = &s.set.KMSKey
@@ -127,7 +127,7 @@ func (e *SSEError) Unwrap() error { return e.Err }
 
 // check looks at what was stored. What the server has not encrypted as it was
 // asked to is a *[SSEError].
-func (s *S3) check(ctx context.Context, key string, size int64) (*s3.HeadObjectOutput, error) {
+func (s *Store) check(ctx context.Context, key string, size int64) (*s3.HeadObjectOutput, error) {
 	head, err := s.head(ctx, key, false)
 	if err != nil {
 		return nil, fmt.Errorf("checking what was stored: %w", s.explain(ctx, opHead, key, err))
@@ -145,7 +145,7 @@ func (s *S3) check(ctx context.Context, key string, size int64) (*s3.HeadObjectO
 
 // verify is check for an object that is new, and deletes it if the server has not
 // encrypted it. An ETag, if known, tells it from another writer's.
-func (s *S3) verify(ctx context.Context, key string, size int64, etag string) error {
+func (s *Store) verify(ctx context.Context, key string, size int64, etag string) error {
 	head, err := s.check(ctx, key, size)
 	var bad *SSEError
 	if !errors.As(err, &bad) {
@@ -173,7 +173,7 @@ func sameKey(got, want string) bool {
 	return got != "" && (got == want || got == minio+want && !strings.Contains(want, ":"))
 }
 
-func (s *S3) head(ctx context.Context, key string, checksum bool) (*s3.HeadObjectOutput, error) {
+func (s *Store) head(ctx context.Context, key string, checksum bool) (*s3.HeadObjectOutput, error) {
 	in := &s3.HeadObjectInput{Bucket: &s.loc.Bucket, Key: &key, ExpectedBucketOwner: s.owner, RequestPayer: s.payer}
 	if checksum {
 		in.ChecksumMode = types.ChecksumModeEnabled
@@ -185,7 +185,7 @@ func (s *S3) head(ctx context.Context, key string, checksum bool) (*s3.HeadObjec
 // there nevertheless. Its checksum says that it is this one: names of packs
 // hold 32 random bytes, and under other names the same bytes are as good. Without
 // one it is taken for missing, and sent again by the next run.
-func (s *S3) stored(ctx context.Context, key string, o *oneUpload) bool {
+func (s *Store) stored(ctx context.Context, key string, o *oneUpload) bool {
 	head, err := s.head(ctx, key, true)
 	return err == nil && deref(head.ContentLength) == o.size && o.sum != "" && s.sum.in(head) == o.sum
 }
@@ -208,7 +208,7 @@ func mayHavePersisted(err error) bool {
 // gives every request its checksum, and remembers what the manager does not
 // tell when it fails.
 type oneUpload struct {
-	s        *S3
+	s        *Store
 	op       operation
 	uploadID string
 	parts    partSums
@@ -288,7 +288,7 @@ func (o *oneUpload) abort(ctx context.Context, key string) {
 		ExpectedBucketOwner: o.s.owner, RequestPayer: o.s.payer})
 }
 
-func (s *S3) storageClass(size int64) types.StorageClass {
+func (s *Store) storageClass(size int64) types.StorageClass {
 	if size < classMinSize {
 		return ""
 	}

@@ -1,4 +1,4 @@
-package vault
+package s3store
 
 import (
 	"bytes"
@@ -12,12 +12,14 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/vaultpack/vaultpack/vault"
 )
 
 // Create is a PUT with If-None-Match: *. A request whose answer is lost may have
 // been done; whether it was is found out by reading the object and comparing,
 // so that a writer is never told that it lost against itself.
-func (s *S3) Create(ctx context.Context, name string, data []byte) error {
+func (s *Store) Create(ctx context.Context, name string, data []byte) error {
 	key, err := s.key(name)
 	if err != nil {
 		return err
@@ -34,7 +36,7 @@ func (s *S3) Create(ctx context.Context, name string, data []byte) error {
 // deletes, since what it replaces may be all that there is, such as the keyring
 // that opens a dataset. Where the new object does not pass the check that follows
 // each write, the old contents are put back, and the error says what is there now.
-func (s *S3) Replace(ctx context.Context, name string, old, data []byte) error {
+func (s *Store) Replace(ctx context.Context, name string, old, data []byte) error {
 	key, err := s.key(name)
 	if err != nil {
 		return err
@@ -62,7 +64,7 @@ func (s *S3) Replace(ctx context.Context, name string, old, data []byte) error {
 }
 
 // exchange puts data in the place of old, and does not look at how it was stored.
-func (s *S3) exchange(ctx context.Context, name string, old, data []byte) error {
+func (s *Store) exchange(ctx context.Context, name string, old, data []byte) error {
 	b := &s3Body{s: s, ctx: ctx, end: -1}
 	var err error
 	if b.key, err = s.key(name); err != nil {
@@ -76,16 +78,16 @@ func (s *S3) exchange(ctx context.Context, name string, old, data []byte) error 
 		return err
 	}
 	if !bytes.Equal(got, old) {
-		return fmt.Errorf("%s: %w", s.url(b.key), ErrChanged)
+		return fmt.Errorf("%s: %w", s.url(b.key), vault.ErrChanged)
 	}
-	_, err = s.putIf(ctx, name, data, ErrChanged, func(in *s3.PutObjectInput) { in.IfMatch = &b.etag })
+	_, err = s.putIf(ctx, name, data, vault.ErrChanged, func(in *s3.PutObjectInput) { in.IfMatch = &b.etag })
 	return err
 }
 
 // putIf stores a small object under a condition, and returns an error that wraps
 // refused if that is not met. It gives the object's ETag, empty where the answer
 // that held it was lost.
-func (s *S3) putIf(ctx context.Context, name string, data []byte, refused error, condition func(*s3.PutObjectInput)) (etag string, err error) {
+func (s *Store) putIf(ctx context.Context, name string, data []byte, refused error, condition func(*s3.PutObjectInput)) (etag string, err error) {
 	key, err := s.key(name)
 	if err != nil {
 		return "", err
@@ -130,7 +132,7 @@ func (s *S3) putIf(ctx context.Context, name string, data []byte, refused error,
 }
 
 // putOnce makes one attempt.
-func (s *S3) putOnce(ctx context.Context, key string, data []byte, condition func(*s3.PutObjectInput)) (etag string, err error) {
+func (s *Store) putOnce(ctx context.Context, key string, data []byte, condition func(*s3.PutObjectInput)) (etag string, err error) {
 	r := bytes.NewReader(data)
 	sum, err := s.sum.of(r)
 	if err != nil {
@@ -150,7 +152,7 @@ func (s *S3) putOnce(ctx context.Context, key string, data []byte, condition fun
 	return deref(out.ETag), nil
 }
 
-func (s *S3) pause(ctx context.Context, attempt int, err error) error {
+func (s *Store) pause(ctx context.Context, attempt int, err error) error {
 	d, derr := s.retryer.RetryDelay(attempt, err)
 	if derr != nil {
 		d = s.set.MaxBackoff
@@ -166,7 +168,7 @@ func (s *S3) pause(ctx context.Context, attempt int, err error) error {
 
 // holds tells whether the object has exactly these bytes. That there is none is
 // an error that wraps fs.ErrNotExist.
-func (s *S3) holds(ctx context.Context, name string, data []byte) (bool, error) {
+func (s *Store) holds(ctx context.Context, name string, data []byte) (bool, error) {
 	r, err := s.Get(ctx, name, 0, -1)
 	if err != nil {
 		return false, err

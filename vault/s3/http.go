@@ -1,4 +1,4 @@
-package vault
+package s3store
 
 import (
 	"context"
@@ -11,20 +11,9 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-)
 
-// S3Usage counts requests as S3 bills them, repeated ones included.
-type S3Usage struct {
-	Puts    int64 `json:"puts"`    // PUT and POST
-	Lists   int64 `json:"lists"`   // billed like Puts
-	Gets    int64 `json:"gets"`    // GET and HEAD
-	Deletes int64 `json:"deletes"` // free
-	// Retries are those of the requests above that repeat another.
-	Retries int64 `json:"retries"`
-	// BytesSent and BytesReceived are those of bodies.
-	BytesSent     int64 `json:"bytes_sent"`
-	BytesReceived int64 `json:"bytes_received"`
-}
+	"github.com/vaultpack/vaultpack/vault"
+)
 
 // A meter is an HTTP client that counts.
 type meter struct {
@@ -33,8 +22,8 @@ type meter struct {
 	sent, received                      atomic.Int64
 }
 
-func (m *meter) usage() S3Usage {
-	return S3Usage{
+func (m *meter) usage() vault.Requests {
+	return vault.Requests{
 		Puts: m.puts.Load(), Lists: m.lists.Load(), Gets: m.gets.Load(), Deletes: m.deletes.Load(),
 		Retries: m.retries.Load(), BytesSent: m.sent.Load(), BytesReceived: m.received.Load(),
 	}

@@ -1,4 +1,4 @@
-package vault
+package s3store
 
 //lint:file-ignore SA1019 the SDK's upload manager is deprecated for transfermanager, which is v0 and fails against servers that are strict about CRC64NVME
 
@@ -18,7 +18,7 @@ type partSender struct{ m *manager.Uploader }
 func newPartSender(client *s3.Client, partSize int64, concurrency int, calculation aws.RequestChecksumCalculation) *partSender {
 	return &partSender{manager.NewUploader(client, func(u *manager.Uploader) {
 		u.PartSize, u.Concurrency = partSize, concurrency
-		u.LeavePartsOnError = true // S3.upload aborts, which knows more
+		u.LeavePartsOnError = true // Store.upload aborts, which knows more
 		u.RequestChecksumCalculation = calculation
 	})}
 }

@@ -1,0 +1,48 @@
+package deps
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/vaultpack/vaultpack/"
+
+// What each package must not depend on, however far away. Who imports it would
+// have to compile, update and trust that.
+var never = map[string][]string{
+	"envelope": {"github.com/aws/", module + "vault"},
+	"vault":    {"github.com/aws/", module + "config", module + "dataset"},
+	"dataset":  {"github.com/aws/", module + "config", module + "vault/s3", module + "envelope/awskms"},
+	"uploader": {"github.com/aws/", module + "config", module + "vault/s3", module + "envelope/awskms"},
+}
+
+// known are packages that are in the lists of dependencies, which shows that the lists are
+// what they seem.
+var known = map[string]string{
+	"envelope": "golang.org/x/crypto/argon2",
+	"vault":    module + "envelope",
+	"dataset":  module + "vault",
+	"uploader": module + "dataset",
+}
+
+func TestDependencies(t *testing.T) {
+	for pkg, forbidden := range never {
+		out, err := exec.Command("go", "list", "-deps", module+pkg).Output()
+		if err != nil {
+			t.Fatalf("%s: %v", pkg, err)
+		}
+		found := false
+		for dep := range strings.FieldsSeq(string(out)) {
+			found = found || dep == known[pkg]
+			for _, prefix := range forbidden {
+				if strings.HasPrefix(dep, prefix) {
+					t.Errorf("%s depends on %s", pkg, dep)
+				}
+			}
+		}
+		if !found {
+			t.Errorf("the dependencies of %s lack %q, which is known to be one", pkg, known[pkg])
+		}
+	}
+}
