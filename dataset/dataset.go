@@ -180,11 +180,11 @@ func (d *Dataset) Key(ctx context.Context, id envelope.KeyID) (*envelope.DataKey
 	}
 	ring, err := d.keyring(ctx, id)
 	if err != nil {
-		return nil, err
+		return nil, &keyringError{err}
 	}
 	key, err := ring.Unwrap(ctx, d.context(), d.vault.Keys.Open...)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", d.keyName(id), tampered(err))
+		return nil, &keyringError{fmt.Errorf("%s: %w", d.keyName(id), tampered(err))}
 	}
 	d.keys[id] = key
 	return key, nil

@@ -197,7 +197,7 @@ func (d *Dataset) openPack(ctx context.Context, pack *Object) (*envelope.Reader,
 	}
 	src, err := d.open(ctx, d.PackName(pack.ID), 0, -1)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, d.damagedPack(pack, err)
 	}
 	r, err := pack.header(envelope.KindPack).OpenExact(src, key, envelope.Workers(openWorkers()))
 	if err != nil {
@@ -216,7 +216,7 @@ func (d *Dataset) openRange(ctx context.Context, pack *Object, size, off, n int6
 	from, length := envelope.SegmentRange(size, off, n)
 	src, err := d.open(ctx, d.PackName(pack.ID), from, length)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, d.damagedPack(pack, err)
 	}
 	r, err := pack.header(envelope.KindPack).OpenRange(src, key, size, off, n, envelope.Workers(openWorkers()))
 	if err != nil {
@@ -227,7 +227,7 @@ func (d *Dataset) openRange(ctx context.Context, pack *Object, size, off, n int6
 }
 
 func (d *Dataset) packError(pack *Object, err error) error {
-	return fmt.Errorf("%s: %w", d.PackName(pack.ID), err)
+	return d.damagedPack(pack, fmt.Errorf("%s: %w", d.PackName(pack.ID), err))
 }
 
 // A sequence gives pieces out of a pack's plaintext, read forwards only.

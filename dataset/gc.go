@@ -278,7 +278,7 @@ func (d *Dataset) markAll(ctx context.Context, all numbers, left *unfinished) (*
 			continue // its upload has just finished
 		}
 		if err != nil {
-			return nil, fmt.Errorf("a record of an unfinished upload cannot be read, so nothing is removed: %s: %w", o.Name, tampered(err))
+			return nil, fmt.Errorf("a record of an unfinished upload cannot be read, so nothing is removed (--end-uploads removes the record, and what it names is sent again): %s: %w", o.Name, tampered(err))
 		}
 		used.keys[key] = true
 		used.packs(d, entries)

@@ -108,7 +108,7 @@ func (d *Dataset) checkMark(ctx context.Context, t taken) error {
 		}
 		err = fmt.Errorf("%s: %w", d.versionName(t.number), tampered(err))
 	}
-	return err
+	return d.damaged(t.number, err)
 }
 
 // marked says why a number that has a mark is no version.
@@ -161,7 +161,7 @@ func (d *Dataset) RemoveVersion(ctx context.Context, number int64) error {
 	case at < 0:
 		return fmt.Errorf("version %d of dataset %q: %w", number, d.Name, ErrUnknownVersion)
 	case at == len(versions)-1:
-		return fmt.Errorf("version %d is the newest of dataset %q, which always stays: make another version first, or remove the whole dataset", number, d.Name)
+		return fmt.Errorf("version %d is the newest of dataset %q, which always stays unless it is damaged: make another version first, or remove the whole dataset", number, d.Name)
 	}
 	// Were the number free again, an upload that has slept since before the version
 	// was made could commit under it, and nothing would know what it names.

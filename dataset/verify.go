@@ -8,7 +8,10 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"maps"
 	"math/rand/v2"
+	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/vaultpack/vaultpack/envelope"
@@ -33,9 +36,11 @@ type Verify struct {
 	Entries      atomic.Int64 // index entries that were authenticated, or files compared
 	Failures     atomic.Int64
 
-	used  atomic.Bool
-	fails Failures
-	packs map[envelope.ObjectID]packPlan
+	used    atomic.Bool
+	fails   Failures
+	mu      sync.Mutex
+	damaged map[envelope.ObjectID]bool
+	packs   map[envelope.ObjectID]packPlan
 }
 
 // A packPlan is what is done with a pack: it is read whole, and its pin compared, for
@@ -67,9 +72,26 @@ func (c *Verify) firstRead(id envelope.ObjectID) bool {
 	return first
 }
 
+// DamagedPacks are the packs that do not authenticate, or are missing, as far as they
+// have been read. An upload can send again what lies in them.
+func (c *Verify) DamagedPacks() []envelope.ObjectID {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.SortedFunc(maps.Keys(c.damaged), func(a, b envelope.ObjectID) int { return bytes.Compare(a[:], b[:]) })
+}
+
 func (c *Verify) fail(err error) {
 	c.Failures.Add(1)
 	c.fails.Add(err)
+	var pack *DamagedPackError
+	if errors.As(err, &pack) {
+		c.mu.Lock()
+		if c.damaged == nil {
+			c.damaged = map[envelope.ObjectID]bool{}
+		}
+		c.damaged[pack.Pack] = true
+		c.mu.Unlock()
+	}
 	if c.Failed != nil {
 		c.Failed(err)
 	}

@@ -132,14 +132,14 @@ func (d *Dataset) Version(ctx context.Context, number int64) (*Version, error) {
 		b, err = d.get(ctx, name, maxRoot)
 	}
 	if err != nil {
-		return nil, err
+		return nil, d.damaged(number, err)
 	}
 	if mark := string(b); mark == closedMark || mark == removedMark {
 		return nil, d.marked(number, mark)
 	}
 	v, err := d.parseVersion(ctx, number, b)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, tampered(err))
+		return nil, d.damaged(number, fmt.Errorf("%s: %w", name, tampered(err)))
 	}
 	return v, nil
 }
@@ -340,12 +340,12 @@ func (v *Version) readPart(ctx context.Context, i int) ([]*Entry, error) {
 	part := v.Parts[i]
 	entries, err := v.dataset.readIndex(ctx, part.Object)
 	if err != nil {
-		return nil, err
+		return nil, v.dataset.damaged(v.Number, err)
 	}
 	last := len(entries) - 1
 	if last < 0 || entries[0].Path != part.First || len(entries) != part.Entries ||
 		i+1 < len(v.Parts) && entries[last].Path >= v.Parts[i+1].First {
-		return nil, fmt.Errorf("%s is not what the version root says it is", v.dataset.indexName(part.ID))
+		return nil, &DamagedError{v.dataset.Name, v.Number, fmt.Errorf("%s is not what the version root says it is: %w", v.dataset.indexName(part.ID), envelope.ErrAuthentication)}
 	}
 	return entries, nil
 }

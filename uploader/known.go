@@ -2,6 +2,7 @@ package uploader
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
@@ -126,6 +127,8 @@ func (u *Upload) hasPack(o *dataset.Object, tell bool) bool {
 	u.mu.Unlock()
 	switch {
 	case told:
+	case slices.Contains(u.Resend, o.ID):
+		u.Warn(fmt.Errorf("what lies in the pack %s is sent again, as far as it is in the source", o.ID))
 	case ok:
 		u.Warn(fmt.Errorf("the vault has %d of the %d bytes of the pack %s; what lies in it is sent again, as far as it is in the source", size, o.Pin.Size, o.ID))
 	default:

@@ -74,6 +74,17 @@ func (u *Upload) checkWalk() error {
 	return u.checkRemoved()
 }
 
+// checkResent warns of packs that were to be sent again and of which nothing was met.
+func (u *Upload) checkResent() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, id := range u.Resend {
+		if !u.lost[id] {
+			u.Warn(fmt.Errorf("no unchanged file of the source lies in the pack %s in the newest version, so nothing is sent again for it", id))
+		}
+	}
+}
+
 // checkRemoved looks at how much of the last version is no longer there.
 func (u *Upload) checkRemoved() error {
 	if u.prev == nil || u.AllowEmpty {

@@ -58,6 +58,9 @@ type Upload struct {
 	// Checksum compares files by their SHA-256, not by size and time, and
 	// records it in the index.
 	Checksum bool
+	// Resend are packs that are taken for lost, because they are damaged: what lies in
+	// them is sent again, as far as it is in the source.
+	Resend []envelope.ObjectID
 	// DryRun only finds out what would be done. It reads no file that the run
 	// would only read to send it, and writes nothing. The usage of
 	// the run that is planned is told by the Result's Vault.
@@ -129,6 +132,7 @@ func (u *Upload) Run(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	u.checkResent()
 	res.Vault = u.Dataset.Vault()
 	return res, u.fails.Err("upload")
 }
@@ -305,6 +309,9 @@ func (u *Upload) open(ctx context.Context) (err error) {
 	if u.prev != nil || !u.pending.Empty() {
 		if u.packs, err = u.Dataset.Packs(ctx); err != nil {
 			return err
+		}
+		for _, id := range u.Resend {
+			delete(u.packs, id)
 		}
 	}
 	u.elsewhere = newElsewhere(u)

@@ -117,5 +117,5 @@ func (c *console) tellReport(r doctor.Report) error {
 	if r.NotAllowed() {
 		code = exitNotAllowed
 	}
-	return &partialError{text, code}
+	return &partialError{text: text, code: code}
 }

@@ -40,6 +40,7 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 type partialError struct {
 	text string
 	code int
+	hint string // as hint gives it
 }
 
 func (e *partialError) Error() string { return e.text }
@@ -83,6 +84,13 @@ func worse(a, b int) int {
 	return a
 }
 
+// damagedHint says how to go on where a version cannot be read.
+func damagedHint(e *dataset.DamagedError) string {
+	return fmt.Sprintf("do not use version %d. If there is a backup of the vault, put back from it what is damaged or missing. "+
+		"{versions %s} tells which versions can be read, and how to restore one; to go on without this one: {rm %s@%d --damaged}",
+		e.Number, e.Dataset, e.Dataset, e.Number)
+}
+
 func isLocal(err error) bool {
 	var path *fs.PathError
 	var link *os.LinkError
@@ -101,7 +109,16 @@ func hint(err error) string {
 	var noKey *envelope.NoKeyError
 	var related *awskms.RelatedError
 	var busy *dataset.BusyError
+	var damaged *dataset.DamagedError
+	var pack *dataset.DamagedPackError
+	var partial *partialError
 	switch {
+	case errors.As(err, &partial):
+		return partial.hint
+	case errors.As(err, &damaged):
+		return damagedHint(damaged)
+	case errors.As(err, &pack):
+		return "do not use this data. {verify DATASET} tells which packs are damaged, and how to send again what lies in them"
 	case errors.As(err, &related):
 		return "to have the key of one Region open what its replica in another has wrapped, add to vaultpack.yaml: kms_related: true"
 	case errors.As(err, &noKey):

@@ -304,5 +304,5 @@ func (f *follower) detached(ctx, limited context.Context, key bool, err error) e
 	if key {
 		text += "\n  Its key still lies in S3, below _vaultpack/jobs/" + f.job + "/key/: following the job, or stop --wait, removes it."
 	}
-	return &partialError{text, code}
+	return &partialError{text: text, code: code}
 }

@@ -194,7 +194,7 @@ func onEach(c *cli.Context, con *console, v *vault.Vault, f func(*dataset.Datase
 	if code == exitFailed && len(failed) < len(names) {
 		code = exitSomeFailed
 	}
-	return &partialError{fmt.Sprintf("%d of %s failed: %s", len(failed), count(int64(len(names)), "dataset"), strings.Join(failed, ", ")), code}
+	return &partialError{text: fmt.Sprintf("%d of %s failed: %s", len(failed), count(int64(len(names)), "dataset"), strings.Join(failed, ", ")), code: code}
 }
 
 // keysList needs no key: what it shows is public, and not authenticated.

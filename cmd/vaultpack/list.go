@@ -174,31 +174,63 @@ func versionsCommand(con *console) *cli.Command {
 			if err != nil {
 				return err
 			}
-			d, latest, err := openVersion(c.Context, c, args[0])
-			if err != nil {
-				return err
-			}
-			defer d.Close()
-			numbers, err := d.Versions(c.Context)
-			if err != nil {
-				return err
-			}
 			if strings.Contains(args[0], "@") {
-				numbers = []int64{latest.Number}
-			}
-			fails := &failures{con: con}
-			for _, n := range numbers {
-				v := latest
-				if n != latest.Number {
-					if v, err = d.Version(c.Context, n); err != nil {
-						fails.any(err)
-						continue
-					}
+				d, v, err := openVersion(c.Context, c, args[0])
+				if err != nil {
+					return err
 				}
-				con.emit("version", versionEvent(v))
-				con.printf("%4d  %s  %15s  %10s  %s", v.Number, day(v.Created), count(v.Totals.Files, "file"), size(v.Totals.Bytes), v.Digest()+completeness(v))
+				defer d.Close()
+				con.listVersion(v)
+				return nil
 			}
-			return fails.err("version", "the others are listed")
+			return listVersions(c, con, args[0])
 		},
 	}
+}
+
+// listVersions lists all versions, also where the newest cannot be read.
+func listVersions(c *cli.Context, con *console, name string) error {
+	vault, err := openVault(c)
+	if err != nil {
+		return err
+	}
+	d, err := dataset.Open(vault, name)
+	if err != nil {
+		return usageError{err}
+	}
+	defer d.Close()
+	con.dataset = name
+	if _, err := chooseVersion(c.Context, d, 0, c.Int64("at-least")); err != nil && !isDamaged(err) {
+		return err
+	}
+	numbers, err := d.Versions(c.Context)
+	if err != nil {
+		return err
+	}
+	fails := &failures{con: con}
+	var last *dataset.Version
+	for _, n := range numbers {
+		v, err := d.Version(c.Context, n)
+		if err != nil {
+			fails.any(err)
+			continue
+		}
+		last = v
+		con.listVersion(v)
+	}
+	err = fails.err("version", "the others are listed")
+	if err != nil && last != nil {
+		con.notef("To restore the newest version of which the root can be read: %s", con.next("restore", fmt.Sprintf("%s@%d", name, last.Number), "./restored"))
+	}
+	return err
+}
+
+func isDamaged(err error) bool {
+	var damaged *dataset.DamagedError
+	return errors.As(err, &damaged)
+}
+
+func (c *console) listVersion(v *dataset.Version) {
+	c.emit("version", versionEvent(v))
+	c.printf("%4d  %s  %15s  %10s  %s", v.Number, day(v.Created), count(v.Totals.Files, "file"), size(v.Totals.Bytes), v.Digest()+completeness(v))
 }

@@ -70,8 +70,9 @@ func rmCommand(con *console) *cli.Command {
 		Usage:     "remove a version, or a whole dataset",
 		ArgsUsage: "DATASET[@VERSION]",
 		Description: "What only the removed version held is removed by the next vaultpack gc. The newest version\n" +
-			"cannot be removed alone. A dataset is not removed while an upload into it is under way.",
+			"cannot be removed alone, unless it is --damaged. A dataset is not removed while an upload into it is under way.",
 		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "damaged", Usage: "remove the version, also the newest, if it cannot be read although the keys are right"},
 			&cli.BoolFlag{Name: "end-uploads", Usage: "with a whole dataset, do not wait for uploads: those that are under way fail"},
 			&cli.StringFlag{Name: "confirm", Usage: "with a whole dataset, its `NAME` once more, where nobody can be asked"},
 		},
@@ -94,7 +95,11 @@ func rmCommand(con *console) *cli.Command {
 			}
 			defer d.Close()
 			if number > 0 {
-				if err := d.RemoveVersion(c.Context, number); err != nil {
+				remove := d.RemoveVersion
+				if c.Bool("damaged") {
+					remove = d.RemoveDamaged
+				}
+				if err := remove(c.Context, number); err != nil {
 					return err
 				}
 				con.emit("summary", event{"command": "rm", "dataset": name, "version": number})
@@ -107,6 +112,9 @@ func rmCommand(con *console) *cli.Command {
 			tell := con.warnf // before it asks
 			if c.String("confirm") != "" {
 				tell = con.notef
+			}
+			if c.Bool("damaged") {
+				return usagef("--damaged goes with one version: write %s@NUMBER", name)
 			}
 			con.dataset = name
 			tell("This removes dataset %s with all its versions from %s. It cannot be undone.", name, show(v.Location))

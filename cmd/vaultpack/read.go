@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/envelope"
 )
 
 // failures tells what goes wrong with single parts of a listing, and collects it.
@@ -50,7 +51,13 @@ func partly(err error, what, rest string) error {
 	case errors.Is(p, fs.ErrPermission), errors.Is(p, syscall.EROFS):
 		code = exitNotAllowed
 	}
-	return &partialError{text, code}
+	e := &partialError{text: text, code: code}
+	var damaged *dataset.DamagedError
+	var pack *dataset.DamagedPackError
+	if errors.As(p, &damaged) || errors.As(p, &pack) {
+		e.hint = hint(p)
+	}
+	return e
 }
 
 // isPartial reports whether the job came to its end, with or without failures.
@@ -171,6 +178,10 @@ func verify(c *cli.Context, con *console, ref string) error {
 		"bytes": check.Bytes.Load(), "flaws": v.Totals.Flaws, "failed": check.Failures.Load(), "seconds": took.Seconds()})
 	con.tellIncomplete(v)
 	if err := partly(err, "check", "the rest is sound"); err != nil {
+		var partial *partialError
+		if packs := check.DamagedPacks(); len(packs) > 0 && errors.As(err, &partial) {
+			partial.hint = resendHint(d.Name, packs)
+		}
 		return err
 	}
 	if against != "" {
@@ -182,6 +193,16 @@ func verify(c *cli.Context, con *console, ref string) error {
 		d.Name, v.Number, count(check.Entries.Load(), "entry"), check.Packs.Load(), count(v.Totals.Packs, "pack"), size(check.Bytes.Load()), speed(check.Bytes.Load(), took))
 	con.printf("digest   %s", v.Digest())
 	return nil
+}
+
+// resendHint says how to have what lies in damaged packs in the vault again.
+func resendHint(name string, packs []envelope.ObjectID) string {
+	cmd := "encrypt-and-upload FOLDER -d " + name
+	for _, id := range packs {
+		cmd += " --resend " + id.String()
+	}
+	return "if there is a backup of the vault, put back from it the packs that are damaged or missing. Else have a new version hold again what lies in them, " +
+		"as far as it is in the folder that was uploaded: {" + cmd + "}; older versions stay damaged, and rm removes them"
 }
 
 // parseShare reads a percentage, or a number over 0 and up to 1.

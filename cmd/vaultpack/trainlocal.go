@@ -90,7 +90,7 @@ func trainLocal(c *cli.Context, con *console) error {
 	case res.Status == local.Failed:
 		return fmt.Errorf("job %s failed: %s", job.Name, res.Reason)
 	case res.Status == local.Stopped:
-		return &partialError{fmt.Sprintf("job %s was stopped", job.Name), exitInterrupted}
+		return &partialError{text: fmt.Sprintf("job %s was stopped", job.Name), code: exitInterrupted}
 	}
 	con.printf("job      %s, completed in %s", job.Name, took(time.Since(began)))
 	return nil

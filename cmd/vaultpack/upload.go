@@ -17,6 +17,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/uploader"
 	"github.com/vaultpack/vaultpack/vault"
 )
@@ -43,6 +44,7 @@ func uploadCommand(con *console) *cli.Command {
 			&cli.BoolFlag{Name: "allow-empty", Usage: "let a source without files take the place of a version that has some"},
 			&cli.StringFlag{Name: "name", Usage: "of a stream, the `NAME` of the file in the dataset (default: that of the dataset)"},
 			&cli.BoolFlag{Name: "checksum", Usage: "compare files by SHA-256, not by size and time, and record it"},
+			&cli.StringSliceFlag{Name: "resend", Usage: "send again what lies in the pack `ID`, which verify has found to be damaged; may be repeated"},
 			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "only tell what would be done"},
 			&cli.StringFlag{Name: "memory", Value: "512MiB", Usage: "the most memory that is used, as a `SIZE`"},
 			&cli.IntFlag{Name: "concurrency", Usage: "write `N` packs at once (default: by cores and memory)", DefaultText: "auto"},
@@ -118,7 +120,7 @@ func upload(c *cli.Context, con *console, path string, command []string) error {
 	}
 	summarize(con, u, res, res.Vault, time.Since(began))
 	if n := u.Failures.Load(); n > 0 {
-		return &partialError{fmt.Sprintf("%s could not be read; the rest is safe in the vault", count(n, "file")), exitSomeFailed}
+		return &partialError{text: fmt.Sprintf("%s could not be read; the rest is safe in the vault", count(n, "file")), code: exitSomeFailed}
 	}
 	return nil
 }
@@ -169,7 +171,19 @@ func newUpload(c *cli.Context, con *console, path string) (*uploader.Upload, err
 			return nil, usagef("--%s is for folders, and a stream is one file", flag)
 		}
 	}
+	if path == "-" && c.IsSet("resend") {
+		return nil, usagef("--resend: all of a stream is sent each time")
+	}
+	var resend []envelope.ObjectID
+	for _, s := range c.StringSlice("resend") {
+		id, err := envelope.ParseObjectID(s)
+		if err != nil {
+			return nil, usagef("--resend: %q is not the ID of a pack, such as verify tells it", s)
+		}
+		resend = append(resend, id)
+	}
 	return &uploader.Upload{
+		Resend: resend,
 		Source: path, Filter: filter, Links: links, AllowEmpty: c.Bool("allow-empty"), PackSize: packSize, Checksum: c.Bool("checksum"), DryRun: c.Bool("dry-run"),
 		Memory: max(memory, 1), Concurrency: c.Int("concurrency"),
 		Failed: con.failed,

@@ -1,0 +1,136 @@
+package dataset
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/vaultpack/vaultpack/envelope"
+)
+
+// A DamagedError says that a version cannot be read: its root, or a part of its index,
+// does not authenticate, or is missing. It wraps why.
+type DamagedError struct {
+	Dataset string
+	Number  int64
+	Err     error
+}
+
+func (e *DamagedError) Error() string { return e.Err.Error() }
+func (e *DamagedError) Unwrap() error { return e.Err }
+
+// A DamagedPackError says that a pack does not authenticate, or is missing. It wraps
+// why.
+type DamagedPackError struct {
+	Pack envelope.ObjectID
+	Err  error
+}
+
+func (e *DamagedPackError) Error() string { return e.Err.Error() }
+func (e *DamagedPackError) Unwrap() error { return e.Err }
+
+// A keyringError is of a keyring that does not open. That may be damaged too, but more
+// often it is the key, or the encryption context, that is another.
+type keyringError struct{ error }
+
+func (e *keyringError) Unwrap() error { return e.error }
+
+// unauthentic reports whether err is of what somebody has changed or removed.
+func unauthentic(err error) bool {
+	var noKey *envelope.NoKeyError
+	return !errors.As(err, &noKey) && (errors.Is(err, envelope.ErrAuthentication) || errors.Is(err, ErrMissing))
+}
+
+// damaged is err as a *DamagedError, if it is the version that is damaged.
+func (d *Dataset) damaged(number int64, err error) error {
+	var ring *keyringError
+	var known *DamagedError
+	if !unauthentic(err) || errors.As(err, &known) || errors.As(err, &ring) && !errors.Is(err, ErrMissing) {
+		return err
+	}
+	return &DamagedError{d.Name, number, err}
+}
+
+// damagedPack is err, with the name of the pack, as a *DamagedPackError if it is the
+// pack that is damaged.
+func (d *Dataset) damagedPack(pack *Object, err error) error {
+	var ring *keyringError
+	if !unauthentic(err) || errors.As(err, &ring) {
+		return err
+	}
+	return &DamagedPackError{pack.ID, err}
+}
+
+// ErrSound is returned by RemoveDamaged for a version that can be read.
+var ErrSound = errors.New("it can be read")
+
+// RemoveDamaged removes a version that is damaged, the newest too: it leaves a mark in
+// the place of its root, and the rest to a Collection. Nothing that another version
+// needs is removed. Where the version can be read, or where it may be the key that is
+// another and not the version, it removes nothing.
+func (d *Dataset) RemoveDamaged(ctx context.Context, number int64) error {
+	all, err := d.numbers(ctx)
+	if err != nil {
+		return err
+	}
+	at := slices.IndexFunc(all, func(t taken) bool { return t.number == number })
+	if at < 0 {
+		return fmt.Errorf("version %d of dataset %q: %w", number, d.Name, ErrUnknownVersion)
+	}
+	if all[at].mark != "" {
+		if err = d.checkMark(ctx, all[at]); err == nil {
+			return d.marked(number, all[at].mark)
+		}
+	} else {
+		err = d.readAll(ctx, number)
+	}
+	switch {
+	case err == nil:
+		return fmt.Errorf("version %d of dataset %q is not damaged: %w", number, d.Name, ErrSound)
+	case !unauthentic(err):
+		return fmt.Errorf("version %d of dataset %q may not be damaged, so it is not removed: %w", number, d.Name, err)
+	}
+	if kerr := d.opensAny(ctx); kerr != nil {
+		return fmt.Errorf("none of the keyrings of dataset %q opens, so it may be the key that is another, and version %d is not removed: %w", d.Name, number, kerr)
+	}
+	if err := d.putMark(ctx, number, removedMark); err != nil {
+		return fmt.Errorf("removing version %d: %w", number, err)
+	}
+	return nil
+}
+
+// readAll reads the root of a version and the whole of its index.
+func (d *Dataset) readAll(ctx context.Context, number int64) error {
+	v, err := d.Version(ctx, number)
+	if err != nil {
+		return err
+	}
+	for i := range v.Parts {
+		if _, err := v.readPart(ctx, i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// opensAny returns an error unless one of the keyrings opens: then it is the right keys
+// that are there, and the right encryption context.
+func (d *Dataset) opensAny(ctx context.Context) error {
+	err := error(ErrMissing)
+	for o, lerr := range d.vault.List(ctx, d.Name+"/keys/") {
+		if lerr != nil {
+			return fmt.Errorf("listing the keyrings: %w", lerr)
+		}
+		id, perr := envelope.ParseKeyID(strings.TrimSuffix(path.Base(o.Name), ".json"))
+		if perr != nil || d.keyName(id) != o.Name {
+			continue
+		}
+		if _, err = d.Key(ctx, id); err == nil {
+			return nil
+		}
+	}
+	return err
+}
