@@ -6,8 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/vaultpack/vaultpack/internal/storetest"
 	"github.com/vaultpack/vaultpack/vault"
+	"github.com/vaultpack/vaultpack/vault/storetest"
 )
 
 func TestDirStore(t *testing.T) {

@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/vaultpack/vaultpack/internal/fsys"
-	"github.com/vaultpack/vaultpack/internal/storetest"
 	"github.com/vaultpack/vaultpack/vault"
+	"github.com/vaultpack/vaultpack/vault/storetest"
 )
 
 func noLocks(err error) func(*fsys.Calls) {

@@ -4,8 +4,8 @@ import (
 	"testing"
 
 	"github.com/vaultpack/vaultpack/internal/memstore"
-	"github.com/vaultpack/vaultpack/internal/storetest"
 	"github.com/vaultpack/vaultpack/vault"
+	"github.com/vaultpack/vaultpack/vault/storetest"
 )
 
 func TestStore(t *testing.T) {

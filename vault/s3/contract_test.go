@@ -9,9 +9,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 
 	"github.com/vaultpack/vaultpack/internal/s3test"
-	"github.com/vaultpack/vaultpack/internal/storetest"
 	"github.com/vaultpack/vaultpack/vault"
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
+	"github.com/vaultpack/vaultpack/vault/storetest"
 )
 
 // settings make a store use the server, with its KMS key if it has one.

@@ -1,4 +1,5 @@
-// Package storetest is the suite of tests that every vault.Store has to pass.
+// Package storetest is the suite of tests that every [vault.Store] has to pass, so that a
+// vault can lie in it: those of this module, and those that others bring.
 package storetest
 
 import (
@@ -19,14 +20,16 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// Run tests the stores that open makes. Each has to be empty and of its own.
-// denied, if not nil, makes a store that holds "d/there" and may do nothing.
+// Run tests the stores that open makes. Each has to be empty and of its own. They have
+// to be a [vault.Sweeper], without which what is half-written stays for ever; the other
+// capabilities are tested where a store has them. denied, if not nil, makes a store that
+// holds "d/there" and may do nothing.
 func Run(t *testing.T, open, denied func(*testing.T) vault.Store) {
 	for name, test := range map[string]func(*testing.T, vault.Store){
 		"Get": testGet, "Put": testPut, "FailingWriter": testFailingWriter, "Create": testCreate,
 		"CreateRace": testCreateRace, "List": testList, "Folders": testFolders, "Delete": testDelete,
 		"OddNames": testOddNames, "Large": testLarge, "Cancelled": testCancelled, "Concurrent": testConcurrent,
-		"Sweep": testSweep, "Replace": testReplace,
+		"Sweep": testSweep, "Replace": testReplace, "OldVersions": testOldVersions, "Uploads": testUploads,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}
