@@ -8,15 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"runtime/debug"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/vaultpack/vaultpack/config"
+	"github.com/vaultpack/vaultpack/internal/interrupt"
 )
 
 func main() { os.Exit(run(os.Args)) }
@@ -24,9 +23,8 @@ func main() { os.Exit(run(os.Args)) }
 // run is the whole program. The first interrupt cancels the context, so that
 // everything is put in order; a second one ends the process at once.
 func run(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := interrupt.Context(context.Background())
 	defer stop()
-	context.AfterFunc(ctx, stop)
 
 	if os.Getenv("GOMEMLIMIT") == "" {
 		// A soft bound: garbage is collected before it adds up to this.

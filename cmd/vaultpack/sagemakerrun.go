@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"strings"
 	"syscall"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/interrupt"
 	"github.com/vaultpack/vaultpack/trainer/container"
 )
 
@@ -51,19 +51,11 @@ func (e *stoppedError) Error() string {
 }
 
 func sagemakerRun(c *cli.Context, con *console) error {
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
 	base := c.String("base-dir")
 	command, err := openChannels(c, con, base)
-	if c.Context.Err() != nil {
-		err = &stoppedError{(<-signals).(syscall.Signal)} // the context ends by signals only
-	}
 	// From here on a signal ends the process, be it this program or the command.
-	signal.Reset(syscall.SIGTERM, os.Interrupt)
-	select {
-	case sig := <-signals:
-		err = &stoppedError{sig.(syscall.Signal)}
-	default:
+	if stopped := (*interrupt.Error)(nil); errors.As(interrupt.End(c.Context), &stopped) {
+		err = &stoppedError{stopped.Signal}
 	}
 	if err == nil {
 		err = container.Exec(command)

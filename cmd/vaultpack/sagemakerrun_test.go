@@ -281,6 +281,22 @@ func TestSagemakerRunStopped(t *testing.T) {
 	if _, err := os.Stat(c.base + "/started"); err == nil {
 		t.Error("the command was started")
 	}
+	// At whatever moment the signal comes, the run ends: of the signal itself where it
+	// comes before this program catches any.
+	for i := range 25 {
+		c.kms.Fail("Decrypt", 1, kmstest.Fault{Delay: 3 * time.Second})
+		cmd := c.train("touch", c.base+"/started")
+		check(t, cmd.Start())
+		time.Sleep(time.Duration(i) * 8 * time.Millisecond)
+		check(t, cmd.Process.Signal(syscall.SIGTERM))
+		hangs := time.AfterFunc(20*time.Second, func() { cmd.Process.Kill() })
+		cmd.Wait()
+		hangs.Stop()
+		if s := cmd.ProcessState.Sys().(syscall.WaitStatus); s.ExitStatus() != 143 && s.Signal() != syscall.SIGTERM {
+			t.Errorf("stopped after %d ms, it ends with %v", 8*i, cmd.ProcessState)
+		}
+	}
+	c.kms.ResetCalls()
 	out := c.runs(9, "sh", "-c", "trap 'exit 9' TERM; kill -TERM $$; sleep 5")
 	says(t, out, "channel training")
 	treetest.Equal(t, src, c.data("training"))
