@@ -8,6 +8,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/bench/internal/stats"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/race"
 )
 
 // What a segment may cost beyond the bytes themselves, however many chunks it
@@ -19,9 +20,7 @@ const (
 )
 
 func TestAllocationsPerSegment(t *testing.T) {
-	if raceDetector {
-		t.Skip("the race detector allocates, too")
-	}
+	race.Skip(t, "the race detector allocates, too")
 	const few, many = 8, 40
 	plain := plainArena.Bytes(many * envelope.SegmentSize)
 	var sealedFew, sealedMany bytes.Buffer

@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"testing"
 	"testing/iotest"
+
+	"github.com/vaultpack/vaultpack/internal/race"
 )
 
 // testKey makes a data key outside any keyring.
@@ -47,7 +49,7 @@ var sizes = []int{0, 1, 100, 16383, 16384, 16385, 2 * 16384, 1<<20 - 16385, 1<<2
 	1 << 20, 1<<20 + 1, 1<<20 + 16384, 2<<20 - 1, 2 << 20, 2<<20 + 1, 3<<20 + 12345}
 
 func workerCounts() []int {
-	if underRace {
+	if race.Enabled {
 		return []int{3}
 	}
 	return []int{1, 3, 5}
@@ -59,7 +61,7 @@ func TestRoundTrip(t *testing.T) {
 		for _, workers := range workerCounts() {
 			t.Run(fmt.Sprintf("%d bytes, %d workers", n, workers), func(t *testing.T) {
 				// Ranges have nothing to do with the Writer's workers.
-				ranges := workers == 3 && (n < 2 || n == 16384 || n == 1<<20+1 || !underRace && (n == 1<<20 || n > 3<<20))
+				ranges := workers == 3 && (n < 2 || n == 16384 || n == 1<<20+1 || !race.Enabled && (n == 1<<20 || n > 3<<20))
 				testRoundTrip(t, key, pattern(n), ranges, Workers(workers))
 			})
 		}

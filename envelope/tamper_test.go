@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"sync/atomic"
 	"testing"
+
+	"github.com/vaultpack/vaultpack/internal/race"
 )
 
 // sealLocal seals a file on its own under k.
@@ -44,7 +46,7 @@ func TestEveryBitAndEveryCut(t *testing.T) {
 	}
 	// Past the headers, samples where time is short.
 	step := 1
-	if underRace || testing.Short() {
+	if race.Enabled || testing.Short() {
 		step = 331
 	}
 	const shards = 2 // so that two cores share the longest file
@@ -62,7 +64,7 @@ func TestEveryBitAndEveryCut(t *testing.T) {
 					t.Parallel()
 					bad := bytes.Clone(f.sealed)
 					for i := shard; i < len(bad); i += shards {
-						edge := !underRace && (i < 600 || i > len(bad)-20)
+						edge := !race.Enabled && (i < 600 || i > len(bad)-20)
 						for bit := range 8 {
 							if edge || (8*i+bit)%step == 0 {
 								bad[i] ^= 1 << bit
@@ -124,7 +126,7 @@ func TestSegmentsTampered(t *testing.T) {
 		cuts = append(cuts, rng.IntN(len(sealed)))
 	}
 	thin := 1
-	if testing.Short() || underRace {
+	if testing.Short() || race.Enabled {
 		thin = 5
 	}
 	for k, i := range bytesToFlip {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vaultpack/vaultpack/internal/race"
 	"github.com/vaultpack/vaultpack/internal/testkit"
 )
 
@@ -30,7 +31,7 @@ func readTestkit(t testing.TB) iter.Seq[*testkit.Vector] {
 		skip := func(name string) bool {
 			// Big files take the race detector half a minute, and some show as much.
 			big := strings.HasPrefix(name, "segment") || strings.HasPrefix(name, "scheme_") || strings.HasPrefix(name, "size_")
-			if !underRace || !big || bigUnderRace[name] {
+			if !race.Enabled || !big || bigUnderRace[name] {
 				return false
 			}
 			seen[name] = true
@@ -131,7 +132,7 @@ func classify(err error) string {
 func TestTestkit(t *testing.T) {
 	classes := map[string]int{}
 	paths := allPaths
-	if testing.Short() || underRace {
+	if testing.Short() || race.Enabled {
 		paths = fewPaths
 	}
 	vectors, runs := 0, 0
@@ -154,7 +155,7 @@ func TestTestkit(t *testing.T) {
 		}
 	}
 	want := 324
-	if underRace {
+	if race.Enabled {
 		want = 254
 	}
 	if vectors != want || runs != vectors*len(paths) {

@@ -8,10 +8,13 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/vaultpack/vaultpack/internal/race"
 )
 
 // The commands of docs/KEYS.md do what the page says, in their order.
 func TestKeysPage(t *testing.T) {
+	race.Skip(t, "it runs one command after the other")
 	page, err := os.ReadFile("../../docs/KEYS.md")
 	check(t, err)
 	blocks := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllSubmatch(page, -1)

@@ -16,6 +16,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/vaultpack/vaultpack/internal/awstest"
+	"github.com/vaultpack/vaultpack/internal/race"
 )
 
 // A pageCommand is one that a page shows, without its first word.
@@ -105,6 +106,7 @@ func words(text string) (args []string) {
 
 // Every command that a page shows is one: its name and its flags are known.
 func TestDocumentedCommandsAreKnown(t *testing.T) {
+	race.Skip(t, "it runs one command after the other")
 	all := documentedCommands(t)
 	if len(all) < 60 {
 		t.Errorf("only %d commands were found", len(all))
@@ -137,6 +139,7 @@ func TestDocumentedCommandsAreKnown(t *testing.T) {
 // What the README shows works as it is written, in its order: on this machine, and
 // with an AWS.
 func TestDocumentedCommandsWork(t *testing.T) {
+	race.Skip(t, "it runs one command after the other")
 	s := awstest.New("eu-central-1")
 	h := httptest.NewServer(s)
 	t.Cleanup(h.Close)

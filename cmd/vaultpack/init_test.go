@@ -9,6 +9,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/vaultpack/vaultpack/internal/race"
 	"github.com/vaultpack/vaultpack/internal/s3test"
 )
 
@@ -56,6 +57,7 @@ func contains(t *testing.T, text string, wants ...string) {
 // A vault in AWS from nothing: planned, made, found in order, broken, mended, and
 // used.
 func TestInitAWS(t *testing.T) {
+	race.Skip(t, "it runs one command after the other")
 	p, c := newAWS(t)
 	bucket, config := "data", filepath.Join(p.home, "vaultpack.yaml")
 	exists := func() bool {
@@ -138,6 +140,7 @@ func TestInitAWS(t *testing.T) {
 
 // With another server than AWS, init makes a bucket, and looks at one that is there.
 func TestInitMinIO(t *testing.T) {
+	race.Skip(t, "it runs one command after the other")
 	c := newCloud(t, s3test.MinIO(t, false))
 	out, errs := c.run(exitDone, "init") // the bucket is there, and nobody's
 	contains(t, out+errs, "stays as it is", "are in order")

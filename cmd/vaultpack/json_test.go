@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vaultpack/vaultpack/internal/race"
 )
 
 // A documentedField is what docs/JSON.md says of a field.
@@ -129,6 +131,7 @@ func checkEvent(events, summaries map[string]map[string]documentedField, line st
 // Every line that any command prints with --json is as docs/JSON.md says, and the
 // last one, whatever happens, is a summary with the exit code.
 func TestJSONIsAsDocumented(t *testing.T) {
+	race.Skip(t, "it runs one command after the other")
 	events, summaries := documented(t)
 	if len(events) < 20 || len(summaries) < 10 {
 		t.Fatalf("%d events and %d summaries are documented", len(events), len(summaries))

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vaultpack/vaultpack/internal/race"
 	"github.com/vaultpack/vaultpack/internal/treetest"
 )
 
@@ -87,9 +88,7 @@ func (p *place) packs(dataset string) int {
 // was in flight again, and never is a segment sealed under a key and salt that
 // served another.
 func TestKilledUploads(t *testing.T) {
-	if raceEnabled {
-		t.Skip("a process that is killed reports no race")
-	}
+	race.Skip(t, "a process that is killed reports no race")
 	kills := 50
 	if testing.Short() {
 		kills = 10

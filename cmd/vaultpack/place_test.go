@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/vaultpack/vaultpack/internal/race"
 	"github.com/vaultpack/vaultpack/internal/treetest"
 )
 
@@ -266,7 +267,7 @@ func fillDisk(t testing.TB, disk string) string {
 // Streams of any length go through encrypt and decrypt, in little memory.
 func TestPipes(t *testing.T) {
 	sizes := []int64{0, 1, 16383, 16384, 16385, 1<<20 - 1, 1 << 20, 1<<20 + 1, 5 << 20, 3 << 30}
-	if testing.Short() || raceEnabled {
+	if testing.Short() || race.Enabled {
 		sizes[len(sizes)-1] = 64 << 20
 	}
 	p := newPlace(t)
@@ -308,7 +309,7 @@ func TestPipes(t *testing.T) {
 		}
 		for i, cmd := range []*exec.Cmd{encrypt, decrypt} {
 			rss := peaks[i]()
-			if rss > 128<<10 && !raceEnabled {
+			if rss > 128<<10 && !race.Enabled {
 				t.Errorf("%d bytes took %d KiB of memory", n, rss)
 			} else if n == sizes[len(sizes)-1] {
 				t.Logf("vaultpack %s of %d bytes: at most %d KiB of memory", cmd.Args[1], n, rss)

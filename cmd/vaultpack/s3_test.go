@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"github.com/vaultpack/vaultpack/envelope/awskms/kmstest"
+	"github.com/vaultpack/vaultpack/internal/race"
 	"github.com/vaultpack/vaultpack/internal/s3test"
 	"github.com/vaultpack/vaultpack/internal/treetest"
 )
@@ -74,6 +75,7 @@ func (c *cloud) kmsCalls() string {
 // The whole path on S3 and KMS: every awkward file comes back, one KMS call
 // writes a dataset and one reads it.
 func TestCloud(t *testing.T) {
+	race.Skip(t, "it runs one command after the other")
 	for name, start := range map[string]func(testing.TB, bool) *s3test.Server{"MinIO": s3test.MinIO, "versitygw": s3test.Versity} {
 		for _, https := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s https=%v", name, https), func(t *testing.T) { testCloud(t, newCloud(t, start(t, https))) })
@@ -155,6 +157,7 @@ func testCloud(t *testing.T, c *cloud) {
 
 // A server that ignores the demand for encryption gets nothing.
 func TestCloudFailsClosed(t *testing.T) {
+	race.Skip(t, "it runs one command after the other")
 	c := newCloud(t, s3test.Versity(t, false))
 	src := filepath.Join(c.home, "src")
 	write(t, filepath.Join(src, "a"), []byte("a"))

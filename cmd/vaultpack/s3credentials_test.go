@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
+	"github.com/vaultpack/vaultpack/internal/race"
 	"github.com/vaultpack/vaultpack/internal/s3test"
 )
 
@@ -59,6 +60,7 @@ func loggedIn(t *testing.T, home string, valid time.Duration, portal string) (en
 
 // Credentials come through the chain of the AWS SDK, wherever it finds them.
 func TestCredentials(t *testing.T) {
+	race.Skip(t, "it runs one command after the other")
 	server := s3test.MinIO(t, false)
 	c := newCloud(t, server)
 	src := filepath.Join(c.home, "src")

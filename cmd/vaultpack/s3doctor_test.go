@@ -7,12 +7,14 @@ import (
 
 	"github.com/vaultpack/vaultpack/envelope/awskms/kmstest"
 	"github.com/vaultpack/vaultpack/internal/faultproxy"
+	"github.com/vaultpack/vaultpack/internal/race"
 	"github.com/vaultpack/vaultpack/internal/s3test"
 )
 
 // The exit code says whether something is broken, or only not allowed, and then
 // the actions are named.
 func TestDoctorInS3(t *testing.T) {
+	race.Skip(t, "it runs one command after the other")
 	c := newCloud(t, s3test.MinIO(t, false))
 	out, _ := c.run(0, "doctor", "-d", "scans")
 	says(t, out, "ok       endpoint             http://127.0.0.1", "ok       object encryption", "ok       conditional writes", "warning  versioning", ", 0 failed, ")

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vaultpack/vaultpack/internal/faultproxy"
+	"github.com/vaultpack/vaultpack/internal/race"
 	"github.com/vaultpack/vaultpack/internal/s3test"
 	"github.com/vaultpack/vaultpack/internal/treetest"
 )
@@ -18,9 +19,7 @@ import (
 // killed, the same command completes it. Parts of packs that were on their way
 // are left on the server until gc aborts them.
 func TestKilledUploadsToS3(t *testing.T) {
-	if raceEnabled {
-		t.Skip("a process that is killed reports no race")
-	}
+	race.Skip(t, "a process that is killed reports no race")
 	kills := 30
 	if testing.Short() {
 		kills = 10
@@ -104,13 +103,11 @@ func TestKilledUploadsToS3(t *testing.T) {
 // Of two writers who commit at the same moment one wins. The other is told, and
 // its next try sends nothing again.
 func TestTwoWritersOnS3(t *testing.T) {
+	race.Skip(t, "it runs one command after the other")
 	server := s3test.MinIO(t, false)
 	c := newCloud(t, server)
 	clouds := []*cloud{c, c.elsewhere(t)}
-	rounds := 10
-	if raceEnabled {
-		rounds = 2 // each process takes a second then
-	}
+	const rounds = 10
 	for round := range rounds {
 		src := []string{t.TempDir(), t.TempDir()}
 		for i := range src {

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/vaultpack/vaultpack/internal/faultproxy"
+	"github.com/vaultpack/vaultpack/internal/race"
 	"github.com/vaultpack/vaultpack/internal/s3test"
 	"github.com/vaultpack/vaultpack/internal/treetest"
 )
@@ -42,9 +43,7 @@ func usage(t *testing.T, stdout string) requests {
 // counts them: for a new dataset, one of many packs, one in which nothing has
 // changed or something has, and one whose upload was interrupted.
 func TestDryRunTellsTheRequests(t *testing.T) {
-	if raceEnabled {
-		t.Skip("what is counted here does not depend on the race detector, and takes long with it")
-	}
+	race.Skip(t, "what is counted here does not depend on the race detector, and takes long with it")
 	server := s3test.MinIO(t, false)
 	c := newCloud(t, server)
 	interrupted := &faultproxy.Fault{Op: "PutObject", Path: "/versions/", Times: -1, Do: faultproxy.Refuse(http.StatusForbidden, "AccessDenied")}
@@ -118,6 +117,7 @@ func TestDryRunTellsTheRequests(t *testing.T) {
 // What a dry run of gc counts, gc removes: also the parts of an upload whose
 // client is gone, which S3 bills and does not list.
 func TestCollectDryRunOnS3(t *testing.T) {
+	race.Skip(t, "it runs one command after the other")
 	c := newCloud(t, s3test.MinIO(t, false))
 	src := filepath.Join(c.home, "src")
 	write(t, filepath.Join(src, "a"), []byte("a"))
@@ -141,9 +141,7 @@ func TestCollectDryRunOnS3(t *testing.T) {
 // One file of many is read with one part of the index and one range of a pack, and
 // rewrapping writes one object; docs/COSTS.md says so.
 func TestRequestsOfReaders(t *testing.T) {
-	if raceEnabled {
-		t.Skip("what is counted here does not depend on the race detector, and takes long with it")
-	}
+	race.Skip(t, "what is counted here does not depend on the race detector, and takes long with it")
 	server := s3test.MinIO(t, false)
 	c := newCloud(t, server)
 	p := faultproxy.New(t, server.URL, http.DefaultTransport)

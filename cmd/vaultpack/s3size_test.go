@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vaultpack/vaultpack/internal/race"
 	"github.com/vaultpack/vaultpack/internal/s3test"
 )
 
@@ -69,9 +70,7 @@ func highWater(pid int) (peak func() int) {
 // A file of many packs goes to S3 and comes back in bounded memory: 1 GiB, and in
 // CI, or with VAULTPACK_TEST_LARGE=1, 6 GiB, which take twice that on the disk.
 func TestLargeFileOnS3(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector takes memory of its own")
-	}
+	race.Skip(t, "the race detector takes memory of its own")
 	size := int64(1 << 30)
 	switch {
 	case testing.Short():
@@ -114,9 +113,7 @@ func TestLargeFileOnS3(t *testing.T) {
 
 // Many small files go to S3 and come back in bounded memory, in few requests.
 func TestManyFilesOnS3(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector takes memory of its own")
-	}
+	race.Skip(t, "the race detector takes memory of its own")
 	files := 100_000
 	if testing.Short() {
 		files = 5_000

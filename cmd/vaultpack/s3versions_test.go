@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/vaultpack/vaultpack/internal/faultproxy"
+	"github.com/vaultpack/vaultpack/internal/race"
 	"github.com/vaultpack/vaultpack/internal/s3test"
 )
 
@@ -17,6 +18,7 @@ import (
 // them the dataset is there again. shred says so, and deletes them when it is told
 // to; what may not be deleted is named.
 func TestShredInABucketWithVersions(t *testing.T) {
+	race.Skip(t, "it runs one command after the other")
 	server := s3test.MinIO(t, false)
 	c := newCloud(t, server)
 	denying := faultproxy.New(t, server.URL, http.DefaultTransport,

@@ -23,6 +23,7 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/envelope/awskms"
 	"github.com/vaultpack/vaultpack/envelope/awskms/kmstest"
+	"github.com/vaultpack/vaultpack/internal/race"
 	"github.com/vaultpack/vaultpack/internal/treetest"
 	"github.com/vaultpack/vaultpack/trainer/local"
 	"github.com/vaultpack/vaultpack/vault"
@@ -192,9 +193,7 @@ func TestSagemakerRun(t *testing.T) {
 // A run may be killed at any moment, and its packs brought again or not: no file
 // that is not whole ever has its name, and in the end all is there.
 func TestSagemakerRunKilled(t *testing.T) {
-	if raceEnabled {
-		t.Skip("kills are not for the race detector")
-	}
+	race.Skip(t, "kills are not for the race detector")
 	c := newContainer(t)
 	src := filepath.Join(c.home, "src")
 	mixed(t, src, 400)

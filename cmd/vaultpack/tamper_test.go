@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vaultpack/vaultpack/internal/race"
 	"github.com/vaultpack/vaultpack/internal/treetest"
 )
 
@@ -110,6 +111,7 @@ func nothingWrong(t testing.TB, src, out string) {
 // Every byte of a vault flipped, one at a time, and every file of it cut at every
 // length: verify and restore exit with 4, and leave no wrong byte.
 func TestEveryByteOfAVault(t *testing.T) {
+	race.Skip(t, "it runs one command after the other")
 	dir := scratch(t)
 	src, vault, out := filepath.Join(dir, "src"), filepath.Join(dir, "home", "vault"), filepath.Join(dir, "out")
 	for i := range 3 {
@@ -138,7 +140,7 @@ func TestEveryByteOfAVault(t *testing.T) {
 		}
 	}
 	step := 1
-	if testing.Short() || raceEnabled {
+	if testing.Short() {
 		step = 23
 	}
 	kinds := map[string]bool{}

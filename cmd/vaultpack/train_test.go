@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/vaultpack/vaultpack/internal/race"
 	"github.com/vaultpack/vaultpack/internal/s3test"
 	"github.com/vaultpack/vaultpack/trainer/sagemakertest"
 )
@@ -50,9 +51,7 @@ type jobsCloud struct {
 
 func newJobsCloud(t *testing.T) *jobsCloud {
 	t.Helper()
-	if raceEnabled {
-		t.Skip("what runs in a container is not built for the race detector; TestTrainWait and its like are")
-	}
+	race.Skip(t, "what runs in a container is not built for the race detector; TestTrainWait and its like are")
 	if err := sagemakertest.Available(); err != nil {
 		if os.Getenv("CI") != "" {
 			t.Fatalf("no job can be run here: %v", err)
