@@ -13,8 +13,12 @@ import (
 // AWS is the configuration of the AWS SDK for the vault: credentials, region
 // and endpoints from the SDK's own chain, by the settings' profile and region.
 func (c *Config) AWS(ctx context.Context) (aws.Config, error) {
-	set := awsload.Settings{Region: c.S3.Region, Profile: c.S3.Profile, MFACode: c.S3.MFACode, Options: c.S3.LoadOptions}
-	return set.Load(ctx)
+	return c.aws().Load(ctx)
+}
+
+// aws says how AWS is reached.
+func (c *Config) aws() awsload.Settings {
+	return awsload.Settings{Region: c.S3.Region, Profile: c.S3.Profile, MFACode: c.S3.MFACode, Options: c.S3.LoadOptions}
 }
 
 // S3Options make a client of S3 that reaches the bucket as the vault does.

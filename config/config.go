@@ -17,6 +17,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/keyservice"
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
@@ -63,8 +64,8 @@ type Config struct {
 	ProvisionSource string
 	// Files are the configuration files that were read, nearest first.
 	Files  []string
-	vaults map[string]string // the vault that each of Files names, if it does
-	kms    *countedKMS       // made by Resolved
+	vaults map[string]string  // the vault that each of Files names, if it does
+	keys   *keyservice.Client // of Resolved
 	// related is the nearest kms_related, nil where no file has it.
 	related *bool
 	// Default is true for the embedded default vault, which is made on first use,

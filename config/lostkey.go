@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/keyservice"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -49,8 +50,10 @@ func (e *MissingKeyError) recovery() (ways []string) {
 			ways = append(ways, "the identity of recipient "+s.Key+" (--identity FILE)")
 		case "passphrase":
 			passphrase = true
-		case "aws-kms":
-			ways = append(ways, "the KMS key "+s.Key+" (--kms-key "+s.Key+")")
+		default:
+			if keyservice.IsKind(s.Kind) {
+				ways = append(ways, "the KMS key "+s.Key+" (--kms-key "+s.Key+")")
+			}
 		}
 	}
 	if passphrase {

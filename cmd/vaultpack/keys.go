@@ -98,7 +98,7 @@ func newKey(c *cli.Context) (envelope.KeyWrapper, error) {
 			if err != nil {
 				return nil, err
 			}
-			return config.KMSKey(c.Context, cfg, s.Value)
+			return config.ServiceKey(c.Context, cfg, s.Value)
 		},
 		"recipient": func(s config.Setting) (envelope.KeyWrapper, error) { return config.ReadRecipient(s) },
 		"new-local-key": func(s config.Setting) (envelope.KeyWrapper, error) {

@@ -4,14 +4,15 @@ package envelopetest
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"sync"
 
 	"github.com/vaultpack/vaultpack/envelope"
 )
 
-// A KeyService is a key service in memory: an [envelope.DataKeyGenerator] that
-// really encrypts, counts its calls, and fails when told to. It is safe for
-// concurrent use.
+// A KeyService is a key of a key service in memory: an [envelope.DataKeyGenerator],
+// [envelope.ServiceKey] and [envelope.Rewrapper] that really encrypts, counts its calls,
+// and fails when told to. It is safe for concurrent use.
 type KeyService struct {
 	name string
 	key  *envelope.LocalKey
@@ -24,7 +25,7 @@ type KeyService struct {
 // Calls are the calls that a key service has answered. Those that it was told to
 // fail are not counted, nor is asking for a slot of another key, which makes no
 // call.
-type Calls struct{ Generate, Wrap, Unwrap int }
+type Calls struct{ Generate, Wrap, Unwrap, Rewrap int }
 
 // NewKeyService makes a service with a key of its own. Its slots have the kind
 // "test" and the key's name.
@@ -84,13 +85,51 @@ func (s *KeyService) wrap(ctx context.Context, dataKey []byte, ec envelope.Encry
 	return envelope.Slot{Kind: "test", Key: s.name, Wrapped: slot.Wrapped}, err
 }
 
+var (
+	_ envelope.DataKeyGenerator = (*KeyService)(nil)
+	_ envelope.ServiceKey       = (*KeyService)(nil)
+	_ envelope.Rewrapper        = (*KeyService)(nil)
+)
+
+// Describe is that of [envelope.ServiceKey].
+func (s *KeyService) Describe() (kind, key string) { return "test", s.name }
+
+// Matches is that of [envelope.SlotMatcher].
+func (s *KeyService) Matches(slot envelope.Slot) bool {
+	return slot.Kind == "test" && slot.Key == s.name
+}
+
+// Rewrap is that of [envelope.Rewrapper], for another KeyService.
+func (s *KeyService) Rewrap(ctx context.Context, slot envelope.Slot, ec envelope.EncryptionContext, to envelope.KeyWrapper, toEC envelope.EncryptionContext) (envelope.Slot, error) {
+	other, ok := to.(*KeyService)
+	switch {
+	case !ok:
+		return envelope.Slot{}, errors.ErrUnsupported
+	case !s.Matches(slot):
+		return envelope.Slot{}, envelope.ErrNoSlot
+	}
+	if err := s.call(ctx, func(c *Calls) { c.Rewrap++ }); err != nil {
+		return envelope.Slot{}, err
+	}
+	dataKey, err := s.unwrap(ctx, slot, ec)
+	if err != nil {
+		return envelope.Slot{}, err
+	}
+	defer clear(dataKey)
+	return other.wrap(ctx, dataKey, toEC)
+}
+
 // Unwrap is that of [envelope.KeyWrapper].
 func (s *KeyService) Unwrap(ctx context.Context, slot envelope.Slot, ec envelope.EncryptionContext) ([]byte, error) {
-	if slot.Kind != "test" || slot.Key != s.name {
+	if !s.Matches(slot) {
 		return nil, envelope.ErrNoSlot
 	}
 	if err := s.call(ctx, func(c *Calls) { c.Unwrap++ }); err != nil {
 		return nil, err
 	}
+	return s.unwrap(ctx, slot, ec)
+}
+
+func (s *KeyService) unwrap(ctx context.Context, slot envelope.Slot, ec envelope.EncryptionContext) ([]byte, error) {
 	return s.key.Unwrap(ctx, envelope.Slot{Kind: "local", Key: s.key.Fingerprint(), Wrapped: slot.Wrapped}, ec)
 }

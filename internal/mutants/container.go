@@ -31,7 +31,7 @@ var containerMutants = []mutant{
 	one("a channel's version may be 0", inContainer+"container.go", "err != nil || n < 1 {", "err != nil || n < 0 {").by(channelTests),
 	one("a digest may be in capitals", inContainer+"container.go", " || strings.ToLower(digest) != digest {", " {").by(channelTests),
 	one("a digest may be short", inContainer+"container.go", "err != nil || len(b) != 32 ||", "err != nil || len(b) > 32 ||").by(channelTests),
-	one("what is no key of KMS is called", inContainer+"container.go", "if !awskms.IsKeyARN(arn) {", "if !awskms.IsKeyARN(arn) && arn == \"\" {").by(channelTests),
+	one("what is no key of KMS is called", inContainer+"container.go", "if !keyservice.Fixed(name) {", "if !keyservice.Fixed(name) && name == \"\" {").by(channelTests),
 	one("the key channel may be a sealed one", inContainer+"container.go", " || c.KeyChannel == MetaChannel || seen[c.KeyChannel]) {", " || c.KeyChannel == MetaChannel) {").by(channelTests),
 	one("both kinds of keys may be named", inContainer+"container.go", "case kinds > 1:", "case kinds > 2:").by(channelTests),
 	one("no key needs to be named", inContainer+"container.go", "case kinds == 0:", "case kinds < 0:").by(channelTests),

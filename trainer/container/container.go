@@ -21,7 +21,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
-	"github.com/vaultpack/vaultpack/envelope/awskms"
+	"github.com/vaultpack/vaultpack/internal/keyservice"
 )
 
 // BaseDir is where SageMaker puts what belongs to a job.
@@ -109,9 +109,9 @@ func (c *Config) Check() error {
 			return err
 		}
 	}
-	for _, arn := range c.KMSKeys {
-		if !awskms.IsKeyARN(arn) {
-			return fmt.Errorf("%q is not the ARN of a KMS key; in a container nothing else is called", arn)
+	for _, name := range c.KMSKeys {
+		if !keyservice.Fixed(name) {
+			return fmt.Errorf("%q is not the ARN of a KMS key; in a container nothing else is called", name)
 		}
 	}
 	if c.KeyChannel != "" && (!channelName.MatchString(c.KeyChannel) || c.KeyChannel == MetaChannel || seen[c.KeyChannel]) {

@@ -8,10 +8,10 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/awsload"
+	"github.com/vaultpack/vaultpack/internal/keyservice"
 	"github.com/vaultpack/vaultpack/vault"
-	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 // LocalKeyName is the name of the job's key in a key channel.
@@ -30,12 +30,16 @@ func (c *Config) keys(ctx context.Context, store *channelStore) (keys *vault.Key
 		}
 		return &vault.Keys{Open: []envelope.KeyWrapper{key}, Names: []string{"the key channel"}}, key.Wipe, nil
 	}
-	cfg := &config.Config{DefaultKey: true, S3: s3store.Settings{Region: c.Region}}
-	for _, arn := range c.KMSKeys {
-		cfg.KMSKeys = append(cfg.KMSKeys, config.Setting{Value: arn, Source: "--kms-key"})
+	services := keyservice.New(keyservice.Settings{AWS: awsload.Settings{Region: c.Region}})
+	keys = &vault.Keys{Calls: services.Calls}
+	for _, name := range c.KMSKeys {
+		key, err := services.Key(ctx, name)
+		if err != nil {
+			return nil, nil, fmt.Errorf("the key from --kms-key: %w", err)
+		}
+		keys.Open, keys.Names = append(keys.Open, key), append(keys.Names, name)
 	}
-	keys, err = config.ReadKeys(ctx, cfg)
-	return keys, wipe, err
+	return keys, wipe, nil
 }
 
 // emptyKeyChannel removes the job's key from disk. The training command must not

@@ -8,15 +8,14 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
-	"sync/atomic"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/envelope/awskms"
+	"github.com/vaultpack/vaultpack/internal/keyservice"
 	"github.com/vaultpack/vaultpack/vault"
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
@@ -27,7 +26,7 @@ import (
 // takes for a key of its own stays as it is.
 func (c *Config) Resolved(ctx context.Context) (*Config, error) {
 	r := *c
-	r.KMSKeys = slices.Clone(c.KMSKeys)
+	r.KMSKeys, r.keys = slices.Clone(c.KMSKeys), c.services()
 	arns := map[string]string{}
 	for i := range r.KMSKeys {
 		if err := r.resolve(ctx, &r.KMSKeys[i], arns); err != nil {
@@ -45,28 +44,32 @@ func (c *Config) Resolved(ctx context.Context) (*Config, error) {
 
 // resolve puts the ARN of a key in the place of its name. arns are those that were
 // asked for already.
-func (c *Config) resolve(ctx context.Context, key *Setting, arns map[string]string) (err error) {
+func (c *Config) resolve(ctx context.Context, key *Setting, arns map[string]string) error {
 	name := key.Value
-	if awskms.IsKeyARN(name) {
+	if keyservice.Fixed(name) {
 		return nil
 	}
 	if arns[name] == "" {
-		if c.kms == nil {
-			if c.kms, err = newKMS(ctx, c); err != nil {
-				return err
-			}
-		}
-		k, err := awskms.New(ctx, c.kms, name)
+		k, err := c.services().Key(ctx, name)
 		if errors.Is(err, fs.ErrPermission) {
 			return fmt.Errorf("which KMS key %s is (from %s) could not be found out: %w; or name the key by its ARN, which takes no call", name, key.Source, err)
 		}
 		if err != nil {
 			return fmt.Errorf("the KMS key from %s: %w", key.Source, err)
 		}
-		arns[name] = k.ARN()
+		_, arns[name] = k.Describe()
 	}
 	key.Value = arns[name]
 	return nil
+}
+
+// services opens keys in key services. What a resolved configuration opens is counted
+// together.
+func (c *Config) services() *keyservice.Client {
+	if c.keys != nil {
+		return c.keys
+	}
+	return keyservice.New(keyservice.Settings{AWS: c.aws(), Related: c.KMSRelated})
 }
 
 // sseNamed tells whether the setting s3.kms_key names a key of AWS KMS by another
@@ -95,76 +98,24 @@ func (c *Config) S3Elsewhere(cfg aws.Config) bool {
 }
 
 // addKMS adds the configured KMS keys to k, in their order.
-func addKMS(ctx context.Context, c *Config, k *vault.Keys, add func(envelope.KeyWrapper, string)) (err error) {
+func addKMS(ctx context.Context, c *Config, k *vault.Keys, add func(envelope.KeyWrapper, string)) error {
 	if len(c.KMSKeys) == 0 {
 		return nil
 	}
-	client := c.kms
-	if client == nil {
-		if client, err = newKMS(ctx, c); err != nil {
-			return err
-		}
-	}
-	k.Calls = client.calls.Load
+	services := c.services()
+	k.Calls = services.Calls
 	for _, s := range c.KMSKeys {
-		key, err := awskms.New(ctx, client, s.Value)
-		if err == nil && c.KMSRelated && key.MultiRegion() {
-			key, err = awskms.New(ctx, client, key.ARN(), awskms.AcceptRelated())
-		}
+		key, err := services.Key(ctx, s.Value)
 		if err != nil {
 			return fmt.Errorf("the KMS key from %s: %w", s.Source, err)
 		}
-		add(key, key.ARN())
+		_, name := key.Describe()
+		add(key, name)
 	}
 	return nil
 }
 
-// KMSKey is another KMS key than the configured ones.
-func KMSKey(ctx context.Context, c *Config, key string) (*awskms.Key, error) {
-	client, err := newKMS(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	return awskms.New(ctx, client, key)
-}
-
-// newKMS makes a client with credentials, region and endpoint from the chain of
-// the AWS SDK.
-func newKMS(ctx context.Context, c *Config) (*countedKMS, error) {
-	cfg, err := c.AWS(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return &countedKMS{api: awskms.NewClient(cfg)}, nil
-}
-
-// countedKMS counts calls: KMS bills each.
-type countedKMS struct {
-	api   awskms.API
-	calls atomic.Int64
-}
-
-func (c *countedKMS) DescribeKey(ctx context.Context, in *kms.DescribeKeyInput, opts ...func(*kms.Options)) (*kms.DescribeKeyOutput, error) {
-	c.calls.Add(1)
-	return c.api.DescribeKey(ctx, in, opts...)
-}
-
-func (c *countedKMS) GenerateDataKey(ctx context.Context, in *kms.GenerateDataKeyInput, opts ...func(*kms.Options)) (*kms.GenerateDataKeyOutput, error) {
-	c.calls.Add(1)
-	return c.api.GenerateDataKey(ctx, in, opts...)
-}
-
-func (c *countedKMS) Encrypt(ctx context.Context, in *kms.EncryptInput, opts ...func(*kms.Options)) (*kms.EncryptOutput, error) {
-	c.calls.Add(1)
-	return c.api.Encrypt(ctx, in, opts...)
-}
-
-func (c *countedKMS) Decrypt(ctx context.Context, in *kms.DecryptInput, opts ...func(*kms.Options)) (*kms.DecryptOutput, error) {
-	c.calls.Add(1)
-	return c.api.Decrypt(ctx, in, opts...)
-}
-
-func (c *countedKMS) ReEncrypt(ctx context.Context, in *kms.ReEncryptInput, opts ...func(*kms.Options)) (*kms.ReEncryptOutput, error) {
-	c.calls.Add(1)
-	return c.api.ReEncrypt(ctx, in, opts...)
+// ServiceKey is another key in a key service than the configured ones.
+func ServiceKey(ctx context.Context, c *Config, key string) (envelope.ServiceKey, error) {
+	return keyservice.New(keyservice.Settings{AWS: c.aws()}).Key(ctx, key)
 }

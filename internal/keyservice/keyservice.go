@@ -1,0 +1,143 @@
+// Package keyservice opens keys that do not leave a key service, by their names. It is
+// the one place that knows which services there are: another takes a package of its own,
+// and an entry in services.
+package keyservice
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/envelope/awskms"
+	"github.com/vaultpack/vaultpack/internal/awsload"
+)
+
+// Settings say how services are reached.
+type Settings struct {
+	AWS awsload.Settings
+	// Related has multi-Region keys of AWS open what their related keys have wrapped:
+	// see [awskms.AcceptRelated].
+	Related bool
+}
+
+// A service is a kind of key service.
+type service struct {
+	kind string // of the slots of its keys
+	// named reports whether a name is of one of its keys, and fixed whether it names
+	// one key for good, so that nobody is asked which.
+	named, fixed func(name string) bool
+	// connect makes what opens keys. Each call to the service is counted.
+	connect func(ctx context.Context, set Settings, calls *atomic.Int64) (opener, error)
+}
+
+type opener func(ctx context.Context, name string) (envelope.ServiceKey, error)
+
+// services are all that there are. The first that takes a name for its own has it.
+var services = []*service{
+	{awskms.SlotKind, func(name string) bool { return !strings.Contains(name, "://") }, awskms.IsKeyARN, connectAWS},
+}
+
+func serviceOf(name string) (*service, error) {
+	for _, s := range services {
+		if s.named(name) {
+			return s, nil
+		}
+	}
+	return nil, fmt.Errorf("%q names no key of a key service: want a key ARN, an alias ARN, alias/NAME or a key ID of AWS KMS", name)
+}
+
+// Fixed reports whether the name names one key for good: for AWS KMS an ARN, and no
+// alias.
+func Fixed(name string) bool {
+	s, err := serviceOf(name)
+	return err == nil && s.fixed(name)
+}
+
+// IsKind reports whether slots of the kind are of keys in a service.
+func IsKind(kind string) bool {
+	return slices.ContainsFunc(services, func(s *service) bool { return s.kind == kind })
+}
+
+// A Client opens keys, and counts the calls to their services, which bill each. It
+// connects when it is first asked for a key.
+type Client struct {
+	set   Settings
+	open  map[*service]opener
+	calls atomic.Int64
+}
+
+// New makes a client. It calls nobody.
+func New(set Settings) *Client { return &Client{set: set, open: map[*service]opener{}} }
+
+// Calls tells how many calls have been made, without what an SDK repeats.
+func (c *Client) Calls() int64 { return c.calls.Load() }
+
+// Key opens a key by its name. One that is not [Fixed] takes a call.
+func (c *Client) Key(ctx context.Context, name string) (envelope.ServiceKey, error) {
+	s, err := serviceOf(name)
+	if err != nil {
+		return nil, err
+	}
+	if c.open[s] == nil {
+		if c.open[s], err = s.connect(ctx, c.set, &c.calls); err != nil {
+			return nil, err
+		}
+	}
+	return c.open[s](ctx, name)
+}
+
+// connectAWS makes a client of KMS with credentials, region and endpoint from the chain
+// of the AWS SDK.
+func connectAWS(ctx context.Context, set Settings, calls *atomic.Int64) (opener, error) {
+	cfg, err := set.AWS.Load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	api := &countedKMS{awskms.NewClient(cfg), calls}
+	return func(ctx context.Context, name string) (envelope.ServiceKey, error) {
+		key, err := awskms.New(ctx, api, name)
+		if err == nil && set.Related && key.MultiRegion() {
+			key, err = awskms.New(ctx, api, key.ARN(), awskms.AcceptRelated())
+		}
+		if err != nil {
+			return nil, err
+		}
+		return key, nil
+	}, nil
+}
+
+// countedKMS counts calls.
+type countedKMS struct {
+	awskms.API
+	calls *atomic.Int64
+}
+
+func (c *countedKMS) DescribeKey(ctx context.Context, in *kms.DescribeKeyInput, opts ...func(*kms.Options)) (*kms.DescribeKeyOutput, error) {
+	c.calls.Add(1)
+	return c.API.DescribeKey(ctx, in, opts...)
+}
+
+func (c *countedKMS) GenerateDataKey(ctx context.Context, in *kms.GenerateDataKeyInput, opts ...func(*kms.Options)) (*kms.GenerateDataKeyOutput, error) {
+	c.calls.Add(1)
+	return c.API.GenerateDataKey(ctx, in, opts...)
+}
+
+func (c *countedKMS) Encrypt(ctx context.Context, in *kms.EncryptInput, opts ...func(*kms.Options)) (*kms.EncryptOutput, error) {
+	c.calls.Add(1)
+	return c.API.Encrypt(ctx, in, opts...)
+}
+
+func (c *countedKMS) Decrypt(ctx context.Context, in *kms.DecryptInput, opts ...func(*kms.Options)) (*kms.DecryptOutput, error) {
+	c.calls.Add(1)
+	return c.API.Decrypt(ctx, in, opts...)
+}
+
+func (c *countedKMS) ReEncrypt(ctx context.Context, in *kms.ReEncryptInput, opts ...func(*kms.Options)) (*kms.ReEncryptOutput, error) {
+	c.calls.Add(1)
+	return c.API.ReEncrypt(ctx, in, opts...)
+}
