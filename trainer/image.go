@@ -4,41 +4,12 @@ import (
 	"context"
 	"fmt"
 	"strings"
-
-	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
-// An ImageReader tells the ENTRYPOINT of an image for Linux on an architecture.
+// An ImageReader tells the ENTRYPOINT of an image for Linux on an architecture. Package
+// registry has one.
 type ImageReader interface {
 	Entrypoint(ctx context.Context, image, arch string) ([]string, error)
-}
-
-// Registry reads images' configurations from their registries, with the
-// credentials that docker login has left.
-type Registry struct{}
-
-// Entrypoint asks the image's registry.
-func (Registry) Entrypoint(ctx context.Context, image, arch string) ([]string, error) {
-	ref, err := name.ParseReference(image)
-	if err != nil {
-		return nil, err
-	}
-	img, err := remote.Image(ref, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain),
-		remote.WithPlatform(v1.Platform{OS: "linux", Architecture: arch}))
-	if err != nil {
-		return nil, err
-	}
-	cfg, err := img.ConfigFile()
-	if err != nil {
-		return nil, err
-	}
-	if cfg.Architecture != "" && cfg.Architecture != arch {
-		return nil, fmt.Errorf("it is for %s, but the instances are %s", cfg.Architecture, arch)
-	}
-	return cfg.Config.Entrypoint, nil
 }
 
 // command is what runs once the data is open: what the user has given, or what

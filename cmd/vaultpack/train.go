@@ -17,6 +17,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/trainer"
+	"github.com/vaultpack/vaultpack/trainer/registry"
 	"github.com/vaultpack/vaultpack/vault"
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
@@ -312,7 +313,7 @@ func train(c *cli.Context, con *console) error {
 	if err != nil {
 		return err
 	}
-	l := &trainer.Launcher{Vault: v, SSEKey: cfg.SSEKey(), SageMaker: sm, Region: ac.Region, Images: trainer.Registry{},
+	l := &trainer.Launcher{Vault: v, SSEKey: cfg.SSEKey(), SageMaker: sm, Region: ac.Region, Images: registry.Client{},
 		KeyStore: func(ctx context.Context, key string) (vault.Store, error) {
 			set := cfg.S3
 			set.SSE, set.KMSKey = "", key

@@ -11,6 +11,7 @@ const module = "github.com/vaultpack/vaultpack/"
 // What each package must not depend on, however far away. Who imports it would
 // have to compile, update and trust that.
 var never = map[string][]string{
+	"trainer": {"github.com/google/go-containerregistry", "github.com/docker/"},
 	"trainer/container": {module + "config", module + "provision", module + "vault/s3",
 		"github.com/aws/aws-sdk-go-v2/service/s3", "github.com/aws/aws-sdk-go-v2/service/sagemaker"},
 	"envelope": {"github.com/aws/", module + "vault"},
@@ -22,6 +23,7 @@ var never = map[string][]string{
 // known are packages that are in the lists of dependencies, which shows that the lists are
 // what they seem.
 var known = map[string]string{
+	"trainer":           module + "dataset",
 	"trainer/container": module + "envelope/awskms",
 	"envelope":          "golang.org/x/crypto/argon2",
 	"vault":             module + "envelope",

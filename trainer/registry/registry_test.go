@@ -1,4 +1,4 @@
-package trainer_test
+package registry_test
 
 import (
 	"io"
@@ -9,18 +9,18 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
+	ggcr "github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
-	"github.com/vaultpack/vaultpack/trainer"
+	"github.com/vaultpack/vaultpack/trainer/registry"
 )
 
 // The entrypoint is read from a registry, without a pull of the image.
 func TestRegistry(t *testing.T) {
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
-	srv := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	srv := httptest.NewServer(ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0))))
 	defer srv.Close()
 	image := strings.TrimPrefix(srv.URL, "http://") + "/train:1"
 	cfg, err := empty.Image.ConfigFile()
@@ -40,14 +40,14 @@ func TestRegistry(t *testing.T) {
 	if err := remote.Write(ref, img); err != nil {
 		t.Fatal(err)
 	}
-	got, err := trainer.Registry{}.Entrypoint(t.Context(), image, "amd64")
+	got, err := registry.Client{}.Entrypoint(t.Context(), image, "amd64")
 	if err != nil || !slices.Equal(got, []string{"bash", "-m", "start.sh"}) {
 		t.Errorf("%q, %v", got, err)
 	}
-	if _, err := (trainer.Registry{}).Entrypoint(t.Context(), image, "arm64"); err == nil || !strings.Contains(err.Error(), "arm64") {
+	if _, err := (registry.Client{}).Entrypoint(t.Context(), image, "arm64"); err == nil || !strings.Contains(err.Error(), "arm64") {
 		t.Errorf("another architecture: %v", err)
 	}
-	if _, err := (trainer.Registry{}).Entrypoint(t.Context(), image+"0", "amd64"); err == nil {
+	if _, err := (registry.Client{}).Entrypoint(t.Context(), image+"0", "amd64"); err == nil {
 		t.Error("an image that is not there")
 	}
 }
