@@ -160,6 +160,9 @@ func ReadSecret(what string, s Setting) ([]byte, error) {
 
 func readIdentity(s Setting) (*envelope.Identity, error) {
 	b, err := ReadSecret("identity", s)
+	if isRecipient(s.Value) {
+		return nil, fmt.Errorf("%s is a recipient, the public key: it opens nothing. Name the identity that it was made with, mostly the file without .pub", s.Value)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -169,6 +172,27 @@ func readIdentity(s Setting) (*envelope.Identity, error) {
 		return nil, fmt.Errorf("%s is not an identity of vaultpack: %w", s.Value, err)
 	}
 	return id, nil
+}
+
+// isRecipient reports whether a file is a public key.
+func isRecipient(file string) bool {
+	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, 4<<10))
+	defer clear(b)
+	if err != nil {
+		return false
+	}
+	_, err = envelope.ParseRecipient(b)
+	return err == nil
+}
+
+// isSecret reports whether a text is that of a secret key.
+func isSecret(b []byte) bool {
+	return bytes.Contains(b, []byte("vaultpack-identity-")) || bytes.Contains(b, []byte("vaultpack-local-key-"))
 }
 
 // ReadPassphrase reads the passphrase that is the one line of a file.
@@ -199,6 +223,10 @@ func ReadRecipient(s Setting) (*envelope.Recipient, error) {
 		return nil, fmt.Errorf("reading the recipient (from %s): %w", s.Source, err)
 	}
 	r, err := envelope.ParseRecipient(b)
+	if err != nil && isSecret(b) {
+		clear(b)
+		return nil, fmt.Errorf("%s is a secret key, which is to be given to nobody: name the recipient that was made with an identity, mostly the file with .pub at the end", s.Value)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s is not a recipient of vaultpack: %w", s.Value, err)
 	}

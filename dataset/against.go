@@ -10,8 +10,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 )
 
 // ErrDiffers is told for what is authentic in the vault, and another in the
@@ -47,7 +49,7 @@ func (c *Verify) against(ctx context.Context, v *Version, dir string) error {
 			continue
 		}
 		c.Entries.Add(1)
-		if err := compareAttributes(dir, e); err != nil {
+		if err := c.compareAttributes(dir, e); err != nil {
 			c.fail(&FileError{e.Name(), err})
 			continue
 		}
@@ -116,7 +118,7 @@ func (c *Verify) extras(ctx context.Context, v *Version, dir string) error {
 	defer root.Close()
 	at := v.cursor(ctx, "")
 	defer at.stop()
-	w := &treeWalk{root: root, enter: func(p string, d fs.DirEntry) error {
+	enter := func(p string, d fs.DirEntry) error {
 		if isOwn(own, p) || d.IsDir() && isStaging(d.Name()) {
 			return fs.SkipDir
 		}
@@ -128,11 +130,92 @@ func (c *Verify) extras(ctx context.Context, v *Version, dir string) error {
 			c.fail(&FileError{strings.TrimSuffix(p, "/"), fmt.Errorf("%w: it is not in the version", ErrDiffers)})
 		}
 		return nil
-	}}
-	return w.folder(ctx, "")
+	}
+	if c.FollowLinks {
+		return (&linkWalk{enter: enter}).folder(ctx, dir, "", false)
+	}
+	return (&treeWalk{root: root, enter: enter}).folder(ctx, "")
 }
 
-func compareAttributes(dir string, e *Entry) error {
+// A linkWalk goes through a folder in the order of an index, as an upload does that
+// follows links: they are taken for what they lead to. Not entered are folders that it is
+// in already, and those that it has come to too often behind other links: no upload
+// enters them either, and says so.
+type linkWalk struct {
+	enter func(p string, d fs.DirEntry) error
+	above []fs.FileInfo // the folders that it is in
+	ways  map[[2]uint64]int
+}
+
+// maxLinkWays is as many ways to a folder as an upload follows.
+const maxLinkWays = 100
+
+// folder walks below dir, whose path in the index is prefix. behind says that the way to
+// it has led through a link.
+func (w *linkWalk) folder(ctx context.Context, dir, prefix string, behind bool) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	self, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	w.above = append(w.above, self)
+	defer func() { w.above = w.above[:len(w.above)-1] }()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	type named struct {
+		path   string
+		isLink bool
+		fs.DirEntry
+	}
+	var all []named
+	for _, d := range entries {
+		n := named{prefix + d.Name(), d.Type() == fs.ModeSymlink, d}
+		if info, err := os.Stat(filepath.Join(dir, d.Name())); err == nil {
+			n.DirEntry = fs.FileInfoToDirEntry(info)
+			if info.IsDir() {
+				if n.isLink && !w.enters(info, behind) {
+					continue
+				}
+				n.path += "/"
+			}
+		}
+		all = append(all, n)
+	}
+	slices.SortFunc(all, func(a, b named) int { return strings.Compare(a.path, b.path) })
+	for _, d := range all {
+		err := w.enter(d.path, d.DirEntry)
+		if err == nil && d.IsDir() {
+			err = w.folder(ctx, filepath.Join(dir, d.Name()), d.path, behind || d.isLink)
+		}
+		if err != nil && !errors.Is(err, fs.SkipDir) {
+			return err
+		}
+	}
+	return nil
+}
+
+// enters reports whether a folder is entered that a link leads to.
+func (w *linkWalk) enters(info fs.FileInfo, behind bool) bool {
+	if slices.ContainsFunc(w.above, func(a fs.FileInfo) bool { return os.SameFile(a, info) }) {
+		return false
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || !behind {
+		return true
+	}
+	if w.ways == nil {
+		w.ways = map[[2]uint64]int{}
+	}
+	id := [2]uint64{uint64(st.Dev), st.Ino}
+	w.ways[id]++
+	return w.ways[id] <= maxLinkWays
+}
+
+func (c *Verify) compareAttributes(dir string, e *Entry) error {
 	name := filepath.Join(dir, e.Path)
 	info, err := os.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -148,12 +231,15 @@ func compareAttributes(dir string, e *Entry) error {
 	case e.IsLink():
 		want = fs.ModeSymlink
 	}
-	if info.Mode().Type() == fs.ModeSymlink && e.Path == "" {
+	isLink := info.Mode().Type() == fs.ModeSymlink
+	if isLink && (e.Path == "" || c.FollowLinks && !e.IsLink()) {
 		if info, err = os.Stat(name); err != nil { // the folder may be named by a link
 			return err
 		}
 	}
 	switch {
+	case isLink && !e.IsLink() && info.Mode().Type() == fs.ModeSymlink:
+		return fmt.Errorf("%w: it is a link in the folder; --links follow compares what it leads to, as an upload with --links follow does", ErrDiffers)
 	case info.Mode().Type() != want:
 		return fmt.Errorf("%w: it is of another kind in the folder", ErrDiffers)
 	case e.IsFile() && info.Size() != e.Size:

@@ -80,7 +80,7 @@ func (r *Restore) deleteExtras(ctx context.Context) error {
 			return fs.SkipDir
 		}
 		known, err := c.find(p)
-		if err != nil || known != nil {
+		if err != nil || known != nil || isOwn(r.keep, p) {
 			return err
 		}
 		switch {
@@ -162,7 +162,7 @@ func isOwn(own []ownPath, p string) bool {
 
 // holdsOwn reports whether the vault or a key is at a path, in it or above it.
 func (r *Restore) holdsOwn(p string) bool {
-	for _, o := range r.own {
+	for _, o := range slices.Concat(r.own, r.keep) {
 		if strings.HasPrefix(string(o), p+"/") {
 			return true
 		}
@@ -213,6 +213,11 @@ func ownBelow(v *vault.Vault, dir string) (own []ownPath, err error) {
 	if v.Keys != nil {
 		names = append(names, v.Keys.Names...)
 	}
+	return below(dir, names)
+}
+
+// below gives those of the files that there are, and that lie below dir.
+func below(dir string, names []string) (own []ownPath, err error) {
 	for _, name := range names {
 		if _, err := os.Stat(name); err != nil {
 			continue // the ARN of a key in KMS

@@ -85,6 +85,36 @@ func (r *Restore) foldersAbove(ctx context.Context, e *Entry) error {
 	return nil
 }
 
+// planAbove is foldersAbove for a dry run.
+func (r *Restore) planAbove(ctx context.Context, e *Entry) error {
+	l := &r.folders
+	for ; l.made < len(l.above) && l.above[l.made] != e; l.made++ {
+		if err := r.planFolder(ctx, l.above[l.made], false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// planFolder counts a folder that folder would make, or give attributes.
+func (r *Restore) planFolder(ctx context.Context, e *Entry, asked bool) error {
+	there, _ := r.look(e)
+	switch {
+	case e.Path == "":
+		if !r.folders.created {
+			return nil
+		}
+	case there.otherKind(e):
+		if err := r.mayClear(ctx, e); err != nil {
+			return err
+		}
+	case there == folderThere && (!asked || r.Overwrite >= OverwriteIfNewer):
+		return nil
+	}
+	r.Folders.Add(1)
+	return nil
+}
+
 // folder makes a folder that its owner can write to; its own mode comes last. One that
 // is there already gets the version's attributes only if it was asked for, and the
 // destination never, unless the restore has made it.

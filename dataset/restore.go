@@ -38,6 +38,9 @@ type Restore struct {
 	// readable.
 	Delete          bool
 	AllowIncomplete bool
+	// Keep are files that Delete leaves alone if they are in the directory and not in
+	// the version, such as the configuration by which the vault was found.
+	Keep []string
 	// DryRun only finds out what would be done. Nothing is written, and no pack read.
 	DryRun bool
 	// Failed is told every file that could not be restored. It may be called
@@ -73,6 +76,7 @@ type Restore struct {
 	fails   Failures
 	root    *os.Root // nil in a dry run where there is no destination
 	own     []ownPath
+	keep    []ownPath // of Keep
 	staging string
 	stageFD int // the staging folder
 	seq     atomic.Int64
@@ -144,6 +148,9 @@ func (r *Restore) run(ctx context.Context, dir string) (err error) {
 		return err
 	}
 	if r.own, err = ownBelow(r.version.dataset.vault, dir); err != nil {
+		return err
+	}
+	if r.keep, err = below(dir, r.Keep); err != nil {
 		return err
 	}
 	created, err := r.open(dir)
@@ -308,16 +315,21 @@ func (r *Restore) wanted(ctx context.Context, e *Entry) bool {
 
 // plan tells what would be done to an entry.
 func (r *Restore) plan(ctx context.Context, e *Entry, there thing, action Action) {
-	if there.otherKind(e) {
-		if err := r.mayClear(ctx, e); err != nil {
-			r.fail(e, err)
+	err := r.planAbove(ctx, e)
+	if err == nil && e.IsDir() {
+		if err = r.planFolder(ctx, e, true); err == nil {
+			r.folders.made = len(r.folders.above)
 			return
 		}
 	}
-	switch {
-	case e.IsDir():
-		r.Folders.Add(1)
+	if err == nil && there.otherKind(e) {
+		err = r.mayClear(ctx, e)
+	}
+	if err != nil {
+		r.fail(e, err)
 		return
+	}
+	switch {
 	case e.IsLink():
 		if err := r.checkLink(e); err != nil {
 			r.fail(e, err)

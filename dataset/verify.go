@@ -27,6 +27,9 @@ type Verify struct {
 	// Select says what Against compares; nil is everything. For what only the folder
 	// has, only Path is set. It is called from one goroutine.
 	Select func(*Entry) bool
+	// FollowLinks has Against compare what links of the folder lead to, where the version
+	// has no link: it was made of that.
+	FollowLinks bool
 	// Failed is told everything that is damaged, and each file that differs as a
 	// *FileError. It may be called from several goroutines.
 	Failed func(err error)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // Links says what becomes of symbolic links in the source.
@@ -42,8 +43,14 @@ var ErrLinksOut = errors.New("what is behind links that lead out is not sealed")
 
 var (
 	errLinkLoop   = errors.New("the link leads to a folder that it lies in; what it points to is not sealed")
+	errLinkMany   = fmt.Errorf("more than %d paths lead through other links to the folder that the link leads to; what it points to is not sealed here", maxWays)
 	errLinkNoFile = errors.New("the link leads to what is neither a folder nor a regular file")
 )
+
+// maxWays is in how many ways a folder is come to through links that lie behind other
+// links. Without a bound, some few links that lead to one another's folders are a tree
+// without an end.
+const maxWays = 100
 
 // A followed is a link that is taken for what it points to.
 type followed struct {
@@ -91,10 +98,27 @@ func (w *walker) resolve(file string, e fs.DirEntry) *followed {
 				f.err = errLinkLoop
 			}
 		}
+		if f.err == nil && w.behind > 0 && w.countWay(f.target) > maxWays {
+			f.err = errLinkMany
+		}
 	} else if !f.target.Mode().IsRegular() {
 		f.err = errLinkNoFile
 	}
 	return f
+}
+
+// countWay counts a way to a folder, and gives how many there have been.
+func (w *walker) countWay(info fs.FileInfo) int {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 1
+	}
+	if w.ways == nil {
+		w.ways = map[[2]uint64]int{}
+	}
+	id := [2]uint64{uint64(st.Dev), st.Ino}
+	w.ways[id]++
+	return w.ways[id]
 }
 
 // ownTarget reports whether a link points into a folder of vaultpack's own.

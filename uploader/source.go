@@ -3,6 +3,7 @@ package uploader
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -94,6 +95,11 @@ func (u *Upload) checkRemoved() error {
 	if before > 0 && u.Files.Load() == 0 {
 		return fmt.Errorf("%w: %s has no files, and version %d has %d. Is it mounted, and the right one? No version was made; if it is to be empty, say --allow-empty",
 			ErrEmptied, u.Source, u.prev.Number, before)
+	}
+	if info, err := os.Stat(u.Source); err == nil && !info.IsDir() && removed > 0 {
+		u.Warn(fmt.Errorf("the file %s takes the place of all files of version %d: %d of them are not in the new one; to add it to them, put it into their folder and seal that",
+			u.Source, u.prev.Number, removed))
+		return nil
 	}
 	if removed >= 10 && removed*10 >= before*9 {
 		u.Warn(fmt.Errorf("%d of the %d files of version %d are no longer there", removed, before, u.prev.Number))

@@ -38,6 +38,8 @@ type walker struct {
 
 	root, realRoot string
 	above          []fs.FileInfo // the folders that the walk is in
+	behind         int           // how many links to folders the walk is behind
+	ways           map[[2]uint64]int
 }
 
 // walk calls yield for everything in root, which is a folder or a file.
@@ -126,7 +128,15 @@ func (w *walker) one(ctx context.Context, dir, prefix string, e fs.DirEntry, mor
 			return err
 		}
 		w.above = append(w.above, info)
-		defer func() { w.above = w.above[:len(w.above)-1] }()
+		if isFollowed {
+			w.behind++
+		}
+		defer func() {
+			w.above = w.above[:len(w.above)-1]
+			if isFollowed {
+				w.behind--
+			}
+		}()
 		return w.folder(ctx, file, path+"/")
 	case mode&fs.ModeSymlink != 0:
 		en := w.entry(path, info)

@@ -125,6 +125,14 @@ func number(n int64) string {
 	return digits
 }
 
+// verb is the form of a verb for n things.
+func verb(n int64, one, more string) string {
+	if n == 1 {
+		return one
+	}
+	return more
+}
+
 // count is a number with its noun.
 func count(n int64, noun string) string {
 	if n == 1 {

@@ -402,7 +402,7 @@ func keysReseal(c *cli.Context, con *console, d *dataset.Dataset) error {
 	v, made, err := r.Run(c.Context, d)
 	if err != nil {
 		if r.Packs.Load() > 0 {
-			con.notef("%s were sealed anew and recorded: the same command goes on from there.", count(r.Packs.Load(), "pack"))
+			con.notef("%s %s sealed anew and recorded: the same command goes on from there.", count(r.Packs.Load(), "pack"), verb(r.Packs.Load(), "was", "were"))
 		}
 		return err
 	}
@@ -415,7 +415,7 @@ func keysReseal(c *cli.Context, con *console, d *dataset.Dataset) error {
 	if made {
 		con.printf("%s, version %d: %s, %s, sealed anew under data key %s", d.Name, v.Number, count(r.Packs.Load(), "pack"), size(r.Bytes.Load()), v.KeyID)
 		if n := r.Resumed.Load(); n > 0 {
-			con.printf("%s were in the vault from an unfinished run", count(n, "pack"))
+			con.printf("%s %s in the vault from an unfinished run", count(n, "pack"), verb(n, "was", "were"))
 		}
 	} else {
 		con.printf("%s, version %d: nothing of it lies under an older data key than %s", d.Name, v.Number, v.KeyID)

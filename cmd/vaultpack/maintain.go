@@ -46,7 +46,7 @@ func gcCommand(con *console) *cli.Command {
 			con.printf("%s from %s: %s, %s, %s, %s; %s", verb, d.Name, count(int64(g.Packs), "pack"), count(int64(g.Indexes), "index part"),
 				count(int64(g.Pending), "record"), count(int64(g.Keyrings), "keyring"), size(g.Bytes))
 			if g.Young > 0 {
-				con.printf("kept     %s, %s, that nothing needs but that are younger than %v; to remove them too: %s",
+				con.printf("kept     %s, %s, not needed but younger than %v; to remove that too: %s",
 					count(int64(g.Young), "object"), size(g.YoungBytes), g.Grace, con.next("gc", d.Name, "--grace", "0s"))
 			}
 			if g.Uploads > 0 {

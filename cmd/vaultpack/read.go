@@ -14,6 +14,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/uploader"
 )
 
 // failures tells what goes wrong with single parts of a listing, and collects it.
@@ -113,11 +114,12 @@ func verifyCommand(con *console) *cli.Command {
 		Description: "The whole index, and every byte of every pack that it names, is authenticated, as are the\n" +
 			"roots of the versions before it; recorded sums of files are compared with their contents.\n" +
 			"Nothing is written anywhere. With --against, a folder is compared with the version: what is\n" +
-			"in only one of the two is told too. Give the --include and --exclude of the upload.",
+			"in only one of the two is told too. Give the --include, --exclude and --links of the upload.",
 		Flags: append(append(versionFlags(),
 			&cli.StringFlag{Name: "sample", Value: "100%", Usage: "read a random `SHARE` of the packs only, such as 1%"},
 			&cli.StringFlag{Name: "against", Usage: "compare contents, modes and times with those in `DIR`, and look for files that only it has"}),
-			againstFlags()...),
+			append(againstFlags(), &cli.StringFlag{Name: "links", Value: "keep",
+				Usage: "with --against, what becomes of symbolic links in DIR, as `HOW` of the upload: keep or follow"})...),
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, 1, 1)
 			if err != nil {
@@ -137,14 +139,18 @@ func verify(c *cli.Context, con *console, ref string) error {
 	if against != "" && c.IsSet("sample") {
 		return usagef("--against compares every file; it does not go with --sample")
 	}
-	if against == "" && (c.IsSet("include") || c.IsSet("exclude")) {
-		return usagef("--include and --exclude choose what --against DIR compares; without it the whole version is verified")
+	if against == "" && (c.IsSet("include") || c.IsSet("exclude") || c.IsSet("links")) {
+		return usagef("--include, --exclude and --links say what --against DIR compares; without it the whole version is verified")
+	}
+	links, err := uploader.ParseLinks(c.String("links"))
+	if err != nil {
+		return usagef("--links: %w", err)
 	}
 	sel, err := newSelection(c, nil)
 	if err != nil {
 		return err
 	}
-	sel.against = against != ""
+	sel.folder = against != ""
 	d, v, err := openVersion(c.Context, c, ref)
 	if err != nil {
 		return err
@@ -154,7 +160,7 @@ func verify(c *cli.Context, con *console, ref string) error {
 		return err
 	}
 	began := time.Now()
-	check := &dataset.Verify{Sample: sample, Failed: con.damaged, Select: sel.selects}
+	check := &dataset.Verify{Sample: sample, Failed: con.damaged, Select: sel.selects, FollowLinks: links == uploader.FollowLinks}
 	total := int64(float64(v.Totals.Bytes) * sample)
 	if !sel.all() {
 		total = 0
@@ -170,6 +176,9 @@ func verify(c *cli.Context, con *console, ref string) error {
 	stop()
 	if !isPartial(err) {
 		return err
+	}
+	if against != "" {
+		sel.checkFolder(con, v, against)
 	}
 	took := time.Since(began)
 	con.tellUsage(d.Vault())

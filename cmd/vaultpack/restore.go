@@ -64,6 +64,7 @@ func restore(c *cli.Context, con *console, ref string, paths []string, dir strin
 	if err != nil {
 		return err
 	}
+	sel.folder = c.Bool("delete")
 	overwrite, err := parseOverwrite(c)
 	if err != nil {
 		return err
@@ -80,7 +81,11 @@ func restore(c *cli.Context, con *console, ref string, paths []string, dir strin
 		return err
 	}
 	began := time.Now()
-	r := &dataset.Restore{Select: sel.selects, UnsafeLinks: c.Bool("unsafe-links"), PreserveSetID: c.Bool("preserve-setid"),
+	cfg, err := loadConfig(c)
+	if err != nil {
+		return err
+	}
+	r := &dataset.Restore{Keep: cfg.Files, Select: sel.selects, UnsafeLinks: c.Bool("unsafe-links"), PreserveSetID: c.Bool("preserve-setid"),
 		Overwrite: overwrite, Delete: c.Bool("delete"), DryRun: c.Bool("dry-run"), AllowIncomplete: c.Bool("allow-incomplete"), Failed: con.failed}
 	if r.Delete || r.DryRun {
 		r.Told = con.told(r.DryRun)
@@ -96,6 +101,9 @@ func restore(c *cli.Context, con *console, ref string, paths []string, dir strin
 	stop()
 	if !isPartial(err) {
 		return err
+	}
+	if r.Delete {
+		sel.checkFolder(con, v, dir)
 	}
 	con.restored(r, d, v, dir, time.Since(began))
 	return partly(err, "entry", "what was in their place is still there, and the rest is restored")
@@ -140,10 +148,10 @@ func (c *console) restored(r *dataset.Restore, d *dataset.Dataset, v *dataset.Ve
 	c.printf("files    %s, %s; %s; %s; %s",
 		count(r.Files.Load(), "file"), size(r.Bytes.Load()), count(r.Links.Load(), "link"), count(r.Folders.Load(), "folder"), speed(r.Bytes.Load(), took))
 	if n := r.Unchanged.Load(); n > 0 {
-		c.printf("kept     %s that were there already", count(n, "file"))
+		c.printf("kept     %s already there", count(n, "file"))
 	}
 	if n := r.Left.Load(); n > 0 {
-		c.printf("left     %s that are others than in the version, as --overwrite says", count(n, "file"))
+		c.printf("left     %s that %s not as in the version, as --overwrite says", count(n, "file"), verb(n, "is", "are"))
 	}
 	if n := r.Deleted.Load(); n > 0 {
 		c.printf("removed  %s that the version does not have", count(n, "file"))

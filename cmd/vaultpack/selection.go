@@ -19,8 +19,9 @@ type selection struct {
 	paths  []*pathPattern
 	filter *uploader.Filter // nil where there are no such flags
 	flags  []*flagPattern
-	// against is of a comparison: what is excluded may be in the folder alone.
-	against bool
+	// folder says that what is in a folder is asked for too: what is excluded may be in
+	// that alone.
+	folder bool
 }
 
 // A pathPattern is a path of a dataset, or a pattern for such.
@@ -146,7 +147,7 @@ func (s *selection) check(ctx context.Context, con *console, v *dataset.Version)
 		case p.found:
 		case p.flag == "--include":
 			return fmt.Errorf("--include %q matches nothing in dataset %s, version %d: %w", p.text, v.Dataset(), v.Number, dataset.ErrNoEntry)
-		case !s.against:
+		case !s.folder:
 			con.warning(fmt.Errorf("--exclude %q matches nothing in dataset %s, version %d", p.text, v.Dataset(), v.Number))
 		}
 	}
@@ -154,6 +155,15 @@ func (s *selection) check(ctx context.Context, con *console, v *dataset.Version)
 		return fmt.Errorf("--include and --exclude leave nothing of dataset %s, version %d: %w", v.Dataset(), v.Number, dataset.ErrNoEntry)
 	}
 	return nil
+}
+
+// checkFolder warns, once the folder has been gone through, of what is excluded and is
+// neither there nor in the version.
+func (s *selection) checkFolder(con *console, v *dataset.Version, dir string) {
+	_, exclude := s.filter.Unmatched()
+	for _, p := range exclude {
+		con.warning(fmt.Errorf("--exclude %q matches nothing in dataset %s, version %d, and nothing in %s", p, v.Dataset(), v.Number, dir))
+	}
 }
 
 // note takes an entry into account, and reports whether all patterns have found one.

@@ -144,7 +144,7 @@ func newUpload(c *cli.Context, con *console, path string) (*uploader.Upload, err
 	}
 	packSize, err := parseSize(c.String("pack-size"))
 	if err == nil && packSize < uploader.MinPackSize {
-		err = fmt.Errorf("a pack size of %s is below the least, %s", size(packSize), size(uploader.MinPackSize))
+		err = fmt.Errorf("a pack of %s bytes is smaller than the least, %s bytes (%s)", number(packSize), number(uploader.MinPackSize), size(uploader.MinPackSize))
 	}
 	if err != nil {
 		return nil, usagef("--pack-size: %w", err)
@@ -170,6 +170,9 @@ func newUpload(c *cli.Context, con *console, path string) (*uploader.Upload, err
 		if path == "-" && c.IsSet(flag) {
 			return nil, usagef("--%s is for folders, and a stream is one file", flag)
 		}
+	}
+	if path == "-" && c.IsSet("concurrency") {
+		return nil, usagef("--concurrency: the packs of a stream are written one after another; each is sealed on all cores")
 	}
 	if path == "-" && c.IsSet("resend") {
 		return nil, usagef("--resend: all of a stream is sent each time")
@@ -306,17 +309,17 @@ func summarize(con *console, u *uploader.Upload, res *uploader.Result, v *vault.
 	}
 	con.tellLinks(u)
 	if n := u.ResumedFiles.Load(); n > 0 {
-		con.printf("resumed  %s, %s were in the vault from an unfinished run", count(n, "file"), size(u.ResumedBytes.Load()))
+		con.printf("resumed  %s, %s, in the vault from an unfinished run", count(n, "file"), size(u.ResumedBytes.Load()))
 	}
 	if res.Committed {
 		con.printf("sealed   %s in %s, %s in the vault, in %s at %s/s",
 			size(u.SentBytes.Load()), count(u.Packs.Load(), "pack"), size(u.SealedBytes.Load()), took(d), size(rate))
 	}
 	if n := u.Specials.Load(); n > 0 {
-		con.printf("skipped  %s that hold no data (sockets, devices, the vault itself, leftovers)", count(n, "file"))
+		con.printf("skipped  %s without data (sockets, devices, the vault itself, leftovers)", count(n, "file"))
 	}
 	if n := ver.Totals.Flaws; n > 0 {
-		con.printf("missing  %s could not be read: this version is incomplete, and keeps what the last one had of them", count(n, "entry"))
+		con.printf("missing  %s could not be read: this version is incomplete, and keeps what the last one had there", count(n, "entry"))
 	}
 	con.printf("vault    %s", show(v.Location))
 	con.printf("key      %s", show(strings.Join(v.Keys.Names, ", ")))
@@ -336,8 +339,8 @@ func (c *console) tellLinks(u *uploader.Upload) {
 	if n == 0 {
 		return
 	}
-	if u.LinksOut.Load() > 0 {
-		out = fmt.Sprintf("; %d of them lead out of the folder: what they point to is not sealed", u.LinksOut.Load())
+	if k := u.LinksOut.Load(); k > 0 {
+		out = fmt.Sprintf("; %s of them %s out of the folder: what is behind that is not sealed", number(k), verb(k, "leads", "lead"))
 	}
 	c.printf("links    %s%s", count(n, "link"), out)
 }
