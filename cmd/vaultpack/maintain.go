@@ -70,7 +70,8 @@ func rmCommand(con *console) *cli.Command {
 		Usage:     "remove a version, or a whole dataset",
 		ArgsUsage: "DATASET[@VERSION]",
 		Description: "What only the removed version held is removed by the next vaultpack gc. The newest version\n" +
-			"cannot be removed alone, unless it is --damaged. A dataset is not removed while an upload into it is under way.",
+			"cannot be removed alone, unless it is --damaged. A dataset is not removed while an upload\n" +
+			"into it is under way.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "damaged", Usage: "remove the version, also the newest, if it cannot be read although the keys are right"},
 			&cli.BoolFlag{Name: "end-uploads", Usage: "with a whole dataset, do not wait for uploads: those that are under way fail"},
