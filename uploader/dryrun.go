@@ -11,8 +11,22 @@ import (
 )
 
 // planTar does for a dry run what sendTar does, without reading: the pack's size
-// follows from the sizes of its files.
+// follows from the sizes of its files. It opens them, so that those are known that
+// cannot be read.
 func (u *Upload) planTar(ctx context.Context, j *job, items []*item) error {
+	var good []*item
+	for _, it := range items {
+		f, err := openSource(it.file)
+		if err != nil {
+			it.failed = err
+			continue
+		}
+		f.Close()
+		good = append(good, it)
+	}
+	if items = good; len(items) == 0 {
+		return nil
+	}
 	extents, size, err := planTar(items)
 	if err != nil {
 		return err

@@ -109,7 +109,7 @@ func (f *finisher) count(it *item) {
 		f.Added.Add(1)
 	case it.entry.Equal(it.then) && (it.reused || it.resumed):
 		f.UnchangedFiles.Add(1)
-	case it.failed != nil:
+	case it.failed != nil, it.entry.Flaw == dataset.FlawKept:
 		f.UnchangedFiles.Add(1)
 	case it.sent && it.matched && sameState(it.entry, it.then):
 		f.UnchangedFiles.Add(1)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -62,6 +63,18 @@ func TestUnreadableFiles(t *testing.T) {
 	for _, name := range []string{"b", "locked", "large"} {
 		check(t, os.Chmod(filepath.Join(src, name), 0))
 	}
+	totals := func(args ...string) string {
+		t.Helper()
+		out, _ := p.run(exitSomeFailed, append([]string{"push", src, "--pack-size", "1MiB", "--json"}, args...)...)
+		var s struct{ Files, Bytes, Added, Changed, Removed, Unchanged, Sent_Files, Sent_Bytes, Packs, Sealed_Bytes, Failed int64 }
+		lines := strings.Split(strings.TrimSpace(out), "\n")
+		check(t, json.Unmarshal([]byte(lines[len(lines)-1]), &s))
+		return fmt.Sprintf("%+v", s)
+	}
+	p.run(0, "init")
+	if dry, run := totals("-d", "other", "-n"), totals("-d", "other"); dry != run {
+		t.Errorf("a dry run tells %s, the run %s", dry, run)
+	}
 	_, errs := p.run(exitSomeFailed, "push", src, "-d", "d", "--pack-size", "1MiB")
 	for _, want := range []string{"failed: b: ", "failed: locked: ", "failed: large: ", "permission denied", "vaultpack: 3 files could not be read; the rest is safe in the vault"} {
 		if !strings.Contains(errs, want) {
@@ -82,6 +95,13 @@ func TestUnreadableFiles(t *testing.T) {
 		t.Errorf("afterwards: %+v", s)
 	}
 	p.run(0, "verify", "d", "--against", src)
+	// What cannot be read any more is kept, and has not changed.
+	check(t, os.Chmod(filepath.Join(src, "locked"), 0))
+	write(t, filepath.Join(src, "d/e"), []byte("another"))
+	dry, run := totals("-d", "d", "-n"), totals("-d", "d")
+	if dry != run || !strings.Contains(run, "Changed:1 ") || !strings.Contains(run, "Unchanged:4 ") {
+		t.Errorf("a dry run tells %s, the run %s", dry, run)
+	}
 }
 
 // A vault, a destination or a home that may not be written to.
