@@ -6,8 +6,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
+
+	"github.com/urfave/cli/v2"
 
 	"github.com/vaultpack/vaultpack/internal/race"
 )
@@ -58,5 +62,37 @@ func TestKeysPage(t *testing.T) {
 	out, err := sh(team, "vaultpack keys list scans")
 	if err != nil || strings.Count(out, "data key") != 1 {
 		t.Errorf("%v, and in the end:\n%s", err, out)
+	}
+}
+
+// Help fits a terminal of 80 columns, whatever the command, and says something of each
+// flag.
+func TestHelpFitsTheTerminal(t *testing.T) {
+	command, output := inProcess(t, t.TempDir())
+	var all func(prefix []string, cmds []*cli.Command)
+	all = func(prefix []string, cmds []*cli.Command) {
+		for _, cmd := range cmds {
+			args := append(slices.Clip(prefix), cmd.Name)
+			all(args, cmd.Subcommands)
+			command(append(slices.Clip(args), "--help")...)
+			help := output()
+			for line := range strings.Lines(help) {
+				if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > helpWidth && !strings.Contains(line, "[command options]") {
+					t.Errorf("%v: %d columns: %s", args, n, line)
+				}
+			}
+			for _, f := range cmd.Flags {
+				if name := "--" + f.Names()[0]; !strings.Contains(help, "\n   "+name) {
+					t.Errorf("%v: the help does not list %s", args, name)
+				}
+			}
+		}
+	}
+	app := newApp(newConsole())
+	visible := slices.DeleteFunc(app.Commands, func(c *cli.Command) bool { return c.Hidden || c.Name == "help" })
+	all(nil, visible)
+	command("--help")
+	if !strings.Contains(output(), "encrypt-and-upload") {
+		t.Error(output())
 	}
 }

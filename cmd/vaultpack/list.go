@@ -100,7 +100,7 @@ func completeness(v *dataset.Version) string {
 	if v.Totals.Flaws == 0 {
 		return ""
 	}
-	return fmt.Sprintf("  incomplete: %d could not be read", v.Totals.Flaws)
+	return fmt.Sprintf("  incomplete: %d not read", v.Totals.Flaws)
 }
 
 func listFiles(c *cli.Context, con *console, ref, path string) error {
@@ -232,5 +232,6 @@ func isDamaged(err error) bool {
 
 func (c *console) listVersion(v *dataset.Version) {
 	c.emit("version", versionEvent(v))
-	c.printf("%4d  %s  %15s  %10s  %s", v.Number, day(v.Created), count(v.Totals.Files, "file"), size(v.Totals.Bytes), v.Digest()+completeness(v))
+	c.printf("%4d  %s  %15s  %10s%s", v.Number, day(v.Created), count(v.Totals.Files, "file"), size(v.Totals.Bytes), completeness(v))
+	c.printf("      digest %s", v.Digest())
 }

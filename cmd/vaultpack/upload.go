@@ -47,7 +47,7 @@ func uploadCommand(con *console) *cli.Command {
 			&cli.StringSliceFlag{Name: "resend", Usage: "send again what lies in the pack `ID`, which verify has found to be damaged; may be repeated"},
 			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "only tell what would be done"},
 			&cli.StringFlag{Name: "memory", Value: "512MiB", Usage: "the most memory that is used, as a `SIZE`"},
-			&cli.IntFlag{Name: "concurrency", Usage: "write `N` packs at once (default: by cores and memory)", DefaultText: "auto"},
+			&cli.IntFlag{Name: "concurrency", Usage: "write `N` packs at once", DefaultText: "by cores and memory"},
 			&cli.StringFlag{Name: "pack-size", Value: "128MiB", Usage: "the most that one pack holds, as a `SIZE` in KiB, MiB or GiB"},
 		),
 		Action: func(c *cli.Context) error {
