@@ -7,9 +7,11 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/smithy-go/logging"
 )
 
 // Settings go before what the SDK finds by itself. All may be empty.
@@ -28,7 +30,10 @@ type Settings struct {
 // code from an MFA device is asked once for all clients.
 func (set Settings) Load(ctx context.Context, own ...func(*config.LoadOptions) error) (aws.Config, error) {
 	m := &mfa{profile: set.profile(), ask: set.MFACode}
-	own = append(own, config.WithAssumeRoleCredentialOptions(m.options))
+	own = append(slices.Clip(own), config.WithAssumeRoleCredentialOptions(m.options),
+		// The SDK would write its warnings to standard error, in lines of its own. All that
+		// matters comes as an error.
+		config.WithLogger(logging.Nop{}))
 	if set.Profile != "" {
 		own = append(own, config.WithSharedConfigProfile(set.Profile))
 	}

@@ -19,7 +19,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"github.com/aws/smithy-go/logging"
 
 	"github.com/vaultpack/vaultpack/vault"
 )
@@ -163,7 +162,6 @@ func Open(ctx context.Context, url string, set Settings) (*Store, error) {
 	cfg, err := set.loadAWS(ctx,
 		config.WithHTTPClient(newHTTPClient(s.set.StallTimeout)),
 		config.WithRetryer(func() aws.Retryer { return s.retryer }),
-		config.WithLogger(logging.Nop{}), // all that matters comes as an error
 	)
 	if err != nil {
 		return nil, err
