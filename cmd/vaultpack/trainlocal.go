@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"os/signal"
@@ -238,7 +237,7 @@ func localOutput(c *cli.Context, con *console, v *vault.Vault, from string, summ
 			if err := os.MkdirAll(out, 0o755); err != nil {
 				return err
 			}
-			if err := copyOut(dir, out); err != nil {
+			if err := copyOut(con, dir, out); err != nil {
 				return fmt.Errorf("--output: %w", err)
 			}
 			summary["output"] = out
@@ -271,34 +270,4 @@ func localOutput(c *cli.Context, con *console, v *vault.Vault, from string, summ
 		con.printf("model    sealed as dataset %s, version %d; open it with: %s", name, res.Version.Number, con.next("restore", name, "./model"))
 		return nil
 	}, nil
-}
-
-// copyOut copies the files of a folder over those of another.
-func copyOut(from, to string) error {
-	return filepath.WalkDir(from, func(name string, e os.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(from, name)
-		if err != nil {
-			return err
-		}
-		if e.IsDir() {
-			return os.MkdirAll(filepath.Join(to, rel), 0o755)
-		}
-		if !e.Type().IsRegular() {
-			return nil
-		}
-		src, err := os.Open(name)
-		if err != nil {
-			return err
-		}
-		defer src.Close()
-		dst, err := os.OpenFile(filepath.Join(to, rel), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-		if err != nil {
-			return err
-		}
-		_, err = io.Copy(dst, src)
-		return errors.Join(err, dst.Close())
-	})
 }

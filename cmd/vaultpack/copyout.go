@@ -1,0 +1,77 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+)
+
+// copyOut copies what a job has left over the files of a folder. Links stay links, and
+// no link that is there is written through, since a job may have made it.
+func copyOut(con *console, from, to string) error {
+	root, err := os.OpenRoot(to)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return fs.WalkDir(os.DirFS(from), ".", func(name string, e fs.DirEntry, err error) error {
+		if err != nil || name == "." {
+			return err
+		}
+		there, err := root.Lstat(name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return err
+		case e.IsDir() != there.IsDir():
+			return fmt.Errorf("%s is in the way of what the job has left; move it away", filepath.Join(to, name))
+		case !e.IsDir():
+			if err := root.Remove(name); err != nil {
+				return err
+			}
+		}
+		switch {
+		case e.IsDir():
+			if err := root.Mkdir(name, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+				return err
+			}
+		case e.Type() == fs.ModeSymlink:
+			return copyLink(con, root, from, name)
+		case e.Type().IsRegular():
+			return copyFile(root, from, name)
+		default:
+			con.warning(fmt.Errorf("%s, which the job has left, is neither file, folder nor link, and is left out", show(name)))
+		}
+		return nil
+	})
+}
+
+func copyLink(con *console, root *os.Root, from, name string) error {
+	target, err := os.Readlink(filepath.Join(from, name))
+	if err != nil {
+		return err
+	}
+	if end := path.Join(path.Dir(name), target); path.IsAbs(target) || end == ".." || strings.HasPrefix(end, "../") {
+		con.warning(fmt.Errorf("%s, which the job has left, is a link that leads out of the folder, to %s: what it points to is not copied", show(name), show(target)))
+	}
+	return root.Symlink(target, name)
+}
+
+func copyFile(root *os.Root, from, name string) error {
+	src, err := os.Open(filepath.Join(from, name))
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	dst, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(dst, src)
+	return errors.Join(err, dst.Close())
+}

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// What a job leaves comes out as it is: links as links, and what is no file with a
+// warning. A link that an earlier job has left leads no later one elsewhere.
+func TestCopyOut(t *testing.T) {
+	dir := t.TempDir()
+	from, to, outside := filepath.Join(dir, "from"), filepath.Join(dir, "to"), filepath.Join(dir, "outside")
+	write(t, filepath.Join(from, "checkpoints/step-1"), []byte("one"))
+	write(t, filepath.Join(from, "file"), []byte("of the job"))
+	write(t, filepath.Join(to, "kept"), []byte("kept"))
+	write(t, filepath.Join(outside, "precious"), []byte("precious"))
+	for link, target := range map[string]string{
+		filepath.Join(from, "checkpoints/latest"): "step-1",
+		filepath.Join(from, "out"):                "../outside",
+		filepath.Join(to, "file"):                 filepath.Join(outside, "precious"),
+	} {
+		check(t, os.Symlink(target, link))
+	}
+	check(t, syscall.Mkfifo(filepath.Join(from, "pipe"), 0o600))
+	log, err := os.Create(filepath.Join(dir, "log"))
+	check(t, err)
+	defer log.Close()
+	con := newConsole()
+	con.err = log
+	for range 2 {
+		check(t, copyOut(con, from, to))
+	}
+	for name, want := range map[string]string{"to/checkpoints/latest": "one", "to/file": "of the job", "to/kept": "kept", "outside/precious": "precious"} {
+		if got := string(read(t, filepath.Join(dir, name))); got != want {
+			t.Errorf("%s holds %q", name, got)
+		}
+	}
+	for name, want := range map[string]string{"checkpoints/latest": "step-1", "out": "../outside"} {
+		if got, err := os.Readlink(filepath.Join(to, name)); got != want {
+			t.Errorf("%s leads to %q, %v", name, got, err)
+		}
+	}
+	told := string(read(t, log.Name()))
+	if !strings.Contains(told, "pipe, which the job has left, is neither") || !strings.Contains(told, "out, which the job has left, is a link that leads out") || strings.Contains(told, "latest") {
+		t.Errorf("told:\n%s", told)
+	}
+	// A folder is no link to one.
+	check(t, os.RemoveAll(filepath.Join(to, "checkpoints")))
+	check(t, os.Symlink(outside, filepath.Join(to, "checkpoints")))
+	if err := copyOut(con, from, to); err == nil || !strings.Contains(err.Error(), "is in the way") {
+		t.Errorf("through a link to a folder: %v", err)
+	}
+}
