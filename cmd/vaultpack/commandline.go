@@ -232,6 +232,17 @@ func program() string {
 	return quoted(os.Args[0])
 }
 
+var bareCommand = regexp.MustCompile(`(^|[^/\w.-])vaultpack ((?:init|encrypt-and-upload|push|ls|restore|cat|verify|versions|diff|rm|gc|keys|encrypt|decrypt|inspect|train|jobs|logs|stop|policy|doctor|config)\b)`)
+
+// called is a text with its commands as they are to be typed here: packages do not know
+// how the program was called.
+func called(text string) string {
+	return bareCommand.ReplaceAllStringFunc(text, func(s string) string {
+		m := bareCommand.FindStringSubmatch(s)
+		return m[1] + program() + " " + m[2]
+	})
+}
+
 // placing are the common flags that say where the vault and its keys are.
 var placing = []string{"vault", "kms-key", "sse", "local-key", "identity", "passphrase-file"}
 

@@ -61,6 +61,7 @@ func containerBinary() (string, error) {
 // tellFinding writes what a check has found. What has failed is told even with
 // --quiet.
 func (c *console) tellFinding(f doctor.Finding) {
+	f.Reason, f.Mend = called(f.Reason), called(f.Mend)
 	e := event{"check": f.Check, "result": f.Result, "reason": f.Reason}
 	if f.On != "" {
 		e["on"] = f.On

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -102,5 +103,23 @@ func TestNext(t *testing.T) {
 			}
 		}
 		walk(cmd)
+	}
+}
+
+// Commands in the texts of packages are printed as the program was called.
+func TestCommandsAreAsCalled(t *testing.T) {
+	old := os.Args[0]
+	defer func() { os.Args[0] = old }()
+	os.Args[0] = "./my vaultpack"
+	for text, want := range map[string]string{
+		"make it with: vaultpack init --vault x":     `make it with: './my vaultpack' init --vault x`,
+		"vaultpack config shows, and vaultpack ls d": `'./my vaultpack' config shows, and './my vaultpack' ls d`,
+		"see: /bin/vaultpack gc d":                   "see: /bin/vaultpack gc d",
+		"what vaultpack stores; vaultpack keysmith":  "what vaultpack stores; vaultpack keysmith",
+		"a.vaultpack rm":                             "a.vaultpack rm",
+	} {
+		if got := called(text); got != want {
+			t.Errorf("%q is printed as %q", text, got)
+		}
 	}
 }

@@ -112,12 +112,12 @@ func (c *console) warning(err error) {
 func (c *console) end(err error) int {
 	code, h := exitCode(err), c.hint(err)
 	if err != nil {
-		e := event{"error": err.Error(), "exit_code": code}
+		e := event{"error": called(err.Error()), "exit_code": code}
 		if h != "" {
 			e["hint"] = h
 		}
 		c.emit("error", e)
-		c.warnf("vaultpack: %v", err)
+		c.warnf("vaultpack: %v", calledError{err})
 		if h != "" {
 			c.warnf("hint: %s", h)
 		}
@@ -131,6 +131,11 @@ func (c *console) end(err error) int {
 	return code
 }
 
+// calledError is an error with its commands as they are to be typed here.
+type calledError struct{ error }
+
+func (e calledError) Error() string { return called(e.error.Error()) }
+
 // sumUp prints the summary, which is the last event of every command.
 func (c *console) sumUp(err error, code int, hint string) {
 	if !c.json {
@@ -140,7 +145,7 @@ func (c *console) sumUp(err error, code int, hint string) {
 	maps.Copy(e, c.summary)
 	e["ok"], e["exit_code"] = err == nil, code
 	if err != nil {
-		e["error"] = err.Error()
+		e["error"] = called(err.Error())
 	}
 	if hint != "" {
 		e["hint"] = hint

@@ -149,7 +149,7 @@ func hint(err error) string {
 	case errors.Is(err, fs.ErrPermission) && isLocal(err): // services say themselves what is missing
 		return "this user needs read and write permission there"
 	case errors.Is(err, envelope.ErrFormat):
-		return "vaultpack inspect FILE tells what a sealed file is, and decrypt opens one"
+		return "{inspect FILE} tells what a sealed file is, and decrypt opens one"
 	}
 	return ""
 }

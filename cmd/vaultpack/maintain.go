@@ -130,7 +130,7 @@ func rmCommand(con *console) *cli.Command {
 			con.printf("removed %s: %s", name, count(int64(r.Deleted), "object"))
 			if len(r.Closed) > 0 {
 				con.warnf("An upload into %s has not ended. So that it cannot make a version later, its number stays taken.\n"+
-					"That, and what it still writes, is removed once it has ended by: vaultpack rm %s", name, name)
+					"That, and what it still writes, is removed once it has ended by: %s", name, con.next("rm", name))
 			}
 			return nil
 		},
