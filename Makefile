@@ -4,12 +4,12 @@ GOVULNCHECK = go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 .PHONY: build binaries test check lint peers pulumi fuse vuln race fuzz mutants mutants-sample bench bench-peers bench-compare bench-gate bench-record bench-s3
 
-build: ## the static binary, bin/vaultpack
-	CGO_ENABLED=0 go build -trimpath -o bin/vaultpack ./cmd/vaultpack
+build: ## the static binaries, bin/vaultpack and bin/vaultpack-run
+	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/vaultpack ./cmd/vaultpack-run
 
-binaries: ## for training containers: bin/vaultpack-linux-amd64 and -arm64
+binaries: ## for training containers: bin/vaultpack-run-linux-amd64 and -arm64
 	for arch in amd64 arm64; do \
-	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath -ldflags='-s -w' -o bin/vaultpack-linux-$$arch ./cmd/vaultpack || exit 1; \
+	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath -ldflags='-s -w' -o bin/vaultpack-run-linux-$$arch ./cmd/vaultpack-run || exit 1; \
 	done
 
 test: ## go test ./..., and what it left out

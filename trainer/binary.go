@@ -11,9 +11,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
-// A Binary is the vaultpack that runs inside the container.
+// A Binary is the program that runs inside the container.
 type Binary struct {
 	File string
 	// SHA256 is that of the file, in hex.
@@ -21,12 +22,17 @@ type Binary struct {
 	Size   int64
 }
 
-// mainPackage is what a binary must have been built from.
-const mainPackage = "github.com/vaultpack/vaultpack/cmd/vaultpack"
+// The programs that can run there: the small one, and the one that can do all.
+const (
+	module   = "github.com/vaultpack/vaultpack/"
+	smallCmd = module + "cmd/vaultpack-run"
+	largeCmd = module + "cmd/vaultpack"
+)
 
-// FindBinary finds a static vaultpack for Linux on the architecture: file, if it
-// is not empty, else this very program, else a file beside it named
-// vaultpack-linux-ARCH.
+// FindBinary finds a static program for Linux on the architecture: file, if it is not
+// empty, else beside this very program vaultpack-run-linux-ARCH or vaultpack-run, else
+// this program, else vaultpack-linux-ARCH beside it. What lies beside it is taken only
+// if it is of the same version.
 func FindBinary(file, arch string) (*Binary, error) {
 	if file != "" {
 		return readBinary(file, arch)
@@ -38,16 +44,52 @@ func FindBinary(file, arch string) (*Binary, error) {
 	if self, err = filepath.EvalSymlinks(self); err != nil {
 		return nil, err
 	}
-	b, serr := readBinary(self, arch)
-	if serr == nil {
-		return b, nil
+	return findBinary(self, arch)
+}
+
+func findBinary(self, arch string) (*Binary, error) {
+	beside := func(name string) string { return filepath.Join(filepath.Dir(self), name) }
+	var why []string
+	for _, file := range []string{beside("vaultpack-run-linux-" + arch), beside("vaultpack-run"), self, beside("vaultpack-linux-" + arch)} {
+		b, err := readBinary(file, arch)
+		if err == nil && file != self {
+			err = sameVersion(self, file)
+		}
+		if err == nil {
+			return b, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			why = append(why, err.Error())
+		}
 	}
-	sibling := filepath.Join(filepath.Dir(self), "vaultpack-linux-"+arch)
-	b, err = readBinary(sibling, arch)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("the job needs a static vaultpack for linux/%s: %v, and there is no %s; make it in a clone with make binaries, and name it with --binary FILE", arch, serr, sibling)
+	return nil, fmt.Errorf("the job needs a static vaultpack-run for linux/%s, and there is none at %s (%s); make it in a clone with make binaries, and name it with --binary FILE",
+		arch, beside("vaultpack-run-linux-"+arch), strings.Join(why, "; "))
+}
+
+// sameVersion compares what two programs were built from, as far as they tell.
+func sameVersion(self, file string) error {
+	of := func(file string) (string, error) {
+		info, err := buildinfo.ReadFile(file)
+		if err != nil {
+			return "", err
+		}
+		version := info.Main.Version
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" || s.Key == "vcs.modified" {
+				version += " " + s.Value
+			}
+		}
+		return version, nil
 	}
-	return b, err
+	own, err := of(self)
+	if err != nil {
+		return err
+	}
+	got, err := of(file)
+	if err == nil && got != own {
+		err = fmt.Errorf("%s is of another version (%s) than this program (%s)", file, got, own)
+	}
+	return err
 }
 
 var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
@@ -71,8 +113,8 @@ func readBinary(file, arch string) (*Binary, error) {
 		}
 	}
 	info, err := buildinfo.Read(f)
-	if err != nil || info.Path != mainPackage {
-		return nil, fmt.Errorf("%s is not vaultpack", file)
+	if err != nil || info.Path != smallCmd && info.Path != largeCmd {
+		return nil, fmt.Errorf("%s is not vaultpack-run, nor vaultpack", file)
 	}
 	h := sha256.New()
 	if _, err := f.Seek(0, io.SeekStart); err != nil {

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vaultpack/vaultpack/internal/race"
 	"github.com/vaultpack/vaultpack/trainer"
 )
 
@@ -178,5 +179,45 @@ func TestReadBinary(t *testing.T) {
 		if _, err := trainer.ReadBinary(c.file, c.arch); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %s", c.file, err, c.want)
 		}
+	}
+}
+
+// Beside the program that launches, the small one goes before all, and none of another
+// version is taken.
+func TestFindBinary(t *testing.T) {
+	race.Skip(t, "it builds what the race detector is not for")
+	dir := t.TempDir()
+	build := exec.Command("go", "build", "-o", filepath.Join(dir, "vaultpack"), "../cmd/vaultpack-run")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	self := filepath.Join(dir, "vaultpack")
+	for _, name := range []string{"vaultpack-run", "vaultpack-run-linux-amd64", "vaultpack-linux-amd64"} {
+		if err := os.Link(self, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"vaultpack-run-linux-amd64", "vaultpack-run", "vaultpack"} {
+		b, err := trainer.FindBeside(self, "amd64")
+		if err != nil || filepath.Base(b.File) != name {
+			t.Errorf("%+v is found, want %s: %v", b, name, err)
+		}
+		if name != "vaultpack" {
+			os.Remove(filepath.Join(dir, name))
+		}
+	}
+	if _, err := trainer.FindBeside(self, "arm64"); err == nil || !strings.Contains(err.Error(), self+" is not for arm64") {
+		t.Errorf("for another architecture: %v", err)
+	}
+	if err := trainer.SameVersion(self, filepath.Join(dir, "vaultpack-linux-amd64")); err != nil {
+		t.Error(err)
+	}
+	other, err := exec.LookPath("go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := trainer.SameVersion(self, other); err == nil || !strings.Contains(err.Error(), "of another version") {
+		t.Errorf("another program: %v", err)
 	}
 }

@@ -12,13 +12,15 @@ const (
 )
 
 var (
-	ReadBinary = readBinary
-	PackSource = packSource
-	ArchOf     = archOf
-	HasNVMe    = hasNVMe
-	Indent     = indent
-	ParseJob   = parseJob
-	PackNames  = func(s *Sealed) (names []string) {
+	ReadBinary  = readBinary
+	FindBeside  = findBinary
+	SameVersion = sameVersion
+	PackSource  = packSource
+	ArchOf      = archOf
+	HasNVMe     = hasNVMe
+	Indent      = indent
+	ParseJob    = parseJob
+	PackNames   = func(s *Sealed) (names []string) {
 		for _, p := range s.Contents.Packs {
 			names = append(names, s.set.PackName(p.ID))
 		}

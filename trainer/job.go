@@ -84,7 +84,7 @@ type Job struct {
 	TensorBoardPath string            `yaml:"tensorboard_path"`
 	Profiler        string            `yaml:"profiler"` // an s3:// URI; off where it is empty
 
-	// Binary is the static vaultpack for Arch, amd64 or arm64. Both are found
+	// Binary is the static vaultpack-run for Arch, amd64 or arm64. Both are found
 	// where they are empty.
 	Binary string `yaml:"binary"`
 	Arch   string `yaml:"arch"`

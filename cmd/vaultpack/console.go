@@ -11,6 +11,8 @@ import (
 
 	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
+
+	"github.com/vaultpack/vaultpack/internal/printable"
 )
 
 // A console is where a command tells what it does: results on standard output,
@@ -44,7 +46,7 @@ func (c *console) printf(format string, args ...any) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.keep(c.out.WriteString(line(format, args...) + "\n"))
+	c.keep(c.out.WriteString(printable.Line(format, args...) + "\n"))
 }
 
 // write writes the result itself, which neither --quiet nor --json changes.
@@ -96,7 +98,7 @@ func (c *console) warnf(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.keep(0, c.out.Flush()) // on a terminal, both are read in the order of writing
-	io.WriteString(c.err, line(format, args...)+"\n")
+	io.WriteString(c.err, printable.Line(format, args...)+"\n")
 }
 
 // show makes a path safe to print: one with anything but printable characters is

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vaultpack/vaultpack/internal/printable"
 	"github.com/vaultpack/vaultpack/provision"
 )
 
@@ -44,7 +45,7 @@ func destroySteps(ctx context.Context, con *console, p *provision.Provisioner) e
 	}
 	con.printf("To remove the vault %s for good, a person does this, in this order. vaultpack does none of it.\n", p.URL())
 	for i, s := range steps {
-		con.printf("%2d. %s", i+1, verbatim(s))
+		con.printf("%2d. %s", i+1, printable.Verbatim(s))
 		con.emit("destroy", event{"step": i + 1, "do": s})
 	}
 	con.emit("summary", event{"command": "init", "vault": p.URL(), "changes": 0, "applied": false, "outputs": o})

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/vaultpack/vaultpack/internal/printable"
 )
 
 // What comes from outside neither moves the cursor nor looks like a line of
@@ -37,7 +39,7 @@ func TestNothingRawIsPrinted(t *testing.T) {
 		}
 	}
 	const plain = "Zoë's 100 % — tab\there, 日本 👍"
-	if got := line("%s\n%d", plain, 7); got != plain+"\n7" {
+	if got := printable.Line("%s\n%d", plain, 7); got != plain+"\n7" {
 		t.Errorf("%q", got)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 	"time"
 	"unicode/utf8"
+
+	"github.com/vaultpack/vaultpack/internal/printable"
 )
 
 // schemaVersion is the version of what --json prints: docs/JSON.md. It changes when
@@ -61,7 +63,7 @@ func (c *console) encode(name string, e event) string {
 	} else {
 		rest = rest[1:]
 	}
-	return fmt.Sprintf(`{"event":%q%s,"schema":%d}`, name, escapeJSON(rest[:len(rest)-1]), schemaVersion) + "\n"
+	return fmt.Sprintf(`{"event":%q%s,"schema":%d}`, name, printable.JSON(rest[:len(rest)-1]), schemaVersion) + "\n"
 }
 
 // timeText is a time in RFC 3339, which has years of four digits. One that is out
@@ -125,7 +127,7 @@ func (c *console) end(err error) int {
 	c.sumUp(err, code, h)
 	c.flush()
 	if c.outErr != nil && code == exitDone {
-		fmt.Fprintf(os.Stderr, "vaultpack: writing to standard output: %s\n", line("%v", c.outErr))
+		fmt.Fprintf(os.Stderr, "vaultpack: writing to standard output: %s\n", printable.Line("%v", c.outErr))
 		return exitFailed
 	}
 	return code

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,18 +11,19 @@ import (
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/envelope/awskms"
+	"github.com/vaultpack/vaultpack/internal/exitcode"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
 // Exit codes, as the help tells them.
 const (
-	exitDone           = 0
-	exitFailed         = 1
-	exitUsage          = 2
-	exitSomeFailed     = 3
-	exitAuthentication = 4
-	exitNotAllowed     = 5
-	exitInterrupted    = 130
+	exitDone           = exitcode.Done
+	exitFailed         = exitcode.Failed
+	exitUsage          = exitcode.Usage
+	exitSomeFailed     = exitcode.SomeFailed
+	exitAuthentication = exitcode.Authentication
+	exitNotAllowed     = exitcode.NotAllowed
+	exitInterrupted    = exitcode.Interrupted
 )
 
 var errInterrupted = errors.New("interrupted; nothing is lost, and the same command goes on from here")
@@ -49,30 +49,15 @@ func (e *partialError) Error() string { return e.text }
 func exitCode(err error) int {
 	var usage usageError
 	var partial *partialError
-	stopped, isStopped := asStopped(err)
 	switch {
-	case err == nil:
-		return exitDone
-	case isStopped:
-		return stopped
 	case errors.As(err, &partial):
 		return partial.code
 	case errors.As(err, &usage):
 		return exitUsage
-	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):
+	case errors.Is(err, errInterrupted):
 		return exitInterrupted
-	case unauthentic(err):
-		return exitAuthentication
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
-		return exitNotAllowed
 	}
-	return exitFailed
-}
-
-// unauthentic tells whether data was changed or removed, or the key is wrong.
-func unauthentic(err error) bool {
-	var noKey *envelope.NoKeyError
-	return errors.Is(err, envelope.ErrAuthentication) || errors.Is(err, dataset.ErrMissing) || errors.As(err, &noKey)
+	return exitcode.Of(err)
 }
 
 // worse is the exit code that says more of the two.

@@ -26,6 +26,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/vaultpack/vaultpack/config"
+	"github.com/vaultpack/vaultpack/internal/printable"
 	"github.com/vaultpack/vaultpack/provision"
 	"github.com/vaultpack/vaultpack/vault"
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
@@ -450,7 +451,7 @@ func writeConfig(con *console, cfg *config.Config, p *provision.Provisioner, o p
 		if terr != nil {
 			return "", terr
 		}
-		con.notef("note: %v, so it is left as it is. For this vault, put into a vaultpack.yaml elsewhere:\n%s", err, verbatim(text))
+		con.notef("note: %v, so it is left as it is. For this vault, put into a vaultpack.yaml elsewhere:\n%s", err, printable.Verbatim(text))
 		return "", nil
 	case err != nil:
 		return "", err

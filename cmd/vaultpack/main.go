@@ -16,6 +16,8 @@ import (
 
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/internal/interrupt"
+	"github.com/vaultpack/vaultpack/internal/version"
+	"github.com/vaultpack/vaultpack/trainer/container/opener"
 )
 
 func main() { os.Exit(run(os.Args)) }
@@ -23,6 +25,9 @@ func main() { os.Exit(run(os.Args)) }
 // run is the whole program. The first interrupt cancels the context, so that
 // everything is put in order; a second one ends the process at once.
 func run(args []string) int {
+	if len(args) > 1 && args[1] == opener.Command {
+		return opener.Main(args)
+	}
 	ctx, stop := interrupt.Context(context.Background())
 	defer stop()
 
@@ -47,7 +52,7 @@ func newApp(con *console) *cli.App {
 	app := &cli.App{
 		Name:    "vaultpack",
 		Usage:   "keep machine-learning data encrypted from the laptop to the GPU",
-		Version: version(),
+		Version: version.String(),
 		Flags:   commonFlags(),
 		// Errors are reported in one place, by run.
 		ExitErrHandler:            func(*cli.Context, error) {},
@@ -85,7 +90,6 @@ func newApp(con *console) *cli.App {
 			policyCommand(con),
 			doctorCommand(con),
 			configCommand(con),
-			sagemakerRunCommand(con),
 			trainEnterCommand(),
 		},
 	}
@@ -178,15 +182,6 @@ func configAlone(c *cli.Context) (*config.Config, error) {
 		return nil, err
 	}
 	return loadConfig(c)
-}
-
-// version is that of the module, or the commit that the program was built from.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	return info.Main.Version
 }
 
 // arguments checks the number of arguments; max is -1 for any number.

@@ -12,6 +12,7 @@ import (
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope/awskms"
+	"github.com/vaultpack/vaultpack/internal/printable"
 	"github.com/vaultpack/vaultpack/provision"
 	"github.com/vaultpack/vaultpack/provision/policy"
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
@@ -63,7 +64,7 @@ func policyCommand(con *console) *cli.Command {
 				return usagef("%w", err)
 			}
 			con.emit("policy", event{"for": c.String("for"), "format": format, "text": text})
-			con.printf("%s", verbatim(strings.TrimSuffix(text, "\n")))
+			con.printf("%s", printable.Verbatim(strings.TrimSuffix(text, "\n")))
 			return nil
 		},
 	}

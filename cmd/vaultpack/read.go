@@ -14,6 +14,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/exitcode"
 	"github.com/vaultpack/vaultpack/uploader"
 )
 
@@ -46,7 +47,7 @@ func partly(err error, what, rest string) error {
 	text := count(p.Count, what) + " failed; " + rest
 	code := exitSomeFailed
 	switch {
-	case unauthentic(p):
+	case exitcode.Unauthentic(p):
 		code = exitAuthentication
 		text += ". Some of the data does not authenticate: it was changed or removed, or the key is another one"
 	case errors.Is(p, fs.ErrPermission), errors.Is(p, syscall.EROFS):

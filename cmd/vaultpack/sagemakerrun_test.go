@@ -29,18 +29,31 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// A trainingContainer is a place in which vaultpack sagemaker-run runs, with a vault in a
-// directory, a key in KMS and the channels as SageMaker would fill them.
+// inContainers runs the test for both programs that a container can start with:
+// vaultpack-run, as it is built for that, and vaultpack itself.
+func inContainers(t *testing.T, test func(t *testing.T, program string)) {
+	t.Run("vaultpack-run", func(t *testing.T) {
+		race.Skip(t, "what runs in a container is not built for the race detector")
+		program, err := realBinary()
+		check(t, err)
+		test(t, program)
+	})
+	t.Run("vaultpack", func(t *testing.T) { test(t, "") })
+}
+
+// A trainingContainer is a place in which vaultpack-run runs, or vaultpack sagemaker-run,
+// with a vault in a directory, a key in KMS and the channels as SageMaker would fill them.
 type trainingContainer struct {
 	*place
+	program string // the path of vaultpack-run, or empty
 	kms  *kmstest.Server
 	arn  string
 	base string
 	args []string // --channel, of what was staged
 }
 
-func newContainer(t testing.TB) *trainingContainer {
-	c := &trainingContainer{place: newPlace(t), kms: kmstest.NewServer()}
+func newContainer(t testing.TB, program string) *trainingContainer {
+	c := &trainingContainer{place: newPlace(t), program: program, kms: kmstest.NewServer()}
 	h := httptest.NewServer(c.kms)
 	t.Cleanup(h.Close)
 	key, err := c.kms.Client("eu-central-1", "admin").CreateKey(t.Context(), &kms.CreateKeyInput{})
@@ -93,7 +106,16 @@ func (c *trainingContainer) train(command ...string) *exec.Cmd {
 	}
 	args := append(append([]string{"sagemaker-run"}, key...), "--context", "project=p", "--base-dir", c.base)
 	args = append(args, c.args...)
-	return c.command(append(append(args, "--"), command...)...)
+	return c.inside(append(append(args, "--"), command...)...)
+}
+
+// inside is the program of the container.
+func (c *trainingContainer) inside(args ...string) *exec.Cmd {
+	cmd := c.command(args...)
+	if c.program != "" {
+		cmd.Path = c.program
+	}
+	return cmd
 }
 
 // runs runs the container to its end, and wants the exit code.
@@ -135,8 +157,10 @@ func mixed(t testing.TB, dir string, files int) {
 	check(t, os.Symlink("0/0005.bin", filepath.Join(dir, "link")))
 }
 
-func TestSagemakerRun(t *testing.T) {
-	c := newContainer(t)
+func TestSagemakerRun(t *testing.T) { inContainers(t, testSagemakerRun) }
+
+func testSagemakerRun(t *testing.T, program string) {
+	c := newContainer(t, program)
 	src := filepath.Join(c.home, "src")
 	mixed(t, src, 300)
 	c.run(0, "push", src, "-d", "d", "--pack-size", "256KiB")
@@ -177,7 +201,10 @@ func TestSagemakerRun(t *testing.T) {
 	c.runs(exitUsage, "touch", c.base+"/started")
 	c.args[1] = good
 	c.env = append(c.env, "SAGEMAKER_BASE_DIR="+c.base)
-	c.run(exitUsage, "sagemaker-run", "--no-such-flag")
+	cmd := c.inside("sagemaker-run", "--no-such-flag")
+	if out, _ := cmd.CombinedOutput(); cmd.ProcessState.ExitCode() != exitUsage {
+		t.Errorf("a flag that is none: %v\n%s", cmd.ProcessState, out)
+	}
 	says(t, c.failure(), "no-such-flag")
 	c.arn += "x"
 	c.calls()
@@ -192,9 +219,11 @@ func TestSagemakerRun(t *testing.T) {
 
 // A run may be killed at any moment, and its packs brought again or not: no file
 // that is not whole ever has its name, and in the end all is there.
-func TestSagemakerRunKilled(t *testing.T) {
+func TestSagemakerRunKilled(t *testing.T) { inContainers(t, testSagemakerRunKilled) }
+
+func testSagemakerRunKilled(t *testing.T, program string) {
 	race.Skip(t, "kills are not for the race detector")
-	c := newContainer(t)
+	c := newContainer(t, program)
 	src := filepath.Join(c.home, "src")
 	mixed(t, src, 400)
 	c.run(0, "push", src, "-d", "d", "--pack-size", "128KiB")
@@ -260,8 +289,10 @@ func whole(t testing.TB, src, dir string) {
 
 // SIGTERM while the channels are opened stops cleanly; afterwards it is the
 // command's.
-func TestSagemakerRunStopped(t *testing.T) {
-	c := newContainer(t)
+func TestSagemakerRunStopped(t *testing.T) { inContainers(t, testSagemakerRunStopped) }
+
+func testSagemakerRunStopped(t *testing.T, program string) {
+	c := newContainer(t, program)
 	src := filepath.Join(c.home, "src")
 	mixed(t, src, 50)
 	c.run(0, "push", src, "-d", "d", "--pack-size", "128KiB")
@@ -302,8 +333,10 @@ func TestSagemakerRunStopped(t *testing.T) {
 }
 
 // A key channel is used instead of KMS, and is empty when the command starts.
-func TestKeyChannel(t *testing.T) {
-	c := newContainer(t)
+func TestKeyChannel(t *testing.T) { inContainers(t, testKeyChannel) }
+
+func testKeyChannel(t *testing.T, program string) {
+	c := newContainer(t, program)
 	src := filepath.Join(c.home, "src")
 	mixed(t, src, 50)
 	c.run(0, "push", src, "-d", "d")

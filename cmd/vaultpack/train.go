@@ -111,7 +111,7 @@ func jobFlags() []cli.Flag {
 		&cli.StringFlag{Name: "tensorboard", Usage: "the `s3://…` place for TensorBoard's data"},
 		&cli.StringFlag{Name: "tensorboard-path", Usage: "the `PATH` of TensorBoard's data in the container"},
 		&cli.StringFlag{Name: "profiler", Usage: "the `s3://…` place for the profiler's data; off without it"},
-		&cli.StringFlag{Name: "binary", Usage: "the static vaultpack for the container, a `FILE`"},
+		&cli.StringFlag{Name: "binary", Usage: "the static vaultpack-run for the container, a `FILE`"},
 		&cli.StringFlag{Name: "arch", DefaultText: "by the instance type", Usage: "`ARCH` of the instances: amd64 or arm64"},
 	}
 }

@@ -26,15 +26,15 @@ const (
 	principal    = "arn:aws:iam::111122223333:user/u" // to KMS
 )
 
-// realBinary is the static vaultpack for containers, as make binaries makes it. It
-// lies beside the one that the tests run, and goes with it.
+// realBinary is the static vaultpack-run for containers, as make binaries makes it. It
+// lies beside the program that the tests run, and goes with it.
 var realBinary = sync.OnceValues(func() (string, error) {
 	self, err := exec.LookPath("vaultpack")
 	if err != nil {
 		return "", err
 	}
-	file := filepath.Join(filepath.Dir(self), "vaultpack-static")
-	cmd := exec.Command("go", "build", "-o", file, ".")
+	file := filepath.Join(filepath.Dir(self), "static", "vaultpack-run")
+	cmd := exec.Command("go", "build", "-o", file, "../vaultpack-run")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)

@@ -12,6 +12,8 @@ const module = "github.com/vaultpack/vaultpack/"
 // have to compile, update and trust that.
 var never = map[string][]string{
 	"trainer": {"github.com/google/go-containerregistry", "github.com/docker/"},
+	"cmd/vaultpack-run": {module + "config", module + "provision", module + "vault/s3", module + "uploader", "github.com/urfave/",
+		"github.com/aws/aws-sdk-go-v2/service/s3", "github.com/aws/aws-sdk-go-v2/service/sagemaker", "github.com/aws/aws-sdk-go-v2/service/iam"},
 	"trainer/container": {module + "config", module + "provision", module + "vault/s3",
 		"github.com/aws/aws-sdk-go-v2/service/s3", "github.com/aws/aws-sdk-go-v2/service/sagemaker"},
 	"envelope": {"github.com/aws/", module + "vault"},
@@ -24,6 +26,7 @@ var never = map[string][]string{
 // what they seem.
 var known = map[string]string{
 	"trainer":           module + "dataset",
+	"cmd/vaultpack-run": module + "trainer/container",
 	"trainer/container": module + "envelope/awskms",
 	"envelope":          "golang.org/x/crypto/argon2",
 	"vault":             module + "envelope",

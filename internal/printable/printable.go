@@ -1,4 +1,7 @@
-package main
+// Package printable makes texts safe to print. What comes from outside (names, targets of
+// links, what servers answer) may hold what a terminal obeys, or look like a line of this
+// program's own.
+package printable
 
 import (
 	"bytes"
@@ -10,27 +13,24 @@ import (
 	"unicode/utf8"
 )
 
-// Texts from outside (names, targets of links, what servers answer) may hold what a
-// terminal obeys. All that is printed passes through this file.
+// Verbatim is a text of this program's own making whose line ends are meant.
+type Verbatim string
 
-// verbatim is a text of this program's own making whose line ends are meant.
-type verbatim string
-
-// line formats a message: nothing in it but its own format begins a line, and what
+// Line formats a message: nothing in it but its own format begins a line, and what
 // is not printable is escaped.
-func line(format string, args ...any) string {
+func Line(format string, args ...any) string {
 	safe := make([]any, len(args))
 	for i, a := range args {
-		safe[i] = printable(a)
+		safe[i] = argument(a)
 	}
 	return escape(fmt.Sprintf(format, safe...), "\n\t")
 }
 
-// printable is an argument of a message with its texts on one line. The further
+// argument is an argument of a message with its texts on one line. The further
 // lines of an error are indented, so that none looks like one of this program's own.
-func printable(a any) any {
+func argument(a any) any {
 	switch a := a.(type) {
-	case nil, verbatim:
+	case nil, Verbatim:
 		return a
 	case error:
 		text := strings.ReplaceAll(a.Error(), "\n", "\n ")
@@ -77,9 +77,9 @@ func needsEscape(s, keep string) bool {
 	return false
 }
 
-// escapeJSON escapes in JSON what is not printable, which encoding/json leaves as it
+// JSON escapes in JSON what is not printable, which encoding/json leaves as it
 // is but for the first 32 characters: DEL, C1 controls, marks of direction.
-func escapeJSON(b []byte) []byte {
+func JSON(b []byte) []byte {
 	if bytes.IndexFunc(b, unprintable) < 0 {
 		return b
 	}

@@ -1,0 +1,96 @@
+package opener
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/trainer/container"
+)
+
+// A list is a flag that may be repeated.
+type list []string
+
+func (l *list) String() string { return strings.Join(*l, " ") }
+
+func (l *list) Set(s string) error { *l = append(*l, s); return nil }
+
+// given are the flags as they are typed.
+type given struct {
+	channels, keys, context, sharded list
+	region, format, keyChannel, base string
+}
+
+func (g *given) flags(base string) *flag.FlagSet {
+	f := flag.NewFlagSet(Command, flag.ContinueOnError)
+	f.SetOutput(io.Discard) // the error says it
+	f.Var(&g.channels, "channel", "`NAME=DATASET@VERSION#DIGEST` of a sealed channel; may be repeated")
+	f.Var(&g.keys, "kms-key", "the `ARN` of a KMS key that may be called; may be repeated")
+	f.Var(&g.context, "context", "`KEY=VALUE` of the encryption context; may be repeated")
+	f.StringVar(&g.region, "region", "", "the `REGION` of KMS, where the ARN does not tell")
+	f.StringVar(&g.format, "format", "files", "`WHAT` the channels become: files, or tar, which leaves small files in their tars")
+	f.Var(&g.sharded, "sharded", "the channel `NAME` has only this host's share; may be repeated")
+	f.StringVar(&g.keyChannel, "key-channel", "", "a channel `NAME` with a key, instead of KMS")
+	f.StringVar(&g.base, "base-dir", base, "the `DIR` in place of "+container.BaseDir+"; SAGEMAKER_BASE_DIR names it too")
+	return f
+}
+
+func usage(w io.Writer) {
+	fmt.Fprintf(w, "usage: vaultpack-run %s --channel NAME=DATASET@VERSION#DIGEST --kms-key ARN -- COMMAND...\n\n"+
+		"It opens the sealed channels of a training job, then becomes the command that trains.\n"+
+		"vaultpack train starts containers with it; docs/TRAINING.md tells what it does.\n\n", Command)
+	f := new(given).flags(container.BaseDir)
+	f.SetOutput(w)
+	f.PrintDefaults()
+}
+
+// parse reads the arguments; base is the directory that counts where they name none.
+// What it could read is there on an error too, so that SageMaker can be told.
+func parse(args []string, base string) (cfg *container.Config, command []string, err error) {
+	var g given
+	f := g.flags(base)
+	err = f.Parse(args)
+	cfg = &container.Config{BaseDir: g.base, KMSKeys: g.keys, Region: g.region, KeyChannel: g.keyChannel, Context: envelope.EncryptionContext{}}
+	if err != nil {
+		return cfg, nil, usagef("the arguments of %s: %w", Command, err)
+	}
+	if f.NArg() == 0 {
+		return cfg, nil, usagef("an argument is missing; usage: %s FLAGS -- COMMAND…", Command)
+	}
+	switch g.format {
+	case "files":
+	case "tar":
+		cfg.Tars = true
+	default:
+		return cfg, nil, usagef("--format: %q is neither files nor tar", g.format)
+	}
+	sharded := map[string]bool{}
+	for _, name := range g.sharded {
+		sharded[name] = true
+	}
+	for _, s := range g.channels {
+		ch, err := container.ParseChannel(s)
+		if err != nil {
+			return cfg, nil, usagef("--channel: %w", err)
+		}
+		ch.Sharded = sharded[ch.Name]
+		delete(sharded, ch.Name)
+		cfg.Channels = append(cfg.Channels, ch)
+	}
+	for name := range sharded {
+		return cfg, nil, usagef("--sharded: %q is no sealed channel", name)
+	}
+	for _, s := range g.context {
+		k, v, ok := strings.Cut(s, "=")
+		if _, twice := cfg.Context[k]; !ok || twice {
+			return cfg, nil, usagef("--context: %q is not KEY=VALUE, or its key is named twice", s)
+		}
+		cfg.Context[k] = v
+	}
+	if err := cfg.Check(); err != nil {
+		return cfg, nil, usageError{err}
+	}
+	return cfg, f.Args(), nil
+}
