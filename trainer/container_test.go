@@ -150,6 +150,18 @@ func TestPackSource(t *testing.T) {
 	if got := fmt.Sprint(names); got != "[lib/ lib/a.py link.py train.py]" {
 		t.Errorf("%s", got)
 	}
+	for target, want := range map[string]string{"../../etc": "leads out of the source", "../.venv/bin": "is a link into .venv, which is not packed"} {
+		link := filepath.Join(dir, "lib/out")
+		if err := os.Symlink(target, link); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := trainer.PackSource(dir, "train.py"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("a link to %s: %v", target, err)
+		}
+		if err := os.Remove(link); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := os.Symlink("../../etc", filepath.Join(dir, "lib/out")); err != nil {
 		t.Fatal(err)
 	}

@@ -87,6 +87,11 @@ func addSource(tw *tar.Writer, root *os.Root, dir, name string, e fs.DirEntry) e
 		if path.IsAbs(h.Linkname) || to == ".." || strings.HasPrefix(to, "../") {
 			return fmt.Errorf("%s is a link that leads out of the source folder, to %s", filepath.Join(dir, name), h.Linkname)
 		}
+		for elem := range strings.SplitSeq(to, "/") {
+			if skipped[elem] {
+				return fmt.Errorf("%s is a link into %s, which is not packed with the source", filepath.Join(dir, name), elem)
+			}
+		}
 		return tw.WriteHeader(h)
 	case !mode.IsRegular():
 		return fmt.Errorf("%s is no file, folder or link, so it cannot be packed", filepath.Join(dir, name))
