@@ -30,12 +30,12 @@ var errTrap = errors.New("the caller's code panics")
 // in one of them it panics, or ends the goroutine.
 type trap struct {
 	calls atomic.Int64
-	at    int64 // 0 is never
+	at    atomic.Int64 // 0 is never
 	exits bool
 }
 
 func (t *trap) step() {
-	if t.calls.Add(1) != t.at {
+	if t.calls.Add(1) != t.at.Load() {
 		return
 	}
 	if t.exits {
@@ -218,7 +218,8 @@ func TestPanicsReachTheCaller(t *testing.T) {
 	for name, job := range trapJobs {
 		t.Run(name, func(t *testing.T) {
 			run := func(at int64, exits bool) int64 {
-				tr := &trap{at: at, exits: exits}
+				tr := &trap{exits: exits}
+				tr.at.Store(at)
 				w := newTrapped(t, tr, origin, keys)
 				before := runtime.NumGoroutine()
 				err, recovered, exited := endOf(func() error { return job(t.Context(), w) })

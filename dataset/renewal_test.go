@@ -27,7 +27,7 @@ func TestPanicOfARenewal(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		tr.at = tr.calls.Load() + 1
+		tr.at.Store(tr.calls.Load() + 1)
 		select {
 		case <-l.Context().Done():
 		case <-time.After(dataset.LeaseTTL):
