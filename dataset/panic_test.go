@@ -293,8 +293,7 @@ func trapVault(t *testing.T) (*memstore.Store, *envelope.LocalKey) {
 
 func newTrapped(t *testing.T, tr *trap, origin *memstore.Store, key *envelope.LocalKey) *trapped {
 	t.Helper()
-	ctx, at := context.Background(), tr.at
-	tr.at = 0
+	ctx, at := context.Background(), tr.at.Swap(0)
 	store := origin
 	base, packs := t.TempDir(), 0
 	w := &trapped{trap: tr, t: t, src: filepath.Join(base, "src"), dir: filepath.Join(base, "dir")}
@@ -350,6 +349,6 @@ func newTrapped(t *testing.T, tr *trap, origin *memstore.Store, key *envelope.Lo
 		return v
 	}
 	tr.calls.Store(0)
-	tr.at = at
+	tr.at.Store(at)
 	return w
 }
