@@ -2,7 +2,6 @@ package provision
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -10,7 +9,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/vaultpack/vaultpack/internal/awserr"
 )
 
 func (p *Provisioner) bucketResource() string { return "the bucket " + p.Bucket }
@@ -53,13 +53,13 @@ func (p *Provisioner) planBucket(ctx context.Context) ([]Step, error) {
 
 func (p *Provisioner) bucketExists(ctx context.Context) (bool, error) {
 	_, err := p.s3.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &p.Bucket, ExpectedBucketOwner: p.owner()})
-	switch status := httpStatus(err); {
+	switch status := awserr.Status(err); {
 	case err == nil:
 		return true, nil
 	case status == http.StatusNotFound:
 		return false, nil
-	case bucketRegion(err) != "" && bucketRegion(err) != p.region:
-		return false, fmt.Errorf("the bucket %s is in the Region %s, and not in %s; set region: %[2]s in the section s3 of vaultpack.yaml, or AWS_REGION=%[2]s", p.Bucket, bucketRegion(err), p.region)
+	case awserr.BucketRegion(err) != "" && awserr.BucketRegion(err) != p.region:
+		return false, fmt.Errorf("the bucket %s is in the Region %s, and not in %s; set region: %[2]s in the section s3 of vaultpack.yaml, or AWS_REGION=%[2]s", p.Bucket, awserr.BucketRegion(err), p.region)
 	case status == http.StatusMovedPermanently || is(err, "PermanentRedirect", "AuthorizationHeaderMalformed"):
 		return false, fmt.Errorf("the bucket %s is in another Region than %s; set the region in vaultpack.yaml (aws s3api head-bucket --bucket %s tells it)", p.Bucket, p.region, p.Bucket)
 	case status == http.StatusForbidden && !p.BucketOnly:
@@ -67,19 +67,6 @@ func (p *Provisioner) bucketExists(ctx context.Context) (bool, error) {
 			Err: fmt.Errorf("or the bucket belongs to another account than %s: names are taken all over the world; %w", p.account, err)}
 	}
 	return false, Explain(err, "s3:ListBucket", p.bucketResource())
-}
-
-// bucketRegion is the Region that an answer says the bucket is in: those to HEAD, 301
-// and 400, have nothing else to say what is wrong.
-func bucketRegion(err error) string {
-	var re *smithyhttp.ResponseError
-	if !errors.As(err, &re) || re.Response == nil || re.Response.Response == nil {
-		return ""
-	}
-	if status := re.HTTPStatusCode(); status != http.StatusMovedPermanently && status != http.StatusBadRequest {
-		return ""
-	}
-	return re.Response.Header.Get("X-Amz-Bucket-Region")
 }
 
 // createBucket makes the bucket with its tag, so that there is no time at which it

@@ -9,6 +9,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/vaultpack/vaultpack/internal/awserr"
 )
 
 // The IDs of the lifecycle rules that are ours.
@@ -135,7 +137,7 @@ func (p *Provisioner) lifecycle() property {
 				return "", nil
 			}
 			if err != nil && len(p.rules()) == 0 { // it is looked at for its dangers alone
-				if !unsupported(err) {
+				if !awserr.Unimplemented(err) {
 					p.notef("%s: its lifecycle rules could not be looked at: %v", p.bucketResource(), Explain(err, "s3:GetLifecycleConfiguration", p.bucketResource()))
 				}
 				return "", nil

@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
+	"github.com/vaultpack/vaultpack/internal/awserr"
 	"github.com/vaultpack/vaultpack/provision/policy"
 )
 
@@ -358,7 +359,7 @@ func (p *Provisioner) plan(ctx context.Context, resource string, exists bool, pr
 		is := ""
 		if exists {
 			var err error
-			if is, err = q.read(ctx); unsupported(err) {
+			if is, err = q.read(ctx); awserr.Unimplemented(err) {
 				p.notef("%s: this server has no %s, so it is left out", resource, q.name)
 				continue
 			} else if err != nil {
@@ -398,7 +399,7 @@ func (p *Provisioner) plan(ctx context.Context, resource string, exists bool, pr
 		}
 		if p.BucketOnly {
 			s.do = func(ctx context.Context) error {
-				if err := q.write(ctx); !unsupported(err) {
+				if err := q.write(ctx); !awserr.Unimplemented(err) {
 					return err
 				}
 				p.notef("%s: this server has no %s, so it was left out", resource, q.name)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
+	"github.com/vaultpack/vaultpack/internal/awserr"
 	"github.com/vaultpack/vaultpack/internal/workers"
 )
 
@@ -91,7 +91,7 @@ func (p *Provisioner) pause(ctx context.Context, w Wait) error {
 // passes tells whether the answer to a change is one that time mends. What a step
 // changes was there or was made before it, so that it is not found passes too.
 func passes(err error) bool {
-	switch errorCode(err) {
+	switch awserr.Code(err) {
 	case "OperationAborted", "ConditionalRequestConflict", // S3
 		"NoSuchBucket",
 		"NotFoundException", "KMSInvalidStateException", // KMS
@@ -102,20 +102,13 @@ func passes(err error) bool {
 	case "LimitExceededException":
 		return false
 	}
-	return ofPrincipal(err) || isThrottled(err)
+	return ofPrincipal(err) || awserr.Throttled(err)
 }
 
 // ofPrincipal tells that a policy names somebody whom the service does not know.
 func ofPrincipal(err error) bool {
 	return is(err, "MalformedPolicyDocumentException", "MalformedPolicyDocument", "MalformedPolicy") &&
 		strings.Contains(strings.ToLower(err.Error()), "principal")
-}
-
-func isThrottled(err error) bool {
-	if err == nil || is(err, "LimitExceededException") {
-		return false
-	}
-	return httpStatus(err) == http.StatusTooManyRequests || retry.IsErrorThrottles(retry.DefaultThrottles).IsErrorThrottle(err).Bool()
 }
 
 // missingPrincipals are those of the settings that do not exist, and those of which
@@ -182,7 +175,7 @@ func (r *patient) IsErrorRetryable(err error) bool {
 
 // RetryDelay gives the error itself where there is to be no further attempt.
 func (r *patient) RetryDelay(attempt int, err error) (time.Duration, error) {
-	throttled := isThrottled(err)
+	throttled := awserr.Throttled(err)
 	if attempt >= attempts && !throttled {
 		return 0, err
 	}
@@ -212,7 +205,7 @@ func (p *Provisioner) once(o *kms.Options) {
 
 type onlyThrottled struct{ *patient }
 
-func (r *onlyThrottled) IsErrorRetryable(err error) bool { return isThrottled(err) }
+func (r *onlyThrottled) IsErrorRetryable(err error) bool { return awserr.Throttled(err) }
 
 // parallel calls f for 0 to n-1, a few at once, and returns their errors. It tells
 // how far it is, of more than a few.

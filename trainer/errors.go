@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"regexp"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/smithy-go"
+
+	"github.com/vaultpack/vaultpack/internal/awserr"
 )
 
 // permissions are the IAM actions of calls, and what else they take.
@@ -42,8 +43,6 @@ func (e *apiError) Unwrap() []error {
 	return []error{e.class, e.err}
 }
 
-var notAuthorized = regexp.MustCompile(`not authorized to perform: ([A-Za-z0-9-]+:[A-Za-z0-9*]+)(?: on (?:the )?resource:? "?([^\s"]+))?`)
-
 // explain turns an error of the SDK into one for people. Of nil it makes nil.
 func explain(op, job string, err error) error {
 	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
@@ -53,30 +52,29 @@ func explain(op, job string, err error) error {
 	if job != "" {
 		what += " " + job
 	}
-	var api smithy.APIError
-	code, said, text := "", err.Error(), err.Error()
-	if errors.As(err, &api) {
-		code, said = api.ErrorCode(), api.ErrorMessage()
-	}
+	code, said, text := awserr.Code(err), awserr.Message(err), err.Error()
+	missing, on, named := awserr.Missing(err)
+	trouble := awserr.Credentials(err)
 	e := &apiError{err: err}
 	var advice string
 	switch {
-	case code == "AccessDeniedException" || code == "AccessDenied" || code == "UnauthorizedOperation" || notAuthorized.MatchString(said):
+	case awserr.Denied(err) || named:
 		e.class = fs.ErrPermission
-		advice = "not allowed: it takes the permission " + permissions[op]
-		if m := notAuthorized.FindStringSubmatch(said); m != nil {
-			advice = "not allowed: the permission " + m[1] + " is missing"
-			if m[2] != "" {
-				advice = fmt.Sprintf("not allowed: the permission %s on %s is missing", m[1], m[2])
-			}
+		switch {
+		case on != "":
+			advice = fmt.Sprintf("not allowed: the permission %s on %s is missing", missing, on)
+		case named:
+			advice = "not allowed: the permission " + missing + " is missing"
+		default:
+			advice = "not allowed: it takes the permission " + permissions[op]
 		}
-	case strings.Contains(code, "ExpiredToken") || strings.Contains(text, "token has expired"):
+	case trouble == awserr.Expired:
 		e.class = fs.ErrPermission
 		advice = "the AWS credentials have expired; get new ones (for SSO: aws sso login)"
-	case code == "UnrecognizedClientException" || code == "InvalidSignatureException" || code == "InvalidClientTokenId" || code == "MissingAuthenticationToken":
+	case trouble == awserr.Unknown:
 		e.class = fs.ErrPermission
 		advice = "the service does not know these AWS credentials; check AWS_PROFILE, the keys, and this machine's clock"
-	case strings.Contains(text, "get identity: ") || strings.Contains(text, "failed to refresh cached credentials"):
+	case trouble == awserr.None:
 		e.class = fs.ErrPermission
 		advice = "no usable AWS credentials were found; log in (aws sso login, aws configure), or set AWS_PROFILE"
 	case isNoJob(op, err):
@@ -88,7 +86,7 @@ func explain(op, job string, err error) error {
 		advice = "a job of that name exists, and names serve once; choose another with --name"
 	case code == "ValidationException" && strings.Contains(said, "assume"):
 		advice = "SageMaker cannot assume the role: its trust policy must allow sagemaker.amazonaws.com to call sts:AssumeRole"
-	case isThrottled(err):
+	case awserr.Throttled(err):
 		advice = "the service throttles the calls, repeated ones too; try again later"
 	}
 	if advice == "" {
@@ -102,17 +100,10 @@ func explain(op, job string, err error) error {
 // isNoJob knows what SageMaker says of a job that it does not have: a
 // ValidationException, not a ResourceNotFound.
 func isNoJob(op string, err error) bool {
-	var api smithy.APIError
-	if !errors.As(err, &api) || op != "DescribeTrainingJob" && op != "StopTrainingJob" {
+	if op != "DescribeTrainingJob" && op != "StopTrainingJob" {
 		return false
 	}
-	return api.ErrorCode() == "ResourceNotFound" || api.ErrorCode() == "ValidationException" && strings.Contains(strings.ToLower(api.ErrorMessage()), "not found")
-}
-
-func isThrottled(err error) bool {
-	var api smithy.APIError
-	_, known := retry.DefaultThrottleErrorCodes[codeOf(err)]
-	return known || errors.As(err, &api) && strings.Contains(api.ErrorCode(), "Throttl")
+	return awserr.Is(err, "ResourceNotFound") || awserr.Is(err, "ValidationException") && strings.Contains(strings.ToLower(awserr.Message(err)), "not found")
 }
 
 // passes tells whether another try later may do: the service throttles or fails,
@@ -120,16 +111,8 @@ func isThrottled(err error) bool {
 func passes(err error) bool {
 	var api smithy.APIError
 	var ne net.Error
-	return isThrottled(err) || errors.As(err, &api) && api.ErrorFault() == smithy.FaultServer || errors.As(err, &ne) ||
+	return awserr.Throttled(err) || errors.As(err, &api) && api.ErrorFault() == smithy.FaultServer || errors.As(err, &ne) ||
 		retry.RetryableHTTPStatusCode{Codes: retry.DefaultRetryableHTTPStatusCodes}.IsErrorRetryable(err).Bool()
-}
-
-func codeOf(err error) string {
-	var api smithy.APIError
-	if errors.As(err, &api) {
-		return api.ErrorCode()
-	}
-	return ""
 }
 
 // printable keeps what others have written to one line of a bounded length.

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,9 +24,9 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/smithy-go"
 
 	"github.com/vaultpack/vaultpack/config"
+	"github.com/vaultpack/vaultpack/internal/awserr"
 	"github.com/vaultpack/vaultpack/internal/printable"
 	"github.com/vaultpack/vaultpack/provision"
 	"github.com/vaultpack/vaultpack/vault"
@@ -220,11 +221,7 @@ func (con *console) watch(p *provision.Provisioner) {
 
 // reason is the answer of a service in short.
 func reason(err error) string {
-	var ae smithy.APIError
-	if errors.As(err, &ae) {
-		return ae.ErrorCode()
-	}
-	return err.Error()
+	return cmp.Or(awserr.Code(err), err.Error())
 }
 
 // newProvisioner reads the settings: those of the configuration, and the flags.

@@ -46,10 +46,10 @@ func inContainers(t *testing.T, test func(t *testing.T, program string)) {
 type trainingContainer struct {
 	*place
 	program string // the path of vaultpack-run, or empty
-	kms  *kmstest.Server
-	arn  string
-	base string
-	args []string // --channel, of what was staged
+	kms     *kmstest.Server
+	arn     string
+	base    string
+	args    []string // --channel, of what was staged
 }
 
 func newContainer(t testing.TB, program string) *trainingContainer {

@@ -9,10 +9,10 @@ import (
 	"strings"
 	"unicode"
 
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go"
 
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/awserr"
 )
 
 // A Reason is why KMS did not do what was asked, as far as a caller would act on
@@ -131,25 +131,14 @@ func (e *Error) Unwrap() []error {
 func cancelled(op string, err error) error { return fmt.Errorf("kms %s: %w", op, err) }
 
 // reasons are by the error's type, from the API reference of KMS and from the
-// errors common to all services.
+// errors common to all services, but for those of credentials.
 var reasons = map[string]Reason{
 	"AccessDeniedException":      NotAllowed,
 	"AccessDenied":               NotAllowed,
 	"InvalidGrantTokenException": NotAllowed,
 
-	"ExpiredTokenException":               BadCredentials,
-	"ExpiredToken":                        BadCredentials,
-	"IncompleteSignature":                 BadCredentials,
-	"IncompleteSignatureException":        BadCredentials,
-	"InvalidClientTokenId":                BadCredentials,
-	"InvalidSignatureException":           BadCredentials,
-	"MissingAuthenticationToken":          BadCredentials,
-	"MissingAuthenticationTokenException": BadCredentials,
-	"NotAuthorized":                       NotAllowed,
-	"OptInRequired":                       NotAllowed,
-	"RequestExpired":                      BadCredentials,
-	"SignatureDoesNotMatch":               BadCredentials,
-	"UnrecognizedClientException":         BadCredentials,
+	"NotAuthorized": NotAllowed,
+	"OptInRequired": NotAllowed,
 
 	"DisabledException":             Disabled,
 	"KMSInvalidStateException":      BadState,
@@ -183,13 +172,13 @@ func wrap(ctx context.Context, op, arn string, err error) error {
 		if errors.As(err, &malformed) && !errors.Is(err, io.ErrUnexpectedEOF) {
 			// The text of this may hold some of the answer, and so of a data key.
 			e.Reason, e.err = WrongAnswer, errors.New("the answer is malformed")
-		} else if noCredentials(err) {
+		} else if awserr.Credentials(err) != "" {
 			e.Reason = BadCredentials
 		}
 		return e
 	}
 	e.Code = api.ErrorCode()
-	if noCredentials(err) { // the code is of the service that gives credentials
+	if awserr.Credentials(err) != "" { // the code may be of the service that gives them
 		e.Reason = BadCredentials
 		return e
 	}
@@ -200,8 +189,7 @@ func wrap(ctx context.Context, op, arn string, err error) error {
 	var known bool
 	if e.Reason, known = reasons[e.Code]; !known {
 		e.Reason = Refused
-		var resp *awshttp.ResponseError
-		if errors.As(err, &resp) && resp.HTTPStatusCode() >= 500 {
+		if awserr.Status(err) >= 500 {
 			e.Reason = Unavailable
 		}
 	}
@@ -216,10 +204,4 @@ func wrap(ctx context.Context, op, arn string, err error) error {
 		e.Reason = WrongRegion
 	}
 	return e
-}
-
-// noCredentials knows the SDK's errors by their text: they have no type.
-func noCredentials(err error) bool {
-	text := err.Error()
-	return strings.Contains(text, "get identity: ") || strings.Contains(text, "failed to refresh cached credentials")
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/vaultpack/vaultpack/config"
+	"github.com/vaultpack/vaultpack/internal/awserr"
 )
 
 // soon is when credentials end too soon for an upload or a job to be watched.
@@ -74,7 +75,7 @@ func (d *Doctor) role(ctx context.Context) Finding {
 	}
 	name := path[strings.LastIndex(path, "/")+1:]
 	out, err := d.iam.GetRole(ctx, &iam.GetRoleInput{RoleName: &name})
-	if code := errorCode(err); code == "NoSuchEntity" || code == "NoSuchEntityException" {
+	if code := awserr.Code(err); code == "NoSuchEntity" || code == "NoSuchEntityException" {
 		return failed("make it with: vaultpack init", "there is no role %s in this account", name)
 	} else if err != nil {
 		return unseen(err, "iam:GetRole", d.Role)

@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/vaultpack/vaultpack/envelope/awskms"
+	"github.com/vaultpack/vaultpack/internal/awserr"
 	"github.com/vaultpack/vaultpack/provision"
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
@@ -33,7 +34,7 @@ func (d *Doctor) mendInit() string { return "run: vaultpack init --vault " + d.C
 func (d *Doctor) encryption(ctx context.Context) Finding {
 	want := d.sseKey
 	out, err := d.s3.GetBucketEncryption(ctx, &s3.GetBucketEncryptionInput{Bucket: &d.loc.Bucket, ExpectedBucketOwner: d.owner()})
-	if errorCode(err) == "ServerSideEncryptionConfigurationNotFoundError" {
+	if awserr.Code(err) == "ServerSideEncryptionConfigurationNotFoundError" {
 		out, err = &s3.GetBucketEncryptionOutput{ServerSideEncryptionConfiguration: &types.ServerSideEncryptionConfiguration{}}, nil
 	}
 	if err != nil {
@@ -65,7 +66,7 @@ func (d *Doctor) publicAccess(ctx context.Context) Finding {
 	mend := "aws s3api put-public-access-block --bucket " + d.loc.Bucket +
 		" --public-access-block-configuration BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true"
 	out, err := d.s3.GetPublicAccessBlock(ctx, &s3.GetPublicAccessBlockInput{Bucket: &d.loc.Bucket, ExpectedBucketOwner: d.owner()})
-	if errorCode(err) == "NoSuchPublicAccessBlockConfiguration" {
+	if awserr.Code(err) == "NoSuchPublicAccessBlockConfiguration" {
 		return failed(mend, "the bucket can be made public: nothing blocks it")
 	}
 	if err != nil {
@@ -91,7 +92,7 @@ func (d *Doctor) policy(ctx context.Context) Finding {
 	switch {
 	case err == nil:
 		text = aws.ToString(out.Policy)
-	case errorCode(err) != "NoSuchBucketPolicy":
+	case awserr.Code(err) != "NoSuchBucketPolicy":
 		return unseen(err, "s3:GetBucketPolicy", d.loc.Bucket)
 	}
 	statements, err := parsePolicy(text)
@@ -140,7 +141,7 @@ func (d *Doctor) versioning(ctx context.Context) Finding {
 // lifecycle looks for rules that destroy a vault, and for the one that saves money.
 func (d *Doctor) lifecycle(ctx context.Context) Finding {
 	out, err := d.s3.GetBucketLifecycleConfiguration(ctx, &s3.GetBucketLifecycleConfigurationInput{Bucket: &d.loc.Bucket, ExpectedBucketOwner: d.owner()})
-	if errorCode(err) == "NoSuchLifecycleConfiguration" {
+	if awserr.Code(err) == "NoSuchLifecycleConfiguration" {
 		out, err = &s3.GetBucketLifecycleConfigurationOutput{}, nil
 	}
 	if err != nil {

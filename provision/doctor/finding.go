@@ -4,16 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
-	"regexp"
-	"slices"
 	"strings"
-
-	"github.com/aws/smithy-go"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/envelope/awskms"
+	"github.com/vaultpack/vaultpack/internal/awserr"
 	"github.com/vaultpack/vaultpack/provision"
 )
 
@@ -47,7 +42,7 @@ func unseen(err error, action, resource string) Finding {
 	switch {
 	case err == nil:
 		panic("doctor: no error")
-	case unsupported(err):
+	case awserr.Unimplemented(err):
 		return skipped("this server has no such setting")
 	case isIdentity(err):
 		return unknownCaller(err)
@@ -58,8 +53,6 @@ func unseen(err error, action, resource string) Finding {
 	}
 	return failed("try again; if it stays so, ask who runs the server", "%s on %s: %s", action, resource, said(err))
 }
-
-var notAuthorized = regexp.MustCompile(`not authorized to perform: ([A-Za-z0-9-]+:[A-Za-z0-9*]+)`)
 
 // broken is the finding where something that has to work did not. actions are
 // those that it takes; where the server names one, that is it.
@@ -72,8 +65,8 @@ func broken(mend string, err error, actions ...string) Finding {
 	if !errors.Is(err, fs.ErrPermission) {
 		return failed(mend, "%v", err)
 	}
-	if m := notAuthorized.FindStringSubmatch(err.Error()); m != nil {
-		actions = []string{m[1]}
+	if action, _, named := awserr.Missing(err); named {
+		actions = []string{action}
 	}
 	if len(actions) == 0 {
 		return failed("this user needs read and write permission there", "%v", err)
@@ -100,33 +93,10 @@ func isIdentity(err error) bool {
 
 // said is what the server said, without what the SDK puts around it.
 func said(err error) string {
-	var ae smithy.APIError
-	if errors.As(err, &ae) && ae.ErrorMessage() != "" {
-		return ae.ErrorCode() + ": " + ae.ErrorMessage()
+	if said := awserr.Message(err); said != "" {
+		return awserr.Code(err) + ": " + said
 	}
 	return err.Error()
-}
-
-func errorCode(err error) string {
-	var ae smithy.APIError
-	if errors.As(err, &ae) {
-		return ae.ErrorCode()
-	}
-	return ""
-}
-
-// answer is the server's response with an error, or nil if there was none.
-func answer(err error) *http.Response {
-	var re *smithyhttp.ResponseError
-	if errors.As(err, &re) && re.Response != nil && re.Response.Response != nil && re.HTTPStatusCode() > 0 {
-		return re.Response.Response
-	}
-	return nil // the SDK makes up a response without a status where there is none
-}
-
-func unsupported(err error) bool {
-	r := answer(err)
-	return slices.Contains([]string{"NotImplemented", "MethodNotAllowed"}, errorCode(err)) || r != nil && r.StatusCode == http.StatusNotImplemented
 }
 
 // size is a number of bytes for people.

@@ -19,6 +19,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/envelope/awskms"
+	"github.com/vaultpack/vaultpack/internal/awserr"
 	"github.com/vaultpack/vaultpack/provision"
 	"github.com/vaultpack/vaultpack/vault"
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
@@ -93,7 +94,7 @@ func inRegion(key string) func(*kms.Options) {
 
 func (d *Doctor) keyState(ctx context.Context, key string) Finding {
 	out, err := d.kms.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &key}, inRegion(key))
-	if code := errorCode(err); code == "NotFoundException" || code == "InvalidArnException" {
+	if code := awserr.Code(err); code == "NotFoundException" || code == "InvalidArnException" {
 		return failed("check kms_keys and kms_key in "+settingsFile(d.Config)+", the region and the account", "there is no such key: %s", said(err))
 	}
 	if err != nil {
@@ -124,7 +125,7 @@ func (d *Doctor) rotation(ctx context.Context, key string) Finding {
 		return skipped("which key %s is could not be told", key)
 	}
 	out, err := d.kms.GetKeyRotationStatus(ctx, &kms.GetKeyRotationStatusInput{KeyId: &id}, inRegion(id))
-	if code := errorCode(err); code == "UnsupportedOperationException" {
+	if code := awserr.Code(err); code == "UnsupportedOperationException" {
 		return skipped("keys of this kind are not rotated by KMS")
 	}
 	if err != nil {
@@ -182,7 +183,7 @@ func (d *Doctor) permission(ctx context.Context, key string, p permission, furth
 		key = d.arns[key]
 	}
 	err := p.call(ctx, d, key, ec)
-	code := errorCode(err)
+	code := awserr.Code(err)
 	var denied *provision.DeniedError
 	switch {
 	case err == nil, code == "DryRunOperationException":

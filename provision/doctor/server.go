@@ -13,6 +13,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/vaultpack/vaultpack/envelope/awskms"
+	"github.com/vaultpack/vaultpack/internal/awserr"
 )
 
 // bucketChecks are those of a vault in S3 that change nothing.
@@ -48,7 +49,7 @@ func (d *Doctor) owner() *string {
 func (d *Doctor) endpoint(ctx context.Context) Finding {
 	out, err := d.s3.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &d.loc.Bucket, ExpectedBucketOwner: d.owner()})
 	d.headTime, d.headErr = time.Now(), err
-	if d.head = answer(err); err == nil {
+	if d.head = awserr.Response(err); err == nil {
 		if r, isHTTP := awsmiddleware.GetRawResponse(out.ResultMetadata).(*smithyhttp.Response); isHTTP {
 			d.head = r.Response
 		}
@@ -107,7 +108,7 @@ func (d *Doctor) region(context.Context) Finding {
 	if there != "" && there != here {
 		return failed(mend+" to "+there, "the bucket is in %s, and %s is configured", there, here)
 	}
-	if code := errorCode(d.headErr); code == "AuthorizationHeaderMalformed" || code == "PermanentRedirect" || d.head.StatusCode == http.StatusMovedPermanently {
+	if code := awserr.Code(d.headErr); code == "AuthorizationHeaderMalformed" || code == "PermanentRedirect" || d.head.StatusCode == http.StatusMovedPermanently {
 		return failed(mend+"; aws s3api head-bucket --bucket "+d.loc.Bucket+" tells it", "the bucket is not in %s", here)
 	}
 	if key := d.sseKey; awskms.IsKeyARN(key) && !d.elsewhere {

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/vaultpack/vaultpack/internal/awserr"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -95,7 +96,7 @@ func (s *Store) putIf(ctx context.Context, name string, data []byte, refused err
 	doubt := false // an attempt may have stored the object
 	for attempt := 1; ; attempt++ {
 		etag, err := s.putOnce(ctx, key, data, condition)
-		status := httpStatus(err)
+		status := awserr.Status(err)
 		if err == nil {
 			return etag, nil
 		}

@@ -7,14 +7,13 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
-	"regexp"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/smithy-go"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"github.com/vaultpack/vaultpack/internal/awserr"
 	"github.com/vaultpack/vaultpack/internal/awsload"
 )
 
@@ -74,7 +73,7 @@ func (s *Store) explain(ctx context.Context, op operation, key string, err error
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", what, ctx.Err())
 	}
-	status, code := httpStatus(err), errorCode(err)
+	status, code := awserr.Status(err), awserr.Code(err)
 	e := &s3Error{err: err}
 	advice := ""
 	var mfa *awsload.MFAError
@@ -82,10 +81,10 @@ func (s *Store) explain(ctx context.Context, op operation, key string, err error
 	case errors.As(err, &mfa):
 		e.class, e.msg = fs.ErrPermission, fmt.Sprintf("%s: %v", what, mfa)
 		return e
-	case isExpired(err, code):
+	case awserr.Credentials(err) == awserr.Expired:
 		e.class = fs.ErrPermission
 		advice = "the AWS credentials have expired; get new ones (for SSO: aws sso login), then run the same command again"
-	case isNoCredentials(err):
+	case awserr.Credentials(err) == awserr.None:
 		e.class = fs.ErrPermission
 		advice = "no usable AWS credentials were found; log in (aws sso login, aws configure), or set AWS_PROFILE"
 	case isRegion(err, status), s.otherRegion(err) != "":
@@ -100,7 +99,7 @@ func (s *Store) explain(ctx context.Context, op operation, key string, err error
 		return e
 	case isClockSkew(err):
 		advice = "the clock of this machine differs too much from the server's; set it (timedatectl set-ntp true), then try again"
-	case code == "InvalidAccessKeyId" || code == "SignatureDoesNotMatch" || code == "InvalidToken":
+	case awserr.Credentials(err) == awserr.Unknown:
 		e.class = fs.ErrPermission
 		advice = "the server does not know these AWS credentials; check AWS_PROFILE, the keys, and that they are for this endpoint"
 	case strings.Contains(code, "DisabledException"):
@@ -133,14 +132,10 @@ func (s *Store) explain(ctx context.Context, op operation, key string, err error
 	return e
 }
 
-// S3 and KMS tell the missing permission to those in the same organization, as
-// "… is not authorized to perform: kms:GenerateDataKey on resource: arn:… because …".
-var notAuthorized = regexp.MustCompile(`not authorized to perform: ([A-Za-z0-9-]+:[A-Za-z0-9*]+) on (?:the )?resource:? "?([^\s"]+)`)
-
 // permission names the permission that is missing, or the ones that it may be.
 func (s *Store) permission(op operation, key string, err error) string {
-	if m := notAuthorized.FindStringSubmatch(err.Error()); m != nil {
-		return fmt.Sprintf("not allowed: the permission %s on %s is missing", m[1], m[2])
+	if action, on, named := awserr.Missing(err); named && on != "" {
+		return fmt.Sprintf("not allowed: the permission %s on %s is missing", action, on)
 	}
 	b := fmt.Sprintf("not allowed: it takes the permission %s on %s", op.action, s.arn(op, key))
 	if s.tags != "" && op.action == opPut.action {
@@ -182,16 +177,9 @@ func (s *Store) arn(op operation, key string) string {
 func (s *Store) url(key string) string { return "s3://" + s.loc.Bucket + "/" + key }
 
 // otherRegion is the region that the answer says the bucket is in, if it is not the
-// one that is set. The answers to HEAD, 301 and 400, have nothing else to say so.
+// one that is set.
 func (s *Store) otherRegion(err error) string {
-	var re *smithyhttp.ResponseError
-	if !errors.As(err, &re) || re.Response == nil || re.Response.Response == nil {
-		return ""
-	}
-	if status := re.HTTPStatusCode(); status != http.StatusMovedPermanently && status != http.StatusBadRequest && status != http.StatusTemporaryRedirect {
-		return ""
-	}
-	if region := re.Response.Header.Get("X-Amz-Bucket-Region"); region != s.region {
+	if region := awserr.BucketRegion(err); region != s.region {
 		return region
 	}
 	return ""
@@ -247,7 +235,7 @@ func (s *Store) isSumRefused(err error, status int) bool {
 	if s.sum == sumNone || status < 400 || status >= 500 {
 		return false
 	}
-	switch errorCode(err) {
+	switch awserr.Code(err) {
 	case "InvalidArgument", "InvalidRequest", "InvalidHeader", "UnsupportedArgument", "BadRequest", "":
 	default:
 		return false
@@ -257,44 +245,26 @@ func (s *Store) isSumRefused(err error, status int) bool {
 }
 
 func isRegion(err error, status int) bool {
-	switch errorCode(err) {
+	switch awserr.Code(err) {
 	case "PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "IncorrectEndpoint":
 		return true
 	}
 	return status == http.StatusMovedPermanently
 }
 
-func isExpired(err error, code string) bool {
-	switch code {
-	case "ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired":
-		return true
-	}
-	text := err.Error()
-	return strings.Contains(text, "SSO session has expired") || strings.Contains(text, "SSO token has expired") ||
-		strings.Contains(text, "ExpiredTokenException") || strings.Contains(text, "token has expired")
-}
-
-// isNoCredentials knows the SDK's errors by their text: they have no type.
-func isNoCredentials(err error) bool {
-	text := err.Error()
-	return strings.Contains(text, "get identity: ") || strings.Contains(text, "failed to refresh cached credentials") ||
-		strings.Contains(text, "no EC2 IMDS role found")
-}
-
 // isClockSkew tells an error that comes from this machine's clock, or the
 // server's. The answer to a HEAD has no body to say so, but it has a date. The
 // SDK corrects the clock by that date for the next attempt.
 func isClockSkew(err error) bool {
-	switch errorCode(err) {
-	case "RequestTimeTooSkewed", "RequestInTheFuture":
+	if awserr.Is(err, "RequestTimeTooSkewed", "RequestInTheFuture") {
 		return true
 	}
-	var re *smithyhttp.ResponseError
-	if httpStatus(err) != http.StatusForbidden || !errors.As(err, &re) || re.Response.Request == nil || re.Response.Request.Method != http.MethodHead {
+	r := awserr.Response(err)
+	if r == nil || r.StatusCode != http.StatusForbidden || r.Request == nil || r.Request.Method != http.MethodHead {
 		return false
 	}
-	served, err := http.ParseTime(re.Response.Header.Get("Date"))
-	signed, serr := time.Parse("20060102T150405Z", re.Response.Request.Header.Get("X-Amz-Date"))
+	served, err := http.ParseTime(r.Header.Get("Date"))
+	signed, serr := time.Parse("20060102T150405Z", r.Request.Header.Get("X-Amz-Date"))
 	return err == nil && serr == nil && served.Sub(signed).Abs() > 10*time.Minute // S3 bears 15
 }
 
@@ -307,7 +277,7 @@ func isBroken(err error) bool {
 // isGarbled tells that a request's body was not what its checksums say. The SDK
 // does not repeat it, though that helps if the network did it.
 func isGarbled(err error) bool {
-	switch errorCode(err) {
+	switch awserr.Code(err) {
 	case "BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch",
 		"MalformedXML": // the SDK's is well formed
 		return true
@@ -316,21 +286,3 @@ func isGarbled(err error) bool {
 }
 
 func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
-
-// errorCode is the code that the service gave, or empty.
-func errorCode(err error) string {
-	var ae smithy.APIError
-	if errors.As(err, &ae) {
-		return ae.ErrorCode()
-	}
-	return ""
-}
-
-// httpStatus is the status of the answer, 0 if there was none.
-func httpStatus(err error) int {
-	var re *smithyhttp.ResponseError
-	if errors.As(err, &re) && re.Response != nil && re.Response.Response != nil {
-		return re.HTTPStatusCode()
-	}
-	return 0
-}

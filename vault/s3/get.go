@@ -12,6 +12,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"github.com/minio/crc64nvme"
 
+	"github.com/vaultpack/vaultpack/internal/awserr"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -39,7 +40,7 @@ func (s *Store) Get(ctx context.Context, name string, off, n int64) (io.ReadClos
 		b.end = off + n
 	}
 	err = b.open()
-	if httpStatus(err) == http.StatusRequestedRangeNotSatisfiable {
+	if awserr.Status(err) == http.StatusRequestedRangeNotSatisfiable {
 		return http.NoBody, nil // the object ends before off
 	}
 	if err != nil {
@@ -148,7 +149,7 @@ func (b *s3Body) open() error {
 		in.IfMatch = &b.etag
 	}
 	out, err := b.s.client.GetObject(b.ctx, in, s3.WithAPIOptions(smithyhttp.AddHeaderValue("X-Amz-Checksum-Mode", "ENABLED")))
-	if httpStatus(err) == http.StatusPreconditionFailed {
+	if awserr.Status(err) == http.StatusPreconditionFailed {
 		return fmt.Errorf("%s was replaced while it was read; try again: %w", b.s.url(b.key), err)
 	}
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
+	"github.com/vaultpack/vaultpack/internal/awserr"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -139,7 +140,7 @@ func (s *Store) AbortStale(ctx context.Context, prefix string, age time.Duration
 		}
 		_, err := s.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &s.loc.Bucket, Key: u.Key,
 			UploadId: u.UploadId, ExpectedBucketOwner: s.owner, RequestPayer: s.payer})
-		if httpStatus(err) == http.StatusNotFound {
+		if awserr.Status(err) == http.StatusNotFound {
 			continue // finished or aborted meanwhile
 		}
 		if err != nil {
@@ -175,7 +176,7 @@ func (s *Store) MeasureStale(ctx context.Context, prefix string, age time.Durati
 		gone := false
 		for unknown == nil && pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
-			if gone = httpStatus(err) == http.StatusNotFound; gone {
+			if gone = awserr.Status(err) == http.StatusNotFound; gone {
 				break // finished or aborted meanwhile
 			}
 			if err != nil {

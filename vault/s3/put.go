@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
+	"github.com/vaultpack/vaultpack/internal/awserr"
 	"github.com/vaultpack/vaultpack/internal/ctxio"
 	"github.com/vaultpack/vaultpack/internal/workers"
 )
@@ -194,7 +195,7 @@ func (s *Store) stored(ctx context.Context, key string, o *oneUpload) bool {
 // of the class 4xx says that it was not, but for those that answer a repeated
 // request; and so does one that says that the server does not know how.
 func mayHavePersisted(err error) bool {
-	switch code := httpStatus(err); {
+	switch code := awserr.Status(err); {
 	case code == http.StatusNotFound, code == http.StatusRequestTimeout, code == http.StatusConflict:
 		return true
 	case code == http.StatusNotImplemented:

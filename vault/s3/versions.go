@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/vaultpack/vaultpack/internal/awserr"
 )
 
 // CountOld tells how many versions the bucket keeps of objects below prefix that
@@ -34,7 +36,7 @@ func (s *Store) DeleteOld(ctx context.Context, prefix string) (deleted int, err 
 		_, derr := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.loc.Bucket, Key: &v.key, VersionId: &v.id,
 			ExpectedBucketOwner: s.owner, RequestPayer: s.payer})
 		switch {
-		case derr == nil || httpStatus(derr) == http.StatusNotFound:
+		case derr == nil || awserr.Status(derr) == http.StatusNotFound:
 			deleted++
 		case ctx.Err() != nil:
 			return deleted, s.explain(ctx, opDeleteVersion, v.key, derr)
