@@ -73,6 +73,9 @@ func (s *Store) explain(ctx context.Context, op operation, key string, err error
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", what, ctx.Err())
 	}
+	if errors.Is(err, errOtherAnswer) {
+		return s.noAnswer(key)
+	}
 	status, code := awserr.Status(err), awserr.Code(err)
 	e := &s3Error{err: err}
 	advice := ""

@@ -78,7 +78,7 @@ func (s *Store) pages(ctx context.Context, prefix, delimiter string) iter.Seq2[*
 			in.Delimiter = &delimiter
 		}
 		for {
-			page, err := s.client.ListObjectsV2(ctx, in)
+			page, err := s.client.ListObjectsV2(ctx, in, answeredBy("ListBucketResult"))
 			if err != nil {
 				yield(nil, s.explain(ctx, opList, full, err))
 				return
@@ -98,12 +98,6 @@ func (s *Store) pages(ctx context.Context, prefix, delimiter string) iter.Seq2[*
 			in.ContinuationToken = &next
 		}
 	}
-}
-
-// noAnswer is the error of an answer that says nothing that one of S3 has to say,
-// though its status is 200. Taken for one it would be an empty vault.
-func (s *Store) noAnswer(key string) error {
-	return fmt.Errorf("listing %s: what answered is no S3: a proxy or a login page may be in between, or the endpoint is another server's", s.url(key))
 }
 
 // Delete removes an object. In a bucket with versioning its versions stay.
@@ -175,7 +169,7 @@ func (s *Store) MeasureStale(ctx context.Context, prefix string, age time.Durati
 			UploadId: u.UploadId, ExpectedBucketOwner: s.owner, RequestPayer: s.payer})
 		gone := false
 		for unknown == nil && pages.HasMorePages() {
-			page, err := pages.NextPage(ctx)
+			page, err := pages.NextPage(ctx, answeredBy("ListPartsResult"))
 			if gone = awserr.Status(err) == http.StatusNotFound; gone {
 				break // finished or aborted meanwhile
 			}
@@ -206,13 +200,9 @@ func (s *Store) stale(ctx context.Context, prefix string, age time.Duration) ite
 	}
 	return func(yield func(types.MultipartUpload, error) bool) {
 		for {
-			page, err := s.client.ListMultipartUploads(ctx, in)
+			page, err := s.client.ListMultipartUploads(ctx, in, answeredBy("ListMultipartUploadsResult"))
 			if err != nil {
 				yield(types.MultipartUpload{}, s.explain(ctx, opListMultipart, full, err))
-				return
-			}
-			if page.IsTruncated == nil && page.MaxUploads == nil && page.Bucket == nil {
-				yield(types.MultipartUpload{}, s.noAnswer(full))
 				return
 			}
 			for _, u := range page.Uploads {

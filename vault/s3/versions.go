@@ -55,7 +55,7 @@ func (s *Store) old(ctx context.Context, prefix string) iter.Seq2[oldVersion, er
 	in := &s3.ListObjectVersionsInput{Bucket: &s.loc.Bucket, Prefix: &full, ExpectedBucketOwner: s.owner, RequestPayer: s.payer}
 	return func(yield func(oldVersion, error) bool) {
 		for {
-			page, err := s.client.ListObjectVersions(ctx, in)
+			page, err := s.client.ListObjectVersions(ctx, in, answeredBy("ListVersionsResult"))
 			if err != nil {
 				yield(oldVersion{}, s.explain(ctx, opListVersions, full, err))
 				return

@@ -1,0 +1,70 @@
+package s3store
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// errOtherAnswer is of an answer that is not to what was asked: the SDK takes any
+// document for a listing, and one in which it finds nothing for an empty one.
+var errOtherAnswer = errors.New("the answer is none of S3's to this request")
+
+// answeredBy has a listing fail unless the answer is the document of that name.
+func answeredBy(root string) func(*s3.Options) {
+	return s3.WithAPIOptions(func(stack *middleware.Stack) error {
+		return stack.Deserialize.Add(rootCheck(root), middleware.After)
+	})
+}
+
+// A rootCheck is the name of a document's root.
+type rootCheck string
+
+func (rootCheck) ID() string { return "VaultpackRoot" }
+
+func (c rootCheck) HandleDeserialize(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
+	out, meta, err := next.HandleDeserialize(ctx, in)
+	resp, ok := out.RawResponse.(*smithyhttp.Response)
+	if err != nil || !ok || resp.StatusCode != 200 {
+		return out, meta, err
+	}
+	body := bufio.NewReaderSize(resp.Body, 4<<10)
+	begin, _ := body.Peek(4 << 10) // an error of the connection comes once more when it is read
+	if rootOf(begin) != string(c) {
+		resp.Body.Close()
+		return out, meta, errOtherAnswer
+	}
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{body, resp.Body}
+	return out, meta, nil
+}
+
+// rootOf is the name of the root of a document that begins so, or nothing.
+func rootOf(begin []byte) string {
+	d := xml.NewDecoder(bytes.NewReader(begin))
+	for {
+		t, err := d.Token()
+		if err != nil {
+			return ""
+		}
+		if e, ok := t.(xml.StartElement); ok {
+			return e.Name.Local
+		}
+	}
+}
+
+// noAnswer is the error of an answer that says nothing that one of S3 has to say,
+// though its status is 200. Taken for one it would be an empty vault.
+func (s *Store) noAnswer(key string) error {
+	return fmt.Errorf("listing %s: what answered is no S3: a proxy or a login page may be in between, or the endpoint is another server's", s.url(key))
+}
