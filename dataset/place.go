@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path"
 	"strings"
@@ -32,9 +33,16 @@ func retry(op, name string, call func() error) error {
 }
 
 // setTime takes seconds and nanoseconds apart: in nanoseconds alone, times before
-// 1678 and after 2262 would wrap.
+// 1678 and after 2262 would wrap. Where the system's numbers have 32 bits, a time
+// beyond these is set to their end, as file systems do with times beyond theirs.
 func setTime(dir int, name string, t time.Time) error {
 	ts, err := unix.TimeToTimespec(t)
+	switch {
+	case err == unix.ERANGE && t.Unix() < 0:
+		ts, err = unix.TimeToTimespec(time.Unix(math.MinInt32, 0))
+	case err == unix.ERANGE:
+		ts, err = unix.TimeToTimespec(time.Unix(math.MaxInt32, 0))
+	}
 	if err != nil {
 		return &fs.PathError{Op: "set the time of", Path: name, Err: err}
 	}

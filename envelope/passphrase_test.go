@@ -116,7 +116,7 @@ func TestPassphraseParams(t *testing.T) {
 		"too much memory":    form(19, 1<<20+1, 1, 4, salt),
 		"too much work":      form(19, 1<<20, 5, 4, salt),
 		"overflowing memory": form(19, "4294967296", 1, 4, salt),
-		"overflowing work":   form(19, 1<<20, 1<<31, 4, salt),
+		"overflowing work":   form(19, 1<<20, "2147483648", 4, salt),
 		"a short salt":       form(19, 65536, 3, 4, salt[:20]),
 		"padding":            form(19, 65536, 3, 4, salt+"=="),
 		"loose bits":         form(19, 65536, 3, 4, salt[:21]+"B"),

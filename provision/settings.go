@@ -57,6 +57,7 @@ const Me = "me"
 
 var (
 	nameText     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$`)
+	imageARN     = regexp.MustCompile(`^arn:aws[a-z-]*:ecr:[a-z0-9-]+:[0-9]{12}:repository/[a-z0-9*][a-z0-9._/*-]*$`)
 	principalARN = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:(root|(user|role)/[\w+=,.@/-]+)$`)
 )
 
@@ -96,8 +97,13 @@ func (t *Target) check() error {
 		}
 	}
 	for _, o := range t.Outputs {
-		if bucket, prefix, ok := splitURL(o); !ok || bucket == "" || prefix == "" {
-			return fmt.Errorf("outputs has %q, but has to be s3://BUCKET/PREFIX", o)
+		if bucket, prefix, ok := splitURL(o); !ok || bucket == "" || prefix == "" || strings.Contains(prefix, "://") {
+			return fmt.Errorf("outputs has %q, but has to be s3://BUCKET/PREFIX; each is named by itself", o)
+		}
+	}
+	for _, arn := range t.Images {
+		if !imageARN.MatchString(arn) {
+			return fmt.Errorf("images has %q, but has to be the ARN of an ECR repository, such as arn:aws:ecr:eu-west-1:111122223333:repository/NAME", arn)
 		}
 	}
 	if t.LogTo != "" {

@@ -39,6 +39,8 @@ const (
 	maxEnvironment   = 100
 	maxRuntime       = 28 * 24 * time.Hour
 	maxKeepAlive     = 6 * time.Hour
+	maxVolume        = 16384   // GB
+	maxInstances     = 1 << 20 // more than any account has; they are counted in numbers of 32 bits
 	minPending       = 2 * time.Hour
 	none             = "none" // the value of a key that says to do without
 	ownChannel       = "vaultpack"
@@ -242,7 +244,7 @@ func (j *Job) checkInstances(p *problems) {
 			field := fmt.Sprintf("instance_groups.%d", i)
 			p.check(g.Name != "" && !seen[g.Name], field, "needs a name of its own")
 			p.text(field, g.Name, 64)
-			p.check(g.Count >= 1, field, "has %d instances", g.Count)
+			p.check(g.Count >= 1 && g.Count <= maxInstances, field, "has %d instances, but has to have 1 to %d", g.Count, maxInstances)
 			checkType(field, g.Type)
 			p.check(j.Arch != "" || archOf(g.Type) == archOf(j.InstanceGroups[0].Type), field,
 				"%s and %s are of two architectures, but a job carries one binary", g.Type, j.InstanceGroups[0].Type)
@@ -253,9 +255,9 @@ func (j *Job) checkInstances(p *problems) {
 		if j.InstanceType != "" {
 			checkType("instance_type", j.InstanceType)
 		}
-		p.check(j.InstanceCount >= 1 || !j.given("instance_count") && j.InstanceCount == 0, "instance_count", "is %d, but has to be at least 1", j.InstanceCount)
+		p.check(j.InstanceCount >= 1 && j.InstanceCount <= maxInstances || !j.given("instance_count") && j.InstanceCount == 0, "instance_count", "is %d, but has to be from 1 to %d", j.InstanceCount, maxInstances)
 	}
-	p.check(j.VolumeSize >= 1 || !j.given("volume_size") && j.VolumeSize == 0, "volume_size", "is %d GB, but has to be at least 1", j.VolumeSize)
+	p.check(j.VolumeSize >= 1 && j.VolumeSize <= maxVolume || !j.given("volume_size") && j.VolumeSize == 0, "volume_size", "is %d GB, but has to be from 1 to %d", j.VolumeSize, maxVolume)
 	if j.VolumeKMSKey != none {
 		p.key("volume_kms_key", j.VolumeKMSKey)
 		nvme := slices.ContainsFunc(j.types(), hasNVMe)

@@ -55,6 +55,8 @@ func TestCheck(t *testing.T) {
 		{"environment:\n" + many(101, "  K%d: x\n"), "environment: there are 101 variables"},
 		{"command: [" + strings.Repeat("x", 257) + "]", "command.0: has 257 characters"},
 		{"instance_count: 0", "job.yaml:5: instance_count: is 0"},
+		{"instance_count: 2147483647", "job.yaml:5: instance_count: is 2147483647"},
+		{"volume_size: 2147483647", "volume_size: is 2147483647 GB"},
 		{"instance_groups: [{name: a, type: ml.m5.xlarge, count: 1}]", "goes without instance_type"},
 		{"volume_size: 0", "volume_size: is 0 GB"},
 		{"volume_kms_key: 'a b'", "does not name a KMS key"},

@@ -31,9 +31,12 @@ func (l *Launcher) flags(p *Plan) ([]string, error) {
 		}
 		flags = append(flags, "--key-channel", keyChannel)
 	} else {
-		keys, err := l.kmsKeys(p.Sealed)
+		keys, related, err := l.kmsKeys(p.Sealed)
 		if err != nil {
 			return nil, err
+		}
+		if related {
+			flags = append(flags, "--kms-related")
 		}
 		for _, k := range keys {
 			flags = append(flags, "--kms-key", k)
@@ -254,7 +257,12 @@ func (l *Launcher) addResources(p *Plan) error {
 	case j.VolumeSize > 0:
 		r.VolumeSizeInGB = aws.Int32(int32(j.VolumeSize))
 	case nvme < len(j.types()):
-		r.VolumeSizeInGB = aws.Int32(int32(max(defaultVolume, need+need/4+10)))
+		size := max(defaultVolume, need+need/4+10)
+		if size > maxVolume {
+			return &FieldError{Field: "volume_size", Origin: j.where("volume_size"), Problem: fmt.Sprintf(
+				"cannot be large enough: the sealed data and what it is opened to take %d GB on a host, and a volume has at most %d; use more hosts and ShardedByS3Key, or instances with local disks", size, maxVolume)}
+		}
+		r.VolumeSizeInGB = aws.Int32(int32(size))
 	}
 	switch {
 	case nvme > 0:
@@ -278,7 +286,9 @@ func (p *Plan) volume() int {
 		if s.Sharded {
 			share = min(share, 2*share/int64(p.job.hosts(s.groups)))
 		}
-		n += share
+		if n += share; n < 0 || n > 1<<60 { // more than there is room for in a number
+			return 1 << 30
+		}
 	}
 	return int((n + 1<<30 - 1) >> 30)
 }

@@ -105,15 +105,16 @@ func (s *Sealed) size() (n int64) {
 	return n
 }
 
-// kmsKeys are the configured KMS keys that the channels' data keys are wrapped
-// with. Each data key must have one: in the container there is no other.
-func (l *Launcher) kmsKeys(sealed []*Sealed) ([]string, error) {
-	var configured, used []string
-	kinds := map[string]string{} // by key
+// kmsKeys are the configured KMS keys that open the channels' data keys, and related
+// says that one of them has to do so as a replica of the key that has wrapped it. Each
+// data key must have one: in the container there is no other.
+func (l *Launcher) kmsKeys(sealed []*Sealed) (used []string, related bool, err error) {
+	var keys []envelope.ServiceKey
+	var configured []string
 	for _, w := range l.Vault.Keys.Open {
 		if k, ok := w.(envelope.ServiceKey); ok {
-			kind, key := k.Describe()
-			configured, kinds[key] = append(configured, key), kind
+			_, key := k.Describe()
+			keys, configured = append(keys, k), append(configured, key)
 		}
 	}
 	for _, s := range sealed {
@@ -122,20 +123,31 @@ func (l *Launcher) kmsKeys(sealed []*Sealed) ([]string, error) {
 			rings[r.ID()] = r
 		}
 		for _, id := range s.Contents.Keys {
-			found := false
+			var own, replicas []string
 			for _, slot := range rings[id].Slots() {
-				if kind, ok := kinds[slot.Key]; ok && slot.Kind == kind {
-					found, used = true, append(used, slot.Key)
+				for i, k := range keys {
+					switch {
+					case !k.Matches(slot):
+					case slot.Key == configured[i]:
+						own = append(own, configured[i])
+					default:
+						replicas = append(replicas, configured[i])
+					}
 				}
 			}
-			if !found {
-				return nil, fmt.Errorf("the data key %s of dataset %s is wrapped with none of the configured KMS keys (%s), so the job could not open it: "+
+			switch {
+			case len(own) > 0:
+				used = append(used, own...)
+			case len(replicas) > 0:
+				used, related = append(used, replicas...), true
+			default:
+				return nil, false, fmt.Errorf("the data key %s of dataset %s is wrapped with none of the configured KMS keys (%s), so the job could not open it: "+
 					"add one with vaultpack keys add %s --new-kms-key ARN, and configure it (kms_keys)", id, s.set.Name, orNone(configured), s.set.Name)
 			}
 		}
 	}
 	slices.SortStableFunc(used, func(a, b string) int { return slices.Index(configured, a) - slices.Index(configured, b) })
-	return slices.Compact(used), nil
+	return slices.Compact(used), related, nil
 }
 
 func orNone(s []string) string {

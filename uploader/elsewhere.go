@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"math"
 	"slices"
 	"sort"
 
@@ -57,7 +58,7 @@ func (t *elsewhere) read(ctx context.Context) {
 	if t.prev == nil {
 		return
 	}
-	limit := int(t.Memory / 8 / 48)
+	limit := int(min(t.Memory/8/48, math.MaxInt32))
 	t.whole = map[int64][]*dataset.Entry{}
 	t.index = map[envelope.ObjectID]int{}
 	pieces := 0

@@ -17,7 +17,8 @@ const tarEnd = 1024
 // tarSize is how much of a pack a file takes at most.
 func tarSize(e *dataset.Entry) int64 {
 	const block = 512
-	size := block + (e.Size+block-1)/block*block
+	// A hole can be as large as a number: that is more than any pack, too.
+	size := block + (min(e.Size, 1<<62)+block-1)/block*block
 	const latest = 1<<33 - 1 // what a time in a plain header can be, in seconds
 	t := e.ModTime.Unix()
 	if long := int64(len(e.Path)); long > 100 || !isASCII(e.Path) || e.Size >= 8<<30 || t < 0 || t >= latest {

@@ -236,9 +236,9 @@ func (u *Upload) limits() (packs, segments int) {
 		put = s.PutMemory()
 	}
 	room := max(u.Memory-otherMemory, 0)
-	packs = max(min(want, int(room/(put+segmentMemory))), 1)
+	packs = int(max(min(int64(want), room/(put+segmentMemory)), 1))
 	// Twice as many segments as cores, so that none idles while packs begin and end.
-	segments = min(max(2*cores/packs, 1), max(int((room/int64(packs)-put)/segmentMemory), 1))
+	segments = int(max(min(int64(2*cores/packs), (room/int64(packs)-put)/segmentMemory), 1))
 	return packs, segments
 }
 
@@ -273,6 +273,9 @@ func (u *Upload) open(ctx context.Context) (err error) {
 		return errors.New("uploader: a dataset that was not opened in a vault")
 	case u.used.Swap(true):
 		return errors.New("uploader: this upload has been run already; make another one")
+	}
+	if u.Memory < 0 || u.PackSize < 0 || u.Concurrency < 0 {
+		return errors.New("uploader: a bound below zero; 0 lets the upload choose")
 	}
 	if u.Memory == 0 {
 		u.Memory = DefaultMemory

@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -259,7 +260,11 @@ func newProvisioner(c *cli.Context, cfg *config.Config) (*provision.Provisioner,
 	}
 	for name, to := range map[string]*int32{"expire-old-versions": &t.ExpireDays, "abort-uploads": &t.AbortDays} {
 		if c.IsSet(name) {
-			*to = int32(c.Int(name))
+			days := int64(c.Int(name))
+			if days < 0 || days > math.MaxInt32 {
+				return nil, nil, usagef("--%s is a number of days, and not %d", name, days)
+			}
+			*to = int32(days)
 		}
 	}
 	aws, err := cfg.AWS(c.Context)

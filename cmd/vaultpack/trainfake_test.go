@@ -70,7 +70,7 @@ func (s *scriptedSageMaker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		var events []any
 		if in["nextToken"] == nil {
 			for i, l := range s.lines {
-				events = append(events, map[string]any{"timestamp": 1_700_000_000_000 + i, "message": l})
+				events = append(events, map[string]any{"timestamp": 1_700_000_000_000 + int64(i), "message": l})
 			}
 		}
 		answer(200, map[string]any{"events": events, "nextForwardToken": "f/1"})

@@ -22,11 +22,11 @@ func headers() []entry {
 		{"header_keyring_huge", Format, "", func(b *build) { b.ringLen = 1 << 31 }},
 		{"header_keyring_little_endian", Format, "", func(b *build) {
 			b.ring(b.wrap(b.local))
-			n := len(b.keyring)
+			n := int64(len(b.keyring))
 			b.ringLen = n<<24 | n>>8<<16
 		}},
-		{"header_keyring_length_less_one", Format, "", func(b *build) { b.ring(b.wrap(b.local)); b.ringLen = len(b.keyring) - 1 }},
-		{"header_keyring_length_and_one", Format, "", func(b *build) { b.ring(b.wrap(b.local)); b.ringLen = len(b.keyring) + 1 }},
+		{"header_keyring_length_less_one", Format, "", func(b *build) { b.ring(b.wrap(b.local)); b.ringLen = int64(len(b.keyring)) - 1 }},
+		{"header_keyring_length_and_one", Format, "", func(b *build) { b.ring(b.wrap(b.local)); b.ringLen = int64(len(b.keyring)) + 1 }},
 		{"header_keyring_cut", Format, "", func(b *build) {
 			b.ring(b.wrap(b.local))
 			b.after = func(f []byte) []byte { return f[:64+len(b.keyring)-1] }

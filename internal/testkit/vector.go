@@ -195,7 +195,7 @@ type build struct {
 	magic, kind              string
 	keyID, objectID, dataKey []byte
 	keyring                  string
-	ringLen                  int // -1: that of keyring
+	ringLen                  int64 // -1: that of keyring
 	scheme                   scheme
 	parts                    [][]byte // sealed segments
 	plain                    []byte
@@ -235,7 +235,7 @@ func (b *build) header() []byte {
 	h := b.bound()
 	n := b.ringLen
 	if n < 0 {
-		n = len(b.keyring)
+		n = int64(len(b.keyring))
 	}
 	h = append(h, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
 	return append(h, b.keyring...)

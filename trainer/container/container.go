@@ -79,7 +79,10 @@ type Config struct {
 	// KMSKeys are the ARNs of the only KMS keys that are called, in Region where an
 	// endpoint has to be found. Credentials come from the chain of the AWS SDK.
 	KMSKeys []string
-	Region  string
+	// KMSRelated has those of them that are multi-Region keys also open what their
+	// replicas have wrapped: see [awskms.AcceptRelated].
+	KMSRelated bool
+	Region     string
 	// KeyChannel is a channel with a local key made for this job and the keyrings
 	// that it opens, in place of KMS. It is emptied once everything is open.
 	KeyChannel string
@@ -113,6 +116,9 @@ func (c *Config) Check() error {
 		if !keyservice.Fixed(name) {
 			return fmt.Errorf("%q is not the ARN of a KMS key; in a container nothing else is called", name)
 		}
+	}
+	if c.KMSRelated && len(c.KMSKeys) == 0 {
+		return errors.New("no KMS key is named that could be a replica")
 	}
 	if c.KeyChannel != "" && (!channelName.MatchString(c.KeyChannel) || c.KeyChannel == MetaChannel || seen[c.KeyChannel]) {
 		return fmt.Errorf("%q cannot be the key channel", c.KeyChannel)

@@ -30,7 +30,7 @@ func (c *Config) keys(ctx context.Context, store *channelStore) (keys *vault.Key
 		}
 		return &vault.Keys{Open: []envelope.KeyWrapper{key}, Names: []string{"the key channel"}}, key.Wipe, nil
 	}
-	services := keyservice.New(keyservice.Settings{AWS: awsload.Settings{Region: c.Region}})
+	services := keyservice.New(keyservice.Settings{AWS: awsload.Settings{Region: c.Region}, Related: c.KMSRelated})
 	keys = &vault.Keys{Calls: services.Calls}
 	for _, name := range c.KMSKeys {
 		key, err := services.Key(ctx, name)

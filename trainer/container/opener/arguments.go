@@ -21,6 +21,7 @@ func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 type given struct {
 	channels, keys, context, sharded list
 	region, format, keyChannel, base string
+	related                          bool
 }
 
 func (g *given) flags(base string) *flag.FlagSet {
@@ -28,6 +29,7 @@ func (g *given) flags(base string) *flag.FlagSet {
 	f.SetOutput(io.Discard) // the error says it
 	f.Var(&g.channels, "channel", "`NAME=DATASET@VERSION#DIGEST` of a sealed channel; may be repeated")
 	f.Var(&g.keys, "kms-key", "the `ARN` of a KMS key that may be called; may be repeated")
+	f.BoolVar(&g.related, "kms-related", false, "multi-Region keys open what their replicas have wrapped")
 	f.Var(&g.context, "context", "`KEY=VALUE` of the encryption context; may be repeated")
 	f.StringVar(&g.region, "region", "", "the `REGION` of KMS, where the ARN does not tell")
 	f.StringVar(&g.format, "format", "files", "`WHAT` the channels become: files, or tar, which leaves small files in their tars")
@@ -52,7 +54,7 @@ func parse(args []string, base string) (cfg *container.Config, command []string,
 	var g given
 	f := g.flags(base)
 	err = f.Parse(args)
-	cfg = &container.Config{BaseDir: g.base, KMSKeys: g.keys, Region: g.region, KeyChannel: g.keyChannel, Context: envelope.EncryptionContext{}}
+	cfg = &container.Config{BaseDir: g.base, KMSKeys: g.keys, KMSRelated: g.related, Region: g.region, KeyChannel: g.keyChannel, Context: envelope.EncryptionContext{}}
 	if err != nil {
 		return cfg, nil, usagef("the arguments of %s: %w", Command, err)
 	}
