@@ -222,7 +222,7 @@ func TestPanicsReachTheCaller(t *testing.T) {
 				tr.at.Store(at)
 				w := newTrapped(t, tr, origin, keys)
 				before := runtime.NumGoroutine()
-				err, recovered, exited := endOf(func() error { return job(t.Context(), w) })
+				recovered, exited, err := endOf(func() error { return job(t.Context(), w) })
 				w.d.Close()
 				for range 2000 {
 					if runtime.NumGoroutine() <= before {
@@ -255,7 +255,7 @@ func TestPanicsReachTheCaller(t *testing.T) {
 }
 
 // endOf runs f in a goroutine and tells how it has ended.
-func endOf(f func() error) (err error, recovered any, exited bool) {
+func endOf(f func() error) (recovered any, exited bool, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -269,7 +269,7 @@ func endOf(f func() error) (err error, recovered any, exited bool) {
 		exited = false
 	}()
 	<-done
-	return err, recovered, exited
+	return recovered, exited, err
 }
 
 // trapVault makes the vault that each job gets a copy of.

@@ -33,7 +33,7 @@ func TestPanicOfARenewal(t *testing.T) {
 		case <-time.After(dataset.LeaseTTL):
 			t.Fatal("the upload goes on without its lease")
 		}
-		_, recovered, _ := endOf(func() error { return l.End(context.Background()) })
+		recovered, _, _ := endOf(func() error { return l.End(context.Background()) })
 		if value, _ := recovered.(error); !errors.Is(value, errTrap) {
 			t.Errorf("End: recovered %v", recovered)
 		}
