@@ -18,6 +18,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/leaktest"
 	"github.com/vaultpack/vaultpack/internal/race"
 	"github.com/vaultpack/vaultpack/internal/treetest"
 	"github.com/vaultpack/vaultpack/vault"
@@ -30,7 +31,7 @@ func TestMain(m *testing.M) {
 	if d, err := time.ParseDuration(os.Getenv("TEST_EVERY")); err == nil {
 		testEvery = d
 	}
-	testscript.Main(m, map[string]func(){"vaultpack": main})
+	testscript.Main(leaktest.Checked{M: m}, map[string]func(){"vaultpack": main})
 }
 
 func TestScripts(t *testing.T) {
