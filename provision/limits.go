@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
 
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
+	"github.com/vaultpack/vaultpack/internal/arn"
+	"github.com/vaultpack/vaultpack/internal/awsname"
 	"github.com/vaultpack/vaultpack/provision/policy"
 )
 
@@ -38,13 +39,9 @@ func (e *LimitError) Error() string {
 	return fmt.Sprintf("%s would have %d %s, and AWS takes %d: %s", e.What, e.Size, e.Unit, e.Limit, e.Instead)
 }
 
-var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
-var likeAddress = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+$`)
-
 // checkBucket holds the name to the rules of S3.
 func checkBucket(name string) error {
-	if !bucketName.MatchString(name) || strings.Contains(name, "..") || likeAddress.MatchString(name) ||
-		strings.HasPrefix(name, "xn--") || strings.HasSuffix(name, "-s3alias") {
+	if !awsname.IsBucket(name) || strings.HasPrefix(name, "xn--") || strings.HasSuffix(name, "-s3alias") {
 		return fmt.Errorf("%q cannot name a bucket: S3 takes 3 to 63 lower-case letters, digits, hyphens and single dots, from a letter or digit to a letter or digit", name)
 	}
 	return nil
@@ -74,7 +71,7 @@ func (p *Provisioner) checkLimits() error {
 			told["trust "+r.kind] = true
 			over("the trust policy of the role "+r.name, trust, maxTrust, "characters",
 				"name fewer principals with --assume, such as one role that the others assume, or "+
-					fmt.Sprintf("arn:%s:iam::%s:root", p.partition, p.account)+" for all in the account whom IAM allows it")
+					arn.Root(p.partition, p.account)+" for all in the account whom IAM allows it")
 		}
 		if own := bare(p.permissions(r).JSON()); !told["policy "+r.kind] && own > maxInline {
 			told["policy "+r.kind] = true

@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 
+	"github.com/vaultpack/vaultpack/internal/arn"
 	"github.com/vaultpack/vaultpack/provision/policy"
 )
 
@@ -182,7 +183,7 @@ func (p *Provisioner) trust(r role) policy.Document {
 	if len(p.Assume) > 0 {
 		return policy.Trust(p.Assume...)
 	}
-	return policy.Trust(fmt.Sprintf("arn:%s:iam::%s:root", p.partition, p.account))
+	return policy.Trust(arn.Root(p.partition, p.account))
 }
 
 func (p *Provisioner) permissions(r role) policy.Document {

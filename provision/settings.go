@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/internal/arn"
 	"github.com/vaultpack/vaultpack/provision/policy"
 )
 
@@ -55,11 +56,7 @@ type Settings struct {
 // Me among the Users is whoever calls.
 const Me = "me"
 
-var (
-	nameText     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$`)
-	imageARN     = regexp.MustCompile(`^arn:aws[a-z-]*:ecr:[a-z0-9-]+:[0-9]{12}:repository/[a-z0-9*][a-z0-9._/*-]*$`)
-	principalARN = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:(root|(user|role)/[\w+=,.@/-]+)$`)
-)
+var nameText = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$`)
 
 // check fills in what is not set, and checks what can be checked alone.
 func (t *Target) check() error {
@@ -79,15 +76,15 @@ func (t *Target) check() error {
 		return fmt.Errorf("name is %q, but has to be 1 to 40 letters, digits, hyphens and underscores", t.Name)
 	}
 	for what, arns := range map[string][]string{"admins": t.Admins, "users": t.Users, "assume": t.Assume} {
-		for _, arn := range arns {
-			if what == "users" && arn == Me {
+		for _, who := range arns {
+			if what == "users" && who == Me {
 				continue
 			}
-			if !principalARN.MatchString(arn) {
-				return fmt.Errorf("%s has %q, but has to be the ARN of a user or role, such as arn:aws:iam::111122223333:role/NAME", what, arn)
+			if !arn.IsPrincipal(who) {
+				return fmt.Errorf("%s has %q, but has to be the ARN of a user or role, such as arn:aws:iam::111122223333:role/NAME", what, who)
 			}
-			if strings.HasSuffix(arn, ":root") && what != "assume" {
-				return fmt.Errorf("%s has %s, which in a key's policy stands for all in the account whom IAM allows it; name users and roles", what, arn)
+			if strings.HasSuffix(who, ":root") && what != "assume" {
+				return fmt.Errorf("%s has %s, which in a key's policy stands for all in the account whom IAM allows it; name users and roles", what, who)
 			}
 		}
 	}
@@ -101,9 +98,9 @@ func (t *Target) check() error {
 			return fmt.Errorf("outputs has %q, but has to be s3://BUCKET/PREFIX; each is named by itself", o)
 		}
 	}
-	for _, arn := range t.Images {
-		if !imageARN.MatchString(arn) {
-			return fmt.Errorf("images has %q, but has to be the ARN of an ECR repository, such as arn:aws:ecr:eu-west-1:111122223333:repository/NAME", arn)
+	for _, image := range t.Images {
+		if !arn.IsRepositories(image) {
+			return fmt.Errorf("images has %q, but has to be the ARN of an ECR repository, such as arn:aws:ecr:eu-west-1:111122223333:repository/NAME", image)
 		}
 	}
 	if t.LogTo != "" {
@@ -174,7 +171,7 @@ func (p *Provisioner) roles() []role {
 		if r.arn = p.roleARNs[r.name]; r.arn != "" {
 			continue
 		}
-		r.arn = fmt.Sprintf("arn:%s:iam::%s:role/%s", p.partition, p.account, r.name)
+		r.arn = arn.Role(p.partition, p.account, r.name)
 	}
 	return all
 }
@@ -210,7 +207,7 @@ func (p *Provisioner) access() policy.Access {
 // TrainerClass describes all trainers of the vault at once, for a key's policy that
 // has no room for each by name: by the tag that their roles have, and their names.
 func (t *Target) TrainerClass(partition, account string) *policy.TrainerClass {
-	role := "arn:" + partition + ":iam::" + account + ":role/"
+	role := arn.Role(partition, account, "")
 	return &policy.TrainerClass{Tag: TagKey, Value: TagValue(t.URL()), Trainer: t.trainer("*"),
 		Roles: []string{role + t.Name + "-trainer-*", role + "*/" + t.Name + "-trainer-*"}}
 }
@@ -234,7 +231,7 @@ func (t *Target) RolePolicy(v policy.Vault, role, part, principal string, datase
 	if part == "key" && principal == "" || part == "trust" && role != "trainer" && principal == "" {
 		return policy.Document{}, fmt.Errorf("--part %s needs a --principal, the ARN of a user or role", part)
 	}
-	if principal != "" && !principalARN.MatchString(principal) {
+	if principal != "" && !arn.IsPrincipal(principal) {
 		return policy.Document{}, fmt.Errorf("--principal is %q, but has to be the ARN of a user or role", principal)
 	}
 	up, train, read := t.uploader(), t.trainer("*"), policy.Reader{Datasets: datasets}

@@ -7,7 +7,6 @@ import (
 	"path"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -15,19 +14,18 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/internal/arn"
+	"github.com/vaultpack/vaultpack/internal/awsname"
+	"github.com/vaultpack/vaultpack/trainer/container"
 )
 
 // The limits of the API, from its model:
 // https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html
 var (
 	jobName       = regexp.MustCompile(`^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$`)
-	channelName   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
-	roleARN       = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/?[a-zA-Z_0-9+=,.@/-]+$`)
 	envName       = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
 	kmsKeyID      = regexp.MustCompile(`^[a-zA-Z0-9:/_-]+$`)
 	vpcID         = regexp.MustCompile(`^[-0-9a-zA-Z]{1,32}$`)
-	tagText       = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+@-]*$`)
-	s3URI         = regexp.MustCompile(`^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?$`)
 	containerPath = regexp.MustCompile(`^/[^\r\n]*$`)
 )
 
@@ -56,6 +54,13 @@ const (
 	whyKeyNoIsolated = "the key channel is for jobs without network; without network_isolation the job asks AWS KMS, which is safer, so leave it out"
 )
 
+// isS3URI reports whether s is s3://BUCKET, with or without a key.
+func isS3URI(s string) bool {
+	rest, ok := strings.CutPrefix(s, "s3://")
+	bucket, _, _ := strings.Cut(rest, "/")
+	return ok && awsname.IsBucket(bucket) && !strings.Contains(rest, "\n")
+}
+
 // problems collects the mistakes in a job.
 type problems struct {
 	job  *Job
@@ -78,7 +83,7 @@ func (p *problems) oneOf(field, value string, allowed ...string) {
 }
 
 func (p *problems) uri(field, value string) {
-	p.check(value == "" || s3URI.MatchString(value) && len(value) <= 1024, field,
+	p.check(value == "" || isS3URI(value) && len(value) <= 1024, field,
 		"%q is not a place in S3 that SageMaker can use: write s3://BUCKET/PREFIX, at most 1024 characters, and an access point by its alias", value)
 }
 
@@ -121,7 +126,7 @@ func (j *Job) checkChannels(p *problems) {
 			}
 			return field + "." + s
 		}
-		p.check(channelName.MatchString(name), field, "%q cannot name a channel: 1 to 64 letters, digits, dots, hyphens and underscores, a letter or digit first", name)
+		p.check(container.IsChannelName(name), field, "%q cannot name a channel: 1 to 64 letters, digits, dots, hyphens and underscores, a letter or digit first", name)
 		p.check(name != ownChannel && name != keyChannel, field, "the channel %s is vaultpack's own; use another name", name)
 		p.check(name != codeChannel || j.Source == "", field, "the channel %s carries the source; use another name", name)
 		p.check((ch.Dataset == "") != (ch.S3 == ""), field, "needs one of dataset and s3")
@@ -145,7 +150,7 @@ func (j *Job) checkChannels(p *problems) {
 		if ch.InputMode == "FastFile" || ch.InputMode == "Pipe" {
 			p.add(sub("input_mode"), whyNoFastFile, ch.InputMode)
 		}
-		if _, _, err := ParseRef(ch.Dataset); err != nil {
+		if _, _, err := dataset.ParseRef(ch.Dataset); err != nil {
 			p.add(sub("dataset"), "%v", err)
 		}
 		for name, set := range map[string]bool{"compression": ch.Compression != "" && ch.Compression != "None", "record_wrapper": ch.RecordWrapper != "" && ch.RecordWrapper != "None",
@@ -181,27 +186,12 @@ func (j *Job) channels() map[string]*Channel {
 	return all
 }
 
-// ParseRef reads NAME, NAME@NUMBER or NAME@latest; the number is 0 where the
-// newest version is meant.
-func ParseRef(ref string) (name string, number int64, err error) {
-	name, v, found := strings.Cut(ref, "@")
-	if err := dataset.CheckName(name); err != nil {
-		return "", 0, err
-	}
-	if found && v != "latest" {
-		if number, err = strconv.ParseInt(v, 10, 64); err != nil || number < 1 {
-			return "", 0, fmt.Errorf("%q is not a version: write DATASET@NUMBER, such as %s@1", v, name)
-		}
-	}
-	return name, number, nil
-}
-
 func (j *Job) checkContainer(p *problems) {
 	p.check(j.Image != "", "image", "is missing: the training image, such as ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG")
 	p.text("image", j.Image, 255)
 	p.check(!strings.ContainsAny(j.Image, " \t"), "image", "%q holds a space", j.Image)
 	p.check(j.Role != "", "role", "is missing: the ARN of the IAM role that the job runs as")
-	p.check(j.Role == "" || roleARN.MatchString(j.Role) && len(j.Role) >= 20 && len(j.Role) <= 2048, "role", "%q is not the ARN of an IAM role, such as arn:aws:iam::111122223333:role/training", j.Role)
+	p.check(j.Role == "" || arn.IsRole(j.Role), "role", "%q is not the ARN of an IAM role, such as arn:aws:iam::111122223333:role/training", j.Role)
 	for i, arg := range j.Command {
 		p.text(fmt.Sprintf("command.%d", i), arg, maxArgument)
 	}
@@ -348,8 +338,7 @@ func (j *Job) checkRest(p *problems) {
 	}
 	p.check(len(j.Tags) <= 50, "tags", "there are %d, the limit is 50", len(j.Tags))
 	for _, k := range slices.Sorted(maps.Keys(j.Tags)) {
-		n := utf8.RuneCountInString(k)
-		p.check(n >= 1 && n <= 128 && utf8.RuneCountInString(j.Tags[k]) <= 256 && !strings.HasPrefix(k, "aws:") && tagText.MatchString(k+j.Tags[k]), "tags."+k,
+		p.check(awsname.IsTag(k, j.Tags[k]), "tags."+k,
 			"is not a tag of AWS: keys have 1 to 128 characters and do not begin with aws:, values up to 256; all are letters, digits, spaces and _.:/=+-@")
 	}
 }

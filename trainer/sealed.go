@@ -44,7 +44,7 @@ func (l *Launcher) openSealed(ctx context.Context, j *Job) (sealed []*Sealed, er
 		if ch.Dataset == "" {
 			continue
 		}
-		set, number, err := ParseRef(ch.Dataset)
+		set, number, err := dataset.ParseRef(ch.Dataset)
 		if err != nil {
 			return sealed, err
 		}

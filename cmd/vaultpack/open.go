@@ -118,14 +118,10 @@ func chooseVersion(ctx context.Context, d *dataset.Dataset, number, atLeast int6
 
 // parseRef reads NAME or NAME@NUMBER; the number is 0 where the newest is meant.
 func parseRef(ref string) (name string, number int64, err error) {
-	name, v, found := strings.Cut(ref, "@")
-	if found && v != "latest" {
-		number, err = strconv.ParseInt(v, 10, 64)
-		if err != nil || number < 1 {
-			return "", 0, usagef("%q is not a version: write DATASET@NUMBER, such as %s@1", v, name)
-		}
+	if name, number, err = dataset.ParseRef(ref); err != nil {
+		err = usageError{err}
 	}
-	return name, number, nil
+	return name, number, err
 }
 
 // selection is what --include and --exclude flags choose.

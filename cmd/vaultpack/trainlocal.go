@@ -203,7 +203,7 @@ func fillChannels(c *cli.Context, v *vault.Vault, job *local.Job, ref string) (c
 		}
 		what := more[name]
 		switch {
-		case name == "training" || name == container.MetaChannel || !channelName.MatchString(name):
+		case name == "training" || name == container.MetaChannel || !container.IsChannelName(name):
 			err = usagef("--channel: %q cannot be the name of a further channel", name)
 		case strings.ContainsRune(what, filepath.Separator) || strings.HasPrefix(what, "."):
 			job.Plain[name] = what
@@ -217,8 +217,6 @@ func fillChannels(c *cli.Context, v *vault.Vault, job *local.Job, ref string) (c
 	}
 	return closeAll, nil
 }
-
-var channelName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.\-_]{0,63}$`)
 
 // localOutput is what becomes of the model. A model can give away what it was
 // trained on, so that it is sealed unless something else is asked for.

@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/arn"
 )
 
 // SlotKind is the kind of the slots of this package. Their Key is the key's ARN,
@@ -61,7 +62,7 @@ func NewClient(cfg aws.Config, optFns ...func(*kms.Options)) *kms.Client {
 type Key struct {
 	api     API
 	arn     string
-	region  string
+	name    arn.Key // the same in its parts
 	related bool
 	flights flights
 }
@@ -83,15 +84,13 @@ type Option func(*Key)
 func AcceptRelated() Option { return func(k *Key) { k.related = true } }
 
 var (
-	keyARN   = regexp.MustCompile(`^arn:aws[a-z-]*:kms:([a-z0-9-]+):([0-9]{12}):key/([A-Za-z0-9-]{1,128})$`)
-	aliasARN = regexp.MustCompile(`^arn:aws[a-z-]*:kms:([a-z0-9-]+):([0-9]{12}):alias/[A-Za-z0-9/_-]{1,250}$`)
 	aliasRef = regexp.MustCompile(`^alias/[A-Za-z0-9/_-]{1,250}$`)
 	bareID   = regexp.MustCompile(`^[A-Za-z0-9-]{1,128}$`)
 )
 
 // IsKeyARN says whether s is the ARN of a KMS key: not of an alias, and whether
 // or not there is such a key.
-func IsKeyARN(s string) bool { return keyARN.MatchString(s) }
+func IsKeyARN(s string) bool { return arn.IsKey(s) }
 
 // New makes a Key of a key ARN, which takes no call, or of an alias name
 // (alias/NAME), an alias ARN or a key ID, which takes one DescribeKey. Alias names
@@ -112,17 +111,18 @@ func New(ctx context.Context, client API, key string, opts ...Option) (*Key, err
 		o(k)
 	}
 	var err error
+	_, _, isAlias := arn.ParseAlias(key)
 	switch {
 	case IsKeyARN(key):
 		k.arn = key
-	case aliasARN.MatchString(key), aliasRef.MatchString(key), bareID.MatchString(key):
+	case isAlias, aliasRef.MatchString(key), bareID.MatchString(key):
 		if k.arn, err = resolve(ctx, client, key); err != nil {
 			return nil, err
 		}
 	default:
 		return nil, fmt.Errorf("%q names no KMS key: want a key ARN, an alias ARN, alias/NAME or a key ID", key)
 	}
-	k.region = keyARN.FindStringSubmatch(k.arn)[1]
+	k.name, _ = arn.ParseKey(k.arn)
 	if k.related && !k.MultiRegion() {
 		return nil, fmt.Errorf("%s is not a multi-Region key, so it has no related keys", k.arn)
 	}
@@ -151,13 +151,12 @@ func (k *Key) ready(ctx context.Context, op string) error {
 	return nil
 }
 
-func keyID(arn string) string { return keyARN.FindStringSubmatch(arn)[3] }
-
 // resolve asks KMS which key ARN an alias or a key ID stands for.
 func resolve(ctx context.Context, client API, name string) (string, error) {
 	var in []func(*kms.Options)
-	if m := aliasARN.FindStringSubmatch(name); m != nil {
-		in = []func(*kms.Options){inRegion(m[1])}
+	region, account, isAlias := arn.ParseAlias(name)
+	if isAlias {
+		in = []func(*kms.Options){inRegion(region)}
 	}
 	out, err := client.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &name}, in...)
 	if err != nil {
@@ -169,21 +168,21 @@ func resolve(ctx context.Context, client API, name string) (string, error) {
 	if out.KeyMetadata == nil || !IsKeyARN(aws.ToString(out.KeyMetadata.Arn)) {
 		return "", answer("the answer has no key ARN")
 	}
-	m, arn := out.KeyMetadata, *out.KeyMetadata.Arn
-	got := keyARN.FindStringSubmatch(arn)
-	switch want := aliasARN.FindStringSubmatch(name); {
-	case want != nil && (want[1] != got[1] || want[2] != got[2]):
-		return "", answer("the answer is %s, of another Region or account", arn)
-	case want == nil && !aliasRef.MatchString(name) && got[3] != name:
-		return "", answer("the answer is %s, another key", arn)
+	m, key := out.KeyMetadata, *out.KeyMetadata.Arn
+	got, _ := arn.ParseKey(key)
+	switch {
+	case isAlias && (region != got.Region || account != got.Account):
+		return "", answer("the answer is %s, of another Region or account", key)
+	case !isAlias && !aliasRef.MatchString(name) && got.ID != name:
+		return "", answer("the answer is %s, another key", key)
 	case m.KeyUsage != types.KeyUsageTypeEncryptDecrypt || m.KeySpec != types.KeySpecSymmetricDefault:
-		return "", &Error{Op: "DescribeKey", KeyARN: arn, Reason: Unsuitable, err: fmt.Errorf("its usage is %s and its spec is %s", m.KeyUsage, m.KeySpec)}
+		return "", &Error{Op: "DescribeKey", KeyARN: key, Reason: Unsuitable, err: fmt.Errorf("its usage is %s and its spec is %s", m.KeyUsage, m.KeySpec)}
 	}
-	return arn, nil
+	return key, nil
 }
 
 // MultiRegion reports whether the key is a multi-Region key, by its ID.
-func (k *Key) MultiRegion() bool { return strings.HasPrefix(keyID(k.arn), "mrk-") }
+func (k *Key) MultiRegion() bool { return strings.HasPrefix(k.name.ID, "mrk-") }
 
 // ARN is the key's ARN, as slots record it.
 func (k *Key) ARN() string {
@@ -219,7 +218,7 @@ func (k *Key) GenerateDataKey(ctx context.Context, ec envelope.EncryptionContext
 	if len(ec) == 0 {
 		return nil, envelope.Slot{}, errNoContext
 	}
-	out, err := k.api.GenerateDataKey(ctx, &kms.GenerateDataKeyInput{KeyId: &k.arn, KeySpec: types.DataKeySpecAes256, EncryptionContext: ec}, inRegion(k.region))
+	out, err := k.api.GenerateDataKey(ctx, &kms.GenerateDataKeyInput{KeyId: &k.arn, KeySpec: types.DataKeySpecAes256, EncryptionContext: ec}, inRegion(k.name.Region))
 	if err != nil {
 		return nil, envelope.Slot{}, wrap(ctx, op, k.arn, err)
 	}
@@ -243,7 +242,7 @@ func (k *Key) Wrap(ctx context.Context, dataKey []byte, ec envelope.EncryptionCo
 	if len(ec) == 0 {
 		return envelope.Slot{}, errNoContext
 	}
-	out, err := k.api.Encrypt(ctx, &kms.EncryptInput{KeyId: &k.arn, Plaintext: dataKey, EncryptionContext: ec}, inRegion(k.region))
+	out, err := k.api.Encrypt(ctx, &kms.EncryptInput{KeyId: &k.arn, Plaintext: dataKey, EncryptionContext: ec}, inRegion(k.name.Region))
 	if err != nil {
 		return envelope.Slot{}, wrap(ctx, op, k.arn, err)
 	}
@@ -297,13 +296,14 @@ func (k *Key) isRelated(slot envelope.Slot) bool {
 	if slot.Kind != SlotKind || slot.Key == k.arn || !k.MultiRegion() {
 		return false
 	}
-	theirs := keyARN.FindStringSubmatch(slot.Key)
-	return theirs != nil && strings.Replace(slot.Key, ":"+theirs[1]+":", ":"+k.region+":", 1) == k.arn
+	theirs, ok := arn.ParseKey(slot.Key)
+	theirs.Region = k.name.Region
+	return ok && theirs == k.name
 }
 
 func (k *Key) decrypt(ctx context.Context, blob []byte, ec envelope.EncryptionContext) ([]byte, error) {
 	const op = "Decrypt"
-	out, err := k.api.Decrypt(ctx, &kms.DecryptInput{KeyId: &k.arn, CiphertextBlob: blob, EncryptionContext: ec}, inRegion(k.region))
+	out, err := k.api.Decrypt(ctx, &kms.DecryptInput{KeyId: &k.arn, CiphertextBlob: blob, EncryptionContext: ec}, inRegion(k.name.Region))
 	if err != nil {
 		return nil, wrap(ctx, op, k.arn, err)
 	}
@@ -342,11 +342,11 @@ func (k *Key) Rewrap(ctx context.Context, slot envelope.Slot, ec envelope.Encryp
 		return envelope.Slot{}, errNoContext
 	case len(slot.Wrapped) == 0 || len(slot.Wrapped) > maxBlob:
 		return envelope.Slot{}, envelope.ErrAuthentication
-	case k.region != to.region:
-		return envelope.Slot{}, &Error{Op: op, KeyARN: to.arn, Reason: WrongRegion, err: fmt.Errorf("the slot's key is opened in %s", k.region)}
+	case k.name.Region != to.name.Region:
+		return envelope.Slot{}, &Error{Op: op, KeyARN: to.arn, Reason: WrongRegion, err: fmt.Errorf("the slot's key is opened in %s", k.name.Region)}
 	}
 	out, err := k.api.ReEncrypt(ctx, &kms.ReEncryptInput{CiphertextBlob: slot.Wrapped, SourceKeyId: &k.arn, SourceEncryptionContext: ec,
-		DestinationKeyId: &to.arn, DestinationEncryptionContext: toEC}, inRegion(k.region))
+		DestinationKeyId: &to.arn, DestinationEncryptionContext: toEC}, inRegion(k.name.Region))
 	if err != nil {
 		return envelope.Slot{}, wrap(ctx, op, k.arn+" to "+to.arn, err)
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
 	"github.com/vaultpack/vaultpack/envelope/awskms/kmstest"
+	"github.com/vaultpack/vaultpack/internal/arn"
 )
 
 // Account is the account of the caller, who is its user admin.
@@ -86,15 +87,7 @@ func (s *Server) Config() aws.Config {
 }
 
 // Partition is that of the Region.
-func (s *Server) Partition() string {
-	switch {
-	case strings.HasPrefix(s.Region, "cn-"):
-		return "aws-cn"
-	case strings.HasPrefix(s.Region, "us-gov-"):
-		return "aws-us-gov"
-	}
-	return "aws"
-}
+func (s *Server) Partition() string { return arn.Partition(s.Region) }
 
 // IAM is an ARN of IAM in the account: "role/x".
 func (s *Server) IAM(resource string) string {

@@ -3,6 +3,8 @@ package policy
 import (
 	"slices"
 	"strconv"
+
+	"github.com/vaultpack/vaultpack/internal/arn"
 )
 
 // Access says who may do what with the KMS key. Principals are ARNs of users and
@@ -91,7 +93,7 @@ func (v Vault) classUse(c TrainerClass) []Statement {
 	class := merge([]Conditions{when("StringEquals", "aws:PrincipalTag/"+c.Tag, c.Value), when("ArnLike", "aws:PrincipalArn", c.Roles...)})
 	var statements []Statement
 	for _, s := range v.trainerKey("TrainersByTag", c.Trainer) {
-		s = v.inKeyPolicy(s, v.outputs(c.Outputs)).by("arn:" + v.partition() + ":iam::" + v.account() + ":root")
+		s = v.inKeyPolicy(s, v.outputs(c.Outputs)).by(arn.Root(v.partition(), v.account()))
 		s.Condition, s.Resource = merge([]Conditions{s.Condition, class}), thisKey
 		statements = append(statements, s)
 	}
@@ -101,7 +103,7 @@ func (v Vault) classUse(c TrainerClass) []Statement {
 // FirstKeyPolicy is the policy that a key is made with, before its users are: the
 // admins can go on, and nobody can use the key.
 func FirstKeyPolicy(partition, account string, admins []string) Document {
-	root := "arn:" + partition + ":iam::" + account + ":root"
+	root := arn.Root(partition, account)
 	statements := []Statement{
 		// For the root user alone: without the condition, all that IAM allows.
 		allow("VaultpackRecovery", []string{"kms:PutKeyPolicy"}, thisKey,

@@ -1,6 +1,10 @@
 package policy
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/vaultpack/vaultpack/internal/arn"
+)
 
 // An Uploader says what may be uploaded.
 type Uploader struct {
@@ -85,7 +89,7 @@ func (v Vault) Trainer(t Trainer) Document {
 func (v Vault) outputs(urls []string) []string {
 	var arns []string
 	for _, u := range urls {
-		arns = append(arns, "arn:"+v.partition()+":s3:::"+strings.TrimSuffix(strings.TrimPrefix(u, "s3://"), "/")+"/*")
+		arns = append(arns, arn.Bucket(v.partition(), strings.TrimSuffix(strings.TrimPrefix(u, "s3://"), "/"))+"/*")
 	}
 	return arns
 }

@@ -2,9 +2,10 @@ package policy
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/vaultpack/vaultpack/internal/arn"
 )
 
 // ContextDataset is the pair of the encryption context that names the dataset of
@@ -20,8 +21,6 @@ type Vault struct {
 	KeyARN string
 }
 
-var keyARN = regexp.MustCompile(`^arn:(aws[a-z-]*):kms:([a-z0-9-]+):([0-9]{12}):key/[A-Za-z0-9-]+$`)
-
 // Check tells what is wrong with the description.
 func (v Vault) Check() error {
 	if v.Bucket == "" || strings.ContainsAny(v.Bucket, "/*?:$") {
@@ -34,26 +33,24 @@ func (v Vault) Check() error {
 	if strings.ContainsAny(v.Prefix, "*?$") {
 		return fmt.Errorf("the prefix %q holds one of *?$, which policies read as patterns; use another prefix", v.Prefix)
 	}
-	if !keyARN.MatchString(v.KeyARN) {
+	if !arn.IsKey(v.KeyARN) {
 		return fmt.Errorf("%q is not the ARN of a KMS key, such as arn:aws:kms:eu-central-1:111122223333:key/…", v.KeyARN)
 	}
 	return nil
 }
 
-// part is a part of the key's ARN: 1 the partition, 2 the Region, 3 the account.
-func (v Vault) part(i int) string {
-	if m := keyARN.FindStringSubmatch(v.KeyARN); m != nil {
-		return m[i]
-	}
-	return ""
+// key is what the key's ARN says.
+func (v Vault) key() arn.Key {
+	k, _ := arn.ParseKey(v.KeyARN)
+	return k
 }
 
-func (v Vault) partition() string { return v.part(1) }
-func (v Vault) region() string    { return v.part(2) }
-func (v Vault) account() string   { return v.part(3) }
+func (v Vault) partition() string { return v.key().Partition }
+func (v Vault) region() string    { return v.key().Region }
+func (v Vault) account() string   { return v.key().Account }
 
 // BucketARN is the ARN of the bucket.
-func (v Vault) BucketARN() string { return "arn:" + v.partition() + ":s3:::" + v.Bucket }
+func (v Vault) BucketARN() string { return arn.Bucket(v.partition(), v.Bucket) }
 
 // objects are the ARNs of the objects below the vault that the patterns name.
 func (v Vault) objects(patterns ...string) []string {

@@ -16,7 +16,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 
 	"github.com/vaultpack/vaultpack/dataset"
@@ -47,6 +46,9 @@ func (c Channel) String() string {
 
 var channelName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.\-_]{0,63}$`)
 
+// IsChannelName reports whether SageMaker takes the name for a channel, and this package.
+func IsChannelName(name string) bool { return channelName.MatchString(name) }
+
 // ParseChannel reads NAME=DATASET@VERSION#DIGEST.
 func ParseChannel(s string) (Channel, error) {
 	bad := func(why string) (Channel, error) {
@@ -54,15 +56,14 @@ func ParseChannel(s string) (Channel, error) {
 	}
 	name, rest, _ := strings.Cut(s, "=")
 	ref, digest, _ := strings.Cut(rest, "#")
-	set, number, _ := strings.Cut(ref, "@")
-	if !channelName.MatchString(name) || name == MetaChannel {
+	if !IsChannelName(name) || name == MetaChannel {
 		return bad("a name has 1 to 64 letters, digits, dots, hyphens and underscores")
 	}
-	if err := dataset.CheckName(set); err != nil {
+	set, n, err := dataset.ParseRef(ref)
+	if err != nil {
 		return bad(err.Error())
 	}
-	n, err := strconv.ParseInt(number, 10, 64)
-	if err != nil || n < 1 {
+	if n == 0 {
 		return bad("the version is a number from 1")
 	}
 	if b, err := hex.DecodeString(digest); err != nil || len(b) != 32 || strings.ToLower(digest) != digest {
@@ -120,7 +121,7 @@ func (c *Config) Check() error {
 	if c.KMSRelated && len(c.KMSKeys) == 0 {
 		return errors.New("no KMS key is named that could be a replica")
 	}
-	if c.KeyChannel != "" && (!channelName.MatchString(c.KeyChannel) || c.KeyChannel == MetaChannel || seen[c.KeyChannel]) {
+	if c.KeyChannel != "" && (!IsChannelName(c.KeyChannel) || c.KeyChannel == MetaChannel || seen[c.KeyChannel]) {
 		return fmt.Errorf("%q cannot be the key channel", c.KeyChannel)
 	}
 	switch kinds := b2i(len(c.KMSKeys) > 0) + b2i(c.KeyChannel != "") + b2i(len(c.Keys) > 0); {

@@ -15,6 +15,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
+
+	"github.com/vaultpack/vaultpack/internal/arn"
 )
 
 // A job is a training job. What changes after it was made is under the server's
@@ -118,7 +120,7 @@ func (r *request) createTrainingJob() (any, error) {
 		return nil, fail("ServiceUnavailable", "sagemakertest is closed")
 	}
 	j := &job{Server: r.Server, jobKey: key, in: in, creds: creds, image: image,
-		arn:  fmt.Sprintf("arn:%s:sagemaker:%s:%s:training-job/%s", partition(r.region), r.region, strings.Split(*in.RoleArn, ":")[4], key.name),
+		arn:  fmt.Sprintf("arn:%s:sagemaker:%s:%s:training-job/%s", arn.Partition(r.region), r.region, strings.Split(*in.RoleArn, ":")[4], key.name),
 		done: make(chan struct{}), created: time.Now(), tags: map[string]string{}}
 	json.Unmarshal(r.body, &j.raw)
 	for _, t := range in.Tags {

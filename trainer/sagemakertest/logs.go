@@ -9,6 +9,8 @@ import (
 	"time"
 
 	logtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
+
+	"github.com/vaultpack/vaultpack/internal/arn"
 )
 
 // LogGroup is the log group of training jobs.
@@ -167,7 +169,7 @@ func (r *request) describeLogStreams(in *describeStreamsIn) (any, error) {
 	list := []map[string]any{}
 	for _, l := range found[skip:end] {
 		m := map[string]any{"logStreamName": l.name, "creationTime": l.created.UnixMilli(), "storedBytes": 0,
-			"arn": fmt.Sprintf("arn:%s:logs:%s:111122223333:log-group:%s:log-stream:%s", partition(r.region), r.region, LogGroup, l.name)}
+			"arn": fmt.Sprintf("arn:%s:logs:%s:111122223333:log-group:%s:log-stream:%s", arn.Partition(r.region), r.region, LogGroup, l.name)}
 		if len(l.events) > 0 {
 			m["firstEventTimestamp"], m["lastEventTimestamp"], m["lastIngestionTime"] = l.events[0].Timestamp, l.last(), l.last()
 		}

@@ -339,16 +339,6 @@ func notDone(format string, args ...any) error {
 	return invalid("not done by sagemakertest: "+format, args...)
 }
 
-func partition(region string) string {
-	switch {
-	case strings.HasPrefix(region, "cn-"):
-		return "aws-cn"
-	case strings.HasPrefix(region, "us-gov-"):
-		return "aws-us-gov"
-	}
-	return "aws"
-}
-
 // epoch is a time as JSON 1.1 has it, in seconds.
 type epoch time.Time
 

@@ -10,9 +10,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	awsarn "github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/smithy-go"
 
+	"github.com/vaultpack/vaultpack/internal/arn"
 	"github.com/vaultpack/vaultpack/internal/awserr"
 	"github.com/vaultpack/vaultpack/internal/awsload"
 )
@@ -158,23 +159,17 @@ func (s *Store) permission(op operation, key string, err error) string {
 
 // arn is the ARN of the object, or of the bucket, in policies.
 func (s *Store) arn(op operation, key string) string {
-	if a, err := arn.Parse(s.loc.Bucket); err == nil {
+	if a, err := awsarn.Parse(s.loc.Bucket); err == nil {
 		if op.bucket {
 			return a.String()
 		}
 		return a.String() + "/object/" + key
 	}
-	partition := "aws"
-	switch {
-	case strings.HasPrefix(s.region, "cn-"):
-		partition = "aws-cn"
-	case strings.HasPrefix(s.region, "us-gov-"):
-		partition = "aws-us-gov"
-	}
+	bucket := arn.Bucket(arn.Partition(s.region), s.loc.Bucket)
 	if op.bucket {
-		return "arn:" + partition + ":s3:::" + s.loc.Bucket
+		return bucket
 	}
-	return "arn:" + partition + ":s3:::" + s.loc.Bucket + "/" + key
+	return bucket + "/" + key
 }
 
 func (s *Store) url(key string) string { return "s3://" + s.loc.Bucket + "/" + key }

@@ -7,19 +7,20 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	awsarn "github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
+	"github.com/vaultpack/vaultpack/internal/arn"
+	"github.com/vaultpack/vaultpack/internal/awsname"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -194,7 +195,7 @@ func Open(ctx context.Context, url string, set Settings) (*Store, error) {
 
 // defaultRegion is the region where none is configured.
 func defaultRegion(loc Location, custom bool) string {
-	if a, err := arn.Parse(loc.Bucket); err == nil && a.Region != "" {
+	if a, err := awsarn.Parse(loc.Bucket); err == nil && a.Region != "" {
 		return a.Region
 	}
 	if custom {
@@ -245,7 +246,7 @@ func (s *Store) defaults() error {
 		return err
 	}
 	if set.BucketOwner != "" {
-		if !accountID.MatchString(set.BucketOwner) {
+		if !awsname.IsAccount(set.BucketOwner) {
 			return fmt.Errorf("bucket_owner is %q, but has to be an account's number of 12 digits", set.BucketOwner)
 		}
 		s.owner = &set.BucketOwner
@@ -264,7 +265,7 @@ func (s *Store) encodeTags() error {
 	v := url.Values{}
 	for _, key := range slices.Sorted(maps.Keys(s.set.Tags)) {
 		value := s.set.Tags[key]
-		if n := len([]rune(key)); n < 1 || n > 128 || len([]rune(value)) > 256 || strings.HasPrefix(key, "aws:") || !tagText.MatchString(key+value) {
+		if !awsname.IsTag(key, value) {
 			return fmt.Errorf("the tag %q is not one for S3: keys have 1 to 128 characters and do not begin with aws:, values up to 256; "+
 				"all are letters, digits, spaces and _.:/=+-@", key)
 		}
@@ -273,8 +274,6 @@ func (s *Store) encodeTags() error {
 	s.tags = v.Encode()
 	return nil
 }
-
-var tagText = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+@-]*$`)
 
 func checkStorageClass(class string) error {
 	switch c := types.StorageClass(class); c {
@@ -289,8 +288,6 @@ func checkStorageClass(class string) error {
 	return fmt.Errorf("storage_class is %q, but has to be STANDARD, STANDARD_IA, ONEZONE_IA, INTELLIGENT_TIERING or GLACIER_IR", class)
 }
 
-var kmsKeyARN = regexp.MustCompile(`^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$`)
-
 func (s *Store) checkKMSKey(custom bool) error {
 	key := s.set.KMSKey
 	switch {
@@ -302,7 +299,7 @@ func (s *Store) checkKMSKey(custom bool) error {
 		return fmt.Errorf("kms_key is missing: set it to the ARN of the KMS key for server-side encryption, or say sse: none to do without")
 	case strings.Contains(key, "alias/"):
 		return fmt.Errorf("kms_key is the alias %s; aliases can be moved to other keys, so set the key's ARN (aws kms describe-key --key-id %s)", key, key)
-	case !custom && !kmsKeyARN.MatchString(key):
+	case !custom && !arn.IsKey(key):
 		return fmt.Errorf("kms_key is %q, but has to be a key's ARN, such as arn:aws:kms:eu-central-1:111122223333:key/…", key)
 	}
 	return nil

@@ -2,12 +2,13 @@ package s3store
 
 import (
 	"fmt"
-	"net/netip"
 	"regexp"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
+
+	"github.com/vaultpack/vaultpack/internal/awsname"
 )
 
 // An Location is where in S3 a vault lies.
@@ -23,12 +24,8 @@ func IsURL(url string) bool {
 	return len(url) >= 5 && strings.EqualFold(url[:5], "s3://")
 }
 
-// The rules for names of general purpose buckets:
-// https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
-var (
-	bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
-	pointName  = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,98}[a-z0-9]$`)
-)
+// pointName is the rule for names of access points.
+var pointName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,98}[a-z0-9]$`)
 
 // ParseURL reads s3://BUCKET, s3://BUCKET/PREFIX and the same with the ARN of
 // an access point for the bucket: s3://arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME/PREFIX.
@@ -69,13 +66,12 @@ func ParseURL(url string) (Location, error) {
 }
 
 func checkBucket(name string) string {
-	_, err := netip.ParseAddr(name)
 	switch {
 	case name == "":
 		return "the bucket is missing"
 	case strings.ContainsAny(name, "@?#:"):
 		return fmt.Sprintf("%q cannot name a bucket; credentials, regions and endpoints are settings, no part of the URL", name)
-	case !bucketName.MatchString(name) || strings.Contains(name, "..") || err == nil:
+	case !awsname.IsBucket(name):
 		return fmt.Sprintf("%q cannot name a bucket: that takes 3 to 63 lower-case letters, digits, hyphens and dots", name)
 	case strings.HasSuffix(name, "--x-s3"):
 		return fmt.Sprintf("%s is a directory bucket, which vaultpack does not support; use a general purpose bucket", name)
@@ -90,14 +86,12 @@ func cutAccessPoint(s string) (point, prefix string, err error) {
 		return "", "", fmt.Errorf("of ARNs, those of S3 access points are supported, such as arn:aws:s3:eu-central-1:111122223333:accesspoint/NAME")
 	}
 	name, prefix, _ := strings.Cut(strings.TrimPrefix(a.Resource, "accesspoint/"), "/")
-	if !pointName.MatchString(name) || !accountID.MatchString(a.AccountID) {
+	if !pointName.MatchString(name) || !awsname.IsAccount(a.AccountID) {
 		return "", "", fmt.Errorf("%q with account %q is not an access point", name, a.AccountID)
 	}
 	a.Resource = "accesspoint/" + name
 	return a.String(), prefix, nil
 }
-
-var accountID = regexp.MustCompile(`^[0-9]{12}$`)
 
 // checkKey refuses keys that S3 would take but that tools and servers treat in
 // different ways.

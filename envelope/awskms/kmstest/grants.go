@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/vaultpack/vaultpack/internal/arn"
 )
 
 type constraints struct {
@@ -147,7 +149,7 @@ func (r *request) createGrant(in *struct {
 		return nil, err
 	}
 	g := &grant{KeyARN: k.ARN, Name: in.Name, Grantee: in.GranteePrincipal, Retiring: in.RetiringPrincipal,
-		Issuer: "arn:" + partition(r.region) + ":iam::" + r.account + ":root", Operations: in.Operations, Constraints: in.Constraints, Created: r.now()}
+		Issuer: "arn:" + arn.Partition(r.region) + ":iam::" + r.account + ":root", Operations: in.Operations, Constraints: in.Constraints, Created: r.now()}
 	if i := slices.IndexFunc(r.st.Grants, g.sameAs); in.Name != "" && i >= 0 {
 		g = r.st.Grants[i]
 	} else {

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/vaultpack/vaultpack/internal/arn"
 )
 
 func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
@@ -48,7 +50,7 @@ func (r *request) find(id string, aliases bool) (*key, error) {
 }
 
 func (r *request) arn(resource string) string {
-	return "arn:" + partition(r.region) + ":kms:" + r.region + ":" + r.account + ":" + resource
+	return "arn:" + arn.Partition(r.region) + ":kms:" + r.region + ":" + r.account + ":" + resource
 }
 
 // usable is the row of most operations in the table of key states: Enabled and

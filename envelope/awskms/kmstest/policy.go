@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/vaultpack/vaultpack/internal/arn"
 )
 
 // A policy is the part of a key policy that this package understands.
@@ -104,7 +106,7 @@ func parsePolicy(text string) (*policy, error) {
 func (r *request) setPolicy(k *key, text string, bypass bool) error {
 	if text == "" {
 		text = fmt.Sprintf(`{"Version":"2012-10-17","Id":"key-default-1","Statement":[{"Sid":"Enable IAM User Permissions","Effect":"Allow","Principal":{"AWS":"arn:%s:iam::%s:root"},"Action":"kms:*","Resource":"*"}]}`,
-			partition(k.region()), k.account())
+			arn.Partition(k.region()), k.account())
 	}
 	if len(text) > 32<<10 {
 		return fail("LimitExceededException", "the key policy is larger than 32768 bytes")

@@ -1,5 +1,7 @@
 package kmstest
 
+import "github.com/vaultpack/vaultpack/internal/arn"
+
 // rotated is a key whose material an operation may rotate: symmetric, not
 // imported, and not a replica, which follows its primary key.
 func (r *request) rotated(id string) (*key, *shared, error) {
@@ -98,7 +100,7 @@ func (r *request) replicateKey(in *struct {
 		return nil, r.deniedWithout("kms:CreateKey")
 	case k.State == updating:
 		return nil, k.badState()
-	case in.ReplicaRegion == "" || partition(in.ReplicaRegion) != partition(r.region):
+	case in.ReplicaRegion == "" || arn.Partition(in.ReplicaRegion) != arn.Partition(r.region):
 		return nil, invalid("Value '%s' at 'replicaRegion' is not a Region of the partition", in.ReplicaRegion)
 	}
 	if err := k.usable(); err != nil {

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/vaultpack/vaultpack/internal/arn"
 )
 
 // Account is the account of principals that [Server.SetPrincipal] has not set.
@@ -284,7 +286,7 @@ func (s *Server) do(hr *http.Request, op string, body []byte, f Fault) (out any,
 		return nil, err
 	}
 	r := &request{Server: s, op: op, region: region, body: body, via: hr.Header.Get("X-Kmstest-Via-Service"), call: call}
-	r.principal = cmp.Or(s.principals[akid], "arn:"+partition(region)+":iam::"+Account+":user/"+akid)
+	r.principal = cmp.Or(s.principals[akid], "arn:"+arn.Partition(region)+":iam::"+Account+":user/"+akid)
 	r.account = field(r.principal, 4)
 	call.Region, call.Principal = region, r.principal
 	var ids struct {
@@ -338,16 +340,6 @@ func credentialScope(auth string) (accessKeyID, region string, err error) {
 		return "", "", fail("InvalidSignatureException", "Credential should be scoped to correct service: 'kms'.")
 	}
 	return strings.Join(p[:n-4], "/"), p[n-3], nil
-}
-
-func partition(region string) string {
-	switch {
-	case strings.HasPrefix(region, "cn-"):
-		return "aws-cn"
-	case strings.HasPrefix(region, "us-gov-"):
-		return "aws-us-gov"
-	}
-	return "aws"
 }
 
 // field is the i-th part of an ARN, counted from 0.

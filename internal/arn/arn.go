@@ -1,0 +1,76 @@
+// Package arn knows the ARNs that vaultpack has to do with, by the patterns of the
+// services' API references.
+package arn
+
+import (
+	"regexp"
+	"strings"
+)
+
+var (
+	key   = regexp.MustCompile(`^arn:(aws[a-z-]*):kms:([a-z0-9-]+):([0-9]{12}):key/([A-Za-z0-9-]{1,128})$`)
+	alias = regexp.MustCompile(`^arn:aws[a-z-]*:kms:([a-z0-9-]+):([0-9]{12}):alias/[A-Za-z0-9/_-]{1,250}$`)
+	role  = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+$`)
+	user  = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:user/[\w+=,.@/-]+$`)
+	repos = regexp.MustCompile(`^arn:aws[a-z-]*:ecr:[a-z0-9-]+:[0-9]{12}:repository/[a-z0-9*][a-z0-9._/*-]*$`)
+	root  = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:root$`)
+)
+
+// A Key is what the ARN of a KMS key says.
+type Key struct{ Partition, Region, Account, ID string }
+
+// ParseKey reads the ARN of a KMS key; ok is false for all else, such as that of an alias.
+func ParseKey(s string) (k Key, ok bool) {
+	m := key.FindStringSubmatch(s)
+	if m == nil {
+		return Key{}, false
+	}
+	return Key{m[1], m[2], m[3], m[4]}, true
+}
+
+// IsKey reports whether s is the ARN of a KMS key, and no alias.
+func IsKey(s string) bool { return key.MatchString(s) }
+
+// ParseAlias reads the Region and the account in the ARN of a KMS alias.
+func ParseAlias(s string) (region, account string, ok bool) {
+	m := alias.FindStringSubmatch(s)
+	if m == nil {
+		return "", "", false
+	}
+	return m[1], m[2], true
+}
+
+// IsRole reports whether s is the ARN of an IAM role.
+func IsRole(s string) bool { return role.MatchString(s) && len(s) <= 2048 }
+
+// IsPrincipal reports whether s is the ARN of a role, of a user, or of an account as a
+// whole (root).
+func IsPrincipal(s string) bool { return IsRole(s) || user.MatchString(s) || root.MatchString(s) }
+
+// IsRepositories reports whether s names repositories of ECR in a policy: a * stands for
+// any part of a name.
+func IsRepositories(s string) bool { return repos.MatchString(s) }
+
+// Partition is the part of AWS that a Region belongs to.
+func Partition(region string) string {
+	for prefix, partition := range map[string]string{
+		"cn-": "aws-cn", "us-gov-": "aws-us-gov", "us-iso-": "aws-iso", "us-isob-": "aws-iso-b",
+		"eu-isoe-": "aws-iso-e", "us-isof-": "aws-iso-f", "eusc-": "aws-eusc",
+	} {
+		if strings.HasPrefix(region, prefix) {
+			return partition
+		}
+	}
+	return "aws"
+}
+
+// Bucket is the ARN of a bucket.
+func Bucket(partition, name string) string { return "arn:" + partition + ":s3:::" + name }
+
+// Root is the ARN of an account as a whole.
+func Root(partition, account string) string { return "arn:" + partition + ":iam::" + account + ":root" }
+
+// Role is the ARN of a role, by its path and name.
+func Role(partition, account, name string) string {
+	return "arn:" + partition + ":iam::" + account + ":role/" + name
+}

@@ -1,0 +1,31 @@
+// Package awsname has the rules of AWS for names that people choose.
+package awsname
+
+import (
+	"net/netip"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+)
+
+var (
+	bucket  = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+	account = regexp.MustCompile(`^[0-9]{12}$`)
+	tagText = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+@-]*$`)
+)
+
+// IsBucket reports whether a general purpose bucket can have the name:
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+func IsBucket(name string) bool {
+	_, err := netip.ParseAddr(name)
+	return bucket.MatchString(name) && !strings.Contains(name, "..") && err != nil
+}
+
+// IsAccount reports whether s is the number of an account.
+func IsAccount(s string) bool { return account.MatchString(s) }
+
+// IsTag reports whether AWS takes the tag.
+func IsTag(key, value string) bool {
+	n := utf8.RuneCountInString(key)
+	return n >= 1 && n <= 128 && utf8.RuneCountInString(value) <= 256 && !strings.HasPrefix(key, "aws:") && tagText.MatchString(key+value)
+}
