@@ -33,7 +33,7 @@ func TestCloseBesideJobs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (&uploader.Upload{Dataset: d, Source: src, PackSize: 32 << 10}).Run(ctx); err != nil {
+	if _, err := uploader.Upload(ctx, d, src, uploader.Options{PackSize: 32 << 10}); err != nil {
 		t.Fatal(err)
 	}
 	d.Close()

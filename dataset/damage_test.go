@@ -31,7 +31,7 @@ func TestRemoveDamaged(t *testing.T) {
 		write(t, filepath.Join(src, fmt.Sprint(n)), treetest.Bytes(30_000, byte(10*n)))
 		d, err := dataset.Open(vlt, v.Dataset())
 		must(t, err)
-		_, err = (&uploader.Upload{Dataset: d, Source: src, PackSize: 64 << 10}).Run(t.Context())
+		_, err = uploader.Upload(t.Context(), d, src, uploader.Options{PackSize: 64 << 10})
 		must(t, err)
 		if n == 2 {
 			_, err := d.Rotate(t.Context()) // version 3, under another key; the next is 4

@@ -31,7 +31,7 @@ func sealed(t testing.TB, packSize int64, fill func(src string)) (v *dataset.Ver
 	d, err := dataset.Open(vlt, "d")
 	must(t, err)
 	t.Cleanup(d.Close)
-	res, err := (&uploader.Upload{Dataset: d, Source: src, PackSize: packSize, Checksum: true}).Run(t.Context())
+	res, err := uploader.Upload(t.Context(), d, src, uploader.Options{PackSize: packSize, Checksum: true})
 	must(t, err)
 	return res.Version, src, store
 }
@@ -185,14 +185,14 @@ func TestMisuse(t *testing.T) {
 		"against, no folder":      func() error { return (&dataset.Verify{}).Against(t.Context(), v, "") },
 		"against, a file":         func() error { return (&dataset.Verify{}).Against(t.Context(), v, file) },
 		"against, again":          func() error { return twice.Against(t.Context(), v, src) },
-		"upload, nil context":     func() error { _, err := (&uploader.Upload{Source: src}).Run(none); return err },
-		"upload, nil dataset":     func() error { _, err := (&uploader.Upload{Source: src}).Run(t.Context()); return err },
+		"upload, nil context":     func() error { _, err := uploader.Upload(none, nil, src, uploader.Options{}); return err },
+		"upload, nil dataset":     func() error { _, err := uploader.Upload(t.Context(), nil, src, uploader.Options{}); return err },
 		"upload, zero dataset": func() error {
-			_, err := (&uploader.Upload{Source: src, Dataset: &dataset.Dataset{}}).Run(t.Context())
+			_, err := uploader.Upload(t.Context(), &dataset.Dataset{}, src, uploader.Options{})
 			return err
 		},
 		"stream, nil dataset": func() error {
-			_, err := (&uploader.Upload{}).RunStream(t.Context(), bytes.NewReader(nil), "a")
+			_, err := uploader.UploadStream(t.Context(), nil, bytes.NewReader(nil), "a", uploader.Options{})
 			return err
 		},
 	} {

@@ -139,15 +139,18 @@ type trapped struct {
 
 // trapJobs are all that calls the caller's code, in goroutines of its own or not.
 var trapJobs = map[string]func(ctx context.Context, w *trapped) error{
-	"upload": func(ctx context.Context, w *trapped) error { _, err := w.upload().Run(ctx); return err },
+	"upload": func(ctx context.Context, w *trapped) error {
+		_, err := uploader.Upload(ctx, w.d, w.src, w.options())
+		return err
+	},
 	"dry run": func(ctx context.Context, w *trapped) error {
-		u := w.upload()
-		u.DryRun = true
-		_, err := u.Run(ctx)
+		opts := w.options()
+		opts.DryRun = true
+		_, err := uploader.Upload(ctx, w.d, w.src, opts)
 		return err
 	},
 	"stream": func(ctx context.Context, w *trapped) error {
-		_, err := w.upload().RunStream(ctx, trapReader{bytes.NewReader(make([]byte, 50<<10)), w.trap}, "stream")
+		_, err := uploader.UploadStream(ctx, w.d, trapReader{bytes.NewReader(make([]byte, 50<<10)), w.trap}, "stream", w.options())
 		return err
 	},
 	"restore": func(ctx context.Context, w *trapped) error {
@@ -196,8 +199,8 @@ var trapJobs = map[string]func(ctx context.Context, w *trapped) error{
 	},
 }
 
-func (w *trapped) upload() *uploader.Upload {
-	return &uploader.Upload{Dataset: w.d, Source: w.src, PackSize: 16 << 10, Checksum: true,
+func (w *trapped) options() uploader.Options {
+	return uploader.Options{PackSize: 16 << 10, Checksum: true,
 		Failed:  func(string, error) { w.step() },
 		Skipped: func(string, string) { w.step() },
 		Warn:    func(error) { w.step() }}
@@ -281,7 +284,7 @@ func trapVault(t *testing.T) (*memstore.Store, *envelope.LocalKey) {
 		if err := os.WriteFile(filepath.Join(w.src, "z"), []byte(last), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.upload().Run(t.Context()); err != nil {
+		if _, err := uploader.Upload(t.Context(), w.d, w.src, w.options()); err != nil {
 			var partial *dataset.PartialError
 			if !errors.As(err, &partial) {
 				t.Fatal(err)

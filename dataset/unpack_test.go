@@ -45,8 +45,7 @@ func TestUnpackWithoutKeepingTheIndex(t *testing.T) {
 		check(os.WriteFile(filepath.Join(src, "copy of pieces "+more), pieces, 0o600))
 		check(os.WriteFile(filepath.Join(src, "copy of a "+more), []byte(strings.Repeat("a", 1000)), 0o600))
 		check(os.WriteFile(filepath.Join(src, more), []byte(strings.Repeat(more, 1000)), 0o640))
-		u := &uploader.Upload{Dataset: d, Source: src, PackSize: 64 << 10, Failed: func(path string, err error) { t.Error(path, err) }}
-		res, err := u.Run(ctx)
+		res, err := uploader.Upload(ctx, d, src, uploader.Options{PackSize: 64 << 10})
 		check(err)
 		ver = res.Version
 	}

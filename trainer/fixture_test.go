@@ -117,7 +117,7 @@ func (w *world) upload(name string, n, size int) *dataset.Version {
 		}
 	}
 	d := w.open(name)
-	res, err := (&uploader.Upload{Dataset: d, Source: dir, PackSize: 8 << 10}).Run(w.t.Context())
+	res, err := uploader.Upload(w.t.Context(), d, dir, uploader.Options{PackSize: 8 << 10})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -139,7 +139,7 @@ func rank(x knownExtent) int {
 
 // cut cuts a large file: where it was cut before as long as that goes, and
 // then by the size of a pack.
-func (u *Upload) cut(it *item, found map[int64][]knownExtent) []*job {
+func (u *upload) cut(it *item, found map[int64][]knownExtent) []*job {
 	var jobs []*job
 	for off := int64(0); off == 0 || off < it.entry.Size; {
 		j := &job{items: []*item{it}, off: off, n: min(u.PackSize, it.entry.Size-off), piece: true, done: make(chan struct{})}

@@ -76,7 +76,7 @@ func TestFilesThatChange(t *testing.T) {
 	for range 12 {
 		var failed []string
 		var mu sync.Mutex
-		u := &uploader.Upload{Dataset: open(t, v, "d"), Source: src, PackSize: 6 << 20, Failed: func(path string, err error) {
+		opts := uploader.Options{PackSize: 6 << 20, Failed: func(path string, err error) {
 			mu.Lock()
 			defer mu.Unlock()
 			failed = append(failed, path)
@@ -84,9 +84,9 @@ func TestFilesThatChange(t *testing.T) {
 				t.Errorf("%s: %v", path, err)
 			}
 		}}
-		res, err := u.Run(ctx)
+		res, err := uploader.Upload(ctx, open(t, v, "d"), src, opts)
 		var partial *dataset.PartialError
-		if err != nil && (!errors.As(err, &partial) || partial.Count != u.Failures.Load()) {
+		if err != nil && (!errors.As(err, &partial) || partial.Count != res.Stats.Failures) {
 			t.Error(err)
 			break
 		}
@@ -112,7 +112,7 @@ func TestFilesThatChange(t *testing.T) {
 	close(stop)
 	writers.Wait()
 	t.Logf("%d files came, %d as a mixture", came, reported)
-	_, res := upload(t, v, "d", src, func(u *uploader.Upload) { u.PackSize = 6 << 20 })
+	_, res := upload(t, v, "d", src, func(u *uploader.Options) { u.PackSize = 6 << 20 })
 	out := filepath.Join(t.TempDir(), "out")
 	restore(t, res.Version, out)
 	treetest.Equal(t, src, out)

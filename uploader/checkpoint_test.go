@@ -33,7 +33,7 @@ func TestRecordBrokenOff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u := &Upload{Dataset: d, key: key}
+	u := &upload{dataset: d, key: key}
 	c := newCheckpointer(l, key, 1)
 	pack := func(n byte) *dataset.Object {
 		return &dataset.Object{ID: envelope.ObjectID{n}, Pin: envelope.Pin{Size: envelope.SealedSize(10)}}

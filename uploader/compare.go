@@ -17,7 +17,7 @@ import (
 // resolve finds out which files of a tar job the vault has already, by the sums of
 // what they hold now, and gives those that are to be sent. The files of a sample are
 // taken over from one pack, or sent.
-func (u *Upload) resolve(ctx context.Context, j *job) (send []*item, err error) {
+func (u *upload) resolve(ctx context.Context, j *job) (send []*item, err error) {
 	for i := 0; i < len(j.items); {
 		sample := j.items[i].sample
 		if sample == nil {
@@ -55,7 +55,7 @@ const maxPlaces = 256
 
 // together gives each file of a sample one of its places, all of them in one pack, or
 // nil if there is no such pack.
-func (u *Upload) together(found []matches) []known {
+func (u *upload) together(found []matches) []known {
 	anchor := 0
 	for k, m := range found {
 		if m.none() {
@@ -90,7 +90,7 @@ func (u *Upload) together(found []matches) []known {
 }
 
 // within gives a place that lies in the pack.
-func (u *Upload) within(m matches, pack *dataset.Object) (known, bool) {
+func (u *upload) within(m matches, pack *dataset.Object) (known, bool) {
 	for _, k := range m.known {
 		if k.extents[0].Pack.ID == pack.ID {
 			return k, true
@@ -105,7 +105,7 @@ func (u *Upload) within(m matches, pack *dataset.Object) (known, bool) {
 // find looks for the contents of a small file in the vault. It reads the file only
 // if there is something to compare it with. What goes wrong with the file is left
 // to the one that is to send it.
-func (u *Upload) find(ctx context.Context, it *item) (matches, error) {
+func (u *upload) find(ctx context.Context, it *item) (matches, error) {
 	if it.trusted {
 		return matches{known: []known{it.first()}}, nil
 	}
@@ -131,7 +131,7 @@ func ignoreFile(err error) error {
 	return err
 }
 
-func (u *Upload) findOnce(ctx context.Context, it *item, elsewhere bool) (m matches, err error) {
+func (u *upload) findOnce(ctx context.Context, it *item, elsewhere bool) (m matches, err error) {
 	planned := it.entry.Size
 	f, err := u.openItem(ctx, it)
 	if err != nil {
@@ -180,7 +180,7 @@ func (u *Upload) findOnce(ctx context.Context, it *item, elsewhere bool) (m matc
 
 // A comparison computes keyed sums of runs of an open file, each once.
 type comparison struct {
-	u      *Upload
+	u      *upload
 	f      *os.File
 	sha    hash.Hash // nil unless the SHA-256 is wanted
 	sha256 []byte
@@ -205,7 +205,7 @@ func (c *comparison) sum(ctx context.Context, x dataset.Extent) (envelope.Conten
 	if c.done && c.last.At == x.At && c.last.Length == x.Length && c.last.Pack.KeyID == x.Pack.KeyID {
 		return c.last.Sum, nil
 	}
-	h, err := c.u.Dataset.ContentHash(ctx, x.Pack.KeyID)
+	h, err := c.u.dataset.ContentHash(ctx, x.Pack.KeyID)
 	if err != nil {
 		return envelope.ContentSum{}, err
 	}
@@ -251,7 +251,7 @@ func endsAt(f *os.File, off int64) error {
 }
 
 // comparePiece looks whether the vault has a piece of a large file.
-func (u *Upload) comparePiece(ctx context.Context, j *job, f *os.File) (bool, error) {
+func (u *upload) comparePiece(ctx context.Context, j *job, f *os.File) (bool, error) {
 	c := &comparison{u: u, f: f}
 	for _, x := range j.known {
 		at := x.Extent

@@ -141,19 +141,19 @@ func TestOnlyNewContentsAreSent(t *testing.T) {
 			v, src := newVault(t), contentsTree(t)
 			_, one := upload(t, v, "d", src)
 			src = c.change(t, src)
-			plan, _ := upload(t, v, "d", src, func(u *uploader.Upload) { u.DryRun = true })
+			plan, _ := upload(t, v, "d", src, func(u *uploader.Options) { u.DryRun = true })
 			u, two := upload(t, v, "d", src)
-			if got := u.SentBytes.Load(); got != c.sent {
+			if got := u.SentBytes; got != c.sent {
 				t.Errorf("%d bytes were sent, want %d", got, c.sent)
 			}
-			if got := plan.SentBytes.Load(); got != c.sent {
+			if got := plan.SentBytes; got != c.sent {
 				t.Errorf("the dry run plans to send %d bytes, want %d", got, c.sent)
 			}
 			if two.Committed == c.same {
 				t.Errorf("version %d after %d, committed: %v", two.Version.Number, one.Version.Number, two.Committed)
 			}
-			if sum := u.SentBytes.Load() + u.SameBytes.Load() + u.ResumedBytes.Load(); sum < u.Bytes.Load() {
-				t.Errorf("%d of %d bytes are accounted for", sum, u.Bytes.Load())
+			if sum := u.SentBytes + u.SameBytes + u.ResumedBytes; sum < u.Bytes {
+				t.Errorf("%d of %d bytes are accounted for", sum, u.Bytes)
 			}
 			verify(t, two.Version)
 			out := t.TempDir()
@@ -171,12 +171,12 @@ func TestLostPacksAreSentAgain(t *testing.T) {
 			t.Run(fmt.Sprintf("%s cut %v", strings.ReplaceAll(of, "/", " "), cut), func(t *testing.T) {
 				t.Parallel()
 				v, src := newVault(t), contentsTree(t)
-				d, one := upload(t, v, "d", src)
+				_, one := upload(t, v, "d", src)
 				e, err := one.Version.Lookup(ctx, of)
 				if err != nil {
 					t.Fatal(err)
 				}
-				pack := filepath.Join(v.Location, d.Dataset.PackName(e.Extents[0].Pack.ID))
+				pack := filepath.Join(v.Location, open(t, v, "d").PackName(e.Extents[0].Pack.ID))
 				in := int64(0)
 				for e, err := range one.Version.Entries(ctx) {
 					if err != nil {
@@ -197,13 +197,13 @@ func TestLostPacksAreSentAgain(t *testing.T) {
 					t.Fatal(err)
 				}
 				told := 0
-				u, two := upload(t, v, "d", src, func(u *uploader.Upload) { u.Warn = func(error) { told++ } })
-				if told != 1 || u.SentBytes.Load() != in {
-					t.Errorf("told %d times, sent %d bytes of the %d in the pack", told, u.SentBytes.Load(), in)
+				u, two := upload(t, v, "d", src, func(u *uploader.Options) { u.Warn = func(error) { told++ } })
+				if told != 1 || u.SentBytes != in {
+					t.Errorf("told %d times, sent %d bytes of the %d in the pack", told, u.SentBytes, in)
 				}
 				verify(t, two.Version)
-				if u, three := upload(t, v, "d", src); three.Committed || u.SentBytes.Load() != 0 {
-					t.Errorf("a third run sent %d bytes, committed %v", u.SentBytes.Load(), three.Committed)
+				if u, three := upload(t, v, "d", src); three.Committed || u.SentBytes != 0 {
+					t.Errorf("a third run sent %d bytes, committed %v", u.SentBytes, three.Committed)
 				}
 			})
 		}
@@ -215,8 +215,8 @@ func TestLostPacksAreSentAgain(t *testing.T) {
 func TestSumsAreRecorded(t *testing.T) {
 	v, src := newVault(t), contentsTree(t)
 	_, res := upload(t, v, "files", src)
-	u := &uploader.Upload{Dataset: open(t, v, "stream"), PackSize: packSize}
-	stream, err := u.RunStream(ctx, strings.NewReader(strings.Repeat("0123456789", packSize/4)), "f")
+	stream, err := uploader.UploadStream(ctx, open(t, v, "stream"), strings.NewReader(strings.Repeat("0123456789", packSize/4)), "f",
+		uploader.Options{PackSize: packSize})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +259,7 @@ func TestHolesAreNotSent(t *testing.T) {
 	}
 	for try := range 2 {
 		u, res := upload(t, v, "d", src)
-		if got, most := u.SentBytes.Load(), int64(2*packSize+12345); try == 0 && got > most || try == 1 && got > 0 {
+		if got, most := u.SentBytes, int64(2*packSize+12345); try == 0 && got > most || try == 1 && got > 0 {
 			t.Errorf("try %d: %d bytes were sent, at most %d are no holes", try, got, most)
 		}
 		verify(t, res.Version)
@@ -284,7 +284,7 @@ func TestSamplesStayTogether(t *testing.T) {
 		write(t, fmt.Sprintf("%s/a/%02d.img", src, i), treetest.Bytes(int64(3000+i), byte(i)))
 		write(t, fmt.Sprintf("%s/a/%02d.cls", src, i), []byte{'0' + byte(i%3)})
 	}
-	small := func(u *uploader.Upload) { u.PackSize = 16 << 10 }
+	small := func(u *uploader.Options) { u.PackSize = 16 << 10 }
 	upload(t, v, "d", src, small)
 	run(t, "cp", "-r", src+"/a", src+"/b")
 	run(t, "mv", src+"/a/07.cls", src+"/a/x07.cls")
@@ -292,8 +292,8 @@ func TestSamplesStayTogether(t *testing.T) {
 	write(t, src+"/c/00.img", treetest.Bytes(3000, 0))
 	write(t, src+"/c/00.cls", []byte("2")) // with the image of another label
 	u, res := upload(t, v, "d", src, small)
-	if most := int64(3100 * 4); u.SentBytes.Load() > most {
-		t.Errorf("%d bytes were sent, want %d at most", u.SentBytes.Load(), most)
+	if most := int64(3100 * 4); u.SentBytes > most {
+		t.Errorf("%d bytes were sent, want %d at most", u.SentBytes, most)
 	}
 	packs := map[string]envelope.ObjectID{}
 	for e, err := range res.Version.Entries(ctx) {
@@ -345,8 +345,7 @@ func TestSHA256IsOfWhatWasSent(t *testing.T) {
 		}
 	}()
 	for range 5 {
-		u := &uploader.Upload{Dataset: open(t, v, "d"), Source: src, PackSize: packSize, Checksum: true}
-		res, err := u.Run(ctx)
+		res, err := uploader.Upload(ctx, open(t, v, "d"), src, uploader.Options{PackSize: packSize, Checksum: true})
 		var partial *dataset.PartialError
 		if err != nil && !errors.As(err, &partial) {
 			t.Fatal(err)
@@ -355,7 +354,7 @@ func TestSHA256IsOfWhatWasSent(t *testing.T) {
 	}
 	close(stop)
 	<-done
-	_, res := upload(t, v, "d", src, func(u *uploader.Upload) { u.Checksum = true })
+	_, res := upload(t, v, "d", src, func(u *uploader.Options) { u.Checksum = true })
 	verify(t, res.Version)
 	if e, err := res.Version.Lookup(ctx, "f"); err != nil || e.Sum == nil || e.Flaw != "" {
 		t.Errorf("%+v, %v", e, err)

@@ -13,7 +13,7 @@ import (
 // planTar does for a dry run what sendTar does, without reading: the pack's size
 // follows from the sizes of its files. It opens them, so that those are known that
 // cannot be read.
-func (u *Upload) planTar(ctx context.Context, j *job, items []*item) error {
+func (u *upload) planTar(ctx context.Context, j *job, items []*item) error {
 	var good []*item
 	for _, it := range items {
 		f, err := openSource(it.file)
@@ -31,7 +31,7 @@ func (u *Upload) planTar(ctx context.Context, j *job, items []*item) error {
 	if err != nil {
 		return err
 	}
-	pack, err := u.Dataset.PlanPack(ctx, u.key, size)
+	pack, err := u.dataset.PlanPack(ctx, u.key, size)
 	if err != nil {
 		return err
 	}
@@ -53,8 +53,8 @@ func plannedSum() (s envelope.ContentSum) {
 }
 
 // planPiece does for a dry run what sendPiece does.
-func (u *Upload) planPiece(ctx context.Context, j *job) error {
-	pack, err := u.Dataset.PlanPack(ctx, u.key, j.n)
+func (u *upload) planPiece(ctx context.Context, j *job) error {
+	pack, err := u.dataset.PlanPack(ctx, u.key, j.n)
 	if err != nil {
 		return err
 	}

@@ -18,11 +18,11 @@ import (
 // 48 bytes for each of that version's files, up to a bound: the files beyond it are
 // not found. It is safe for concurrent use.
 type elsewhere struct {
-	*Upload
-	turn  chan struct{} // holds one token while nobody loads; closed when all is loaded
-	files []place
-	packs []*dataset.Object
-	index map[envelope.ObjectID]int // of packs, as far as the vault has them
+	*upload
+	turn    chan struct{} // holds one token while nobody loads; closed when all is loaded
+	files   []place
+	objects []*dataset.Object
+	index   map[envelope.ObjectID]int // of objects, as far as the vault has them
 	// whole are the entries of files too large for a pack of their own.
 	whole map[int64][]*dataset.Entry
 }
@@ -31,15 +31,15 @@ type elsewhere struct {
 type place struct {
 	size   int64
 	sum    envelope.ContentSum
-	pack   int // in packs
+	pack   int // in objects
 	offset int64
 }
 
 // maxWhole bounds the large files that are kept, by their extents.
 const maxWhole = 1 << 16
 
-func newElsewhere(u *Upload) *elsewhere {
-	t := &elsewhere{Upload: u, turn: make(chan struct{}, 1)}
+func newElsewhere(u *upload) *elsewhere {
+	t := &elsewhere{upload: u, turn: make(chan struct{}, 1)}
 	t.turn <- struct{}{}
 	return t
 }
@@ -85,9 +85,9 @@ func (t *elsewhere) read(ctx context.Context) {
 			if !t.hasPack(x.Pack, false) {
 				continue
 			}
-			n = len(t.packs)
+			n = len(t.objects)
 			t.index[x.Pack.ID] = n
-			t.packs = append(t.packs, x.Pack)
+			t.objects = append(t.objects, x.Pack)
 		}
 		t.files = append(t.files, place{size: e.Size, sum: x.Sum, pack: n, offset: x.Offset})
 	}
@@ -132,7 +132,7 @@ func (t *elsewhere) in(places []place, pack envelope.ObjectID) (place, bool) {
 
 // known is what lies in a place.
 func (t *elsewhere) known(p place) known {
-	return known{extents: []dataset.Extent{{Pack: t.packs[p.pack], Offset: p.offset, Length: p.size, Sum: p.sum}}}
+	return known{extents: []dataset.Extent{{Pack: t.objects[p.pack], Offset: p.offset, Length: p.size, Sum: p.sum}}}
 }
 
 // large gives the files of that size that are too large for a pack of their own.

@@ -15,14 +15,14 @@ import (
 // A finisher enters the items in the index, in order, as their packs come in,
 // and commits the version.
 type finisher struct {
-	*Upload
+	*upload
 	index   *dataset.IndexWriter
 	gap     bool  // a file that the last version had is left out before the next
 	missing int64 // files that could not be read and of which nothing is known
 }
 
-func newFinisher(u *Upload) *finisher {
-	return &finisher{Upload: u, index: u.Dataset.NewIndexWriter(u.key, u.prev)}
+func newFinisher(u *upload) *finisher {
+	return &finisher{upload: u, index: u.dataset.NewIndexWriter(u.key, u.prev)}
 }
 
 // add waits for the item's packs and enters it. The error is one of the vault.
@@ -175,7 +175,7 @@ func (f *finisher) collect(ctx context.Context, it *item) error {
 		}
 	}
 	it.reused, it.resumed = !it.sent, it.resumed && !it.sent
-	if f.Checksum {
+	if f.Checksum && f.stream == nil {
 		return f.sumPieces(ctx, it)
 	}
 	return nil
@@ -196,7 +196,7 @@ func (f *finisher) sumPieces(ctx context.Context, it *item) error {
 		dst := io.Writer(whole)
 		var keyed *envelope.ContentHash
 		if !f.DryRun {
-			if keyed, err = f.Dataset.ContentHash(ctx, j.extent.Pack.KeyID); err != nil {
+			if keyed, err = f.dataset.ContentHash(ctx, j.extent.Pack.KeyID); err != nil {
 				return err
 			}
 			dst = io.MultiWriter(whole, keyed)

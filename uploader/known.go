@@ -74,7 +74,7 @@ func (it *item) first() known {
 
 // trusts reports whether a file's size, mode and times say that it has the
 // contents that were recorded.
-func (u *Upload) trusts(now, then *dataset.Entry) bool {
+func (u *upload) trusts(now, then *dataset.Entry) bool {
 	return !u.Checksum && then.Flaw == "" && !then.Recent && sameFile(now, then)
 }
 
@@ -102,7 +102,7 @@ func summed(extents []dataset.Extent) bool {
 
 // inVault reports whether the vault has the packs of the extents, whole. With tell,
 // Warn is told each that it lacks, once.
-func (u *Upload) inVault(extents []dataset.Extent, tell bool) bool {
+func (u *upload) inVault(extents []dataset.Extent, tell bool) bool {
 	all := true
 	for _, x := range extents {
 		all = u.hasPack(x.Pack, tell) && all
@@ -110,7 +110,7 @@ func (u *Upload) inVault(extents []dataset.Extent, tell bool) bool {
 	return all
 }
 
-func (u *Upload) hasPack(o *dataset.Object, tell bool) bool {
+func (u *upload) hasPack(o *dataset.Object, tell bool) bool {
 	size, ok := u.packs[o.ID]
 	if ok && size == o.Pin.Size {
 		return true

@@ -42,7 +42,7 @@ func TestLimits(t *testing.T) {
 			}
 			for _, memory := range []int64{1, 200 << 20, 256 << 20, DefaultMemory, 4 << 30} {
 				for _, n := range []int{0, 1, 3, 100} {
-					u := &Upload{Dataset: d, Memory: memory, Concurrency: n}
+					u := &upload{dataset: d, Options: Options{Memory: memory, Concurrency: n}}
 					packs, segments := u.limits()
 					if packs < 1 || segments < 1 || n > 0 && packs > n {
 						t.Errorf("%d cores, %d bytes, %d wanted: %d packs of %d segments", cores, memory, n, packs, segments)

@@ -38,7 +38,10 @@ func isASCII(s string) bool {
 
 // runJob brings the job's contents into the vault. Files that fail are marked, and
 // the rest is written without them. The error it returns is one of the vault.
-func (u *Upload) runJob(ctx context.Context, j *job) error {
+func (u *upload) runJob(ctx context.Context, j *job) error {
+	if u.stream != nil {
+		return u.sendStream(ctx, j)
+	}
 	if j.piece {
 		return u.sendPiece(ctx, j)
 	}
@@ -55,15 +58,15 @@ func (u *Upload) runJob(ctx context.Context, j *job) error {
 // sendTar writes small files as a tar. If one of them fails in the middle of its
 // contents the pack is begun anew, as another object: with the file once more
 // if it has changed, and then without it.
-func (u *Upload) sendTar(ctx context.Context, j *job, items []*item) error {
+func (u *upload) sendTar(ctx context.Context, j *job, items []*item) error {
 	sums, err := u.newSums()
 	if err != nil {
 		return err
 	}
 	tries := map[*item]int{}
 	for {
-		t := &tarWriter{Upload: u, ctx: ctx, sums: sums}
-		pack, err := u.Dataset.WritePack(ctx, u.key, func(w io.Writer) error { return t.write(w, items) }, envelope.Workers(u.segments))
+		t := &tarWriter{upload: u, ctx: ctx, sums: sums}
+		pack, err := u.dataset.WritePack(ctx, u.key, func(w io.Writer) error { return t.write(w, items) }, envelope.Workers(u.segments))
 		var stop *stopped
 		switch {
 		case errors.Is(err, errEmptyPack):
@@ -90,7 +93,7 @@ var errEmptyPack = errors.New("nothing to pack")
 
 // again decides what becomes of a file that has spoilt a pack: it is tried once
 // more if it has changed, and then as it is, if nothing better is known of it.
-func (u *Upload) again(stop *stopped, tries int) {
+func (u *upload) again(stop *stopped, tries int) {
 	changed := errors.Is(stop.err, errChanged)
 	switch {
 	case changed && tries <= 1:
@@ -101,7 +104,7 @@ func (u *Upload) again(stop *stopped, tries int) {
 	}
 }
 
-func (u *Upload) packDone(j *job, good []*item) {
+func (u *upload) packDone(j *job, good []*item) {
 	u.Packs.Add(1)
 	u.SealedBytes.Add(j.pack.Pin.Size)
 	for _, it := range good {
@@ -129,7 +132,7 @@ func (w *offsetWriter) Write(p []byte) (int, error) {
 
 // A tarWriter writes the tar of one attempt to send a pack.
 type tarWriter struct {
-	*Upload
+	*upload
 	ctx  context.Context
 	sums *sums
 	out  *offsetWriter
@@ -211,7 +214,7 @@ func (t *tarWriter) header(it *item) (at int64, err error) {
 
 // sendPiece brings one piece of a large file into the vault. What is wrong with
 // the file is left to the finisher, which sees all pieces.
-func (u *Upload) sendPiece(ctx context.Context, j *job) error {
+func (u *upload) sendPiece(ctx context.Context, j *job) error {
 	it := j.items[0]
 	settle(ctx, it.entry)
 	f, err := openSource(it.file)
@@ -244,7 +247,7 @@ func (u *Upload) sendPiece(ctx context.Context, j *job) error {
 	if err != nil {
 		return err
 	}
-	pack, err := u.Dataset.WritePack(ctx, u.key, func(w io.Writer) error {
+	pack, err := u.dataset.WritePack(ctx, u.key, func(w io.Writer) error {
 		sum.Reset()
 		return u.copyStable(w, sum, f, it, j.off, j.n)
 	}, envelope.Workers(u.segments))

@@ -41,7 +41,7 @@ func TestPacksInOrderAndInBounds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, res := upload(t, v, "d", src, func(u *uploader.Upload) { u.PackSize, u.Filter = size, filter })
+	_, res := upload(t, v, "d", src, func(u *uploader.Options) { u.PackSize, u.Filter = size, filter })
 	done := map[envelope.ObjectID]bool{}
 	var last dataset.Extent
 	for e, err := range res.Version.Entries(ctx) {
@@ -110,7 +110,7 @@ func TestResumeByChecksum(t *testing.T) {
 			if err := errors.Join(l.Record(ctx, key, []*dataset.Entry{e}), l.End(ctx)); err != nil {
 				t.Fatal(err)
 			}
-			u, res := upload(t, v, "d", src, func(u *uploader.Upload) { u.Checksum = checksum })
+			u, res := upload(t, v, "d", src, func(u *uploader.Options) { u.Checksum = checksum })
 			sent, resumed := int64(0), int64(1)
 			if checksum {
 				sent, resumed = 1, 0
@@ -119,8 +119,8 @@ func TestResumeByChecksum(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if u.SentFiles.Load() != sent || u.ResumedFiles.Load() != resumed {
-				t.Errorf("%d bytes, checksum %v: sent %d, resumed %d", size, checksum, u.SentFiles.Load(), u.ResumedFiles.Load())
+			if u.SentFiles != sent || u.ResumedFiles != resumed {
+				t.Errorf("%d bytes, checksum %v: sent %d, resumed %d", size, checksum, u.SentFiles, u.ResumedFiles)
 			}
 		}
 	}

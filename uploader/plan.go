@@ -43,6 +43,10 @@ type job struct {
 	// known are extents in the vault that may hold the piece.
 	known []knownExtent
 	like  *job // whose contents the piece shares, being a hole as that is
+	// read is closed when a piece of a stream has been read, and n is known; more says
+	// that the stream may go on.
+	read chan struct{}
+	more bool
 
 	done chan struct{} // closed when the contents are in the vault, or err is set
 	pack *dataset.Object
@@ -60,13 +64,13 @@ const maxWindow = 64 << 10
 
 // A planner decides, in the order of the walk, what becomes of each file.
 type planner struct {
-	*Upload
+	*upload
 	ctx     context.Context
 	jobs    chan<- *job
 	windows chan<- []*item
 
-	prev    *cursor
-	pending *cursor
+	old     *cursor         // entries of the previous version
+	records *cursor         // and of unfinished uploads
 	unread  map[string]bool // what could not be read, and whether any of it is kept
 	gap     bool            // entries of the previous version were left out since the last item
 
@@ -80,20 +84,23 @@ type planner struct {
 
 // plan walks the source, and sends jobs to the pack workers and items to the
 // finisher. An item is sent after its jobs, so waiting for them cannot block.
-func (u *Upload) plan(ctx context.Context, jobs chan<- *job, windows chan<- []*item) error {
-	p := &planner{Upload: u, ctx: ctx, jobs: jobs, windows: windows, unread: map[string]bool{}, samples: map[string][]*item{}}
+func (u *upload) plan(ctx context.Context, jobs chan<- *job, windows chan<- []*item) error {
+	p := &planner{upload: u, ctx: ctx, jobs: jobs, windows: windows, unread: map[string]bool{}, samples: map[string][]*item{}}
 	previous := noEntries
 	if u.prev != nil {
 		previous = u.prev.Entries(ctx)
 	}
-	p.prev, p.pending = newCursor(previous), newCursor(u.pending.Entries(ctx))
+	p.old, p.records = newCursor(previous), newCursor(u.pending.Entries(ctx))
 	defer func() {
-		p.prev.stop()
-		p.pending.stop()
+		p.old.stop()
+		p.records.stop()
 	}()
+	if u.stream != nil {
+		return p.takeStream()
+	}
 	w := u.newWalker(p.take)
 	w.failed = p.unreadable
-	if err := w.walk(ctx, u.Source); err != nil {
+	if err := w.walk(ctx, u.path); err != nil {
 		return err
 	}
 	if _, err := p.before("", true); err != nil {
@@ -187,11 +194,11 @@ func (p *planner) bound() error {
 // read and is kept.
 func (p *planner) before(path string, all bool) (*dataset.Entry, error) {
 	for {
-		e, err := p.prev.peek()
+		e, err := p.old.peek()
 		if err != nil || e == nil || !all && e.Path > path {
 			return nil, err
 		}
-		p.prev.next()
+		p.old.next()
 		if !all && e.Path == path {
 			return e, nil
 		}
@@ -229,18 +236,18 @@ func keptEntry(then *dataset.Entry) *dataset.Entry {
 func (p *planner) recorded(name string) ([]*dataset.Entry, error) {
 	var out []*dataset.Entry
 	for {
-		e, err := p.pending.peek()
+		e, err := p.records.peek()
 		if err != nil {
 			// It was readable a moment ago; what it named is sent again.
 			p.Warn(fmt.Errorf("a record of an unfinished upload cannot be used any more: %w", err))
-			p.pending.stop()
-			p.pending = newCursor(noEntries)
+			p.records.stop()
+			p.records = newCursor(noEntries)
 			return nil, nil
 		}
 		if e == nil || e.Path > name {
 			return out, nil
 		}
-		p.pending.next()
+		p.records.next()
 		if e.Path == name && e.IsFile() {
 			out = append(out, e)
 		}

@@ -32,7 +32,7 @@ func openRegular(name string) (*os.File, error) {
 }
 
 // openItem opens the file and takes its attributes over as they are now.
-func (u *Upload) openItem(ctx context.Context, it *item) (*os.File, error) {
+func (u *upload) openItem(ctx context.Context, it *item) (*os.File, error) {
 	settle(ctx, it.entry)
 	f, err := openSource(it.file)
 	if err != nil {
@@ -57,7 +57,7 @@ func (u *Upload) openItem(ctx context.Context, it *item) (*os.File, error) {
 
 // stable reports errChanged if the open file is no longer as the entry says. Of an
 // item that is torn anyway, it notes that.
-func (u *Upload) stable(f *os.File, it *item) error {
+func (u *upload) stable(f *os.File, it *item) error {
 	info, err := f.Stat()
 	if err != nil {
 		return err
@@ -80,7 +80,7 @@ func (it *item) mayTear() bool { return it.then == nil || it.then.Flaw == datase
 
 // readStable reads a small file whole, once more if it changes meanwhile. One that
 // changes again is taken as it was read, if the item is torn.
-func (u *Upload) readStable(ctx context.Context, f **os.File, it *item) ([]byte, error) {
+func (u *upload) readStable(ctx context.Context, f **os.File, it *item) ([]byte, error) {
 	for try := 0; ; try++ {
 		b, err := u.readWhole(*f, it)
 		if err == nil {
@@ -105,7 +105,7 @@ func (u *Upload) readStable(ctx context.Context, f **os.File, it *item) ([]byte,
 
 // readWhole reads a small file. The entry gets the size of what was read if the
 // item is torn.
-func (u *Upload) readWhole(f *os.File, it *item) ([]byte, error) {
+func (u *upload) readWhole(f *os.File, it *item) ([]byte, error) {
 	var b bytes.Buffer
 	b.Grow(int(it.entry.Size) + 512)
 	// One byte more than there should be, to notice growth.
@@ -129,7 +129,7 @@ func (u *Upload) readWhole(f *os.File, it *item) ([]byte, error) {
 // copyStable copies n bytes from off of the open file, and adds them to sum, which
 // cannot fail. A *stopped error says
 // that they cannot be had, or are not those of the file as it was opened.
-func (u *Upload) copyStable(dst, sum io.Writer, f *os.File, it *item, off, n int64) error {
+func (u *upload) copyStable(dst, sum io.Writer, f *os.File, it *item, off, n int64) error {
 	src := &countedFile{r: io.NewSectionReader(f, off, n), n: &u.SentBytes, sum: sum}
 	copied, err := io.Copy(dst, src)
 	switch {
@@ -181,7 +181,7 @@ type sums struct {
 	sha   hash.Hash // nil unless asked for
 }
 
-func (u *Upload) newSums() (*sums, error) {
+func (u *upload) newSums() (*sums, error) {
 	keyed, err := envelope.NewContentHash(u.key)
 	if err != nil {
 		return nil, err

@@ -113,8 +113,8 @@ func TestReseal(t *testing.T) {
 	}
 	verify(t, latest)
 	u, again := upload(t, v, "d", src)
-	if again.Committed || u.SentFiles.Load() != 0 {
-		t.Errorf("the next upload sends %d files", u.SentFiles.Load())
+	if again.Committed || u.SentFiles != 0 {
+		t.Errorf("the next upload sends %d files", u.SentFiles)
 	}
 	if _, made, err := new(dataset.Reseal).Run(ctx, open(t, v, "d")); made || err != nil {
 		t.Errorf("once more: made %v, %v", made, err)

@@ -18,13 +18,13 @@ var ErrEmptied = errors.New("there is nothing to upload")
 var ErrNoMatch = errors.New("matches nothing in the source")
 
 // newWalker is a walker over the upload's source.
-func (u *Upload) newWalker(yield func(found) error) *walker {
+func (u *upload) newWalker(yield func(found) error) *walker {
 	return &walker{filter: u.Filter, links: u.Links, own: ownFiles(u.ownNames()), host: u.host, failed: u.fail, skipped: u.skip,
 		linked: u.linked, yield: yield}
 }
 
 // linked counts a link that is kept, and remembers some of those that lead out.
-func (u *Upload) linked(path string, out bool) {
+func (u *upload) linked(path string, out bool) {
 	u.KeptLinks.Add(1)
 	if !out {
 		return
@@ -53,10 +53,10 @@ func named(some []string, n int64) string {
 
 // checkWalk refuses, once all of the source has been seen, what would make a
 // version that nobody wants, and warns of what may not be meant.
-func (u *Upload) checkWalk() error {
+func (u *upload) checkWalk() error {
 	include, exclude := u.Filter.Unmatched()
 	if len(include) > 0 {
-		return fmt.Errorf("the include pattern %s %w, %s; no version was made", named(include, int64(len(include))), ErrNoMatch, u.Source)
+		return fmt.Errorf("the include pattern %s %w, %s; no version was made", named(include, int64(len(include))), ErrNoMatch, u.path)
 	}
 	for _, p := range exclude {
 		u.Warn(fmt.Errorf("the exclude pattern %q %w", p, ErrNoMatch))
@@ -76,7 +76,7 @@ func (u *Upload) checkWalk() error {
 }
 
 // checkResent warns of packs that were to be sent again and of which nothing was met.
-func (u *Upload) checkResent() {
+func (u *upload) checkResent() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, id := range u.Resend {
@@ -87,18 +87,18 @@ func (u *Upload) checkResent() {
 }
 
 // checkRemoved looks at how much of the last version is no longer there.
-func (u *Upload) checkRemoved() error {
+func (u *upload) checkRemoved() error {
 	if u.prev == nil || u.AllowEmpty {
 		return nil
 	}
 	before, removed := u.prev.Totals.Files, u.Removed.Load()
 	if before > 0 && u.Files.Load() == 0 {
 		return fmt.Errorf("%w: %s has no files, and version %d has %d. Is it mounted, and the right one? No version was made; if it is to be empty, say --allow-empty",
-			ErrEmptied, u.Source, u.prev.Number, before)
+			ErrEmptied, u.path, u.prev.Number, before)
 	}
-	if info, err := os.Stat(u.Source); err == nil && !info.IsDir() && removed > 0 {
+	if info, err := os.Stat(u.path); err == nil && !info.IsDir() && removed > 0 {
 		u.Warn(fmt.Errorf("the file %s takes the place of all files of version %d: %d of them are not in the new one; to add it to them, put it into their folder and seal that",
-			u.Source, u.prev.Number, removed))
+			u.path, u.prev.Number, removed))
 		return nil
 	}
 	if removed >= 10 && removed*10 >= before*9 {

@@ -41,13 +41,13 @@ func tree(t *testing.T, names ...string) string {
 }
 
 // told runs an upload and gives what it has told.
-func told(t *testing.T, u *uploader.Upload) (res *uploader.Result, failed, skipped []string, warned []error, err error) {
+func told(t *testing.T, d *dataset.Dataset, source string, opts uploader.Options) (res *uploader.Result, failed, skipped []string, warned []error, err error) {
 	t.Helper()
-	u.PackSize = packSize
-	u.Failed = func(path string, _ error) { failed = append(failed, path) }
-	u.Skipped = func(path, _ string) { skipped = append(skipped, path) }
-	u.Warn = func(err error) { warned = append(warned, err) }
-	res, err = u.Run(ctx)
+	opts.PackSize = packSize
+	opts.Failed = func(path string, _ error) { failed = append(failed, path) }
+	opts.Skipped = func(path, _ string) { skipped = append(skipped, path) }
+	opts.Warn = func(err error) { warned = append(warned, err) }
+	res, err = uploader.Upload(ctx, d, source, opts)
 	return res, failed, skipped, warned, err
 }
 
@@ -75,25 +75,23 @@ func TestLinks(t *testing.T) {
 	source := filepath.Join(cache, "snapshot")
 	own := []string{v.Location}
 
-	u := &uploader.Upload{Dataset: open(t, v, "keep"), Source: source, Own: own}
-	res, failed, _, warned, err := told(t, u)
-	if err != nil || len(failed) > 0 || len(warned) != 1 || !errors.Is(warned[0], uploader.ErrLinksOut) || u.KeptLinks.Load() != 8 || u.LinksOut.Load() != 7 {
-		t.Errorf("keep: %v, %q failed, warned %q, %d links, %d out", err, failed, warned, u.KeptLinks.Load(), u.LinksOut.Load())
+	res, failed, _, warned, err := told(t, open(t, v, "keep"), source, uploader.Options{Own: own})
+	if err != nil || len(failed) > 0 || len(warned) != 1 || !errors.Is(warned[0], uploader.ErrLinksOut) || res.Stats.KeptLinks != 8 || res.Stats.LinksOut != 7 {
+		t.Errorf("keep: %v, %q failed, warned %q, %d links, %d out", err, failed, warned, res.Stats.KeptLinks, res.Stats.LinksOut)
 	}
 	if got := paths(t, res.Version); !slices.Contains(got, "b.bin -> ../blobs/one") {
 		t.Errorf("keep: %q", got)
 	}
 
-	u = &uploader.Upload{Dataset: open(t, v, "error"), Source: source, Own: own, Links: uploader.ForbidLinks}
-	if _, _, _, _, err := told(t, u); !errors.Is(err, uploader.ErrLinksOut) || !strings.Contains(err.Error(), `"a.bin"`) {
+	forbid := open(t, v, "error")
+	if _, _, _, _, err := told(t, forbid, source, uploader.Options{Own: own, Links: uploader.ForbidLinks}); !errors.Is(err, uploader.ErrLinksOut) || !strings.Contains(err.Error(), `"a.bin"`) {
 		t.Errorf("error: %v", err)
 	}
-	if _, err := u.Dataset.Latest(ctx); !errors.Is(err, dataset.ErrUnknownDataset) {
+	if _, err := forbid.Latest(ctx); !errors.Is(err, dataset.ErrUnknownDataset) {
 		t.Errorf("error: a version was made: %v", err)
 	}
 
-	u = &uploader.Upload{Dataset: open(t, v, "follow"), Source: source, Own: own, Links: uploader.FollowLinks}
-	res, failed, skipped, warned, err := told(t, u)
+	res, failed, skipped, warned, err := told(t, open(t, v, "follow"), source, uploader.Options{Own: own, Links: uploader.FollowLinks})
 	var partial *dataset.PartialError
 	if !errors.As(err, &partial) || partial.Count != 2 || !slices.Equal(failed, []string{"gone", "sub/up"}) || !slices.Equal(skipped, []string{"marker", "vault"}) || len(warned) > 0 {
 		t.Errorf("follow: %v, %q failed, %q skipped, %q", err, failed, skipped, warned)
@@ -108,8 +106,8 @@ func TestLinks(t *testing.T) {
 		t.Errorf("followed, b.bin is %q", b)
 	}
 
-	inside := &uploader.Upload{Dataset: open(t, v, "inside"), Source: tree(t, "f", "l -> f", "d/m -> ../f"), Links: uploader.ForbidLinks}
-	if _, failed, _, warned, err := told(t, inside); err != nil || len(failed)+len(warned) > 0 || inside.KeptLinks.Load() != 2 {
+	inside := tree(t, "f", "l -> f", "d/m -> ../f")
+	if res, failed, _, warned, err := told(t, open(t, v, "inside"), inside, uploader.Options{Links: uploader.ForbidLinks}); err != nil || len(failed)+len(warned) > 0 || res.Stats.KeptLinks != 2 {
 		t.Errorf("links within the source: %v, %q, %q", err, failed, warned)
 	}
 }
@@ -120,7 +118,7 @@ func TestLeftovers(t *testing.T) {
 	source := tree(t, "f", ".vaultpack-restore-"+random+"/staged", "sub/.vaultpack-"+random, ".vaultpack-open-"+random+"/x",
 		".vaultpack-restore-"+fsys.Self().String()+"-"+random+"/staged", ".vaultpack-"+fsys.Self().String()+"-"+random, ".vaultpack-claim-0123456789abcdef0123",
 		".vaultpack-restore-mine/kept", ".vaultpack-notes", ".vaultpack-"+random+".txt")
-	res, failed, skipped, _, err := told(t, &uploader.Upload{Dataset: open(t, newVault(t), "d"), Source: source})
+	res, failed, skipped, _, err := told(t, open(t, newVault(t), "d"), source, uploader.Options{})
 	if err != nil || len(failed) > 0 || len(skipped) != 6 {
 		t.Fatal(err, failed, skipped)
 	}
@@ -150,10 +148,11 @@ func TestPatternsThatMatchNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		u := &uploader.Upload{Dataset: open(t, newVault(t), "d"), Source: source, Filter: filter}
-		_, _, _, warned, err := told(t, u)
-		if tt.files < 0 != errors.Is(err, uploader.ErrNoMatch) || tt.files >= 0 && (err != nil || u.Files.Load() != tt.files) || len(warned) != tt.warned {
-			t.Errorf("include %q, exclude %q: %d files, %v, %q", tt.include, tt.exclude, u.Files.Load(), err, warned)
+		progress := &uploader.Progress{}
+		_, _, _, warned, err := told(t, open(t, newVault(t), "d"), source, uploader.Options{Filter: filter, Progress: progress})
+		found := progress.Stats().Files
+		if tt.files < 0 != errors.Is(err, uploader.ErrNoMatch) || tt.files >= 0 && (err != nil || found != tt.files) || len(warned) != tt.warned {
+			t.Errorf("include %q, exclude %q: %d files, %v, %q", tt.include, tt.exclude, found, err, warned)
 		}
 	}
 	for _, p := range []string{"", "!", "/", ".", "./", "../a", "a/../b", "a/..", "[", "a/[b"} {
@@ -169,16 +168,14 @@ func TestEmptiedSource(t *testing.T) {
 	source := tree(t, slices.Repeat([]string{"f"}, 1)...)
 	upload(t, v, "d", source)
 	for _, dry := range []bool{true, false} {
-		u := &uploader.Upload{Dataset: open(t, v, "d"), Source: t.TempDir(), DryRun: dry}
-		if _, _, _, _, err := told(t, u); !errors.Is(err, uploader.ErrEmptied) {
+		if _, _, _, _, err := told(t, open(t, v, "d"), t.TempDir(), uploader.Options{DryRun: dry}); !errors.Is(err, uploader.ErrEmptied) {
 			t.Errorf("dry run %v: %v", dry, err)
 		}
 	}
 	if v, err := open(t, v, "d").Latest(ctx); err != nil || v.Number != 1 {
 		t.Errorf("version %d, %v", v.Number, err)
 	}
-	u := &uploader.Upload{Dataset: open(t, v, "d"), Source: t.TempDir(), AllowEmpty: true}
-	if res, _, _, _, err := told(t, u); err != nil || res.Version.Number != 2 {
+	if res, _, _, _, err := told(t, open(t, v, "d"), t.TempDir(), uploader.Options{AllowEmpty: true}); err != nil || res.Version.Number != 2 {
 		t.Errorf("allowed: %v", err)
 	}
 	upload(t, newVault(t), "new", t.TempDir()) // nothing is lost by an empty first version
@@ -187,23 +184,22 @@ func TestEmptiedSource(t *testing.T) {
 func TestStreamCounts(t *testing.T) {
 	v := newVault(t)
 	upload(t, v, "d", tree(t, "one", "two", "s"))
-	stream := func(text, name string, set ...func(*uploader.Upload)) (*uploader.Upload, error) {
-		u := &uploader.Upload{Dataset: open(t, v, "d"), PackSize: packSize}
-		for _, f := range set {
-			f(u)
+	stream := func(text, name string, allowEmpty bool) (uploader.Stats, error) {
+		res, err := uploader.UploadStream(ctx, open(t, v, "d"), strings.NewReader(text), name, uploader.Options{PackSize: packSize, AllowEmpty: allowEmpty})
+		if err != nil {
+			return uploader.Stats{}, err
 		}
-		_, err := u.RunStream(ctx, strings.NewReader(text), name)
-		return u, err
+		return res.Stats, nil
 	}
-	if _, err := stream("", "s"); !errors.Is(err, uploader.ErrEmptied) {
+	if _, err := stream("", "s", false); !errors.Is(err, uploader.ErrEmptied) {
 		t.Errorf("an empty stream: %v", err)
 	}
-	u, err := stream("text", "s")
-	if err != nil || u.Added.Load() != 0 || u.Changed.Load() != 1 || u.Removed.Load() != 2 {
-		t.Errorf("%d added, %d changed, %d removed, %v", u.Added.Load(), u.Changed.Load(), u.Removed.Load(), err)
+	u, err := stream("text", "s", false)
+	if err != nil || u.Added != 0 || u.Changed != 1 || u.Removed != 2 {
+		t.Errorf("%d added, %d changed, %d removed, %v", u.Added, u.Changed, u.Removed, err)
 	}
-	u, err = stream("", "other", func(u *uploader.Upload) { u.AllowEmpty = true })
-	if err != nil || u.Added.Load() != 1 || u.Changed.Load() != 0 || u.Removed.Load() != 1 {
-		t.Errorf("%d added, %d changed, %d removed, %v", u.Added.Load(), u.Changed.Load(), u.Removed.Load(), err)
+	u, err = stream("", "other", true)
+	if err != nil || u.Added != 1 || u.Changed != 0 || u.Removed != 1 {
+		t.Errorf("%d added, %d changed, %d removed, %v", u.Added, u.Changed, u.Removed, err)
 	}
 }

@@ -4,100 +4,128 @@ import (
 	"bufio"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
+	"hash"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/ctxio"
 )
 
-// RunStream uploads what r has, of unknown length, as the dataset's one file,
-// under the given name. A stream cannot be read again, so an interrupted upload
-// of one begins anew. Its packs are written one after another.
-func (u *Upload) RunStream(ctx context.Context, r io.Reader, name string) (*Result, error) {
-	if err := dataset.CheckPath(name); err != nil {
-		return nil, err
-	}
-	defer u.giveBack()
-	defer u.end(ctx)
-	if err := u.open(ctx); err != nil {
-		return nil, err
-	}
-	res, err := u.stream(u.lease.Context(), r, name)
-	if cause := context.Cause(u.lease.Context()); errors.Is(err, context.Canceled) && cause != nil {
-		err = cause
-	}
-	return res, err
+// A stream is a source that can be read once, from its beginning to its end. Its jobs
+// are pieces of which the planner starts one when that before has been read: so one
+// job reads at a time, while those before it are still being brought into the vault.
+type stream struct {
+	name string
+	r    *bufio.Reader
+	sha  hash.Hash // of all that was read
 }
 
-func (u *Upload) stream(ctx context.Context, r io.Reader, name string) (*Result, error) {
-	e := &dataset.Entry{Path: name, Mode: 0o644, ModTime: time.Now()}
-	u.Files.Add(1)
-	whole := sha256.New()
-	if u.Checksum {
-		r = io.TeeReader(r, whole)
+func newStream(r io.Reader, name string) *stream {
+	return &stream{name: name, r: bufio.NewReaderSize(r, 1<<20), sha: sha256.New()}
+}
+
+// takeStream makes the stream the one file of the new version.
+func (p *planner) takeStream() error {
+	then, err := p.before(p.stream.name, false)
+	if err != nil {
+		return err
+	}
+	e := &dataset.Entry{Path: p.stream.name, Mode: 0o644, ModTime: time.Now()}
+	it := &item{entry: e, then: then, gap: p.gap, settled: true}
+	p.gap = false
+	p.Files.Add(1)
+	for more := true; more; {
+		j := &job{items: []*item{it}, off: e.Size, piece: true, done: make(chan struct{}), read: make(chan struct{})}
+		if err := p.start(j); err != nil {
+			return err
+		}
+		select {
+		case <-j.read:
+		case <-p.ctx.Done():
+			return context.Cause(p.ctx)
+		}
+		more = j.more
+		e.Size += j.n
+		if j.n > 0 || j.off == 0 {
+			it.jobs = append(it.jobs, j)
+		}
+	}
+	if e.Size == 0 && !p.AllowEmpty {
+		return fmt.Errorf("%w: the stream ended without a byte, as it does when its producer fails. No version was made; if it is to be empty, say --allow-empty", ErrEmptied)
+	}
+	if p.Checksum {
+		e.Sum = p.stream.sha.Sum(nil)
+	}
+	p.window = append(p.window, it)
+	if _, err := p.before("", true); err != nil {
+		return err
+	}
+	if n := p.Removed.Load(); n > 0 {
+		p.Warn(fmt.Errorf("the stream takes the place of all files of version %d: %d of them are not in the new one", p.prev.Number, n))
+	}
+	return p.send()
+}
+
+// sendStream brings the next piece of the stream into the vault. What it returns is
+// never about the file alone: without the stream there is nothing to upload.
+func (u *upload) sendStream(ctx context.Context, j *job) error {
+	if _, err := u.stream.r.Peek(1); err != nil && err != io.EOF {
+		return fmt.Errorf("reading the stream: %w", err)
+	} else if err == io.EOF && j.off > 0 {
+		close(j.read) // the piece before was the last
+		return nil
 	}
 	sum, err := envelope.NewContentHash(u.key)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	src, workers := bufio.NewReaderSize(r, 1<<20), u.streamWorkers()
-	for {
-		piece := &countedFile{r: io.LimitReader(src, u.PackSize), n: &u.SentBytes, sum: sum}
-		n := int64(0)
-		fill := func(w io.Writer) (err error) {
-			n, err = io.Copy(w, piece)
+	src := &countedFile{n: counted{&u.Bytes, &u.SentBytes}, sum: io.Writer(sum)}
+	src.r = io.LimitReader(ctxio.Reader(ctx, u.stream.r), u.PackSize)
+	if u.Checksum {
+		src.sum = io.MultiWriter(sum, u.stream.sha)
+	}
+	fill := func(w io.Writer) (err error) {
+		if j.n, err = io.Copy(w, src); err != nil {
 			return err
 		}
-		var pack dataset.Object
-		var err error
-		if u.DryRun {
-			if err = fill(io.Discard); err == nil {
-				pack, err = u.Dataset.PlanPack(ctx, u.key, n)
-			}
-		} else {
-			pack, err = u.Dataset.WritePack(ctx, u.key, fill, envelope.Workers(workers))
-		}
-		if piece.err != nil {
-			return nil, fmt.Errorf("reading the stream: %w", piece.err)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("writing a pack: %w", err)
-		}
-		e.Extents = append(e.Extents, dataset.Extent{Pack: &pack, Length: n, At: e.Size, Sum: sum.Sum()})
-		e.Size += n
-		u.Packs.Add(1)
-		u.Bytes.Add(n)
-		u.SealedBytes.Add(pack.Pin.Size)
-		if _, err := src.Peek(1); err == io.EOF {
-			break
-		} else if err != nil {
-			return nil, fmt.Errorf("reading the stream: %w", err)
-		}
+		j.more = j.n == u.PackSize
+		close(j.read)
+		return nil
 	}
-	u.SentFiles.Add(1)
-	if u.Checksum {
-		e.Sum = whole.Sum(nil)
+	pack, err := u.writeStream(ctx, j, fill)
+	switch {
+	case src.err != nil:
+		return fmt.Errorf("reading the stream: %w", src.err)
+	case err != nil:
+		return fmt.Errorf("writing a pack: %w", err)
 	}
-	if err := u.checkStream(ctx, e); err != nil {
-		return nil, err
+	j.pack = &pack
+	j.extent = dataset.Extent{Pack: j.pack, Length: j.n, At: j.off, Sum: sum.Sum()}
+	u.Packs.Add(1)
+	u.SealedBytes.Add(pack.Pin.Size)
+	return nil // and no record of it: nobody could go on from there
+}
+
+func (u *upload) writeStream(ctx context.Context, j *job, fill func(io.Writer) error) (dataset.Object, error) {
+	if !u.DryRun {
+		return u.dataset.WritePack(ctx, u.key, fill, envelope.Workers(u.segments))
 	}
-	index := u.Dataset.NewIndexWriter(u.key, u.prev)
-	if err := index.Add(ctx, e, false, true); err != nil {
-		return nil, err
+	if err := fill(io.Discard); err != nil {
+		return dataset.Object{}, err
 	}
-	parts, totals, _, err := index.Finish(ctx)
-	if err != nil {
-		return nil, err
+	return u.dataset.PlanPack(ctx, u.key, j.n)
+}
+
+// counted adds to several counters at once.
+type counted []*atomic.Int64
+
+func (c counted) Add(n int64) (sum int64) {
+	for _, counter := range c {
+		sum = counter.Add(n)
 	}
-	v, err := u.lease.Commit(ctx, u.key, parts, totals, nil)
-	if err != nil {
-		return nil, err
-	}
-	if u.DryRun {
-		v = nil // there is none of that number
-	}
-	return &Result{Version: v, Committed: true, Vault: u.Dataset.Vault()}, nil
+	return sum
 }

@@ -59,9 +59,9 @@ func TestWhatTookAFilesPlaceIsNotRead(t *testing.T) {
 			}
 		}}
 		var failed []string
-		u := &uploader.Upload{Dataset: open(t, v, "d"), Source: src, PackSize: packSize, Checksum: checksum,
+		opts := uploader.Options{PackSize: packSize, Checksum: checksum,
 			Failed: func(path string, err error) { failed = append(failed, path) }}
-		res, err := u.Run(ctx)
+		res, err := uploader.Upload(ctx, open(t, v, "d"), src, opts)
 		if len(failed) != 1 || failed[0] != "b" {
 			t.Errorf("it failed for %q, %v", failed, err)
 		}
@@ -135,13 +135,12 @@ func TestRecordedPacksAreLookedFor(t *testing.T) {
 				t.Fatal(err)
 			}
 			spoil(t, v, packs[len(packs)-1])
-			u := &uploader.Upload{Dataset: open(t, v, "d"), Source: src, PackSize: packSize}
-			res, err := u.Run(ctx)
+			res, err := uploader.Upload(ctx, open(t, v, "d"), src, uploader.Options{PackSize: packSize})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if u.ResumedFiles.Load() != 0 || u.SentBytes.Load() == 0 {
-				t.Errorf("a pack is %s, %d bytes: %d files were taken for sent, %d bytes were sent", what, size, u.ResumedFiles.Load(), u.SentBytes.Load())
+			if res.Stats.ResumedFiles != 0 || res.Stats.SentBytes == 0 {
+				t.Errorf("a pack is %s, %d bytes: %d files were taken for sent, %d bytes were sent", what, size, res.Stats.ResumedFiles, res.Stats.SentBytes)
 			}
 			out := filepath.Join(t.TempDir(), "out")
 			restore(t, res.Version, out)

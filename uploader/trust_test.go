@@ -45,10 +45,10 @@ func TestTrust(t *testing.T) {
 		if c.change != nil {
 			c.change(&e, c.then)
 		}
-		if got := (&Upload{}).trusts(&e, c.then); got != c.want {
+		if got := (&upload{}).trusts(&e, c.then); got != c.want {
 			t.Errorf("%s: trusted %v, want %v", name, got, c.want)
 		}
-		if (&Upload{Checksum: true}).trusts(&e, c.then) {
+		if (&upload{Options: Options{Checksum: true}}).trusts(&e, c.then) {
 			t.Errorf("%s: trusted though all files are to be read", name)
 		}
 	}

@@ -59,7 +59,7 @@ func TestUnreadableIsKept(t *testing.T) {
 		}
 		defer d.Close()
 		var mu sync.Mutex
-		u := &Upload{Dataset: d, Source: src, PackSize: 64 << 10, Failed: func(path string, err error) {
+		opts := Options{PackSize: 64 << 10, Failed: func(path string, err error) {
 			mu.Lock()
 			defer mu.Unlock()
 			told = append(told, path)
@@ -67,7 +67,8 @@ func TestUnreadableIsKept(t *testing.T) {
 				t.Errorf("%s: %v", path, err)
 			}
 		}, Warn: func(err error) { t.Error(err) }}
-		if _, err := u.Run(ctx); (err != nil) != (u.Failures.Load() > 0 && err != nil) {
+		var partial *dataset.PartialError
+		if _, err := Upload(ctx, d, src, opts); err != nil && !errors.As(err, &partial) {
 			t.Fatal(err)
 		}
 		latest, err := d.Latest(ctx)

@@ -45,9 +45,9 @@ func open(t testing.TB, v *vault.Vault, name string) *dataset.Dataset {
 }
 
 // upload uploads dir, and fails the test for every file that fails.
-func upload(t testing.TB, v *vault.Vault, name, dir string, set ...func(*uploader.Upload)) (*uploader.Upload, *uploader.Result) {
+func upload(t testing.TB, v *vault.Vault, name, dir string, set ...func(*uploader.Options)) (uploader.Stats, *uploader.Result) {
 	t.Helper()
-	u := &uploader.Upload{Dataset: open(t, v, name), Source: dir, PackSize: packSize,
+	opts := uploader.Options{PackSize: packSize,
 		Failed: func(path string, err error) { t.Errorf("%q failed: %v", path, err) },
 		Warn: func(err error) {
 			if !errors.Is(err, uploader.ErrLinksOut) { // an odd tree has some
@@ -55,13 +55,13 @@ func upload(t testing.TB, v *vault.Vault, name, dir string, set ...func(*uploade
 			}
 		}}
 	for _, f := range set {
-		f(u)
+		f(&opts)
 	}
-	res, err := u.Run(ctx)
+	res, err := uploader.Upload(ctx, open(t, v, name), dir, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return u, res
+	return res.Stats, res
 }
 
 func restore(t testing.TB, ver *dataset.Version, dir string) *dataset.Restore {
@@ -91,15 +91,15 @@ func TestOddTreeComesBack(t *testing.T) {
 	}
 	restore(t, res.Version, out)
 	treetest.Equal(t, src, out)
-	if c := verify(t, res.Version); c.Packs.Load() != u.Packs.Load() {
-		t.Errorf("verified %d of %d packs", c.Packs.Load(), u.Packs.Load())
+	if c := verify(t, res.Version); c.Packs.Load() != u.Packs {
+		t.Errorf("verified %d of %d packs", c.Packs.Load(), u.Packs)
 	}
 	against := &dataset.Verify{Failed: func(err error) { t.Error(err) }}
 	if err := against.Against(ctx, res.Version, src); err != nil {
 		t.Fatal(err)
 	}
-	if against.Bytes.Load() != u.Bytes.Load() {
-		t.Errorf("compared %d of %d bytes", against.Bytes.Load(), u.Bytes.Load())
+	if against.Bytes.Load() != u.Bytes {
+		t.Errorf("compared %d of %d bytes", against.Bytes.Load(), u.Bytes)
 	}
 
 	// Packs keep to their bound, and the files of a sample to one pack.
@@ -127,8 +127,8 @@ func TestOddTreeComesBack(t *testing.T) {
 
 	// The same again finds nothing to do, and restoring again nothing to write.
 	u, again := upload(t, v, "odd", src)
-	if again.Committed || u.SentFiles.Load() != 0 || u.UnchangedFiles.Load() != u.Files.Load() {
-		t.Errorf("second run: committed %v, sent %d, unchanged %d of %d", again.Committed, u.SentFiles.Load(), u.UnchangedFiles.Load(), u.Files.Load())
+	if again.Committed || u.SentFiles != 0 || u.UnchangedFiles != u.Files {
+		t.Errorf("second run: committed %v, sent %d, unchanged %d of %d", again.Committed, u.SentFiles, u.UnchangedFiles, u.Files)
 	}
 	if r := restore(t, res.Version, out); r.Files.Load() != 0 {
 		t.Errorf("restored %d files that were there", r.Files.Load())
@@ -169,7 +169,7 @@ func TestSecondVersion(t *testing.T) {
 	}
 	u, two := upload(t, v, "d", src)
 	// 007.jpg goes with its sample.
-	if got := [...]int64{u.Added.Load(), u.Changed.Load(), u.Removed.Load(), u.SentFiles.Load(), u.Packs.Load()}; got != [...]int64{1, 1, 1, 3, 1} {
+	if got := [...]int64{u.Added, u.Changed, u.Removed, u.SentFiles, u.Packs}; got != [...]int64{1, 1, 1, 3, 1} {
 		t.Errorf("added, changed, removed, sent, packs = %v", got)
 	}
 	if !two.Committed || two.Version.Number != 2 || two.Version.Parent != 1 || two.Version.ParentPin != one.Version.Pin {
@@ -197,7 +197,7 @@ func TestChecksum(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	sum := func(u *uploader.Upload) { u.Checksum, u.PackSize = true, 6<<20 }
+	sum := func(u *uploader.Options) { u.Checksum, u.PackSize = true, 6<<20 }
 	upload(t, v, "d", src, sum)
 	// Another time with the same contents is not sent again, other contents
 	// with the same time are.
@@ -214,8 +214,8 @@ func TestChecksum(t *testing.T) {
 		}
 	}
 	u, res := upload(t, v, "d", src, sum)
-	if u.SentFiles.Load() != 1 || u.SentBytes.Load() != 100 {
-		t.Errorf("sent %d files, %d bytes", u.SentFiles.Load(), u.SentBytes.Load())
+	if u.SentFiles != 1 || u.SentBytes != 100 {
+		t.Errorf("sent %d files, %d bytes", u.SentFiles, u.SentBytes)
 	}
 	out := filepath.Join(t.TempDir(), "out")
 	restore(t, res.Version, out)
@@ -237,12 +237,12 @@ func TestUnreadableAndSpecialFiles(t *testing.T) {
 	}
 	var mu sync.Mutex
 	var failed, skipped []string
-	u := &uploader.Upload{Dataset: open(t, v, "d"), Source: src,
+	opts := uploader.Options{
 		Failed:  func(path string, err error) { mu.Lock(); defer mu.Unlock(); failed = append(failed, path) },
 		Skipped: func(path, kind string) { skipped = append(skipped, path+" "+kind) }}
-	u.Filter, _ = uploader.NewFilter(nil, []string{"9"})
+	opts.Filter, _ = uploader.NewFilter(nil, []string{"9"})
 	unreadable(t, filepath.Join(src, "3"))
-	res, err := u.Run(ctx)
+	res, err := uploader.Upload(ctx, open(t, v, "d"), src, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -292,8 +292,7 @@ func TestTwoWriters(t *testing.T) {
 				t.Fatal(err)
 			}
 			wg.Go(func() {
-				u := &uploader.Upload{Dataset: open(t, v, "d"), Source: src[i]}
-				_, errs[i] = u.Run(ctx)
+				_, errs[i] = uploader.Upload(ctx, open(t, v, "d"), src[i], uploader.Options{})
 			})
 		}
 		wg.Wait()
@@ -305,8 +304,8 @@ func TestTwoWriters(t *testing.T) {
 				t.Fatal(err)
 			}
 			u, res := upload(t, v, "d", src[i])
-			if u.SentFiles.Load() != 0 || u.ResumedFiles.Load() != 1 || !res.Committed {
-				t.Errorf("the loser's next try sent %d files, resumed %d", u.SentFiles.Load(), u.ResumedFiles.Load())
+			if u.SentFiles != 0 || u.ResumedFiles != 1 || !res.Committed {
+				t.Errorf("the loser's next try sent %d files, resumed %d", u.SentFiles, u.ResumedFiles)
 			}
 		}
 		latest, err := open(t, v, "d").Latest(ctx)

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -158,18 +157,22 @@ func (w *walker) one(ctx context.Context, dir, prefix string, e fs.DirEntry, mor
 	return nil
 }
 
-// Count walks the source as an upload does, and adds up its files and bytes, to
-// be read at any time.
-func (u *Upload) Count(ctx context.Context, files, bytes *atomic.Int64) error {
-	ignore := func(string, error) {}
-	w := &walker{filter: u.Filter, links: u.Links, own: ownFiles(u.Own), failed: ignore, skipped: func(string, string) {}, yield: func(f found) error {
+// Count walks a source as an upload with these options does, and adds up its files and
+// their bytes. It tells told, if that is not nil, the sums so far after each file.
+func Count(ctx context.Context, path string, opts Options, told func(files, bytes int64)) (files, bytes int64, err error) {
+	w := &walker{filter: opts.Filter, links: opts.Links, own: ownFiles(opts.Own), failed: func(string, error) {}, skipped: func(string, string) {}}
+	w.yield = func(f found) error {
 		if f.entry.IsFile() {
-			files.Add(1)
-			bytes.Add(f.entry.Size)
+			files++
+			bytes += f.entry.Size
+			if told != nil {
+				told(files, bytes)
+			}
 		}
 		return nil
-	}}
-	return w.walk(ctx, u.Source)
+	}
+	err = w.walk(ctx, path)
+	return files, bytes, err
 }
 
 func ownFiles(names []string) []fs.FileInfo {

@@ -68,8 +68,7 @@ func measure(parent string, size, file int64, turns int) (err error) {
 		return err
 	}
 	defer d.Close()
-	u := &uploader.Upload{Dataset: d, Source: src, Failed: func(string, error) {}}
-	res, err := u.Run(ctx)
+	res, err := uploader.Upload(ctx, d, src, uploader.Options{})
 	if err != nil {
 		return err
 	}

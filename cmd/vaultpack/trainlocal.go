@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -253,14 +252,13 @@ func localOutput(c *cli.Context, con *console, v *vault.Vault, from string, summ
 		}
 		defer d.Close()
 		var failed error
-		u := &uploader.Upload{Dataset: d, Source: dir, AllowEmpty: true, Warn: con.warning,
+		opts := uploader.Options{AllowEmpty: true, Warn: con.warning,
 			Failed: func(path string, err error) { failed = errors.Join(failed, err) }}
-		var files, bytes atomic.Int64
-		if err := u.Count(ctx, &files, &bytes); err == nil && files.Load() == 0 {
+		if files, _, err := uploader.Count(ctx, dir, opts, nil); err == nil && files == 0 {
 			con.warning(errors.New("the job has left no model, so none is sealed"))
 			return nil
 		}
-		res, err := u.Run(ctx)
+		res, err := uploader.Upload(ctx, d, dir, opts)
 		if err = errors.Join(err, failed); err != nil {
 			return fmt.Errorf("sealing the model: %w", err)
 		}

@@ -70,13 +70,13 @@ func uploadCommand(con *console) *cli.Command {
 // upload uploads a path, or standard input, or the output of a command.
 func upload(c *cli.Context, con *console, path string, command []string) error {
 	ctx, began := c.Context, time.Now()
-	u, err := newUpload(c, con, path)
+	opts, err := uploadOptions(c, con, path)
 	if err != nil {
 		return err
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
 		// What waits to be collected counts too; the program itself takes the rest.
-		debug.SetMemoryLimit(max(u.Memory, 256<<20) - 48<<20)
+		debug.SetMemoryLimit(max(opts.Memory, 256<<20) - 48<<20)
 	}
 	name, err := datasetName(c.String("dataset"), path)
 	if err != nil {
@@ -90,104 +90,103 @@ func upload(c *cli.Context, con *console, path string, command []string) error {
 		}
 		return err
 	}
-	v, cleanUp, err := uploadVault(c, con, u.DryRun)
+	v, cleanUp, err := uploadVault(c, con, opts.DryRun)
 	if err != nil {
 		return err
 	}
 	defer cleanUp()
-	if u.Dataset, err = dataset.Open(v, name); err != nil {
+	d, err := dataset.Open(v, name)
+	if err != nil {
 		return usageError{err}
 	}
-	defer u.Dataset.Close()
-	u.Own = append([]string{v.Location}, v.Keys.Names...)
+	defer d.Close()
+	opts.Own = append([]string{v.Location}, v.Keys.Names...)
+	opts.Progress = &uploader.Progress{}
 
 	verb := "sealing"
-	if u.DryRun {
+	if opts.DryRun {
 		verb = "looking"
 	}
-	read, stopCounting := uploadMeter(ctx, con, u)
+	read, stopCounting := uploadMeter(ctx, con, path, opts)
 	stop := con.track(verb, read)
 	var res *uploader.Result
 	if path == "-" {
-		res, err = uploadStream(ctx, u, command, cmp.Or(c.String("name"), name))
+		res, err = uploadStream(ctx, d, opts, command, cmp.Or(c.String("name"), name))
 	} else {
-		res, err = u.Run(ctx)
+		res, err = uploader.Upload(ctx, d, path, opts)
 	}
 	stopCounting()
 	stop()
 	if !isPartial(err) {
 		return err
 	}
-	summarize(con, u, res, res.Vault, time.Since(began))
-	if n := u.Failures.Load(); n > 0 {
+	summarize(con, d, opts.DryRun, res, time.Since(began))
+	if n := res.Stats.Failures; n > 0 {
 		return &partialError{text: fmt.Sprintf("%s could not be read; the rest is safe in the vault", count(n, "file")), code: exitSomeFailed}
 	}
 	return nil
 }
 
-func uploadStream(ctx context.Context, u *uploader.Upload, command []string, name string) (*uploader.Result, error) {
+func uploadStream(ctx context.Context, d *dataset.Dataset, opts uploader.Options, command []string, name string) (*uploader.Result, error) {
 	if command == nil {
-		return u.RunStream(ctx, newInput(ctx, os.Stdin), name)
+		return uploader.UploadStream(ctx, d, newInput(ctx, os.Stdin), name, opts)
 	}
 	p, err := startProducer(ctx, command)
 	if err != nil {
 		return nil, err
 	}
 	defer p.stop()
-	return u.RunStream(ctx, p, name)
+	return uploader.UploadStream(ctx, d, p, name, opts)
 }
 
-func newUpload(c *cli.Context, con *console, path string) (*uploader.Upload, error) {
+func uploadOptions(c *cli.Context, con *console, path string) (o uploader.Options, err error) {
 	filter, err := uploader.NewFilter(c.StringSlice("include"), c.StringSlice("exclude"))
 	if err != nil {
-		return nil, usageError{err}
+		return o, usageError{err}
 	}
 	packSize, err := parseSize(c.String("pack-size"))
 	if err == nil && packSize < uploader.MinPackSize {
 		err = fmt.Errorf("a pack of %s bytes is smaller than the least, %s bytes (%s)", number(packSize), number(uploader.MinPackSize), size(uploader.MinPackSize))
 	}
 	if err != nil {
-		return nil, usagef("--pack-size: %w", err)
+		return o, usagef("--pack-size: %w", err)
 	}
 	memory, err := parseSize(c.String("memory"))
 	if err != nil {
-		return nil, usagef("--memory: %w", err)
+		return o, usagef("--memory: %w", err)
 	}
 	if memory < uploader.MinMemory {
-		return nil, usagef("--memory: %s is below the least, %s", size(memory), size(uploader.MinMemory))
+		return o, usagef("--memory: %s is below the least, %s", size(memory), size(uploader.MinMemory))
 	}
 	if c.Int("concurrency") < 0 {
-		return nil, usagef("--concurrency: %d is not a number of packs", c.Int("concurrency"))
+		return o, usagef("--concurrency: %d is not a number of packs", c.Int("concurrency"))
 	}
 	links, err := uploader.ParseLinks(c.String("links"))
 	if err != nil {
-		return nil, usagef("--links: %w", err)
+		return o, usagef("--links: %w", err)
 	}
 	if path != "-" && c.IsSet("name") {
-		return nil, usagef("--name goes with PATH - or --from-command, a file has its own name")
+		return o, usagef("--name goes with PATH - or --from-command, a file has its own name")
 	}
 	for _, flag := range []string{"include", "exclude", "links"} {
 		if path == "-" && c.IsSet(flag) {
-			return nil, usagef("--%s is for folders, and a stream is one file", flag)
+			return o, usagef("--%s is for folders, and a stream is one file", flag)
 		}
 	}
-	if path == "-" && c.IsSet("concurrency") {
-		return nil, usagef("--concurrency: the packs of a stream are written one after another; each is sealed on all cores")
-	}
 	if path == "-" && c.IsSet("resend") {
-		return nil, usagef("--resend: all of a stream is sent each time")
+		return o, usagef("--resend: all of a stream is sent each time")
 	}
 	var resend []envelope.ObjectID
 	for _, s := range c.StringSlice("resend") {
 		id, err := envelope.ParseObjectID(s)
 		if err != nil {
-			return nil, usagef("--resend: %q is not the ID of a pack, such as verify tells it", s)
+			return o, usagef("--resend: %q is not the ID of a pack, such as verify tells it", s)
 		}
 		resend = append(resend, id)
 	}
-	return &uploader.Upload{
+	return uploader.Options{
 		Resend: resend,
-		Source: path, Filter: filter, Links: links, AllowEmpty: c.Bool("allow-empty"), PackSize: packSize, Checksum: c.Bool("checksum"), DryRun: c.Bool("dry-run"),
+		Filter: filter, Links: links, AllowEmpty: c.Bool("allow-empty"), PackSize: packSize, Checksum: c.Bool("checksum"), DryRun: c.Bool("dry-run"),
 		Memory: max(memory, 1), Concurrency: c.Int("concurrency"),
 		Failed: con.failed,
 		Warn:   con.warning,
@@ -251,35 +250,37 @@ func uploadVault(c *cli.Context, con *console, dry bool) (v *vault.Vault, cleanU
 
 // uploadMeter reads the upload's counters. On a terminal the source is counted
 // beside the upload, so that the bar knows how much is to come.
-func uploadMeter(ctx context.Context, con *console, u *uploader.Upload) (read meter, stop func()) {
+func uploadMeter(ctx context.Context, con *console, path string, opts uploader.Options) (read meter, stop func()) {
 	var files, bytes atomic.Int64
 	counted, cancel := make(chan struct{}), func() {}
-	if con.terminal && !con.json && !con.quiet && u.Source != "-" {
+	if con.terminal && !con.json && !con.quiet && path != "-" {
 		var countCtx context.Context
 		countCtx, cancel = context.WithCancel(ctx)
 		go func() {
 			defer close(counted)
-			u.Count(countCtx, &files, &bytes)
+			uploader.Count(countCtx, path, opts, func(n, size int64) { files.Store(n); bytes.Store(size) })
 		}()
 	} else {
 		close(counted)
 	}
 	read = func() (done, total, done2, errors int64) {
-		done = u.SentBytes.Load() + u.ResumedBytes.Load() + u.SameBytes.Load()
+		s := opts.Progress.Stats()
+		done = s.SentBytes + s.ResumedBytes + s.SameBytes
 		total = bytes.Load()
-		return done, max(total, u.Bytes.Load()), u.SentFiles.Load() + u.ResumedFiles.Load() + u.UnchangedFiles.Load(), u.Failures.Load()
+		return done, max(total, s.Bytes), s.SentFiles + s.ResumedFiles + s.UnchangedFiles, s.Failures
 	}
 	return read, func() { cancel(); <-counted }
 }
 
-func summarize(con *console, u *uploader.Upload, res *uploader.Result, v *vault.Vault, d time.Duration) {
-	rate := int64(float64(u.SentBytes.Load()) / max(d.Seconds(), 1e-3))
+func summarize(con *console, d *dataset.Dataset, dry bool, res *uploader.Result, elapsed time.Duration) {
+	s, v := res.Stats, res.Vault
+	rate := int64(float64(s.SentBytes) / max(elapsed.Seconds(), 1e-3))
 	e := event{
-		"command": "encrypt-and-upload", "dataset": u.Dataset.Name, "vault": v.Location, "keys": v.Keys.Names, "dry_run": u.DryRun,
-		"files": u.Files.Load(), "bytes": u.Bytes.Load(), "added": u.Added.Load(), "changed": u.Changed.Load(), "removed": u.Removed.Load(),
-		"unchanged": u.UnchangedFiles.Load(), "resumed_files": u.ResumedFiles.Load(), "resumed_bytes": u.ResumedBytes.Load(),
-		"sent_files": u.SentFiles.Load(), "sent_bytes": u.SentBytes.Load(), "packs": u.Packs.Load(), "sealed_bytes": u.SealedBytes.Load(),
-		"resent_with_sample": u.ResentFiles.Load(), "failed": u.Failures.Load(), "skipped": u.Specials.Load(), "links": u.KeptLinks.Load(), "links_out": u.LinksOut.Load(), "seconds": d.Seconds(), "bytes_per_second": rate,
+		"command": "encrypt-and-upload", "dataset": d.Name, "vault": v.Location, "keys": v.Keys.Names, "dry_run": dry,
+		"files": s.Files, "bytes": s.Bytes, "added": s.Added, "changed": s.Changed, "removed": s.Removed,
+		"unchanged": s.UnchangedFiles, "resumed_files": s.ResumedFiles, "resumed_bytes": s.ResumedBytes,
+		"sent_files": s.SentFiles, "sent_bytes": s.SentBytes, "packs": s.Packs, "sealed_bytes": s.SealedBytes,
+		"resent_with_sample": s.ResentFiles, "failed": s.Failures, "skipped": s.Specials, "links": s.KeptLinks, "links_out": s.LinksOut, "seconds": elapsed.Seconds(), "bytes_per_second": rate,
 	}
 	ver := res.Version
 	if ver != nil {
@@ -287,35 +288,35 @@ func summarize(con *console, u *uploader.Upload, res *uploader.Result, v *vault.
 	}
 	defer con.emit("summary", e)
 
-	changes := fmt.Sprintf("%d added, %d changed, %d removed, %d unchanged", u.Added.Load(), u.Changed.Load(), u.Removed.Load(), u.UnchangedFiles.Load())
+	changes := fmt.Sprintf("%d added, %d changed, %d removed, %d unchanged", s.Added, s.Changed, s.Removed, s.UnchangedFiles)
 	switch {
-	case u.DryRun:
+	case dry:
 		con.printf("Dry run: nothing was written.\n")
-		con.printf("dataset  %s", u.Dataset.Name)
-		con.printf("found    %s, %s (%s)", count(u.Files.Load(), "file"), size(u.Bytes.Load()), changes)
-		con.tellLinks(u)
-		con.printf("to send  %s, %s in %s", count(u.SentFiles.Load(), "file"), size(u.SentBytes.Load()), count(u.Packs.Load(), "pack"))
+		con.printf("dataset  %s", d.Name)
+		con.printf("found    %s, %s (%s)", count(s.Files, "file"), size(s.Bytes), changes)
+		con.tellLinks(s)
+		con.printf("to send  %s, %s in %s", count(s.SentFiles, "file"), size(s.SentBytes), count(s.Packs, "pack"))
 		con.printf("vault    %s", show(v.Location))
 		con.usage("to ask", v)
 		return
 	case !res.Committed:
-		con.printf("dataset  %s: nothing has changed since version %d", u.Dataset.Name, ver.Number)
+		con.printf("dataset  %s: nothing has changed since version %d", d.Name, ver.Number)
 	default:
-		con.printf("dataset  %s, version %d", u.Dataset.Name, ver.Number)
+		con.printf("dataset  %s, version %d", d.Name, ver.Number)
 	}
 	con.printf("files    %s, %s, %s (%s)", count(ver.Totals.Files, "file"), count(ver.Totals.Folders, "folder"), size(ver.Totals.Bytes), changes)
-	if n := u.ResentFiles.Load(); n > 0 {
+	if n := s.ResentFiles; n > 0 {
 		con.printf("         %s of the unchanged sent again, to stay with the other files of their samples", number(n))
 	}
-	con.tellLinks(u)
-	if n := u.ResumedFiles.Load(); n > 0 {
-		con.printf("resumed  %s, %s, in the vault from an unfinished run", count(n, "file"), size(u.ResumedBytes.Load()))
+	con.tellLinks(s)
+	if n := s.ResumedFiles; n > 0 {
+		con.printf("resumed  %s, %s, in the vault from an unfinished run", count(n, "file"), size(s.ResumedBytes))
 	}
 	if res.Committed {
 		con.printf("sealed   %s in %s, %s in the vault, in %s at %s/s",
-			size(u.SentBytes.Load()), count(u.Packs.Load(), "pack"), size(u.SealedBytes.Load()), took(d), size(rate))
+			size(s.SentBytes), count(s.Packs, "pack"), size(s.SealedBytes), took(elapsed), size(rate))
 	}
-	if n := u.Specials.Load(); n > 0 {
+	if n := s.Specials; n > 0 {
 		con.printf("skipped  %s without data (sockets, devices, the vault itself, leftovers)", count(n, "file"))
 	}
 	if n := ver.Totals.Flaws; n > 0 {
@@ -326,7 +327,7 @@ func summarize(con *console, u *uploader.Upload, res *uploader.Result, v *vault.
 	con.tellUsage(v)
 	con.printf("\nNext:")
 	for _, next := range []string{"ls", "verify", "restore"} {
-		args := []string{next, u.Dataset.Name}
+		args := []string{next, d.Name}
 		if next == "restore" {
 			args = append(args, "./restored")
 		}
@@ -334,12 +335,12 @@ func summarize(con *console, u *uploader.Upload, res *uploader.Result, v *vault.
 	}
 }
 
-func (c *console) tellLinks(u *uploader.Upload) {
-	n, out := u.KeptLinks.Load(), ""
+func (c *console) tellLinks(s uploader.Stats) {
+	n, out := s.KeptLinks, ""
 	if n == 0 {
 		return
 	}
-	if k := u.LinksOut.Load(); k > 0 {
+	if k := s.LinksOut; k > 0 {
 		out = fmt.Sprintf("; %s of them %s out of the folder: what is behind that is not sealed", number(k), verb(k, "leads", "lead"))
 	}
 	c.printf("links    %s%s", count(n, "link"), out)

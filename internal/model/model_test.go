@@ -245,12 +245,11 @@ func (w *world) soon() time.Duration {
 
 func (w *world) upload(dir string) func(ctx context.Context, d *dataset.Dataset) error {
 	return func(ctx context.Context, d *dataset.Dataset) error {
-		u := &uploader.Upload{Dataset: d, Source: dir, PackSize: uploader.MinPackSize, Concurrency: 1,
-			Warn: func(err error) { w.log("warning: %v", err) }}
-		res, err := u.Run(ctx)
+		res, err := uploader.Upload(ctx, d, dir, uploader.Options{PackSize: uploader.MinPackSize, Concurrency: 1,
+			Warn: func(err error) { w.log("warning: %v", err) }})
 		if err == nil && res.Committed {
 			w.count("committed", 1)
-			w.count("resumed", int(u.ResumedFiles.Load()))
+			w.count("resumed", int(res.Stats.ResumedFiles))
 		}
 		if partial := new(dataset.PartialError); errors.As(err, &partial) && !w.calm {
 			return nil // a file changed while it was read, as it may
@@ -262,8 +261,8 @@ func (w *world) upload(dir string) func(ctx context.Context, d *dataset.Dataset)
 // stream uploads bytes that come with pauses.
 func (w *world) stream(n int) func(ctx context.Context, d *dataset.Dataset) error {
 	return func(ctx context.Context, d *dataset.Dataset) error {
-		u := &uploader.Upload{Dataset: d, PackSize: uploader.MinPackSize, Warn: func(err error) { w.log("warning: %v", err) }}
-		_, err := u.RunStream(ctx, &slowReader{w: w, left: n}, "stream")
+		_, err := uploader.UploadStream(ctx, d, &slowReader{w: w, left: n}, "stream",
+			uploader.Options{PackSize: uploader.MinPackSize, Warn: func(err error) { w.log("warning: %v", err) }})
 		return err
 	}
 }

@@ -53,8 +53,7 @@ func seal(t testing.TB, name string, make func(dir string), keys ...envelope.Key
 // upload makes the next version, of what the source holds now.
 func (s *sealed) upload(t testing.TB) {
 	t.Helper()
-	u := &uploader.Upload{Dataset: s.set, Source: s.src, PackSize: packSize, Failed: func(path string, err error) { t.Errorf("%s: %v", path, err) }}
-	res, err := u.Run(t.Context())
+	res, err := uploader.Upload(t.Context(), s.set, s.src, uploader.Options{PackSize: packSize})
 	check(t, err)
 	s.ver = res.Version
 }
