@@ -14,7 +14,7 @@ import (
 
 // ends runs f in a goroutine and tells how it has ended: with a value to recover, by
 // runtime.Goexit, or with an error.
-func ends(f func() error) (err error, recovered any, exited bool) {
+func ends(f func() error) (recovered any, exited bool, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -28,7 +28,7 @@ func ends(f func() error) (err error, recovered any, exited bool) {
 		exited = false
 	}()
 	<-done
-	return err, recovered, exited
+	return recovered, exited, err
 }
 
 // However a function ends, whoever has asked for it ends likewise, once all the others
@@ -88,7 +88,7 @@ func TestEndsAsItsWork(t *testing.T) {
 			"beside": workers.Beside(func() error { return end() }),
 		}
 		for who, job := range jobs {
-			err, recovered, exited := ends(job)
+			recovered, exited, err := ends(job)
 			if n := running.Load(); n != 0 {
 				t.Errorf("%s %s: %d are still running", who, name, n)
 			}
