@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/fsys"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -328,16 +329,12 @@ func (s packStore) Get(ctx context.Context, name string, off, n int64) (io.ReadC
 	if !ok || off != 0 || n >= 0 {
 		return s.Store.Get(ctx, name, off, n)
 	}
-	// Without O_NONBLOCK, opening a named pipe in the pack's place would block.
-	f, err := s.u.root.OpenFile(path.Join(s.u.private, "packs", base), os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
+	// As it is: package envelope reads a file at several places at once.
+	f, err := fsys.OpenRegular(s.u.root, path.Join(s.u.private, "packs", base), unix.O_NOFOLLOW)
 	if err != nil {
 		return nil, err
 	}
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		f.Close()
-		return nil, cmp.Or(err, error(&fs.PathError{Op: "read", Path: name, Err: errors.New("not a regular file")}))
-	}
-	return f, nil // as it is: package envelope reads a file at several places at once
+	return f, nil
 }
 
 const seenHere = "here"

@@ -17,6 +17,9 @@ func (s buffering) Unwrap() vault.Store { return s.Store }
 
 func (buffering) PutMemory() int64 { return 48 << 20 }
 
+// silent is a store that does not say what it keeps in memory.
+type silent struct{ vault.Store }
+
 // Whatever the cores, the packs under way keep to the memory, and at least one
 // is written.
 func TestLimits(t *testing.T) {
@@ -30,19 +33,22 @@ func TestLimits(t *testing.T) {
 	local := v.Store
 	for _, cores := range []int{1, 2, 4, 16, 64, 192} {
 		runtime.GOMAXPROCS(cores)
-		for _, store := range []vault.Store{local, buffering{local}} {
+		for _, store := range []vault.Store{local, buffering{local}, silent{local}} {
 			v.Store = store
 			d, err := dataset.Open(v, "d")
 			if err != nil {
 				t.Fatal(err)
 			}
 			put := int64(0)
-			if s, ok := store.(buffering); ok {
+			switch s := store.(type) {
+			case buffering:
 				put = s.PutMemory()
+			case silent: // perhaps a whole pack
+				put = DefaultPackSize
 			}
 			for _, memory := range []int64{1, 200 << 20, 256 << 20, DefaultMemory, 4 << 30} {
 				for _, n := range []int{0, 1, 3, 100} {
-					u := &upload{dataset: d, Options: Options{Memory: memory, Concurrency: n}}
+					u := &upload{dataset: d, Options: Options{Memory: memory, Concurrency: n, PackSize: DefaultPackSize}}
 					packs, segments := u.limits()
 					if packs < 1 || segments < 1 || n > 0 && packs > n {
 						t.Errorf("%d cores, %d bytes, %d wanted: %d packs of %d segments", cores, memory, n, packs, segments)

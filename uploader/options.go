@@ -107,7 +107,7 @@ func (u *upload) limits() (packs, segments int) {
 	default:
 		want = min(max(2, cores), maxPacks)
 	}
-	put := int64(0) // what the store buffers for an object
+	put := envelope.SealedSize(u.PackSize) // what the store buffers for an object, if it does not say
 	if s, ok := vault.As[vault.Buffered](u.dataset.Vault().Store); ok {
 		put = s.PutMemory()
 	}

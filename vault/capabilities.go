@@ -65,9 +65,10 @@ type Linker interface {
 	Link(name, file string) error
 }
 
-// A Buffered store keeps in memory what it stores until it is safe.
+// A Buffered store tells what it keeps in memory of what it stores, until that is safe.
+// Who has to keep to a bound takes another for one that keeps whole objects.
 type Buffered interface {
-	// PutMemory is how many bytes a Put takes at most.
+	// PutMemory is how many bytes a Put takes at most, whatever the object's size.
 	PutMemory() int64
 }
 

@@ -39,6 +39,11 @@ func (u *uploads) AbortStale(context.Context, string, time.Duration) (int, error
 	return 0, nil
 }
 
+// takes7 is a store that takes 7 bytes.
+type takes7 struct{ vault.Store }
+
+func (takes7) PutMemory() int64 { return 7 }
+
 func (u *uploads) Usage() vault.Requests            { return vault.Requests{Gets: 1} }
 func (u *uploads) PutRequests(int64) vault.Requests { return vault.Requests{Puts: 1} }
 func (u *uploads) ListRequests(int) int64           { return 1 }
@@ -67,6 +72,13 @@ func TestAs(t *testing.T) {
 // run would ask for is counted.
 func TestPlanDoesNothing(t *testing.T) {
 	u := &uploads{Store: &memstore.Store{}}
+	for name, s := range map[string]vault.Store{"does not tell": u, "takes 7 bytes": takes7{u}} {
+		plan := (&vault.Vault{Store: wrapper{s}, Keys: &vault.Keys{}}).Plan()
+		b, ok := vault.As[vault.Buffered](plan.Store)
+		if _, want := s.(takes7); ok != want || ok && b.PutMemory() != 7 {
+			t.Errorf("the plan of a store that %s: %v", name, ok)
+		}
+	}
 	v := &vault.Vault{Store: wrapper{u}, Keys: &vault.Keys{}}
 	plan := v.Plan()
 	plan.Store = wrapper{plan.Store}

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/vaultpack/vaultpack/internal/atomicfile"
 	"github.com/vaultpack/vaultpack/internal/fsys"
@@ -39,6 +38,7 @@ func openDir(dir string) (*dirStore, error) {
 var (
 	_ Sweeper       = (*dirStore)(nil)
 	_ VersionKeeper = (*dirStore)(nil)
+	_ Buffered      = (*dirStore)(nil)
 	_ Linker        = (*dirStore)(nil)
 	_ Prober        = (*dirStore)(nil)
 )
@@ -66,7 +66,7 @@ func (d *dirStore) Get(ctx context.Context, name string, off, n int64) (io.ReadC
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	f, err := fsys.Again(func() (*os.File, error) { return d.open(name) })
+	f, err := fsys.Again(func() (*os.File, error) { return fsys.OpenRegular(d.root, name, 0) })
 	if err != nil {
 		return nil, err
 	}
@@ -82,24 +82,6 @@ func (d *dirStore) Get(ctx context.Context, name string, off, n int64) (io.ReadC
 		io.Reader
 		io.Closer
 	}{r, f}, nil
-}
-
-// open opens an object.
-func (d *dirStore) open(name string) (*os.File, error) {
-	// Without O_NONBLOCK, opening a named pipe in the object's place would block.
-	f, err := d.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = &fs.PathError{Op: "read", Path: name, Err: errors.New("not a regular file")}
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
 }
 
 // Link gives an object another name on the same file system. Whoever uses it must
@@ -226,3 +208,6 @@ func (d *dirStore) CountOld(ctx context.Context, prefix string) (int, error) { r
 
 // DeleteOld has nothing to delete.
 func (d *dirStore) DeleteOld(ctx context.Context, prefix string) (int, error) { return 0, ctx.Err() }
+
+// PutMemory is none: what is written goes to the file as it comes.
+func (d *dirStore) PutMemory() int64 { return 0 }

@@ -32,8 +32,8 @@ func (v *Vault) Plan() *Vault {
 	return &p
 }
 
-// A plannedStore counts what is written to it. It has no Unwrap: what the store could
-// do besides would be done.
+// A plannedStore counts what is written to it. Of what the store could do besides it
+// keeps only what changes nothing: the rest would be done.
 type plannedStore struct {
 	Store
 	meter    Metered // nil where requests are not billed
@@ -42,6 +42,20 @@ type plannedStore struct {
 	mu    sync.Mutex
 	usage Requests
 	puts  map[string]bool // what a run would have put by now
+}
+
+// Unwrap keeps what the store takes of memory: how many packs are written at once
+// depends on it.
+func (p *plannedStore) Unwrap() Store {
+	if b, ok := As[Buffered](p.Store); ok {
+		return plannedBuffer{p, b}
+	}
+	return nil
+}
+
+type plannedBuffer struct {
+	Store
+	Buffered
 }
 
 // PlanPut counts a Put of size bytes.
@@ -129,14 +143,6 @@ func (p *plannedStore) Sweep(ctx context.Context, prefix string) error {
 	defer p.mu.Unlock()
 	p.usage.Deletes += int64(n)
 	return err
-}
-
-// PutMemory is that of the store: how many packs are written at once depends on it.
-func (p *plannedStore) PutMemory() int64 {
-	if s, ok := As[Buffered](p.Store); ok {
-		return s.PutMemory()
-	}
-	return 0
 }
 
 // planned adds up what was done and what is planned.

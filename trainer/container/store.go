@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/fsys"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -89,20 +90,7 @@ func (s *channelStore) localKey() (*envelope.LocalKey, error) {
 }
 
 func openRegular(root *os.Root, name string) (*os.File, error) {
-	// Without O_NONBLOCK, opening a named pipe would block.
-	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = &fs.PathError{Op: "read", Path: name, Err: errors.New("not a regular file")}
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
+	return fsys.OpenRegular(root, name, syscall.O_NOFOLLOW)
 }
 
 // find opens the file of a name: the exact one, or else the one of that base name
