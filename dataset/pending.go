@@ -241,6 +241,19 @@ func (p *Pending) Entries(ctx context.Context) iter.Seq2[*Entry, error] {
 	}
 }
 
+// EntriesOf gives what the uploads of source have recorded, one record after the other:
+// in the order in which each upload has recorded it, and not of the paths.
+func (p *Pending) EntriesOf(ctx context.Context, source string) iter.Seq2[*Entry, error] {
+	var lists []pendingList
+	for _, l := range p.lists {
+		if l.source != source {
+			continue
+		}
+		lists = append(lists, l)
+	}
+	return p.run(ctx, lists)
+}
+
 // run gives the entries of lists that follow one another.
 func (p *Pending) run(ctx context.Context, lists []pendingList) iter.Seq2[*Entry, error] {
 	return func(yield func(*Entry, error) bool) {

@@ -1,9 +1,6 @@
 package envelope
 
-import (
-	"runtime"
-	"sync/atomic"
-)
+import "sync/atomic"
 
 // A turn is who may use a stream now: one call of one goroutine. It costs two
 // atomic operations.
@@ -50,22 +47,4 @@ func catch(err *error, f func() error) (t *thrown) {
 	*err = f()
 	returned = true
 	return nil
-}
-
-// unwinding is how many panics and runtime.Goexits the calling goroutine is in
-// the middle of: their frames are below those of the deferred functions that
-// they run. A panic counts until the deferred function that recovers it returns.
-func unwinding() (n int) {
-	pcs := make([]uintptr, 64)
-	size := runtime.Callers(1, pcs)
-	for size == len(pcs) {
-		pcs = make([]uintptr, 4*len(pcs))
-		size = runtime.Callers(1, pcs)
-	}
-	for _, pc := range pcs[:size] {
-		if f := runtime.FuncForPC(pc - 1); f != nil && (f.Name() == "runtime.gopanic" || f.Name() == "runtime.Goexit") {
-			n++
-		}
-	}
-	return n
 }

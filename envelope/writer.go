@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/vaultpack/vaultpack/internal/unwind"
 )
 
 // A Writer seals what is written to it. Segments are sealed in parallel, by the
@@ -62,7 +64,7 @@ func newWriter(dst io.Writer, kind Kind, key *DataKey, ring *Keyring, opts []Opt
 	if err := key.usable(); err != nil {
 		return nil, err
 	}
-	s := &writing{dst: dst, header: newHeader(kind, key, ring), opts: o, born: unwinding()}
+	s := &writing{dst: dst, header: newHeader(kind, key, ring), opts: o, born: unwind.Count()}
 	objectKey, err := key.objectKey(s.header)
 	if err != nil {
 		return nil, err
@@ -193,7 +195,7 @@ func (w *Writer) Close() error {
 		if w.turn.missed() {
 			w.fail(fmt.Errorf("envelope.Writer: %w", errConcurrent))
 		}
-		if unwinding() > w.born {
+		if unwind.Count() > w.born {
 			w.fail(interrupted("the Writer's owner"))
 		}
 		w.finish()

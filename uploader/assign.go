@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/internal/tarpack"
 )
 
 // sample settles the files of one sample, which share a pack. If one of them has
@@ -22,10 +23,10 @@ func (p *planner) sample(items []*item) error {
 	}
 	size := int64(0)
 	for _, it := range items {
-		size += tarSize(it.entry)
+		size += tarpack.Size(it.entry)
 	}
-	together := len(items) > 1 && size+tarEnd <= p.PackSize && !series(items)
-	if together && p.open != nil && p.fill+size+tarEnd > p.PackSize {
+	together := len(items) > 1 && size+tarpack.End <= p.PackSize && !series(items)
+	if together && p.open != nil && p.fill+size+tarpack.End > p.PackSize {
 		if err := p.dispatchAndSend(); err != nil {
 			return err
 		}
@@ -37,7 +38,7 @@ func (p *planner) sample(items []*item) error {
 			p.reuse(it)
 			continue
 		}
-		if p.open != nil && p.fill+tarSize(it.entry)+tarEnd > p.PackSize {
+		if p.open != nil && p.fill+tarpack.Size(it.entry)+tarpack.End > p.PackSize {
 			if err := p.dispatchAndSend(); err != nil {
 				return err
 			}
@@ -46,7 +47,7 @@ func (p *planner) sample(items []*item) error {
 			p.open = &job{done: make(chan struct{})}
 		}
 		p.open.items = append(p.open.items, it)
-		p.fill += tarSize(it.entry)
+		p.fill += tarpack.Size(it.entry)
 		it.jobs = []*job{p.open}
 	}
 	return nil

@@ -1,13 +1,12 @@
 package uploader
 
 import (
-	"archive/tar"
 	"context"
 	"crypto/rand"
-	"io"
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/tarpack"
 )
 
 // planTar does for a dry run what sendTar does, without reading: the pack's size
@@ -27,7 +26,11 @@ func (u *upload) planTar(ctx context.Context, j *job, items []*item) error {
 	if items = good; len(items) == 0 {
 		return nil
 	}
-	extents, size, err := planTar(items)
+	entries := make([]*dataset.Entry, len(items))
+	for i, it := range items {
+		entries[i] = it.entry
+	}
+	at, size, err := tarpack.Plan(entries)
 	if err != nil {
 		return err
 	}
@@ -37,8 +40,7 @@ func (u *upload) planTar(ctx context.Context, j *job, items []*item) error {
 	}
 	j.pack = &pack
 	for i, it := range items {
-		extents[i].Pack, extents[i].Sum = j.pack, plannedSum()
-		it.entry.Extents = extents[i : i+1 : i+1]
+		it.entry.Extents = []dataset.Extent{{Pack: j.pack, Offset: at[i], Length: it.entry.Size, Sum: plannedSum()}}
 		it.sent = true
 		u.SentBytes.Add(it.entry.Size)
 	}
@@ -63,20 +65,4 @@ func (u *upload) planPiece(ctx context.Context, j *job) error {
 	u.SentBytes.Add(j.n)
 	u.packDone(j, j.items)
 	return nil
-}
-
-// planTar tells where the files lie in the tar that sendTar makes of them, and
-// its size.
-func planTar(items []*item) (extents []dataset.Extent, size int64, err error) {
-	const block = 512
-	out := &offsetWriter{w: io.Discard}
-	for _, it := range items {
-		// A writer takes no second header before the contents of the first.
-		if err := tar.NewWriter(out).WriteHeader(dataset.TarHeader(it.entry)); err != nil {
-			return nil, 0, err
-		}
-		extents = append(extents, dataset.Extent{Offset: out.n, Length: it.entry.Size})
-		out.n += (it.entry.Size + block - 1) / block * block
-	}
-	return extents, out.n + tarEnd, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/tarpack"
 )
 
 // elsewhere finds contents of the previous version by their sums, whatever the name
@@ -70,7 +71,7 @@ func (t *elsewhere) read(ctx context.Context) {
 		if !e.IsFile() || e.Size == 0 || !summed(e.Extents) || e.Extents[0].Pack.KeyID != t.key.ID() {
 			continue
 		}
-		if len(e.Extents) > 1 || tarSize(e)+tarEnd > t.PackSize {
+		if len(e.Extents) > 1 || tarpack.Size(e)+tarpack.End > t.PackSize {
 			if pieces += len(e.Extents); pieces <= maxWhole {
 				t.whole[e.Size] = append(t.whole[e.Size], e)
 			}

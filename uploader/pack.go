@@ -1,7 +1,6 @@
 package uploader
 
 import (
-	"archive/tar"
 	"context"
 	"errors"
 	"fmt"
@@ -9,32 +8,8 @@ import (
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/tarpack"
 )
-
-// tarEnd is what closes a tar file.
-const tarEnd = 1024
-
-// tarSize is how much of a pack a file takes at most.
-func tarSize(e *dataset.Entry) int64 {
-	const block = 512
-	// A hole can be as large as a number: that is more than any pack, too.
-	size := block + (min(e.Size, 1<<62)+block-1)/block*block
-	const latest = 1<<33 - 1 // what a time in a plain header can be, in seconds
-	t := e.ModTime.Unix()
-	if long := int64(len(e.Path)); long > 100 || !isASCII(e.Path) || e.Size >= 8<<30 || t < 0 || t >= latest {
-		size += block + (long+128+block-1)/block*block // a PAX header before the header
-	}
-	return size
-}
-
-func isASCII(s string) bool {
-	for _, c := range []byte(s) {
-		if c >= 0x80 {
-			return false
-		}
-	}
-	return true
-}
 
 // runJob brings the job's contents into the vault. Files that fail are marked, and
 // the rest is written without them. The error it returns is one of the vault.
@@ -118,25 +93,12 @@ func (u *upload) packDone(j *job, good []*item) {
 	}
 }
 
-// An offsetWriter knows how far it has written.
-type offsetWriter struct {
-	w io.Writer
-	n int64
-}
-
-func (w *offsetWriter) Write(p []byte) (int, error) {
-	n, err := w.w.Write(p)
-	w.n += int64(n)
-	return n, err
-}
-
 // A tarWriter writes the tar of one attempt to send a pack.
 type tarWriter struct {
 	*upload
 	ctx  context.Context
 	sums *sums
-	out  *offsetWriter
-	tar  *tar.Writer
+	tar  *tarpack.Writer
 
 	good    []*item // that are in the tar
 	extents []dataset.Extent
@@ -146,8 +108,7 @@ type tarWriter struct {
 // the tar.
 func (t *tarWriter) write(w io.Writer, items []*item) error {
 	t.good, t.extents = nil, nil
-	t.out = &offsetWriter{w: w}
-	t.tar = tar.NewWriter(t.out)
+	t.tar = tarpack.NewWriter(w)
 	for _, it := range items {
 		if it.failed != nil {
 			continue
@@ -170,7 +131,7 @@ func (t *tarWriter) add(it *item) error {
 		return nil
 	}
 	defer func() { f.Close() }() // readStable may open it anew
-	if t.out.n+tarSize(it.entry)+tarEnd > t.PackSize && it.entry.Size > it.planned {
+	if t.tar.Written()+tarpack.Size(it.entry)+tarpack.End > t.PackSize && it.entry.Size > it.planned {
 		it.failed = errChanged // it has grown, and the pack has no room for that
 		return nil
 	}
@@ -182,7 +143,7 @@ func (t *tarWriter) add(it *item) error {
 			it.failed = err
 			return nil
 		}
-		if at, err = t.header(it); err != nil {
+		if at, err = t.tar.Begin(it.entry); err != nil {
 			return err
 		}
 		if _, err := t.tar.Write(b); err != nil {
@@ -191,7 +152,7 @@ func (t *tarWriter) add(it *item) error {
 		t.sums.Write(b)
 		t.SentBytes.Add(int64(len(b)))
 	} else {
-		if at, err = t.header(it); err != nil {
+		if at, err = t.tar.Begin(it.entry); err != nil {
 			return err
 		}
 		if err := t.copyStable(t.tar, t.sums, f, it, 0, it.entry.Size); err != nil {
@@ -204,12 +165,6 @@ func (t *tarWriter) add(it *item) error {
 	t.good = append(t.good, it)
 	t.extents = append(t.extents, dataset.Extent{Offset: at, Length: it.entry.Size, Sum: t.sums.take(it.entry)})
 	return nil
-}
-
-// header writes the file's header and reports where its contents begin.
-func (t *tarWriter) header(it *item) (at int64, err error) {
-	err = t.tar.WriteHeader(dataset.TarHeader(it.entry))
-	return t.out.n, err
 }
 
 // sendPiece brings one piece of a large file into the vault. What is wrong with

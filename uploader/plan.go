@@ -6,6 +6,7 @@ import (
 	"path"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/internal/tarpack"
 )
 
 // An item is one entry of the new version on its way into the index.
@@ -259,7 +260,7 @@ func (p *planner) regular(it *item, candidates []*dataset.Entry, more bool) erro
 	p.Files.Add(1)
 	p.Bytes.Add(it.entry.Size)
 	p.recall(it, candidates)
-	small := tarSize(it.entry)+tarEnd <= p.PackSize
+	small := tarpack.Size(it.entry)+tarpack.End <= p.PackSize
 	dir, name := path.Split(it.entry.Path)
 	key := dir + sampleStem(name)
 	sample := p.samples[key]

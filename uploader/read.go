@@ -12,6 +12,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/tarpack"
 )
 
 // inMemory is the size up to which a file is read whole before any of it goes
@@ -48,7 +49,7 @@ func (u *upload) openItem(ctx context.Context, it *item) (*os.File, error) {
 	}
 	describe(it.entry, info, u.host)
 	it.entry.Flaw = ""
-	if tarSize(it.entry)+tarEnd > u.PackSize && len(it.jobs) > 0 && !it.jobs[0].piece {
+	if tarpack.Size(it.entry)+tarpack.End > u.PackSize && len(it.jobs) > 0 && !it.jobs[0].piece {
 		f.Close()
 		return nil, errChanged // it has outgrown a pack since it was found
 	}

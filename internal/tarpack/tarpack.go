@@ -1,0 +1,84 @@
+// Package tarpack lays small files out in a pack, as a tar.
+package tarpack
+
+import (
+	"archive/tar"
+	"io"
+
+	"github.com/vaultpack/vaultpack/dataset"
+)
+
+// End is what closes a tar, in bytes.
+const End = 1024
+
+const block = 512
+
+// Size is how much of a pack a file takes at most.
+func Size(e *dataset.Entry) int64 {
+	// A hole can be as large as a number: that is more than any pack, too.
+	size := block + (min(e.Size, 1<<62)+block-1)/block*block
+	const latest = 1<<33 - 1 // what a time in a plain header can be, in seconds
+	t := e.ModTime.Unix()
+	if long := int64(len(e.Path)); long > 100 || !isASCII(e.Path) || e.Size >= 8<<30 || t < 0 || t >= latest {
+		size += block + (long+128+block-1)/block*block // a PAX header before the header
+	}
+	return size
+}
+
+func isASCII(s string) bool {
+	for _, c := range []byte(s) {
+		if c >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
+
+// A Writer writes the tar of a pack. After the header of each file come its contents.
+type Writer struct {
+	out offset
+	*tar.Writer
+}
+
+// NewWriter is a Writer of a new pack, to w.
+func NewWriter(w io.Writer) *Writer {
+	t := &Writer{out: offset{w: w}}
+	t.Writer = tar.NewWriter(&t.out)
+	return t
+}
+
+// Begin writes the file's header, and tells where in the pack its contents begin.
+func (t *Writer) Begin(e *dataset.Entry) (at int64, err error) {
+	err = t.WriteHeader(dataset.TarHeader(e))
+	return t.out.n, err
+}
+
+// Written is how far it has written.
+func (t *Writer) Written() int64 { return t.out.n }
+
+// Plan tells where the contents of the files lie in the tar that a Writer makes of them, and
+// its size.
+func Plan(files []*dataset.Entry) (at []int64, size int64, err error) {
+	out := &offset{w: io.Discard}
+	for _, e := range files {
+		// A writer takes no second header before the contents of the first.
+		if err := tar.NewWriter(out).WriteHeader(dataset.TarHeader(e)); err != nil {
+			return nil, 0, err
+		}
+		at = append(at, out.n)
+		out.n += (e.Size + block - 1) / block * block
+	}
+	return at, out.n + End, nil
+}
+
+// An offset knows how far it has written.
+type offset struct {
+	w io.Writer
+	n int64
+}
+
+func (w *offset) Write(p []byte) (int, error) {
+	n, err := w.w.Write(p)
+	w.n += int64(n)
+	return n, err
+}
