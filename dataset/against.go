@@ -14,6 +14,10 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/internal/codec"
+	"github.com/vaultpack/vaultpack/internal/fsys"
 )
 
 // ErrDiffers is told for what is authentic in the vault, and another in the
@@ -39,7 +43,7 @@ func (c *Verify) against(ctx context.Context, v *Version, dir string) error {
 	if err != nil {
 		return fmt.Errorf("comparing with %s: %w", dir, err)
 	}
-	var window []*Entry
+	var window []*tree.Entry
 	weight := 0
 	for e, err := range v.Entries(ctx) {
 		if err != nil {
@@ -57,7 +61,7 @@ func (c *Verify) against(ctx context.Context, v *Version, dir string) error {
 			continue
 		}
 		window = append(window, e)
-		if weight += e.weight(); len(window) == windowFiles || weight >= maxWeight {
+		if weight += codec.Weight(e); len(window) == windowFiles || weight >= codec.MaxWeight {
 			if err := c.compare(ctx, v, dir, window); err != nil {
 				return err
 			}
@@ -71,12 +75,12 @@ func (c *Verify) against(ctx context.Context, v *Version, dir string) error {
 }
 
 // compare compares the contents of a window of files, and their recorded sums.
-func (c *Verify) compare(ctx context.Context, v *Version, dir string, window []*Entry) error {
+func (c *Verify) compare(ctx context.Context, v *Version, dir string, window []*tree.Entry) error {
 	var mu sync.Mutex
-	bad := map[*Entry]bool{}
-	err := v.dataset.readExtents(ctx, window, func(e *Entry, x Extent, r io.Reader) error {
+	bad := map[*tree.Entry]bool{}
+	err := v.dataset.readExtents(ctx, window, func(e *tree.Entry, x tree.Extent, r io.Reader) error {
 		return c.compareExtent(filepath.Join(dir, e.Path), e, x, r)
-	}, func(e *Entry, err error) {
+	}, func(e *tree.Entry, err error) {
 		mu.Lock()
 		told := bad[e]
 		bad[e] = true
@@ -126,7 +130,7 @@ func (c *Verify) extras(ctx context.Context, v *Version, dir string) error {
 		if err != nil {
 			return err
 		}
-		if known == nil && (c.Select == nil || c.Select(&Entry{Path: p})) {
+		if known == nil && (c.Select == nil || c.Select(&tree.Entry{Path: p})) {
 			c.fail(&FileError{strings.TrimSuffix(p, "/"), fmt.Errorf("%w: it is not in the version", ErrDiffers)})
 		}
 		return nil
@@ -215,7 +219,7 @@ func (w *linkWalk) enters(info fs.FileInfo, behind bool) bool {
 	return w.ways[id] <= maxLinkWays
 }
 
-func (c *Verify) compareAttributes(dir string, e *Entry) error {
+func (c *Verify) compareAttributes(dir string, e *tree.Entry) error {
 	name := filepath.Join(dir, e.Path)
 	info, err := os.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -244,8 +248,8 @@ func (c *Verify) compareAttributes(dir string, e *Entry) error {
 		return fmt.Errorf("%w: it is of another kind in the folder", ErrDiffers)
 	case e.IsFile() && info.Size() != e.Size:
 		return fmt.Errorf("%w: %d bytes in the vault, %d in the folder", ErrDiffers, e.Size, info.Size())
-	case !e.IsLink() && info.Mode()&modeMask != e.Mode:
-		return fmt.Errorf("%w: mode %v in the vault, %v in the folder", ErrDiffers, e.Mode, info.Mode()&modeMask)
+	case !e.IsLink() && info.Mode()&fsys.ModeMask != e.Mode:
+		return fmt.Errorf("%w: mode %v in the vault, %v in the folder", ErrDiffers, e.Mode, info.Mode()&fsys.ModeMask)
 	case !heldTime(info.ModTime(), e.ModTime):
 		return fmt.Errorf("%w: modified at %v in the vault, at %v in the folder", ErrDiffers, e.ModTime, info.ModTime())
 	}
@@ -263,7 +267,7 @@ func (c *Verify) compareAttributes(dir string, e *Entry) error {
 
 // compareExtent compares a run of a file's bytes, and the sum of a file that is no more
 // than that.
-func (c *Verify) compareExtent(name string, e *Entry, x Extent, r io.Reader) error {
+func (c *Verify) compareExtent(name string, e *tree.Entry, x tree.Extent, r io.Reader) error {
 	f, err := os.Open(name)
 	if err != nil {
 		return err

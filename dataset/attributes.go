@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/internal/fsys"
 )
 
@@ -79,6 +80,6 @@ func (r *Restore) setTime(dir int, name string, t time.Time) error {
 
 // hasMode reports whether what is there has the mode of the entry, as far as the file
 // system keeps modes.
-func (r *Restore) hasMode(st *unix.Stat_t, e *Entry) bool {
+func (r *Restore) hasMode(st *unix.Stat_t, e *tree.Entry) bool {
 	return r.NoModes.Load() || uint32(st.Mode)&0o7777 == r.mode(e)
 }

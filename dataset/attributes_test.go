@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vaultpack/vaultpack/dataset/tree"
 )
 
 // Where modes or times cannot be set, a restore leaves them out and says so, and the
@@ -48,7 +50,7 @@ func TestRestoreWithoutModesOrTimes(t *testing.T) {
 	} {
 		fchmod, utimesat = unix.Fchmod, unix.UtimesNanoAt
 		d := newDataset(t)
-		v := commitEntries(t, d, []*Entry{
+		v := commitEntries(t, d, []*tree.Entry{
 			{Path: "", Mode: 0o750, ModTime: time.Unix(1000, 0)},
 			{Path: "a", Mode: 0o400, ModTime: time.Unix(1001, 0)},
 			{Path: "b/", Mode: 0o555, ModTime: time.Unix(1002, 0)},

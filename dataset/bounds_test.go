@@ -9,6 +9,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 )
 
@@ -25,12 +26,12 @@ func TestPartsOfLargeFiles(t *testing.T) {
 	const files, pieces = 50, 100
 	w := d.NewIndexWriter(key, nil)
 	for i := range files {
-		e := &Entry{Path: fmt.Sprintf("%04d", i)}
+		e := &tree.Entry{Path: fmt.Sprintf("%04d", i)}
 		for k := range pieces {
 			var id envelope.ObjectID
 			binary.BigEndian.PutUint32(id[:], uint32(i*pieces+k))
-			pack := &Object{ID: id, KeyID: key.ID(), Pin: envelope.Pin{Size: envelope.SealedSize(100)}}
-			e.Extents = append(e.Extents, Extent{Pack: pack, Length: 100, At: e.Size})
+			pack := &tree.Object{ID: id, KeyID: key.ID(), Pin: envelope.Pin{Size: envelope.SealedSize(100)}}
+			e.Extents = append(e.Extents, tree.Extent{Pack: pack, Length: 100, At: e.Size})
 			e.Size += 100
 		}
 		if err := w.Add(ctx, e, false, false); err != nil {

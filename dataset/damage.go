@@ -8,7 +8,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/codec"
 )
 
 // A DamagedError says that a version cannot be read: its root, or a part of its index,
@@ -56,7 +58,7 @@ func (d *Dataset) damaged(number int64, err error) error {
 
 // damagedPack is err, with the name of the pack, as a *DamagedPackError if it is the
 // pack that is damaged.
-func (d *Dataset) damagedPack(pack *Object, err error) error {
+func (d *Dataset) damagedPack(pack *tree.Object, err error) error {
 	var ring *keyringError
 	if !unauthentic(err) || errors.As(err, &ring) {
 		return err
@@ -96,7 +98,7 @@ func (d *Dataset) RemoveDamaged(ctx context.Context, number int64) error {
 	if kerr := d.opensAny(ctx); kerr != nil {
 		return fmt.Errorf("none of the keyrings of dataset %q opens, so it may be the key that is another, and version %d is not removed: %w", d.Name, number, kerr)
 	}
-	if err := d.putMark(ctx, number, removedMark); err != nil {
+	if err := d.putMark(ctx, number, codec.RemovedMark); err != nil {
 		return fmt.Errorf("removing version %d: %w", number, err)
 	}
 	return nil

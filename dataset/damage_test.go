@@ -11,6 +11,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/internal/treetest"
 	"github.com/vaultpack/vaultpack/uploader"
 )
@@ -105,14 +106,14 @@ func TestRemoveDamaged(t *testing.T) {
 }
 
 func readable(t *testing.T, d *dataset.Dataset, number int64) bool {
-	return reads(t, d, number, func(*dataset.Version, *dataset.Entry) error { return nil })
+	return reads(t, d, number, func(*dataset.Version, *tree.Entry) error { return nil })
 }
 
 func verifies(t *testing.T, d *dataset.Dataset, number int64) bool {
-	return reads(t, d, number, func(v *dataset.Version, e *dataset.Entry) error { return v.WriteFile(t.Context(), io.Discard, e) })
+	return reads(t, d, number, func(v *dataset.Version, e *tree.Entry) error { return v.WriteFile(t.Context(), io.Discard, e) })
 }
 
-func reads(t *testing.T, d *dataset.Dataset, number int64, each func(*dataset.Version, *dataset.Entry) error) bool {
+func reads(t *testing.T, d *dataset.Dataset, number int64, each func(*dataset.Version, *tree.Entry) error) bool {
 	v, err := d.Version(t.Context(), number)
 	if err != nil {
 		return false

@@ -18,7 +18,9 @@ import (
 	"maps"
 	"sync"
 
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/codec"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -256,16 +258,16 @@ func (d *Dataset) open(ctx context.Context, name string, off, n int64) (io.ReadC
 // WritePack seals what fill writes as a new pack. If fill fails, nothing is
 // stored. Every call makes a new object ID, so whatever is read again from its
 // source is sealed again as another object.
-func (d *Dataset) WritePack(ctx context.Context, key *envelope.DataKey, fill func(io.Writer) error, opts ...envelope.Option) (Object, error) {
+func (d *Dataset) WritePack(ctx context.Context, key *envelope.DataKey, fill func(io.Writer) error, opts ...envelope.Option) (tree.Object, error) {
 	return d.seal(ctx, envelope.KindPack, key, d.PackName, fill, opts...)
 }
 
-func (d *Dataset) seal(ctx context.Context, kind envelope.Kind, key *envelope.DataKey, name func(envelope.ObjectID) string, fill func(io.Writer) error, opts ...envelope.Option) (Object, error) {
+func (d *Dataset) seal(ctx context.Context, kind envelope.Kind, key *envelope.DataKey, name func(envelope.ObjectID) string, fill func(io.Writer) error, opts ...envelope.Option) (tree.Object, error) {
 	// The name holds the object ID, so the header comes before the object.
 	var dst lateWriter
 	w, err := envelope.NewWriter(&dst, kind, key, opts...)
 	if err != nil {
-		return Object{}, err
+		return tree.Object{}, err
 	}
 	defer w.Abort()
 	id := w.Header().ObjectID
@@ -279,9 +281,9 @@ func (d *Dataset) seal(ctx context.Context, kind envelope.Kind, key *envelope.Da
 		return w.Close()
 	})
 	if err != nil {
-		return Object{}, err
+		return tree.Object{}, err
 	}
-	return Object{ID: id, KeyID: key.ID(), Pin: w.Pin()}, nil
+	return tree.Object{ID: id, KeyID: key.ID(), Pin: w.Pin()}, nil
 }
 
 // A lateWriter keeps what is written to it until it knows where to.
@@ -305,17 +307,17 @@ func (w *lateWriter) begin(to io.Writer) error {
 }
 
 // readIndex reads and checks a part of an index.
-func (d *Dataset) readIndex(ctx context.Context, o Object) ([]*Entry, error) {
+func (d *Dataset) readIndex(ctx context.Context, o tree.Object) ([]*tree.Entry, error) {
 	b, err := d.readPinned(ctx, envelope.KindIndex, d.indexName(o.ID), o)
 	if err != nil {
 		return nil, err
 	}
-	_, entries, err := decodeList(indexFormat, d.Name, b)
+	_, entries, err := codec.DecodeList(codec.IndexFormat, d.Name, b)
 	if err != nil {
 		return nil, d.malformed(o, err)
 	}
 	for _, e := range entries {
-		if err := e.checkExtents(); err != nil {
+		if err := codec.CheckExtents(e); err != nil {
 			return nil, d.malformed(o, err)
 		}
 	}
@@ -324,7 +326,7 @@ func (d *Dataset) readIndex(ctx context.Context, o Object) ([]*Entry, error) {
 
 // malformed is the error of a part that no honest writer has made. Its bytes are
 // authentic, so it was made by somebody who holds the key.
-func (d *Dataset) malformed(o Object, err error) error {
+func (d *Dataset) malformed(o tree.Object, err error) error {
 	if errors.Is(err, envelope.ErrAuthentication) {
 		return fmt.Errorf("%s: %w", d.indexName(o.ID), err)
 	}
@@ -332,10 +334,10 @@ func (d *Dataset) malformed(o Object, err error) error {
 }
 
 // readPinned reads a whole pinned object into memory.
-func (d *Dataset) readPinned(ctx context.Context, kind envelope.Kind, name string, o Object) ([]byte, error) {
+func (d *Dataset) readPinned(ctx context.Context, kind envelope.Kind, name string, o tree.Object) ([]byte, error) {
 	size, err := o.PlaintextSize()
-	if err != nil || size > maxList {
-		return nil, fmt.Errorf("%s has a size of %d bytes, and the bound is %d: %w", name, o.Pin.Size, maxList, envelope.ErrAuthentication)
+	if err != nil || size > codec.MaxList {
+		return nil, fmt.Errorf("%s has a size of %d bytes, and the bound is %d: %w", name, o.Pin.Size, codec.MaxList, envelope.ErrAuthentication)
 	}
 	key, err := d.Key(ctx, o.KeyID)
 	if err != nil {
@@ -346,7 +348,7 @@ func (d *Dataset) readPinned(ctx context.Context, kind envelope.Kind, name strin
 		return nil, err
 	}
 	defer src.Close()
-	r, err := o.header(kind).OpenExact(src, key)
+	r, err := headerOf(o, kind).OpenExact(src, key)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/workers"
 )
@@ -27,17 +28,17 @@ func (e *FileError) Unwrap() error { return e.Err }
 
 // A piece is one extent of one entry, to be read from its pack.
 type piece struct {
-	entry  *Entry
-	extent Extent
+	entry  *tree.Entry
+	extent tree.Extent
 }
 
 // A takePiece function takes the bytes of one piece. It must read r to the end.
 // It is called from several goroutines, for one entry too if that lies in
 // several packs.
-type takePiece func(e *Entry, x Extent, r io.Reader) error
+type takePiece func(e *tree.Entry, x tree.Extent, r io.Reader) error
 
 // packReads sorts the pieces of the entries by pack.
-func packReads(entries []*Entry) [][]piece {
+func packReads(entries []*tree.Entry) [][]piece {
 	byPack := map[envelope.ObjectID]int{}
 	var reads [][]piece
 	for _, e := range entries {
@@ -92,7 +93,7 @@ func openWorkers() int { return min(max(2, 2*runtime.GOMAXPROCS(0)/packReaders()
 // A pack that fails does not stop the others: failed is told each piece that
 // take has not taken, or that lies in a pack whose bytes proved to be others
 // than the pinned ones after take had taken it.
-func (d *Dataset) readExtents(ctx context.Context, entries []*Entry, take takePiece, failed func(*Entry, error)) error {
+func (d *Dataset) readExtents(ctx context.Context, entries []*tree.Entry, take takePiece, failed func(*tree.Entry, error)) error {
 	// What is being read goes on where one panics: it would else be told to have failed.
 	workers.Run(ctx, packReaders(), func(_ context.Context, g *workers.Group) error {
 		for _, pieces := range packReads(entries) {
@@ -107,7 +108,7 @@ func (d *Dataset) readExtents(ctx context.Context, entries []*Entry, take takePi
 }
 
 // readPack reads pieces of one pack, sorted by offset.
-func (d *Dataset) readPack(ctx context.Context, pieces []piece, take takePiece, failed func(*Entry, error)) {
+func (d *Dataset) readPack(ctx context.Context, pieces []piece, take takePiece, failed func(*tree.Entry, error)) {
 	pack := pieces[0].extent.Pack
 	size, err := pack.PlaintextSize()
 	wanted := int64(0)
@@ -134,7 +135,7 @@ func (d *Dataset) readPack(ctx context.Context, pieces []piece, take takePiece, 
 
 // readWholePack reads the pack from its first byte to its last, and tells how
 // many of the pieces, from the first on, are authentic.
-func (d *Dataset) readWholePack(ctx context.Context, pack *Object, pieces []piece, take takePiece, failed func(*Entry, error)) (done int, err error) {
+func (d *Dataset) readWholePack(ctx context.Context, pack *tree.Object, pieces []piece, take takePiece, failed func(*tree.Entry, error)) (done int, err error) {
 	r, closer, err := d.openPack(ctx, pack)
 	if err != nil {
 		return 0, err
@@ -173,7 +174,7 @@ func nextRun(pieces []piece) (n int, start, end int64) {
 
 // readRun reads, with one request, the first of the pieces and those that lie
 // close behind it, and tells how many it has dealt with.
-func (d *Dataset) readRun(ctx context.Context, pack *Object, size int64, pieces []piece, take takePiece, failed func(*Entry, error)) (done int, err error) {
+func (d *Dataset) readRun(ctx context.Context, pack *tree.Object, size int64, pieces []piece, take takePiece, failed func(*tree.Entry, error)) (done int, err error) {
 	n, start, end := nextRun(pieces)
 	r, closer, err := d.openRange(ctx, pack, size, start, end-start)
 	if err != nil {
@@ -190,7 +191,7 @@ func (d *Dataset) readRun(ctx context.Context, pack *Object, size int64, pieces 
 }
 
 // openPack opens the whole of a pack. After io.EOF its Pin is to be compared.
-func (d *Dataset) openPack(ctx context.Context, pack *Object) (*envelope.Reader, io.Closer, error) {
+func (d *Dataset) openPack(ctx context.Context, pack *tree.Object) (*envelope.Reader, io.Closer, error) {
 	key, err := d.Key(ctx, pack.KeyID)
 	if err != nil {
 		return nil, nil, err
@@ -199,7 +200,7 @@ func (d *Dataset) openPack(ctx context.Context, pack *Object) (*envelope.Reader,
 	if err != nil {
 		return nil, nil, d.damagedPack(pack, err)
 	}
-	r, err := pack.header(envelope.KindPack).OpenExact(src, key, envelope.Workers(openWorkers()))
+	r, err := headerOf(*pack, envelope.KindPack).OpenExact(src, key, envelope.Workers(openWorkers()))
 	if err != nil {
 		src.Close()
 		return nil, nil, d.packError(pack, err)
@@ -208,7 +209,7 @@ func (d *Dataset) openPack(ctx context.Context, pack *Object) (*envelope.Reader,
 }
 
 // openRange opens n bytes from off of a pack, with one request.
-func (d *Dataset) openRange(ctx context.Context, pack *Object, size, off, n int64) (*envelope.Reader, io.Closer, error) {
+func (d *Dataset) openRange(ctx context.Context, pack *tree.Object, size, off, n int64) (*envelope.Reader, io.Closer, error) {
 	key, err := d.Key(ctx, pack.KeyID)
 	if err != nil {
 		return nil, nil, err
@@ -218,7 +219,7 @@ func (d *Dataset) openRange(ctx context.Context, pack *Object, size, off, n int6
 	if err != nil {
 		return nil, nil, d.damagedPack(pack, err)
 	}
-	r, err := pack.header(envelope.KindPack).OpenRange(src, key, size, off, n, envelope.Workers(openWorkers()))
+	r, err := headerOf(*pack, envelope.KindPack).OpenRange(src, key, size, off, n, envelope.Workers(openWorkers()))
 	if err != nil {
 		src.Close()
 		return nil, nil, d.packError(pack, err)
@@ -226,7 +227,7 @@ func (d *Dataset) openRange(ctx context.Context, pack *Object, size, off, n int6
 	return r, src, nil
 }
 
-func (d *Dataset) packError(pack *Object, err error) error {
+func (d *Dataset) packError(pack *tree.Object, err error) error {
 	return d.damagedPack(pack, fmt.Errorf("%s: %w", d.PackName(pack.ID), err))
 }
 
@@ -240,7 +241,7 @@ type sequence struct {
 
 // give passes one piece to take. An error of the pack is returned; one of take
 // alone is told to failed, and the next piece can follow.
-func (s *sequence) give(p piece, take takePiece, failed func(*Entry, error)) (err error) {
+func (s *sequence) give(p piece, take takePiece, failed func(*tree.Entry, error)) (err error) {
 	if err := s.ctx.Err(); err != nil {
 		return err
 	}
@@ -282,8 +283,8 @@ var errSum = fmt.Errorf("the contents do not have the recorded sum: %w", envelop
 
 // sumOf starts the sum of an extent's bytes, or gives nil where none was recorded.
 // done is called when it is no longer needed.
-func (d *Dataset) sumOf(ctx context.Context, x Extent) (h *envelope.ContentHash, done func(), err error) {
-	if x.Sum == noSum {
+func (d *Dataset) sumOf(ctx context.Context, x tree.Extent) (h *envelope.ContentHash, done func(), err error) {
+	if !x.HasSum() {
 		return nil, func() {}, nil
 	}
 	h, err = d.ContentHash(ctx, x.Pack.KeyID)
@@ -346,7 +347,7 @@ func (s *sourceReader) Read(p []byte) (int, error) {
 
 // WriteFile writes the contents of one file of the version to w, in order.
 // If the contents prove not to have a recorded sum, that is known at the end only.
-func (v *Version) WriteFile(ctx context.Context, w io.Writer, e *Entry) error {
+func (v *Version) WriteFile(ctx context.Context, w io.Writer, e *tree.Entry) error {
 	whole := sha256.New()
 	if e.Sum != nil {
 		w = io.MultiWriter(w, whole)
@@ -376,7 +377,7 @@ func (v *Version) WriteFile(ctx context.Context, w io.Writer, e *Entry) error {
 }
 
 // copyExtent writes the bytes of an extent to w and compares their sum.
-func (d *Dataset) copyExtent(ctx context.Context, w io.Writer, r io.Reader, x Extent) error {
+func (d *Dataset) copyExtent(ctx context.Context, w io.Writer, r io.Reader, x tree.Extent) error {
 	sum, done, err := d.sumOf(ctx, x)
 	if err != nil {
 		return err
@@ -393,4 +394,9 @@ func (d *Dataset) copyExtent(ctx context.Context, w io.Writer, r io.Reader, x Ex
 		err = errSum
 	}
 	return err
+}
+
+// headerOf is the header that the object must have.
+func headerOf(o tree.Object, kind envelope.Kind) envelope.Header {
+	return envelope.Header{Kind: kind, KeyID: o.KeyID, ObjectID: o.ID}
 }

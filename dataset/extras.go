@@ -17,6 +17,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/internal/fsys"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -68,7 +70,7 @@ func (r *Restore) deleteExtras(ctx context.Context) error {
 	c := r.version.cursor(ctx, "")
 	defer c.stop()
 	remove := func(p string) error {
-		e := &Entry{Path: p}
+		e := &tree.Entry{Path: p}
 		if r.Select != nil && !r.Select(e) {
 			return nil
 		}
@@ -90,8 +92,8 @@ func (r *Restore) deleteExtras(ctx context.Context) error {
 			}
 			extra[p] = true
 			return nil
-		case d.Type().IsRegular() && r.isKey(p) && (r.Select == nil || r.Select(&Entry{Path: p})):
-			r.fail(&Entry{Path: p}, errIsKey)
+		case d.Type().IsRegular() && r.isKey(p) && (r.Select == nil || r.Select(&tree.Entry{Path: p})):
+			r.fail(&tree.Entry{Path: p}, errIsKey)
 			return nil
 		}
 		return remove(p)
@@ -107,7 +109,7 @@ func (r *Restore) deleteExtras(ctx context.Context) error {
 
 // remove removes one path of the destination. A folder that something is left in, which
 // was not to be removed, stays.
-func (r *Restore) remove(e *Entry) error {
+func (r *Restore) remove(e *tree.Entry) error {
 	if r.DryRun {
 		r.Deleted.Add(1)
 		r.tell(Remove, e)
@@ -126,7 +128,7 @@ func (r *Restore) remove(e *Entry) error {
 		return retry("remove", e.Path, func() error { return unix.Unlinkat(dir, path.Base(e.Name()), flags) })
 	}
 	err := unlink()
-	if errors.Is(err, fs.ErrPermission) && r.openUp(e.parent()) {
+	if errors.Is(err, fs.ErrPermission) && r.openUp(parentOf(e)) {
 		err = unlink()
 	}
 	switch {
@@ -262,7 +264,7 @@ func (e *statEntry) ModTime() time.Time         { return modTime(&e.st) }
 func (e *statEntry) Sys() any                   { return &e.st }
 
 func (e *statEntry) Mode() fs.FileMode {
-	m := goMode(uint32(e.st.Mode) & 0o7777)
+	m := fsys.GoMode(uint32(e.st.Mode) & 0o7777)
 	switch e.st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		return m

@@ -13,18 +13,20 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/internal/codec"
 	"github.com/vaultpack/vaultpack/internal/fsys"
 )
 
 // A folderList follows a Restore through the folders of a version, and keeps those
 // whose attributes are to be set when all that lies in them is there.
 type folderList struct {
-	created bool     // the restore has made the destination
-	above   []*Entry // from the root down to the entry that is being looked at
-	made    int      // how many of them have been seen to
-	set     []*Entry // in the order of their paths, up to maxFolders
-	weight  int      // of these, in memory
-	more    bool     // there are more
+	created bool          // the restore has made the destination
+	above   []*tree.Entry // from the root down to the entry that is being looked at
+	made    int           // how many of them have been seen to
+	set     []*tree.Entry // in the order of their paths, up to maxFolders
+	weight  int           // of these, in memory
+	more    bool          // there are more
 	// further are those that more stands for and that nothing else tells from others:
 	// made for what lies in them, without having been asked for.
 	further map[string]bool
@@ -36,7 +38,7 @@ type folderList struct {
 var maxFolders = 100_000 // a variable for the tests only
 
 // follow goes on to the next entry of the version.
-func (l *folderList) follow(e *Entry) {
+func (l *folderList) follow(e *tree.Entry) {
 	n := len(l.above)
 	for n > 0 && !strings.HasPrefix(e.Path, l.above[n-1].Path) {
 		n--
@@ -49,8 +51,8 @@ func (l *folderList) follow(e *Entry) {
 
 // add keeps a folder, of which the same entry tells again what is to be done unless it
 // is special.
-func (l *folderList) add(e *Entry, special bool) {
-	if l.weight += e.weight(); !l.more && len(l.set) < maxFolders && l.weight < maxWeight {
+func (l *folderList) add(e *tree.Entry, special bool) {
+	if l.weight += codec.Weight(e); !l.more && len(l.set) < maxFolders && l.weight < codec.MaxWeight {
 		l.set = append(l.set, e)
 		return
 	}
@@ -75,7 +77,7 @@ func (l *folderList) keepOwn(path string, st unix.Stat_t) {
 
 // foldersAbove makes the folders above an entry that are still missing, with the
 // attributes that the version has for them, whether or not they were asked for.
-func (r *Restore) foldersAbove(ctx context.Context, e *Entry) error {
+func (r *Restore) foldersAbove(ctx context.Context, e *tree.Entry) error {
 	l := &r.folders
 	for ; l.made < len(l.above) && l.above[l.made] != e; l.made++ {
 		if err := r.folder(ctx, l.above[l.made], false); err != nil {
@@ -86,7 +88,7 @@ func (r *Restore) foldersAbove(ctx context.Context, e *Entry) error {
 }
 
 // planAbove is foldersAbove for a dry run.
-func (r *Restore) planAbove(ctx context.Context, e *Entry) error {
+func (r *Restore) planAbove(ctx context.Context, e *tree.Entry) error {
 	l := &r.folders
 	for ; l.made < len(l.above) && l.above[l.made] != e; l.made++ {
 		if err := r.planFolder(ctx, l.above[l.made], false); err != nil {
@@ -97,7 +99,7 @@ func (r *Restore) planAbove(ctx context.Context, e *Entry) error {
 }
 
 // planFolder counts a folder that folder would make, or give attributes.
-func (r *Restore) planFolder(ctx context.Context, e *Entry, asked bool) error {
+func (r *Restore) planFolder(ctx context.Context, e *tree.Entry, asked bool) error {
 	there, _ := r.look(e)
 	switch {
 	case e.Path == "":
@@ -118,7 +120,7 @@ func (r *Restore) planFolder(ctx context.Context, e *Entry, asked bool) error {
 // folder makes a folder that its owner can write to; its own mode comes last. One that
 // is there already gets the version's attributes only if it was asked for, and the
 // destination never, unless the restore has made it.
-func (r *Restore) folder(ctx context.Context, e *Entry, asked bool) error {
+func (r *Restore) folder(ctx context.Context, e *tree.Entry, asked bool) error {
 	if e.Path == "" {
 		if r.folders.created {
 			r.folders.add(e, true)
@@ -133,7 +135,7 @@ func (r *Restore) folder(ctx context.Context, e *Entry, asked bool) error {
 	base := path.Base(e.Name())
 	mode := uint32(0o700)
 	if !asked { // then a run that goes on from a killed one does not set it again
-		mode |= posixMode(e.Mode) & 0o777
+		mode |= fsys.PosixMode(e.Mode) & 0o777
 	}
 	mkdir := func() error {
 		return retry("mkdir", e.Path, func() error { return unix.Mkdirat(dir, base, mode) })
@@ -165,7 +167,7 @@ func (r *Restore) folder(ctx context.Context, e *Entry, asked bool) error {
 }
 
 // folderThere lets the owner write to a folder that is there.
-func (r *Restore) folderThere(e *Entry, dir int, base string, st unix.Stat_t, keeps bool) error {
+func (r *Restore) folderThere(e *tree.Entry, dir int, base string, st unix.Stat_t, keeps bool) error {
 	if keeps {
 		r.folders.keepOwn(e.Path, st)
 	} else {
@@ -183,7 +185,7 @@ func (r *Restore) openUp(p string) bool {
 	if p == "" || r.DryRun {
 		return false // holdRoot has seen to it
 	}
-	e := &Entry{Path: p}
+	e := &tree.Entry{Path: p}
 	dir, err := r.parent(e)
 	base := path.Base(e.Name())
 	var st unix.Stat_t
@@ -198,14 +200,14 @@ func (r *Restore) openUp(p string) bool {
 // are known.
 func (r *Restore) folderAttributes(ctx context.Context, whole bool) error {
 	l := &r.folders
-	var open []*Entry // from the root down to the current folder
+	var open []*tree.Entry // from the root down to the current folder
 	closeTo := func(path string) {
 		for n := len(open); n > 0 && !strings.HasPrefix(path, open[n-1].Path); n = len(open) {
 			r.closeFolder(open[n-1])
 			open = open[:n-1]
 		}
 	}
-	next := func(e *Entry) {
+	next := func(e *tree.Entry) {
 		closeTo(e.Path)
 		open = append(open, e)
 	}
@@ -257,7 +259,7 @@ func (r *Restore) keptAttributes() {
 			r.removeStaging() // which changes its time
 		}
 		st := l.own[p]
-		e := &Entry{Path: p}
+		e := &tree.Entry{Path: p}
 		f, err := openBelow(r.root, nil, p)
 		var not *notFolderError
 		if errors.Is(err, fs.ErrNotExist) || errors.As(err, &not) {
@@ -281,7 +283,7 @@ func (r *Restore) keptAttributes() {
 }
 
 // setFolderTime sets the time of a folder of the destination, or of that itself.
-func (r *Restore) setFolderTime(e *Entry, t time.Time) error {
+func (r *Restore) setFolderTime(e *tree.Entry, t time.Time) error {
 	dir, err := r.parent(e)
 	if err != nil {
 		return err
@@ -289,7 +291,7 @@ func (r *Restore) setFolderTime(e *Entry, t time.Time) error {
 	return r.setTime(dir, path.Base(e.Name()), t)
 }
 
-func (r *Restore) closeFolder(e *Entry) {
+func (r *Restore) closeFolder(e *tree.Entry) {
 	f, err := openBelow(r.root, &r.last, e.Path)
 	var not *notFolderError
 	if errors.Is(err, fs.ErrNotExist) || errors.As(err, &not) {

@@ -9,7 +9,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/codec"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -182,7 +184,7 @@ func (d *Dataset) exists(ctx context.Context) (bool, error) {
 // close takes the number, so that no upload commits it.
 func (c *Collection) close(ctx context.Context, d *Dataset, number int64) error {
 	if !c.DryRun {
-		err := d.vault.Create(ctx, d.versionName(number), []byte(closedMark))
+		err := d.vault.Create(ctx, d.versionName(number), []byte(codec.ClosedMark))
 		if errors.Is(err, fs.ErrExist) {
 			return errNumberTaken
 		}
@@ -305,7 +307,7 @@ func (v *Version) mark(ctx context.Context, used *usedObjects) error {
 	return nil
 }
 
-func (used *usedObjects) packs(d *Dataset, entries []*Entry) {
+func (used *usedObjects) packs(d *Dataset, entries []*tree.Entry) {
 	for _, e := range entries {
 		for _, x := range e.Extents {
 			used.names[d.PackName(x.Pack.ID)] = true

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"math/rand/v2"
 	"path/filepath"
@@ -17,7 +16,7 @@ import (
 	"time"
 
 	"github.com/vaultpack/vaultpack/config"
-	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -38,71 +37,12 @@ func newDataset(t testing.TB) *Dataset {
 	return d
 }
 
-func TestListRoundTrip(t *testing.T) {
-	pack := &Object{ID: envelope.ObjectID{1}, KeyID: envelope.KeyID{2}, Pin: envelope.Pin{Size: envelope.SealedSize(100), Digest: [32]byte{3}}}
-	want := []*Entry{
-		{Path: "", Mode: 0o755, ModTime: time.Unix(-5, 7)},
-		{Path: "\xff/", Mode: 0o700 | fs.ModeSticky | fs.ModeSetgid | fs.ModeSetuid, ModTime: time.Unix(1<<40, 0)},
-		{Path: "\xff/line\nbreak", Size: 10, ModTime: time.Unix(0, 999999999), Sum: make([]byte, 32),
-			Extents: []Extent{{Pack: pack, Offset: 90, Length: 10}},
-			Seen:    Seen{Host: "h", Inode: 1<<64 - 1, ChangeTime: time.Unix(1, 2)}, Recent: true, Flaw: FlawTorn},
-		{Path: "\xff/link", Mode: 0o777, Link: "\xfe<&>\u2028", ModTime: time.Unix(0, 0)},
-		{Path: "\xff/often", Size: 20, ModTime: time.Unix(0, 0), Extents: []Extent{
-			{Pack: pack, Length: 10, Sum: envelope.ContentSum{1}}, {Pack: pack, Length: 10, At: 10, Sum: envelope.ContentSum{255}}}},
-		{Path: "\xff/piece", Size: 50, ModTime: time.Unix(0, 0), Extents: []Extent{{Pack: pack, Length: 10, At: 40}}},
-	}
-	b, err := encodeList(pendingFormat, "d", "src", want)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, got, err := decodeList(pendingFormat, "d", b)
-	if err != nil || h.Source != "src" {
-		t.Fatal(err, h)
-	}
-	if !reflect.DeepEqual(got, want) {
-		for i := range want {
-			t.Errorf("got  %+v\nwant %+v", got[i], want[i])
-		}
-	}
-	for _, other := range [][2]string{{indexFormat, "d"}, {pendingFormat, "e"}} {
-		if _, _, err := decodeList(other[0], other[1], b); err == nil {
-			t.Errorf("taken for %v", other)
-		}
-	}
-}
-
-func TestEntriesThatCannotBeRestored(t *testing.T) {
-	for _, p := range []string{"/", "/a", "a//b", "a/./b", "./a", "..", "../a", "a/..", "a/../b", "a\x00b", "//"} {
-		if (&Entry{Path: p}).check() == nil {
-			t.Errorf("path %q was taken", p)
-		}
-	}
-	for _, p := range []string{"", "a", "a/", "a/b/", "...", "..a", "a..", "-", " "} {
-		if err := (&Entry{Path: p}).check(); err != nil {
-			t.Error(err)
-		}
-	}
-	pack := &Object{Pin: envelope.Pin{Size: envelope.SealedSize(100)}}
-	for _, e := range []*Entry{
-		{Path: "a", Size: 5},
-		{Path: "a", Size: 5, Extents: []Extent{{Pack: pack, Offset: 96, Length: 5}}},
-		{Path: "a", Size: 5, Extents: []Extent{{Pack: pack, Offset: -1, Length: 5}}},
-		{Path: "a", Size: 5, Extents: []Extent{{Pack: pack, Length: 1<<63 - 1}}},
-		{Path: "a", Size: 0, Extents: []Extent{{Pack: pack, Length: 5}, {Pack: pack, Length: -5, At: 5}}},
-		{Path: "a", Size: 5, Extents: []Extent{{Pack: pack, Length: 5, At: 1}}},
-	} {
-		if e.checkExtents() == nil {
-			t.Errorf("extents %v of %d bytes were taken", e.Extents, e.Size)
-		}
-	}
-}
-
 func TestLinksThatLeave(t *testing.T) {
 	for target, want := range map[string]bool{
 		"b": false, "../b": false, "../../b": false, "./../b": false, "x/y": false, "..": false, "../..": false,
 		"../../../b": true, "/etc/passwd": true, "/": true, "x/../../b": true, "x/..": true, "../x/../y": true,
 	} {
-		if got := leaves(&Entry{Path: "one/two/link", Link: target}); got != want {
+		if got := leaves(&tree.Entry{Path: "one/two/link", Link: target}); got != want {
 			t.Errorf("leaves(%q) = %v", target, got)
 		}
 	}
@@ -161,7 +101,7 @@ func TestIndexWriter(t *testing.T) {
 				old = old[1:]
 			}
 			then, ok := before[p]
-			e := &Entry{Path: p + "/", ModTime: time.Unix(list[p], 0)}
+			e := &tree.Entry{Path: p + "/", ModTime: time.Unix(list[p], 0)}
 			if err := w.Add(ctx, e, ok && then == list[p], gap); err != nil {
 				t.Fatal(err)
 			}
@@ -232,9 +172,9 @@ func TestEntriesReadAhead(t *testing.T) {
 	defer func(n int) { partEntries = n }(partEntries)
 	partEntries = 16
 	d := newDataset(t)
-	var entries []*Entry
+	var entries []*tree.Entry
 	for i := range 64 {
-		entries = append(entries, &Entry{Path: fmt.Sprintf("%04d/", i), ModTime: time.Unix(1, 0)})
+		entries = append(entries, &tree.Entry{Path: fmt.Sprintf("%04d/", i), ModTime: time.Unix(1, 0)})
 	}
 	v := commitEntries(t, d, entries)
 	store := &indexReads{Store: d.vault.Store}

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/codec"
 )
 
 // Bounds of a part of an index. A part is what a reader fetches to find one
@@ -15,9 +17,6 @@ var (
 	partPathLen = 4 << 20 // bytes of paths, link targets and packs
 )
 
-// packLen is about what a pack takes in a list, in bytes.
-const packLen = 256
-
 // An IndexWriter writes the index of a new version, entry after entry in the
 // order of their paths. A part of the previous version's index in which nothing
 // has changed is taken over as it is, and not written again.
@@ -26,37 +25,37 @@ type IndexWriter struct {
 	key     *envelope.DataKey
 	prev    *Version
 
-	pending []*Entry
+	pending []*tree.Entry
 	pathLen int
 	part    int // of prev, which pending is so far the beginning of, or -1
 	next    int // the part of prev that begins next
 
-	parts  []Part
+	parts  []tree.Part
 	reused int
-	totals Totals
-	packs  map[envelope.ObjectID]*Object
+	totals tree.Totals
+	packs  map[envelope.ObjectID]*tree.Object
 	last   string
 	// confirmed are entries that take the place of pending ones wherever these have
 	// to be written anew.
-	confirmed map[*Entry]*Entry
+	confirmed map[*tree.Entry]*tree.Entry
 }
 
 // NewIndexWriter starts the index of the version after prev, which may be nil.
 func (d *Dataset) NewIndexWriter(key *envelope.DataKey, prev *Version) *IndexWriter {
-	return &IndexWriter{dataset: d, key: key, prev: prev, part: -1, packs: map[envelope.ObjectID]*Object{}}
+	return &IndexWriter{dataset: d, key: key, prev: prev, part: -1, packs: map[envelope.ObjectID]*tree.Object{}}
 }
 
 // Add adds an entry. unchanged says that the previous version has the very same
 // one, and gap that it has others, now gone, between the entry added before and
 // this one.
-func (w *IndexWriter) Add(ctx context.Context, e *Entry, unchanged, gap bool) error {
+func (w *IndexWriter) Add(ctx context.Context, e *tree.Entry, unchanged, gap bool) error {
 	if len(w.parts)+len(w.pending) > 0 && e.Path <= w.last {
 		return fmt.Errorf("index entry %q comes after %q", e.Path, w.last)
 	}
-	if err := e.check(); err != nil {
+	if err := codec.Check(e); err != nil {
 		return err
 	}
-	if err := e.checkExtents(); err != nil {
+	if err := codec.CheckExtents(e); err != nil {
 		return err
 	}
 	w.last = e.Path
@@ -65,7 +64,7 @@ func (w *IndexWriter) Add(ctx context.Context, e *Entry, unchanged, gap bool) er
 		return err
 	}
 	w.pending = append(w.pending, e)
-	w.pathLen += pathLen(e)
+	w.pathLen += codec.PathLen(e)
 	if w.part >= 0 {
 		if len(w.pending) == w.prev.Parts[w.part].Entries {
 			w.parts = append(w.parts, w.prev.Parts[w.part])
@@ -92,7 +91,7 @@ func (w *IndexWriter) Add(ctx context.Context, e *Entry, unchanged, gap bool) er
 
 // follow keeps track of whether what is pending is the beginning of a part of
 // the previous index.
-func (w *IndexWriter) follow(ctx context.Context, e *Entry, unchanged, gap bool) error {
+func (w *IndexWriter) follow(ctx context.Context, e *tree.Entry, unchanged, gap bool) error {
 	if w.prev == nil {
 		return nil
 	}
@@ -118,13 +117,7 @@ func (w *IndexWriter) follow(ctx context.Context, e *Entry, unchanged, gap bool)
 	return nil
 }
 
-// pathLen is what the entry counts towards partPathLen. Small files share packs;
-// those of a large one are its own.
-func pathLen(e *Entry) int {
-	return len(e.Path) + len(e.Link) + packLen*max(len(e.Extents)-1, 0)
-}
-
-func (w *IndexWriter) count(e *Entry) {
+func (w *IndexWriter) count(e *tree.Entry) {
 	if e.Flaw != "" {
 		w.totals.Flaws++
 	}
@@ -150,9 +143,9 @@ func (w *IndexWriter) count(e *Entry) {
 // entry of the previous version that is to be added as unchanged: but only if the
 // part that it lies in has to be written anyway, for now says nothing that matters
 // to readers.
-func (w *IndexWriter) Confirm(then, now *Entry) {
+func (w *IndexWriter) Confirm(then, now *tree.Entry) {
 	if w.confirmed == nil {
-		w.confirmed = map[*Entry]*Entry{}
+		w.confirmed = map[*tree.Entry]*tree.Entry{}
 	}
 	w.confirmed[then] = now
 }
@@ -178,7 +171,7 @@ func (w *IndexWriter) write(ctx context.Context, n int) error {
 		}
 	}
 	first, rest := w.pending[:n], w.pending[n:]
-	list, err := encodeList(indexFormat, w.dataset.Name, "", first)
+	list, err := codec.EncodeList(codec.IndexFormat, w.dataset.Name, "", first)
 	if err != nil {
 		return err
 	}
@@ -189,10 +182,10 @@ func (w *IndexWriter) write(ctx context.Context, n int) error {
 	if err != nil {
 		return fmt.Errorf("writing the index: %w", err)
 	}
-	w.parts = append(w.parts, Part{Object: o, First: first[0].Path, Entries: n})
+	w.parts = append(w.parts, tree.Part{Object: o, First: first[0].Path, Entries: n})
 	w.reset()
 	for _, e := range rest {
-		w.pathLen += pathLen(e)
+		w.pathLen += codec.PathLen(e)
 	}
 	w.pending = rest
 	return nil
@@ -200,13 +193,13 @@ func (w *IndexWriter) write(ctx context.Context, n int) error {
 
 // Finish writes what is outstanding. changed is false if the index is that of
 // the previous version, to the last entry.
-func (w *IndexWriter) Finish(ctx context.Context) (parts []Part, totals Totals, changed bool, err error) {
+func (w *IndexWriter) Finish(ctx context.Context) (parts []tree.Part, totals tree.Totals, changed bool, err error) {
 	if err := w.flush(ctx); err != nil {
-		return nil, Totals{}, false, err
+		return nil, tree.Totals{}, false, err
 	}
 	changed = w.prev == nil || w.reused != len(w.parts) || len(w.parts) != len(w.prev.Parts)
 	return w.parts, w.totals, changed, nil
 }
 
 // Packs are those that the index names, for [Lease.Commit].
-func (w *IndexWriter) Packs() map[envelope.ObjectID]*Object { return w.packs }
+func (w *IndexWriter) Packs() map[envelope.ObjectID]*tree.Object { return w.packs }

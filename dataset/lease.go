@@ -3,21 +3,20 @@ package dataset
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"maps"
-	"path"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/codec"
 	"github.com/vaultpack/vaultpack/internal/workers"
 )
 
@@ -59,13 +58,6 @@ type Lease struct {
 	record    *checkpoint
 	unsure    atomic.Bool // a write may yet reach the vault, so the lease stays
 }
-
-type leaseJSON struct {
-	Format  string    `json:"format"`
-	Started time.Time `json:"started"`
-}
-
-const leaseFormat = "vaultpack-lease/1"
 
 // Lease begins an upload. source says in the uploader's own words where the data
 // comes from; it marks the upload's records.
@@ -113,15 +105,15 @@ func (l *Lease) read(ctx context.Context, all numbers) (err error) {
 	return err
 }
 
-func (l *Lease) name() string { return l.dataset.Name + "/pending/" + l.upload + leaseSuffix }
+func (l *Lease) name() string { return l.dataset.Name + "/pending/" + l.upload + codec.LeaseSuffix }
 
 func (l *Lease) write(ctx context.Context) error {
-	b, err := json.Marshal(leaseJSON{leaseFormat, l.started.UTC().Truncate(time.Second)})
+	b, err := codec.EncodeLease(l.started)
 	if err != nil {
 		return err
 	}
 	return l.dataset.vault.Put(ctx, l.name(), func(w io.Writer) error {
-		_, err := w.Write(append(b, '\n'))
+		_, err := w.Write(b)
 		return err
 	})
 }
@@ -202,7 +194,7 @@ func (l *Lease) NewKey(ctx context.Context) (*envelope.DataKey, error) { return 
 // Record records entries whose packs are in the vault, sealed under key, so that
 // another run, on any machine, goes on from there if this one does not get to its
 // end. A file of which only some pieces are has those extents only. It sorts entries.
-func (l *Lease) Record(ctx context.Context, key *envelope.DataKey, entries []*Entry) error {
+func (l *Lease) Record(ctx context.Context, key *envelope.DataKey, entries []*tree.Entry) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -240,7 +232,7 @@ func lingering(ctx context.Context, d time.Duration) (context.Context, context.C
 //
 // The error wraps ErrConflict if another writer has taken the number, and
 // ErrCollected if something is gone. In both cases the same upload again succeeds.
-func (l *Lease) Commit(ctx context.Context, key *envelope.DataKey, parts []Part, totals Totals, packs map[envelope.ObjectID]*Object) (*Version, error) {
+func (l *Lease) Commit(ctx context.Context, key *envelope.DataKey, parts []tree.Part, totals tree.Totals, packs map[envelope.ObjectID]*tree.Object) (*Version, error) {
 	l.stop() // from here on the lease is not renewed, and its loss breaks nothing off
 	if err := l.look(ctx, key, parts, packs); err != nil {
 		return nil, err
@@ -254,7 +246,7 @@ func (l *Lease) Commit(ctx context.Context, key *envelope.DataKey, parts []Part,
 
 // look looks for all that a version relies on: that nobody has ended the upload, the
 // keyrings, and what it takes over from others.
-func (l *Lease) look(ctx context.Context, key *envelope.DataKey, parts []Part, packs map[envelope.ObjectID]*Object) error {
+func (l *Lease) look(ctx context.Context, key *envelope.DataKey, parts []tree.Part, packs map[envelope.ObjectID]*tree.Object) error {
 	d := l.dataset
 	if err := l.check(ctx); err != nil {
 		return err
@@ -263,7 +255,7 @@ func (l *Lease) look(ctx context.Context, key *envelope.DataKey, parts []Part, p
 	objects := map[string]map[string]int64{"/packs/": {}, "/index/": {}}
 	for _, p := range parts {
 		keys[p.KeyID] = true
-		if l.prev != nil && slices.ContainsFunc(l.prev.Parts, func(old Part) bool { return old.ID == p.ID }) {
+		if l.prev != nil && slices.ContainsFunc(l.prev.Parts, func(old tree.Part) bool { return old.ID == p.ID }) {
 			objects["/index/"][d.indexName(p.ID)] = p.Pin.Size
 		}
 	}
@@ -336,37 +328,4 @@ func (l *Lease) End(ctx context.Context) error {
 		return fmt.Errorf("ending the upload: %w", err)
 	}
 	return nil
-}
-
-const leaseSuffix = ".lease"
-
-// An upload names its objects below pending/ by the number that it is to commit and
-// 26 random characters.
-func uploadNumber(upload string) (int64, bool) {
-	number, name, ok := strings.Cut(upload, "-")
-	n, err := strconv.ParseInt(number, 10, 64)
-	return n, ok && err == nil && n > 0 && fmt.Sprintf("%010d", n) == number && len(name) == 26
-}
-
-// A pendingName is what the name of an object below pending/ says.
-type pendingName struct {
-	upload string
-	number int64 // that the upload is to commit
-	lease  bool  // else it is a record
-}
-
-// parsePending reads the name of an object below pending/. What is neither a lease
-// nor a record is a stranger's, and not ok.
-func parsePending(name string) (p pendingName, ok bool) {
-	dir, base := path.Split(name)
-	if p.upload, p.lease = strings.CutSuffix(base, leaseSuffix); !p.lease {
-		n, found := strings.CutSuffix(base, ".vpk")
-		if _, err := strconv.ParseUint(n, 10, 63); !found || err != nil {
-			return p, false
-		}
-		p.upload = path.Base(dir)
-		dir, _ = path.Split(strings.TrimSuffix(dir, "/"))
-	}
-	p.number, ok = uploadNumber(p.upload)
-	return p, ok && path.Base(dir) == "pending"
 }

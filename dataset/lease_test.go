@@ -10,7 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/codec"
 	"github.com/vaultpack/vaultpack/internal/memstore"
 	"github.com/vaultpack/vaultpack/vault"
 )
@@ -42,7 +44,7 @@ func upload(t *testing.T, d *Dataset, before func(l *Lease), files ...string) (*
 	t.Helper()
 	l := lease(t, d)
 	defer l.End(ctx)
-	then := map[string]*Entry{}
+	then := map[string]*tree.Entry{}
 	var key *envelope.DataKey
 	var err error
 	if l.Previous() == nil {
@@ -60,7 +62,7 @@ func upload(t *testing.T, d *Dataset, before func(l *Lease), files ...string) (*
 		t.Fatal(err)
 	}
 	w := d.NewIndexWriter(key, l.Previous())
-	packs := map[envelope.ObjectID]*Object{}
+	packs := map[envelope.ObjectID]*tree.Object{}
 	for _, name := range files {
 		e := then[name]
 		if e == nil {
@@ -68,7 +70,7 @@ func upload(t *testing.T, d *Dataset, before func(l *Lease), files ...string) (*
 			if err != nil {
 				t.Fatal(err)
 			}
-			e = &Entry{Path: name, Mode: 0o644, Size: int64(len(name)), ModTime: time.Unix(1, 0), Extents: []Extent{{Pack: &o, Length: int64(len(name))}}}
+			e = &tree.Entry{Path: name, Mode: 0o644, Size: int64(len(name)), ModTime: time.Unix(1, 0), Extents: []tree.Extent{{Pack: &o, Length: int64(len(name))}}}
 		} else {
 			packs[e.Extents[0].Pack.ID] = e.Extents[0].Pack
 		}
@@ -128,10 +130,10 @@ func TestCommitLooks(t *testing.T) {
 			}
 		}, ErrCollected},
 		"the version before": {func(t *testing.T, d *Dataset, s *memstore.Store, l *Lease) {
-			d.putMark(ctx, l.prev.Number, removedMark)
+			d.putMark(ctx, l.prev.Number, codec.RemovedMark)
 		}, ErrConflict},
 		"the number": {func(t *testing.T, d *Dataset, s *memstore.Store, l *Lease) {
-			s.Create(ctx, d.versionName(l.number), []byte(closedMark))
+			s.Create(ctx, d.versionName(l.number), []byte(codec.ClosedMark))
 		}, ErrConflict},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -164,7 +166,7 @@ func TestCommitLooks(t *testing.T) {
 func TestNumbersThatAreTaken(t *testing.T) {
 	d, s := memDataset(t)
 	mark := func(n int64) {
-		if err := s.Create(ctx, d.versionName(n), []byte(closedMark)); err != nil {
+		if err := s.Create(ctx, d.versionName(n), []byte(codec.ClosedMark)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -210,7 +212,10 @@ func TestNumbersThatAreTaken(t *testing.T) {
 		t.Error(err)
 	}
 	// What is only cut to the size of a mark is none.
-	cut := func(w io.Writer) error { _, err := io.WriteString(w, strings.Repeat("x", len(closedMark))); return err }
+	cut := func(w io.Writer) error {
+		_, err := io.WriteString(w, strings.Repeat("x", len(codec.ClosedMark)))
+		return err
+	}
 	if err := s.Put(ctx, d.versionName(6), cut); err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +264,7 @@ func TestCollectionAndLeases(t *testing.T) {
 				t.Fatal(err)
 			}
 			if c.record {
-				if err := l.Record(ctx, key, []*Entry{{Path: "x", Size: 1, ModTime: time.Unix(1, 0), Extents: []Extent{{Pack: &pack, Length: 1}}}}); err != nil {
+				if err := l.Record(ctx, key, []*tree.Entry{{Path: "x", Size: 1, ModTime: time.Unix(1, 0), Extents: []tree.Extent{{Pack: &pack, Length: 1}}}}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -293,7 +298,7 @@ func TestCollectionAndLeases(t *testing.T) {
 			if left := names(t, s, "d/pending/"); len(left) > 0 {
 				t.Errorf("left: %q", left)
 			}
-			if _, err := l.Commit(ctx, key, nil, Totals{}, nil); !errors.Is(err, ErrCollected) {
+			if _, err := l.Commit(ctx, key, nil, tree.Totals{}, nil); !errors.Is(err, ErrCollected) {
 				t.Errorf("the upload that slept: %v", err)
 			}
 		})
@@ -347,7 +352,7 @@ func TestRemovalAndUploads(t *testing.T) {
 	if err := r.Run(ctx, d); err != nil || !slices.Contains(r.Closed, 3) {
 		t.Fatalf("%+v, %v", r, err)
 	}
-	if _, err := d.commit(ctx, key, l.number, l.prev, nil, Totals{}); !errors.Is(err, ErrConflict) {
+	if _, err := d.commit(ctx, key, l.number, l.prev, nil, tree.Totals{}); !errors.Is(err, ErrConflict) {
 		t.Errorf("a commit after the look: %v", err)
 	}
 	for _, name := range names(t, s, "") {

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/internal/fsys"
 )
 
@@ -37,7 +38,7 @@ func (o *pathOrder) check(p string) error {
 }
 
 // checkLink refuses a link that leads out of the destination.
-func (r *Restore) checkLink(e *Entry) error {
+func (r *Restore) checkLink(e *tree.Entry) error {
 	if !r.UnsafeLinks && (leaves(e) || r.leadsOut(e)) {
 		return fmt.Errorf("the link leads out of the destination, to %q; it is made only with --unsafe-links", e.Link)
 	}
@@ -45,7 +46,7 @@ func (r *Restore) checkLink(e *Entry) error {
 }
 
 // link makes a symbolic link, under another name first.
-func (r *Restore) link(ctx context.Context, e *Entry) error {
+func (r *Restore) link(ctx context.Context, e *tree.Entry) error {
 	if err := r.checkLink(e); err != nil {
 		return err
 	}
@@ -80,11 +81,11 @@ func (r *Restore) link(ctx context.Context, e *Entry) error {
 // Leading ".." elements start from a real folder, since no entry is placed below a
 // link, and can be counted. Later ones may start from another link, so they are not
 // trusted.
-func leaves(e *Entry) bool {
+func leaves(e *tree.Entry) bool {
 	if filepath.IsAbs(e.Link) {
 		return true
 	}
-	depth := strings.Count(e.parent(), "/")
+	depth := strings.Count(parentOf(e), "/")
 	down := false
 	for elem := range strings.SplitSeq(e.Link, "/") {
 		switch elem {
@@ -105,9 +106,9 @@ const maxLinks = 40
 
 // leadsOut reports whether the link would lead out of the destination through a link
 // that is there: links of the index lead nowhere else, but others may.
-func (r *Restore) leadsOut(e *Entry) bool {
+func (r *Restore) leadsOut(e *tree.Entry) bool {
 	var at []string // the real folder that has been come to
-	if dir := strings.TrimSuffix(e.parent(), "/"); dir != "" {
+	if dir := strings.TrimSuffix(parentOf(e), "/"); dir != "" {
 		at = strings.Split(dir, "/")
 	}
 	rest := strings.Split(e.Link, "/")
@@ -145,4 +146,10 @@ func (r *Restore) leadsOut(e *Entry) bool {
 		rest = append(strings.Split(target, "/"), rest...)
 	}
 	return false
+}
+
+// parentOf is the path of the folder that the entry lies in.
+func parentOf(e *tree.Entry) string {
+	p := strings.TrimSuffix(e.Path, "/")
+	return p[:strings.LastIndexByte(p, '/')+1]
 }

@@ -8,17 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-)
 
-// A number of a dataset is taken once and for all: by the root of a version, or by
-// one of these marks. Every upload commits by creating the object of one number, so
-// a number that is taken is an upload that cannot commit. No object that is sealed
-// has the size of a mark.
-const (
-	// closedMark takes a number that no version will have, see [Collection].
-	closedMark = `{"format":"vaultpack-closed/1"}` + "\n"
-	// removedMark is what RemoveVersion leaves of a version.
-	removedMark = `{"format":"vaultpack-removed/1"}` + "\n"
+	"github.com/vaultpack/vaultpack/internal/codec"
 )
 
 // numbers are the numbers of a dataset that are taken, in order.
@@ -41,10 +32,10 @@ func (d *Dataset) numbers(ctx context.Context) (numbers, error) {
 		}
 		t := taken{number: n}
 		switch o.Size {
-		case int64(len(closedMark)):
-			t.mark = closedMark
-		case int64(len(removedMark)):
-			t.mark = removedMark
+		case int64(len(codec.ClosedMark)):
+			t.mark = codec.ClosedMark
+		case int64(len(codec.RemovedMark)):
+			t.mark = codec.RemovedMark
 		}
 		all = append(all, t)
 	}
@@ -67,7 +58,7 @@ func (all numbers) has(number int64) bool {
 // closed is the highest number that is closed, or 0.
 func (all numbers) closed() int64 {
 	for _, t := range slices.Backward(all) {
-		if t.mark == closedMark {
+		if t.mark == codec.ClosedMark {
 			return t.number
 		}
 	}
@@ -100,7 +91,7 @@ func (d *Dataset) newest(ctx context.Context, all numbers) (*Version, error) {
 
 // checkMark reads a mark, so that what is only cut to its size is not taken for one.
 func (d *Dataset) checkMark(ctx context.Context, t taken) error {
-	b, err := d.get(ctx, d.versionName(t.number), maxRoot)
+	b, err := d.get(ctx, d.versionName(t.number), codec.MaxRoot)
 	if err == nil && string(b) != t.mark {
 		_, err = d.parseVersion(ctx, t.number, b)
 		if err == nil {
@@ -113,7 +104,7 @@ func (d *Dataset) checkMark(ctx context.Context, t taken) error {
 
 // marked says why a number that has a mark is no version.
 func (d *Dataset) marked(number int64, mark string) error {
-	if mark == removedMark {
+	if mark == codec.RemovedMark {
 		return fmt.Errorf("version %d of dataset %q was removed: %w", number, d.Name, ErrUnknownVersion)
 	}
 	return fmt.Errorf("number %d of dataset %q was closed by a collection: %w", number, d.Name, ErrUnknownVersion)
@@ -165,7 +156,7 @@ func (d *Dataset) RemoveVersion(ctx context.Context, number int64) error {
 	}
 	// Were the number free again, an upload that has slept since before the version
 	// was made could commit under it, and nothing would know what it names.
-	if err := d.putMark(ctx, number, removedMark); err != nil {
+	if err := d.putMark(ctx, number, codec.RemovedMark); err != nil {
 		return fmt.Errorf("removing version %d: %w", number, err)
 	}
 	return nil

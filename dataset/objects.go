@@ -3,6 +3,7 @@ package dataset
 import (
 	"context"
 
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 )
 
@@ -14,7 +15,7 @@ type Contents struct {
 	// Keyrings are those of the dataset, in the order of their key IDs.
 	Keyrings []*envelope.Keyring
 	// Packs are in the order in which the index first names them.
-	Packs []Object
+	Packs []tree.Object
 	// Keys are the data keys that all of it is sealed under.
 	Keys []envelope.KeyID
 	// Split is the path of a file that lies in more than one pack, empty where

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/memstore"
 	"github.com/vaultpack/vaultpack/uploader"
@@ -165,7 +166,7 @@ var trapJobs = map[string]func(ctx context.Context, w *trapped) error{
 		return (&dataset.Verify{Failed: func(error) { w.step() }}).Run(ctx, w.v())
 	},
 	"verify against": func(ctx context.Context, w *trapped) error {
-		return (&dataset.Verify{Failed: func(error) { w.step() }, Select: func(*dataset.Entry) bool { w.step(); return true }}).Against(ctx, w.v(), w.src)
+		return (&dataset.Verify{Failed: func(error) { w.step() }, Select: func(*tree.Entry) bool { w.step(); return true }}).Against(ctx, w.v(), w.src)
 	},
 	"entries": func(ctx context.Context, w *trapped) error {
 		for _, err := range w.v().Entries(ctx) {
@@ -209,8 +210,8 @@ func (w *trapped) options() uploader.Options {
 func (w *trapped) restore() *dataset.Restore {
 	return &dataset.Restore{
 		Failed: func(string, error) { w.step() },
-		Told:   func(dataset.Action, *dataset.Entry) { w.step() },
-		Select: func(*dataset.Entry) bool { w.step(); return true }}
+		Told:   func(dataset.Action, *tree.Entry) { w.step() },
+		Select: func(*tree.Entry) bool { w.step(); return true }}
 }
 
 // A panic, or a runtime.Goexit, of the caller's code ends the goroutine that has called

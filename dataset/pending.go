@@ -11,7 +11,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/codec"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -26,8 +28,8 @@ type checkpoint struct {
 
 // Write records entries whose packs are in the vault. A file of which only some
 // pieces are has those extents only. It sorts entries.
-func (c *checkpoint) Write(ctx context.Context, key *envelope.DataKey, entries []*Entry) error {
-	slices.SortFunc(entries, func(a, b *Entry) int { return cmp.Compare(a.Path, b.Path) })
+func (c *checkpoint) Write(ctx context.Context, key *envelope.DataKey, entries []*tree.Entry) error {
+	slices.SortFunc(entries, func(a, b *tree.Entry) int { return cmp.Compare(a.Path, b.Path) })
 	for len(entries) > 0 {
 		n := recordEntries(entries)
 		if err := c.write(ctx, key, entries[:n]); err != nil {
@@ -40,10 +42,10 @@ func (c *checkpoint) Write(ctx context.Context, key *envelope.DataKey, entries [
 
 // recordEntries is how many of the entries, at least one, go into the next record,
 // so that it stays within the bounds of a list.
-func recordEntries(entries []*Entry) int {
+func recordEntries(entries []*tree.Entry) int {
 	n, size := 0, 0
-	for n < len(entries) && n < maxPendingEntries/4 {
-		if size += pathLen(entries[n]); n > 0 && size > maxPending/16 {
+	for n < len(entries) && n < codec.MaxPendingEntries/4 {
+		if size += codec.PathLen(entries[n]); n > 0 && size > codec.MaxPending/16 {
 			break
 		}
 		n++
@@ -51,8 +53,8 @@ func recordEntries(entries []*Entry) int {
 	return n
 }
 
-func (c *checkpoint) write(ctx context.Context, key *envelope.DataKey, entries []*Entry) error {
-	list, err := encodeList(pendingFormat, c.dataset.Name, c.source, entries)
+func (c *checkpoint) write(ctx context.Context, key *envelope.DataKey, entries []*tree.Entry) error {
+	list, err := codec.EncodeList(codec.PendingFormat, c.dataset.Name, c.source, entries)
 	if err != nil {
 		return err
 	}
@@ -111,7 +113,7 @@ func (d *Dataset) pending(ctx context.Context, closed int64) (*Pending, error) {
 		if err != nil {
 			return nil, fmt.Errorf("listing unfinished uploads: %w", err)
 		}
-		if p, ok := parsePending(o.Name); !ok || p.lease || p.number <= closed {
+		if p, ok := codec.ParsePending(o.Name); !ok || p.Lease || p.Number <= closed {
 			continue
 		}
 		header, entries, key, err := d.readPending(ctx, o.Name)
@@ -131,7 +133,7 @@ func (d *Dataset) pending(ctx context.Context, closed int64) (*Pending, error) {
 		}
 		l := pendingList{name: o.Name, source: header.Source, first: entries[0].Path, last: entries[len(entries)-1].Path}
 		for _, e := range entries {
-			l.weight += e.weight()
+			l.weight += codec.Weight(e)
 		}
 		p.lists = append(p.lists, l)
 	}
@@ -152,7 +154,7 @@ func (p *Pending) arrange() {
 		if i >= 0 {
 			grows = max(l.weight-largest[i], 0)
 		}
-		if total+grows > maxWeight && len(p.runs) > 0 {
+		if total+grows > codec.MaxWeight && len(p.runs) > 0 {
 			p.Unreadable = append(p.Unreadable, fmt.Errorf("%s: there is no room in memory for so many records at once", l.name))
 			continue
 		}
@@ -166,7 +168,7 @@ func (p *Pending) arrange() {
 	}
 }
 
-func (d *Dataset) readPending(ctx context.Context, name string) (h listHeader, entries []*Entry, id envelope.KeyID, err error) {
+func (d *Dataset) readPending(ctx context.Context, name string) (h codec.Header, entries []*tree.Entry, id envelope.KeyID, err error) {
 	src, err := d.open(ctx, name, 0, -1)
 	if err != nil {
 		return h, nil, id, err
@@ -187,25 +189,25 @@ func (d *Dataset) readPending(ctx context.Context, name string) (h listHeader, e
 	if err != nil {
 		return h, nil, id, err
 	}
-	b, err := io.ReadAll(io.LimitReader(r, maxList+1))
+	b, err := io.ReadAll(io.LimitReader(r, codec.MaxList+1))
 	if err != nil {
 		return h, nil, id, err
 	}
-	if len(b) > maxList {
-		return h, nil, id, beyond("more bytes", maxList)
+	if len(b) > codec.MaxList {
+		return h, nil, id, codec.Beyond("more bytes", codec.MaxList)
 	}
-	h, entries, err = decodeList(pendingFormat, d.Name, b)
+	h, entries, err = codec.DecodeList(codec.PendingFormat, d.Name, b)
 	return h, entries, header.KeyID, err
 }
 
 // Entries gives all recorded entries in the order of their paths; the same path
 // may come several times, with other extents. One list of each run of lists is
 // in memory at a time.
-func (p *Pending) Entries(ctx context.Context) iter.Seq2[*Entry, error] {
-	return func(yield func(*Entry, error) bool) {
+func (p *Pending) Entries(ctx context.Context) iter.Seq2[*tree.Entry, error] {
+	return func(yield func(*tree.Entry, error) bool) {
 		type head struct {
-			e    *Entry
-			next func() (*Entry, error, bool)
+			e    *tree.Entry
+			next func() (*tree.Entry, error, bool)
 		}
 		var heads []head
 		for _, run := range p.runs {
@@ -243,7 +245,7 @@ func (p *Pending) Entries(ctx context.Context) iter.Seq2[*Entry, error] {
 
 // EntriesOf gives what the uploads of source have recorded, one record after the other:
 // in the order in which each upload has recorded it, and not of the paths.
-func (p *Pending) EntriesOf(ctx context.Context, source string) iter.Seq2[*Entry, error] {
+func (p *Pending) EntriesOf(ctx context.Context, source string) iter.Seq2[*tree.Entry, error] {
 	var lists []pendingList
 	for _, l := range p.lists {
 		if l.source != source {
@@ -255,8 +257,8 @@ func (p *Pending) EntriesOf(ctx context.Context, source string) iter.Seq2[*Entry
 }
 
 // run gives the entries of lists that follow one another.
-func (p *Pending) run(ctx context.Context, lists []pendingList) iter.Seq2[*Entry, error] {
-	return func(yield func(*Entry, error) bool) {
+func (p *Pending) run(ctx context.Context, lists []pendingList) iter.Seq2[*tree.Entry, error] {
+	return func(yield func(*tree.Entry, error) bool) {
 		for _, l := range lists {
 			_, entries, _, err := p.dataset.readPending(ctx, l.name)
 			if err != nil {
@@ -297,7 +299,7 @@ func (p *Pending) Remove(ctx context.Context, source string) error {
 
 // HasPack tells whether a pack is in the vault with the size that it is pinned
 // to. A record of an unfinished upload may outlive its packs.
-func (d *Dataset) HasPack(ctx context.Context, o *Object) bool {
+func (d *Dataset) HasPack(ctx context.Context, o *tree.Object) bool {
 	got, err := d.vault.Stat(ctx, d.PackName(o.ID))
 	return err == nil && got.Size == o.Pin.Size
 }

@@ -10,7 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/codec"
 )
 
 // Every way to change a pending record makes it one that cannot be read, never
@@ -25,7 +27,7 @@ func TestPendingRecordChanged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(l.Record(ctx, key, []*Entry{{Path: "a"}}), l.End(ctx)); err != nil {
+	if err := errors.Join(l.Record(ctx, key, []*tree.Entry{{Path: "a"}}), l.End(ctx)); err != nil {
 		t.Fatal(err)
 	}
 	files, err := filepath.Glob(filepath.Join(d.vault.Location, "d/pending/*/*"))
@@ -44,7 +46,7 @@ func TestPendingRecordChanged(t *testing.T) {
 	withRing[62], withRing[63] = byte(len(ring)>>8), byte(len(ring))
 	withRing = append(append(withRing, ring...), good[envelope.HeaderSize:]...)
 	// An index part is of the same kind.
-	part, err := encodeList(indexFormat, "d", "", []*Entry{{Path: "a"}})
+	part, err := codec.EncodeList(codec.IndexFormat, "d", "", []*tree.Entry{{Path: "a"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vaultpack/vaultpack/dataset/tree"
 )
 
 // The calls of this file name a folder by its descriptor and a file in it by one
@@ -112,7 +114,7 @@ func openBelow(root *os.Root, from *openFolder, dir string) (*os.File, error) {
 }
 
 // parent opens the folder that the entry lies in, below the destination.
-func (r *Restore) parent(e *Entry) (fd int, err error) { return r.openDir(e.parent()) }
+func (r *Restore) parent(e *tree.Entry) (fd int, err error) { return r.openDir(parentOf(e)) }
 
 func (r *Restore) openDir(dir string) (fd int, err error) {
 	if r.last.f != nil && r.last.path == dir {
@@ -132,11 +134,11 @@ func (r *Restore) openDir(dir string) (fd int, err error) {
 
 // makeParent is parent, but makes the folders that are missing, for their owner
 // alone: nothing is known of them.
-func (r *Restore) makeParent(e *Entry) (fd int, err error) {
+func (r *Restore) makeParent(e *tree.Entry) (fd int, err error) {
 	if fd, err = r.parent(e); !errors.Is(err, fs.ErrNotExist) {
 		return fd, err
 	}
-	dir := e.parent()
+	dir := parentOf(e)
 	for i, c := range []byte(dir) {
 		if c != '/' {
 			continue
@@ -166,7 +168,7 @@ const (
 )
 
 // otherKind reports whether a rename cannot replace it by the entry.
-func (t thing) otherKind(e *Entry) bool {
+func (t thing) otherKind(e *tree.Entry) bool {
 	if e.IsDir() {
 		return t != nothingThere && t != folderThere
 	}
@@ -176,7 +178,7 @@ func (t thing) otherKind(e *Entry) bool {
 // look looks at the place of an entry, and decides what Overwrite makes of it. What a
 // run before this one has put there, or the user, is the same if it has the size,
 // time and mode.
-func (r *Restore) look(e *Entry) (thing, Action) {
+func (r *Restore) look(e *tree.Entry) (thing, Action) {
 	dir, err := r.parent(e)
 	var st unix.Stat_t
 	if err != nil || lstat(dir, path.Base(e.Name()), &st) != nil {
@@ -224,7 +226,7 @@ func readlink(dir int, name string) string {
 var errFolderThere = errors.New("a folder is in the place of this file")
 
 // place moves what was staged under a name to the entry's place.
-func (r *Restore) place(staged string, e *Entry) error {
+func (r *Restore) place(staged string, e *tree.Entry) error {
 	dir, err := r.makeParent(e)
 	if err != nil {
 		return err
@@ -239,7 +241,7 @@ func (r *Restore) place(staged string, e *Entry) error {
 }
 
 // put is place, but takes out of the way what may be.
-func (r *Restore) put(ctx context.Context, staged string, e *Entry) error {
+func (r *Restore) put(ctx context.Context, staged string, e *tree.Entry) error {
 	action := Create
 	if r.Told != nil {
 		if there, _ := r.look(e); there != nothingThere {

@@ -15,10 +15,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/fsys"
 )
 
-func place(t *testing.T, r *Restore, entries []*Entry, dir string) error {
+func place(t *testing.T, r *Restore, entries []*tree.Entry, dir string) error {
 	t.Helper()
 	d := newDataset(t)
 	return r.Run(ctx, commitEntries(t, d, entries), dir)
@@ -27,23 +29,23 @@ func place(t *testing.T, r *Restore, entries []*Entry, dir string) error {
 // No link that a restore makes leads out of the destination, judged where it comes to
 // lie, and nothing is placed below a link.
 func TestNoLinkLeadsOut(t *testing.T) {
-	dir := func(p string) *Entry { return &Entry{Path: p, Mode: 0o755} }
-	link := func(p, to string) *Entry { return &Entry{Path: p, Mode: 0o777, Link: to} }
+	dir := func(p string) *tree.Entry { return &tree.Entry{Path: p, Mode: 0o755} }
+	link := func(p, to string) *tree.Entry { return &tree.Entry{Path: p, Mode: 0o777, Link: to} }
 	for name, test := range map[string]struct {
 		there   func(out string) error
-		entries []*Entry
+		entries []*tree.Entry
 		failed  string
 	}{
-		"below a link of the index":  {nil, []*Entry{dir(""), dir("s/"), dir("x/"), dir("x/y/"), link("x/y/z", "../../s"), link("x/y/z/l", "../../target")}, "x/y/z/l"},
-		"a file and a folder":        {nil, []*Entry{dir(""), {Path: "a", Mode: 0o644}, dir("a/"), {Path: "a/b", Mode: 0o644}}, "a a/b"},
-		"below a link that is there": {func(out string) error { return errors.Join(os.Mkdir(out+"/s", 0o755), os.Symlink("s", out+"/z")) }, []*Entry{dir(""), dir("z/"), link("z/l", "../t")}, "z z/l"},
+		"below a link of the index":  {nil, []*tree.Entry{dir(""), dir("s/"), dir("x/"), dir("x/y/"), link("x/y/z", "../../s"), link("x/y/z/l", "../../target")}, "x/y/z/l"},
+		"a file and a folder":        {nil, []*tree.Entry{dir(""), {Path: "a", Mode: 0o644}, dir("a/"), {Path: "a/b", Mode: 0o644}}, "a a/b"},
+		"below a link that is there": {func(out string) error { return errors.Join(os.Mkdir(out+"/s", 0o755), os.Symlink("s", out+"/z")) }, []*tree.Entry{dir(""), dir("z/"), link("z/l", "../t")}, "z z/l"},
 		"through a link that is there": {func(out string) error { return os.Symlink("/etc", out+"/ext") },
-			[]*Entry{dir(""), link("l", "ext/passwd")}, "l"},
+			[]*tree.Entry{dir(""), link("l", "ext/passwd")}, "l"},
 		"through two links that are there": {func(out string) error {
 			return errors.Join(os.Mkdir(out+"/d", 0o755), os.Symlink("../..", out+"/d/up"), os.Symlink("d/up", out+"/m"))
-		}, []*Entry{dir(""), link("l", "m/x")}, "l"},
-		"to itself": {nil, []*Entry{dir(""), link("l", "l")}, ""},
-		"sound":     {nil, []*Entry{dir(""), link("l", "s"), dir("s/"), link("s/m", "../l/n")}, ""},
+		}, []*tree.Entry{dir(""), link("l", "m/x")}, "l"},
+		"to itself": {nil, []*tree.Entry{dir(""), link("l", "l")}, ""},
+		"sound":     {nil, []*tree.Entry{dir(""), link("l", "s"), dir("s/"), link("s/m", "../l/n")}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "out")
@@ -66,7 +68,7 @@ func TestNoLinkLeadsOut(t *testing.T) {
 func TestTimesBeyond2262(t *testing.T) {
 	tm := time.Unix(9_999_999_999, 5)
 	out := filepath.Join(t.TempDir(), "out")
-	if err := place(t, &Restore{}, []*Entry{{Path: "", Mode: 0o755, ModTime: tm}, {Path: "a", Mode: 0o644, ModTime: tm},
+	if err := place(t, &Restore{}, []*tree.Entry{{Path: "", Mode: 0o755, ModTime: tm}, {Path: "a", Mode: 0o644, ModTime: tm},
 		{Path: "d/", Mode: 0o700, ModTime: tm}, {Path: "l", Mode: 0o777, Link: "a", ModTime: tm}}, out); err != nil {
 		t.Fatal(err)
 	}
@@ -85,14 +87,14 @@ func TestAttributes(t *testing.T) {
 	if err := errors.Join(os.Chmod(out, 0o777|fs.ModeSticky), os.Chtimes(out, old, old)); err != nil {
 		t.Fatal(err)
 	}
-	entries := []*Entry{{Path: "", Mode: 0o700}, {Path: "p/", Mode: 0o710}, {Path: "p/d/", Mode: 0o700}, {Path: "p/d/f", Mode: 0o755 | fs.ModeSetuid},
+	entries := []*tree.Entry{{Path: "", Mode: 0o700}, {Path: "p/", Mode: 0o710}, {Path: "p/d/", Mode: 0o700}, {Path: "p/d/f", Mode: 0o755 | fs.ModeSetuid},
 		{Path: "q/", Mode: 0o755}}
-	r := &Restore{Select: func(e *Entry) bool { return e.Path == "p/d/f" }}
+	r := &Restore{Select: func(e *tree.Entry) bool { return e.Path == "p/d/f" }}
 	if err := place(t, r, entries, out); err != nil || r.SetIDs.Load() != 1 {
 		t.Fatal(err, r.SetIDs.Load())
 	}
 	for p, want := range map[string]fs.FileMode{"": 0o777 | fs.ModeSticky, "p": 0o710, "p/d": 0o700, "p/d/f": 0o755} {
-		if info, err := os.Stat(filepath.Join(out, p)); err != nil || info.Mode()&modeMask != want {
+		if info, err := os.Stat(filepath.Join(out, p)); err != nil || info.Mode()&fsys.ModeMask != want {
 			t.Errorf("%q: %v, want %v (%v)", p, info.Mode(), want, err)
 		}
 	}
@@ -172,7 +174,7 @@ func TestRecordedSum(t *testing.T) {
 		t.Fatal(err)
 	}
 	large := bytes.Repeat([]byte("0123456789"), 300_000)
-	pack := func(b []byte) *Object {
+	pack := func(b []byte) *tree.Object {
 		o, err := d.WritePack(ctx, key, func(w io.Writer) error { _, err := w.Write(b); return err })
 		if err != nil {
 			t.Fatal(err)
@@ -181,19 +183,19 @@ func TestRecordedSum(t *testing.T) {
 	}
 	half := int64(len(large) / 2)
 	a, b, small := pack(large[:half]), pack(large[half:]), pack([]byte("small"))
-	file := func(p string, sum [32]byte, x ...Extent) *Entry {
-		e := &Entry{Path: p, Mode: 0o644, Sum: sum[:], Extents: x}
+	file := func(p string, sum [32]byte, x ...tree.Extent) *tree.Entry {
+		e := &tree.Entry{Path: p, Mode: 0o644, Sum: sum[:], Extents: x}
 		for _, x := range x {
 			e.Size += x.Length
 		}
 		return e
 	}
 	other := sha256.Sum256([]byte("other"))
-	two := []Extent{{Pack: a, Length: half}, {Pack: b, Length: half, At: half}}
+	two := []tree.Extent{{Pack: a, Length: half}, {Pack: b, Length: half, At: half}}
 	w := d.NewIndexWriter(key, nil)
-	for _, e := range []*Entry{
+	for _, e := range []*tree.Entry{
 		file("empty", other), file("large", sha256.Sum256(large), two...), file("large-bad", other, two...),
-		file("small", sha256.Sum256([]byte("small")), Extent{Pack: small, Length: 5}), file("small-bad", other, Extent{Pack: small, Length: 5}),
+		file("small", sha256.Sum256([]byte("small")), tree.Extent{Pack: small, Length: 5}), file("small-bad", other, tree.Extent{Pack: small, Length: 5}),
 	} {
 		if err := w.Add(ctx, e, false, false); err != nil {
 			t.Fatal(err)

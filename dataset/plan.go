@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/vault"
 )
@@ -23,12 +24,12 @@ func (d *Dataset) planned() bool {
 
 // PlanPack counts a pack of size bytes of plaintext, in a planned dataset, and
 // makes up an object for it that takes as much room in an index as a real one.
-func (d *Dataset) PlanPack(ctx context.Context, key *envelope.DataKey, size int64) (Object, error) {
+func (d *Dataset) PlanPack(ctx context.Context, key *envelope.DataKey, size int64) (tree.Object, error) {
 	planned, ok := vault.As[vault.Planner](d.vault.Store)
 	if !ok {
-		return Object{}, errors.New("a pack was planned in a dataset that is no plan")
+		return tree.Object{}, errors.New("a pack was planned in a dataset that is no plan")
 	}
-	o := Object{KeyID: key.ID()}
+	o := tree.Object{KeyID: key.ID()}
 	rand.Read(o.ID[:])
 	rand.Read(o.Pin.Digest[:])
 	o.Pin.Size = envelope.SealedSize(size)

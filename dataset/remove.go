@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+
+	"github.com/vaultpack/vaultpack/internal/codec"
 )
 
 // A Removal removes a whole dataset.
@@ -72,20 +74,20 @@ func (r *Removal) Run(ctx context.Context, d *Dataset) error {
 func (r *Removal) versions(ctx context.Context, d *Dataset, all numbers) (numbers, error) {
 	for _, t := range slices.Backward(all) {
 		if t.mark == "" {
-			if err := d.putMark(ctx, t.number, removedMark); err != nil {
+			if err := d.putMark(ctx, t.number, codec.RemovedMark); err != nil {
 				return nil, fmt.Errorf("removing version %d: %w", t.number, err)
 			}
 		}
 	}
 	next := all.highest() + 1
-	err := d.vault.Create(ctx, d.versionName(next), []byte(closedMark))
+	err := d.vault.Create(ctx, d.versionName(next), []byte(codec.ClosedMark))
 	if errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("dataset %q is being removed, and version %d was made meanwhile: %w; run the same command again", d.Name, next, ErrConflict)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("closing number %d: %w", next, err)
 	}
-	return append(slices.Clone(all), taken{next, closedMark}), nil
+	return append(slices.Clone(all), taken{next, codec.ClosedMark}), nil
 }
 
 // numbers gives the numbers free again, but for those of uploads that have not ended.
@@ -97,7 +99,7 @@ func (r *Removal) numbers(ctx context.Context, d *Dataset, all numbers, left *un
 	for _, t := range slices.Backward(all) {
 		// The highest stays wherever an upload may be under way: the numbers that are
 		// given out from now on have to be above it.
-		asleep := func(l pendingObject) bool { return l.number == t.number || t.number == all.highest() }
+		asleep := func(l pendingObject) bool { return l.Number == t.number || t.number == all.highest() }
 		if slices.ContainsFunc(left.leases, asleep) || slices.ContainsFunc(now.leases, asleep) {
 			r.Closed = append(r.Closed, t.number)
 			continue

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vaultpack/vaultpack/dataset/tree"
 )
 
 // Overwrite says what a Restore does with files and links that are there already.
@@ -32,7 +34,7 @@ const (
 )
 
 // inTheWay says what is in the place of an entry and why it stays.
-func (r *Restore) inTheWay(e *Entry) error {
+func (r *Restore) inTheWay(e *tree.Entry) error {
 	what, way := "a folder is in the place of this file", "--delete removes it"
 	if e.IsDir() {
 		what, way = "a file or a link is in the place of this folder", "--overwrite always replaces it"
@@ -45,7 +47,7 @@ func (r *Restore) inTheWay(e *Entry) error {
 
 // mayClear reports with an error why what is in the place of an entry, and is of
 // another kind, may not be removed.
-func (r *Restore) mayClear(ctx context.Context, e *Entry) error {
+func (r *Restore) mayClear(ctx context.Context, e *tree.Entry) error {
 	switch {
 	case r.holdsOwn(e.Name()):
 		return errOwn
@@ -70,7 +72,7 @@ func (r *Restore) mayClear(ctx context.Context, e *Entry) error {
 
 // clear puts aside what is in the place of an entry. It is removed with the staging
 // folder in the end, unless it is put back.
-func (r *Restore) clear(ctx context.Context, e *Entry) (putBack func(), err error) {
+func (r *Restore) clear(ctx context.Context, e *tree.Entry) (putBack func(), err error) {
 	if err := r.mayClear(ctx, e); err != nil {
 		return nil, err
 	}
@@ -91,7 +93,7 @@ func (r *Restore) clear(ctx context.Context, e *Entry) (putBack func(), err erro
 	if err != nil {
 		return nil, err
 	}
-	gone := &Entry{Path: e.Name()}
+	gone := &tree.Entry{Path: e.Name()}
 	if !e.IsDir() {
 		gone.Path += "/"
 	}
@@ -153,7 +155,7 @@ func (l *earlierVersions) load(ctx context.Context, v *Version) ([]*Version, err
 
 // putThere reports whether what is in the place of an entry is just what another
 // version of the dataset has there: the same files by size and time, and no others.
-func (r *Restore) putThere(ctx context.Context, e *Entry) (bool, error) {
+func (r *Restore) putThere(ctx context.Context, e *tree.Entry) (bool, error) {
 	versions, err := r.earlier.load(ctx, r.version)
 	if err != nil {
 		return false, err
@@ -171,7 +173,7 @@ func (r *Restore) putThere(ctx context.Context, e *Entry) (bool, error) {
 }
 
 // isOf compares what is in the place of an entry, of another kind, with a version.
-func (r *Restore) isOf(ctx context.Context, v *Version, e *Entry) error {
+func (r *Restore) isOf(ctx context.Context, v *Version, e *tree.Entry) error {
 	name := e.Name()
 	start := name
 	if !e.IsDir() {
@@ -204,7 +206,7 @@ func (r *Restore) isOf(ctx context.Context, v *Version, e *Entry) error {
 }
 
 // isAs reports whether what is on disk is the entry, by size, time and target.
-func (r *Restore) isAs(e *Entry, d fs.DirEntry) bool {
+func (r *Restore) isAs(e *tree.Entry, d fs.DirEntry) bool {
 	info, err := d.Info()
 	if err != nil {
 		return false
@@ -324,15 +326,15 @@ func (w *treeWalk) folder(ctx context.Context, dir string) error {
 
 // A cursor finds entries whose paths are asked for in their order.
 type cursor struct {
-	next func() (*Entry, error, bool)
+	next func() (*tree.Entry, error, bool)
 	stop func()
-	at   *Entry
+	at   *tree.Entry
 	err  error
 	end  bool
 }
 
 // find gives the entry of the path, or nil.
-func (c *cursor) find(p string) (*Entry, error) {
+func (c *cursor) find(p string) (*tree.Entry, error) {
 	for !c.end && c.err == nil && (c.at == nil || strings.Compare(c.at.Path, p) < 0) {
 		var ok bool
 		if c.at, c.err, ok = c.next(); !ok {

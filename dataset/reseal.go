@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 )
 
@@ -63,7 +64,7 @@ func (r *Reseal) reseal(ctx context.Context, l *Lease) (v *Version, made bool, e
 	if err != nil {
 		return nil, false, err
 	}
-	s := &resealing{Reseal: r, dataset: d, key: key, copies: map[envelope.ObjectID]*Object{}, lease: l}
+	s := &resealing{Reseal: r, dataset: d, key: key, copies: map[envelope.ObjectID]*tree.Object{}, lease: l}
 	if made, err = prev.underOther(ctx, key.ID()); err != nil {
 		return nil, false, err
 	}
@@ -88,10 +89,10 @@ type resealing struct {
 	*Reseal
 	dataset *Dataset
 	key     *envelope.DataKey
-	copies  map[envelope.ObjectID]*Object // of old packs, by their IDs
+	copies  map[envelope.ObjectID]*tree.Object // of old packs, by their IDs
 
 	lease    *Lease
-	done     []*Entry // not recorded yet
+	done     []*tree.Entry // not recorded yet
 	recorded time.Time
 }
 
@@ -183,7 +184,7 @@ func (s *resealing) pack(ctx context.Context, pieces []piece) (err error) {
 			if x.Pack.ID != old.ID {
 				continue
 			}
-			if x.Sum != noSum {
+			if x.HasSum() {
 				x.Sum = h.sums[spanOf(*x)]
 			}
 			x.Pack = to
@@ -194,7 +195,7 @@ func (s *resealing) pack(ctx context.Context, pieces []piece) (err error) {
 
 // copy seals a pack anew. If it proves to be another than the pinned one, or a sum
 // does not fit, nothing is stored.
-func (s *resealing) copy(ctx context.Context, old *Object, h *spans) (*Object, error) {
+func (s *resealing) copy(ctx context.Context, old *tree.Object, h *spans) (*tree.Object, error) {
 	r, closer, err := s.dataset.openPack(ctx, old)
 	if err != nil {
 		return nil, err
@@ -220,8 +221,8 @@ func (s *resealing) copy(ctx context.Context, old *Object, h *spans) (*Object, e
 	s.copies[old.ID] = &o
 	s.Packs.Add(1)
 	s.Bytes.Add(n)
-	s.done = append(s.done, &Entry{Path: resealFolder + old.ID.String(), Size: n, ModTime: time.Unix(0, 0),
-		Extents: []Extent{{Pack: &o, Length: n}}})
+	s.done = append(s.done, &tree.Entry{Path: resealFolder + old.ID.String(), Size: n, ModTime: time.Unix(0, 0),
+		Extents: []tree.Extent{{Pack: &o, Length: n}}})
 	return &o, s.checkpoint(ctx, 5*time.Second)
 }
 
@@ -239,7 +240,7 @@ func (s *resealing) checkpoint(ctx context.Context, every time.Duration) error {
 
 // readSpans reads those spans of a pack whose sums are still missing: it was copied
 // before, or some overlap.
-func (s *resealing) readSpans(ctx context.Context, old *Object, h *spans) error {
+func (s *resealing) readSpans(ctx context.Context, old *tree.Object, h *spans) error {
 	size, err := old.PlaintextSize()
 	for err == nil && len(h.left) > 0 {
 		first, end := h.left[0].off, int64(0)

@@ -12,6 +12,9 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/internal/codec"
 )
 
 // A Restore writes the files of a version below a directory. Every file is
@@ -23,7 +26,7 @@ type Restore struct {
 	// Select says which entries to restore; nil is all of them. With Delete it is
 	// also asked for what lies in the directory: then only Path is set. It is called
 	// from one goroutine.
-	Select func(*Entry) bool
+	Select func(*tree.Entry) bool
 	// UnsafeLinks also makes symbolic links that lead out of the directory.
 	UnsafeLinks bool
 	// PreserveSetID also restores set-user-ID and set-group-ID bits. Owners are not
@@ -48,7 +51,7 @@ type Restore struct {
 	Failed func(path string, err error)
 	// Told is told what is done to each file, link and, where it is removed, folder;
 	// in a dry run, what would be done. It is called from one goroutine.
-	Told func(a Action, e *Entry)
+	Told func(a Action, e *tree.Entry)
 
 	// Counters, to be read at any time.
 	Files, Bytes              atomic.Int64 // written; in a dry run, to be written
@@ -86,7 +89,7 @@ type Restore struct {
 	earlier earlierVersions
 
 	mu     sync.Mutex
-	staged map[*Entry]*stagedFile // of the window
+	staged map[*tree.Entry]*stagedFile // of the window
 }
 
 // An Action is what a Restore does to a path.
@@ -226,7 +229,7 @@ func (r *Restore) open(dir string) (created bool, err error) {
 	return created, nil
 }
 
-func (r *Restore) fail(e *Entry, err error) {
+func (r *Restore) fail(e *tree.Entry, err error) {
 	if r.version.dataset.isClosed() {
 		return // it is no failure of the file, and Run returns ErrClosed
 	}
@@ -237,7 +240,7 @@ func (r *Restore) fail(e *Entry, err error) {
 	}
 }
 
-func (r *Restore) tell(a Action, e *Entry) {
+func (r *Restore) tell(a Action, e *tree.Entry) {
 	if r.Told != nil {
 		r.Told(a, e)
 	}
@@ -245,7 +248,7 @@ func (r *Restore) tell(a Action, e *Entry) {
 
 // files makes the folders, files and links, window after window.
 func (r *Restore) files(ctx context.Context) error {
-	var window []*Entry
+	var window []*tree.Entry
 	bytes, weight := int64(0), 0
 	for e, err := range r.version.Entries(ctx) {
 		if err != nil {
@@ -264,8 +267,8 @@ func (r *Restore) files(ctx context.Context) error {
 		}
 		window = append(window, e)
 		bytes += e.Size
-		weight += e.weight()
-		if len(window) >= windowFiles || bytes >= windowBytes || weight >= maxWeight {
+		weight += codec.Weight(e)
+		if len(window) >= windowFiles || bytes >= windowBytes || weight >= codec.MaxWeight {
 			if err := r.window(ctx, window); err != nil {
 				return err
 			}
@@ -277,7 +280,7 @@ func (r *Restore) files(ctx context.Context) error {
 
 // wanted reports whether the entry is to be written, once the folders above it are
 // there. It makes the entry itself if that is a folder.
-func (r *Restore) wanted(ctx context.Context, e *Entry) bool {
+func (r *Restore) wanted(ctx context.Context, e *tree.Entry) bool {
 	if r.isOwn(e.Path) {
 		r.fail(e, errOwn)
 		return false
@@ -314,7 +317,7 @@ func (r *Restore) wanted(ctx context.Context, e *Entry) bool {
 }
 
 // plan tells what would be done to an entry.
-func (r *Restore) plan(ctx context.Context, e *Entry, there thing, action Action) {
+func (r *Restore) plan(ctx context.Context, e *tree.Entry, there thing, action Action) {
 	err := r.planAbove(ctx, e)
 	if err == nil && e.IsDir() {
 		if err = r.planFolder(ctx, e, true); err == nil {
@@ -345,12 +348,12 @@ func (r *Restore) plan(ctx context.Context, e *Entry, there thing, action Action
 
 // window reads the entries' contents into the staging folder, waits until they
 // are on disk, and moves them into place.
-func (r *Restore) window(ctx context.Context, window []*Entry) error {
+func (r *Restore) window(ctx context.Context, window []*tree.Entry) error {
 	if len(window) == 0 {
 		return nil
 	}
-	r.staged = make(map[*Entry]*stagedFile, len(window))
-	var files, links []*Entry
+	r.staged = make(map[*tree.Entry]*stagedFile, len(window))
+	var files, links []*tree.Entry
 	for _, e := range window {
 		r.staged[e] = &stagedFile{}
 		if e.IsLink() {
@@ -359,7 +362,7 @@ func (r *Restore) window(ctx context.Context, window []*Entry) error {
 			files = append(files, e)
 		}
 	}
-	failed := func(e *Entry, err error) {
+	failed := func(e *tree.Entry, err error) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if s := r.staged[e]; s.err == nil {

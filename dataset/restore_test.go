@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/internal/fsys"
 )
 
@@ -21,9 +22,9 @@ func TestRestoreFolders(t *testing.T) {
 	defer func(n int) { maxFolders = n }(maxFolders)
 	maxFolders = 3
 	d := newDataset(t)
-	var entries []*Entry
+	var entries []*tree.Entry
 	for i, p := range []string{"", "a/", "a/b/", "a/b/c/", "a/d/", "b/", "b/e/", "c/"} {
-		entries = append(entries, &Entry{Path: p, Mode: fs.FileMode(0o700 + i), ModTime: time.Unix(int64(1000+i), int64(i))})
+		entries = append(entries, &tree.Entry{Path: p, Mode: fs.FileMode(0o700 + i), ModTime: time.Unix(int64(1000+i), int64(i))})
 	}
 	v := commitEntries(t, d, entries)
 	dir := filepath.Join(t.TempDir(), "out")
@@ -43,7 +44,7 @@ func TestRestoreFolders(t *testing.T) {
 }
 
 // commitEntries makes the first version of a dataset, of entries without contents.
-func commitEntries(t *testing.T, d *Dataset, entries []*Entry) *Version {
+func commitEntries(t *testing.T, d *Dataset, entries []*tree.Entry) *Version {
 	t.Helper()
 	l, err := d.Lease(ctx, "test")
 	if err != nil {
@@ -91,7 +92,7 @@ func TestRestoreLeftoversWithoutLocks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	v := commitEntries(t, newDataset(t), []*Entry{{Path: "", Mode: 0o755, ModTime: time.Unix(1, 0)}})
+	v := commitEntries(t, newDataset(t), []*tree.Entry{{Path: "", Mode: 0o755, ModTime: time.Unix(1, 0)}})
 	r := &Restore{}
 	if err := r.Run(ctx, v, dir); err != nil {
 		t.Fatal(err)

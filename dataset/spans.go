@@ -5,13 +5,14 @@ import (
 	"errors"
 	"io"
 
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 )
 
 // A span is a run of a pack's plaintext.
 type span struct{ off, n int64 }
 
-func spanOf(x Extent) span { return span{x.Offset, x.Length} }
+func spanOf(x tree.Extent) span { return span{x.Offset, x.Length} }
 
 // spans computes the sums of the runs of one pack under another data key, and
 // compares those that were recorded under the old one.
@@ -28,8 +29,8 @@ type spanSum struct {
 }
 
 // want adds a run, in the order of their offsets.
-func (s *spans) want(x Extent) {
-	if x.Sum == noSum {
+func (s *spans) want(x tree.Extent) {
+	if !x.HasSum() {
 		return
 	}
 	// Files of equal contents share a run.

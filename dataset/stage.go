@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/fsys"
 )
@@ -105,7 +106,7 @@ type stagedFile struct {
 
 // settle ends what is still open of a file once all packs have been read. stopped is
 // what kept some of them from being read.
-func (r *Restore) settle(e *Entry, s *stagedFile, stopped error) {
+func (r *Restore) settle(e *tree.Entry, s *stagedFile, stopped error) {
 	if s.f != nil {
 		s.f.Close()
 		s.f = nil
@@ -147,7 +148,7 @@ var stagePool = sync.Pool{New: func() any { b := make([]byte, inOneWrite); retur
 
 // stage writes one extent of a file to its staged file. Who writes the last one
 // completes the file.
-func (r *Restore) stage(e *Entry, x Extent, src io.Reader) error {
+func (r *Restore) stage(e *tree.Entry, x tree.Extent, src io.Reader) error {
 	if len(e.Extents) <= 1 && e.Size <= inOneWrite {
 		return r.stageSmall(e, src)
 	}
@@ -180,7 +181,7 @@ func (r *Restore) stage(e *Entry, x Extent, src io.Reader) error {
 }
 
 // writeExtent writes the extent's bytes where they lie in the file.
-func (r *Restore) writeExtent(fd int, e *Entry, x Extent, src io.Reader) error {
+func (r *Restore) writeExtent(fd int, e *tree.Entry, x tree.Extent, src io.Reader) error {
 	// The pieces of a file are written at once, and take turns at its lock: few
 	// large writes wait less than many small ones.
 	buf := stagePool.Get().(*[]byte)
@@ -200,7 +201,7 @@ func (r *Restore) writeExtent(fd int, e *Entry, x Extent, src io.Reader) error {
 	return nil
 }
 
-func (r *Restore) stageSmall(e *Entry, src io.Reader) error {
+func (r *Restore) stageSmall(e *tree.Entry, src io.Reader) error {
 	buf := stagePool.Get().(*[]byte)
 	defer stagePool.Put(buf)
 	if e.Size > inOneWrite {
@@ -232,14 +233,14 @@ func (r *Restore) stageSmall(e *Entry, src io.Reader) error {
 	return err
 }
 
-func (r *Restore) stagedOf(e *Entry) *stagedFile {
+func (r *Restore) stagedOf(e *tree.Entry) *stagedFile {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.staged[e]
 }
 
 // stagedFile opens the staged file, which all pieces of a file share.
-func (r *Restore) stagedFile(e *Entry) (*stagedFile, error) {
+func (r *Restore) stagedFile(e *tree.Entry) (*stagedFile, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.staged[e]
@@ -259,7 +260,7 @@ func (r *Restore) stagedFile(e *Entry) (*stagedFile, error) {
 var errSHA256 = fmt.Errorf("the contents do not have the recorded SHA-256: %w", envelope.ErrAuthentication)
 
 // checkSum compares a complete file with its recorded SHA-256, if there is one.
-func checkSum(e *Entry, f *os.File) error {
+func checkSum(e *tree.Entry, f *os.File) error {
 	if e.Sum == nil {
 		return nil
 	}
@@ -275,7 +276,7 @@ func checkSum(e *Entry, f *os.File) error {
 
 // finish gives a staged file its mode and time, unless writing it has failed
 // with err, and closes it.
-func (r *Restore) finish(e *Entry, name string, fd int, close func() error, err error) error {
+func (r *Restore) finish(e *tree.Entry, name string, fd int, close func() error, err error) error {
 	if err == nil {
 		err = r.chmod(fd, e.Path, r.mode(e))
 	}
@@ -293,8 +294,8 @@ func (r *Restore) finish(e *Entry, name string, fd int, close func() error, err 
 }
 
 // mode is the entry's mode as it is restored.
-func (r *Restore) mode(e *Entry) uint32 {
-	m := posixMode(e.Mode)
+func (r *Restore) mode(e *tree.Entry) uint32 {
+	m := fsys.PosixMode(e.Mode)
 	if !r.PreserveSetID {
 		m &^= unix.S_ISUID | unix.S_ISGID
 	}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vaultpack/vaultpack/dataset/tree"
 )
 
 // recordSyncs has every sync of a file system recorded by look, and then done, and
@@ -54,7 +56,7 @@ func inodes(t *testing.T, dir string) map[uint64]string {
 // restore does is to have the folders on disk that say where the files are.
 func TestRestoredFilesAreSyncedBeforeTheyArePlaced(t *testing.T) {
 	d := newDataset(t)
-	v := packedFiles(t, d, map[string]string{"a": "first", "b": "second", "c": ""}, func(*Object) {})
+	v := packedFiles(t, d, map[string]string{"a": "first", "b": "second", "c": ""}, func(*tree.Object) {})
 	dir := filepath.Join(t.TempDir(), "out")
 	synced := map[uint64]bool{} // files that were not yet in their places
 	var last map[uint64]string
@@ -91,7 +93,7 @@ func TestRestoredFilesAreSyncedBeforeTheyArePlaced(t *testing.T) {
 // A sync that fails fails the restore, and nothing is placed that is not on disk.
 func TestFailedSyncFailsTheRestore(t *testing.T) {
 	d := newDataset(t)
-	v := packedFiles(t, d, map[string]string{"a": "first"}, func(*Object) {})
+	v := packedFiles(t, d, map[string]string{"a": "first"}, func(*tree.Object) {})
 	for _, failing := range []int{1, 2} {
 		dir := filepath.Join(t.TempDir(), "out")
 		calls := 0
@@ -128,7 +130,7 @@ func TestErrorOfCloseFailsTheFile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e := &Entry{Path: "f", Mode: 0o644, ModTime: time.Unix(5, 0)}
+		e := &tree.Entry{Path: "f", Mode: 0o644, ModTime: time.Unix(5, 0)}
 		err = r.finish(e, "f", int(f.Fd()), func() error {
 			f.Close()
 			return c.close

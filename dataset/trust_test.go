@@ -12,7 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/codec"
 )
 
 // authentication reports whether a job has said that something did not authenticate:
@@ -34,13 +36,13 @@ func overwrite(t *testing.T, d *Dataset, name string, b []byte) {
 }
 
 // packedFiles makes a version of small files that lie in one pack, a tar.
-func packedFiles(t *testing.T, d *Dataset, contents map[string]string, forge func(*Object)) *Version {
+func packedFiles(t *testing.T, d *Dataset, contents map[string]string, forge func(*tree.Object)) *Version {
 	t.Helper()
 	key, err := d.newKey(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	entries := []*Entry{{Path: "", Mode: 0o755, ModTime: time.Unix(1, 0)}}
+	entries := []*tree.Entry{{Path: "", Mode: 0o755, ModTime: time.Unix(1, 0)}}
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for _, name := range []string{"a", "b", "c"} {
@@ -48,11 +50,11 @@ func packedFiles(t *testing.T, d *Dataset, contents map[string]string, forge fun
 		if !ok {
 			continue
 		}
-		e := &Entry{Path: name, Size: int64(len(text)), Mode: 0o644, ModTime: time.Unix(2, 0)}
+		e := &tree.Entry{Path: name, Size: int64(len(text)), Mode: 0o644, ModTime: time.Unix(2, 0)}
 		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Size: e.Size, Mode: 0o644, ModTime: e.ModTime}); err != nil {
 			t.Fatal(err)
 		}
-		e.Extents = []Extent{{Offset: int64(b.Len()), Length: e.Size}}
+		e.Extents = []tree.Extent{{Offset: int64(b.Len()), Length: e.Size}}
 		io.WriteString(w, text)
 		if err := w.Flush(); err != nil {
 			t.Fatal(err)
@@ -122,11 +124,11 @@ func TestPacksOfOtherBytesAreRefused(t *testing.T) {
 	}
 	for name, read := range readers {
 		for what, c := range map[string]struct {
-			forge func(*Object)
+			forge func(*tree.Object)
 			bad   bool
 		}{
-			"as pinned":    {func(*Object) {}, false},
-			"other digest": {func(o *Object) { o.Pin.Digest[31] ^= 1 }, true},
+			"as pinned":    {func(*tree.Object) {}, false},
+			"other digest": {func(o *tree.Object) { o.Pin.Digest[31] ^= 1 }, true},
 		} {
 			t.Run(name+" "+what, func(t *testing.T) {
 				t.Parallel()
@@ -154,21 +156,21 @@ func TestPacksOfOtherBytesAreRefused(t *testing.T) {
 // root says of it.
 func TestIndexPartsOfOtherBytesAreRefused(t *testing.T) {
 	d := newDataset(t)
-	v := packedFiles(t, d, map[string]string{"a": "first", "b": "second"}, func(*Object) {})
-	for name, change := range map[string]func(v *Version, p *Part){
-		"digest":     func(_ *Version, p *Part) { p.Pin.Digest[0] ^= 1 },
-		"shorter":    func(_ *Version, p *Part) { p.Pin.Size-- },
-		"longer":     func(_ *Version, p *Part) { p.Pin.Size++ },
-		"key":        func(_ *Version, p *Part) { p.KeyID[0] ^= 1 },
-		"object ID":  func(_ *Version, p *Part) { p.ID[0] ^= 1 },
-		"first path": func(_ *Version, p *Part) { p.First = "\x01" },
-		"entries":    func(_ *Version, p *Part) { p.Entries-- },
-		"more parts": func(v *Version, p *Part) {
-			v.Parts = append(v.Parts, Part{Object: p.Object, First: "b", Entries: p.Entries})
+	v := packedFiles(t, d, map[string]string{"a": "first", "b": "second"}, func(*tree.Object) {})
+	for name, change := range map[string]func(v *Version, p *tree.Part){
+		"digest":     func(_ *Version, p *tree.Part) { p.Pin.Digest[0] ^= 1 },
+		"shorter":    func(_ *Version, p *tree.Part) { p.Pin.Size-- },
+		"longer":     func(_ *Version, p *tree.Part) { p.Pin.Size++ },
+		"key":        func(_ *Version, p *tree.Part) { p.KeyID[0] ^= 1 },
+		"object ID":  func(_ *Version, p *tree.Part) { p.ID[0] ^= 1 },
+		"first path": func(_ *Version, p *tree.Part) { p.First = "\x01" },
+		"entries":    func(_ *Version, p *tree.Part) { p.Entries-- },
+		"more parts": func(v *Version, p *tree.Part) {
+			v.Parts = append(v.Parts, tree.Part{Object: p.Object, First: "b", Entries: p.Entries})
 		},
 	} {
 		changed := *v
-		changed.Parts = append([]Part(nil), v.Parts...)
+		changed.Parts = append([]tree.Part(nil), v.Parts...)
 		change(&changed, &changed.Parts[0])
 		var err error
 		n := 0
@@ -192,36 +194,38 @@ func TestIndexPartsOfOtherBytesAreRefused(t *testing.T) {
 // key can seal any.
 func TestRootsOfOthersAreRefused(t *testing.T) {
 	d := newDataset(t)
-	v := commitEntries(t, d, []*Entry{{Path: "", Mode: 0o755, ModTime: time.Unix(1, 0)}})
+	v := commitEntries(t, d, []*tree.Entry{{Path: "", Mode: 0o755, ModTime: time.Unix(1, 0)}})
 	key, err := d.Key(ctx, v.KeyID)
 	if err != nil {
 		t.Fatal(err)
 	}
 	const number = 5
+	type object = map[string]any
 	name := d.versionName(number)
 	for what, c := range map[string]struct {
-		change func(j *rootJSON)
+		change func(j object)
 		kind   envelope.Kind
 		ok     bool
 	}{
-		"sound":                {func(*rootJSON) {}, envelope.KindVersion, true},
-		"other dataset":        {func(j *rootJSON) { j.Dataset = "e" }, envelope.KindVersion, false},
-		"other number":         {func(j *rootJSON) { j.Number = 4 }, envelope.KindVersion, false},
-		"its own parent":       {func(j *rootJSON) { j.Parent.Number = number }, envelope.KindVersion, false},
-		"a later parent":       {func(j *rootJSON) { j.Parent.Number = number + 1 }, envelope.KindVersion, false},
-		"parent 0":             {func(j *rootJSON) { j.Parent.Number = 0 }, envelope.KindVersion, false},
-		"parent of no digest":  {func(j *rootJSON) { j.Parent.Digest = "00" }, envelope.KindVersion, false},
-		"fewer than no files":  {func(j *rootJSON) { j.Totals.Files = -1 }, envelope.KindVersion, false},
-		"fewer than no bytes":  {func(j *rootJSON) { j.Totals.SealedBytes = -1 }, envelope.KindVersion, false},
-		"newer format":         {func(j *rootJSON) { j.Format = "vaultpack-version/2" }, envelope.KindVersion, false},
-		"a pack":               {func(*rootJSON) {}, envelope.KindPack, false},
-		"a part of the index":  {func(*rootJSON) {}, envelope.KindIndex, false},
-		"a file on its own":    {func(*rootJSON) {}, envelope.KindFile, false},
-		"a part of no entries": {func(j *rootJSON) { j.Parts = append(j.Parts, partJSON{}) }, envelope.KindVersion, false},
+		"sound":                {func(object) {}, envelope.KindVersion, true},
+		"other dataset":        {func(j object) { j["dataset"] = "e" }, envelope.KindVersion, false},
+		"other number":         {func(j object) { j["number"] = 4 }, envelope.KindVersion, false},
+		"its own parent":       {func(j object) { j["parent"].(object)["number"] = number }, envelope.KindVersion, false},
+		"a later parent":       {func(j object) { j["parent"].(object)["number"] = number + 1 }, envelope.KindVersion, false},
+		"parent 0":             {func(j object) { j["parent"].(object)["number"] = 0 }, envelope.KindVersion, false},
+		"parent of no digest":  {func(j object) { j["parent"].(object)["digest"] = "00" }, envelope.KindVersion, false},
+		"fewer than no files":  {func(j object) { j["totals"].(object)["files"] = -1 }, envelope.KindVersion, false},
+		"fewer than no bytes":  {func(j object) { j["totals"].(object)["sealed_bytes"] = -1 }, envelope.KindVersion, false},
+		"newer format":         {func(j object) { j["format"] = "vaultpack-version/2" }, envelope.KindVersion, false},
+		"a pack":               {func(object) {}, envelope.KindPack, false},
+		"a part of the index":  {func(object) {}, envelope.KindIndex, false},
+		"a file on its own":    {func(object) {}, envelope.KindFile, false},
+		"a part of no entries": {func(j object) { j["parts"] = []object{{}} }, envelope.KindVersion, false},
 	} {
-		j := rootJSON{Format: versionFormat, Dataset: d.Name, Number: number, Created: time.Unix(3, 0), Parts: []partJSON{},
-			Parent: &parentJSON{Number: 1, Size: v.Pin.Size, Digest: v.Digest()}}
-		c.change(&j)
+		created := time.Unix(3, 0).UTC()
+		j := object{"format": "vaultpack-version/1", "dataset": d.Name, "number": number, "created": created, "totals": object{}, "parts": []object{},
+			"parent": object{"number": 1, "size": v.Pin.Size, "digest": v.Digest()}}
+		c.change(j)
 		b, err := json.Marshal(j)
 		if err != nil {
 			t.Fatal(err)
@@ -232,7 +236,7 @@ func TestRootsOfOthersAreRefused(t *testing.T) {
 		if (err == nil) != c.ok {
 			t.Errorf("%s: %v", what, err)
 		}
-		if c.ok && (got.Parent != 1 || got.ParentPin != v.Pin || got.Number != number || !got.Created.Equal(j.Created)) {
+		if c.ok && (got.Parent != 1 || got.ParentPin != v.Pin || got.Number != number || !got.Created.Equal(created)) {
 			t.Errorf("%s: %+v", what, got)
 		}
 	}
@@ -258,7 +262,7 @@ func sealedAs(t *testing.T, kind envelope.Kind, key *envelope.DataKey, b []byte)
 // one from there: it would open, and be no longer the bytes that were written.
 func TestKeyringsInHeadersAreRefused(t *testing.T) {
 	d := newDataset(t)
-	v := commitEntries(t, d, []*Entry{{Path: "", Mode: 0o755, ModTime: time.Unix(1, 0)}})
+	v := commitEntries(t, d, []*tree.Entry{{Path: "", Mode: 0o755, ModTime: time.Unix(1, 0)}})
 	key, err := d.Key(ctx, v.KeyID)
 	if err != nil {
 		t.Fatal(err)
@@ -267,7 +271,7 @@ func TestKeyringsInHeadersAreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Record(ctx, key, []*Entry{{Path: "f", Mode: 0o644, ModTime: time.Unix(1, 0)}}); err != nil {
+	if err := l.Record(ctx, key, []*tree.Entry{{Path: "f", Mode: 0o644, ModTime: time.Unix(1, 0)}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.End(ctx); err != nil {
@@ -321,11 +325,11 @@ func TestVerifyLooksAtAncestors(t *testing.T) {
 	}
 	root := func(v *Version, number int64, created int64) *Version {
 		t.Helper()
-		j := rootJSON{Format: versionFormat, Dataset: d.Name, Number: number, Created: time.Unix(created, 0), Parts: []partJSON{}}
+		r := &codec.Root{Number: number, Created: time.Unix(created, 0)}
 		if v != nil {
-			j.Parent = &parentJSON{Number: v.Number, Size: v.Pin.Size, Digest: v.Digest()}
+			r.Parent, r.ParentPin = v.Number, v.Pin
 		}
-		b, err := json.Marshal(j)
+		b, err := codec.EncodeRoot(d.Name, r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -351,7 +355,7 @@ func TestVerifyLooksAtAncestors(t *testing.T) {
 	}
 	for _, n := range []int64{1, 2, 3} {
 		name := d.versionName(n)
-		good, err := d.get(ctx, name, maxRoot)
+		good, err := d.get(ctx, name, codec.MaxRoot)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,12 +2,12 @@ package dataset
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
 
+	"github.com/vaultpack/vaultpack/internal/codec"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -22,7 +22,7 @@ type unfinished struct {
 
 type pendingObject struct {
 	vault.Object
-	pendingName
+	codec.PendingName
 }
 
 // unfinished lists the leases, and after them the records: who ends in good order
@@ -34,10 +34,10 @@ func (d *Dataset) unfinished(ctx context.Context) (*unfinished, error) {
 			if err != nil {
 				return nil, fmt.Errorf("listing unfinished uploads: %w", err)
 			}
-			switch p, ok := parsePending(o.Name); {
+			switch p, ok := codec.ParsePending(o.Name); {
 			case !ok && !leases:
 				left.strange = append(left.strange, o.Name)
-			case !ok || p.lease != leases:
+			case !ok || p.Lease != leases:
 			case leases:
 				left.leases = append(left.leases, pendingObject{o, p})
 			default:
@@ -54,7 +54,7 @@ func (left *unfinished) empty() bool { return len(left.leases)+len(left.records)
 // another clock, and so a living one's.
 func (left *unfinished) live(all numbers, now time.Time) *pendingObject {
 	for i, l := range left.leases {
-		if !all.has(l.number) && now.Sub(l.Modified) < LeaseTTL {
+		if !all.has(l.Number) && now.Sub(l.Modified) < LeaseTTL {
 			return &left.leases[i]
 		}
 	}
@@ -74,17 +74,17 @@ func (left *unfinished) decide(c *Collection, all numbers, now time.Time) (fence
 		return nil, &busyLease{l}
 	}
 	for _, l := range left.leases {
-		if taken := all.has(l.number); !taken || l.number > all.closed() {
+		if taken := all.has(l.Number); !taken || l.Number > all.closed() {
 			fence = append(fence, all.highest()+1)
 			if !taken {
-				fence = append(fence, l.number)
+				fence = append(fence, l.Number)
 			}
 		}
 	}
 	var open []vault.Object // records that an upload may go on from
 	var last time.Time
 	for _, r := range left.records {
-		if r.number <= all.closed() {
+		if r.Number <= all.closed() {
 			left.doomed = append(left.doomed, r.Object)
 			continue
 		}
@@ -128,9 +128,10 @@ func (d *Dataset) since(ctx context.Context, err error) error {
 	}
 	busy := &BusyError{Dataset: d.Name, Last: l.Modified}
 	// What it says of itself is not authentic, and shown only.
-	var j leaseJSON
-	if b, err := d.get(ctx, l.Name, 4<<10); err == nil && json.Unmarshal(b, &j) == nil && j.Format == leaseFormat {
-		busy.Since = j.Started
+	if b, err := d.get(ctx, l.Name, 4<<10); err == nil {
+		if started, ok := codec.DecodeLease(b); ok {
+			busy.Since = started
+		}
 	}
 	return busy
 }

@@ -14,7 +14,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/codec"
 	"github.com/vaultpack/vaultpack/internal/fsys"
 	"github.com/vaultpack/vaultpack/internal/workers"
 )
@@ -60,9 +62,9 @@ type Unpack struct {
 	state   map[envelope.ObjectID]*packState
 	done    *record
 	large   largeFiles
-	folders []*Entry // in the order of their paths
-	loose   []*Entry // links, and files that lie in no pack
-	held    []*Entry // the whole index, unless it is large
+	folders []*tree.Entry // in the order of their paths
+	loose   []*tree.Entry // links, and files that lie in no pack
+	held    []*tree.Entry // the whole index, unless it is large
 }
 
 // maxHeld is up to how many entries the index is read once and kept, some 100 MB.
@@ -172,7 +174,7 @@ func (u *Unpack) survey(ctx context.Context) error {
 	}
 	block := max(int64(disk.Bsize), 512)
 	onDisk := func(n int64) int64 { return (n + block - 1) / block * block }
-	inodes, tars, missing := int64(0), 0, (*Object)(nil)
+	inodes, tars, missing := int64(0), 0, (*tree.Object)(nil)
 	held, need, largest, weight := int64(0), int64(0), int64(0), int64(0)
 	for e, err := range u.version.Entries(ctx) {
 		if err != nil {
@@ -181,8 +183,8 @@ func (u *Unpack) survey(ctx context.Context) error {
 		if err := u.checkEntry(e); err != nil {
 			return err
 		}
-		weight += int64(e.weight())
-		if inodes++; inodes <= maxHeld && weight <= maxWeight {
+		weight += int64(codec.Weight(e))
+		if inodes++; inodes <= maxHeld && weight <= codec.MaxWeight {
 			u.held = append(u.held, e)
 		} else {
 			u.held = nil
@@ -249,11 +251,11 @@ func (u *Unpack) survey(ctx context.Context) error {
 }
 
 // entries gives the version's entries once more.
-func (u *Unpack) entries(ctx context.Context) iter.Seq2[*Entry, error] {
+func (u *Unpack) entries(ctx context.Context) iter.Seq2[*tree.Entry, error] {
 	if u.held == nil {
 		return u.version.Entries(ctx)
 	}
-	return func(yield func(*Entry, error) bool) {
+	return func(yield func(*tree.Entry, error) bool) {
 		for _, e := range u.held {
 			if !yield(e, nil) {
 				return
@@ -263,7 +265,7 @@ func (u *Unpack) entries(ctx context.Context) iter.Seq2[*Entry, error] {
 }
 
 // checkEntry refuses the names that are an Unpack's own.
-func (u *Unpack) checkEntry(e *Entry) error {
+func (u *Unpack) checkEntry(e *tree.Entry) error {
 	if strings.HasPrefix(e.Path, privatePrefix) {
 		return fmt.Errorf("the dataset's %q has a name that is vaultpack's own in a folder that is opened in place; rename it and upload it again", e.Path)
 	}
@@ -358,7 +360,7 @@ func (u *Unpack) finish(ctx context.Context) error {
 		if e.IsLink() {
 			err = r.link(ctx, e)
 		} else {
-			r.staged = map[*Entry]*stagedFile{e: {}}
+			r.staged = map[*tree.Entry]*stagedFile{e: {}}
 			if err = r.stageSmall(e, strings.NewReader("")); err == nil {
 				err = r.place(r.staged[e].name, e)
 			}

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/fsys"
 	"github.com/vaultpack/vaultpack/vault"
@@ -53,7 +54,7 @@ func (w *unpacker) pack(ctx context.Context, pieces []piece) error {
 	slices.SortFunc(pieces, func(a, b piece) int { return cmp.Compare(a.extent.Offset, b.extent.Offset) })
 	pack := pieces[0].extent.Pack
 	s := w.state[pack.ID]
-	var entries []*Entry
+	var entries []*tree.Entry
 	var err error
 	if w.Tars && !s.raw {
 		entries, err = w.tar(ctx, pieces)
@@ -80,8 +81,8 @@ func (w *unpacker) pack(ctx context.Context, pieces []piece) error {
 
 // files writes the files, or the piece of one, that lie in a pack, and tells what
 // is to be recorded.
-func (w *unpacker) files(ctx context.Context, pieces []piece) ([]*Entry, error) {
-	w.r.staged = make(map[*Entry]*stagedFile, len(pieces))
+func (w *unpacker) files(ctx context.Context, pieces []piece) ([]*tree.Entry, error) {
+	w.r.staged = make(map[*tree.Entry]*stagedFile, len(pieces))
 	for _, p := range pieces {
 		if len(p.entry.Extents) == 1 {
 			w.r.staged[p.entry] = &stagedFile{}
@@ -101,29 +102,29 @@ func (w *unpacker) files(ctx context.Context, pieces []piece) ([]*Entry, error) 
 	defer func() { w.Bytes.Add(w.r.Bytes.Load() - before) }()
 	var failed error
 	for _, round := range rounds(pieces) {
-		_, err := w.packs.readWholePack(ctx, pieces[0].extent.Pack, round, func(e *Entry, x Extent, src io.Reader) error {
+		_, err := w.packs.readWholePack(ctx, pieces[0].extent.Pack, round, func(e *tree.Entry, x tree.Extent, src io.Reader) error {
 			if len(e.Extents) == 1 {
 				return w.r.stage(e, x, src)
 			}
 			n, err := w.large.write(w.Unpack, e, x, src)
 			w.Bytes.Add(n)
 			return err
-		}, func(e *Entry, err error) { failed = errors.Join(failed, fmt.Errorf("%q: %w", e.Path, err)) })
+		}, func(e *tree.Entry, err error) { failed = errors.Join(failed, fmt.Errorf("%q: %w", e.Path, err)) })
 		if err = cmp.Or(err, failed); err != nil {
 			return nil, err
 		}
 	}
 	// The pack is the pinned one: its files take their places.
-	entries := make([]*Entry, 0, len(pieces))
+	entries := make([]*tree.Entry, 0, len(pieces))
 	var err error
-	again := map[*Entry]*Entry{}
+	again := map[*tree.Entry]*tree.Entry{}
 	for _, p := range pieces {
 		if e := again[p.entry]; e != nil { // a file that lies here several times
 			e.Extents = append(e.Extents, p.extent)
 			continue
 		}
 		done := *p.entry
-		done.Extents = []Extent{p.extent}
+		done.Extents = []tree.Extent{p.extent}
 		again[p.entry] = &done
 		if len(p.entry.Extents) > 1 {
 			done.Seen = w.large.seen(p.entry)
@@ -139,21 +140,21 @@ func (w *unpacker) files(ctx context.Context, pieces []piece) ([]*Entry, error) 
 }
 
 // place moves a staged file to its place, and tells how to know it again.
-func (w *unpacker) place(e *Entry) (Seen, error) {
+func (w *unpacker) place(e *tree.Entry) (tree.Seen, error) {
 	s := w.r.staged[e]
 	if f := s.f; f != nil {
 		s.f = nil
 		if err := w.r.finish(e, s.name, int(f.Fd()), f.Close, checkSum(e, f)); err != nil {
-			return Seen{}, err
+			return tree.Seen{}, err
 		}
 	}
 	if err := w.r.place(s.name, e); err != nil {
-		return Seen{}, err
+		return tree.Seen{}, err
 	}
 	s.name = ""
 	dir, err := w.r.parent(e)
 	if err != nil {
-		return Seen{}, err
+		return tree.Seen{}, err
 	}
 	var st unix.Stat_t
 	err = retry("stat", e.Path, func() error { return unix.Fstatat(dir, path.Base(e.Path), &st, unix.AT_SYMLINK_NOFOLLOW) })
@@ -170,23 +171,23 @@ type largeFiles struct {
 type largeFile struct {
 	f    *os.File
 	left int // pieces that are not yet recorded
-	seen Seen
+	seen tree.Seen
 }
 
 // largeName is where the file is put together.
-func (u *Unpack) largeName(e *Entry) string {
+func (u *Unpack) largeName(e *tree.Entry) string {
 	return path.Join(u.private, "large", pathID(e))
 }
 
 // pathID names a file by its path. Its packs may be another's too.
-func pathID(e *Entry) string {
+func pathID(e *tree.Entry) string {
 	sum := sha256.Sum256([]byte(e.Path))
 	return hex.EncodeToString(sum[:])
 }
 
 // add begins a file of several pieces, some of which an earlier run may have
 // written.
-func (l *largeFiles) add(ctx context.Context, u *Unpack, e *Entry) error {
+func (l *largeFiles) add(ctx context.Context, u *Unpack, e *tree.Entry) error {
 	left := 0
 	for _, x := range e.Extents {
 		if !u.state[x.Pack.ID].done {
@@ -206,7 +207,7 @@ func (l *largeFiles) add(ctx context.Context, u *Unpack, e *Entry) error {
 }
 
 // open opens the file in which the pieces are put together.
-func (l *largeFiles) open(u *Unpack, e *Entry) (*largeFile, error) {
+func (l *largeFiles) open(u *Unpack, e *tree.Entry) (*largeFile, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	file := l.files[e.Path]
@@ -228,11 +229,11 @@ func (l *largeFiles) open(u *Unpack, e *Entry) (*largeFile, error) {
 		return nil, err
 	}
 	// What changes with every piece is left out.
-	file.f, file.seen = f, Seen{Host: seenHere, Inode: uint64(st.Ino)}
+	file.f, file.seen = f, tree.Seen{Host: seenHere, Inode: uint64(st.Ino)}
 	return file, nil
 }
 
-func (l *largeFiles) write(u *Unpack, e *Entry, x Extent, src io.Reader) (int64, error) {
+func (l *largeFiles) write(u *Unpack, e *tree.Entry, x tree.Extent, src io.Reader) (int64, error) {
 	file, err := l.open(u, e)
 	if err != nil {
 		return 0, err
@@ -240,14 +241,14 @@ func (l *largeFiles) write(u *Unpack, e *Entry, x Extent, src io.Reader) (int64,
 	return io.Copy(io.NewOffsetWriter(file.f, x.At), src)
 }
 
-func (l *largeFiles) seen(e *Entry) Seen {
+func (l *largeFiles) seen(e *tree.Entry) tree.Seen {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.files[e.Path].seen
 }
 
 // took counts a piece that has been recorded. The last one completes the file.
-func (l *largeFiles) took(ctx context.Context, u *Unpack, e *Entry) error {
+func (l *largeFiles) took(ctx context.Context, u *Unpack, e *tree.Entry) error {
 	l.mu.Lock()
 	file := l.files[e.Path]
 	file.left--
@@ -261,7 +262,7 @@ func (l *largeFiles) took(ctx context.Context, u *Unpack, e *Entry) error {
 
 // complete gives a file its place. A run that was killed here is gone on with by
 // the next one, which finds all pieces recorded.
-func (l *largeFiles) complete(ctx context.Context, u *Unpack, e *Entry) error {
+func (l *largeFiles) complete(ctx context.Context, u *Unpack, e *tree.Entry) error {
 	done := *e
 	name := pathID(e) + wholeSuffix
 	var err error
@@ -281,24 +282,24 @@ func (l *largeFiles) complete(ctx context.Context, u *Unpack, e *Entry) error {
 	l.mu.Lock()
 	delete(l.files, e.Path)
 	l.mu.Unlock()
-	return u.record(ctx, name, []*Entry{&done})
+	return u.record(ctx, name, []*tree.Entry{&done})
 }
 
-func (l *largeFiles) place(u *Unpack, e *Entry) (Seen, error) {
+func (l *largeFiles) place(u *Unpack, e *tree.Entry) (tree.Seen, error) {
 	file, err := l.open(u, e)
 	if err != nil {
-		return Seen{}, err
+		return tree.Seen{}, err
 	}
 	if err := file.f.Truncate(e.Size); err != nil {
-		return Seen{}, err
+		return tree.Seen{}, err
 	}
 	dir, err := u.privateFolder("large")
 	if err != nil {
-		return Seen{}, err
+		return tree.Seen{}, err
 	}
 	defer dir.Close()
 	w := &unpacker{Unpack: u, r: &Restore{root: u.root, stageFD: int(dir.Fd()),
-		staged: map[*Entry]*stagedFile{e: {name: path.Base(u.largeName(e)), f: file.f}}}}
+		staged: map[*tree.Entry]*stagedFile{e: {name: path.Base(u.largeName(e)), f: file.f}}}}
 	defer w.r.last.close()
 	return w.place(e)
 }
@@ -308,7 +309,7 @@ func (u *Unpack) packFile(id envelope.ObjectID) string {
 	return path.Join(u.private, "packs", id.String()+".vpk")
 }
 
-func (u *Unpack) hasPack(o *Object) bool {
+func (u *Unpack) hasPack(o *tree.Object) bool {
 	info, err := u.root.Lstat(u.packFile(o.ID))
 	return err == nil && info.Mode().IsRegular()
 }
@@ -339,8 +340,9 @@ func (s packStore) Get(ctx context.Context, name string, off, n int64) (io.ReadC
 
 const seenHere = "here"
 
-func seenOf(st *unix.Stat_t) Seen {
-	return Seen{Host: seenHere, Inode: uint64(st.Ino), ChangeTime: changeTime(st)}
+func seenOf(st *unix.Stat_t) tree.Seen {
+	return tree.Seen{Host: seenHere, Inode: uint64(st.Ino), ChangeTime: changeTime(st)}
 }
 
-func (s Seen) settled() bool { return s.Host == seenHere && !s.ChangeTime.IsZero() }
+// isSettled tells whether what was seen is a file that had taken its place.
+func isSettled(s tree.Seen) bool { return s.Host == seenHere && !s.ChangeTime.IsZero() }

@@ -14,7 +14,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/codec"
+	"github.com/vaultpack/vaultpack/internal/fsys"
 )
 
 // What an Unpack records: for each pack, the files that have taken their places
@@ -34,10 +37,10 @@ func (u *Unpack) recordFolder() string {
 	return u.version.dataset.Name + "/opened/" + u.Name + kind + "/"
 }
 
-func (u *Unpack) record(ctx context.Context, name string, entries []*Entry) error {
-	slices.SortFunc(entries, func(a, b *Entry) int { return cmp.Compare(a.Path, b.Path) })
+func (u *Unpack) record(ctx context.Context, name string, entries []*tree.Entry) error {
+	slices.SortFunc(entries, func(a, b *tree.Entry) int { return cmp.Compare(a.Path, b.Path) })
 	d := u.version.dataset
-	list, err := encodeList(pendingFormat, d.Name, u.private+" "+u.version.Digest(), entries)
+	list, err := codec.EncodeList(codec.PendingFormat, d.Name, u.private+" "+u.version.Digest(), entries)
 	if err != nil {
 		return err
 	}
@@ -74,7 +77,7 @@ type record struct {
 // authenticate is passed over: then its pack is needed again.
 func (u *Unpack) readRecords(ctx context.Context) (*record, error) {
 	rec := &record{packs: map[envelope.ObjectID]bool{}, whole: map[string]bool{}, keep: map[string]bool{}}
-	lists := map[string][]*Entry{}
+	lists := map[string][]*tree.Entry{}
 	for o, err := range u.version.dataset.vault.List(ctx, u.recordFolder()) {
 		if err != nil {
 			return nil, fmt.Errorf("listing what has been opened: %w", err)
@@ -110,10 +113,10 @@ func (u *Unpack) readRecords(ctx context.Context) (*record, error) {
 		holds := true
 		for _, e := range entries {
 			switch {
-			case e.Seen.settled() && u.settled(e), rec.whole[e.Path]:
+			case isSettled(e.Seen) && u.settled(e), rec.whole[e.Path]:
 				rec.keep[e.Path] = true
-			case !e.Seen.settled() && u.beingPutTogether(e):
-			case !e.Seen.settled() && !touched[e.Path] && u.placedUnrecorded(e):
+			case !isSettled(e.Seen) && u.beingPutTogether(e):
+			case !isSettled(e.Seen) && !touched[e.Path] && u.placedUnrecorded(e):
 				rec.keep[e.Path] = true
 			default:
 				holds, rec.stale = false, e.Path
@@ -125,7 +128,7 @@ func (u *Unpack) readRecords(ctx context.Context) (*record, error) {
 }
 
 // settled tells whether a file is the one that was recorded, untouched.
-func (u *Unpack) settled(e *Entry) bool {
+func (u *Unpack) settled(e *tree.Entry) bool {
 	info, err := u.root.Lstat(e.Name())
 	if err != nil || !info.Mode().IsRegular() || info.Size() != e.Size {
 		return false
@@ -136,7 +139,7 @@ func (u *Unpack) settled(e *Entry) bool {
 
 // beingPutTogether tells whether the file that has the piece is in the private
 // folder, which nobody else knows the name of.
-func (u *Unpack) beingPutTogether(e *Entry) bool {
+func (u *Unpack) beingPutTogether(e *tree.Entry) bool {
 	entries, err := fs.ReadDir(u.root.FS(), path.Join(u.private, "large"))
 	if err != nil {
 		return false
@@ -152,18 +155,18 @@ func (u *Unpack) beingPutTogether(e *Entry) bool {
 
 // placedUnrecorded tells whether a large file took its place at the moment that
 // its run was killed.
-func (u *Unpack) placedUnrecorded(e *Entry) bool {
+func (u *Unpack) placedUnrecorded(e *tree.Entry) bool {
 	info, err := u.root.Lstat(e.Name())
-	return err == nil && info.Mode().IsRegular() && info.Size() == e.Size && info.Mode()&modeMask == e.Mode &&
+	return err == nil && info.Mode().IsRegular() && info.Size() == e.Size && info.Mode()&fsys.ModeMask == e.Mode &&
 		info.ModTime().Equal(e.ModTime) && seenOfInfo(info).Inode == e.Seen.Inode
 }
 
-func seenOfInfo(info fs.FileInfo) Seen {
+func seenOfInfo(info fs.FileInfo) tree.Seen {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return Seen{}
+		return tree.Seen{}
 	}
-	return Seen{Host: seenHere, Inode: uint64(st.Ino), ChangeTime: changeTimeOf(st)}
+	return tree.Seen{Host: seenHere, Inode: uint64(st.Ino), ChangeTime: changeTimeOf(st)}
 }
 
 // sweep brings the packs into the private folder, and removes all else that is not

@@ -12,22 +12,24 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vaultpack/vaultpack/dataset/tree"
 )
 
 // shardEntry is the file that a pack becomes where tars are left as they are.
-func (u *Unpack) shardEntry(s *packState) *Entry {
-	return &Entry{Path: fmt.Sprintf("%s-%06d.tar", u.version.dataset.Name, s.number), Mode: 0o644, ModTime: u.version.Created}
+func (u *Unpack) shardEntry(s *packState) *tree.Entry {
+	return &tree.Entry{Path: fmt.Sprintf("%s-%06d.tar", u.version.dataset.Name, s.number), Mode: 0o644, ModTime: u.version.Created}
 }
 
 // TarHeader is what stands before a file's contents in a pack, and in a shard.
-func TarHeader(e *Entry) *tar.Header {
+func TarHeader(e *tree.Entry) *tar.Header {
 	return &tar.Header{Typeflag: tar.TypeReg, Name: e.Path, Size: e.Size, Mode: int64(e.Mode.Perm()), ModTime: e.ModTime}
 }
 
 // tar makes a shard of a pack: a tar of the version's files whose contents lie in
 // it, in the order of their paths. The pack is a tar too, but files may have been
 // moved, copied, changed or removed since it was written.
-func (w *unpacker) tar(ctx context.Context, pieces []piece) (_ []*Entry, err error) {
+func (w *unpacker) tar(ctx context.Context, pieces []piece) (_ []*tree.Entry, err error) {
 	pack := pieces[0].extent.Pack
 	e := w.shardEntry(w.state[pack.ID])
 	name := w.r.stageName()
@@ -43,7 +45,7 @@ func (w *unpacker) tar(ctx context.Context, pieces []piece) (_ []*Entry, err err
 		return nil, fmt.Errorf("%q: %w", e.Path, err)
 	}
 	var failed error
-	_, err = w.packs.readWholePack(ctx, pack, t.unique, t.write, func(e *Entry, err error) {
+	_, err = w.packs.readWholePack(ctx, pack, t.unique, t.write, func(e *tree.Entry, err error) {
 		failed = errors.Join(failed, fmt.Errorf("%q: %w", e.Path, err))
 	})
 	if err = cmp.Or(err, failed); err != nil {
@@ -53,30 +55,30 @@ func (w *unpacker) tar(ctx context.Context, pieces []piece) (_ []*Entry, err err
 		return nil, err
 	}
 	e.Size = t.size
-	w.r.staged = map[*Entry]*stagedFile{e: {name: name, f: f}}
+	w.r.staged = map[*tree.Entry]*stagedFile{e: {name: name, f: f}}
 	if e.Seen, err = w.place(e); err != nil {
 		return nil, fmt.Errorf("%q: %w", e.Path, err)
 	}
-	e.Extents = []Extent{{Pack: pack}}
+	e.Extents = []tree.Extent{{Pack: pack}}
 	w.Files.Add(1)
 	w.Bytes.Add(e.Size)
-	return []*Entry{e}, nil
+	return []*tree.Entry{e}, nil
 }
 
 // A shard is a tar whose members are written in any order.
 type shard struct {
 	f      *os.File
 	size   int64
-	at     map[*Entry]int64  // where the contents begin
-	unique []piece           // to be read, sorted by offset
-	same   map[*Entry]*Entry // which file has the same contents
+	at     map[*tree.Entry]int64       // where the contents begin
+	unique []piece                     // to be read, sorted by offset
+	same   map[*tree.Entry]*tree.Entry // which file has the same contents
 }
 
 // layOut writes the headers of a shard, and says where what goes.
 func layOut(f *os.File, pieces []piece) (*shard, error) {
 	const block = 512
-	t := &shard{f: f, at: map[*Entry]int64{}, same: map[*Entry]*Entry{}}
-	first := map[[2]int64]*Entry{}
+	t := &shard{f: f, at: map[*tree.Entry]int64{}, same: map[*tree.Entry]*tree.Entry{}}
+	first := map[[2]int64]*tree.Entry{}
 	byPath := slices.SortedFunc(slices.Values(pieces), func(a, b piece) int { return cmp.Compare(a.entry.Path, b.entry.Path) })
 	for _, p := range byPath {
 		var header bytes.Buffer
@@ -102,7 +104,7 @@ func layOut(f *os.File, pieces []piece) (*shard, error) {
 	return t, f.Truncate(t.size)
 }
 
-func (t *shard) write(e *Entry, x Extent, src io.Reader) error {
+func (t *shard) write(e *tree.Entry, x tree.Extent, src io.Reader) error {
 	_, err := io.Copy(io.NewOffsetWriter(t.f, t.at[e]), src)
 	return err
 }

@@ -14,7 +14,9 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/codec"
 	"github.com/vaultpack/vaultpack/internal/workers"
 )
 
@@ -26,7 +28,7 @@ type Verify struct {
 	Sample float64
 	// Select says what Against compares; nil is everything. For what only the folder
 	// has, only Path is set. It is called from one goroutine.
-	Select func(*Entry) bool
+	Select func(*tree.Entry) bool
 	// FollowLinks has Against compare what links of the folder lead to, where the version
 	// has no link: it was made of that.
 	FollowLinks bool
@@ -119,7 +121,7 @@ func (c *Verify) run(ctx context.Context, v *Version) error {
 		return err
 	}
 	c.packs = map[envelope.ObjectID]packPlan{}
-	var window []*Entry
+	var window []*tree.Entry
 	weight := 0
 	var order pathOrder
 	for i := range v.Parts {
@@ -138,10 +140,10 @@ func (c *Verify) run(ctx context.Context, v *Version) error {
 			}
 			if e.IsFile() {
 				window = append(window, e)
-				weight += e.weight()
+				weight += codec.Weight(e)
 			}
 		}
-		if len(window) >= windowFiles || weight >= maxWeight {
+		if len(window) >= windowFiles || weight >= codec.MaxWeight {
 			if err := c.window(ctx, v.dataset, window); err != nil {
 				return err
 			}
@@ -152,7 +154,7 @@ func (c *Verify) run(ctx context.Context, v *Version) error {
 }
 
 // window reads what a window of entries lies in.
-func (c *Verify) window(ctx context.Context, d *Dataset, window []*Entry) error {
+func (c *Verify) window(ctx context.Context, d *Dataset, window []*tree.Entry) error {
 	workers.Run(ctx, packReaders(), func(_ context.Context, g *workers.Group) error {
 		c.give(ctx, d, window, func(job func()) {
 			g.Go(func() error { job(); return nil })
@@ -163,8 +165,8 @@ func (c *Verify) window(ctx context.Context, d *Dataset, window []*Entry) error 
 }
 
 // give makes jobs of a window of entries, of which some run at once.
-func (c *Verify) give(ctx context.Context, d *Dataset, window []*Entry, give func(job func())) {
-	var apart []*Entry // those that are read a pack at a time
+func (c *Verify) give(ctx context.Context, d *Dataset, window []*tree.Entry, give func(job func())) {
+	var apart []*tree.Entry // those that are read a pack at a time
 	for _, e := range window {
 		all := true
 		for _, x := range e.Extents {
@@ -190,10 +192,10 @@ func (c *Verify) give(ctx context.Context, d *Dataset, window []*Entry, give fun
 }
 
 // inOrder reads a file that lies in several packs, to compare its sum.
-func (c *Verify) inOrder(ctx context.Context, d *Dataset, e *Entry, first []bool) {
+func (c *Verify) inOrder(ctx context.Context, d *Dataset, e *tree.Entry, first []bool) {
 	sum := sha256.New()
 	for i, x := range e.Extents {
-		if !c.read(ctx, d, []piece{{e, x}}, first[i], func(*Entry) hash.Hash { return sum }) {
+		if !c.read(ctx, d, []piece{{e, x}}, first[i], func(*tree.Entry) hash.Hash { return sum }) {
 			return
 		}
 	}
@@ -205,7 +207,7 @@ func (c *Verify) inOrder(ctx context.Context, d *Dataset, e *Entry, first []bool
 // pieces reads what lies in one pack, and compares the sums of the files that are
 // wholly in it.
 func (c *Verify) pieces(ctx context.Context, d *Dataset, pieces []piece, first bool) {
-	c.read(ctx, d, pieces, first, func(e *Entry) hash.Hash {
+	c.read(ctx, d, pieces, first, func(e *tree.Entry) hash.Hash {
 		if e.Sum == nil || len(e.Extents) > 1 {
 			return nil
 		}
@@ -216,9 +218,9 @@ func (c *Verify) pieces(ctx context.Context, d *Dataset, pieces []piece, first b
 // read reads pieces of one pack, and tells whether they are sound. For the first of
 // them it reads the pack whole, and compares its pin. sumOf gives the hash of an
 // entry's bytes, or nil; one that is of this call alone is compared here.
-func (c *Verify) read(ctx context.Context, d *Dataset, pieces []piece, first bool, sumOf func(*Entry) hash.Hash) bool {
+func (c *Verify) read(ctx context.Context, d *Dataset, pieces []piece, first bool, sumOf func(*tree.Entry) hash.Hash) bool {
 	sound, last := true, ""
-	fail := func(e *Entry, err error) {
+	fail := func(e *tree.Entry, err error) {
 		sound = false
 		// A pack that does not open is told once, not for each of its files.
 		if text := err.Error(); ctx.Err() == nil && text != last {
@@ -226,7 +228,7 @@ func (c *Verify) read(ctx context.Context, d *Dataset, pieces []piece, first boo
 			c.fail(&FileError{e.Name(), err})
 		}
 	}
-	take := func(e *Entry, x Extent, src io.Reader) error {
+	take := func(e *tree.Entry, x tree.Extent, src io.Reader) error {
 		sum := sumOf(e)
 		w := io.Writer(countWriter{&c.Bytes})
 		if sum != nil {

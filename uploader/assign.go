@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/internal/tarpack"
 )
 
@@ -86,7 +86,7 @@ func (p *planner) closeSamples() error {
 }
 
 // large sends each piece of a file that is not in the vault yet.
-func (p *planner) large(it *item, candidates []*dataset.Entry) error {
+func (p *planner) large(it *item, candidates []*tree.Entry) error {
 	holes := findHoles(it)
 	defer holes.close()
 	for _, j := range p.cut(it, p.knownPieces(it, candidates)) {
@@ -105,12 +105,12 @@ func (p *planner) large(it *item, candidates []*dataset.Entry) error {
 // knownPieces are the runs of a large file that the vault may have, by where they
 // begin in it: those of the previous version, of unfinished uploads, and of a file
 // of the same size under another name.
-func (p *planner) knownPieces(it *item, candidates []*dataset.Entry) map[int64][]knownExtent {
+func (p *planner) knownPieces(it *item, candidates []*tree.Entry) map[int64][]knownExtent {
 	found := map[int64][]knownExtent{}
-	take := func(e *dataset.Entry, pending bool) {
+	take := func(e *tree.Entry, pending bool) {
 		trusted := e.Path == it.entry.Path && p.trusts(it.entry, e)
 		for _, x := range e.Extents {
-			if (trusted || summed([]dataset.Extent{x})) && p.hasPack(x.Pack, !pending) {
+			if (trusted || summed([]tree.Extent{x})) && p.hasPack(x.Pack, !pending) {
 				found[x.At] = append(found[x.At], knownExtent{x, trusted, pending})
 			}
 		}

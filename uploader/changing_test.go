@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/internal/treetest"
 	"github.com/vaultpack/vaultpack/uploader"
 )
@@ -99,7 +100,7 @@ func TestFilesThatChange(t *testing.T) {
 			if lerr != nil || (e.Flaw != "") != slices.Contains(failed, name) {
 				t.Fatalf("%s: flaw %q, reported: %q (%v)", name, e.Flaw, failed, lerr)
 			}
-			if e.Flaw == dataset.FlawTorn {
+			if e.Flaw == tree.FlawTorn {
 				reported++
 				continue
 			}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 )
 
@@ -96,7 +97,7 @@ func (c *checkpointer) recordRest(ctx context.Context) error {
 	c.mu.Lock()
 	jobs := slices.Concat(c.waiting, c.begun)
 	c.mu.Unlock()
-	byPath := map[string]*dataset.Entry{}
+	byPath := map[string]*tree.Entry{}
 	for _, j := range jobs {
 		select {
 		case <-j.done:

@@ -8,6 +8,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 )
 
@@ -35,17 +36,17 @@ func TestRecordBrokenOff(t *testing.T) {
 	}
 	u := &upload{dataset: d, key: key}
 	c := newCheckpointer(l, key, 1)
-	pack := func(n byte) *dataset.Object {
-		return &dataset.Object{ID: envelope.ObjectID{n}, Pin: envelope.Pin{Size: envelope.SealedSize(10)}}
+	pack := func(n byte) *tree.Object {
+		return &tree.Object{ID: envelope.ObjectID{n}, Pin: envelope.Pin{Size: envelope.SealedSize(10)}}
 	}
-	small, large := &item{entry: &dataset.Entry{Path: "a", Size: 10}}, &item{entry: &dataset.Entry{Path: "b", Size: 20}}
-	small.entry.Extents = []dataset.Extent{{Pack: pack(1), Length: 10}}
+	small, large := &item{entry: &tree.Entry{Path: "a", Size: 10}}, &item{entry: &tree.Entry{Path: "b", Size: 20}}
+	small.entry.Extents = []tree.Extent{{Pack: pack(1), Length: 10}}
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel()
 	for i, j := range []*job{
 		{items: []*item{small}, pack: pack(1)},
-		{items: []*item{large}, pack: pack(2), piece: true, extent: dataset.Extent{Pack: pack(2), Length: 10}},
-		{items: []*item{large}, pack: pack(3), piece: true, extent: dataset.Extent{Pack: pack(3), Length: 10, At: 10}},
+		{items: []*item{large}, pack: pack(2), piece: true, extent: tree.Extent{Pack: pack(2), Length: 10}},
+		{items: []*item{large}, pack: pack(3), piece: true, extent: tree.Extent{Pack: pack(3), Length: 10, At: 10}},
 		{items: []*item{large}, piece: true}, // under way
 	} {
 		if i == 2 {

@@ -9,7 +9,7 @@ import (
 	"io"
 	"os"
 
-	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/ctxio"
 )
@@ -90,7 +90,7 @@ func (u *upload) together(found []matches) []known {
 }
 
 // within gives a place that lies in the pack.
-func (u *upload) within(m matches, pack *dataset.Object) (known, bool) {
+func (u *upload) within(m matches, pack *tree.Object) (known, bool) {
 	for _, k := range m.known {
 		if k.extents[0].Pack.ID == pack.ID {
 			return k, true
@@ -156,7 +156,7 @@ func (u *upload) findOnce(ctx context.Context, it *item, elsewhere bool) (m matc
 		}
 	}
 	if elsewhere && (m.none() || it.sample != nil) {
-		x := dataset.Extent{Pack: &dataset.Object{KeyID: u.key.ID()}, Length: it.entry.Size}
+		x := tree.Extent{Pack: &tree.Object{KeyID: u.key.ID()}, Length: it.entry.Size}
 		sum, err := c.sum(ctx, x)
 		if err != nil {
 			return matches{}, c.fileError(it, err)
@@ -184,13 +184,13 @@ type comparison struct {
 	f      *os.File
 	sha    hash.Hash // nil unless the SHA-256 is wanted
 	sha256 []byte
-	last   dataset.Extent // whose sum it is
+	last   tree.Extent // whose sum it is
 	done   bool
 	read   error // of the file
 }
 
 // matches reports whether the file holds what the extents hold.
-func (c *comparison) matches(ctx context.Context, extents []dataset.Extent) (bool, error) {
+func (c *comparison) matches(ctx context.Context, extents []tree.Extent) (bool, error) {
 	for _, x := range extents {
 		sum, err := c.sum(ctx, x)
 		if err != nil || sum != x.Sum {
@@ -201,7 +201,7 @@ func (c *comparison) matches(ctx context.Context, extents []dataset.Extent) (boo
 }
 
 // sum is the keyed sum of the file's bytes in the place of the extent.
-func (c *comparison) sum(ctx context.Context, x dataset.Extent) (envelope.ContentSum, error) {
+func (c *comparison) sum(ctx context.Context, x tree.Extent) (envelope.ContentSum, error) {
 	if c.done && c.last.At == x.At && c.last.Length == x.Length && c.last.Pack.KeyID == x.Pack.KeyID {
 		return c.last.Sum, nil
 	}

@@ -3,24 +3,24 @@ package uploader
 import (
 	"iter"
 
-	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
 )
 
 // A cursor goes through entries that were asked for as a sequence. One that nobody
 // has looked at needs no stop.
 type cursor struct {
-	seq   iter.Seq2[*dataset.Entry, error]
-	pull  func() (*dataset.Entry, error, bool)
+	seq   iter.Seq2[*tree.Entry, error]
+	pull  func() (*tree.Entry, error, bool)
 	end   func()
-	ahead *dataset.Entry
+	ahead *tree.Entry
 	err   error
 	ended bool
 }
 
-func newCursor(seq iter.Seq2[*dataset.Entry, error]) *cursor { return &cursor{seq: seq} }
+func newCursor(seq iter.Seq2[*tree.Entry, error]) *cursor { return &cursor{seq: seq} }
 
 // peek gives the next entry, or nil at the end.
-func (c *cursor) peek() (*dataset.Entry, error) {
+func (c *cursor) peek() (*tree.Entry, error) {
 	if c.ahead == nil && c.err == nil && !c.ended {
 		if c.pull == nil {
 			c.pull, c.end = iter.Pull2(c.seq)
@@ -38,7 +38,7 @@ func (c *cursor) stop() {
 	}
 }
 
-func (c *cursor) next() (*dataset.Entry, error) {
+func (c *cursor) next() (*tree.Entry, error) {
 	e, err := c.peek()
 	c.ahead = nil
 	return e, err

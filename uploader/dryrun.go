@@ -4,7 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 
-	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/tarpack"
 )
@@ -26,7 +26,7 @@ func (u *upload) planTar(ctx context.Context, j *job, items []*item) error {
 	if items = good; len(items) == 0 {
 		return nil
 	}
-	entries := make([]*dataset.Entry, len(items))
+	entries := make([]*tree.Entry, len(items))
 	for i, it := range items {
 		entries[i] = it.entry
 	}
@@ -40,7 +40,7 @@ func (u *upload) planTar(ctx context.Context, j *job, items []*item) error {
 	}
 	j.pack = &pack
 	for i, it := range items {
-		it.entry.Extents = []dataset.Extent{{Pack: j.pack, Offset: at[i], Length: it.entry.Size, Sum: plannedSum()}}
+		it.entry.Extents = []tree.Extent{{Pack: j.pack, Offset: at[i], Length: it.entry.Size, Sum: plannedSum()}}
 		it.sent = true
 		u.SentBytes.Add(it.entry.Size)
 	}
@@ -61,7 +61,7 @@ func (u *upload) planPiece(ctx context.Context, j *job) error {
 		return err
 	}
 	j.pack = &pack
-	j.extent = dataset.Extent{Pack: j.pack, Length: j.n, At: j.off, Sum: plannedSum()}
+	j.extent = tree.Extent{Pack: j.pack, Length: j.n, At: j.off, Sum: plannedSum()}
 	u.SentBytes.Add(j.n)
 	u.packDone(j, j.items)
 	return nil

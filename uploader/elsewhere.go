@@ -8,7 +8,7 @@ import (
 	"slices"
 	"sort"
 
-	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/tarpack"
 )
@@ -22,10 +22,10 @@ type elsewhere struct {
 	*upload
 	turn    chan struct{} // holds one token while nobody loads; closed when all is loaded
 	files   []place
-	objects []*dataset.Object
+	objects []*tree.Object
 	index   map[envelope.ObjectID]int // of objects, as far as the vault has them
 	// whole are the entries of files too large for a pack of their own.
-	whole map[int64][]*dataset.Entry
+	whole map[int64][]*tree.Entry
 }
 
 // A place is where the contents of a small file lie.
@@ -60,7 +60,7 @@ func (t *elsewhere) read(ctx context.Context) {
 		return
 	}
 	limit := int(min(t.Memory/8/48, math.MaxInt32))
-	t.whole = map[int64][]*dataset.Entry{}
+	t.whole = map[int64][]*tree.Entry{}
 	t.index = map[envelope.ObjectID]int{}
 	pieces := 0
 	for e, err := range t.prev.Entries(ctx) {
@@ -133,11 +133,11 @@ func (t *elsewhere) in(places []place, pack envelope.ObjectID) (place, bool) {
 
 // known is what lies in a place.
 func (t *elsewhere) known(p place) known {
-	return known{extents: []dataset.Extent{{Pack: t.objects[p.pack], Offset: p.offset, Length: p.size, Sum: p.sum}}}
+	return known{extents: []tree.Extent{{Pack: t.objects[p.pack], Offset: p.offset, Length: p.size, Sum: p.sum}}}
 }
 
 // large gives the files of that size that are too large for a pack of their own.
-func (t *elsewhere) large(ctx context.Context, size int64) []*dataset.Entry {
+func (t *elsewhere) large(ctx context.Context, size int64) []*tree.Entry {
 	t.load(ctx)
 	return t.whole[size]
 }

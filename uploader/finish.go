@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/ctxio"
 )
@@ -72,7 +73,7 @@ func (f *finisher) keep(it *item) bool {
 }
 
 // alike reports whether two entries of one path say the same, but for Recent.
-func alike(now, then *dataset.Entry) bool {
+func alike(now, then *tree.Entry) bool {
 	if now == then {
 		return true
 	}
@@ -92,13 +93,13 @@ func alike(now, then *dataset.Entry) bool {
 }
 
 // sameState reports whether two entries are of files with the same attributes.
-func sameState(a, b *dataset.Entry) bool {
+func sameState(a, b *tree.Entry) bool {
 	return a.Size == b.Size && a.Mode == b.Mode && a.ModTime.Equal(b.ModTime) && a.Flaw == b.Flaw
 }
 
 // count counts what has become of a file.
 func (f *finisher) count(it *item) {
-	if it.entry.Flaw == dataset.FlawTorn && it.failed == nil {
+	if it.entry.Flaw == tree.FlawTorn && it.failed == nil {
 		f.fail(it.entry.Path, fmt.Errorf("%w, again and again; it is stored as it was read, which may be a mixture", errChanged))
 	}
 	if !it.entry.IsFile() {
@@ -109,7 +110,7 @@ func (f *finisher) count(it *item) {
 		f.Added.Add(1)
 	case it.entry.Equal(it.then) && (it.reused || it.resumed):
 		f.UnchangedFiles.Add(1)
-	case it.failed != nil, it.entry.Flaw == dataset.FlawKept:
+	case it.failed != nil, it.entry.Flaw == tree.FlawKept:
 		f.UnchangedFiles.Add(1)
 	case it.sent && it.matched && sameState(it.entry, it.then):
 		f.UnchangedFiles.Add(1)
@@ -209,7 +210,7 @@ func (f *finisher) sumPieces(ctx context.Context, it *item) error {
 			err = errChanged
 		}
 		if errors.Is(err, errChanged) && it.torn {
-			it.entry.Flaw = dataset.FlawTorn // and no SHA-256
+			it.entry.Flaw = tree.FlawTorn // and no SHA-256
 			return nil
 		}
 		if err != nil {
@@ -260,8 +261,8 @@ func (f *finisher) resend(ctx context.Context, it *item) error {
 
 // reliedOn are the packs of others that the index names and that were there when the
 // upload began. What was lost before is lost also if the commit fails.
-func (f *finisher) reliedOn() map[envelope.ObjectID]*dataset.Object {
-	packs := map[envelope.ObjectID]*dataset.Object{}
+func (f *finisher) reliedOn() map[envelope.ObjectID]*tree.Object {
+	packs := map[envelope.ObjectID]*tree.Object{}
 	for id, o := range f.index.Packs() {
 		if size, ok := f.packs[id]; ok && size == o.Pin.Size {
 			packs[id] = o

@@ -4,28 +4,28 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 )
 
 // Contents in the vault that a file may have. They are taken over without reading
 // the file if its times say that it is the same, and else if a sum does.
 type known struct {
-	extents []dataset.Extent
+	extents []tree.Extent
 	sum     []byte // SHA-256, where one was recorded
 	pending bool   // an unfinished upload has sent them
 }
 
 // A knownExtent is a run of a large file that may be in the vault.
 type knownExtent struct {
-	dataset.Extent
+	tree.Extent
 	trusted, pending bool
 }
 
 // recall finds out what is known of a file: from the previous version and from
 // unfinished uploads, as far as the vault still has it.
-func (p *planner) recall(it *item, candidates []*dataset.Entry) {
-	take := func(e *dataset.Entry, pending bool) {
+func (p *planner) recall(it *item, candidates []*tree.Entry) {
+	take := func(e *tree.Entry, pending bool) {
 		if e.Size != it.entry.Size || !wholeFile(e) || !p.inVault(e.Extents, !pending) {
 			return
 		}
@@ -53,7 +53,7 @@ func (p *planner) recall(it *item, candidates []*dataset.Entry) {
 
 // stillThere is inVault for the planner, which mostly asks for the same pack as
 // before.
-func (p *planner) stillThere(extents []dataset.Extent) bool {
+func (p *planner) stillThere(extents []tree.Extent) bool {
 	if len(extents) == 1 && extents[0].Pack == p.lastPack {
 		return true
 	}
@@ -74,11 +74,11 @@ func (it *item) first() known {
 
 // trusts reports whether a file's size, mode and times say that it has the
 // contents that were recorded.
-func (u *upload) trusts(now, then *dataset.Entry) bool {
+func (u *upload) trusts(now, then *tree.Entry) bool {
 	return !u.Checksum && then.Flaw == "" && !then.Recent && sameFile(now, then)
 }
 
-func wholeFile(e *dataset.Entry) bool {
+func wholeFile(e *tree.Entry) bool {
 	at := int64(0)
 	for _, x := range e.Extents {
 		if x.At != at {
@@ -90,7 +90,7 @@ func wholeFile(e *dataset.Entry) bool {
 }
 
 // summed reports whether the extents can be compared by their sums.
-func summed(extents []dataset.Extent) bool {
+func summed(extents []tree.Extent) bool {
 	var none envelope.ContentSum
 	for _, x := range extents {
 		if x.Sum == none {
@@ -102,7 +102,7 @@ func summed(extents []dataset.Extent) bool {
 
 // inVault reports whether the vault has the packs of the extents, whole. With tell,
 // Warn is told each that it lacks, once.
-func (u *upload) inVault(extents []dataset.Extent, tell bool) bool {
+func (u *upload) inVault(extents []tree.Extent, tell bool) bool {
 	all := true
 	for _, x := range extents {
 		all = u.hasPack(x.Pack, tell) && all
@@ -110,7 +110,7 @@ func (u *upload) inVault(extents []dataset.Extent, tell bool) bool {
 	return all
 }
 
-func (u *upload) hasPack(o *dataset.Object, tell bool) bool {
+func (u *upload) hasPack(o *tree.Object, tell bool) bool {
 	size, ok := u.packs[o.ID]
 	if ok && size == o.Pin.Size {
 		return true

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/tarpack"
 )
@@ -88,7 +88,7 @@ func (u *upload) packDone(j *job, good []*item) {
 			continue
 		}
 		e := *it.entry
-		e.Extents = []dataset.Extent{j.extent}
+		e.Extents = []tree.Extent{j.extent}
 		j.record = append(j.record, &e)
 	}
 }
@@ -101,7 +101,7 @@ type tarWriter struct {
 	tar  *tarpack.Writer
 
 	good    []*item // that are in the tar
-	extents []dataset.Extent
+	extents []tree.Extent
 }
 
 // write writes the items to w. A *stopped error means that one of them has spoilt
@@ -163,7 +163,7 @@ func (t *tarWriter) add(it *item) error {
 		return err
 	}
 	t.good = append(t.good, it)
-	t.extents = append(t.extents, dataset.Extent{Offset: at, Length: it.entry.Size, Sum: t.sums.take(it.entry)})
+	t.extents = append(t.extents, tree.Extent{Offset: at, Length: it.entry.Size, Sum: t.sums.take(it.entry)})
 	return nil
 }
 
@@ -214,7 +214,7 @@ func (u *upload) sendPiece(ctx context.Context, j *job) error {
 		return fmt.Errorf("writing a pack: %w", err)
 	}
 	j.pack = &pack
-	j.extent = dataset.Extent{Pack: j.pack, Length: j.n, At: j.off, Sum: sum.Sum()}
+	j.extent = tree.Extent{Pack: j.pack, Length: j.n, At: j.off, Sum: sum.Sum()}
 	u.packDone(j, j.items)
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/uploader"
 )
@@ -43,7 +44,7 @@ func TestPacksInOrderAndInBounds(t *testing.T) {
 	}
 	_, res := upload(t, v, "d", src, func(u *uploader.Options) { u.PackSize, u.Filter = size, filter })
 	done := map[envelope.ObjectID]bool{}
-	var last dataset.Extent
+	var last tree.Extent
 	for e, err := range res.Version.Entries(ctx) {
 		if err != nil {
 			t.Fatal(err)
@@ -98,16 +99,16 @@ func TestResumeByChecksum(t *testing.T) {
 				t.Fatal(err)
 			}
 			sum := sha256.Sum256(there)
-			e := &dataset.Entry{Path: "f", Size: int64(size), Mode: info.Mode() & fs.ModePerm, ModTime: info.ModTime(), Sum: sum[:]}
+			e := &tree.Entry{Path: "f", Size: int64(size), Mode: info.Mode() & fs.ModePerm, ModTime: info.ModTime(), Sum: sum[:]}
 			for at := 0; at < size; at += packSize {
 				part := there[at:min(at+packSize, size)]
 				pack, err := d.WritePack(ctx, key, func(w io.Writer) error { _, err := w.Write(part); return err })
 				if err != nil {
 					t.Fatal(err)
 				}
-				e.Extents = append(e.Extents, dataset.Extent{Pack: &pack, Length: int64(len(part)), At: int64(at)})
+				e.Extents = append(e.Extents, tree.Extent{Pack: &pack, Length: int64(len(part)), At: int64(at)})
 			}
-			if err := errors.Join(l.Record(ctx, key, []*dataset.Entry{e}), l.End(ctx)); err != nil {
+			if err := errors.Join(l.Record(ctx, key, []*tree.Entry{e}), l.End(ctx)); err != nil {
 				t.Fatal(err)
 			}
 			u, res := upload(t, v, "d", src, func(u *uploader.Options) { u.Checksum = checksum })

@@ -5,15 +5,15 @@ import (
 	"fmt"
 	"path"
 
-	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/internal/tarpack"
 )
 
 // An item is one entry of the new version on its way into the index.
 type item struct {
-	entry *dataset.Entry
+	entry *tree.Entry
 	// then is the previous version's entry of the same path, nil if there is none.
-	then *dataset.Entry
+	then *tree.Entry
 	file string // where it is read from
 	// planned is the size that room was made for in a pack.
 	planned int64
@@ -50,14 +50,14 @@ type job struct {
 	more bool
 
 	done chan struct{} // closed when the contents are in the vault, or err is set
-	pack *dataset.Object
+	pack *tree.Object
 	// extent is where the piece lies in the end: where it lay before if reused, put
 	// there by an unfinished upload if resumed.
-	extent          dataset.Extent
+	extent          tree.Extent
 	reused, resumed bool
 	err             error
 	// record is what is to be remembered of it, should the upload not get to its end.
-	record []*dataset.Entry
+	record []*tree.Entry
 }
 
 // maxWindow bounds the items that are held until they can go to the index.
@@ -75,7 +75,7 @@ type planner struct {
 	unread  map[string]bool // what could not be read, and whether any of it is kept
 	gap     bool            // entries of the previous version were left out since the last item
 
-	lastPack *dataset.Object // that the vault was found to have
+	lastPack *tree.Object // that the vault was found to have
 
 	window  []*item
 	samples map[string][]*item // begun, and not yet complete
@@ -124,7 +124,7 @@ func (u *upload) plan(ctx context.Context, jobs chan<- *job, windows chan<- []*i
 	return p.send()
 }
 
-func noEntries(func(*dataset.Entry, error) bool) {}
+func noEntries(func(*tree.Entry, error) bool) {}
 
 // unreadable notes what the walk could not look at. What the previous version has
 // there is kept.
@@ -135,7 +135,7 @@ func (p *planner) unreadable(path string, err error) {
 
 // kept reports whether an entry of the previous version that the walk has not come
 // to could not be read, and so is not known to be gone.
-func (p *planner) kept(e *dataset.Entry) bool {
+func (p *planner) kept(e *tree.Entry) bool {
 	if !p.Filter.Selects(e.Path) {
 		return false
 	}
@@ -193,7 +193,7 @@ func (p *planner) bound() error {
 // before moves through the previous version up to the path, and gives its entry
 // there if it has one. What it passes is gone from the source, or could not be
 // read and is kept.
-func (p *planner) before(path string, all bool) (*dataset.Entry, error) {
+func (p *planner) before(path string, all bool) (*tree.Entry, error) {
 	for {
 		e, err := p.old.peek()
 		if err != nil || e == nil || !all && e.Path > path {
@@ -217,25 +217,25 @@ func (p *planner) before(path string, all bool) (*dataset.Entry, error) {
 	}
 }
 
-func (p *planner) removed(e *dataset.Entry) {
+func (p *planner) removed(e *tree.Entry) {
 	if e.IsFile() {
 		p.Removed.Add(1)
 	}
 }
 
 // keptEntry is the previous version's entry of something that could not be read.
-func keptEntry(then *dataset.Entry) *dataset.Entry {
+func keptEntry(then *tree.Entry) *tree.Entry {
 	if then.Flaw != "" {
 		return then // what is wrong with it stays wrong
 	}
 	e := *then
-	e.Flaw = dataset.FlawKept
+	e.Flaw = tree.FlawKept
 	return &e
 }
 
 // recorded gives what unfinished uploads have recorded of the path.
-func (p *planner) recorded(name string) ([]*dataset.Entry, error) {
-	var out []*dataset.Entry
+func (p *planner) recorded(name string) ([]*tree.Entry, error) {
+	var out []*tree.Entry
 	for {
 		e, err := p.records.peek()
 		if err != nil {
@@ -256,7 +256,7 @@ func (p *planner) recorded(name string) ([]*dataset.Entry, error) {
 }
 
 // regular settles a regular file, or keeps it until its sample is complete.
-func (p *planner) regular(it *item, candidates []*dataset.Entry, more bool) error {
+func (p *planner) regular(it *item, candidates []*tree.Entry, more bool) error {
 	p.Files.Add(1)
 	p.Bytes.Add(it.entry.Size)
 	p.recall(it, candidates)

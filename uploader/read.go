@@ -10,7 +10,7 @@ import (
 	"os"
 	"syscall"
 
-	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/tarpack"
 )
@@ -63,13 +63,13 @@ func (u *upload) stable(f *os.File, it *item) error {
 	if err != nil {
 		return err
 	}
-	now := &dataset.Entry{Path: it.entry.Path}
+	now := &tree.Entry{Path: it.entry.Path}
 	describe(now, info, u.host)
 	if sameFile(now, it.entry) {
 		return nil
 	}
 	if it.torn {
-		it.entry.Flaw = dataset.FlawTorn
+		it.entry.Flaw = tree.FlawTorn
 		return nil
 	}
 	return errChanged
@@ -77,7 +77,7 @@ func (u *upload) stable(f *os.File, it *item) error {
 
 // mayTear reports whether nothing better is known of the file than what is read
 // while it changes.
-func (it *item) mayTear() bool { return it.then == nil || it.then.Flaw == dataset.FlawTorn }
+func (it *item) mayTear() bool { return it.then == nil || it.then.Flaw == tree.FlawTorn }
 
 // readStable reads a small file whole, once more if it changes meanwhile. One that
 // changes again is taken as it was read, if the item is torn.
@@ -118,9 +118,9 @@ func (u *upload) readWhole(f *os.File, it *item) ([]byte, error) {
 	case n == it.entry.Size:
 	case it.torn && n > it.entry.Size:
 		b.Truncate(int(it.entry.Size))
-		it.entry.Flaw = dataset.FlawTorn
+		it.entry.Flaw = tree.FlawTorn
 	case it.torn:
-		it.entry.Size, it.entry.Flaw = n, dataset.FlawTorn
+		it.entry.Size, it.entry.Flaw = n, tree.FlawTorn
 	default:
 		return nil, errChanged
 	}
@@ -210,7 +210,7 @@ func (s *sums) reset() {
 }
 
 // take gives the entry the SHA-256, and returns the keyed sum.
-func (s *sums) take(e *dataset.Entry) envelope.ContentSum {
+func (s *sums) take(e *tree.Entry) envelope.ContentSum {
 	if s.sha != nil {
 		e.Sum = s.sha.Sum(nil)
 		s.sha.Reset()

@@ -15,7 +15,7 @@ import (
 
 // tree makes files with their names as contents, folders (a slash at the end) and
 // links (name -> target).
-func tree(t *testing.T, names ...string) string {
+func treeOf(t *testing.T, names ...string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for _, name := range names {
@@ -68,7 +68,7 @@ func paths(t *testing.T, v *dataset.Version) (names []string) {
 
 func TestLinks(t *testing.T) {
 	v := newVault(t)
-	cache := tree(t, "blobs/one", "blobs/two", "data/x", "data/sub/y", "snapshot/b.bin -> ../blobs/one", "snapshot/a.bin -> DIR/blobs/two",
+	cache := treeOf(t, "blobs/one", "blobs/two", "data/x", "data/sub/y", "snapshot/b.bin -> ../blobs/one", "snapshot/a.bin -> DIR/blobs/two",
 		"snapshot/more -> ../data", "snapshot/here -> b.bin", "snapshot/gone -> ../blobs/none", "snapshot/sub/up -> ..", "snapshot/plain")
 	os.Symlink(v.Location, filepath.Join(cache, "snapshot", "vault"))
 	os.Symlink(filepath.Join(v.Location, "vaultpack-vault.json"), filepath.Join(cache, "snapshot", "marker"))
@@ -106,7 +106,7 @@ func TestLinks(t *testing.T) {
 		t.Errorf("followed, b.bin is %q", b)
 	}
 
-	inside := tree(t, "f", "l -> f", "d/m -> ../f")
+	inside := treeOf(t, "f", "l -> f", "d/m -> ../f")
 	if res, failed, _, warned, err := told(t, open(t, v, "inside"), inside, uploader.Options{Links: uploader.ForbidLinks}); err != nil || len(failed)+len(warned) > 0 || res.Stats.KeptLinks != 2 {
 		t.Errorf("links within the source: %v, %q, %q", err, failed, warned)
 	}
@@ -115,7 +115,7 @@ func TestLinks(t *testing.T) {
 // What killed processes have left in a folder is no data. What only looks like it is.
 func TestLeftovers(t *testing.T) {
 	random := strings.Repeat("A2", 13)
-	source := tree(t, "f", ".vaultpack-restore-"+random+"/staged", "sub/.vaultpack-"+random, ".vaultpack-open-"+random+"/x",
+	source := treeOf(t, "f", ".vaultpack-restore-"+random+"/staged", "sub/.vaultpack-"+random, ".vaultpack-open-"+random+"/x",
 		".vaultpack-restore-"+fsys.Self().String()+"-"+random+"/staged", ".vaultpack-"+fsys.Self().String()+"-"+random, ".vaultpack-claim-0123456789abcdef0123",
 		".vaultpack-restore-mine/kept", ".vaultpack-notes", ".vaultpack-"+random+".txt")
 	res, failed, skipped, _, err := told(t, open(t, newVault(t), "d"), source, uploader.Options{})
@@ -129,7 +129,7 @@ func TestLeftovers(t *testing.T) {
 }
 
 func TestPatternsThatMatchNothing(t *testing.T) {
-	source := tree(t, "a/x.jpg", "b/y.png")
+	source := treeOf(t, "a/x.jpg", "b/y.png")
 	tests := []struct {
 		include, exclude []string
 		files            int64 // -1: refused
@@ -165,7 +165,7 @@ func TestPatternsThatMatchNothing(t *testing.T) {
 // A folder that has lost its files is not uploaded unless that is meant.
 func TestEmptiedSource(t *testing.T) {
 	v := newVault(t)
-	source := tree(t, slices.Repeat([]string{"f"}, 1)...)
+	source := treeOf(t, slices.Repeat([]string{"f"}, 1)...)
 	upload(t, v, "d", source)
 	for _, dry := range []bool{true, false} {
 		if _, _, _, _, err := told(t, open(t, v, "d"), t.TempDir(), uploader.Options{DryRun: dry}); !errors.Is(err, uploader.ErrEmptied) {
@@ -183,7 +183,7 @@ func TestEmptiedSource(t *testing.T) {
 
 func TestStreamCounts(t *testing.T) {
 	v := newVault(t)
-	upload(t, v, "d", tree(t, "one", "two", "s"))
+	upload(t, v, "d", treeOf(t, "one", "two", "s"))
 	stream := func(text, name string, allowEmpty bool) (uploader.Stats, error) {
 		res, err := uploader.UploadStream(ctx, open(t, v, "d"), strings.NewReader(text), name, uploader.Options{PackSize: packSize, AllowEmpty: allowEmpty})
 		if err != nil {

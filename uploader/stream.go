@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/ctxio"
 )
@@ -34,7 +34,7 @@ func (p *planner) takeStream() error {
 	if err != nil {
 		return err
 	}
-	e := &dataset.Entry{Path: p.stream.name, Mode: 0o644, ModTime: time.Now()}
+	e := &tree.Entry{Path: p.stream.name, Mode: 0o644, ModTime: time.Now()}
 	it := &item{entry: e, then: then, gap: p.gap, settled: true}
 	p.gap = false
 	p.Files.Add(1)
@@ -104,18 +104,18 @@ func (u *upload) sendStream(ctx context.Context, j *job) error {
 		return fmt.Errorf("writing a pack: %w", err)
 	}
 	j.pack = &pack
-	j.extent = dataset.Extent{Pack: j.pack, Length: j.n, At: j.off, Sum: sum.Sum()}
+	j.extent = tree.Extent{Pack: j.pack, Length: j.n, At: j.off, Sum: sum.Sum()}
 	u.Packs.Add(1)
 	u.SealedBytes.Add(pack.Pin.Size)
 	return nil // and no record of it: nobody could go on from there
 }
 
-func (u *upload) writeStream(ctx context.Context, j *job, fill func(io.Writer) error) (dataset.Object, error) {
+func (u *upload) writeStream(ctx context.Context, j *job, fill func(io.Writer) error) (tree.Object, error) {
 	if !u.DryRun {
 		return u.dataset.WritePack(ctx, u.key, fill, envelope.Workers(u.segments))
 	}
 	if err := fill(io.Discard); err != nil {
-		return dataset.Object{}, err
+		return tree.Object{}, err
 	}
 	return u.dataset.PlanPack(ctx, u.key, j.n)
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 )
 
@@ -18,7 +19,7 @@ func TestSumsAreCompared(t *testing.T) {
 	_, res := upload(t, v, "d", src)
 	d := open(t, v, "d")
 	for _, of := range []string{"samples/07.json", "large"} {
-		bad := withSums(t, d, res.Version, func(e *dataset.Entry) {
+		bad := withSums(t, d, res.Version, func(e *tree.Entry) {
 			if e.Path == of {
 				e.Extents[len(e.Extents)-1].Sum[3] ^= 1
 			}
@@ -49,7 +50,7 @@ func TestSumsAreCompared(t *testing.T) {
 
 // withSums makes the version after ver, with the same entries but for what change
 // makes of them.
-func withSums(t *testing.T, d *dataset.Dataset, ver *dataset.Version, change func(*dataset.Entry)) *dataset.Version {
+func withSums(t *testing.T, d *dataset.Dataset, ver *dataset.Version, change func(*tree.Entry)) *dataset.Version {
 	t.Helper()
 	l, err := d.Lease(ctx, "test")
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/internal/treetest"
 	"github.com/vaultpack/vaultpack/uploader"
 	"github.com/vaultpack/vaultpack/vault"
@@ -120,7 +120,7 @@ func TestRecordedPacksAreLookedFor(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			e := &dataset.Entry{Path: "f", Size: int64(size), Mode: info.Mode() & fs.ModePerm, ModTime: info.ModTime()}
+			e := &tree.Entry{Path: "f", Size: int64(size), Mode: info.Mode() & fs.ModePerm, ModTime: info.ModTime()}
 			var packs []string
 			for at := 0; at < size; at += packSize {
 				part := contents[at:min(at+packSize, size)]
@@ -129,9 +129,9 @@ func TestRecordedPacksAreLookedFor(t *testing.T) {
 					t.Fatal(err)
 				}
 				packs = append(packs, d.PackName(pack.ID))
-				e.Extents = append(e.Extents, dataset.Extent{Pack: &pack, Length: int64(len(part)), At: int64(at)})
+				e.Extents = append(e.Extents, tree.Extent{Pack: &pack, Length: int64(len(part)), At: int64(at)})
 			}
-			if err := errors.Join(l.Record(ctx, key, []*dataset.Entry{e}), l.End(ctx)); err != nil {
+			if err := errors.Join(l.Record(ctx, key, []*tree.Entry{e}), l.End(ctx)); err != nil {
 				t.Fatal(err)
 			}
 			spoil(t, v, packs[len(packs)-1])

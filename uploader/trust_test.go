@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
 )
 
 // A file is believed to be what it was by its times only if no further change could
@@ -14,14 +14,14 @@ import (
 func TestTrust(t *testing.T) {
 	now := time.Now()
 	old := now.Add(-time.Hour)
-	entry := func(modified, changed time.Time) *dataset.Entry {
-		return &dataset.Entry{Path: "f", Size: 5, Mode: 0o644, ModTime: modified,
-			Seen:   dataset.Seen{Host: "h", Inode: 7, ChangeTime: changed},
+	entry := func(modified, changed time.Time) *tree.Entry {
+		return &tree.Entry{Path: "f", Size: 5, Mode: 0o644, ModTime: modified,
+			Seen:   tree.Seen{Host: "h", Inode: 7, ChangeTime: changed},
 			Recent: recent(modified) || recent(changed)}
 	}
 	for name, c := range map[string]struct {
-		then   *dataset.Entry
-		change func(now, then *dataset.Entry)
+		then   *tree.Entry
+		change func(now, then *tree.Entry)
 		want   bool
 	}{
 		"settled":                     {entry(old, old), nil, true},
@@ -31,15 +31,15 @@ func TestTrust(t *testing.T) {
 		"modified a moment ago":       {entry(now, old), nil, false},
 		"a clock that is ahead":       {entry(now.Add(time.Minute), old), nil, false},
 		"a date in the future":        {entry(now.Add(24*time.Hour), old), nil, true},
-		"another inode":               {entry(old, old), func(n, _ *dataset.Entry) { n.Seen.Inode++ }, false},
-		"another change time":         {entry(old, old), func(n, _ *dataset.Entry) { n.Seen.ChangeTime = now }, false},
-		"another machine's inode":     {entry(old, old), func(n, th *dataset.Entry) { n.Seen.Inode++; th.Seen.Host = "other" }, true},
-		"another size":                {entry(old, old), func(n, _ *dataset.Entry) { n.Size++ }, false},
-		"another mode":                {entry(old, old), func(n, _ *dataset.Entry) { n.Mode = 0o600 }, false},
-		"another time":                {entry(old, old), func(n, _ *dataset.Entry) { n.ModTime = n.ModTime.Add(1) }, false},
-		"kept from before":            {entry(old, old), func(_, th *dataset.Entry) { th.Flaw = dataset.FlawKept }, false},
-		"read while it was written":   {entry(old, old), func(_, th *dataset.Entry) { th.Flaw = dataset.FlawTorn }, false},
-		"of another machine, changed": {entry(now, now), func(_, th *dataset.Entry) { th.Seen.Host = "other" }, false},
+		"another inode":               {entry(old, old), func(n, _ *tree.Entry) { n.Seen.Inode++ }, false},
+		"another change time":         {entry(old, old), func(n, _ *tree.Entry) { n.Seen.ChangeTime = now }, false},
+		"another machine's inode":     {entry(old, old), func(n, th *tree.Entry) { n.Seen.Inode++; th.Seen.Host = "other" }, true},
+		"another size":                {entry(old, old), func(n, _ *tree.Entry) { n.Size++ }, false},
+		"another mode":                {entry(old, old), func(n, _ *tree.Entry) { n.Mode = 0o600 }, false},
+		"another time":                {entry(old, old), func(n, _ *tree.Entry) { n.ModTime = n.ModTime.Add(1) }, false},
+		"kept from before":            {entry(old, old), func(_, th *tree.Entry) { th.Flaw = tree.FlawKept }, false},
+		"read while it was written":   {entry(old, old), func(_, th *tree.Entry) { th.Flaw = tree.FlawTorn }, false},
+		"of another machine, changed": {entry(now, now), func(_, th *tree.Entry) { th.Seen.Host = "other" }, false},
 	} {
 		e := *c.then
 		if c.change != nil {
@@ -69,7 +69,7 @@ func TestRecentFiles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e := &dataset.Entry{}
+		e := &tree.Entry{}
 		describe(e, info, "h")
 		if e.Recent != c.want {
 			t.Errorf("%s: recent %v", c.name, e.Recent)
@@ -92,7 +92,7 @@ func TestSeries(t *testing.T) {
 	} {
 		var items []*item
 		for _, name := range c.names {
-			items = append(items, &item{entry: &dataset.Entry{Path: "dir.1/" + name}})
+			items = append(items, &item{entry: &tree.Entry{Path: "dir.1/" + name}})
 		}
 		if got := series(items); got != c.want {
 			t.Errorf("series(%q) = %v", c.names, got)
@@ -102,21 +102,21 @@ func TestSeries(t *testing.T) {
 
 // Extents are taken for a file only if they are all of it, in order.
 func TestWholeFile(t *testing.T) {
-	at := func(at, n int64) dataset.Extent { return dataset.Extent{At: at, Length: n} }
+	at := func(at, n int64) tree.Extent { return tree.Extent{At: at, Length: n} }
 	for _, c := range []struct {
-		extents []dataset.Extent
+		extents []tree.Extent
 		want    bool
 	}{
-		{[]dataset.Extent{at(0, 10)}, true},
-		{[]dataset.Extent{at(0, 4), at(4, 6)}, true},
+		{[]tree.Extent{at(0, 10)}, true},
+		{[]tree.Extent{at(0, 4), at(4, 6)}, true},
 		{nil, false},
-		{[]dataset.Extent{at(0, 9)}, false},
-		{[]dataset.Extent{at(0, 11)}, false},
-		{[]dataset.Extent{at(4, 6)}, false},
-		{[]dataset.Extent{at(0, 4), at(5, 6)}, false},
-		{[]dataset.Extent{at(4, 6), at(0, 4)}, false},
+		{[]tree.Extent{at(0, 9)}, false},
+		{[]tree.Extent{at(0, 11)}, false},
+		{[]tree.Extent{at(4, 6)}, false},
+		{[]tree.Extent{at(0, 4), at(5, 6)}, false},
+		{[]tree.Extent{at(4, 6), at(0, 4)}, false},
 	} {
-		if got := wholeFile(&dataset.Entry{Size: 10, Extents: c.extents}); got != c.want {
+		if got := wholeFile(&tree.Entry{Size: 10, Extents: c.extents}); got != c.want {
 			t.Errorf("%v: %v", c.extents, got)
 		}
 	}

@@ -24,6 +24,7 @@ import (
 	"sync"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/workers"
 	"github.com/vaultpack/vaultpack/vault"
@@ -58,7 +59,7 @@ func Upload(ctx context.Context, d *dataset.Dataset, path string, opts Options) 
 // under the given name. A stream cannot be read again, so an interrupted upload of one
 // begins anew. A Read that blocks keeps it from returning when ctx is cancelled.
 func UploadStream(ctx context.Context, d *dataset.Dataset, r io.Reader, name string, opts Options) (*Result, error) {
-	if err := dataset.CheckPath(name); err != nil {
+	if err := tree.CheckPath(name); err != nil {
 		return nil, err
 	}
 	if r == nil {

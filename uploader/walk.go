@@ -12,13 +12,13 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
 )
 
 // A found is something that the walk has come to.
 type found struct {
-	entry *dataset.Entry // without extents
-	file  string         // its path on this machine
+	entry *tree.Entry // without extents
+	file  string      // its path on this machine
 	// more says that the folder has a later file of the same sample.
 	more bool
 }
@@ -261,14 +261,14 @@ func sampleGoesOn(entries []fs.DirEntry, i int) bool {
 
 const entryModes = fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
 
-func (w *walker) entry(path string, info fs.FileInfo) *dataset.Entry {
-	e := &dataset.Entry{Path: path}
+func (w *walker) entry(path string, info fs.FileInfo) *tree.Entry {
+	e := &tree.Entry{Path: path}
 	describe(e, info, w.host)
 	return e
 }
 
 // describe takes the attributes of info over into the entry.
-func describe(e *dataset.Entry, info fs.FileInfo, host string) {
+func describe(e *tree.Entry, info fs.FileInfo, host string) {
 	e.Mode, e.ModTime = info.Mode()&entryModes, info.ModTime()
 	if info.Mode()&fs.ModeSymlink != 0 {
 		e.Mode = fs.ModePerm // what systems report for links differs and means nothing
@@ -278,7 +278,7 @@ func describe(e *dataset.Entry, info fs.FileInfo, host string) {
 	}
 	e.Size = info.Size()
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		e.Seen = dataset.Seen{Host: host, Inode: st.Ino, ChangeTime: changeTime(st)}
+		e.Seen = tree.Seen{Host: host, Inode: st.Ino, ChangeTime: changeTime(st)}
 	}
 	e.Recent = recent(e.ModTime) || recent(e.Seen.ChangeTime)
 }
@@ -295,7 +295,7 @@ func recent(t time.Time) bool {
 // sameFile tells whether a file found now is the one that was recorded: by size,
 // time and mode, and where this machine wrote the record by inode and change
 // time too.
-func sameFile(now, then *dataset.Entry) bool {
+func sameFile(now, then *tree.Entry) bool {
 	if !then.IsFile() || now.Size != then.Size || now.Mode != then.Mode || !now.ModTime.Equal(then.ModTime) {
 		return false
 	}
@@ -318,7 +318,7 @@ func kindName(m fs.FileMode) string {
 // settle waits until a file that has just been changed is older than the clock
 // tick of file systems. A change within the same tick would leave its time, and
 // so be taken for none by the next run.
-func settle(ctx context.Context, e *dataset.Entry) {
+func settle(ctx context.Context, e *tree.Entry) {
 	const tick = 20 * time.Millisecond
 	age := time.Since(e.Seen.ChangeTime)
 	if e.Seen.Host == "" || age < 0 || age > tick {

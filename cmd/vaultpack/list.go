@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/envelope/awskms"
 )
@@ -137,7 +138,7 @@ func listFiles(c *cli.Context, con *console, ref, path string) error {
 	return nil
 }
 
-func (c *console) listEntry(e *dataset.Entry) {
+func (c *console) listEntry(e *tree.Entry) {
 	ev := event{"size": e.Size, "mode": fmt.Sprintf("%#o", e.Mode.Perm()), "modified": e.ModTime}
 	kind, name := "-", show(e.Path)
 	switch {
@@ -151,8 +152,8 @@ func (c *console) listEntry(e *dataset.Entry) {
 	ev["kind"] = map[string]string{"-": "file", "d": "folder", "l": "link"}[kind]
 	if e.Flaw != "" {
 		ev["flaw"] = string(e.Flaw)
-		name += map[dataset.Flaw]string{dataset.FlawKept: "  (as it was before: it could not be read)",
-			dataset.FlawTorn: "  (a mixture: it was being written to)"}[e.Flaw]
+		name += map[tree.Flaw]string{tree.FlawKept: "  (as it was before: it could not be read)",
+			tree.FlawTorn: "  (a mixture: it was being written to)"}[e.Flaw]
 	}
 	if e.Sum != nil {
 		ev["sha256"] = fmt.Sprintf("%x", e.Sum)

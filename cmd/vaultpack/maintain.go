@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
 )
 
 func gcCommand(con *console) *cli.Command {
@@ -182,7 +183,7 @@ func diff(c *cli.Context, con *console, a, b *dataset.Version) error {
 	nextB, stopB := iter.Pull2(b.Entries(c.Context))
 	defer stopB()
 	counts := map[string]int64{}
-	tell := func(mark, what string, e *dataset.Entry) {
+	tell := func(mark, what string, e *tree.Entry) {
 		counts[what]++
 		con.emit(what, event{"size": e.Size}.setPath(e.Path))
 		con.printf("%s %s", mark, show(e.Name()))

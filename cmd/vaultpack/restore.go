@@ -7,6 +7,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
 )
 
 func restoreCommand(con *console) *cli.Command {
@@ -110,8 +111,8 @@ func restore(c *cli.Context, con *console, ref string, paths []string, dir strin
 }
 
 // told tells what a restore removes, and in a dry run all that it would do.
-func (c *console) told(dry bool) func(dataset.Action, *dataset.Entry) {
-	return func(a dataset.Action, e *dataset.Entry) {
+func (c *console) told(dry bool) func(dataset.Action, *tree.Entry) {
+	return func(a dataset.Action, e *tree.Entry) {
 		if !dry && a != dataset.Remove {
 			return
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/uploader"
 )
 
@@ -90,7 +91,7 @@ func newSelection(c *cli.Context, paths []string) (*selection, error) {
 func (s *selection) all() bool { return s.filter == nil && len(s.paths) == 0 }
 
 // selects reports whether an entry is chosen. Only its path counts.
-func (s *selection) selects(e *dataset.Entry) bool {
+func (s *selection) selects(e *tree.Entry) bool {
 	if s.filter != nil && !s.filter.Selects(e.Path) {
 		return false
 	}
@@ -167,7 +168,7 @@ func (s *selection) checkFolder(con *console, v *dataset.Version, dir string) {
 }
 
 // note takes an entry into account, and reports whether all patterns have found one.
-func (s *selection) note(e *dataset.Entry) bool {
+func (s *selection) note(e *tree.Entry) bool {
 	all := true
 	for _, p := range s.flags {
 		if !p.found && e.Path != "" && p.filter.Selects(e.Path) == (p.flag == "--include") {

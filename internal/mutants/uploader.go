@@ -14,7 +14,7 @@ var uploaderMutants = []mutant{
 	one("a pack that was cut is counted on", inUploader+"known.go", "if ok && size == o.Pin.Size {", "if ok {").by("TestRecordedPacksAreLookedFor"),
 	one("a file that changes while it is read is taken for stable", inUploader+"read.go", "	if sameFile(now, it.entry) {\n		return nil\n	}\n	if it.torn {", "	if sameFile(now, it.entry) || !it.torn {\n		return nil\n	}\n	if it.torn {").by("TestFilesThatChange"),
 	one("a file that has grown is cut", inUploader+"read.go", "io.LimitReader(f, it.entry.Size+1)", "io.LimitReader(f, it.entry.Size)").by("TestFilesThatChange"),
-	one("what is torn is not told", inUploader+"read.go", "	if it.torn {\n		it.entry.Flaw = dataset.FlawTorn\n		return nil\n", "	if it.torn {\n		return nil\n"),
+	one("what is torn is not told", inUploader+"read.go", "\tif it.torn {\n\t\tit.entry.Flaw = tree.FlawTorn\n\t\treturn nil\n", "	if it.torn {\n		return nil\n"),
 	one("a file that was just written is trusted", inUploader+"known.go", " && !then.Recent && sameFile(now, then)", " && sameFile(now, then)").by("TestTrust|TestRecentFiles"),
 	one("an entry with a flaw is trusted", inUploader+"known.go", " && then.Flaw == \"\" && ", " && ").by("TestTrust|TestFilesThatChange"),
 	one("times are trusted with --checksum", inUploader+"known.go", "return !u.Checksum && then.Flaw", "return then.Flaw").by("TestTrust|TestChecksum|TestResumeByChecksum"),
@@ -27,6 +27,6 @@ var uploaderMutants = []mutant{
 	one("a pack has no room for the end of a tar", "internal/tarpack/tarpack.go", "const End = 1024", "const End = 0").by("TestPacksInOrderAndInBounds"),
 	one("odd times take no room in a tar", "internal/tarpack/tarpack.go", " || t < 0 || t >= latest {", " || t < 0 && t >= latest {").by("TestPacksInOrderAndInBounds"),
 	one("what could not be read is taken for deleted", inUploader+"plan.go", "	p.unread[path] = true\n", "	p.unread[path] = false\n"),
-	one("what was kept looks whole", inUploader+"plan.go", "	e.Flaw = dataset.FlawKept\n", "	e.Flaw = \"\"\n"),
+	one("what was kept looks whole", inUploader+"plan.go", "\te.Flaw = tree.FlawKept\n", "	e.Flaw = \"\"\n"),
 	one("a piece has no sum", inUploader+"pack.go", "At: j.off, Sum: sum.Sum()}", "At: j.off}"),
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
 )
 
 // End is what closes a tar, in bytes.
@@ -14,7 +15,7 @@ const End = 1024
 const block = 512
 
 // Size is how much of a pack a file takes at most.
-func Size(e *dataset.Entry) int64 {
+func Size(e *tree.Entry) int64 {
 	// A hole can be as large as a number: that is more than any pack, too.
 	size := block + (min(e.Size, 1<<62)+block-1)/block*block
 	const latest = 1<<33 - 1 // what a time in a plain header can be, in seconds
@@ -48,7 +49,7 @@ func NewWriter(w io.Writer) *Writer {
 }
 
 // Begin writes the file's header, and tells where in the pack its contents begin.
-func (t *Writer) Begin(e *dataset.Entry) (at int64, err error) {
+func (t *Writer) Begin(e *tree.Entry) (at int64, err error) {
 	err = t.WriteHeader(dataset.TarHeader(e))
 	return t.out.n, err
 }
@@ -58,7 +59,7 @@ func (t *Writer) Written() int64 { return t.out.n }
 
 // Plan tells where the contents of the files lie in the tar that a Writer makes of them, and
 // its size.
-func Plan(files []*dataset.Entry) (at []int64, size int64, err error) {
+func Plan(files []*tree.Entry) (at []int64, size int64, err error) {
 	out := &offset{w: io.Discard}
 	for _, e := range files {
 		// A writer takes no second header before the contents of the first.

@@ -1,4 +1,4 @@
-package dataset
+package codec
 
 import (
 	"encoding/json"

@@ -1,4 +1,6 @@
-package dataset
+// Package tree describes what a version of a dataset holds: its files, folders and
+// symbolic links, and where in the vault their contents lie.
+package tree
 
 import (
 	"bytes"
@@ -17,11 +19,6 @@ type Object struct {
 	ID    envelope.ObjectID
 	KeyID envelope.KeyID
 	Pin   envelope.Pin
-}
-
-// header is the header that the object must have.
-func (o Object) header(kind envelope.Kind) envelope.Header {
-	return envelope.Header{Kind: kind, KeyID: o.KeyID, ObjectID: o.ID}
 }
 
 // PlaintextSize is the number of bytes sealed in the object.
@@ -71,6 +68,9 @@ type Extent struct {
 	Sum envelope.ContentSum
 }
 
+// HasSum tells whether a sum was recorded.
+func (x Extent) HasSum() bool { return x.Sum != envelope.ContentSum{} }
+
 // Seen tells a file from another that took its name, size and time: the inode
 // number and change time, which mean something on one machine only.
 type Seen struct {
@@ -103,10 +103,9 @@ func (e *Entry) sumsDiffer(o *Entry) bool {
 	if len(e.Extents) != len(o.Extents) {
 		return false
 	}
-	var none envelope.ContentSum
 	for i, x := range e.Extents {
 		y := o.Extents[i]
-		if x.At == y.At && x.Length == y.Length && x.Pack.KeyID == y.Pack.KeyID && x.Sum != none && y.Sum != none && x.Sum != y.Sum {
+		if x.At == y.At && x.Length == y.Length && x.Pack.KeyID == y.Pack.KeyID && x.HasSum() && y.HasSum() && x.Sum != y.Sum {
 			return true
 		}
 	}
@@ -116,65 +115,19 @@ func (e *Entry) sumsDiffer(o *Entry) bool {
 // Name is the path without the slash of a folder, "." for the root.
 func (e *Entry) Name() string { return path.Clean("./" + e.Path) }
 
-// parent is the path of the folder that the entry lies in.
-func (e *Entry) parent() string {
-	p := strings.TrimSuffix(e.Path, "/")
-	return p[:strings.LastIndexByte(p, '/')+1]
-}
-
-// check refuses what no honest writer makes and a restore must not follow:
-// absolute paths, dot elements, sizes and extents that do not fit.
-func (e *Entry) check() error {
-	bad := func(why string) error { return fmt.Errorf("the index entry %q %s", e.Path, why) }
-	if e.Path != "" {
-		if err := CheckPath(strings.TrimSuffix(e.Path, "/")); err != nil {
-			return err
-		}
-	}
-	if len(e.Link) > maxPath {
-		return bad(fmt.Sprintf("is a link with a target of %d bytes, and %d is the most", len(e.Link), maxPath))
-	}
-	if e.Size < 0 || e.Mode&^modeMask != 0 {
-		return bad("has a size or mode out of range")
-	}
-	if e.Flaw != "" && e.Flaw != FlawKept && e.Flaw != FlawTorn {
-		return bad("has an unknown flaw")
-	}
-	if !e.IsFile() && (len(e.Extents) > 0 || e.Size != 0) || e.IsDir() && e.IsLink() {
-		return bad("is no file but has contents")
-	}
-	return nil
-}
+// MaxPath bounds a path and the target of a link: no system takes longer ones.
+const MaxPath = 4 << 10
 
 // CheckPath says whether a file of a dataset may have the path: relative, of at
 // most 4096 bytes, and without empty or dot elements.
 func CheckPath(p string) error {
-	if len(p) > maxPath {
-		return fmt.Errorf("a path of %d bytes, which begins with %q, cannot be that of a file in a dataset: %d is the most", len(p), p[:64], maxPath)
+	if len(p) > MaxPath {
+		return fmt.Errorf("a path of %d bytes, which begins with %q, cannot be that of a file in a dataset: %d is the most", len(p), p[:64], MaxPath)
 	}
 	for elem := range strings.SplitSeq(p, "/") {
 		if elem == "" || elem == "." || elem == ".." || strings.ContainsRune(elem, 0) {
 			return fmt.Errorf("%q cannot be the path of a file in a dataset: it must be relative, without empty, . or .. elements", p)
 		}
-	}
-	return nil
-}
-
-const modeMask = fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
-
-// checkExtents makes sure that the extents are the whole file and lie in their
-// packs.
-func (e *Entry) checkExtents() error {
-	at := int64(0)
-	for _, x := range e.Extents {
-		size, err := x.Pack.PlaintextSize()
-		if err != nil || x.At != at || x.Length < 0 || x.Offset < 0 || x.Offset > size-x.Length {
-			return fmt.Errorf("the index entry %q has extents that do not fit", e.Path)
-		}
-		at += x.Length
-	}
-	if e.IsFile() && at != e.Size {
-		return fmt.Errorf("the index entry %q has extents of %d bytes for a file of %d", e.Path, at, e.Size)
 	}
 	return nil
 }

@@ -1,4 +1,7 @@
-package dataset
+// Package codec has the encodings of what a dataset keeps in its sealed objects: lists
+// of entries, the roots of versions, the marks in the place of some, and leases. What
+// is read is bounded and checked before it is believed; docs/FORMAT.md states how.
+package codec
 
 import (
 	"bytes"
@@ -8,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"slices"
 	"sync"
 	"time"
@@ -16,18 +18,20 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/fsys"
 )
 
 // The formats of a list of entries: zstd-compressed lines of JSON, the first of
-// them a listHeader and each further one an entry. The format's name keeps the
+// them a Header and each further one an entry. The format's name keeps the
 // one from being taken for the other.
 const (
-	indexFormat   = "vaultpack-index/1"
-	pendingFormat = "vaultpack-pending/1"
+	IndexFormat   = "vaultpack-index/1"
+	PendingFormat = "vaultpack-pending/1"
 )
 
-type listHeader struct {
+type Header struct {
 	Format  string       `json:"format"`
 	Dataset string       `json:"dataset"`
 	Packs   []objectJSON `json:"packs"`
@@ -43,11 +47,11 @@ type objectJSON struct {
 	Digest string `json:"digest"`
 }
 
-func (o Object) toJSON() objectJSON {
+func objectOf(o tree.Object) objectJSON {
 	return objectJSON{o.ID.String(), o.KeyID.String(), o.Pin.Size, hex.EncodeToString(o.Pin.Digest[:])}
 }
 
-func (j objectJSON) object() (o Object, err error) {
+func (j objectJSON) object() (o tree.Object, err error) {
 	if n := len(j.ID) + len(j.KeyID) + len(j.Digest); n > 64+32+64 {
 		return o, fmt.Errorf("an object is named by %d characters", n)
 	}
@@ -86,16 +90,14 @@ type entryJSON struct {
 	At      []int64    `json:"at,omitempty"`      // where they lie in the file, if they are not all of it
 	Seen    []int64    `json:"seen,omitempty"`    // host in the header's list, inode, change time
 	Recent  bool       `json:"recent,omitempty"`
-	Flaw    Flaw       `json:"flaw,omitempty"`
+	Flaw    tree.Flaw  `json:"flaw,omitempty"`
 }
 
 // sumEncoding is how keyed sums stand in a list.
 var sumEncoding = base64.RawStdEncoding.Strict()
 
-var noSum envelope.ContentSum
-
 // decodeSums gives the extents their sums: one each, or none at all.
-func (e *Entry) decodeSums(sums []string) error {
+func decodeSums(e *tree.Entry, sums []string) error {
 	if len(sums) > 0 && len(sums) != len(e.Extents) {
 		return fmt.Errorf("the index entry %q has %d sums for %d extents", e.Path, len(sums), len(e.Extents))
 	}
@@ -125,37 +127,16 @@ func fromUTF8(s string, raw []byte) string {
 	return s
 }
 
-// posixMode and goMode convert between Go's mode bits and the twelve of POSIX.
-func posixMode(m fs.FileMode) uint32 {
-	out := uint32(m.Perm())
-	for i, bit := range []fs.FileMode{fs.ModeSticky, fs.ModeSetgid, fs.ModeSetuid} {
-		if m&bit != 0 {
-			out |= 0o1000 << i
-		}
-	}
-	return out
-}
-
-func goMode(m uint32) fs.FileMode {
-	out := fs.FileMode(m & 0o777)
-	for i, bit := range []fs.FileMode{fs.ModeSticky, fs.ModeSetgid, fs.ModeSetuid} {
-		if m&(0o1000<<i) != 0 {
-			out |= bit
-		}
-	}
-	return out
-}
-
-// encodeList makes the compressed list of entries in the given format.
-func encodeList(format, dataset, source string, entries []*Entry) ([]byte, error) {
-	header := listHeader{Format: format, Dataset: dataset, Packs: []objectJSON{}, Source: source}
+// EncodeList makes the compressed list of entries in the given format.
+func EncodeList(format, dataset, source string, entries []*tree.Entry) ([]byte, error) {
+	header := Header{Format: format, Dataset: dataset, Packs: []objectJSON{}, Source: source}
 	packs, hosts := map[envelope.ObjectID]int64{}, map[string]int64{}
 	extents := 0
 	var body bytes.Buffer
 	enc := json.NewEncoder(&body)
 	enc.SetEscapeHTML(false)
 	for _, e := range entries {
-		j := entryJSON{Size: e.Size, Mode: posixMode(e.Mode), ModTime: [2]int64{e.ModTime.Unix(), int64(e.ModTime.Nanosecond())},
+		j := entryJSON{Size: e.Size, Mode: fsys.PosixMode(e.Mode), ModTime: [2]int64{e.ModTime.Unix(), int64(e.ModTime.Nanosecond())},
 			Recent: e.Recent, Flaw: e.Flaw}
 		j.Path, j.Path64 = toUTF8(e.Path)
 		j.Link, j.Link64 = toUTF8(e.Link)
@@ -169,10 +150,10 @@ func encodeList(format, dataset, source string, entries []*Entry) ([]byte, error
 			if !ok {
 				n = int64(len(header.Packs))
 				packs[x.Pack.ID] = n
-				header.Packs = append(header.Packs, x.Pack.toJSON())
+				header.Packs = append(header.Packs, objectOf(*x.Pack))
 			}
 			j.Extents = append(j.Extents, [3]int64{n, x.Offset, x.Length})
-			if x.Sum != noSum {
+			if x.HasSum() {
 				j.Sums = append(j.Sums, sumEncoding.EncodeToString(x.Sum[:]))
 			}
 			if x.At == whole {
@@ -217,14 +198,14 @@ func encodeList(format, dataset, source string, entries []*Entry) ([]byte, error
 var encoder = sync.OnceValue(func() *zstd.Encoder {
 	e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
 	if err != nil {
-		panic("dataset: zstd: " + err.Error()) // constant options
+		panic("codec: zstd: " + err.Error()) // constant options
 	}
 	return e
 })
 
-// decodeList reads what encodeList made. The bytes have been authenticated, so
+// DecodeList reads what EncodeList made. The bytes have been authenticated, so
 // any fault is one of the program that wrote them.
-func decodeList(format, dataset string, b []byte) (header listHeader, entries []*Entry, err error) {
+func DecodeList(format, dataset string, b []byte) (header Header, entries []*tree.Entry, err error) {
 	kind := kindOf(format)
 	lines, err := newLineReader(kind, b)
 	if err != nil {
@@ -257,7 +238,7 @@ func decodeList(format, dataset string, b []byte) (header listHeader, entries []
 			return header, nil, err
 		}
 		if len(entries) == kind.entries {
-			return header, nil, beyond("more entries", kind.entries)
+			return header, nil, Beyond("more entries", kind.entries)
 		}
 		e, err := decodeEntry(&j, line, packs, header.Hosts)
 		if err != nil {
@@ -267,13 +248,13 @@ func decodeList(format, dataset string, b []byte) (header listHeader, entries []
 			return header, nil, fmt.Errorf("the list is not sorted at %q", e.Path)
 		}
 		if extents += len(e.Extents); extents > maxExtents {
-			return header, nil, beyond("more extents", maxExtents)
+			return header, nil, Beyond("more extents", maxExtents)
 		}
 		entries = append(entries, e)
 	}
 }
 
-func decodeEntry(j *entryJSON, line []byte, packs []*Object, hosts []string) (*Entry, error) {
+func decodeEntry(j *entryJSON, line []byte, packs []*tree.Object, hosts []string) (*tree.Entry, error) {
 	if err := checkLine(line); err != nil {
 		return nil, err
 	}
@@ -283,9 +264,9 @@ func decodeEntry(j *entryJSON, line []byte, packs []*Object, hosts []string) (*E
 			return nil, fmt.Errorf("reading the list: %w", err)
 		}
 	}
-	e := &Entry{Path: fromUTF8(j.Path, j.Path64), Size: j.Size, Mode: goMode(j.Mode),
+	e := &tree.Entry{Path: fromUTF8(j.Path, j.Path64), Size: j.Size, Mode: fsys.GoMode(j.Mode),
 		ModTime: time.Unix(j.ModTime[0], j.ModTime[1]), Link: fromUTF8(j.Link, j.Link64), Recent: j.Recent, Flaw: j.Flaw}
-	if err := e.check(); err != nil { // first, so that an error names no endless path
+	if err := Check(e); err != nil { // first, so that an error names no endless path
 		return nil, err
 	}
 	if j.Sum != "" {
@@ -297,10 +278,10 @@ func decodeEntry(j *entryJSON, line []byte, packs []*Object, hosts []string) (*E
 	}
 	at := int64(0)
 	if len(j.Extents) > maxExtents {
-		return nil, beyond("more extents", maxExtents)
+		return nil, Beyond("more extents", maxExtents)
 	}
 	if len(j.Extents) > 0 {
-		e.Extents = make([]Extent, 0, len(j.Extents))
+		e.Extents = make([]tree.Extent, 0, len(j.Extents))
 	}
 	for i, x := range j.Extents {
 		if x[0] < 0 || x[0] >= int64(len(packs)) {
@@ -309,14 +290,14 @@ func decodeEntry(j *entryJSON, line []byte, packs []*Object, hosts []string) (*E
 		if len(j.At) == len(j.Extents) {
 			at = j.At[i]
 		}
-		e.Extents = append(e.Extents, Extent{Pack: packs[x[0]], Offset: x[1], Length: x[2], At: at})
+		e.Extents = append(e.Extents, tree.Extent{Pack: packs[x[0]], Offset: x[1], Length: x[2], At: at})
 		at += x[2]
 	}
-	if err := e.decodeSums(j.Sums); err != nil {
+	if err := decodeSums(e, j.Sums); err != nil {
 		return nil, err
 	}
 	if s := j.Seen; len(s) == 4 && s[0] >= 0 && s[0] < int64(len(hosts)) {
-		e.Seen = Seen{Host: hosts[s[0]], Inode: uint64(s[1]), ChangeTime: time.Unix(s[2], s[3])}
+		e.Seen = tree.Seen{Host: hosts[s[0]], Inode: uint64(s[1]), ChangeTime: time.Unix(s[2], s[3])}
 	}
-	return e, e.check()
+	return e, Check(e)
 }

@@ -1,4 +1,4 @@
-package dataset
+package codec
 
 import (
 	"bufio"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 )
 
@@ -18,17 +19,15 @@ import (
 // text in memory, so each is checked before room is made for it. FORMAT.md states
 // them.
 const (
-	maxList    = 64 << 20 // an index part, decompressed and not, in bytes
-	maxPending = 2 * maxList
+	MaxList    = 64 << 20 // an index part, decompressed and not, in bytes
+	MaxPending = 2 * MaxList
 	maxWindow  = 8 << 20 // of the compression, in bytes
 
 	maxEntries        = 64 << 10 // of an index part
-	maxPendingEntries = 8 * maxEntries
+	MaxPendingEntries = 8 * maxEntries
 	maxExtents        = 1 << 20 // of all entries together
 	maxHosts          = 1 << 10
 	maxSource         = 1 << 10
-	// maxPath bounds a path and the target of a link: no system takes longer ones.
-	maxPath = 4 << 10
 )
 
 // A listKind is a format of lists with the bounds that it has.
@@ -38,15 +37,15 @@ type listKind struct {
 }
 
 func kindOf(format string) listKind {
-	if format == pendingFormat {
-		return listKind{format, maxPending, maxPendingEntries}
+	if format == PendingFormat {
+		return listKind{format, MaxPending, MaxPendingEntries}
 	}
-	return listKind{format, maxList, maxEntries}
+	return listKind{format, MaxList, maxEntries}
 }
 
-// beyond is the error of a list that exceeds a bound. It has been authenticated,
+// Beyond is the error of a list that exceeds a bound. It has been authenticated,
 // so who made it holds the key: it is as little to be used as what does not.
-func beyond(what string, bound int) error {
+func Beyond(what string, bound int) error {
 	return fmt.Errorf("the list has %s, and the bound is %d: %w", what, bound, envelope.ErrAuthentication)
 }
 
@@ -64,7 +63,7 @@ var decoders = sync.Pool{New: func() any {
 	// Of one decoder at a time, without goroutines that would have to be ended.
 	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
 	if err != nil {
-		panic("dataset: zstd: " + err.Error()) // constant options
+		panic("codec: zstd: " + err.Error()) // constant options
 	}
 	return d
 }}
@@ -90,7 +89,7 @@ func (r *lineReader) next() ([]byte, error) {
 	for {
 		part, err := r.src.ReadSlice('\n')
 		if r.n += len(part); r.n > r.kind.bytes {
-			return nil, beyond("more bytes", r.kind.bytes)
+			return nil, Beyond("more bytes", r.kind.bytes)
 		}
 		switch {
 		case err == nil && len(r.long) == 0:
@@ -113,7 +112,7 @@ func (r *lineReader) next() ([]byte, error) {
 
 // readHeader reads the first line. Its packs are read one by one, since an element
 // in memory takes many times the shortest text of one.
-func readHeader(line []byte) (h listHeader, packs []*Object, err error) {
+func readHeader(line []byte) (h Header, packs []*tree.Object, err error) {
 	if err := checkLine(line); err != nil {
 		return h, nil, err
 	}
@@ -124,7 +123,7 @@ func readHeader(line []byte) (h listHeader, packs []*Object, err error) {
 			if err := d.Decode(&h.Source); err != nil || len(h.Source) <= maxSource {
 				return err
 			}
-			return beyond("a longer source", maxSource)
+			return Beyond("a longer source", maxSource)
 		},
 		"hosts": func(d *json.Decoder) error {
 			return readArray(d, func() error {
@@ -133,7 +132,7 @@ func readHeader(line []byte) (h listHeader, packs []*Object, err error) {
 					return err
 				}
 				if len(h.Hosts) == maxHosts || len(host) > maxSource {
-					return beyond("more or longer hosts", maxHosts)
+					return Beyond("more or longer hosts", maxHosts)
 				}
 				h.Hosts = append(h.Hosts, host)
 				return nil
@@ -245,10 +244,10 @@ func noMoreInput(err error) error {
 func checkLine(line []byte) error {
 	const (
 		numbers = 4*maxExtents + 64
-		text    = 8 * maxPath // of a path of which all is escaped, and its quotes
+		text    = 8 * tree.MaxPath // of a path of which all is escaped, and its quotes
 	)
 	if len(line) > numbers && bytes.Count(line, []byte(",")) > numbers {
-		return beyond("an entry of more numbers", numbers)
+		return Beyond("an entry of more numbers", numbers)
 	}
 	for rest := line; len(rest) > text; {
 		i := bytes.IndexByte(rest, '"')
@@ -257,7 +256,7 @@ func checkLine(line []byte) error {
 		}
 		n := stringLen(rest[i+1:])
 		if n > text {
-			return beyond("a longer text", text)
+			return Beyond("a longer text", text)
 		}
 		rest = rest[min(i+n+2, len(rest)):]
 	}
@@ -276,12 +275,3 @@ func stringLen(b []byte) int {
 	}
 	return len(b)
 }
-
-// weight is about what the entry takes of memory, in bytes.
-func (e *Entry) weight() int {
-	return 256 + len(e.Path) + len(e.Link) + 64*len(e.Extents)
-}
-
-// maxWeight bounds what is kept of a version at one time, in bytes of weight:
-// entries whose files are being read, or folders whose attributes come last.
-const maxWeight = 96 << 20

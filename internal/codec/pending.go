@@ -1,0 +1,64 @@
+package codec
+
+import (
+	"encoding/json"
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+)
+
+type leaseJSON struct {
+	Format  string    `json:"format"`
+	Started time.Time `json:"started"`
+}
+
+const leaseFormat = "vaultpack-lease/1"
+
+// EncodeLease makes the contents of the lease of an upload that began at a time.
+func EncodeLease(started time.Time) ([]byte, error) {
+	b, err := json.Marshal(leaseJSON{leaseFormat, started.UTC().Truncate(time.Second)})
+	return append(b, '\n'), err
+}
+
+// DecodeLease reads when an upload began, as its lease says: that is not authentic.
+func DecodeLease(b []byte) (started time.Time, ok bool) {
+	var j leaseJSON
+	ok = json.Unmarshal(b, &j) == nil && j.Format == leaseFormat
+	return j.Started, ok
+}
+
+// LeaseSuffix ends the name of a lease.
+const LeaseSuffix = ".lease"
+
+// An upload names its objects below pending/ by the number that it is to commit and
+// 26 random characters.
+func UploadNumber(upload string) (int64, bool) {
+	number, name, ok := strings.Cut(upload, "-")
+	n, err := strconv.ParseInt(number, 10, 64)
+	return n, ok && err == nil && n > 0 && fmt.Sprintf("%010d", n) == number && len(name) == 26
+}
+
+// A PendingName is what the name of an object below pending/ says.
+type PendingName struct {
+	upload string
+	Number int64 // that the upload is to commit
+	Lease  bool  // else it is a record
+}
+
+// ParsePending reads the name of an object below pending/. What is neither a lease
+// nor a record is a stranger's, and not ok.
+func ParsePending(name string) (p PendingName, ok bool) {
+	dir, base := path.Split(name)
+	if p.upload, p.Lease = strings.CutSuffix(base, LeaseSuffix); !p.Lease {
+		n, found := strings.CutSuffix(base, ".vpk")
+		if _, err := strconv.ParseUint(n, 10, 63); !found || err != nil {
+			return p, false
+		}
+		p.upload = path.Base(dir)
+		dir, _ = path.Split(strings.TrimSuffix(dir, "/"))
+	}
+	p.Number, ok = UploadNumber(p.upload)
+	return p, ok && path.Base(dir) == "pending"
+}
