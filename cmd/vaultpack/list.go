@@ -11,7 +11,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
-	"github.com/vaultpack/vaultpack/envelope/awskms"
+	"github.com/vaultpack/vaultpack/internal/keyservice"
 )
 
 func lsCommand(con *console) *cli.Command {
@@ -84,8 +84,7 @@ func listDatasets(c *cli.Context, con *console) error {
 // it, and nothing says that it was tampered with.
 func notOurs(err error) bool {
 	var noKey *envelope.NoKeyError
-	var kms *awskms.Error
-	return errors.As(err, &noKey) || errors.As(err, &kms) && kms.Reason == awskms.NotAllowed
+	return errors.As(err, &noKey) || keyservice.Refused(err)
 }
 
 func day(t time.Time) string { return t.Local().Format("2006-01-02 15:04") }

@@ -12,6 +12,7 @@ import (
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"github.com/vaultpack/vaultpack/internal/awsname"
 	"github.com/vaultpack/vaultpack/provision"
 )
 
@@ -123,17 +124,14 @@ func (s *settings) unknown(known map[string]bool) error {
 	return nil
 }
 
-var (
-	bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
-	keyID      = regexp.MustCompile(`^[A-Za-z0-9-]+$`)
-)
+var keyID = regexp.MustCompile(`^[A-Za-z0-9-]+$`)
 
 // check checks the settings, and fills in the defaults that vaultpack init has.
 func (s *settings) check(in place) error {
 	switch {
 	case s.target.Bucket == "":
 		return s.errorf("bucket", "is not set, and the vault needs a bucket: pulumi config set bucket NAME")
-	case !bucketName.MatchString(s.target.Bucket):
+	case !awsname.IsBucket(s.target.Bucket):
 		return s.errorf("bucket", "is %q, but has to be 3 to 63 lower-case letters, digits, hyphens and dots", s.target.Bucket)
 	case strings.ContainsAny(s.target.Prefix, "*?$"):
 		return s.errorf("prefix", "is %q, but cannot hold *?$, which policies read as patterns", s.target.Prefix)

@@ -5,6 +5,7 @@ package keyservice
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -33,13 +34,21 @@ type service struct {
 	named, fixed func(name string) bool
 	// connect makes what opens keys. Each call to the service is counted.
 	connect func(ctx context.Context, set Settings, calls *atomic.Int64) (opener, error)
+	// refused reports whether an error of its keys says that the caller may not use
+	// the key, and stranger whether it says that the caller is not known.
+	refused, stranger func(err error) bool
 }
 
 type opener func(ctx context.Context, name string) (envelope.ServiceKey, error)
 
 // services are all that there are. The first that takes a name for its own has it.
 var services = []*service{
-	{awskms.SlotKind, func(name string) bool { return !strings.Contains(name, "://") }, awskms.IsKeyARN, connectAWS},
+	{
+		kind:  awskms.SlotKind,
+		named: func(name string) bool { return !strings.Contains(name, "://") }, fixed: awskms.IsKeyARN,
+		connect: connectAWS,
+		refused: ofAWS(awskms.NotAllowed), stranger: ofAWS(awskms.BadCredentials),
+	},
 }
 
 func serviceOf(name string) (*service, error) {
@@ -61,6 +70,17 @@ func Fixed(name string) bool {
 // IsKind reports whether slots of the kind are of keys in a service.
 func IsKind(kind string) bool {
 	return slices.ContainsFunc(services, func(s *service) bool { return s.kind == kind })
+}
+
+// Refused reports whether the error says that a key service knows the caller, and does
+// not let it use the key.
+func Refused(err error) bool {
+	return slices.ContainsFunc(services, func(s *service) bool { return s.refused(err) })
+}
+
+// Stranger reports whether the error says that a key service does not know the caller.
+func Stranger(err error) bool {
+	return slices.ContainsFunc(services, func(s *service) bool { return s.stranger(err) })
 }
 
 // A Client opens keys, and counts the calls to their services, which bill each. It
@@ -109,6 +129,14 @@ func connectAWS(ctx context.Context, set Settings, calls *atomic.Int64) (opener,
 		}
 		return key, nil
 	}, nil
+}
+
+// ofAWS tells errors of AWS KMS that have the reason.
+func ofAWS(reason awskms.Reason) func(error) bool {
+	return func(err error) bool {
+		var e *awskms.Error
+		return errors.As(err, &e) && e.Reason == reason
+	}
 }
 
 // countedKMS counts calls.

@@ -2,13 +2,17 @@ package keyservice
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync/atomic"
 	"testing"
 
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/envelope/awskms"
 	"github.com/vaultpack/vaultpack/envelope/envelopetest"
 )
+
+var errRefused, errStranger = errors.New("refused"), errors.New("who is that")
 
 // Another service takes an entry in the list, and then all goes by names of its own.
 func TestAnotherService(t *testing.T) {
@@ -16,13 +20,13 @@ func TestAnotherService(t *testing.T) {
 	connected := 0
 	before := services
 	defer func() { services = before }()
-	services = append(services, &service{"test", has, has, func(_ context.Context, _ Settings, calls *atomic.Int64) (opener, error) {
+	services = append(services, &service{kind: "test", named: has, fixed: has, connect: func(_ context.Context, _ Settings, calls *atomic.Int64) (opener, error) {
 		connected++
 		return func(_ context.Context, name string) (envelope.ServiceKey, error) {
 			calls.Add(1)
 			return envelopetest.NewKeyService(name), nil
 		}, nil
-	}})
+	}, refused: func(err error) bool { return err == errRefused }, stranger: func(err error) bool { return err == errStranger }})
 	c := New(Settings{})
 	for i := range 2 {
 		key, err := c.Key(t.Context(), "test://mine")
@@ -43,6 +47,14 @@ func TestAnotherService(t *testing.T) {
 	}
 	if _, err := c.Key(t.Context(), "other://mine"); err == nil || !strings.Contains(err.Error(), "names no key") {
 		t.Errorf("a name of no service: %v", err)
+	}
+	for err, want := range map[error][2]bool{
+		errRefused: {true, false}, errStranger: {false, true}, errors.ErrUnsupported: {},
+		&awskms.Error{Reason: awskms.NotAllowed}: {true, false}, &awskms.Error{Reason: awskms.BadCredentials}: {false, true}, &awskms.Error{Reason: awskms.Disabled}: {},
+	} {
+		if got := [2]bool{Refused(err), Stranger(err)}; got != want {
+			t.Errorf("%v: refused, stranger: %v", err, got)
+		}
 	}
 	if !IsKind("test") || !IsKind("aws-kms") || IsKind("local") {
 		t.Error("the kinds of slots are others")

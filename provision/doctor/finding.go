@@ -7,8 +7,8 @@ import (
 	"strings"
 
 	"github.com/vaultpack/vaultpack/config"
-	"github.com/vaultpack/vaultpack/envelope/awskms"
 	"github.com/vaultpack/vaultpack/internal/awserr"
+	"github.com/vaultpack/vaultpack/internal/keyservice"
 	"github.com/vaultpack/vaultpack/provision"
 )
 
@@ -86,9 +86,8 @@ func unknownCaller(err error) Finding {
 
 // isIdentity tells that the caller is not known, which no permission mends.
 func isIdentity(err error) bool {
-	var key *awskms.Error
 	var mfa *config.MFAError
-	return provision.BadCredentials(err) || errors.As(err, &mfa) || errors.As(err, &key) && key.Reason == awskms.BadCredentials
+	return provision.BadCredentials(err) || errors.As(err, &mfa) || keyservice.Stranger(err)
 }
 
 // said is what the server said, without what the SDK puts around it.
