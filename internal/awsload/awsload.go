@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/smithy-go/logging"
+	"github.com/aws/smithy-go/middleware"
 )
 
 // Settings go before what the SDK finds by itself. All may be empty.
@@ -34,6 +35,13 @@ func (set Settings) Load(ctx context.Context, own ...func(*config.LoadOptions) e
 		// The SDK would write its warnings to standard error, in lines of its own. All that
 		// matters comes as an error.
 		config.WithLogger(logging.Nop{}))
+	debug, err := debugging()
+	if err != nil {
+		return aws.Config{}, err
+	}
+	if debug {
+		own = append(own, config.WithAPIOptions([]func(*middleware.Stack) error{logRequests(os.Stderr)}))
+	}
 	if set.Profile != "" {
 		own = append(own, config.WithSharedConfigProfile(set.Profile))
 	}
