@@ -76,7 +76,7 @@ var envelopeMutants = []mutant{
 	one("an error with the last bytes of a segment is dropped", envelope+"io.go", "\treturn n, err\n}\n\n// writeFull", "\tif n == len(p) {\n\t\terr = nil\n\t}\n\treturn n, err\n}\n\n// writeFull"),
 	one("an impossible count of a source is believed", envelope+"io.go", "if m < 0 || m > len(p)-n {", "if m > len(p) {"),
 	one("a panic does not stay in the Writer", envelope+"writing.go", "w.fail(interrupted(\"the Writer\"))", "_ = interrupted"),
-	one("a Close completes a file while its owner unwinds", envelope+"writer.go", "if unwind.Count() > w.born {", "if unwinding() < 0 {"),
+	one("a Close completes a file while its owner unwinds", envelope+"writer.go", "if unwind.Count() > w.born {", "if unwind.Count() < 0 {"),
 	one("a Writer is not told of the failure of its Reader", envelope+"reader.go", "sealing.sourceFailed(err)", "_ = sealing"),
 	one("an aborted file is completed", envelope+"writer.go", "w.fail(ErrAborted)", "_ = ErrAborted"),
 	one("a Writer may be used by two", envelope+"writer.go", "if w.turn.missed() {", "if w.turn.missed() && w.dst == nil {"),
