@@ -7,12 +7,16 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/vaultpack/vaultpack/internal/awsload"
+	"github.com/vaultpack/vaultpack/internal/given"
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 // AWS is the configuration of the AWS SDK for the vault: credentials, region
 // and endpoints from the SDK's own chain, by the settings' profile and region.
 func (c *Config) AWS(ctx context.Context) (aws.Config, error) {
+	if err := given.Check(ctx, c != nil, errNoConfig); err != nil {
+		return aws.Config{}, err
+	}
 	return c.aws().Load(ctx)
 }
 

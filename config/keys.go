@@ -15,6 +15,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/atomicfile"
+	"github.com/vaultpack/vaultpack/internal/given"
 	"github.com/vaultpack/vaultpack/vault"
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
@@ -24,6 +25,9 @@ import (
 // whoever looks at what needs no key.
 func ReadableKeys(ctx context.Context, c *Config) (*vault.Keys, error) {
 	k := &vault.Keys{}
+	if err := given.Check(ctx, c != nil, errNoConfig); err != nil {
+		return k, err
+	}
 	var errs []error
 	add := func(w envelope.KeyWrapper, name string) {
 		k.Open, k.Names = append(k.Open, w), append(k.Names, name)
@@ -60,6 +64,9 @@ func ReadableKeys(ctx context.Context, c *Config) (*vault.Keys, error) {
 // where an identity or a passphrase is configured: it may be lost. With KMS keys, new
 // data keys get a slot for each.
 func ReadKeys(ctx context.Context, c *Config) (*vault.Keys, error) {
+	if err := given.Check(ctx, c != nil, errNoConfig); err != nil {
+		return nil, err
+	}
 	k := &vault.Keys{}
 	add := func(w envelope.KeyWrapper, name string) {
 		k.Open, k.Names = append(k.Open, w), append(k.Names, name)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/vaultpack/vaultpack/internal/given"
 	"github.com/vaultpack/vaultpack/vault"
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
@@ -16,6 +17,9 @@ import (
 // else the error wraps [vault.ErrNoVault]. A vault in S3 is a bucket and a prefix, and
 // needs no making; that the bucket can be used, the first request tells.
 func Open(ctx context.Context, c *Config) (*vault.Vault, error) {
+	if err := given.Check(ctx, c != nil, errNoConfig); err != nil {
+		return nil, err
+	}
 	if err := there(c); err != nil {
 		return nil, err
 	}
@@ -37,6 +41,9 @@ func there(c *Config) error {
 // OpenPublic is Open for whoever looks at what needs no key: Keys has those of the
 // configured keys that can be read, and keys says why others cannot.
 func OpenPublic(ctx context.Context, c *Config) (v *vault.Vault, keys, err error) {
+	if err := given.Check(ctx, c != nil, errNoConfig); err != nil {
+		return nil, nil, err
+	}
 	if err := there(c); err != nil {
 		return nil, nil, err
 	}
@@ -51,6 +58,9 @@ func OpenPublic(ctx context.Context, c *Config) (v *vault.Vault, keys, err error
 // OpenForWriting is Open, but makes the embedded default on its first use, and
 // then created is true.
 func OpenForWriting(ctx context.Context, c *Config) (v *vault.Vault, created bool, err error) {
+	if err := given.Check(ctx, c != nil, errNoConfig); err != nil {
+		return nil, false, err
+	}
 	v, err = Open(ctx, c)
 	if errors.Is(err, vault.ErrNoVault) && c.Default {
 		return Init(ctx, c)
@@ -71,6 +81,9 @@ func (c *Config) noVault(err error) error {
 // there; created tells whether anything was made. It makes no bucket and no KMS
 // key, and no local key where KMS keys are configured.
 func Init(ctx context.Context, c *Config) (v *vault.Vault, created bool, err error) {
+	if err := given.Check(ctx, c != nil, errNoConfig); err != nil {
+		return nil, false, err
+	}
 	if err := supported(c); err != nil {
 		return nil, false, err
 	}
@@ -108,6 +121,8 @@ func Init(ctx context.Context, c *Config) (v *vault.Vault, created bool, err err
 	}
 	return v, created, nil
 }
+
+var errNoConfig = errors.New("config: a nil Config")
 
 func supported(c *Config) error {
 	if scheme, _, ok := strings.Cut(c.Vault.Value, "://"); ok && !s3store.IsURL(c.Vault.Value) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/envelope/awskms"
+	"github.com/vaultpack/vaultpack/internal/given"
 	"github.com/vaultpack/vaultpack/internal/keyservice"
 	"github.com/vaultpack/vaultpack/vault"
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
@@ -25,6 +26,9 @@ import (
 // such name takes one DescribeKey; ARNs take no call. What another server than AWS
 // takes for a key of its own stays as it is.
 func (c *Config) Resolved(ctx context.Context) (*Config, error) {
+	if err := given.Check(ctx, c != nil, errNoConfig); err != nil {
+		return nil, err
+	}
 	r := *c
 	r.KMSKeys, r.keys = slices.Clone(c.KMSKeys), c.services()
 	arns := map[string]string{}
@@ -117,5 +121,8 @@ func addKMS(ctx context.Context, c *Config, k *vault.Keys, add func(envelope.Key
 
 // ServiceKey is another key in a key service than the configured ones.
 func ServiceKey(ctx context.Context, c *Config, key string) (envelope.ServiceKey, error) {
+	if err := given.Check(ctx, c != nil, errNoConfig); err != nil {
+		return nil, err
+	}
 	return keyservice.New(keyservice.Settings{AWS: c.aws()}).Key(ctx, key)
 }

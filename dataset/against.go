@@ -29,10 +29,13 @@ var ErrDiffers = errors.New("differs")
 // only the folder has differs too, but for the vault, its keys, and what killed
 // restores have left. It returns a *PartialError if anything differs.
 func (c *Verify) Against(ctx context.Context, v *Version, dir string) error {
+	if c == nil {
+		return errNoJob
+	}
 	if err := checkRun(ctx, v, &c.used); err != nil {
 		return err
 	}
-	return c.fails.end("verify", c.against(ctx, v, dir))
+	return c.fails.end("verify", v.dataset.during(ctx, func(ctx context.Context) error { return c.against(ctx, v, dir) }))
 }
 
 func (c *Verify) against(ctx context.Context, v *Version, dir string) error {

@@ -74,6 +74,9 @@ var ErrSound = errors.New("it can be read")
 // needs is removed. Where the version can be read, or where it may be the key that is
 // another and not the version, it removes nothing.
 func (d *Dataset) RemoveDamaged(ctx context.Context, number int64) error {
+	if err := d.begin(ctx); err != nil {
+		return err
+	}
 	all, err := d.numbers(ctx)
 	if err != nil {
 		return err

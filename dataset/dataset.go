@@ -21,6 +21,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/codec"
+	"github.com/vaultpack/vaultpack/internal/given"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -64,7 +65,11 @@ func Open(v *vault.Vault, name string) (*Dataset, error) {
 	if err := CheckName(name); err != nil {
 		return nil, err
 	}
-	return &Dataset{Name: name, vault: v, openKeys: newOpenKeys()}, nil
+	d := &Dataset{Name: name, vault: v, openKeys: newOpenKeys()}
+	if !d.usable() {
+		return nil, errNoVault
+	}
+	return d, nil
 }
 
 func newOpenKeys() *openKeys {
@@ -72,25 +77,26 @@ func newOpenKeys() *openKeys {
 }
 
 // during is ctx for a job that uses the keys: it ends when they are wiped, and not
-// after that. The job passes its error to done, which says why it ended.
-func (k *openKeys) during(ctx context.Context) (_ context.Context, done func(error) error) {
+// after that. It returns the job's error, or ErrClosed where that is why it ended.
+func (k *openKeys) during(ctx context.Context, job func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	k.mu.Lock()
-	defer k.mu.Unlock()
 	if k.closed {
 		cancel(ErrClosed)
 	}
 	k.jobs[&cancel] = struct{}{}
-	return ctx, func(err error) error {
+	k.mu.Unlock()
+	defer func() { // also where the job panics
 		k.mu.Lock()
+		defer k.mu.Unlock()
 		delete(k.jobs, &cancel)
-		k.mu.Unlock()
-		if context.Cause(ctx) == ErrClosed {
-			err = ErrClosed // also where the job thinks that it has done all
-		}
-		cancel(nil)
-		return err
+	}()
+	err := job(ctx)
+	if context.Cause(ctx) == ErrClosed {
+		return ErrClosed // also where the job thinks that it has done all
 	}
+	return err
 }
 
 // Vault is the vault that the dataset is in.
@@ -98,6 +104,9 @@ func (d *Dataset) Vault() *vault.Vault { return d.vault }
 
 // List gives the names of the datasets in the vault.
 func List(ctx context.Context, v *vault.Vault) ([]string, error) {
+	if err := given.Check(ctx, v != nil && v.Store != nil, errNoVault); err != nil {
+		return nil, err
+	}
 	folders, err := v.Folders(ctx, "")
 	if err != nil {
 		return nil, fmt.Errorf("listing the vault: %w", err)
@@ -172,6 +181,9 @@ func (d *Dataset) newKey(ctx context.Context) (*envelope.DataKey, error) {
 
 // Key opens one of the dataset's data keys, once however often it is asked for.
 func (d *Dataset) Key(ctx context.Context, id envelope.KeyID) (*envelope.DataKey, error) {
+	if err := d.begin(ctx); err != nil {
+		return nil, err
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
@@ -259,6 +271,9 @@ func (d *Dataset) open(ctx context.Context, name string, off, n int64) (io.ReadC
 // stored. Every call makes a new object ID, so whatever is read again from its
 // source is sealed again as another object.
 func (d *Dataset) WritePack(ctx context.Context, key *envelope.DataKey, fill func(io.Writer) error, opts ...envelope.Option) (tree.Object, error) {
+	if err := d.begin(ctx); err != nil {
+		return tree.Object{}, err
+	}
 	return d.seal(ctx, envelope.KindPack, key, d.PackName, fill, opts...)
 }
 

@@ -293,6 +293,9 @@ func (d *Dataset) sumOf(ctx context.Context, x tree.Extent) (h *envelope.Content
 
 // ContentHash is a hash for the sums of what packs under a data key hold.
 func (d *Dataset) ContentHash(ctx context.Context, id envelope.KeyID) (*envelope.ContentHash, error) {
+	if err := d.begin(ctx); err != nil {
+		return nil, err
+	}
 	pool, ok := d.hashes.Load(id)
 	if ok {
 		if h, ok := pool.(*sync.Pool).Get().(*envelope.ContentHash); ok {
@@ -348,6 +351,9 @@ func (s *sourceReader) Read(p []byte) (int, error) {
 // WriteFile writes the contents of one file of the version to w, in order.
 // If the contents prove not to have a recorded sum, that is known at the end only.
 func (v *Version) WriteFile(ctx context.Context, w io.Writer, e *tree.Entry) error {
+	if err := v.begin(ctx); err != nil {
+		return err
+	}
 	whole := sha256.New()
 	if e.Sum != nil {
 		w = io.MultiWriter(w, whole)

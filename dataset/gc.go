@@ -87,6 +87,12 @@ var errNumberTaken = errors.New("uploads are committed all the time, so nothing 
 // If any version cannot be read it removes nothing: what that version needs cannot be
 // known. If an upload is under way the error is a [*BusyError].
 func (c *Collection) Run(ctx context.Context, d *Dataset) error {
+	if c == nil {
+		return errNoJob
+	}
+	if err := d.begin(ctx); err != nil {
+		return err
+	}
 	err := errNumberTaken
 	for try := 0; try < 10 && err == errNumberTaken; try++ {
 		err = c.collect(ctx, d)

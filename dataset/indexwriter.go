@@ -49,6 +49,9 @@ func (d *Dataset) NewIndexWriter(key *envelope.DataKey, prev *Version) *IndexWri
 // one, and gap that it has others, now gone, between the entry added before and
 // this one.
 func (w *IndexWriter) Add(ctx context.Context, e *tree.Entry, unchanged, gap bool) error {
+	if err := w.begin(ctx); err != nil {
+		return err
+	}
 	if len(w.parts)+len(w.pending) > 0 && e.Path <= w.last {
 		return fmt.Errorf("index entry %q comes after %q", e.Path, w.last)
 	}
@@ -194,6 +197,9 @@ func (w *IndexWriter) write(ctx context.Context, n int) error {
 // Finish writes what is outstanding. changed is false if the index is that of
 // the previous version, to the last entry.
 func (w *IndexWriter) Finish(ctx context.Context) (parts []tree.Part, totals tree.Totals, changed bool, err error) {
+	if err := w.begin(ctx); err != nil {
+		return nil, tree.Totals{}, false, err
+	}
 	if err := w.flush(ctx); err != nil {
 		return nil, tree.Totals{}, false, err
 	}

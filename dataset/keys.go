@@ -13,6 +13,9 @@ import (
 // Keyrings reads the keyrings of the dataset, in the order of their key IDs. They
 // say which keys claim to open the dataset, and prove nothing.
 func (d *Dataset) Keyrings(ctx context.Context) ([]*envelope.Keyring, error) {
+	if err := d.begin(ctx); err != nil {
+		return nil, err
+	}
 	var rings []*envelope.Keyring
 	for o, err := range d.vault.List(ctx, d.Name+"/keys/") {
 		if err != nil {
@@ -60,6 +63,9 @@ func (d *Dataset) keyring(ctx context.Context, id envelope.KeyID) (*envelope.Key
 //
 // Like an upload it holds a [Lease], and its errors are those of Commit.
 func (d *Dataset) Rotate(ctx context.Context) (*Version, error) {
+	if err := d.begin(ctx); err != nil {
+		return nil, err
+	}
 	l, err := d.Lease(ctx, "rotate")
 	if err != nil {
 		return nil, err

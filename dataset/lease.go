@@ -62,6 +62,9 @@ type Lease struct {
 // Lease begins an upload. source says in the uploader's own words where the data
 // comes from; it marks the upload's records.
 func (d *Dataset) Lease(ctx context.Context, source string) (*Lease, error) {
+	if err := d.begin(ctx); err != nil {
+		return nil, err
+	}
 	all, err := d.numbers(ctx)
 	if err != nil {
 		return nil, err
@@ -189,12 +192,20 @@ func (l *Lease) Previous() *Version { return l.prev }
 func (l *Lease) Pending() *Pending { return l.pending }
 
 // NewKey makes a data key for the dataset and stores its keyring.
-func (l *Lease) NewKey(ctx context.Context) (*envelope.DataKey, error) { return l.dataset.newKey(ctx) }
+func (l *Lease) NewKey(ctx context.Context) (*envelope.DataKey, error) {
+	if err := l.begin(ctx); err != nil {
+		return nil, err
+	}
+	return l.dataset.newKey(ctx)
+}
 
 // Record records entries whose packs are in the vault, sealed under key, so that
 // another run, on any machine, goes on from there if this one does not get to its
 // end. A file of which only some pieces are has those extents only. It sorts entries.
 func (l *Lease) Record(ctx context.Context, key *envelope.DataKey, entries []*tree.Entry) error {
+	if err := l.begin(ctx); err != nil {
+		return err
+	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -233,6 +244,9 @@ func lingering(ctx context.Context, d time.Duration) (context.Context, context.C
 // The error wraps ErrConflict if another writer has taken the number, and
 // ErrCollected if something is gone. In both cases the same upload again succeeds.
 func (l *Lease) Commit(ctx context.Context, key *envelope.DataKey, parts []tree.Part, totals tree.Totals, packs map[envelope.ObjectID]*tree.Object) (*Version, error) {
+	if err := l.begin(ctx); err != nil {
+		return nil, err
+	}
 	l.stop() // from here on the lease is not renewed, and its loss breaks nothing off
 	if err := l.look(ctx, key, parts, packs); err != nil {
 		return nil, err
@@ -309,6 +323,9 @@ func (l *Lease) lookFor(ctx context.Context, folder string, want map[string]int6
 // Forget removes the records of this upload, and of earlier ones of its source: the
 // version has been made, or there is nothing to make.
 func (l *Lease) Forget(ctx context.Context) error {
+	if err := l.begin(ctx); err != nil {
+		return err
+	}
 	l.recording.Lock()
 	defer l.recording.Unlock()
 	return errors.Join(l.record.Remove(ctx), l.pending.Remove(ctx, l.record.source))
@@ -318,6 +335,9 @@ func (l *Lease) Forget(ctx context.Context) error {
 // Where it is not known whether a write has reached the vault, the lease stays there
 // and is left to a collection. If ctx is cancelled End has ten seconds more.
 func (l *Lease) End(ctx context.Context) error {
+	if err := l.begin(ctx); err != nil && (ctx == nil || err != ctx.Err()) {
+		return err
+	}
 	l.abandon()
 	if l.unsure.Load() {
 		return nil

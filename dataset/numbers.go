@@ -122,6 +122,9 @@ func (d *Dataset) putMark(ctx context.Context, number int64, mark string) error 
 // were removed or closed are not among them. The list is the vault's word: whoever
 // may delete objects may shorten it.
 func (d *Dataset) Versions(ctx context.Context) ([]int64, error) {
+	if err := d.begin(ctx); err != nil {
+		return nil, err
+	}
 	all, err := d.numbers(ctx)
 	if err != nil {
 		return nil, err
@@ -131,6 +134,9 @@ func (d *Dataset) Versions(ctx context.Context) ([]int64, error) {
 
 // Latest reads the newest version. It returns ErrUnknownDataset if there is none.
 func (d *Dataset) Latest(ctx context.Context) (*Version, error) {
+	if err := d.begin(ctx); err != nil {
+		return nil, err
+	}
 	all, err := d.numbers(ctx)
 	if err != nil {
 		return nil, err
@@ -142,6 +148,9 @@ func (d *Dataset) Latest(ctx context.Context) (*Version, error) {
 // The objects that no other version names are left to a Collection. The newest
 // version stays: it is what the next upload goes on from.
 func (d *Dataset) RemoveVersion(ctx context.Context, number int64) error {
+	if err := d.begin(ctx); err != nil {
+		return err
+	}
 	versions, err := d.Versions(ctx)
 	if err != nil {
 		return err

@@ -25,6 +25,9 @@ type Contents struct {
 
 // Contents reads the version's whole index.
 func (v *Version) Contents(ctx context.Context) (*Contents, error) {
+	if err := v.begin(ctx); err != nil {
+		return nil, err
+	}
 	d := v.dataset
 	rings, err := d.Keyrings(ctx)
 	if err != nil {
@@ -69,6 +72,9 @@ func (v *Version) Contents(ctx context.Context) (*Contents, error) {
 // KeyringFor is the keyring of one data key with one more slot, for w, and the
 // name that it has in a vault. It is not stored.
 func (d *Dataset) KeyringFor(ctx context.Context, id envelope.KeyID, w envelope.KeyWrapper) (*envelope.Keyring, string, error) {
+	if err := d.begin(ctx); err != nil {
+		return nil, "", err
+	}
 	ring, err := d.keyring(ctx, id)
 	if err != nil {
 		return nil, "", err

@@ -12,6 +12,9 @@ import (
 // Packs lists the packs that the vault has of the dataset, with their sealed sizes
 // in bytes. The list is the vault's word.
 func (d *Dataset) Packs(ctx context.Context) (map[envelope.ObjectID]int64, error) {
+	if err := d.begin(ctx); err != nil {
+		return nil, err
+	}
 	packs := map[envelope.ObjectID]int64{}
 	for o, err := range d.vault.List(ctx, d.Name+"/packs/") {
 		if err != nil {

@@ -86,6 +86,9 @@ func (f *Failures) Add(err error) {
 
 // Err is nil if nothing has failed, and else a *PartialError of the job.
 func (f *Failures) Err(job string) error {
+	if f == nil {
+		return nil
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.n == 0 {

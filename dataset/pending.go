@@ -205,6 +205,10 @@ func (d *Dataset) readPending(ctx context.Context, name string) (h codec.Header,
 // in memory at a time.
 func (p *Pending) Entries(ctx context.Context) iter.Seq2[*tree.Entry, error] {
 	return func(yield func(*tree.Entry, error) bool) {
+		if err := p.begin(ctx); err != nil {
+			yield(nil, err)
+			return
+		}
 		type head struct {
 			e    *tree.Entry
 			next func() (*tree.Entry, error, bool)
@@ -246,6 +250,9 @@ func (p *Pending) Entries(ctx context.Context) iter.Seq2[*tree.Entry, error] {
 // EntriesOf gives what the uploads of source have recorded, one record after the other:
 // in the order in which each upload has recorded it, and not of the paths.
 func (p *Pending) EntriesOf(ctx context.Context, source string) iter.Seq2[*tree.Entry, error] {
+	if err := p.begin(ctx); err != nil {
+		return func(yield func(*tree.Entry, error) bool) { yield(nil, err) }
+	}
 	var lists []pendingList
 	for _, l := range p.lists {
 		if l.source != source {
@@ -276,6 +283,9 @@ func (p *Pending) run(ctx context.Context, lists []pendingList) iter.Seq2[*tree.
 
 // Remove deletes the records of the uploads of source.
 func (p *Pending) Remove(ctx context.Context, source string) error {
+	if err := p.begin(ctx); err != nil {
+		return err
+	}
 	var names []string
 	uploads := map[string]bool{}
 	for _, l := range p.lists {
@@ -300,6 +310,9 @@ func (p *Pending) Remove(ctx context.Context, source string) error {
 // HasPack tells whether a pack is in the vault with the size that it is pinned
 // to. A record of an unfinished upload may outlive its packs.
 func (d *Dataset) HasPack(ctx context.Context, o *tree.Object) bool {
+	if err := d.begin(ctx); err != nil {
+		return false
+	}
 	got, err := d.vault.Stat(ctx, d.PackName(o.ID))
 	return err == nil && got.Size == o.Pin.Size
 }
@@ -307,6 +320,9 @@ func (d *Dataset) HasPack(ctx context.Context, o *tree.Object) bool {
 // SweepUnfinished removes what writers that died have left half-written. Of a store
 // that cannot tell the error wraps errors.ErrUnsupported.
 func (d *Dataset) SweepUnfinished(ctx context.Context) error {
+	if err := d.begin(ctx); err != nil {
+		return err
+	}
 	s, ok := vault.As[vault.Sweeper](d.vault.Store)
 	if !ok {
 		return errNoSweep

@@ -26,6 +26,12 @@ type Removal struct {
 // returns a [*BusyError] if an upload is under way, and ErrUnknownDataset if there is
 // nothing.
 func (r *Removal) Run(ctx context.Context, d *Dataset) error {
+	if r == nil {
+		return errNoJob
+	}
+	if err := d.begin(ctx); err != nil {
+		return err
+	}
 	if !r.EndUploads {
 		if err := d.Busy(ctx); err != nil {
 			return err

@@ -40,6 +40,9 @@ const (
 //
 // Like an upload it holds a [Lease], and its errors are those of Commit.
 func (r *Reseal) Run(ctx context.Context, d *Dataset) (v *Version, made bool, err error) {
+	if r == nil {
+		return nil, false, errNoJob
+	}
 	l, err := d.Lease(ctx, resealSource)
 	if err != nil {
 		return nil, false, err
@@ -291,6 +294,9 @@ func (v *Version) underOther(ctx context.Context, id envelope.KeyID) (bool, erro
 // UnderOtherKeys gives the numbers of the versions of which something is sealed
 // under another data key than the given one, in order.
 func (d *Dataset) UnderOtherKeys(ctx context.Context, id envelope.KeyID) (numbers []int64, err error) {
+	if err := d.begin(ctx); err != nil {
+		return nil, err
+	}
 	all, err := d.Versions(ctx)
 	if err != nil {
 		return nil, err

@@ -116,6 +116,9 @@ var (
 // interrupted or stops on another error, what was authentic and complete is in its
 // place, and another Restore goes on from there.
 func (r *Restore) Run(ctx context.Context, v *Version, dir string) error {
+	if r == nil {
+		return errNoJob
+	}
 	if err := checkRun(ctx, v, &r.used); err != nil {
 		return err
 	}
@@ -129,21 +132,18 @@ func (r *Restore) Run(ctx context.Context, v *Version, dir string) error {
 		return fmt.Errorf("%w, so it cannot tell what is to be removed", err)
 	}
 	r.version = v
-	ctx, done := v.dataset.during(ctx)
-	return r.fails.end("restore", done(r.run(ctx, dir)))
+	return r.fails.end("restore", v.dataset.during(ctx, func(ctx context.Context) error { return r.run(ctx, dir) }))
 }
 
 // checkRun refuses what a job cannot work on, before it does anything.
 func checkRun(ctx context.Context, v *Version, used *atomic.Bool) error {
-	switch {
-	case ctx == nil:
-		return errors.New("dataset: a nil context")
-	case v == nil || v.dataset == nil:
-		return errors.New("dataset: a version that was not read from a dataset")
-	case used.Swap(true):
+	if err := v.begin(ctx); err != nil {
+		return err
+	}
+	if used.Swap(true) {
 		return errors.New("dataset: this job has been run already; make another one")
 	}
-	return ctx.Err()
+	return nil
 }
 
 func (r *Restore) run(ctx context.Context, dir string) (err error) {

@@ -13,6 +13,9 @@ import (
 // it looks whether any is there: an upload may have made one meanwhile, and then
 // the error says so. It tells how many keyrings are gone.
 func (d *Dataset) Shred(ctx context.Context) (deleted int, err error) {
+	if err := d.begin(ctx); err != nil {
+		return 0, err
+	}
 	names, err := d.keyObjects(ctx)
 	if err != nil {
 		return 0, err
@@ -65,6 +68,9 @@ func (d *Dataset) keyObjects(ctx context.Context) (names []string, err error) {
 // which still opens what is sealed under it. A directory keeps none. Of a store that
 // cannot tell, the error wraps errors.ErrUnsupported.
 func (d *Dataset) OldKeyrings(ctx context.Context) (int, error) {
+	if err := d.begin(ctx); err != nil {
+		return 0, err
+	}
 	s, err := d.versionKeeper()
 	if err != nil {
 		return 0, err
@@ -74,6 +80,9 @@ func (d *Dataset) OldKeyrings(ctx context.Context) (int, error) {
 
 // ShredOld deletes those old versions, for good, and tells how many are gone.
 func (d *Dataset) ShredOld(ctx context.Context) (deleted int, err error) {
+	if err := d.begin(ctx); err != nil {
+		return 0, err
+	}
 	s, err := d.versionKeeper()
 	if err != nil {
 		return 0, err

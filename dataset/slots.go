@@ -66,6 +66,9 @@ func (d *Dataset) changeKeyring(ctx context.Context, ring *envelope.Keyring, cha
 // was not seen to open, such as any that is for a recipient, is replaced by a new
 // one: somebody else may have put it there.
 func (d *Dataset) AddSlot(ctx context.Context, w envelope.KeyWrapper) (changed int, err error) {
+	if err := d.begin(ctx); err != nil {
+		return 0, err
+	}
 	return d.changeKeyrings(ctx, func(ring *envelope.Keyring) (*envelope.Keyring, error) {
 		key, err := d.Key(ctx, ring.ID())
 		if err != nil {
@@ -103,6 +106,9 @@ func hasTwice(ring *envelope.Keyring, w envelope.KeyWrapper) bool {
 // Each keyring must be shown to open without them, by one of the configured keys:
 // a slot that is there proves nothing. Afterwards the keyrings are looked at again.
 func (d *Dataset) RemoveSlot(ctx context.Context, kind, key string) (changed int, err error) {
+	if err := d.begin(ctx); err != nil {
+		return 0, err
+	}
 	changed, err = d.changeKeyrings(ctx, func(ring *envelope.Keyring) (*envelope.Keyring, error) {
 		if !hasSlot(ring, kind, key) {
 			return nil, nil
@@ -164,6 +170,9 @@ func (d *Dataset) noSlotLeft(ctx context.Context, after error, kind, key string)
 // keys stay, and so does all that is sealed under them. Whoever had the old key
 // and the old keyring can still open them: it is no revocation.
 func (d *Dataset) Rewrap(ctx context.Context, kind, key string, to envelope.KeyWrapper) (changed int, err error) {
+	if err := d.begin(ctx); err != nil {
+		return 0, err
+	}
 	changed, err = d.changeKeyrings(ctx, func(ring *envelope.Keyring) (*envelope.Keyring, error) {
 		if !hasSlot(ring, kind, key) {
 			return nil, nil

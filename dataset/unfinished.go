@@ -138,6 +138,9 @@ func (d *Dataset) since(ctx context.Context, err error) error {
 
 // Busy returns a [*BusyError] if an upload is under way.
 func (d *Dataset) Busy(ctx context.Context) error {
+	if err := d.begin(ctx); err != nil {
+		return err
+	}
 	left, err := d.unfinished(ctx)
 	if err != nil {
 		return err

@@ -90,6 +90,16 @@ type packState struct {
 // the way, removes what does not belong in dir, and fails if a pack is missing.
 // Nothing is opened yet. Close is to be called afterwards, whatever has happened.
 func (u *Unpack) Prepare(ctx context.Context, v *Version, dir string) (err error) {
+	if u == nil {
+		return errNoJob
+	}
+	if err := v.begin(ctx); err != nil {
+		return err
+	}
+	if u.root != nil {
+		return errors.New("dataset: this job has been prepared already; make another one")
+	}
+	defer func() { err = v.dataset.because(err) }()
 	if err := u.open(v, dir); err != nil {
 		return err
 	}
@@ -116,6 +126,9 @@ func (u *Unpack) Prepare(ctx context.Context, v *Version, dir string) (err error
 
 // Close lets go of the folder.
 func (u *Unpack) Close() {
+	if u == nil {
+		return
+	}
 	if u.root != nil {
 		u.root.Close()
 	}
@@ -141,10 +154,21 @@ func (u *Unpack) Room() Room { return u.room }
 // Run makes the files. It returns an error if the folder does not hold all that it is
 // to hold afterwards; both calls again, on a new Unpack, go on from there.
 func (u *Unpack) Run(ctx context.Context) error {
-	if err := u.run(ctx); err != nil {
+	switch {
+	case u == nil:
+		return errNoJob
+	case u.version == nil || u.lock == nil:
+		return errors.New("dataset: this job was not prepared")
+	}
+	if err := u.version.begin(ctx); err != nil {
 		return err
 	}
-	return u.finish(ctx)
+	return u.version.dataset.during(ctx, func(ctx context.Context) error {
+		if err := u.run(ctx); err != nil {
+			return err
+		}
+		return u.finish(ctx)
+	})
 }
 
 func (u *Unpack) open(v *Version, dir string) (err error) {

@@ -106,14 +106,16 @@ func (c *Verify) fail(err error) {
 // its files, and the roots of the versions before it as far as they are still there.
 // It returns a *PartialError if anything of it is damaged.
 func (c *Verify) Run(ctx context.Context, v *Version) error {
+	if c == nil {
+		return errNoJob
+	}
 	if err := checkRun(ctx, v, &c.used); err != nil {
 		return err
 	}
 	if !(c.Sample >= 0 && c.Sample <= 1) {
 		return fmt.Errorf("a sample of %v is not a share of the packs: it must be over 0 and up to 1, or 0 for all", c.Sample)
 	}
-	ctx, done := v.dataset.during(ctx)
-	return c.fails.end("verify", done(c.run(ctx, v)))
+	return c.fails.end("verify", v.dataset.during(ctx, func(ctx context.Context) error { return c.run(ctx, v) }))
 }
 
 func (c *Verify) run(ctx context.Context, v *Version) error {

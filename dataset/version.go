@@ -39,7 +39,12 @@ type Version struct {
 }
 
 // Dataset is the name of the version's dataset.
-func (v *Version) Dataset() string { return v.dataset.Name }
+func (v *Version) Dataset() string {
+	if v == nil || v.dataset == nil {
+		return ""
+	}
+	return v.dataset.Name
+}
 
 // ErrIncomplete is wrapped by the error of CheckComplete.
 var ErrIncomplete = errors.New("incomplete")
@@ -47,6 +52,9 @@ var ErrIncomplete = errors.New("incomplete")
 // CheckComplete returns an error that wraps ErrIncomplete if some of the source
 // could not be read when the version was made.
 func (v *Version) CheckComplete() error {
+	if v == nil || v.dataset == nil {
+		return errNoVersion
+	}
 	switch n := v.Totals.Flaws; n {
 	case 0:
 		return nil
@@ -64,6 +72,9 @@ func (v *Version) Digest() string { return hex.EncodeToString(v.Pin.Digest[:]) }
 // has other versions, ErrUnknownDataset if it has none, and ErrMissing if the
 // vault lists the version and does not have it.
 func (d *Dataset) Version(ctx context.Context, number int64) (*Version, error) {
+	if err := d.begin(ctx); err != nil {
+		return nil, err
+	}
 	name := d.versionName(number)
 	b, err := d.get(ctx, name, codec.MaxRoot)
 	if errors.Is(err, ErrMissing) {
@@ -175,6 +186,10 @@ const readAhead = 8
 // EntriesFrom gives the entries from path on.
 func (v *Version) EntriesFrom(ctx context.Context, path string) iter.Seq2[*tree.Entry, error] {
 	return func(yield func(*tree.Entry, error) bool) {
+		if err := v.begin(ctx); err != nil {
+			yield(nil, err)
+			return
+		}
 		ctx, cancel := context.WithCancel(ctx)
 		var ahead func() partRead
 		defer func() {
@@ -195,7 +210,7 @@ func (v *Version) EntriesFrom(ctx context.Context, path string) iter.Seq2[*tree.
 				part = wait()
 			}
 			if part.err != nil {
-				yield(nil, part.err)
+				yield(nil, v.dataset.because(part.err))
 				return
 			}
 			given := 0
@@ -245,6 +260,9 @@ var ErrNoEntry = errors.New("there is no such file in the version")
 // Lookup finds a file, link or folder by its path, with or without the slash
 // of a folder.
 func (v *Version) Lookup(ctx context.Context, name string) (*tree.Entry, error) {
+	if err := v.begin(ctx); err != nil {
+		return nil, err
+	}
 	for _, p := range []string{name, strings.TrimSuffix(name, "/") + "/"} {
 		for e, err := range v.EntriesFrom(ctx, p) {
 			if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
+	"github.com/vaultpack/vaultpack/internal/given"
 	"github.com/vaultpack/vaultpack/provision/policy"
 )
 
@@ -125,6 +126,9 @@ func (p *Provisioner) planKey(ctx context.Context) ([]Step, error) {
 // Find looks for the key alone, whatever its state, so that [Provisioner.Outputs]
 // can name it.
 func (p *Provisioner) Find(ctx context.Context) error {
+	if err := given.Check(ctx, p != nil && p.mu != nil, errNotMade); err != nil {
+		return err
+	}
 	if p.BucketOnly {
 		return nil
 	}

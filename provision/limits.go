@@ -50,6 +50,9 @@ func checkBucket(name string) error {
 // CheckLimits tells what of the vault's policies AWS would not take for their sizes,
 // in an account of the partition. Nothing is asked of AWS.
 func (p *Provisioner) CheckLimits(partition, account string) error {
+	if p == nil || p.mu == nil {
+		return errNotMade
+	}
 	q := *p
 	q.partition, q.account = partition, account
 	return q.checkLimits()

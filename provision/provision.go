@@ -21,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/vaultpack/vaultpack/internal/awserr"
+	"github.com/vaultpack/vaultpack/internal/given"
 	"github.com/vaultpack/vaultpack/provision/policy"
 )
 
@@ -143,6 +144,9 @@ type Plan struct {
 // Plan reads what there is and says what is missing or other than it should be.
 // It changes nothing. Where it may not read something the error is a [DeniedError].
 func (p *Provisioner) Plan(ctx context.Context) (*Plan, error) {
+	if err := given.Check(ctx, p != nil && p.mu != nil, errNotMade); err != nil {
+		return nil, err
+	}
 	p.notes, p.warnings = nil, nil
 	plan := &Plan{}
 	if !p.BucketOnly {
@@ -190,6 +194,9 @@ func (e *ApplyError) Unwrap() error { return e.Err }
 // a time only is waited for, see OnWait. Where a step fails the error is an
 // *[ApplyError]. told may be nil.
 func (p *Provisioner) Apply(ctx context.Context, plan *Plan, told func(Step)) error {
+	if err := given.Check(ctx, p != nil && p.mu != nil && plan != nil, errNotMade); err != nil {
+		return err
+	}
 	a := &applying{p: p, told: told}
 	for _, part := range byResource(plan.Steps) {
 		if len(part) == 1 {
@@ -410,3 +417,5 @@ func (p *Provisioner) plan(ctx context.Context, resource string, exists bool, pr
 	}
 	return steps, nil
 }
+
+var errNotMade = errors.New("provision: a Provisioner that was not made by New, or a nil plan")

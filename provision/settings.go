@@ -3,6 +3,7 @@ package provision
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -60,6 +61,9 @@ var nameText = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$`)
 
 // check fills in what is not set, and checks what can be checked alone.
 func (t *Target) check() error {
+	if t == nil {
+		return errors.New("provision: a nil Target")
+	}
 	if strings.Contains(t.Bucket, ":") {
 		return fmt.Errorf("%s is an access point; init makes buckets: name the bucket itself", t.Bucket)
 	}

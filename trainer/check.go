@@ -99,6 +99,9 @@ func (p *problems) text(field, value string, max int) {
 // Check says everything that is wrong with the description alone, before anything
 // is read or sent. The errors are of type *[FieldError], joined.
 func (j *Job) Check() error {
+	if j == nil {
+		return errors.New("trainer: a nil job")
+	}
 	p := &problems{job: j}
 	p.check(j.Name == "" || jobName.MatchString(j.Name), "name",
 		"%q cannot name a job: 1 to 63 letters, digits and hyphens, no hyphen first or last", j.Name)

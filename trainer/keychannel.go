@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/given"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -53,6 +54,9 @@ func (l *Launcher) stageKey(ctx context.Context, p *Plan) error {
 // or never was there, is no error. In a bucket with versions the old versions
 // stay until a lifecycle rule expires them.
 func RemoveKey(ctx context.Context, v vault.Store, job string) error {
+	if err := given.Check(ctx, v != nil, errors.New("trainer: a nil store")); err != nil {
+		return err
+	}
 	var errs []error
 	for o, err := range v.List(ctx, keyFolder(job)) {
 		if err != nil {

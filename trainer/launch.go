@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 
+	"github.com/vaultpack/vaultpack/internal/given"
 	"github.com/vaultpack/vaultpack/vault"
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
@@ -77,11 +78,19 @@ func (p *Plan) Close() {
 }
 
 // Name is the job's name.
-func (p *Plan) Name() string { return *p.Request.TrainingJobName }
+func (p *Plan) Name() string {
+	if p.Request == nil {
+		return ""
+	}
+	return aws.ToString(p.Request.TrainingJobName)
+}
 
 // Plan checks a job, reads what it names in the vault, and makes the request. It
 // writes nothing, and sends nothing to SageMaker.
 func (l *Launcher) Plan(ctx context.Context, j *Job) (_ *Plan, err error) {
+	if err := given.Check(ctx, l != nil && j != nil && l.Vault != nil && l.Vault.Store != nil && l.Vault.Keys != nil && l.SageMaker != nil, errors.New("trainer: a nil job, or a launcher without a vault or an API")); err != nil {
+		return nil, err
+	}
 	if err := j.Check(); err != nil {
 		return nil, err
 	}
@@ -205,6 +214,9 @@ func defaultName(dataset string, now time.Time) string {
 // Launch stages what the job needs and creates it. Where that fails, what belongs
 // to this job alone is removed again.
 func (l *Launcher) Launch(ctx context.Context, p *Plan) (arn string, err error) {
+	if err := given.Check(ctx, l != nil && p != nil && p.Request != nil && l.Vault != nil && l.Vault.Store != nil && l.SageMaker != nil, errors.New("trainer: a plan that was not made by Plan, or a launcher without a vault or an API")); err != nil {
+		return "", err
+	}
 	name := p.Name()
 	if err := l.free(ctx, name); err != nil {
 		return "", err

@@ -12,6 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
+
+	"github.com/vaultpack/vaultpack/internal/given"
 )
 
 // LogGroup is where SageMaker writes the output of training jobs.
@@ -47,6 +49,9 @@ type Logs struct {
 // Poll reads what is there by now, and tells whether that was anything. That the
 // job has written nothing yet is no error.
 func (l *Logs) Poll(ctx context.Context) (bool, error) {
+	if err := given.Check(ctx, l != nil && l.API != nil, errNoLogs); err != nil {
+		return false, err
+	}
 	if l.tokens == nil {
 		l.tokens = map[string]*string{}
 	}
@@ -122,6 +127,9 @@ func (l *Logs) read(ctx context.Context, stream string) (lines []Line, err error
 
 // Finish reads on after the job's end until nothing new has come for a while.
 func (l *Logs) Finish(ctx context.Context) error {
+	if err := given.Check(ctx, l != nil && l.API != nil, errNoLogs); err != nil {
+		return err
+	}
 	quiet := l.Quiet
 	if quiet == 0 {
 		quiet = 5 * time.Second

@@ -295,6 +295,9 @@ func (p *Plan) volume() int {
 
 // JSON is the request's body as it goes over the wire, indented, with sorted names.
 func (p *Plan) JSON() ([]byte, error) {
+	if p == nil || p.Request == nil {
+		return nil, errors.New("trainer: a plan that was not made by Plan")
+	}
 	var sent []byte
 	client := sagemaker.New(sagemaker.Options{Region: "us-east-1", Credentials: aws.AnonymousCredentials{}, HTTPClient: doer(func(r *http.Request) (*http.Response, error) {
 		b, err := io.ReadAll(r.Body)

@@ -2,6 +2,7 @@ package trainer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -10,6 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
+
+	"github.com/vaultpack/vaultpack/internal/given"
 )
 
 // NewClients makes clients that do not wait for ever: an attempt has half a minute.
@@ -77,6 +80,9 @@ func (e *FailedError) Error() string {
 // Wait returns when the job has ended: with a *[FailedError] unless it is
 // Completed. If ctx ends first, the job goes on, and the error wraps that of ctx.
 func (w *Watcher) Wait(ctx context.Context) (*sagemaker.DescribeTrainingJobOutput, error) {
+	if err := given.Check(ctx, w != nil && w.SageMaker != nil, errNoAPI); err != nil {
+		return nil, err
+	}
 	began := time.Now()
 	var failing time.Time
 	backoff := time.Second
@@ -208,6 +214,9 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // Stop asks SageMaker to stop a job: it gets SIGTERM, and 120 seconds to save what
 // it has. A job that has ended already is no error.
 func Stop(ctx context.Context, api API, job string) error {
+	if err := given.Check(ctx, api != nil, errNoAPI); err != nil {
+		return err
+	}
 	_, err := api.StopTrainingJob(ctx, &sagemaker.StopTrainingJobInput{TrainingJobName: &job})
 	if err == nil {
 		return nil
@@ -227,6 +236,9 @@ type Filter struct {
 
 // List gives the training jobs of the account and Region, the newest first.
 func List(ctx context.Context, api API, f Filter) ([]types.TrainingJobSummary, error) {
+	if err := given.Check(ctx, api != nil, errNoAPI); err != nil {
+		return nil, err
+	}
 	if f.Max <= 0 {
 		f.Max = 100
 	}
@@ -251,6 +263,9 @@ func List(ctx context.Context, api API, f Filter) ([]types.TrainingJobSummary, e
 
 // Describe asks for one job.
 func Describe(ctx context.Context, api API, job string) (*sagemaker.DescribeTrainingJobOutput, error) {
+	if err := given.Check(ctx, api != nil, errNoAPI); err != nil {
+		return nil, err
+	}
 	out, err := api.DescribeTrainingJob(ctx, &sagemaker.DescribeTrainingJobInput{TrainingJobName: &job})
 	return out, explain("DescribeTrainingJob", job, err)
 }
@@ -263,3 +278,8 @@ func HasKeyChannel(d *sagemaker.DescribeTrainingJobOutput) (has, keep bool) {
 	}
 	return has, aws.ToBool(d.EnableManagedSpotTraining) || d.RetryStrategy != nil
 }
+
+var (
+	errNoAPI  = errors.New("trainer: no API of SageMaker")
+	errNoLogs = errors.New("trainer: no API of CloudWatch Logs")
+)

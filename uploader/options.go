@@ -1,6 +1,7 @@
 package uploader
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 
@@ -57,6 +58,9 @@ type Options struct {
 
 // complete checks the options and fills in what is left to this package.
 func (o *Options) complete() error {
+	if o.Memory < 0 || o.Concurrency < 0 {
+		return errors.New("uploader: a bound below zero; 0 lets the upload choose")
+	}
 	if o.Memory == 0 {
 		o.Memory = DefaultMemory
 	}

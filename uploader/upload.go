@@ -26,6 +26,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/given"
 	"github.com/vaultpack/vaultpack/internal/workers"
 	"github.com/vaultpack/vaultpack/vault"
 )
@@ -96,11 +97,8 @@ type upload struct {
 }
 
 func (u *upload) run(ctx context.Context) (*Result, error) {
-	switch {
-	case ctx == nil:
-		return nil, errors.New("uploader: a nil context")
-	case u.dataset == nil || u.dataset.Vault() == nil:
-		return nil, errors.New("uploader: a dataset that was not opened in a vault")
+	if err := given.Check(ctx, u.dataset != nil && u.dataset.Vault() != nil, errNoDataset); err != nil {
+		return nil, err
 	}
 	if err := u.complete(); err != nil {
 		return nil, err
@@ -145,6 +143,8 @@ func (u *upload) make(ctx context.Context) (*Result, error) {
 	}
 	return res, err
 }
+
+var errNoDataset = errors.New("uploader: a dataset that was not opened in a vault")
 
 // name looks whether there is a source, and names it.
 func (u *upload) name() error {

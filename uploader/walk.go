@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/internal/given"
 )
 
 // A found is something that the walk has come to.
@@ -160,6 +161,9 @@ func (w *walker) one(ctx context.Context, dir, prefix string, e fs.DirEntry, mor
 // Count walks a source as an upload with these options does, and adds up its files and
 // their bytes. It tells told, if that is not nil, the sums so far after each file.
 func Count(ctx context.Context, path string, opts Options, told func(files, bytes int64)) (files, bytes int64, err error) {
+	if err := given.Check(ctx, path != "", errors.New("uploader: a source without a name")); err != nil {
+		return 0, 0, err
+	}
 	w := &walker{filter: opts.Filter, links: opts.Links, own: ownFiles(opts.Own), failed: func(string, error) {}, skipped: func(string, string) {}}
 	w.yield = func(f found) error {
 		if f.entry.IsFile() {

@@ -7,6 +7,7 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/envelope/awskms"
+	"github.com/vaultpack/vaultpack/internal/given"
 	"github.com/vaultpack/vaultpack/vault"
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
@@ -147,6 +149,9 @@ type check struct {
 // finding at once. The error is that of ctx; what was found until then is returned
 // with it.
 func (d *Doctor) Run(ctx context.Context, told func(Finding)) (Report, error) {
+	if err := given.Check(ctx, d != nil && d.Config != nil, errors.New("doctor: no configuration to look at")); err != nil {
+		return nil, err
+	}
 	d.defaults()
 	var report Report
 	blocked := map[string]string{} // why what needs the check is skipped

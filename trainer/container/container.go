@@ -100,6 +100,9 @@ type Config struct {
 
 // Check says whether the configuration can be used, before anything is done.
 func (c *Config) Check() error {
+	if c == nil {
+		return errors.New("container: a nil Config")
+	}
 	if len(c.Channels) == 0 {
 		return fmt.Errorf("no sealed channel is named: use --channel NAME=DATASET@VERSION#DIGEST")
 	}

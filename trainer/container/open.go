@@ -2,6 +2,7 @@ package container
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/given"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -18,6 +20,9 @@ import (
 //
 // One data key takes one call to KMS, however many channels are sealed under it.
 func Open(ctx context.Context, c *Config) error {
+	if err := given.Check(ctx, c != nil, errors.New("container: a nil Config")); err != nil {
+		return err
+	}
 	if err := c.Check(); err != nil {
 		return err
 	}

@@ -89,6 +89,19 @@ type Result struct {
 // Run runs the job to its end. The error is one of the run; how the command ended
 // is in the result. All plaintext is in a private folder, which is removed.
 func (j *Job) Run(ctx context.Context) (res *Result, err error) {
+	switch {
+	case j == nil:
+		return nil, errors.New("local: a nil Job")
+	case ctx == nil:
+		return nil, errors.New("local: a nil context")
+	case len(j.Command) == 0 && j.Entry == "":
+		return nil, errors.New("local: a job without a command")
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	}
+	if j.Logf == nil {
+		j.Logf = func(string, ...any) {}
+	}
 	ctx, now, release := j.watch(ctx)
 	defer release()
 	stopped := func() bool { return ctx.Err() != nil }

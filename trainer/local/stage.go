@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/internal/given"
 	"github.com/vaultpack/vaultpack/internal/workers"
 	"github.com/vaultpack/vaultpack/trainer/container"
 	"github.com/vaultpack/vaultpack/vault"
@@ -23,6 +24,9 @@ const stagers = 4
 // for a job: the packs into the channel's folder below base, the rest into that of
 // channel vaultpack. It returns the channel as the job's arguments name it.
 func Stage(ctx context.Context, v *dataset.Version, d *dataset.Dataset, base, channel string) (container.Channel, error) {
+	if err := given.Check(ctx, v != nil && d != nil && d.Vault() != nil, errors.New("local: no version, or no dataset")); err != nil {
+		return container.Channel{}, err
+	}
 	ch := container.Channel{Name: channel, Dataset: d.Name, Version: v.Number, Digest: v.Digest()}
 	c, err := v.Contents(ctx)
 	if err != nil {

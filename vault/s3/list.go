@@ -72,6 +72,10 @@ func (s *Store) Folders(ctx context.Context, prefix string) ([]string, error) {
 // pages are the pages of a listing.
 func (s *Store) pages(ctx context.Context, prefix, delimiter string) iter.Seq2[*s3.ListObjectsV2Output, error] {
 	return func(yield func(*s3.ListObjectsV2Output, error) bool) {
+		if s == nil || s.client == nil {
+			yield(nil, errNotOpened)
+			return
+		}
 		full := s.loc.Prefix + prefix
 		in := &s3.ListObjectsV2Input{Bucket: &s.loc.Bucket, Prefix: &full, ExpectedBucketOwner: s.owner, RequestPayer: s.payer}
 		if delimiter != "" {
@@ -117,6 +121,9 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 // Sweep aborts the multipart uploads below prefix that are older than the
 // setting StaleUploads: nobody goes on with them, but what they hold is billed.
 func (s *Store) Sweep(ctx context.Context, prefix string) error {
+	if s == nil || s.client == nil {
+		return errNotOpened
+	}
 	_, err := s.AbortStale(ctx, prefix, s.set.StaleUploads)
 	return err
 }
@@ -190,6 +197,9 @@ func (s *Store) MeasureStale(ctx context.Context, prefix string, age time.Durati
 
 // stale gives the multipart uploads below prefix that were begun at least age ago.
 func (s *Store) stale(ctx context.Context, prefix string, age time.Duration) iter.Seq2[types.MultipartUpload, error] {
+	if s == nil || s.client == nil {
+		return func(yield func(types.MultipartUpload, error) bool) { yield(types.MultipartUpload{}, errNotOpened) }
+	}
 	full := s.loc.Prefix + prefix
 	begun := time.Now().Add(-age)
 	in := &s3.ListMultipartUploadsInput{Bucket: &s.loc.Bucket, Prefix: &full, ExpectedBucketOwner: s.owner, RequestPayer: s.payer}

@@ -4,6 +4,7 @@ package s3store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -317,7 +318,7 @@ func (s *Store) PutMemory() int64 {
 // nothing is repeated; a Create asks for what a Put of one byte does.
 func (s *Store) PutRequests(size int64) vault.Requests {
 	u := vault.Requests{Puts: 1, Gets: 1, BytesSent: size}
-	if size >= s.set.PartSize {
+	if s.set.PartSize > 0 && size >= s.set.PartSize {
 		u.Puts = 2 + (size+s.set.PartSize-1)/s.set.PartSize
 	}
 	return u
@@ -327,16 +328,26 @@ func (s *Store) PutRequests(size int64) vault.Requests {
 func (s *Store) ListRequests(n int) int64 { return max(int64(n+999)/1000, 1) }
 
 // Usage tells what the store has asked of the server so far.
-func (s *Store) Usage() vault.Requests { return s.meter.usage() }
+func (s *Store) Usage() vault.Requests {
+	if s.meter == nil {
+		return vault.Requests{}
+	}
+	return s.meter.usage()
+}
 
 // Location is the place in S3.
 func (s *Store) Location() Location { return s.loc }
 
 // key is the key of the object of that name.
 func (s *Store) key(name string) (string, error) {
+	if s == nil || s.client == nil {
+		return "", errNotOpened
+	}
 	key := s.loc.Prefix + name
 	if err := checkKey(key); err != nil {
 		return "", fmt.Errorf("the object's name %w", err)
 	}
 	return key, nil
 }
+
+var errNotOpened = errors.New("s3store: a Store that was not opened by Open")

@@ -51,6 +51,9 @@ type oldVersion struct{ key, id string }
 
 // old gives the versions below prefix that are not current.
 func (s *Store) old(ctx context.Context, prefix string) iter.Seq2[oldVersion, error] {
+	if s == nil || s.client == nil {
+		return func(yield func(oldVersion, error) bool) { yield(oldVersion{}, errNotOpened) }
+	}
 	full := s.loc.Prefix + prefix
 	in := &s3.ListObjectVersionsInput{Bucket: &s.loc.Bucket, Prefix: &full, ExpectedBucketOwner: s.owner, RequestPayer: s.payer}
 	return func(yield func(oldVersion, error) bool) {

@@ -1,0 +1,51 @@
+package dataset
+
+import (
+	"context"
+	"errors"
+
+	"github.com/vaultpack/vaultpack/internal/given"
+)
+
+// What a caller has not made is told before anything is asked of the vault, and so is
+// a context that has ended already.
+var (
+	errNoDataset = errors.New("dataset: a dataset that was not opened in a vault")
+	errNoVault   = errors.New("dataset: a vault without a store or without keys")
+	errNoVersion = errors.New("dataset: a version that was not read from a dataset")
+	errNoLease   = errors.New("dataset: a lease that was not begun")
+	errNoIndex   = errors.New("dataset: an index writer that was not made for a dataset")
+	errNoJob     = errors.New("dataset: a nil job")
+)
+
+// usable reports whether the dataset was opened, in a vault that can be asked.
+func (d *Dataset) usable() bool {
+	return d != nil && d.vault != nil && d.vault.Store != nil && d.vault.Keys != nil && d.openKeys != nil
+}
+
+func (d *Dataset) begin(ctx context.Context) error { return given.Check(ctx, d.usable(), errNoDataset) }
+
+func (v *Version) begin(ctx context.Context) error {
+	return given.Check(ctx, v != nil && v.dataset.usable(), errNoVersion)
+}
+
+func (l *Lease) begin(ctx context.Context) error {
+	return given.Check(ctx, l != nil && l.dataset.usable() && l.record != nil, errNoLease)
+}
+
+func (p *Pending) begin(ctx context.Context) error {
+	return given.Check(ctx, p != nil && p.dataset.usable(), errNoLease)
+}
+
+func (w *IndexWriter) begin(ctx context.Context) error {
+	return given.Check(ctx, w != nil && w.dataset.usable() && w.packs != nil, errNoIndex)
+}
+
+// because is err, or ErrClosed where that is why: a key that is wiped beside its use
+// fails in many ways, none of which tells of damage.
+func (d *Dataset) because(err error) error {
+	if err != nil && d.isClosed() {
+		return ErrClosed
+	}
+	return err
+}

@@ -1,0 +1,177 @@
+package misuse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"reflect"
+	"runtime/debug"
+	"strings"
+	"testing"
+
+	"github.com/vaultpack/vaultpack/config"
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/provision"
+	"github.com/vaultpack/vaultpack/provision/doctor"
+	"github.com/vaultpack/vaultpack/trainer"
+	"github.com/vaultpack/vaultpack/trainer/container"
+	"github.com/vaultpack/vaultpack/trainer/local"
+	"github.com/vaultpack/vaultpack/uploader"
+	"github.com/vaultpack/vaultpack/vault"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
+)
+
+// types are those whose methods do something, or tell what was done.
+var types = []any{
+	dataset.Dataset{}, dataset.Version{}, dataset.Lease{}, dataset.Pending{}, dataset.IndexWriter{}, dataset.Restore{}, dataset.Verify{},
+	dataset.Unpack{}, dataset.Collection{}, dataset.Removal{}, dataset.Reseal{}, dataset.Failures{},
+	uploader.Filter{},
+	trainer.Launcher{}, trainer.Plan{}, trainer.Watcher{}, trainer.Logs{}, trainer.Job{},
+	container.Config{}, local.Job{},
+	provision.Provisioner{}, provision.Target{}, doctor.Doctor{},
+	config.Config{}, s3store.Store{},
+}
+
+// functions are the entry points that are no methods.
+var functions = map[string]any{
+	"uploader.Upload": uploader.Upload, "uploader.UploadStream": uploader.UploadStream, "uploader.Count": uploader.Count,
+	"dataset.Open": dataset.Open, "dataset.List": dataset.List,
+	"trainer.Describe": trainer.Describe, "trainer.List": trainer.List, "trainer.RemoveKey": trainer.RemoveKey, "trainer.Stop": trainer.Stop,
+	"trainer.ReadJob": trainer.ReadJob,
+	"container.Open":  container.Open, "local.Stage": local.Stage,
+	"config.Open": config.Open, "config.Init": config.Init, "config.OpenForWriting": config.OpenForWriting, "config.OpenPublic": config.OpenPublic,
+	"config.ReadKeys": config.ReadKeys, "config.ReadableKeys": config.ReadableKeys,
+	"s3store.Open": s3store.Open, "vault.OpenDir": vault.OpenDir,
+}
+
+// allowed are methods that need not fail: there is nothing to do, or to tell.
+var allowed = map[string]string{
+	"zero *config.Config.AWS":       "a configuration of nothing is AWS's own",
+	"zero *config.Config.Resolved":  "there is no name in it to look up",
+	"zero *config.Config.S3Options": "it is called by the SDK, with options",
+	"zero *dataset.Failures.Err":    "nothing has failed",
+	"nil *dataset.Failures.Err":     "nothing has failed",
+
+	"nil *provision.Provisioner.RolePolicy": "it is that of the Target in it",
+}
+
+var (
+	contextType = reflect.TypeFor[context.Context]()
+	errorType   = reflect.TypeFor[error]()
+)
+
+// A zero value, a nil pointer and a nil context are told in an error: nothing panics, and
+// nothing that returns an error does as if it had worked.
+func TestZeroValues(t *testing.T) {
+	t.Chdir(t.TempDir())
+	t.Setenv("HOME", t.TempDir())
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	contexts := map[string]context.Context{"": t.Context(), " with a nil context": nil, " with a cancelled context": cancelled}
+	calls := 0
+	try := func(name string, f reflect.Value, receiver []reflect.Value) {
+		for how, ctx := range contexts {
+			in := append([]reflect.Value(nil), receiver...)
+			takes := false
+			for i := len(in); i < f.Type().NumIn(); i++ {
+				if f.Type().IsVariadic() && i == f.Type().NumIn()-1 {
+					break
+				}
+				if p := f.Type().In(i); p == contextType && ctx != nil {
+					takes = true
+					in = append(in, reflect.ValueOf(&ctx).Elem())
+				} else {
+					takes = takes || p == contextType
+					in = append(in, reflect.Zero(p))
+				}
+			}
+			if how != "" && !takes {
+				continue
+			}
+			calls++
+			if err := fails(f, in); err != nil && allowed[name] == "" {
+				t.Errorf("%s%s: %v", name, how, err)
+			}
+		}
+	}
+	for _, v := range types {
+		typ := reflect.PointerTo(reflect.TypeOf(v))
+		for i := range typ.NumMethod() {
+			m := typ.Method(i)
+			try(fmt.Sprintf("zero %v.%s", typ, m.Name), m.Func, []reflect.Value{reflect.New(typ.Elem())})
+			if tells(m.Type) {
+				try(fmt.Sprintf("nil %v.%s", typ, m.Name), m.Func, []reflect.Value{reflect.Zero(typ)})
+			}
+		}
+	}
+	for name, f := range functions {
+		try(name, reflect.ValueOf(f), nil)
+	}
+	t.Logf("%d calls", calls)
+}
+
+// tells reports whether a function can say what is wrong.
+func tells(f reflect.Type) bool {
+	n := f.NumOut()
+	return n > 0 && (f.Out(n-1) == errorType || f.Out(n-1).Kind() == reflect.Func)
+}
+
+// fails calls f, and says what is wrong where it panics or has no error to return.
+func fails(f reflect.Value, in []reflect.Value) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v at %s", v, where())
+		}
+	}()
+	out := f.Call(in)
+	for _, o := range out {
+		if e := erred(o); e != nil {
+			if text := (*e).Error(); text == "" || strings.Contains(text, "nil pointer") {
+				return fmt.Errorf("the error says %q", text)
+			}
+			return nil
+		}
+	}
+	if tells(f.Type()) {
+		return errors.New("no error")
+	}
+	return nil
+}
+
+// erred is the error that is in a result: it is one, or comes from a sequence.
+func erred(o reflect.Value) *error {
+	switch v := o.Interface().(type) {
+	case error:
+		return &v
+	case iter.Seq2[*tree.Entry, error]:
+		for _, err := range v {
+			if err != nil {
+				return &err
+			}
+		}
+	case iter.Seq2[vault.Object, error]:
+		for _, err := range v {
+			if err != nil {
+				return &err
+			}
+		}
+	}
+	return nil
+}
+
+// where is the place of a panic.
+func where() string {
+	lines := strings.Split(string(debug.Stack()), "\n")
+	for i, l := range lines {
+		if strings.HasPrefix(l, "panic(") {
+			for _, l := range lines[i+2:] {
+				if strings.Contains(l, ".go:") && !strings.Contains(l, "/runtime/") {
+					return strings.TrimSpace(l)
+				}
+			}
+		}
+	}
+	return "?"
+}
