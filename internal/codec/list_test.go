@@ -1,10 +1,13 @@
 package codec
 
 import (
+	"bytes"
 	"io/fs"
 	"reflect"
 	"testing"
 	"time"
+
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
@@ -65,6 +68,55 @@ func TestEntriesThatCannotBeRestored(t *testing.T) {
 	} {
 		if CheckExtents(e) == nil {
 			t.Errorf("extents %v of %d bytes were taken", e.Extents, e.Size)
+		}
+	}
+}
+
+// What no list may hold is refused when it is read. Whoever holds a data key can seal
+// any.
+func TestListsThatAreRefused(t *testing.T) {
+	pack := &tree.Object{ID: envelope.ObjectID{1}, KeyID: envelope.KeyID{2}, Pin: envelope.Pin{Size: envelope.SealedSize(100)}}
+	summed := tree.Extent{Pack: pack, Length: 10, Sum: envelope.ContentSum{1}}
+	more := summed
+	more.At = 10
+	sound := []*tree.Entry{
+		{Path: "a", ModTime: time.Unix(0, 0)},
+		{Path: "b", Size: 20, ModTime: time.Unix(0, 0), Extents: []tree.Extent{summed, more}},
+	}
+	enc, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dec, err := zstd.NewReader(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dec.Close()
+	sealed, err := EncodeList(IndexFormat, "d", "", sound)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := dec.DecodeAll(sealed, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sumEncoding.EncodeToString(summed.Sum[:])
+	for what, c := range map[string]struct{ old, now string }{
+		"as it was":             {`"path":"a"`, `"path":"a"`},
+		"a path twice":          {`"path":"a"`, `"path":"b"`},
+		"paths out of order":    {`"path":"a"`, `"path":"c"`},
+		"a sum for one extent":  {`,"` + sum + `"]`, `]`},
+		"a sum for none":        {`"extents":[[0,0,10],[0,0,10]],`, ``},
+		"a sum too long":        {`"` + sum + `"]`, `"` + sum + `A"]`},
+		"a pack that is no one": {`[[0,0,10]`, `[[1,0,10]`},
+		"a pack below zero":     {`[[0,0,10]`, `[[-1,0,10]`},
+	} {
+		changed := bytes.Replace(text, []byte(c.old), []byte(c.now), 1)
+		if !bytes.Contains(text, []byte(c.old)) {
+			t.Fatalf("%s: there is no %s in %s", what, c.old, text)
+		}
+		if _, _, err := DecodeList(IndexFormat, "d", enc.EncodeAll(changed, nil)); (err == nil) != (c.old == c.now) {
+			t.Errorf("%s: %v", what, err)
 		}
 	}
 }
