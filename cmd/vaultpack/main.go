@@ -90,6 +90,8 @@ func newApp(con *console) *cli.App {
 			policyCommand(con),
 			doctorCommand(con),
 			configCommand(con),
+			completionCommand(con),
+			manCommand(con),
 			trainEnterCommand(),
 		},
 	}
