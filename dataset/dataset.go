@@ -81,22 +81,29 @@ func newOpenKeys() *openKeys {
 func (k *openKeys) during(ctx context.Context, job func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	k.mu.Lock()
-	if k.closed {
-		cancel(ErrClosed)
-	}
-	k.jobs[&cancel] = struct{}{}
-	k.mu.Unlock()
-	defer func() { // also where the job panics
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		delete(k.jobs, &cancel)
-	}()
+	k.enter(&cancel)
+	defer k.leave(&cancel) // also where the job panics
 	err := job(ctx)
 	if context.Cause(ctx) == ErrClosed {
 		return ErrClosed // also where the job thinks that it has done all
 	}
 	return err
+}
+
+// enter has cancel called, with ErrClosed, when the keys are wiped.
+func (k *openKeys) enter(cancel *context.CancelCauseFunc) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closed {
+		(*cancel)(ErrClosed)
+	}
+	k.jobs[cancel] = struct{}{}
+}
+
+func (k *openKeys) leave(cancel *context.CancelCauseFunc) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.jobs, cancel)
 }
 
 // Vault is the vault that the dataset is in.
