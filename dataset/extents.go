@@ -350,10 +350,11 @@ func (s *sourceReader) Read(p []byte) (int, error) {
 
 // WriteFile writes the contents of one file of the version to w, in order.
 // If the contents prove not to have a recorded sum, that is known at the end only.
-func (v *Version) WriteFile(ctx context.Context, w io.Writer, e *tree.Entry) error {
+func (v *Version) WriteFile(ctx context.Context, w io.Writer, e *tree.Entry) (err error) {
 	if err := v.begin(ctx); err != nil {
 		return err
 	}
+	defer func() { err = v.dataset.because(err) }()
 	whole := sha256.New()
 	if e.Sum != nil {
 		w = io.MultiWriter(w, whole)

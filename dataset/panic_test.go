@@ -182,6 +182,18 @@ var trapJobs = map[string]func(ctx context.Context, w *trapped) error{
 		}
 		return nil
 	},
+	"files": func(ctx context.Context, w *trapped) error {
+		v := w.v()
+		for e, err := range v.Entries(ctx) {
+			if err == nil && e.IsFile() {
+				err = v.WriteFile(ctx, io.Discard, e)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	},
 	"unpack": func(ctx context.Context, w *trapped) error {
 		u := &dataset.Unpack{Name: "channel", Removed: func(string) { w.step() }}
 		defer u.Close()

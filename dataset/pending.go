@@ -225,7 +225,7 @@ func (p *Pending) Entries(ctx context.Context) iter.Seq2[*tree.Entry, error] {
 				if heads[i].e == nil {
 					e, err, ok := heads[i].next()
 					if err != nil {
-						yield(nil, err)
+						yield(nil, p.dataset.because(err))
 						return
 					}
 					if !ok {

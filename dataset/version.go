@@ -75,6 +75,11 @@ func (d *Dataset) Version(ctx context.Context, number int64) (*Version, error) {
 	if err := d.begin(ctx); err != nil {
 		return nil, err
 	}
+	v, err := d.readVersion(ctx, number)
+	return v, d.because(err)
+}
+
+func (d *Dataset) readVersion(ctx context.Context, number int64) (*Version, error) {
 	name := d.versionName(number)
 	b, err := d.get(ctx, name, codec.MaxRoot)
 	if errors.Is(err, ErrMissing) {
