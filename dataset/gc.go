@@ -168,12 +168,12 @@ func (c *Collection) collect(ctx context.Context, d *Dataset) error {
 }
 
 // has reports whether an object is needed, or none of vaultpack's.
-func (u *usedObjects) has(name string) bool {
+func (used *usedObjects) has(name string) bool {
 	if strings.HasSuffix(path.Dir(name), "/keys") {
 		id, err := envelope.ParseKeyID(strings.TrimSuffix(path.Base(name), ".json"))
-		return err != nil || u.keys[id]
+		return err != nil || used.keys[id]
 	}
-	return u.names[name]
+	return used.names[name]
 }
 
 // exists reports whether the dataset has any key.

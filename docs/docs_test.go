@@ -50,7 +50,7 @@ func TestNamedTestsExist(t *testing.T) {
 func TestLinks(t *testing.T) {
 	files, _ := filepath.Glob("*.md")
 	found := 0
-	for _, file := range append(files, "../README.md") {
+	for _, file := range append(files, "../README.md", "../CONTRIBUTING.md", "../SECURITY.md") {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

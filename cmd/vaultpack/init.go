@@ -203,20 +203,20 @@ func initS3(c *cli.Context, con *console, cfg *config.Config) error {
 }
 
 // watch tells what a provisioner waits for, and how far it is.
-func (con *console) watch(p *provision.Provisioner) {
+func (c *console) watch(p *provision.Provisioner) {
 	p.OnWait = func(w provision.Wait) {
 		what := w.What
 		if what == "" {
 			what = "AWS asks for fewer requests"
 		}
-		con.emit("wait", event{"what": what, "seconds": w.For.Seconds(), "why": w.Why.Error()})
-		con.printf("  waiting %v: %s (%s)", w.For, what, reason(w.Why))
-		con.flush()
+		c.emit("wait", event{"what": what, "seconds": w.For.Seconds(), "why": w.Why.Error()})
+		c.printf("  waiting %v: %s (%s)", w.For, what, reason(w.Why))
+		c.flush()
 	}
 	p.OnProgress = func(what string, done, total int) {
-		con.emit("progress", event{"what": what, "done": done, "total": total})
-		con.printf("  %d of %d %s", done, total, what)
-		con.flush()
+		c.emit("progress", event{"what": what, "done": done, "total": total})
+		c.printf("  %d of %d %s", done, total, what)
+		c.flush()
 	}
 }
 
@@ -327,19 +327,19 @@ func provisionSettings(cfg *config.Config) (s provision.Settings, err error) {
 	return s, nil
 }
 
-func (con *console) tellPlan(t *provision.Target, plan *provision.Plan) {
-	con.printf("For the vault %s%s:", t.URL(), as(plan.Caller))
+func (c *console) tellPlan(t *provision.Target, plan *provision.Plan) {
+	c.printf("For the vault %s%s:", t.URL(), as(plan.Caller))
 	last := ""
 	for _, s := range plan.Steps {
 		if s.Change == "set" && s.Resource == last {
-			con.printf("    %s: %s", s.Property, s.To)
+			c.printf("    %s: %s", s.Property, s.To)
 		} else {
-			con.printf("  %s", s)
+			c.printf("  %s", s)
 		}
 		last = s.Resource
 	}
 	if len(plan.Admins) > 0 {
-		con.printf("The key is managed by %s.", strings.Join(plan.Admins, ", "))
+		c.printf("The key is managed by %s.", strings.Join(plan.Admins, ", "))
 	}
 }
 
@@ -351,17 +351,17 @@ func as(caller string) string {
 }
 
 // ask wants a yes, from a person.
-func (con *console) ask(yes bool, question string) error {
+func (c *console) ask(yes bool, question string) error {
 	if yes {
 		return nil
 	}
-	if con.json || con.quiet || !term.IsTerminal(int(os.Stdin.Fd())) {
+	if c.json || c.quiet || !term.IsTerminal(int(os.Stdin.Fd())) {
 		return usagef("nothing is done without a yes: say --yes to apply this, or --plan to see it only")
 	}
-	con.mu.Lock()
-	con.out.Flush()
-	fmt.Fprintf(con.err, "%s [y/N] ", question)
-	con.mu.Unlock()
+	c.mu.Lock()
+	c.out.Flush()
+	fmt.Fprintf(c.err, "%s [y/N] ", question)
+	c.mu.Unlock()
 	answer, err := bufio.NewReader(os.Stdin).ReadString('\n')
 	if err != nil && answer == "" {
 		return fmt.Errorf("reading the answer: %w", err)

@@ -14,7 +14,7 @@ import (
 
 // answer is an error as the SDK gives it, of a status, a code and a text.
 func answer(status int, code, text string, header ...string) error {
-	var err error = errors.New(text)
+	err := errors.New(text)
 	if code != "" {
 		err = &smithy.GenericAPIError{Code: code, Message: text}
 	}

@@ -32,8 +32,8 @@ func DecodeLease(b []byte) (started time.Time, ok bool) {
 // LeaseSuffix ends the name of a lease.
 const LeaseSuffix = ".lease"
 
-// An upload names its objects below pending/ by the number that it is to commit and
-// 26 random characters.
+// UploadNumber is the number that an upload is to commit: it names its objects below
+// pending/ by that and 26 random characters.
 func UploadNumber(upload string) (int64, bool) {
 	number, name, ok := strings.Cut(upload, "-")
 	n, err := strconv.ParseInt(number, 10, 64)

@@ -38,7 +38,7 @@ type process struct {
 	dead  bool
 }
 
-func (s *process) Unwrap() vault.Store { return s.Store }
+func (p *process) Unwrap() vault.Store { return p.Store }
 
 var errKilled = errors.New("the process was killed")
 

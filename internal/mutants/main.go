@@ -73,13 +73,13 @@ type trial struct {
 	mutant *mutant
 }
 
-func (t trial) String() string { return t.target.name + ": " + t.mutant.name }
+func (c trial) String() string { return c.target.name + ": " + c.mutant.name }
 
 func choose(text string) (chosen []trial) {
 	for _, t := range all {
 		for i := range t.mutants {
-			if c := (trial{t, &t.mutants[i]}); strings.Contains(c.String(), text) {
-				chosen = append(chosen, c)
+			if one := (trial{t, &t.mutants[i]}); strings.Contains(one.String(), text) {
+				chosen = append(chosen, one)
 			}
 		}
 	}

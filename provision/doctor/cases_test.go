@@ -300,7 +300,7 @@ type lazy struct {
 	asked bool
 }
 
-func (s *lazy) Unwrap() vault.Store { return s.Store }
+func (l *lazy) Unwrap() vault.Store { return l.Store }
 
 func (l *lazy) Delete(ctx context.Context, name string) error {
 	if !l.asked {
