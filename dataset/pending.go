@@ -247,20 +247,43 @@ func (p *Pending) Entries(ctx context.Context) iter.Seq2[*tree.Entry, error] {
 	}
 }
 
-// EntriesOf gives what the uploads of source have recorded, one record after the other:
-// in the order in which each upload has recorded it, and not of the paths.
-func (p *Pending) EntriesOf(ctx context.Context, source string) iter.Seq2[*tree.Entry, error] {
-	if err := p.begin(ctx); err != nil {
-		return func(yield func(*tree.Entry, error) bool) { yield(nil, err) }
+// A PendingUpload is an unfinished upload, or one that has finished and could not remove
+// its records.
+type PendingUpload struct {
+	// Number is the one that it was to commit.
+	Number int64
+
+	pending *Pending
+	lists   []pendingList
+}
+
+// Uploads are the uploads of source that have left records.
+func (p *Pending) Uploads(source string) []PendingUpload {
+	if p == nil {
+		return nil
 	}
-	var lists []pendingList
-	for _, l := range p.lists {
+	var all []PendingUpload
+	for _, l := range p.lists { // one upload's after the other's
 		if l.source != source {
 			continue
 		}
-		lists = append(lists, l)
+		n := len(all) - 1
+		if n < 0 || path.Dir(all[n].lists[0].name) != path.Dir(l.name) {
+			name, _ := codec.ParsePending(l.name)
+			all, n = append(all, PendingUpload{Number: name.Number, pending: p}), n+1
+		}
+		all[n].lists = append(all[n].lists, l)
 	}
-	return p.run(ctx, lists)
+	return all
+}
+
+// Entries gives what the upload has recorded, in the order in which it has: the same path
+// may come again.
+func (u PendingUpload) Entries(ctx context.Context) iter.Seq2[*tree.Entry, error] {
+	if err := u.pending.begin(ctx); err != nil {
+		return func(yield func(*tree.Entry, error) bool) { yield(nil, err) }
+	}
+	return u.pending.run(ctx, u.lists)
 }
 
 // run gives the entries of lists that follow one another.

@@ -172,11 +172,13 @@ func TestRecordsOfOtherSourcesStay(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for e, err := range p.EntriesOf(ctx, source) {
-			if err != nil {
-				t.Fatal(err)
+		for _, u := range p.Uploads(source) {
+			for e, err := range u.Entries(ctx) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				paths = append(paths, e.Path)
 			}
-			paths = append(paths, e.Path)
 		}
 		return paths
 	}

@@ -19,6 +19,7 @@ var never = map[string][]string{
 	"envelope": {"github.com/aws/", module + "vault"},
 	"vault":    {"github.com/aws/", module + "config", module + "dataset"},
 	"dataset":  {"github.com/aws/", module + "config", module + "vault/s3", module + "envelope/awskms"},
+	"ingest":   {"github.com/aws/", module + "config", module + "vault/s3", module + "envelope/awskms", module + "uploader"},
 	"uploader": {"github.com/aws/", module + "config", module + "vault/s3", module + "envelope/awskms"},
 }
 
@@ -31,6 +32,7 @@ var known = map[string]string{
 	"envelope":          "golang.org/x/crypto/argon2",
 	"vault":             module + "envelope",
 	"dataset":           module + "vault",
+	"ingest":            module + "dataset",
 	"uploader":          module + "dataset",
 }
 

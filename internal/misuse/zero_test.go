@@ -13,6 +13,7 @@ import (
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/ingest"
 	"github.com/vaultpack/vaultpack/provision"
 	"github.com/vaultpack/vaultpack/provision/doctor"
 	"github.com/vaultpack/vaultpack/trainer"
@@ -27,7 +28,7 @@ import (
 var types = []any{
 	dataset.Dataset{}, dataset.Version{}, dataset.Lease{}, dataset.Pending{}, dataset.IndexWriter{}, dataset.Restore{}, dataset.Verify{},
 	dataset.Unpack{}, dataset.Collection{}, dataset.Removal{}, dataset.Reseal{}, dataset.Failures{},
-	uploader.Filter{},
+	uploader.Filter{}, ingest.Writer{}, ingest.File{}, ingest.Sample{},
 	trainer.Launcher{}, trainer.Plan{}, trainer.Watcher{}, trainer.Logs{}, trainer.Job{},
 	container.Config{}, local.Job{},
 	provision.Provisioner{}, provision.Target{}, doctor.Doctor{},
@@ -36,7 +37,7 @@ var types = []any{
 
 // functions are the entry points that are no methods.
 var functions = map[string]any{
-	"uploader.Upload": uploader.Upload, "uploader.UploadStream": uploader.UploadStream, "uploader.Count": uploader.Count,
+	"uploader.Upload": uploader.Upload, "uploader.UploadStream": uploader.UploadStream, "uploader.Count": uploader.Count, "ingest.New": ingest.New,
 	"dataset.Open": dataset.Open, "dataset.List": dataset.List,
 	"trainer.Describe": trainer.Describe, "trainer.List": trainer.List, "trainer.RemoveKey": trainer.RemoveKey, "trainer.Stop": trainer.Stop,
 	"trainer.ReadJob": trainer.ReadJob,

@@ -1,0 +1,239 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/given"
+)
+
+// Commit makes the version, or returns the last one if there is nothing to change. While
+// a file or a sample is open it returns an error that wraps ErrOpen, and where the files
+// do not go together one that wraps fs.ErrExist; both can be mended, and Commit be called
+// again. The error wraps dataset.ErrConflict if another writer has made a version
+// meanwhile, and dataset.ErrCollected if a collection has ended this one: a new Writer of
+// the same ID has what this one has recorded. The Writer has ended then, as it has
+// when Commit succeeds.
+func (w *Writer) Commit(ctx context.Context) (*dataset.Version, error) {
+	if err := given.Check(ctx, w.made() == nil, errNoWriter); err != nil {
+		return nil, err
+	}
+	if err := w.settle(ctx); err != nil {
+		return nil, err
+	}
+	ended := false
+	defer func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.busy, w.ended = false, ended
+		w.tell()
+	}()
+	v, ended, err := w.commit(ctx)
+	if ended {
+		if eerr := w.end(ctx); eerr != nil && err != nil {
+			err = errors.Join(err, eerr)
+		} else if eerr != nil {
+			w.opts.Warn(eerr)
+		}
+	}
+	return v, err
+}
+
+// commit makes the version, and reports whether the lease has been used.
+func (w *Writer) commit(ctx context.Context) (v *dataset.Version, used bool, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(w.ctx, func() { cancel(context.Cause(w.ctx)) })()
+	index, err := w.index(ctx)
+	if err != nil {
+		return nil, false, because(ctx, err)
+	}
+	v = w.lease.Previous()
+	if len(w.files) == 0 && w.opts.ID != "" {
+		// A later Writer finds none of what was recorded in the version: see committed.
+		if err := w.lease.Forget(ctx); err != nil {
+			return nil, false, because(ctx, err)
+		}
+	}
+	if index.changed {
+		v, err = w.lease.Commit(ctx, w.key, index.parts, index.totals, index.relied)
+	}
+	switch {
+	case errors.Is(err, dataset.ErrConflict) && w.opts.ID != "":
+		err = fmt.Errorf("%w; what was written is kept: a new writer of the same ID goes on from there", err)
+	case err == nil && w.opts.ID != "":
+		if ferr := w.lease.Forget(ctx); ferr != nil {
+			w.opts.Warn(fmt.Errorf("the records of the writer could not be removed: %w", ferr))
+		}
+	}
+	if err != nil {
+		return nil, true, because(ctx, err)
+	}
+	return v, true, nil
+}
+
+// because is why the context has ended, if err says only that it has.
+func because(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
+		return cause
+	}
+	return err
+}
+
+// settle waits until all that was written is in the vault, and keeps the Writer from
+// being written to.
+func (w *Writer) settle(ctx context.Context) (err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.usable(); err != nil {
+		return err
+	}
+	if w.busy {
+		return errCommitting
+	}
+	if len(w.open)+w.samples > 0 {
+		var names []string
+		for path := range w.open {
+			if names = append(names, fmt.Sprintf("%.200q", path)); len(names) == 5 {
+				break
+			}
+		}
+		slices.Sort(names)
+		return fmt.Errorf("%w: %d files (%s) and %d samples", ErrOpen, len(w.open), strings.Join(names, ", "), w.samples)
+	}
+	w.busy = true
+	defer func() {
+		if err != nil {
+			w.busy = false
+			w.tell()
+		}
+	}()
+	w.sealFilling()
+	return w.sealed(ctx)
+}
+
+// An indexed is an index that has been written, and what follows of it.
+type indexed struct {
+	parts   []tree.Part
+	totals  tree.Totals
+	changed bool
+	// relied are the packs that it names and that were there before.
+	relied map[envelope.ObjectID]*tree.Object
+}
+
+// A merge enters what was written, and what the last version has, into the index.
+type merge struct {
+	*Writer
+	ctx    context.Context
+	index  *dataset.IndexWriter
+	paths  []string // that were written, and are not entered yet
+	gap    bool
+	above  []string // files whose paths the last one begins with
+	flawed int64    // entries of the last version that are
+}
+
+func (w *Writer) index(ctx context.Context) (indexed, error) {
+	prev := w.lease.Previous()
+	m := &merge{Writer: w, ctx: ctx, index: w.dataset.NewIndexWriter(w.key, prev), paths: slices.Sorted(maps.Keys(w.files))}
+	if w.base.version != nil {
+		for e, err := range prev.Entries(ctx) {
+			if err == nil {
+				err = m.old(e)
+			}
+			if err != nil {
+				return indexed{}, err
+			}
+		}
+	}
+	if err := m.written("", true); err != nil {
+		return indexed{}, err
+	}
+	parts, totals, changed, err := m.index.Finish(ctx)
+	if err != nil {
+		return indexed{}, err
+	}
+	if totals.Files == 0 && !w.opts.AllowEmpty {
+		return indexed{}, ErrEmpty
+	}
+	if w.base.version != nil {
+		totals.Flaws += max(prev.Totals.Flaws-m.flawed, 0) // what it lacks, this one lacks too
+	}
+	out := indexed{parts, totals, changed, map[envelope.ObjectID]*tree.Object{}}
+	for id, o := range m.index.Packs() {
+		if size, ok := w.there[id]; ok && size == o.Pin.Size {
+			out.relied[id] = o
+		}
+	}
+	return out, nil
+}
+
+// written enters what was written up to a path, without it.
+func (m *merge) written(path string, all bool) error {
+	for len(m.paths) > 0 && (all || m.paths[0] < path) {
+		next := m.paths[0]
+		m.paths = m.paths[1:]
+		if err := m.add(m.entry(next, m.files[next]), false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// old enters an entry of the last version, or what has come in its place.
+func (m *merge) old(e *tree.Entry) error {
+	if e.Flaw != "" {
+		m.flawed++
+	}
+	if err := m.written(e.Path, false); err != nil {
+		return err
+	}
+	if len(m.paths) > 0 && m.paths[0] == e.Path {
+		m.paths = m.paths[1:]
+		now := m.entry(e.Path, m.files[e.Path])
+		switch {
+		case sameContents(now, e):
+			return m.add(e, true) // committed by a Writer that did not get to say so
+		case m.opts.Mode == Add && !m.removed[e.Path]:
+			return fmt.Errorf("%.200q was written, and version %d has it: %w", e.Path, m.base.version.Number, fs.ErrExist)
+		}
+		return m.add(now, false)
+	}
+	if m.removed[e.Path] {
+		m.gap = true
+		return nil
+	}
+	return m.add(e, true)
+}
+
+// add enters an entry, unless it is in a file instead of a folder.
+func (m *merge) add(e *tree.Entry, same bool) error {
+	for n := len(m.above); n > 0 && !strings.HasPrefix(e.Path, m.above[n-1]); n-- {
+		m.above = m.above[:n-1]
+	}
+	for _, file := range m.above {
+		if e.Path[len(file)] == '/' {
+			return fmt.Errorf("%.200q would be both a file and a folder: %w", file, fs.ErrExist)
+		}
+	}
+	if !e.IsDir() {
+		m.above = append(m.above, e.Path)
+	}
+	err := m.index.Add(m.ctx, e, same, m.gap)
+	m.gap = false
+	return err
+}
+
+// sameContents reports whether two files are the same one, and not only alike.
+func sameContents(a, b *tree.Entry) bool {
+	return a.Size == b.Size && a.Mode == b.Mode && a.ModTime.Equal(b.ModTime) && slices.EqualFunc(a.Extents, b.Extents, func(x, y tree.Extent) bool {
+		return x.Pack.ID == y.Pack.ID && x.Offset == y.Offset && x.Length == y.Length && x.At == y.At
+	})
+}

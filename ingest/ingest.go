@@ -1,0 +1,392 @@
+// Package ingest makes versions of a dataset from what a program writes, file by file:
+// for services that hold records, and no folder that could be uploaded.
+//
+//	w, err := ingest.New(ctx, d, ingest.Options{ID: "nightly"})
+//	defer w.Close()
+//	f, err := w.Create("2024/01/a.json", ingest.Meta{})
+//	defer f.Abort()                   // does nothing after Close
+//	_, err = f.Write(record)
+//	err = f.Close()                   // only now is the file complete
+//	version, err := w.Commit(ctx)     // and only now does a version have it
+//
+// Any number of files can be open at once, and be written by as many goroutines. Small
+// ones are packed together; those of a [Sample] share a pack. Nothing is written to the
+// disk of the machine, and nothing leaves it in plaintext.
+//
+// A Writer goes on from the last version of the dataset: it adds to it, or replaces and
+// removes files of it, as its [Mode] says, and leaves everything else as it is.
+//
+// # After a crash
+//
+// A Writer with an ID records in the vault, sealed, which files it has brought there. A
+// new Writer of the same ID, on any machine, goes on from there: it has those files, Has
+// reports them, and Commit makes a version of them and of what else is written. What was
+// recorded is told by Checkpoint: all files that had been closed when it was called. An ID
+// is for one Writer at a time. Removals are not recorded, and have to be repeated.
+//
+// # Memory
+//
+// Contents wait in memory until they are sealed, at most [Options].Memory of them, all
+// else that a Writer does included; besides, each open file takes some 500 bytes and its
+// path, and each file that was written some 250 bytes and its path, until Commit.
+// [Options].MaxFiles bounds their number. A Write or Create that would take more waits.
+// It waits for the vault only, and never for what another goroutine of the program does:
+// where memory is short, the file that holds the most of it, slow or forgotten as it may
+// be, is cut, and what it has written so far is sealed as a piece of it. So no file keeps
+// another from going on, and one goroutine can write any number of files in any order.
+package ingest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/given"
+	"github.com/vaultpack/vaultpack/internal/workers"
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// Errors that callers branch on. A path that is taken is an error that wraps
+// fs.ErrExist; one that there is no file of, dataset.ErrNoEntry.
+var (
+	// ErrOpen is returned by Commit while files or samples are open.
+	ErrOpen = errors.New("files are still open")
+	// ErrEnded is returned by everything that comes after Commit or Close.
+	ErrEnded = errors.New("the writer has ended")
+	// ErrTooMany is returned by Create when the Writer has MaxFiles files: commit, and
+	// go on with another Writer.
+	ErrTooMany = errors.New("the writer has as many files as it may have")
+	// ErrSample is returned for a sample that does not fit into a pack, or into memory
+	// beside the other samples that are open.
+	ErrSample = errors.New("there is no room to keep the sample together")
+	// ErrEmpty is returned by Commit where the version would have no file.
+	ErrEmpty = errors.New("the version would have no file")
+)
+
+// A Mode says what becomes of the files of the last version.
+type Mode int
+
+const (
+	// Add keeps them, and a path that is there already cannot be created, unless it
+	// was removed.
+	Add Mode = iota
+	// Update keeps them, but for those that are created anew, or removed.
+	Update
+	// Anew keeps none of them: the version has what the Writer has written.
+	Anew
+)
+
+// Options of a Writer. The zero value adds files to the last version, and forgets them if
+// it does not get to its Commit.
+type Options struct {
+	// ID names what the Writer does, so that a later Writer goes on from there; empty
+	// for one that records nothing.
+	ID   string
+	Mode Mode
+	// AllowIncomplete goes on from a version of which something could not be read.
+	// Else that is an error that wraps dataset.ErrIncomplete. The version that is made
+	// is incomplete too, as far as what is missing is not written.
+	AllowIncomplete bool
+	// AllowEmpty lets Commit make a version without files.
+	AllowEmpty bool
+	// PackSize is the plaintext of a pack in bytes, and the most that a sample can
+	// have; 0 is DefaultPackSize, or less where the memory is short.
+	PackSize int64
+	// Memory bounds what the Writer takes of memory, in bytes; 0 is DefaultMemory.
+	Memory int64
+	// Concurrency is how many packs are sealed at once; 0 lets the cores decide.
+	Concurrency int
+	// MaxFiles bounds how many files are written; 0 is DefaultMaxFiles.
+	MaxFiles int
+	// Warn is told what does no harm. It may be called from several goroutines.
+	Warn func(error)
+
+	buffers int64 // for tests: what contents may take of memory
+}
+
+const (
+	DefaultPackSize = 32 << 20
+	DefaultMemory   = 512 << 20
+	DefaultMaxFiles = 1 << 20
+	// MinPackSize is the least that PackSize may be.
+	MinPackSize = 4 << 10
+	// MinMemory is the least that Memory may be, beside what a store buffers for an
+	// object.
+	MinMemory = otherMemory + 4*segmentMemory
+
+	otherMemory   = 128 << 20 // the program, the index, and parts of the last version's
+	segmentMemory = 4 << 20   // a segment that is being sealed
+	maxSeals      = 4
+)
+
+// A Writer makes one version. It is safe for concurrent use.
+type Writer struct {
+	opts    Options
+	dataset *dataset.Dataset
+	lease   *dataset.Lease
+	key     *envelope.DataKey
+	base    *base
+	ctx     context.Context // ends with the lease, with the Writer, and at its first error
+	cancel  context.CancelCauseFunc
+	there   map[envelope.ObjectID]int64 // packs that the vault had in the beginning
+
+	limit    int64 // of used
+	seals    int   // packs sealed at once
+	segments int   // of each, at once
+	line     sync.Mutex
+	running  sync.WaitGroup
+	guard    workers.Guard
+
+	mu      sync.Mutex
+	changed chan struct{} // closed, and made anew, when something has changed
+	ended   bool
+	busy    bool // Commit is at work
+	used    int64
+	waiting int
+	sampled int64 // of used, what open samples hold
+	open    map[string]*File
+	samples int // that are open
+	files   map[string]record
+	folders map[string]int // how many files, open or written, lie in each
+	removed map[string]bool
+	objects []*tree.Object
+	filling *pack
+	queue   []*pack
+	sealing map[*pack]bool
+	stats   Stats
+}
+
+// Stats counts what a Writer has done.
+type Stats struct {
+	Files, Bytes       int64 // that the version will have of it
+	Resumed            int64 // of the files, those that an earlier Writer had written
+	Removed            int64 // files of the last version
+	Packs, SealedBytes int64 // written to the vault
+}
+
+// New begins a version of the dataset. Close must be called. When ctx ends, so does the
+// Writer.
+func New(ctx context.Context, d *dataset.Dataset, opts Options) (*Writer, error) {
+	if err := given.Check(ctx, d != nil && d.Vault() != nil, errNoDataset); err != nil {
+		return nil, err
+	}
+	if opts.Mode < Add || opts.Mode > Anew {
+		return nil, fmt.Errorf("ingest: there is no mode %d", opts.Mode)
+	}
+	w := &Writer{opts: opts, dataset: d, changed: make(chan struct{}), open: map[string]*File{}, files: map[string]record{},
+		folders: map[string]int{}, removed: map[string]bool{}, sealing: map[*pack]bool{}}
+	if err := w.bounds(); err != nil {
+		return nil, err
+	}
+	if w.opts.Warn == nil {
+		w.opts.Warn = func(error) {}
+	}
+	source := ""
+	if opts.ID != "" {
+		sum := sha256.Sum256([]byte("vaultpack writer\x00" + opts.ID))
+		source = hex.EncodeToString(sum[:16])
+	}
+	var err error
+	if w.lease, err = d.Lease(ctx, source); err != nil {
+		return nil, err
+	}
+	w.ctx, w.cancel = context.WithCancelCause(w.lease.Context())
+	begun := false
+	defer func() {
+		if !begun { // also where the store panics
+			w.ended = true
+			w.cancel(ErrEnded)
+			if err := w.lease.End(ctx); err != nil {
+				w.opts.Warn(err)
+			}
+		}
+	}()
+	if err := w.begin(source); err != nil {
+		return nil, w.cause(err)
+	}
+	begun = true
+	return w, nil
+}
+
+// bounds fills in the bounds of memory, and what follows of them.
+func (w *Writer) bounds() error {
+	o := &w.opts
+	if o.Memory == 0 {
+		o.Memory = DefaultMemory
+	}
+	if o.MaxFiles == 0 {
+		o.MaxFiles = DefaultMaxFiles
+	}
+	cores := int64(runtime.GOMAXPROCS(0))
+	want := int64(o.Concurrency)
+	if want <= 0 {
+		want = min(max(2, cores), maxSeals)
+	}
+	put := int64(0) // what the store buffers for an object
+	if s, ok := vault.As[vault.Buffered](w.dataset.Vault().Store); ok {
+		put = s.PutMemory()
+	}
+	room := o.Memory - otherMemory
+	if least := put + 4*segmentMemory; room < least {
+		return fmt.Errorf("ingest: %d bytes of memory are less than the %d that a writer needs in this vault", o.Memory, otherMemory+least)
+	}
+	// Half is for what is being sealed, and half for what waits.
+	seals := max(min(want, room/2/(put+segmentMemory)), 1)
+	segments := max(min(2*cores/seals, (room/2/seals-put)/segmentMemory), 1)
+	w.seals, w.segments = int(seals), int(segments)
+	w.limit = room - seals*(put+segments*segmentMemory)
+	if o.buffers > 0 {
+		w.limit = o.buffers
+	}
+	if o.PackSize == 0 {
+		o.PackSize = min(DefaultPackSize, max(w.limit/4, MinPackSize))
+	}
+	if o.PackSize < MinPackSize {
+		return fmt.Errorf("ingest: a pack size of %d bytes is below the least, %d", o.PackSize, MinPackSize)
+	}
+	return nil
+}
+
+// begin reads what there is to go on from, and gets the data key.
+func (w *Writer) begin(source string) (err error) {
+	prev, pending := w.lease.Previous(), w.lease.Pending()
+	for _, err := range pending.Unreadable {
+		w.opts.Warn(fmt.Errorf("a record of an unfinished upload cannot be used: %w", err))
+	}
+	if prev != nil && w.opts.Mode != Anew && !w.opts.AllowIncomplete {
+		if err := prev.CheckComplete(); err != nil {
+			return err
+		}
+	}
+	if err := w.dataset.SweepUnfinished(w.ctx); err != nil {
+		w.opts.Warn(err)
+	}
+	if w.there, err = w.dataset.Packs(w.ctx); err != nil {
+		return err
+	}
+	switch none := (envelope.KeyID{}); {
+	case prev != nil:
+		w.key, err = w.dataset.Key(w.ctx, prev.KeyID)
+	case pending.KeyID != none:
+		w.key, err = w.dataset.Key(w.ctx, pending.KeyID)
+	default:
+		w.key, err = w.lease.NewKey(w.ctx)
+	}
+	if err != nil {
+		return err
+	}
+	w.base = &base{version: prev}
+	if w.opts.Mode == Anew {
+		w.base.version = nil
+	}
+	if source == "" {
+		return nil
+	}
+	return w.resume(pending, source)
+}
+
+// cause is why the context has ended, if it has: that says more than err does.
+func (w *Writer) cause(err error) error {
+	if err == nil || w.ctx.Err() == nil {
+		return err
+	}
+	if cause := context.Cause(w.ctx); errors.Is(err, context.Canceled) {
+		return cause
+	}
+	return err
+}
+
+var (
+	errNoDataset = errors.New("ingest: the dataset was not opened in a vault")
+	errNoWriter  = errors.New("ingest: the Writer is nil or a zero value; it is got from New")
+	errNoFile    = errors.New("ingest: the File is nil or a zero value; it is got from Create")
+	errNoSample  = errors.New("ingest: the Sample is nil or a zero value; it is got from a Writer")
+)
+
+// made is the error of a Writer that is none.
+func (w *Writer) made() error {
+	if w == nil || w.lease == nil {
+		return errNoWriter
+	}
+	return nil
+}
+
+// usable is the error of a Writer that has ended, or failed. w.mu is held.
+func (w *Writer) usable() error {
+	if w.ended {
+		return ErrEnded
+	}
+	if w.ctx.Err() != nil {
+		return context.Cause(w.ctx)
+	}
+	return nil
+}
+
+// wait waits until something has changed. w.mu is held, and let go of meanwhile.
+func (w *Writer) wait(ctx context.Context) {
+	changed := w.changed
+	w.mu.Unlock()
+	defer w.mu.Lock()
+	select {
+	case <-changed:
+	case <-ctx.Done():
+	case <-w.ctx.Done():
+	}
+}
+
+// tell wakes all that wait. w.mu is held.
+func (w *Writer) tell() {
+	close(w.changed)
+	w.changed = make(chan struct{})
+}
+
+// Stats is what has been done so far.
+func (w *Writer) Stats() Stats {
+	if w.made() != nil {
+		return Stats{}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.stats
+}
+
+// Close ends the Writer. If there was no Commit, no version is made, and files that are
+// open are dropped; what a Checkpoint has recorded stays for the next Writer of the same
+// ID. After Commit it does nothing.
+func (w *Writer) Close() error {
+	if err := w.made(); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	for w.busy { // Commit ends with its own context
+		changed := w.changed
+		w.mu.Unlock()
+		<-changed
+		w.mu.Lock()
+	}
+	if w.ended {
+		w.mu.Unlock()
+		return nil
+	}
+	w.ended = true
+	w.queue = nil
+	w.tell()
+	w.mu.Unlock()
+	return w.end(w.lease.Context())
+}
+
+// end waits for what is at work, and ends the lease.
+func (w *Writer) end(ctx context.Context) error {
+	w.cancel(ErrEnded)
+	w.running.Wait()
+	err := w.lease.End(ctx)
+	w.guard.Resume()
+	return err
+}

@@ -1,0 +1,117 @@
+package ingest
+
+import (
+	"errors"
+
+	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/internal/tarpack"
+)
+
+// Contents lie in blocks. The first of a file is small, since most files are.
+const (
+	firstBlock = 4 << 10
+	nextBlock  = 64 << 10
+)
+
+// maxPieces bounds in how many pieces a file can be cut: the index has a bound too.
+const maxPieces = 1 << 16
+
+// reserve takes n bytes of memory for the file, once there are so many. Those who wait
+// stand in line, so that none is passed over for ever. w.mu is held, and let go of
+// meanwhile.
+//
+// It cannot wait for ever while the vault answers. Memory is held by packs that are being
+// sealed, which end; by the pack that is being filled and by files, which are sealed
+// here and now if nothing else is; and by samples, which may hold half of it and are
+// refused more.
+func (w *Writer) reserve(n int64, f *File) error {
+	if w.waiting == 0 && w.used+n <= w.limit {
+		w.used += n
+		return nil
+	}
+	w.waiting++
+	w.mu.Unlock()
+	w.line.Lock()
+	w.mu.Lock()
+	defer func() {
+		w.waiting--
+		w.line.Unlock()
+	}()
+	for w.used+n > w.limit {
+		if err := f.usable(); err != nil {
+			return err
+		}
+		w.relieve()
+		w.wait(w.ctx)
+	}
+	if err := f.usable(); err != nil {
+		return err
+	}
+	w.used += n
+	return nil
+}
+
+// relieve has what holds the most memory sealed, unless there is enough on its way.
+// w.mu is held.
+func (w *Writer) relieve() {
+	if len(w.sealing) >= w.seals || len(w.queue) > 0 {
+		return
+	}
+	var most *File
+	for _, f := range w.open {
+		if f.sample == nil && f.state == writing && f.size > 0 && (most == nil || f.held > most.held) {
+			most = f
+		}
+	}
+	if w.filling != nil && (most == nil || w.filling.held >= most.held) {
+		w.sealFilling()
+	} else if most != nil {
+		w.cut(most)
+	}
+}
+
+// cut has what the file holds sealed as a piece of it. w.mu is held.
+func (w *Writer) cut(f *File) {
+	if f.cuts == maxPieces {
+		f.fail(errors.New("the file lies in too many pieces: give the writer more memory, or fewer open files"))
+		return
+	}
+	f.cuts++
+	f.flying++
+	p := &pack{file: f, blocks: f.blocks, size: f.size, at: f.at, held: f.held, done: make(chan struct{})}
+	f.at += f.size
+	f.blocks, f.size, f.held = nil, 0, 0
+	w.start(p)
+}
+
+// put puts complete files into the pack that is being filled, all into the same. w.mu is
+// held.
+func (w *Writer) put(files []*File) {
+	size := int64(0)
+	for _, f := range files {
+		size += tarpack.Size(f.entry())
+	}
+	if w.filling != nil && w.filling.size+size+tarpack.End > w.opts.PackSize {
+		w.sealFilling()
+	}
+	if w.filling == nil {
+		w.filling = &pack{done: make(chan struct{})}
+	}
+	for _, f := range files {
+		w.filling.files = append(w.filling.files, f)
+		w.filling.held += f.held
+		w.enter(f, record{pack: w.filling})
+	}
+	w.filling.size += size
+	// One that nothing more fits into waits for nothing.
+	if w.filling.size+tarpack.Size(&tree.Entry{})+tarpack.End > w.opts.PackSize {
+		w.sealFilling()
+	}
+}
+
+func (w *Writer) sealFilling() {
+	if p := w.filling; p != nil {
+		w.filling = nil
+		w.start(p)
+	}
+}
