@@ -67,5 +67,5 @@ var datasetMutants = []mutant{
 	one("what does not belong is left", inDataset+"unpackrecord.go", "		default:\n			if err := u.root.Remove(name); err != nil {", "		default:\n			if err := u.root.Chmod(name, 0o600); err != nil {").by("TestWhatDoesNotBelong").in("./trainer/container"),
 	one("a pack may be missing", inDataset+"unpack.go", "if missing != nil && !u.Partial {", "if missing != nil && u.Tars {").by("TestTampered").in("./trainer/container"),
 	one("a file of several packs goes to several hosts", inDataset+"unpack.go", "case u.Partial && s.split != \"\":", "case u.Partial && s.split == \"\\x00\":").by("TestSharded").in("./trainer/container"),
-	one("a file may have the name of the private folder", inDataset+"unpack.go", "if strings.HasPrefix(e.Path, privatePrefix) {", "if e.Path == privatePrefix {"),
+	one("a file may have the name of the private folder", inDataset+"unpack.go", "if strings.HasPrefix(e.Path, privatePrefix) {", "if e.Path == privatePrefix {").by("TestNamesOfItsOwn").in("./trainer/container"),
 }
