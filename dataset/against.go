@@ -18,6 +18,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/internal/codec"
 	"github.com/vaultpack/vaultpack/internal/fsys"
+	"github.com/vaultpack/vaultpack/internal/packs"
 )
 
 // ErrDiffers is told for what is authentic in the vault, and another in the
@@ -35,7 +36,7 @@ func (c *Verify) Against(ctx context.Context, v *Version, dir string) error {
 	if err := checkRun(ctx, v, &c.used); err != nil {
 		return err
 	}
-	return c.fails.end("verify", v.dataset.during(ctx, func(ctx context.Context) error { return c.against(ctx, v, dir) }))
+	return c.fails.end("verify", v.set().During(ctx, func(ctx context.Context) error { return c.against(ctx, v, dir) }))
 }
 
 func (c *Verify) against(ctx context.Context, v *Version, dir string) error {
@@ -81,7 +82,7 @@ func (c *Verify) against(ctx context.Context, v *Version, dir string) error {
 func (c *Verify) compare(ctx context.Context, v *Version, dir string, window []*tree.Entry) error {
 	var mu sync.Mutex
 	bad := map[*tree.Entry]bool{}
-	err := v.dataset.readExtents(ctx, window, func(e *tree.Entry, x tree.Extent, r io.Reader) error {
+	err := packs.ReadExtents(ctx, v.set(), window, func(e *tree.Entry, x tree.Extent, r io.Reader) error {
 		return c.compareExtent(filepath.Join(dir, e.Path), e, x, r)
 	}, func(e *tree.Entry, err error) {
 		mu.Lock()
@@ -114,7 +115,7 @@ func (c *Verify) compare(ctx context.Context, v *Version, dir string, window []*
 
 // extras tells what the folder has and the version has not.
 func (c *Verify) extras(ctx context.Context, v *Version, dir string) error {
-	own, err := ownBelow(v.dataset.vault, dir)
+	own, err := ownBelow(v.set().Vault, dir)
 	if err != nil {
 		return err
 	}
@@ -296,7 +297,7 @@ func (c *Verify) compareExtent(name string, e *tree.Entry, x tree.Extent, r io.R
 		}
 	}
 	if e.Sum != nil && len(e.Extents) == 1 && !bytes.Equal(sum.Sum(nil), e.Sum) {
-		return errSHA256
+		return packs.ErrSHA256
 	}
 	return nil
 }

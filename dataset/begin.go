@@ -20,13 +20,13 @@ var (
 
 // usable reports whether the dataset was opened, in a vault that can be asked.
 func (d *Dataset) usable() bool {
-	return d != nil && d.vault != nil && d.vault.Store != nil && d.vault.Keys != nil && d.openKeys != nil
+	return d != nil && d.set().Usable()
 }
 
 func (d *Dataset) begin(ctx context.Context) error { return given.Check(ctx, d.usable(), errNoDataset) }
 
 func (v *Version) begin(ctx context.Context) error {
-	return given.Check(ctx, v != nil && v.dataset.usable(), errNoVersion)
+	return given.Check(ctx, v != nil && v.set().Usable(), errNoVersion)
 }
 
 func (l *Lease) begin(ctx context.Context) error {
@@ -44,7 +44,7 @@ func (w *IndexWriter) begin(ctx context.Context) error {
 // because is err, or ErrClosed where that is why: a key that is wiped beside its use
 // fails in many ways, none of which tells of damage.
 func (d *Dataset) because(err error) error {
-	if err != nil && d.isClosed() {
+	if err != nil && d.set().IsClosed() {
 		return ErrClosed
 	}
 	return err

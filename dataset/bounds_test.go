@@ -19,7 +19,7 @@ func TestPartsOfLargeFiles(t *testing.T) {
 	defer func(n int) { partPathLen = n }(partPathLen)
 	partPathLen = 64 << 10
 	d := newDataset(t)
-	key, err := d.newKey(ctx)
+	key, err := d.set().NewKey(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func TestPartsOfLargeFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range parts {
-		b, err := d.readPinned(ctx, envelope.KindIndex, d.indexName(p.ID), p.Object)
+		b, err := d.set().ReadPinned(ctx, envelope.KindIndex, d.set().IndexName(p.ID), p.Object)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -57,24 +57,24 @@ func TestPartsOfLargeFiles(t *testing.T) {
 // names another.
 func TestContextNamesTheDataset(t *testing.T) {
 	d := newDataset(t)
-	d.vault.Context = envelope.EncryptionContext{envelope.ContextDataset: "any"}
-	key, err := d.newKey(ctx)
+	d.set().Vault.Context = envelope.EncryptionContext{envelope.ContextDataset: "any"}
+	key, err := d.set().NewKey(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ring, err := d.get(ctx, d.keyName(key.ID()), 1<<16)
+	ring, err := d.set().Get(ctx, d.set().KeyName(key.ID()), 1<<16)
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, err := Open(d.vault, "other")
+	other, err := Open(d.set().Vault, "other")
 	if err != nil {
 		t.Fatal(err)
 	}
 	write := func(w io.Writer) error { _, err := w.Write(ring); return err }
-	if err := d.vault.Put(ctx, other.keyName(key.ID()), write); err != nil {
+	if err := d.set().Vault.Put(ctx, other.set().KeyName(key.ID()), write); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := other.Key(ctx, key.ID()); !errors.Is(err, envelope.ErrAuthentication) {
+	if _, err := other.set().Key(ctx, key.ID()); !errors.Is(err, envelope.ErrAuthentication) {
 		t.Errorf("a keyring moved to another dataset: %v", err)
 	}
 }

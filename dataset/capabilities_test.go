@@ -28,9 +28,9 @@ func TestStoresThatCannotTell(t *testing.T) {
 		for what, do := range map[string]func() error{
 			"old keyrings": func() error { _, err := d.OldKeyrings(t.Context()); return err },
 			"shred them":   func() error { _, err := d.ShredOld(t.Context()); return err },
-			"sweep":        func() error { return d.SweepUnfinished(t.Context()) },
-			"collect":      func() error { _, err := d.sweepOlder(t.Context(), time.Hour); return err },
-			"plan that":    func() error { _, err := d.countOlder(t.Context(), time.Hour); return err },
+			"sweep":        func() error { return d.set().SweepUnfinished(t.Context()) },
+			"collect":      func() error { _, err := d.set().SweepOlder(t.Context(), time.Hour); return err },
+			"plan that":    func() error { _, err := d.set().CountOlder(t.Context(), time.Hour); return err },
 		} {
 			if err := do(); !errors.Is(err, c.want) {
 				t.Errorf("%s: %s: %v", name, what, err)

@@ -8,9 +8,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/codec"
+	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
 // A DamagedError says that a version cannot be read: its root, or a part of its index,
@@ -22,48 +22,21 @@ type DamagedError struct {
 }
 
 func (e *DamagedError) Error() string { return e.Err.Error() }
+
 func (e *DamagedError) Unwrap() error { return e.Err }
 
 // A DamagedPackError says that a pack does not authenticate, or is missing. It wraps
 // why.
-type DamagedPackError struct {
-	Pack envelope.ObjectID
-	Err  error
-}
-
-func (e *DamagedPackError) Error() string { return e.Err.Error() }
-func (e *DamagedPackError) Unwrap() error { return e.Err }
-
-// A keyringError is of a keyring that does not open. That may be damaged too, but more
-// often it is the key, or the encryption context, that is another.
-type keyringError struct{ error }
-
-func (e *keyringError) Unwrap() error { return e.error }
-
-// unauthentic reports whether err is of what somebody has changed or removed.
-func unauthentic(err error) bool {
-	var noKey *envelope.NoKeyError
-	return !errors.As(err, &noKey) && (errors.Is(err, envelope.ErrAuthentication) || errors.Is(err, ErrMissing))
-}
+type DamagedPackError = objects.DamagedPackError
 
 // damaged is err as a *DamagedError, if it is the version that is damaged.
 func (d *Dataset) damaged(number int64, err error) error {
-	var ring *keyringError
+	var ring *objects.KeyringError
 	var known *DamagedError
-	if !unauthentic(err) || errors.As(err, &known) || errors.As(err, &ring) && !errors.Is(err, ErrMissing) {
+	if !objects.Unauthentic(err) || errors.As(err, &known) || errors.As(err, &ring) && !errors.Is(err, ErrMissing) {
 		return err
 	}
 	return &DamagedError{d.Name, number, err}
-}
-
-// damagedPack is err, with the name of the pack, as a *DamagedPackError if it is the
-// pack that is damaged.
-func (d *Dataset) damagedPack(pack *tree.Object, err error) error {
-	var ring *keyringError
-	if !unauthentic(err) || errors.As(err, &ring) {
-		return err
-	}
-	return &DamagedPackError{pack.ID, err}
 }
 
 // ErrSound is returned by RemoveDamaged for a version that can be read.
@@ -77,17 +50,17 @@ func (d *Dataset) RemoveDamaged(ctx context.Context, number int64) error {
 	if err := d.begin(ctx); err != nil {
 		return err
 	}
-	all, err := d.numbers(ctx)
+	all, err := d.set().Numbers(ctx)
 	if err != nil {
 		return err
 	}
-	at := slices.IndexFunc(all, func(t taken) bool { return t.number == number })
+	at := slices.IndexFunc(all, func(t objects.Taken) bool { return t.Number == number })
 	if at < 0 {
 		return fmt.Errorf("version %d of dataset %q: %w", number, d.Name, ErrUnknownVersion)
 	}
-	if all[at].mark != "" {
+	if all[at].Mark != "" {
 		if err = d.checkMark(ctx, all[at]); err == nil {
-			return d.marked(number, all[at].mark)
+			return d.marked(number, all[at].Mark)
 		}
 	} else {
 		err = d.readAll(ctx, number)
@@ -95,13 +68,13 @@ func (d *Dataset) RemoveDamaged(ctx context.Context, number int64) error {
 	switch {
 	case err == nil:
 		return fmt.Errorf("version %d of dataset %q is not damaged: %w", number, d.Name, ErrSound)
-	case !unauthentic(err):
+	case !objects.Unauthentic(err):
 		return fmt.Errorf("version %d of dataset %q may not be damaged, so it is not removed: %w", number, d.Name, err)
 	}
 	if kerr := d.opensAny(ctx); kerr != nil {
 		return fmt.Errorf("none of the keyrings of dataset %q opens, so it may be the key that is another, and version %d is not removed: %w", d.Name, number, kerr)
 	}
-	if err := d.putMark(ctx, number, codec.RemovedMark); err != nil {
+	if err := d.set().PutMark(ctx, number, codec.RemovedMark); err != nil {
 		return fmt.Errorf("removing version %d: %w", number, err)
 	}
 	return nil
@@ -125,15 +98,15 @@ func (d *Dataset) readAll(ctx context.Context, number int64) error {
 // that are there, and the right encryption context.
 func (d *Dataset) opensAny(ctx context.Context) error {
 	err := error(ErrMissing)
-	for o, lerr := range d.vault.List(ctx, d.Name+"/keys/") {
+	for o, lerr := range d.set().Vault.List(ctx, d.Name+"/keys/") {
 		if lerr != nil {
 			return fmt.Errorf("listing the keyrings: %w", lerr)
 		}
 		id, perr := envelope.ParseKeyID(strings.TrimSuffix(path.Base(o.Name), ".json"))
-		if perr != nil || d.keyName(id) != o.Name {
+		if perr != nil || d.set().KeyName(id) != o.Name {
 			continue
 		}
-		if _, err = d.Key(ctx, id); err == nil {
+		if _, err = d.set().Key(ctx, id); err == nil {
 			return nil
 		}
 	}

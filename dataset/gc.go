@@ -12,6 +12,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/codec"
+	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -100,11 +101,11 @@ func (c *Collection) Run(ctx context.Context, d *Dataset) error {
 	switch {
 	case err != nil:
 	case c.DryRun:
-		c.Uploads, err = d.countOlder(ctx, c.Grace)
+		c.Uploads, err = d.set().CountOlder(ctx, c.Grace)
 	default:
-		c.Uploads, err = d.sweepOlder(ctx, c.Grace)
+		c.Uploads, err = d.set().SweepOlder(ctx, c.Grace)
 	}
-	return d.because(err)
+	return err
 }
 
 // collect does it once. The order of its steps is what makes it safe; it is argued in
@@ -120,12 +121,12 @@ func (c *Collection) collect(ctx context.Context, d *Dataset) error {
 		return err
 	}
 	c.Strange = left.strange
-	all, err := d.numbers(ctx)
+	all, err := d.set().Numbers(ctx)
 	if err != nil {
 		return err
 	}
 	if len(all) == 0 {
-		there, err := d.exists(ctx)
+		there, err := d.set().Exists(ctx)
 		if err != nil {
 			return err
 		}
@@ -176,21 +177,10 @@ func (used *usedObjects) has(name string) bool {
 	return used.names[name]
 }
 
-// exists reports whether the dataset has any key.
-func (d *Dataset) exists(ctx context.Context) (bool, error) {
-	for _, err := range d.vault.List(ctx, d.Name+"/keys/") {
-		if err != nil {
-			return false, fmt.Errorf("listing the vault: %w", err)
-		}
-		return true, nil
-	}
-	return false, nil
-}
-
 // close takes the number, so that no upload commits it.
 func (c *Collection) close(ctx context.Context, d *Dataset, number int64) error {
 	if !c.DryRun {
-		err := d.vault.Create(ctx, d.versionName(number), []byte(codec.ClosedMark))
+		err := d.set().Vault.Create(ctx, d.set().VersionName(number), []byte(codec.ClosedMark))
 		if errors.Is(err, fs.ErrExist) {
 			return errNumberTaken
 		}
@@ -205,7 +195,7 @@ func (c *Collection) close(ctx context.Context, d *Dataset, number int64) error 
 // candidates are the objects that are old enough to be removed, and those that are not.
 func (c *Collection) candidates(ctx context.Context, d *Dataset, limit time.Time) (old, young []vault.Object, err error) {
 	for _, folder := range []string{"/packs/", "/index/", "/keys/"} {
-		for o, err := range d.vault.List(ctx, d.Name+folder) {
+		for o, err := range d.set().Vault.List(ctx, d.Name+folder) {
 			if err != nil {
 				return nil, nil, fmt.Errorf("listing the vault: %w", err)
 			}
@@ -247,7 +237,7 @@ func (c *Collection) remove(ctx context.Context, d *Dataset, o vault.Object, cou
 	if c.DryRun {
 		return nil
 	}
-	if err := d.vault.Delete(ctx, o.Name); err != nil {
+	if err := d.set().Vault.Delete(ctx, o.Name); err != nil {
 		return fmt.Errorf("removing %s: %w", o.Name, err)
 	}
 	return nil
@@ -260,33 +250,33 @@ type usedObjects struct {
 }
 
 // markAll notes what the versions and the records that are kept name.
-func (d *Dataset) markAll(ctx context.Context, all numbers, left *unfinished) (*usedObjects, error) {
+func (d *Dataset) markAll(ctx context.Context, all objects.Numbers, left *unfinished) (*usedObjects, error) {
 	used := &usedObjects{map[string]bool{}, map[envelope.KeyID]bool{}}
 	for _, t := range all {
-		if t.mark != "" {
+		if t.Mark != "" {
 			if err := d.checkMark(ctx, t); err != nil {
-				return nil, fmt.Errorf("what has the number %d cannot be read, so nothing is removed: %w", t.number, err)
+				return nil, fmt.Errorf("what has the number %d cannot be read, so nothing is removed: %w", t.Number, err)
 			}
 			continue
 		}
-		v, err := d.Version(ctx, t.number)
+		v, err := d.Version(ctx, t.Number)
 		if errors.Is(err, ErrUnknownVersion) {
 			continue // it was removed a moment ago
 		}
 		if err != nil {
-			return nil, fmt.Errorf("version %d cannot be read, so nothing is removed: %w", t.number, err)
+			return nil, fmt.Errorf("version %d cannot be read, so nothing is removed: %w", t.Number, err)
 		}
 		if err := v.mark(ctx, used); err != nil {
-			return nil, fmt.Errorf("the index of version %d cannot be read, so nothing is removed: %w", t.number, err)
+			return nil, fmt.Errorf("the index of version %d cannot be read, so nothing is removed: %w", t.Number, err)
 		}
 	}
 	for _, o := range left.kept {
-		_, entries, key, err := d.readPending(ctx, o.Name)
+		_, entries, key, err := d.set().ReadPending(ctx, o.Name)
 		if errors.Is(err, ErrMissing) {
 			continue // its upload has just finished
 		}
 		if err != nil {
-			return nil, fmt.Errorf("a record of an unfinished upload cannot be read, so nothing is removed (--end-uploads removes the record, and what it names is sent again): %s: %w", o.Name, tampered(err))
+			return nil, fmt.Errorf("a record of an unfinished upload cannot be read, so nothing is removed (--end-uploads removes the record, and what it names is sent again): %s: %w", o.Name, objects.Tampered(err))
 		}
 		used.keys[key] = true
 		used.packs(d, entries)
@@ -298,7 +288,7 @@ func (d *Dataset) markAll(ctx context.Context, all numbers, left *unfinished) (*
 func (v *Version) mark(ctx context.Context, used *usedObjects) error {
 	used.keys[v.KeyID] = true
 	for i, part := range v.Parts {
-		name := v.dataset.indexName(part.ID)
+		name := v.set().IndexName(part.ID)
 		if used.names[name] {
 			continue // the same part in another version
 		}
@@ -308,7 +298,7 @@ func (v *Version) mark(ctx context.Context, used *usedObjects) error {
 		}
 		used.names[name] = true
 		used.keys[part.KeyID] = true
-		used.packs(v.dataset, entries)
+		used.packs(v.of(), entries)
 	}
 	return nil
 }
@@ -316,7 +306,7 @@ func (v *Version) mark(ctx context.Context, used *usedObjects) error {
 func (used *usedObjects) packs(d *Dataset, entries []*tree.Entry) {
 	for _, e := range entries {
 		for _, x := range e.Extents {
-			used.names[d.PackName(x.Pack.ID)] = true
+			used.names[d.set().PackName(x.Pack.ID)] = true
 			used.keys[x.Pack.KeyID] = true
 		}
 	}

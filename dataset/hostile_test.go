@@ -16,7 +16,7 @@ import (
 func TestPinOfMuchMemory(t *testing.T) {
 	d := newDataset(t)
 	o := tree.Object{Pin: envelope.Pin{Size: envelope.SealedSize(codec.MaxList + 1)}}
-	if _, err := d.readIndex(ctx, o); !errors.Is(err, envelope.ErrAuthentication) {
+	if _, err := d.set().ReadIndex(ctx, o); !errors.Is(err, envelope.ErrAuthentication) {
 		t.Errorf("a part of %d bytes: %v", o.Pin.Size, err)
 	}
 }

@@ -54,7 +54,7 @@ func TestIndexWriter(t *testing.T) {
 	defer func(n int) { partEntries = n }(partEntries)
 	partEntries = 16
 	d := newDataset(t)
-	key, err := d.newKey(ctx)
+	key, err := d.set().NewKey(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,8 +177,8 @@ func TestEntriesReadAhead(t *testing.T) {
 		entries = append(entries, &tree.Entry{Path: fmt.Sprintf("%04d/", i), ModTime: time.Unix(1, 0)})
 	}
 	v := commitEntries(t, d, entries)
-	store := &indexReads{Store: d.vault.Store}
-	d.vault.Store = store
+	store := &indexReads{Store: d.set().Vault.Store}
+	d.set().Vault.Store = store
 	take := func(from string, most int) (n int, err error) {
 		store.n.Store(0)
 		for _, err := range v.EntriesFrom(ctx, from) {
@@ -204,7 +204,7 @@ func TestEntriesReadAhead(t *testing.T) {
 		}
 	}
 	// A part that cannot be read is told in its place.
-	if err := store.Delete(ctx, d.indexName(v.Parts[2].ID)); err != nil {
+	if err := store.Delete(ctx, d.set().IndexName(v.Parts[2].ID)); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := take("", 0); n != 32 || !errors.Is(err, ErrMissing) {

@@ -178,7 +178,7 @@ func (w *IndexWriter) write(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	o, err := w.dataset.seal(ctx, envelope.KindIndex, w.key, w.dataset.indexName, func(dst io.Writer) error {
+	o, err := w.dataset.set().Seal(ctx, envelope.KindIndex, w.key, w.dataset.set().IndexName, func(dst io.Writer) error {
 		_, err := dst.Write(list)
 		return err
 	})

@@ -17,15 +17,15 @@ func (d *Dataset) Keyrings(ctx context.Context) ([]*envelope.Keyring, error) {
 		return nil, err
 	}
 	var rings []*envelope.Keyring
-	for o, err := range d.vault.List(ctx, d.Name+"/keys/") {
+	for o, err := range d.set().Vault.List(ctx, d.Name+"/keys/") {
 		if err != nil {
 			return nil, fmt.Errorf("listing the keyrings: %w", err)
 		}
 		id, err := envelope.ParseKeyID(strings.TrimSuffix(path.Base(o.Name), ".json"))
-		if err != nil || d.keyName(id) != o.Name {
+		if err != nil || d.set().KeyName(id) != o.Name {
 			continue
 		}
-		ring, err := d.keyring(ctx, id)
+		ring, err := d.set().Keyring(ctx, id)
 		if err != nil {
 			return nil, err
 		}
@@ -35,25 +35,6 @@ func (d *Dataset) Keyrings(ctx context.Context) ([]*envelope.Keyring, error) {
 		return nil, fmt.Errorf("dataset %q: %w", d.Name, ErrUnknownDataset)
 	}
 	return rings, nil
-}
-
-// maxKeyring bounds a keyring, as package envelope does, in bytes.
-const maxKeyring = 64 << 10
-
-// keyring reads one keyring. Its encoding is the object: there is one only.
-func (d *Dataset) keyring(ctx context.Context, id envelope.KeyID) (*envelope.Keyring, error) {
-	b, err := d.get(ctx, d.keyName(id), maxKeyring)
-	if err != nil {
-		return nil, fmt.Errorf("keyring: %w", err)
-	}
-	ring, err := envelope.ParseKeyring(b)
-	if err == nil && ring.ID() != id {
-		err = envelope.ErrAuthentication
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", d.keyName(id), tampered(err))
-	}
-	return ring, nil
 }
 
 // Rotate makes a data key for what is uploaded from now on. It commits a version
@@ -72,7 +53,9 @@ func (d *Dataset) Rotate(ctx context.Context) (*Version, error) {
 	}
 	defer l.abandon()
 	v, err := l.rotate(l.Context())
-	err = l.because(err)
+	if cause := context.Cause(l.Context()); errors.Is(cause, ErrCollected) && err != nil {
+		err = cause
+	}
 	if end := l.End(ctx); end != nil && err == nil {
 		return v, fmt.Errorf("version %d was made under the new key, but: %w", v.Number, end)
 	}
@@ -85,7 +68,7 @@ func (l *Lease) rotate(ctx context.Context) (*Version, error) {
 		return nil, fmt.Errorf("dataset %q: %w", d.Name, ErrUnknownDataset)
 	}
 	// Who cannot read the old data must not become the owner of the new key.
-	if _, err := d.Key(ctx, latest.KeyID); err != nil {
+	if _, err := d.set().Key(ctx, latest.KeyID); err != nil {
 		return nil, err
 	}
 	key, err := l.NewKey(ctx)
@@ -97,7 +80,7 @@ func (l *Lease) rotate(ctx context.Context) (*Version, error) {
 		// Nothing names the new key. After any other error a version might, whose
 		// commit was not answered, and then its keyring is all that opens it; if none
 		// does, a Collection removes the keyring.
-		return nil, errors.Join(err, d.vault.Delete(context.WithoutCancel(ctx), d.keyName(key.ID())))
+		return nil, errors.Join(err, d.set().Vault.Delete(context.WithoutCancel(ctx), d.set().KeyName(key.ID())))
 	}
 	return v, err
 }

@@ -14,8 +14,8 @@ func TestRewrapInAnyKeyService(t *testing.T) {
 	old, next, local := envelopetest.NewKeyService("old"), envelopetest.NewKeyService("next"), envelope.GenerateLocalKey()
 	d := newDataset(t)
 	t.Cleanup(d.Close)
-	d.vault.Keys.Open, d.vault.Keys.Wrap = []envelope.KeyWrapper{old, next}, []envelope.KeyWrapper{old}
-	if _, err := d.newKey(ctx); err != nil {
+	d.set().Vault.Keys.Open, d.set().Vault.Keys.Wrap = []envelope.KeyWrapper{old, next}, []envelope.KeyWrapper{old}
+	if _, err := d.set().NewKey(ctx); err != nil {
 		t.Fatal(err)
 	}
 	w := keysWorld{Dataset: d}

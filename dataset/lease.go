@@ -17,6 +17,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/codec"
+	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/internal/workers"
 )
 
@@ -65,24 +66,24 @@ func (d *Dataset) Lease(ctx context.Context, source string) (*Lease, error) {
 	if err := d.begin(ctx); err != nil {
 		return nil, err
 	}
-	all, err := d.numbers(ctx)
+	all, err := d.set().Numbers(ctx)
 	if err != nil {
 		return nil, err
 	}
-	l := &Lease{dataset: d, number: all.highest() + 1, started: time.Now(), stop: func() {}, planned: d.planned()}
+	l := &Lease{dataset: d, number: all.Highest() + 1, started: time.Now(), stop: func() {}, planned: d.set().Planned()}
 	l.upload = fmt.Sprintf("%010d-%s", l.number, strings.ToLower(rand.Text()))
 	l.record = &checkpoint{dataset: d, source: source, upload: l.upload}
 	l.context, l.cancel = context.WithCancelCause(ctx)
-	d.enter(&l.cancel)
+	if err := l.write(ctx); err != nil {
+		l.cancel(err)
+		return nil, fmt.Errorf("beginning the upload: %w", err)
+	}
 	begun := false
 	defer func() {
 		if !begun { // also where the store panics
 			l.abandon()
 		}
 	}()
-	if err := l.write(ctx); err != nil {
-		return nil, fmt.Errorf("beginning the upload: %w", err)
-	}
 	if !l.planned {
 		l.renew()
 	}
@@ -96,7 +97,7 @@ func (d *Dataset) Lease(ctx context.Context, source string) (*Lease, error) {
 }
 
 // read reads what the upload can go on from.
-func (l *Lease) read(ctx context.Context, all numbers) (err error) {
+func (l *Lease) read(ctx context.Context, all objects.Numbers) (err error) {
 	l.prev, err = l.dataset.newest(ctx, all)
 	if errors.Is(err, ErrUnknownVersion) { // it was the newest a moment ago
 		return fmt.Errorf("%w (%v); run the same command again", ErrConflict, err)
@@ -104,7 +105,7 @@ func (l *Lease) read(ctx context.Context, all numbers) (err error) {
 	if err != nil && !errors.Is(err, ErrUnknownDataset) {
 		return err
 	}
-	l.pending, err = l.dataset.pending(ctx, all.closed())
+	l.pending, err = l.dataset.pending(ctx, all.Closed())
 	return err
 }
 
@@ -115,7 +116,7 @@ func (l *Lease) write(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return l.dataset.vault.Put(ctx, l.name(), func(w io.Writer) error {
+	return l.dataset.set().Vault.Put(ctx, l.name(), func(w io.Writer) error {
 		_, err := w.Write(b)
 		return err
 	})
@@ -165,23 +166,13 @@ func (l *Lease) keepYoung(ctx context.Context) error {
 // abandon ends the renewal of a lease that is not ended in good order: a collection
 // finds it dead. After End it does nothing.
 func (l *Lease) abandon() {
-	defer l.dataset.leave(&l.cancel)
 	defer l.cancel(context.Canceled)
 	l.stop()
 }
 
-// because is err, or why the lease's context has ended where that is it.
-func (l *Lease) because(err error) error {
-	cause := context.Cause(l.context)
-	if err != nil && (errors.Is(cause, ErrCollected) || errors.Is(cause, ErrClosed)) {
-		return cause
-	}
-	return err
-}
-
 // check looks whether the lease is there.
 func (l *Lease) check(ctx context.Context) error {
-	_, err := l.dataset.vault.Stat(ctx, l.name())
+	_, err := l.dataset.set().Vault.Stat(ctx, l.name())
 	if errors.Is(err, fs.ErrNotExist) {
 		if l.planned {
 			return nil
@@ -192,8 +183,7 @@ func (l *Lease) check(ctx context.Context) error {
 }
 
 // Context is the context that the lease was made with. It is cancelled, with a
-// cause that wraps ErrCollected, when the lease is found gone, and with ErrClosed when
-// the dataset is closed.
+// cause that wraps ErrCollected, when the lease is found gone.
 func (l *Lease) Context() context.Context { return l.context }
 
 // Previous is the version that the new one is made after, or nil.
@@ -207,7 +197,7 @@ func (l *Lease) NewKey(ctx context.Context) (*envelope.DataKey, error) {
 	if err := l.begin(ctx); err != nil {
 		return nil, err
 	}
-	return l.dataset.newKey(ctx)
+	return l.dataset.set().NewKey(ctx)
 }
 
 // Record records entries whose packs are in the vault, sealed under key, so that
@@ -281,22 +271,22 @@ func (l *Lease) look(ctx context.Context, key *envelope.DataKey, parts []tree.Pa
 	for _, p := range parts {
 		keys[p.KeyID] = true
 		if l.prev != nil && slices.ContainsFunc(l.prev.Parts, func(old tree.Part) bool { return old.ID == p.ID }) {
-			objects["/index/"][d.indexName(p.ID)] = p.Pin.Size
+			objects["/index/"][d.set().IndexName(p.ID)] = p.Pin.Size
 		}
 	}
 	for _, o := range packs {
 		keys[o.KeyID] = true
-		objects["/packs/"][d.PackName(o.ID)] = o.Pin.Size
+		objects["/packs/"][d.set().PackName(o.ID)] = o.Pin.Size
 	}
 	for id := range keys {
-		if _, err := d.vault.Stat(ctx, d.keyName(id)); errors.Is(err, fs.ErrNotExist) && !l.planned {
-			return fmt.Errorf("%s: %w; run the same command again", d.keyName(id), ErrCollected)
+		if _, err := d.set().Vault.Stat(ctx, d.set().KeyName(id)); errors.Is(err, fs.ErrNotExist) && !l.planned {
+			return fmt.Errorf("%s: %w; run the same command again", d.set().KeyName(id), ErrCollected)
 		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	if l.prev != nil {
-		o, err := d.vault.Stat(ctx, d.versionName(l.prev.Number))
+		o, err := d.set().Vault.Stat(ctx, d.set().VersionName(l.prev.Number))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -317,7 +307,7 @@ func (l *Lease) lookFor(ctx context.Context, folder string, want map[string]int6
 	if len(want) == 0 {
 		return nil
 	}
-	for o, err := range l.dataset.vault.List(ctx, l.dataset.Name+folder) {
+	for o, err := range l.dataset.set().Vault.List(ctx, l.dataset.Name+folder) {
 		if err != nil {
 			return fmt.Errorf("looking for what the version relies on: %w", err)
 		}
@@ -355,7 +345,7 @@ func (l *Lease) End(ctx context.Context) error {
 	}
 	ctx, cancel := lingering(ctx, 10*time.Second)
 	defer cancel()
-	if err := l.dataset.vault.Delete(ctx, l.name()); err != nil {
+	if err := l.dataset.set().Vault.Delete(ctx, l.name()); err != nil {
 		return fmt.Errorf("ending the upload: %w", err)
 	}
 	return nil

@@ -50,7 +50,7 @@ func upload(t *testing.T, d *Dataset, before func(l *Lease), files ...string) (*
 	if l.Previous() == nil {
 		key, err = l.NewKey(ctx)
 	} else {
-		key, err = d.Key(ctx, l.Previous().KeyID)
+		key, err = d.set().Key(ctx, l.Previous().KeyID)
 		for e, err := range l.Previous().Entries(ctx) {
 			if err != nil {
 				t.Fatal(err)
@@ -66,7 +66,7 @@ func upload(t *testing.T, d *Dataset, before func(l *Lease), files ...string) (*
 	for _, name := range files {
 		e := then[name]
 		if e == nil {
-			o, err := d.WritePack(ctx, key, func(w io.Writer) error { _, err := io.WriteString(w, name); return err })
+			o, err := d.set().WritePack(ctx, key, func(w io.Writer) error { _, err := io.WriteString(w, name); return err })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -118,7 +118,7 @@ func TestCommitLooks(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				s.Delete(ctx, d.PackName(e.Extents[0].Pack.ID))
+				s.Delete(ctx, d.set().PackName(e.Extents[0].Pack.ID))
 			}
 		}, ErrCollected},
 		"the end of one": {func(t *testing.T, d *Dataset, s *memstore.Store, l *Lease) {
@@ -126,14 +126,14 @@ func TestCommitLooks(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				s.Put(ctx, d.PackName(e.Extents[0].Pack.ID), func(w io.Writer) error { _, err := io.WriteString(w, "short"); return err })
+				s.Put(ctx, d.set().PackName(e.Extents[0].Pack.ID), func(w io.Writer) error { _, err := io.WriteString(w, "short"); return err })
 			}
 		}, ErrCollected},
 		"the version before": {func(t *testing.T, d *Dataset, s *memstore.Store, l *Lease) {
-			d.putMark(ctx, l.prev.Number, codec.RemovedMark)
+			d.set().PutMark(ctx, l.prev.Number, codec.RemovedMark)
 		}, ErrConflict},
 		"the number": {func(t *testing.T, d *Dataset, s *memstore.Store, l *Lease) {
-			s.Create(ctx, d.versionName(l.number), []byte(codec.ClosedMark))
+			s.Create(ctx, d.set().VersionName(l.number), []byte(codec.ClosedMark))
 		}, ErrConflict},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -155,7 +155,7 @@ func TestCommitLooks(t *testing.T) {
 		if _, err := upload(t, d, nil, "a", "b", "c", "d"); err != nil {
 			t.Fatal(err)
 		}
-		_, err := upload(t, d, func(l *Lease) { s.Delete(ctx, d.indexName(l.prev.Parts[0].ID)) }, "a", "b", "c", "d", "e")
+		_, err := upload(t, d, func(l *Lease) { s.Delete(ctx, d.set().IndexName(l.prev.Parts[0].ID)) }, "a", "b", "c", "d", "e")
 		if !errors.Is(err, ErrCollected) {
 			t.Errorf("the commit: %v", err)
 		}
@@ -166,7 +166,7 @@ func TestCommitLooks(t *testing.T) {
 func TestNumbersThatAreTaken(t *testing.T) {
 	d, s := memDataset(t)
 	mark := func(n int64) {
-		if err := s.Create(ctx, d.versionName(n), []byte(codec.ClosedMark)); err != nil {
+		if err := s.Create(ctx, d.set().VersionName(n), []byte(codec.ClosedMark)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -205,7 +205,7 @@ func TestNumbersThatAreTaken(t *testing.T) {
 	if err := d.RemoveVersion(ctx, 3); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Create(ctx, d.versionName(3), []byte("x")); err == nil {
+	if err := s.Create(ctx, d.set().VersionName(3), []byte("x")); err == nil {
 		t.Error("the number of a version that was removed is free")
 	}
 	if err := (&Verify{Sample: 1}).Run(ctx, v); err != nil {
@@ -216,7 +216,7 @@ func TestNumbersThatAreTaken(t *testing.T) {
 		_, err := io.WriteString(w, strings.Repeat("x", len(codec.ClosedMark)))
 		return err
 	}
-	if err := s.Put(ctx, d.versionName(6), cut); err != nil {
+	if err := s.Put(ctx, d.set().VersionName(6), cut); err != nil {
 		t.Fatal(err)
 	}
 	if v, err := d.Latest(ctx); !errors.Is(err, envelope.ErrAuthentication) {
@@ -232,7 +232,7 @@ func TestCollectionAndLeases(t *testing.T) {
 	for _, c := range []struct {
 		what          string
 		age           time.Duration
-		record, taken bool
+		record, Taken bool
 		grace         time.Duration
 		end           bool
 		busy, dead    bool
@@ -243,7 +243,7 @@ func TestCollectionAndLeases(t *testing.T) {
 		{what: "almost old", age: LeaseTTL - time.Minute, busy: true},
 		{what: "old", age: LeaseTTL + time.Second, closed: 2},
 		{what: "young, and ended by hand", end: true, closed: 2},
-		{what: "young, and its number is taken", taken: true, closed: 3},
+		{what: "young, and its number is taken", Taken: true, closed: 3},
 		{what: "old, with a young record", age: LeaseTTL + time.Second, record: true, grace: time.Hour, busy: true, dead: true},
 		{what: "old, with an old record", age: 2 * time.Hour, record: true, grace: time.Hour, closed: 2},
 	} {
@@ -255,11 +255,11 @@ func TestCollectionAndLeases(t *testing.T) {
 			}
 			l := lease(t, d)
 			defer l.stop()
-			key, err := d.Key(ctx, l.prev.KeyID)
+			key, err := d.set().Key(ctx, l.prev.KeyID)
 			if err != nil {
 				t.Fatal(err)
 			}
-			pack, err := d.WritePack(ctx, key, func(w io.Writer) error { _, err := io.WriteString(w, "x"); return err })
+			pack, err := d.set().WritePack(ctx, key, func(w io.Writer) error { _, err := io.WriteString(w, "x"); return err })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -268,7 +268,7 @@ func TestCollectionAndLeases(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if c.taken {
+			if c.Taken {
 				if _, err := upload(t, d, nil, "a", "b"); err != nil {
 					t.Fatal(err)
 				}
@@ -292,7 +292,7 @@ func TestCollectionAndLeases(t *testing.T) {
 			if c.busy {
 				return
 			}
-			if err := s.Create(ctx, d.versionName(c.closed), nil); err == nil {
+			if err := s.Create(ctx, d.set().VersionName(c.closed), nil); err == nil {
 				t.Error("the number was not closed")
 			}
 			if left := names(t, s, "d/pending/"); len(left) > 0 {
@@ -341,7 +341,7 @@ func TestRemovalAndUploads(t *testing.T) {
 	}
 	l := lease(t, d)
 	defer l.stop()
-	key, err := d.Key(ctx, l.prev.KeyID)
+	key, err := d.set().Key(ctx, l.prev.KeyID)
 	if err != nil {
 		t.Fatal(err)
 	}

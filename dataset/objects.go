@@ -28,16 +28,16 @@ func (v *Version) Contents(ctx context.Context) (*Contents, error) {
 	if err := v.begin(ctx); err != nil {
 		return nil, err
 	}
-	d := v.dataset
+	d := v.of()
 	rings, err := d.Keyrings(ctx)
 	if err != nil {
 		return nil, err
 	}
 	c := &Contents{Keyrings: rings}
 	for _, ring := range rings {
-		c.Metadata = append(c.Metadata, d.keyName(ring.ID()))
+		c.Metadata = append(c.Metadata, d.set().KeyName(ring.ID()))
 	}
-	c.Metadata = append(c.Metadata, d.versionName(v.Number))
+	c.Metadata = append(c.Metadata, d.set().VersionName(v.Number))
 	keys := map[envelope.KeyID]bool{}
 	use := func(id envelope.KeyID) {
 		if !keys[id] {
@@ -47,7 +47,7 @@ func (v *Version) Contents(ctx context.Context) (*Contents, error) {
 	}
 	use(v.KeyID)
 	for _, p := range v.Parts {
-		c.Metadata = append(c.Metadata, d.indexName(p.ID))
+		c.Metadata = append(c.Metadata, d.set().IndexName(p.ID))
 		use(p.KeyID)
 	}
 	packs := map[envelope.ObjectID]bool{}
@@ -75,14 +75,14 @@ func (d *Dataset) KeyringFor(ctx context.Context, id envelope.KeyID, w envelope.
 	if err := d.begin(ctx); err != nil {
 		return nil, "", err
 	}
-	ring, err := d.keyring(ctx, id)
+	ring, err := d.set().Keyring(ctx, id)
 	if err != nil {
 		return nil, "", err
 	}
-	key, err := d.Key(ctx, id)
+	key, err := d.set().Key(ctx, id)
 	if err != nil {
 		return nil, "", err
 	}
-	ring, err = ring.Add(ctx, d.context(), key, w)
-	return ring, d.keyName(id), err
+	ring, err = ring.Add(ctx, d.set().Context(), key, w)
+	return ring, d.set().KeyName(id), err
 }

@@ -108,3 +108,13 @@ func (f *Failures) end(job string, err error) error {
 	}
 	return fmt.Errorf("%w (before that, %w)", err, partial)
 }
+
+// A FileError is what went wrong with one file, or with the pack that it lies in.
+type FileError struct {
+	Path string
+	Err  error
+}
+
+func (e *FileError) Error() string { return fmt.Sprintf("%q: %v", e.Path, e.Err) }
+
+func (e *FileError) Unwrap() error { return e.Err }

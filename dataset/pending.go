@@ -3,18 +3,16 @@ package dataset
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"path"
 	"slices"
-	"time"
 
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/codec"
-	"github.com/vaultpack/vaultpack/vault"
+	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
 // A checkpoint records what an unfinished upload has done so far, in the vault
@@ -60,7 +58,7 @@ func (c *checkpoint) write(ctx context.Context, key *envelope.DataKey, entries [
 	}
 	c.n++
 	name := c.name(c.n)
-	_, err = c.dataset.seal(ctx, envelope.KindIndex, key, func(envelope.ObjectID) string { return name }, func(dst io.Writer) error {
+	_, err = c.dataset.set().Seal(ctx, envelope.KindIndex, key, func(envelope.ObjectID) string { return name }, func(dst io.Writer) error {
 		_, err := dst.Write(list)
 		return err
 	})
@@ -77,7 +75,7 @@ func (c *checkpoint) name(n int) string {
 // Remove deletes the upload's records, once they are no longer needed.
 func (c *checkpoint) Remove(ctx context.Context) error {
 	for n := 1; n <= c.n; n++ {
-		if err := c.dataset.vault.Delete(ctx, c.name(n)); err != nil {
+		if err := c.dataset.set().Vault.Delete(ctx, c.name(n)); err != nil {
 			return err
 		}
 	}
@@ -109,20 +107,20 @@ type pendingList struct {
 func (d *Dataset) pending(ctx context.Context, closed int64) (*Pending, error) {
 	p := &Pending{dataset: d}
 	var newest int64
-	for o, err := range d.vault.List(ctx, d.Name+"/pending/") {
+	for o, err := range d.set().Vault.List(ctx, d.Name+"/pending/") {
 		if err != nil {
 			return nil, fmt.Errorf("listing unfinished uploads: %w", err)
 		}
 		if p, ok := codec.ParsePending(o.Name); !ok || p.Lease || p.Number <= closed {
 			continue
 		}
-		header, entries, key, err := d.readPending(ctx, o.Name)
+		header, entries, key, err := d.set().ReadPending(ctx, o.Name)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
 		if err != nil {
 			p.broken = append(p.broken, o.Name)
-			p.Unreadable = append(p.Unreadable, fmt.Errorf("%s: %w", o.Name, tampered(err)))
+			p.Unreadable = append(p.Unreadable, fmt.Errorf("%s: %w", o.Name, objects.Tampered(err)))
 			continue
 		}
 		if len(entries) == 0 {
@@ -166,38 +164,6 @@ func (p *Pending) arrange() {
 		p.runs[i] = append(p.runs[i], l)
 		largest[i] = max(largest[i], l.weight)
 	}
-}
-
-func (d *Dataset) readPending(ctx context.Context, name string) (h codec.Header, entries []*tree.Entry, id envelope.KeyID, err error) {
-	src, err := d.open(ctx, name, 0, -1)
-	if err != nil {
-		return h, nil, id, err
-	}
-	defer src.Close()
-	header, err := envelope.ReadHeader(src)
-	if err != nil {
-		return h, nil, id, err
-	}
-	if header.Keyring != nil {
-		return h, nil, id, envelope.ErrAuthentication // no writer puts one there
-	}
-	key, err := d.Key(ctx, header.KeyID)
-	if err != nil {
-		return h, nil, id, err
-	}
-	r, err := header.Open(src, envelope.KindIndex, key)
-	if err != nil {
-		return h, nil, id, err
-	}
-	b, err := io.ReadAll(io.LimitReader(r, codec.MaxList+1))
-	if err != nil {
-		return h, nil, id, err
-	}
-	if len(b) > codec.MaxList {
-		return h, nil, id, codec.Beyond("more bytes", codec.MaxList)
-	}
-	h, entries, err = codec.DecodeList(codec.PendingFormat, d.Name, b)
-	return h, entries, header.KeyID, err
 }
 
 // Entries gives all recorded entries in the order of their paths; the same path
@@ -290,9 +256,9 @@ func (u PendingUpload) Entries(ctx context.Context) iter.Seq2[*tree.Entry, error
 func (p *Pending) run(ctx context.Context, lists []pendingList) iter.Seq2[*tree.Entry, error] {
 	return func(yield func(*tree.Entry, error) bool) {
 		for _, l := range lists {
-			_, entries, _, err := p.dataset.readPending(ctx, l.name)
+			_, entries, _, err := p.dataset.set().ReadPending(ctx, l.name)
 			if err != nil {
-				yield(nil, fmt.Errorf("%s: %w", l.name, tampered(err)))
+				yield(nil, fmt.Errorf("%s: %w", l.name, objects.Tampered(err)))
 				return
 			}
 			for _, e := range entries {
@@ -323,56 +289,12 @@ func (p *Pending) Remove(ctx context.Context, source string) error {
 		}
 	}
 	for _, name := range names {
-		if err := p.dataset.vault.Delete(ctx, name); err != nil {
+		if err := p.dataset.set().Vault.Delete(ctx, name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// HasPack tells whether a pack is in the vault with the size that it is pinned
-// to. A record of an unfinished upload may outlive its packs.
-func (d *Dataset) HasPack(ctx context.Context, o *tree.Object) bool {
-	if err := d.begin(ctx); err != nil {
-		return false
-	}
-	got, err := d.vault.Stat(ctx, d.PackName(o.ID))
-	return err == nil && got.Size == o.Pin.Size
-}
-
-// SweepUnfinished removes what writers that died have left half-written. Of a store
-// that cannot tell the error wraps errors.ErrUnsupported.
-func (d *Dataset) SweepUnfinished(ctx context.Context) error {
-	if err := d.begin(ctx); err != nil {
-		return err
-	}
-	s, ok := vault.As[vault.Sweeper](d.vault.Store)
-	if !ok {
-		return errNoSweep
-	}
-	return s.Sweep(ctx, d.Name+"/")
-}
-
-var errNoSweep = fmt.Errorf("the vault's store cannot tell what writers that died have left half-written: %w", errors.ErrUnsupported)
-
-// sweepOlder is SweepUnfinished, but where the store cannot tell the dead from the
-// living, what is at least age old is dead. It tells how many multipart uploads
-// were aborted.
-func (d *Dataset) sweepOlder(ctx context.Context, age time.Duration) (aborted int, err error) {
-	if s, ok := vault.As[vault.UploadKeeper](d.vault.Store); ok {
-		return s.AbortStale(ctx, d.Name+"/", age)
-	}
-	return 0, d.SweepUnfinished(ctx)
-}
-
-// countOlder tells how many multipart uploads sweepOlder would abort: none where the
-// store has no such thing.
-func (d *Dataset) countOlder(ctx context.Context, age time.Duration) (int, error) {
-	if s, ok := vault.As[vault.UploadKeeper](d.vault.Store); ok {
-		return s.CountStale(ctx, d.Name+"/", age)
-	}
-	if _, ok := vault.As[vault.Sweeper](d.vault.Store); !ok {
-		return 0, errNoSweep
-	}
-	return 0, nil
-}
+// Empty reports whether unfinished uploads have recorded nothing.
+func (p *Pending) Empty() bool { return len(p.lists) == 0 }

@@ -30,7 +30,7 @@ func TestPendingRecordChanged(t *testing.T) {
 	if err := errors.Join(l.Record(ctx, key, []*tree.Entry{{Path: "a"}}), l.End(ctx)); err != nil {
 		t.Fatal(err)
 	}
-	files, err := filepath.Glob(filepath.Join(d.vault.Location, "d/pending/*/*"))
+	files, err := filepath.Glob(filepath.Join(d.set().Vault.Location, "d/pending/*/*"))
 	if err != nil || len(files) != 1 {
 		t.Fatal(files, err)
 	}
@@ -38,7 +38,7 @@ func TestPendingRecordChanged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ring, err := os.ReadFile(filepath.Join(d.vault.Location, d.keyName(key.ID())))
+	ring, err := os.ReadFile(filepath.Join(d.set().Vault.Location, d.set().KeyName(key.ID())))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestPendingRecordChanged(t *testing.T) {
 	}
 	broken := "0000000001-" + strings.Repeat("u", 26)
 	for what, b := range bad {
-		err := d.vault.Put(ctx, "d/pending/"+broken+"/00000001.vpk", func(w io.Writer) error { _, err := w.Write(b); return err })
+		err := d.set().Vault.Put(ctx, "d/pending/"+broken+"/00000001.vpk", func(w io.Writer) error { _, err := w.Write(b); return err })
 		if err != nil {
 			t.Fatal(err)
 		}

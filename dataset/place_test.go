@@ -175,7 +175,7 @@ func TestRecordedSum(t *testing.T) {
 	}
 	large := bytes.Repeat([]byte("0123456789"), 300_000)
 	pack := func(b []byte) *tree.Object {
-		o, err := d.WritePack(ctx, key, func(w io.Writer) error { _, err := w.Write(b); return err })
+		o, err := d.set().WritePack(ctx, key, func(w io.Writer) error { _, err := w.Write(b); return err })
 		if err != nil {
 			t.Fatal(err)
 		}

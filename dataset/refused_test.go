@@ -11,6 +11,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -18,7 +19,7 @@ import (
 func TestStrayObjectsAreNoVersions(t *testing.T) {
 	d := newDataset(t)
 	v := commitEntries(t, d, []*tree.Entry{{Path: "", Mode: 0o755, ModTime: time.Unix(1, 0)}})
-	b, err := d.get(ctx, d.versionName(1), 1<<20)
+	b, err := d.set().Get(ctx, d.set().VersionName(1), 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,26 +80,26 @@ func TestKeyringsOfOtherKeysAreRefused(t *testing.T) {
 	d := newDataset(t)
 	var ids []envelope.KeyID
 	for range 2 {
-		key, err := d.newKey(ctx)
+		key, err := d.set().NewKey(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
 		ids = append(ids, key.ID())
 	}
-	b, err := d.get(ctx, d.keyName(ids[0]), maxKeyring)
+	b, err := d.set().Get(ctx, d.set().KeyName(ids[0]), objects.MaxKeyring)
 	if err != nil {
 		t.Fatal(err)
 	}
-	overwrite(t, d, d.keyName(ids[1]), b)
-	if _, err := d.Keyrings(ctx); !errors.Is(err, envelope.ErrAuthentication) || !strings.Contains(err.Error(), d.keyName(ids[1])) {
+	overwrite(t, d, d.set().KeyName(ids[1]), b)
+	if _, err := d.Keyrings(ctx); !errors.Is(err, envelope.ErrAuthentication) || !strings.Contains(err.Error(), d.set().KeyName(ids[1])) {
 		t.Errorf("all keyrings: %v", err)
 	}
 	d.Close()
-	again, err := Open(d.vault, d.Name)
+	again, err := Open(d.set().Vault, d.Name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := again.Key(ctx, ids[1]); !errors.Is(err, envelope.ErrAuthentication) {
+	if _, err := again.set().Key(ctx, ids[1]); !errors.Is(err, envelope.ErrAuthentication) {
 		t.Errorf("the key: %v", err)
 	}
 }
@@ -131,10 +132,10 @@ func TestSlotsThatComeBackAreTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	friends := rings[0].Slots()[1]
-	store := &replayingStore{Store: w.vault.Store}
-	v := *w.vault
+	store := &replayingStore{Store: w.Vault().Store}
+	v := *w.Vault()
 	v.Store = store
-	store.putBack = func() { overwrite(t, w.Dataset, w.keyName(rings[0].ID()), rings[0].Bytes()) }
+	store.putBack = func() { overwrite(t, w.Dataset, w.set().KeyName(rings[0].ID()), rings[0].Bytes()) }
 	d, err := Open(&v, w.Name)
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/vaultpack/vaultpack/internal/codec"
+	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
 // A Removal removes a whole dataset.
@@ -41,7 +42,7 @@ func (r *Removal) Run(ctx context.Context, d *Dataset) error {
 	// other objects.
 	var names []string
 	for _, folder := range []string{"pending", "index", "packs", "keys"} {
-		for o, err := range d.vault.List(ctx, d.Name+"/"+folder+"/") {
+		for o, err := range d.set().Vault.List(ctx, d.Name+"/"+folder+"/") {
 			if err != nil {
 				return fmt.Errorf("listing the vault: %w", err)
 			}
@@ -52,7 +53,7 @@ func (r *Removal) Run(ctx context.Context, d *Dataset) error {
 	if err != nil {
 		return err
 	}
-	all, err := d.numbers(ctx)
+	all, err := d.set().Numbers(ctx)
 	if err != nil {
 		return err
 	}
@@ -63,7 +64,7 @@ func (r *Removal) Run(ctx context.Context, d *Dataset) error {
 		return err
 	}
 	for _, name := range names {
-		if err := d.vault.Delete(ctx, name); err != nil {
+		if err := d.set().Vault.Delete(ctx, name); err != nil {
 			return fmt.Errorf("removing %s: %w", name, err)
 		}
 		r.Deleted++
@@ -71,33 +72,33 @@ func (r *Removal) Run(ctx context.Context, d *Dataset) error {
 	if err := r.numbers(ctx, d, all, left); err != nil {
 		return err
 	}
-	_, err = d.sweepOlder(ctx, 0)
+	_, err = d.set().SweepOlder(ctx, 0)
 	return err
 }
 
 // versions puts a mark in the place of each version, and closes a number, so that
 // neither who goes on from the versions commits, nor who has begun before.
-func (r *Removal) versions(ctx context.Context, d *Dataset, all numbers) (numbers, error) {
+func (r *Removal) versions(ctx context.Context, d *Dataset, all objects.Numbers) (objects.Numbers, error) {
 	for _, t := range slices.Backward(all) {
-		if t.mark == "" {
-			if err := d.putMark(ctx, t.number, codec.RemovedMark); err != nil {
-				return nil, fmt.Errorf("removing version %d: %w", t.number, err)
+		if t.Mark == "" {
+			if err := d.set().PutMark(ctx, t.Number, codec.RemovedMark); err != nil {
+				return nil, fmt.Errorf("removing version %d: %w", t.Number, err)
 			}
 		}
 	}
-	next := all.highest() + 1
-	err := d.vault.Create(ctx, d.versionName(next), []byte(codec.ClosedMark))
+	next := all.Highest() + 1
+	err := d.set().Vault.Create(ctx, d.set().VersionName(next), []byte(codec.ClosedMark))
 	if errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("dataset %q is being removed, and version %d was made meanwhile: %w; run the same command again", d.Name, next, ErrConflict)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("closing number %d: %w", next, err)
 	}
-	return append(slices.Clone(all), taken{next, codec.ClosedMark}), nil
+	return append(slices.Clone(all), objects.Taken{Number: next, Mark: codec.ClosedMark}), nil
 }
 
 // numbers gives the numbers free again, but for those of uploads that have not ended.
-func (r *Removal) numbers(ctx context.Context, d *Dataset, all numbers, left *unfinished) error {
+func (r *Removal) numbers(ctx context.Context, d *Dataset, all objects.Numbers, left *unfinished) error {
 	now, err := d.unfinished(ctx)
 	if err != nil {
 		return err
@@ -105,15 +106,15 @@ func (r *Removal) numbers(ctx context.Context, d *Dataset, all numbers, left *un
 	for _, t := range slices.Backward(all) {
 		// The highest stays wherever an upload may be under way: the numbers that are
 		// given out from now on have to be above it.
-		asleep := func(l pendingObject) bool { return l.Number == t.number || t.number == all.highest() }
+		asleep := func(l pendingObject) bool { return l.Number == t.Number || t.Number == all.Highest() }
 		if slices.ContainsFunc(left.leases, asleep) || slices.ContainsFunc(now.leases, asleep) {
-			r.Closed = append(r.Closed, t.number)
+			r.Closed = append(r.Closed, t.Number)
 			continue
 		}
-		if err := d.vault.Delete(ctx, d.versionName(t.number)); err != nil {
-			return fmt.Errorf("removing number %d: %w", t.number, err)
+		if err := d.set().Vault.Delete(ctx, d.set().VersionName(t.Number)); err != nil {
+			return fmt.Errorf("removing number %d: %w", t.Number, err)
 		}
-		if t.number < all.highest() { // that one was made for the removal
+		if t.Number < all.Highest() { // that one was made for the removal
 			r.Deleted++
 		}
 	}

@@ -136,7 +136,7 @@ func (l *earlierVersions) load(ctx context.Context, v *Version) ([]*Version, err
 	if l.read {
 		return l.versions, nil
 	}
-	numbers, err := v.dataset.Versions(ctx)
+	numbers, err := v.of().Versions(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +145,7 @@ func (l *earlierVersions) load(ctx context.Context, v *Version) ([]*Version, err
 			continue
 		}
 		// One that cannot be read proves nothing of what is there.
-		if other, err := v.dataset.Version(ctx, numbers[i]); err == nil {
+		if other, err := v.of().Version(ctx, numbers[i]); err == nil {
 			l.versions = append(l.versions, other)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/packs"
 )
 
 // A Reseal seals what the newest version holds under older data keys anew, under
@@ -49,7 +50,9 @@ func (r *Reseal) Run(ctx context.Context, d *Dataset) (v *Version, made bool, er
 	}
 	defer l.abandon()
 	v, made, err = r.reseal(l.Context(), l)
-	err = l.because(err)
+	if cause := context.Cause(l.Context()); errors.Is(cause, ErrCollected) && err != nil {
+		err = cause
+	}
 	if end := l.End(ctx); end != nil && err == nil {
 		err = fmt.Errorf("version %d is sealed anew, but: %w", v.Number, end)
 	}
@@ -61,7 +64,7 @@ func (r *Reseal) reseal(ctx context.Context, l *Lease) (v *Version, made bool, e
 	if prev == nil {
 		return nil, false, fmt.Errorf("dataset %q: %w", d.Name, ErrUnknownDataset)
 	}
-	key, err := d.Key(ctx, prev.KeyID)
+	key, err := d.set().Key(ctx, prev.KeyID)
 	if err != nil {
 		return nil, false, err
 	}
@@ -103,7 +106,7 @@ func (s *resealing) resume(ctx context.Context, p *Pending) error {
 		if l.source != resealSource {
 			continue
 		}
-		_, entries, id, err := s.dataset.readPending(ctx, l.name)
+		_, entries, id, err := s.dataset.set().ReadPending(ctx, l.name)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -115,7 +118,7 @@ func (s *resealing) resume(ctx context.Context, p *Pending) error {
 			if err != nil || len(e.Extents) != 1 {
 				continue
 			}
-			if to := e.Extents[0].Pack; to.KeyID == id && s.dataset.HasPack(ctx, to) {
+			if to := e.Extents[0].Pack; to.KeyID == id && s.dataset.set().HasPack(ctx, to) {
 				s.copies[old] = to
 				s.Resumed.Add(1)
 			}
@@ -138,7 +141,7 @@ func (s *resealing) run(ctx context.Context, prev *Version) (v *Version, err err
 		if err != nil {
 			return nil, err
 		}
-		for _, pieces := range packReads(entries) {
+		for _, pieces := range packs.PackReads(entries) {
 			if err := s.pack(ctx, pieces); err != nil {
 				return nil, err
 			}
@@ -161,14 +164,14 @@ func (s *resealing) run(ctx context.Context, prev *Version) (v *Version, err err
 
 // pack has the pieces, which are all those of one pack in a part of the index, lie
 // in its copy instead.
-func (s *resealing) pack(ctx context.Context, pieces []piece) (err error) {
-	old := pieces[0].extent.Pack
+func (s *resealing) pack(ctx context.Context, pieces []packs.Piece) (err error) {
+	old := pieces[0].Extent.Pack
 	if old.KeyID == s.key.ID() {
 		return nil
 	}
 	h := &spans{d: s.dataset, from: old.KeyID, to: s.key.ID(), sums: map[span]envelope.ContentSum{}}
 	for _, p := range pieces {
-		h.want(p.extent)
+		h.want(p.Extent)
 	}
 	to := s.copies[old.ID]
 	if to == nil {
@@ -180,8 +183,8 @@ func (s *resealing) pack(ctx context.Context, pieces []piece) (err error) {
 		return err
 	}
 	for _, p := range pieces {
-		for i := range p.entry.Extents {
-			x := &p.entry.Extents[i]
+		for i := range p.Entry.Extents {
+			x := &p.Entry.Extents[i]
 			if x.Pack.ID != old.ID {
 				continue
 			}
@@ -197,13 +200,13 @@ func (s *resealing) pack(ctx context.Context, pieces []piece) (err error) {
 // copy seals a pack anew. If it proves to be another than the pinned one, or a sum
 // does not fit, nothing is stored.
 func (s *resealing) copy(ctx context.Context, old *tree.Object, h *spans) (*tree.Object, error) {
-	r, closer, err := s.dataset.openPack(ctx, old)
+	r, closer, err := s.dataset.set().OpenPack(ctx, old)
 	if err != nil {
 		return nil, err
 	}
 	defer closer.Close()
 	n := int64(0)
-	o, err := s.dataset.WritePack(ctx, s.key, func(w io.Writer) error {
+	o, err := s.dataset.set().WritePack(ctx, s.key, func(w io.Writer) error {
 		if err := h.copy(ctx, w, r, 0); err != nil {
 			return err
 		}
@@ -217,7 +220,7 @@ func (s *resealing) copy(ctx context.Context, old *tree.Object, h *spans) (*tree
 		return err
 	})
 	if err != nil {
-		return nil, s.dataset.packError(old, err)
+		return nil, s.dataset.set().PackError(old, err)
 	}
 	s.copies[old.ID] = &o
 	s.Packs.Add(1)
@@ -250,14 +253,14 @@ func (s *resealing) readSpans(ctx context.Context, old *tree.Object, h *spans) e
 		}
 		var r io.Reader
 		var closer io.Closer
-		if r, closer, err = s.dataset.openRange(ctx, old, size, first, end-first); err != nil {
+		if r, closer, err = s.dataset.set().OpenRange(ctx, old, size, first, end-first); err != nil {
 			return err
 		}
 		err = h.copy(ctx, io.Discard, r, first)
 		closer.Close()
 	}
 	if err != nil {
-		return s.dataset.packError(old, err)
+		return s.dataset.set().PackError(old, err)
 	}
 	return nil
 }

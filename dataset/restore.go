@@ -15,6 +15,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/internal/codec"
+	"github.com/vaultpack/vaultpack/internal/packs"
 )
 
 // A Restore writes the files of a version below a directory. Every file is
@@ -132,7 +133,7 @@ func (r *Restore) Run(ctx context.Context, v *Version, dir string) error {
 		return fmt.Errorf("%w, so it cannot tell what is to be removed", err)
 	}
 	r.version = v
-	return r.fails.end("restore", v.dataset.during(ctx, func(ctx context.Context) error { return r.run(ctx, dir) }))
+	return r.fails.end("restore", v.set().During(ctx, func(ctx context.Context) error { return r.run(ctx, dir) }))
 }
 
 // checkRun refuses what a job cannot work on, before it does anything.
@@ -147,10 +148,10 @@ func checkRun(ctx context.Context, v *Version, used *atomic.Bool) error {
 }
 
 func (r *Restore) run(ctx context.Context, dir string) (err error) {
-	if err := checkDestination(r.version.dataset.vault, dir); err != nil {
+	if err := checkDestination(r.version.set().Vault, dir); err != nil {
 		return err
 	}
-	if r.own, err = ownBelow(r.version.dataset.vault, dir); err != nil {
+	if r.own, err = ownBelow(r.version.set().Vault, dir); err != nil {
 		return err
 	}
 	if r.keep, err = below(dir, r.Keep); err != nil {
@@ -230,7 +231,7 @@ func (r *Restore) open(dir string) (created bool, err error) {
 }
 
 func (r *Restore) fail(e *tree.Entry, err error) {
-	if r.version.dataset.isClosed() {
+	if r.version.set().IsClosed() {
 		return // it is no failure of the file, and Run returns ErrClosed
 	}
 	r.Failures.Add(1)
@@ -369,7 +370,7 @@ func (r *Restore) window(ctx context.Context, window []*tree.Entry) error {
 			s.err = err
 		}
 	}
-	stopped := r.version.dataset.readExtents(ctx, files, r.stage, failed)
+	stopped := packs.ReadExtents(ctx, r.version.set(), files, r.stage, failed)
 	for _, e := range files {
 		s := r.staged[e]
 		r.settle(e, s, stopped)

@@ -22,7 +22,7 @@ func (d *Dataset) Shred(ctx context.Context) (deleted int, err error) {
 	}
 	var failed []error
 	for _, name := range names {
-		if err := d.vault.Delete(ctx, name); err != nil {
+		if err := d.set().Vault.Delete(ctx, name); err != nil {
 			failed = append(failed, fmt.Errorf("deleting a keyring: %w", err))
 			continue
 		}
@@ -45,7 +45,7 @@ const jobsFolder = "_vaultpack/jobs/"
 // keyObjects are the names of all objects where the keyrings are, and the copies
 // that are there for training jobs.
 func (d *Dataset) keyObjects(ctx context.Context) (names []string, err error) {
-	jobs, err := d.vault.Folders(ctx, jobsFolder)
+	jobs, err := d.set().Vault.Folders(ctx, jobsFolder)
 	if err != nil {
 		return nil, fmt.Errorf("listing the keys of training jobs: %w", err)
 	}
@@ -54,7 +54,7 @@ func (d *Dataset) keyObjects(ctx context.Context) (names []string, err error) {
 		folders = append(folders, jobsFolder+job+"/key/"+d.Name+"/keys/")
 	}
 	for _, folder := range folders {
-		for o, err := range d.vault.List(ctx, folder) {
+		for o, err := range d.set().Vault.List(ctx, folder) {
 			if err != nil {
 				return nil, fmt.Errorf("listing the keyrings: %w", err)
 			}
@@ -91,7 +91,7 @@ func (d *Dataset) ShredOld(ctx context.Context) (deleted int, err error) {
 }
 
 func (d *Dataset) versionKeeper() (vault.VersionKeeper, error) {
-	s, ok := vault.As[vault.VersionKeeper](d.vault.Store)
+	s, ok := vault.As[vault.VersionKeeper](d.set().Vault.Store)
 	if !ok {
 		return nil, fmt.Errorf("the vault's store cannot tell whether it keeps old versions of keyrings, which would still open the dataset: %w", errors.ErrUnsupported)
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
 // ErrNoSuchSlot is returned for a slot that none of the keyrings has.
@@ -30,7 +31,7 @@ func (d *Dataset) changeKeyrings(ctx context.Context, change func(*envelope.Keyr
 			changed++
 		}
 		if err != nil {
-			failed = append(failed, fmt.Errorf("keyring %s: %w", ring.ID(), d.because(err)))
+			failed = append(failed, fmt.Errorf("keyring %s: %w", ring.ID(), err))
 		}
 		if ctx.Err() != nil {
 			break
@@ -48,10 +49,10 @@ func (d *Dataset) changeKeyring(ctx context.Context, ring *envelope.Keyring, cha
 	if err != nil || next == nil {
 		return false, err
 	}
-	if err := d.vault.Replace(ctx, d.keyName(ring.ID()), ring.Bytes(), next.Bytes()); err != nil {
+	if err := d.set().Vault.Replace(ctx, d.set().KeyName(ring.ID()), ring.Bytes(), next.Bytes()); err != nil {
 		return false, fmt.Errorf("storing it: %w", err)
 	}
-	got, err := d.get(ctx, d.keyName(ring.ID()), maxKeyring)
+	got, err := d.set().Get(ctx, d.set().KeyName(ring.ID()), objects.MaxKeyring)
 	if err != nil {
 		return true, fmt.Errorf("it was stored, and cannot be read again: %w", err)
 	}
@@ -70,11 +71,11 @@ func (d *Dataset) AddSlot(ctx context.Context, w envelope.KeyWrapper) (changed i
 		return 0, err
 	}
 	return d.changeKeyrings(ctx, func(ring *envelope.Keyring) (*envelope.Keyring, error) {
-		key, err := d.Key(ctx, ring.ID())
+		key, err := d.set().Key(ctx, ring.ID())
 		if err != nil {
 			return nil, err
 		}
-		opened, err := ring.Unwrap(ctx, d.context(), w)
+		opened, err := ring.Unwrap(ctx, d.set().Context(), w)
 		if err == nil {
 			opened.Wipe()
 			if !hasTwice(ring, w) {
@@ -84,7 +85,7 @@ func (d *Dataset) AddSlot(ctx context.Context, w envelope.KeyWrapper) (changed i
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return ring.Add(ctx, d.context(), key, w)
+		return ring.Add(ctx, d.set().Context(), key, w)
 	})
 }
 
@@ -114,7 +115,7 @@ func (d *Dataset) RemoveSlot(ctx context.Context, kind, key string) (changed int
 			return nil, nil
 		}
 		// Only who can open it may say who cannot any more.
-		if _, err := d.Key(ctx, ring.ID()); err != nil {
+		if _, err := d.set().Key(ctx, ring.ID()); err != nil {
 			return nil, err
 		}
 		next, err := ring.Remove(kind, key)
@@ -131,7 +132,7 @@ func (d *Dataset) RemoveSlot(ctx context.Context, kind, key string) (changed int
 
 // opensWithout makes sure that one of the configured keys opens the keyring.
 func (d *Dataset) opensWithout(ctx context.Context, ring *envelope.Keyring, kind, key string) error {
-	opened, err := ring.Unwrap(ctx, d.context(), d.vault.Keys.Open...)
+	opened, err := ring.Unwrap(ctx, d.set().Context(), d.set().Vault.Keys.Open...)
 	if err == nil {
 		opened.Wipe()
 		return nil
@@ -181,12 +182,12 @@ func (d *Dataset) Rewrap(ctx context.Context, kind, key string, to envelope.KeyW
 		if !errors.Is(err, errors.ErrUnsupported) {
 			return next, err
 		}
-		dataKey, err := d.Key(ctx, ring.ID())
+		dataKey, err := d.set().Key(ctx, ring.ID())
 		if err != nil {
 			return nil, err
 		}
 		// The new slot is made of the data key itself, so it may be the only one.
-		if next, err = ring.Add(ctx, d.context(), dataKey, to); err != nil {
+		if next, err = ring.Add(ctx, d.set().Context(), dataKey, to); err != nil {
 			return nil, err
 		}
 		if added := next.Slots()[len(next.Slots())-1]; added.Kind == kind && added.Key == key {
@@ -208,12 +209,12 @@ func (d *Dataset) reEncrypt(ctx context.Context, ring *envelope.Keyring, kind, k
 	if !single {
 		return nil, errors.ErrUnsupported
 	}
-	for _, w := range d.vault.Keys.Open {
+	for _, w := range d.set().Vault.Keys.Open {
 		from, ok := w.(envelope.Rewrapper)
 		if !ok {
 			continue
 		}
-		next, err := ring.Move(d.context(), i, func(slot envelope.Slot, ec envelope.EncryptionContext) (envelope.Slot, error) {
+		next, err := ring.Move(d.set().Context(), i, func(slot envelope.Slot, ec envelope.EncryptionContext) (envelope.Slot, error) {
 			return from.Rewrap(ctx, slot, ec, to, ec)
 		})
 		if errors.Is(err, envelope.ErrNoSlot) || errors.Is(err, errors.ErrUnsupported) {
@@ -230,7 +231,7 @@ func (d *Dataset) reEncrypt(ctx context.Context, ring *envelope.Keyring, kind, k
 // fits tries a slot that a key service has made without showing what is in it. Who
 // may not use the new key takes the service's word.
 func (d *Dataset) fits(ctx context.Context, ring *envelope.Keyring, w envelope.KeyWrapper) error {
-	opened, err := ring.Unwrap(ctx, d.context(), w)
+	opened, err := ring.Unwrap(ctx, d.set().Context(), w)
 	switch {
 	case err == nil:
 		opened.Wipe()

@@ -32,10 +32,10 @@ func newKeysWorld(t *testing.T) keysWorld {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.newKey(ctx); err != nil {
+	if _, err := d.set().NewKey(ctx); err != nil {
 		t.Fatal(err)
 	}
-	return keysWorld{d, d.vault.Keys.Open[0].(*envelope.LocalKey), envelope.GenerateLocalKey(), id}
+	return keysWorld{d, d.set().Vault.Keys.Open[0].(*envelope.LocalKey), envelope.GenerateLocalKey(), id}
 }
 
 // opens reports whether each data key of the dataset, of which there are n, opens
@@ -47,7 +47,7 @@ func (w keysWorld) opens(t *testing.T, n int, key envelope.KeyWrapper) bool {
 		t.Fatalf("%d keyrings, %v", len(rings), err)
 	}
 	for _, ring := range rings {
-		if _, err := ring.Unwrap(ctx, w.context(), key); err != nil {
+		if _, err := ring.Unwrap(ctx, w.set().Context(), key); err != nil {
 			return false
 		}
 	}
@@ -76,7 +76,7 @@ func (w keysWorld) plant(t *testing.T, change func([]envelope.Slot) []envelope.S
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := w.vault.Put(ctx, w.keyName(ring.ID()), func(dst io.Writer) error { _, err := dst.Write(b); return err }); err != nil {
+		if err := w.Vault().Put(ctx, w.set().KeyName(ring.ID()), func(dst io.Writer) error { _, err := dst.Write(b); return err }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -92,7 +92,7 @@ func garbage(s envelope.Slot) envelope.Slot {
 // one that is removed does not, and the owner's does.
 func TestPlantedSlots(t *testing.T) {
 	w := newKeysWorld(t)
-	if _, err := w.newKey(ctx); err != nil { // two keyrings
+	if _, err := w.set().NewKey(ctx); err != nil { // two keyrings
 		t.Fatal(err)
 	}
 	other := newKeysWorld(t)
@@ -179,7 +179,7 @@ func TestLastKeyStays(t *testing.T) {
 	if err := remove(); !errors.Is(err, ErrLastKey) {
 		t.Errorf("beside a slot that holds nothing: %v", err)
 	}
-	w.vault.Keys.Open = append(w.vault.Keys.Open, w.recovery)
+	w.Vault().Keys.Open = append(w.Vault().Keys.Open, w.recovery)
 	if err := remove(); err == nil {
 		t.Error("beside a slot of a configured key that holds nothing: the last key was removed")
 	}
@@ -203,15 +203,15 @@ func TestKeyringsThatCannotBeChanged(t *testing.T) {
 	w := newKeysWorld(t)
 	var broken envelope.KeyID
 	for range 3 {
-		key, err := w.newKey(ctx)
+		key, err := w.set().NewKey(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
 		broken = key.ID()
 	}
-	full := w.vault.Store
+	full := w.Vault().Store
 	refused := errors.New("refused")
-	w.vault.Store = &replaceStore{full, func(name string, data []byte) error {
+	w.Vault().Store = &replaceStore{full, func(name string, data []byte) error {
 		if strings.Contains(name, broken.String()) {
 			return refused
 		}
@@ -221,11 +221,11 @@ func TestKeyringsThatCannotBeChanged(t *testing.T) {
 	if n != 3 || !errors.Is(err, refused) || !strings.Contains(err.Error(), broken.String()) {
 		t.Errorf("%d changed: %v", n, err)
 	}
-	w.vault.Store = &replaceStore{full, func(string, []byte) error { return errForget }}
+	w.Vault().Store = &replaceStore{full, func(string, []byte) error { return errForget }}
 	if _, err := w.RemoveSlot(ctx, "local", w.friend.Fingerprint()); err == nil {
 		t.Error("a store that forgets the change was believed")
 	}
-	w.vault.Store = full
+	w.Vault().Store = full
 	if n, err := w.AddSlot(ctx, w.friend); n != 1 || err != nil || !w.opens(t, 4, w.friend) {
 		t.Errorf("then: %d changed, %v", n, err)
 	}
@@ -254,10 +254,10 @@ func (s *replaceStore) Replace(ctx context.Context, name string, old, data []byt
 // A shredded dataset has no keyring, or the error says so.
 func TestShredTellsWhatIsLeft(t *testing.T) {
 	w := newKeysWorld(t)
-	if _, err := w.newKey(ctx); err != nil {
+	if _, err := w.set().NewKey(ctx); err != nil {
 		t.Fatal(err)
 	}
-	full := w.vault.Store
+	full := w.Vault().Store
 	// A copy for a training job goes too, but not another dataset's.
 	staged, others := "_vaultpack/jobs/j/key/d/keys/x.json", "_vaultpack/jobs/j/key/e/keys/x.json"
 	for _, name := range []string{staged, others} {
@@ -274,7 +274,7 @@ func TestShredTellsWhatIsLeft(t *testing.T) {
 		}
 	}()
 	again := &deleteStore{Store: full}
-	w.vault.Store = again
+	w.Vault().Store = again
 	if n, err := w.Shred(ctx); n != 3 || err == nil || !strings.Contains(err.Error(), "is there again") {
 		t.Errorf("while an upload makes keyrings: %d, %v", n, err)
 	}
@@ -282,7 +282,7 @@ func TestShredTellsWhatIsLeft(t *testing.T) {
 	if n, err := w.Shred(ctx); n != 0 || !errors.Is(err, errForget) {
 		t.Errorf("of what cannot be deleted: %d, %v", n, err)
 	}
-	w.vault.Store = full
+	w.Vault().Store = full
 	if n, err := w.Shred(ctx); n != 1 || err != nil {
 		t.Errorf("%d, %v", n, err)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/packs"
 )
 
 // A span is a run of a pack's plaintext.
@@ -42,16 +43,16 @@ func (s *spans) want(x tree.Extent) {
 // copy writes what it reads of r, which is at an offset of the pack, to w as far as
 // the last of the runs. Those that overlap one that comes before are left.
 func (s *spans) copy(ctx context.Context, w io.Writer, r io.Reader, at int64) (err error) {
-	from, err := s.d.ContentHash(ctx, s.from)
+	from, err := s.d.set().ContentHash(ctx, s.from)
 	if err != nil {
 		return err
 	}
-	defer s.d.releaseHash(s.from, from)
-	to, err := s.d.ContentHash(ctx, s.to)
+	defer s.d.set().ReleaseHash(s.from, from)
+	to, err := s.d.set().ContentHash(ctx, s.to)
 	if err != nil {
 		return err
 	}
-	defer s.d.releaseHash(s.to, to)
+	defer s.d.set().ReleaseHash(s.to, to)
 	var left []spanSum
 	for _, x := range s.left {
 		if err := ctx.Err(); err != nil {
@@ -62,13 +63,13 @@ func (s *spans) copy(ctx context.Context, w io.Writer, r io.Reader, at int64) (e
 			continue
 		}
 		if _, err := io.CopyN(w, r, x.off-at); err != nil {
-			return noEOF(err)
+			return packs.NoEOF(err)
 		}
 		if _, err := io.CopyN(io.MultiWriter(w, from, to), r, x.n); err != nil {
-			return noEOF(err)
+			return packs.NoEOF(err)
 		}
 		if from.Sum() != x.recorded {
-			return errSum
+			return packs.ErrSum
 		}
 		s.sums[x.span] = to.Sum()
 		at = x.off + x.n

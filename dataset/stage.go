@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vaultpack/vaultpack/dataset/tree"
-	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/fsys"
+	"github.com/vaultpack/vaultpack/internal/packs"
 )
 
 // stagingPrefix begins the name of the folder that files are written in first. In one
@@ -213,7 +213,7 @@ func (r *Restore) stageSmall(e *tree.Entry, src io.Reader) error {
 	}
 	if e.Sum != nil {
 		if sum := sha256.Sum256(b); !bytes.Equal(sum[:], e.Sum) {
-			return errSHA256
+			return packs.ErrSHA256
 		}
 	}
 	s, name := r.stagedOf(e), r.stageName()
@@ -256,9 +256,6 @@ func (r *Restore) stagedFile(e *tree.Entry) (*stagedFile, error) {
 	return s, nil
 }
 
-// errSHA256 is told of contents that are not those whose SHA-256 was recorded.
-var errSHA256 = fmt.Errorf("the contents do not have the recorded SHA-256: %w", envelope.ErrAuthentication)
-
 // checkSum compares a complete file with its recorded SHA-256, if there is one.
 func checkSum(e *tree.Entry, f *os.File) error {
 	if e.Sum == nil {
@@ -269,7 +266,7 @@ func checkSum(e *tree.Entry, f *os.File) error {
 		return err
 	}
 	if !bytes.Equal(h.Sum(nil), e.Sum) {
-		return errSHA256
+		return packs.ErrSHA256
 	}
 	return nil
 }

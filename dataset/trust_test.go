@@ -26,7 +26,7 @@ func authentication(err error, told []error) bool {
 // overwrite stores an object whether or not there is one.
 func overwrite(t *testing.T, d *Dataset, name string, b []byte) {
 	t.Helper()
-	err := d.vault.Put(ctx, name, func(w io.Writer) error {
+	err := d.set().Vault.Put(ctx, name, func(w io.Writer) error {
 		_, err := w.Write(b)
 		return err
 	})
@@ -38,7 +38,7 @@ func overwrite(t *testing.T, d *Dataset, name string, b []byte) {
 // packedFiles makes a version of small files that lie in one pack, a tar.
 func packedFiles(t *testing.T, d *Dataset, contents map[string]string, forge func(*tree.Object)) *Version {
 	t.Helper()
-	key, err := d.newKey(ctx)
+	key, err := d.set().NewKey(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func packedFiles(t *testing.T, d *Dataset, contents map[string]string, forge fun
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	pack, err := d.WritePack(ctx, key, func(w io.Writer) error { _, err := w.Write(b.Bytes()); return err })
+	pack, err := d.set().WritePack(ctx, key, func(w io.Writer) error { _, err := w.Write(b.Bytes()); return err })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func unpackJob(t *testing.T, d *Dataset, v *Version, dir string, tars bool) erro
 		t.Fatal(err)
 	}
 	for _, p := range c.Packs {
-		b, err := d.get(ctx, d.PackName(p.ID), 1<<20)
+		b, err := d.set().Get(ctx, d.set().PackName(p.ID), 1<<20)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -195,13 +195,13 @@ func TestIndexPartsOfOtherBytesAreRefused(t *testing.T) {
 func TestRootsOfOthersAreRefused(t *testing.T) {
 	d := newDataset(t)
 	v := commitEntries(t, d, []*tree.Entry{{Path: "", Mode: 0o755, ModTime: time.Unix(1, 0)}})
-	key, err := d.Key(ctx, v.KeyID)
+	key, err := d.set().Key(ctx, v.KeyID)
 	if err != nil {
 		t.Fatal(err)
 	}
 	const number = 5
 	type object = map[string]any
-	name := d.versionName(number)
+	name := d.set().VersionName(number)
 	for what, c := range map[string]struct {
 		change func(j object)
 		kind   envelope.Kind
@@ -263,7 +263,7 @@ func sealedAs(t *testing.T, kind envelope.Kind, key *envelope.DataKey, b []byte)
 func TestKeyringsInHeadersAreRefused(t *testing.T) {
 	d := newDataset(t)
 	v := commitEntries(t, d, []*tree.Entry{{Path: "", Mode: 0o755, ModTime: time.Unix(1, 0)}})
-	key, err := d.Key(ctx, v.KeyID)
+	key, err := d.set().Key(ctx, v.KeyID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,18 +278,18 @@ func TestKeyringsInHeadersAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	var record string
-	for o, err := range d.vault.List(ctx, d.Name+"/pending/") {
+	for o, err := range d.set().Vault.List(ctx, d.Name+"/pending/") {
 		if err != nil {
 			t.Fatal(err)
 		}
 		record = o.Name
 	}
-	ring, err := d.get(ctx, d.keyName(key.ID()), 1<<20)
+	ring, err := d.set().Get(ctx, d.set().KeyName(key.ID()), 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, read := range map[string]func() error{
-		d.versionName(1): func() error { _, err := d.Version(ctx, 1); return err },
+		d.set().VersionName(1): func() error { _, err := d.Version(ctx, 1); return err },
 		record: func() error {
 			p, err := d.pending(ctx, 0)
 			return errors.Join(append(p.Unreadable, err)...)
@@ -298,7 +298,7 @@ func TestKeyringsInHeadersAreRefused(t *testing.T) {
 		if err := read(); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		b, err := d.get(ctx, name, 1<<20)
+		b, err := d.set().Get(ctx, name, 1<<20)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -319,7 +319,7 @@ func TestKeyringsInHeadersAreRefused(t *testing.T) {
 // the next was made after, or was removed.
 func TestVerifyLooksAtAncestors(t *testing.T) {
 	d := newDataset(t)
-	key, err := d.newKey(ctx)
+	key, err := d.set().NewKey(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -333,7 +333,7 @@ func TestVerifyLooksAtAncestors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		overwrite(t, d, d.versionName(number), sealedAs(t, envelope.KindVersion, key, b))
+		overwrite(t, d, d.set().VersionName(number), sealedAs(t, envelope.KindVersion, key, b))
 		got, err := d.Version(ctx, number)
 		if err != nil {
 			t.Fatal(err)
@@ -354,8 +354,8 @@ func TestVerifyLooksAtAncestors(t *testing.T) {
 		t.Fatalf("as they were made: %v, %v", err, told)
 	}
 	for _, n := range []int64{1, 2, 3} {
-		name := d.versionName(n)
-		good, err := d.get(ctx, name, codec.MaxRoot)
+		name := d.set().VersionName(n)
+		good, err := d.set().Get(ctx, name, codec.MaxRoot)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -377,7 +377,7 @@ func TestVerifyLooksAtAncestors(t *testing.T) {
 		}
 		overwrite(t, d, name, good)
 	}
-	if err := d.vault.Delete(ctx, d.versionName(2)); err != nil {
+	if err := d.set().Vault.Delete(ctx, d.set().VersionName(2)); err != nil {
 		t.Fatal(err)
 	}
 	if told, err := verify(); err != nil || len(told) > 0 {

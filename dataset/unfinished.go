@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/vaultpack/vaultpack/internal/codec"
+	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -30,7 +31,7 @@ type pendingObject struct {
 func (d *Dataset) unfinished(ctx context.Context) (*unfinished, error) {
 	left := &unfinished{}
 	for _, leases := range []bool{true, false} {
-		for o, err := range d.vault.List(ctx, d.Name+"/pending/") {
+		for o, err := range d.set().Vault.List(ctx, d.Name+"/pending/") {
 			if err != nil {
 				return nil, fmt.Errorf("listing unfinished uploads: %w", err)
 			}
@@ -52,9 +53,9 @@ func (left *unfinished) empty() bool { return len(left.leases)+len(left.records)
 
 // live is a lease whose upload lives and may commit, or nil. A time to come is that of
 // another clock, and so a living one's.
-func (left *unfinished) live(all numbers, now time.Time) *pendingObject {
+func (left *unfinished) live(all objects.Numbers, now time.Time) *pendingObject {
 	for i, l := range left.leases {
-		if !all.has(l.Number) && now.Sub(l.Modified) < LeaseTTL {
+		if !all.Has(l.Number) && now.Sub(l.Modified) < LeaseTTL {
 			return &left.leases[i]
 		}
 	}
@@ -69,13 +70,13 @@ func (left *unfinished) live(all numbers, now time.Time) *pendingObject {
 // may be asleep; and if records are removed from which somebody goes on who has begun
 // meanwhile. Next to the number that the upload is to commit that is the one after the
 // highest: whoever has begun before commits no other.
-func (left *unfinished) decide(c *Collection, all numbers, now time.Time) (fence []int64, err error) {
+func (left *unfinished) decide(c *Collection, all objects.Numbers, now time.Time) (fence []int64, err error) {
 	if l := left.live(all, now); l != nil && !c.EndUploads {
 		return nil, &busyLease{l}
 	}
 	for _, l := range left.leases {
-		if taken := all.has(l.Number); !taken || l.Number > all.closed() {
-			fence = append(fence, all.highest()+1)
+		if taken := all.Has(l.Number); !taken || l.Number > all.Closed() {
+			fence = append(fence, all.Highest()+1)
 			if !taken {
 				fence = append(fence, l.Number)
 			}
@@ -84,7 +85,7 @@ func (left *unfinished) decide(c *Collection, all numbers, now time.Time) (fence
 	var open []vault.Object // records that an upload may go on from
 	var last time.Time
 	for _, r := range left.records {
-		if r.Number <= all.closed() {
+		if r.Number <= all.Closed() {
 			left.doomed = append(left.doomed, r.Object)
 			continue
 		}
@@ -103,7 +104,7 @@ func (left *unfinished) decide(c *Collection, all numbers, now time.Time) (fence
 	default:
 		left.doomed = append(left.doomed, open...)
 		if len(open) > 0 {
-			fence = append(fence, all.highest()+1)
+			fence = append(fence, all.Highest()+1)
 		}
 	}
 	slices.Sort(fence)
@@ -128,7 +129,7 @@ func (d *Dataset) since(ctx context.Context, err error) error {
 	}
 	busy := &BusyError{Dataset: d.Name, Last: l.Modified}
 	// What it says of itself is not authentic, and shown only.
-	if b, err := d.get(ctx, l.Name, 4<<10); err == nil {
+	if b, err := d.set().Get(ctx, l.Name, 4<<10); err == nil {
 		if started, ok := codec.DecodeLease(b); ok {
 			busy.Since = started
 		}
@@ -145,7 +146,7 @@ func (d *Dataset) Busy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	all, err := d.numbers(ctx)
+	all, err := d.set().Numbers(ctx)
 	if err != nil {
 		return err
 	}

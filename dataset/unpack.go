@@ -18,6 +18,8 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/codec"
 	"github.com/vaultpack/vaultpack/internal/fsys"
+	"github.com/vaultpack/vaultpack/internal/objects"
+	"github.com/vaultpack/vaultpack/internal/packs"
 	"github.com/vaultpack/vaultpack/internal/workers"
 )
 
@@ -54,7 +56,7 @@ type Unpack struct {
 	Absent       atomic.Int64 // packs that are somebody else's
 
 	version *Version
-	packs   *Dataset // reads packs from the private folder
+	packs   *objects.Set // reads packs from the private folder
 	root    *os.Root
 	lock    *os.File
 	room    Room
@@ -99,7 +101,7 @@ func (u *Unpack) Prepare(ctx context.Context, v *Version, dir string) (err error
 	if u.root != nil {
 		return errors.New("dataset: this job has been prepared already; make another one")
 	}
-	defer func() { err = v.dataset.because(err) }()
+	defer func() { err = v.of().because(err) }()
 	if err := u.open(v, dir); err != nil {
 		return err
 	}
@@ -163,7 +165,7 @@ func (u *Unpack) Run(ctx context.Context) error {
 	if err := u.version.begin(ctx); err != nil {
 		return err
 	}
-	return u.version.dataset.during(ctx, func(ctx context.Context) error {
+	return u.version.set().During(ctx, func(ctx context.Context) error {
 		if err := u.run(ctx); err != nil {
 			return err
 		}
@@ -179,7 +181,7 @@ func (u *Unpack) open(v *Version, dir string) (err error) {
 	if u.root, err = os.OpenRoot(dir); err != nil {
 		return err
 	}
-	u.packs = v.dataset.over(packStore{v.dataset.vault.Store, u})
+	u.packs = v.set().Over(packStore{v.set().Vault.Store, u})
 	u.state = map[envelope.ObjectID]*packState{}
 	u.large.files = map[string]*largeFile{}
 	return nil
@@ -248,7 +250,7 @@ func (u *Unpack) survey(ctx context.Context) error {
 		if p := u.done.stale; p != "" {
 			return fmt.Errorf("%q has been changed since it was opened, and its pack is used up; begin with fresh packs: %w", p, ErrMissing)
 		}
-		return u.version.dataset.packError(missing, ErrMissing)
+		return u.version.set().PackError(missing, ErrMissing)
 	}
 	for id, s := range u.state {
 		switch {
@@ -266,7 +268,7 @@ func (u *Unpack) survey(ctx context.Context) error {
 	}
 	u.room = Room{Device: uint64(st.Dev), Free: disk.Bavail * uint64(block)}
 	if need > 0 {
-		u.room.Grow, u.room.Flight = max(need-held, 0), int64(packReaders())*largest+4<<20
+		u.room.Grow, u.room.Flight = max(need-held, 0), int64(objects.PackReaders())*largest+4<<20
 		if disk.Files > 0 {
 			u.room.Inodes, u.room.FreeInodes = uint64(inodes), disk.Ffree
 		}
@@ -298,7 +300,7 @@ func (u *Unpack) checkEntry(e *tree.Entry) error {
 
 // run gives each pack, once all that lies in it has been found, to a worker.
 func (u *Unpack) run(ctx context.Context) error {
-	n := packReaders()
+	n := objects.PackReaders()
 	idle := make(chan *unpacker, n)
 	defer func() {
 		for len(idle) > 0 {
@@ -313,7 +315,7 @@ func (u *Unpack) run(ctx context.Context) error {
 		idle <- w
 	}
 	return workers.Run(ctx, n, func(ctx context.Context, g *workers.Group) error {
-		return u.deal(ctx, func(pieces []piece) {
+		return u.deal(ctx, func(pieces []packs.Piece) {
 			g.Go(func() error {
 				w := <-idle // there are as many as can run at once
 				defer func() { idle <- w }()
@@ -325,8 +327,8 @@ func (u *Unpack) run(ctx context.Context) error {
 
 // deal collects the pieces of each pack, in the order of the index, and makes the
 // folders that they are to lie in.
-func (u *Unpack) deal(ctx context.Context, give func([]piece)) error {
-	pending := map[envelope.ObjectID][]piece{}
+func (u *Unpack) deal(ctx context.Context, give func([]packs.Piece)) error {
+	pending := map[envelope.ObjectID][]packs.Piece{}
 	folders := Restore{root: u.root}
 	defer folders.last.close()
 	for _, e := range u.folders {
@@ -352,7 +354,7 @@ func (u *Unpack) deal(ctx context.Context, give func([]piece)) error {
 			if s.done || !s.there {
 				continue
 			}
-			pending[id] = append(pending[id], piece{e, x})
+			pending[id] = append(pending[id], packs.Piece{Entry: e, Extent: x})
 			if len(pending[id]) < s.pieces {
 				continue
 			}

@@ -20,6 +20,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/fsys"
+	"github.com/vaultpack/vaultpack/internal/packs"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -47,12 +48,12 @@ func (w *unpacker) close() {
 
 // pack opens a pack of which pieces are all that the version has in it, sorted by
 // their paths.
-func (w *unpacker) pack(ctx context.Context, pieces []piece) error {
+func (w *unpacker) pack(ctx context.Context, pieces []packs.Piece) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
-	slices.SortFunc(pieces, func(a, b piece) int { return cmp.Compare(a.extent.Offset, b.extent.Offset) })
-	pack := pieces[0].extent.Pack
+	slices.SortFunc(pieces, func(a, b packs.Piece) int { return cmp.Compare(a.Extent.Offset, b.Extent.Offset) })
+	pack := pieces[0].Extent.Pack
 	s := w.state[pack.ID]
 	var entries []*tree.Entry
 	var err error
@@ -70,8 +71,8 @@ func (w *unpacker) pack(ctx context.Context, pieces []piece) error {
 	w.removePack(pack.ID)
 	w.Packs.Add(1)
 	for _, p := range pieces {
-		if len(p.entry.Extents) > 1 {
-			if err := w.large.took(ctx, w.Unpack, p.entry); err != nil {
+		if len(p.Entry.Extents) > 1 {
+			if err := w.large.took(ctx, w.Unpack, p.Entry); err != nil {
 				return err
 			}
 		}
@@ -81,11 +82,11 @@ func (w *unpacker) pack(ctx context.Context, pieces []piece) error {
 
 // files writes the files, or the piece of one, that lie in a pack, and tells what
 // is to be recorded.
-func (w *unpacker) files(ctx context.Context, pieces []piece) ([]*tree.Entry, error) {
+func (w *unpacker) files(ctx context.Context, pieces []packs.Piece) ([]*tree.Entry, error) {
 	w.r.staged = make(map[*tree.Entry]*stagedFile, len(pieces))
 	for _, p := range pieces {
-		if len(p.entry.Extents) == 1 {
-			w.r.staged[p.entry] = &stagedFile{}
+		if len(p.Entry.Extents) == 1 {
+			w.r.staged[p.Entry] = &stagedFile{}
 		}
 	}
 	defer func() {
@@ -101,8 +102,8 @@ func (w *unpacker) files(ctx context.Context, pieces []piece) ([]*tree.Entry, er
 	before := w.r.Bytes.Load()
 	defer func() { w.Bytes.Add(w.r.Bytes.Load() - before) }()
 	var failed error
-	for _, round := range rounds(pieces) {
-		_, err := w.packs.readWholePack(ctx, pieces[0].extent.Pack, round, func(e *tree.Entry, x tree.Extent, src io.Reader) error {
+	for _, round := range packs.Rounds(pieces) {
+		_, err := packs.ReadWholePack(ctx, w.packs, pieces[0].Extent.Pack, round, func(e *tree.Entry, x tree.Extent, src io.Reader) error {
 			if len(e.Extents) == 1 {
 				return w.r.stage(e, x, src)
 			}
@@ -119,18 +120,18 @@ func (w *unpacker) files(ctx context.Context, pieces []piece) ([]*tree.Entry, er
 	var err error
 	again := map[*tree.Entry]*tree.Entry{}
 	for _, p := range pieces {
-		if e := again[p.entry]; e != nil { // a file that lies here several times
-			e.Extents = append(e.Extents, p.extent)
+		if e := again[p.Entry]; e != nil { // a file that lies here several times
+			e.Extents = append(e.Extents, p.Extent)
 			continue
 		}
-		done := *p.entry
-		done.Extents = []tree.Extent{p.extent}
-		again[p.entry] = &done
-		if len(p.entry.Extents) > 1 {
-			done.Seen = w.large.seen(p.entry)
+		done := *p.Entry
+		done.Extents = []tree.Extent{p.Extent}
+		again[p.Entry] = &done
+		if len(p.Entry.Extents) > 1 {
+			done.Seen = w.large.seen(p.Entry)
 		} else {
-			if done.Seen, err = w.place(p.entry); err != nil {
-				return nil, fmt.Errorf("%q: %w", p.entry.Path, err)
+			if done.Seen, err = w.place(p.Entry); err != nil {
+				return nil, fmt.Errorf("%q: %w", p.Entry.Path, err)
 			}
 			w.Files.Add(1)
 		}
@@ -326,7 +327,7 @@ type packStore struct {
 func (s packStore) Unwrap() vault.Store { return s.Store }
 
 func (s packStore) Get(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
-	base, ok := strings.CutPrefix(name, s.u.version.dataset.Name+"/packs/")
+	base, ok := strings.CutPrefix(name, s.u.version.of().Name+"/packs/")
 	if !ok || off != 0 || n >= 0 {
 		return s.Store.Get(ctx, name, off, n)
 	}

@@ -34,21 +34,21 @@ func (u *Unpack) recordFolder() string {
 	if u.Tars {
 		kind = "-tars"
 	}
-	return u.version.dataset.Name + "/opened/" + u.Name + kind + "/"
+	return u.version.of().Name + "/opened/" + u.Name + kind + "/"
 }
 
 func (u *Unpack) record(ctx context.Context, name string, entries []*tree.Entry) error {
 	slices.SortFunc(entries, func(a, b *tree.Entry) int { return cmp.Compare(a.Path, b.Path) })
-	d := u.version.dataset
+	d := u.version.of()
 	list, err := codec.EncodeList(codec.PendingFormat, d.Name, u.private+" "+u.version.Digest(), entries)
 	if err != nil {
 		return err
 	}
-	key, err := d.Key(ctx, u.version.KeyID)
+	key, err := d.set().Key(ctx, u.version.KeyID)
 	if err != nil {
 		return err
 	}
-	_, err = d.seal(ctx, envelope.KindIndex, key, func(envelope.ObjectID) string { return u.recordFolder() + name + ".vpk" },
+	_, err = d.set().Seal(ctx, envelope.KindIndex, key, func(envelope.ObjectID) string { return u.recordFolder() + name + ".vpk" },
 		func(dst io.Writer) error {
 			_, err := dst.Write(list)
 			return err
@@ -61,7 +61,7 @@ func (u *Unpack) record(ctx context.Context, name string, entries []*tree.Entry)
 
 // forget removes a record.
 func (u *Unpack) forget(ctx context.Context, name string) error {
-	return u.version.dataset.vault.Delete(ctx, u.recordFolder()+name+".vpk")
+	return u.version.set().Vault.Delete(ctx, u.recordFolder()+name+".vpk")
 }
 
 // A record is what earlier runs have left that still holds.
@@ -78,11 +78,11 @@ type record struct {
 func (u *Unpack) readRecords(ctx context.Context) (*record, error) {
 	rec := &record{packs: map[envelope.ObjectID]bool{}, whole: map[string]bool{}, keep: map[string]bool{}}
 	lists := map[string][]*tree.Entry{}
-	for o, err := range u.version.dataset.vault.List(ctx, u.recordFolder()) {
+	for o, err := range u.version.set().Vault.List(ctx, u.recordFolder()) {
 		if err != nil {
 			return nil, fmt.Errorf("listing what has been opened: %w", err)
 		}
-		h, entries, _, err := u.version.dataset.readPending(ctx, o.Name)
+		h, entries, _, err := u.version.set().ReadPending(ctx, o.Name)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}

@@ -14,11 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/internal/packs"
 )
 
 // shardEntry is the file that a pack becomes where tars are left as they are.
 func (u *Unpack) shardEntry(s *packState) *tree.Entry {
-	return &tree.Entry{Path: fmt.Sprintf("%s-%06d.tar", u.version.dataset.Name, s.number), Mode: 0o644, ModTime: u.version.Created}
+	return &tree.Entry{Path: fmt.Sprintf("%s-%06d.tar", u.version.of().Name, s.number), Mode: 0o644, ModTime: u.version.Created}
 }
 
 // TarHeader is what stands before a file's contents in a pack, and in a shard.
@@ -29,8 +30,8 @@ func TarHeader(e *tree.Entry) *tar.Header {
 // tar makes a shard of a pack: a tar of the version's files whose contents lie in
 // it, in the order of their paths. The pack is a tar too, but files may have been
 // moved, copied, changed or removed since it was written.
-func (w *unpacker) tar(ctx context.Context, pieces []piece) (_ []*tree.Entry, err error) {
-	pack := pieces[0].extent.Pack
+func (w *unpacker) tar(ctx context.Context, pieces []packs.Piece) (_ []*tree.Entry, err error) {
+	pack := pieces[0].Extent.Pack
 	e := w.shardEntry(w.state[pack.ID])
 	name := w.r.stageName()
 	fd, err := w.r.create(name)
@@ -45,7 +46,7 @@ func (w *unpacker) tar(ctx context.Context, pieces []piece) (_ []*tree.Entry, er
 		return nil, fmt.Errorf("%q: %w", e.Path, err)
 	}
 	var failed error
-	_, err = w.packs.readWholePack(ctx, pack, t.unique, t.write, func(e *tree.Entry, err error) {
+	_, err = packs.ReadWholePack(ctx, w.packs, pack, t.unique, t.write, func(e *tree.Entry, err error) {
 		failed = errors.Join(failed, fmt.Errorf("%q: %w", e.Path, err))
 	})
 	if err = cmp.Or(err, failed); err != nil {
@@ -70,36 +71,36 @@ type shard struct {
 	f      *os.File
 	size   int64
 	at     map[*tree.Entry]int64       // where the contents begin
-	unique []piece                     // to be read, sorted by offset
+	unique []packs.Piece               // to be read, sorted by offset
 	same   map[*tree.Entry]*tree.Entry // which file has the same contents
 }
 
 // layOut writes the headers of a shard, and says where what goes.
-func layOut(f *os.File, pieces []piece) (*shard, error) {
+func layOut(f *os.File, pieces []packs.Piece) (*shard, error) {
 	const block = 512
 	t := &shard{f: f, at: map[*tree.Entry]int64{}, same: map[*tree.Entry]*tree.Entry{}}
 	first := map[[2]int64]*tree.Entry{}
-	byPath := slices.SortedFunc(slices.Values(pieces), func(a, b piece) int { return cmp.Compare(a.entry.Path, b.entry.Path) })
+	byPath := slices.SortedFunc(slices.Values(pieces), func(a, b packs.Piece) int { return cmp.Compare(a.Entry.Path, b.Entry.Path) })
 	for _, p := range byPath {
 		var header bytes.Buffer
 		// A writer takes no second header before the contents of the first.
-		if err := tar.NewWriter(&header).WriteHeader(TarHeader(p.entry)); err != nil {
+		if err := tar.NewWriter(&header).WriteHeader(TarHeader(p.Entry)); err != nil {
 			return nil, err
 		}
 		if _, err := f.WriteAt(header.Bytes(), t.size); err != nil {
 			return nil, err
 		}
-		t.at[p.entry] = t.size + int64(header.Len())
-		t.size = t.at[p.entry] + (p.extent.Length+block-1)/block*block
-		place := [2]int64{p.extent.Offset, p.extent.Length}
+		t.at[p.Entry] = t.size + int64(header.Len())
+		t.size = t.at[p.Entry] + (p.Extent.Length+block-1)/block*block
+		place := [2]int64{p.Extent.Offset, p.Extent.Length}
 		if e := first[place]; e != nil {
-			t.same[p.entry] = e
+			t.same[p.Entry] = e
 			continue
 		}
-		first[place] = p.entry
+		first[place] = p.Entry
 		t.unique = append(t.unique, p)
 	}
-	slices.SortFunc(t.unique, func(a, b piece) int { return cmp.Compare(a.extent.Offset, b.extent.Offset) })
+	slices.SortFunc(t.unique, func(a, b packs.Piece) int { return cmp.Compare(a.Extent.Offset, b.Extent.Offset) })
 	t.size += 2 * block // zeros, as all that is not written
 	return t, f.Truncate(t.size)
 }

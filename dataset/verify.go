@@ -17,6 +17,8 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/codec"
+	"github.com/vaultpack/vaultpack/internal/objects"
+	"github.com/vaultpack/vaultpack/internal/packs"
 	"github.com/vaultpack/vaultpack/internal/workers"
 )
 
@@ -115,7 +117,7 @@ func (c *Verify) Run(ctx context.Context, v *Version) error {
 	if !(c.Sample >= 0 && c.Sample <= 1) {
 		return fmt.Errorf("a sample of %v is not a share of the packs: it must be over 0 and up to 1, or 0 for all", c.Sample)
 	}
-	return c.fails.end("verify", v.dataset.during(ctx, func(ctx context.Context) error { return c.run(ctx, v) }))
+	return c.fails.end("verify", v.set().During(ctx, func(ctx context.Context) error { return c.run(ctx, v) }))
 }
 
 func (c *Verify) run(ctx context.Context, v *Version) error {
@@ -146,18 +148,18 @@ func (c *Verify) run(ctx context.Context, v *Version) error {
 			}
 		}
 		if len(window) >= windowFiles || weight >= codec.MaxWeight {
-			if err := c.window(ctx, v.dataset, window); err != nil {
+			if err := c.window(ctx, v.of(), window); err != nil {
 				return err
 			}
 			window, weight = nil, 0
 		}
 	}
-	return c.window(ctx, v.dataset, window)
+	return c.window(ctx, v.of(), window)
 }
 
 // window reads what a window of entries lies in.
 func (c *Verify) window(ctx context.Context, d *Dataset, window []*tree.Entry) error {
-	workers.Run(ctx, packReaders(), func(_ context.Context, g *workers.Group) error {
+	workers.Run(ctx, objects.PackReaders(), func(_ context.Context, g *workers.Group) error {
 		c.give(ctx, d, window, func(job func()) {
 			g.Go(func() error { job(); return nil })
 		})
@@ -185,8 +187,8 @@ func (c *Verify) give(ctx context.Context, d *Dataset, window []*tree.Entry, giv
 		}
 		give(func() { c.inOrder(ctx, d, e, first) })
 	}
-	for _, pieces := range packReads(apart) {
-		if id := pieces[0].extent.Pack.ID; c.chosen(id) {
+	for _, pieces := range packs.PackReads(apart) {
+		if id := pieces[0].Extent.Pack.ID; c.chosen(id) {
 			first := c.firstRead(id)
 			give(func() { c.pieces(ctx, d, pieces, first) })
 		}
@@ -197,18 +199,18 @@ func (c *Verify) give(ctx context.Context, d *Dataset, window []*tree.Entry, giv
 func (c *Verify) inOrder(ctx context.Context, d *Dataset, e *tree.Entry, first []bool) {
 	sum := sha256.New()
 	for i, x := range e.Extents {
-		if !c.read(ctx, d, []piece{{e, x}}, first[i], func(*tree.Entry) hash.Hash { return sum }) {
+		if !c.read(ctx, d, []packs.Piece{{Entry: e, Extent: x}}, first[i], func(*tree.Entry) hash.Hash { return sum }) {
 			return
 		}
 	}
 	if ctx.Err() == nil && !bytes.Equal(sum.Sum(nil), e.Sum) {
-		c.fail(&FileError{e.Name(), errSHA256})
+		c.fail(&FileError{e.Name(), packs.ErrSHA256})
 	}
 }
 
 // pieces reads what lies in one pack, and compares the sums of the files that are
 // wholly in it.
-func (c *Verify) pieces(ctx context.Context, d *Dataset, pieces []piece, first bool) {
+func (c *Verify) pieces(ctx context.Context, d *Dataset, pieces []packs.Piece, first bool) {
 	c.read(ctx, d, pieces, first, func(e *tree.Entry) hash.Hash {
 		if e.Sum == nil || len(e.Extents) > 1 {
 			return nil
@@ -220,7 +222,7 @@ func (c *Verify) pieces(ctx context.Context, d *Dataset, pieces []piece, first b
 // read reads pieces of one pack, and tells whether they are sound. For the first of
 // them it reads the pack whole, and compares its pin. sumOf gives the hash of an
 // entry's bytes, or nil; one that is of this call alone is compared here.
-func (c *Verify) read(ctx context.Context, d *Dataset, pieces []piece, first bool, sumOf func(*tree.Entry) hash.Hash) bool {
+func (c *Verify) read(ctx context.Context, d *Dataset, pieces []packs.Piece, first bool, sumOf func(*tree.Entry) hash.Hash) bool {
 	sound, last := true, ""
 	fail := func(e *tree.Entry, err error) {
 		sound = false
@@ -238,18 +240,18 @@ func (c *Verify) read(ctx context.Context, d *Dataset, pieces []piece, first boo
 		}
 		_, err := io.Copy(w, src)
 		if err == nil && sum != nil && len(e.Extents) == 1 && !bytes.Equal(sum.Sum(nil), e.Sum) {
-			err = errSHA256
+			err = packs.ErrSHA256
 		}
 		return err
 	}
 	if !first {
-		d.readPack(ctx, pieces, take, fail)
+		packs.ReadPack(ctx, d.set(), pieces, take, fail)
 		return sound
 	}
-	pack := pieces[0].extent.Pack
-	done, err := d.readWholePack(ctx, pack, pieces, take, fail)
+	pack := pieces[0].Extent.Pack
+	done, err := packs.ReadWholePack(ctx, d.set(), pack, pieces, take, fail)
 	if err != nil {
-		fail(pieces[min(done, len(pieces)-1)].entry, err)
+		fail(pieces[min(done, len(pieces)-1)].Entry, err)
 	} else {
 		c.Packs.Add(1)
 	}
@@ -259,7 +261,7 @@ func (c *Verify) read(ctx context.Context, d *Dataset, pieces []piece, first boo
 // ancestors checks that the versions before v are those that it was made after.
 func (c *Verify) ancestors(ctx context.Context, v *Version) error {
 	for v.Parent > 0 {
-		parent, err := v.dataset.Version(ctx, v.Parent)
+		parent, err := v.of().Version(ctx, v.Parent)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -268,7 +270,7 @@ func (c *Verify) ancestors(ctx context.Context, v *Version) error {
 		}
 		if err == nil && parent.Pin != v.ParentPin {
 			err = fmt.Errorf("%s is not the version that version %d was made after: %w",
-				v.dataset.versionName(v.Parent), v.Number, envelope.ErrAuthentication)
+				v.set().VersionName(v.Parent), v.Number, envelope.ErrAuthentication)
 		}
 		if err != nil {
 			c.fail(err)

@@ -3,6 +3,7 @@ package dataset
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -17,6 +18,8 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/codec"
+	"github.com/vaultpack/vaultpack/internal/objects"
+	"github.com/vaultpack/vaultpack/internal/packs"
 	"github.com/vaultpack/vaultpack/internal/workers"
 )
 
@@ -35,15 +38,19 @@ type Version struct {
 	// Pin names the exact bytes of this version's root, and so of all of it.
 	Pin envelope.Pin
 
-	dataset *Dataset
+	access
 }
+
+func (v *Version) set() *objects.Set { return objects.Of(v) }
+
+func (v *Version) of() *Dataset { return of(v.set()) }
 
 // Dataset is the name of the version's dataset.
 func (v *Version) Dataset() string {
-	if v == nil || v.dataset == nil {
+	if v == nil || v.set() == nil {
 		return ""
 	}
-	return v.dataset.Name
+	return v.set().Name
 }
 
 // ErrIncomplete is wrapped by the error of CheckComplete.
@@ -52,16 +59,16 @@ var ErrIncomplete = errors.New("incomplete")
 // CheckComplete returns an error that wraps ErrIncomplete if some of the source
 // could not be read when the version was made.
 func (v *Version) CheckComplete() error {
-	if v == nil || v.dataset == nil {
+	if v == nil || v.set() == nil {
 		return errNoVersion
 	}
 	switch n := v.Totals.Flaws; n {
 	case 0:
 		return nil
 	case 1:
-		return fmt.Errorf("version %d of dataset %q is %w: 1 file or folder of its source could not be read", v.Number, v.dataset.Name, ErrIncomplete)
+		return fmt.Errorf("version %d of dataset %q is %w: 1 file or folder of its source could not be read", v.Number, v.set().Name, ErrIncomplete)
 	default:
-		return fmt.Errorf("version %d of dataset %q is %w: %d files and folders of its source could not be read", v.Number, v.dataset.Name, ErrIncomplete, n)
+		return fmt.Errorf("version %d of dataset %q is %w: %d files and folders of its source could not be read", v.Number, v.set().Name, ErrIncomplete, n)
 	}
 }
 
@@ -80,8 +87,8 @@ func (d *Dataset) Version(ctx context.Context, number int64) (*Version, error) {
 }
 
 func (d *Dataset) readVersion(ctx context.Context, number int64) (*Version, error) {
-	name := d.versionName(number)
-	b, err := d.get(ctx, name, codec.MaxRoot)
+	name := d.set().VersionName(number)
+	b, err := d.set().Get(ctx, name, codec.MaxRoot)
 	if errors.Is(err, ErrMissing) {
 		numbers, lerr := d.Versions(ctx)
 		if lerr != nil {
@@ -95,7 +102,7 @@ func (d *Dataset) readVersion(ctx context.Context, number int64) (*Version, erro
 				number, d.Name, numbers[len(numbers)-1], ErrUnknownVersion)
 		}
 		// It is listed: it was made just now, or the vault withholds it.
-		b, err = d.get(ctx, name, codec.MaxRoot)
+		b, err = d.set().Get(ctx, name, codec.MaxRoot)
 	}
 	if err != nil {
 		return nil, d.damaged(number, err)
@@ -105,7 +112,7 @@ func (d *Dataset) readVersion(ctx context.Context, number int64) (*Version, erro
 	}
 	v, err := d.parseVersion(ctx, number, b)
 	if err != nil {
-		return nil, d.damaged(number, fmt.Errorf("%s: %w", name, tampered(err)))
+		return nil, d.damaged(number, fmt.Errorf("%s: %w", name, objects.Tampered(err)))
 	}
 	return v, nil
 }
@@ -119,7 +126,7 @@ func (d *Dataset) parseVersion(ctx context.Context, number int64, sealed []byte)
 	if h.Keyring != nil {
 		return nil, envelope.ErrAuthentication // it would open, but no writer puts one there
 	}
-	key, err := d.Key(ctx, h.KeyID)
+	key, err := d.set().Key(ctx, h.KeyID)
 	if err != nil {
 		return nil, err
 	}
@@ -140,8 +147,10 @@ func (d *Dataset) parseVersion(ctx context.Context, number int64, sealed []byte)
 
 // version is the version of a root.
 func (d *Dataset) version(r *codec.Root, key envelope.KeyID, pin envelope.Pin) *Version {
-	return &Version{Number: r.Number, Created: r.Created, Totals: r.Totals, Parts: r.Parts,
-		Parent: r.Parent, ParentPin: r.ParentPin, KeyID: key, Pin: pin, dataset: d}
+	v := &Version{Number: r.Number, Created: r.Created, Totals: r.Totals, Parts: r.Parts,
+		Parent: r.Parent, ParentPin: r.ParentPin, KeyID: key, Pin: pin}
+	objects.Bind(v, d.set())
+	return v
 }
 
 // ErrConflict is returned by [Lease.Commit] if another writer has made the version.
@@ -168,7 +177,7 @@ func (d *Dataset) commit(ctx context.Context, key *envelope.DataKey, number int6
 	if err := w.Close(); err != nil {
 		return nil, err
 	}
-	err = d.vault.Create(ctx, d.versionName(number), sealed.Bytes())
+	err = d.set().Vault.Create(ctx, d.set().VersionName(number), sealed.Bytes())
 	if errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("version %d of dataset %q: %w", number, d.Name, ErrConflict)
 	}
@@ -215,7 +224,7 @@ func (v *Version) EntriesFrom(ctx context.Context, path string) iter.Seq2[*tree.
 				part = wait()
 			}
 			if part.err != nil {
-				yield(nil, v.dataset.because(part.err))
+				yield(nil, v.of().because(part.err))
 				return
 			}
 			given := 0
@@ -247,14 +256,14 @@ type partRead struct {
 // says.
 func (v *Version) readPart(ctx context.Context, i int) ([]*tree.Entry, error) {
 	part := v.Parts[i]
-	entries, err := v.dataset.readIndex(ctx, part.Object)
+	entries, err := v.set().ReadIndex(ctx, part.Object)
 	if err != nil {
-		return nil, v.dataset.damaged(v.Number, err)
+		return nil, v.of().damaged(v.Number, err)
 	}
 	last := len(entries) - 1
 	if last < 0 || entries[0].Path != part.First || len(entries) != part.Entries ||
 		i+1 < len(v.Parts) && entries[last].Path >= v.Parts[i+1].First {
-		return nil, &DamagedError{v.dataset.Name, v.Number, fmt.Errorf("%s is not what the version root says it is: %w", v.dataset.indexName(part.ID), envelope.ErrAuthentication)}
+		return nil, &DamagedError{v.set().Name, v.Number, fmt.Errorf("%s is not what the version root says it is: %w", v.set().IndexName(part.ID), envelope.ErrAuthentication)}
 	}
 	return entries, nil
 }
@@ -279,5 +288,40 @@ func (v *Version) Lookup(ctx context.Context, name string) (*tree.Entry, error) 
 			break
 		}
 	}
-	return nil, fmt.Errorf("%q in version %d of dataset %q: %w", name, v.Number, v.dataset.Name, ErrNoEntry)
+	return nil, fmt.Errorf("%q in version %d of dataset %q: %w", name, v.Number, v.set().Name, ErrNoEntry)
+}
+
+// WriteFile writes the contents of one file of the version to w, in order.
+// If the contents prove not to have a recorded sum, that is known at the end only.
+func (v *Version) WriteFile(ctx context.Context, w io.Writer, e *tree.Entry) (err error) {
+	if err := v.begin(ctx); err != nil {
+		return err
+	}
+	defer func() { err = v.of().because(err) }()
+	whole := sha256.New()
+	if e.Sum != nil {
+		w = io.MultiWriter(w, whole)
+	}
+	for _, x := range e.Extents {
+		if x.Length == 0 {
+			continue
+		}
+		size, err := x.Pack.PlaintextSize()
+		if err != nil {
+			return v.set().PackError(x.Pack, err)
+		}
+		r, closer, err := v.set().OpenRange(ctx, x.Pack, size, x.Offset, x.Length)
+		if err != nil {
+			return err
+		}
+		err = packs.CopyExtent(ctx, v.set(), w, r, x)
+		closer.Close()
+		if err != nil {
+			return v.set().PackError(x.Pack, err)
+		}
+	}
+	if e.Sum != nil && !bytes.Equal(whole.Sum(nil), e.Sum) {
+		return packs.ErrSHA256
+	}
+	return nil
 }

@@ -49,6 +49,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/given"
+	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/internal/workers"
 	"github.com/vaultpack/vaultpack/vault"
 )
@@ -265,10 +266,10 @@ func (w *Writer) begin(source string) (err error) {
 			return err
 		}
 	}
-	if err := w.dataset.SweepUnfinished(w.ctx); err != nil {
+	if err := objects.Of(w.dataset).SweepUnfinished(w.ctx); err != nil {
 		w.opts.Warn(err)
 	}
-	if w.there, err = w.dataset.Packs(w.ctx); err != nil {
+	if w.there, err = objects.Of(w.dataset).Packs(w.ctx); err != nil {
 		return err
 	}
 	switch none := (envelope.KeyID{}); {

@@ -12,6 +12,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/given"
+	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/internal/tarpack"
 )
 
@@ -118,7 +119,7 @@ func (w *Writer) seal(p *pack) error {
 }
 
 func (w *Writer) write(fill func(io.Writer) error) (*tree.Object, error) {
-	o, err := w.dataset.WritePack(w.ctx, w.key, fill, envelope.Workers(w.segments))
+	o, err := objects.Of(w.dataset).WritePack(w.ctx, w.key, fill, envelope.Workers(w.segments))
 	if err != nil {
 		return nil, w.cause(fmt.Errorf("writing a pack: %w", err))
 	}

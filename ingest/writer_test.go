@@ -19,6 +19,7 @@ import (
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/internal/treetest"
 	"github.com/vaultpack/vaultpack/vault"
 )
@@ -541,7 +542,7 @@ func TestIncompleteBase(t *testing.T) {
 	check(t, err)
 	key, err := l.NewKey(ctx)
 	check(t, err)
-	pack, err := d.WritePack(ctx, key, func(w io.Writer) error { _, err := io.WriteString(w, "kept"); return err })
+	pack, err := objects.Of(d).WritePack(ctx, key, func(w io.Writer) error { _, err := io.WriteString(w, "kept"); return err })
 	check(t, err)
 	index := d.NewIndexWriter(key, nil)
 	kept := &tree.Entry{Path: "kept", Size: 4, Mode: 0o644, ModTime: time.Unix(1, 0), Flaw: tree.FlawKept, Extents: []tree.Extent{{Pack: &pack, Length: 4}}}

@@ -12,6 +12,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/ctxio"
+	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
 // resolve finds out which files of a tar job the vault has already, by the sums of
@@ -205,7 +206,7 @@ func (c *comparison) sum(ctx context.Context, x tree.Extent) (envelope.ContentSu
 	if c.done && c.last.At == x.At && c.last.Length == x.Length && c.last.Pack.KeyID == x.Pack.KeyID {
 		return c.last.Sum, nil
 	}
-	h, err := c.u.dataset.ContentHash(ctx, x.Pack.KeyID)
+	h, err := objects.Of(c.u.dataset).ContentHash(ctx, x.Pack.KeyID)
 	if err != nil {
 		return envelope.ContentSum{}, err
 	}

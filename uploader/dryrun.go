@@ -6,6 +6,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/internal/tarpack"
 )
 
@@ -34,7 +35,7 @@ func (u *upload) planTar(ctx context.Context, j *job, items []*item) error {
 	if err != nil {
 		return err
 	}
-	pack, err := u.dataset.PlanPack(ctx, u.key, size)
+	pack, err := objects.Of(u.dataset).PlanPack(ctx, u.key, size)
 	if err != nil {
 		return err
 	}
@@ -56,7 +57,7 @@ func plannedSum() (s envelope.ContentSum) {
 
 // planPiece does for a dry run what sendPiece does.
 func (u *upload) planPiece(ctx context.Context, j *job) error {
-	pack, err := u.dataset.PlanPack(ctx, u.key, j.n)
+	pack, err := objects.Of(u.dataset).PlanPack(ctx, u.key, j.n)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/ctxio"
+	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
 // A finisher enters the items in the index, in order, as their packs come in,
@@ -197,7 +198,7 @@ func (f *finisher) sumPieces(ctx context.Context, it *item) error {
 		dst := io.Writer(whole)
 		var keyed *envelope.ContentHash
 		if !f.DryRun {
-			if keyed, err = f.dataset.ContentHash(ctx, j.extent.Pack.KeyID); err != nil {
+			if keyed, err = objects.Of(f.dataset).ContentHash(ctx, j.extent.Pack.KeyID); err != nil {
 				return err
 			}
 			dst = io.MultiWriter(whole, keyed)

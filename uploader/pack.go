@@ -8,6 +8,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/internal/tarpack"
 )
 
@@ -41,7 +42,7 @@ func (u *upload) sendTar(ctx context.Context, j *job, items []*item) error {
 	tries := map[*item]int{}
 	for {
 		t := &tarWriter{upload: u, ctx: ctx, sums: sums}
-		pack, err := u.dataset.WritePack(ctx, u.key, func(w io.Writer) error { return t.write(w, items) }, envelope.Workers(u.segments))
+		pack, err := objects.Of(u.dataset).WritePack(ctx, u.key, func(w io.Writer) error { return t.write(w, items) }, envelope.Workers(u.segments))
 		var stop *stopped
 		switch {
 		case errors.Is(err, errEmptyPack):
@@ -202,7 +203,7 @@ func (u *upload) sendPiece(ctx context.Context, j *job) error {
 	if err != nil {
 		return err
 	}
-	pack, err := u.dataset.WritePack(ctx, u.key, func(w io.Writer) error {
+	pack, err := objects.Of(u.dataset).WritePack(ctx, u.key, func(w io.Writer) error {
 		sum.Reset()
 		return u.copyStable(w, sum, f, it, j.off, j.n)
 	}, envelope.Workers(u.segments))

@@ -14,6 +14,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/uploader"
 )
 
@@ -102,7 +103,7 @@ func TestResumeByChecksum(t *testing.T) {
 			e := &tree.Entry{Path: "f", Size: int64(size), Mode: info.Mode() & fs.ModePerm, ModTime: info.ModTime(), Sum: sum[:]}
 			for at := 0; at < size; at += packSize {
 				part := there[at:min(at+packSize, size)]
-				pack, err := d.WritePack(ctx, key, func(w io.Writer) error { _, err := w.Write(part); return err })
+				pack, err := objects.Of(d).WritePack(ctx, key, func(w io.Writer) error { _, err := w.Write(part); return err })
 				if err != nil {
 					t.Fatal(err)
 				}

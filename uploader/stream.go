@@ -13,6 +13,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/ctxio"
+	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
 // A stream is a source that can be read once, from its beginning to its end. Its jobs
@@ -112,12 +113,12 @@ func (u *upload) sendStream(ctx context.Context, j *job) error {
 
 func (u *upload) writeStream(ctx context.Context, j *job, fill func(io.Writer) error) (tree.Object, error) {
 	if !u.DryRun {
-		return u.dataset.WritePack(ctx, u.key, fill, envelope.Workers(u.segments))
+		return objects.Of(u.dataset).WritePack(ctx, u.key, fill, envelope.Workers(u.segments))
 	}
 	if err := fill(io.Discard); err != nil {
 		return tree.Object{}, err
 	}
-	return u.dataset.PlanPack(ctx, u.key, j.n)
+	return objects.Of(u.dataset).PlanPack(ctx, u.key, j.n)
 }
 
 // counted adds to several counters at once.

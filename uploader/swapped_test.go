@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/internal/treetest"
 	"github.com/vaultpack/vaultpack/uploader"
 	"github.com/vaultpack/vaultpack/vault"
@@ -124,7 +125,7 @@ func TestRecordedPacksAreLookedFor(t *testing.T) {
 			var packs []string
 			for at := 0; at < size; at += packSize {
 				part := contents[at:min(at+packSize, size)]
-				pack, err := d.WritePack(ctx, key, func(w io.Writer) error { _, err := w.Write(part); return err })
+				pack, err := objects.Of(d).WritePack(ctx, key, func(w io.Writer) error { _, err := w.Write(part); return err })
 				if err != nil {
 					t.Fatal(err)
 				}

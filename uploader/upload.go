@@ -27,6 +27,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/given"
+	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/internal/workers"
 	"github.com/vaultpack/vaultpack/vault"
 )
@@ -138,7 +139,7 @@ func (u *upload) make(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	res, err := fin.commit(ctx)
-	if cause := context.Cause(ctx); err != nil && cause != nil && (errors.Is(err, context.Canceled) || errors.Is(cause, dataset.ErrClosed)) {
+	if cause := context.Cause(ctx); errors.Is(err, context.Canceled) && cause != nil {
 		err = cause
 	}
 	return res, err
@@ -213,11 +214,11 @@ func (u *upload) open(ctx context.Context) (err error) {
 	for _, err := range u.pending.Unreadable {
 		u.Warn(fmt.Errorf("a record of an unfinished upload cannot be used, so what it names is sent again: %w", err))
 	}
-	if err := u.dataset.SweepUnfinished(ctx); err != nil {
+	if err := objects.Of(u.dataset).SweepUnfinished(ctx); err != nil {
 		u.Warn(err)
 	}
 	if u.prev != nil || !u.pending.Empty() {
-		if u.packs, err = u.dataset.Packs(ctx); err != nil {
+		if u.packs, err = objects.Of(u.dataset).Packs(ctx); err != nil {
 			return err
 		}
 		for _, id := range u.Resend {

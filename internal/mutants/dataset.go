@@ -4,7 +4,7 @@ const inDataset = "dataset/"
 
 var ofDataset = target{
 	name:    "dataset",
-	pkgs:    []string{"./dataset", "./internal/codec", "./uploader", "./trainer/container"},
+	pkgs:    []string{"./internal/codec", "./dataset", "./uploader", "./trainer/container"},
 	run:     "AreRefused$|ThatCannotBeRestored$|LooksAtAncestors$",
 	mutants: datasetMutants,
 }
@@ -29,11 +29,11 @@ var datasetMutants = []mutant{
 	one("the size of the parent's root is forgotten", "internal/codec/root.go", "r.Parent, r.ParentPin.Size = j.Parent.Number, j.Parent.Size", "r.Parent = j.Parent.Number").by(rootTests),
 	one("a part may come twice", "internal/codec/root.go", "first <= parts[len(parts)-1].First", "first < parts[len(parts)-1].First").by("TestRootsOfMuchMemory"),
 	one("a part may be of no entries", "internal/codec/root.go", "case p.Entries < 1 ||", "case p.Entries < 0 ||").by("TestRootsOfMuchMemory"),
-	one("any object of the folder is a version", inDataset+"numbers.go", "if err != nil || n <= 0 || d.versionName(n) != o.Name {", "if err != nil || n <= 0 {").by("TestStrayObjectsAreNoVersions").in("./dataset"),
+	one("any object of the folder is a version", "internal/objects/numbers.go", "if err != nil || n <= 0 || s.VersionName(n) != o.Name {", "if err != nil || n <= 0 {").by("TestStrayObjectsAreNoVersions").in("./dataset"),
 
 	// Parts of the index.
-	one("the pin of an index part is not compared", inDataset+"dataset.go", "int64(b.Len()) != size || r.Pin() != o.Pin", "int64(b.Len()) != size").by(partTests),
-	one("an index part longer than pinned is accepted", inDataset+"dataset.go", "int64(b.Len()) != size || r.Pin() != o.Pin", "int64(b.Len()) < size || r.Pin().Digest != o.Pin.Digest").by(partTests),
+	one("the pin of an index part is not compared", "internal/objects/read.go", "int64(b.Len()) != size || r.Pin() != o.Pin", "int64(b.Len()) != size").by(partTests),
+	one("an index part longer than pinned is accepted", "internal/objects/read.go", "int64(b.Len()) != size || r.Pin() != o.Pin", "int64(b.Len()) < size || r.Pin().Digest != o.Pin.Digest").by(partTests),
 	one("an index part begins elsewhere", inDataset+"version.go", "last < 0 || entries[0].Path != part.First ||", "last < 0 ||").by(partTests),
 	one("an index part has other entries than the root says", inDataset+"version.go", " || len(entries) != part.Entries ||", " ||").by(partTests),
 	one("index parts overlap", inDataset+"version.go", "entries[last].Path >= v.Parts[i+1].First {", "entries[last].Path > v.Parts[i+1].First {").by("TestPartsThatOverlapAreRefused").in("./dataset"),
@@ -48,17 +48,17 @@ var datasetMutants = []mutant{
 	one("a path may be absolute", "dataset/tree/entry.go", "if elem == \"\" || elem == \".\"", "if elem == \".\"").by("TestEntriesThatCannotBeRestored"),
 
 	// Packs.
-	one("the pin of a pack is not compared", inDataset+"extents.go", "if r.Pin() != pack.Pin {", "if r.Pin() != pack.Pin && done < 0 {").by(packTests),
+	one("the pin of a pack is not compared", "internal/packs/read.go", "if r.Pin() != pack.Pin {", "if r.Pin() != pack.Pin && done < 0 {").by(packTests),
 	one("a pack that is wrong becomes a tar", inDataset+"unpacktar.go", "if err = cmp.Or(err, failed); err != nil {", "if err = cmp.Or(failed, nil); err != nil {").by(packTests),
-	one("a sum is not compared in a restore", inDataset+"extents.go", "src.sum != nil && src.sum.Sum() != p.extent.Sum {", "src.sum != nil && src.n < 0 {"),
-	one("a sum is not compared for one file", inDataset+"extents.go", "sum != nil && sum.Sum() != x.Sum {", "sum != nil && n < 0 {"),
-	one("a file that fails is not told", inDataset+"extents.go", "	for _, p := range pieces {\n		failed(p.entry, err)\n	}\n}", "	for _, p := range pieces {\n		if err == nil {\n			failed(p.entry, err)\n		}\n	}\n}"),
-	one("the context may name another dataset", inDataset+"dataset.go", "	maps.Copy(ec, d.vault.Context)\n	ec[envelope.ContextDataset] = d.Name // whatever the user's part says\n", "	ec[envelope.ContextDataset] = d.Name\n	maps.Copy(ec, d.vault.Context)\n").by("TestContextNamesTheDataset"),
-	one("a keyring of another data key is accepted", inDataset+"keys.go", "if err == nil && ring.ID() != id {", "if err == nil && ring.ID() != id && len(b) == 0 {").by("TestKeyringsOfOtherKeysAreRefused").in("./dataset"),
+	one("a sum is not compared in a restore", "internal/packs/read.go", "src.sum != nil && src.sum.Sum() != p.Extent.Sum {", "src.sum != nil && src.n < 0 {"),
+	one("a sum is not compared for one file", "internal/packs/read.go", "sum != nil && sum.Sum() != x.Sum {", "sum != nil && n < 0 {"),
+	one("a file that fails is not told", "internal/packs/read.go", "\tfor _, p := range pieces {\n\t\tfailed(p.Entry, err)\n\t}\n}", "\tfor _, p := range pieces {\n\t\tif err == nil {\n\t\t\tfailed(p.Entry, err)\n\t\t}\n\t}\n}"),
+	one("the context may name another dataset", "internal/objects/keys.go", "\tmaps.Copy(ec, s.Vault.Context)\n\tec[envelope.ContextDataset] = s.Name // whatever the user's part says\n", "\tec[envelope.ContextDataset] = s.Name\n\tmaps.Copy(ec, s.Vault.Context)\n").by("TestContextNamesTheDataset"),
+	one("a keyring of another data key is accepted", "internal/objects/keys.go", "if err == nil && ring.ID() != id {", "if err == nil && ring.ID() != id && len(b) == 0 {").by("TestKeyringsOfOtherKeysAreRefused").in("./dataset"),
 	one("a removed slot stays in other keyrings", inDataset+"slots.go", "if hasSlot(ring, kind, key) {\n			return fmt.Errorf", "if hasSlot(ring, kind, key) && len(rings) == 0 {\n			return fmt.Errorf").by("TestSlotsThatComeBackAreTold").in("./dataset"),
 
 	// Unfinished uploads.
-	one("a keyring in a record's header is accepted", inDataset+"pending.go", "if header.Keyring != nil {", "if header.Keyring != nil && name == \"\" {").by("TestKeyringsInHeadersAreRefused"),
+	one("a keyring in a record's header is accepted", "internal/objects/read.go", "if header.Keyring != nil {", "if header.Keyring != nil && name == \"\" {").by("TestKeyringsInHeadersAreRefused"),
 	one("the records of all sources are removed", inDataset+"pending.go", "if l.source == source {", "if l.source == source || l.name != \"\" {").by("TestRecordsOfOtherSourcesStay").in("./dataset"),
 
 	// Opening in place.

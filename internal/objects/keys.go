@@ -1,0 +1,137 @@
+package objects
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+
+	"github.com/vaultpack/vaultpack/envelope"
+)
+
+// openKeys are the data keys that have been opened.
+type openKeys struct {
+	mu     sync.Mutex
+	closed bool
+	jobs   map[*context.CancelCauseFunc]struct{} // that use the keys now
+	keys   map[envelope.KeyID]*envelope.DataKey
+	// hashes keep a ContentHash of each data key for the next file.
+	hashes sync.Map // from envelope.KeyID to *sync.Pool
+}
+
+func newOpenKeys() *openKeys {
+	return &openKeys{keys: map[envelope.KeyID]*envelope.DataKey{}, jobs: map[*context.CancelCauseFunc]struct{}{}}
+}
+
+// During is ctx for a job that uses the keys: it ends when they are wiped, and not
+// after that. It returns the job's error, or errClosed where that is why it ended.
+func (k *openKeys) During(ctx context.Context, job func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	k.mu.Lock()
+	if k.closed {
+		cancel(ErrClosed)
+	}
+	k.jobs[&cancel] = struct{}{}
+	k.mu.Unlock()
+	defer func() { // also where the job panics
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		delete(k.jobs, &cancel)
+	}()
+	err := job(ctx)
+	if context.Cause(ctx) == ErrClosed {
+		return ErrClosed // also where the job thinks that it has done all
+	}
+	return err
+}
+
+// Context is the encryption context of the dataset's keyrings. It is computed,
+// never read from the vault.
+func (s *Set) Context() envelope.EncryptionContext {
+	ec := envelope.EncryptionContext{}
+	maps.Copy(ec, s.Vault.Context)
+	ec[envelope.ContextDataset] = s.Name // whatever the user's part says
+	return ec
+}
+
+// NewKey makes a data key for the dataset and stores its keyring.
+func (s *Set) NewKey(ctx context.Context) (*envelope.DataKey, error) {
+	ring, key, err := envelope.NewKeyring(ctx, s.Context(), s.Vault.Keys.Wrap...)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Vault.Create(ctx, s.KeyName(key.ID()), ring.Bytes()); err != nil {
+		return nil, fmt.Errorf("storing the keyring: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		key.Wipe()
+		return nil, ErrClosed
+	}
+	s.keys[key.ID()] = key
+	return key, nil
+}
+
+// Key opens one of the dataset's data keys, once however often it is asked for.
+func (s *Set) Key(ctx context.Context, id envelope.KeyID) (*envelope.DataKey, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, ErrClosed
+	}
+	if key := s.keys[id]; key != nil {
+		return key, nil
+	}
+	ring, err := s.Keyring(ctx, id)
+	if err != nil {
+		return nil, &KeyringError{err}
+	}
+	key, err := ring.Unwrap(ctx, s.Context(), s.Vault.Keys.Open...)
+	if err != nil {
+		return nil, &KeyringError{fmt.Errorf("%s: %w", s.KeyName(id), Tampered(err))}
+	}
+	s.keys[id] = key
+	return key, nil
+}
+
+func (k *openKeys) IsClosed() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.closed
+}
+
+// Close wipes the data keys, and ends what uses them.
+func (s *Set) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for cancel := range s.jobs {
+		(*cancel)(ErrClosed) // before there is anything that fails for another reason
+	}
+	for _, key := range s.keys {
+		key.Wipe()
+	}
+	clear(s.keys)
+	s.hashes.Clear()
+}
+
+// MaxKeyring bounds a keyring, as package envelope does, in bytes.
+const MaxKeyring = 64 << 10
+
+// Keyring reads one keyring. Its encoding is the object: there is one only.
+func (s *Set) Keyring(ctx context.Context, id envelope.KeyID) (*envelope.Keyring, error) {
+	b, err := s.Get(ctx, s.KeyName(id), MaxKeyring)
+	if err != nil {
+		return nil, fmt.Errorf("keyring: %w", err)
+	}
+	ring, err := envelope.ParseKeyring(b)
+	if err == nil && ring.ID() != id {
+		err = envelope.ErrAuthentication
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.KeyName(id), Tampered(err))
+	}
+	return ring, nil
+}

@@ -1,0 +1,96 @@
+package objects
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/vaultpack/vaultpack/internal/codec"
+)
+
+// Numbers are the numbers of a dataset that are taken, in order.
+type Numbers []Taken
+
+type Taken struct {
+	Number int64
+	Mark   string // empty for a version
+}
+
+func (s *Set) Numbers(ctx context.Context) (Numbers, error) {
+	var all Numbers
+	for o, err := range s.Vault.List(ctx, s.Name+"/versions/") {
+		if err != nil {
+			return nil, fmt.Errorf("listing the versions: %w", err)
+		}
+		n, err := strconv.ParseInt(strings.TrimSuffix(path.Base(o.Name), ".vpk"), 10, 64)
+		if err != nil || n <= 0 || s.VersionName(n) != o.Name {
+			continue
+		}
+		t := Taken{Number: n}
+		switch o.Size {
+		case int64(len(codec.ClosedMark)):
+			t.Mark = codec.ClosedMark
+		case int64(len(codec.RemovedMark)):
+			t.Mark = codec.RemovedMark
+		}
+		all = append(all, t)
+	}
+	return all, nil
+}
+
+// Highest is the highest number that is taken, or 0.
+func (all Numbers) Highest() int64 {
+	if len(all) == 0 {
+		return 0
+	}
+	return all[len(all)-1].Number
+}
+
+// Has reports whether the number is taken.
+func (all Numbers) Has(number int64) bool {
+	return slices.ContainsFunc(all, func(t Taken) bool { return t.Number == number })
+}
+
+// Closed is the highest number that is closed, or 0.
+func (all Numbers) Closed() int64 {
+	for _, t := range slices.Backward(all) {
+		if t.Mark == codec.ClosedMark {
+			return t.Number
+		}
+	}
+	return 0
+}
+
+// Versions are those that are versions.
+func (all Numbers) Versions() []int64 {
+	var out []int64
+	for _, t := range all {
+		if t.Mark == "" {
+			out = append(out, t.Number)
+		}
+	}
+	return out
+}
+
+// PutMark writes a mark in the place of what has the number.
+func (s *Set) PutMark(ctx context.Context, number int64, mark string) error {
+	return s.Vault.Put(ctx, s.VersionName(number), func(w io.Writer) error {
+		_, err := io.WriteString(w, mark)
+		return err
+	})
+}
+
+// Exists reports whether the dataset has any key.
+func (s *Set) Exists(ctx context.Context) (bool, error) {
+	for _, err := range s.Vault.List(ctx, s.Name+"/keys/") {
+		if err != nil {
+			return false, fmt.Errorf("listing the vault: %w", err)
+		}
+		return true, nil
+	}
+	return false, nil
+}

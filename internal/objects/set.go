@@ -1,0 +1,59 @@
+// Package objects reads and writes the sealed objects of a dataset in a vault: what they
+// are named, which key opens which, and what is authentic. Nothing outside of vaultpack
+// needs it: packages dataset, uploader and their siblings stand on it.
+package objects
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// Errors of objects; package dataset says what they mean.
+var (
+	ErrMissing = errors.New("an object of the dataset is missing")
+	ErrClosed  = errors.New("the dataset has been closed")
+)
+
+// A Set is the objects of one dataset in a vault, and the data keys that open them.
+type Set struct {
+	Name  string
+	Vault *vault.Vault
+
+	*openKeys // shared with other views of the dataset
+}
+
+// NewSet is the objects of the dataset of the name.
+func NewSet(v *vault.Vault, name string) *Set {
+	return &Set{Name: name, Vault: v, openKeys: newOpenKeys()}
+}
+
+// Usable reports whether there is a vault that can be asked.
+func (s *Set) Usable() bool {
+	return s != nil && s.Vault != nil && s.Vault.Store != nil && s.Vault.Keys != nil && s.openKeys != nil
+}
+
+// Over is the same dataset with its objects in another store, and the same keys.
+func (s *Set) Over(store vault.Store) *Set {
+	v := *s.Vault
+	v.Store = store
+	return &Set{Name: s.Name, Vault: &v, openKeys: s.openKeys}
+}
+
+// The layout of a dataset's objects.
+func (s *Set) KeyName(id envelope.KeyID) string { return s.Name + "/keys/" + id.String() + ".json" }
+
+// PackName is the name of a pack in the store.
+func (s *Set) PackName(id envelope.ObjectID) string {
+	return s.Name + "/packs/" + id.String() + ".vpk"
+}
+
+func (s *Set) IndexName(id envelope.ObjectID) string {
+	return s.Name + "/index/" + id.String() + ".vpk"
+}
+
+func (s *Set) VersionName(n int64) string {
+	return fmt.Sprintf("%s/versions/%010d.vpk", s.Name, n)
+}
