@@ -65,13 +65,17 @@ func (p *Provisioner) settle(ctx context.Context, s Step) error {
 	}
 }
 
-// pause waits, and says so.
-func (p *Provisioner) pause(ctx context.Context, w Wait) error {
+func (p *Provisioner) tellWait(w Wait) {
 	if p.OnWait != nil {
 		p.mu.Lock()
+		defer p.mu.Unlock() // also where OnWait panics
 		p.OnWait(w)
-		p.mu.Unlock()
 	}
+}
+
+// pause waits, and says so.
+func (p *Provisioner) pause(ctx context.Context, w Wait) error {
+	p.tellWait(w)
 	sleep := p.sleep
 	if sleep == nil {
 		sleep = func(ctx context.Context, d time.Duration) error {
