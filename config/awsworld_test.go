@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -111,6 +112,25 @@ func TestKeyNames(t *testing.T) {
 	s.KMS.SetIAM(s.IAM("user/admin"), "kms:*")
 	if _, err := config.Open(t.Context(), inAWS("alias/none")); err == nil || !strings.Contains(err.Error(), "alias/none") {
 		t.Errorf("an alias that does not exist: %v", err)
+	}
+}
+
+// The local key of the user that is made by default takes no part where KMS keys are
+// configured, and one that is named does.
+func TestLocalKeyBesideKMS(t *testing.T) {
+	_, arn := newAWS(t, kms.CreateKeyInput{})
+	file := filepath.Join(t.TempDir(), "key")
+	if err := config.WriteSecret(file, envelope.GenerateLocalKey().EncodeSecret()); err != nil {
+		t.Fatal(err)
+	}
+	cfg := inAWS(arn)
+	cfg.LocalKey.Value = file
+	for byDefault, want := range map[bool][]string{true: {arn}, false: {arn, file}} {
+		cfg.DefaultKey = byDefault
+		k, err := config.ReadKeys(t.Context(), cfg)
+		if err != nil || !slices.Equal(k.Names, want) {
+			t.Errorf("by default %v: %q, %v", byDefault, k.Names, err)
+		}
 	}
 }
 

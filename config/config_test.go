@@ -248,6 +248,17 @@ func TestKeysOfOthers(t *testing.T) {
 	if err := read(public, file); err == nil {
 		t.Error("a recipient that everybody can write was taken from a configuration")
 	}
+	for _, mode := range []os.FileMode{0o640, 0o620, 0o610, 0o604, 0o601} {
+		if err := os.Chmod(secret, mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := read(secret, file); err == nil || read(secret, flag) == nil || !strings.Contains(err.Error(), "chmod 600 "+secret) {
+			t.Errorf("a secret of mode %v: %v", mode, err)
+		}
+	}
+	if err := os.Chmod(secret, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if os.Geteuid() != 0 {
 		t.Skip("only root can make a file of another user")
 	}

@@ -4,7 +4,7 @@ const inDataset = "dataset/"
 
 var ofDataset = target{
 	name:    "dataset",
-	pkgs:    []string{"./internal/codec", "./dataset", "./uploader", "./trainer/container"},
+	pkgs:    []string{"./dataset", "./internal/codec", "./uploader", "./trainer/container"},
 	run:     "AreRefused$|ThatCannotBeRestored$|LooksAtAncestors$",
 	mutants: datasetMutants,
 }

@@ -171,11 +171,13 @@ func (b *s3Body) accept(out *s3.GetObjectOutput, ranged bool) error {
 	}
 	end := length
 	if ranged {
-		var from, to int64
-		if _, err := fmt.Sscanf(deref(out.ContentRange), "bytes %d-%d/", &from, &to); err != nil || from != b.off || to-from+1 != length {
+		var from, to, size int64
+		if _, err := fmt.Sscanf(deref(out.ContentRange), "bytes %d-%d/%d", &from, &to, &size); err != nil || from != b.off || to-from+1 != length {
 			return fmt.Errorf("the server was asked for the bytes from %d, but sends %q with %d bytes", b.off, deref(out.ContentRange), length)
 		}
-		end = to + 1
+		if end = to + 1; end != size && end != b.end {
+			return fmt.Errorf("the server sends less than it was asked for: %q", deref(out.ContentRange))
+		}
 	}
 	if b.etag != "" {
 		if end != b.end || deref(out.ETag) != b.etag {

@@ -77,6 +77,18 @@ func TestAnswersToGet(t *testing.T) {
 		"a longer range": {5, 7, func(w http.ResponseWriter, _ *http.Request, _ int) {
 			send(w, `"a"`, fmt.Sprintf("bytes 5-12/%d", len(data)), 8, data[5:13])
 		}, false},
+		"a range said to be shorter": {5, -1, func(w http.ResponseWriter, _ *http.Request, _ int) {
+			send(w, `"a"`, fmt.Sprintf("bytes 5-9/%d", len(data)), len(data)-5, data[5:])
+		}, false},
+		"less than the rest": {5, -1, func(w http.ResponseWriter, _ *http.Request, _ int) {
+			send(w, `"a"`, fmt.Sprintf("bytes 5-9/%d", len(data)), 5, data[5:10])
+		}, false},
+		"less than the range": {5, 7, func(w http.ResponseWriter, _ *http.Request, _ int) {
+			send(w, `"a"`, fmt.Sprintf("bytes 5-9/%d", len(data)), 5, data[5:10])
+		}, false},
+		"the end of the object": {int64(len(data)) - 5, 7, func(w http.ResponseWriter, _ *http.Request, _ int) {
+			send(w, `"a"`, fmt.Sprintf("bytes %d-%d/%d", len(data)-5, len(data)-1, len(data)), 5, data[len(data)-5:])
+		}, true},
 		"all for a range": {5, 7, func(w http.ResponseWriter, _ *http.Request, _ int) {
 			send(w, `"a"`, "", len(data), data)
 		}, false},
@@ -124,7 +136,7 @@ func TestAnswersToGet(t *testing.T) {
 				LoadOptions: (&s3test.Server{Region: "us-east-1", AccessKey: "a", SecretKey: "b"}).Options()})
 			end := int64(len(data))
 			if c.n >= 0 {
-				end = c.off + c.n
+				end = min(end, c.off+c.n)
 			}
 			want := string(data[c.off:end])
 			var got []byte

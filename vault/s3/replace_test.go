@@ -165,3 +165,38 @@ func TestCreatedByAnotherIsNotDeleted(t *testing.T) {
 		}
 	}
 }
+
+// What a server says that it has stored is compared: the size, and the key.
+func TestSSEIsComparedWithWhatWasAskedFor(t *testing.T) {
+	for what, c := range map[string]struct {
+		header, value string
+		is            error
+	}{
+		"the truth":     {"X-Amz-Server-Side-Encryption", "aws:kms", nil},
+		"another key":   {"X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id", "thy-key", &s3store.SSEError{}},
+		"no key":        {"X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id", "", &s3store.SSEError{}},
+		"S3's own keys": {"X-Amz-Server-Side-Encryption", "AES256", &s3store.SSEError{}},
+		"shorter":       {"Content-Length", "7", errors.New("size")},
+		"longer":        {"Content-Length", "9", errors.New("size")},
+	} {
+		s := &oneObject{fails: 2}
+		s.fail = func(s *oneObject, w http.ResponseWriter, r *http.Request) {
+			if r.Method != http.MethodHead {
+				s.serve(w, r)
+				return
+			}
+			answer := httptest.NewRecorder()
+			s.serve(answer, r)
+			for name, values := range answer.Header() {
+				w.Header()[name] = values
+			}
+			w.Header().Set(c.header, c.value)
+		}
+		err := s.open(t).Put(t.Context(), "d/new", write([]byte("12345678")))
+		s.stop()
+		var sse *s3store.SSEError
+		if _, wantSSE := c.is.(*s3store.SSEError); (err == nil) != (c.is == nil) || errors.As(err, &sse) != wantSSE {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}

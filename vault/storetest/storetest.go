@@ -458,6 +458,18 @@ func testCancelled(t *testing.T, s vault.Store) {
 		t.Errorf("Put, cancelled in its midst: %v", err)
 	}
 	holds(t, s, "d/new", nil)
+	// At the very end, where nothing is written any more.
+	ctx, cancel = context.WithCancel(t.Context())
+	defer cancel()
+	err = s.Put(ctx, "d/new", func(w io.Writer) error {
+		_, err := w.Write([]byte("whole"))
+		cancel()
+		return err
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("Put, cancelled at its end: %v", err)
+	}
+	holds(t, s, "d/new", nil)
 	holds(t, s, "d/there", &there)
 }
 
