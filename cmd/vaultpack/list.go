@@ -200,7 +200,7 @@ func listVersions(c *cli.Context, con *console, name string) error {
 	}
 	defer d.Close()
 	con.dataset = name
-	if _, err := chooseVersion(c.Context, d, 0, c.Int64("at-least")); err != nil && !isDamaged(err) {
+	if _, err := d.Choose(c.Context, dataset.Choice{AtLeast: c.Int64("at-least")}); err != nil && !isDamaged(err) {
 		return err
 	}
 	numbers, err := d.Versions(c.Context)

@@ -2,14 +2,12 @@ package main
 
 import (
 	"fmt"
-	"iter"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/vaultpack/vaultpack/dataset"
-	"github.com/vaultpack/vaultpack/dataset/tree"
 )
 
 func gcCommand(con *console) *cli.Command {
@@ -96,46 +94,54 @@ func rmCommand(con *console) *cli.Command {
 				return usageError{err}
 			}
 			defer d.Close()
-			if number > 0 {
-				remove := d.RemoveVersion
-				if c.Bool("damaged") {
-					remove = d.RemoveDamaged
-				}
-				if err := remove(c.Context, number); err != nil {
-					return err
-				}
-				con.emit("summary", event{"command": "rm", "dataset": name, "version": number})
-				con.printf("removed version %d of %s; what only it held is removed by: %s", number, name, con.next("gc", name))
-				return nil
-			}
-			if name != args[0] {
+			switch {
+			case number > 0:
+				return removeVersion(c, con, d, number)
+			case name != args[0]:
 				return usagef("%s: to remove the whole dataset, give its name alone", args[0])
 			}
-			tell := con.warnf // before it asks
-			if c.String("confirm") != "" {
-				tell = con.notef
-			}
-			if c.Bool("damaged") {
-				return usagef("--damaged goes with one version: write %s@NUMBER", name)
-			}
-			con.dataset = name
-			tell("This removes dataset %s with all its versions from %s. It cannot be undone.", name, show(v.Location))
-			if err := confirmed(c.Context, c, con, name); err != nil {
-				return err
-			}
-			r := &dataset.Removal{EndUploads: c.Bool("end-uploads")}
-			if err := r.Run(c.Context, d); err != nil {
-				return err
-			}
-			con.emit("summary", event{"command": "rm", "dataset": name, "objects": r.Deleted, "closed": r.Closed})
-			con.printf("removed %s: %s", name, count(int64(r.Deleted), "object"))
-			if len(r.Closed) > 0 {
-				con.warnf("An upload into %s has not ended. So that it cannot make a version later, its number stays taken.\n"+
-					"That, and what it still writes, is removed once it has ended by: %s", name, con.next("rm", name))
-			}
-			return nil
+			return removeDataset(c, con, d)
 		},
 	}
+}
+
+func removeVersion(c *cli.Context, con *console, d *dataset.Dataset, number int64) error {
+	remove := d.RemoveVersion
+	if c.Bool("damaged") {
+		remove = d.RemoveDamaged
+	}
+	if err := remove(c.Context, number); err != nil {
+		return err
+	}
+	con.emit("summary", event{"command": "rm", "dataset": d.Name, "version": number})
+	con.printf("removed version %d of %s; what only it held is removed by: %s", number, d.Name, con.next("gc", d.Name))
+	return nil
+}
+
+func removeDataset(c *cli.Context, con *console, d *dataset.Dataset) error {
+	tell := con.warnf // before it asks
+	if c.String("confirm") != "" {
+		tell = con.notef
+	}
+	if c.Bool("damaged") {
+		return usagef("--damaged goes with one version: write %s@NUMBER", d.Name)
+	}
+	con.dataset = d.Name
+	tell("This removes dataset %s with all its versions from %s. It cannot be undone.", d.Name, show(d.Vault().Location))
+	if err := confirmed(c.Context, c, con, d.Name); err != nil {
+		return err
+	}
+	r := &dataset.Removal{EndUploads: c.Bool("end-uploads")}
+	if err := r.Run(c.Context, d); err != nil {
+		return err
+	}
+	con.emit("summary", event{"command": "rm", "dataset": d.Name, "objects": r.Deleted, "closed": r.Closed})
+	con.printf("removed %s: %s", d.Name, count(int64(r.Deleted), "object"))
+	if len(r.Closed) > 0 {
+		con.warnf("An upload into %s has not ended. So that it cannot make a version later, its number stays taken.\n"+
+			"That, and what it still writes, is removed once it has ended by: %s", d.Name, con.next("rm", d.Name))
+	}
+	return nil
 }
 
 func diffCommand(con *console) *cli.Command {
@@ -168,7 +174,7 @@ func diffCommand(con *console) *cli.Command {
 				return err
 			}
 			defer d.Close()
-			b, err := chooseVersion(c.Context, d, to, 0)
+			b, err := d.Choose(c.Context, dataset.Choice{Number: to})
 			if err != nil {
 				return err
 			}
@@ -178,44 +184,18 @@ func diffCommand(con *console) *cli.Command {
 }
 
 func diff(c *cli.Context, con *console, a, b *dataset.Version) error {
-	nextA, stopA := iter.Pull2(a.Entries(c.Context))
-	defer stopA()
-	nextB, stopB := iter.Pull2(b.Entries(c.Context))
-	defer stopB()
-	counts := map[string]int64{}
-	tell := func(mark, what string, e *tree.Entry) {
-		counts[what]++
-		con.emit(what, event{"size": e.Size}.setPath(e.Path))
-		con.printf("%s %s", mark, show(e.Name()))
-	}
-	x, err, okA := nextA()
-	if err != nil {
-		return err
-	}
-	y, err, okB := nextB()
-	for err == nil && (okA || okB) {
-		switch {
-		case !okB || okA && x.Path < y.Path:
-			tell("-", "removed", x)
-			x, err, okA = nextA()
-		case !okA || y.Path < x.Path:
-			tell("+", "added", y)
-			y, err, okB = nextB()
-		default:
-			// The time of a folder says no more than what is told of its files.
-			if !x.Equal(y) && (!x.IsDir() || x.Mode != y.Mode) {
-				tell("M", "changed", y)
-			}
-			if x, err, okA = nextA(); err == nil {
-				y, err, okB = nextB()
-			}
+	marks := map[dataset.ChangeKind]string{dataset.Added: "+", dataset.Removed: "-", dataset.Changed: "M"}
+	counts := map[dataset.ChangeKind]int64{}
+	for change, err := range dataset.Diff(c.Context, a, b) {
+		if err != nil {
+			return err
 		}
-	}
-	if err != nil {
-		return err
+		counts[change.Kind]++
+		con.emit(string(change.Kind), event{"size": change.Entry.Size}.setPath(change.Entry.Path))
+		con.printf("%s %s", marks[change.Kind], show(change.Entry.Name()))
 	}
 	con.emit("summary", event{"command": "diff", "dataset": a.Dataset(), "from": a.Number, "to": b.Number,
-		"added": counts["added"], "removed": counts["removed"], "changed": counts["changed"]})
-	con.notef("%s", fmt.Sprintf("%d to %d: %d added, %d removed, %d changed", a.Number, b.Number, counts["added"], counts["removed"], counts["changed"]))
+		"added": counts[dataset.Added], "removed": counts[dataset.Removed], "changed": counts[dataset.Changed]})
+	con.notef("%d to %d: %d added, %d removed, %d changed", a.Number, b.Number, counts[dataset.Added], counts[dataset.Removed], counts[dataset.Changed])
 	return nil
 }

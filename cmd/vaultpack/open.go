@@ -11,7 +11,6 @@ import (
 
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
-	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -91,29 +90,12 @@ func openVersion(ctx context.Context, c *cli.Context, ref string) (*dataset.Data
 		return nil, nil, usageError{err}
 	}
 	about(ctx, name)
-	ver, err := chooseVersion(ctx, d, number, c.Int64("at-least"))
+	ver, err := d.Choose(ctx, dataset.Choice{Number: number, AtLeast: c.Int64("at-least")})
 	if err != nil {
 		d.Close()
 		return nil, nil, err
 	}
 	return d, ver, nil
-}
-
-func chooseVersion(ctx context.Context, d *dataset.Dataset, number, atLeast int64) (*dataset.Version, error) {
-	if atLeast > 0 {
-		numbers, err := d.Versions(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if newest := append([]int64{0}, numbers...)[len(numbers)]; newest < atLeast {
-			return nil, fmt.Errorf("the newest version of dataset %q in the vault is %d, but there was a version %d: %w",
-				d.Name, newest, atLeast, envelope.ErrAuthentication)
-		}
-	}
-	if number == 0 {
-		return d.Latest(ctx)
-	}
-	return d.Version(ctx, number)
 }
 
 // parseRef reads NAME or NAME@NUMBER; the number is 0 where the newest is meant.

@@ -181,7 +181,7 @@ func fillChannels(c *cli.Context, v *vault.Vault, job *local.Job, ref string) (c
 			}
 			sets[name] = d
 		}
-		ver, err := chooseVersion(c.Context, d, number, 0)
+		ver, err := d.Choose(c.Context, dataset.Choice{Number: number})
 		if err == nil && !c.Bool("allow-incomplete") {
 			if err = ver.CheckComplete(); err != nil {
 				err = fmt.Errorf("%w; upload it again, name another version, or say --allow-incomplete", err)

@@ -38,7 +38,7 @@ var types = []any{
 // functions are the entry points that are no methods.
 var functions = map[string]any{
 	"uploader.Upload": uploader.Upload, "uploader.UploadStream": uploader.UploadStream, "uploader.Count": uploader.Count, "ingest.New": ingest.New,
-	"dataset.Open": dataset.Open, "dataset.List": dataset.List,
+	"dataset.Open": dataset.Open, "dataset.List": dataset.List, "dataset.Diff": dataset.Diff,
 	"trainer.Describe": trainer.Describe, "trainer.List": trainer.List, "trainer.RemoveKey": trainer.RemoveKey, "trainer.Stop": trainer.Stop,
 	"trainer.ReadJob": trainer.ReadJob,
 	"container.Open":  container.Open, "local.Stage": local.Stage,
@@ -147,6 +147,12 @@ func erred(o reflect.Value) *error {
 	case error:
 		return &v
 	case iter.Seq2[*tree.Entry, error]:
+		for _, err := range v {
+			if err != nil {
+				return &err
+			}
+		}
+	case iter.Seq2[dataset.Change, error]:
 		for _, err := range v {
 			if err != nil {
 				return &err

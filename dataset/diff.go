@@ -1,0 +1,66 @@
+package dataset
+
+import (
+	"context"
+	"iter"
+
+	"github.com/vaultpack/vaultpack/dataset/tree"
+)
+
+// A Change is what differs between two versions at one path.
+type Change struct {
+	Kind  ChangeKind
+	Entry *tree.Entry // of the earlier version where it was Removed, else of the later one
+}
+
+// A ChangeKind says what has become of an entry.
+type ChangeKind string
+
+// What can become of an entry. Changed is one of another size, time, mode or contents;
+// the time of a folder says no more than what is told of its files, and does not count.
+const (
+	Added   ChangeKind = "added"
+	Removed ChangeKind = "removed"
+	Changed ChangeKind = "changed"
+)
+
+// Diff gives the changes between two versions in the order of their paths. An error is
+// the last that it gives.
+func Diff(ctx context.Context, from, to *Version) iter.Seq2[Change, error] {
+	return func(yield func(Change, error) bool) {
+		nextOld, stopOld := iter.Pull2(from.Entries(ctx))
+		defer stopOld()
+		nextNew, stopNew := iter.Pull2(to.Entries(ctx))
+		defer stopNew()
+		old, errOld, isOld := nextOld()
+		later, errLater, isLater := nextNew()
+		for isOld || isLater {
+			for _, err := range []error{errOld, errLater} {
+				if err != nil {
+					yield(Change{}, err)
+					return
+				}
+			}
+			change := Change{Changed, later}
+			inOld := isOld && (!isLater || old.Path <= later.Path)
+			inLater := isLater && (!isOld || later.Path <= old.Path)
+			switch {
+			case !inLater:
+				change = Change{Removed, old}
+			case !inOld:
+				change.Kind = Added
+			case old.Equal(later) || later.IsDir() && old.Mode == later.Mode:
+				change.Entry = nil
+			}
+			if change.Entry != nil && !yield(change, nil) {
+				return
+			}
+			if inOld {
+				old, errOld, isOld = nextOld()
+			}
+			if inLater {
+				later, errLater, isLater = nextNew()
+			}
+		}
+	}
+}
