@@ -17,7 +17,7 @@ var shells = map[string]func([]*spot) string{"bash": bashCompletion, "zsh": zshC
 func completionCommand(con *console) *cli.Command {
 	return &cli.Command{
 		Name:      "completion",
-		Usage:     "print a script that completes commands and flags in a shell",
+		Usage:     "print a shell completion script",
 		ArgsUsage: "bash|zsh|fish",
 		Description: "Load the script when the shell starts:\n\n" +
 			"    in ~/.bashrc:  source <(vaultpack completion bash)\n" +

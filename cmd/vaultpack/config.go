@@ -20,9 +20,9 @@ func configCommand(con *console) *cli.Command {
 		Name:      "config",
 		Usage:     "show each setting and where it comes from",
 		ArgsUsage: " ",
-		Description: "A setting comes from the first of: its flag, its environment variable (VAULTPACK_VAULT,\n" +
-			"VAULTPACK_LOCAL_KEY), vaultpack.yaml in this folder or the nearest above it, the one in\n" +
-			"the user's configuration directory, and the embedded default below VAULTPACK_HOME.",
+		Description: "A setting comes from the first of these that has it: its flag, its environment variable\n" +
+			"(VAULTPACK_VAULT, VAULTPACK_LOCAL_KEY), the nearest vaultpack.yaml in this folder or\n" +
+			"above it, the one in your configuration directory, and the default below VAULTPACK_HOME.",
 		Action: func(c *cli.Context) error {
 			cfg, err := configAlone(c)
 			if err != nil {

@@ -15,15 +15,15 @@ import (
 func doctorCommand(con *console) *cli.Command {
 	return &cli.Command{
 		Name:      "doctor",
-		Usage:     "look for what stands between here and a finished training job",
+		Usage:     "check settings, keys, bucket and permissions",
 		ArgsUsage: " ",
-		Description: "Each check ends as ok, warning, failed or skipped, and says how to mend what it found.\n" +
-			"Nothing is changed: two probe objects are stored and removed again. With --dataset the\n" +
-			"keyrings of the dataset are opened, and the calls to KMS are tried as for it.\n\n" +
-			"Exit codes: 0 nothing has failed; 1 something has; 5 only permissions are missing.",
+		Description: "Each check reports ok, warning, failed or skipped, and how to fix what it found. doctor\n" +
+			"changes nothing: it stores two probe objects and deletes them again. With --dataset, it\n" +
+			"also opens the dataset's keyrings and tries the calls to KMS that the dataset needs.\n\n" +
+			"Exit codes: 0 nothing failed; 1 something failed; 5 only permissions are missing.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "dataset", Aliases: []string{"d"}, Usage: "the `NAME` of the dataset that is meant to be used"},
-			&cli.StringFlag{Name: "role", Usage: "the `ARN` of the role of training jobs"},
+			&cli.StringFlag{Name: "dataset", Aliases: []string{"d"}, Usage: "also check access to the dataset `NAME`"},
+			&cli.StringFlag{Name: "role", Usage: "also check `ARN`, the role of training jobs"},
 		},
 		Action: func(c *cli.Context) error {
 			cfg, err := configAlone(c)

@@ -27,19 +27,19 @@ const suffix = ".vpk"
 func fileFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to `FILE`; - is standard output"},
-		&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "replace the output file if there is one"},
+		&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "overwrite an existing output file"},
 	}
 }
 
 func encryptCommand(con *console) *cli.Command {
 	return &cli.Command{
 		Name:      "encrypt",
-		Usage:     "seal one file, or standard input",
+		Usage:     "encrypt one file or standard input",
 		ArgsUsage: "[FILE]",
-		Description: "FILE is sealed to FILE.vpk under a data key of its own, which the local key opens. Without\n" +
-			"FILE, standard input is sealed to standard output. With --recipient, whose identity it is\n" +
-			"opens it too: vaultpack decrypt FILE.vpk --identity KEY.",
-		Flags: append(fileFlags(), &cli.StringSliceFlag{Name: "recipient", Usage: "wrap for the public key in `FILE` too; may be repeated"}),
+		Description: "FILE is encrypted to FILE.vpk under its own data key, which your local key opens.\n" +
+			"Without FILE, standard input is encrypted to standard output. With --recipient, the\n" +
+			"recipient can open it too, with: vaultpack decrypt FILE.vpk --identity KEY.",
+		Flags: append(fileFlags(), &cli.StringSliceFlag{Name: "recipient", Usage: "also let the recipient in `FILE` open it; can be repeated"}),
 		Action: func(c *cli.Context) error {
 			return transform(c, con, func(in string) string { return in + suffix }, encryptStream)
 		},
@@ -49,10 +49,11 @@ func encryptCommand(con *console) *cli.Command {
 func decryptCommand(con *console) *cli.Command {
 	return &cli.Command{
 		Name:      "decrypt",
-		Usage:     "open one sealed file, or standard input",
+		Usage:     "decrypt one file or standard input",
 		ArgsUsage: "[FILE]",
-		Description: "FILE.vpk is opened to FILE, which appears only when all of it is authentic. To standard\n" +
-			"output goes what is authentic so far: believe it only if the exit code is 0.",
+		Description: "FILE.vpk is decrypted to FILE, which appears only when all of it is authentic. On\n" +
+			"standard output, data is authentic as far as it goes; it is complete only if the exit\n" +
+			"code is 0.",
 		Flags: fileFlags(),
 		Action: func(c *cli.Context) error {
 			return transform(c, con, func(in string) string {
@@ -167,9 +168,9 @@ func decryptStream(ctx context.Context, c *cli.Context, _ *console, src io.Reade
 func inspectCommand(con *console) *cli.Command {
 	return &cli.Command{
 		Name:        "inspect",
-		Usage:       "tell what a sealed file says about itself, without a key",
+		Usage:       "show the header of an encrypted file, without a key",
 		ArgsUsage:   "[FILE]",
-		Description: "Nothing that it tells is authenticated: that takes the key. Use verify or decrypt for that.",
+		Description: "Nothing that is shown has been authenticated. Use verify or decrypt for that.",
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, 0, 1)
 			if err != nil {

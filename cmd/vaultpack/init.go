@@ -36,24 +36,24 @@ import (
 
 func initCommand(con *console) *cli.Command {
 	inAWS := []cli.Flag{
-		&cli.BoolFlag{Name: "plan", Usage: "show what would be done, and do nothing"},
-		&cli.BoolFlag{Name: "check", Usage: "say what differs, and exit with 1 if anything does"},
-		&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask"},
-		&cli.BoolFlag{Name: "adopt", Usage: "take over what is there already and not tagged as this vault's"},
-		&cli.BoolFlag{Name: "destroy", Usage: "print how a person removes the vault; nothing is done"},
-		&cli.StringFlag{Name: "name", Usage: "the `NAME` of the key's alias, which begins those of the roles (default: vaultpack-BUCKET)"},
-		&cli.StringSliceFlag{Name: "admin", Usage: "an `ARN` that manages the key, and cannot use it (default: you)"},
-		&cli.StringSliceFlag{Name: "user", Usage: "an `ARN` that may use the key for all datasets, or \"me\""},
-		&cli.StringSliceFlag{Name: "assume", Usage: "an `ARN` that may become uploader and reader (default: whom IAM allows it)"},
-		&cli.BoolFlag{Name: "resume-uploads", Usage: "let the uploader open data keys, to send only what has changed; else it cannot decrypt"},
-		&cli.StringSliceFlag{Name: "trainer", Usage: "a `DATASET` with a training role of its own (default: one role for all)"},
-		&cli.StringSliceFlag{Name: "output", Usage: "an s3:// `URL` that training jobs may write to (default: in the vault)"},
-		&cli.StringSliceFlag{Name: "image", Usage: "the `ARN` of an ECR repository that jobs may pull from (default: all of the Region)"},
-		&cli.BoolFlag{Name: "volumes", Usage: "let SageMaker encrypt the volumes of jobs with the key"},
-		&cli.BoolFlag{Name: "vpc", Usage: "let jobs run in a VPC"},
-		&cli.StringFlag{Name: "access-logs", Usage: "where S3 writes access logs, as `URL` s3://BUCKET/PREFIX"},
-		&cli.IntFlag{Name: "expire-old-versions", Usage: "delete old versions of objects after so many `DAYS` ", DefaultText: "never"},
-		&cli.IntFlag{Name: "abort-uploads", Usage: "abort unfinished multipart uploads after so many `DAYS`", DefaultText: "7"},
+		&cli.BoolFlag{Name: "plan", Usage: "show what would be done, then exit"},
+		&cli.BoolFlag{Name: "check", Usage: "report what differs; exit with 1 if anything does"},
+		&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask for confirmation"},
+		&cli.BoolFlag{Name: "adopt", Usage: "take over an existing key, bucket or role without this vault's tag"},
+		&cli.BoolFlag{Name: "destroy", Usage: "print the steps to remove the vault; remove nothing"},
+		&cli.StringFlag{Name: "name", Usage: "`NAME` of the key's alias, and prefix of the role names (default: vaultpack-BUCKET)"},
+		&cli.StringSliceFlag{Name: "admin", Usage: "`ARN` that manages the key but cannot use it; can be repeated (default: you)"},
+		&cli.StringSliceFlag{Name: "user", Usage: "`ARN` that may use the key for all datasets, or \"me\"; can be repeated"},
+		&cli.StringSliceFlag{Name: "assume", Usage: "`ARN` that may assume the uploader and reader roles; can be repeated (default: anyone whom IAM allows to)"},
+		&cli.BoolFlag{Name: "resume-uploads", Usage: "let the uploader decrypt data keys. It needs this to continue uploads and to send only changes"},
+		&cli.StringSliceFlag{Name: "trainer", Usage: "`DATASET` that gets its own training role; can be repeated (default: one role for all)"},
+		&cli.StringSliceFlag{Name: "output", Usage: "s3:// `URL` that training jobs may write to; can be repeated (default: in the vault)"},
+		&cli.StringSliceFlag{Name: "image", Usage: "`ARN` of an ECR repository that jobs may pull from; can be repeated (default: all in the Region)"},
+		&cli.BoolFlag{Name: "volumes", Usage: "allow SageMaker to encrypt job volumes with the key"},
+		&cli.BoolFlag{Name: "vpc", Usage: "allow jobs to run in a VPC"},
+		&cli.StringFlag{Name: "access-logs", Usage: "write S3 access logs to `URL` (s3://BUCKET/PREFIX)"},
+		&cli.IntFlag{Name: "expire-old-versions", Usage: "delete old versions of objects after `DAYS`", DefaultText: "never"},
+		&cli.IntFlag{Name: "abort-uploads", Usage: "abort unfinished multipart uploads after `DAYS`", DefaultText: "7"},
 	}
 	for _, f := range inAWS {
 		switch f := f.(type) {
@@ -69,14 +69,15 @@ func initCommand(con *console) *cli.Command {
 	}
 	return &cli.Command{
 		Name:      "init",
-		Usage:     "make a vault and its key, or check those that are there",
+		Usage:     "create a vault and its key, or check an existing vault",
 		ArgsUsage: " ",
 		Flags:     inAWS,
-		Description: "Without --vault it makes the embedded default vault, as the first upload does. What is\n" +
-			"there already is never changed.\n\n" +
-			"With --vault s3://BUCKET/PREFIX it makes in AWS a KMS key, a bucket and the roles that\n" +
-			"upload, read and train, and keeps them in order: it plans, shows, asks, and applies. The\n" +
-			"same again changes nothing. What is chosen is kept in vaultpack.yaml. Nothing is deleted.",
+		Description: "Without --vault, init creates the default vault, as the first upload does. It never\n" +
+			"changes an existing vault.\n\n" +
+			"With --vault s3://BUCKET/PREFIX, init creates a KMS key, a bucket and the roles for\n" +
+			"uploading, reading and training. It shows a plan and asks for confirmation. Run it again\n" +
+			"to find and fix drift, or to continue after an interruption. Your choices are saved in\n" +
+			"vaultpack.yaml. init never deletes anything.",
 		Action: func(c *cli.Context) error {
 			cfg, err := configAlone(c)
 			if err != nil {

@@ -22,12 +22,12 @@ import (
 func jobsCommand(con *console) *cli.Command {
 	return &cli.Command{
 		Name:      "jobs",
-		Usage:     "list the training jobs in SageMaker",
+		Usage:     "list training jobs in SageMaker",
 		ArgsUsage: " ",
 		Flags: []cli.Flag{
 			&cli.IntFlag{Name: "max", Value: 20, Usage: "list the newest `N`"},
-			&cli.StringFlag{Name: "status", Usage: "only those with this `STATUS`: InProgress, Completed, Failed, Stopping or Stopped"},
-			&cli.StringFlag{Name: "contains", Usage: "only those with `TEXT` in their names"},
+			&cli.StringFlag{Name: "status", Usage: "only jobs with this `STATUS`: InProgress, Completed, Failed, Stopping or Stopped"},
+			&cli.StringFlag{Name: "contains", Usage: "only jobs with `TEXT` in their names"},
 		},
 		Action: func(c *cli.Context) error {
 			if _, err := arguments(c, 0, 0); err != nil {
@@ -68,8 +68,8 @@ func logsCommand(con *console) *cli.Command {
 		Usage:     "show the output of a training job",
 		ArgsUsage: "JOB",
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on until the job ends; the exit code is then as with train --wait"},
-			&cli.DurationFlag{Name: "timeout", Usage: "with --follow, wait for `DURATION` at most"},
+			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "continue until the job ends; exit codes are those of train --wait"},
+			&cli.DurationFlag{Name: "timeout", Usage: "with --follow: wait at most `DURATION`"},
 		},
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, 1, 1)
@@ -105,8 +105,8 @@ func stopCommand(con *console) *cli.Command {
 		ArgsUsage:   "JOB",
 		Description: "The job gets SIGTERM, and 120 seconds to save its model.",
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "wait", Usage: "wait until it has ended"},
-			&cli.DurationFlag{Name: "timeout", Usage: "with --wait, wait for `DURATION` at most"},
+			&cli.BoolFlag{Name: "wait", Usage: "wait until the job has ended"},
+			&cli.DurationFlag{Name: "timeout", Usage: "with --wait: wait at most `DURATION`"},
 		},
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, 1, 1)

@@ -18,55 +18,65 @@ import (
 )
 
 func keysCommand(con *console) *cli.Command {
-	confirm := &cli.StringFlag{Name: "confirm", Usage: "the dataset's `NAME` once more, where nobody can be asked"}
-	all := &cli.BoolFlag{Name: "all", Usage: "all datasets of the vault, one after the other; those that fail are named at the end"}
+	confirm := &cli.StringFlag{Name: "confirm", Usage: "confirm with the dataset's `NAME` instead of at a prompt"}
+	all := &cli.BoolFlag{Name: "all", Usage: "all datasets in the vault; failures are listed at the end"}
 	return &cli.Command{
 		Name:  "keys",
-		Usage: "the keys that open a dataset, and sharing it: list, add, remove, rewrap, rotate, reseal, shred",
-		Description: "To share a dataset with a colleague: they type \"vaultpack keys new identity my.key\" and send\n" +
-			"my.key.pub, you type \"vaultpack keys add DATASET --recipient my.key.pub\", and they read it with\n" +
-			"--identity my.key. docs/KEYS.md shows this, what to do when a key is lost, and how to lock one out.",
+		Usage: "manage the keys that open a dataset, and share it",
+		Description: "To share a dataset, your colleague runs \"vaultpack keys new identity my.key\" and sends\n" +
+			"you my.key.pub. You run \"vaultpack keys add DATASET --recipient my.key.pub\". Your\n" +
+			"colleague then reads with --identity my.key. See docs/KEYS.md for this, for lost keys,\n" +
+			"and for locking a key out.",
 		Subcommands: []*cli.Command{
 			{
-				Name: "list", Aliases: []string{"ls"}, Usage: "list the data keys of a dataset, and the keys that they are wrapped for", ArgsUsage: "DATASET|--all",
-				Flags:       []cli.Flag{all},
-				Description: "It needs no key: keyrings are public. So what it tells is what the vault says, and whoever can\nwrite to the vault can have put it there.",
-				Action:      func(c *cli.Context) error { return keysList(c, con) },
+				Name: "list", Aliases: []string{"ls"}, Usage: "list the data keys of a dataset and the keys that open them", ArgsUsage: "DATASET|--all",
+				Flags: []cli.Flag{all},
+				Description: "This needs no key, since keyrings are public. It also means that anyone who can write to\n" +
+					"the vault can change what is listed here.",
+				Action: func(c *cli.Context) error { return keysList(c, con) },
 			}, {
-				Name: "add", Usage: "wrap the data keys for one more key, such as a colleague's", ArgsUsage: "DATASET|--all", Flags: append(newKeyFlags(), all),
+				Name: "add", Usage: "let another key open the dataset, such as a colleague's", ArgsUsage: "DATASET|--all", Flags: append(newKeyFlags(), all),
 				Action: func(c *cli.Context) error { return keysAdd(c, con) },
 			}, {
-				Name: "remove", Aliases: []string{"rm"}, Usage: "remove the slots of a key, as keys list names it", ArgsUsage: "DATASET|--all KIND KEY", Flags: []cli.Flag{all},
-				Description: "Another key has to open the dataset, and to be configured or named: --identity, --local-key.\n" +
-					"Who has a copy of the old keyring can still open it with the removed key: this is no\nrevocation. Rotate, reseal and remove the old versions, to put the data out of its reach.",
+				Name: "remove", Aliases: []string{"rm"}, Usage: "remove a key from a dataset, by KIND and KEY as keys list shows them", ArgsUsage: "DATASET|--all KIND KEY", Flags: []cli.Flag{all},
+				Description: "Another configured key (or --identity, --local-key) must open the dataset. This does not\n" +
+					"revoke access: whoever has a copy of the old keyring can still open it with the removed\n" +
+					"key. To lock the key out, also rotate, reseal and remove the old versions: see\n" +
+					"docs/KEYS.md.",
 				Action: func(c *cli.Context) error { return keysRemove(c, con) },
 			}, {
-				Name: "rewrap", Usage: "put another key in the place of one, without sealing anything again", ArgsUsage: "DATASET|--all KIND KEY", Flags: append(newKeyFlags(), all),
-				Description: "One small write for a dataset of any size. It is no revocation: see keys remove.",
-				Action:      func(c *cli.Context) error { return keysRewrap(c, con) },
+				Name: "rewrap", Usage: "replace one key by another, without encrypting data again", ArgsUsage: "DATASET|--all KIND KEY", Flags: append(newKeyFlags(), all),
+				Description: "This takes one small write per data key, whatever the size of the dataset. It does not\n" +
+					"revoke access: see keys remove.",
+				Action: func(c *cli.Context) error { return keysRewrap(c, con) },
 			}, {
-				Name: "rotate", Usage: "seal what is uploaded from now on under a new data key", ArgsUsage: "DATASET|--all", Flags: []cli.Flag{all},
-				Description: "This makes a version with the same files. What is there already stays under its key, until it\nis resealed: see keys reseal.",
+				Name: "rotate", Usage: "use a new data key for future uploads", ArgsUsage: "DATASET|--all", Flags: []cli.Flag{all},
+				Description: "This creates a version with the same files. Existing data stays under its old data key\n" +
+					"until you reseal it: see keys reseal.",
 				Action: func(c *cli.Context) error {
 					return onDatasets(c, con, 1, func(d *dataset.Dataset, _ []string) error { return keysRotate(c, con, d) })
 				},
 			}, {
-				Name: "reseal", Usage: "seal old contents anew, under the newest data key", ArgsUsage: "DATASET|--all", Flags: []cli.Flag{all},
-				Description: "Use it after keys rotate. It reads every pack that lies under an older data key, writes it anew,\n" +
-					"and makes a version with the same files. Older versions stay under their keys until they are\n" +
-					"removed: it tells which, and with which commands. Interrupted, it goes on where it stopped.",
+				Name: "reseal", Usage: "encrypt existing data again, under the newest data key", ArgsUsage: "DATASET|--all", Flags: []cli.Flag{all},
+				Description: "Use this after keys rotate. It reads every pack under an older data key, checks it,\n" +
+					"writes it again under the newest one, and creates a version with the same files. Older\n" +
+					"versions keep their data keys until you remove them; the commands for that are printed.\n" +
+					"To continue an interrupted run, run the same command again.",
 				Action: func(c *cli.Context) error {
 					return onDatasets(c, con, 1, func(d *dataset.Dataset, _ []string) error { return keysReseal(c, con, d) })
 				},
 			}, {
-				Name: "shred", Usage: "delete all keyrings of a dataset, so that nobody can read it any more", ArgsUsage: "DATASET",
-				Flags:       []cli.Flag{confirm, &cli.BoolFlag{Name: "old-versions", Usage: "delete the old versions of the keyrings too that a bucket keeps"}},
-				Description: "This cannot be undone. It does not reach copies of the keyrings in backups and snapshots.\nWhile one is left, its keys open the dataset. A bucket with versioning keeps what is\ndeleted as an old version: --old-versions deletes those too, else you are asked.",
-				Action:      withDataset(con, 1, keysShred),
+				Name: "shred", Usage: "make a dataset unreadable: delete all its keyrings", ArgsUsage: "DATASET",
+				Flags: []cli.Flag{confirm, &cli.BoolFlag{Name: "old-versions", Usage: "also delete the keyrings' old versions that the bucket keeps"}},
+				Description: "This cannot be undone. It does not reach copies of the keyrings in backups and\n" +
+					"snapshots; their keys still open the dataset. A bucket with versioning keeps deleted\n" +
+					"keyrings as old versions: --old-versions deletes those too, otherwise you are asked.",
+				Action: withDataset(con, 1, keysShred),
 			}, {
-				Name: "new", Usage: "make a local key, or an identity with its recipient", ArgsUsage: "local|identity FILE",
-				Description: "An identity opens what was wrapped for its public half, FILE.pub, which may be given to anybody\n" +
-					"(keys add --recipient, or recipients in vaultpack.yaml). Use one to share a dataset with a\ncolleague, or, kept offline, for recovery. Only FILE opens.",
+				Name: "new", Usage: "create a local key, or an identity and its recipient", ArgsUsage: "local|identity FILE",
+				Description: "An identity is a private key, in FILE. Its public half, FILE.pub, is the recipient: give\n" +
+					"it to anyone (keys add --recipient, or recipients in vaultpack.yaml). Only FILE can\n" +
+					"decrypt. Use an identity to share a dataset, or keep one offline for recovery.",
 				Action: func(c *cli.Context) error { return keysNew(c, con) },
 			},
 		},
@@ -82,10 +92,10 @@ func keysCommand(con *console) *cli.Command {
 // newKeyFlags name one key to wrap for.
 func newKeyFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "recipient", Usage: "wrap for the public key in `FILE`"},
-		&cli.StringFlag{Name: "new-kms-key", Usage: "wrap with the AWS KMS key of this `ARN` (or alias)"},
-		&cli.StringFlag{Name: "new-local-key", Usage: "wrap with the local key in `FILE`, made by: keys new local FILE"},
-		&cli.StringFlag{Name: "new-passphrase-file", Usage: "wrap with the passphrase in the one line of `FILE`"},
+		&cli.StringFlag{Name: "recipient", Usage: "add the recipient in `FILE`"},
+		&cli.StringFlag{Name: "new-kms-key", Usage: "add the AWS KMS key with this `ARN` or alias"},
+		&cli.StringFlag{Name: "new-local-key", Usage: "add the local key in `FILE`, created by: keys new local FILE"},
+		&cli.StringFlag{Name: "new-passphrase-file", Usage: "add the passphrase in `FILE` (one line)"},
 	}
 }
 

@@ -17,10 +17,10 @@ import (
 func lsCommand(con *console) *cli.Command {
 	return &cli.Command{
 		Name:      "ls",
-		Usage:     "list the datasets of the vault, or the files of one",
+		Usage:     "list the datasets in the vault, or the files in a dataset",
 		ArgsUsage: "[DATASET[@VERSION] [PATH]]",
 		Flags: append(versionFlags(),
-			&cli.BoolFlag{Name: "recursive", Aliases: []string{"r", "R"}, Usage: "also what lies in folders of the folder"}),
+			&cli.BoolFlag{Name: "recursive", Aliases: []string{"r", "R"}, Usage: "list subfolders recursively"}),
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, 0, 2)
 			if err != nil {
@@ -166,8 +166,8 @@ func versionsCommand(con *console) *cli.Command {
 		Name:      "versions",
 		Usage:     "list the versions of a dataset",
 		ArgsUsage: "DATASET[@VERSION]",
-		Description: "The digest names the exact bytes of a version. Who writes it down can tell later that the\n" +
-			"version is still the same; who writes the number down notices a rollback (--at-least).",
+		Description: "The digest identifies the exact bytes of a version. Write it down to recognize the\n" +
+			"version later. Write down the number to detect a rollback with --at-least.",
 		Flags: versionFlags(),
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, 1, 1)

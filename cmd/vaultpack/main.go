@@ -58,10 +58,11 @@ func newApp(con *console) *cli.App {
 		ExitErrHandler:            func(*cli.Context, error) {},
 		DisableSliceFlagSeparator: true, // a pattern may hold a comma
 		Suggest:                   true,
-		Description: "The vault is found by --vault, VAULTPACK_VAULT, vaultpack.yaml in this folder or\n" +
-			"above, or else is a directory of your own, made on first use. See: vaultpack config\n\n" +
-			"Exit codes: 0 done; 1 failed; 2 wrong usage; 3 some files failed, the rest is safe;\n" +
-			"4 authentication failed (tampering or the wrong key); 5 not allowed; 130 interrupted.",
+		Description: "vaultpack finds the vault by --vault, VAULTPACK_VAULT, or a vaultpack.yaml in this\n" +
+			"folder or above it. Otherwise it uses a directory of your own, which it creates on first\n" +
+			"use. To see which, run: vaultpack config\n\n" +
+			"Exit codes: 0 done; 1 failed; 2 wrong usage; 3 some files failed, the rest is safe; 4\n" +
+			"authentication failed (tampering or the wrong key); 5 not allowed; 130 interrupted.",
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return noCommand("", c.Args().First(), c.App.Commands)
@@ -139,14 +140,14 @@ func newApp(con *console) *cli.App {
 // commonFlags may stand before the command and after it.
 func commonFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "vault", Usage: "the vault: a directory, or s3://bucket/prefix, as `URL`", Category: "common"},
-		&cli.StringFlag{Name: "kms-key", Usage: "the `ARN` (or alias) of the AWS KMS key that wraps data keys", Category: "common"},
-		&cli.StringFlag{Name: "sse", Usage: "server-side encryption in S3, `aws:kms` (the default) or none", Category: "common"},
-		&cli.StringFlag{Name: "local-key", Usage: "the `FILE` of the local key", Category: "common"},
-		&cli.StringFlag{Name: "identity", Usage: "a `FILE` with an identity, which opens what was wrapped for its recipient", Category: "common"},
-		&cli.StringFlag{Name: "passphrase-file", Usage: "a `FILE` with a passphrase in its one line, to open with", Category: "common"},
-		&cli.BoolFlag{Name: "json", DisableDefaultText: true, Usage: "one JSON object per event on standard output, the last one a summary", Category: "common"},
-		&cli.BoolFlag{Name: "quiet", DisableDefaultText: true, Aliases: []string{"q"}, Usage: "tell errors only", Category: "common"},
+		&cli.StringFlag{Name: "vault", Usage: "`URL` of the vault: a directory or s3://bucket/prefix", Category: "common"},
+		&cli.StringFlag{Name: "kms-key", Usage: "`ARN` or alias of the AWS KMS key that wraps data keys", Category: "common"},
+		&cli.StringFlag{Name: "sse", Usage: "server-side encryption in S3: `aws:kms` or none (default: aws:kms)", Category: "common"},
+		&cli.StringFlag{Name: "local-key", Usage: "read the local key from `FILE`", Category: "common"},
+		&cli.StringFlag{Name: "identity", Usage: "decrypt with the identity in `FILE`", Category: "common"},
+		&cli.StringFlag{Name: "passphrase-file", Usage: "decrypt with the passphrase in `FILE` (one line)", Category: "common"},
+		&cli.BoolFlag{Name: "json", DisableDefaultText: true, Usage: "print one JSON object per event, and a summary at the end", Category: "common"},
+		&cli.BoolFlag{Name: "quiet", DisableDefaultText: true, Aliases: []string{"q"}, Usage: "print errors only", Category: "common"},
 	}
 }
 

@@ -13,16 +13,17 @@ import (
 func gcCommand(con *console) *cli.Command {
 	return &cli.Command{
 		Name:      "gc",
-		Usage:     "remove what no version needs any more",
+		Usage:     "delete data that no version needs",
 		ArgsUsage: "DATASET",
-		Description: "Packs and index parts that no version names, records of unfinished uploads, and what\n" +
-			"killed processes have left, if they are older than --grace. While an upload is under\n" +
-			"way nothing is removed. One that has given no sign of life for 15 minutes is taken for\n" +
-			"dead: should it only have slept, it fails at its end, and the same command again succeeds.",
+		Description: "gc deletes packs and index parts that no version uses, records of unfinished uploads,\n" +
+			"and what killed processes left behind, if they are older than --grace.\n\n" +
+			"While an upload is running, gc deletes nothing. An upload without a sign of life for 15\n" +
+			"minutes counts as dead. If it was only suspended, it fails when it wakes up; run it\n" +
+			"again.",
 		Flags: []cli.Flag{
-			&cli.DurationFlag{Name: "grace", Value: 24 * time.Hour, Usage: "leave alone what is younger than `DURATION`"},
-			&cli.BoolFlag{Name: "end-uploads", Usage: "do not wait for uploads: those that are under way fail, and have to be run again"},
-			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "only tell what would be removed"},
+			&cli.DurationFlag{Name: "grace", Value: 24 * time.Hour, Usage: "keep objects younger than `DURATION`"},
+			&cli.BoolFlag{Name: "end-uploads", Usage: "do not wait for running uploads; they fail and must be run again"},
+			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "show what would be deleted, and change nothing"},
 		},
 		Action: withDataset(con, 1, func(c *cli.Context, con *console, d *dataset.Dataset, _ []string) error {
 			if c.Duration("grace") < 0 {
@@ -66,15 +67,15 @@ func gcCommand(con *console) *cli.Command {
 func rmCommand(con *console) *cli.Command {
 	return &cli.Command{
 		Name:      "rm",
-		Usage:     "remove a version, or a whole dataset",
+		Usage:     "remove a version or a whole dataset",
 		ArgsUsage: "DATASET[@VERSION]",
-		Description: "What only the removed version held is removed by the next vaultpack gc. The newest version\n" +
-			"cannot be removed alone, unless it is --damaged. A dataset is not removed while an upload\n" +
-			"into it is under way.",
+		Description: "The next vaultpack gc deletes the data that only the removed version used. You cannot\n" +
+			"remove the newest version on its own, unless it is --damaged. You cannot remove a\n" +
+			"dataset while an upload to it is running.",
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "damaged", Usage: "remove the version, also the newest, if it cannot be read although the keys are right"},
-			&cli.BoolFlag{Name: "end-uploads", Usage: "with a whole dataset, do not wait for uploads: those that are under way fail"},
-			&cli.StringFlag{Name: "confirm", Usage: "with a whole dataset, its `NAME` once more, where nobody can be asked"},
+			&cli.BoolFlag{Name: "damaged", Usage: "remove the version if it cannot be read with the right keys, even the newest"},
+			&cli.BoolFlag{Name: "end-uploads", Usage: "for a whole dataset: do not wait for running uploads; they fail"},
+			&cli.StringFlag{Name: "confirm", Usage: "for a whole dataset: confirm with its `NAME` instead of at a prompt"},
 		},
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, 1, 1)
@@ -147,10 +148,10 @@ func removeDataset(c *cli.Context, con *console, d *dataset.Dataset) error {
 func diffCommand(con *console) *cli.Command {
 	return &cli.Command{
 		Name:      "diff",
-		Usage:     "tell what has changed between two versions of a dataset",
+		Usage:     "show what changed between two versions of a dataset",
 		ArgsUsage: "DATASET@VERSION [VERSION]",
-		Description: "The second version is the newest, if it is not given. + was added, - removed, M changed in\n" +
-			"size, time, mode or contents.",
+		Description: "VERSION is the version to compare with (default: the newest). Output: + added, -\n" +
+			"removed, M changed in size, time, mode or contents.",
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, 1, 2)
 			if err != nil {

@@ -71,7 +71,7 @@ func (c *console) usage(label string, v *vault.Vault) {
 
 // versionFlags choose a version, beside what DATASET@VERSION says.
 func versionFlags() []cli.Flag {
-	return []cli.Flag{&cli.Int64Flag{Name: "at-least", Usage: "fail if the newest version in the vault is older than version `N`: somebody has rolled it back"}}
+	return []cli.Flag{&cli.Int64Flag{Name: "at-least", Usage: "fail if the newest version is older than version `N`, which shows a rollback"}}
 }
 
 // openVersion opens the dataset and version that ref names, as NAME or
@@ -109,8 +109,8 @@ func parseRef(ref string) (name string, number int64, err error) {
 // selection is what --include and --exclude flags choose.
 func selectionFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "include", Usage: "only what matches `PATTERN`, as in gitignore; may be repeated"},
-		&cli.StringSliceFlag{Name: "exclude", Usage: "not what matches `PATTERN`, as in gitignore; ! takes it in again; may be repeated"},
+		&cli.StringSliceFlag{Name: "include", Usage: "only files that match `PATTERN` (gitignore syntax); can be repeated"},
+		&cli.StringSliceFlag{Name: "exclude", Usage: "skip files that match `PATTERN` (gitignore syntax, !PATTERN includes again); can be repeated"},
 	}
 }
 

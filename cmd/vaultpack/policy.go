@@ -21,21 +21,21 @@ import (
 func policyCommand(con *console) *cli.Command {
 	return &cli.Command{
 		Name:      "policy",
-		Usage:     "print the IAM policy that a role needs, and no more",
+		Usage:     "print the minimal IAM policy for a role",
 		ArgsUsage: " ",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "for", Usage: "`ROLE`: uploader, trainer or reader"},
-			&cli.StringSliceFlag{Name: "dataset", Aliases: []string{"d"}, Usage: "for this `DATASET` alone (repeatable; default: all)"},
-			&cli.StringFlag{Name: "format", Value: "json", Usage: "json, pulumi, cloudformation or terraform, as `FORMAT`"},
-			&cli.StringFlag{Name: "part", Value: "role", Usage: "`PART`: role (its policy), trust (who may become it), key (what the key's policy has to say of it), or bucket"},
-			&cli.StringFlag{Name: "principal", Usage: "with --part key, the role's `ARN`; with --part trust, who may become it"},
-			&cli.StringFlag{Name: "name", Usage: "the `NAME` of the policy (default: vaultpack-ROLE)"},
-			&cli.BoolFlag{Name: "resume-uploads", Usage: "let the uploader open data keys, to send only what has changed; else it cannot decrypt"},
+			&cli.StringFlag{Name: "for", Usage: "`ROLE` that the policy is for: uploader, trainer or reader"},
+			&cli.StringSliceFlag{Name: "dataset", Aliases: []string{"d"}, Usage: "only for `DATASET`; can be repeated (default: all)"},
+			&cli.StringFlag{Name: "format", Value: "json", Usage: "output `FORMAT`: json, pulumi, cloudformation or terraform"},
+			&cli.StringFlag{Name: "part", Value: "role", Usage: "`PART` to print: role (its policy), trust (its trust policy), key (its statements in the key policy) or bucket (the bucket policy)"},
+			&cli.StringFlag{Name: "principal", Usage: "with --part key: the role's `ARN`; with --part trust: who may assume it"},
+			&cli.StringFlag{Name: "name", Usage: "`NAME` of the policy (default: vaultpack-ROLE)"},
+			&cli.BoolFlag{Name: "resume-uploads", Usage: "let the uploader decrypt data keys. It needs this to continue uploads and to send only changes"},
 		},
-		Description: "It needs the vault and the key (--vault, --kms-key or vaultpack.yaml), and asks AWS nothing\n" +
-			"but which key an alias or a key ID stands for. What is chosen in the section provision of\n" +
-			"vaultpack.yaml counts here too. A key that init made lets in only whom its policy names:\n" +
-			"--part key prints the statements.",
+		Description: "This needs the vault and the key (--vault, --kms-key or vaultpack.yaml). It calls AWS\n" +
+			"only to look up an alias or a key ID. Choices in the provision section of vaultpack.yaml\n" +
+			"apply. A key that init created also needs a statement in its key policy: --part key\n" +
+			"prints it.",
 		Action: func(c *cli.Context) error {
 			cfg, err := configAlone(c)
 			if err != nil {

@@ -110,17 +110,17 @@ func catCommand(con *console) *cli.Command {
 func verifyCommand(con *console) *cli.Command {
 	return &cli.Command{
 		Name:      "verify",
-		Usage:     "read a version and check every tag, or compare it with a folder",
+		Usage:     "check that a version is complete and authentic",
 		ArgsUsage: "DATASET[@VERSION]",
-		Description: "The whole index, and every byte of every pack that it names, is authenticated, as are the\n" +
-			"roots of the versions before it; recorded sums of files are compared with their contents.\n" +
-			"Nothing is written anywhere. With --against, a folder is compared with the version: what is\n" +
-			"in only one of the two is told too. Give the --include, --exclude and --links of the upload.",
+		Description: "verify authenticates the index, every byte of every pack, and the roots of earlier\n" +
+			"versions, and compares recorded checksums with the contents. It writes nothing.\n\n" +
+			"With --against, it compares a folder with the version and reports files that only one of\n" +
+			"them has. Use the same --include, --exclude and --links as for the upload.",
 		Flags: append(append(versionFlags(),
-			&cli.StringFlag{Name: "sample", Value: "100%", Usage: "read a random `SHARE` of the packs only, such as 1%"},
-			&cli.StringFlag{Name: "against", Usage: "compare contents, modes and times with those in `DIR`, and look for files that only it has"}),
+			&cli.StringFlag{Name: "sample", Value: "100%", Usage: "read only a random `SHARE` of the packs, such as 1%"},
+			&cli.StringFlag{Name: "against", Usage: "compare the version with the folder `DIR`"}),
 			append(againstFlags(), &cli.StringFlag{Name: "links", Value: "keep",
-				Usage: "with --against, what becomes of symbolic links in DIR, as `HOW` of the upload: keep or follow"})...),
+				Usage: "with --against: `HOW` the upload treated symbolic links, keep or follow"})...),
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, 1, 1)
 			if err != nil {

@@ -14,25 +14,25 @@ func restoreCommand(con *console) *cli.Command {
 	return &cli.Command{
 		Name:      "restore",
 		Aliases:   []string{"pull"},
-		Usage:     "bring a version of a dataset, or some of its files, back to a folder",
+		Usage:     "restore a dataset, or some of its files, to a folder",
 		ArgsUsage: "DATASET[@VERSION] [PATH...] DIR",
-		Description: "Every file is written beside the folder's files first, and takes its place only when all\n" +
-			"of it is authentic. Files that are there already, with the same size, time and mode, are\n" +
-			"left alone; files that the version does not have are kept, unless --delete removes them.\n" +
-			"An interrupted restore goes on where it stopped.\n\n" +
-			"A PATH is a file or folder of the dataset, or a pattern such as 'train/*.json' or\n" +
-			"'**/labels'; it comes to lie below DIR where it lies in the dataset.\n\n" +
-			"A file in the place of a folder, and a folder in the place of a file, are replaced if they\n" +
-			"are empty or just as another version of the dataset has them; --overwrite always replaces\n" +
-			"any file, --delete any folder too. A DIR that is there keeps its own mode and time.",
+		Description: "Each file is decrypted to a temporary file and moved into place only when all of it is\n" +
+			"authentic. Existing files with the same size, time and mode are left alone. Files that\n" +
+			"the version does not have are kept, unless you set --delete. To continue an interrupted\n" +
+			"restore, run the same command again.\n\n" +
+			"PATH is a file or folder in the dataset, or a pattern such as 'train/*.json' or\n" +
+			"'**/labels'. It is restored to the same place below DIR.\n\n" +
+			"Where a file replaces a folder, or a folder a file, restore replaces it only if it is\n" +
+			"empty or exactly as another version of the dataset has it. --overwrite always replaces\n" +
+			"any file, and --delete any folder. An existing DIR keeps its mode and time.",
 		Flags: append(append(selectionFlags(), versionFlags()...),
 			&cli.StringFlag{Name: "overwrite", DefaultText: "what differs in size, time or mode",
-				Usage: "replace files that are there `WHEN`: always, if-newer or never"},
-			&cli.BoolFlag{Name: "delete", Usage: "remove what is in DIR, and selected, and not in the version"},
-			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "only tell what would be done"},
-			&cli.BoolFlag{Name: "unsafe-links", Usage: "also make symbolic links that lead out of DIR"},
-			&cli.BoolFlag{Name: "allow-incomplete", Usage: "let --delete go by a version of which some of the source could not be read"},
-			&cli.BoolFlag{Name: "preserve-setid", Usage: "also restore set-user-ID and set-group-ID bits, though owners are not restored"}),
+				Usage: "`WHEN` to overwrite existing files: always, if-newer or never"},
+			&cli.BoolFlag{Name: "delete", Usage: "delete selected files in DIR that the version does not have"},
+			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "show what would be done, and change nothing"},
+			&cli.BoolFlag{Name: "unsafe-links", Usage: "also create symbolic links that leave DIR"},
+			&cli.BoolFlag{Name: "allow-incomplete", Usage: "allow --delete with an incomplete version"},
+			&cli.BoolFlag{Name: "preserve-setid", Usage: "restore set-user-ID and set-group-ID bits, although owners are not restored"}),
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, 2, -1)
 			if err != nil {

@@ -25,12 +25,12 @@ import (
 func trainCommand(con *console) *cli.Command {
 	return &cli.Command{
 		Name:      "train",
-		Usage:     "train on a sealed dataset, in Amazon SageMaker or on this machine",
+		Usage:     "train on an encrypted dataset, in Amazon SageMaker or on this machine",
 		ArgsUsage: "DATASET[@VERSION] [-- COMMAND…]",
-		Description: "The job runs an image unchanged: its data is opened inside the container before COMMAND, or\n" +
-			"what the image itself runs, starts. --print shows the request and sends nothing. A job can be\n" +
-			"described in a file too (-f): its fields are named as the flags are, with underscores.\n" +
-			"Flags win over the file. See docs/TRAINING.md",
+		Description: "The image runs unchanged: the data is decrypted inside the container before COMMAND\n" +
+			"(default: the image's own command) starts. --print shows the request and sends nothing.\n" +
+			"You can describe a job in a file (-f); its fields are the flags with underscores, and\n" +
+			"flags win over the file. See docs/TRAINING.md.",
 		Flags: slices.Concat(trainFlags(), jobFlags(), localTrainFlags()),
 		Action: func(c *cli.Context) error {
 			if err := rightFlags(c); err != nil {
@@ -63,56 +63,56 @@ func rightFlags(c *cli.Context) error {
 // trainFlags say how to launch.
 func trainFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "the job's description, as a YAML `FILE`"},
-		&cli.BoolFlag{Name: "print", Usage: "show the CreateTrainingJob request as JSON; send and write nothing"},
-		&cli.BoolFlag{Name: "wait", Usage: "wait for the job's end; the exit code is 0 only if it is Completed"},
-		&cli.BoolFlag{Name: "logs", Usage: "show the job's output while waiting (means --wait)"},
-		&cli.DurationFlag{Name: "timeout", Usage: "wait for `DURATION` at most; the job goes on"},
+		&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "read the job's description from a YAML `FILE`"},
+		&cli.BoolFlag{Name: "print", Usage: "print the CreateTrainingJob request as JSON, and send nothing"},
+		&cli.BoolFlag{Name: "wait", Usage: "wait until the job ends; exit with 0 only if it is Completed"},
+		&cli.BoolFlag{Name: "logs", Usage: "show the job's output while waiting (implies --wait)"},
+		&cli.DurationFlag{Name: "timeout", Usage: "wait at most `DURATION`; the job continues"},
 	}
 }
 
 // jobFlags are the fields of a job.
 func jobFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "name", Usage: "the job's `NAME`; by default made of the dataset's and the time"},
-		&cli.StringFlag{Name: "image", Usage: "the training image's `URI`"},
-		&cli.StringFlag{Name: "role", Usage: "the `ARN` of the role that the job runs as"},
-		&cli.StringFlag{Name: "instance-type", Usage: "the instances' `TYPE`, such as ml.m5.xlarge"},
-		&cli.IntFlag{Name: "instance-count", DefaultText: "1", Usage: "`N` instances"},
-		&cli.StringSliceFlag{Name: "instance-group", Usage: "`NAME=TYPE:COUNT`, for clusters of several types; may be repeated"},
-		&cli.IntFlag{Name: "volume-size", DefaultText: "by the data's size", Usage: "`GB` of each instance's volume"},
-		&cli.StringFlag{Name: "volume-kms-key", DefaultText: "the vault's", Usage: "the KMS `KEY` of the volumes, or none"},
-		&cli.StringFlag{Name: "keep-alive", Usage: "keep the instances for another job for `DURATION` (warm pool)"},
-		&cli.StringSliceFlag{Name: "channel", Usage: "`NAME=DATASET[@VERSION]` or NAME=s3://…, with ,distribution=… ,input_mode=… and so on behind it; with --local also NAME=DIR; may be repeated"},
-		&cli.StringFlag{Name: "distribution", Usage: "`HOW` hosts share DATASET: FullyReplicated, or ShardedByS3Key"},
-		&cli.BoolFlag{Name: "allow-incomplete", Usage: "train on a version of which some of the source could not be read"},
-		&cli.StringFlag{Name: "format", Value: "files", Usage: "`WHAT` sealed channels become: files, or tar for WebDataset shards"},
-		&cli.StringSliceFlag{Name: "hyperparameter", Aliases: []string{"p", "hp"}, Usage: "`NAME=VALUE`; may be repeated"},
-		&cli.StringSliceFlag{Name: "environment", Aliases: []string{"env", "e"}, Usage: "`NAME=VALUE` of an environment variable, no secret; may be repeated"},
-		&cli.StringFlag{Name: "source", Usage: "the `DIR` of the script, for images with script mode"},
-		&cli.StringFlag{Name: "entry", Usage: "the script in --source, a `FILE`"},
-		&cli.StringFlag{Name: "output", Value: "seal", DefaultText: "in the vault", Usage: "the `PLACE` for the model: s3://…; with --local seal, none, or a folder"},
-		&cli.StringFlag{Name: "output-kms-key", DefaultText: "the vault's", Usage: "the KMS `KEY` of the model, or none"},
-		&cli.StringFlag{Name: "output-compression", Usage: "`HOW` the model is packed: GZIP or NONE"},
-		&cli.StringSliceFlag{Name: "subnet", Usage: "the `ID` of a subnet of your VPC; may be repeated"},
-		&cli.StringSliceFlag{Name: "security-group", Usage: "the `ID` of a security group; may be repeated"},
-		&cli.BoolFlag{Name: "network-isolation", Usage: "give the container no network; takes --key-channel"},
-		&cli.StringFlag{Name: "key-channel", Usage: "hand the job its key in S3, under this other KMS key (`ARN`): weaker, see docs/TRAINING.md"},
-		&cli.BoolFlag{Name: "no-inter-container-encryption", Usage: "let hosts talk to each other in the clear"},
-		&cli.StringFlag{Name: "max-runtime", DefaultText: "24h", Usage: "end the job after `DURATION`"},
-		&cli.StringFlag{Name: "max-pending", Usage: "give up waiting for capacity after `DURATION`"},
+		&cli.StringFlag{Name: "name", Usage: "`NAME` of the job (default: from the dataset's name and the time)"},
+		&cli.StringFlag{Name: "image", Usage: "`URI` of the training image"},
+		&cli.StringFlag{Name: "role", Usage: "`ARN` of the role that the job runs as"},
+		&cli.StringFlag{Name: "instance-type", Usage: "instance `TYPE`, such as ml.m5.xlarge"},
+		&cli.IntFlag{Name: "instance-count", DefaultText: "1", Usage: "number `N` of instances"},
+		&cli.StringSliceFlag{Name: "instance-group", Usage: "`NAME=TYPE:COUNT`, for clusters with several instance types; can be repeated"},
+		&cli.IntFlag{Name: "volume-size", DefaultText: "by the data's size", Usage: "size of each instance's volume in `GB`"},
+		&cli.StringFlag{Name: "volume-kms-key", DefaultText: "the vault's", Usage: "KMS `KEY` for the volumes, or none"},
+		&cli.StringFlag{Name: "keep-alive", Usage: "keep the instances for the next job for `DURATION` (warm pool)"},
+		&cli.StringSliceFlag{Name: "channel", Usage: "add a channel: `NAME=DATASET[@VERSION]` or NAME=s3://…, followed by options such as ,distribution=… or ,input_mode=…; with --local also NAME=DIR; can be repeated"},
+		&cli.StringFlag{Name: "distribution", Usage: "`HOW` hosts share DATASET: FullyReplicated or ShardedByS3Key"},
+		&cli.BoolFlag{Name: "allow-incomplete", Usage: "allow training on an incomplete version"},
+		&cli.StringFlag{Name: "format", Value: "files", Usage: "`WHAT` the script finds: files, or tar for WebDataset shards"},
+		&cli.StringSliceFlag{Name: "hyperparameter", Aliases: []string{"p", "hp"}, Usage: "`NAME=VALUE` of a hyperparameter; can be repeated"},
+		&cli.StringSliceFlag{Name: "environment", Aliases: []string{"env", "e"}, Usage: "`NAME=VALUE` of an environment variable, not for secrets; can be repeated"},
+		&cli.StringFlag{Name: "source", Usage: "`DIR` with the training script, for images with script mode"},
+		&cli.StringFlag{Name: "entry", Usage: "script `FILE` in --source"},
+		&cli.StringFlag{Name: "output", Value: "seal", DefaultText: "in the vault", Usage: "`PLACE` for the model: s3://…; with --local: seal, none or a folder"},
+		&cli.StringFlag{Name: "output-kms-key", DefaultText: "the vault's", Usage: "KMS `KEY` for the model, or none"},
+		&cli.StringFlag{Name: "output-compression", Usage: "`HOW` to compress the model: GZIP or NONE"},
+		&cli.StringSliceFlag{Name: "subnet", Usage: "`ID` of a subnet of your VPC; can be repeated"},
+		&cli.StringSliceFlag{Name: "security-group", Usage: "`ID` of a security group; can be repeated"},
+		&cli.BoolFlag{Name: "network-isolation", Usage: "give the container no network; requires --key-channel"},
+		&cli.StringFlag{Name: "key-channel", Usage: "pass the key to the job through S3, encrypted under another KMS key (`ARN`). This is weaker: see docs/TRAINING.md"},
+		&cli.BoolFlag{Name: "no-inter-container-encryption", Usage: "do not encrypt traffic between hosts"},
+		&cli.StringFlag{Name: "max-runtime", DefaultText: "24h", Usage: "stop the job after `DURATION`"},
+		&cli.StringFlag{Name: "max-pending", Usage: "stop waiting for capacity after `DURATION`"},
 		&cli.BoolFlag{Name: "spot", Usage: "use spot instances, with checkpoints"},
-		&cli.StringFlag{Name: "max-wait", DefaultText: "twice max-runtime", Usage: "end a spot job after `DURATION`, waiting included"},
-		&cli.StringFlag{Name: "checkpoints", Usage: "the `s3://…` place for checkpoints"},
-		&cli.StringFlag{Name: "checkpoint-path", Usage: "the `PATH` of checkpoints in the container"},
-		&cli.IntFlag{Name: "retries", Usage: "start again up to `N` times after an error of the service"},
-		&cli.StringSliceFlag{Name: "metric", Usage: "`NAME=REGEX` that SageMaker reads from the output; may be repeated"},
-		&cli.StringSliceFlag{Name: "tag", Usage: "`NAME=VALUE` of a tag of the job; may be repeated"},
-		&cli.StringFlag{Name: "tensorboard", Usage: "the `s3://…` place for TensorBoard's data"},
-		&cli.StringFlag{Name: "tensorboard-path", Usage: "the `PATH` of TensorBoard's data in the container"},
-		&cli.StringFlag{Name: "profiler", Usage: "the `s3://…` place for the profiler's data; off without it"},
-		&cli.StringFlag{Name: "binary", Usage: "the static vaultpack-run for the container, a `FILE`"},
-		&cli.StringFlag{Name: "arch", DefaultText: "by the instance type", Usage: "`ARCH` of the instances: amd64 or arm64"},
+		&cli.StringFlag{Name: "max-wait", DefaultText: "twice max-runtime", Usage: "stop a spot job after `DURATION`, including waiting"},
+		&cli.StringFlag{Name: "checkpoints", Usage: "store checkpoints at `s3://…`"},
+		&cli.StringFlag{Name: "checkpoint-path", Usage: "`PATH` of checkpoints in the container"},
+		&cli.IntFlag{Name: "retries", Usage: "retry up to `N` times after a service error"},
+		&cli.StringSliceFlag{Name: "metric", Usage: "`NAME=REGEX` of a metric that SageMaker reads from the output; can be repeated"},
+		&cli.StringSliceFlag{Name: "tag", Usage: "`NAME=VALUE` of a job tag; can be repeated"},
+		&cli.StringFlag{Name: "tensorboard", Usage: "store TensorBoard data at `s3://…`"},
+		&cli.StringFlag{Name: "tensorboard-path", Usage: "`PATH` of TensorBoard data in the container"},
+		&cli.StringFlag{Name: "profiler", Usage: "store profiler data at `s3://…` (default: profiler off)"},
+		&cli.StringFlag{Name: "binary", Usage: "static vaultpack-run `FILE` for the container"},
+		&cli.StringFlag{Name: "arch", DefaultText: "by the instance type", Usage: "instance `ARCH`: amd64 or arm64"},
 	}
 }
 

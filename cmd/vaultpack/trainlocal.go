@@ -26,10 +26,10 @@ import (
 // localTrainFlags are the flags of a run on this machine alone.
 func localTrainFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.BoolFlag{Name: "local", Usage: "run on this machine, as SageMaker would run it", Category: "with --local"},
-		&cli.StringFlag{Name: "output-seal", Usage: "the dataset `NAME` that the model is sealed into; DATASET-models unless set", Category: "with --local"},
-		&cli.StringFlag{Name: "work-dir", Usage: "a `DIR` for the plaintext while the job runs; memory or the temporary folder unless set", Category: "with --local"},
-		&cli.BoolFlag{Name: "no-namespace", Usage: "do not make /opt/ml private: the job finds its files by SAGEMAKER_BASE_DIR", Category: "with --local"},
+		&cli.BoolFlag{Name: "local", Usage: "run on this machine, as SageMaker would", Category: "with --local"},
+		&cli.StringFlag{Name: "output-seal", Usage: "store the model as dataset `NAME` (default: DATASET-models)", Category: "with --local"},
+		&cli.StringFlag{Name: "work-dir", Usage: "`DIR` for plaintext while the job runs (default: memory or the temporary folder)", Category: "with --local"},
+		&cli.BoolFlag{Name: "no-namespace", Usage: "do not create a private /opt/ml; the job finds its files through SAGEMAKER_BASE_DIR", Category: "with --local"},
 	}
 }
 

@@ -26,29 +26,29 @@ func uploadCommand(con *console) *cli.Command {
 	return &cli.Command{
 		Name:      "encrypt-and-upload",
 		Aliases:   []string{"push"},
-		Usage:     "seal a folder, a file or a stream into a dataset of the vault",
+		Usage:     "encrypt a folder, a file or a stream and store it in the vault",
 		ArgsUsage: "PATH | --from-command -- COMMAND…",
-		Description: "PATH is a folder, a file, or - for standard input. The dataset's name is that of the\n" +
-			"folder, if --dataset names no other. Every run makes a new version, and sends only\n" +
-			"contents that the vault does not have; an interrupted run goes on where it stopped.\n" +
-			"A file with the same size, mode, time, inode and change time as before is not read;\n" +
-			"any other is read, and sent if its contents are new. What cannot be read stays as the\n" +
-			"last version has it: then the exit code is 3, and the version is marked as incomplete.\n\n" +
-			"What a pipe ends with is taken for all there is: set -o pipefail comes too late to keep\n" +
-			"half a dump from becoming the newest version. With --from-command, COMMAND is run, and\n" +
-			"a version is made of its output only if it exits with 0.",
+		Description: "PATH is a folder, a file, or - for standard input. The dataset is named after the folder\n" +
+			"unless you set --dataset. Every run creates a new version and sends only contents that\n" +
+			"the vault does not have. To continue an interrupted run, run the same command again.\n\n" +
+			"A file is not read if its size, mode, times and inode are unchanged. If a file cannot be\n" +
+			"read, the new version keeps the file from the last version, is marked as incomplete, and\n" +
+			"the exit code is 3.\n\n" +
+			"A pipe cannot tell vaultpack that the command before it failed, so half a dump could\n" +
+			"become the newest version. Use --from-command instead: it runs COMMAND and creates a\n" +
+			"version only if COMMAND exits with 0.",
 		Flags: append(selectionFlags(),
-			&cli.StringFlag{Name: "dataset", Aliases: []string{"d"}, Usage: "the `NAME` of the dataset"},
-			&cli.BoolFlag{Name: "from-command", Usage: "seal the output of the command after --, if it exits with 0"},
-			&cli.StringFlag{Name: "links", Value: "keep", Usage: "what becomes of symbolic links, as `HOW`: keep seals them as links, follow seals what they point to, error refuses those that lead out of PATH"},
-			&cli.BoolFlag{Name: "allow-empty", Usage: "let a source without files take the place of a version that has some"},
-			&cli.StringFlag{Name: "name", Usage: "of a stream, the `NAME` of the file in the dataset (default: that of the dataset)"},
-			&cli.BoolFlag{Name: "checksum", Usage: "compare files by SHA-256, not by size and time, and record it"},
-			&cli.StringSliceFlag{Name: "resend", Usage: "send again what lies in the pack `ID`, which verify has found to be damaged; may be repeated"},
-			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "only tell what would be done"},
-			&cli.StringFlag{Name: "memory", Value: "512MiB", Usage: "the most memory that is used, as a `SIZE`"},
-			&cli.IntFlag{Name: "concurrency", Usage: "write `N` packs at once", DefaultText: "by cores and memory"},
-			&cli.StringFlag{Name: "pack-size", Value: "128MiB", Usage: "the most that one pack holds, as a `SIZE` in KiB, MiB or GiB"},
+			&cli.StringFlag{Name: "dataset", Aliases: []string{"d"}, Usage: "`NAME` of the dataset"},
+			&cli.BoolFlag{Name: "from-command", Usage: "upload the output of the command after --, if it exits with 0"},
+			&cli.StringFlag{Name: "links", Value: "keep", Usage: "`HOW` to treat symbolic links: keep stores them as links, follow stores their targets, error fails on links that leave PATH"},
+			&cli.BoolFlag{Name: "allow-empty", Usage: "allow an upload without files to replace a version that has files"},
+			&cli.StringFlag{Name: "name", Usage: "`NAME` of the file that a stream becomes (default: the dataset's name)"},
+			&cli.BoolFlag{Name: "checksum", Usage: "compare files by SHA-256 instead of size and time, and record it"},
+			&cli.StringSliceFlag{Name: "resend", Usage: "upload the contents of pack `ID` again, which verify reported as damaged; can be repeated"},
+			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "show what would be done, and change nothing"},
+			&cli.StringFlag{Name: "memory", Value: "512MiB", Usage: "use at most `SIZE` of memory"},
+			&cli.IntFlag{Name: "concurrency", Usage: "upload `N` packs in parallel", DefaultText: "by cores and memory"},
+			&cli.StringFlag{Name: "pack-size", Value: "128MiB", Usage: "maximum `SIZE` of a pack, in KiB, MiB or GiB"},
 		),
 		Action: func(c *cli.Context) error {
 			if c.Bool("from-command") {
