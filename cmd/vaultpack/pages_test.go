@@ -1,0 +1,110 @@
+package main
+
+import (
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/vaultpack/vaultpack/internal/awstest"
+	"github.com/vaultpack/vaultpack/internal/race"
+)
+
+// Why a command of a page is not run here, by the page and its beginning.
+const (
+	isPart     = "it is a part of a command, of which the page speaks"
+	takesJob   = "it is about a training job: the tests of train, jobs, logs and stop run them with a stand-in for SageMaker"
+	takesLocal = "the tests of train --local run it, with Python"
+	takesBuild = "it looks for the program for containers, which make binaries builds"
+	destroys   = "TestDestroy runs it"
+)
+
+var notRun = map[string]string{
+	"AWS.md: init --destroy":             destroys,
+	"AWS.md: push --dry-run":             isPart,
+	"COSTS.md: push --dry-run":           isPart,
+	"PULUMI.md: train":                   takesJob,
+	"PULUMI.md: init --vault s3://…":     isPart,
+	"PULUMI.md: policy --format":         isPart,
+	"SECURITY.md: keys":                  isPart,
+	"TRAINING-LOCAL.md: train":           takesLocal,
+	"TRAINING-LOCAL.md: restore":         takesLocal,
+	"TRAINING.md: train":                 takesJob,
+	"TRAINING.md: logs":                  takesJob,
+	"TRAINING.md: stop":                  takesJob,
+	"aws-checklist.md: keys add":         isPart,
+	"aws-checklist.md: push --dry":       isPart,
+	"aws-checklist.md: train":            takesJob,
+	"aws-checklist.md: doctor --dataset": takesBuild,
+}
+
+// What the other pages show works as it is written, with names in the place of those in
+// capitals: with an AWS, and vaults that have what it names. docs/KEYS.md has a test of
+// its own.
+func TestCommandsOfPagesWork(t *testing.T) {
+	race.Skip(t, "it runs one command after the other")
+	s := awstest.New("eu-central-1")
+	h := httptest.NewServer(s)
+	t.Cleanup(h.Close)
+	s.AddBucket("my-bucket", awstest.Bucket{})
+	p := newPlace(t)
+	p.env = append(p.env, "AWS_ENDPOINT_URL="+h.URL, "AWS_REGION="+s.Region, "AWS_ACCESS_KEY_ID=admin", "AWS_SECRET_ACCESS_KEY=x",
+		"AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null", "AWS_CA_BUNDLE=", "VAULTPACK_VAULT=")
+	p.run(exitDone, "init", "--vault", "s3://my-bucket/ml", "--yes", "--adopt", "--user", "me")
+	settings, err := os.ReadFile(filepath.Join(p.home, "vaultpack.yaml"))
+	check(t, err)
+	arn := regexp.MustCompile(`arn:aws:kms:[^\s"]+`).FindString(string(settings))
+	for i := range 9 {
+		for _, name := range []string{"scans", "d"} {
+			write(t, filepath.Join(p.home, name, "1.json"), fmt.Appendf(nil, "%d", i))
+			p.run(exitDone, "push", "-q", "./"+name)
+		}
+	}
+	write(t, filepath.Join(p.home, "testdata", "dataset", "1.png"), []byte("an image"))
+	named := strings.NewReplacer("NAME", "scans", "DATASET", "scans", "ROLE-ARN", "arn:aws:iam::111122223333:role/vaultpack-my-bucket-trainer")
+	used, ran := map[string]bool{}, 0
+	for _, d := range documentedCommands(t) {
+		if d.page == "README.md" || d.page == "KEYS.md" || len(d.args) == 1 {
+			continue
+		}
+		told := d.page + ": " + d.text
+		left := ""
+		for begin := range notRun {
+			if strings.HasPrefix(told, begin) {
+				left, used[begin] = begin, true
+			}
+		}
+		if left != "" {
+			continue
+		}
+		args := slices.Clone(d.args)
+		for i, a := range args {
+			switch {
+			case a == "ARN" && (args[i-1] == "--principal" || args[i-1] == "--role"):
+				a = "arn:aws:iam::111122223333:role/vaultpack-my-bucket-trainer"
+			case a == "ARN":
+				a = arn
+			}
+			args[i] = named.Replace(a)
+		}
+		if args[0] == "init" && !slices.Contains(args, "--check") && !slices.Contains(args, "--plan") {
+			args = append(args, "--yes", "--adopt")
+		}
+		ran++
+		if code, out := p.try(args...); code != exitDone {
+			t.Errorf("%s: exit code %d\n%s", told, code, out)
+		}
+	}
+	for begin := range notRun {
+		if !used[begin] {
+			t.Errorf("no page has %q any more, which is not run", begin)
+		}
+	}
+	if ran < 18 {
+		t.Errorf("only %d commands ran", ran)
+	}
+}
