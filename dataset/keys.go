@@ -53,9 +53,7 @@ func (d *Dataset) Rotate(ctx context.Context) (*Version, error) {
 	}
 	defer l.abandon()
 	v, err := l.rotate(l.Context())
-	if cause := context.Cause(l.Context()); errors.Is(cause, ErrCollected) && err != nil {
-		err = cause
-	}
+	err = l.because(err)
 	if end := l.End(ctx); end != nil && err == nil {
 		return v, fmt.Errorf("version %d was made under the new key, but: %w", v.Number, end)
 	}

@@ -74,16 +74,16 @@ func (d *Dataset) Lease(ctx context.Context, source string) (*Lease, error) {
 	l.upload = fmt.Sprintf("%010d-%s", l.number, strings.ToLower(rand.Text()))
 	l.record = &checkpoint{dataset: d, source: source, upload: l.upload}
 	l.context, l.cancel = context.WithCancelCause(ctx)
-	if err := l.write(ctx); err != nil {
-		l.cancel(err)
-		return nil, fmt.Errorf("beginning the upload: %w", err)
-	}
+	d.set().Enter(&l.cancel)
 	begun := false
 	defer func() {
 		if !begun { // also where the store panics
 			l.abandon()
 		}
 	}()
+	if err := l.write(ctx); err != nil {
+		return nil, fmt.Errorf("beginning the upload: %w", err)
+	}
 	if !l.planned {
 		l.renew()
 	}
@@ -166,8 +166,18 @@ func (l *Lease) keepYoung(ctx context.Context) error {
 // abandon ends the renewal of a lease that is not ended in good order: a collection
 // finds it dead. After End it does nothing.
 func (l *Lease) abandon() {
+	defer l.dataset.set().Leave(&l.cancel)
 	defer l.cancel(context.Canceled)
 	l.stop()
+}
+
+// because is err, or why the lease's context has ended where that is it.
+func (l *Lease) because(err error) error {
+	cause := context.Cause(l.context)
+	if err != nil && (errors.Is(cause, ErrCollected) || errors.Is(cause, ErrClosed)) {
+		return cause
+	}
+	return err
 }
 
 // check looks whether the lease is there.
@@ -183,7 +193,8 @@ func (l *Lease) check(ctx context.Context) error {
 }
 
 // Context is the context that the lease was made with. It is cancelled, with a
-// cause that wraps ErrCollected, when the lease is found gone.
+// cause that wraps ErrCollected, when the lease is found gone, and with ErrClosed when
+// the dataset is closed.
 func (l *Lease) Context() context.Context { return l.context }
 
 // Previous is the version that the new one is made after, or nil.

@@ -50,9 +50,7 @@ func (r *Reseal) Run(ctx context.Context, d *Dataset) (v *Version, made bool, er
 	}
 	defer l.abandon()
 	v, made, err = r.reseal(l.Context(), l)
-	if cause := context.Cause(l.Context()); errors.Is(cause, ErrCollected) && err != nil {
-		err = cause
-	}
+	err = l.because(err)
 	if end := l.End(ctx); end != nil && err == nil {
 		err = fmt.Errorf("version %d is sealed anew, but: %w", v.Number, end)
 	}

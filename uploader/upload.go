@@ -139,7 +139,7 @@ func (u *upload) make(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	res, err := fin.commit(ctx)
-	if cause := context.Cause(ctx); errors.Is(err, context.Canceled) && cause != nil {
+	if cause := context.Cause(ctx); err != nil && cause != nil && (errors.Is(err, context.Canceled) || errors.Is(cause, dataset.ErrClosed)) {
 		err = cause
 	}
 	return res, err

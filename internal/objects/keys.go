@@ -24,26 +24,34 @@ func newOpenKeys() *openKeys {
 }
 
 // During is ctx for a job that uses the keys: it ends when they are wiped, and not
-// after that. It returns the job's error, or errClosed where that is why it ended.
+// after that. It returns the job's error, or ErrClosed where that is why it ended.
 func (k *openKeys) During(ctx context.Context, job func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	k.mu.Lock()
-	if k.closed {
-		cancel(ErrClosed)
-	}
-	k.jobs[&cancel] = struct{}{}
-	k.mu.Unlock()
-	defer func() { // also where the job panics
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		delete(k.jobs, &cancel)
-	}()
+	k.Enter(&cancel)
+	defer k.Leave(&cancel) // also where the job panics
 	err := job(ctx)
 	if context.Cause(ctx) == ErrClosed {
 		return ErrClosed // also where the job thinks that it has done all
 	}
 	return err
+}
+
+// Enter has cancel called, with ErrClosed, when the keys are wiped.
+func (k *openKeys) Enter(cancel *context.CancelCauseFunc) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closed {
+		(*cancel)(ErrClosed)
+	}
+	k.jobs[cancel] = struct{}{}
+}
+
+// Leave ends that.
+func (k *openKeys) Leave(cancel *context.CancelCauseFunc) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.jobs, cancel)
 }
 
 // Context is the encryption context of the dataset's keyrings. It is computed,
