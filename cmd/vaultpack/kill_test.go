@@ -89,7 +89,7 @@ func (p *place) packs(dataset string) int {
 // served another.
 func TestKilledUploads(t *testing.T) {
 	race.Skip(t, "a process that is killed reports no race")
-	kills := 50
+	kills := 25
 	if testing.Short() {
 		kills = 10
 	}

@@ -20,7 +20,7 @@ import (
 // are left on the server until gc aborts them.
 func TestKilledUploadsToS3(t *testing.T) {
 	race.Skip(t, "a process that is killed reports no race")
-	kills := 30
+	kills := 15
 	if testing.Short() {
 		kills = 10
 	}
