@@ -1,10 +1,14 @@
 package trainer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/given"
@@ -67,6 +71,84 @@ func RemoveKey(ctx context.Context, v vault.Store, job string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// A KeyLeftError says that the key channel of a job, which does not need it any more,
+// could not be removed. It wraps why.
+type KeyLeftError struct {
+	Job   string
+	Place string // s3://…
+	Err   error
+}
+
+func (e *KeyLeftError) Error() string {
+	return fmt.Sprintf("the key of the job %s still lies in S3, at %s, and has to be removed: %v", e.Job, e.Place, e.Err)
+}
+
+func (e *KeyLeftError) Unwrap() error { return e.Err }
+
+// A keyWatch is what a Watcher knows of the key channel of its job.
+type keyWatch struct {
+	place string // where it lies; empty if there is none, or none any more
+	again bool   // the job may read it again after it has begun to train
+	tried bool
+	err   error // of the last try to remove it
+}
+
+// removeKey removes the key channel of a job that can need it no more: it trains and
+// will not be started again, or it has ended. It does so after an interrupt too.
+func (w *Watcher) removeKey(ctx context.Context, d *sagemaker.DescribeTrainingJobOutput) {
+	k := &w.key
+	if !k.tried {
+		k.place, k.again = keyChannelOf(d)
+	}
+	over := ended(d.TrainingJobStatus)
+	if k.place == "" || !over && (!w.trains || k.again || k.tried) {
+		return
+	}
+	k.tried, k.err = true, nil
+	if err := w.removeKeyAt(context.WithoutCancel(ctx), k.place); err != nil {
+		k.err = &KeyLeftError{Job: w.Job, Place: k.place, Err: err}
+	} else {
+		k.place = ""
+	}
+	if w.KeyRemoved != nil {
+		w.KeyRemoved(k.err)
+	}
+}
+
+func (w *Watcher) removeKeyAt(ctx context.Context, place string) error {
+	if w.OpenVault == nil {
+		return errors.New("its vault is not known here")
+	}
+	v, err := w.OpenVault(ctx)
+	if err != nil {
+		return err
+	}
+	// In another vault there is no key of this job, and removing that is no success.
+	loc, err := Location(v.Location)
+	if err != nil {
+		return err
+	}
+	if root(loc)+keyFolder(w.Job) != place {
+		return fmt.Errorf("it is not in the vault %s: name the vault of the job with --vault, or remove it by other means", v.Location)
+	}
+	return RemoveKey(ctx, v, w.Job)
+}
+
+// keyChannelOf is where the key channel of a job lies, empty if it has none, and whether
+// the job may need it again after it has begun to train.
+func keyChannelOf(d *sagemaker.DescribeTrainingJobOutput) (place string, again bool) {
+	for _, c := range d.InputDataConfig {
+		if aws.ToString(c.ChannelName) != keyChannel {
+			continue
+		}
+		place = "a place that SageMaker does not tell"
+		if c.DataSource != nil && c.DataSource.S3DataSource != nil {
+			place = cmp.Or(aws.ToString(c.DataSource.S3DataSource.S3Uri), place)
+		}
+	}
+	return place, aws.ToBool(d.EnableManagedSpotTraining) || d.RetryStrategy != nil
 }
 
 func put(ctx context.Context, v vault.Store, name string, data []byte) error {

@@ -155,7 +155,9 @@ func Location(url string) (s3store.Location, error) {
 	return loc, err
 }
 
-func (p *Plan) root() string { return "s3://" + p.loc.Bucket + "/" + p.loc.Prefix }
+func (p *Plan) root() string { return root(p.loc) }
+
+func root(l s3store.Location) string { return "s3://" + l.Bucket + "/" + l.Prefix }
 
 // addObjects plans what is staged but the key channel: binary, manifests, source.
 func (p *Plan) addObjects(job string) error {

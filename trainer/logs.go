@@ -39,6 +39,9 @@ type Logs struct {
 	API  LogsAPI
 	Job  string
 	Line func(Line)
+	// Hosts is how many hosts the job has, for Line to tell which of them a line is of.
+	// A Watcher sets it.
+	Hosts int
 	// Quiet is how long nothing new must come after the job's end: CloudWatch
 	// shows lines some seconds late. By default 5 seconds.
 	Quiet time.Duration
@@ -151,13 +154,4 @@ func (l *Logs) Finish(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// Hosts tells how many hosts have written anything.
-func (l *Logs) Hosts() int {
-	hosts := map[string]bool{}
-	for stream := range l.tokens {
-		hosts[stream[:max(strings.LastIndexByte(stream, '-'), 0)]] = true
-	}
-	return len(hosts)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 
 	"github.com/vaultpack/vaultpack/internal/given"
+	"github.com/vaultpack/vaultpack/vault"
 )
 
 // NewClients makes clients that do not wait for ever: an attempt has half a minute.
@@ -33,9 +34,11 @@ type Watcher struct {
 	Job       string
 	// Changed is told each new secondary status, with the message that belongs to it.
 	Changed func(Transition)
-	// Running is called once, when the job has begun to train: it will not read its
-	// channels again, unless it is restarted.
-	Running func()
+	// OpenVault opens the vault that a key channel of the job lies in. It is removed as
+	// soon as the job can need it no more. OpenVault is called for jobs with a key
+	// channel alone. KeyRemoved is told that it was removed, or why it could not be.
+	OpenVault  func(context.Context) (*vault.Vault, error)
+	KeyRemoved func(error)
 	// Logs, if it is set, is polled too, and read to its end after the job's. Where
 	// it cannot be read, LogsFailed is told why, and the job is followed without.
 	Logs       *Logs
@@ -48,7 +51,8 @@ type Watcher struct {
 
 	shown   int
 	message string
-	running bool
+	trains  bool // it has begun to train: it will not read its channels again, unless it is restarted
+	key     keyWatch
 }
 
 // A Transition is a step of a job.
@@ -77,55 +81,99 @@ func (e *FailedError) Error() string {
 	return s
 }
 
-// Wait returns when the job has ended: with a *[FailedError] unless it is
-// Completed. If ctx ends first, the job goes on, and the error wraps that of ctx.
+// A GoesOnError says that nobody follows the job any more, which goes on. It wraps why.
+type GoesOnError struct {
+	Job string
+	// Key is where the job's key channel lies, empty if there is none any more.
+	Key string
+	Err error
+}
+
+func (e *GoesOnError) Error() string { return e.Err.Error() + "; the job " + e.Job + " goes on" }
+func (e *GoesOnError) Unwrap() error { return e.Err }
+
+// Wait returns when the job has ended: with a *[FailedError] unless it is Completed, and
+// with a *[KeyLeftError] if its key channel could not be removed. Where it cannot be
+// followed to its end, since ctx has ended or calls fail, the error is a *[GoesOnError].
 func (w *Watcher) Wait(ctx context.Context) (*sagemaker.DescribeTrainingJobOutput, error) {
+	return w.wait(ctx, func() bool { return false })
+}
+
+// WaitForKey returns as soon as the job can need its key channel no more, which is then
+// removed: when it has begun to train, or, where it may start again, has ended. Errors
+// are as with Wait.
+func (w *Watcher) WaitForKey(ctx context.Context) (*sagemaker.DescribeTrainingJobOutput, error) {
+	return w.wait(ctx, func() bool { return w.trains && !w.key.again })
+}
+
+// wait follows the job until it has ended, or enough is known.
+func (w *Watcher) wait(ctx context.Context, enough func() bool) (*sagemaker.DescribeTrainingJobOutput, error) {
 	if err := given.Check(ctx, w != nil && w.SageMaker != nil, errNoAPI); err != nil {
 		return nil, err
 	}
 	began := time.Now()
-	var failing time.Time
-	backoff := time.Second
 	for {
-		out, err := w.look(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return nil, ctx.Err()
-		case err == nil:
-			failing, backoff = time.Time{}, time.Second
-		case !passes(err):
-			return nil, err
-		default:
-			if failing.IsZero() {
-				failing = time.Now()
+		out, err := w.lookPatiently(ctx)
+		if err == nil && ended(out.TrainingJobStatus) {
+			err = w.finishLogs(ctx)
+			if err == nil {
+				return out, errors.Join(w.outcome(out), w.key.err)
 			}
-			if time.Since(failing) > w.patience() {
-				return nil, fmt.Errorf("following the job, which goes on: %w", err)
-			}
-			backoff = min(2*backoff, time.Minute)
-			if !sleep(ctx, w.scaled(backoff)) {
-				return nil, ctx.Err()
-			}
-			continue
 		}
-		if ended(out.TrainingJobStatus) {
-			if w.Logs != nil {
-				if err := w.Logs.Finish(ctx); ctx.Err() != nil {
-					return nil, ctx.Err()
-				} else if err != nil {
-					w.withoutLogs(err)
-				}
-			}
-			if out.TrainingJobStatus == types.TrainingJobStatusCompleted {
-				return out, nil
-			}
-			return out, &FailedError{Job: w.Job, Status: string(out.TrainingJobStatus), Detail: string(out.SecondaryStatus), Reason: printable(aws.ToString(out.FailureReason))}
+		if err != nil {
+			return nil, &GoesOnError{Job: w.Job, Key: w.key.place, Err: err}
+		}
+		if enough() {
+			return out, w.key.err
 		}
 		pause := w.Every
 		if pause == 0 {
 			pause = min(max(time.Since(began)/20, time.Second), 15*time.Second)
 		}
 		if !sleep(ctx, pause) {
+			return nil, &GoesOnError{Job: w.Job, Key: w.key.place, Err: ctx.Err()}
+		}
+	}
+}
+
+// outcome is nil for a job that is Completed.
+func (w *Watcher) outcome(out *sagemaker.DescribeTrainingJobOutput) error {
+	if out.TrainingJobStatus == types.TrainingJobStatusCompleted {
+		return nil
+	}
+	return &FailedError{Job: w.Job, Status: string(out.TrainingJobStatus), Detail: string(out.SecondaryStatus), Reason: printable(aws.ToString(out.FailureReason))}
+}
+
+// finishLogs reads the output to its end. Only the end of ctx is an error.
+func (w *Watcher) finishLogs(ctx context.Context) error {
+	if w.Logs == nil {
+		return nil
+	}
+	err := w.Logs.Finish(ctx)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		w.withoutLogs(err)
+	}
+	return nil
+}
+
+// lookPatiently looks until the service answers, or has failed for too long.
+func (w *Watcher) lookPatiently(ctx context.Context) (*sagemaker.DescribeTrainingJobOutput, error) {
+	began, backoff := time.Now(), time.Second
+	for {
+		out, err := w.look(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case err == nil || !passes(err):
+			return out, err
+		case time.Since(began) > w.patience():
+			return nil, fmt.Errorf("following the job: %w", err)
+		}
+		backoff = min(2*backoff, time.Minute)
+		if !sleep(ctx, w.scaled(backoff)) {
 			return nil, ctx.Err()
 		}
 	}
@@ -153,7 +201,9 @@ func (w *Watcher) look(ctx context.Context) (*sagemaker.DescribeTrainingJobOutpu
 		return nil, explain("DescribeTrainingJob", w.Job, err)
 	}
 	w.tell(out.SecondaryStatusTransitions)
+	w.removeKey(ctx, out)
 	if w.Logs != nil {
+		w.Logs.Hosts = Hosts(out)
 		if _, err := w.Logs.Poll(ctx); err != nil && passes(err) {
 			return nil, err
 		} else if err != nil && ctx.Err() == nil {
@@ -182,12 +232,7 @@ func (w *Watcher) tell(ts []types.SecondaryStatusTransition) {
 		if w.Changed != nil {
 			w.Changed(Transition{Status: string(t.Status), Message: printable(message), Time: aws.ToTime(t.StartTime)})
 		}
-		if t.Status == types.SecondaryStatusTraining && !w.running {
-			w.running = true
-			if w.Running != nil {
-				w.Running()
-			}
-		}
+		w.trains = w.trains || t.Status == types.SecondaryStatusTraining
 	}
 }
 
@@ -270,13 +315,15 @@ func Describe(ctx context.Context, api API, job string) (*sagemaker.DescribeTrai
 	return out, explain("DescribeTrainingJob", job, err)
 }
 
-// HasKeyChannel tells whether a job was launched with a key channel, and whether
-// it may need that again after it has begun to train.
-func HasKeyChannel(d *sagemaker.DescribeTrainingJobOutput) (has, keep bool) {
-	for _, c := range d.InputDataConfig {
-		has = has || aws.ToString(c.ChannelName) == keyChannel
+// Hosts is how many hosts a job has.
+func Hosts(d *sagemaker.DescribeTrainingJobOutput) (n int) {
+	if d == nil || d.ResourceConfig == nil {
+		return 1
 	}
-	return has, aws.ToBool(d.EnableManagedSpotTraining) || d.RetryStrategy != nil
+	for _, g := range d.ResourceConfig.InstanceGroups {
+		n += int(aws.ToInt32(g.InstanceCount))
+	}
+	return max(n, int(aws.ToInt32(d.ResourceConfig.InstanceCount)), 1)
 }
 
 var (

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 	"strings"
@@ -14,9 +15,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	logtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 	"github.com/aws/smithy-go"
 
 	"github.com/vaultpack/vaultpack/trainer"
+	"github.com/vaultpack/vaultpack/vault"
 )
 
 // describe is an answer of DescribeTrainingJob.
@@ -42,19 +45,19 @@ func TestWait(t *testing.T) {
 	}{
 		"completed": {[]string{describe("InProgress", "", "Starting:a"), describe("InProgress", "", "Starting:b", "Downloading:c"),
 			describe("InProgress", "", "Starting:b", "Downloading:c", "Training:d"), describe("Completed", "", "Starting:b", "Downloading:c", "Training:d", "Uploading:e", "Completed:f")},
-			"Starting:a Starting:b Downloading:c Training:d Uploading:e Completed:f running=1", func(err error) bool { return err != nil }},
+			"Starting:a Starting:b Downloading:c Training:d Uploading:e Completed:f", func(err error) bool { return err != nil }},
 		"throttled": {[]string{throttled, throttled, throttled, describe("InProgress", "", "Starting:a"), `{"__type":"InternalFailure","message":"x"}`, describe("Completed", "", "Starting:a", "Completed:b")},
-			"Starting:a Completed:b running=0", func(err error) bool { return err != nil }},
-		"failed": {[]string{describe("Failed", "AlgorithmError: \x1b[31mtampered\nexit code 4", "Starting:a", "Failed:b")}, "Starting:a Failed:b running=0", func(err error) bool {
+			"Starting:a Completed:b", func(err error) bool { return err != nil }},
+		"failed": {[]string{describe("Failed", "AlgorithmError: \x1b[31mtampered\nexit code 4", "Starting:a", "Failed:b")}, "Starting:a Failed:b", func(err error) bool {
 			var f *trainer.FailedError
 			return !errors.As(err, &f) || f.Status != "Failed" || !strings.HasSuffix(err.Error(), "AlgorithmError:  [31mtampered exit code 4")
 		}},
-		"stopped is no success": {[]string{describe("Stopped", "", "Starting:a", "MaxRuntimeExceeded:b")}, "Starting:a MaxRuntimeExceeded:b running=0", func(err error) bool {
+		"stopped is no success": {[]string{describe("Stopped", "", "Starting:a", "MaxRuntimeExceeded:b")}, "Starting:a MaxRuntimeExceeded:b", func(err error) bool {
 			var f *trainer.FailedError
 			return !errors.As(err, &f) || f.Status != "Stopped" || f.Detail != "MaxRuntimeExceeded"
 		}},
-		"denied":  {[]string{denied}, "running=0", func(err error) bool { return !errors.Is(err, fs.ErrPermission) }},
-		"unknown": {[]string{`{"__type":"ValidationException","message":"Requested resource not found."}`}, "running=0", func(err error) bool { return !errors.Is(err, trainer.ErrNoJob) }},
+		"denied":  {[]string{denied}, "", func(err error) bool { return !errors.Is(err, fs.ErrPermission) }},
+		"unknown": {[]string{`{"__type":"ValidationException","message":"Requested resource not found."}`}, "", func(err error) bool { return !errors.Is(err, trainer.ErrNoJob) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -71,13 +74,12 @@ func TestWait(t *testing.T) {
 				return 200, a
 			}
 			var steps []string
-			running := 0
-			_, err := (&trainer.Watcher{SageMaker: w.launcher.SageMaker, Job: "j", Every: time.Millisecond, Running: func() { running++ },
+			_, err := (&trainer.Watcher{SageMaker: w.launcher.SageMaker, Job: "j", Every: time.Millisecond,
 				Changed: func(tr trainer.Transition) { steps = append(steps, tr.Status+":"+tr.Message) }}).Wait(t.Context())
 			if c.wrong(err) {
 				t.Errorf("%v", err)
 			}
-			if got := strings.Join(append(steps, fmt.Sprintf("running=%d", running)), " "); got != c.steps {
+			if got := strings.Join(steps, " "); got != c.steps {
 				t.Errorf("got  %s\nwant %s", got, c.steps)
 			}
 		})
@@ -97,7 +99,7 @@ func TestWaitEnds(t *testing.T) {
 	w.answer = func(string, int) (int, string) {
 		return 503, `{"__type":"ServiceUnavailable","message":"x"}`
 	}
-	if _, err := (&trainer.Watcher{SageMaker: w.launcher.SageMaker, Job: "j", Every: time.Millisecond, Patience: 50 * time.Millisecond}).Wait(t.Context()); err == nil || !strings.Contains(err.Error(), "the job, which goes on") {
+	if _, err := (&trainer.Watcher{SageMaker: w.launcher.SageMaker, Job: "j", Every: time.Millisecond, Patience: 50 * time.Millisecond}).Wait(t.Context()); err == nil || !strings.HasSuffix(err.Error(), "the job j goes on") {
 		t.Errorf("%v", err)
 	}
 }
@@ -214,5 +216,122 @@ func TestWaitWithoutLogs(t *testing.T) {
 		Logs: &trainer.Logs{API: f, Job: "j", Line: func(trainer.Line) {}}}).Wait(t.Context())
 	if err != nil || !errors.Is(told, fs.ErrPermission) || !strings.Contains(told.Error(), "logs:DescribeLogStreams on the log group /aws/sagemaker/TrainingJobs") {
 		t.Errorf("%v; %v", err, told)
+	}
+}
+
+// The key channel of a job is removed once: when it trains, or, where it may start again,
+// when it has ended. That it could not be is an error, however well the job ends.
+func TestKeyChannelIsRemoved(t *testing.T) {
+	const place = "s3://data/ml/_vaultpack/jobs/j/key/"
+	starting, training := describe("InProgress", "", "Starting:a"), describe("InProgress", "", "Starting:a", "Training:b")
+	completed, failed := describe("Completed", "", "Starting:a", "Training:b", "Completed:c"), describe("Failed", "", "Starting:a", "Failed:b")
+	for name, c := range map[string]struct {
+		answers  []string
+		place    string // where the job has its key
+		spot     bool
+		at       int    // the look after which it is gone, from 1
+		location string // of the vault that is configured; empty is that of the job
+		refuse   bool   // the vault removes nothing
+		enough   int    // the look after which WaitForKey ends
+		left     bool   // the error says that the key is left
+		told     string
+	}{
+		"it trains":              {[]string{starting, training, training, completed}, place, false, 2, "", false, 2, false, "removed"},
+		"it may start again":     {[]string{starting, training, training, completed}, place, true, 4, "", false, 4, false, "removed"},
+		"it never trains":        {[]string{starting, failed}, place, false, 2, "", false, 2, false, "removed"},
+		"there is none":          {[]string{starting, training, completed}, "", false, 0, "", false, 2, false, ""},
+		"of another vault":       {[]string{starting, training, completed}, place, false, 0, "s3://data/other", false, 2, true, "left left"},
+		"of a folder":            {[]string{training, completed}, place, false, 0, "/a/folder", false, 1, true, "left left"},
+		"of another job":         {[]string{training, completed}, "s3://data/ml/_vaultpack/jobs/k/key/", false, 0, "", false, 1, true, "left left"},
+		"that cannot be removed": {[]string{starting, training, completed}, place, false, 0, "", true, 2, true, "left left"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, all := range []bool{true, false} {
+				w := newWorld(t)
+				inKey := "_vaultpack/jobs/j/key/local.key"
+				put := func(w io.Writer) error { _, err := io.WriteString(w, "key"); return err }
+				if err := w.vault.Put(t.Context(), inKey, put); err != nil {
+					t.Fatal(err)
+				}
+				looks, gone := 0, 0
+				look := func() {
+					if _, err := w.vault.Stat(t.Context(), inKey); err != nil && gone == 0 {
+						gone = looks
+					}
+				}
+				w.answer = func(string, int) (int, string) {
+					look()
+					a := c.answers[min(looks, len(c.answers)-1)]
+					looks++
+					if c.place != "" {
+						a = strings.TrimSuffix(a, "}") + `,"InputDataConfig":[{"ChannelName":"training"},{"ChannelName":"vaultpack-key","DataSource":{"S3DataSource":{"S3Uri":"` + c.place + `"}}}]}`
+					}
+					return 200, strings.TrimSuffix(a, "}") + fmt.Sprintf(`,"EnableManagedSpotTraining":%v}`, c.spot)
+				}
+				v := *w.vault
+				if c.location != "" {
+					v.Location = c.location
+				}
+				if c.refuse {
+					v.Store = refusing{v.Store}
+				}
+				var told []string
+				watcher := &trainer.Watcher{SageMaker: w.launcher.SageMaker, Job: "j", Every: time.Millisecond,
+					OpenVault: func(context.Context) (*vault.Vault, error) {
+						if c.place == "" {
+							t.Error("the vault is opened for nothing")
+						}
+						return &v, nil
+					},
+					KeyRemoved: func(err error) {
+						if told = append(told, "removed"); err != nil {
+							told[len(told)-1] = "left"
+						}
+					}}
+				wait, wantLooks := watcher.Wait, len(c.answers)
+				if !all {
+					wait, wantLooks = watcher.WaitForKey, c.enough
+				}
+				out, err := wait(t.Context())
+				look()
+				var left *trainer.KeyLeftError
+				if out == nil || errors.As(err, &left) != c.left || looks != wantLooks || gone != c.at {
+					t.Errorf("to the end %v: %v after %d looks, gone after %d", all, err, looks, gone)
+				}
+				if c.left && left != nil && (left.Place != c.place || left.Job != "j") {
+					t.Errorf("left at %s", left.Place)
+				}
+				if got := strings.Join(told, " "); got != c.told && (all || !strings.HasPrefix(c.told, got)) {
+					t.Errorf("told %q", got)
+				}
+			}
+		})
+	}
+}
+
+type refusing struct{ vault.Store }
+
+func (refusing) Delete(context.Context, string) error { return fs.ErrPermission }
+
+// Who stops following is told where the key lies that nobody removes now.
+func TestKeyOfAJobThatGoesOn(t *testing.T) {
+	w := newWorld(t)
+	var cancel context.CancelFunc
+	w.answer = func(string, int) (int, string) {
+		time.AfterFunc(20*time.Millisecond, cancel)
+		return 200, strings.TrimSuffix(describe("InProgress", "", "Starting:a"), "}") + `,"InputDataConfig":[{"ChannelName":"vaultpack-key","DataSource":{"S3DataSource":{"S3Uri":"s3://a/b/"}}}]}`
+	}
+	for _, wait := range []func(*trainer.Watcher, context.Context) (*sagemaker.DescribeTrainingJobOutput, error){(*trainer.Watcher).Wait, (*trainer.Watcher).WaitForKey} {
+		var ctx context.Context
+		ctx, cancel = context.WithCancel(t.Context())
+		defer cancel()
+		_, err := wait(&trainer.Watcher{SageMaker: w.launcher.SageMaker, Job: "j", Every: time.Hour}, ctx)
+		var on *trainer.GoesOnError
+		if !errors.As(err, &on) || !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		if on.Key != "s3://a/b/" {
+			t.Errorf("%q", on.Key)
+		}
 	}
 }

@@ -5,18 +5,15 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 	"github.com/urfave/cli/v2"
 
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/trainer"
 	"github.com/vaultpack/vaultpack/vault"
-	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 func jobsCommand(con *console) *cli.Command {
@@ -84,12 +81,13 @@ func logsCommand(con *console) *cli.Command {
 			if err != nil {
 				return err
 			}
-			f.hosts = hostsOf(d)
 			if c.Bool("follow") {
-				f.showLogs, f.timeout = true, c.Duration("timeout")
+				f.showLogs = true
 				return f.toEnd(c.Context)
 			}
-			some, err := f.newLogs().Poll(c.Context)
+			l := f.newLogs()
+			l.Hosts = trainer.Hosts(d)
+			some, err := l.Poll(c.Context)
 			if err == nil && !some {
 				con.notef("%s has written nothing yet.", f.job)
 			}
@@ -125,10 +123,12 @@ func stopCommand(con *console) *cli.Command {
 				con.emit("summary", event{"command": "stop", "job": f.job, "status": "Stopping"})
 				return nil
 			}
-			f.timeout = c.Duration("timeout")
 			err = f.toEnd(c.Context)
 			// Stopped is what was asked for.
 			if failed := (*trainer.FailedError)(nil); errors.As(err, &failed) && failed.Status == string(types.TrainingJobStatusStopped) {
+				if left := (*trainer.KeyLeftError)(nil); errors.As(err, &left) {
+					return left
+				}
 				return nil
 			}
 			return err
@@ -145,9 +145,8 @@ type follower struct {
 	con      *console
 	sm       trainer.API
 	logs     trainer.LogsAPI
-	vault    *vault.Vault // nil where there is none: only a key channel needs it
+	vault    func(context.Context) (*vault.Vault, error) // only a key channel needs it
 	job      string
-	hosts    int
 	timeout  time.Duration
 	showLogs bool
 }
@@ -161,28 +160,15 @@ func newFollower(c *cli.Context, con *console, job string) (*follower, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &follower{command: c.Command.Name, con: con, sm: sm, logs: logs, job: job}
-	if job != "" && s3store.IsURL(cfg.Vault.Value) {
-		f.vault, _ = config.Open(c.Context, cfg) // only to remove a key channel, which says so if it cannot
-	}
-	return f, nil
-}
-
-func hostsOf(d *sagemaker.DescribeTrainingJobOutput) (n int) {
-	if d.ResourceConfig == nil {
-		return 1
-	}
-	for _, g := range d.ResourceConfig.InstanceGroups {
-		n += int(aws.ToInt32(g.InstanceCount))
-	}
-	return max(n, int(aws.ToInt32(d.ResourceConfig.InstanceCount)))
+	return &follower{command: c.Command.Name, con: con, sm: sm, logs: logs, job: job, timeout: c.Duration("timeout"),
+		vault: func(ctx context.Context) (*vault.Vault, error) { return config.Open(ctx, cfg) }}, nil
 }
 
 func (f *follower) newLogs() *trainer.Logs {
 	l := &trainer.Logs{API: f.logs, Job: f.job, Quiet: 4 * testEvery}
 	l.Line = func(line trainer.Line) {
 		f.con.emit("log", event{"host": line.Host, "time": line.Time, "text": line.Text})
-		if f.hosts > 1 {
+		if l.Hosts > 1 {
 			line.Text = line.Host + " | " + line.Text
 		}
 		f.con.printf("%s", line.Text)
@@ -192,44 +178,34 @@ func (f *follower) newLogs() *trainer.Logs {
 }
 
 func (f *follower) watcher() *trainer.Watcher {
-	return &trainer.Watcher{SageMaker: f.sm, Job: f.job, Every: testEvery,
+	w := &trainer.Watcher{SageMaker: f.sm, Job: f.job, Every: testEvery, OpenVault: f.vault,
 		Changed: func(t trainer.Transition) {
 			f.con.emit("status", event{"job": f.job, "status": t.Status, "message": t.Message, "time": t.Time})
 			f.con.notef("%s  %s", strings.TrimSpace(t.Time.Local().Format("15:04:05")+"  "+t.Status), t.Message)
 		},
-		LogsFailed: func(err error) { f.con.warning(err) },
+		LogsFailed: f.con.warning,
+		KeyRemoved: func(err error) {
+			if err != nil {
+				f.con.warning(err)
+				return
+			}
+			f.con.emit("key-removed", event{"job": f.job})
+			f.con.notef("removed the job's key from S3")
+		},
 	}
-}
-
-// toEnd waits for the job's end, removes its key channel as soon as that may be,
-// and tells how it ended.
-func (f *follower) toEnd(ctx context.Context) error {
-	first, err := trainer.Describe(ctx, f.sm, f.job)
-	if err != nil {
-		return f.detached(ctx, ctx, false, err)
-	}
-	f.hosts = hostsOf(first)
-	hasKey, keep := trainer.HasKeyChannel(first)
-	w := f.watcher()
 	if f.showLogs {
 		w.Logs = f.newLogs()
 	}
-	removed := false
-	remove := func() {
-		if hasKey && !removed {
-			removed = f.removeKey(ctx)
-		}
-	}
-	if !keep {
-		w.Running = remove
-	}
+	return w
+}
+
+// toEnd waits for the job's end, and tells how it ended.
+func (f *follower) toEnd(ctx context.Context) error {
 	limited, cancel := f.limit(ctx)
 	defer cancel()
-	out, err := w.Wait(limited)
-	if out != nil {
-		remove()
-	} else {
-		return f.detached(ctx, limited, hasKey && !removed, err)
+	out, err := f.watcher().Wait(limited)
+	if out == nil {
+		return f.detached(ctx, limited, err)
 	}
 	e := event{"command": f.command, "job": f.job, "status": out.TrainingJobStatus, "billable_seconds": aws.ToInt32(out.BillableTimeInSeconds), "failure_reason": aws.ToString(out.FailureReason)}
 	if m := out.ModelArtifacts; m != nil && aws.ToString(m.S3ModelArtifacts) != "" {
@@ -243,43 +219,15 @@ func (f *follower) toEnd(ctx context.Context) error {
 
 // untilKeyIsGone waits until the job needs its key channel no more.
 func (f *follower) untilKeyIsGone(ctx context.Context) error {
-	d, err := trainer.Describe(ctx, f.sm, f.job)
-	if err != nil {
-		return f.detached(ctx, ctx, true, err)
+	out, err := f.watcher().WaitForKey(ctx)
+	if out == nil {
+		return f.detached(ctx, ctx, err)
 	}
-	running, cancel := context.WithCancel(ctx)
-	defer cancel()
-	w := f.watcher()
-	var trains atomic.Bool
-	if _, keep := trainer.HasKeyChannel(d); !keep {
-		w.Running = func() { trains.Store(true); cancel() }
-	}
-	out, err := w.Wait(running)
-	if !trains.Load() && out == nil {
-		return f.detached(ctx, running, true, err)
-	}
-	f.removeKey(ctx)
-	if trains.Load() {
+	if out.TrainingJobStatus == types.TrainingJobStatusInProgress {
 		f.con.printf("trains   %s\nfollow   %s\nstop     %s", f.job, f.con.next("logs", f.job, "--follow"), f.con.next("stop", f.job))
 		f.con.emit("summary", event{"command": f.command, "job": f.job, "status": "InProgress"})
-		return nil
 	}
 	return err
-}
-
-// removeKey removes the key channel, also after an interrupt.
-func (f *follower) removeKey(ctx context.Context) bool {
-	err := errors.New("the vault of the job is not the configured one; remove the folder _vaultpack/jobs/" + f.job + "/key/ from it")
-	if f.vault != nil {
-		err = trainer.RemoveKey(context.WithoutCancel(ctx), f.vault, f.job)
-	}
-	if err != nil {
-		f.con.warning(err)
-		return false
-	}
-	f.con.emit("key-removed", event{"job": f.job})
-	f.con.notef("removed the job's key from S3")
-	return true
 }
 
 func (f *follower) limit(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -290,19 +238,21 @@ func (f *follower) limit(ctx context.Context) (context.Context, context.CancelFu
 }
 
 // detached says that the job goes on, and how to follow or stop it.
-func (f *follower) detached(ctx, limited context.Context, key bool, err error) error {
-	code, why := exitCode(err), ""
+func (f *follower) detached(ctx, limited context.Context, err error) error {
+	var on *trainer.GoesOnError
+	if !errors.As(err, &on) {
+		return err
+	}
+	code, why := exitCode(err), on.Err.Error()
 	switch {
 	case ctx.Err() != nil:
 		code, why = exitInterrupted, "interrupted"
 	case limited.Err() != nil:
 		code, why = exitFailed, "the time to wait ("+f.timeout.String()+") is over"
-	default:
-		why = err.Error()
 	}
 	text := why + "; the job " + f.job + " goes on.\n  follow  " + f.con.next("logs", f.job, "--follow") + "\n  stop    " + f.con.next("stop", f.job)
-	if key {
-		text += "\n  Its key still lies in S3, below _vaultpack/jobs/" + f.job + "/key/: following the job, or stop --wait, removes it."
+	if on.Key != "" {
+		text += "\n  Its key still lies in S3, at " + on.Key + ": following the job, or stop --wait, removes it."
 	}
 	return &partialError{text: text, code: code}
 }

@@ -354,7 +354,8 @@ func train(c *cli.Context, con *console) error {
 		con.notef("channel  %s: %s@%d, %s", s.Channel, s.Version.Dataset(), s.Version.Number, s.Version.Digest())
 	}
 	con.emit("launched", event{"job": p.Name(), "arn": arn})
-	f := &follower{command: "train", con: con, sm: sm, logs: logs, vault: v, job: p.Name(), timeout: c.Duration("timeout"), showLogs: c.Bool("logs")}
+	f := &follower{command: "train", con: con, sm: sm, logs: logs, job: p.Name(), timeout: c.Duration("timeout"), showLogs: c.Bool("logs"),
+		vault: func(context.Context) (*vault.Vault, error) { return v, nil }}
 	if c.Bool("wait") || c.Bool("logs") {
 		con.notef("launched %s", p.Name())
 		return f.toEnd(c.Context)
