@@ -156,11 +156,11 @@ func newFollower(c *cli.Context, con *console, job string) (*follower, error) {
 	if err != nil {
 		return nil, err
 	}
-	sm, logs, _, err := services(c, cfg)
+	aws, err := services(c, cfg)
 	if err != nil {
 		return nil, err
 	}
-	return &follower{command: c.Command.Name, con: con, sm: sm, logs: logs, job: job, timeout: c.Duration("timeout"),
+	return &follower{command: c.Command.Name, con: con, sm: aws.SageMaker, logs: aws.Logs, job: job, timeout: c.Duration("timeout"),
 		vault: func(ctx context.Context) (*vault.Vault, error) { return config.Open(ctx, cfg) }}, nil
 }
 

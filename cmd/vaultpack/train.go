@@ -10,16 +10,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
-	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 	"github.com/urfave/cli/v2"
 
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/trainer"
-	"github.com/vaultpack/vaultpack/trainer/registry"
+	"github.com/vaultpack/vaultpack/trainer/launcher"
 	"github.com/vaultpack/vaultpack/vault"
-	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 func trainCommand(con *console) *cli.Command {
@@ -269,16 +265,17 @@ func setPairs(c *cli.Context, j *trainer.Job) error {
 }
 
 // services are the clients of SageMaker and CloudWatch Logs.
-func services(c *cli.Context, cfg *config.Config) (*sagemaker.Client, *cloudwatchlogs.Client, aws.Config, error) {
-	ac, err := cfg.AWS(c.Context)
-	if err != nil {
-		return nil, nil, ac, err
+func services(c *cli.Context, cfg *config.Config) (*launcher.Services, error) {
+	s, err := launcher.Connect(c.Context, cfg)
+	return s, noRegion(err)
+}
+
+// noRegion makes wrong usage of what the user has to say.
+func noRegion(err error) error {
+	if errors.Is(err, launcher.ErrNoRegion) {
+		return usageError{err}
 	}
-	if ac.Region == "" {
-		return nil, nil, ac, usagef("the AWS Region is not known: set region below s3 in %s, or AWS_REGION, or one in the AWS profile", config.FileName)
-	}
-	sm, logs := trainer.NewClients(ac)
-	return sm, logs, ac, nil
+	return err
 }
 
 func train(c *cli.Context, con *console) error {
@@ -299,26 +296,10 @@ func train(c *cli.Context, con *console) error {
 	if err != nil {
 		return err
 	}
-	if cfg, err = cfg.Resolved(c.Context); err != nil {
-		return err
-	}
-	v, err := config.Open(c.Context, cfg)
+	l, aws, err := launcher.Open(c.Context, cfg)
 	if err != nil {
-		return err
+		return noRegion(err)
 	}
-	if _, err := trainer.Location(v.Location); err != nil {
-		return err
-	}
-	sm, logs, ac, err := services(c, cfg)
-	if err != nil {
-		return err
-	}
-	l := &trainer.Launcher{Vault: v, SSEKey: cfg.SSEKey(), SageMaker: sm, Region: ac.Region, Images: registry.Client{},
-		KeyStore: func(ctx context.Context, key string) (vault.Store, error) {
-			set := cfg.S3
-			set.SSE, set.KMSKey = "", key
-			return s3store.Open(ctx, cfg.Vault.Value, set)
-		}}
 	p, err := l.Plan(c.Context, j)
 	if err != nil {
 		var field *trainer.FieldError
@@ -349,13 +330,13 @@ func train(c *cli.Context, con *console) error {
 	if err != nil {
 		return err
 	}
-	con.tellUsage(v)
+	con.tellUsage(l.Vault)
 	for _, s := range p.Sealed {
 		con.notef("channel  %s: %s@%d, %s", s.Channel, s.Version.Dataset(), s.Version.Number, s.Version.Digest())
 	}
 	con.emit("launched", event{"job": p.Name(), "arn": arn})
-	f := &follower{command: "train", con: con, sm: sm, logs: logs, job: p.Name(), timeout: c.Duration("timeout"), showLogs: c.Bool("logs"),
-		vault: func(context.Context) (*vault.Vault, error) { return v, nil }}
+	f := &follower{command: "train", con: con, sm: aws.SageMaker, logs: aws.Logs, job: p.Name(), timeout: c.Duration("timeout"), showLogs: c.Bool("logs"),
+		vault: func(context.Context) (*vault.Vault, error) { return l.Vault, nil }}
 	if c.Bool("wait") || c.Bool("logs") {
 		con.notef("launched %s", p.Name())
 		return f.toEnd(c.Context)

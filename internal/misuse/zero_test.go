@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vaultpack/vaultpack"
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
@@ -18,6 +19,7 @@ import (
 	"github.com/vaultpack/vaultpack/provision/doctor"
 	"github.com/vaultpack/vaultpack/trainer"
 	"github.com/vaultpack/vaultpack/trainer/container"
+	"github.com/vaultpack/vaultpack/trainer/launcher"
 	"github.com/vaultpack/vaultpack/trainer/local"
 	"github.com/vaultpack/vaultpack/uploader"
 	"github.com/vaultpack/vaultpack/vault"
@@ -27,7 +29,7 @@ import (
 // types are those whose methods do something, or tell what was done.
 var types = []any{
 	dataset.Dataset{}, dataset.Version{}, dataset.Lease{}, dataset.Pending{}, dataset.IndexWriter{}, dataset.Restore{}, dataset.Verify{},
-	dataset.Unpack{}, dataset.Collection{}, dataset.Removal{}, dataset.Reseal{}, dataset.Failures{},
+	dataset.File{}, vaultpack.Vault{}, dataset.Unpack{}, dataset.Collection{}, dataset.Removal{}, dataset.Reseal{}, dataset.Failures{},
 	uploader.Filter{}, ingest.Writer{}, ingest.File{}, ingest.Sample{},
 	trainer.Launcher{}, trainer.Plan{}, trainer.Watcher{}, trainer.Logs{}, trainer.Job{},
 	container.Config{}, local.Job{},
@@ -39,6 +41,8 @@ var types = []any{
 var functions = map[string]any{
 	"uploader.Upload": uploader.Upload, "uploader.UploadStream": uploader.UploadStream, "uploader.Count": uploader.Count, "ingest.New": ingest.New,
 	"dataset.Open": dataset.Open, "dataset.List": dataset.List, "dataset.Diff": dataset.Diff,
+	"vaultpack.Open": vaultpack.Open, "vaultpack.Create": vaultpack.Create, "vaultpack.OpenConfigured": vaultpack.OpenConfigured, "vaultpack.New": vaultpack.New,
+	"launcher.Open": launcher.Open, "launcher.Connect": launcher.Connect,
 	"trainer.Describe": trainer.Describe, "trainer.List": trainer.List, "trainer.RemoveKey": trainer.RemoveKey, "trainer.Stop": trainer.Stop,
 	"trainer.ReadJob": trainer.ReadJob,
 	"container.Open":  container.Open, "local.Stage": local.Stage,

@@ -1,0 +1,254 @@
+// Package vaultpack keeps data encrypted in a vault, from Go: what the command does for a
+// folder, in a few lines of a program.
+//
+//	v, err := vaultpack.Open(ctx, vaultpack.Settings{Vault: "/mnt/vault", LocalKey: "vault.key"})
+//	defer v.Close()
+//
+//	res, err := v.Upload(ctx, "scans", "./scans", uploader.Options{}) // seal a folder, or what has changed in it
+//	w, err := v.Writer(ctx, "events", ingest.Options{})               // or write files one by one
+//
+//	version, err := v.Version(ctx, "scans")             // the newest; "scans@3" is the third
+//	for entry, err := range version.Entries(ctx) { … }  // list it
+//	f, err := version.OpenFile(ctx, "train/0001.json")  // read any range of a file
+//	err = (&dataset.Restore{}).Run(ctx, version, "out") // bring it back
+//	err = (&dataset.Verify{}).Run(ctx, version)         // check every bit
+//	changes := dataset.Diff(ctx, old, version)          // see what has changed
+//
+// This package opens the vault, its keys and its datasets, and closes them together. What
+// is done with them are the types of the packages [uploader], [ingest] and [dataset], which
+// a program can also use without this one: on a [vault.Store] of its own, for example.
+// Training jobs are launched by package trainer/launcher, so that a program which only
+// reads and writes does not have to link the SDK of SageMaker.
+package vaultpack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/vaultpack/vaultpack/config"
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/ingest"
+	"github.com/vaultpack/vaultpack/internal/given"
+	"github.com/vaultpack/vaultpack/uploader"
+	"github.com/vaultpack/vaultpack/vault"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
+)
+
+// Settings say which vault and which keys to use. Files are read when the vault is opened.
+type Settings struct {
+	// Vault is a directory, or s3://bucket/prefix.
+	Vault string
+	// LocalKey is the file of the key that wraps data keys, which Create makes if there
+	// is none. KMSKeys are ARNs, aliases or IDs of AWS KMS keys to use instead; the first
+	// makes data keys.
+	LocalKey string
+	KMSKeys  []string
+	// Identity and Passphrase are files with further keys that open data keys.
+	// Recipients are files with public keys that can open new data keys too.
+	Identity, Passphrase string
+	Recipients           []string
+	// Context is bound to every data key. It is not secret.
+	Context map[string]string
+	// S3 says how to use the bucket.
+	S3 s3store.Settings
+}
+
+// source is where errors say that a setting comes from.
+const source = "vaultpack.Settings"
+
+// Config is what package config opens: for what this package has no function for.
+func (s Settings) Config() *config.Config {
+	set := func(value string) config.Setting {
+		if value == "" {
+			return config.Setting{}
+		}
+		return config.Setting{Value: value, Source: source}
+	}
+	all := func(values []string) (out []config.Setting) {
+		for _, value := range values {
+			out = append(out, set(value))
+		}
+		return out
+	}
+	return &config.Config{Vault: set(s.Vault), LocalKey: set(s.LocalKey), DefaultKey: s.LocalKey == "", KMSKeys: all(s.KMSKeys), Identity: set(s.Identity),
+		Passphrase: set(s.Passphrase), Recipients: all(s.Recipients), Context: s.Context, ContextSource: source, S3: s.S3, S3Source: source}
+}
+
+// check refuses settings that say too little: where no key is named, none of those may be
+// taken that the command would find.
+func (s Settings) check() error {
+	if s.Vault == "" {
+		return errors.New("vaultpack: the settings name no vault")
+	}
+	if s.LocalKey == "" && len(s.KMSKeys) == 0 && s.Identity == "" && s.Passphrase == "" {
+		return errors.New("vaultpack: the settings name no key")
+	}
+	return nil
+}
+
+// A Vault is an open vault, with the datasets that have been used of it. It is safe for
+// concurrent use. Close it: that wipes the data keys.
+type Vault struct {
+	vault *vault.Vault
+
+	mu       sync.Mutex
+	closed   bool
+	datasets map[string]*dataset.Dataset
+}
+
+// Open opens a vault. If there is none in a directory, the error wraps vault.ErrNoVault.
+// A bucket is asked by what is done first.
+func Open(ctx context.Context, s Settings) (*Vault, error) {
+	if err := given.Check(ctx, true, nil); err != nil {
+		return nil, err
+	}
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	return opened(config.Open(ctx, s.Config()))
+}
+
+// Create opens a vault, and makes it and its local key before if they are not there. It
+// makes no bucket and no KMS key. Keep a copy of the file of a local key: without it
+// nobody can read the vault.
+func Create(ctx context.Context, s Settings) (*Vault, error) {
+	if err := given.Check(ctx, true, nil); err != nil {
+		return nil, err
+	}
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	if s.LocalKey == "" && len(s.KMSKeys) == 0 {
+		return nil, errors.New("vaultpack: a vault is made with a local key or with KMS keys")
+	}
+	v, _, err := config.Init(ctx, s.Config())
+	return opened(v, err)
+}
+
+// OpenConfigured opens the vault that the command uses here: by vaultpack.yaml in the
+// working folder or above it, and the environment.
+func OpenConfigured(ctx context.Context) (*Vault, error) {
+	if err := given.Check(ctx, true, nil); err != nil {
+		return nil, err
+	}
+	c, err := config.Load(func(string) string { return "" })
+	if err != nil {
+		return nil, err
+	}
+	return opened(config.Open(ctx, c))
+}
+
+// New is a Vault of one that was opened otherwise: on another store, or with other keys.
+func New(v *vault.Vault) (*Vault, error) {
+	if v == nil || v.Store == nil || v.Keys == nil {
+		return nil, errors.New("vaultpack: a vault without a store or without keys")
+	}
+	return opened(v, nil)
+}
+
+func opened(v *vault.Vault, err error) (*Vault, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &Vault{vault: v, datasets: map[string]*dataset.Dataset{}}, nil
+}
+
+// Vault is the vault itself.
+func (v *Vault) Vault() *vault.Vault {
+	if v == nil {
+		return nil
+	}
+	return v.vault
+}
+
+var errNoVault = errors.New("vaultpack: a Vault that was not opened")
+
+// Dataset is a dataset of the vault, whether or not it exists yet. It is closed with the
+// vault.
+func (v *Vault) Dataset(name string) (*dataset.Dataset, error) {
+	if v == nil || v.vault == nil {
+		return nil, errNoVault
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.closed {
+		return nil, dataset.ErrClosed
+	}
+	if d := v.datasets[name]; d != nil {
+		return d, nil
+	}
+	d, err := dataset.Open(v.vault, name)
+	if err != nil {
+		return nil, err
+	}
+	v.datasets[name] = d
+	return d, nil
+}
+
+// Datasets gives the names of the datasets in the vault.
+func (v *Vault) Datasets(ctx context.Context) ([]string, error) {
+	if v == nil || v.vault == nil {
+		return nil, errNoVault
+	}
+	return dataset.List(ctx, v.vault)
+}
+
+// Version reads a version, by NAME, NAME@NUMBER or NAME@latest.
+func (v *Vault) Version(ctx context.Context, ref string) (*dataset.Version, error) {
+	name, number, err := dataset.ParseRef(ref)
+	if err != nil {
+		return nil, fmt.Errorf("vaultpack: %w", err)
+	}
+	d, err := v.Dataset(name)
+	if err != nil {
+		return nil, err
+	}
+	return d.Choose(ctx, dataset.Choice{Number: number})
+}
+
+// Upload brings a folder, or a file, into a dataset: see [uploader.Upload]. With
+// Options.DryRun it only finds out what it would do.
+func (v *Vault) Upload(ctx context.Context, name, path string, opts uploader.Options) (*uploader.Result, error) {
+	d, err := v.Dataset(name)
+	if err != nil {
+		return nil, err
+	}
+	return uploader.Upload(ctx, d, path, opts)
+}
+
+// UploadStream brings what r has into a dataset, as its one file: see
+// [uploader.UploadStream].
+func (v *Vault) UploadStream(ctx context.Context, name string, r io.Reader, file string, opts uploader.Options) (*uploader.Result, error) {
+	d, err := v.Dataset(name)
+	if err != nil {
+		return nil, err
+	}
+	return uploader.UploadStream(ctx, d, r, file, opts)
+}
+
+// Writer begins a version of a dataset that is written file by file.
+func (v *Vault) Writer(ctx context.Context, name string, opts ingest.Options) (*ingest.Writer, error) {
+	d, err := v.Dataset(name)
+	if err != nil {
+		return nil, err
+	}
+	return ingest.New(ctx, d, opts)
+}
+
+// Close wipes the data keys. What is under way with them, in other goroutines too, ends
+// with dataset.ErrClosed.
+func (v *Vault) Close() error {
+	if v == nil || v.vault == nil {
+		return errNoVault
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.closed = true
+	for _, d := range v.datasets {
+		d.Close()
+	}
+	return nil
+}
