@@ -102,9 +102,9 @@ func (s *sorter) flag(arg string) error {
 	}
 	switch {
 	case value == "":
-		return usagef("%s needs a value, and has none", dashes(name))
+		return usagef("%s needs a value", dashes(name))
 	case !joined && strings.HasPrefix(value, "-") && value != "-" && !isNegative(f, value):
-		return usagef("%s needs a value, and %q looks like another flag; if it is meant, write %s=%s", dashes(name), value, dashes(name), value)
+		return usagef("%s needs a value, and %q looks like another flag; to use it as the value, write %s=%s", dashes(name), value, dashes(name), value)
 	}
 	return nil
 }

@@ -29,7 +29,7 @@ func copyOut(con *console, from, to string) error {
 		case err != nil:
 			return err
 		case e.IsDir() != there.IsDir():
-			return fmt.Errorf("%s is in the way of what the job has left; move it away", filepath.Join(to, name))
+			return fmt.Errorf("%s is in the way of the job's output; move it away", filepath.Join(to, name))
 		case !e.IsDir():
 			if err := root.Remove(name); err != nil {
 				return err
@@ -45,7 +45,7 @@ func copyOut(con *console, from, to string) error {
 		case e.Type().IsRegular():
 			return copyFile(root, from, name)
 		default:
-			con.warning(fmt.Errorf("%s, which the job has left, is neither file, folder nor link, and is left out", show(name)))
+			con.warning(fmt.Errorf("%s in the job's output is not a file, folder or link, and is skipped", show(name)))
 		}
 		return nil
 	})
@@ -57,7 +57,7 @@ func copyLink(con *console, root *os.Root, from, name string) error {
 		return err
 	}
 	if end := path.Join(path.Dir(name), target); path.IsAbs(target) || end == ".." || strings.HasPrefix(end, "../") {
-		con.warning(fmt.Errorf("%s, which the job has left, is a link that leads out of the folder, to %s: what it points to is not copied", show(name), show(target)))
+		con.warning(fmt.Errorf("%s in the job's output is a link that leaves the folder, to %s: its target is not copied", show(name), show(target)))
 	}
 	return root.Symlink(target, name)
 }

@@ -44,7 +44,7 @@ func TestCopyOut(t *testing.T) {
 		}
 	}
 	told := string(read(t, log.Name()))
-	if !strings.Contains(told, "pipe, which the job has left, is neither") || !strings.Contains(told, "out, which the job has left, is a link that leads out") || strings.Contains(told, "latest") {
+	if !strings.Contains(told, "pipe in the job's output is not a file") || !strings.Contains(told, "out in the job's output is a link that leaves") || strings.Contains(told, "latest") {
 		t.Errorf("told:\n%s", told)
 	}
 	// A folder is no link to one.

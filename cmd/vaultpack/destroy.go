@@ -23,7 +23,7 @@ func destroySteps(ctx context.Context, con *console, p *provision.Provisioner) e
 		steps = append(steps, what+"\n     "+fmt.Sprintf(command, args...))
 	}
 	if o.KMSKeyARN != "" {
-		add("Make the key useless, and wait: whoever still needs the data will tell you. It can be undone (enable-key).",
+		add("Disable the key and wait for somebody to miss the data. You can undo this (enable-key).",
 			"aws kms disable-key --key-id %s --region %s", o.KMSKeyARN, o.Region)
 	}
 	if p.Prefix == "" {
@@ -40,10 +40,10 @@ func destroySteps(ctx context.Context, con *console, p *provision.Provisioner) e
 			name = name[strings.LastIndex(name, "/")+1:]
 			add("Remove the role "+name+".", "aws iam delete-role-policy --role-name %[1]s --policy-name vaultpack && aws iam delete-role --role-name %[1]s", name)
 		}
-		add("Have the key deleted in 30 days. After that NOBODY can read anything that was sealed with it, copies and backups too.",
+		add("Schedule the key's deletion in 30 days. After that, NOBODY can read anything encrypted with it, including copies and backups.",
 			"aws kms schedule-key-deletion --key-id %s --pending-window-in-days 30 --region %s", o.KMSKeyARN, o.Region)
 	}
-	con.printf("To remove the vault %s for good, a person does this, in this order. vaultpack does none of it.\n", p.URL())
+	con.printf("To remove the vault %s for good, do this, in this order. vaultpack does none of it.\n", p.URL())
 	for i, s := range steps {
 		con.printf("%2d. %s", i+1, printable.Verbatim(s))
 		con.emit("destroy", event{"step": i + 1, "do": s})

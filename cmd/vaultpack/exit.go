@@ -26,7 +26,7 @@ const (
 	exitInterrupted    = exitcode.Interrupted
 )
 
-var errInterrupted = errors.New("interrupted; nothing is lost, and the same command goes on from here")
+var errInterrupted = errors.New("interrupted; nothing is lost, run the same command again to continue")
 
 // A usageError is a mistake in what was typed or configured.
 type usageError struct{ error }
@@ -71,8 +71,8 @@ func worse(a, b int) int {
 
 // damagedHint says how to go on where a version cannot be read.
 func damagedHint(e *dataset.DamagedError) string {
-	return fmt.Sprintf("do not use version %d. If there is a backup of the vault, put back from it what is damaged or missing. "+
-		"{versions %s} tells which versions can be read, and how to restore one; to go on without this one: {rm %s@%d --damaged}",
+	return fmt.Sprintf("do not use version %d. If you have a backup of the vault, restore what is damaged or missing. "+
+		"{versions %s} shows which versions can be read, and how to restore one; to continue without this one: {rm %s@%d --damaged}",
 		e.Number, e.Dataset, e.Dataset, e.Number)
 }
 
@@ -103,38 +103,38 @@ func hint(err error) string {
 	case errors.As(err, &damaged):
 		return damagedHint(damaged)
 	case errors.As(err, &pack):
-		return "do not use this data. {verify DATASET} tells which packs are damaged, and how to send again what lies in them"
+		return "do not use this data. {verify DATASET} shows which packs are damaged, and how to upload their contents again"
 	case errors.As(err, &related):
-		return "to have the key of one Region open what its replica in another has wrapped, add to vaultpack.yaml: kms_related: true"
+		return "to let the key of one Region open what its replica in another Region wrapped, add to vaultpack.yaml: kms_related: true"
 	case errors.As(err, &noKey):
-		return "name the right key with --local-key, or put it back from its backup; if it is the right one, the keyring was changed"
+		return "set the right key with --local-key, or restore it from its backup; if it is the right key, the keyring was changed"
 	case errors.As(err, &busy) && busy.Dead:
-		return "run that upload again to its end, or wait until its records are older than --grace; --end-uploads removes them now"
+		return "run that upload again and let it finish, or wait until its records are older than --grace; --end-uploads removes them now"
 	case errors.Is(err, dataset.ErrBusy):
-		return "wait for it to end. If it was killed, run it again, or wait for 15 minutes after its last sign of life; with --end-uploads it fails, and nothing is waited for"
+		return "wait for it to end. If it was killed, run it again, or wait until 15 minutes after its last sign of life. --end-uploads does not wait and makes it fail"
 	case errors.Is(err, dataset.ErrMissing):
-		return "somebody removed it from the vault; restore the vault from a backup, or read another version (see: {versions DATASET})"
+		return "it was removed from the vault; restore the vault from a backup, or read another version (see: {versions DATASET})"
 	case errors.Is(err, envelope.ErrAuthentication):
 		return "do not use this data. Compare the key and the encryption context with the vault's owner ({config}); " +
 			"if they are right, the vault was changed: restore it from a backup, or read another version (see: {versions DATASET})"
 	case errors.Is(err, dataset.ErrUnknownDataset):
-		return "{ls} lists the datasets of the vault; {config} tells which vault that is"
+		return "{ls} lists the datasets in the vault; {config} shows which vault that is"
 	case errors.Is(err, dataset.ErrUnknownVersion):
-		return "{versions DATASET} lists the versions; if there has been this one, somebody has removed it from the vault"
+		return "{versions DATASET} lists the versions; if this one existed, it was removed from the vault"
 	case errors.Is(err, dataset.ErrNoEntry):
 		return "{ls DATASET} lists its files"
 	case errors.Is(err, vault.ErrNoVault):
-		return "{config} tells where the setting comes from; {init} makes a vault there"
+		return "{config} shows where the setting comes from; {init} creates a vault there"
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return "make room and run the same command again; what is finished is kept"
+		return "free some space and run the same command again; finished work is kept"
 	case isNetwork(err):
-		return "check the network and the endpoint; what is finished is kept, and the same command goes on from there"
+		return "check the network and the endpoint, then run the same command again; finished work is kept"
 	case errors.Is(err, syscall.EROFS):
 		return "the file system is mounted read-only; mount it for writing or use another place"
 	case errors.Is(err, fs.ErrPermission) && isLocal(err): // services say themselves what is missing
-		return "this user needs read and write permission there"
+		return "give this user read and write permission there"
 	case errors.Is(err, envelope.ErrFormat):
-		return "{inspect FILE} tells what a sealed file is, and decrypt opens one"
+		return "{inspect FILE} shows what a sealed file is, and decrypt opens it"
 	}
 	return ""
 }

@@ -92,7 +92,7 @@ func transform(c *cli.Context, con *console, name func(in string) string, f func
 		}
 		defer src.Close()
 		if info, err := src.Stat(); err == nil && info.IsDir() {
-			return usagef("%s is a folder; vaultpack encrypt-and-upload seals folders", show(in))
+			return usagef("%s is a folder; use vaultpack encrypt-and-upload for folders", show(in))
 		}
 	}
 	began := time.Now()
@@ -104,7 +104,7 @@ func transform(c *cli.Context, con *console, name func(in string) string, f func
 	if out == "-" {
 		con.dataOnOutput()
 		if c.Command.Name == "encrypt" && term.IsTerminal(int(os.Stdout.Fd())) {
-			return usagef("sealed bytes are not for a terminal; send them to a file or a pipe, or use --output FILE")
+			return usagef("will not write encrypted data to a terminal; redirect it, or use --output FILE")
 		}
 		return run(os.Stdout)
 	}
@@ -218,7 +218,7 @@ func inspect(con *console, name string, in *os.File) error {
 	}
 	plain, err := envelope.PlaintextSize(sealed - h.Size() + envelope.HeaderSize)
 	if err != nil {
-		con.printf("sealed     %s: no sealed file has this size, so it was cut or lengthened", size(sealed))
+		con.printf("sealed     %s: no sealed file can have this size, so it was truncated or extended", size(sealed))
 		con.emit("summary", e)
 		return fmt.Errorf("%s: %w", show(name), err)
 	}

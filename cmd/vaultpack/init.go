@@ -106,9 +106,9 @@ func initVault(ctx context.Context, con *console, cfg *config.Config) error {
 	case made:
 		con.tellNewVault(v)
 	case len(cfg.KMSKeys) > 0:
-		con.printf("The vault %s and its key %s are in order.", show(v.Location), show(v.Keys.Names[0]))
+		con.printf("The vault %s and its key %s are ready.", show(v.Location), show(v.Keys.Names[0]))
 	default:
-		con.printf("The vault %s and its key %s are in order.", show(v.Location), show(cfg.LocalKey.Value))
+		con.printf("The vault %s and its key %s are ready.", show(v.Location), show(cfg.LocalKey.Value))
 	}
 	if err := con.tellFileSystem(ctx, v); err != nil {
 		return err
@@ -148,7 +148,7 @@ func initS3(c *cli.Context, con *console, cfg *config.Config) error {
 	con.watch(p)
 	plan, err := p.Plan(c.Context)
 	if target.BucketOnly && errors.Is(err, provision.ErrNotOurs) && !c.Bool("plan") && !c.Bool("check") {
-		con.notef("note: the bucket %s is there already and stays as it is; --adopt has init keep it in order", target.Bucket)
+		con.notef("note: the bucket %s already exists and is not changed; use --adopt to let init manage it", target.Bucket)
 		return initVault(c.Context, con, cfg)
 	}
 	var limit *provision.LimitError
@@ -178,7 +178,7 @@ func initS3(c *cli.Context, con *console, cfg *config.Config) error {
 		switch {
 		case c.Bool("check"):
 			con.emit("summary", event{"command": "init", "vault": target.URL(), "changes": n, "applied": false})
-			return &partialError{text: fmt.Sprintf("the vault differs in %s; to mend that: vaultpack init --vault %s", count(int64(n), "point"), target.URL()), code: exitFailed}
+			return &partialError{text: fmt.Sprintf("the vault differs in %s; to fix that: vaultpack init --vault %s", count(int64(n), "point"), target.URL()), code: exitFailed}
 		case c.Bool("plan"):
 			con.emit("summary", event{"command": "init", "vault": target.URL(), "changes": n, "applied": false})
 			return nil
@@ -197,7 +197,7 @@ func initS3(c *cli.Context, con *console, cfg *config.Config) error {
 			con.printf("%*d of %d  %s", len(fmt.Sprint(n)), done, n, what)
 		})
 		if err != nil {
-			return fmt.Errorf("%d of %d steps are done, and stay; the same command goes on from there: %w", done, n, err)
+			return fmt.Errorf("%d of %d steps are done; run the same command again to continue: %w", done, n, err)
 		}
 	}
 	return tellVault(c, con, cfg, p, target, plan)
@@ -263,7 +263,7 @@ func newProvisioner(c *cli.Context, cfg *config.Config) (*provision.Provisioner,
 		if c.IsSet(name) {
 			days := int64(c.Int(name))
 			if days < 0 || days > math.MaxInt32 {
-				return nil, nil, usagef("--%s is a number of days, and not %d", name, days)
+				return nil, nil, usagef("--%s must be a positive number of days, not %d", name, days)
 			}
 			*to = int32(days)
 		}
@@ -299,7 +299,7 @@ func newProvisioner(c *cli.Context, cfg *config.Config) (*provision.Provisioner,
 			if k == t.Key {
 				break
 			}
-			return nil, nil, usagef("s3.kms_key (%s) is another key than the first of kms_keys (%s); init keeps one key in order, for both: leave one of the two out", k, t.Key)
+			return nil, nil, usagef("s3.kms_key (%s) differs from the first of kms_keys (%s); init manages one key for both: remove one of the two settings", k, t.Key)
 		}
 	default:
 		t.Key = cfg.S3.KMSKey
@@ -357,7 +357,7 @@ func (c *console) ask(yes bool, question string) error {
 		return nil
 	}
 	if c.json || c.quiet || !term.IsTerminal(int(os.Stdin.Fd())) {
-		return usagef("nothing is done without a yes: say --yes to apply this, or --plan to see it only")
+		return usagef("init needs your confirmation: use --yes to apply the plan, or --plan only to see it")
 	}
 	c.mu.Lock()
 	c.out.Flush()
@@ -378,13 +378,13 @@ func tellVault(c *cli.Context, con *console, cfg *config.Config, p *provision.Pr
 	n := len(plan.Steps)
 	switch {
 	case n == 0 && len(plan.Warnings) > 0:
-		con.printf("In the vault %s there is nothing that init would change.", t.URL())
+		con.printf("The vault %s needs no change by init.", t.URL())
 	case n == 0:
-		con.printf("The vault %s is in order; there is nothing to change.", t.URL())
+		con.printf("The vault %s is up to date.", t.URL())
 	}
 	if n := len(plan.Warnings); n > 0 && c.Bool("check") {
 		con.emit("summary", event{"command": "init", "vault": t.URL(), "changes": 0, "applied": false, "outputs": p.Outputs()})
-		return &partialError{text: fmt.Sprintf("there is nothing that init would change, but %s above: the vault is in danger", count(int64(n), "warning")), code: exitFailed}
+		return &partialError{text: fmt.Sprintf("init would change nothing, but see %s above: the vault is at risk", count(int64(n), "warning")), code: exitFailed}
 	}
 	if c.Bool("check") || c.Bool("plan") {
 		con.emit("summary", event{"command": "init", "vault": t.URL(), "changes": n, "applied": false, "outputs": p.Outputs()})
@@ -415,7 +415,7 @@ func tellVault(c *cli.Context, con *console, cfg *config.Config, p *provision.Pr
 		return err
 	}
 	if n > 0 && len(p.Users) == 0 {
-		con.printf("\nOnly these roles can use the key: not you, and no administrator. To upload, become the uploader:\n"+
+		con.printf("\nOnly these roles can use the key; you and administrators cannot. To upload, assume the uploader role:\n"+
 			"  aws configure set profile.%[1]s.role_arn %[2]s\n  aws configure set profile.%[1]s.source_profile default\n"+
 			"  AWS_PROFILE=%[1]s %[3]s push ./DIR", p.Name+"-uploader", o.UploaderRole, program())
 	}
@@ -454,7 +454,7 @@ func writeConfig(con *console, cfg *config.Config, p *provision.Provisioner, o p
 		if terr != nil {
 			return "", terr
 		}
-		con.notef("note: %v, so it is left as it is. For this vault, put into a vaultpack.yaml elsewhere:\n%s", err, printable.Verbatim(text))
+		con.notef("note: %v, so it is not changed. For this vault, write to another vaultpack.yaml:\n%s", err, printable.Verbatim(text))
 		return "", nil
 	case err != nil:
 		return "", err

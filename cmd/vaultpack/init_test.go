@@ -88,7 +88,7 @@ func TestInitAWS(t *testing.T) {
 
 	// The same again, with what is in the file.
 	out, _ = p.run(exitDone, "init")
-	contains(t, out, "is in order", "kms_key_id      "+s.Outputs.KeyID, "s3_bucket_name  data")
+	contains(t, out, "is up to date", "kms_key_id      "+s.Outputs.KeyID, "s3_bucket_name  data")
 	if again, err := os.ReadFile(config); err != nil || string(again) != string(text) {
 		t.Errorf("the second run has changed the file to:\n%s", again)
 	}
@@ -143,13 +143,13 @@ func TestInitMinIO(t *testing.T) {
 	race.Skip(t, "it runs one command after the other")
 	c := newCloud(t, s3test.MinIO(t, false))
 	out, errs := c.run(exitDone, "init") // the bucket is there, and nobody's
-	contains(t, out+errs, "stays as it is", "are in order")
+	contains(t, out+errs, "is not changed", "are ready")
 	fresh := newCloud(t, c.s3)
 	fresh.configure("s3://fresh/data", "kms_key: "+c.s3.KMSKey)
 	out, _ = fresh.run(exitDone, "init", "--yes")
-	contains(t, out, "create the bucket fresh", "default encryption", "are in order")
+	contains(t, out, "create the bucket fresh", "default encryption", "are ready")
 	out, _ = fresh.run(exitDone, "init", "--check")
-	contains(t, out, "there is nothing to change")
+	contains(t, out, "is up to date")
 	src := filepath.Join(fresh.home, "src")
 	write(t, filepath.Join(src, "a"), []byte("a"))
 	fresh.run(exitDone, "push", src, "-d", "d")

@@ -46,7 +46,7 @@ func jobsCommand(con *console) *cli.Command {
 				return err
 			}
 			if len(all) == 0 {
-				con.notef("There is no such training job in this account and Region.")
+				con.notef("No such training job in this account and Region.")
 			}
 			for _, s := range all {
 				name := aws.ToString(s.TrainingJobName)

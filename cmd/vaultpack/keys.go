@@ -125,7 +125,7 @@ func newKey(c *cli.Context) (envelope.KeyWrapper, error) {
 		}
 	}
 	if n != 1 {
-		return nil, usagef("name one key to wrap for: --new-kms-key, --recipient, --new-local-key or --new-passphrase-file")
+		return nil, usagef("set one key to add: --new-kms-key, --recipient, --new-local-key or --new-passphrase-file")
 	}
 	return found, nil
 }
@@ -226,7 +226,7 @@ func keysList(c *cli.Context, con *console) error {
 		return err
 	}
 	if len(v.Keys.Open) == 0 {
-		con.notef("No configured key can be read, so which data key is in use is not told: %v", noKey)
+		con.notef("No configured key can be read, so the data key in use is not known: %v", noKey)
 	} else if noKey != nil {
 		con.warning(noKey)
 	}
@@ -271,7 +271,7 @@ func listKeyrings(c *cli.Context, con *console, d *dataset.Dataset) (int, error)
 	for _, ring := range rings {
 		use := ""
 		if ring.ID() == current {
-			use = "  (new data is sealed under it)"
+			use = "  (in use for new data)"
 		}
 		con.printf("data key %s%s", ring.ID(), use)
 		var slots []event
@@ -279,7 +279,7 @@ func listKeyrings(c *cli.Context, con *console, d *dataset.Dataset) (int, error)
 			con.printf("  %-10s %s", s.Kind, s.Key)
 			e := event{"kind": s.Kind, "key": s.Key}
 			if name, ok := configuredFor(keys, s); ok {
-				con.printf("             which claims to be for %s, configured here", show(name))
+				con.printf("             which claims to be %s, configured here", show(name))
 				e["configured"] = name
 			}
 			slots = append(slots, e)
@@ -403,7 +403,7 @@ func keysRotate(c *cli.Context, con *console, d *dataset.Dataset) error {
 		return err
 	}
 	con.emit(perDataset(c), event{"command": "keys rotate", "dataset": d.Name, "version": v.Number, "key_id": v.KeyID.String(), "digest": v.Digest()})
-	con.printf("%s, version %d: what is uploaded from now on is sealed under data key %s", d.Name, v.Number, v.KeyID)
+	con.printf("%s, version %d: future uploads use data key %s", d.Name, v.Number, v.KeyID)
 	return tellLeftBehind(c, con, d, v.KeyID)
 }
 
@@ -412,33 +412,33 @@ func keysReseal(c *cli.Context, con *console, d *dataset.Dataset) error {
 	v, made, err := r.Run(c.Context, d)
 	if err != nil {
 		if r.Packs.Load() > 0 {
-			con.notef("%s %s sealed anew and recorded: the same command goes on from there.", count(r.Packs.Load(), "pack"), verb(r.Packs.Load(), "was", "were"))
+			con.notef("%s %s resealed so far. Run the same command again to continue.", count(r.Packs.Load(), "pack"), verb(r.Packs.Load(), "was", "were"))
 		}
 		return err
 	}
 	older, err := d.UnderOtherKeys(c.Context, v.KeyID)
 	if err != nil {
-		return fmt.Errorf("version %d of %s lies under data key %s alone, but which older versions are under others is not known: %w", v.Number, d.Name, v.KeyID, err)
+		return fmt.Errorf("version %d of %s uses only data key %s, but which older versions use other keys is not known: %w", v.Number, d.Name, v.KeyID, err)
 	}
 	con.emit(perDataset(c), event{"command": "keys reseal", "dataset": d.Name, "version": v.Number, "made": made, "key_id": v.KeyID.String(),
 		"digest": v.Digest(), "packs": r.Packs.Load(), "resumed_packs": r.Resumed.Load(), "bytes": r.Bytes.Load(), "older_versions": append([]int64{}, older...)})
 	if made {
-		con.printf("%s, version %d: %s, %s, sealed anew under data key %s", d.Name, v.Number, count(r.Packs.Load(), "pack"), size(r.Bytes.Load()), v.KeyID)
+		con.printf("%s, version %d: %s, %s, resealed under data key %s", d.Name, v.Number, count(r.Packs.Load(), "pack"), size(r.Bytes.Load()), v.KeyID)
 		if n := r.Resumed.Load(); n > 0 {
-			con.printf("%s %s in the vault from an unfinished run", count(n, "pack"), verb(n, "was", "were"))
+			con.printf("%s %s already in the vault from an unfinished run", count(n, "pack"), verb(n, "was", "were"))
 		}
 	} else {
-		con.printf("%s, version %d: nothing of it lies under an older data key than %s", d.Name, v.Number, v.KeyID)
+		con.printf("%s, version %d: nothing uses a data key older than %s", d.Name, v.Number, v.KeyID)
 	}
 	if len(older) == 0 {
-		con.notef("Data keys under which nothing lies any more are removed by: %s", nextCommand(c, "gc", d.Name))
+		con.notef("To remove data keys that nothing uses any more: %s", nextCommand(c, "gc", d.Name))
 		return nil
 	}
-	con.notef("Versions under older data keys are still there: who has one of these keys can read them. Remove them with:")
+	con.notef("Older versions still use older data keys: whoever has one of these keys can read them. Remove them with:")
 	for _, n := range older {
 		con.notef("  %s", nextCommand(c, "rm", fmt.Sprintf("%s@%d", d.Name, n)))
 	}
-	con.notef("and then what only they held, with their keyrings, as soon as it is older than --grace:\n  %s", nextCommand(c, "gc", d.Name))
+	con.notef("and then, when it is older than --grace, the data that only they used, with their keyrings:\n  %s", nextCommand(c, "gc", d.Name))
 	return nil
 }
 
@@ -461,7 +461,7 @@ func tellLeftBehind(c *cli.Context, con *console, d *dataset.Dataset, current en
 	}
 	for _, name := range slices.Sorted(maps.Keys(left)) {
 		if s := left[name]; !in[name] && (s.Kind != "passphrase" || !hasKind(in, s.Kind)) {
-			con.notef("%s opens older data of %s and not what is sealed from now on. If it is to: %s", name, d.Name,
+			con.notef("%s opens older data of %s, but not new data. To let it open new data: %s", name, d.Name,
 				nextCommand(c, "keys", "add", d.Name, newKeyFlag[s.Kind], "FILE"))
 		}
 	}
@@ -499,7 +499,7 @@ func keysNew(c *cli.Context, con *console) error {
 		}
 		secret, public, about = id.EncodeSecret(), id.Recipient().Encode(), id
 	default:
-		return usagef("%q is no kind of key: local or identity", kind)
+		return usagef("%q is not a kind of key: use local or identity", kind)
 	}
 	defer clear(secret)
 	if public != nil {
@@ -510,12 +510,12 @@ func keysNew(c *cli.Context, con *console) error {
 	if err := config.WriteSecret(file, secret); err != nil {
 		return fmt.Errorf("writing the key: %w", err)
 	}
-	con.printf("%v -> %s (keep it secret, and a copy in a safe place)", about, show(file))
+	con.printf("%v -> %s (keep it secret, and keep a copy in a safe place)", about, show(file))
 	if public != nil {
 		if err := os.WriteFile(file+".pub", public, 0o644); err != nil {
 			return fmt.Errorf("writing the public key: %w", err)
 		}
-		con.printf("its recipient -> %s.pub (may be given to anybody)", show(file))
+		con.printf("its recipient -> %s.pub (not secret; give it to anyone)", show(file))
 	}
 	con.emit("summary", event{"command": "keys new", "kind": kind, "file": file, "name": about.String()})
 	return nil

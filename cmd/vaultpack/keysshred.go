@@ -27,13 +27,13 @@ func keysShred(c *cli.Context, con *console, d *dataset.Dataset, _ []string) err
 	if err != nil && !errors.Is(err, envelope.ErrAuthentication) {
 		return err
 	}
-	con.warnf("This deletes the %s of dataset %s in the vault %s. No key opens what is in the vault after that.\n"+
-		"It does not reach copies of the keyrings that are elsewhere, in backups, snapshots and other copies of the vault:\n"+
-		"with one of them, its keys open the dataset.", count(int64(len(rings)), "keyring"), d.Name, show(d.Vault().Location))
+	con.warnf("This deletes the %s of dataset %s in the vault %s. After that, no key opens the data in the vault.\n"+
+		"It does not reach copies of the keyrings in backups, snapshots and other copies of the vault:\n"+
+		"with such a copy, its keys still open the dataset.", count(int64(len(rings)), "keyring"), d.Name, show(d.Vault().Location))
 	if err := d.Busy(c.Context); errors.Is(err, dataset.ErrBusy) {
-		con.warnf("An upload into %s is under way, and will fail.", d.Name)
+		con.warnf("An upload to %s is running, and will fail.", d.Name)
 	} else if err != nil {
-		con.warning(fmt.Errorf("it is not known whether an upload is under way: %w", err))
+		con.warning(fmt.Errorf("cannot find out whether an upload is running: %w", err))
 	}
 	if err := confirmed(c.Context, c, con, d.Name); err != nil {
 		return err
@@ -52,10 +52,10 @@ func keysShred(c *cli.Context, con *console, d *dataset.Dataset, _ []string) err
 		return err
 	}
 	if left > 0 {
-		con.warnf("The bucket keeps %s of the keyrings. Who can read them and use their keys can still read the dataset.\n"+
+		con.warnf("The bucket keeps %s of the keyrings. Whoever can read them and use their keys can still read the dataset.\n"+
 			"Delete them with: %s", count(int64(left), "old version"), nextCommand(c, "keys", "shred", d.Name, "--old-versions", "--confirm", d.Name))
 	}
-	con.notef("What is left in the vault opens no more, and can be removed with: %s", nextCommand(c, "rm", d.Name, "--confirm", d.Name))
+	con.notef("The data that is left in the vault cannot be opened. Remove it with: %s", nextCommand(c, "rm", d.Name, "--confirm", d.Name))
 	return nil
 }
 
@@ -64,7 +64,7 @@ func keysShred(c *cli.Context, con *console, d *dataset.Dataset, _ []string) err
 func shredOld(c *cli.Context, con *console, d *dataset.Dataset) (deleted, left int, err error) {
 	left, err = d.OldKeyrings(c.Context)
 	if err != nil && !c.Bool("old-versions") {
-		con.warning(fmt.Errorf("it is not known whether the bucket keeps old versions of the keyrings, which would open the dataset: %w", err))
+		con.warning(fmt.Errorf("cannot find out whether the bucket keeps old versions of the keyrings, which would open the dataset: %w", err))
 		return 0, left, nil
 	}
 	if err != nil || left == 0 {
@@ -104,7 +104,7 @@ func confirmed(ctx context.Context, c *cli.Context, con *console, name string) e
 	answer := c.String("confirm")
 	if answer == "" {
 		var err error
-		if answer, err = ask(ctx, con, "Type the dataset's name to go on: "); err != nil {
+		if answer, err = ask(ctx, con, "Type the dataset's name to continue: "); err != nil {
 			return err
 		}
 	}

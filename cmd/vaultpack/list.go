@@ -50,7 +50,7 @@ func listDatasets(c *cli.Context, con *console) error {
 		return err
 	}
 	if len(names) == 0 {
-		con.notef("There is no dataset in %s yet. Put one there with: %s", show(v.Location), con.next("encrypt-and-upload", "FOLDER"))
+		con.notef("There is no dataset in %s yet. Upload one with: %s", show(v.Location), con.next("encrypt-and-upload", "FOLDER"))
 	}
 	fails := &failures{con: con}
 	for _, name := range names {
@@ -151,8 +151,8 @@ func (c *console) listEntry(e *tree.Entry) {
 	ev["kind"] = map[string]string{"-": "file", "d": "folder", "l": "link"}[kind]
 	if e.Flaw != "" {
 		ev["flaw"] = string(e.Flaw)
-		name += map[tree.Flaw]string{tree.FlawKept: "  (as it was before: it could not be read)",
-			tree.FlawTorn: "  (a mixture: it was being written to)"}[e.Flaw]
+		name += map[tree.Flaw]string{tree.FlawKept: "  (kept from before: it could not be read)",
+			tree.FlawTorn: "  (mixed contents: it was being written to)"}[e.Flaw]
 	}
 	if e.Sum != nil {
 		ev["sha256"] = fmt.Sprintf("%x", e.Sum)
@@ -220,7 +220,7 @@ func listVersions(c *cli.Context, con *console, name string) error {
 	}
 	err = fails.err("version", "the others are listed")
 	if err != nil && last != nil {
-		con.notef("To restore the newest version of which the root can be read: %s", con.next("restore", fmt.Sprintf("%s@%d", name, last.Number), "./restored"))
+		con.notef("To restore the newest version whose root can be read: %s", con.next("restore", fmt.Sprintf("%s@%d", name, last.Number), "./restored"))
 	}
 	return err
 }

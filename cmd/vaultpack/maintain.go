@@ -32,7 +32,7 @@ func gcCommand(con *console) *cli.Command {
 			g := &dataset.Collection{Grace: c.Duration("grace"), EndUploads: c.Bool("end-uploads"), DryRun: c.Bool("dry-run")}
 			err := g.Run(c.Context, d)
 			for _, name := range g.Strange {
-				con.warning(fmt.Errorf("%s is none of vaultpack's, and is left alone", show(name)))
+				con.warning(fmt.Errorf("%s does not belong to vaultpack and is kept", show(name)))
 			}
 			if err != nil {
 				return err
@@ -46,7 +46,7 @@ func gcCommand(con *console) *cli.Command {
 			con.printf("%s from %s: %s, %s, %s, %s; %s", verb, d.Name, count(int64(g.Packs), "pack"), count(int64(g.Indexes), "index part"),
 				count(int64(g.Pending), "record"), count(int64(g.Keyrings), "keyring"), size(g.Bytes))
 			if g.Young > 0 {
-				con.printf("kept     %s, %s, not needed but younger than %v; to remove that too: %s",
+				con.printf("kept     %s, %s, unused but younger than %v; to remove them too: %s",
 					count(int64(g.Young), "object"), size(g.YoungBytes), g.Grace, con.next("gc", d.Name, "--grace", "0s"))
 			}
 			if g.Uploads > 0 {
@@ -57,7 +57,7 @@ func gcCommand(con *console) *cli.Command {
 				if g.DryRun {
 					closed = "to close"
 				}
-				con.printf("%s number %d: an upload has not ended, and cannot make that version any more", closed, g.Closed)
+				con.printf("%s number %d: an unfinished upload can no longer create that version", closed, g.Closed)
 			}
 			return nil
 		}),
@@ -115,7 +115,7 @@ func removeVersion(c *cli.Context, con *console, d *dataset.Dataset, number int6
 		return err
 	}
 	con.emit("summary", event{"command": "rm", "dataset": d.Name, "version": number})
-	con.printf("removed version %d of %s; what only it held is removed by: %s", number, d.Name, con.next("gc", d.Name))
+	con.printf("removed version %d of %s; to delete the data that only it used: %s", number, d.Name, con.next("gc", d.Name))
 	return nil
 }
 
@@ -125,7 +125,7 @@ func removeDataset(c *cli.Context, con *console, d *dataset.Dataset) error {
 		tell = con.notef
 	}
 	if c.Bool("damaged") {
-		return usagef("--damaged goes with one version: write %s@NUMBER", d.Name)
+		return usagef("--damaged needs one version: write %s@NUMBER", d.Name)
 	}
 	con.dataset = d.Name
 	tell("This removes dataset %s with all its versions from %s. It cannot be undone.", d.Name, show(d.Vault().Location))
@@ -139,8 +139,8 @@ func removeDataset(c *cli.Context, con *console, d *dataset.Dataset) error {
 	con.emit("summary", event{"command": "rm", "dataset": d.Name, "objects": r.Deleted, "closed": r.Closed})
 	con.printf("removed %s: %s", d.Name, count(int64(r.Deleted), "object"))
 	if len(r.Closed) > 0 {
-		con.warnf("An upload into %s has not ended. So that it cannot make a version later, its number stays taken.\n"+
-			"That, and what it still writes, is removed once it has ended by: %s", d.Name, con.next("rm", d.Name))
+		con.warnf("An upload to %s has not ended. Its version number stays taken, so that it cannot create a version later.\n"+
+			"When it has ended, remove that and what it wrote with: %s", d.Name, con.next("rm", d.Name))
 	}
 	return nil
 }

@@ -46,7 +46,7 @@ func openForWriting(ctx context.Context, c *cli.Context, con *console) (*vault.V
 
 func (c *console) tellNewVault(v *vault.Vault) {
 	c.emit("vault-created", event{"vault": v.Location, "keys": v.Keys.Names})
-	c.notef("A new vault was made:\n  vault  %s\n  key    %s\nKeep a copy of the key in a safe place: without it nobody can read the vault.\n",
+	c.notef("A new vault was created:\n  vault  %s\n  key    %s\nKeep a copy of the key in a safe place: without it, nobody can read the vault.\n",
 		show(v.Location), show(strings.Join(v.Keys.Names, ", ")))
 }
 

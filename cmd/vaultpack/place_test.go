@@ -120,7 +120,7 @@ func TestReadOnlyPlaces(t *testing.T) {
 	chmodAll(0o555)
 	write(t, filepath.Join(src, "b"), []byte("b"))
 	_, errs := p.run(exitNotAllowed, "push", src, "-d", "d")
-	if !strings.Contains(errs, "permission denied") || !strings.Contains(errs, "hint: this user needs read and write permission there") {
+	if !strings.Contains(errs, "permission denied") || !strings.Contains(errs, "hint: give this user read and write permission there") {
 		t.Error(errs)
 	}
 	// Reading goes on.
@@ -234,7 +234,7 @@ func TestFullDisk(t *testing.T) {
 	full := func(args ...string) {
 		t.Helper()
 		_, errs := p.run(exitFailed, args...)
-		if !strings.Contains(errs, "no space left on device") || !strings.Contains(errs, "hint: make room and run the same command again") {
+		if !strings.Contains(errs, "no space left on device") || !strings.Contains(errs, "hint: free some space and run the same command again") {
 			t.Errorf("vaultpack %q says:\n%s", args, errs)
 		}
 	}

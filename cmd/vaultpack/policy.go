@@ -97,7 +97,7 @@ func choosePolicy(c *cli.Context, cfg *config.Config) (policy.Document, error) {
 // policyVault is the vault that is configured, as policies need it.
 func policyVault(ctx context.Context, cfg *config.Config) (policy.Vault, error) {
 	if !s3store.IsURL(cfg.Vault.Value) {
-		return policy.Vault{}, fmt.Errorf("the vault is %s (from %s), and policies are for vaults in S3: name one with --vault s3://BUCKET/PREFIX", cfg.Vault.Value, cfg.Vault.Source)
+		return policy.Vault{}, fmt.Errorf("the vault is %s (from %s), but policies are for vaults in S3: set --vault s3://BUCKET/PREFIX", cfg.Vault.Value, cfg.Vault.Source)
 	}
 	loc, err := s3store.ParseURL(cfg.Vault.Value)
 	if err != nil {
@@ -110,7 +110,7 @@ func policyVault(ctx context.Context, cfg *config.Config) (policy.Vault, error) 
 	}
 	i := slices.IndexFunc(cfg.KMSKeys, isKeyARN)
 	if i < 0 {
-		return policy.Vault{}, fmt.Errorf("the KMS key is not known: name it with --kms-key, or kms_keys in %s", config.FileName)
+		return policy.Vault{}, fmt.Errorf("the KMS key is not known: set --kms-key, or kms_keys in %s", config.FileName)
 	}
 	v := policy.Vault{Bucket: loc.Bucket, Prefix: loc.Prefix, KeyARN: cfg.KMSKeys[i].Value}
 	return v, v.Check()

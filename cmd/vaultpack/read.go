@@ -49,7 +49,7 @@ func partly(err error, what, rest string) error {
 	switch {
 	case exitcode.Unauthentic(p):
 		code = exitAuthentication
-		text += ". Some of the data does not authenticate: it was changed or removed, or the key is another one"
+		text += ". Some of the data does not authenticate: it was changed or removed, or the key is wrong"
 	case errors.Is(p, fs.ErrPermission), errors.Is(p, syscall.EROFS):
 		code = exitNotAllowed
 	}
@@ -94,7 +94,7 @@ func catCommand(con *console) *cli.Command {
 				case err != nil:
 					return err
 				case e.IsDir():
-					return fmt.Errorf("%s is a folder; vaultpack restore brings folders back", show(path))
+					return fmt.Errorf("%s is a folder; use vaultpack restore for folders", show(path))
 				case e.IsLink():
 					return fmt.Errorf("%s is a link to %s", show(path), show(e.Link))
 				}
@@ -138,10 +138,10 @@ func verify(c *cli.Context, con *console, ref string) error {
 	}
 	against := c.String("against")
 	if against != "" && c.IsSet("sample") {
-		return usagef("--against compares every file; it does not go with --sample")
+		return usagef("--against compares every file; do not combine it with --sample")
 	}
 	if against == "" && (c.IsSet("include") || c.IsSet("exclude") || c.IsSet("links")) {
-		return usagef("--include, --exclude and --links say what --against DIR compares; without it the whole version is verified")
+		return usagef("--include, --exclude and --links need --against DIR; without it, the whole version is verified")
 	}
 	links, err := uploader.ParseLinks(c.String("links"))
 	if err != nil {
@@ -211,8 +211,8 @@ func resendHint(name string, packs []envelope.ObjectID) string {
 	for _, id := range packs {
 		cmd += " --resend " + id.String()
 	}
-	return "if there is a backup of the vault, put back from it the packs that are damaged or missing. Else have a new version hold again what lies in them, " +
-		"as far as it is in the folder that was uploaded: {" + cmd + "}; older versions stay damaged, and rm removes them"
+	return "if you have a backup of the vault, restore the damaged or missing packs from it. Otherwise upload their contents again in a new version, " +
+		"as far as the source folder still has them: {" + cmd + "}; older versions stay damaged: remove them with rm"
 }
 
 // parseShare reads a percentage, or a number over 0 and up to 1.
@@ -223,7 +223,7 @@ func parseShare(s string) (float64, error) {
 		f /= 100
 	}
 	if err != nil || !(f > 0 && f <= 1) {
-		return 0, usagef("--sample: %q is not a share: write a percentage over 0%% and up to 100%%", s)
+		return 0, usagef("--sample: %q is not a percentage above 0%% and up to 100%%", s)
 	}
 	return f, nil
 }

@@ -56,7 +56,7 @@ func parseOverwrite(c *cli.Context) (dataset.Overwrite, error) {
 	case "never":
 		return dataset.OverwriteNever, nil
 	default:
-		return 0, usagef("--overwrite: %q is none of always, if-newer and never", s)
+		return 0, usagef("--overwrite: %q must be always, if-newer or never", s)
 	}
 }
 
@@ -71,7 +71,7 @@ func restore(c *cli.Context, con *console, ref string, paths []string, dir strin
 		return err
 	}
 	if dir == "" {
-		return usagef("the folder to restore to has no name; use . for the working folder")
+		return usagef("the destination is empty; use . for the current folder")
 	}
 	d, v, err := openVersion(c.Context, c, ref)
 	if err != nil {
@@ -107,7 +107,7 @@ func restore(c *cli.Context, con *console, ref string, paths []string, dir strin
 		sel.checkFolder(con, v, dir)
 	}
 	con.restored(r, d, v, dir, time.Since(began))
-	return partly(err, "entry", "what was in their place is still there, and the rest is restored")
+	return partly(err, "entry", "existing files in their place are kept, and the rest is restored")
 }
 
 // told tells what a restore removes, and in a dry run all that it would do.
@@ -143,7 +143,7 @@ func (c *console) restored(r *dataset.Restore, d *dataset.Dataset, v *dataset.Ve
 		"no_modes": r.NoModes.Load(), "no_times": r.NoTimes.Load(), "leftovers": append([]string{}, r.Leftovers...), "seconds": took.Seconds()})
 	what := "restored"
 	if r.DryRun {
-		what = "Dry run: nothing was written. To be restored:"
+		what = "Dry run: nothing was changed. To be restored:"
 	}
 	c.printf("%s %s, version %d, to %s", what, d.Name, v.Number, show(abs))
 	c.printf("files    %s, %s; %s; %s; %s",
@@ -152,23 +152,23 @@ func (c *console) restored(r *dataset.Restore, d *dataset.Dataset, v *dataset.Ve
 		c.printf("kept     %s already there", count(n, "file"))
 	}
 	if n := r.Left.Load(); n > 0 {
-		c.printf("left     %s that %s not as in the version, as --overwrite says", count(n, "file"), verb(n, "is", "are"))
+		c.printf("left     %s that %s different from the version, as --overwrite says", count(n, "file"), verb(n, "is", "are"))
 	}
 	if n := r.Deleted.Load(); n > 0 {
 		c.printf("removed  %s that the version does not have", count(n, "file"))
 	}
 	if n := r.SetIDs.Load(); n > 0 && !r.PreserveSetID {
-		c.notef("note: %s had set-user-ID or set-group-ID bits, which were left out since owners are not restored; --preserve-setid restores them", count(n, "file"))
+		c.notef("note: set-user-ID or set-group-ID bits of %s were not restored, since owners are not restored; --preserve-setid restores them", count(n, "file"))
 	}
 	if r.NoModes.Load() {
-		c.notef("note: the file system of %s keeps no modes, so those of the version are left out: all may read these files who may read there", show(abs))
+		c.notef("note: the file system of %s does not keep modes, so file modes were not restored: everyone who can read there can read these files", show(abs))
 	}
 	if r.NoTimes.Load() {
-		c.notef("note: times cannot be set in %s, so those of the version are left out, and the next restore writes every file again", show(abs))
+		c.notef("note: times cannot be set in %s, so file times were not restored, and the next restore writes every file again", show(abs))
 	}
 	for _, name := range r.Leftovers {
 		folder := filepath.Join(abs, name)
-		c.notef("note: another restore works in %s, or has left it when it was killed; it is removed when it is a day old. If none is at work: rm -rf %s", show(name), quoted(folder))
+		c.notef("note: %s belongs to another restore that is running or was killed; it is removed when it is a day old. If no restore is running: rm -rf %s", show(name), quoted(folder))
 	}
 	c.tellIncomplete(v)
 	c.tellUsage(d.Vault())

@@ -83,7 +83,7 @@ func uploadFaults() []uploadFault {
 	}
 	add("503 for ever", exitFailed, busy, fault{Op: "UploadPart", First: 2, Times: -1, Do: refuse(503, "SlowDown")})
 	add("503 for ever", exitFailed, busy, fault{Op: "PutObject", Path: commit, Times: -1, Do: refuse(503, "SlowDown")})
-	goesOn := []string{"check the network and the endpoint", "the same command goes on from there"}
+	goesOn := []string{"check the network and the endpoint", "then run the same command again"}
 	add("no answer for ever", exitFailed, goesOn, fault{Op: "UploadPart", Times: -1, Do: faultproxy.Silence})
 	add("reset for ever", exitFailed, goesOn, fault{Op: "UploadPart", Times: -1, Do: faultproxy.ResetRequest})
 	// The version is there, and nothing can be heard of it.

@@ -55,7 +55,7 @@ func newSelection(c *cli.Context, paths []string) (*selection, error) {
 	for _, text := range paths {
 		p := path.Clean(strings.TrimLeft(text, "/"))
 		if text == "" || p == ".." || strings.HasPrefix(p, "../") || !doublestar.ValidatePattern(p) {
-			return nil, usagef("%q is not a path in a dataset, nor a pattern for such", text)
+			return nil, usagef("%q is not a path in a dataset or a pattern", text)
 		}
 		if p == "." {
 			p = ""
@@ -140,7 +140,7 @@ func (s *selection) check(ctx context.Context, con *console, v *dataset.Version)
 	}
 	for _, p := range s.paths {
 		if !p.found {
-			return fmt.Errorf("nothing of dataset %s, version %d, that is chosen is %q or matches it: %w", v.Dataset(), v.Number, p.text, dataset.ErrNoEntry)
+			return fmt.Errorf("no selected file in dataset %s, version %d, matches %q: %w", v.Dataset(), v.Number, p.text, dataset.ErrNoEntry)
 		}
 	}
 	for _, p := range s.flags {
@@ -153,7 +153,7 @@ func (s *selection) check(ctx context.Context, con *console, v *dataset.Version)
 		}
 	}
 	if !any {
-		return fmt.Errorf("--include and --exclude leave nothing of dataset %s, version %d: %w", v.Dataset(), v.Number, dataset.ErrNoEntry)
+		return fmt.Errorf("--include and --exclude select nothing in dataset %s, version %d: %w", v.Dataset(), v.Number, dataset.ErrNoEntry)
 	}
 	return nil
 }

@@ -131,7 +131,7 @@ func (p *producer) Read(b []byte) (int, error) {
 	n, err := p.out.Read(b)
 	if err == io.EOF {
 		if werr := p.cmd.Wait(); werr != nil {
-			err = fmt.Errorf("the command %q failed, so no version was made: %w", p.cmd.Args[0], werr)
+			err = fmt.Errorf("the command %q failed, so no version was created: %w", p.cmd.Args[0], werr)
 		}
 		p.end = err
 	}

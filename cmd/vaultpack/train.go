@@ -45,12 +45,12 @@ func rightFlags(c *cli.Context) error {
 	both := []string{"hyperparameter", "channel", "environment", "source", "entry", "output", "format", "allow-incomplete"}
 	for _, f := range localTrainFlags() {
 		if name := f.Names()[0]; c.IsSet(name) && !c.Bool("local") {
-			return usagef("--%s goes with --local", name)
+			return usagef("--%s needs --local", name)
 		}
 	}
 	for _, f := range append(trainFlags(), jobFlags()...) {
 		if name := f.Names()[0]; c.IsSet(name) && c.Bool("local") && !slices.Contains(both, name) {
-			return usagef("--%s is for SageMaker, and does nothing with --local", name)
+			return usagef("--%s is for SageMaker; it has no effect with --local", name)
 		}
 	}
 	return nil
@@ -280,7 +280,7 @@ func noRegion(err error) error {
 
 func train(c *cli.Context, con *console) error {
 	if d := c.Duration("timeout"); d < 0 || c.IsSet("timeout") && !c.Bool("wait") && !c.Bool("logs") {
-		return usagef("--timeout is for waiting: it takes --wait or --logs, and a duration over 0")
+		return usagef("--timeout needs --wait or --logs, and a duration above 0")
 	}
 	j, err := readJob(c)
 	if err != nil {
@@ -288,7 +288,7 @@ func train(c *cli.Context, con *console) error {
 	}
 	if err := j.Check(); err != nil {
 		if len(j.Command) > 0 && j.Image == "" {
-			return usagef("%w; to run the command on this machine, say --local", err)
+			return usagef("%w; to run the command on this machine, use --local", err)
 		}
 		return usageError{err}
 	}

@@ -119,11 +119,11 @@ func newLocalJob(c *cli.Context, con *console, ref string, command []string) (*l
 	}
 	switch {
 	case job.Source == "" && len(command) == 0:
-		return nil, usagef("what is to be started? Write it after --, or name a script with --source DIR --entry FILE")
+		return nil, usagef("no command: write it after --, or set a script with --source DIR --entry FILE")
 	case job.Source != "" && len(command) > 0:
-		return nil, usagef("--source names the script to start, and so does what comes after --: use one of them")
+		return nil, usagef("use either --source or a command after --, not both")
 	case (job.Source == "") != (job.Entry == ""):
-		return nil, usagef("--source DIR and --entry FILE go together")
+		return nil, usagef("use --source DIR and --entry FILE together")
 	}
 	if job.Hyperparameters, err = pairs(c, "hyperparameter"); err != nil {
 		return nil, err
@@ -136,7 +136,7 @@ func newLocalJob(c *cli.Context, con *console, ref string, command []string) (*l
 	case "tar":
 		job.Tars = true
 	default:
-		return nil, usagef("--format: %q is neither files nor tar", f)
+		return nil, usagef("--format: %q must be files or tar", f)
 	}
 	if !c.Bool("no-namespace") {
 		self, err := os.Executable()
@@ -154,7 +154,7 @@ func pairs(c *cli.Context, flag string) (map[string]string, error) {
 	for _, s := range c.StringSlice(flag) {
 		k, v, ok := strings.Cut(s, "=")
 		if _, twice := m[k]; !ok || k == "" || twice {
-			return nil, usagef("--%s: %q is not NAME=VALUE, or the name is there twice", flag, s)
+			return nil, usagef("--%s: %q is not NAME=VALUE, or the name is used twice", flag, s)
 		}
 		m[k] = v
 	}
@@ -184,7 +184,7 @@ func fillChannels(c *cli.Context, v *vault.Vault, job *local.Job, ref string) (c
 		ver, err := d.Choose(c.Context, dataset.Choice{Number: number})
 		if err == nil && !c.Bool("allow-incomplete") {
 			if err = ver.CheckComplete(); err != nil {
-				err = fmt.Errorf("%w; upload it again, name another version, or say --allow-incomplete", err)
+				err = fmt.Errorf("%w; upload it again, choose another version, or use --allow-incomplete", err)
 			}
 		}
 		if err == nil {
@@ -203,7 +203,7 @@ func fillChannels(c *cli.Context, v *vault.Vault, job *local.Job, ref string) (c
 		what := more[name]
 		switch {
 		case name == "training" || name == container.MetaChannel || !container.IsChannelName(name):
-			err = usagef("--channel: %q cannot be the name of a further channel", name)
+			err = usagef("--channel: %q cannot name another channel", name)
 		case strings.ContainsRune(what, filepath.Separator) || strings.HasPrefix(what, "."):
 			job.Plain[name] = what
 		default:
@@ -226,7 +226,7 @@ func localOutput(c *cli.Context, con *console, v *vault.Vault, from string, summ
 	}
 	switch out := c.String("output"); {
 	case out == "none" && c.IsSet("output-seal"), out != "seal" && out != "none" && c.IsSet("output-seal"):
-		return nil, usagef("--output %s and --output-seal exclude one another", out)
+		return nil, usagef("use either --output %s or --output-seal", out)
 	case out == "none":
 		return nil, nil
 	case out != "seal":
@@ -255,7 +255,7 @@ func localOutput(c *cli.Context, con *console, v *vault.Vault, from string, summ
 		opts := uploader.Options{AllowEmpty: true, Warn: con.warning,
 			Failed: func(path string, err error) { failed = errors.Join(failed, err) }}
 		if files, _, err := uploader.Count(ctx, dir, opts, nil); err == nil && files == 0 {
-			con.warning(errors.New("the job has left no model, so none is sealed"))
+			con.warning(errors.New("the job left no model, so none is stored"))
 			return nil
 		}
 		res, err := uploader.Upload(ctx, d, dir, opts)

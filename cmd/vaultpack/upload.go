@@ -146,7 +146,7 @@ func uploadOptions(c *cli.Context, con *console, path string) (o uploader.Option
 	}
 	packSize, err := parseSize(c.String("pack-size"))
 	if err == nil && packSize < uploader.MinPackSize {
-		err = fmt.Errorf("a pack of %s bytes is smaller than the least, %s bytes (%s)", number(packSize), number(uploader.MinPackSize), size(uploader.MinPackSize))
+		err = fmt.Errorf("a pack of %s bytes is too small; the minimum is %s bytes (%s)", number(packSize), number(uploader.MinPackSize), size(uploader.MinPackSize))
 	}
 	if err != nil {
 		return o, usagef("--pack-size: %w", err)
@@ -156,31 +156,31 @@ func uploadOptions(c *cli.Context, con *console, path string) (o uploader.Option
 		return o, usagef("--memory: %w", err)
 	}
 	if memory < uploader.MinMemory {
-		return o, usagef("--memory: %s is below the least, %s", size(memory), size(uploader.MinMemory))
+		return o, usagef("--memory: %s is too small; the minimum is %s", size(memory), size(uploader.MinMemory))
 	}
 	if c.Int("concurrency") < 0 {
-		return o, usagef("--concurrency: %d is not a number of packs", c.Int("concurrency"))
+		return o, usagef("--concurrency: %d must be at least 1", c.Int("concurrency"))
 	}
 	links, err := uploader.ParseLinks(c.String("links"))
 	if err != nil {
 		return o, usagef("--links: %w", err)
 	}
 	if path != "-" && c.IsSet("name") {
-		return o, usagef("--name goes with PATH - or --from-command, a file has its own name")
+		return o, usagef("use --name only with PATH - or --from-command; a file has its own name")
 	}
 	for _, flag := range []string{"include", "exclude", "links"} {
 		if path == "-" && c.IsSet(flag) {
-			return o, usagef("--%s is for folders, and a stream is one file", flag)
+			return o, usagef("--%s is for folders; a stream is one file", flag)
 		}
 	}
 	if path == "-" && c.IsSet("resend") {
-		return o, usagef("--resend: all of a stream is sent each time")
+		return o, usagef("--resend: a stream is always sent as a whole")
 	}
 	var resend []envelope.ObjectID
 	for _, s := range c.StringSlice("resend") {
 		id, err := envelope.ParseObjectID(s)
 		if err != nil {
-			return o, usagef("--resend: %q is not the ID of a pack, such as verify tells it", s)
+			return o, usagef("--resend: %q is not a pack ID, as verify shows it", s)
 		}
 		resend = append(resend, id)
 	}
@@ -206,7 +206,7 @@ func datasetName(name, path string) (string, error) {
 		return name, nil
 	}
 	if path == "-" {
-		return "", usagef("a stream has no name of its own; give the dataset one with --dataset NAME")
+		return "", usagef("a stream has no name; name the dataset with --dataset NAME")
 	}
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -214,7 +214,7 @@ func datasetName(name, path string) (string, error) {
 	}
 	name = filepath.Base(abs)
 	if dataset.CheckName(name) != nil {
-		return "", usagef("the name of %s cannot name a dataset; give it one with --dataset NAME", show(abs))
+		return "", usagef("the name of %s cannot name a dataset; name the dataset with --dataset NAME", show(abs))
 	}
 	return name, nil
 }
@@ -291,7 +291,7 @@ func summarize(con *console, d *dataset.Dataset, dry bool, res *uploader.Result,
 	changes := fmt.Sprintf("%d added, %d changed, %d removed, %d unchanged", s.Added, s.Changed, s.Removed, s.UnchangedFiles)
 	switch {
 	case dry:
-		con.printf("Dry run: nothing was written.\n")
+		con.printf("Dry run: nothing was changed.\n")
 		con.printf("dataset  %s", d.Name)
 		con.printf("found    %s, %s (%s)", count(s.Files, "file"), size(s.Bytes), changes)
 		con.tellLinks(s)
@@ -306,11 +306,11 @@ func summarize(con *console, d *dataset.Dataset, dry bool, res *uploader.Result,
 	}
 	con.printf("files    %s, %s, %s (%s)", count(ver.Totals.Files, "file"), count(ver.Totals.Folders, "folder"), size(ver.Totals.Bytes), changes)
 	if n := s.ResentFiles; n > 0 {
-		con.printf("         %s of the unchanged sent again, to stay with the other files of their samples", number(n))
+		con.printf("         %s unchanged, sent again to stay with the other files of their samples", number(n))
 	}
 	con.tellLinks(s)
 	if n := s.ResumedFiles; n > 0 {
-		con.printf("resumed  %s, %s, in the vault from an unfinished run", count(n, "file"), size(s.ResumedBytes))
+		con.printf("resumed  %s, %s, already in the vault from an unfinished run", count(n, "file"), size(s.ResumedBytes))
 	}
 	if res.Committed {
 		con.printf("sealed   %s in %s, %s in the vault, in %s at %s/s",
@@ -320,7 +320,7 @@ func summarize(con *console, d *dataset.Dataset, dry bool, res *uploader.Result,
 		con.printf("skipped  %s without data (sockets, devices, the vault itself, leftovers)", count(n, "file"))
 	}
 	if n := ver.Totals.Flaws; n > 0 {
-		con.printf("missing  %s could not be read: this version is incomplete, and keeps what the last one had there", count(n, "entry"))
+		con.printf("missing  %s could not be read: this version is incomplete, and keeps what the last version had", count(n, "entry"))
 	}
 	con.printf("vault    %s", show(v.Location))
 	con.printf("key      %s", show(strings.Join(v.Keys.Names, ", ")))
@@ -341,7 +341,7 @@ func (c *console) tellLinks(s uploader.Stats) {
 		return
 	}
 	if k := s.LinksOut; k > 0 {
-		out = fmt.Sprintf("; %s of them %s out of the folder: what is behind that is not sealed", number(k), verb(k, "leads", "lead"))
+		out = fmt.Sprintf("; %s of them %s out of the folder, and their targets are not stored", number(k), verb(k, "leads", "lead"))
 	}
 	c.printf("links    %s%s", count(n, "link"), out)
 }

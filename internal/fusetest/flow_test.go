@@ -221,7 +221,7 @@ func TestRestoreOnMountWithoutModes(t *testing.T) {
 					}
 				}
 			}
-			if out := p.ok("restore", "scans", dir); !strings.Contains(out, "keeps no modes") {
+			if out := p.ok("restore", "scans", dir); !strings.Contains(out, "does not keep modes") {
 				t.Errorf("the restore does not say that modes are left out:\n%s", out)
 			}
 			if b, err := os.ReadFile(filepath.Join(dir, "dir", "two")); err != nil || string(b) != filepath.Join(src, "dir/two") {

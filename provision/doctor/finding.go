@@ -69,7 +69,7 @@ func broken(mend string, err error, actions ...string) Finding {
 		actions = []string{action}
 	}
 	if len(actions) == 0 {
-		return failed("this user needs read and write permission there", "%v", err)
+		return failed("give this user read and write permission there", "%v", err)
 	}
 	return lacking(actions, "%v", err)
 }

@@ -66,7 +66,7 @@ func parse(args []string, base string) (cfg *container.Config, command []string,
 	case "tar":
 		cfg.Tars = true
 	default:
-		return cfg, nil, usagef("--format: %q is neither files nor tar", g.format)
+		return cfg, nil, usagef("--format: %q must be files or tar", g.format)
 	}
 	sharded := map[string]bool{}
 	for _, name := range g.sharded {
