@@ -1,10 +1,8 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -13,12 +11,14 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// flagsFirst puts the flags of a command in front of its arguments, since people
-// write them behind too and package flag stops at the first argument. A flag whose
-// value is missing is refused: it would take what comes next for it.
-func flagsFirst(app *cli.App, args []string) ([]string, error) {
+// flagsFirst puts the flags of a command in front of its arguments, and tells how many
+// arguments stand behind --. People write flags behind arguments too, and version 2 of
+// the library cannot read them there: it leaves that to package flag, which stops at
+// the first argument and drops the --. A flag whose value is missing is refused: package
+// flag would take what comes next for it.
+func flagsFirst(app *cli.App, args []string) (sorted []string, behind int, err error) {
 	if len(args) == 0 {
-		return args, nil
+		return args, 0, nil
 	}
 	s := &sorter{out: args[:1:1], rest: args[1:], flags: app.Flags}
 	var cmd *cli.Command
@@ -28,16 +28,16 @@ func flagsFirst(app *cli.App, args []string) ([]string, error) {
 		case !strings.HasPrefix(arg, "-"):
 			s.out = append(s.out, arg)
 			if cmd = app.Command(arg); cmd == nil {
-				return append(s.out, s.rest...), nil
+				return append(s.out, s.rest...), 0, nil
 			}
 		default:
 			if err := s.flag(arg); err != nil {
-				return nil, err
+				return nil, 0, err
 			}
 		}
 	}
 	if cmd == nil {
-		return s.out, nil
+		return s.out, 0, nil
 	}
 	return s.command(cmd)
 }
@@ -56,7 +56,7 @@ func (s *sorter) shift() string {
 }
 
 // command sorts what comes after the name of a command.
-func (s *sorter) command(cmd *cli.Command) ([]string, error) {
+func (s *sorter) command(cmd *cli.Command) (sorted []string, behind int, err error) {
 	var positional []string
 	s.flags, s.machine = cmd.Flags, cmd.Hidden
 	for len(s.rest) > 0 {
@@ -67,19 +67,19 @@ func (s *sorter) command(cmd *cli.Command) ([]string, error) {
 			cmd = cmd.Subcommands[i]
 			s.out, s.flags = append(s.out, arg), cmd.Flags
 		case arg == "--":
-			positional, s.rest = append(positional, s.rest...), nil
+			positional, behind, s.rest = append(positional, s.rest...), len(s.rest), nil
 		case arg == "-" || !strings.HasPrefix(arg, "-"):
 			positional = append(positional, arg)
 		default:
 			if err := s.flag(arg); err != nil {
-				return nil, err
+				return nil, 0, err
 			}
 		}
 	}
 	if len(positional) > 0 {
 		s.out = append(append(s.out, "--"), positional...)
 	}
-	return s.out, nil
+	return s.out, behind, nil
 }
 
 // flag takes a flag, with its value if it has one.
@@ -225,21 +225,21 @@ func distance(a, b string) int {
 }
 
 // program is how the user called vaultpack, for the commands that are suggested.
-func program() string {
-	if strings.Contains(os.Args[0], string(filepath.Separator)+"go-build") {
+func (c *console) program() string {
+	if strings.Contains(c.name, string(filepath.Separator)+"go-build") {
 		return "go run ./cmd/vaultpack"
 	}
-	return quoted(os.Args[0])
+	return quoted(c.name)
 }
 
 var bareCommand = regexp.MustCompile(`(^|[^/\w.-])vaultpack ((?:init|encrypt-and-upload|push|ls|restore|pull|cat|verify|versions|diff|rm|gc|keys|encrypt|decrypt|inspect|train|jobs|logs|stop|policy|doctor|config|completion|man)\b)`)
 
 // called is a text with its commands as they are to be typed here: packages do not know
 // how the program was called.
-func called(text string) string {
+func (c *console) called(text string) string {
 	return bareCommand.ReplaceAllStringFunc(text, func(s string) string {
 		m := bareCommand.FindStringSubmatch(s)
-		return m[1] + program() + " " + m[2]
+		return m[1] + c.program() + " " + m[2]
 	})
 }
 
@@ -258,15 +258,12 @@ func placed(c *cli.Context) (flags []string) {
 
 // next is a command that does as printed: for the vault that this one has found.
 func (c *console) next(args ...string) string {
-	words := []string{program()}
+	words := []string{c.program()}
 	for _, arg := range append(args, c.flags...) {
 		words = append(words, quoted(arg))
 	}
 	return strings.Join(words, " ")
 }
-
-// nextCommand is next, of the console of the command that runs.
-func nextCommand(c *cli.Context, words ...string) string { return consoleOf(c.Context).next(words...) }
 
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
 
@@ -292,19 +289,4 @@ func (c *console) hint(err error) string {
 		}
 		return c.next(words...)
 	})
-}
-
-type consoleKey struct{}
-
-// consoleOf is the console of the command that runs.
-func consoleOf(ctx context.Context) *console {
-	con, _ := ctx.Value(consoleKey{}).(*console)
-	return con
-}
-
-// about notes which dataset a command is about.
-func about(ctx context.Context, dataset string) {
-	if con := consoleOf(ctx); con != nil {
-		con.dataset = dataset
-	}
 }

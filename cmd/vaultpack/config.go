@@ -24,7 +24,7 @@ func configCommand(con *console) *cli.Command {
 			"(VAULTPACK_VAULT, VAULTPACK_LOCAL_KEY), the nearest vaultpack.yaml in this folder or\n" +
 			"above it, the one in your configuration directory, and the default below VAULTPACK_HOME.",
 		Action: func(c *cli.Context) error {
-			cfg, err := configAlone(c)
+			cfg, err := configAlone(c, con)
 			if err != nil {
 				return err
 			}

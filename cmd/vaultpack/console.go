@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,11 +18,13 @@ import (
 // everything else on standard error; or, with --json, events as objects on
 // standard output. It is safe for concurrent use.
 type console struct {
+	world
 	json, quiet, terminal bool
 	// command is the command that runs, and flags the common flags that it was given,
 	// by which it has found the vault and the keys.
 	command string
 	flags   []string
+	behind  int    // how many arguments were typed behind --
 	dataset string // that the command is about, once it is known
 
 	mu      sync.Mutex
@@ -33,11 +34,9 @@ type console struct {
 	outErr  error     // the first of writing to out
 }
 
-func newConsole() *console {
-	return &console{out: bufio.NewWriter(os.Stdout), err: os.Stderr, terminal: term.IsTerminal(int(os.Stderr.Fd()))}
+func newConsole(w world) *console {
+	return &console{world: w, out: bufio.NewWriter(w.stdout), err: w.stderr, terminal: term.IsTerminal(int(w.stderr.Fd()))}
 }
-
-func (c *console) configure(json, quiet bool) { c.json, c.quiet = json, quiet }
 
 // printf writes a line of the result.
 func (c *console) printf(format string, args ...any) {
@@ -82,7 +81,7 @@ func (c *console) broke(err error) {
 func (c *console) dataOnOutput() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.out = bufio.NewWriter(os.Stderr)
+	c.out = bufio.NewWriter(c.stderr)
 }
 
 // notef writes a line that is good to know.

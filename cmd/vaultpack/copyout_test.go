@@ -28,7 +28,7 @@ func TestCopyOut(t *testing.T) {
 	log, err := os.Create(filepath.Join(dir, "log"))
 	check(t, err)
 	defer log.Close()
-	con := newConsole()
+	con := newConsole(process())
 	con.err = log
 	for range 2 {
 		check(t, copyOut(con, from, to))

@@ -88,7 +88,7 @@ func TestHelpFitsTheTerminal(t *testing.T) {
 			}
 		}
 	}
-	app := newApp(newConsole())
+	app := newApp(newConsole(process()))
 	visible := slices.DeleteFunc(app.Commands, func(c *cli.Command) bool { return c.Hidden || c.Name == "help" })
 	all(nil, visible)
 	command("--help")

@@ -26,7 +26,7 @@ func doctorCommand(con *console) *cli.Command {
 			&cli.StringFlag{Name: "role", Usage: "also check `ARN`, the role of training jobs"},
 		},
 		Action: func(c *cli.Context) error {
-			cfg, err := configAlone(c)
+			cfg, err := configAlone(c, con)
 			if err != nil {
 				return err
 			}
@@ -61,7 +61,7 @@ func containerBinary() (string, error) {
 // tellFinding writes what a check has found. What has failed is told even with
 // --quiet.
 func (c *console) tellFinding(f doctor.Finding) {
-	f.Reason, f.Mend = called(f.Reason), called(f.Mend)
+	f.Reason, f.Mend = c.called(f.Reason), c.called(f.Mend)
 	e := event{"check": f.Check, "result": f.Result, "reason": f.Reason}
 	if f.On != "" {
 		e["on"] = f.On

@@ -116,7 +116,7 @@ func TestDocumentedCommandsAreKnown(t *testing.T) {
 		if d.args[0] == opener.Command {
 			continue // it has flags of its own, in package opener
 		}
-		app := newApp(newConsole())
+		app := newApp(newConsole(process()))
 		app.Writer, app.ErrWriter = io.Discard, io.Discard
 		got := false
 		var stub func(cmds []*cli.Command)
@@ -129,7 +129,7 @@ func TestDocumentedCommandsAreKnown(t *testing.T) {
 			}
 		}
 		stub(app.Commands)
-		args, err := flagsFirst(app, append([]string{"vaultpack"}, d.args...))
+		args, _, err := flagsFirst(app, append([]string{"vaultpack"}, d.args...))
 		if err == nil {
 			err = app.RunContext(t.Context(), args)
 		}

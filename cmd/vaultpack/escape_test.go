@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
@@ -45,32 +44,37 @@ func TestNothingRawIsPrinted(t *testing.T) {
 }
 
 func TestFlagsFirst(t *testing.T) {
-	app := newApp(newConsole())
-	tests := []struct{ typed, want string }{
-		{"push src -d x", "push -d x -- src"},
-		{"push src -d -q", "! -d needs a value"},
-		{"push src --dataset", "! --dataset needs a value"},
-		{"push src --dataset=", "! --dataset needs a value"},
-		{"push src --dataset -- x", "! --dataset needs a value"},
-		{"push src --exclude=-x", "push --exclude=-x -- src"},
-		{"--vault -q push src", "! --vault needs a value"},
-		{"gc d --grace -1h", "gc --grace -1h -- d"},
-		{"decrypt -o -", "decrypt -o -"},
-		{"push - -d x", "push -d x -- -"},
-		{"keys add d --recipient r", "keys add --recipient r -- d"},
-		{"train --local d -- sh -c x", "train --local -- d sh -c x"},
+	app := newApp(newConsole(process()))
+	tests := []struct {
+		typed, want string
+		behind      int
+	}{
+		{"push src -d x", "push -d x -- src", 0},
+		{"push src -d -q", "! -d needs a value", 0},
+		{"push src --dataset", "! --dataset needs a value", 0},
+		{"push src --dataset=", "! --dataset needs a value", 0},
+		{"push src --dataset -- x", "! --dataset needs a value", 0},
+		{"push src --exclude=-x", "push --exclude=-x -- src", 0},
+		{"--vault -q push src", "! --vault needs a value", 0},
+		{"gc d --grace -1h", "gc --grace -1h -- d", 0},
+		{"decrypt -o -", "decrypt -o -", 0},
+		{"push - -d x", "push -d x -- -", 0},
+		{"keys add d --recipient r", "keys add --recipient r -- d", 0},
+		{"train --local d -- sh -c x", "train --local -- d sh -c x", 3},
+		{"train d -- --wait -- x", "train -- d --wait -- x", 3},
+		{"train d --", "train -- d", 0},
 	}
 	for _, tt := range tests {
-		out, err := flagsFirst(app, append([]string{"vaultpack"}, strings.Fields(tt.typed)...))
+		out, behind, err := flagsFirst(app, append([]string{"vaultpack"}, strings.Fields(tt.typed)...))
 		if why, fails := strings.CutPrefix(tt.want, "! "); fails {
 			if err == nil || !strings.HasPrefix(err.Error(), why) || exitCode(err) != exitUsage {
 				t.Errorf("%s: %q, %v", tt.typed, out, err)
 			}
-		} else if err != nil || strings.Join(out[1:], " ") != tt.want {
+		} else if err != nil || strings.Join(out[1:], " ") != tt.want || behind != tt.behind {
 			t.Errorf("%s: %q, %v", tt.typed, out, err)
 		}
 	}
-	if _, err := flagsFirst(app, []string{"vaultpack", "push", "--dataset", "", "src"}); err == nil {
+	if _, _, err := flagsFirst(app, []string{"vaultpack", "push", "--dataset", "", "src"}); err == nil {
 		t.Error("an empty value is taken")
 	}
 }
@@ -110,9 +114,7 @@ func TestNext(t *testing.T) {
 
 // Commands in the texts of packages are printed as the program was called.
 func TestCommandsAreAsCalled(t *testing.T) {
-	old := os.Args[0]
-	defer func() { os.Args[0] = old }()
-	os.Args[0] = "./my vaultpack"
+	con := &console{world: world{name: "./my vaultpack"}}
 	for text, want := range map[string]string{
 		"make it with: vaultpack init --vault x":     `make it with: './my vaultpack' init --vault x`,
 		"vaultpack config shows, and vaultpack ls d": `'./my vaultpack' config shows, and './my vaultpack' ls d`,
@@ -120,7 +122,7 @@ func TestCommandsAreAsCalled(t *testing.T) {
 		"what vaultpack stores; vaultpack keysmith":  "what vaultpack stores; vaultpack keysmith",
 		"a.vaultpack rm":                             "a.vaultpack rm",
 	} {
-		if got := called(text); got != want {
+		if got := con.called(text); got != want {
 			t.Errorf("%q is printed as %q", text, got)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"os"
 	"time"
 	"unicode/utf8"
 
@@ -114,12 +113,12 @@ func (c *console) warning(err error) {
 func (c *console) end(err error) int {
 	code, h := exitCode(err), c.hint(err)
 	if err != nil {
-		e := event{"error": called(err.Error()), "exit_code": code}
+		e := event{"error": c.called(err.Error()), "exit_code": code}
 		if h != "" {
 			e["hint"] = h
 		}
 		c.emit("error", e)
-		c.warnf("vaultpack: %v", calledError{err})
+		c.warnf("vaultpack: %v", calledError{c, err})
 		if h != "" {
 			c.warnf("hint: %s", h)
 		}
@@ -127,16 +126,19 @@ func (c *console) end(err error) int {
 	c.sumUp(err, code, h)
 	c.flush()
 	if c.outErr != nil && code == exitDone {
-		fmt.Fprintf(os.Stderr, "vaultpack: writing to standard output: %s\n", printable.Line("%v", c.outErr))
+		fmt.Fprintf(c.stderr, "vaultpack: writing to standard output: %s\n", printable.Line("%v", c.outErr))
 		return exitFailed
 	}
 	return code
 }
 
 // calledError is an error with its commands as they are to be typed here.
-type calledError struct{ error }
+type calledError struct {
+	con *console
+	error
+}
 
-func (e calledError) Error() string { return called(e.error.Error()) }
+func (e calledError) Error() string { return e.con.called(e.error.Error()) }
 
 // sumUp prints the summary, which is the last event of every command.
 func (c *console) sumUp(err error, code int, hint string) {
@@ -147,7 +149,7 @@ func (c *console) sumUp(err error, code int, hint string) {
 	maps.Copy(e, c.summary)
 	e["ok"], e["exit_code"] = err == nil, code
 	if err != nil {
-		e["error"] = called(err.Error())
+		e["error"] = c.called(err.Error())
 	}
 	if hint != "" {
 		e["hint"] = hint

@@ -85,7 +85,7 @@ func transform(c *cli.Context, con *console, name func(in string) string, f func
 			return usagef("%s does not end in %s; name the output with --output FILE", show(in), suffix)
 		}
 	}
-	src := os.Stdin
+	src := con.stdin
 	if in != "-" {
 		if src, err = os.Open(in); err != nil {
 			return err
@@ -103,10 +103,10 @@ func transform(c *cli.Context, con *console, name func(in string) string, f func
 	}
 	if out == "-" {
 		con.dataOnOutput()
-		if c.Command.Name == "encrypt" && term.IsTerminal(int(os.Stdout.Fd())) {
+		if c.Command.Name == "encrypt" && term.IsTerminal(int(con.stdout.Fd())) {
 			return usagef("will not write encrypted data to a terminal; redirect it, or use --output FILE")
 		}
-		return run(os.Stdout)
+		return run(con.stdout)
 	}
 	write := atomicfile.Create
 	if c.Bool("force") {
@@ -123,7 +123,7 @@ func transform(c *cli.Context, con *console, name func(in string) string, f func
 }
 
 func encryptStream(ctx context.Context, c *cli.Context, con *console, src io.Reader, dst io.Writer) (int64, error) {
-	cfg, err := loadConfig(c)
+	cfg, err := loadConfig(c, con)
 	if err != nil {
 		return 0, err
 	}
@@ -149,8 +149,8 @@ func encryptStream(ctx context.Context, c *cli.Context, con *console, src io.Rea
 	return envelope.SealFrom(ctx, dst, src, cfg.Context, wrap...)
 }
 
-func decryptStream(ctx context.Context, c *cli.Context, _ *console, src io.Reader, dst io.Writer) (int64, error) {
-	cfg, err := loadConfig(c)
+func decryptStream(ctx context.Context, c *cli.Context, con *console, src io.Reader, dst io.Writer) (int64, error) {
+	cfg, err := loadConfig(c, con)
 	if err != nil {
 		return 0, err
 	}
@@ -176,7 +176,7 @@ func inspectCommand(con *console) *cli.Command {
 			if err != nil {
 				return err
 			}
-			in, name := os.Stdin, "-"
+			in, name := con.stdin, "-"
 			if len(args) == 1 && args[0] != "-" {
 				name = args[0]
 				if in, err = os.Open(name); err != nil {

@@ -136,9 +136,6 @@ func stopCommand(con *console) *cli.Command {
 	}
 }
 
-// testEvery lets the tests look at a job more often.
-var testEvery time.Duration
-
 // A follower follows one job for a command.
 type follower struct {
 	command  string
@@ -152,7 +149,7 @@ type follower struct {
 }
 
 func newFollower(c *cli.Context, con *console, job string) (*follower, error) {
-	cfg, err := loadConfig(c)
+	cfg, err := loadConfig(c, con)
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +162,7 @@ func newFollower(c *cli.Context, con *console, job string) (*follower, error) {
 }
 
 func (f *follower) newLogs() *trainer.Logs {
-	l := &trainer.Logs{API: f.logs, Job: f.job, Quiet: 4 * testEvery}
+	l := &trainer.Logs{API: f.logs, Job: f.job, Quiet: 4 * f.con.every}
 	l.Line = func(line trainer.Line) {
 		f.con.emit("log", event{"host": line.Host, "time": line.Time, "text": line.Text})
 		if l.Hosts > 1 {
@@ -178,7 +175,7 @@ func (f *follower) newLogs() *trainer.Logs {
 }
 
 func (f *follower) watcher() *trainer.Watcher {
-	w := &trainer.Watcher{SageMaker: f.sm, Job: f.job, Every: testEvery, OpenVault: f.vault,
+	w := &trainer.Watcher{SageMaker: f.sm, Job: f.job, Every: f.con.every, OpenVault: f.vault,
 		Changed: func(t trainer.Transition) {
 			f.con.emit("status", event{"job": f.job, "status": t.Status, "message": t.Message, "time": t.Time})
 			f.con.notef("%s  %s", strings.TrimSpace(t.Time.Local().Format("15:04:05")+"  "+t.Status), t.Message)

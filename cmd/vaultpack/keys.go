@@ -99,12 +99,12 @@ func newKeyFlags() []cli.Flag {
 	}
 }
 
-func newKey(c *cli.Context) (envelope.KeyWrapper, error) {
+func newKey(c *cli.Context, con *console) (envelope.KeyWrapper, error) {
 	var found envelope.KeyWrapper
 	n := 0
 	for name, read := range map[string]func(config.Setting) (envelope.KeyWrapper, error){
 		"new-kms-key": func(s config.Setting) (envelope.KeyWrapper, error) {
-			cfg, err := loadConfig(c)
+			cfg, err := loadConfig(c, con)
 			if err != nil {
 				return nil, err
 			}
@@ -137,7 +137,7 @@ func withDataset(con *console, n int, f func(*cli.Context, *console, *dataset.Da
 		if err != nil {
 			return err
 		}
-		v, err := openVault(c)
+		v, err := openVault(c, con)
 		if err != nil {
 			return err
 		}
@@ -161,7 +161,7 @@ func onDatasets(c *cli.Context, con *console, n int, f func(*dataset.Dataset, []
 	if err != nil {
 		return err
 	}
-	v, err := openVault(c)
+	v, err := openVault(c, con)
 	if err != nil {
 		return err
 	}
@@ -217,7 +217,7 @@ func keysList(c *cli.Context, con *console) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := loadConfig(c)
+	cfg, err := loadConfig(c, con)
 	if err != nil {
 		return err
 	}
@@ -332,7 +332,7 @@ func changed(c *cli.Context, con *console, command string, d *dataset.Dataset, n
 }
 
 func keysAdd(c *cli.Context, con *console) error {
-	w, err := newKey(c)
+	w, err := newKey(c, con)
 	if err != nil {
 		return err
 	}
@@ -361,7 +361,7 @@ func keysRemove(c *cli.Context, con *console) error {
 }
 
 func keysRewrap(c *cli.Context, con *console) error {
-	w, err := newKey(c)
+	w, err := newKey(c, con)
 	if err != nil {
 		return err
 	}
@@ -431,14 +431,14 @@ func keysReseal(c *cli.Context, con *console, d *dataset.Dataset) error {
 		con.printf("%s, version %d: nothing uses a data key older than %s", d.Name, v.Number, v.KeyID)
 	}
 	if len(older) == 0 {
-		con.notef("To remove data keys that nothing uses any more: %s", nextCommand(c, "gc", d.Name))
+		con.notef("To remove data keys that nothing uses any more: %s", con.next("gc", d.Name))
 		return nil
 	}
 	con.notef("Older versions still use older data keys: whoever has one of these keys can read them. Remove them with:")
 	for _, n := range older {
-		con.notef("  %s", nextCommand(c, "rm", fmt.Sprintf("%s@%d", d.Name, n)))
+		con.notef("  %s", con.next("rm", fmt.Sprintf("%s@%d", d.Name, n)))
 	}
-	con.notef("and then, when it is older than --grace, the data that only they used, with their keyrings:\n  %s", nextCommand(c, "gc", d.Name))
+	con.notef("and then, when it is older than --grace, the data that only they used, with their keyrings:\n  %s", con.next("gc", d.Name))
 	return nil
 }
 
@@ -462,7 +462,7 @@ func tellLeftBehind(c *cli.Context, con *console, d *dataset.Dataset, current en
 	for _, name := range slices.Sorted(maps.Keys(left)) {
 		if s := left[name]; !in[name] && (s.Kind != "passphrase" || !hasKind(in, s.Kind)) {
 			con.notef("%s opens older data of %s, but not new data. To let it open new data: %s", name, d.Name,
-				nextCommand(c, "keys", "add", d.Name, newKeyFlag[s.Kind], "FILE"))
+				con.next("keys", "add", d.Name, newKeyFlag[s.Kind], "FILE"))
 		}
 	}
 	return nil

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -53,9 +52,9 @@ func keysShred(c *cli.Context, con *console, d *dataset.Dataset, _ []string) err
 	}
 	if left > 0 {
 		con.warnf("The bucket keeps %s of the keyrings. Whoever can read them and use their keys can still read the dataset.\n"+
-			"Delete them with: %s", count(int64(left), "old version"), nextCommand(c, "keys", "shred", d.Name, "--old-versions", "--confirm", d.Name))
+			"Delete them with: %s", count(int64(left), "old version"), con.next("keys", "shred", d.Name, "--old-versions", "--confirm", d.Name))
 	}
-	con.notef("The data that is left in the vault cannot be opened. Remove it with: %s", nextCommand(c, "rm", d.Name, "--confirm", d.Name))
+	con.notef("The data that is left in the vault cannot be opened. Remove it with: %s", con.next("rm", d.Name, "--confirm", d.Name))
 	return nil
 }
 
@@ -82,13 +81,13 @@ func shredOld(c *cli.Context, con *console, d *dataset.Dataset) (deleted, left i
 
 // ask gives the line that the user types, and nothing where nobody can be asked.
 func ask(ctx context.Context, con *console, question string) (string, error) {
-	if con.json || !term.IsTerminal(int(os.Stdin.Fd())) {
+	if con.json || !term.IsTerminal(int(con.stdin.Fd())) {
 		return "", nil
 	}
-	fmt.Fprint(os.Stderr, question)
+	fmt.Fprint(con.stderr, question)
 	line := make(chan string, 1)
 	go func() {
-		s, _ := bufio.NewReader(os.Stdin).ReadString('\n')
+		s, _ := bufio.NewReader(con.stdin).ReadString('\n')
 		line <- strings.TrimSpace(s)
 	}()
 	select {

@@ -35,9 +35,9 @@ func lsCommand(con *console) *cli.Command {
 }
 
 func listDatasets(c *cli.Context, con *console) error {
-	v, err := openVault(c)
+	v, err := openVault(c, con)
 	if noDatasetYet(err) {
-		if cfg, cerr := loadConfig(c); cerr == nil && cfg.Default {
+		if cfg, cerr := loadConfig(c, con); cerr == nil && cfg.Default {
 			con.notef("%v.", err)
 			return nil
 		}
@@ -104,7 +104,7 @@ func completeness(v *dataset.Version) string {
 }
 
 func listFiles(c *cli.Context, con *console, ref, path string) error {
-	d, v, err := openVersion(c.Context, c, ref)
+	d, v, err := openVersion(c, con, ref)
 	if err != nil {
 		return err
 	}
@@ -175,7 +175,7 @@ func versionsCommand(con *console) *cli.Command {
 				return err
 			}
 			if strings.Contains(args[0], "@") {
-				d, v, err := openVersion(c.Context, c, args[0])
+				d, v, err := openVersion(c, con, args[0])
 				if err != nil {
 					return err
 				}
@@ -190,7 +190,7 @@ func versionsCommand(con *console) *cli.Command {
 
 // listVersions lists all versions, also where the newest cannot be read.
 func listVersions(c *cli.Context, con *console, name string) error {
-	vault, err := openVault(c)
+	vault, err := openVault(c, con)
 	if err != nil {
 		return err
 	}

@@ -20,11 +20,11 @@ import (
 	"github.com/vaultpack/vaultpack/trainer/container/opener"
 )
 
-func main() { os.Exit(run(os.Args)) }
+func main() { os.Exit(run(process(), os.Args)) }
 
 // run is the whole program. The first interrupt cancels the context, so that
 // everything is put in order; a second one ends the process at once.
-func run(args []string) int {
+func run(w world, args []string) int {
 	if len(args) > 1 && args[1] == opener.Command {
 		return opener.Main(args)
 	}
@@ -35,12 +35,13 @@ func run(args []string) int {
 		// A soft bound: garbage is collected before it adds up to this.
 		debug.SetMemoryLimit(640 << 20)
 	}
-	con := newConsole()
+	con := newConsole(w)
 	con.json = asksForJSON(args)
 	app := newApp(con)
-	args, err := flagsFirst(app, args)
+	args, behind, err := flagsFirst(app, args)
+	con.behind = behind
 	if err == nil {
-		err = app.RunContext(context.WithValue(ctx, consoleKey{}, con), args)
+		err = app.RunContext(ctx, args)
 	}
 	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
 		err = errInterrupted
@@ -54,6 +55,9 @@ func newApp(con *console) *cli.App {
 		Usage:   "keep machine-learning data encrypted from the laptop to the GPU",
 		Version: version.String(),
 		Flags:   commonFlags(),
+		// Help is written here.
+		Writer:    con.stdout,
+		ErrWriter: con.stderr,
 		// Errors are reported in one place, by run.
 		ExitErrHandler:            func(*cli.Context, error) {},
 		DisableSliceFlagSeparator: true, // a pattern may hold a comma
@@ -96,45 +100,52 @@ func newApp(con *console) *cli.App {
 			trainEnterCommand(),
 		},
 	}
-	onUsageError := func(c *cli.Context, err error, _ bool) error {
-		return usagef("%w; see: %s --help", flagError(c.Command, err), strings.TrimSpace(c.App.Name+" "+c.Command.Name))
-	}
 	app.OnUsageError = onUsageError
-	var prepare func(prefix string, cmds []*cli.Command)
-	prepare = func(prefix string, cmds []*cli.Command) {
-		for _, cmd := range cmds {
-			name := prefix + cmd.Name
-			prepare(name+" ", cmd.Subcommands)
-			for _, f := range commonFlags() {
-				// A command may mean something else by a common name.
-				if !slices.ContainsFunc(cmd.Flags, func(own cli.Flag) bool { return own.Names()[0] == f.Names()[0] }) {
-					cmd.Flags = append(cmd.Flags, f)
-				}
-			}
-			if cmd.OnUsageError == nil {
-				cmd.OnUsageError = onUsageError
-			}
-			// A folder or dataset may be called help, or h.
-			cmd.HideHelpCommand = len(cmd.Subcommands) == 0
-			for _, f := range cmd.Flags {
-				if b, ok := f.(*cli.BoolFlag); ok {
-					b.DisableDefaultText = true // that it is off says nothing
-				}
-			}
-			if action := cmd.Action; action != nil {
-				cmd.Action = func(c *cli.Context) error {
-					con.configure(lineageBool(c, "json"), lineageBool(c, "quiet"))
-					con.command, con.flags = name, placed(c)
-					if name == "cat" {
-						con.dataOnOutput()
-					}
-					return action(c)
-				}
+	prepare(con, "", app.Commands)
+	return app
+}
+
+func onUsageError(c *cli.Context, err error, _ bool) error {
+	return usagef("%w; see: %s --help", flagError(c.Command, err), strings.TrimSpace(c.App.Name+" "+c.Command.Name))
+}
+
+// prepare gives commands what all have in common. Their names follow the prefix.
+func prepare(con *console, prefix string, cmds []*cli.Command) {
+	for _, cmd := range cmds {
+		name := prefix + cmd.Name
+		prepare(con, name+" ", cmd.Subcommands)
+		for _, f := range commonFlags() {
+			// A command may mean something else by a common name.
+			if !slices.ContainsFunc(cmd.Flags, func(own cli.Flag) bool { return own.Names()[0] == f.Names()[0] }) {
+				cmd.Flags = append(cmd.Flags, f)
 			}
 		}
+		if cmd.OnUsageError == nil {
+			cmd.OnUsageError = onUsageError
+		}
+		// A folder or dataset may be called help, or h.
+		cmd.HideHelpCommand = len(cmd.Subcommands) == 0
+		for _, f := range cmd.Flags {
+			if b, ok := f.(*cli.BoolFlag); ok {
+				b.DisableDefaultText = true // that it is off says nothing
+			}
+		}
+		if cmd.Action != nil {
+			cmd.Action = action(con, name, cmd.Action)
+		}
 	}
-	prepare("", app.Commands)
-	return app
+}
+
+// action is what a command does, on a console that knows which one it is.
+func action(con *console, name string, do cli.ActionFunc) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		con.json, con.quiet = lineageBool(c, "json"), lineageBool(c, "quiet")
+		con.command, con.flags = name, placed(c)
+		if name == "cat" {
+			con.dataOnOutput()
+		}
+		return do(c)
+	}
 }
 
 // commonFlags may stand before the command and after it.
@@ -170,21 +181,21 @@ func lineageBool(c *cli.Context, name string) bool {
 	return false
 }
 
-func loadConfig(c *cli.Context) (*config.Config, error) {
+func loadConfig(c *cli.Context, con *console) (*config.Config, error) {
 	cfg, err := config.Load(func(name string) string { return lineageString(c, name) })
 	if err != nil {
 		return nil, usagef("%w", err)
 	}
-	cfg.S3.MFACode = askMFA
+	cfg.S3.MFACode = con.askMFA
 	return cfg, nil
 }
 
 // configAlone is the configuration for a command that takes no arguments.
-func configAlone(c *cli.Context) (*config.Config, error) {
+func configAlone(c *cli.Context, con *console) (*config.Config, error) {
 	if _, err := arguments(c, 0, 0); err != nil {
 		return nil, err
 	}
-	return loadConfig(c)
+	return loadConfig(c, con)
 }
 
 // arguments checks the number of arguments; max is -1 for any number.

@@ -25,13 +25,22 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	testscript.Main(leaktest.Checked{M: m}, map[string]func(){"vaultpack": func() { os.Exit(run(testWorld(), os.Args)) }})
+}
+
+// testWorld is what a test tells the program that it starts, in its environment.
+func testWorld() world {
+	w := process()
 	if file := os.Getenv("TEST_SALT_LOG"); file != "" {
-		testStore = func(s vault.Store) vault.Store { return saltLog{s, file} }
+		w.store = func(s vault.Store) vault.Store { return saltLog{s, file} }
 	}
-	if d, err := time.ParseDuration(os.Getenv("TEST_EVERY")); err == nil {
-		testEvery = d
+	if every := os.Getenv("TEST_EVERY"); every != "" {
+		var err error
+		if w.every, err = time.ParseDuration(every); err != nil {
+			panic(err)
+		}
 	}
-	testscript.Main(leaktest.Checked{M: m}, map[string]func(){"vaultpack": main})
+	return w
 }
 
 func TestScripts(t *testing.T) {

@@ -86,7 +86,7 @@ func rmCommand(con *console) *cli.Command {
 			if err != nil {
 				return err
 			}
-			v, err := openVault(c)
+			v, err := openVault(c, con)
 			if err != nil {
 				return err
 			}
@@ -170,7 +170,7 @@ func diffCommand(con *console) *cli.Command {
 					return err
 				}
 			}
-			d, a, err := openVersion(c.Context, c, args[0])
+			d, a, err := openVersion(c, con, args[0])
 			if err != nil {
 				return err
 			}

@@ -13,9 +13,9 @@ import (
 
 // askMFA asks for the code of an MFA device, of the person at the terminal: what is
 // piped in is data.
-func askMFA(_ context.Context, profile, serial string) (string, error) {
+func (c *console) askMFA(_ context.Context, profile, serial string) (string, error) {
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
-	if err != nil || !term.IsTerminal(int(os.Stderr.Fd())) {
+	if err != nil || !term.IsTerminal(int(c.stderr.Fd())) {
 		if err == nil {
 			tty.Close()
 		}

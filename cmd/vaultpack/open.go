@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -14,11 +13,8 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// testStore lets the tests watch what is written to a vault.
-var testStore func(vault.Store) vault.Store
-
-func openVault(c *cli.Context) (*vault.Vault, error) {
-	cfg, err := loadConfig(c)
+func openVault(c *cli.Context, con *console) (*vault.Vault, error) {
+	cfg, err := loadConfig(c, con)
 	if err != nil {
 		return nil, err
 	}
@@ -26,20 +22,20 @@ func openVault(c *cli.Context) (*vault.Vault, error) {
 }
 
 // openForWriting opens the vault, and says so if that has made one.
-func openForWriting(ctx context.Context, c *cli.Context, con *console) (*vault.Vault, error) {
-	cfg, err := loadConfig(c)
+func openForWriting(c *cli.Context, con *console) (*vault.Vault, error) {
+	cfg, err := loadConfig(c, con)
 	if err != nil {
 		return nil, err
 	}
-	v, made, err := config.OpenForWriting(ctx, cfg)
+	v, made, err := config.OpenForWriting(c.Context, cfg)
 	if err != nil {
 		return nil, err
 	}
 	if made {
 		con.tellNewVault(v)
 	}
-	if testStore != nil {
-		v.Store = testStore(v.Store)
+	if con.store != nil {
+		v.Store = con.store(v.Store)
 	}
 	return v, nil
 }
@@ -76,12 +72,12 @@ func versionFlags() []cli.Flag {
 
 // openVersion opens the dataset and version that ref names, as NAME or
 // NAME@NUMBER. The caller closes the dataset.
-func openVersion(ctx context.Context, c *cli.Context, ref string) (*dataset.Dataset, *dataset.Version, error) {
+func openVersion(c *cli.Context, con *console, ref string) (*dataset.Dataset, *dataset.Version, error) {
 	name, number, err := parseRef(ref)
 	if err != nil {
 		return nil, nil, err
 	}
-	v, err := openVault(c)
+	v, err := openVault(c, con)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -89,8 +85,8 @@ func openVersion(ctx context.Context, c *cli.Context, ref string) (*dataset.Data
 	if err != nil {
 		return nil, nil, usageError{err}
 	}
-	about(ctx, name)
-	ver, err := d.Choose(ctx, dataset.Choice{Number: number, AtLeast: c.Int64("at-least")})
+	con.dataset = name
+	ver, err := d.Choose(c.Context, dataset.Choice{Number: number, AtLeast: c.Int64("at-least")})
 	if err != nil {
 		d.Close()
 		return nil, nil, err

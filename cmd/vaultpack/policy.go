@@ -37,7 +37,7 @@ func policyCommand(con *console) *cli.Command {
 			"apply. A key that init created also needs a statement in its key policy: --part key\n" +
 			"prints it.",
 		Action: func(c *cli.Context) error {
-			cfg, err := configAlone(c)
+			cfg, err := configAlone(c, con)
 			if err != nil {
 				return err
 			}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
@@ -70,7 +69,7 @@ func rate(n int64, since time.Time) int64 {
 func (c *console) bar(what string, read meter) (show, finish func()) {
 	p := mpb.New(mpb.WithOutput(c.err), mpb.WithWidth(100))
 	narrow := false
-	if w, _, err := term.GetSize(int(os.Stderr.Fd())); err == nil && w < 80 {
+	if w, _, err := term.GetSize(int(c.stderr.Fd())); err == nil && w < 80 {
 		narrow = true // the rate, the time and the bar have no room
 	}
 	tail := decor.Any(func(decor.Statistics) string {

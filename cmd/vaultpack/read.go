@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"strconv"
 	"strings"
 	"syscall"
@@ -83,7 +82,7 @@ func catCommand(con *console) *cli.Command {
 			if err != nil {
 				return err
 			}
-			d, v, err := openVersion(c.Context, c, args[0])
+			d, v, err := openVersion(c, con, args[0])
 			if err != nil {
 				return err
 			}
@@ -98,7 +97,7 @@ func catCommand(con *console) *cli.Command {
 				case e.IsLink():
 					return fmt.Errorf("%s is a link to %s", show(path), show(e.Link))
 				}
-				if err := v.WriteFile(c.Context, os.Stdout, e); err != nil {
+				if err := v.WriteFile(c.Context, con.stdout, e); err != nil {
 					return fmt.Errorf("%s: %w", show(path), err)
 				}
 			}
@@ -152,7 +151,7 @@ func verify(c *cli.Context, con *console, ref string) error {
 		return err
 	}
 	sel.folder = against != ""
-	d, v, err := openVersion(c.Context, c, ref)
+	d, v, err := openVersion(c, con, ref)
 	if err != nil {
 		return err
 	}

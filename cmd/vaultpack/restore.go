@@ -73,7 +73,7 @@ func restore(c *cli.Context, con *console, ref string, paths []string, dir strin
 	if dir == "" {
 		return usagef("the destination is empty; use . for the current folder")
 	}
-	d, v, err := openVersion(c.Context, c, ref)
+	d, v, err := openVersion(c, con, ref)
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func restore(c *cli.Context, con *console, ref string, paths []string, dir strin
 		return err
 	}
 	began := time.Now()
-	cfg, err := loadConfig(c)
+	cfg, err := loadConfig(c, con)
 	if err != nil {
 		return err
 	}

@@ -90,10 +90,10 @@ type producer struct {
 
 // startProducer starts a command. Its standard input and error are those of this
 // program. When the context ends it gets SIGTERM, and SIGKILL after 5 seconds.
-func startProducer(ctx context.Context, args []string) (*producer, error) {
+func (c *console) startProducer(ctx context.Context, args []string) (*producer, error) {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.Stdin, cmd.Stderr, cmd.WaitDelay = os.Stdin, os.Stderr, 5*time.Second
-	if !term.IsTerminal(int(os.Stdin.Fd())) {
+	cmd.Stdin, cmd.Stderr, cmd.WaitDelay = c.stdin, c.stderr, 5*time.Second
+	if !term.IsTerminal(int(c.stdin.Fd())) {
 		// What it has started itself ends with it. Behind a terminal the group has to
 		// stay the one that may read from it.
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -33,14 +33,13 @@ func inProcess(t testing.TB, home string) (command func(args ...string) int, out
 	if err != nil {
 		t.Fatal(err)
 	}
-	stdout, stderr := os.Stdout, os.Stderr
+	w := process()
+	w.stdout, w.stderr = log, log
 	t.Cleanup(func() { log.Close() })
 	command = func(args ...string) int {
 		log.Truncate(0)
 		log.Seek(0, 0)
-		os.Stdout, os.Stderr = log, log
-		defer func() { os.Stdout, os.Stderr = stdout, stderr }()
-		return run(append([]string{"vaultpack"}, args...))
+		return run(w, append([]string{"vaultpack"}, args...))
 	}
 	output = func() string {
 		b, err := os.ReadFile(log.Name())

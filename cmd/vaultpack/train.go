@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -113,7 +112,7 @@ func jobFlags() []cli.Flag {
 }
 
 // readJob reads the file, and what the flags say otherwise.
-func readJob(c *cli.Context) (*trainer.Job, error) {
+func readJob(c *cli.Context, con *console) (*trainer.Job, error) {
 	j := &trainer.Job{}
 	if file := c.String("file"); file != "" {
 		var err error
@@ -121,7 +120,8 @@ func readJob(c *cli.Context) (*trainer.Job, error) {
 			return nil, usageError{err}
 		}
 	}
-	before, command := splitAtDashes(c.Args().Slice(), os.Args)
+	args := c.Args().Slice()
+	before, command := args[:len(args)-con.behind], args[len(args)-con.behind:]
 	if len(before) > 1 {
 		return nil, usagef("unexpected argument %q: the command of the job comes after --", before[1])
 	}
@@ -140,15 +140,6 @@ func readJob(c *cli.Context) (*trainer.Job, error) {
 		return nil, usageError{err}
 	}
 	return j, nil
-}
-
-// splitAtDashes parts the arguments that stood before -- from those behind it.
-func splitAtDashes(args, typed []string) (before, behind []string) {
-	if i := slices.Index(typed, "--"); i >= 0 {
-		n := min(len(typed)-i-1, len(args))
-		return args[:len(args)-n], args[len(args)-n:]
-	}
-	return args, nil
 }
 
 // setFields sets the fields that flags were given for.
@@ -282,7 +273,7 @@ func train(c *cli.Context, con *console) error {
 	if d := c.Duration("timeout"); d < 0 || c.IsSet("timeout") && !c.Bool("wait") && !c.Bool("logs") {
 		return usagef("--timeout needs --wait or --logs, and a duration above 0")
 	}
-	j, err := readJob(c)
+	j, err := readJob(c, con)
 	if err != nil {
 		return err
 	}
@@ -292,7 +283,7 @@ func train(c *cli.Context, con *console) error {
 		}
 		return usageError{err}
 	}
-	cfg, err := loadConfig(c)
+	cfg, err := loadConfig(c, con)
 	if err != nil {
 		return err
 	}

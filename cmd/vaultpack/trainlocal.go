@@ -58,7 +58,7 @@ func trainLocal(c *cli.Context, con *console) error {
 	if err != nil {
 		return err
 	}
-	v, err := openVault(c)
+	v, err := openVault(c, con)
 	if err != nil {
 		return err
 	}
@@ -110,12 +110,12 @@ func newLocalJob(c *cli.Context, con *console, ref string, command []string) (*l
 	}
 	job := &local.Job{
 		Name:   newJobName(name),
-		Source: c.String("source"), Entry: c.String("entry"), Command: command, Dir: c.String("work-dir"), Stdout: os.Stdout, Stderr: os.Stderr,
+		Source: c.String("source"), Entry: c.String("entry"), Command: command, Dir: c.String("work-dir"), Stdout: con.stdout, Stderr: con.stderr,
 		Logf:  func(format string, args ...any) { con.notef("vaultpack: "+format, args...) },
 		Plain: map[string]string{},
 	}
 	if con.json {
-		job.Stdout = os.Stderr // standard output is for events
+		job.Stdout = con.stderr // standard output is for events
 	}
 	switch {
 	case job.Source == "" && len(command) == 0:

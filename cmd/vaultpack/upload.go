@@ -111,7 +111,7 @@ func upload(c *cli.Context, con *console, path string, command []string) error {
 	stop := con.track(verb, read)
 	var res *uploader.Result
 	if path == "-" {
-		res, err = uploadStream(ctx, d, opts, command, cmp.Or(c.String("name"), name))
+		res, err = uploadStream(ctx, con, d, opts, command, cmp.Or(c.String("name"), name))
 	} else {
 		res, err = uploader.Upload(ctx, d, path, opts)
 	}
@@ -127,11 +127,11 @@ func upload(c *cli.Context, con *console, path string, command []string) error {
 	return nil
 }
 
-func uploadStream(ctx context.Context, d *dataset.Dataset, opts uploader.Options, command []string, name string) (*uploader.Result, error) {
+func uploadStream(ctx context.Context, con *console, d *dataset.Dataset, opts uploader.Options, command []string, name string) (*uploader.Result, error) {
 	if command == nil {
-		return uploader.UploadStream(ctx, d, newInput(ctx, os.Stdin), name, opts)
+		return uploader.UploadStream(ctx, d, newInput(ctx, con.stdin), name, opts)
 	}
-	p, err := startProducer(ctx, command)
+	p, err := con.startProducer(ctx, command)
 	if err != nil {
 		return nil, err
 	}
@@ -224,13 +224,13 @@ func datasetName(name, path string) (string, error) {
 func uploadVault(c *cli.Context, con *console, dry bool) (v *vault.Vault, cleanUp func(), err error) {
 	cleanUp = func() {}
 	if !dry {
-		v, err = openForWriting(c.Context, c, con)
+		v, err = openForWriting(c, con)
 		return v, cleanUp, err
 	}
-	if v, err = openVault(c); err == nil || !noDatasetYet(err) {
+	if v, err = openVault(c, con); err == nil || !noDatasetYet(err) {
 		return v, cleanUp, err
 	}
-	cfg, cerr := loadConfig(c)
+	cfg, cerr := loadConfig(c, con)
 	if cerr != nil || !cfg.Default {
 		return nil, cleanUp, err
 	}
