@@ -11,6 +11,8 @@ import (
 
 	"github.com/vaultpack/vaultpack"
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/restore"
+	"github.com/vaultpack/vaultpack/dataset/verify"
 	"github.com/vaultpack/vaultpack/ingest"
 	"github.com/vaultpack/vaultpack/uploader"
 )
@@ -81,10 +83,10 @@ func Example() {
 	}
 	fmt.Printf("a %s\n", label)
 
-	if err := (&dataset.Verify{}).Run(ctx, version); err != nil {
+	if err := new(verify.Job).Run(ctx, version); err != nil {
 		log.Fatal(err)
 	}
-	if err := (&dataset.Restore{}).Run(ctx, version, filepath.Join(dir, "out")); err != nil {
+	if err := new(restore.Job).Run(ctx, version, filepath.Join(dir, "out")); err != nil {
 		log.Fatal(err)
 	}
 	// Output:

@@ -40,12 +40,3 @@ func (p *Pending) begin(ctx context.Context) error {
 func (w *IndexWriter) begin(ctx context.Context) error {
 	return given.Check(ctx, w != nil && w.dataset.usable() && w.packs != nil, errNoIndex)
 }
-
-// because is err, or ErrClosed where that is why: a key that is wiped beside its use
-// fails in many ways, none of which tells of damage.
-func (d *Dataset) because(err error) error {
-	if err != nil && d.set().IsClosed() {
-		return ErrClosed
-	}
-	return err
-}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/restore"
+	"github.com/vaultpack/vaultpack/dataset/verify"
 	"github.com/vaultpack/vaultpack/uploader"
 )
 
@@ -58,11 +60,11 @@ func TestCloseBesideJobs(t *testing.T) {
 		}()
 		var failures int64
 		if i%2 == 0 {
-			verify := &dataset.Verify{Failed: func(err error) { t.Errorf("told as damage: %v", err) }}
+			verify := &verify.Job{Failed: func(err error) { t.Errorf("told as damage: %v", err) }}
 			err = verify.Run(ctx, ver)
 			failures = verify.Failures.Load()
 		} else {
-			restore := &dataset.Restore{}
+			restore := &restore.Job{}
 			err = restore.Run(ctx, ver, filepath.Join(dir, fmt.Sprint("out", i)))
 			failures = restore.Failures.Load()
 		}

@@ -1,7 +1,7 @@
 // Package dataset keeps named, versioned trees of files in a vault: the layout
 // of the objects, the index that says where each file lies, the version roots
-// that make a set of objects a snapshot, and all that reads them: listing,
-// restoring, verifying. Package uploader writes them.
+// that make a set of objects a snapshot, and what can be asked of them. Its packages
+// restore and verify bring a version back and check it; package uploader writes them.
 //
 // Everything that is read is authenticated before it is believed. A version
 // root pins the parts of its index, those pin the packs, and each is bound to

@@ -1,11 +1,13 @@
 package dataset
 
-// SetMaxHeld bounds how many entries of an index an Unpack keeps.
-func SetMaxHeld(n int64) (reset func()) {
-	old := maxHeld
-	maxHeld = n
-	return func() { maxHeld = old }
-}
+import "context"
+
+// The jobs of other packages, which a test outside of this one puts here.
+var (
+	RestoreJob func(ctx context.Context, v *Version, dir string, failed func(string, error)) error
+	VerifyJob  func(ctx context.Context, v *Version, failed func(error)) error
+	UnpackJob  func(ctx context.Context, v *Version, dir string, tars bool) error
+)
 
 // SetPartEntries bounds how many entries a part of an index has.
 func SetPartEntries(n int) (reset func()) {

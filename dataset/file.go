@@ -16,7 +16,7 @@ import (
 // A File reads any range of one file of a version. Every byte that it gives is authentic:
 // it is opened by chunks of 16 KiB, each of which stands in its place of a pack that the
 // version names. What is compared only where a file is read as a whole, by WriteFile and
-// by a Restore, are the sums of its contents.
+// by a restore, are the sums of its contents.
 //
 // It is safe for concurrent use. Its reads end with the context that it was opened with.
 type File struct {
@@ -83,7 +83,7 @@ func (f *File) ReadAt(p []byte, off int64) (n int, err error) {
 		k, err := f.readPack(x, part, from)
 		n += k
 		if err != nil {
-			return n, f.version.of().because(err)
+			return n, f.version.set().Because(err)
 		}
 		p, off = p[k:], off+int64(k)
 	}

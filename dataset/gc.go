@@ -105,7 +105,7 @@ func (c *Collection) Run(ctx context.Context, d *Dataset) error {
 	default:
 		c.Uploads, err = d.set().SweepOlder(ctx, c.Grace)
 	}
-	return d.because(err)
+	return d.set().Because(err)
 }
 
 // collect does it once. The order of its steps is what makes it safe; it is argued in

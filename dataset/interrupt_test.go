@@ -14,6 +14,8 @@ import (
 
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/restore"
+	"github.com/vaultpack/vaultpack/dataset/verify"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/treetest"
 	"github.com/vaultpack/vaultpack/uploader"
@@ -62,7 +64,7 @@ func TestRestoreCancelledAtAnyMoment(t *testing.T) {
 		must(t, os.Chmod(filepath.Join(src, "3"), 0o500))
 	})
 	began := time.Now()
-	must(t, (&dataset.Restore{}).Run(t.Context(), v, filepath.Join(t.TempDir(), "whole")))
+	must(t, (&restore.Job{}).Run(t.Context(), v, filepath.Join(t.TempDir(), "whole")))
 	whole := time.Since(began)
 	runs, kept := 200, 0
 	if testing.Short() {
@@ -72,7 +74,7 @@ func TestRestoreCancelledAtAnyMoment(t *testing.T) {
 		out := filepath.Join(t.TempDir(), "out")
 		for {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rand.Int64N(int64(whole)*5/4)))
-			r := &dataset.Restore{Failed: func(path string, err error) { t.Errorf("%s: %v", path, err) }}
+			r := &restore.Job{Failed: func(path string, err error) { t.Errorf("%s: %v", path, err) }}
 			err := r.Run(ctx, v, out)
 			cancel()
 			n++
@@ -116,10 +118,10 @@ func TestFailsClosed(t *testing.T) {
 	b[len(b)/2] ^= 1
 	must(t, os.WriteFile(packs[1], b, 0o644))
 	for name, run := range map[string]func() error{
-		"restore": func() error { return (&dataset.Restore{}).Run(t.Context(), v, filepath.Join(t.TempDir(), "out")) },
-		"verify":  func() error { return (&dataset.Verify{}).Run(t.Context(), v) },
-		"all":     func() error { return (&dataset.Verify{Sample: 1}).Run(t.Context(), v) },
-		"against": func() error { return (&dataset.Verify{}).Against(t.Context(), v, src) },
+		"restore": func() error { return (&restore.Job{}).Run(t.Context(), v, filepath.Join(t.TempDir(), "out")) },
+		"verify":  func() error { return (&verify.Job{}).Run(t.Context(), v) },
+		"all":     func() error { return (&verify.Job{Sample: 1}).Run(t.Context(), v) },
+		"against": func() error { return (&verify.Job{}).Against(t.Context(), v, src) },
 	} {
 		err := run()
 		var partial *dataset.PartialError
@@ -128,26 +130,8 @@ func TestFailsClosed(t *testing.T) {
 		}
 	}
 	must(t, os.Remove(packs[1]))
-	if err := (&dataset.Verify{}).Run(t.Context(), v); !errors.Is(err, dataset.ErrMissing) {
+	if err := (&verify.Job{}).Run(t.Context(), v); !errors.Is(err, dataset.ErrMissing) {
 		t.Errorf("a missing pack: %v", err)
-	}
-}
-
-// One of each class of failure stays known, however late it comes.
-func TestPartialErrorKeepsEachClass(t *testing.T) {
-	var f dataset.Failures
-	if f.Err("test") != nil {
-		t.Error("nothing has failed")
-	}
-	for i := range 100_000 {
-		f.Add(fmt.Errorf("failure %d", i))
-	}
-	f.Add(fmt.Errorf("late: %w", envelope.ErrAuthentication))
-	f.Add(nil)
-	err := f.Err("test")
-	var partial *dataset.PartialError
-	if !errors.As(err, &partial) || partial.Count != 100_001 || len(partial.Causes) > 40 || !errors.Is(err, envelope.ErrAuthentication) || errors.Is(err, dataset.ErrMissing) {
-		t.Errorf("%v of %d causes", err, len(partial.Causes))
 	}
 }
 
@@ -157,33 +141,33 @@ func TestMisuse(t *testing.T) {
 	v, src, _ := sealed(t, 64<<10, func(src string) { write(t, filepath.Join(src, "a"), []byte("a")) })
 	var none context.Context
 	dir := func() string { return filepath.Join(t.TempDir(), "out") }
-	again, twice := &dataset.Restore{}, &dataset.Verify{}
+	again, twice := &restore.Job{}, &verify.Job{}
 	must(t, again.Run(t.Context(), v, dir()))
 	must(t, twice.Run(t.Context(), v))
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
 	file := filepath.Join(src, "a")
 	for name, run := range map[string]func() error{
-		"restore, nil context":    func() error { return (&dataset.Restore{}).Run(none, v, dir()) },
-		"restore, nil version":    func() error { return (&dataset.Restore{}).Run(t.Context(), nil, dir()) },
-		"restore, zero version":   func() error { return (&dataset.Restore{}).Run(t.Context(), &dataset.Version{}, dir()) },
-		"restore, no destination": func() error { return (&dataset.Restore{}).Run(t.Context(), v, "") },
-		"restore, to a file":      func() error { return (&dataset.Restore{}).Run(t.Context(), v, file) },
+		"restore, nil context":    func() error { return (&restore.Job{}).Run(none, v, dir()) },
+		"restore, nil version":    func() error { return (&restore.Job{}).Run(t.Context(), nil, dir()) },
+		"restore, zero version":   func() error { return (&restore.Job{}).Run(t.Context(), &dataset.Version{}, dir()) },
+		"restore, no destination": func() error { return (&restore.Job{}).Run(t.Context(), v, "") },
+		"restore, to a file":      func() error { return (&restore.Job{}).Run(t.Context(), v, file) },
 		"restore, again":          func() error { return again.Run(t.Context(), v, dir()) },
-		"restore, cancelled":      func() error { return (&dataset.Restore{}).Run(over, v, dir()) },
-		"restore, overwrite":      func() error { return (&dataset.Restore{Overwrite: 9}).Run(t.Context(), v, dir()) },
-		"verify, nil context":     func() error { return (&dataset.Verify{}).Run(none, v) },
-		"verify, nil version":     func() error { return (&dataset.Verify{}).Run(t.Context(), nil) },
-		"verify, zero version":    func() error { return (&dataset.Verify{}).Run(t.Context(), &dataset.Version{}) },
+		"restore, cancelled":      func() error { return (&restore.Job{}).Run(over, v, dir()) },
+		"restore, overwrite":      func() error { return (&restore.Job{Overwrite: 9}).Run(t.Context(), v, dir()) },
+		"verify, nil context":     func() error { return (&verify.Job{}).Run(none, v) },
+		"verify, nil version":     func() error { return (&verify.Job{}).Run(t.Context(), nil) },
+		"verify, zero version":    func() error { return (&verify.Job{}).Run(t.Context(), &dataset.Version{}) },
 		"verify, again":           func() error { return twice.Run(t.Context(), v) },
-		"verify, cancelled":       func() error { return (&dataset.Verify{}).Run(over, v) },
-		"verify, negative sample": func() error { return (&dataset.Verify{Sample: -1}).Run(t.Context(), v) },
-		"verify, too much":        func() error { return (&dataset.Verify{Sample: 1.01}).Run(t.Context(), v) },
-		"verify, no number":       func() error { return (&dataset.Verify{Sample: math.NaN()}).Run(t.Context(), v) },
-		"against, nil context":    func() error { return (&dataset.Verify{}).Against(none, v, src) },
-		"against, nil version":    func() error { return (&dataset.Verify{}).Against(t.Context(), nil, src) },
-		"against, no folder":      func() error { return (&dataset.Verify{}).Against(t.Context(), v, "") },
-		"against, a file":         func() error { return (&dataset.Verify{}).Against(t.Context(), v, file) },
+		"verify, cancelled":       func() error { return (&verify.Job{}).Run(over, v) },
+		"verify, negative sample": func() error { return (&verify.Job{Sample: -1}).Run(t.Context(), v) },
+		"verify, too much":        func() error { return (&verify.Job{Sample: 1.01}).Run(t.Context(), v) },
+		"verify, no number":       func() error { return (&verify.Job{Sample: math.NaN()}).Run(t.Context(), v) },
+		"against, nil context":    func() error { return (&verify.Job{}).Against(none, v, src) },
+		"against, nil version":    func() error { return (&verify.Job{}).Against(t.Context(), nil, src) },
+		"against, no folder":      func() error { return (&verify.Job{}).Against(t.Context(), v, "") },
+		"against, a file":         func() error { return (&verify.Job{}).Against(t.Context(), v, file) },
 		"against, again":          func() error { return twice.Against(t.Context(), v, src) },
 		"upload, nil context":     func() error { _, err := uploader.Upload(none, nil, src, uploader.Options{}); return err },
 		"upload, nil dataset":     func() error { _, err := uploader.Upload(t.Context(), nil, src, uploader.Options{}); return err },

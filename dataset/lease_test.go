@@ -208,7 +208,7 @@ func TestNumbersThatAreTaken(t *testing.T) {
 	if err := s.Create(ctx, d.set().VersionName(3), []byte("x")); err == nil {
 		t.Error("the number of a version that was removed is free")
 	}
-	if err := (&Verify{Sample: 1}).Run(ctx, v); err != nil {
+	if err := VerifyJob(ctx, v, nil); err != nil {
 		t.Error(err)
 	}
 	// What is only cut to the size of a mark is none.

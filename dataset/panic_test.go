@@ -17,9 +17,12 @@ import (
 	"time"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/restore"
 	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/dataset/verify"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/memstore"
+	"github.com/vaultpack/vaultpack/trainer/container/unpack"
 	"github.com/vaultpack/vaultpack/uploader"
 	"github.com/vaultpack/vaultpack/vault"
 )
@@ -169,10 +172,10 @@ var trapJobs = map[string]func(ctx context.Context, w *trapped) error{
 		return r.Run(ctx, w.v(), w.src)
 	},
 	"verify": func(ctx context.Context, w *trapped) error {
-		return (&dataset.Verify{Failed: func(error) { w.step() }}).Run(ctx, w.v())
+		return (&verify.Job{Failed: func(error) { w.step() }}).Run(ctx, w.v())
 	},
 	"verify against": func(ctx context.Context, w *trapped) error {
-		return (&dataset.Verify{Failed: func(error) { w.step() }, Select: func(*tree.Entry) bool { w.step(); return true }}).Against(ctx, w.v(), w.src)
+		return (&verify.Job{Failed: func(error) { w.step() }, Select: func(*tree.Entry) bool { w.step(); return true }}).Against(ctx, w.v(), w.src)
 	},
 	"entries": func(ctx context.Context, w *trapped) error {
 		for _, err := range w.v().Entries(ctx) {
@@ -195,7 +198,7 @@ var trapJobs = map[string]func(ctx context.Context, w *trapped) error{
 		return nil
 	},
 	"unpack": func(ctx context.Context, w *trapped) error {
-		u := &dataset.Unpack{Name: "channel", Removed: func(string) { w.step() }}
+		u := &unpack.Job{Name: "channel", Removed: func(string) { w.step() }}
 		defer u.Close()
 		if err := u.Prepare(ctx, w.v(), w.dir); err != nil {
 			return err
@@ -225,10 +228,10 @@ func (w *trapped) options() uploader.Options {
 		Warn:    func(error) { w.step() }}
 }
 
-func (w *trapped) restore() *dataset.Restore {
-	return &dataset.Restore{
+func (w *trapped) restore() *restore.Job {
+	return &restore.Job{
 		Failed: func(string, error) { w.step() },
-		Told:   func(dataset.Action, *tree.Entry) { w.step() },
+		Told:   func(restore.Action, *tree.Entry) { w.step() },
 		Select: func(*tree.Entry) bool { w.step(); return true }}
 }
 

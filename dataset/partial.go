@@ -1,15 +1,8 @@
 package dataset
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"slices"
-	"sync"
-	"syscall"
-
-	"github.com/vaultpack/vaultpack/envelope"
 )
 
 // A PartialError ends a job that went on where single files failed: all but those
@@ -38,77 +31,6 @@ func (e *PartialError) Error() string {
 // Unwrap gives the causes.
 func (e *PartialError) Unwrap() []error { return e.Causes }
 
-// firstCauses is how many causes are kept whatever they are.
-const firstCauses = 16
-
-// causeClasses are the errors of which the first is kept, however late it comes.
-var causeClasses = []error{
-	envelope.ErrAuthentication, envelope.ErrFormat, ErrMissing, ErrDiffers,
-	fs.ErrPermission, fs.ErrNotExist, syscall.EROFS, syscall.ENOSPC, syscall.EDQUOT, syscall.EIO, syscall.EMFILE,
-	context.Canceled, context.DeadlineExceeded,
-}
-
-// Failures collects what failed of a job that goes on, in little memory. The zero
-// value is ready. It is safe for concurrent use.
-type Failures struct {
-	mu     sync.Mutex
-	n      int64
-	causes []error
-	seen   map[error]bool // the classes that causes has
-	noKey  bool
-}
-
-// Add takes in a failure; nil is none.
-func (f *Failures) Add(err error) {
-	if err == nil {
-		return
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.n++
-	keep := len(f.causes) < firstCauses
-	for _, class := range causeClasses {
-		if !f.seen[class] && errors.Is(err, class) {
-			if f.seen == nil {
-				f.seen = map[error]bool{}
-			}
-			f.seen[class], keep = true, true
-		}
-	}
-	var noKey *envelope.NoKeyError
-	if !f.noKey && errors.As(err, &noKey) {
-		f.noKey, keep = true, true
-	}
-	if keep {
-		f.causes = append(f.causes, err)
-	}
-}
-
-// Err is nil if nothing has failed, and else a *PartialError of the job.
-func (f *Failures) Err(job string) error {
-	if f == nil {
-		return nil
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.n == 0 {
-		return nil
-	}
-	return &PartialError{Job: job, Count: f.n, Causes: slices.Clone(f.causes)}
-}
-
-// end is how a job ends that err has stopped, nil if it came to its end.
-func (f *Failures) end(job string, err error) error {
-	partial := f.Err(job)
-	switch {
-	case err == nil:
-		return partial
-	case partial == nil:
-		return err
-	}
-	return fmt.Errorf("%w (before that, %w)", err, partial)
-}
-
 // A FileError is what went wrong with one file, or with the pack that it lies in.
 type FileError struct {
 	Path string
@@ -118,3 +40,7 @@ type FileError struct {
 func (e *FileError) Error() string { return fmt.Sprintf("%q: %v", e.Path, e.Err) }
 
 func (e *FileError) Unwrap() error { return e.Err }
+
+// ErrDiffers is told for what is authentic in the vault, and another in the
+// folder that it is compared with.
+var ErrDiffers = errors.New("differs")

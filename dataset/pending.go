@@ -191,7 +191,7 @@ func (p *Pending) Entries(ctx context.Context) iter.Seq2[*tree.Entry, error] {
 				if heads[i].e == nil {
 					e, err, ok := heads[i].next()
 					if err != nil {
-						yield(nil, p.dataset.because(err))
+						yield(nil, p.dataset.set().Because(err))
 						return
 					}
 					if !ok {

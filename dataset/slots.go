@@ -31,7 +31,7 @@ func (d *Dataset) changeKeyrings(ctx context.Context, change func(*envelope.Keyr
 			changed++
 		}
 		if err != nil {
-			failed = append(failed, fmt.Errorf("keyring %s: %w", ring.ID(), d.because(err)))
+			failed = append(failed, fmt.Errorf("keyring %s: %w", ring.ID(), d.set().Because(err)))
 		}
 		if ctx.Err() != nil {
 			break

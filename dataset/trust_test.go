@@ -91,12 +91,7 @@ func unpackJob(t *testing.T, d *Dataset, v *Version, dir string, tars bool) erro
 			t.Fatal(err)
 		}
 	}
-	u := &Unpack{Name: "training", Tars: tars}
-	defer u.Close()
-	if err := u.Prepare(ctx, v, dir); err != nil {
-		return err
-	}
-	return u.Run(ctx)
+	return UnpackJob(ctx, v, dir, tars)
 }
 
 // A pack that opens under its data key and has the right name is not believed for
@@ -105,14 +100,12 @@ func TestPacksOfOtherBytesAreRefused(t *testing.T) {
 	readers := map[string]func(t *testing.T, d *Dataset, v *Version, dir string) ([]error, error){
 		"restore": func(t *testing.T, _ *Dataset, v *Version, dir string) ([]error, error) {
 			var told []error
-			r := &Restore{Failed: func(_ string, err error) { told = append(told, err) }}
-			err := r.Run(ctx, v, dir)
+			err := RestoreJob(ctx, v, dir, func(_ string, err error) { told = append(told, err) })
 			return told, err
 		},
 		"verify": func(t *testing.T, _ *Dataset, v *Version, dir string) ([]error, error) {
 			var told []error
-			c := &Verify{Sample: 1, Failed: func(err error) { told = append(told, err) }}
-			err := c.Run(ctx, v)
+			err := VerifyJob(ctx, v, func(err error) { told = append(told, err) })
 			return told, err
 		},
 		"unpack": func(t *testing.T, d *Dataset, v *Version, dir string) ([]error, error) {
@@ -183,8 +176,8 @@ func TestIndexPartsOfOtherBytesAreRefused(t *testing.T) {
 		if err == nil {
 			t.Errorf("%s: all of %d entries were believed", name, n)
 		}
-		c := &Verify{Sample: 1}
-		if err := c.Run(ctx, &changed); err == nil && c.Failures.Load() == 0 {
+		failures := 0
+		if err := VerifyJob(ctx, &changed, func(error) { failures++ }); err == nil && failures == 0 {
 			t.Errorf("%s: verify believes it", name)
 		}
 	}
@@ -346,8 +339,7 @@ func TestVerifyLooksAtAncestors(t *testing.T) {
 	}
 	verify := func() ([]error, error) {
 		var told []error
-		c := &Verify{Sample: 1, Failed: func(err error) { told = append(told, err) }}
-		err := c.Run(ctx, last)
+		err := VerifyJob(ctx, last, func(err error) { told = append(told, err) })
 		return told, err
 	}
 	if told, err := verify(); err != nil || len(told) > 0 {

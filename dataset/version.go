@@ -83,7 +83,7 @@ func (d *Dataset) Version(ctx context.Context, number int64) (*Version, error) {
 		return nil, err
 	}
 	v, err := d.readVersion(ctx, number)
-	return v, d.because(err)
+	return v, d.set().Because(err)
 }
 
 func (d *Dataset) readVersion(ctx context.Context, number int64) (*Version, error) {
@@ -224,7 +224,7 @@ func (v *Version) EntriesFrom(ctx context.Context, path string) iter.Seq2[*tree.
 				part = wait()
 			}
 			if part.err != nil {
-				yield(nil, v.of().because(part.err))
+				yield(nil, v.set().Because(part.err))
 				return
 			}
 			given := 0
@@ -250,6 +250,18 @@ func (v *Version) EntriesFrom(ctx context.Context, path string) iter.Seq2[*tree.
 type partRead struct {
 	entries []*tree.Entry
 	err     error
+}
+
+// ReadPart reads part i of the index.
+func (v *Version) ReadPart(ctx context.Context, i int) ([]*tree.Entry, error) {
+	if err := v.begin(ctx); err != nil {
+		return nil, err
+	}
+	if i < 0 || i >= len(v.Parts) {
+		return nil, fmt.Errorf("the index of version %d has no part %d", v.Number, i)
+	}
+	entries, err := v.readPart(ctx, i)
+	return entries, v.set().Because(err)
 }
 
 // readPart reads part i of the index, and checks that it goes where the root
@@ -297,7 +309,7 @@ func (v *Version) WriteFile(ctx context.Context, w io.Writer, e *tree.Entry) (er
 	if err := v.begin(ctx); err != nil {
 		return err
 	}
-	defer func() { err = v.of().because(err) }()
+	defer func() { err = v.set().Because(err) }()
 	whole := sha256.New()
 	if e.Sum != nil {
 		w = io.MultiWriter(w, whole)

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/verify"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/memstore"
 	"github.com/vaultpack/vaultpack/vault"
@@ -57,7 +58,7 @@ func (w *world) latest() (*dataset.Version, map[string]string) {
 		return nil, nil
 	}
 	check(w.t, err)
-	check(w.t, (&dataset.Verify{}).Run(context.Background(), v))
+	check(w.t, (&verify.Job{}).Run(context.Background(), v))
 	files := map[string]string{}
 	for e, err := range v.Entries(context.Background()) {
 		check(w.t, err)

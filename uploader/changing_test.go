@@ -13,6 +13,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/dataset/verify"
 	"github.com/vaultpack/vaultpack/internal/treetest"
 	"github.com/vaultpack/vaultpack/uploader"
 )
@@ -91,9 +92,9 @@ func TestFilesThatChange(t *testing.T) {
 			t.Error(err)
 			break
 		}
-		verify(t, res.Version)
+		verified(t, res.Version)
 		out := filepath.Join(t.TempDir(), "out")
-		restore(t, res.Version, out)
+		restoreTo(t, res.Version, out)
 		for name, size := range sizes {
 			b, err := os.ReadFile(filepath.Join(out, name))
 			e, lerr := res.Version.Lookup(ctx, name)
@@ -115,9 +116,9 @@ func TestFilesThatChange(t *testing.T) {
 	t.Logf("%d files came, %d as a mixture", came, reported)
 	_, res := upload(t, v, "d", src, func(u *uploader.Options) { u.PackSize = 6 << 20 })
 	out := filepath.Join(t.TempDir(), "out")
-	restore(t, res.Version, out)
+	restoreTo(t, res.Version, out)
 	treetest.Equal(t, src, out)
-	if err := (&dataset.Verify{Failed: func(err error) { t.Error(err) }}).Against(ctx, res.Version, src); err != nil {
+	if err := (&verify.Job{Failed: func(err error) { t.Error(err) }}).Against(ctx, res.Version, src); err != nil {
 		t.Fatal(err)
 	}
 }

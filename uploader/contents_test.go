@@ -155,9 +155,9 @@ func TestOnlyNewContentsAreSent(t *testing.T) {
 			if sum := u.SentBytes + u.SameBytes + u.ResumedBytes; sum < u.Bytes {
 				t.Errorf("%d of %d bytes are accounted for", sum, u.Bytes)
 			}
-			verify(t, two.Version)
+			verified(t, two.Version)
 			out := t.TempDir()
-			restore(t, two.Version, out)
+			restoreTo(t, two.Version, out)
 			run(t, "diff", "-r", src, out)
 		})
 	}
@@ -201,7 +201,7 @@ func TestLostPacksAreSentAgain(t *testing.T) {
 				if told != 1 || u.SentBytes != in {
 					t.Errorf("told %d times, sent %d bytes of the %d in the pack", told, u.SentBytes, in)
 				}
-				verify(t, two.Version)
+				verified(t, two.Version)
 				if u, three := upload(t, v, "d", src); three.Committed || u.SentBytes != 0 {
 					t.Errorf("a third run sent %d bytes, committed %v", u.SentBytes, three.Committed)
 				}
@@ -236,7 +236,7 @@ func TestSumsAreRecorded(t *testing.T) {
 		if files == 0 {
 			t.Error("no extents")
 		}
-		verify(t, ver)
+		verified(t, ver)
 	}
 }
 
@@ -262,9 +262,9 @@ func TestHolesAreNotSent(t *testing.T) {
 		if got, most := u.SentBytes, int64(2*packSize+12345); try == 0 && got > most || try == 1 && got > 0 {
 			t.Errorf("try %d: %d bytes were sent, at most %d are no holes", try, got, most)
 		}
-		verify(t, res.Version)
+		verified(t, res.Version)
 		out := filepath.Join(t.TempDir(), "out")
-		restore(t, res.Version, out)
+		restoreTo(t, res.Version, out)
 		run(t, "cmp", name, filepath.Join(out, "sparse"))
 		if info, err := os.Stat(filepath.Join(out, "sparse")); err != nil || info.Sys().(*syscall.Stat_t).Blocks*512 > packSize {
 			t.Errorf("restored it takes %d bytes of disk (%v)", info.Sys().(*syscall.Stat_t).Blocks*512, err)
@@ -308,9 +308,9 @@ func TestSamplesStayTogether(t *testing.T) {
 			packs[stem] = id
 		}
 	}
-	verify(t, res.Version)
+	verified(t, res.Version)
 	out := t.TempDir()
-	restore(t, res.Version, out)
+	restoreTo(t, res.Version, out)
 	run(t, "diff", "-r", src, out)
 }
 
@@ -350,12 +350,12 @@ func TestSHA256IsOfWhatWasSent(t *testing.T) {
 		if err != nil && !errors.As(err, &partial) {
 			t.Fatal(err)
 		}
-		verify(t, res.Version)
+		verified(t, res.Version)
 	}
 	close(stop)
 	<-done
 	_, res := upload(t, v, "d", src, func(u *uploader.Options) { u.Checksum = true })
-	verify(t, res.Version)
+	verified(t, res.Version)
 	if e, err := res.Version.Lookup(ctx, "f"); err != nil || e.Sum == nil || e.Flaw != "" {
 		t.Errorf("%+v, %v", e, err)
 	}

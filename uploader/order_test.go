@@ -37,5 +37,5 @@ func TestFoldersStandInTheOrderOfPaths(t *testing.T) {
 	if !slices.Equal(got, want) || !slices.IsSorted(want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
-	restore(t, res.Version, filepath.Join(t.TempDir(), "out"))
+	restoreTo(t, res.Version, filepath.Join(t.TempDir(), "out"))
 }

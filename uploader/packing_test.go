@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/dataset/verify"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/uploader"
@@ -116,7 +116,7 @@ func TestResumeByChecksum(t *testing.T) {
 			sent, resumed := int64(0), int64(1)
 			if checksum {
 				sent, resumed = 1, 0
-				against := &dataset.Verify{Failed: func(err error) { t.Errorf("%d bytes: %v", size, err) }}
+				against := &verify.Job{Failed: func(err error) { t.Errorf("%d bytes: %v", size, err) }}
 				if err := against.Against(ctx, res.Version, src); err != nil {
 					t.Fatal(err)
 				}

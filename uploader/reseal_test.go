@@ -91,9 +91,9 @@ func TestReseal(t *testing.T) {
 			}
 		}
 	}
-	verify(t, latest)
+	verified(t, latest)
 	out := filepath.Join(t.TempDir(), "out")
-	restore(t, latest, out)
+	restoreTo(t, latest, out)
 	treetest.Equal(t, src, out)
 	older, err := d.UnderOtherKeys(ctx, latest.KeyID)
 	if err != nil || !slices.Equal(older, []int64{1, 2, 3, 4}) {
@@ -111,7 +111,7 @@ func TestReseal(t *testing.T) {
 	if rings, err := d.Keyrings(ctx); err != nil || len(rings) != 1 || rings[0].ID() != latest.KeyID {
 		t.Errorf("%d keyrings are left, %v", len(rings), err)
 	}
-	verify(t, latest)
+	verified(t, latest)
 	u, again := upload(t, v, "d", src)
 	if again.Committed || u.SentFiles != 0 {
 		t.Errorf("the next upload sends %d files", u.SentFiles)

@@ -101,7 +101,7 @@ func TestLinks(t *testing.T) {
 		t.Errorf("follow: %q", got)
 	}
 	out := t.TempDir()
-	restore(t, res.Version, out)
+	restoreTo(t, res.Version, out)
 	if b, _ := os.ReadFile(filepath.Join(out, "b.bin")); string(b) != "blobs/one" {
 		t.Errorf("followed, b.bin is %q", b)
 	}

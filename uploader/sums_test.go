@@ -8,7 +8,9 @@ import (
 	"testing"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/restore"
 	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/dataset/verify"
 	"github.com/vaultpack/vaultpack/envelope"
 )
 
@@ -31,9 +33,9 @@ func TestSumsAreCompared(t *testing.T) {
 		out := t.TempDir()
 		for name, read := range map[string]func() error{
 			"cat":     func() error { return bad.WriteFile(ctx, &bytes.Buffer{}, e) },
-			"restore": func() error { return (&dataset.Restore{}).Run(ctx, bad, out) },
-			"verify":  func() error { return (&dataset.Verify{}).Run(ctx, bad) },
-			"against": func() error { return (&dataset.Verify{}).Against(ctx, bad, src) },
+			"restore": func() error { return (&restore.Job{}).Run(ctx, bad, out) },
+			"verify":  func() error { return (&verify.Job{}).Run(ctx, bad) },
+			"against": func() error { return (&verify.Job{}).Against(ctx, bad, src) },
 		} {
 			if err := read(); !errors.Is(err, envelope.ErrAuthentication) {
 				t.Errorf("%s of %s: %v", name, of, err)

@@ -144,7 +144,7 @@ func TestRecordedPacksAreLookedFor(t *testing.T) {
 				t.Errorf("a pack is %s, %d bytes: %d files were taken for sent, %d bytes were sent", what, size, res.Stats.ResumedFiles, res.Stats.SentBytes)
 			}
 			out := filepath.Join(t.TempDir(), "out")
-			restore(t, res.Version, out)
+			restoreTo(t, res.Version, out)
 			treetest.Equal(t, src, out)
 		}
 	}

@@ -27,6 +27,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/given"
+	"github.com/vaultpack/vaultpack/internal/jobs"
 	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/internal/workers"
 	"github.com/vaultpack/vaultpack/vault"
@@ -80,7 +81,7 @@ type upload struct {
 	stream  *stream          // or what is read instead
 	source  string           // names the source, on this machine, in records
 	host    string
-	fails   dataset.Failures
+	fails   jobs.Failures
 	key     *envelope.DataKey
 	lease   *dataset.Lease
 	prev    *dataset.Version

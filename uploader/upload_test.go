@@ -14,6 +14,8 @@ import (
 
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/restore"
+	"github.com/vaultpack/vaultpack/dataset/verify"
 	"github.com/vaultpack/vaultpack/internal/treetest"
 	"github.com/vaultpack/vaultpack/uploader"
 	"github.com/vaultpack/vaultpack/vault"
@@ -64,18 +66,18 @@ func upload(t testing.TB, v *vault.Vault, name, dir string, set ...func(*uploade
 	return res.Stats, res
 }
 
-func restore(t testing.TB, ver *dataset.Version, dir string) *dataset.Restore {
+func restoreTo(t testing.TB, ver *dataset.Version, dir string) *restore.Job {
 	t.Helper()
-	r := &dataset.Restore{PreserveSetID: true, Failed: func(path string, err error) { t.Errorf("%q failed: %v", path, err) }}
+	r := &restore.Job{PreserveSetID: true, Failed: func(path string, err error) { t.Errorf("%q failed: %v", path, err) }}
 	if err := r.Run(ctx, ver, dir); err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
-func verify(t testing.TB, ver *dataset.Version) *dataset.Verify {
+func verified(t testing.TB, ver *dataset.Version) *verify.Job {
 	t.Helper()
-	c := &dataset.Verify{Sample: 1, Failed: func(err error) { t.Error(err) }}
+	c := &verify.Job{Sample: 1, Failed: func(err error) { t.Error(err) }}
 	if err := c.Run(ctx, ver); err != nil {
 		t.Fatal(err)
 	}
@@ -89,12 +91,12 @@ func TestOddTreeComesBack(t *testing.T) {
 	if !res.Committed || res.Version.Number != 1 {
 		t.Fatalf("result %+v", res)
 	}
-	restore(t, res.Version, out)
+	restoreTo(t, res.Version, out)
 	treetest.Equal(t, src, out)
-	if c := verify(t, res.Version); c.Packs.Load() != u.Packs {
+	if c := verified(t, res.Version); c.Packs.Load() != u.Packs {
 		t.Errorf("verified %d of %d packs", c.Packs.Load(), u.Packs)
 	}
-	against := &dataset.Verify{Failed: func(err error) { t.Error(err) }}
+	against := &verify.Job{Failed: func(err error) { t.Error(err) }}
 	if err := against.Against(ctx, res.Version, src); err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +132,7 @@ func TestOddTreeComesBack(t *testing.T) {
 	if again.Committed || u.SentFiles != 0 || u.UnchangedFiles != u.Files {
 		t.Errorf("second run: committed %v, sent %d, unchanged %d of %d", again.Committed, u.SentFiles, u.UnchangedFiles, u.Files)
 	}
-	if r := restore(t, res.Version, out); r.Files.Load() != 0 {
+	if r := restoreTo(t, res.Version, out); r.Files.Load() != 0 {
 		t.Errorf("restored %d files that were there", r.Files.Load())
 	}
 	treetest.Equal(t, src, out)
@@ -157,7 +159,7 @@ func TestSecondVersion(t *testing.T) {
 	}
 	_, one := upload(t, v, "d", src)
 	first := filepath.Join(t.TempDir(), "out")
-	restore(t, one.Version, first)
+	restoreTo(t, one.Version, first)
 
 	write("a/new.txt", "new")
 	write("b/007.json", "changed")
@@ -176,9 +178,9 @@ func TestSecondVersion(t *testing.T) {
 		t.Errorf("second version %+v", two.Version)
 	}
 	out := filepath.Join(t.TempDir(), "out")
-	restore(t, two.Version, out)
+	restoreTo(t, two.Version, out)
 	treetest.Equal(t, src, out)
-	verify(t, two.Version)
+	verified(t, two.Version)
 
 	// The first is still what it was.
 	old, err := open(t, v, "d").Version(ctx, 1)
@@ -186,7 +188,7 @@ func TestSecondVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	again := filepath.Join(t.TempDir(), "out")
-	restore(t, old, again)
+	restoreTo(t, old, again)
 	treetest.Equal(t, first, again)
 }
 
@@ -218,7 +220,7 @@ func TestChecksum(t *testing.T) {
 		t.Errorf("sent %d files, %d bytes", u.SentFiles, u.SentBytes)
 	}
 	out := filepath.Join(t.TempDir(), "out")
-	restore(t, res.Version, out)
+	restoreTo(t, res.Version, out)
 	treetest.Equal(t, src, out)
 }
 
@@ -255,7 +257,7 @@ func TestUnreadableAndSpecialFiles(t *testing.T) {
 	if want := 9 - int64(len(failed)); res.Version.Totals.Files != want {
 		t.Errorf("%d files in the version, want %d", res.Version.Totals.Files, want)
 	}
-	verify(t, res.Version)
+	verified(t, res.Version)
 }
 
 func unreadable(t *testing.T, name string) {
@@ -315,6 +317,6 @@ func TestTwoWriters(t *testing.T) {
 		if latest.Number != int64(2*round+2) {
 			t.Errorf("round %d ends with version %d", round, latest.Number)
 		}
-		verify(t, latest)
+		verified(t, latest)
 	}
 }

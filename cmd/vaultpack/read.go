@@ -12,15 +12,17 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/verify"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/exitcode"
+	"github.com/vaultpack/vaultpack/internal/jobs"
 	"github.com/vaultpack/vaultpack/uploader"
 )
 
 // failures tells what goes wrong with single parts of a listing, and collects it.
 type failures struct {
 	con *console
-	all dataset.Failures
+	all jobs.Failures
 }
 
 func (f *failures) path(path string, err error) {
@@ -125,12 +127,12 @@ func verifyCommand(con *console) *cli.Command {
 			if err != nil {
 				return err
 			}
-			return verify(c, con, args[0])
+			return verifyVersion(c, con, args[0])
 		},
 	}
 }
 
-func verify(c *cli.Context, con *console, ref string) error {
+func verifyVersion(c *cli.Context, con *console, ref string) error {
 	sample, err := parseShare(c.String("sample"))
 	if err != nil {
 		return err
@@ -160,7 +162,7 @@ func verify(c *cli.Context, con *console, ref string) error {
 		return err
 	}
 	began := time.Now()
-	check := &dataset.Verify{Sample: sample, Failed: con.damaged, Select: sel.selects, FollowLinks: links == uploader.FollowLinks}
+	check := &verify.Job{Sample: sample, Failed: con.damaged, Select: sel.selects, FollowLinks: links == uploader.FollowLinks}
 	total := int64(float64(v.Totals.Bytes) * sample)
 	if !sel.all() {
 		total = 0

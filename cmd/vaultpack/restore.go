@@ -7,6 +7,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/restore"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 )
 
@@ -39,28 +40,28 @@ func restoreCommand(con *console) *cli.Command {
 				return err
 			}
 			last := len(args) - 1
-			return restore(c, con, args[0], args[1:last], args[last])
+			return restoreFolder(c, con, args[0], args[1:last], args[last])
 		},
 	}
 }
 
-func parseOverwrite(c *cli.Context) (dataset.Overwrite, error) {
+func parseOverwrite(c *cli.Context) (restore.Overwrite, error) {
 	if !c.IsSet("overwrite") {
-		return dataset.OverwriteChanged, nil
+		return restore.OverwriteChanged, nil
 	}
 	switch s := c.String("overwrite"); s {
 	case "always":
-		return dataset.OverwriteAlways, nil
+		return restore.OverwriteAlways, nil
 	case "if-newer":
-		return dataset.OverwriteIfNewer, nil
+		return restore.OverwriteIfNewer, nil
 	case "never":
-		return dataset.OverwriteNever, nil
+		return restore.OverwriteNever, nil
 	default:
 		return 0, usagef("--overwrite: %q must be always, if-newer or never", s)
 	}
 }
 
-func restore(c *cli.Context, con *console, ref string, paths []string, dir string) error {
+func restoreFolder(c *cli.Context, con *console, ref string, paths []string, dir string) error {
 	sel, err := newSelection(c, paths)
 	if err != nil {
 		return err
@@ -86,7 +87,7 @@ func restore(c *cli.Context, con *console, ref string, paths []string, dir strin
 	if err != nil {
 		return err
 	}
-	r := &dataset.Restore{Keep: cfg.Files, Select: sel.selects, UnsafeLinks: c.Bool("unsafe-links"), PreserveSetID: c.Bool("preserve-setid"),
+	r := &restore.Job{Keep: cfg.Files, Select: sel.selects, UnsafeLinks: c.Bool("unsafe-links"), PreserveSetID: c.Bool("preserve-setid"),
 		Overwrite: overwrite, Delete: c.Bool("delete"), DryRun: c.Bool("dry-run"), AllowIncomplete: c.Bool("allow-incomplete"), Failed: con.failed}
 	if r.Delete || r.DryRun {
 		r.Told = con.told(r.DryRun)
@@ -111,9 +112,9 @@ func restore(c *cli.Context, con *console, ref string, paths []string, dir strin
 }
 
 // told tells what a restore removes, and in a dry run all that it would do.
-func (c *console) told(dry bool) func(dataset.Action, *tree.Entry) {
-	return func(a dataset.Action, e *tree.Entry) {
-		if !dry && a != dataset.Remove {
+func (c *console) told(dry bool) func(restore.Action, *tree.Entry) {
+	return func(a restore.Action, e *tree.Entry) {
+		if !dry && a != restore.Remove {
 			return
 		}
 		ev := event{"action": a, "dry_run": dry}
@@ -131,7 +132,7 @@ func (c *console) told(dry bool) func(dataset.Action, *tree.Entry) {
 }
 
 // restored tells how a restore has ended.
-func (c *console) restored(r *dataset.Restore, d *dataset.Dataset, v *dataset.Version, dir string, took time.Duration) {
+func (c *console) restored(r *restore.Job, d *dataset.Dataset, v *dataset.Version, dir string, took time.Duration) {
 	abs := dir
 	if a, err := filepath.Abs(dir); err == nil {
 		abs = a

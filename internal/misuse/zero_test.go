@@ -13,12 +13,15 @@ import (
 	"github.com/vaultpack/vaultpack"
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/restore"
 	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/dataset/verify"
 	"github.com/vaultpack/vaultpack/ingest"
 	"github.com/vaultpack/vaultpack/provision"
 	"github.com/vaultpack/vaultpack/provision/doctor"
 	"github.com/vaultpack/vaultpack/trainer"
 	"github.com/vaultpack/vaultpack/trainer/container"
+	"github.com/vaultpack/vaultpack/trainer/container/unpack"
 	"github.com/vaultpack/vaultpack/trainer/launcher"
 	"github.com/vaultpack/vaultpack/trainer/local"
 	"github.com/vaultpack/vaultpack/uploader"
@@ -28,8 +31,8 @@ import (
 
 // types are those whose methods do something, or tell what was done.
 var types = []any{
-	dataset.Dataset{}, dataset.Version{}, dataset.Lease{}, dataset.Pending{}, dataset.IndexWriter{}, dataset.Restore{}, dataset.Verify{},
-	dataset.File{}, vaultpack.Vault{}, dataset.Unpack{}, dataset.Collection{}, dataset.Removal{}, dataset.Reseal{}, dataset.Failures{},
+	dataset.Dataset{}, dataset.Version{}, dataset.Lease{}, dataset.Pending{}, dataset.IndexWriter{}, restore.Job{}, verify.Job{},
+	dataset.File{}, vaultpack.Vault{}, unpack.Job{}, dataset.Collection{}, dataset.Removal{}, dataset.Reseal{},
 	uploader.Filter{}, ingest.Writer{}, ingest.File{}, ingest.Sample{},
 	trainer.Launcher{}, trainer.Plan{}, trainer.Watcher{}, trainer.Logs{}, trainer.Job{},
 	container.Config{}, local.Job{},
@@ -56,8 +59,6 @@ var allowed = map[string]string{
 	"zero *config.Config.AWS":       "a configuration of nothing is AWS's own",
 	"zero *config.Config.Resolved":  "there is no name in it to look up",
 	"zero *config.Config.S3Options": "it is called by the SDK, with options",
-	"zero *dataset.Failures.Err":    "nothing has failed",
-	"nil *dataset.Failures.Err":     "nothing has failed",
 
 	"nil *provision.Provisioner.RolePolicy": "it is that of the Target in it",
 }

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/verify"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/memstore"
 	"github.com/vaultpack/vaultpack/uploader"
@@ -334,7 +335,7 @@ func (w *world) whole() (newest int64) {
 			w.t.Errorf("version %d: %v", n, err)
 			continue
 		}
-		c := &dataset.Verify{Sample: 1, Failed: func(err error) { w.t.Errorf("version %d: %v", n, err) }}
+		c := &verify.Job{Sample: 1, Failed: func(err error) { w.t.Errorf("version %d: %v", n, err) }}
 		if err := c.Run(ctx, v); err != nil {
 			w.t.Errorf("version %d: %v", n, err)
 		}

@@ -49,7 +49,7 @@ var datasetMutants = []mutant{
 
 	// Packs.
 	one("the pin of a pack is not compared", "internal/packs/read.go", "if r.Pin() != pack.Pin {", "if r.Pin() != pack.Pin && done < 0 {").by(packTests),
-	one("a pack that is wrong becomes a tar", inDataset+"unpacktar.go", "if err = cmp.Or(err, failed); err != nil {", "if err = cmp.Or(failed, nil); err != nil {").by(packTests),
+	one("a pack that is wrong becomes a tar", "trainer/container/unpack/tar.go", "if err = cmp.Or(err, failed); err != nil {", "if err = cmp.Or(failed, nil); err != nil {").by(packTests),
 	one("a sum is not compared in a restore", "internal/packs/read.go", "src.sum != nil && src.sum.Sum() != p.Extent.Sum {", "src.sum != nil && src.n < 0 {"),
 	one("a sum is not compared for one file", "internal/packs/read.go", "sum != nil && sum.Sum() != x.Sum {", "sum != nil && n < 0 {"),
 	one("a file that fails is not told", "internal/packs/read.go", "\tfor _, p := range pieces {\n\t\tfailed(p.Entry, err)\n\t}\n}", "\tfor _, p := range pieces {\n\t\tif err == nil {\n\t\t\tfailed(p.Entry, err)\n\t\t}\n\t}\n}"),
@@ -62,10 +62,10 @@ var datasetMutants = []mutant{
 	one("the records of all sources are removed", inDataset+"pending.go", "if l.source == source {", "if l.source == source || l.name != \"\" {").by("TestRecordsOfOtherSourcesStay").in("./dataset"),
 
 	// Opening in place.
-	one("records of another version are believed", inDataset+"unpackrecord.go", "private, ok := strings.CutSuffix(h.Source, \" \"+u.version.Digest())", "private, _, ok := strings.Cut(h.Source, \" \")").by("TestRecordsOfAnotherVersion").in("./trainer/container"),
-	one("a file that was touched is believed", inDataset+"unpackrecord.go", "now.Inode == e.Seen.Inode && now.ChangeTime.Equal(e.Seen.ChangeTime)", "now.Inode == e.Seen.Inode").by("TestRecords").in("./trainer/container"),
-	one("what does not belong is left", inDataset+"unpackrecord.go", "		default:\n			if err := u.root.Remove(name); err != nil {", "		default:\n			if err := u.root.Chmod(name, 0o600); err != nil {").by("TestWhatDoesNotBelong").in("./trainer/container"),
-	one("a pack may be missing", inDataset+"unpack.go", "if missing != nil && !u.Partial {", "if missing != nil && u.Tars {").by("TestTampered").in("./trainer/container"),
-	one("a file of several packs goes to several hosts", inDataset+"unpack.go", "case u.Partial && s.split != \"\":", "case u.Partial && s.split == \"\\x00\":").by("TestSharded").in("./trainer/container"),
-	one("a file may have the name of the private folder", inDataset+"unpack.go", "if strings.HasPrefix(e.Path, privatePrefix) {", "if e.Path == privatePrefix {").by("TestNamesOfItsOwn").in("./trainer/container"),
+	one("records of another version are believed", "trainer/container/unpack/record.go", "private, ok := strings.CutSuffix(h.Source, \" \"+u.version.Digest())", "private, _, ok := strings.Cut(h.Source, \" \")").by("TestRecordsOfAnotherVersion").in("./trainer/container"),
+	one("a file that was touched is believed", "trainer/container/unpack/record.go", "now.Inode == e.Seen.Inode && now.ChangeTime.Equal(e.Seen.ChangeTime)", "now.Inode == e.Seen.Inode").by("TestRecords").in("./trainer/container"),
+	one("what does not belong is left", "trainer/container/unpack/record.go", "		default:\n			if err := u.root.Remove(name); err != nil {", "		default:\n			if err := u.root.Chmod(name, 0o600); err != nil {").by("TestWhatDoesNotBelong").in("./trainer/container"),
+	one("a pack may be missing", "trainer/container/unpack/survey.go", "if missing != nil && !u.Partial {", "if missing != nil && u.Tars {").by("TestTampered").in("./trainer/container"),
+	one("a file of several packs goes to several hosts", "trainer/container/unpack/survey.go", "case u.Partial && s.split != \"\":", "case u.Partial && s.split == \"\\x00\":").by("TestSharded").in("./trainer/container"),
+	one("a file may have the name of the private folder", "trainer/container/unpack/record.go", "if strings.HasPrefix(e.Path, privatePrefix) {", "if e.Path == privatePrefix {").by("TestNamesOfItsOwn").in("./trainer/container"),
 }

@@ -143,3 +143,12 @@ func (s *Set) Keyring(ctx context.Context, id envelope.KeyID) (*envelope.Keyring
 	}
 	return ring, nil
 }
+
+// Because is err, or ErrClosed where that is why: a key that is wiped beside its use
+// fails in many ways, none of which tells of damage.
+func (k *openKeys) Because(err error) error {
+	if err != nil && k.IsClosed() {
+		return ErrClosed
+	}
+	return err
+}

@@ -5,7 +5,6 @@ import (
 	"archive/tar"
 	"io"
 
-	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 )
 
@@ -35,6 +34,11 @@ func isASCII(s string) bool {
 	return true
 }
 
+// Header is what stands before a file's contents in a pack, and in a shard.
+func Header(e *tree.Entry) *tar.Header {
+	return &tar.Header{Typeflag: tar.TypeReg, Name: e.Path, Size: e.Size, Mode: int64(e.Mode.Perm()), ModTime: e.ModTime}
+}
+
 // A Writer writes the tar of a pack. After the header of each file come its contents.
 type Writer struct {
 	out offset
@@ -50,7 +54,7 @@ func NewWriter(w io.Writer) *Writer {
 
 // Begin writes the file's header, and tells where in the pack its contents begin.
 func (t *Writer) Begin(e *tree.Entry) (at int64, err error) {
-	err = t.WriteHeader(dataset.TarHeader(e))
+	err = t.WriteHeader(Header(e))
 	return t.out.n, err
 }
 
@@ -63,7 +67,7 @@ func Plan(files []*tree.Entry) (at []int64, size int64, err error) {
 	out := &offset{w: io.Discard}
 	for _, e := range files {
 		// A writer takes no second header before the contents of the first.
-		if err := tar.NewWriter(out).WriteHeader(dataset.TarHeader(e)); err != nil {
+		if err := tar.NewWriter(out).WriteHeader(Header(e)); err != nil {
 			return nil, 0, err
 		}
 		at = append(at, out.n)

@@ -11,6 +11,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/given"
+	"github.com/vaultpack/vaultpack/trainer/container/unpack"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -83,14 +84,14 @@ func (c *Config) version(ctx context.Context, d *dataset.Dataset, ch Channel) (*
 // without a pack, and that there is room for all, is known before the first file is
 // written.
 func (c *Config) unpack(ctx context.Context, versions []*dataset.Version) error {
-	unpacks := make([]*dataset.Unpack, len(c.Channels))
+	unpacks := make([]*unpack.Job, len(c.Channels))
 	for i, ch := range c.Channels {
 		if ch.Sharded { // where there are fewer packs than hosts, one may have got no folder
 			if err := os.MkdirAll(c.channelDir(ch.Name), 0o755); err != nil {
 				return err
 			}
 		}
-		u := &dataset.Unpack{Name: ch.Name, Partial: ch.Sharded, Tars: c.Tars}
+		u := &unpack.Job{Name: ch.Name, Partial: ch.Sharded, Tars: c.Tars}
 		defer u.Close()
 		removed := 0
 		u.Removed = func(path string) {
@@ -123,8 +124,8 @@ func (c *Config) unpack(ctx context.Context, versions []*dataset.Version) error 
 const toldOfRemoved = 5
 
 // checkRoom adds up what the channels take of each file system.
-func (c *Config) checkRoom(unpacks []*dataset.Unpack) error {
-	sums := map[uint64]dataset.Room{}
+func (c *Config) checkRoom(unpacks []*unpack.Job) error {
+	sums := map[uint64]unpack.Room{}
 	for i, u := range unpacks {
 		r := u.Room()
 		sum := sums[r.Device]
@@ -145,7 +146,7 @@ func (c *Config) checkRoom(unpacks []*dataset.Unpack) error {
 }
 
 // tell says what was done.
-func (c *Config) tell(ch Channel, u *dataset.Unpack, took time.Duration) {
+func (c *Config) tell(ch Channel, u *unpack.Job, took time.Duration) {
 	opened, before := u.Packs.Load(), u.Done.Load()
 	line := fmt.Sprintf("channel %s: %s@%d, opened packs: %d, files: %d, bytes: %d, in %.1f s", ch.Name, ch.Dataset, ch.Version,
 		opened, u.Files.Load(), u.Bytes.Load(), took.Seconds())

@@ -1,0 +1,62 @@
+package restore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vaultpack/vaultpack/internal/walk"
+)
+
+// checkDelete refuses to remove what is in the destination where nothing of that is of
+// the version: then it is more likely another folder than an old state of this one.
+func (r *Job) checkDelete(ctx context.Context, dir string) error {
+	if !r.Delete || r.to.Root == nil {
+		return nil
+	}
+	here, err := fs.ReadDir(r.to.Root.FS(), ".")
+	if err != nil {
+		return fmt.Errorf("reading the destination: %w", err)
+	}
+	names := map[string]bool{}
+	for _, e := range here {
+		if !r.isOwn(e.Name()) && !walk.IsStaging(e.Name()) {
+			names[e.Name()] = true
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	for e, err := range r.version.Entries(ctx) {
+		if err != nil {
+			return err
+		}
+		if first, _, _ := strings.Cut(e.Path, "/"); names[first] {
+			return nil
+		}
+	}
+	return fmt.Errorf("nothing that is in %s is in the version, so all of it would be removed; if it is the right folder, restore to it without deleting first", dir)
+}
+
+// errIsKey is told of a file that is not removed.
+var errIsKey = errors.New("it is a key of vaultpack, which is not removed; move it away")
+
+// isKey reports whether a file of the destination is a secret key of vaultpack's,
+// whichever vault it is for.
+func (r *Job) isKey(p string) bool {
+	f, err := r.to.Root.OpenFile(p, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, 4<<10))
+	return err == nil && (bytes.Contains(b, []byte("\nvaultpack-local-key-")) || bytes.Contains(b, []byte("\nvaultpack-identity-")) ||
+		bytes.HasPrefix(b, []byte("vaultpack-local-key-")) || bytes.HasPrefix(b, []byte("vaultpack-identity-")))
+}

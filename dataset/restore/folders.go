@@ -1,0 +1,343 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/internal/codec"
+	"github.com/vaultpack/vaultpack/internal/fsys"
+	"github.com/vaultpack/vaultpack/internal/place"
+)
+
+// A folderList follows a Job through the folders of a version, and keeps those
+// whose attributes are to be set when all that lies in them is there.
+type folderList struct {
+	created bool          // the restore has made the destination
+	above   []*tree.Entry // from the root down to the entry that is being looked at
+	made    int           // how many of them have been seen to
+	set     []*tree.Entry // in the order of their paths, up to maxFolders
+	weight  int           // of these, in memory
+	more    bool          // there are more
+	// further are those that more stands for and that nothing else tells from others:
+	// made for what lies in them, without having been asked for.
+	further map[string]bool
+	own     map[string]unix.Stat_t // folders that were there and keep their attributes
+}
+
+// maxFolders is up to how many folders are kept until their attributes are set,
+// some 30 MB; of more than these the index is read once more.
+var maxFolders = 100_000 // a variable for the tests only
+
+// follow goes on to the next entry of the version.
+func (l *folderList) follow(e *tree.Entry) {
+	n := len(l.above)
+	for n > 0 && !strings.HasPrefix(e.Path, l.above[n-1].Path) {
+		n--
+	}
+	l.above, l.made = l.above[:n], min(l.made, n)
+	if e.IsDir() {
+		l.above = append(l.above, e)
+	}
+}
+
+// add keeps a folder, of which the same entry tells again what is to be done unless it
+// is special.
+func (l *folderList) add(e *tree.Entry, special bool) {
+	if l.weight += codec.Weight(e); !l.more && len(l.set) < maxFolders && l.weight < codec.MaxWeight {
+		l.set = append(l.set, e)
+		return
+	}
+	l.more = true
+	if special {
+		if l.further == nil {
+			l.further = map[string]bool{}
+		}
+		l.further[e.Path] = true
+	}
+}
+
+// keepOwn remembers the attributes of a folder that is there and keeps them.
+func (l *folderList) keepOwn(path string, st unix.Stat_t) {
+	if l.own == nil {
+		l.own = map[string]unix.Stat_t{}
+	}
+	if _, known := l.own[path]; !known && len(l.own) < maxFolders {
+		l.own[path] = st
+	}
+}
+
+// foldersAbove makes the folders above an entry that are still missing, with the
+// attributes that the version has for them, whether or not they were asked for.
+func (r *Job) foldersAbove(ctx context.Context, e *tree.Entry) error {
+	l := &r.folders
+	for ; l.made < len(l.above) && l.above[l.made] != e; l.made++ {
+		if err := r.folder(ctx, l.above[l.made], false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// planAbove is foldersAbove for a dry run.
+func (r *Job) planAbove(ctx context.Context, e *tree.Entry) error {
+	l := &r.folders
+	for ; l.made < len(l.above) && l.above[l.made] != e; l.made++ {
+		if err := r.planFolder(ctx, l.above[l.made], false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// planFolder counts a folder that folder would make, or give attributes.
+func (r *Job) planFolder(ctx context.Context, e *tree.Entry, asked bool) error {
+	there, _ := r.look(e)
+	switch {
+	case e.Path == "":
+		if !r.folders.created {
+			return nil
+		}
+	case there.otherKind(e):
+		if err := r.mayClear(ctx, e); err != nil {
+			return err
+		}
+	case there == folderThere && (!asked || r.Overwrite >= OverwriteIfNewer):
+		return nil
+	}
+	r.Folders.Add(1)
+	return nil
+}
+
+// folder makes a folder that its owner can write to; its own mode comes last. One that
+// is there already gets the version's attributes only if it was asked for, and the
+// destination never, unless the restore has made it.
+func (r *Job) folder(ctx context.Context, e *tree.Entry, asked bool) error {
+	if e.Path == "" {
+		if r.folders.created {
+			r.folders.add(e, true)
+		}
+		return nil
+	}
+	dir, err := r.to.MakeParent(e)
+	if err != nil {
+		return err
+	}
+	keeps := !asked || r.Overwrite >= OverwriteIfNewer
+	base := path.Base(e.Name())
+	mode := uint32(0o700)
+	if !asked { // then a run that goes on from a killed one does not set it again
+		mode |= fsys.PosixMode(e.Mode) & 0o777
+	}
+	mkdir := func() error {
+		return place.Retry("mkdir", e.Path, func() error { return unix.Mkdirat(dir, base, mode) })
+	}
+	err = mkdir()
+	var st unix.Stat_t
+	if errors.Is(err, fs.ErrExist) {
+		if err := place.Lstat(dir, base, &st); err != nil {
+			return err
+		}
+		if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+			return r.folderThere(e, dir, base, st, keeps)
+		}
+		putBack, cerr := r.clear(ctx, e)
+		if cerr != nil {
+			return cerr
+		}
+		if dir, err = r.to.Parent(e); err == nil {
+			err = mkdir()
+		}
+		if err != nil {
+			putBack()
+		}
+	}
+	if err == nil {
+		r.folders.add(e, keeps)
+	}
+	return err
+}
+
+// folderThere lets the owner write to a folder that is there.
+func (r *Job) folderThere(e *tree.Entry, dir int, base string, st unix.Stat_t, keeps bool) error {
+	if keeps {
+		r.folders.keepOwn(e.Path, st)
+	} else {
+		r.folders.add(e, false)
+	}
+	if st.Mode&0o700 == 0o700 || r.NoModes.Load() {
+		return nil
+	}
+	return place.Retry("chmod", e.Path, func() error { return unix.Fchmodat(dir, base, uint32(st.Mode)&0o7777|0o700, 0) })
+}
+
+// openUp lets the owner read and write a folder that is there and keeps its attributes,
+// until these are put back. It reports whether that has changed anything.
+func (r *Job) openUp(p string) bool {
+	if p == "" || r.DryRun {
+		return false // holdRoot has seen to it
+	}
+	e := &tree.Entry{Path: p}
+	dir, err := r.to.Parent(e)
+	base := path.Base(e.Name())
+	var st unix.Stat_t
+	if err != nil || place.Lstat(dir, base, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR || st.Mode&0o700 == 0o700 {
+		return false
+	}
+	return r.folderThere(e, dir, base, st, true) == nil
+}
+
+// folderAttributes gives the folders their modes and times, each after all that
+// lies in it. Unless the whole index has been gone through, only those are done that
+// are known.
+func (r *Job) folderAttributes(ctx context.Context, whole bool) error {
+	l := &r.folders
+	var open []*tree.Entry // from the root down to the current folder
+	closeTo := func(path string) {
+		for n := len(open); n > 0 && !strings.HasPrefix(path, open[n-1].Path); n = len(open) {
+			r.closeFolder(open[n-1])
+			open = open[:n-1]
+		}
+	}
+	next := func(e *tree.Entry) {
+		closeTo(e.Path)
+		open = append(open, e)
+	}
+	for _, e := range l.set {
+		next(e)
+	}
+	var failed error
+	if l.more && whole {
+		after := ""
+		if n := len(l.set); n > 0 {
+			after = l.set[n-1].Path
+		}
+		for e, err := range r.version.EntriesFrom(ctx, after) {
+			if err != nil {
+				failed = err
+				break
+			}
+			if !e.IsDir() || e.Path == after {
+				continue
+			}
+			if l.further[e.Path] || r.Overwrite < OverwriteIfNewer && (r.Select == nil || r.Select(e)) {
+				next(e)
+			}
+		}
+	}
+	closeTo("\x00") // no path: a prefix of the root's only
+	r.keptAttributes()
+	if len(open) == 0 || open[0].Path != "" {
+		return failed
+	}
+	if m := open[0].Mode; !whole && m&0o700 != 0o700 {
+		// The staging folder stays, as a sign to the next run that it is to do this.
+		r.staging = ""
+		return failed
+	}
+	r.removeStaging()
+	r.closeFolder(open[0])
+	return failed
+}
+
+// keptAttributes puts back what the folders had that keep their attributes.
+func (r *Job) keptAttributes() {
+	l := &r.folders
+	for _, p := range slices.Backward(slices.Sorted(maps.Keys(l.own))) {
+		if p == "" {
+			if l.created {
+				continue
+			}
+			r.removeStaging() // which changes its time
+		}
+		st := l.own[p]
+		e := &tree.Entry{Path: p}
+		f, err := place.OpenBelow(r.to.Root, nil, p)
+		var not *place.NotFolderError
+		if errors.Is(err, fs.ErrNotExist) || errors.As(err, &not) {
+			continue // it was to be removed, or replaced
+		}
+		if err != nil {
+			r.fail(e, err)
+			continue
+		}
+		if st.Mode&0o700 != 0o700 {
+			err = r.to.Chmod(int(f.Fd()), p, uint32(st.Mode)&0o7777)
+		}
+		f.Close()
+		if err == nil {
+			err = r.to.SetFolderTime(e, place.ModTime(&st))
+		}
+		if err != nil && !errors.Is(err, fs.ErrPermission) { // somebody else's folder
+			r.fail(e, err)
+		}
+	}
+}
+
+func (r *Job) closeFolder(e *tree.Entry) {
+	switch there, err := r.to.CloseFolder(e); {
+	case err != nil:
+		r.fail(e, err)
+	case there:
+		r.Folders.Add(1)
+	}
+}
+
+// holdRoot keeps the attributes of a destination that was there, and others out of one
+// that has been made, until it has those of the version. settle ends that where the
+// version has none for it.
+func (r *Job) holdRoot(name string) (settle func(err error), err error) {
+	fd, err := r.to.OpenDir("")
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Stat_t
+	if err := place.Retry("stat", ".", func() error { return unix.Fstat(fd, &st) }); err != nil {
+		return nil, err
+	}
+	r.folders.keepOwn("", st)
+	if !r.folders.created {
+		if st.Mode&0o700 == 0o700 {
+			return func(error) {}, nil
+		}
+		// One that it may not write to, another restore may have made so. If it is not
+		// this user's, what is written first says so.
+		err := r.to.Chmod(fd, ".", uint32(st.Mode)&0o7777|0o700)
+		if err != nil && !errors.Is(err, fs.ErrPermission) && !fsys.NoAttributes(err) {
+			return nil, err
+		}
+		return func(error) {
+			if fd, ferr := r.to.OpenDir(""); err == nil && ferr == nil {
+				r.to.Chmod(fd, ".", uint32(st.Mode)&0o7777)
+			}
+		}, nil
+	}
+	if err := r.to.Chmod(fd, ".", 0o700); fsys.NoAttributes(err) {
+		r.NoModes.Store(true)
+	} else if err != nil {
+		return nil, err
+	}
+	return func(stopped error) {
+		if l := r.folders.set; len(l) > 0 && l[0].Path == "" {
+			return
+		}
+		if stopped != nil {
+			// Nothing has come into it: the next run is to make it, and to know that.
+			r.removeStaging()
+			if os.Remove(name) == nil {
+				return
+			}
+		}
+		if fd, err = r.to.OpenDir(""); err == nil {
+			r.to.Chmod(fd, ".", uint32(st.Mode)&0o7777)
+		}
+	}, nil
+}

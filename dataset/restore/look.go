@@ -1,0 +1,89 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"path"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/internal/place"
+)
+
+// A thing is what lies in the place of an entry.
+type thing int
+
+const (
+	nothingThere thing = iota
+	sameThere          // the file, by size, time and mode
+	fileThere
+	linkThere
+	folderThere
+	otherThere
+)
+
+// otherKind reports whether a rename cannot replace it by the entry.
+func (t thing) otherKind(e *tree.Entry) bool {
+	if e.IsDir() {
+		return t != nothingThere && t != folderThere
+	}
+	return t == folderThere
+}
+
+// look looks at the place of an entry, and decides what Overwrite makes of it. What a
+// run before this one has put there, or the user, is the same if it has the size,
+// time and mode.
+func (r *Job) look(e *tree.Entry) (thing, Action) {
+	dir, err := r.to.Parent(e)
+	var st unix.Stat_t
+	if err != nil || place.Lstat(dir, path.Base(e.Name()), &st) != nil {
+		return nothingThere, Create
+	}
+	there := otherThere
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		there = fileThere
+	case unix.S_IFLNK:
+		there = linkThere
+	case unix.S_IFDIR:
+		there = folderThere
+	}
+	switch {
+	case e.IsDir():
+		return there, Replace
+	case there == fileThere && e.IsFile() && r.Overwrite != OverwriteAlways && st.Size == e.Size &&
+		r.to.HasMode(&st, e) && r.timeIs(place.ModTime(&st), e.ModTime):
+		return sameThere, ""
+	case there == linkThere && e.IsLink() && place.Readlink(dir, path.Base(e.Path)) == e.Link:
+		return there, Replace // its time, if anything
+	case there == folderThere:
+		return there, Replace // if that may be
+	case r.Overwrite == OverwriteNever, r.Overwrite == OverwriteIfNewer && !e.ModTime.After(place.ModTime(&st)):
+		return there, Leave
+	}
+	return there, Replace
+}
+
+// put is place, but takes out of the way what may be.
+func (r *Job) put(ctx context.Context, staged string, e *tree.Entry) error {
+	action := Create
+	if r.Told != nil {
+		if there, _ := r.look(e); there != nothingThere {
+			action = Replace
+		}
+	}
+	err := r.to.Place(staged, e)
+	if errors.Is(err, place.ErrFolderThere) {
+		var putBack func()
+		if putBack, err = r.clear(ctx, e); err == nil {
+			if err = r.to.Place(staged, e); err != nil {
+				putBack()
+			}
+		}
+	}
+	if err == nil {
+		r.tell(action, e)
+	}
+	return err
+}

@@ -1,0 +1,304 @@
+package verify
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/internal/codec"
+	"github.com/vaultpack/vaultpack/internal/fsys"
+	"github.com/vaultpack/vaultpack/internal/jobs"
+	"github.com/vaultpack/vaultpack/internal/objects"
+	"github.com/vaultpack/vaultpack/internal/packs"
+	"github.com/vaultpack/vaultpack/internal/place"
+	"github.com/vaultpack/vaultpack/internal/walk"
+)
+
+// Against compares every file, link and folder of the version with a folder: contents,
+// permissions and times, these as far as the folder's file system can hold them. What
+// only the folder has differs too, but for the vault, its keys, and what killed
+// restores have left. It returns a *PartialError if anything differs.
+func (c *Job) Against(ctx context.Context, v *dataset.Version, dir string) error {
+	if c == nil {
+		return errNil
+	}
+	if err := jobs.Begin(ctx, v, &c.used); err != nil {
+		return err
+	}
+	return c.fails.End("verify", objects.Of(v).During(ctx, func(ctx context.Context) error { return c.against(ctx, v, dir) }))
+}
+
+func (c *Job) against(ctx context.Context, v *dataset.Version, dir string) error {
+	info, err := os.Stat(dir)
+	if err == nil && !info.IsDir() {
+		err = errors.New("not a folder")
+	}
+	if err != nil {
+		return fmt.Errorf("comparing with %s: %w", dir, err)
+	}
+	var window []*tree.Entry
+	weight := 0
+	for e, err := range v.Entries(ctx) {
+		if err != nil {
+			return err
+		}
+		if c.Select != nil && !c.Select(e) {
+			continue
+		}
+		c.Entries.Add(1)
+		if err := c.compareAttributes(dir, e); err != nil {
+			c.fail(&dataset.FileError{Path: e.Name(), Err: err})
+			continue
+		}
+		if !e.IsFile() {
+			continue
+		}
+		window = append(window, e)
+		if weight += codec.Weight(e); len(window) == verifyWindow || weight >= codec.MaxWeight {
+			if err := c.compare(ctx, v, dir, window); err != nil {
+				return err
+			}
+			window, weight = nil, 0
+		}
+	}
+	if err := c.compare(ctx, v, dir, window); err != nil {
+		return err
+	}
+	return c.extras(ctx, v, dir)
+}
+
+// compare compares the contents of a window of files, and their recorded sums.
+func (c *Job) compare(ctx context.Context, v *dataset.Version, dir string, window []*tree.Entry) error {
+	var mu sync.Mutex
+	bad := map[*tree.Entry]bool{}
+	err := packs.ReadExtents(ctx, objects.Of(v), window, func(e *tree.Entry, x tree.Extent, r io.Reader) error {
+		return c.compareExtent(filepath.Join(dir, e.Path), e, x, r)
+	}, func(e *tree.Entry, err error) {
+		mu.Lock()
+		told := bad[e]
+		bad[e] = true
+		mu.Unlock()
+		if !told && ctx.Err() == nil {
+			c.fail(&dataset.FileError{Path: e.Name(), Err: err})
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for _, e := range window {
+		if e.Sum == nil || len(e.Extents) == 1 || bad[e] {
+			continue
+		}
+		// The bytes are those of the folder, in which they lie in their order.
+		f, err := os.Open(filepath.Join(dir, e.Path))
+		if err == nil {
+			err = place.CheckSum(e, f)
+			f.Close()
+		}
+		if err != nil {
+			c.fail(&dataset.FileError{Path: e.Name(), Err: err})
+		}
+	}
+	return ctx.Err()
+}
+
+// extras tells what the folder has and the version has not.
+func (c *Job) extras(ctx context.Context, v *dataset.Version, dir string) error {
+	own, err := walk.OwnBelow(objects.Of(v).Vault, dir)
+	if err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	at := walk.NewCursor(ctx, v, "")
+	defer at.Stop()
+	enter := func(p string, d fs.DirEntry) error {
+		if walk.IsOwn(own, p) || d.IsDir() && walk.IsStaging(d.Name()) {
+			return fs.SkipDir
+		}
+		known, err := at.Find(p)
+		if err != nil {
+			return err
+		}
+		if known == nil && (c.Select == nil || c.Select(&tree.Entry{Path: p})) {
+			c.fail(&dataset.FileError{Path: strings.TrimSuffix(p, "/"), Err: fmt.Errorf("%w: it is not in the version", dataset.ErrDiffers)})
+		}
+		return nil
+	}
+	if c.FollowLinks {
+		return (&linkWalk{enter: enter}).folder(ctx, dir, "", false)
+	}
+	return (&walk.Tree{Root: root, Enter: enter}).Folder(ctx, "")
+}
+
+// A linkWalk goes through a folder in the order of an index, as an upload does that
+// follows links: they are taken for what they lead to. Not entered are folders that it is
+// in already, and those that it has come to too often behind other links: no upload
+// enters them either, and says so.
+type linkWalk struct {
+	enter func(p string, d fs.DirEntry) error
+	above []fs.FileInfo // the folders that it is in
+	ways  map[[2]uint64]int
+}
+
+// maxLinkWays is as many ways to a folder as an upload follows.
+const maxLinkWays = 100
+
+// folder walks below dir, whose path in the index is prefix. behind says that the way to
+// it has led through a link.
+func (w *linkWalk) folder(ctx context.Context, dir, prefix string, behind bool) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	self, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	w.above = append(w.above, self)
+	defer func() { w.above = w.above[:len(w.above)-1] }()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	type named struct {
+		path   string
+		isLink bool
+		fs.DirEntry
+	}
+	var all []named
+	for _, d := range entries {
+		n := named{prefix + d.Name(), d.Type() == fs.ModeSymlink, d}
+		if info, err := os.Stat(filepath.Join(dir, d.Name())); err == nil {
+			n.DirEntry = fs.FileInfoToDirEntry(info)
+			if info.IsDir() {
+				if n.isLink && !w.enters(info, behind) {
+					continue
+				}
+				n.path += "/"
+			}
+		}
+		all = append(all, n)
+	}
+	slices.SortFunc(all, func(a, b named) int { return strings.Compare(a.path, b.path) })
+	for _, d := range all {
+		err := w.enter(d.path, d.DirEntry)
+		if err == nil && d.IsDir() {
+			err = w.folder(ctx, filepath.Join(dir, d.Name()), d.path, behind || d.isLink)
+		}
+		if err != nil && !errors.Is(err, fs.SkipDir) {
+			return err
+		}
+	}
+	return nil
+}
+
+// enters reports whether a folder is entered that a link leads to.
+func (w *linkWalk) enters(info fs.FileInfo, behind bool) bool {
+	if slices.ContainsFunc(w.above, func(a fs.FileInfo) bool { return os.SameFile(a, info) }) {
+		return false
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || !behind {
+		return true
+	}
+	if w.ways == nil {
+		w.ways = map[[2]uint64]int{}
+	}
+	id := [2]uint64{uint64(st.Dev), st.Ino}
+	w.ways[id]++
+	return w.ways[id] <= maxLinkWays
+}
+
+func (c *Job) compareAttributes(dir string, e *tree.Entry) error {
+	name := filepath.Join(dir, e.Path)
+	info, err := os.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: it is not in the folder", dataset.ErrDiffers)
+	}
+	if err != nil {
+		return err
+	}
+	want := fs.FileMode(0)
+	switch {
+	case e.IsDir():
+		want = fs.ModeDir
+	case e.IsLink():
+		want = fs.ModeSymlink
+	}
+	isLink := info.Mode().Type() == fs.ModeSymlink
+	if isLink && (e.Path == "" || c.FollowLinks && !e.IsLink()) {
+		if info, err = os.Stat(name); err != nil { // the folder may be named by a link
+			return err
+		}
+	}
+	switch {
+	case isLink && !e.IsLink() && info.Mode().Type() == fs.ModeSymlink:
+		return fmt.Errorf("%w: it is a link in the folder; --links follow compares what it leads to, as an upload with --links follow does", dataset.ErrDiffers)
+	case info.Mode().Type() != want:
+		return fmt.Errorf("%w: it is of another kind in the folder", dataset.ErrDiffers)
+	case e.IsFile() && info.Size() != e.Size:
+		return fmt.Errorf("%w: %d bytes in the vault, %d in the folder", dataset.ErrDiffers, e.Size, info.Size())
+	case !e.IsLink() && info.Mode()&fsys.ModeMask != e.Mode:
+		return fmt.Errorf("%w: mode %v in the vault, %v in the folder", dataset.ErrDiffers, e.Mode, info.Mode()&fsys.ModeMask)
+	case !place.HeldTime(info.ModTime(), e.ModTime):
+		return fmt.Errorf("%w: modified at %v in the vault, at %v in the folder", dataset.ErrDiffers, e.ModTime, info.ModTime())
+	}
+	if e.IsLink() {
+		target, err := os.Readlink(name)
+		if err != nil {
+			return err
+		}
+		if target != e.Link {
+			return fmt.Errorf("%w: the link leads to %q in the vault, to %q in the folder", dataset.ErrDiffers, e.Link, target)
+		}
+	}
+	return nil
+}
+
+// compareExtent compares a run of a file's bytes, and the sum of a file that is no more
+// than that.
+func (c *Job) compareExtent(name string, e *tree.Entry, x tree.Extent, r io.Reader) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	sum := sha256.New()
+	if e.Sum != nil && len(e.Extents) == 1 {
+		r = io.TeeReader(r, sum)
+	}
+	here := io.NewSectionReader(f, x.At, x.Length)
+	a, b := make([]byte, 64<<10), make([]byte, 64<<10)
+	for {
+		n, err := io.ReadFull(r, a)
+		if _, herr := io.ReadFull(here, b[:n]); herr != nil && n > 0 || !bytes.Equal(a[:n], b[:n]) {
+			return fmt.Errorf("%w: the contents are others", dataset.ErrDiffers)
+		}
+		c.Bytes.Add(int64(n))
+		if err == io.EOF || err == io.ErrUnexpectedEOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if e.Sum != nil && len(e.Extents) == 1 && !bytes.Equal(sum.Sum(nil), e.Sum) {
+		return packs.ErrSHA256
+	}
+	return nil
+}

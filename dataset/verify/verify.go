@@ -1,0 +1,303 @@
+// Package verify reads versions without writing them anywhere, and finds what is damaged,
+// or what differs from a folder:
+//
+//	err := new(verify.Job).Run(ctx, version)
+package verify
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/codec"
+	"github.com/vaultpack/vaultpack/internal/jobs"
+	"github.com/vaultpack/vaultpack/internal/objects"
+	"github.com/vaultpack/vaultpack/internal/packs"
+	"github.com/vaultpack/vaultpack/internal/walk"
+	"github.com/vaultpack/vaultpack/internal/workers"
+)
+
+// A Job reads a version without writing it anywhere, and finds what is damaged.
+// The zero value reads all of it. A Job is used once.
+type Job struct {
+	// Sample is the share of the packs that Run reads, chosen at random: over 0, up
+	// to 1. 0 is all of them, as 1 is.
+	Sample float64
+	// Select says what Against compares; nil is everything. For what only the folder
+	// has, only Path is set. It is called from one goroutine.
+	Select func(*tree.Entry) bool
+	// FollowLinks has Against compare what links of the folder lead to, where the version
+	// has no link: it was made of that.
+	FollowLinks bool
+	// Failed is told everything that is damaged, and each file that differs as a
+	// *FileError. It may be called from several goroutines.
+	Failed func(err error)
+
+	// Counters, to be read at any time.
+	Packs, Bytes atomic.Int64 // packs and plaintext bytes that were authenticated
+	Entries      atomic.Int64 // index entries that were authenticated, or files compared
+	Failures     atomic.Int64
+
+	used    atomic.Bool
+	fails   jobs.Failures
+	mu      sync.Mutex
+	damaged map[envelope.ObjectID]bool
+	packs   map[envelope.ObjectID]packPlan
+}
+
+// errNil is of a job that was not made.
+var errNil = errors.New("verify: a nil job")
+
+// verifyWindow is how many files are read at once.
+const verifyWindow = 64 << 10
+
+// A packPlan is what is done with a pack: it is read whole, and its pin compared, for
+// the first entries that have something in it.
+type packPlan int
+
+const (
+	packUnknown packPlan = iota
+	packPassed           // not in the sample
+	packChosen
+	packRead
+)
+
+// chosen decides, once for each pack, whether it is in the sample.
+func (c *Job) chosen(id envelope.ObjectID) bool {
+	if c.packs[id] == packUnknown {
+		c.packs[id] = packPassed
+		if c.Sample == 0 || c.Sample == 1 || rand.Float64() < c.Sample {
+			c.packs[id] = packChosen
+		}
+	}
+	return c.packs[id] != packPassed
+}
+
+// firstRead reports whether a pack is now read for the first time.
+func (c *Job) firstRead(id envelope.ObjectID) bool {
+	first := c.packs[id] == packChosen
+	c.packs[id] = packRead
+	return first
+}
+
+// DamagedPacks are the packs that do not authenticate, or are missing, as far as they
+// have been read. An upload can send again what lies in them.
+func (c *Job) DamagedPacks() []envelope.ObjectID {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.SortedFunc(maps.Keys(c.damaged), func(a, b envelope.ObjectID) int { return bytes.Compare(a[:], b[:]) })
+}
+
+func (c *Job) fail(err error) {
+	c.Failures.Add(1)
+	c.fails.Add(err)
+	var pack *dataset.DamagedPackError
+	if errors.As(err, &pack) {
+		c.mu.Lock()
+		if c.damaged == nil {
+			c.damaged = map[envelope.ObjectID]bool{}
+		}
+		c.damaged[pack.Pack] = true
+		c.mu.Unlock()
+	}
+	if c.Failed != nil {
+		c.Failed(err)
+	}
+}
+
+// Run verifies the version's index and, whole, each pack that it names, the sums of
+// its files, and the roots of the versions before it as far as they are still there.
+// It returns a *PartialError if anything of it is damaged.
+func (c *Job) Run(ctx context.Context, v *dataset.Version) error {
+	if c == nil {
+		return errNil
+	}
+	if err := jobs.Begin(ctx, v, &c.used); err != nil {
+		return err
+	}
+	if !(c.Sample >= 0 && c.Sample <= 1) {
+		return fmt.Errorf("a sample of %v is not a share of the packs: it must be over 0 and up to 1, or 0 for all", c.Sample)
+	}
+	return c.fails.End("verify", objects.Of(v).During(ctx, func(ctx context.Context) error { return c.run(ctx, v) }))
+}
+
+func (c *Job) run(ctx context.Context, v *dataset.Version) error {
+	if err := c.ancestors(ctx, v); err != nil {
+		return err
+	}
+	c.packs = map[envelope.ObjectID]packPlan{}
+	var window []*tree.Entry
+	weight := 0
+	var order walk.Order
+	for i := range v.Parts {
+		entries, err := v.ReadPart(ctx, i)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			c.fail(err)
+			continue
+		}
+		c.Entries.Add(int64(len(entries)))
+		for _, e := range entries {
+			if err := order.Check(e.Path); err != nil {
+				c.fail(&dataset.FileError{Path: e.Name(), Err: err})
+			}
+			if e.IsFile() {
+				window = append(window, e)
+				weight += codec.Weight(e)
+			}
+		}
+		if len(window) >= verifyWindow || weight >= codec.MaxWeight {
+			if err := c.window(ctx, objects.Of(v), window); err != nil {
+				return err
+			}
+			window, weight = nil, 0
+		}
+	}
+	return c.window(ctx, objects.Of(v), window)
+}
+
+// window reads what a window of entries lies in.
+func (c *Job) window(ctx context.Context, d *objects.Set, window []*tree.Entry) error {
+	workers.Run(ctx, objects.PackReaders(), func(_ context.Context, g *workers.Group) error {
+		c.give(ctx, d, window, func(job func()) {
+			g.Go(func() error { job(); return nil })
+		})
+		return nil
+	})
+	return ctx.Err()
+}
+
+// give makes jobs of a window of entries, of which some run at once.
+func (c *Job) give(ctx context.Context, d *objects.Set, window []*tree.Entry, give func(job func())) {
+	var apart []*tree.Entry // those that are read a pack at a time
+	for _, e := range window {
+		all := true
+		for _, x := range e.Extents {
+			all = c.chosen(x.Pack.ID) && all
+		}
+		if e.Sum == nil || len(e.Extents) == 1 || !all {
+			apart = append(apart, e)
+			continue
+		}
+		// A hash takes the pieces in their order, however many packs these are.
+		first := make([]bool, len(e.Extents))
+		for i, x := range e.Extents {
+			first[i] = c.firstRead(x.Pack.ID)
+		}
+		give(func() { c.inOrder(ctx, d, e, first) })
+	}
+	for _, pieces := range packs.PackReads(apart) {
+		if id := pieces[0].Extent.Pack.ID; c.chosen(id) {
+			first := c.firstRead(id)
+			give(func() { c.pieces(ctx, d, pieces, first) })
+		}
+	}
+}
+
+// inOrder reads a file that lies in several packs, to compare its sum.
+func (c *Job) inOrder(ctx context.Context, d *objects.Set, e *tree.Entry, first []bool) {
+	sum := sha256.New()
+	for i, x := range e.Extents {
+		if !c.read(ctx, d, []packs.Piece{{Entry: e, Extent: x}}, first[i], func(*tree.Entry) hash.Hash { return sum }) {
+			return
+		}
+	}
+	if ctx.Err() == nil && !bytes.Equal(sum.Sum(nil), e.Sum) {
+		c.fail(&dataset.FileError{Path: e.Name(), Err: packs.ErrSHA256})
+	}
+}
+
+// pieces reads what lies in one pack, and compares the sums of the files that are
+// wholly in it.
+func (c *Job) pieces(ctx context.Context, d *objects.Set, pieces []packs.Piece, first bool) {
+	c.read(ctx, d, pieces, first, func(e *tree.Entry) hash.Hash {
+		if e.Sum == nil || len(e.Extents) > 1 {
+			return nil
+		}
+		return sha256.New()
+	})
+}
+
+// read reads pieces of one pack, and tells whether they are sound. For the first of
+// them it reads the pack whole, and compares its pin. sumOf gives the hash of an
+// entry's bytes, or nil; one that is of this call alone is compared here.
+func (c *Job) read(ctx context.Context, d *objects.Set, pieces []packs.Piece, first bool, sumOf func(*tree.Entry) hash.Hash) bool {
+	sound, last := true, ""
+	fail := func(e *tree.Entry, err error) {
+		sound = false
+		// A pack that does not open is told once, not for each of its files.
+		if text := err.Error(); ctx.Err() == nil && text != last {
+			last = text
+			c.fail(&dataset.FileError{Path: e.Name(), Err: err})
+		}
+	}
+	take := func(e *tree.Entry, x tree.Extent, src io.Reader) error {
+		sum := sumOf(e)
+		w := io.Writer(countWriter{&c.Bytes})
+		if sum != nil {
+			w = io.MultiWriter(w, sum)
+		}
+		_, err := io.Copy(w, src)
+		if err == nil && sum != nil && len(e.Extents) == 1 && !bytes.Equal(sum.Sum(nil), e.Sum) {
+			err = packs.ErrSHA256
+		}
+		return err
+	}
+	if !first {
+		packs.ReadPack(ctx, d, pieces, take, fail)
+		return sound
+	}
+	pack := pieces[0].Extent.Pack
+	done, err := packs.ReadWholePack(ctx, d, pack, pieces, take, fail)
+	if err != nil {
+		fail(pieces[min(done, len(pieces)-1)].Entry, err)
+	} else {
+		c.Packs.Add(1)
+	}
+	return sound
+}
+
+// ancestors checks that the versions before v are those that it was made after.
+func (c *Job) ancestors(ctx context.Context, v *dataset.Version) error {
+	d := jobs.DatasetOf(v)
+	for v.Parent > 0 {
+		parent, err := d.Version(ctx, v.Parent)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if errors.Is(err, dataset.ErrUnknownVersion) {
+			return nil // removed, which an owner may do
+		}
+		if err == nil && parent.Pin != v.ParentPin {
+			err = fmt.Errorf("%s is not the version that version %d was made after: %w",
+				objects.Of(v).VersionName(v.Parent), v.Number, envelope.ErrAuthentication)
+		}
+		if err != nil {
+			c.fail(err)
+			return nil
+		}
+		v = parent
+	}
+	return nil
+}
+
+type countWriter struct{ n *atomic.Int64 }
+
+func (w countWriter) Write(p []byte) (int, error) {
+	w.n.Add(int64(len(p)))
+	return len(p), nil
+}

@@ -1,0 +1,85 @@
+package place
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/internal/fsys"
+)
+
+// fchmod and utimesat are replaced by tests only.
+var (
+	Fchmod   = unix.Fchmod
+	Utimesat = unix.UtimesNanoAt
+)
+
+// ProbeAttributes finds out whether the destination's file system keeps modes and times:
+// some refuse to set them, others only seem to. It has to have a staging folder.
+func (d *Dest) ProbeAttributes() error {
+	const name = ".attributes" // no stageName
+	fd, err := d.Create(name)
+	if err != nil {
+		return err
+	}
+	defer unix.Unlinkat(d.StageFD, name, 0)
+	defer unix.Close(fd)
+	// One of the two is not what all files there have.
+	for _, mode := range []uint32{0o640, 0o604} {
+		var st unix.Stat_t
+		err := Retry("chmod", name, func() error { return Fchmod(fd, mode) })
+		switch {
+		case fsys.NoAttributes(err):
+			d.NoModes.Store(true)
+			continue
+		case err != nil:
+			return err
+		}
+		if err := Retry("stat", name, func() error { return unix.Fstat(fd, &st) }); err != nil {
+			return err
+		}
+		if uint32(st.Mode)&0o7777 != mode {
+			d.NoModes.Store(true)
+		}
+	}
+	then := time.Unix(1_000_000_000, 0) // any file system can hold it
+	err = SetTime(d.StageFD, name, then)
+	var st unix.Stat_t
+	switch {
+	case fsys.NoAttributes(err):
+		d.NoTimes.Store(true)
+		return nil
+	case err != nil:
+		return err
+	}
+	if err := Lstat(d.StageFD, name, &st); err != nil {
+		return err
+	}
+	if !ModTime(&st).Equal(then) {
+		d.NoTimes.Store(true)
+	}
+	return nil
+}
+
+// Chmod sets the mode of an open file or folder, where there are modes.
+func (d *Dest) Chmod(fd int, name string, mode uint32) error {
+	if d.NoModes.Load() {
+		return nil
+	}
+	return Retry("chmod", name, func() error { return Fchmod(fd, mode) })
+}
+
+// setTime is setTime, where there are times.
+func (d *Dest) setTime(dir int, name string, t time.Time) error {
+	if d.NoTimes.Load() {
+		return nil
+	}
+	return SetTime(dir, name, t)
+}
+
+// HasMode reports whether what is there has the mode of the entry, as far as the file
+// system keeps modes.
+func (d *Dest) HasMode(st *unix.Stat_t, e *tree.Entry) bool {
+	return d.NoModes.Load() || uint32(st.Mode)&0o7777 == d.mode(e)
+}

@@ -1,0 +1,29 @@
+package walk
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A Order follows the paths of an index in their order, and finds those that lie
+// below a file or a link, or are both a file and a folder. No tree of files has such.
+type Order struct {
+	above []string // files and links whose paths begin the one that came last
+}
+
+func (o *Order) Check(p string) error {
+	n := len(o.above)
+	for n > 0 && !strings.HasPrefix(p, o.above[n-1]) {
+		n--
+	}
+	o.above = o.above[:n]
+	for _, a := range o.above {
+		if p[len(a)] == '/' {
+			return fmt.Errorf("the index has a file or a link %q, below which nothing can lie", a)
+		}
+	}
+	if p != "" && !strings.HasSuffix(p, "/") {
+		o.above = append(o.above, p)
+	}
+	return nil
+}

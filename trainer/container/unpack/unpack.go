@@ -1,0 +1,283 @@
+// Package unpack opens the packs of a training channel where they lie.
+package unpack
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/fsys"
+	"github.com/vaultpack/vaultpack/internal/jobs"
+	"github.com/vaultpack/vaultpack/internal/objects"
+	"github.com/vaultpack/vaultpack/internal/packs"
+	"github.com/vaultpack/vaultpack/internal/place"
+	"github.com/vaultpack/vaultpack/internal/workers"
+)
+
+// A Job turns a folder that holds copies of a version's packs, as
+// "<object ID>.vpk", into one that holds exactly the version's files. It goes pack
+// by pack: the files of a pack are written beside the tree, the pack is compared
+// with its pin, they take their places, and the pack is removed. So it needs room
+// for the packs that it is at, and little more.
+//
+// What has been done is recorded in the vault's store, sealed as the records of an
+// unfinished upload are: a run that was killed at any moment is gone on with, and
+// one that was finished is found finished. A file is taken for done only if it is
+// recorded and has not been touched since, by inode and change time. Anything else
+// that lies in the folder is removed and told to Removed: what is there was brought
+// by somebody who is not trusted.
+//
+// Nothing is synced to disk: the folder is to be as durable as the machine.
+type Job struct {
+	// Name tells the records of several folders in one store apart: a path element.
+	Name string
+	// Partial says that the folder has only a share of the packs, whole files in
+	// each; those that are missing are somebody else's.
+	Partial bool
+	// Tars leaves the small files as the tars that they lie in, one a pack:
+	// "<dataset>-000000.tar" and so on, without what is not in this version.
+	Tars bool
+	// Removed is told what else lay in the folder, from one goroutine.
+	Removed func(path string)
+
+	// Counters, to be read at any time.
+	Files, Bytes atomic.Int64 // written
+	Packs        atomic.Int64 // opened
+	Done         atomic.Int64 // packs that an earlier run had opened
+	Absent       atomic.Int64 // packs that are somebody else's
+
+	version *dataset.Version
+	packs   *objects.Set // reads packs from the private folder
+	root    *os.Root
+	lock    *os.File
+	room    Room
+	private string // the folder for packs and files being written, in root
+	state   map[envelope.ObjectID]*packState
+	done    *record
+	large   largeFiles
+	folders []*tree.Entry // in the order of their paths
+	loose   []*tree.Entry // links, and files that lie in no pack
+	held    []*tree.Entry // the whole index, unless it is large
+}
+
+// errNil is of a job that was not made.
+var errNil = errors.New("container: a nil job")
+
+// privatePrefix begins the name of the folder in which a Job works. The rest
+// is random and recorded only in sealed form, so that nobody who can have files put
+// into the folder before it is opened can have them put in there.
+const privatePrefix = ".vaultpack-open-"
+
+// Prepare looks at what there is and what is to be done: it brings the packs out of
+// the way, removes what does not belong in dir, and fails if a pack is missing.
+// Nothing is opened yet. Close is to be called afterwards, whatever has happened.
+func (u *Job) Prepare(ctx context.Context, v *dataset.Version, dir string) (err error) {
+	if u == nil {
+		return errNil
+	}
+	if err := jobs.Check(ctx, v); err != nil {
+		return err
+	}
+	if u.root != nil {
+		return errors.New("container: this job has been prepared already; make another one")
+	}
+	defer func() { err = objects.Of(v).Because(err) }()
+	if err := u.open(v, dir); err != nil {
+		return err
+	}
+	if u.lock, err = u.root.Open("."); err != nil {
+		return err
+	}
+	// Where there are no locks, nobody else can be told of.
+	if _, err := new(fsys.Calls).TryLock(u.lock); errors.Is(err, fsys.ErrLocked) {
+		return fmt.Errorf("another vaultpack is opening %s: %w", dir, err)
+	} else if err != nil {
+		return err
+	}
+	if u.done, err = u.readRecords(ctx); err != nil {
+		return err
+	}
+	if u.private = u.done.private; u.private == "" {
+		u.private = privatePrefix + rand.Text()
+	}
+	if err := u.sweep(ctx); err != nil {
+		return fmt.Errorf("looking through %s: %w", dir, err)
+	}
+	return u.survey(ctx)
+}
+
+// Close lets go of the folder.
+func (u *Job) Close() {
+	if u == nil {
+		return
+	}
+	if u.root != nil {
+		u.root.Close()
+	}
+	if u.lock != nil {
+		u.lock.Close()
+	}
+}
+
+// Run makes the files. It returns an error if the folder does not hold all that it is
+// to hold afterwards; both calls again, on a new Job, go on from there.
+func (u *Job) Run(ctx context.Context) error {
+	switch {
+	case u == nil:
+		return errNil
+	case u.version == nil || u.lock == nil:
+		return errors.New("container: this job was not prepared")
+	}
+	if err := jobs.Check(ctx, u.version); err != nil {
+		return err
+	}
+	return objects.Of(u.version).During(ctx, func(ctx context.Context) error {
+		if err := u.run(ctx); err != nil {
+			return err
+		}
+		return u.finish(ctx)
+	})
+}
+
+func (u *Job) open(v *dataset.Version, dir string) (err error) {
+	if dataset.CheckName(u.Name) != nil {
+		return fmt.Errorf("%q cannot name a folder's records", u.Name)
+	}
+	u.version = v
+	if u.root, err = os.OpenRoot(dir); err != nil {
+		return err
+	}
+	u.packs = objects.Of(v).Over(packStore{objects.Of(v).Vault.Store, u})
+	u.state = map[envelope.ObjectID]*packState{}
+	u.large.files = map[string]*largeFile{}
+	return nil
+}
+
+// run gives each pack, once all that lies in it has been found, to a worker.
+func (u *Job) run(ctx context.Context) error {
+	n := objects.PackReaders()
+	idle := make(chan *unpacker, n)
+	defer func() {
+		for len(idle) > 0 {
+			(<-idle).close()
+		}
+	}()
+	for i := range n {
+		w, err := u.newWorker(i)
+		if err != nil {
+			return err
+		}
+		idle <- w
+	}
+	return workers.Run(ctx, n, func(ctx context.Context, g *workers.Group) error {
+		return u.deal(ctx, func(pieces []packs.Piece) {
+			g.Go(func() error {
+				w := <-idle // there are as many as can run at once
+				defer func() { idle <- w }()
+				return w.pack(ctx, pieces)
+			})
+		})
+	})
+}
+
+// deal collects the pieces of each pack, in the order of the index, and makes the
+// folders that they are to lie in.
+func (u *Job) deal(ctx context.Context, give func([]packs.Piece)) error {
+	pending := map[envelope.ObjectID][]packs.Piece{}
+	to := place.NewDest(u.root, 0, &u.Bytes) // nothing is staged
+	defer to.CloseLast()
+	for _, e := range u.folders {
+		if u.Tars {
+			break
+		}
+		if err := to.MakeFolder(e); err != nil {
+			return fmt.Errorf("%q: %w", e.Path, err)
+		}
+	}
+	for e, err := range u.entries(ctx) {
+		if err != nil {
+			return err
+		}
+		if len(e.Extents) > 1 {
+			if err := u.large.add(ctx, u, e); err != nil {
+				return err
+			}
+		}
+		for _, x := range e.Extents {
+			id := x.Pack.ID
+			s := u.state[id]
+			if s.done || !s.there {
+				continue
+			}
+			pending[id] = append(pending[id], packs.Piece{Entry: e, Extent: x})
+			if len(pending[id]) < s.pieces {
+				continue
+			}
+			give(pending[id])
+			delete(pending, id)
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+		}
+	}
+	return nil
+}
+
+// finish makes what lies in no pack, and removes what is the Job's own.
+func (u *Job) finish(ctx context.Context) error {
+	last, err := u.privateFolder("last")
+	if err != nil {
+		return err
+	}
+	defer last.Close()
+	to := place.NewDest(u.root, int(last.Fd()), &u.Bytes)
+	defer to.CloseLast()
+	for _, e := range u.loose {
+		if e.IsLink() {
+			err = to.PlaceLink(e)
+		} else {
+			err = to.PlaceEmpty(e)
+		}
+		if err != nil {
+			return fmt.Errorf("%q: %w", e.Path, err)
+		}
+	}
+	if err := u.root.RemoveAll(u.private); err != nil {
+		return fmt.Errorf("removing what is left of the packs: %w", err)
+	}
+	if u.Tars {
+		return ctx.Err()
+	}
+	// Each folder after all that lies in it.
+	var failed error
+	for _, e := range slices.Backward(u.folders) {
+		if _, err := to.CloseFolder(e); err != nil {
+			failed = errors.Join(failed, fmt.Errorf("%q: %w", e.Path, err))
+		}
+	}
+	return errors.Join(failed, ctx.Err())
+}
+
+// privateFolder makes and opens a folder in the private one.
+func (u *Job) privateFolder(name string) (*os.File, error) {
+	path := u.private
+	for _, elem := range []string{"", name} {
+		if elem != "" {
+			path += "/" + elem
+		}
+		if err := u.root.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+	}
+	return u.root.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+}
