@@ -39,7 +39,7 @@ type Dataset struct {
 // access gives vaultpack's own packages the objects, which users do not see.
 type access = objects.Handle
 
-func (d *Dataset) set() *objects.Set { return objects.Of(d) }
+func (d *Dataset) set() *objects.Set { return objects.Of(&d.access) }
 
 // of is the dataset of a set of objects.
 func of(s *objects.Set) *Dataset {

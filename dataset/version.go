@@ -41,7 +41,7 @@ type Version struct {
 	access
 }
 
-func (v *Version) set() *objects.Set { return objects.Of(v) }
+func (v *Version) set() *objects.Set { return objects.Of(&v.access) }
 
 func (v *Version) of() *Dataset { return of(v.set()) }
 

@@ -129,70 +129,87 @@ func fromUTF8(s string, raw []byte) string {
 
 // EncodeList makes the compressed list of entries in the given format.
 func EncodeList(format, dataset, source string, entries []*tree.Entry) ([]byte, error) {
-	header := Header{Format: format, Dataset: dataset, Packs: []objectJSON{}, Source: source}
-	packs, hosts := map[envelope.ObjectID]int64{}, map[string]int64{}
-	extents := 0
+	l := lister{header: Header{Format: format, Dataset: dataset, Packs: []objectJSON{}, Source: source},
+		packs: map[envelope.ObjectID]int64{}, hosts: map[string]int64{}}
 	var body bytes.Buffer
 	enc := json.NewEncoder(&body)
 	enc.SetEscapeHTML(false)
 	for _, e := range entries {
-		j := entryJSON{Size: e.Size, Mode: fsys.PosixMode(e.Mode), ModTime: [2]int64{e.ModTime.Unix(), int64(e.ModTime.Nanosecond())},
-			Recent: e.Recent, Flaw: e.Flaw}
-		j.Path, j.Path64 = toUTF8(e.Path)
-		j.Link, j.Link64 = toUTF8(e.Link)
-		if e.Sum != nil {
-			j.Sum = hex.EncodeToString(e.Sum)
-		}
-		whole := int64(0)
-		extents += len(e.Extents)
-		for _, x := range e.Extents {
-			n, ok := packs[x.Pack.ID]
-			if !ok {
-				n = int64(len(header.Packs))
-				packs[x.Pack.ID] = n
-				header.Packs = append(header.Packs, objectOf(*x.Pack))
-			}
-			j.Extents = append(j.Extents, [3]int64{n, x.Offset, x.Length})
-			if x.HasSum() {
-				j.Sums = append(j.Sums, sumEncoding.EncodeToString(x.Sum[:]))
-			}
-			if x.At == whole {
-				whole += x.Length
-			}
-		}
-		if len(j.Sums) != len(j.Extents) {
-			j.Sums = nil
-		}
-		if e.IsFile() && whole != e.Size {
-			for _, x := range e.Extents {
-				j.At = append(j.At, x.At)
-			}
-		}
-		if e.Seen.Host != "" {
-			n, ok := hosts[e.Seen.Host]
-			if !ok && len(hosts) < maxHosts {
-				n, ok = int64(len(header.Hosts)), true
-				hosts[e.Seen.Host] = n
-				header.Hosts = append(header.Hosts, e.Seen.Host)
-			}
-			if ok { // one more machine than are recorded looks at size and time alone
-				j.Seen = []int64{n, int64(e.Seen.Inode), e.Seen.ChangeTime.Unix(), int64(e.Seen.ChangeTime.Nanosecond())}
-			}
-		}
-		if err := enc.Encode(j); err != nil {
+		if err := enc.Encode(l.line(e)); err != nil {
 			return nil, err
 		}
 	}
-	first, err := json.Marshal(header)
+	first, err := json.Marshal(l.header)
 	if err != nil {
 		return nil, err
 	}
 	kind := kindOf(format)
-	if n := len(first) + 1 + body.Len(); n > kind.bytes || len(entries) > kind.entries || extents > maxExtents {
+	if n := len(first) + 1 + body.Len(); n > kind.bytes || len(entries) > kind.entries || l.extents > maxExtents {
 		return nil, fmt.Errorf("a list of %d files has %d bytes and %d extents, the limits are %d files, %d bytes and %d extents: use another pack size",
-			len(entries), n, extents, kind.entries, kind.bytes, maxExtents)
+			len(entries), n, l.extents, kind.entries, kind.bytes, maxExtents)
 	}
 	return encoder().EncodeAll(slices.Concat(first, []byte("\n"), body.Bytes()), nil), nil
+}
+
+// A lister makes the lines of a list, and a header that has what they point to.
+type lister struct {
+	header  Header
+	packs   map[envelope.ObjectID]int64 // in the header's list
+	hosts   map[string]int64
+	extents int // of all lines
+}
+
+// line makes the line of an entry.
+func (l *lister) line(e *tree.Entry) entryJSON {
+	j := entryJSON{Size: e.Size, Mode: fsys.PosixMode(e.Mode), ModTime: [2]int64{e.ModTime.Unix(), int64(e.ModTime.Nanosecond())},
+		Recent: e.Recent, Flaw: e.Flaw}
+	j.Path, j.Path64 = toUTF8(e.Path)
+	j.Link, j.Link64 = toUTF8(e.Link)
+	if e.Sum != nil {
+		j.Sum = hex.EncodeToString(e.Sum)
+	}
+	l.place(&j, e)
+	if e.Seen.Host != "" {
+		n, ok := l.hosts[e.Seen.Host]
+		if !ok && len(l.hosts) < maxHosts {
+			n, ok = int64(len(l.header.Hosts)), true
+			l.hosts[e.Seen.Host] = n
+			l.header.Hosts = append(l.header.Hosts, e.Seen.Host)
+		}
+		if ok { // one more machine than are recorded looks at size and time alone
+			j.Seen = []int64{n, int64(e.Seen.Inode), e.Seen.ChangeTime.Unix(), int64(e.Seen.ChangeTime.Nanosecond())}
+		}
+	}
+	return j
+}
+
+// place says in the line where the contents of the entry lie.
+func (l *lister) place(j *entryJSON, e *tree.Entry) {
+	whole := int64(0)
+	l.extents += len(e.Extents)
+	for _, x := range e.Extents {
+		n, ok := l.packs[x.Pack.ID]
+		if !ok {
+			n = int64(len(l.header.Packs))
+			l.packs[x.Pack.ID] = n
+			l.header.Packs = append(l.header.Packs, objectOf(*x.Pack))
+		}
+		j.Extents = append(j.Extents, [3]int64{n, x.Offset, x.Length})
+		if x.HasSum() {
+			j.Sums = append(j.Sums, sumEncoding.EncodeToString(x.Sum[:]))
+		}
+		if x.At == whole {
+			whole += x.Length
+		}
+	}
+	if len(j.Sums) != len(j.Extents) {
+		j.Sums = nil
+	}
+	if e.IsFile() && whole != e.Size {
+		for _, x := range e.Extents {
+			j.At = append(j.At, x.At)
+		}
+	}
 }
 
 var encoder = sync.OnceValue(func() *zstd.Encoder {

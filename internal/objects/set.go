@@ -42,7 +42,7 @@ func (s *Set) Over(store vault.Store) *Set {
 	return &Set{Name: s.Name, Vault: &v, openKeys: s.openKeys}
 }
 
-// The layout of a dataset's objects.
+// KeyName is the name of a keyring in the store.
 func (s *Set) KeyName(id envelope.KeyID) string { return s.Name + "/keys/" + id.String() + ".json" }
 
 // PackName is the name of a pack in the store.
@@ -50,10 +50,12 @@ func (s *Set) PackName(id envelope.ObjectID) string {
 	return s.Name + "/packs/" + id.String() + ".vpk"
 }
 
+// IndexName is the name of a part of an index in the store.
 func (s *Set) IndexName(id envelope.ObjectID) string {
 	return s.Name + "/index/" + id.String() + ".vpk"
 }
 
+// VersionName is the name of the root of a version in the store.
 func (s *Set) VersionName(n int64) string {
 	return fmt.Sprintf("%s/versions/%010d.vpk", s.Name, n)
 }

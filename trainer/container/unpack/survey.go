@@ -53,10 +53,8 @@ func (u *Job) survey(ctx context.Context) error {
 	if err := unix.Fstat(int(u.lock.Fd()), &st); err != nil {
 		return os.NewSyscallError("stat", err)
 	}
-	block := max(int64(disk.Bsize), 512)
-	onDisk := func(n int64) int64 { return (n + block - 1) / block * block }
-	inodes, tars, missing := int64(0), 0, (*tree.Object)(nil)
-	held, need, largest, weight := int64(0), int64(0), int64(0), int64(0)
+	s := surveyor{Job: u, block: max(int64(disk.Bsize), 512)}
+	weight := int64(0)
 	for e, err := range u.version.Entries(ctx) {
 		if err != nil {
 			return err
@@ -65,52 +63,90 @@ func (u *Job) survey(ctx context.Context) error {
 			return err
 		}
 		weight += int64(codec.Weight(e))
-		if inodes++; inodes <= maxHeld && weight <= codec.MaxWeight {
+		if s.inodes++; s.inodes <= maxHeld && weight <= codec.MaxWeight {
 			u.held = append(u.held, e)
 		} else {
 			u.held = nil
 		}
-		switch {
-		case e.IsDir():
-			u.folders = append(u.folders, e)
-		case len(e.Extents) == 0:
-			u.loose = append(u.loose, e)
-		}
-		for i, x := range e.Extents {
-			s := u.state[x.Pack.ID]
-			if s == nil {
-				s = &packState{number: -1, done: u.done.packs[x.Pack.ID]}
-				u.state[x.Pack.ID] = s
-				if s.there = u.hasPack(x.Pack); s.there && !s.done {
-					held += x.Pack.Pin.Size
-				}
-				if !s.there && !s.done && missing == nil {
-					missing = x.Pack
-				}
-			}
-			s.pieces++
-			s.raw = s.raw || x.Offset == 0 && x.Length > 0
-			if !s.raw && s.number < 0 {
-				s.number = tars
-				tars++
-			}
-			s.need += onDisk(x.Length)
-			if i > 0 {
-				s.split = e.Path
-				u.state[e.Extents[0].Pack.ID].split = e.Path
-			}
-		}
+		s.entry(e)
 	}
-	if missing != nil && !u.Partial {
+	if s.missing != nil && !u.Partial {
 		if p := u.done.stale; p != "" {
 			return fmt.Errorf("%q has been changed since it was opened, and its pack is used up; begin with fresh packs: %w", p, dataset.ErrMissing)
 		}
-		return objects.Of(u.version).PackError(missing, dataset.ErrMissing)
+		return objects.Of(u.version).PackError(s.missing, dataset.ErrMissing)
 	}
+	need, largest, err := u.openable()
+	if err != nil {
+		return err
+	}
+	u.room = Room{Device: uint64(st.Dev), Free: disk.Bavail * uint64(s.block)}
+	if need > 0 {
+		u.room.Grow, u.room.Flight = max(need-s.held, 0), int64(objects.PackReaders())*largest+4<<20
+		if disk.Files > 0 {
+			u.room.Inodes, u.room.FreeInodes = uint64(s.inodes), disk.Ffree
+		}
+	}
+	return nil
+}
+
+// A surveyor notes what the entries of a version say of its packs.
+type surveyor struct {
+	*Job
+	block   int64 // of the file system, in bytes
+	inodes  int64
+	tars    int
+	held    int64        // bytes of the packs that are there and to be opened
+	missing *tree.Object // the first pack that is neither there nor done
+}
+
+// entry notes what one entry says.
+func (s *surveyor) entry(e *tree.Entry) {
+	switch {
+	case e.IsDir():
+		s.folders = append(s.folders, e)
+	case len(e.Extents) == 0:
+		s.loose = append(s.loose, e)
+	}
+	for i, x := range e.Extents {
+		p := s.pack(x.Pack)
+		p.pieces++
+		p.raw = p.raw || x.Offset == 0 && x.Length > 0
+		if !p.raw && p.number < 0 {
+			p.number = s.tars
+			s.tars++
+		}
+		p.need += (x.Length + s.block - 1) / s.block * s.block
+		if i > 0 {
+			p.split = e.Path
+			s.state[e.Extents[0].Pack.ID].split = e.Path
+		}
+	}
+}
+
+// pack is the state of a pack, which it looks for the first time.
+func (s *surveyor) pack(o *tree.Object) *packState {
+	if p := s.state[o.ID]; p != nil {
+		return p
+	}
+	p := &packState{number: -1, done: s.done.packs[o.ID], there: s.hasPack(o)}
+	s.state[o.ID] = p
+	if p.there && !p.done {
+		s.held += o.Pin.Size
+	}
+	if !p.there && !p.done && s.missing == nil {
+		s.missing = o
+	}
+	return p
+}
+
+// openable counts what is done and what is somebody else's, and tells how many bytes the
+// files of the other packs take, and those of the largest of them.
+func (u *Job) openable() (need, largest int64, err error) {
 	for id, s := range u.state {
 		switch {
 		case u.Partial && s.split != "":
-			return fmt.Errorf("%q lies in several packs, which do not all go to one host: give every host the whole dataset (FullyReplicated)", s.split)
+			return 0, 0, fmt.Errorf("%q lies in several packs, which do not all go to one host: give every host the whole dataset (FullyReplicated)", s.split)
 		case s.done:
 			u.Done.Add(1)
 			u.removePack(id)
@@ -121,14 +157,7 @@ func (u *Job) survey(ctx context.Context) error {
 			u.Absent.Add(1)
 		}
 	}
-	u.room = Room{Device: uint64(st.Dev), Free: disk.Bavail * uint64(block)}
-	if need > 0 {
-		u.room.Grow, u.room.Flight = max(need-held, 0), int64(objects.PackReaders())*largest+4<<20
-		if disk.Files > 0 {
-			u.room.Inodes, u.room.FreeInodes = uint64(inodes), disk.Ffree
-		}
-	}
-	return nil
+	return need, largest, nil
 }
 
 // entries gives the version's entries once more.
