@@ -106,7 +106,7 @@ func TestKeyNames(t *testing.T) {
 	// Who may not look is told the permission, and the way that takes none.
 	s.KMS.SetIAM(s.IAM("user/admin"))
 	_, err := config.Open(t.Context(), inAWS("alias/ml"))
-	if !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "kms:DescribeKey") || !strings.Contains(err.Error(), "by its ARN") {
+	if !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "kms:DescribeKey") || !strings.Contains(err.Error(), "the key's ARN") {
 		t.Errorf("without kms:DescribeKey: %v", err)
 	}
 	s.KMS.SetIAM(s.IAM("user/admin"), "kms:*")

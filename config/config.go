@@ -239,7 +239,7 @@ func homeDir() (Setting, error) {
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
-		return Setting{}, errors.New("there is no home directory to keep the default vault and its key in: set HOME or VAULTPACK_HOME, or name both with --vault and --local-key")
+		return Setting{}, errors.New("there is no home directory for the default vault and its key: set HOME or VAULTPACK_HOME, or both --vault and --local-key")
 	}
 	return Setting{filepath.Join(home, ".local", "share", "vaultpack"), "HOME"}, nil
 }

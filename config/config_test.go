@@ -44,7 +44,7 @@ func TestConfigOfOthers(t *testing.T) {
 		t.Fatalf("one's own: %v, %v", c, err)
 	}
 	write(0o666)
-	if _, err := Load(noFlags); err == nil || !strings.Contains(err.Error(), "can be written by everybody") {
+	if _, err := Load(noFlags); err == nil || !strings.Contains(err.Error(), "can be written by everyone") {
 		t.Errorf("writable by everybody: %v", err)
 	}
 	if os.Geteuid() != 0 {
@@ -173,10 +173,10 @@ func TestConfigThroughLinks(t *testing.T) {
 	link("../shared/in", "c/in")
 	for folder, want := range map[string]string{
 		"own": "", "a/work": "", "sticky/work": "", // one's own link to one's own file
-		"b/work":      "shared can be written by everybody",
-		"shared/work": "shared can be written by everybody",
-		"shared/in":   "shared can be written by everybody",
-		"c/in":        "shared can be written by everybody",
+		"b/work":      "shared can be written by everyone",
+		"shared/work": "shared can be written by everyone",
+		"shared/in":   "shared can be written by everyone",
+		"c/in":        "shared can be written by everyone",
 	} {
 		t.Chdir(filepath.Join(dir, folder))
 		c, err := Load(noFlags)
@@ -235,7 +235,7 @@ func TestKeysOfOthers(t *testing.T) {
 		if err := errors.Join(read(name, file), read(name, flag)); err != nil {
 			t.Errorf("one's own: %v", err)
 		}
-		if err := read(filepath.Join(shared, filepath.Base(name)), file); err == nil || !strings.Contains(err.Error(), "can be written by everybody") {
+		if err := read(filepath.Join(shared, filepath.Base(name)), file); err == nil || !strings.Contains(err.Error(), "can be written by everyone") {
 			t.Errorf("by a link that others can change: %v", err)
 		}
 	}

@@ -97,8 +97,8 @@ func ReadKeys(ctx context.Context, c *Config) (*vault.Keys, error) {
 		add(p, c.Passphrase.Value)
 	}
 	if errors.Is(localErr, fs.ErrNotExist) && c.DefaultKey && len(k.Open) == 0 && s3store.IsURL(c.Vault.Value) {
-		return nil, fmt.Errorf("no key is configured for %s: name a KMS key with --kms-key, or kms_keys in %s; "+
-			"or do without KMS, with a local key made by: vaultpack init", c.Vault.Value, FileName)
+		return nil, fmt.Errorf("no key is configured for %s: set a KMS key with --kms-key, or kms_keys in %s; "+
+			"or use a local key, created by: vaultpack init", c.Vault.Value, FileName)
 	}
 	if missing := (*MissingKeyError)(nil); errors.As(localErr, &missing) && missing.Setting.fromFile() && c.Identity.Value+c.Passphrase.Value != "" {
 		// Whoever has lost the key opens with another. None is made without it.
@@ -147,16 +147,16 @@ func ReadSecret(what string, s Setting) ([]byte, error) {
 	}
 	if mode := info.Mode(); !mode.IsRegular() || mode.Perm()&0o077 != 0 {
 		if mode.IsRegular() && !keepsModes(filepath.Dir(file)) {
-			return nil, fmt.Errorf("the %s %s may be read by others (mode %v), and its file system keeps no modes, as exFAT and SMB; "+
-				"move it to a disk of this machine, and name it there with --%s", what, file, mode, strings.ReplaceAll(what, " ", "-"))
+			return nil, fmt.Errorf("others can read the %s %s (mode %v), and its file system keeps no modes (as exFAT and SMB); "+
+				"move it to a local disk, and set --%s", what, file, mode, strings.ReplaceAll(what, " ", "-"))
 		}
-		return nil, fmt.Errorf("the %s %s may be read by others (mode %v); make it yours alone with: chmod 600 %s", what, file, mode, file)
+		return nil, fmt.Errorf("others can read the %s %s (mode %v); run: chmod 600 %s", what, file, mode, file)
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok && !trustedOwner(st.Uid) {
-		return nil, fmt.Errorf("the %s %s belongs to another user (uid %d), who knows it and can change it; name one of your own", what, file, st.Uid)
+		return nil, fmt.Errorf("the %s %s belongs to another user (uid %d), who knows it and can change it; use one of your own", what, file, st.Uid)
 	}
 	if info.Size() > 1<<20 {
-		return nil, fmt.Errorf("the %s %s has %d bytes, which no key has", what, file, info.Size())
+		return nil, fmt.Errorf("the %s %s has %d bytes, which is not the size of a key", what, file, info.Size())
 	}
 	b, err := io.ReadAll(io.LimitReader(f, 1<<20))
 	if err != nil {
@@ -168,7 +168,7 @@ func ReadSecret(what string, s Setting) ([]byte, error) {
 func readIdentity(s Setting) (*envelope.Identity, error) {
 	b, err := ReadSecret("identity", s)
 	if isRecipient(s.Value) {
-		return nil, fmt.Errorf("%s is a recipient, the public key: it opens nothing. Name the identity that it was made with, mostly the file without .pub", s.Value)
+		return nil, fmt.Errorf("%s is a recipient (a public key) and opens nothing. Use its identity, usually the file without .pub", s.Value)
 	}
 	if err != nil {
 		return nil, err
@@ -176,7 +176,7 @@ func readIdentity(s Setting) (*envelope.Identity, error) {
 	defer clear(b)
 	id, err := envelope.ParseIdentity(b)
 	if err != nil {
-		return nil, fmt.Errorf("%s is not an identity of vaultpack: %w", s.Value, err)
+		return nil, fmt.Errorf("%s is not a vaultpack identity: %w", s.Value, err)
 	}
 	return id, nil
 }
@@ -232,10 +232,10 @@ func ReadRecipient(s Setting) (*envelope.Recipient, error) {
 	r, err := envelope.ParseRecipient(b)
 	if err != nil && isSecret(b) {
 		clear(b)
-		return nil, fmt.Errorf("%s is a secret key, which is to be given to nobody: name the recipient that was made with an identity, mostly the file with .pub at the end", s.Value)
+		return nil, fmt.Errorf("%s is a secret key; do not give it to anyone. Use its recipient, usually the file with .pub at the end", s.Value)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s is not a recipient of vaultpack: %w", s.Value, err)
+		return nil, fmt.Errorf("%s is not a vaultpack recipient: %w", s.Value, err)
 	}
 	return r, nil
 }
@@ -251,7 +251,7 @@ func ReadLocalKey(c *Config) (*envelope.LocalKey, error) {
 	defer clear(b)
 	key, err := envelope.ParseLocalKey(b)
 	if err != nil {
-		return nil, fmt.Errorf("%s is not a local key of vaultpack: %w; put it back from its backup", file, err)
+		return nil, fmt.Errorf("%s is not a vaultpack local key: %w; restore it from its backup", file, err)
 	}
 	return key, nil
 }
@@ -272,7 +272,7 @@ func ensureLocalKey(ctx context.Context, c *Config, store vault.Store) (made boo
 			if errors.As(err, &missing) {
 				missing.findOthers(ctx, store)
 			}
-			return false, fmt.Errorf("the vault %s already holds data, so no new key is made: %w", c.Vault.Value, err)
+			return false, fmt.Errorf("the vault %s already holds data, so no new key is created: %w", c.Vault.Value, err)
 		}
 	}
 	return CreateLocalKey(c)
@@ -311,7 +311,7 @@ func WriteSecret(file string, text []byte) error {
 	}
 	info, err := os.Stat(file)
 	if err == nil && info.Mode().Perm()&0o077 != 0 {
-		err = fmt.Errorf("%s would be read by others (mode %v): its file system keeps no modes, as exFAT and SMB; choose a place on a disk of this machine",
+		err = fmt.Errorf("others could read %s (mode %v): its file system keeps no modes (as exFAT and SMB); choose a place on a local disk",
 			file, info.Mode())
 	}
 	if err != nil {

@@ -26,15 +26,15 @@ type MissingKeyError struct {
 }
 
 func (e *MissingKeyError) Error() string {
-	text := fmt.Sprintf("the %s %s (from %s) does not exist; put it back from its backup, or name another with --%s",
+	text := fmt.Sprintf("the %s %s (from %s) does not exist; restore it from its backup, or set another with --%s",
 		e.What, e.Setting.Value, e.Setting.Source, strings.ReplaceAll(e.What, " ", "-"))
 	switch {
 	case len(e.Others) > 0:
-		text += ". These are said to open data in the vault too: " + strings.Join(e.recovery(), ", ")
+		text += ". According to the vault, these also open its data: " + strings.Join(e.recovery(), ", ")
 	case e.Looked:
-		text += ". Nothing else is there for which the vault's data keys are wrapped: without the key nobody can read them"
+		text += ". No other key opens the vault's data: without this key, nobody can read it"
 	default:
-		text += "; or name another key that opens the data: --identity, --passphrase-file or --kms-key"
+		text += "; or set another key that opens the data: --identity, --passphrase-file or --kms-key"
 	}
 	return text
 }

@@ -71,9 +71,9 @@ func OpenForWriting(ctx context.Context, c *Config) (v *vault.Vault, created boo
 // noVault says where there is none, and what to do.
 func (c *Config) noVault(err error) error {
 	if c.Default {
-		return fmt.Errorf("%w yet at %s (%s): the first upload makes it", err, c.Vault.Value, c.Vault.Source)
+		return fmt.Errorf("%w yet at %s (%s): the first upload creates it", err, c.Vault.Value, c.Vault.Source)
 	}
-	return fmt.Errorf("%w at %s (from %s): check the path, or make one there with vaultpack init",
+	return fmt.Errorf("%w at %s (from %s): check the path, or create one there with vaultpack init",
 		err, c.Vault.Value, c.Vault.Source)
 }
 
@@ -126,7 +126,7 @@ var errNoConfig = errors.New("config: a nil Config")
 
 func supported(c *Config) error {
 	if scheme, _, ok := strings.Cut(c.Vault.Value, "://"); ok && !s3store.IsURL(c.Vault.Value) {
-		return fmt.Errorf("the vault %s (from %s): there are vaults in directories and at s3:// URLs, not at %s://",
+		return fmt.Errorf("the vault %s (from %s): a vault is a directory or an s3:// URL, not %s://",
 			c.Vault.Value, c.Vault.Source, scheme)
 	}
 	return nil

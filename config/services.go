@@ -56,7 +56,7 @@ func (c *Config) resolve(ctx context.Context, key *Setting, arns map[string]stri
 	if arns[name] == "" {
 		k, err := c.services().Key(ctx, name)
 		if errors.Is(err, fs.ErrPermission) {
-			return fmt.Errorf("which KMS key %s is (from %s) could not be found out: %w; or name the key by its ARN, which takes no call", name, key.Source, err)
+			return fmt.Errorf("cannot look up the KMS key %s (from %s): %w; or use the key's ARN, which needs no call", name, key.Source, err)
 		}
 		if err != nil {
 			return fmt.Errorf("the KMS key from %s: %w", key.Source, err)

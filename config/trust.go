@@ -79,7 +79,7 @@ func trustedAt(path string) error {
 		return nil
 	}
 	if !trustedOwner(st.Uid) && !(info.IsDir() && outsideNamespace(st.Uid)) {
-		return &untrustedError{path, fmt.Sprintf("belongs to another user (uid %d), so it is not trusted; make it yours, or remove it", st.Uid)}
+		return &untrustedError{path, fmt.Sprintf("belongs to another user (uid %d), so it is not trusted; change its owner, or remove it", st.Uid)}
 	}
 	mode := info.Mode()
 	if mode&fs.ModeSymlink != 0 || mode.IsDir() && mode&fs.ModeSticky != 0 || readOnly(path) {
@@ -87,9 +87,9 @@ func trustedAt(path string) error {
 	}
 	switch {
 	case mode.Perm()&0o002 != 0:
-		return &untrustedError{path, "can be written by everybody, so what is in it is not trusted; mend that with: chmod o-w " + path}
+		return &untrustedError{path, "can be written by everyone, so its contents are not trusted; fix that with: chmod o-w " + path}
 	case mode.Perm()&0o020 != 0 && !ownGroup(st.Gid):
-		return &untrustedError{path, fmt.Sprintf("can be written by the group %d, so what is in it is not trusted; mend that with: chmod g-w %s", st.Gid, path)}
+		return &untrustedError{path, fmt.Sprintf("can be written by the group %d, so its contents are not trusted; fix that with: chmod g-w %s", st.Gid, path)}
 	}
 	return nil
 }

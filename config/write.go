@@ -87,7 +87,7 @@ func (c Change) apply(old []byte) ([]byte, error) {
 			*root = yaml.Node{Kind: yaml.MappingNode, HeadComment: root.HeadComment}
 		}
 		if root.Kind != yaml.MappingNode {
-			return nil, errors.New("the file is no list of settings")
+			return nil, errors.New("the file is not a list of settings")
 		}
 	}
 	if v := lookup(root, "vault"); v != nil && strings.TrimSuffix(v.Value, "/") != strings.TrimSuffix(c.Vault, "/") {

@@ -24,7 +24,7 @@ type RollbackError struct {
 }
 
 func (e *RollbackError) Error() string {
-	return fmt.Sprintf("the newest version of dataset %q in the vault is %d, but there was a version %d: %v",
+	return fmt.Sprintf("the newest version of dataset %q in the vault is %d, but version %d existed: %v",
 		e.Dataset, e.Newest, e.AtLeast, envelope.ErrAuthentication)
 }
 

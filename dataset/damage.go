@@ -69,10 +69,10 @@ func (d *Dataset) RemoveDamaged(ctx context.Context, number int64) error {
 	case err == nil:
 		return fmt.Errorf("version %d of dataset %q is not damaged: %w", number, d.Name, ErrSound)
 	case !objects.Unauthentic(err):
-		return fmt.Errorf("version %d of dataset %q may not be damaged, so it is not removed: %w", number, d.Name, err)
+		return fmt.Errorf("cannot tell that version %d of dataset %q is damaged, so it is not removed: %w", number, d.Name, err)
 	}
 	if kerr := d.opensAny(ctx); kerr != nil {
-		return fmt.Errorf("none of the keyrings of dataset %q opens, so it may be the key that is another, and version %d is not removed: %w", d.Name, number, kerr)
+		return fmt.Errorf("no keyring of dataset %q opens, so the key may be wrong, and version %d is not removed: %w", d.Name, number, kerr)
 	}
 	if err := d.set().PutMark(ctx, number, codec.RemovedMark); err != nil {
 		return fmt.Errorf("removing version %d: %w", number, err)

@@ -23,8 +23,8 @@ import (
 // dataset names is gone: removed or shredded, if not by its owner then by
 // somebody else.
 var (
-	ErrUnknownDataset = errors.New("there is no such dataset")
-	ErrUnknownVersion = errors.New("there is no such version")
+	ErrUnknownDataset = errors.New("no such dataset")
+	ErrUnknownVersion = errors.New("no such version")
 	ErrMissing        = objects.ErrMissing
 	ErrClosed         = objects.ErrClosed
 )
@@ -115,7 +115,7 @@ func CheckName(name string) error {
 		ok = ok && (alnum || i > 0 && (c == '-' || c == '_' || c == '.'))
 	}
 	if !ok {
-		return fmt.Errorf("%q cannot name a dataset: use 1 to 100 letters, digits, dots, hyphens and underscores, beginning with a letter or digit", name)
+		return fmt.Errorf("%q is not a valid dataset name: use 1 to 100 letters, digits, dots, hyphens and underscores, starting with a letter or digit", name)
 	}
 	return nil
 }

@@ -68,19 +68,19 @@ type BusyError struct {
 func (e *BusyError) Error() string {
 	last := e.Last.UTC().Format(time.RFC3339)
 	if e.Dead {
-		return fmt.Sprintf("nothing is removed from dataset %q: an upload has been interrupted, last seen at %s, and its records are younger than the grace", e.Dataset, last)
+		return fmt.Sprintf("nothing is deleted from dataset %q: an upload was interrupted (last seen at %s), and its records are younger than the grace period", e.Dataset, last)
 	}
 	since := ""
 	if !e.Since.IsZero() {
 		since = " since " + e.Since.UTC().Format(time.RFC3339)
 	}
-	return fmt.Sprintf("nothing is removed from dataset %q: %v%s; its last sign of life was at %s", e.Dataset, ErrBusy, since, last)
+	return fmt.Sprintf("nothing is deleted from dataset %q: %v%s; its last sign of life was at %s", e.Dataset, ErrBusy, since, last)
 }
 
 func (e *BusyError) Unwrap() error { return ErrBusy }
 
 // errNumberTaken says that somebody has committed while a collection looked.
-var errNumberTaken = errors.New("uploads are committed all the time, so nothing is removed; try again")
+var errNumberTaken = errors.New("uploads are committed all the time, so nothing is deleted; try again")
 
 // Run removes the packs and index parts that no version in the vault names and
 // no unfinished upload that is kept; records of older unfinished uploads; keyrings
@@ -255,7 +255,7 @@ func (d *Dataset) markAll(ctx context.Context, all objects.Numbers, left *unfini
 	for _, t := range all {
 		if t.Mark != "" {
 			if err := d.checkMark(ctx, t); err != nil {
-				return nil, fmt.Errorf("what has the number %d cannot be read, so nothing is removed: %w", t.Number, err)
+				return nil, fmt.Errorf("version number %d cannot be read, so nothing is deleted: %w", t.Number, err)
 			}
 			continue
 		}
@@ -264,10 +264,10 @@ func (d *Dataset) markAll(ctx context.Context, all objects.Numbers, left *unfini
 			continue // it was removed a moment ago
 		}
 		if err != nil {
-			return nil, fmt.Errorf("version %d cannot be read, so nothing is removed: %w", t.Number, err)
+			return nil, fmt.Errorf("version %d cannot be read, so nothing is deleted: %w", t.Number, err)
 		}
 		if err := v.mark(ctx, used); err != nil {
-			return nil, fmt.Errorf("the index of version %d cannot be read, so nothing is removed: %w", t.Number, err)
+			return nil, fmt.Errorf("the index of version %d cannot be read, so nothing is deleted: %w", t.Number, err)
 		}
 	}
 	for _, o := range left.kept {
@@ -276,7 +276,7 @@ func (d *Dataset) markAll(ctx context.Context, all objects.Numbers, left *unfini
 			continue // its upload has just finished
 		}
 		if err != nil {
-			return nil, fmt.Errorf("a record of an unfinished upload cannot be read, so nothing is removed (--end-uploads removes the record, and what it names is sent again): %s: %w", o.Name, objects.Tampered(err))
+			return nil, fmt.Errorf("a record of an unfinished upload cannot be read, so nothing is deleted (--end-uploads deletes the record, and what it names is uploaded again): %s: %w", o.Name, objects.Tampered(err))
 		}
 		used.keys[key] = true
 		used.packs(d, entries)

@@ -55,7 +55,7 @@ func (d *Dataset) Rotate(ctx context.Context) (*Version, error) {
 	v, err := l.rotate(l.Context())
 	err = l.because(err)
 	if end := l.End(ctx); end != nil && err == nil {
-		return v, fmt.Errorf("version %d was made under the new key, but: %w", v.Number, end)
+		return v, fmt.Errorf("version %d was created under the new key, but: %w", v.Number, end)
 	}
 	return v, err
 }

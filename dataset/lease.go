@@ -28,7 +28,7 @@ const LeaseTTL = 15 * time.Minute
 
 // ErrCollected is returned by an upload whose lease, or what else it relied on, was
 // removed from the vault while it was under way. The same upload again succeeds.
-var ErrCollected = errors.New("what this upload relied on was removed from the vault while it was under way, as a collection does when an upload has slept")
+var ErrCollected = errors.New("objects that this upload relied on were deleted from the vault while it was running; vaultpack gc does this when an upload was suspended")
 
 // A Lease is the right to make one version. It says in the vault that an upload is
 // under way, so that a [Collection] leaves alone what the upload makes and relies
@@ -143,7 +143,7 @@ func (l *Lease) renew() {
 	}
 }
 
-var errNotRenewed = errors.New("the upload's lease is no longer renewed")
+var errNotRenewed = errors.New("the upload's lease is not renewed any more")
 
 // keepYoung writes the lease anew from time to time. It returns an error if it is gone.
 func (l *Lease) keepYoung(ctx context.Context) error {

@@ -86,7 +86,7 @@ func (d *Dataset) RemoveVersion(ctx context.Context, number int64) error {
 	case at < 0:
 		return fmt.Errorf("version %d of dataset %q: %w", number, d.Name, ErrUnknownVersion)
 	case at == len(versions)-1:
-		return fmt.Errorf("version %d is the newest of dataset %q, which always stays unless it is damaged: make another version first, or remove the whole dataset", number, d.Name)
+		return fmt.Errorf("version %d is the newest of dataset %q, which can be removed only if it is damaged: create another version first, or remove the whole dataset", number, d.Name)
 	}
 	// Were the number free again, an upload that has slept since before the version
 	// was made could commit under it, and nothing would know what it names.

@@ -89,7 +89,7 @@ func (r *Removal) versions(ctx context.Context, d *Dataset, all objects.Numbers)
 	next := all.Highest() + 1
 	err := d.set().Vault.Create(ctx, d.set().VersionName(next), []byte(codec.ClosedMark))
 	if errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("dataset %q is being removed, and version %d was made meanwhile: %w; run the same command again", d.Name, next, ErrConflict)
+		return nil, fmt.Errorf("dataset %q is being removed, and version %d was created meanwhile: %w; run the same command again", d.Name, next, ErrConflict)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("closing number %d: %w", next, err)

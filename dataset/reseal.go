@@ -52,7 +52,7 @@ func (r *Reseal) Run(ctx context.Context, d *Dataset) (v *Version, made bool, er
 	v, made, err = r.reseal(l.Context(), l)
 	err = l.because(err)
 	if end := l.End(ctx); end != nil && err == nil {
-		err = fmt.Errorf("version %d is sealed anew, but: %w", v.Number, end)
+		err = fmt.Errorf("version %d is resealed, but: %w", v.Number, end)
 	}
 	return v, made, err
 }
@@ -81,7 +81,7 @@ func (r *Reseal) reseal(ctx context.Context, l *Lease) (v *Version, made bool, e
 	}
 	// It is done; whatever happens to the records now.
 	if err := l.Forget(ctx); err != nil {
-		return v, made, fmt.Errorf("version %d is sealed anew, but removing the records failed: %w", v.Number, err)
+		return v, made, fmt.Errorf("version %d is resealed, but removing the records failed: %w", v.Number, err)
 	}
 	return v, made, nil
 }

@@ -33,7 +33,7 @@ func (d *Dataset) Shred(ctx context.Context) (deleted int, err error) {
 	}
 	left, err := d.keyObjects(ctx)
 	if err == nil && len(left) > 0 {
-		err = fmt.Errorf("%s is there again: something is writing to the dataset; end it, and shred once more", left[0])
+		err = fmt.Errorf("%s exists again: something is writing to the dataset; stop it, and shred again", left[0])
 	}
 	return deleted, err
 }

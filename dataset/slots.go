@@ -12,7 +12,7 @@ import (
 )
 
 // ErrNoSuchSlot is returned for a slot that none of the keyrings has.
-var ErrNoSuchSlot = errors.New("no keyring of the dataset has such a slot")
+var ErrNoSuchSlot = errors.New("no keyring of the dataset has this slot")
 
 // changeKeyrings stores, for each of the dataset's keyrings, what change makes of
 // it; nil leaves it as it is. Each is one conditional write, so of two changes at
@@ -54,10 +54,10 @@ func (d *Dataset) changeKeyring(ctx context.Context, ring *envelope.Keyring, cha
 	}
 	got, err := d.set().Get(ctx, d.set().KeyName(ring.ID()), objects.MaxKeyring)
 	if err != nil {
-		return true, fmt.Errorf("it was stored, and cannot be read again: %w", err)
+		return true, fmt.Errorf("it was stored, but cannot be read back: %w", err)
 	}
 	if !bytes.Equal(got, next.Bytes()) {
-		return true, fmt.Errorf("it was stored, and is another now: somebody else has changed it, or the vault is broken; look with keys list, and try again")
+		return true, fmt.Errorf("it was stored, but reads back differently: somebody else changed it, or the vault is broken; check with keys list, and try again")
 	}
 	return true, nil
 }
@@ -139,10 +139,10 @@ func (d *Dataset) opensWithout(ctx context.Context, ring *envelope.Keyring, kind
 	}
 	var none *envelope.NoKeyError
 	if errors.As(err, &none) {
-		return fmt.Errorf("%w: without %s %s nothing is known to open it. Name a key that does, such as --identity FILE, "+
-			"or put another in its place with keys rewrap", ErrLastKey, kind, key)
+		return fmt.Errorf("%w: without %s %s, no known key opens it. Set a key that does, such as --identity FILE, "+
+			"or replace this one with keys rewrap", ErrLastKey, kind, key)
 	}
-	return fmt.Errorf("it is not known to open without %s %s: %w", kind, key, err)
+	return fmt.Errorf("cannot show that it opens without %s %s: %w", kind, key, err)
 }
 
 // ErrLastKey is returned for a removal that might leave nobody who can open the
@@ -161,7 +161,7 @@ func (d *Dataset) noSlotLeft(ctx context.Context, after error, kind, key string)
 	}
 	for _, ring := range rings {
 		if hasSlot(ring, kind, key) {
-			return fmt.Errorf("keyring %s has a slot of %s %s again: somebody else changes the keyrings; try again", ring.ID(), kind, key)
+			return fmt.Errorf("keyring %s has a slot of %s %s again: somebody else is changing the keyrings; try again", ring.ID(), kind, key)
 		}
 	}
 	return nil

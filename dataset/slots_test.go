@@ -275,7 +275,7 @@ func TestShredTellsWhatIsLeft(t *testing.T) {
 	}()
 	again := &deleteStore{Store: full}
 	w.Vault().Store = again
-	if n, err := w.Shred(ctx); n != 3 || err == nil || !strings.Contains(err.Error(), "is there again") {
+	if n, err := w.Shred(ctx); n != 3 || err == nil || !strings.Contains(err.Error(), "exists again") {
 		t.Errorf("while an upload makes keyrings: %d, %v", n, err)
 	}
 	again.refuse = true

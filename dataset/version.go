@@ -154,7 +154,7 @@ func (d *Dataset) version(r *codec.Root, key envelope.KeyID, pin envelope.Pin) *
 }
 
 // ErrConflict is returned by [Lease.Commit] if another writer has made the version.
-var ErrConflict = errors.New("another writer has changed the dataset")
+var ErrConflict = errors.New("another writer changed the dataset")
 
 // commit makes the version of the given number after parent, which may be nil.
 func (d *Dataset) commit(ctx context.Context, key *envelope.DataKey, number int64, parent *Version, parts []tree.Part, totals tree.Totals) (*Version, error) {
@@ -281,7 +281,7 @@ func (v *Version) readPart(ctx context.Context, i int) ([]*tree.Entry, error) {
 }
 
 // ErrNoEntry is returned by Lookup for a path that the version does not have.
-var ErrNoEntry = errors.New("there is no such file in the version")
+var ErrNoEntry = errors.New("the version has no such file")
 
 // Lookup finds a file, link or folder by its path, with or without the slash
 // of a folder.

@@ -12,7 +12,7 @@ var (
 	// of another key, kind or object ID, a keyring whose data key or encryption
 	// context is another one. It carries no detail, so that nothing can be
 	// learnt from it.
-	ErrAuthentication = errors.New("authentication failed: the data was changed, or the key is another one")
+	ErrAuthentication = errors.New("authentication failed: the data was changed, or the key is wrong")
 
 	// ErrFormat is returned for bytes that are no sealed file or keyring of
 	// format 1 at all. It is found before any key is used.
@@ -25,14 +25,14 @@ var (
 
 	// ErrNoSlot is what a [KeyWrapper] returns from Unwrap for a slot that is
 	// not its own. The next key is then tried.
-	ErrNoSlot = errors.New("the slot belongs to another key")
+	ErrNoSlot = errors.New("the slot belongs to a different key")
 
 	// ErrNoKeyring is returned for a sealed file that has no keyring of its own:
 	// a part of a dataset, which opens with the dataset's keyring only.
 	ErrNoKeyring = errors.New("this sealed file is part of a dataset and has no keyring of its own")
 
 	// ErrAborted is what a Writer returns after [Writer.Abort].
-	ErrAborted = errors.New("the sealed file was given up before it was complete")
+	ErrAborted = errors.New("the sealed file was aborted before it was complete")
 
 	// ErrInterrupted is wrapped by the error of a stream that a panic or a
 	// runtime.Goexit has passed through, or that is closed while its goroutine

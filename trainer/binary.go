@@ -62,7 +62,7 @@ func findBinary(self, arch string) (*Binary, error) {
 			why = append(why, err.Error())
 		}
 	}
-	return nil, fmt.Errorf("the job needs a static vaultpack-run for linux/%s, and there is none at %s (%s); make it in a clone with make binaries, and name it with --binary FILE",
+	return nil, fmt.Errorf("the job needs a static vaultpack-run for linux/%s, and there is none at %s (%s); build it in a clone with make binaries, and set --binary FILE",
 		arch, beside("vaultpack-run-linux-"+arch), strings.Join(why, "; "))
 }
 

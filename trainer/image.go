@@ -25,7 +25,7 @@ func (l *Launcher) command(ctx context.Context, j *Job, arch string) ([]string, 
 		if host, _, _ := strings.Cut(j.Image, "/"); strings.Contains(host, ".dkr.ecr.") {
 			login = fmt.Sprintf("aws ecr get-login-password | docker login --username AWS --password-stdin %s", host)
 		}
-		return nil, fmt.Errorf("what the image %s runs could not be looked up: %w; log in to its registry (%s), or say it after --, such as: -- python3 train.py", j.Image, err, login)
+		return nil, fmt.Errorf("cannot look up the command of the image %s: %w; log in to its registry (%s), or give the command after --, such as: -- python3 train.py", j.Image, err, login)
 	}
 	return append(entry[:len(entry):len(entry)], "train"), nil
 }

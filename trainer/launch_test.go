@@ -42,8 +42,8 @@ func TestPlanRefuses(t *testing.T) {
 		edit func(*trainer.Job)
 		want string
 	}{
-		"no version":  {func(j *trainer.Job) { j.Dataset = "digits@9" }, "there is no such version"},
-		"no dataset":  {func(j *trainer.Job) { j.Dataset = "none" }, "there is no such dataset"},
+		"no version":  {func(j *trainer.Job) { j.Dataset = "digits@9" }, "no such version"},
+		"no dataset":  {func(j *trainer.Job) { j.Dataset = "none" }, "no such dataset"},
 		"no contents": {func(j *trainer.Job) { j.Dataset = "empty" }, "has no contents to train on"},
 		"pieces": {func(j *trainer.Job) { j.Dataset, j.Distribution, j.InstanceCount = "large", "ShardedByS3Key", 2 },
 			`"000.bin" is larger than a pack, and with ShardedByS3Key no host would get all of it`},
@@ -80,7 +80,7 @@ func TestWeakened(t *testing.T) {
 		j.NetworkIsolation, j.KeyChannel, j.TensorBoard = true, "arn:aws:kms:eu-west-1:1:key/2", "s3://models/tb"
 	}))
 	all := strings.Join(p.Weakened, "\n")
-	for _, want := range []string{"channel labels is not sealed", "in the clear", "until it ends", "no output_kms_key", "checkpoints are encrypted", "volume_kms_key is none", "TensorBoard"} {
+	for _, want := range []string{"channel labels is not encrypted by vaultpack", "in the clear", "until it ends", "no output_kms_key", "checkpoints are encrypted", "volume_kms_key is none", "TensorBoard"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("no %q in:\n%s", want, all)
 		}

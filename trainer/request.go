@@ -121,7 +121,7 @@ func (p *Plan) addChannels(name string) {
 	for _, chName := range slices.Sorted(maps.Keys(p.job.Channels)) {
 		if ch := p.job.Channels[chName]; ch.Dataset == "" {
 			add(plainChannel(chName, ch))
-			p.weaken("channel %s is not sealed: the job reads it as it lies in S3, and nothing checks it", chName)
+			p.weaken("channel %s is not encrypted by vaultpack: the job reads it from S3 as it is, and nothing checks it", chName)
 		}
 	}
 	own := p.root() + jobs + name

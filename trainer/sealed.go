@@ -70,7 +70,7 @@ func (l *Launcher) openSealed(ctx context.Context, j *Job) (sealed []*Sealed, er
 			field = "dataset"
 		}
 		if err := s.Version.CheckComplete(); err != nil && !j.AllowIncomplete {
-			return sealed, fmt.Errorf("%w; upload it again, name another version, or say allow_incomplete (--allow-incomplete)", err)
+			return sealed, fmt.Errorf("%w; upload it again, choose another version, or set allow_incomplete (--allow-incomplete)", err)
 		}
 		p.check(len(s.Contents.Packs) > 0, field, "version %d of %s has no contents to train on", s.Version.Number, set)
 		if s.Sharded {

@@ -49,7 +49,7 @@ func packSource(dir, entry string) ([]byte, error) {
 		case e.IsDir() && skipped[e.Name()]:
 			return fs.SkipDir
 		case packed.Len() > maxSource:
-			return fmt.Errorf("%s has more than %d bytes packed; data belongs into a dataset, not into the source", dir, maxSource)
+			return fmt.Errorf("%s has more than %d bytes packed; put data into a dataset, not into the source", dir, maxSource)
 		}
 		return addSource(tw, root, dir, name, e)
 	})
@@ -94,7 +94,7 @@ func addSource(tw *tar.Writer, root *os.Root, dir, name string, e fs.DirEntry) e
 		}
 		return tw.WriteHeader(h)
 	case !mode.IsRegular():
-		return fmt.Errorf("%s is no file, folder or link, so it cannot be packed", filepath.Join(dir, name))
+		return fmt.Errorf("%s is not a file, folder or link, so it cannot be packed", filepath.Join(dir, name))
 	}
 	b, err := root.ReadFile(name)
 	if err != nil {

@@ -37,7 +37,7 @@ func NewFilter(include, exclude []string) (*Filter, error) {
 			return nil, err
 		}
 		if r.negated {
-			return nil, fmt.Errorf("the include pattern %q begins with !: use an exclude pattern instead", p)
+			return nil, fmt.Errorf("the include pattern %q starts with !: use an exclude pattern instead", p)
 		}
 		f.include = append(f.include, r)
 	}

@@ -101,7 +101,7 @@ func sameState(a, b *tree.Entry) bool {
 // count counts what has become of a file.
 func (f *finisher) count(it *item) {
 	if it.entry.Flaw == tree.FlawTorn && it.failed == nil {
-		f.fail(it.entry.Path, fmt.Errorf("%w, again and again; it is stored as it was read, which may be a mixture", errChanged))
+		f.fail(it.entry.Path, fmt.Errorf("%w each time; it is stored as it was read, with possibly mixed contents", errChanged))
 	}
 	if !it.entry.IsFile() {
 		return
@@ -289,8 +289,8 @@ func (f *finisher) commit(ctx context.Context) (*Result, error) {
 			err = errors.Join(err, f.check.recordRest(ctx))
 		}
 		if errors.Is(err, dataset.ErrConflict) {
-			return nil, fmt.Errorf("%w while this upload was under way; what it has sent is kept: "+
-				"run the same command again to put it on top of that version", err)
+			return nil, fmt.Errorf("%w while this upload was running; uploaded data is kept: "+
+				"run the same command again to add it on top of that version", err)
 		}
 		if err != nil {
 			return nil, err

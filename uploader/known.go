@@ -128,11 +128,11 @@ func (u *upload) hasPack(o *tree.Object, tell bool) bool {
 	switch {
 	case told:
 	case slices.Contains(u.Resend, o.ID):
-		u.Warn(fmt.Errorf("what lies in the pack %s is sent again, as far as it is in the source", o.ID))
+		u.Warn(fmt.Errorf("the contents of pack %s are uploaded again, as far as the source has them", o.ID))
 	case ok:
-		u.Warn(fmt.Errorf("the vault has %d of the %d bytes of the pack %s; what lies in it is sent again, as far as it is in the source", size, o.Pin.Size, o.ID))
+		u.Warn(fmt.Errorf("the vault has %d of the %d bytes of pack %s; its contents are uploaded again, as far as the source has them", size, o.Pin.Size, o.ID))
 	default:
-		u.Warn(fmt.Errorf("the pack %s is missing from the vault; what lay in it is sent again, as far as it is in the source", o.ID))
+		u.Warn(fmt.Errorf("pack %s is missing from the vault; its contents are uploaded again, as far as the source has them", o.ID))
 	}
 	return false
 }

@@ -56,7 +56,7 @@ func named(some []string, n int64) string {
 func (u *upload) checkWalk() error {
 	include, exclude := u.Filter.Unmatched()
 	if len(include) > 0 {
-		return fmt.Errorf("the include pattern %s %w, %s; no version was made", named(include, int64(len(include))), ErrNoMatch, u.path)
+		return fmt.Errorf("the include pattern %s %w, %s; no version was created", named(include, int64(len(include))), ErrNoMatch, u.path)
 	}
 	for _, p := range exclude {
 		u.Warn(fmt.Errorf("the exclude pattern %q %w", p, ErrNoMatch))
@@ -68,9 +68,9 @@ func (u *upload) checkWalk() error {
 		}
 		what += " (" + named(u.out, n) + ")"
 		if u.Links == ForbidLinks {
-			return fmt.Errorf("%s: %w; no version was made. With --links follow it is sealed in their place", what, ErrLinksOut)
+			return fmt.Errorf("%s: %w; no version was created. --links follow stores the targets instead", what, ErrLinksOut)
 		}
-		u.Warn(fmt.Errorf("%s: %w. With --links follow it is sealed in their place", what, ErrLinksOut))
+		u.Warn(fmt.Errorf("%s: %w. --links follow stores the targets instead", what, ErrLinksOut))
 	}
 	return u.checkRemoved()
 }
@@ -81,7 +81,7 @@ func (u *upload) checkResent() {
 	defer u.mu.Unlock()
 	for _, id := range u.Resend {
 		if !u.lost[id] {
-			u.Warn(fmt.Errorf("no unchanged file of the source lies in the pack %s in the newest version, so nothing is sent again for it", id))
+			u.Warn(fmt.Errorf("no unchanged file of the source is in pack %s in the newest version, so nothing is uploaded again for it", id))
 		}
 	}
 }
@@ -93,11 +93,11 @@ func (u *upload) checkRemoved() error {
 	}
 	before, removed := u.prev.Totals.Files, u.Removed.Load()
 	if before > 0 && u.Files.Load() == 0 {
-		return fmt.Errorf("%w: %s has no files, and version %d has %d. Is it mounted, and the right one? No version was made; if it is to be empty, say --allow-empty",
+		return fmt.Errorf("%w: %s has no files, but version %d has %d. Is it mounted, and is it the right folder? No version was created; if it should be empty, use --allow-empty",
 			ErrEmptied, u.path, u.prev.Number, before)
 	}
 	if info, err := os.Stat(u.path); err == nil && !info.IsDir() && removed > 0 {
-		u.Warn(fmt.Errorf("the file %s takes the place of all files of version %d: %d of them are not in the new one; to add it to them, put it into their folder and seal that",
+		u.Warn(fmt.Errorf("the file %s replaces all files of version %d: %d of them are not in the new version; to add it to them, put it into their folder and upload that",
 			u.path, u.prev.Number, removed))
 		return nil
 	}

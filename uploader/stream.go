@@ -56,7 +56,7 @@ func (p *planner) takeStream() error {
 		}
 	}
 	if e.Size == 0 && !p.AllowEmpty {
-		return fmt.Errorf("%w: the stream ended without a byte, as it does when its producer fails. No version was made; if it is to be empty, say --allow-empty", ErrEmptied)
+		return fmt.Errorf("%w: the stream was empty, as it is when its producer fails. No version was created; if it should be empty, use --allow-empty", ErrEmptied)
 	}
 	if p.Checksum {
 		e.Sum = p.stream.sha.Sum(nil)
@@ -66,7 +66,7 @@ func (p *planner) takeStream() error {
 		return err
 	}
 	if n := p.Removed.Load(); n > 0 {
-		p.Warn(fmt.Errorf("the stream takes the place of all files of version %d: %d of them are not in the new one", p.prev.Number, n))
+		p.Warn(fmt.Errorf("the stream replaces all files of version %d: %d of them are not in the new version", p.prev.Number, n))
 	}
 	return p.send()
 }

@@ -213,7 +213,7 @@ func (u *upload) open(ctx context.Context) (err error) {
 	}
 	u.prev, u.pending = u.lease.Previous(), u.lease.Pending()
 	for _, err := range u.pending.Unreadable {
-		u.Warn(fmt.Errorf("a record of an unfinished upload cannot be used, so what it names is sent again: %w", err))
+		u.Warn(fmt.Errorf("a record of an unfinished upload cannot be used, so what it names is uploaded again: %w", err))
 	}
 	if err := objects.Of(u.dataset).SweepUnfinished(ctx); err != nil {
 		u.Warn(err)

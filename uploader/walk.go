@@ -57,7 +57,7 @@ func (w *walker) walk(ctx context.Context, root string) error {
 			return err
 		}
 		if !w.filter.all() {
-			return fmt.Errorf("%s is a file, and patterns choose among the files of a folder", root)
+			return fmt.Errorf("%s is a file; patterns select files in a folder", root)
 		}
 		return w.yield(found{entry: w.entry(filepath.Base(root), info), file: file})
 	}

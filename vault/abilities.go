@@ -51,7 +51,7 @@ const (
 	NoCase       = "letter case"
 )
 
-const localDisk = "nothing has to be done; where it matters, put the vault on a disk of this machine"
+const localDisk = "nothing to do; if it matters, put the vault on a local disk"
 
 // Weaknesses are what the file system lacks, none for most disks of Linux and macOS.
 func (a Abilities) Weaknesses() []Weakness {
@@ -60,8 +60,8 @@ func (a Abilities) Weaknesses() []Weakness {
 		all = append(all, Weakness{What: what, Says: fmt.Sprintf(says, args...), Mend: mend, Unsafe: what == NoExclusion})
 	}
 	if !a.Exclusive {
-		add(NoExclusion, "put the vault on another file system, or see that only one uploads at a time",
-			"of two that make one file, both are told that they have: of two uploads at once, one could undo the other's")
+		add(NoExclusion, "put the vault on another file system, or make sure that only one upload runs at a time",
+			"two processes can both create the same file: of two uploads at once, one could undo the other")
 	}
 	if !a.Links && a.RenameNew {
 		add(NoLinks, localDisk, "there are no hard links here: versions are committed by a rename that replaces nothing")
@@ -77,19 +77,19 @@ func (a Abilities) Weaknesses() []Weakness {
 		if !a.FileSync {
 			what = "files"
 		}
-		add(NoFolderSync, "run vaultpack verify after a power failure, or put the vault on a disk of this machine",
-			"%s cannot be synced here: what was stored last may be gone after a power failure, although a push has said that it is done", what)
+		add(NoFolderSync, "run vaultpack verify after a power failure, or put the vault on a local disk",
+			"%s cannot be synced here: the last objects may be lost in a power failure, even after a push has succeeded", what)
 	}
 	switch {
 	case a.Ahead.Abs() > time.Minute:
-		add(CoarseTimes, "set the clocks by NTP, here and on the server", "the clock of the file system is %v from this machine's: vaultpack gc judges by it how old an unfinished upload is",
+		add(CoarseTimes, "set the clocks by NTP, here and on the server", "the file system's clock differs from this machine's by %v: vaultpack gc uses it to tell the age of unfinished uploads",
 			a.Ahead.Abs().Round(time.Second))
 	case a.Coarse > 10*time.Millisecond:
-		add(CoarseTimes, "nothing has to be done for a vault; see that it is no folder to upload that lies on this file system",
-			"times are kept to %v only: nothing in a vault depends on it", a.Coarse.Round(100*time.Millisecond))
+		add(CoarseTimes, "nothing to do for a vault; do not upload folders that are on this file system",
+			"times are kept to %v only; nothing in a vault depends on them", a.Coarse.Round(100*time.Millisecond))
 	}
 	if !a.Case {
-		add(NoCase, "give datasets names that differ in more than that", "names that differ in the case of letters alone are one: datasets Scans and scans cannot both be here")
+		add(NoCase, "give datasets names that differ in more than letter case", "names that differ only in letter case are the same: datasets Scans and scans cannot both exist here")
 	}
 	return all
 }

@@ -90,7 +90,7 @@ func uploadFaults() []uploadFault {
 	add("done, and the server falls silent", exitFailed, fails,
 		fault{Op: "PutObject", Path: commit, Times: -1, Do: lie(500, "InternalError")},
 		fault{Op: "GetObject", Path: commit, Times: -1, Do: refuse(500, "InternalError")})
-	add("another writer", exitFailed, []string{"another writer has changed the dataset", "run the same command again"},
+	add("another writer", exitFailed, []string{"another writer changed the dataset", "run the same command again"},
 		fault{Op: "PutObject", Path: commit, Do: refuse(412, "PreconditionFailed")})
 	expired := []string{"the AWS credentials have expired", "then run the same command again"}
 	add("credentials expire", exitNotAllowed, expired, fault{Op: "UploadPart", First: 2, Times: -1, Do: refuse(400, "ExpiredToken")})

@@ -137,7 +137,7 @@ func TestTwoWritersOnS3(t *testing.T) {
 		if codes[1-loser] != 0 || codes[loser] != exitFailed {
 			t.Fatalf("round %d: exit codes %v\n%s%s", round, codes, outputs[0], outputs[1])
 		}
-		says(t, outputs[loser], "another writer has changed the dataset while this upload was under way", "run the same command again")
+		says(t, outputs[loser], "another writer changed the dataset while this upload was running", "run the same command again")
 		s := clouds[loser].upload(src[loser], "-d", "d", "--pack-size", "6MiB")
 		if s.SentFiles != 0 || s.SentBytes != 0 || s.ResumedFiles != 2 || s.Version != 2*round+2 {
 			t.Errorf("round %d: the loser's next try: %+v", round, s)

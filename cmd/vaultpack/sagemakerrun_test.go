@@ -183,7 +183,7 @@ func testSagemakerRun(t *testing.T, program string) {
 	treetest.Equal(t, src, c.data("training"))
 
 	// What is wrong is told in one line, and the command is not started.
-	says(t, c.runs(exitFailed, "no-such-command"), "the training command cannot be started")
+	says(t, c.runs(exitFailed, "no-such-command"), "cannot start the training command")
 	says(t, c.failure(), "no-such-command")
 	c.kms.Fail("Decrypt", 1, kmstest.Fault{Code: "AccessDeniedException"})
 	says(t, c.runs(exitNotAllowed, "touch", c.base+"/started"), "kms:Decrypt")

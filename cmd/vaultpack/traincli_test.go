@@ -17,7 +17,7 @@ func TestTrainPrint(t *testing.T) {
 	c, sm := trainingCloud(t)
 	before := len(c.objects())
 	out, errs := c.run(0, append(launch, "--name", "a", "--print", "--channel", "labels=s3://labels/x", "-p", "lr=0.1", "--", "python3", "-c", "print()")...)
-	says(t, errs, "warning: channel labels is not sealed")
+	says(t, errs, "warning: channel labels is not encrypted by vaultpack")
 	jobs := 0
 	if sm.set(func() { jobs = len(sm.jobs) }); jobs > 0 || len(c.objects()) != before {
 		t.Error("printing has sent or written something")

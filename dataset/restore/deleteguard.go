@@ -42,11 +42,11 @@ func (r *Job) checkDelete(ctx context.Context, dir string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("nothing that is in %s is in the version, so all of it would be removed; if it is the right folder, restore to it without deleting first", dir)
+	return fmt.Errorf("the version has nothing that is in %s, so all of it would be deleted; if this is the right folder, restore to it without deleting first", dir)
 }
 
 // errIsKey is told of a file that is not removed.
-var errIsKey = errors.New("it is a key of vaultpack, which is not removed; move it away")
+var errIsKey = errors.New("it is a vaultpack key, which is never deleted; move it away")
 
 // isKey reports whether a file of the destination is a secret key of vaultpack's,
 // whichever vault it is for.

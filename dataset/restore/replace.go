@@ -41,9 +41,9 @@ func (r *Job) inTheWay(e *tree.Entry) error {
 		what, way = "a file or a link is in the place of this folder", "--overwrite always replaces it"
 	}
 	if r.Overwrite >= OverwriteIfNewer {
-		return errors.New(what + ", and what is there is to stay")
+		return errors.New(what + ", and existing files are to be kept")
 	}
-	return fmt.Errorf("%s, and no version of the dataset has put it there; move it away and run the same command again, or %s", what, way)
+	return fmt.Errorf("%s, and it is not from a version of the dataset; move it away and run the same command again, or %s", what, way)
 }
 
 // mayClear reports with an error why what is in the place of an entry, and is of

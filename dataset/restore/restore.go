@@ -119,13 +119,13 @@ func (r *Job) Run(ctx context.Context, v *dataset.Version, dir string) error {
 		return err
 	}
 	if dir == "" {
-		return errors.New("the destination of a restore has no name; use . for the working folder")
+		return errors.New("the destination is empty; use . for the current folder")
 	}
 	if r.Overwrite < 0 || r.Overwrite > OverwriteNever {
 		return fmt.Errorf("%d is no way to overwrite", r.Overwrite)
 	}
 	if err := v.CheckComplete(); err != nil && r.Delete && !r.AllowIncomplete {
-		return fmt.Errorf("%w, so it cannot tell what is to be removed", err)
+		return fmt.Errorf("%w, so it cannot tell what to delete", err)
 	}
 	r.version = v
 	r.to = &place.Dest{PreserveSetID: r.PreserveSetID, NoModes: &r.NoModes, NoTimes: &r.NoTimes, Bytes: &r.Bytes}
@@ -191,7 +191,7 @@ func (r *Job) open(dir string) (created bool, err error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if _, lerr := os.Lstat(dir); lerr == nil {
-			return false, fmt.Errorf("the destination %s is a link to what does not exist", dir)
+			return false, fmt.Errorf("the destination %s is a link whose target does not exist", dir)
 		}
 		if r.DryRun {
 			return true, nil

@@ -70,7 +70,7 @@ func (r *Job) window(ctx context.Context, window []*tree.Entry) error {
 	for _, e := range files {
 		r.to.Settle(e, stopped)
 		if err := r.to.Failure(e); errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-			return fmt.Errorf("restoring %q: %w: make room and run the same command again; what is there already is kept", e.Path, err)
+			return fmt.Errorf("restoring %q: %w: free some space and run the same command again; restored files are kept", e.Path, err)
 		}
 	}
 	if err := syncFS(r.to.Root); err != nil {

@@ -248,9 +248,9 @@ func (c *Job) compareAttributes(dir string, e *tree.Entry) error {
 	}
 	switch {
 	case isLink && !e.IsLink() && info.Mode().Type() == fs.ModeSymlink:
-		return fmt.Errorf("%w: it is a link in the folder; --links follow compares what it leads to, as an upload with --links follow does", dataset.ErrDiffers)
+		return fmt.Errorf("%w: it is a link in the folder; --links follow compares its target, as an upload with --links follow does", dataset.ErrDiffers)
 	case info.Mode().Type() != want:
-		return fmt.Errorf("%w: it is of another kind in the folder", dataset.ErrDiffers)
+		return fmt.Errorf("%w: it is of a different kind in the folder", dataset.ErrDiffers)
 	case e.IsFile() && info.Size() != e.Size:
 		return fmt.Errorf("%w: %d bytes in the vault, %d in the folder", dataset.ErrDiffers, e.Size, info.Size())
 	case !e.IsLink() && info.Mode()&fsys.ModeMask != e.Mode:
@@ -287,7 +287,7 @@ func (c *Job) compareExtent(name string, e *tree.Entry, x tree.Extent, r io.Read
 	for {
 		n, err := io.ReadFull(r, a)
 		if _, herr := io.ReadFull(here, b[:n]); herr != nil && n > 0 || !bytes.Equal(a[:n], b[:n]) {
-			return fmt.Errorf("%w: the contents are others", dataset.ErrDiffers)
+			return fmt.Errorf("%w: the contents differ", dataset.ErrDiffers)
 		}
 		c.Bytes.Add(int64(n))
 		if err == io.EOF || err == io.ErrUnexpectedEOF {

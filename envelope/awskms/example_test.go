@@ -43,7 +43,7 @@ func Example() {
 	fmt.Println(err)
 	// Output:
 	// true aws-kms
-	// authentication failed: the data was changed, or the key is another one
+	// authentication failed: the data was changed, or the key is wrong
 }
 
 // What to do about an error depends on its reason.

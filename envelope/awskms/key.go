@@ -120,7 +120,7 @@ func New(ctx context.Context, client API, key string, opts ...Option) (*Key, err
 			return nil, err
 		}
 	default:
-		return nil, fmt.Errorf("%q names no KMS key: want a key ARN, an alias ARN, alias/NAME or a key ID", key)
+		return nil, fmt.Errorf("%q is not a KMS key: use a key ARN, an alias ARN, alias/NAME or a key ID", key)
 	}
 	k.name, _ = arn.ParseKey(k.arn)
 	if k.related && !k.MultiRegion() {

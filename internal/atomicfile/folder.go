@@ -30,10 +30,10 @@ type Folder struct {
 }
 
 // ErrChanged is returned by Replace for a file that holds something else.
-var ErrChanged = errors.New("somebody else has changed it meanwhile")
+var ErrChanged = errors.New("somebody else changed it meanwhile")
 
 // errFenced is of a writer that was stopped for so long that another took its turn.
-var errFenced = errors.New("another process took this one for dead, because it stood still; run the same command again")
+var errFenced = errors.New("another process took this one for dead because it was suspended; run the same command again")
 
 // Put writes a file, and replaces what is there.
 func (d *Folder) Put(ctx context.Context, name string, mode fs.FileMode, write func(io.Writer) error) error {

@@ -14,7 +14,7 @@ import (
 
 var (
 	errNotRead = errors.New("dataset: a version that was not read from a dataset")
-	errUsed    = errors.New("dataset: this job has been run already; make another one")
+	errUsed    = errors.New("dataset: this job has already been run; create another one")
 )
 
 // Check refuses a version that was not read from a vault, before anything is done.

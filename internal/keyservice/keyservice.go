@@ -57,7 +57,7 @@ func serviceOf(name string) (*service, error) {
 			return s, nil
 		}
 	}
-	return nil, fmt.Errorf("%q names no key of a key service: want a key ARN, an alias ARN, alias/NAME or a key ID of AWS KMS", name)
+	return nil, fmt.Errorf("%q is not a key of a key service: use a key ARN, an alias ARN, alias/NAME or a key ID of AWS KMS", name)
 }
 
 // Fixed reports whether the name names one key for good: for AWS KMS an ARN, and no

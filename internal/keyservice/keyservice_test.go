@@ -45,7 +45,7 @@ func TestAnotherService(t *testing.T) {
 			t.Errorf("Fixed(%q) = %v", name, got)
 		}
 	}
-	if _, err := c.Key(t.Context(), "other://mine"); err == nil || !strings.Contains(err.Error(), "names no key") {
+	if _, err := c.Key(t.Context(), "other://mine"); err == nil || !strings.Contains(err.Error(), "is not a key of a key service") {
 		t.Errorf("a name of no service: %v", err)
 	}
 	for err, want := range map[error][2]bool{

@@ -19,7 +19,7 @@ func (o *Order) Check(p string) error {
 	o.above = o.above[:n]
 	for _, a := range o.above {
 		if p[len(a)] == '/' {
-			return fmt.Errorf("the index has a file or a link %q, below which nothing can lie", a)
+			return fmt.Errorf("the index has a file or link %q, so nothing can be below it", a)
 		}
 	}
 	if p != "" && !strings.HasSuffix(p, "/") {

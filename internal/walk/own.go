@@ -16,7 +16,7 @@ import (
 // a file with a key.
 type Own string
 
-var ErrOwn = errors.New("the vault or one of its keys is there, which are never replaced or removed")
+var ErrOwn = errors.New("the vault or one of its keys is there, and those are never replaced or deleted")
 
 func IsOwn(own []Own, p string) bool {
 	p = strings.TrimSuffix(p, "/")

@@ -195,7 +195,7 @@ func (w *world) limitTo(dataset string) {
 }
 
 var keyCases = []testCase{
-	{"keys", "directory", doctor.Failed, "may be read by others", "chmod 600", "", func(w *world) { w.ok(os.Chmod(w.cfg.LocalKey.Value, 0o640)) }},
+	{"keys", "directory", doctor.Failed, "others can read", "chmod 600", "", func(w *world) { w.ok(os.Chmod(w.cfg.LocalKey.Value, 0o640)) }},
 	{"keys", "directory", doctor.Failed, "does not exist", "vaultpack config", "", func(w *world) { w.ok(os.Remove(w.cfg.LocalKey.Value)) }},
 	{"keys", "directory", doctor.Warning, "lies in the vault", "move it", "", func(w *world) {
 		inside := filepath.Join(w.dir, "local.key")
@@ -332,7 +332,7 @@ var machineCases = []testCase{
 		w.ok(os.WriteFile(file, nil, 0o600))
 		w.cfg.Vault.Value, w.cfg.Default = filepath.Join(file, "vault"), true
 	}},
-	{"directory", "directory", doctor.Skipped, "the first upload makes it", "", "", func(w *world) {
+	{"directory", "directory", doctor.Skipped, "the first upload creates it", "", "", func(w *world) {
 		w.cfg.Vault.Value, w.cfg.Default = filepath.Join(w.t.TempDir(), "new", "vault"), true
 	}},
 	{"disk", "directory", doctor.Failed, "100.0 MiB are free in", "make room", "", func(w *world) { w.doc.OnMachine(machine, 100<<20) }},

@@ -44,13 +44,13 @@ var fileSystemCases = []testCase{
 	{"exclusive creation", "directory", doctor.Skipped, "cannot tell", "", "", func(w *world) {
 		w.doc.Through(func(s vault.Store) vault.Store { return struct{ vault.Store }{s} })
 	}},
-	{"hard links", "directory", doctor.Warning, "a rename that replaces nothing", "a disk of this machine", "", func(w *world) {
+	{"hard links", "directory", doctor.Warning, "a rename that replaces nothing", "a local disk", "", func(w *world) {
 		w.lacks(func(a *vault.Abilities) { a.Links = false })
 	}},
-	{"hard links", "directory", doctor.Warning, "for two minutes", "a disk of this machine", "", func(w *world) {
+	{"hard links", "directory", doctor.Warning, "for two minutes", "a local disk", "", func(w *world) {
 		w.lacks(func(a *vault.Abilities) { a.Links, a.RenameNew = false, false })
 	}},
-	{"file locks", "directory", doctor.Warning, "locks are not supported here", "a disk of this machine", "", func(w *world) {
+	{"file locks", "directory", doctor.Warning, "locks are not supported here", "a local disk", "", func(w *world) {
 		w.lacks(func(a *vault.Abilities) { a.Locks = false })
 	}},
 	{"folder sync", "directory", doctor.Warning, "folders cannot be synced", "vaultpack verify", "", func(w *world) {
@@ -59,10 +59,10 @@ var fileSystemCases = []testCase{
 	{"folder sync", "directory", doctor.Warning, "files cannot be synced", "vaultpack verify", "", func(w *world) {
 		w.lacks(func(a *vault.Abilities) { a.FileSync = false })
 	}},
-	{"file times", "directory", doctor.Warning, "to 2s only", "nothing has to be done", "", func(w *world) {
+	{"file times", "directory", doctor.Warning, "to 2s only", "nothing to do", "", func(w *world) {
 		w.lacks(func(a *vault.Abilities) { a.Coarse = 1987 * time.Millisecond })
 	}},
-	{"file times", "directory", doctor.Warning, "1h0m0s from this machine's", "NTP", "", func(w *world) {
+	{"file times", "directory", doctor.Warning, "this machine's by 1h0m0s", "NTP", "", func(w *world) {
 		w.lacks(func(a *vault.Abilities) { a.Ahead = -time.Hour })
 	}},
 	{"letter case", "directory", doctor.Warning, "Scans and scans", "differ in more", "", func(w *world) {

@@ -20,7 +20,7 @@ import (
 )
 
 // directory looks at a vault in a directory. The embedded default may be missing:
-// the first upload makes it.
+// the first upload creates it.
 func (d *Doctor) directory(ctx context.Context) Finding {
 	c := d.Config
 	dir := c.Vault.Value
@@ -34,7 +34,7 @@ func (d *Doctor) directory(ctx context.Context) Finding {
 		if perr != nil {
 			return failed("set VAULTPACK_HOME to a directory of yours, or make this one writable", "there is no vault yet, and %s cannot be made: %v", dir, perr)
 		}
-		f := skipped("there is no vault yet at %s; the first upload makes it, and its key", dir)
+		f := skipped("there is no vault yet at %s; the first upload creates it, and its key", dir)
 		f.blocks = true
 		return f
 	case errors.Is(err, vault.ErrNoVault):

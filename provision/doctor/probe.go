@@ -128,7 +128,7 @@ func (d *Doctor) conditional(ctx context.Context, name string) Finding {
 	d.probes = append(d.probes, name)
 	mend := "use a server that takes If-None-Match on PUT (AWS S3, MinIO), or see that only one uploads at a time"
 	if !s3store.IsURL(d.Config.Vault.Value) {
-		mend = "put the vault on another file system, or see that only one uploads at a time"
+		mend = "put the vault on another file system, or make sure that only one upload runs at a time"
 	}
 	if err := d.store.Create(ctx, name, probeText); err != nil {
 		return broken(mend, fmt.Errorf("making an object that is not there: %w", err), d.actions("s3:PutObject", "kms:GenerateDataKey")...)

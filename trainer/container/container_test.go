@@ -180,12 +180,12 @@ func TestWhatDoesNotBelong(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(out, "precious")); err != nil {
 		t.Error("a link was followed:", err)
 	}
-	if log := strings.Join(j.log, "\n"); !strings.Contains(log, `"many/evil.bin" is not of the dataset`) {
+	if log := strings.Join(j.log, "\n"); !strings.Contains(log, `"many/evil.bin" is not part of the dataset`) {
 		t.Error(log)
 	}
 	// A file that was touched after it was opened, and whose pack is gone.
 	write(t, j.dir("training", "many", "3", "003.bin"), []byte("evil"))
-	if err := j.open(); !errors.Is(err, dataset.ErrMissing) || !strings.Contains(err.Error(), `"many/3/003.bin" has been changed`) {
+	if err := j.open(); !errors.Is(err, dataset.ErrMissing) || !strings.Contains(err.Error(), `"many/3/003.bin" was changed`) {
 		t.Errorf("got %v", err)
 	}
 }

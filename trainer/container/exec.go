@@ -12,10 +12,10 @@ import (
 func Exec(command []string) error {
 	path, err := exec.LookPath(command[0])
 	if err != nil {
-		return fmt.Errorf("the training command cannot be started: %w", err)
+		return fmt.Errorf("cannot start the training command: %w", err)
 	}
 	if err := syscall.Exec(path, command, os.Environ()); err != nil {
-		return fmt.Errorf("the training command %s cannot be started: %w", path, err)
+		return fmt.Errorf("cannot start the training command %s: %w", path, err)
 	}
 	return nil
 }

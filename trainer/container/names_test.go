@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// A name that is vaultpack's own where it opens a dataset in place is refused, be it
+// A name that is is reserved where it opens a dataset in place is refused, be it
 // of a file or of a folder, and a name that only resembles one is not.
 func TestNamesOfItsOwn(t *testing.T) {
 	for name, ok := range map[string]bool{".vaultpack-open-x": false, ".vaultpack-open-x/sub/file": false, "sub/.vaultpack-open-x": true, ".vaultpack-opened": true} {
@@ -20,7 +20,7 @@ func TestNamesOfItsOwn(t *testing.T) {
 		switch err := j.open(); {
 		case ok && err != nil:
 			t.Errorf("%s: %v", name, err)
-		case !ok && (err == nil || !strings.Contains(err.Error(), "vaultpack's own")):
+		case !ok && (err == nil || !strings.Contains(err.Error(), "is reserved")):
 			t.Errorf("%s: %v", name, err)
 		}
 	}

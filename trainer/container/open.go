@@ -96,7 +96,7 @@ func (c *Config) unpack(ctx context.Context, versions []*dataset.Version) error 
 		removed := 0
 		u.Removed = func(path string) {
 			if removed++; removed <= toldOfRemoved {
-				c.logf("channel %s: %q is not of the dataset; somebody else put it there, and it was removed", ch.Name, path)
+				c.logf("channel %s: %q is not part of the dataset and was removed", ch.Name, path)
 			}
 		}
 		if err := u.Prepare(ctx, versions[i], c.channelDir(ch.Name)); err != nil {
@@ -134,11 +134,11 @@ func (c *Config) checkRoom(unpacks []*unpack.Job) error {
 		sums[r.Device] = r
 		dir := c.channelDir(c.Channels[i].Name)
 		if extra := r.Grow + r.Flight; r.Free < uint64(extra) {
-			return fmt.Errorf("there is no room to open the dataset in %s: %d bytes are needed beside the packs, and %d are free; "+
+			return fmt.Errorf("not enough space to open the dataset in %s: it needs %d bytes besides the packs, and %d are free; "+
 				"give the job a larger volume: %w", dir, extra, r.Free, syscall.ENOSPC)
 		}
 		if r.Inodes > r.FreeInodes {
-			return fmt.Errorf("there is no room to open the dataset in %s: %d files and folders are to be made, and the file system takes %d more: %w",
+			return fmt.Errorf("not enough space to open the dataset in %s: it needs %d files and folders, and the file system has room for %d more: %w",
 				dir, r.Inodes, r.FreeInodes, syscall.ENOSPC)
 		}
 	}

@@ -23,7 +23,7 @@ import (
 )
 
 // ErrNoRegion is returned where nothing says which AWS Region is meant.
-var ErrNoRegion = errors.New("the AWS Region is not known: set region below s3 in " + config.FileName + ", or AWS_REGION, or one in the AWS profile")
+var ErrNoRegion = errors.New("the AWS Region is not known: set s3.region in " + config.FileName + ", AWS_REGION, or a region in the AWS profile")
 
 // Services are the clients of AWS that training takes.
 type Services struct {

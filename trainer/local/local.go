@@ -215,7 +215,7 @@ func (j *Job) start(ctx context.Context, cmd *exec.Cmd, base string, now <-chan 
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("the training command cannot be started: %w", err)
+		return nil, fmt.Errorf("cannot start the training command: %w", err)
 	}
 	defer syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	ended := make(chan error, 1)

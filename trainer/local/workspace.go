@@ -49,7 +49,7 @@ func newWorkspace(j *Job) (*workspace, error) {
 		return nil, errors.Join(err, os.RemoveAll(w.dir))
 	}
 	w.base = filepath.Join(w.dir, "ml")
-	w.why = fmt.Sprintf("the job's plaintext is in %s (%s) and is removed at the end", w.dir, why)
+	w.why = fmt.Sprintf("the job's plaintext is in %s (%s) and is deleted at the end", w.dir, why)
 	return w, nil
 }
 
@@ -63,7 +63,7 @@ func (w *workspace) remove() error {
 		return nil
 	})
 	if err := os.RemoveAll(w.dir); err != nil {
-		return fmt.Errorf("plaintext is left in %s, remove it: %w", w.dir, err)
+		return fmt.Errorf("plaintext is left in %s; delete it: %w", w.dir, err)
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 
 // errOtherAnswer is of an answer that is not to what was asked: the SDK takes any
 // document for a listing, and one in which it finds nothing for an empty one.
-var errOtherAnswer = errors.New("the answer is none of S3's to this request")
+var errOtherAnswer = errors.New("the answer is not S3's answer to this request")
 
 // answeredBy has a listing fail unless the answer is the document of that name.
 func answeredBy(root string) func(*s3.Options) {

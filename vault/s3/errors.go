@@ -95,7 +95,7 @@ func (s *Store) explain(ctx context.Context, op operation, key string, err error
 		advice = s.wrongRegion(err)
 	case code == "NoSuchBucket" || status == http.StatusNotFound && op.bucket:
 		// Not fs.ErrNotExist: what is missing is not the object.
-		advice = fmt.Sprintf("there is no bucket %s; check its name and the account, or make the bucket first", s.loc.Bucket)
+		advice = fmt.Sprintf("there is no bucket %s; check its name and the account, or create the bucket first", s.loc.Bucket)
 	case code == "NoSuchUpload":
 		advice = "the server has dropped the unfinished upload; try again"
 	case status == http.StatusNotFound && op.kms == nil || status == http.StatusNotFound && op.action == opGet.action:

@@ -31,7 +31,7 @@ var pointName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,98}[a-z0-9]$`)
 // an access point for the bucket: s3://arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME/PREFIX.
 func ParseURL(url string) (Location, error) {
 	bad := func(why string, args ...any) (Location, error) {
-		return Location{}, fmt.Errorf("%s is not a place in S3: %s", url, fmt.Sprintf(why, args...))
+		return Location{}, fmt.Errorf("%s is not an S3 location: %s", url, fmt.Sprintf(why, args...))
 	}
 	if !IsURL(url) {
 		return bad("it does not begin with s3://")

@@ -27,13 +27,13 @@ type given struct {
 func (g *given) flags(base string) *flag.FlagSet {
 	f := flag.NewFlagSet(Command, flag.ContinueOnError)
 	f.SetOutput(io.Discard) // the error says it
-	f.Var(&g.channels, "channel", "`NAME=DATASET@VERSION#DIGEST` of a sealed channel; may be repeated")
-	f.Var(&g.keys, "kms-key", "the `ARN` of a KMS key that may be called; may be repeated")
+	f.Var(&g.channels, "channel", "`NAME=DATASET@VERSION#DIGEST` of a sealed channel; can be repeated")
+	f.Var(&g.keys, "kms-key", "`ARN` of a KMS key that may be called; can be repeated")
 	f.BoolVar(&g.related, "kms-related", false, "multi-Region keys open what their replicas have wrapped")
-	f.Var(&g.context, "context", "`KEY=VALUE` of the encryption context; may be repeated")
-	f.StringVar(&g.region, "region", "", "the `REGION` of KMS, where the ARN does not tell")
-	f.StringVar(&g.format, "format", "files", "`WHAT` the channels become: files, or tar, which leaves small files in their tars")
-	f.Var(&g.sharded, "sharded", "the channel `NAME` has only this host's share; may be repeated")
+	f.Var(&g.context, "context", "`KEY=VALUE` of the encryption context; can be repeated")
+	f.StringVar(&g.region, "region", "", "`REGION` of KMS, if the ARN has none")
+	f.StringVar(&g.format, "format", "files", "`WHAT` the channels become: files, or tar (small files stay in their tars)")
+	f.Var(&g.sharded, "sharded", "the channel `NAME` has only this host's share; can be repeated")
 	f.StringVar(&g.keyChannel, "key-channel", "", "a channel `NAME` with a key, instead of KMS")
 	f.StringVar(&g.base, "base-dir", base, "the `DIR` in place of "+container.BaseDir+"; SAGEMAKER_BASE_DIR names it too")
 	return f
@@ -41,8 +41,8 @@ func (g *given) flags(base string) *flag.FlagSet {
 
 func usage(w io.Writer) {
 	fmt.Fprintf(w, "usage: vaultpack-run %s --channel NAME=DATASET@VERSION#DIGEST --kms-key ARN -- COMMAND...\n\n"+
-		"It opens the sealed channels of a training job, then becomes the command that trains.\n"+
-		"vaultpack train starts containers with it; docs/TRAINING.md tells what it does.\n\n", Command)
+		"Opens the sealed channels of a training job, then runs the training command.\n"+
+		"vaultpack train starts it in containers; see docs/TRAINING.md.\n\n", Command)
 	f := new(given).flags(container.BaseDir)
 	f.SetOutput(w)
 	f.PrintDefaults()

@@ -195,7 +195,7 @@ func (u *Job) sweep(ctx context.Context) error {
 		return err
 	}
 	if kept != len(u.done.keep) {
-		return errors.New("a folder has been moved since it was opened; begin with fresh packs")
+		return errors.New("a folder was moved after it was opened; start a new job, with fresh packs")
 	}
 	return nil
 }
@@ -275,7 +275,7 @@ func isPackName(base string) bool {
 // checkEntry refuses the names that are a Job's own.
 func (u *Job) checkEntry(e *tree.Entry) error {
 	if strings.HasPrefix(e.Path, privatePrefix) {
-		return fmt.Errorf("the dataset's %q has a name that is vaultpack's own in a folder that is opened in place; rename it and upload it again", e.Path)
+		return fmt.Errorf("the name of %q is reserved in a folder that is opened in place; rename the file and upload it again", e.Path)
 	}
 	return nil
 }

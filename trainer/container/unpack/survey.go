@@ -72,7 +72,7 @@ func (u *Job) survey(ctx context.Context) error {
 	}
 	if s.missing != nil && !u.Partial {
 		if p := u.done.stale; p != "" {
-			return fmt.Errorf("%q has been changed since it was opened, and its pack is used up; begin with fresh packs: %w", p, dataset.ErrMissing)
+			return fmt.Errorf("%q was changed after it was opened, and its pack is gone; start a new job, with fresh packs: %w", p, dataset.ErrMissing)
 		}
 		return objects.Of(u.version).PackError(s.missing, dataset.ErrMissing)
 	}
