@@ -19,10 +19,14 @@ import (
 type base struct {
 	version *dataset.Version
 
+	reading turn
+	parts   []basePart // the last used first
+
 	mu      sync.Mutex
-	parts   []basePart      // the last used first
 	folders map[string]bool // in whose place the version has no file
 }
+
+func newBase(v *dataset.Version) *base { return &base{version: v, reading: newTurn()} }
 
 type basePart struct {
 	number  int
@@ -34,7 +38,7 @@ const (
 	maxBaseFolders = 64 << 10
 )
 
-// part reads a part of the index. b.mu is held.
+// part reads a part of the index. The turn is the caller's.
 func (b *base) part(ctx context.Context, i int) ([]*tree.Entry, error) {
 	at := slices.IndexFunc(b.parts, func(p basePart) bool { return p.number == i })
 	if at >= 0 {
@@ -63,6 +67,10 @@ func (b *base) from(ctx context.Context, path string) (*tree.Entry, error) {
 	if b.version == nil {
 		return nil, nil
 	}
+	if err := b.reading.take(ctx); err != nil {
+		return nil, err
+	}
+	defer b.reading.give()
 	parts := b.version.Parts
 	i := max(sort.Search(len(parts), func(i int) bool { return parts[i].First > path })-1, 0)
 	for ; i < len(parts); i++ {
@@ -80,8 +88,6 @@ func (b *base) from(ctx context.Context, path string) (*tree.Entry, error) {
 
 // file gives the version's file or link of that path, or nil.
 func (b *base) file(ctx context.Context, path string) (*tree.Entry, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	e, err := b.from(ctx, path)
 	if err != nil || e == nil || e.Path != path {
 		return nil, err
@@ -91,8 +97,6 @@ func (b *base) file(ctx context.Context, path string) (*tree.Entry, error) {
 
 // isFolder reports whether the version has a folder of that path, or something below it.
 func (b *base) isFolder(ctx context.Context, path string) (bool, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	e, err := b.from(ctx, path+"/")
 	return e != nil && strings.HasPrefix(e.Path, path+"/"), err
 }

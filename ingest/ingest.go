@@ -143,7 +143,9 @@ type Writer struct {
 	segments int   // of each, at once
 	line     sync.Mutex
 	running  sync.WaitGroup
-	guard    workers.Guard
+	// recording is whose turn it is to record: the vault may be slow.
+	recording turn
+	guard     workers.Guard
 
 	mu      sync.Mutex
 	changed chan struct{} // closed, and made anew, when something has changed
@@ -173,7 +175,8 @@ type Stats struct {
 }
 
 // New begins a version of the dataset. Close must be called. When ctx ends, so does the
-// Writer.
+// Writer. The error wraps dataset.ErrCollected if what there is to go on from was removed
+// while New read it; the same call again succeeds.
 func New(ctx context.Context, d *dataset.Dataset, opts Options) (*Writer, error) {
 	if err := given.Check(ctx, d != nil && d.Vault() != nil, errNoDataset); err != nil {
 		return nil, err
@@ -181,7 +184,7 @@ func New(ctx context.Context, d *dataset.Dataset, opts Options) (*Writer, error)
 	if opts.Mode < Add || opts.Mode > Anew {
 		return nil, fmt.Errorf("ingest: there is no mode %d", opts.Mode)
 	}
-	w := &Writer{opts: opts, dataset: d, changed: make(chan struct{}), open: map[string]*File{}, files: map[string]record{},
+	w := &Writer{opts: opts, dataset: d, changed: make(chan struct{}), recording: newTurn(), open: map[string]*File{}, files: map[string]record{},
 		folders: map[string]int{}, removed: map[string]bool{}, sealing: map[*pack]bool{}}
 	if err := w.bounds(); err != nil {
 		return nil, err
@@ -210,7 +213,7 @@ func New(ctx context.Context, d *dataset.Dataset, opts Options) (*Writer, error)
 		}
 	}()
 	if err := w.begin(source); err != nil {
-		return nil, w.cause(err)
+		return nil, gone(w.cause(err))
 	}
 	begun = true
 	return w, nil
@@ -283,7 +286,7 @@ func (w *Writer) begin(source string) (err error) {
 	if err != nil {
 		return err
 	}
-	w.base = &base{version: prev}
+	w.base = newBase(prev)
 	if w.opts.Mode == Anew {
 		w.base.version = nil
 	}
@@ -291,6 +294,15 @@ func (w *Writer) begin(source string) (err error) {
 		return nil
 	}
 	return w.resume(pending, source)
+}
+
+// gone says of what a Writer begins with, and that is missing by now, that somebody has
+// removed it meanwhile: a collection, or another Writer of the ID.
+func gone(err error) error {
+	if errors.Is(err, dataset.ErrMissing) && !errors.Is(err, dataset.ErrCollected) {
+		return fmt.Errorf("%w: %w", dataset.ErrCollected, err)
+	}
+	return err
 }
 
 // cause is why the context has ended, if it has: that says more than err does.
@@ -341,6 +353,23 @@ func (w *Writer) wait(ctx context.Context) {
 	case <-w.ctx.Done():
 	}
 }
+
+// A turn is a lock for as long as the vault is asked: who waits for it ends with its
+// context.
+type turn chan struct{}
+
+func newTurn() turn { return make(turn, 1) }
+
+func (t turn) take(ctx context.Context) error {
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (t turn) give() { <-t }
 
 // tell wakes all that wait. w.mu is held.
 func (w *Writer) tell() {

@@ -100,7 +100,7 @@ func (w *Writer) committed(u dataset.PendingUpload) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	made := &base{version: v}
+	made := newBase(v)
 	for e, err := range u.Entries(w.ctx) {
 		if err != nil {
 			return false, err

@@ -201,6 +201,10 @@ func (w *Writer) record(entries []*tree.Entry) error {
 	if w.opts.ID == "" {
 		return nil
 	}
+	if err := w.recording.take(w.ctx); err != nil {
+		return err
+	}
+	defer w.recording.give()
 	return w.cause(w.lease.Record(w.ctx, w.key, entries))
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/verify"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/ingest"
 	"github.com/vaultpack/vaultpack/internal/memstore"
 	"github.com/vaultpack/vaultpack/uploader"
 	"github.com/vaultpack/vaultpack/vault"
@@ -268,6 +269,48 @@ func (w *world) stream(n int) func(ctx context.Context, d *dataset.Dataset) erro
 	}
 }
 
+// write makes a version of files that it writes with pauses, and goes on from what an
+// earlier run has recorded.
+func (w *world) write(ctx context.Context, d *dataset.Dataset) error {
+	wr, err := ingest.New(ctx, d, ingest.Options{ID: "etl", Mode: ingest.Update, AllowIncomplete: true, PackSize: ingest.MinPackSize, Concurrency: 2,
+		Warn: func(err error) { w.log("warning: %v", err) }})
+	if err != nil {
+		return err
+	}
+	defer wr.Close()
+	w.count("written on", int(wr.Stats().Resumed))
+	for i := range 8 {
+		path := fmt.Sprintf("etl/%d", i)
+		if has, err := wr.Has(path, ingest.Meta{}); err != nil {
+			return err
+		} else if has && w.intn(3) > 0 {
+			continue
+		}
+		f, err := wr.Create(path, ingest.Meta{})
+		if err != nil {
+			return err
+		}
+		for range 1 + w.intn(3) {
+			time.Sleep(w.sleep())
+			if _, err := f.Write(make([]byte, w.intn(4000))); err != nil {
+				return err
+			}
+		}
+		if err := f.Close(); err != nil {
+			return err
+		}
+		if w.intn(2) == 0 {
+			if err := wr.Checkpoint(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	if _, err = wr.Commit(ctx); err == nil {
+		w.count("written", 1)
+	}
+	return err
+}
+
 type slowReader struct {
 	w    *world
 	left int
@@ -346,7 +389,7 @@ func (w *world) whole() (newest int64) {
 
 // total counts what has come to pass, so that a model in which nothing happens any more
 // is noticed.
-var total = totals{"committed": 0, "was killed": 0, "was cancelled": 0, "met a conflict": 0, "was collected": 0, "found it busy": 0, "closed a number": 0, "resumed": 0}
+var total = totals{"committed": 0, "was killed": 0, "was cancelled": 0, "met a conflict": 0, "was collected": 0, "found it busy": 0, "closed a number": 0, "resumed": 0, "written": 0, "written on": 0}
 
 type totals map[string]int
 
@@ -379,6 +422,7 @@ func (w *world) live() {
 	}
 	repeat("resume", 2, w.upload(w.dirs[0]), nil) // the same folder from another machine
 	repeat("stream", 2, w.stream(20_000), nil)
+	repeat("write", 4, w.write, nil)
 	repeat("gc", 8, w.collect, nil)
 	repeat("gc too", 6, w.collect, nil)
 	repeat("rotate", 1, func(ctx context.Context, d *dataset.Dataset) error { _, err := d.Rotate(ctx); return err }, nil)
@@ -408,7 +452,7 @@ func model(t *testing.T, seed uint64, dirs []string, keys *vault.Keys) {
 	w.calm = true
 	w.whole()
 	// The same commands succeed.
-	for i, do := range []func(context.Context, *dataset.Dataset) error{w.upload(dirs[0]), w.upload(dirs[1]), w.stream(10_000)} {
+	for i, do := range []func(context.Context, *dataset.Dataset) error{w.upload(dirs[0]), w.upload(dirs[1]), w.stream(10_000), w.write} {
 		d, _ := w.open(fmt.Sprint("again ", i))
 		if err := do(context.Background(), d); err != nil {
 			t.Errorf("again: %v", err)
