@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"regexp"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -17,7 +14,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/vaultpack/vaultpack/dataset"
-	"github.com/vaultpack/vaultpack/trainer/container"
 	"github.com/vaultpack/vaultpack/trainer/local"
 	"github.com/vaultpack/vaultpack/uploader"
 	"github.com/vaultpack/vaultpack/vault"
@@ -62,12 +58,10 @@ func trainLocal(c *cli.Context, con *console) error {
 	if err != nil {
 		return err
 	}
-	job.Keys, job.Context = v.Keys.Open, v.Context
-	closeAll, err := fillChannels(c, v, job, args[0])
-	if err != nil {
+	if err := fill(c, v, job, args[0]); err != nil {
 		return err
 	}
-	defer closeAll()
+	defer job.Close()
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
@@ -94,25 +88,15 @@ func trainLocal(c *cli.Context, con *console) error {
 	return nil
 }
 
-var notInJobNames = regexp.MustCompile(`[^A-Za-z0-9]+`)
-
-// newJobName is a name as SageMaker's SDK makes them, of at most 63 characters.
-func newJobName(dataset string) string {
-	base := notInJobNames.ReplaceAllString(dataset, "-")
-	stamp := strings.Replace(time.Now().UTC().Format("2006-01-02-15-04-05.000"), ".", "-", 1)
-	return strings.Trim(base[:min(len(base), 39)], "-") + "-" + stamp
-}
-
 func newLocalJob(c *cli.Context, con *console, ref string, command []string) (*local.Job, error) {
 	name, _, err := parseRef(ref)
 	if err != nil {
 		return nil, err
 	}
 	job := &local.Job{
-		Name:   newJobName(name),
+		Name:   local.NewName(name, time.Now()),
 		Source: c.String("source"), Entry: c.String("entry"), Command: command, Dir: c.String("work-dir"), Stdout: con.stdout, Stderr: con.stderr,
-		Logf:  func(format string, args ...any) { con.notef("vaultpack: "+format, args...) },
-		Plain: map[string]string{},
+		Logf: func(format string, args ...any) { con.notef("vaultpack: "+format, args...) },
 	}
 	if con.json {
 		job.Stdout = con.stderr // standard output is for events
@@ -161,60 +145,23 @@ func pairs(c *cli.Context, flag string) (map[string]string, error) {
 	return m, nil
 }
 
-// fillChannels finds what the channels are to be filled with.
-func fillChannels(c *cli.Context, v *vault.Vault, job *local.Job, ref string) (closeAll func(), err error) {
-	sets := map[string]*dataset.Dataset{}
-	closeAll = func() {
-		for _, d := range sets {
-			d.Close()
-		}
-	}
-	seal := func(channel, ref string) error {
-		name, number, err := parseRef(ref)
-		if err != nil {
-			return err
-		}
-		d := sets[name]
-		if d == nil {
-			if d, err = dataset.Open(v, name); err != nil {
-				return usageError{err}
-			}
-			sets[name] = d
-		}
-		ver, err := d.Choose(c.Context, dataset.Choice{Number: number})
-		if err == nil && !c.Bool("allow-incomplete") {
-			if err = ver.CheckComplete(); err != nil {
-				err = fmt.Errorf("%w; upload it again, choose another version, or use --allow-incomplete", err)
-			}
-		}
-		if err == nil {
-			job.Sealed = append(job.Sealed, local.Sealed{Channel: channel, Dataset: d, Version: ver})
-		}
+// fill opens what the job's channels are to be filled with.
+func fill(c *cli.Context, v *vault.Vault, job *local.Job, ref string) error {
+	more, err := pairs(c, "channel")
+	if err != nil {
 		return err
 	}
-	more, err := pairs(c, "channel")
-	if err == nil {
-		err = seal("training", ref)
+	err = job.Fill(c.Context, v, local.Channels{Main: ref, More: more, AllowIncomplete: c.Bool("allow-incomplete")})
+	var wrong *local.ChannelError
+	switch {
+	case errors.As(err, &wrong) && wrong.Channel == local.MainChannel:
+		return usageError{wrong.Err}
+	case errors.As(err, &wrong):
+		return usagef("--channel: %w", wrong.Err)
+	case errors.Is(err, dataset.ErrIncomplete):
+		return fmt.Errorf("%w; upload it again, choose another version, or use --allow-incomplete", err)
 	}
-	for _, name := range slices.Sorted(maps.Keys(more)) {
-		if err != nil {
-			break
-		}
-		what := more[name]
-		switch {
-		case name == "training" || name == container.MetaChannel || !container.IsChannelName(name):
-			err = usagef("--channel: %q cannot name another channel", name)
-		case strings.ContainsRune(what, filepath.Separator) || strings.HasPrefix(what, "."):
-			job.Plain[name] = what
-		default:
-			err = seal(name, what)
-		}
-	}
-	if err != nil {
-		closeAll()
-		return nil, err
-	}
-	return closeAll, nil
+	return err
 }
 
 // localOutput is what becomes of the model. A model can give away what it was

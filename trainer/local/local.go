@@ -124,9 +124,7 @@ func (j *Job) Run(ctx context.Context) (res *Result, err error) {
 		}
 		return &Result{Status: Failed, Code: -1, Reason: reason}, err
 	}
-	for _, s := range j.Sealed {
-		s.Dataset.Close() // no data key is in memory while the job runs
-	}
+	j.Close() // no data key is in memory while the job runs
 	cmd, err := j.command(ws)
 	if err != nil {
 		return nil, err
@@ -198,15 +196,26 @@ func (j *Job) open(ctx context.Context, base string) error {
 }
 
 // start runs the command and waits for its end.
-func (j *Job) start(ctx context.Context, cmd *exec.Cmd, base string, now <-chan struct{}) (*Result, error) {
+func (j *Job) start(ctx context.Context, cmd *exec.Cmd, base string, now <-chan struct{}) (res *Result, err error) {
 	if ctx.Err() != nil {
 		return &Result{Status: Stopped, Code: -1, Reason: "stopped before the command was started"}, nil
 	}
 	// As in a container there is no input, a signal of the terminal's does not reach
 	// the job, and no process of the job outlives it.
-	var output workers.Guard
-	defer output.Resume()
-	cmd.Stdout, cmd.Stderr = guarded(&output, j.Stdout), guarded(&output, j.Stderr)
+	var guard workers.Guard
+	defer guard.Resume()
+	out := &outlet{guard: &guard}
+	defer func() {
+		if failed := out.close(); failed != nil && err == nil {
+			res, err = nil, failed
+		}
+	}()
+	if cmd.Stdout, err = out.to(j.Stdout); err != nil {
+		return nil, err
+	}
+	if cmd.Stderr, err = out.to(j.Stderr); err != nil {
+		return nil, err
+	}
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
@@ -217,7 +226,9 @@ func (j *Job) start(ctx context.Context, cmd *exec.Cmd, base string, now <-chan 
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("cannot start the training command: %w", err)
 	}
+	// Before out is closed, which waits for those that write.
 	defer syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	out.started()
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	var kill <-chan time.Time
@@ -239,7 +250,10 @@ func (j *Job) start(ctx context.Context, cmd *exec.Cmd, base string, now <-chan 
 			if err != nil && !errors.As(err, &exit) {
 				return nil, fmt.Errorf("running the training command: %w", err)
 			}
-			return result(cmd.ProcessState, base, halted), nil
+			if halted {
+				return &Result{Status: Stopped, Code: cmd.ProcessState.ExitCode()}, nil
+			}
+			return result(cmd.ProcessState, base), nil
 		}
 	}
 }
@@ -251,41 +265,9 @@ func (j *Job) grace() time.Duration {
 	return 120 * time.Second
 }
 
-// guarded is w for the goroutines of package exec, where a panic of w has nobody who
-// recovers it. A file stays what it is: it is passed to the command.
-func guarded(g *workers.Guard, w io.Writer) io.Writer {
-	if _, ok := w.(*os.File); ok || w == nil {
-		return w
-	}
-	return guardedWriter{g, w}
-}
-
-type guardedWriter struct {
-	g *workers.Guard
-	w io.Writer
-}
-
-func (w guardedWriter) Write(p []byte) (n int, err error) {
-	// Beside it, since package exec would wait for ever if w ended its goroutine.
-	ended := make(chan bool, 1)
-	go func() {
-		ok := false
-		defer func() { ended <- ok }()
-		ok = w.g.Call(func() { n, err = w.w.Write(p) })
-	}()
-	if !<-ended {
-		return 0, errors.New("the writer of the job's output panicked")
-	}
-	return n, err
-}
-
 // result is what SageMaker makes of an exit code and of output/failure.
-func result(state *os.ProcessState, base string, halted bool) *Result {
+func result(state *os.ProcessState, base string) *Result {
 	res := &Result{Code: state.ExitCode()}
-	if halted {
-		res.Status = Stopped
-		return res
-	}
 	if res.Code == 0 {
 		res.Status = Completed
 		return res

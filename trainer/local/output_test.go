@@ -5,35 +5,62 @@ import (
 	"os/exec"
 	"runtime"
 	"testing"
-
-	"github.com/vaultpack/vaultpack/internal/workers"
+	"time"
 )
 
-// A writer of the caller's that panics, or ends its goroutine, in one of package exec's
-// does so where the job was run.
+// A writer of the caller's that panics, or ends its goroutine, does so where the job was
+// run.
 func TestOutputThatPanics(t *testing.T) {
 	errTrap := errors.New("the writer panics")
 	for name, write := range map[string]func(){"panics": func() { panic(errTrap) }, "exits": runtime.Goexit} {
-		var g workers.Guard
-		cmd := exec.Command("/bin/sh", "-c", "echo a; echo b >&2; exit 0")
-		w := guarded(&g, writerFunc(func(p []byte) (int, error) { write(); return len(p), nil }))
-		cmd.Stdout, cmd.Stderr = w, w
-		if err := cmd.Run(); err == nil {
-			t.Errorf("%s: the command's output was taken", name)
-		}
+		j := &Job{Stdout: writerFunc(func(p []byte) (int, error) { write(); return len(p), nil })}
+		j.Stderr = j.Stdout
 		ended := make(chan any)
 		go func() {
-			defer func() { ended <- recover() }()
-			g.Resume()
-			ended <- "it returned"
+			returned := false
+			defer func() {
+				if v := recover(); v != nil {
+					ended <- v
+				} else {
+					ended <- returned
+				}
+			}()
+			j.start(t.Context(), exec.Command("/bin/sh", "-c", "echo a; echo b >&2; exit 0"), t.TempDir(), nil)
+			returned = true
 		}()
-		value, _ := (<-ended).(error)
-		if want := map[string]error{"panics": errTrap}[name]; !errors.Is(value, want) {
+		value := <-ended
+		if err, _ := value.(error); name == "panics" && !errors.Is(err, errTrap) || name == "exits" && value != false {
 			t.Errorf("%s: %v", name, value)
 		}
 	}
-	if w := guarded(nil, nil); w != nil {
+}
+
+// What a command leaves behind, with its end of the pipe, holds the job up no longer than
+// it takes to end it; what has left its group, not for ever.
+func TestOutputOfWhatIsLeft(t *testing.T) {
+	for script, most := range map[string]time.Duration{
+		"echo last; sleep 60 &":                 4 * time.Second,
+		"echo last; setsid sleep 8 & sleep 0.2": lingering + 2*time.Second,
+	} {
+		got := ""
+		began := time.Now()
+		j := &Job{Stdout: writerFunc(func(p []byte) (int, error) { got += string(p); return len(p), nil })}
+		res, err := j.start(t.Context(), exec.Command("/bin/sh", "-c", script), t.TempDir(), nil)
+		if err != nil || res.Status != Completed || got != "last\n" || time.Since(began) > most {
+			t.Errorf("%s: %+v, %v, %q after %v", script, res, err, got, time.Since(began))
+		}
+	}
+	if w, err := new(outlet).to(nil); w != nil || err != nil {
 		t.Error("no writer becomes one")
+	}
+}
+
+// Output that could not be passed on is an error, however well the command ends.
+func TestOutputThatFails(t *testing.T) {
+	errFull := errors.New("full")
+	j := &Job{Stderr: writerFunc(func([]byte) (int, error) { return 0, errFull })}
+	if res, err := j.start(t.Context(), exec.Command("/bin/sh", "-c", "echo a >&2; exit 0"), t.TempDir(), nil); res != nil || !errors.Is(err, errFull) {
+		t.Errorf("%+v, %v", res, err)
 	}
 }
 

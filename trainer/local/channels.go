@@ -1,0 +1,118 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/internal/given"
+	"github.com/vaultpack/vaultpack/trainer/container"
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// MainChannel is the channel of the dataset that a job is started for.
+const MainChannel = "training"
+
+// Channels say what the channels of a job are filled with.
+type Channels struct {
+	// Main is DATASET[@VERSION], of channel training.
+	Main string
+	// More are further channels by their names: DATASET[@VERSION], or the path of a
+	// folder, which has a separator in it or begins with a dot.
+	More map[string]string
+	// AllowIncomplete takes versions too of which some of the source could not be read.
+	AllowIncomplete bool
+}
+
+// A ChannelError says that a channel cannot be what was asked for, whatever there is in
+// the vault.
+type ChannelError struct {
+	Channel string
+	Err     error
+}
+
+func (e *ChannelError) Error() string { return fmt.Sprintf("channel %s: %v", e.Channel, e.Err) }
+func (e *ChannelError) Unwrap() error { return e.Err }
+
+// Fill opens in the vault what the channels are to be filled with, and takes the vault's
+// keys for the job. Close the job. Where it fails nothing is open.
+func (j *Job) Fill(ctx context.Context, v *vault.Vault, c Channels) (err error) {
+	if err := given.Check(ctx, j != nil && v != nil && v.Store != nil && v.Keys != nil, errors.New("local: a nil Job, or a vault without a store or keys")); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			j.Close()
+		}
+	}()
+	j.Keys, j.Context, j.Plain = v.Keys.Open, v.Context, map[string]string{}
+	if err := j.seal(ctx, v, MainChannel, c.Main, c.AllowIncomplete); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.More)) {
+		what := c.More[name]
+		switch {
+		case name == MainChannel || name == container.MetaChannel || !container.IsChannelName(name):
+			return &ChannelError{name, fmt.Errorf("%q cannot name another channel", name)}
+		case strings.ContainsRune(what, filepath.Separator) || strings.HasPrefix(what, "."):
+			j.Plain[name] = what
+		default:
+			if err := j.seal(ctx, v, name, what, c.AllowIncomplete); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// seal fills a channel with a version. Channels of one dataset share its data keys.
+func (j *Job) seal(ctx context.Context, v *vault.Vault, channel, ref string, incomplete bool) error {
+	name, number, err := dataset.ParseRef(ref)
+	if err != nil {
+		return &ChannelError{channel, err}
+	}
+	s := Sealed{Channel: channel}
+	if i := slices.IndexFunc(j.Sealed, func(s Sealed) bool { return s.Dataset.Name == name }); i >= 0 {
+		s.Dataset = j.Sealed[i].Dataset
+	} else if s.Dataset, err = dataset.Open(v, name); err != nil {
+		return &ChannelError{channel, err}
+	}
+	j.Sealed = append(j.Sealed, s) // from here on Close closes it
+	if s.Version, err = s.Dataset.Choose(ctx, dataset.Choice{Number: number}); err != nil {
+		return err
+	}
+	if !incomplete {
+		if err := s.Version.CheckComplete(); err != nil {
+			return err
+		}
+	}
+	j.Sealed[len(j.Sealed)-1] = s
+	return nil
+}
+
+// Close wipes the data keys of the channels.
+func (j *Job) Close() {
+	if j == nil {
+		return
+	}
+	for _, s := range j.Sealed {
+		s.Dataset.Close()
+	}
+}
+
+var notInNames = regexp.MustCompile(`[^A-Za-z0-9]+`)
+
+// NewName is a name for a job on a dataset as SageMaker's SDK makes them, of at most 63
+// characters.
+func NewName(dataset string, now time.Time) string {
+	base := notInNames.ReplaceAllString(dataset, "-")
+	stamp := strings.Replace(now.UTC().Format("2006-01-02-15-04-05.000"), ".", "-", 1)
+	return strings.Trim(base[:min(len(base), 39)], "-") + "-" + stamp
+}
