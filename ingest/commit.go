@@ -17,7 +17,7 @@ import (
 
 // Commit makes the version, or returns the last one if there is nothing to change. While
 // a file or a sample is open it returns an error that wraps ErrOpen, and where the files
-// do not go together one that wraps fs.ErrExist; both can be mended, and Commit be called
+// do not go together one that wraps fs.ErrExist; both can be fixed, and Commit be called
 // again. The error wraps dataset.ErrConflict if another writer has made a version
 // meanwhile, and dataset.ErrCollected if a collection has ended this one: a new Writer of
 // the same ID has what this one has recorded. The Writer has ended then, as it has

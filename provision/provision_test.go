@@ -179,7 +179,7 @@ func worldOf(t *testing.T, cfg aws.Config, o provision.Outputs) *iamtest.World {
 	return w
 }
 
-// A difference in each property is found, named, and mended.
+// A difference in each property is found, named, and fixed.
 func TestDrift(t *testing.T) {
 	s := s3test.Moto(t)
 	cfg := awsAt(t, s)
@@ -298,7 +298,7 @@ func TestDrift(t *testing.T) {
 		}
 	}
 	if pl := plan(t, provisioner(t, cfg, target)); len(pl.Steps) > 0 {
-		t.Errorf("after all was mended:\n%s", text(pl))
+		t.Errorf("after all was fixed:\n%s", text(pl))
 	}
 	// A role that is gone is made again, with all of it.
 	if _, err := i.DeleteRolePolicy(ctx, &iam.DeleteRolePolicyInput{RoleName: uploader, PolicyName: aws.String("vaultpack")}); err != nil {

@@ -93,7 +93,7 @@ var states = map[string]func(s *awstest.Server, target *provision.Target){
 	},
 }
 
-// passing are the answers of AWS that time mends, by the call.
+// passing are the answers of AWS that time fixes, by the call.
 func passing(c awstest.Call, n int) awstest.Fate {
 	change := !slices.ContainsFunc([]string{"Get", "Describe", "List", "Head"}, func(verb string) bool { return strings.HasPrefix(c.Op, verb) })
 	slow := []awstest.Fate{{Status: 503, Code: "SlowDown"}}

@@ -34,9 +34,9 @@ type Abilities struct {
 
 // A Weakness is something that a file system can not do.
 type Weakness struct {
-	// What is one of the names in Weaknesses, Says what follows of it, and Mend what
+	// What is one of the names in Weaknesses, Says what follows of it, and Fix what
 	// to do.
-	What, Says, Mend string
+	What, Says, Fix string
 	// Unsafe says that two writers at once are not told of each other.
 	Unsafe bool
 }
@@ -56,8 +56,8 @@ const localDisk = "nothing to do; if it matters, put the vault on a local disk"
 // Weaknesses are what the file system lacks, none for most disks of Linux and macOS.
 func (a Abilities) Weaknesses() []Weakness {
 	var all []Weakness
-	add := func(what, mend, says string, args ...any) {
-		all = append(all, Weakness{What: what, Says: fmt.Sprintf(says, args...), Mend: mend, Unsafe: what == NoExclusion})
+	add := func(what, fix, says string, args ...any) {
+		all = append(all, Weakness{What: what, Says: fmt.Sprintf(says, args...), Fix: fix, Unsafe: what == NoExclusion})
 	}
 	if !a.Exclusive {
 		add(NoExclusion, "put the vault on another file system, or make sure that only one upload runs at a time",

@@ -34,7 +34,7 @@ func TestAbilities(t *testing.T) {
 		var got []string
 		for _, w := range a.Weaknesses() {
 			got = append(got, w.What)
-			if w.Says == "" || w.Mend == "" {
+			if w.Says == "" || w.Fix == "" {
 				t.Errorf("%s: %+v", name, w)
 			}
 		}

@@ -61,13 +61,13 @@ func containerBinary() (string, error) {
 // tellFinding writes what a check has found. What has failed is told even with
 // --quiet.
 func (c *console) tellFinding(f doctor.Finding) {
-	f.Reason, f.Mend = c.called(f.Reason), c.called(f.Mend)
+	f.Reason, f.Fix = c.called(f.Reason), c.called(f.Fix)
 	e := event{"check": f.Check, "result": f.Result, "reason": f.Reason}
 	if f.On != "" {
 		e["on"] = f.On
 	}
-	if f.Mend != "" {
-		e["mend"] = f.Mend
+	if f.Fix != "" {
+		e["fix"] = f.Fix
 	}
 	if len(f.Missing) > 0 {
 		e["missing_permissions"] = f.Missing
@@ -81,8 +81,8 @@ func (c *console) tellFinding(f doctor.Finding) {
 	if f.On != "" && f.Result != doctor.OK && f.Result != doctor.Skipped {
 		tell("%-29s on   %s", "", show(f.On))
 	}
-	if f.Mend != "" {
-		tell("%-29s mend %s", "", oneLine(f.Mend))
+	if f.Fix != "" {
+		tell("%-29s fix  %s", "", oneLine(f.Fix))
 	}
 	c.flush()
 }

@@ -54,7 +54,7 @@ func contains(t *testing.T, text string, wants ...string) {
 	}
 }
 
-// A vault in AWS from nothing: planned, made, found in order, broken, mended, and
+// A vault in AWS from nothing: planned, made, found in order, broken, fixed, and
 // used.
 func TestInitAWS(t *testing.T) {
 	race.Skip(t, "it runs one command after the other")
@@ -100,7 +100,7 @@ func TestInitAWS(t *testing.T) {
 	contains(t, out+errs, "change the bucket data: policy", "it is missing", "the vault differs in 1 point")
 	out, _ = p.run(exitDone, "init", "--plan", "--json")
 	contains(t, out, `"action":"s3:PutBucketPolicy"`, `"document":{`, `"Sid":"VaultpackTLSOnly"`)
-	// Meanwhile it is used; the policy, mended, would refuse this server, which
+	// Meanwhile it is used; the policy, fixed, would refuse this server, which
 	// speaks http.
 	src := filepath.Join(p.home, "src")
 	write(t, filepath.Join(src, "a"), []byte("a"))

@@ -28,7 +28,7 @@ func TestDoctorInS3(t *testing.T) {
 	proxy := faultproxy.New(t, c.s3.URL, c.s3.Transport(), &faultproxy.Fault{Op: "GetObject", Path: "/probe", Do: faultproxy.Refuse(403, "AccessDenied")})
 	c.through(proxy.URL)
 	out, errs := c.run(exitNotAllowed, "doctor", "-d", "scans")
-	says(t, out, "skipped  key state            not allowed to look: that takes kms:DescribeKey", "failed   kms:Decrypt ", "failed   get ", "warning  kms:Encrypt ")
+	says(t, out, "skipped  key state            not allowed to check: this needs kms:DescribeKey", "failed   kms:Decrypt ", "failed   get ", "warning  kms:Encrypt ")
 	says(t, errs, "2 checks failed; the missing permissions are kms:Decrypt, s3:GetObject\n")
 	out, _ = c.run(exitNotAllowed, "doctor", "--json", "-d", "scans")
 	says(t, out, `"missing_permissions":["kms:Decrypt"],`, `"exit_code":5,`)

@@ -112,7 +112,7 @@ func (d *deployment) refused(err error, words string) {
 }
 
 // Pulumi's engine brings the vault up from nothing, finds nothing to do the second
-// time, changes what the config changes, mends what somebody else has changed, and
+// time, changes what the config changes, fixes what somebody else has changed, and
 // deletes nothing that is protected.
 func TestUp(t *testing.T) {
 	d := deploy(t, cli(t), newCloud(t), map[string]string{"bucket": "data", "prefix": "ml"})
@@ -162,7 +162,7 @@ func TestUp(t *testing.T) {
 	d.want("create iam/role vaultpack-data-trainer-scans", "create iam/rolePolicy vaultpack-data-trainer-scans:vaultpack",
 		"delete iam/role vaultpack-data-trainer", "delete iam/rolePolicy vaultpack-data-trainer:vaultpack", "update kms/key "+keyUUID)
 
-	// Somebody suspends versioning: refresh sees it, and up mends it.
+	// Somebody suspends versioning: refresh sees it, and up fixes it.
 	versioning := "s3/bucketVersioning data"
 	was := d.cloud.there[versioning]
 	d.cloud.there[versioning] = resource.NewPropertyMapFromMap(map[string]any{"bucket": "data", "versioningConfiguration": map[string]any{"status": "Suspended"}})

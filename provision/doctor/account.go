@@ -45,17 +45,17 @@ func (d *Doctor) credentials(ctx context.Context) Finding {
 		out, err := d.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 		if err != nil {
 			if !isIdentity(err) {
-				return failed("check the network and the endpoint of STS, and try again", "who calls could not be found out: %s", said(err))
+				return failed("check the network and the endpoint of STS, and try again", "cannot find out who is calling: %s", said(err))
 			}
-			return unknown("AWS does not take these credentials (%s, from %s): %s", c.AccessKeyID, c.Source, said(err))
+			return unknown("AWS does not accept these credentials (%s, from %s): %s", c.AccessKeyID, c.Source, said(err))
 		}
 		who = aws.ToString(out.Arn)
 	}
 	if strings.HasSuffix(who, ":root") {
-		return warning("make a user or role with the policy that vaultpack policy prints, and use that", "these are the credentials of the account's root user, %s, who may do everything", who)
+		return warning("create a user or role with the policy that vaultpack policy prints, and use that", "these are the credentials of the account's root user, %s, who may do everything", who)
 	}
 	if left := time.Until(c.Expires); c.CanExpire && left < soon {
-		return warning(login+" again", "%s, but the credentials end in %v", who, left.Round(time.Minute))
+		return warning(login+" again", "%s, but the credentials expire in %v", who, left.Round(time.Minute))
 	}
 	return ok("%s, from %s", who, c.Source)
 }
@@ -63,7 +63,7 @@ func (d *Doctor) credentials(ctx context.Context) Finding {
 // role looks whether SageMaker may assume the role of training jobs.
 func (d *Doctor) role(ctx context.Context) Finding {
 	if d.Role == "" {
-		return skipped("name the role of training jobs with --role ARN")
+		return skipped("set the role of training jobs with --role ARN")
 	}
 	a, err := arn.Parse(d.Role)
 	path, isRole := strings.CutPrefix(a.Resource, "role/")
@@ -71,12 +71,12 @@ func (d *Doctor) role(ctx context.Context) Finding {
 		return failed("write arn:aws:iam::ACCOUNT:role/NAME", "%q is not the ARN of a role", d.Role)
 	}
 	if d.elsewhere {
-		return skipped("the vault is not in AWS, where SageMaker takes its data from")
+		return skipped("the vault is not in AWS, and SageMaker reads its data only from there")
 	}
 	name := path[strings.LastIndex(path, "/")+1:]
 	out, err := d.iam.GetRole(ctx, &iam.GetRoleInput{RoleName: &name})
 	if code := awserr.Code(err); code == "NoSuchEntity" || code == "NoSuchEntityException" {
-		return failed("make it with: vaultpack init", "there is no role %s in this account", name)
+		return failed("create it with: vaultpack init", "there is no role %s in this account", name)
 	} else if err != nil {
 		return unseen(err, "iam:GetRole", d.Role)
 	}
@@ -85,7 +85,7 @@ func (d *Doctor) role(ctx context.Context) Finding {
 	}
 	text, err := url.PathUnescape(aws.ToString(out.Role.AssumeRolePolicyDocument))
 	if err != nil {
-		return failed("look at the role's trust policy", "IAM gives a trust policy of %s that cannot be read: %v", d.Role, err)
+		return failed("check the role's trust policy", "IAM returns a trust policy for %s that cannot be read: %v", d.Role, err)
 	}
 	return trusts(text, a.AccountID)
 }
@@ -94,10 +94,10 @@ const sageMaker = "sagemaker.amazonaws.com"
 
 // trusts judges the trust policy of a role in the account.
 func trusts(text, account string) Finding {
-	const mend = "set the trust policy that vaultpack init gives the trainer's role, or: aws iam update-assume-role-policy"
+	const fix = "set the trust policy that vaultpack init gives the trainer's role, or: aws iam update-assume-role-policy"
 	statements, err := parsePolicy(text)
 	if err != nil {
-		return failed(mend, "the role's trust policy cannot be read: %v", err)
+		return failed(fix, "the role's trust policy cannot be read: %v", err)
 	}
 	var found *statement
 	for _, s := range statements {
@@ -105,12 +105,12 @@ func trusts(text, account string) Finding {
 			continue
 		}
 		if s.Effect == "Deny" {
-			return failed(mend, "the role's trust policy denies it to %s", sageMaker)
+			return failed(fix, "the role's trust policy denies it to %s", sageMaker)
 		}
 		found = s
 	}
 	if found == nil {
-		return failed(mend, "the role's trust policy does not let %s assume it", sageMaker)
+		return failed(fix, "the role's trust policy does not let %s assume it", sageMaker)
 	}
 	bound := false
 	for op, pairs := range found.Condition {
@@ -118,18 +118,18 @@ func trusts(text, account string) Finding {
 			switch values := texts(value); {
 			case strings.EqualFold(key, "aws:SourceAccount") && strings.HasPrefix(op, "String") && !strings.Contains(op, "Not"):
 				if !slices.Contains(values, account) {
-					return failed(mend, "SageMaker may assume the role only for jobs of the account %s, and the role is in %s", strings.Join(values, ", "), account)
+					return failed(fix, "SageMaker may assume the role only for jobs of the account %s, and the role is in %s", strings.Join(values, ", "), account)
 				}
 				bound = true
 			case strings.EqualFold(key, "aws:SourceArn"):
 				bound = true
 			default:
-				return warning("see that the condition lets your jobs in", "SageMaker may assume the role where %s %s is %s, which the doctor cannot judge", op, key, strings.Join(values, ", "))
+				return warning("make sure that the condition allows your jobs", "SageMaker may assume the role where %s %s is %s, which doctor cannot check", op, key, strings.Join(values, ", "))
 			}
 		}
 	}
 	if !bound {
-		return warning(mend, "SageMaker may assume the role, but for jobs of any account: the condition aws:SourceAccount is missing")
+		return warning(fix, "SageMaker may assume the role, but for jobs of any account: the condition aws:SourceAccount is missing")
 	}
 	return ok("SageMaker may assume it for jobs of the account %s", account)
 }

@@ -51,23 +51,23 @@ func (d *Doctor) encryption(ctx context.Context) Finding {
 		key := aws.ToString(def.KMSMasterKeyID)
 		switch {
 		case def.SSEAlgorithm != types.ServerSideEncryptionAwsKms:
-			return warning(d.mendInit(), "objects that ask for nothing are encrypted with %s, not with the vault's KMS key", def.SSEAlgorithm)
+			return warning(d.mendInit(), "objects without encryption settings are encrypted with %s, not with the vault's KMS key", def.SSEAlgorithm)
 		case key != want && strings.TrimPrefix(key, "arn:aws:kms:") != want:
-			return warning(d.mendInit(), "objects that ask for nothing are encrypted with the key %q, and the vault's is %s", key, want)
+			return warning(d.mendInit(), "objects without encryption settings are encrypted with the key %q, but the vault's key is %s", key, want)
 		case awskms.IsKeyARN(key) && !d.elsewhere && !aws.ToBool(r.BucketKeyEnabled):
 			return warning(d.mendInit(), "SSE-KMS with the vault's key, but without a bucket key: each object costs calls to KMS")
 		}
 		return ok("SSE-KMS with the vault's key")
 	}
-	return warning(d.mendInit(), "the bucket has no default encryption: objects that ask for nothing, such as the output of training, are not under the vault's key")
+	return warning(d.mendInit(), "the bucket has no default encryption: objects without encryption settings, such as training output, are not under the vault's key")
 }
 
 func (d *Doctor) publicAccess(ctx context.Context) Finding {
-	mend := "aws s3api put-public-access-block --bucket " + d.loc.Bucket +
+	fix := "aws s3api put-public-access-block --bucket " + d.loc.Bucket +
 		" --public-access-block-configuration BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true"
 	out, err := d.s3.GetPublicAccessBlock(ctx, &s3.GetPublicAccessBlockInput{Bucket: &d.loc.Bucket, ExpectedBucketOwner: d.owner()})
 	if awserr.Code(err) == "NoSuchPublicAccessBlockConfiguration" {
-		return failed(mend, "the bucket can be made public: nothing blocks it")
+		return failed(fix, "the bucket can be made public: nothing blocks it")
 	}
 	if err != nil {
 		return unseen(err, "s3:GetBucketPublicAccessBlock", d.loc.Bucket)
@@ -80,7 +80,7 @@ func (d *Doctor) publicAccess(ctx context.Context) Finding {
 		}
 	}
 	if slices.Sort(open); len(open) > 0 {
-		return failed(mend, "public access is blocked in part: %s is off", strings.Join(open, ", "))
+		return failed(fix, "public access is blocked in part: %s is off", strings.Join(open, ", "))
 	}
 	return ok("all of it is blocked")
 }
@@ -106,7 +106,7 @@ func (d *Doctor) policy(ctx context.Context) Finding {
 			if name == "" {
 				name = fmt.Sprintf("number %d", i+1)
 			}
-			return failed("remove the statement, or name its principals", "the statement %s lets everybody in", name)
+			return failed("remove the statement, or name its principals", "the statement %s allows everyone", name)
 		}
 		if s.Effect != "Deny" || !s.everybody() {
 			continue
@@ -116,13 +116,13 @@ func (d *Doctor) policy(ctx context.Context) Finding {
 	}
 	switch {
 	case d.elsewhere:
-		return ok("it lets nobody in who has no credentials")
+		return ok("it allows nobody without credentials")
 	case !tls:
 		return warning(d.mendInit(), "requests without TLS are not denied")
 	case !sse && d.Config.S3.SSE != s3store.SSENone:
 		return warning(d.mendInit(), "objects under another key or algorithm are not denied")
 	}
-	return ok("it lets nobody in, and denies requests without TLS")
+	return ok("it allows no public access, and denies requests without TLS")
 }
 
 func (d *Doctor) versioning(ctx context.Context) Finding {
@@ -133,7 +133,7 @@ func (d *Doctor) versioning(ctx context.Context) Finding {
 	d.versions = string(out.Status)
 	if out.Status != types.BucketVersioningStatusEnabled {
 		return warning("aws s3api put-bucket-versioning --bucket "+d.loc.Bucket+" --versioning-configuration Status=Enabled",
-			"the bucket keeps no old versions: what somebody deletes or replaces is gone")
+			"the bucket keeps no old versions: deleted and replaced objects are lost")
 	}
 	return ok("the bucket keeps old versions")
 }
@@ -150,7 +150,7 @@ func (d *Doctor) lifecycle(ctx context.Context) Finding {
 	aborts := false
 	for _, r := range out.Rules {
 		if threat := provision.RuleThreat(r, d.loc.Prefix); threat != "" {
-			return failed("remove the rule, have its prefix leave the vault out, or have it use GLACIER_IR", "%s", threat)
+			return failed("remove the rule, exclude the vault from its prefix, or use GLACIER_IR", "%s", threat)
 		}
 		prefix, some := provision.RuleScope(r)
 		if r.Status != types.ExpirationStatusEnabled {
@@ -159,7 +159,7 @@ func (d *Doctor) lifecycle(ctx context.Context) Finding {
 		aborts = aborts || r.AbortIncompleteMultipartUpload != nil && !some && strings.HasPrefix(d.loc.Prefix, prefix)
 	}
 	if !aborts && !d.elsewhere { // other servers take no such rule, or need none
-		return warning(d.mendInit(), "no rule aborts multipart uploads that nobody finishes, and they are billed until then")
+		return warning(d.mendInit(), "no rule aborts unfinished multipart uploads, and they are billed until they are aborted")
 	}
 	return ok("no rule deletes or archives what is in the vault")
 }
@@ -174,11 +174,11 @@ func (d *Doctor) unfinished(ctx context.Context) Finding {
 	n, bytes, err := d.inS3.MeasureStale(ctx, under, age)
 	switch {
 	case n > 0 && err != nil: // the parts may not be looked at
-		return warning("vaultpack gc DATASET aborts them", "%s older than %v lie there and are billed; how large they are cannot be told: %v", plural(n, "unfinished upload"), age, err)
+		return warning("vaultpack gc DATASET aborts them", "%s older than %v exist and are billed; cannot find out their size: %v", plural(n, "unfinished upload"), age, err)
 	case err != nil:
 		return unseen(err, "s3:ListBucketMultipartUploads", d.loc.Bucket)
 	case n > 0:
-		return warning("vaultpack gc DATASET aborts them", "%s older than %v hold %s, which are billed and serve nothing", plural(n, "multipart upload"), age, size(bytes))
+		return warning("vaultpack gc DATASET aborts them", "%s older than %v hold %s, which are billed and of no use", plural(n, "multipart upload"), age, size(bytes))
 	}
 	return ok("none older than %v", age)
 }

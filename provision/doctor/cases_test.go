@@ -46,7 +46,7 @@ type testCase struct {
 	check, world string
 	result       doctor.Result
 	says         string // a part of the reason
-	mend         string // a part of the mend
+	fix          string // a part of the fix
 	missing      string // the actions
 	change       func(*world)
 }
@@ -54,7 +54,7 @@ type testCase struct {
 var cases = slices.Concat(serverCases, bucketCases, keyCases, probeCases, machineCases, fileSystemCases)
 
 var serverCases = []testCase{
-	{"settings", "MinIO", doctor.Failed, "there is no key alias/vault", "by its ARN", "", func(w *world) { w.cfg.S3.KMSKey = "alias/vault" }},
+	{"settings", "MinIO", doctor.Failed, "there is no key alias/vault", "the key's ARN", "", func(w *world) { w.cfg.S3.KMSKey = "alias/vault" }},
 	{"settings", "directory", doctor.Failed, "neither in S3 nor a directory", "s3://BUCKET", "", func(w *world) { w.cfg.Vault.Value = "gs://bucket" }},
 	{"credentials", "MinIO", doctor.Failed, "no usable AWS credentials", "aws sso login", "", func(w *world) {
 		w.cfg.S3.LoadOptions = append(w.cfg.S3.LoadOptions, awsconfig.WithCredentialsProvider(aws.CredentialsProviderFunc(
@@ -62,15 +62,15 @@ var serverCases = []testCase{
 				return aws.Credentials{}, errors.New("the SSO session has expired")
 			})))
 	}},
-	{"credentials", "MinIO", doctor.Warning, "the credentials end in 5m", "again", "", func(w *world) {
+	{"credentials", "MinIO", doctor.Warning, "the credentials expire in 5m", "again", "", func(w *world) {
 		w.cfg.S3.LoadOptions = append(w.cfg.S3.LoadOptions, awsconfig.WithCredentialsProvider(aws.CredentialsProviderFunc(
 			func(context.Context) (aws.Credentials, error) {
 				return aws.Credentials{AccessKeyID: w.server.AccessKey, SecretAccessKey: w.server.SecretKey, CanExpire: true, Expires: time.Now().Add(5*time.Minute + time.Second)}, nil
 			})))
 	}},
 	{"endpoint", "MinIO", doctor.Failed, "no answer", "check the network", "", func(w *world) { w.cfg.S3.Endpoint = "http://127.0.0.1:1" }},
-	{"clock", "MinIO", doctor.Failed, "ahead of the server's, which refuses requests", "timedatectl", "", func(w *world) { w.through(dated(-20 * time.Minute)) }},
-	{"clock", "MinIO", doctor.Warning, "behind the server's; from", "timedatectl", "", func(w *world) { w.through(dated(2 * time.Minute)) }},
+	{"clock", "MinIO", doctor.Failed, "ahead of the server's; the server refuses requests", "timedatectl", "", func(w *world) { w.through(dated(-20 * time.Minute)) }},
+	{"clock", "MinIO", doctor.Warning, "behind the server's; at", "timedatectl", "", func(w *world) { w.through(dated(2 * time.Minute)) }},
 	{"region", "MinIO", doctor.Failed, "the bucket is in eu-west-3", "set region", "", func(w *world) {
 		w.through(&faultproxy.Fault{Op: "HEAD", Do: faultproxy.Change(func(r *faultproxy.Response) { r.Header.Set("X-Amz-Bucket-Region", "eu-west-3") })})
 	}},
@@ -127,7 +127,7 @@ var bucketCases = []testCase{
 	{"default encryption", "moto", doctor.Warning, "without a bucket key", "vaultpack init", "", func(w *world) {
 		w.putEncryption(types.ServerSideEncryptionByDefault{SSEAlgorithm: "aws:kms", KMSMasterKeyID: &w.key}, false)
 	}},
-	{"default encryption", "MinIO", doctor.Skipped, "not allowed to look", "", "s3:GetEncryptionConfiguration", func(w *world) {
+	{"default encryption", "MinIO", doctor.Skipped, "not allowed to check", "", "s3:GetEncryptionConfiguration", func(w *world) {
 		w.through(query("GET", "encryption", faultproxy.Refuse(403, "AccessDenied")))
 	}},
 	{"public access", "moto", doctor.Failed, "nothing blocks it", "put-public-access-block", "", func(w *world) {
@@ -144,7 +144,7 @@ var bucketCases = []testCase{
 		w.ok(err)
 	}},
 	{"bucket policy", "moto", doctor.Warning, "under another key", "vaultpack init", "", func(w *world) { w.putPolicy(onlyTLS) }},
-	{"bucket policy", "MinIO", doctor.Failed, "Anybody lets everybody in", "remove the statement", "", func(w *world) {
+	{"bucket policy", "MinIO", doctor.Failed, "Anybody allows everyone", "remove the statement", "", func(w *world) {
 		w.putPolicy(`{"Sid":"Anybody","Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":%q}`)
 	}},
 	{"versioning", "MinIO", doctor.Warning, "no old versions", "put-bucket-versioning", "", func(w *world) {
@@ -165,11 +165,11 @@ var bucketCases = []testCase{
 		w.putRule("ml/scans/packs/", types.LifecycleRule{Transitions: []types.Transition{{Days: aws.Int32(30), StorageClass: types.TransitionStorageClassDeepArchive}}})
 	}},
 	{"unfinished uploads", "MinIO", doctor.Warning, "1 multipart upload older than 1ns hold 1.0 MiB", "vaultpack gc", "", func(w *world) { w.begin() }},
-	{"unfinished uploads", "MinIO", doctor.Warning, "how large they are cannot be told", "vaultpack gc", "", func(w *world) {
+	{"unfinished uploads", "MinIO", doctor.Warning, "cannot find out their size", "vaultpack gc", "", func(w *world) {
 		w.begin()
 		w.through(&faultproxy.Fault{Op: "GetObject", Path: "/left", Do: faultproxy.Refuse(403, "AccessDenied")}) // ListParts
 	}},
-	{"unfinished uploads", "MinIO", doctor.Skipped, "not allowed to look", "", "s3:ListBucketMultipartUploads", func(w *world) { w.refuse("ListMultipartUploads") }},
+	{"unfinished uploads", "MinIO", doctor.Skipped, "not allowed to check", "", "s3:ListBucketMultipartUploads", func(w *world) { w.refuse("ListMultipartUploads") }},
 }
 
 // begin leaves an upload unfinished.
@@ -197,7 +197,7 @@ func (w *world) limitTo(dataset string) {
 var keyCases = []testCase{
 	{"keys", "directory", doctor.Failed, "others can read", "chmod 600", "", func(w *world) { w.ok(os.Chmod(w.cfg.LocalKey.Value, 0o640)) }},
 	{"keys", "directory", doctor.Failed, "does not exist", "vaultpack config", "", func(w *world) { w.ok(os.Remove(w.cfg.LocalKey.Value)) }},
-	{"keys", "directory", doctor.Warning, "lies in the vault", "move it", "", func(w *world) {
+	{"keys", "directory", doctor.Warning, "is in the vault", "move it", "", func(w *world) {
 		inside := filepath.Join(w.dir, "local.key")
 		w.ok(os.Rename(w.cfg.LocalKey.Value, inside))
 		w.cfg.LocalKey.Value = inside
@@ -212,7 +212,7 @@ var keyCases = []testCase{
 		_, err := w.admin().DisableKey(w.t.Context(), &kms.DisableKeyInput{KeyId: &w.key})
 		w.ok(err)
 	}},
-	{"key state", "MinIO", doctor.Failed, "it is to be deleted on 20", "cancel-key-deletion", "", func(w *world) {
+	{"key state", "MinIO", doctor.Failed, "it will be deleted on 20", "cancel-key-deletion", "", func(w *world) {
 		_, err := w.admin().ScheduleKeyDeletion(w.t.Context(), &kms.ScheduleKeyDeletionInput{KeyId: &w.key})
 		w.ok(err)
 	}},
@@ -223,7 +223,7 @@ var keyCases = []testCase{
 		w.ok(err)
 		w.cfg.KMSKeys[0].Value = *k.KeyMetadata.Arn
 	}},
-	{"key state", "MinIO", doctor.Skipped, "not allowed to look", "", "kms:DescribeKey", func(w *world) { w.caller("kms:GenerateDataKey", "kms:Decrypt") }},
+	{"key state", "MinIO", doctor.Skipped, "not allowed to check", "", "kms:DescribeKey", func(w *world) { w.caller("kms:GenerateDataKey", "kms:Decrypt") }},
 	{"key rotation", "MinIO", doctor.Warning, "does not rotate", "enable-key-rotation", "", func(w *world) {
 		_, err := w.admin().DisableKeyRotation(w.t.Context(), &kms.DisableKeyRotationInput{KeyId: &w.key})
 		w.ok(err)
@@ -241,7 +241,7 @@ var keyCases = []testCase{
 		w.kms.Fail("Decrypt", 3, kmstest.Fault{Code: "KMSInternalException"})
 	}},
 	{"kms:Encrypt", "MinIO", doctor.Warning, "keys add", "key's policy", "kms:Encrypt", func(w *world) { w.caller("kms:DescribeKey", "kms:GenerateDataKey", "kms:Decrypt") }},
-	{"keyrings", "directory", doctor.Failed, "", "the key that the dataset was made with", "", func(w *world) {
+	{"keyrings", "directory", doctor.Failed, "", "the key that the dataset was created with", "", func(w *world) {
 		w.cfg.LocalKey.Value = filepath.Join(w.t.TempDir(), "other.key")
 		_, err := config.CreateLocalKey(w.cfg)
 		w.ok(err)
@@ -263,7 +263,7 @@ var probeCases = []testCase{
 	{"get", "MinIO", doctor.Failed, "not allowed", "allow s3:GetObject", "s3:GetObject kms:Decrypt", func(w *world) {
 		w.through(&faultproxy.Fault{Op: "GetObject", Path: "/probe", Do: faultproxy.Refuse(403, "AccessDenied")})
 	}},
-	{"conditional writes", "MinIO", doctor.Failed, "although it was there", "If-None-Match", "", func(w *world) {
+	{"conditional writes", "MinIO", doctor.Failed, "an existing object was created again", "If-None-Match", "", func(w *world) {
 		// A server that ignores the condition.
 		w.through(&faultproxy.Fault{Op: "PutObject", Path: "/once", First: 2, Do: func(x *faultproxy.Exchange) {
 			_, key, _ := strings.Cut(strings.TrimPrefix(x.Request.URL.Path, "/"), "/")
@@ -273,7 +273,7 @@ var probeCases = []testCase{
 			x.Answer(x.Forward())
 		}})
 	}},
-	{"conditional writes", "MinIO", doctor.Failed, "making an object that is not there", "If-None-Match", "", func(w *world) {
+	{"conditional writes", "MinIO", doctor.Failed, "creating a new object", "If-None-Match", "", func(w *world) {
 		w.through(&faultproxy.Fault{Op: "PutObject", Path: "/once", Times: -1, Do: faultproxy.Refuse(501, "NotImplemented")})
 	}},
 	{"conditional writes", "directory", doctor.Failed, "input/output error", "another file system", "", func(w *world) {
@@ -327,7 +327,7 @@ var machineCases = []testCase{
 	{"directory", "directory", doctor.Failed, "authentication", "backup", "", func(w *world) {
 		w.ok(os.WriteFile(filepath.Join(w.dir, "vaultpack-vault.json"), []byte("{}"), 0o600))
 	}},
-	{"directory", "directory", doctor.Failed, "is no directory", "VAULTPACK_HOME", "", func(w *world) {
+	{"directory", "directory", doctor.Failed, "is not a directory", "VAULTPACK_HOME", "", func(w *world) {
 		file := filepath.Join(w.t.TempDir(), "file")
 		w.ok(os.WriteFile(file, nil, 0o600))
 		w.cfg.Vault.Value, w.cfg.Default = filepath.Join(file, "vault"), true
@@ -335,15 +335,15 @@ var machineCases = []testCase{
 	{"directory", "directory", doctor.Skipped, "the first upload creates it", "", "", func(w *world) {
 		w.cfg.Vault.Value, w.cfg.Default = filepath.Join(w.t.TempDir(), "new", "vault"), true
 	}},
-	{"disk", "directory", doctor.Failed, "100.0 MiB are free in", "make room", "", func(w *world) { w.doc.OnMachine(machine, 100<<20) }},
-	{"disk", "directory", doctor.Warning, "500.0 MiB are free in", "make room", "", func(w *world) { w.doc.OnMachine(machine, 500<<20) }},
+	{"disk", "directory", doctor.Failed, "100.0 MiB are free in", "free some space", "", func(w *world) { w.doc.OnMachine(machine, 100<<20) }},
+	{"disk", "directory", doctor.Warning, "500.0 MiB are free in", "free some space", "", func(w *world) { w.doc.OnMachine(machine, 500<<20) }},
 	{"memory", "directory", doctor.Failed, "97.7 MiB are available", "--memory", "", func(w *world) {
 		w.doc.OnMachine(fstest.MapFS{"proc/meminfo": {Data: []byte("MemAvailable: 100000 kB\n")}}, 100*gib)
 	}},
 	{"memory", "directory", doctor.Warning, "256.0 MiB are available", "--memory", "", func(w *world) {
 		w.doc.OnMachine(fstest.MapFS{"proc/meminfo": machine["proc/meminfo"], "sys/fs/cgroup/memory.max": {Data: []byte("268435456\n")}}, 100*gib)
 	}},
-	{"memory", "directory", doctor.Skipped, "does not tell", "", "", func(w *world) { w.doc.OnMachine(fstest.MapFS{}, 100*gib) }},
+	{"memory", "directory", doctor.Skipped, "does not report", "", "", func(w *world) { w.doc.OnMachine(fstest.MapFS{}, 100*gib) }},
 	{"binary", "MinIO", doctor.Warning, "linked dynamically", "make binaries", "", func(w *world) { w.doc.Binary = dynamic }},
 	{"binary", "MinIO", doctor.Skipped, "how to find it", "", "", func(w *world) { w.doc.Binary = nil }},
 	{"binary", "MinIO", doctor.Failed, "linked dynamically", "make binaries", "", func(w *world) {
@@ -368,7 +368,7 @@ var machineCases = []testCase{
 	{"training role", "moto", doctor.Warning, "jobs of any account", "trust policy", "", func(w *world) {
 		w.role("any", `"Principal":{"Service":["ec2.amazonaws.com","sagemaker.amazonaws.com"]}`)
 	}},
-	{"training role", "moto", doctor.Warning, "cannot judge", "condition", "", func(w *world) {
+	{"training role", "moto", doctor.Warning, "doctor cannot check", "condition", "", func(w *world) {
 		w.role("odd", `"Principal":{"Service":"sagemaker.amazonaws.com"},"Condition":{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}}`)
 	}},
 }

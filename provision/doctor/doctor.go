@@ -1,7 +1,7 @@
 // Package doctor looks at everything that lies between this machine and a finished
 // training job: settings, credentials, keys, the bucket or directory, and what of
 // this machine is needed. Each check says what it found, why that matters and how
-// to mend it. Nothing is changed but two small objects under names of their own,
+// to fix it. Nothing is changed but two small objects under names of their own,
 // and a few files in a directory, which are removed again in any case.
 package doctor
 
@@ -89,9 +89,9 @@ type Finding struct {
 	// On is what was looked at, where there are several: the ARN of a key.
 	On     string `json:"on,omitempty"`
 	Result Result `json:"result"`
-	// Reason says what was found, and Mend what to do about it.
+	// Reason says what was found, and Fix what to do about it.
 	Reason string `json:"reason"`
-	Mend   string `json:"mend,omitempty"`
+	Fix    string `json:"fix,omitempty"`
 	// Missing are the IAM actions that the caller is not allowed. Where it failed,
 	// that is why.
 	Missing []string `json:"missing_permissions,omitempty"`
@@ -256,7 +256,7 @@ func (d *Doctor) settings(ctx context.Context) Finding {
 	}
 	var err error
 	if d.aws, err = c.AWS(ctx); err != nil {
-		return failed("correct the AWS configuration files, or AWS_PROFILE", "%v", err)
+		return failed("fix the AWS configuration files, or AWS_PROFILE", "%v", err)
 	}
 	d.aws.Retryer = func() aws.Retryer {
 		return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts, o.MaxBackoff = 3, time.Second/2 })
@@ -270,7 +270,7 @@ func (d *Doctor) settings(ctx context.Context) Finding {
 		case err == nil:
 			d.sseKey = r.SSEKey()
 		case c.S3.KMSKey == "" && c.SSEKey() != "" && !awskms.IsKeyARN(c.SSEKey()), strings.Contains(c.S3.KMSKey, "alias/"):
-			return broken("name the key by its ARN, or see whether there is one of that name: aws kms describe-key", err, "kms:DescribeKey")
+			return broken("use the key's ARN, or check whether a key with that name exists: aws kms describe-key", err, "kms:DescribeKey")
 		default:
 			d.sseKey = c.SSEKey()
 		}

@@ -93,11 +93,11 @@ func testWorld(t *testing.T, name string, in func(*testing.T) *world) {
 				t.Fatal("it was not made")
 			}
 			f := report[i]
-			if f.Result != c.result || !strings.Contains(f.Reason, c.says) || !strings.Contains(f.Mend, c.mend) || strings.Join(f.Missing, " ") != c.missing {
-				t.Errorf("it is %s: %s\nmend: %s\nmissing: %q\nwant %s: …%s…\nmend: …%s…\nmissing: %q", f.Result, f.Reason, f.Mend, f.Missing, c.result, c.says, c.mend, c.missing)
+			if f.Result != c.result || !strings.Contains(f.Reason, c.says) || !strings.Contains(f.Fix, c.fix) || strings.Join(f.Missing, " ") != c.missing {
+				t.Errorf("it is %s: %s\nfix: %s\nmissing: %q\nwant %s: …%s…\nfix: …%s…\nmissing: %q", f.Result, f.Reason, f.Fix, f.Missing, c.result, c.says, c.fix, c.missing)
 			}
-			if (f.Mend == "") != (f.Result == doctor.OK || f.Result == doctor.Skipped) {
-				t.Errorf("%s with the mend %q", f.Result, f.Mend)
+			if (f.Fix == "") != (f.Result == doctor.OK || f.Result == doctor.Skipped) {
+				t.Errorf("%s with the fix %q", f.Result, f.Fix)
 			}
 			actions, only := report.Missing()
 			if failed := f.Result == doctor.Failed; failed && c.missing == "" && only || failed && c.missing != "" && (!only || !slices.Contains(actions, strings.Fields(c.missing)[0])) {

@@ -9,12 +9,12 @@ import (
 
 // abilities are the checks of a file system, and what each says where all is well.
 var abilities = []struct{ name, fine string }{
-	{vault.NoExclusion, "of two that make one file, one is told"},
-	{vault.NoLinks, "there are hard links, by which versions are committed"},
-	{vault.NoLocks, "what is being written can be locked; whether other machines see the locks cannot be tried, and nothing relies on it"},
+	{vault.NoExclusion, "of two processes that create the same file, one fails"},
+	{vault.NoLinks, "hard links work, and versions are committed with them"},
+	{vault.NoLocks, "files can be locked; whether other machines see the locks cannot be tested, and nothing relies on that"},
 	{vault.NoFolderSync, "files and folders can be synced"},
 	{vault.CoarseTimes, "times are kept, and the clocks agree"},
-	{vault.NoCase, "names that differ in the case of letters are told apart"},
+	{vault.NoCase, "names that differ only in letter case are different"},
 }
 
 // fileSystemChecks tell what the file system of a vault in a directory lacks. Only
@@ -55,7 +55,7 @@ func (d *Doctor) ability(name, fine string) Finding {
 	if i < 0 {
 		return ok("%s", fine)
 	}
-	f := warning(d.weak[i].Mend, "%s", d.weak[i].Says)
+	f := warning(d.weak[i].Fix, "%s", d.weak[i].Says)
 	if d.weak[i].Unsafe {
 		f.Result = Failed
 	}

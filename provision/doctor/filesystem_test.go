@@ -36,7 +36,7 @@ var fileSystemCases = []testCase{
 	{"exclusive creation", "directory", doctor.Failed, "one could undo the other", "another file system", "", func(w *world) {
 		w.lacks(func(a *vault.Abilities) { a.Exclusive = false })
 	}},
-	{"exclusive creation", "directory", doctor.Failed, "the disk broke", "in order", "", func(w *world) {
+	{"exclusive creation", "directory", doctor.Failed, "the disk broke", "writable and healthy", "", func(w *world) {
 		w.doc.Through(func(s vault.Store) vault.Store {
 			return weaker{s, func(*vault.Abilities) error { return errors.New("the disk broke") }}
 		})

@@ -20,12 +20,12 @@ func skipped(format string, args ...any) Finding {
 	return Finding{Result: Skipped, Reason: fmt.Sprintf(format, args...)}
 }
 
-func warning(mend, format string, args ...any) Finding {
-	return Finding{Result: Warning, Mend: mend, Reason: fmt.Sprintf(format, args...)}
+func warning(fix, format string, args ...any) Finding {
+	return Finding{Result: Warning, Fix: fix, Reason: fmt.Sprintf(format, args...)}
 }
 
-func failed(mend, format string, args ...any) Finding {
-	return Finding{Result: Failed, Mend: mend, Reason: fmt.Sprintf(format, args...)}
+func failed(fix, format string, args ...any) Finding {
+	return Finding{Result: Failed, Fix: fix, Reason: fmt.Sprintf(format, args...)}
 }
 
 // lacking is a failure for want of permissions.
@@ -47,23 +47,23 @@ func unseen(err error, action, resource string) Finding {
 	case isIdentity(err):
 		return unknownCaller(err)
 	case errors.As(provision.Explain(err, action, resource), &denied):
-		f := skipped("not allowed to look: that takes %s", denied.Action)
+		f := skipped("not allowed to check: this needs %s", denied.Action)
 		f.Missing = []string{denied.Action}
 		return f
 	}
-	return failed("try again; if it stays so, ask who runs the server", "%s on %s: %s", action, resource, said(err))
+	return failed("try again; if it persists, ask the server's operator", "%s on %s: %s", action, resource, said(err))
 }
 
 // broken is the finding where something that has to work did not. actions are
 // those that it takes; where the server names one, that is it.
-func broken(mend string, err error, actions ...string) Finding {
+func broken(fix string, err error, actions ...string) Finding {
 	if isIdentity(err) {
-		f := failed(mend, "%v", err)
+		f := failed(fix, "%v", err)
 		f.unknown = true
 		return f
 	}
 	if !errors.Is(err, fs.ErrPermission) {
-		return failed(mend, "%v", err)
+		return failed(fix, "%v", err)
 	}
 	if action, _, named := awserr.Missing(err); named {
 		actions = []string{action}
@@ -74,17 +74,17 @@ func broken(mend string, err error, actions ...string) Finding {
 	return lacking(actions, "%v", err)
 }
 
-// login is what mends credentials.
+// login is what fixes credentials.
 const login = "log in (aws sso login, aws configure), or set AWS_PROFILE"
 
 // unknownCaller is the finding where AWS does not take the credentials, or no longer.
 func unknownCaller(err error) Finding {
-	f := failed(login, "AWS does not take these credentials, or no longer: %s", said(err))
+	f := failed(login, "AWS does not accept these credentials, or not any more: %s", said(err))
 	f.unknown = true
 	return f
 }
 
-// isIdentity tells that the caller is not known, which no permission mends.
+// isIdentity tells that the caller is not known, which no permission fixes.
 func isIdentity(err error) bool {
 	var mfa *config.MFAError
 	return provision.BadCredentials(err) || errors.As(err, &mfa) || keyservice.Stranger(err)

@@ -68,15 +68,15 @@ func (d *Doctor) readKeys(ctx context.Context) Finding {
 	var err error
 	d.keys, err = config.ReadKeys(ctx, d.Config)
 	if err != nil {
-		mend := "vaultpack config shows which keys are configured, and where"
+		fix := "vaultpack config shows which keys are configured, and where"
 		if info, serr := os.Stat(d.Config.LocalKey.Value); serr == nil && info.Mode().Perm()&0o077 != 0 {
-			mend = "chmod 600 " + d.Config.LocalKey.Value
+			fix = "chmod 600 " + d.Config.LocalKey.Value
 		}
-		return broken(mend, err, "kms:DescribeKey")
+		return broken(fix, err, "kms:DescribeKey")
 	}
 	if key, dir := d.Config.LocalKey.Value, d.Config.Vault.Value; slices.Contains(d.keys.Names, key) && !s3store.IsURL(dir) {
 		if rel, err := filepath.Rel(dir, key); err == nil && filepath.IsLocal(rel) {
-			return warning("move it elsewhere and name it with --local-key, or local_key in "+config.FileName, "the local key %s lies in the vault: who has the one has the other", key)
+			return warning("move it elsewhere and set --local-key, or local_key in "+config.FileName, "the local key %s is in the vault: whoever has the vault has the key", key)
 		}
 	}
 	return ok("%s can be used: %s", plural(len(d.keys.Names), "key"), strings.Join(d.keys.Names, ", "))
@@ -108,7 +108,7 @@ func (d *Doctor) keyState(ctx context.Context, key string) Finding {
 		return failed("use a symmetric key: vaultpack init makes one", "it cannot wrap data keys: its spec is %s and its usage %s", m.KeySpec, m.KeyUsage)
 	case m.KeyState == types.KeyStatePendingDeletion:
 		return failed("aws kms cancel-key-deletion --key-id "+arn+", then aws kms enable-key --key-id "+arn,
-			"it is to be deleted on %s, and with it all that it has wrapped is lost", aws.ToTime(m.DeletionDate).Format(time.DateOnly))
+			"it will be deleted on %s, and everything that it wraps is lost with it", aws.ToTime(m.DeletionDate).Format(time.DateOnly))
 	case m.KeyState == types.KeyStateDisabled:
 		return failed("aws kms enable-key --key-id "+arn, "it is disabled, so nothing can be read or written")
 	case m.KeyState != types.KeyStateEnabled:
@@ -122,7 +122,7 @@ func (d *Doctor) rotation(ctx context.Context, key string) Finding {
 	if d.arns[key] != "" {
 		id = d.arns[key]
 	} else if strings.Contains(key, "alias/") {
-		return skipped("which key %s is could not be told", key)
+		return skipped("cannot find out which key %s is", key)
 	}
 	out, err := d.kms.GetKeyRotationStatus(ctx, &kms.GetKeyRotationStatusInput{KeyId: &id}, inRegion(id))
 	if code := awserr.Code(err); code == "UnsupportedOperationException" {
@@ -135,7 +135,7 @@ func (d *Doctor) rotation(ctx context.Context, key string) Finding {
 		return warning("aws kms enable-key-rotation --key-id "+id, "KMS does not rotate it")
 	}
 	if out.RotationPeriodInDays == nil {
-		return ok("KMS rotates it, and does not say how often")
+		return ok("KMS rotates it, but does not report how often")
 	}
 	return ok("every %d days", *out.RotationPeriodInDays)
 }
@@ -193,14 +193,14 @@ func (d *Doctor) permission(ctx context.Context, key string, p permission, furth
 	case isIdentity(err):
 		return unknownCaller(err)
 	case !errors.As(provision.Explain(err, p.action, key), &denied):
-		return failed("see the state of the key above, and try again", "%s fails: %s", p.action, said(err))
+		return failed("check the state of the key above, and try again", "%s fails: %s", p.action, said(err))
 	}
 	reason := "not allowed for the dataset " + name + "; needed by " + p.serves
 	if d.Dataset == "" {
 		reason += "; a role that is limited to a dataset is tried with --dataset"
 	}
 	f := lacking([]string{denied.Action}, "%s (%s)", reason, said(err))
-	f.Mend = "allow " + denied.Action + " in the key's policy, and in the caller's where the key's leaves it to the account (see: vaultpack policy)"
+	f.Fix = "allow " + denied.Action + " in the key's policy, and in the caller's where the key's leaves it to the account (see: vaultpack policy)"
 	if p.action == "kms:Encrypt" && !further {
 		f.Result = Warning // one key is made by GenerateDataKey alone
 	}
@@ -214,7 +214,7 @@ func (d *Doctor) keyrings(ctx context.Context) Finding {
 	v := &vault.Vault{Store: d.store, Location: d.Config.Vault.Value, Keys: d.keys, Context: d.Config.Context}
 	if d.Dataset == "" {
 		if len(d.Config.KMSKeys) > 0 || s3store.IsURL(d.Config.Vault.Value) {
-			return skipped("name a dataset with --dataset to have its keyrings opened, which takes calls to KMS")
+			return skipped("set --dataset to open a dataset's keyrings, which needs calls to KMS")
 		}
 		var err error
 		if names, err = dataset.List(ctx, v); err != nil {
@@ -233,7 +233,7 @@ func (d *Doctor) keyrings(ctx context.Context) Finding {
 			return skipped("there is no dataset %s yet", name)
 		}
 		if err != nil {
-			return broken("use the key that the dataset was made with (vaultpack keys list "+name+"), or put the keyring back from a backup", err, "kms:Decrypt")
+			return broken("use the key that the dataset was created with (vaultpack keys list "+name+"), or restore the keyring from a backup", err, "kms:Decrypt")
 		}
 		opened += n
 	}

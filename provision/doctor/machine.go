@@ -32,13 +32,13 @@ func (d *Doctor) directory(ctx context.Context) Finding {
 			perr = syscall.Access(parent, 2) // W_OK
 		}
 		if perr != nil {
-			return failed("set VAULTPACK_HOME to a directory of yours, or make this one writable", "there is no vault yet, and %s cannot be made: %v", dir, perr)
+			return failed("set VAULTPACK_HOME to a directory of your own, or make this one writable", "there is no vault yet, and %s cannot be created: %v", dir, perr)
 		}
-		f := skipped("there is no vault yet at %s; the first upload creates it, and its key", dir)
+		f := skipped("there is no vault yet at %s; the first upload creates it and its key", dir)
 		f.blocks = true
 		return f
 	case errors.Is(err, vault.ErrNoVault):
-		return failed("check the path, or make one there with: vaultpack init --vault "+dir, "there is no vault at %s (from %s)", dir, c.Vault.Source)
+		return failed("check the path, or create one there with: vaultpack init --vault "+dir, "there is no vault at %s (from %s)", dir, c.Vault.Source)
 	case err != nil:
 		if _, kerr := config.ReadKeys(ctx, c); kerr == nil {
 			return broken("check the path and its permissions, or restore the vault from a backup", err)
@@ -62,7 +62,7 @@ func nearest(dir string) (string, error) {
 		case err == nil && info.IsDir():
 			return dir, nil
 		case err == nil:
-			return "", fmt.Errorf("%s is no directory", dir)
+			return "", fmt.Errorf("%s is not a directory", dir)
 		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) || filepath.Dir(dir) == dir:
 			return "", err
 		}
@@ -93,14 +93,14 @@ func (d *Doctor) disk(context.Context) Finding {
 	}
 	free, err := d.free(dir)
 	if err != nil {
-		return failed("check the file system", "the room in %s cannot be told: %v", dir, err)
+		return failed("check the file system", "cannot find out the free space in %s: %v", dir, err)
 	}
 	room := size(int64(min(free, math.MaxInt64)))
 	switch need := max(tightDisk, d.bytes); {
 	case free < leastDisk:
-		return failed("make room in "+dir, "%s are free in %s, %s", room, dir, use)
+		return failed("free some space in "+dir, "%s are free in %s, %s", room, dir, use)
 	case free < uint64(need):
-		return warning("make room in "+dir, "%s are free in %s, %s, and %s would be good", room, dir, use, size(need))
+		return warning("free some space in "+dir, "%s are free in %s, %s; %s are recommended", room, dir, use, size(need))
 	}
 	return ok("%s are free in %s, %s", room, dir, use)
 }
@@ -108,14 +108,14 @@ func (d *Doctor) disk(context.Context) Finding {
 func (d *Doctor) memory(context.Context) Finding {
 	available, err := memoryOf(d.root())
 	if err != nil {
-		return skipped("how much memory is free, this system does not tell")
+		return skipped("this system does not report how much memory is free")
 	}
-	const mend = "end other programs, or give uploads less with --memory 256MiB"
+	const fix = "close other programs, or limit uploads with --memory 256MiB"
 	switch room := size(available); {
 	case available < leastMemory:
-		return failed(mend, "%s are available", room)
+		return failed(fix, "%s are available", room)
 	case available < tightMemory:
-		return warning(mend, "%s are available, and uploads take 512 MiB by default", room)
+		return warning(fix, "%s are available, and uploads take 512 MiB by default", room)
 	default:
 		return ok("%s are available", room)
 	}

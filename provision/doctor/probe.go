@@ -57,7 +57,7 @@ func (d *Doctor) advice() string {
 	if s3store.IsURL(d.Config.Vault.Value) {
 		return "do what the message says, then run doctor again"
 	}
-	return "see that the file system is mounted for writing and in order, or put the vault on a local file system"
+	return "check that the file system is writable and healthy, or put the vault on a local file system"
 }
 
 func (d *Doctor) put(ctx context.Context, name string) Finding {
@@ -94,10 +94,10 @@ func (d *Doctor) actions(s3 string, kms ...string) []string {
 // objectEncryption is what the store has seen when it looked at what it stored.
 func (d *Doctor) objectEncryption(ctx context.Context, name string) Finding {
 	if d.sseErr != nil {
-		return failed("use a server that does SSE-KMS, or say that you do without: sse: none in "+settingsFile(d.Config), "%v", d.sseErr)
+		return failed("use a server that supports SSE-KMS, or set sse: none in "+settingsFile(d.Config), "%v", d.sseErr)
 	}
 	if d.Config.S3.SSE == s3store.SSENone {
-		return ok("none is demanded (sse: none); what vaultpack stores is sealed in any case")
+		return ok("none is required (sse: none); vaultpack's data is sealed in any case")
 	}
 	return ok("the object was stored with SSE-KMS under %s", d.sseKey)
 }
@@ -108,7 +108,7 @@ func (d *Doctor) get(ctx context.Context, name string) Finding {
 		return broken(d.advice(), err, d.actions("s3:GetObject", "kms:Decrypt")...)
 	}
 	if !bytes.Equal(got, probeText) {
-		return failed("do not use this server", "what was read back is not what was stored")
+		return failed("do not use this server", "the object that was read differs from the one that was stored")
 	}
 	return ok("what was stored is read back")
 }
@@ -126,31 +126,31 @@ func (d *Doctor) read(ctx context.Context, name string) ([]byte, error) {
 // two writers one wins.
 func (d *Doctor) conditional(ctx context.Context, name string) Finding {
 	d.probes = append(d.probes, name)
-	mend := "use a server that takes If-None-Match on PUT (AWS S3, MinIO), or see that only one uploads at a time"
+	fix := "use a server that supports If-None-Match on PUT (AWS S3, MinIO), or make sure that only one upload runs at a time"
 	if !s3store.IsURL(d.Config.Vault.Value) {
-		mend = "put the vault on another file system, or make sure that only one upload runs at a time"
+		fix = "put the vault on another file system, or make sure that only one upload runs at a time"
 	}
 	if err := d.store.Create(ctx, name, probeText); err != nil {
-		return broken(mend, fmt.Errorf("making an object that is not there: %w", err), d.actions("s3:PutObject", "kms:GenerateDataKey")...)
+		return broken(fix, fmt.Errorf("creating a new object: %w", err), d.actions("s3:PutObject", "kms:GenerateDataKey")...)
 	}
 	switch err := d.store.Create(ctx, name, []byte("another\n")); {
 	case errors.Is(err, fs.ErrExist):
 	case err == nil:
-		return failed(mend, "an object was made although it was there: of two uploads to a dataset, one could undo the other's")
+		return failed(fix, "an existing object was created again: of two uploads to a dataset, one could undo the other")
 	default:
-		return broken(mend, fmt.Errorf("making an object that is there: %w", err), d.actions("s3:PutObject", "kms:GenerateDataKey")...)
+		return broken(fix, fmt.Errorf("creating an existing object: %w", err), d.actions("s3:PutObject", "kms:GenerateDataKey")...)
 	}
 	if got, err := d.read(ctx, name); err == nil && !bytes.Equal(got, probeText) {
-		return failed(mend, "an object was replaced although that was refused")
+		return failed(fix, "an object was replaced although the server refused it")
 	}
-	return ok("what is there already is not made again")
+	return ok("an existing object is not created again")
 }
 
 func (d *Doctor) delete(ctx context.Context) Finding {
 	for _, name := range d.probes {
 		if err := d.store.Delete(ctx, name); err != nil {
 			f := broken(d.advice(), err, d.actions("s3:DeleteObject")...)
-			f.Mend += "; if " + name + " is still there, delete it by hand"
+			f.Fix += "; if " + name + " is still there, delete it by hand"
 			return f
 		}
 		if _, err := d.store.Stat(ctx, name); err == nil {
@@ -158,7 +158,7 @@ func (d *Doctor) delete(ctx context.Context) Finding {
 		}
 	}
 	if err := d.removeVersions(ctx); err != nil && d.versions != "" {
-		return ok("what was stored is deleted; its old version stays until a lifecycle rule expires it, since that takes s3:ListBucketVersions and s3:DeleteObjectVersion")
+		return ok("the object was deleted; its old version stays until a lifecycle rule expires it, since deleting it needs s3:ListBucketVersions and s3:DeleteObjectVersion")
 	}
 	d.probes = nil
 	return ok("what was stored is deleted")

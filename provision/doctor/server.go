@@ -62,7 +62,7 @@ func (d *Doctor) endpoint(ctx context.Context) Finding {
 	}
 	u := url.URL{Scheme: d.head.Request.URL.Scheme, Host: d.head.Request.URL.Host}
 	if u.Scheme == "http" && !loopback(u.Hostname()) {
-		return warning("use an https endpoint", "%s answers without TLS: who listens sees names of objects, and can change requests", &u)
+		return warning("use an https endpoint", "%s answers without TLS: eavesdroppers see object names, and can change requests", &u)
 	}
 	return ok("%s answers", &u)
 }
@@ -82,9 +82,9 @@ const (
 func (d *Doctor) clock(context.Context) Finding {
 	date, err := http.ParseTime(d.head.Header.Get("Date"))
 	if err != nil {
-		return skipped("the server tells no date")
+		return skipped("the server sends no date")
 	}
-	const mend = "set this machine's clock: timedatectl set-ntp true"
+	const fix = "set this machine's clock: timedatectl set-ntp true"
 	skew := d.headTime.Sub(date.Add(time.Second / 2)).Round(time.Second) // the header has whole seconds
 	direction := "ahead of"
 	off := skew
@@ -93,9 +93,9 @@ func (d *Doctor) clock(context.Context) Finding {
 	}
 	switch {
 	case off >= skewFailed:
-		return failed(mend, "this machine's clock is %v %s the server's, which refuses requests from 15 minutes on", off, direction)
+		return failed(fix, "this machine's clock is %v %s the server's; the server refuses requests at 15 minutes and more", off, direction)
 	case off >= skewWarning:
-		return warning(mend, "this machine's clock is %v %s the server's; from 15 minutes on it refuses requests", off, direction)
+		return warning(fix, "this machine's clock is %v %s the server's; at 15 minutes it refuses requests", off, direction)
 	}
 	return ok("within %v of the server's", max(off, time.Second))
 }
@@ -103,13 +103,13 @@ func (d *Doctor) clock(context.Context) Finding {
 // region compares where the bucket is with what is configured, for it and for keys.
 func (d *Doctor) region(context.Context) Finding {
 	here := d.s3.Options().Region
-	mend := "set region in " + settingsFile(d.Config) + " (section s3)"
+	fix := "set region in " + settingsFile(d.Config) + " (section s3)"
 	there := d.head.Header.Get("X-Amz-Bucket-Region")
 	if there != "" && there != here {
-		return failed(mend+" to "+there, "the bucket is in %s, and %s is configured", there, here)
+		return failed(fix+" to "+there, "the bucket is in %s, and %s is configured", there, here)
 	}
 	if code := awserr.Code(d.headErr); code == "AuthorizationHeaderMalformed" || code == "PermanentRedirect" || d.head.StatusCode == http.StatusMovedPermanently {
-		return failed(mend+"; aws s3api head-bucket --bucket "+d.loc.Bucket+" tells it", "the bucket is not in %s", here)
+		return failed(fix+"; aws s3api head-bucket --bucket "+d.loc.Bucket+" tells it", "the bucket is not in %s", here)
 	}
 	if key := d.sseKey; awskms.IsKeyARN(key) && !d.elsewhere {
 		if region := strings.Split(key, ":")[3]; region != here {
@@ -123,14 +123,14 @@ func (d *Doctor) region(context.Context) Finding {
 func (d *Doctor) bucket(ctx context.Context) Finding {
 	switch {
 	case d.head.StatusCode == http.StatusNotFound:
-		return failed("make it with: vaultpack init --vault "+d.Config.Vault.Value, "there is no bucket %s", d.loc.Bucket)
+		return failed("create it with: vaultpack init --vault "+d.Config.Vault.Value, "there is no bucket %s", d.loc.Bucket)
 	case d.headErr != nil && d.head.StatusCode != http.StatusForbidden:
-		return failed("try again; if it stays so, ask who runs the server", "%s", said(d.headErr))
+		return failed("try again; if it persists, ask the server's operator", "%s", said(d.headErr))
 	}
 	// A HEAD has no body that would say why it was refused, and needs a listing of
 	// the whole bucket to be allowed; roles may be limited to datasets.
 	if _, err := d.store.Folders(ctx, d.folder()+"/"); err != nil {
 		return broken("check the name, the account and the credentials", err, "s3:ListBucket")
 	}
-	return ok("%s is there and can be listed", d.Config.Vault.Value)
+	return ok("%s exists and can be listed", d.Config.Vault.Value)
 }

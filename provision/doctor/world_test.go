@@ -83,7 +83,7 @@ func inMinIO(t *testing.T, s *s3test.Server) *world {
 	return w
 }
 
-// inMoto is a vault that vaultpack init has made in moto, or mended.
+// inMoto is a vault that vaultpack init has made in moto, or fixed.
 func inMoto(t *testing.T, s *s3test.Server) *world {
 	w := &world{t: t, server: s, bucket: "vault"}
 	options := append(s.Options(), awsconfig.WithBaseEndpoint(s.URL), awsconfig.WithRegion("eu-central-1"))

@@ -219,7 +219,7 @@ func TestRecords(t *testing.T) {
 		if err := j.open(); !errors.Is(err, dataset.ErrMissing) {
 			t.Errorf("%s was changed: %v", name, err)
 		}
-		// Fresh packs mend it.
+		// Fresh packs fix it.
 		j.cfg.Channels = nil
 		j.add(s, "training")
 		check(t, j.open())
