@@ -19,16 +19,32 @@ import (
 func jobsCommand(con *console) *cli.Command {
 	return &cli.Command{
 		Name:      "jobs",
-		Usage:     "list training jobs in SageMaker",
-		ArgsUsage: " ",
+		Usage:     "list training jobs in SageMaker, or on this machine",
+		ArgsUsage: "[local]",
+		Description: "With local: the jobs of train --local that run, and those whose results are kept because\n" +
+			"they could not be delivered, each with the command that delivers them.",
 		Flags: []cli.Flag{
 			&cli.IntFlag{Name: "max", Value: 20, Usage: "list the newest `N`"},
 			&cli.StringFlag{Name: "status", Usage: "only jobs with this `STATUS`: InProgress, Completed, Failed, Stopping or Stopped"},
 			&cli.StringFlag{Name: "contains", Usage: "only jobs with `TEXT` in their names"},
+			&cli.StringFlag{Name: "work-dir", Usage: "with local: look for jobs in `DIR` too, where train had this flag"},
 		},
 		Action: func(c *cli.Context) error {
-			if _, err := arguments(c, 0, 0); err != nil {
+			args, err := arguments(c, 0, 1)
+			switch {
+			case err != nil:
 				return err
+			case len(args) == 1 && args[0] == "local":
+				for _, name := range []string{"max", "status", "contains"} {
+					if c.IsSet(name) {
+						return usagef("--%s is for jobs in SageMaker", name)
+					}
+				}
+				return localJobs(c, con)
+			case len(args) == 1:
+				return usagef("unexpected argument %q; usage: %s %s", args[0], c.Command.HelpName, c.Command.ArgsUsage)
+			case c.IsSet("work-dir"):
+				return usagef("--work-dir is for jobs on this machine: vaultpack jobs local")
 			}
 			status := c.String("status")
 			if status != "" && !slices.Contains(types.TrainingJobStatus("").Values(), types.TrainingJobStatus(status)) {

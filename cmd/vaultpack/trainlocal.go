@@ -1,12 +1,10 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -14,8 +12,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/internal/interrupt"
 	"github.com/vaultpack/vaultpack/trainer/local"
-	"github.com/vaultpack/vaultpack/uploader"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -24,6 +22,7 @@ func localTrainFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "local", Usage: "run on this machine, as SageMaker would", Category: "with --local"},
 		&cli.StringFlag{Name: "output-seal", Usage: "store the model as dataset `NAME` (default: DATASET-models)", Category: "with --local"},
+		&cli.StringFlag{Name: "resume", Usage: "deliver the results of `JOB`, which an earlier run could not; see: vaultpack jobs local", Category: "with --local"},
 		&cli.StringFlag{Name: "work-dir", Usage: "`DIR` for plaintext while the job runs (default: memory or the temporary folder)", Category: "with --local"},
 		&cli.BoolFlag{Name: "no-namespace", Usage: "do not create a private /opt/ml; the job finds its files through SAGEMAKER_BASE_DIR", Category: "with --local"},
 	}
@@ -47,6 +46,9 @@ const trainEnter = "train-enter"
 
 func trainLocal(c *cli.Context, con *console) error {
 	args := c.Args().Slice()
+	if c.IsSet("resume") {
+		return resumeLocal(c, con)
+	}
 	if len(args) == 0 {
 		return usagef("which dataset? usage: vaultpack train --local DATASET[@VERSION] -- COMMAND…")
 	}
@@ -58,18 +60,27 @@ func trainLocal(c *cli.Context, con *console) error {
 	if err != nil {
 		return err
 	}
+	summary := event{"command": "train", "local": true, "job": job.Name}
+	deliver := &delivery{con: con, vault: v, summary: summary}
+	name, _, err := parseRef(args[0])
+	if err != nil {
+		return err
+	}
+	if deliver.to, err = localDestination(c, v, name); err != nil {
+		return err
+	}
+	if deliver.to != (local.Destination{}) {
+		job.To, job.Output = deliver.to, deliver.deliver
+	}
 	if err := fill(c, v, job, args[0]); err != nil {
 		return err
 	}
 	defer job.Close()
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	interrupt.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
 	job.Signals = signals
-	summary := event{"command": "train", "local": true, "job": job.Name, "dataset": job.Sealed[0].Dataset.Name, "version": job.Sealed[0].Version.Number}
-	if job.Output, err = localOutput(c, con, v, job.Sealed[0].Dataset.Name, summary); err != nil {
-		return err
-	}
+	summary["dataset"], summary["version"] = job.Sealed[0].Dataset.Name, job.Sealed[0].Version.Number
 	began := time.Now()
 	res, err := job.Run(c.Context)
 	if res != nil {
@@ -78,7 +89,7 @@ func trainLocal(c *cli.Context, con *console) error {
 	}
 	switch {
 	case err != nil:
-		return err
+		return undelivered(con, err, job.Dir)
 	case res.Status == local.Failed:
 		return fmt.Errorf("job %s failed: %s", job.Name, res.Reason)
 	case res.Status == local.Stopped:
@@ -95,8 +106,11 @@ func newLocalJob(c *cli.Context, con *console, ref string, command []string) (*l
 	}
 	job := &local.Job{
 		Name:   local.NewName(name, time.Now()),
-		Source: c.String("source"), Entry: c.String("entry"), Command: command, Dir: c.String("work-dir"), Stdout: con.stdout, Stderr: con.stderr,
+		Source: c.String("source"), Entry: c.String("entry"), Command: command, Stdout: con.stdout, Stderr: con.stderr,
 		Logf: func(format string, args ...any) { con.notef("vaultpack: "+format, args...) },
+	}
+	if job.Dir, err = workDir(c); err != nil {
+		return nil, err
 	}
 	if con.json {
 		job.Stdout = con.stderr // standard output is for events
@@ -162,55 +176,4 @@ func fill(c *cli.Context, v *vault.Vault, job *local.Job, ref string) error {
 		return fmt.Errorf("%w; upload it again, choose another version, or use --allow-incomplete", err)
 	}
 	return err
-}
-
-// localOutput is what becomes of the model. A model can give away what it was
-// trained on, so that it is sealed unless something else is asked for.
-func localOutput(c *cli.Context, con *console, v *vault.Vault, from string, summary event) (func(context.Context, string) error, error) {
-	name := c.String("output-seal")
-	if name == "" {
-		name = from + "-models"
-	}
-	switch out := c.String("output"); {
-	case out == "none" && c.IsSet("output-seal"), out != "seal" && out != "none" && c.IsSet("output-seal"):
-		return nil, usagef("use either --output %s or --output-seal", out)
-	case out == "none":
-		return nil, nil
-	case out != "seal":
-		return func(_ context.Context, dir string) error {
-			if err := os.MkdirAll(out, 0o755); err != nil {
-				return err
-			}
-			if err := copyOut(con, dir, out); err != nil {
-				return fmt.Errorf("--output: %w", err)
-			}
-			summary["output"] = out
-			con.printf("model    %s (in the clear)", show(filepath.Join(out, "model.tar.gz")))
-			return nil
-		}, nil
-	}
-	if err := dataset.CheckName(name); err != nil {
-		return nil, usagef("--output-seal: %w", err)
-	}
-	return func(ctx context.Context, dir string) error {
-		d, err := dataset.Open(v, name)
-		if err != nil {
-			return err
-		}
-		defer d.Close()
-		var failed error
-		opts := uploader.Options{AllowEmpty: true, Warn: con.warning,
-			Failed: func(path string, err error) { failed = errors.Join(failed, err) }}
-		if files, _, err := uploader.Count(ctx, dir, opts, nil); err == nil && files == 0 {
-			con.warning(errors.New("the job left no model, so none is stored"))
-			return nil
-		}
-		res, err := uploader.Upload(ctx, d, dir, opts)
-		if err = errors.Join(err, failed); err != nil {
-			return fmt.Errorf("sealing the model: %w", err)
-		}
-		summary["output_dataset"], summary["output_version"] = name, res.Version.Number
-		con.printf("model    sealed as dataset %s, version %d; open it with: %s", name, res.Version.Number, con.next("restore", name, "./model"))
-		return nil
-	}, nil
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"syscall"
 )
@@ -19,6 +20,16 @@ func (e *Error) Error() string { return fmt.Sprintf("stopped by the signal %v", 
 
 // Is has what ends because of a signal tell, by its cause too, that it was canceled.
 func (e *Error) Is(target error) bool { return target == context.Canceled }
+
+// Notify is [signal.Notify], but leaves alone the signals that whoever started the process
+// has it ignore, as nohup does with SIGHUP, and a shell with SIGINT in the background:
+// signal.Notify would take that back.
+func Notify(c chan<- os.Signal, signals ...os.Signal) {
+	signals = slices.DeleteFunc(slices.Clone(signals), signal.Ignored)
+	if len(signals) > 0 { // none would be all
+		signal.Notify(c, signals...)
+	}
+}
 
 type watchKey struct{}
 
@@ -35,7 +46,7 @@ type watch struct {
 func Context(parent context.Context) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	w := &watch{signals: make(chan os.Signal, 1), done: make(chan struct{})}
-	signal.Notify(w.signals, os.Interrupt, syscall.SIGTERM)
+	Notify(w.signals, os.Interrupt, syscall.SIGTERM)
 	w.end = sync.OnceFunc(func() {
 		// Stop has returned before the channel is closed, so that nothing that was
 		// delivered to it is lost.

@@ -104,8 +104,12 @@ func TestRun(t *testing.T) {
 			}
 			defer j.Close()
 			got := false
-			j.Output = func(_ context.Context, dir string) error {
+			j.Output = func(ctx context.Context, r *local.Results) error {
 				got = true
+				dir := t.TempDir()
+				if err := local.CopyTo(ctx, r, dir, nil); err != nil {
+					return err
+				}
 				_, err := os.Stat(filepath.Join(dir, "model.tar.gz"))
 				return err
 			}

@@ -61,10 +61,13 @@ type Job struct {
 	Grace          time.Duration
 	Stdout, Stderr io.Writer
 	Logf           func(format string, args ...any)
-	// Output takes what the job has made, before it is removed. It is called for a job
-	// that has completed, or was stopped and has left a model, with a folder that holds model.tar.gz, and
-	// output.tar.gz and checkpoints/ where the job wrote anything there.
-	Output func(ctx context.Context, dir string) error
+	// To says where the results are to go. It is recorded, for a later run to deliver
+	// what this one could not.
+	To Destination
+	// Output brings the results there. It is called however the job has ended, unless it has failed or
+	// was stopped and has made nothing. Only if it returns nil are the results removed;
+	// else Run returns an [*UndeliveredError]. Without Output they are dropped.
+	Output func(ctx context.Context, r *Results) error
 }
 
 // Status is how SageMaker would say that a job has ended.
@@ -87,7 +90,8 @@ type Result struct {
 }
 
 // Run runs the job to its end. The error is one of the run; how the command ended
-// is in the result. All plaintext is in a private folder, which is removed.
+// is in the result. All plaintext is in a private folder, which is removed, but for
+// results that were not delivered.
 func (j *Job) Run(ctx context.Context) (res *Result, err error) {
 	switch {
 	case j == nil:
@@ -105,12 +109,37 @@ func (j *Job) Run(ctx context.Context) (res *Result, err error) {
 	ctx, now, release := j.watch(ctx)
 	defer release()
 	stopped := func() bool { return ctx.Err() != nil }
+	if err := j.To.Check(); err != nil {
+		return nil, fmt.Errorf("the results cannot be brought where they are to go: %w", err)
+	}
 	ws, err := newWorkspace(j)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, ws.remove()) }()
+	defer ws.close()
+	rec := &record{Job: j.Name, To: j.To, Drop: j.Output == nil, Started: time.Now().UTC()}
+	if len(j.Sealed) > 0 {
+		rec.Dataset = j.Sealed[0].Dataset.Name
+	}
+	delivered := false
+	// Whatever happens, what the job has made is removed only once it was delivered.
+	defer func() {
+		if delivered || rec.Drop || newResults(ws.base, j.Name, rec.Status, rec.Ended).Empty() {
+			err = errors.Join(err, ws.remove())
+			return
+		}
+		var kept *UndeliveredError
+		if !errors.As(err, &kept) && err != nil {
+			err = &UndeliveredError{j.Name, ws.dir, err}
+		}
+		if serr := ws.strip(); serr != nil {
+			err = errors.Join(err, serr)
+		}
+	}()
 	j.Logf("%s", ws.why)
+	if err := rec.write(ws.dir); err != nil {
+		return nil, err
+	}
 	if err := j.layOut(ctx, ws.base); err != nil {
 		return nil, err
 	}
@@ -129,22 +158,49 @@ func (j *Job) Run(ctx context.Context) (res *Result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	res, err = j.start(ctx, cmd, ws.base, now)
-	if err != nil || res.Status == Failed || j.Output == nil {
-		return res, err
+	if res, err = j.start(ctx, cmd, ws.base, now); err != nil {
+		return nil, err
+	}
+	if err := rec.end(ws.dir, res); err != nil {
+		j.Logf("%v", err) // what follows tells how it ended
+	}
+	r := newResults(ws.base, j.Name, res.Status, rec.Ended)
+	if j.Output == nil || res.Status != Completed && r.Empty() {
+		return res, nil
+	}
+	if free := freeSpace(ws.dir); res.Status == Failed && free < 1<<20 {
+		j.Logf("%s is full: a larger place for the job's files is named with --work-dir", ws.dir)
 	}
 	if res.Status == Stopped {
-		// SageMaker keeps the model of a stopped job, if it has left one.
-		if isEmpty(filepath.Join(ws.base, "model")) {
-			return res, nil
+		var cancel context.CancelFunc
+		ctx, cancel = untilAgain(ctx, now)
+		defer cancel()
+	}
+	if err := j.Output(ctx, r); err != nil {
+		return res, &UndeliveredError{j.Name, ws.dir, err}
+	}
+	delivered = true
+	return res, nil
+}
+
+// untilAgain is a context for the results of a job that a signal has stopped: it ends with
+// the next one.
+func untilAgain(ctx context.Context, now <-chan struct{}) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	select {
+	case <-now: // it was for the job
+		return ctx, cancel
+	default:
+	}
+	ended := make(chan struct{})
+	go func() {
+		select {
+		case <-now:
+			cancel()
+		case <-ended:
 		}
-		ctx = context.WithoutCancel(ctx)
-	}
-	out := filepath.Join(ws.dir, "artifacts")
-	if err := collect(ws.base, out); err != nil {
-		return res, fmt.Errorf("collecting what the job has made: %w", err)
-	}
-	return res, j.Output(ctx, out)
+	}()
+	return ctx, func() { close(ended); cancel() }
 }
 
 // watch makes a context that ends with the first signal; now is closed by the second.

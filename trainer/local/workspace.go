@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -24,18 +25,21 @@ type workspace struct {
 }
 
 // workPrefix begins the names of such folders. Whose it is follows, and each is locked
-// as long as its run lives, so that the next run can remove what a killed one has left.
+// as long as its run lives, so that the next run can tell what a killed one has left.
 const workPrefix = "vaultpack-train-"
 
-const memoryFS = "/dev/shm"
+const (
+	memoryFS = "/dev/shm"
+	diskFS   = "/var/tmp"
+)
 
 func newWorkspace(j *Job) (*workspace, error) {
 	parent, why, err := j.choose()
 	if err != nil {
 		return nil, err
 	}
-	for _, dir := range []string{memoryFS, os.TempDir(), parent} {
-		removeLeftovers(dir)
+	for _, dir := range workDirs(parent) {
+		removeLeftovers(dir, j.Logf)
 	}
 	w := &workspace{}
 	if w.dir, err = os.MkdirTemp(parent, workPrefix+fsys.Self().String()+"-"); err != nil { // of mode 0700
@@ -53,52 +57,68 @@ func newWorkspace(j *Job) (*workspace, error) {
 	return w, nil
 }
 
-func (w *workspace) remove() error {
-	defer w.lock.Close()
-	// A script may have made folders that its owner cannot write to.
-	filepath.WalkDir(w.dir, func(name string, e os.DirEntry, err error) error {
-		if e != nil && e.IsDir() {
-			os.Chmod(name, 0o700)
-		}
+func (w *workspace) close() error {
+	if w.lock == nil {
 		return nil
-	})
-	if err := os.RemoveAll(w.dir); err != nil {
+	}
+	return w.lock.Close()
+}
+
+func (w *workspace) remove() error {
+	if err := removeTree(w.dir); err != nil {
 		return fmt.Errorf("plaintext is left in %s; delete it: %w", w.dir, err)
 	}
 	return nil
 }
 
-// removeLeftovers removes the folders of runs of this user that were killed.
-func removeLeftovers(parent string) {
-	found, _ := filepath.Glob(filepath.Join(parent, workPrefix+"*"))
-	for _, dir := range found {
-		f, err := os.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
-		if err != nil {
-			continue
-		}
-		var st unix.Stat_t
-		if unix.Fstat(int(f.Fd()), &st) == nil && int(st.Uid) == os.Geteuid() {
-			name := strings.TrimPrefix(filepath.Base(dir), workPrefix)
-			if fate, err := new(fsys.Calls).FateOf(f, name); err == nil && fate == fsys.Dead {
-				(&workspace{dir: dir, lock: f}).remove()
-				continue
+// strip removes all but the results, and the record of whose they are.
+func (w *workspace) strip() error {
+	var errs []error
+	for dir, keep := range map[string][]string{
+		w.dir:                           {filepath.Base(w.base), recordName},
+		w.base:                          {"model", "output", "checkpoints"},
+		filepath.Join(w.base, "output"): {"data", "failure"},
+	} {
+		entries, err := os.ReadDir(dir)
+		errs = append(errs, err)
+		for _, e := range entries {
+			if !slices.Contains(keep, e.Name()) {
+				errs = append(errs, removeTree(filepath.Join(dir, e.Name())))
 			}
 		}
-		f.Close()
 	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("plaintext of the dataset is left in %s, remove it: %w", w.dir, err)
+	}
+	return nil
 }
 
-// choose finds a place for the plaintext: memory where it fits well, so that
-// nothing of it is ever on a disk, or else the folder for temporary files.
+// removeTree is os.RemoveAll for a script that has made folders which their owner cannot
+// write to.
+func removeTree(dir string) error {
+	filepath.WalkDir(dir, func(name string, e os.DirEntry, err error) error {
+		if e != nil && e.IsDir() {
+			os.Chmod(name, 0o700)
+		}
+		return nil
+	})
+	return os.RemoveAll(dir)
+}
+
+// leastForModel is what is to be free for what a job makes, beside the dataset. How much
+// that will be is not known; the larger the dataset, the larger it may be.
+const leastForModel = 2 << 30
+
+// choose finds a place for the plaintext, before any of it is made: memory where it and
+// a model fit well, so that nothing of it is ever on a disk, or else a folder for
+// temporary files.
 func (j *Job) choose() (dir, why string, err error) {
-	if j.Dir != "" {
-		return j.Dir, "as --work-dir says", nil
-	}
-	need := int64(64 << 20)
+	need, model := int64(64<<20), int64(leastForModel)
 	for _, s := range j.Sealed {
 		t := s.Version.Totals
 		// The packs, and while they are opened some files beside them.
 		need += t.SealedBytes + t.Files*4096 + min(t.Bytes, 1<<30)
+		model = max(model, t.Bytes)
 	}
 	for _, dir := range j.Plain {
 		n, err := folderSize(dir)
@@ -107,12 +127,39 @@ func (j *Job) choose() (dir, why string, err error) {
 		}
 		need += n
 	}
+	if j.Dir != "" {
+		if free := freeSpace(j.Dir); free < need {
+			return "", "", noRoom(j.Dir, need, free)
+		}
+		return j.Dir, "as --work-dir says", nil
+	}
 	var st unix.Statfs_t
 	// Not more than half of what is free: the training needs memory too.
-	if unix.Statfs(memoryFS, &st) == nil && isMemory(&st) && int64(st.Bavail)*int64(st.Bsize)/2 >= need && availableMemory()/2 >= need {
+	if unix.Statfs(memoryFS, &st) == nil && isMemory(&st) && freeSpace(memoryFS)/2 >= need+model && availableMemory()/2 >= need+model {
 		return memoryFS, "in memory", nil
 	}
-	return os.TempDir(), "on disk: it does not fit into memory", nil
+	const onDisk = "on disk: it does not fit into memory"
+	for _, want := range []int64{need + model, need} {
+		for _, dir := range []string{os.TempDir(), diskFS} {
+			if freeSpace(dir) >= want {
+				return dir, onDisk, nil
+			}
+		}
+	}
+	return "", "", noRoom(os.TempDir(), need, freeSpace(os.TempDir()))
+}
+
+func noRoom(dir string, need, free int64) error {
+	return fmt.Errorf("there is no room for the job's data in %s: %d bytes are needed, and %d are free; name another folder with --work-dir: %w", dir, need, free, syscall.ENOSPC)
+}
+
+// freeSpace is what this user can write below dir in bytes; 0 where that cannot be told.
+func freeSpace(dir string) int64 {
+	var st unix.Statfs_t
+	if unix.Statfs(dir, &st) != nil {
+		return 0
+	}
+	return int64(st.Bavail) * int64(st.Bsize)
 }
 
 func folderSize(dir string) (n int64, err error) {

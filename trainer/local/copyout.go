@@ -1,6 +1,7 @@
-package main
+package local
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -8,19 +9,23 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strconv"
 	"strings"
+
+	"github.com/vaultpack/vaultpack/internal/fsys"
 )
 
-// copyOut copies what a job has left over the files of a folder. Links stay links, and
-// no link that is there is written through, since a job may have made it.
-func copyOut(con *console, from, to string) error {
+// copyOut copies a folder of those that a job has left, sub, over the files of to/sub.
+// Links stay links, and no link that is there is written through, since a job may have
+// made it.
+func copyOut(ctx context.Context, warn func(error), from, sub, to string) error {
 	root, err := os.OpenRoot(to)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
-	return fs.WalkDir(os.DirFS(from), ".", func(name string, e fs.DirEntry, err error) error {
-		if err != nil || name == "." {
+	return fs.WalkDir(os.DirFS(from), sub, func(name string, e fs.DirEntry, err error) error {
+		if err = errors.Join(err, ctx.Err()); err != nil || name == "." {
 			return err
 		}
 		there, err := root.Lstat(name)
@@ -41,23 +46,23 @@ func copyOut(con *console, from, to string) error {
 				return err
 			}
 		case e.Type() == fs.ModeSymlink:
-			return copyLink(con, root, from, name)
+			return copyLink(warn, root, from, name)
 		case e.Type().IsRegular():
 			return copyFile(root, from, name)
 		default:
-			con.warning(fmt.Errorf("%s in the job's output is not a file, folder or link, and is skipped", show(name)))
+			warn(fmt.Errorf("%s in the job's output is not a file, folder or link, and is skipped", strconv.Quote(name)))
 		}
 		return nil
 	})
 }
 
-func copyLink(con *console, root *os.Root, from, name string) error {
+func copyLink(warn func(error), root *os.Root, from, name string) error {
 	target, err := os.Readlink(filepath.Join(from, name))
 	if err != nil {
 		return err
 	}
 	if end := path.Join(path.Dir(name), target); path.IsAbs(target) || end == ".." || strings.HasPrefix(end, "../") {
-		con.warning(fmt.Errorf("%s in the job's output is a link that leaves the folder, to %s: its target is not copied", show(name), show(target)))
+		warn(fmt.Errorf("%s in the job's output is a link that leaves the folder, to %s: its target is not copied", strconv.Quote(name), strconv.Quote(target)))
 	}
 	return root.Symlink(target, name)
 }
@@ -72,6 +77,8 @@ func copyFile(root *os.Root, from, name string) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(dst, src)
+	if _, err = io.Copy(dst, src); err == nil {
+		_, err = new(fsys.Calls).Sync(dst) // what it was copied from is removed next
+	}
 	return errors.Join(err, dst.Close())
 }

@@ -1,4 +1,4 @@
-package main
+package local
 
 import (
 	"os"
@@ -25,13 +25,10 @@ func TestCopyOut(t *testing.T) {
 		check(t, os.Symlink(target, link))
 	}
 	check(t, syscall.Mkfifo(filepath.Join(from, "pipe"), 0o600))
-	log, err := os.Create(filepath.Join(dir, "log"))
-	check(t, err)
-	defer log.Close()
-	con := newConsole(process())
-	con.err = log
+	var told string
+	warn := func(err error) { told += err.Error() + "\n" }
 	for range 2 {
-		check(t, copyOut(con, from, to))
+		check(t, copyOut(t.Context(), warn, from, ".", to))
 	}
 	for name, want := range map[string]string{"to/checkpoints/latest": "one", "to/file": "of the job", "to/kept": "kept", "outside/precious": "precious"} {
 		if got := string(read(t, filepath.Join(dir, name))); got != want {
@@ -43,14 +40,33 @@ func TestCopyOut(t *testing.T) {
 			t.Errorf("%s leads to %q, %v", name, got, err)
 		}
 	}
-	told := string(read(t, log.Name()))
-	if !strings.Contains(told, "pipe in the job's output is not a file") || !strings.Contains(told, "out in the job's output is a link that leaves") || strings.Contains(told, "latest") {
+	if !strings.Contains(told, "\"pipe\" in the job's output is not a file") || !strings.Contains(told, "\"out\" in the job's output is a link that leaves") || strings.Contains(told, "latest") {
 		t.Errorf("told:\n%s", told)
 	}
 	// A folder is no link to one.
 	check(t, os.RemoveAll(filepath.Join(to, "checkpoints")))
 	check(t, os.Symlink(outside, filepath.Join(to, "checkpoints")))
-	if err := copyOut(con, from, to); err == nil || !strings.Contains(err.Error(), "is in the way") {
+	if err := copyOut(t.Context(), warn, from, ".", to); err == nil || !strings.Contains(err.Error(), "is in the way") {
 		t.Errorf("through a link to a folder: %v", err)
 	}
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func write(t testing.TB, name string, b []byte) {
+	t.Helper()
+	check(t, os.MkdirAll(filepath.Dir(name), 0o755))
+	check(t, os.WriteFile(name, b, 0o644))
+}
+
+func read(t testing.TB, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	check(t, err)
+	return b
 }

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/trainer/local"
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// localDestination is where the results are to go. A model can give away what it was
+// trained on, so that it is sealed unless something else is asked for. It is zero where
+// the results are to be dropped.
+func localDestination(c *cli.Context, v *vault.Vault, from string) (to local.Destination, err error) {
+	switch out := c.String("output"); {
+	case out != "seal" && c.IsSet("output-seal"):
+		return to, usagef("--output %s and --output-seal exclude one another", out)
+	case out == "none":
+		return to, nil
+	case out != "seal":
+		if to.Folder, err = filepath.Abs(out); err != nil {
+			return to, err
+		}
+	default:
+		if to.Dataset = c.String("output-seal"); to.Dataset == "" {
+			to.Dataset = from + "-models"
+		}
+		to.Vault = v.Location
+	}
+	if err := to.Check(); err != nil {
+		flag := "output"
+		if to.Dataset != "" {
+			flag = "output-seal"
+		}
+		return to, usagef("--%s: %w", flag, err)
+	}
+	return to, nil
+}
+
+// A delivery brings results where they are to go, and tells so.
+type delivery struct {
+	con     *console
+	vault   *vault.Vault // of a destination in one
+	to      local.Destination
+	summary event
+}
+
+func (d *delivery) deliver(ctx context.Context, r *local.Results) error {
+	if d.to.Folder != "" {
+		if err := local.CopyTo(ctx, r, d.to.Folder, d.con.warning); err != nil {
+			return fmt.Errorf("--output: %w", err)
+		}
+		d.summary["output"] = d.to.Folder
+		what := "model    " + show(filepath.Join(d.to.Folder, "model.tar.gz"))
+		if r.Unfinished {
+			what = "results  " + show(d.to.Folder)
+		}
+		d.con.printf("%s (in the clear)", what)
+		return nil
+	}
+	name := d.to.For(r)
+	set, err := dataset.Open(d.vault, name)
+	if err != nil {
+		return err
+	}
+	defer set.Close()
+	v, err := local.Seal(ctx, r, set, d.con.warning)
+	if err != nil {
+		return fmt.Errorf("sealing the model: %w", err)
+	}
+	d.summary["output_dataset"], d.summary["output_version"] = name, v.Number
+	what := "model   "
+	if r.Unfinished {
+		what = "results "
+	}
+	d.con.printf("%s sealed as dataset %s, version %d; open it with: %s", what, name, v.Number, d.con.next("restore", name, "./model"))
+	return nil
+}
+
+// workDir is --work-dir as it can be told to the user, wherever he goes.
+func workDir(c *cli.Context) (string, error) {
+	dir := c.String("work-dir")
+	if dir == "" {
+		return "", nil
+	}
+	return filepath.Abs(dir)
+}
+
+// undelivered tells of results that are kept how to go on.
+func undelivered(con *console, err error, workDir string) error {
+	var kept *local.UndeliveredError
+	if !errors.As(err, &kept) {
+		return err
+	}
+	args := []string{"train", "--local", "--resume", kept.Job}
+	if workDir != "" {
+		args = append(args, "--work-dir", workDir)
+	}
+	code := exitCode(err)
+	if errors.Is(err, context.Canceled) {
+		code = exitInterrupted
+	}
+	return &partialError{text: err.Error(), code: code, hint: "once the cause is gone, deliver it with (--output PLACE brings it elsewhere, and --output none drops it): " + con.next(args...)}
+}
+
+// resumeLocal delivers what an earlier run could not.
+func resumeLocal(c *cli.Context, con *console) error {
+	if c.Args().Present() {
+		return usagef("--resume goes with no dataset and no command")
+	}
+	dir, err := workDir(c)
+	if err != nil {
+		return err
+	}
+	k, err := local.Find(c.String("resume"), dir)
+	if err != nil {
+		return usageError{err}
+	}
+	d := &delivery{con: con, to: k.To, summary: event{"command": "train", "local": true, "job": k.Job, "dataset": k.Dataset, "status": k.Status, "reason": k.Reason}}
+	if changed := c.IsSet("output") || c.IsSet("output-seal"); changed || k.To.Dataset != "" {
+		if d.vault, err = openVault(c, con); err != nil {
+			return err
+		}
+		if changed {
+			if d.to, err = localDestination(c, d.vault, k.Dataset); err != nil {
+				return err
+			}
+		} else if d.vault.Location != d.to.Vault {
+			return usagef("the results of job %s are for the vault %s, and this one is %s: name the vault with --vault, or another place with --output or --output-seal", k.Job, d.to.Vault, d.vault.Location)
+		}
+	}
+	deliver := d.deliver
+	if d.to == (local.Destination{}) {
+		if c.String("output") != "none" {
+			return usagef("nothing tells where the results of job %s are to go: name a place with --output or --output-seal", k.Job)
+		}
+		deliver = func(context.Context, *local.Results) error { return nil }
+	}
+	if err := k.Deliver(c.Context, deliver); err != nil {
+		return undelivered(con, err, dir)
+	}
+	con.emit("summary", d.summary)
+	con.printf("job      %s (%s): its results are delivered", k.Job, k.Status)
+	return nil
+}
+
+// localJobs lists the jobs on this machine that run, or have results left.
+func localJobs(c *cli.Context, con *console) error {
+	dir, err := workDir(c)
+	if err != nil {
+		return err
+	}
+	all, err := local.List(dir)
+	if err != nil {
+		return err
+	}
+	if len(all) == 0 {
+		con.notef("No job runs on this machine, and none has left results that were not delivered.")
+	}
+	for _, k := range all {
+		e := event{"job": k.Job, "local": true, "status": k.Status, "folder": k.Dir, "created": k.Started}
+		if !k.Ended.IsZero() {
+			e["ended"] = k.Ended
+		}
+		con.emit("job", e)
+		con.printf("%-45s %-11s %s  %s", k.Job, k.Status, day(k.Started), show(k.Dir))
+		if k.Status != local.InProgress {
+			args := []string{"train", "--local", "--resume", k.Job}
+			if dir != "" {
+				args = append(args, "--work-dir", dir)
+			}
+			con.printf("  deliver  %s", con.next(args...))
+		}
+	}
+	return nil
+}

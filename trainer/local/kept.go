@@ -1,0 +1,221 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vaultpack/vaultpack/internal/fsys"
+)
+
+// InProgress is the status of a job that runs.
+const InProgress Status = "InProgress"
+
+// ErrNoJob is returned by [Find] where no folder of that job is left.
+var ErrNoJob = errors.New("no folder of that job is left")
+
+// An UndeliveredError says that what a job has made was not brought where it is to go,
+// and is kept.
+type UndeliveredError struct {
+	Job string
+	Dir string // the job's folder
+	Err error
+}
+
+func (e *UndeliveredError) Error() string {
+	return fmt.Sprintf("%v; what job %s has made is kept in %s", e.Err, e.Job, e.Dir)
+}
+
+func (e *UndeliveredError) Unwrap() error { return e.Err }
+
+// A Kept is a folder of a job of this user that has results, or may still get some.
+type Kept struct {
+	Job     string
+	Dataset string
+	Dir     string
+	To      Destination
+	// Status is InProgress for a job that runs, and Stopped for one whose run was killed.
+	Status         Status
+	Reason         string
+	Started, Ended time.Time
+}
+
+// killed is the reason of a job whose run did not live to tell another.
+const killed = "the run of vaultpack was killed"
+
+// workDirs are where folders of jobs are looked for.
+func workDirs(more ...string) []string {
+	dirs := []string{memoryFS, os.TempDir(), diskFS}
+	for _, dir := range more {
+		if dir != "" && !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	slices.Sort(dirs)
+	return slices.Compact(dirs)
+}
+
+// List finds the folders of this user's jobs, in the usual places and in those named.
+func List(dirs ...string) ([]Kept, error) {
+	var all []Kept
+	for _, dir := range workDirs(dirs...) {
+		err := eachFolder(dir, func(f *folder) error {
+			switch k, keep, err := f.look(); {
+			case err != nil:
+				return err
+			case keep:
+				all = append(all, k)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(all, func(a, b Kept) int { return strings.Compare(a.Job, b.Job) })
+	return all, nil
+}
+
+// Find finds the folder of a job as [List] does.
+func Find(job string, dirs ...string) (*Kept, error) {
+	all, err := List(dirs...)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range all {
+		if k.Job == job {
+			return &k, nil
+		}
+	}
+	return nil, fmt.Errorf("%s: %w", job, ErrNoJob)
+}
+
+// Deliver passes the results to f, and removes the folder if that returns nil.
+func (k *Kept) Deliver(ctx context.Context, f func(context.Context, *Results) error) error {
+	done := false
+	err := eachFolder(filepath.Dir(k.Dir), func(d *folder) error {
+		if d.dir != k.Dir {
+			return nil
+		}
+		// Looked at again, now that it is locked.
+		now, _, err := d.look()
+		if err != nil {
+			return err
+		}
+		if now.Status == InProgress {
+			return fmt.Errorf("job %s is still running, or is being delivered by another run", k.Job)
+		}
+		done = true
+		if err := f(ctx, newResults(d.base(), now.Job, now.Status, now.Ended)); err != nil {
+			return &UndeliveredError{k.Job, k.Dir, err}
+		}
+		return (&workspace{dir: d.dir}).remove()
+	})
+	if err == nil && !done {
+		err = fmt.Errorf("%s: %w", k.Job, ErrNoJob)
+	}
+	return err
+}
+
+// A folder is one of a job's. It is open as long as it is looked at.
+type folder struct {
+	dir  string
+	file *os.File
+}
+
+func (f *folder) base() string { return filepath.Join(f.dir, "ml") }
+
+// eachFolder calls do for each folder of this user's jobs in parent.
+func eachFolder(parent string, do func(*folder) error) error {
+	found, err := filepath.Glob(filepath.Join(parent, workPrefix+"*"))
+	for _, dir := range found {
+		f, oerr := os.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
+		if oerr != nil {
+			continue // another user's, or gone
+		}
+		var st unix.Stat_t
+		if unix.Fstat(int(f.Fd()), &st) == nil && int(st.Uid) == os.Geteuid() {
+			err = errors.Join(err, do(&folder{dir, f}))
+		}
+		f.Close()
+	}
+	return err
+}
+
+// look tells what is in the folder, and whether that is to be kept. The folder of a job
+// that does not run is locked as long as it is open.
+func (f *folder) look() (k Kept, keep bool, err error) {
+	rec, err := readRecord(f.dir)
+	if err != nil && !noRecord(err) {
+		return k, false, err
+	}
+	if rec == nil { // of a run that was killed as it began
+		rec = &record{Job: filepath.Base(f.dir)}
+	}
+	k = Kept{Job: rec.Job, Dataset: rec.Dataset, Dir: f.dir, To: rec.To, Status: rec.Status, Reason: rec.Reason, Started: rec.Started, Ended: rec.Ended}
+	free, err := f.free(rec.Status != "")
+	if err != nil {
+		return k, false, err
+	}
+	if !free {
+		k.Status = InProgress
+		return k, true, nil
+	}
+	if k.Status == "" {
+		k.Status, k.Reason = Stopped, killed
+		if info, err := os.Stat(f.base()); err == nil {
+			k.Ended = info.ModTime()
+		}
+	}
+	r := newResults(f.base(), k.Job, k.Status, k.Ended)
+	return k, !rec.Drop && !r.Empty(), nil
+}
+
+// free reports whether nobody works in the folder.
+func (f *folder) free(ended bool) (bool, error) {
+	if !ended { // else the process may live on for other things
+		fate, err := new(fsys.Calls).FateOf(f.file, strings.TrimPrefix(filepath.Base(f.dir), workPrefix))
+		if err != nil || fate != fsys.Dead {
+			return false, err
+		}
+	}
+	for try := 0; ; try++ {
+		_, err := new(fsys.Calls).TryLock(f.file)
+		switch {
+		case err == nil:
+			return true, nil
+		case !errors.Is(err, fsys.ErrLocked):
+			return false, err
+		case try == 10:
+			return false, nil
+		}
+		time.Sleep(20 * time.Millisecond) // one that only looks holds it for a moment
+	}
+}
+
+// removeLeftovers removes the folders of killed runs of this user in parent, and all
+// plaintext but the results from those that have some.
+func removeLeftovers(parent string, logf func(string, ...any)) {
+	err := eachFolder(parent, func(f *folder) error {
+		k, keep, err := f.look()
+		switch {
+		case err != nil || k.Status == InProgress:
+			return err
+		case keep:
+			logf("job %s has left results in %s that were not delivered: \"jobs local\" lists such jobs", k.Job, k.Dir)
+			return (&workspace{dir: f.dir, base: f.base()}).strip()
+		}
+		return (&workspace{dir: f.dir}).remove()
+	})
+	if err != nil {
+		logf("the folders of earlier jobs in %s cannot be put in order: %v", parent, err)
+	}
+}
