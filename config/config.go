@@ -165,20 +165,11 @@ func (c *Config) readFile(file string) error {
 	}
 	var tilde error
 	inFile := func(p string) string {
-		switch {
-		case p == "~" || strings.HasPrefix(p, "~/"):
-			home, err := os.UserHomeDir()
-			if err != nil {
-				tilde = fmt.Errorf("%s: there is no home directory for the path %s; set HOME", file, p)
-			}
-			return filepath.Join(home, p[1:])
-		case strings.HasPrefix(p, "~"):
-			tilde = fmt.Errorf("%s: the path %s: only one's own home directory can be written as ~; write out another's, or ./%s for a file of this name", file, p, p)
-			return p
-		case p == "" || filepath.IsAbs(p) || strings.Contains(p, "://"):
-			return p
+		full, err := pathIn(file, real, p)
+		if err != nil {
+			tilde = err
 		}
-		return filepath.Join(filepath.Dir(real), p)
+		return full
 	}
 	c.vaults[file] = inFile(f.Vault)
 	c.set(&c.Vault, inFile(f.Vault), file)
@@ -211,6 +202,24 @@ func (c *Config) readFile(file string) error {
 		}
 	}
 	return tilde
+}
+
+// pathIn is a path that a file has, of which the real name is real: relative to its
+// folder, or to the home directory. A URL stays as it is.
+func pathIn(file, real, p string) (string, error) {
+	switch {
+	case p == "~" || strings.HasPrefix(p, "~/"):
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return p, fmt.Errorf("%s: there is no home directory for the path %s; set HOME", file, p)
+		}
+		return filepath.Join(home, p[1:]), nil
+	case strings.HasPrefix(p, "~"):
+		return p, fmt.Errorf("%s: the path %s: only one's own home directory can be written as ~; write out another's, or ./%s for a file of this name", file, p, p)
+	case p == "" || filepath.IsAbs(p) || strings.Contains(p, "://"):
+		return p, nil
+	}
+	return filepath.Join(filepath.Dir(real), p), nil
 }
 
 // checkContext checks the user's pairs, which those of vaultpack are added to.

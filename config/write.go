@@ -72,23 +72,9 @@ func (c Change) Text() (string, error) {
 
 // apply gives the new text, or nil if the old one says the same.
 func (c Change) apply(old []byte) ([]byte, error) {
-	var doc yaml.Node
-	if err := yaml.Unmarshal(old, &doc); err != nil {
+	doc, root, err := parseSettings(old)
+	if err != nil {
 		return nil, err
-	}
-	var root *yaml.Node
-	switch {
-	case len(doc.Content) == 0: // nothing, or comments alone
-		root = &yaml.Node{Kind: yaml.MappingNode, HeadComment: strings.TrimSpace(string(old))}
-		doc = yaml.Node{Kind: yaml.DocumentNode, Content: []*yaml.Node{root}}
-	default:
-		root = doc.Content[0]
-		if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
-			*root = yaml.Node{Kind: yaml.MappingNode, HeadComment: root.HeadComment}
-		}
-		if root.Kind != yaml.MappingNode {
-			return nil, errors.New("the file is not a list of settings")
-		}
 	}
 	if v := lookup(root, "vault"); v != nil && strings.TrimSuffix(v.Value, "/") != strings.TrimSuffix(c.Vault, "/") {
 		return nil, fmt.Errorf("%w (%s)", ErrOtherVault, v.Value)
@@ -137,10 +123,30 @@ func (c Change) apply(old []byte) ([]byte, error) {
 	var b bytes.Buffer
 	e := yaml.NewEncoder(&b)
 	e.SetIndent(2)
-	if err := e.Encode(&doc); err != nil {
+	if err := e.Encode(doc); err != nil {
 		return nil, err
 	}
 	return b.Bytes(), e.Close()
+}
+
+// parseSettings gives a file as a document, and the list of settings in it.
+func parseSettings(old []byte) (doc, root *yaml.Node, err error) {
+	doc = &yaml.Node{}
+	if err := yaml.Unmarshal(old, doc); err != nil {
+		return nil, nil, err
+	}
+	if len(doc.Content) == 0 { // nothing, or comments alone
+		root = &yaml.Node{Kind: yaml.MappingNode, HeadComment: strings.TrimSpace(string(old))}
+		return &yaml.Node{Kind: yaml.DocumentNode, Content: []*yaml.Node{root}}, root, nil
+	}
+	root = doc.Content[0]
+	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
+		*root = yaml.Node{Kind: yaml.MappingNode, HeadComment: root.HeadComment}
+	}
+	if root.Kind != yaml.MappingNode {
+		return nil, nil, errors.New("the file is not a list of settings")
+	}
+	return doc, root, nil
 }
 
 // firstIs tells whether the list begins with the value. Further keys may follow.

@@ -156,26 +156,7 @@ func policyDifference(is, want string) string {
 	if err != nil {
 		a = &parsed{} // none, or none that can be read
 	}
-	// What is the same on both sides, as often as it is there, is no difference.
-	left := map[string]int{}
-	for _, s := range a.Statement {
-		left[s.canon]++
-	}
-	var next []piece
-	for _, s := range b.Statement {
-		if left[s.canon] > 0 {
-			left[s.canon]--
-			continue
-		}
-		next = append(next, s)
-	}
-	var old []piece
-	for _, s := range a.Statement {
-		if left[s.canon] > 0 {
-			left[s.canon]--
-			old = append(old, s)
-		}
-	}
+	old, next := different(a.Statement, b.Statement)
 	var add, change, remove []string
 	for _, s := range next {
 		i := slices.IndexFunc(old, func(o piece) bool { return s.sid != "" && o.sid == s.sid })
@@ -211,6 +192,29 @@ func policyDifference(is, want string) string {
 		}
 	}
 	return strings.Join(parts, "; ")
+}
+
+// different are the statements that one side alone has. What is the same on both sides,
+// as often as it is there, is no difference.
+func different(is, want []piece) (old, next []piece) {
+	left := map[string]int{}
+	for _, s := range is {
+		left[s.canon]++
+	}
+	for _, s := range want {
+		if left[s.canon] > 0 {
+			left[s.canon]--
+			continue
+		}
+		next = append(next, s)
+	}
+	for _, s := range is {
+		if left[s.canon] > 0 {
+			left[s.canon]--
+			old = append(old, s)
+		}
+	}
+	return old, next
 }
 
 // others are the statements of a policy that are not of ours, by their exact Sids.

@@ -50,8 +50,16 @@ func (p *Provisioner) planKey(ctx context.Context) ([]Step, error) {
 			return nil, err
 		}
 	}
-	rotation := "" // as it is
-	properties := []property{{
+	properties := []property{p.aliasProperty(), p.rotationProperty()}
+	if key != nil { // a new one is made with these
+		properties = append(properties, p.tagProperty(tags), p.descriptionProperty(key))
+	}
+	more, err := p.plan(ctx, p.keyResource(), key != nil, properties)
+	return append(steps, more...), err
+}
+
+func (p *Provisioner) aliasProperty() property {
+	return property{
 		name: "alias", get: "kms:DescribeKey", put: "kms:CreateAlias",
 		read: func(ctx context.Context) (string, error) {
 			k, err := p.describe(ctx, p.alias())
@@ -76,7 +84,12 @@ func (p *Provisioner) planKey(ctx context.Context) ([]Step, error) {
 		},
 		want:  p.alias,
 		write: p.writeAlias,
-	}, {
+	}
+}
+
+func (p *Provisioner) rotationProperty() property {
+	rotation := "" // as it is
+	return property{
 		name: "rotation", get: "kms:GetKeyRotationStatus", put: "kms:EnableKeyRotation",
 		read: func(ctx context.Context) (string, error) {
 			out, err := p.kms.GetKeyRotationStatus(ctx, &kms.GetKeyRotationStatusInput{KeyId: &p.keyARN})
@@ -98,29 +111,32 @@ func (p *Provisioner) planKey(ctx context.Context) ([]Step, error) {
 			_, err := p.kms.EnableKeyRotation(ctx, &kms.EnableKeyRotationInput{KeyId: &p.keyARN})
 			return err
 		},
-	}}
-	if key != nil { // a new one is made with these
-		properties = append(properties, property{
-			name: "tag", get: "kms:ListResourceTags", put: "kms:TagResource",
-			read: func(context.Context) (string, error) { return p.tagText(tags), nil },
-			want: func() string { return p.tagText(p.tags()) },
-			write: func(ctx context.Context) error {
-				_, err := p.kms.TagResource(ctx, &kms.TagResourceInput{KeyId: &p.keyARN, Tags: p.kmsTags()})
-				return err
-			},
-		}, property{
-			name: "description", get: "kms:DescribeKey", put: "kms:UpdateKeyDescription",
-			read: func(context.Context) (string, error) { return aws.ToString(key.Description), nil },
-			want: p.description,
-			write: func(ctx context.Context) error {
-				d := p.description()
-				_, err := p.kms.UpdateKeyDescription(ctx, &kms.UpdateKeyDescriptionInput{KeyId: &p.keyARN, Description: &d})
-				return err
-			},
-		})
 	}
-	more, err := p.plan(ctx, p.keyResource(), key != nil, properties)
-	return append(steps, more...), err
+}
+
+func (p *Provisioner) tagProperty(tags map[string]string) property {
+	return property{
+		name: "tag", get: "kms:ListResourceTags", put: "kms:TagResource",
+		read: func(context.Context) (string, error) { return p.tagText(tags), nil },
+		want: func() string { return p.tagText(p.tags()) },
+		write: func(ctx context.Context) error {
+			_, err := p.kms.TagResource(ctx, &kms.TagResourceInput{KeyId: &p.keyARN, Tags: p.kmsTags()})
+			return err
+		},
+	}
+}
+
+func (p *Provisioner) descriptionProperty(key *types.KeyMetadata) property {
+	return property{
+		name: "description", get: "kms:DescribeKey", put: "kms:UpdateKeyDescription",
+		read: func(context.Context) (string, error) { return aws.ToString(key.Description), nil },
+		want: p.description,
+		write: func(ctx context.Context) error {
+			d := p.description()
+			_, err := p.kms.UpdateKeyDescription(ctx, &kms.UpdateKeyDescriptionInput{KeyId: &p.keyARN, Description: &d})
+			return err
+		},
+	}
 }
 
 // Find looks for the key alone, whatever its state, so that [Provisioner.Outputs]

@@ -79,18 +79,8 @@ func (t *Target) check() error {
 	if !nameText.MatchString(t.Name) {
 		return fmt.Errorf("name is %q, but has to be 1 to 40 letters, digits, hyphens and underscores", t.Name)
 	}
-	for what, arns := range map[string][]string{"admins": t.Admins, "users": t.Users, "assume": t.Assume} {
-		for _, who := range arns {
-			if what == "users" && who == Me {
-				continue
-			}
-			if !arn.IsPrincipal(who) {
-				return fmt.Errorf("%s has %q, but has to be the ARN of a user or role, such as arn:aws:iam::111122223333:role/NAME", what, who)
-			}
-			if strings.HasSuffix(who, ":root") && what != "assume" {
-				return fmt.Errorf("%s has %s, which in a key's policy stands for all in the account whom IAM allows it; name users and roles", what, who)
-			}
-		}
+	if err := t.checkPrincipals(); err != nil {
+		return err
 	}
 	for _, d := range t.Trainers {
 		if err := dataset.CheckName(d); err != nil {
@@ -124,6 +114,24 @@ func (t *Target) check() error {
 		*l = slices.Clone(*l)
 		slices.Sort(*l)
 		*l = slices.Compact(*l)
+	}
+	return nil
+}
+
+// checkPrincipals checks the ARNs of people and roles.
+func (t *Target) checkPrincipals() error {
+	for what, arns := range map[string][]string{"admins": t.Admins, "users": t.Users, "assume": t.Assume} {
+		for _, who := range arns {
+			if what == "users" && who == Me {
+				continue
+			}
+			if !arn.IsPrincipal(who) {
+				return fmt.Errorf("%s has %q, but has to be the ARN of a user or role, such as arn:aws:iam::111122223333:role/NAME", what, who)
+			}
+			if strings.HasSuffix(who, ":root") && what != "assume" {
+				return fmt.Errorf("%s has %s, which in a key's policy stands for all in the account whom IAM allows it; name users and roles", what, who)
+			}
+		}
 	}
 	return nil
 }

@@ -15,6 +15,38 @@ import (
 )
 
 func initCommand(con *console) *cli.Command {
+	inAWS := initFlags()
+	return &cli.Command{
+		Name:      "init",
+		Usage:     "create a vault and its key, or check an existing vault",
+		ArgsUsage: " ",
+		Flags:     inAWS,
+		Description: "Without --vault, init creates the default vault, as the first upload does. It never\n" +
+			"changes an existing vault.\n\n" +
+			"With --vault s3://BUCKET/PREFIX, init creates a KMS key, a bucket and the roles for\n" +
+			"uploading, reading and training. It shows a plan and asks for confirmation. Run it again\n" +
+			"to find and fix drift, or to continue after an interruption. Your choices are saved in\n" +
+			"vaultpack.yaml. init never deletes anything.",
+		Action: func(c *cli.Context) error {
+			cfg, err := configAlone(c, con)
+			if err != nil {
+				return err
+			}
+			if s3store.IsURL(cfg.Vault.Value) {
+				return initS3(c, con, cfg)
+			}
+			for _, f := range inAWS {
+				if name := f.Names()[0]; c.IsSet(name) {
+					return usagef("--%s is for vaults in S3, and %s (from %s) is a directory", name, cfg.Vault.Value, cfg.Vault.Source)
+				}
+			}
+			return initVault(c.Context, con, cfg)
+		},
+	}
+}
+
+// initFlags are for vaults in S3.
+func initFlags() []cli.Flag {
 	inAWS := []cli.Flag{
 		&cli.BoolFlag{Name: "plan", Usage: "show what would be done, then exit"},
 		&cli.BoolFlag{Name: "check", Usage: "report what differs; exit with 1 if anything does"},
@@ -47,33 +79,7 @@ func initCommand(con *console) *cli.Command {
 			f.Category = "vaults in S3"
 		}
 	}
-	return &cli.Command{
-		Name:      "init",
-		Usage:     "create a vault and its key, or check an existing vault",
-		ArgsUsage: " ",
-		Flags:     inAWS,
-		Description: "Without --vault, init creates the default vault, as the first upload does. It never\n" +
-			"changes an existing vault.\n\n" +
-			"With --vault s3://BUCKET/PREFIX, init creates a KMS key, a bucket and the roles for\n" +
-			"uploading, reading and training. It shows a plan and asks for confirmation. Run it again\n" +
-			"to find and fix drift, or to continue after an interruption. Your choices are saved in\n" +
-			"vaultpack.yaml. init never deletes anything.",
-		Action: func(c *cli.Context) error {
-			cfg, err := configAlone(c, con)
-			if err != nil {
-				return err
-			}
-			if s3store.IsURL(cfg.Vault.Value) {
-				return initS3(c, con, cfg)
-			}
-			for _, f := range inAWS {
-				if name := f.Names()[0]; c.IsSet(name) {
-					return usagef("--%s is for vaults in S3, and %s (from %s) is a directory", name, cfg.Vault.Value, cfg.Vault.Source)
-				}
-			}
-			return initVault(c.Context, con, cfg)
-		},
-	}
+	return inAWS
 }
 
 // initVault makes a directory and a local key, or looks into a bucket.

@@ -18,8 +18,6 @@ import (
 )
 
 func keysCommand(con *console) *cli.Command {
-	confirm := &cli.StringFlag{Name: "confirm", Usage: "confirm with the dataset's `NAME` instead of at a prompt"}
-	all := &cli.BoolFlag{Name: "all", Usage: "all datasets in the vault; failures are listed at the end"}
 	return &cli.Command{
 		Name:  "keys",
 		Usage: "manage the keys that open a dataset, and share it",
@@ -27,64 +25,71 @@ func keysCommand(con *console) *cli.Command {
 			"you my.key.pub. You run \"vaultpack keys add DATASET --recipient my.key.pub\". Your\n" +
 			"colleague then reads with --identity my.key. See docs/KEYS.md for this, for lost keys,\n" +
 			"and for locking a key out.",
-		Subcommands: []*cli.Command{
-			{
-				Name: "list", Aliases: []string{"ls"}, Usage: "list the data keys of a dataset and the keys that open them", ArgsUsage: "DATASET|--all",
-				Flags: []cli.Flag{all},
-				Description: "This needs no key, since keyrings are public. It also means that anyone who can write to\n" +
-					"the vault can change what is listed here.",
-				Action: func(c *cli.Context) error { return keysList(c, con) },
-			}, {
-				Name: "add", Usage: "let another key open the dataset, such as a colleague's", ArgsUsage: "DATASET|--all", Flags: append(newKeyFlags(), all),
-				Action: func(c *cli.Context) error { return keysAdd(c, con) },
-			}, {
-				Name: "remove", Aliases: []string{"rm"}, Usage: "remove a key from a dataset, by KIND and KEY as keys list shows them", ArgsUsage: "DATASET|--all KIND KEY", Flags: []cli.Flag{all},
-				Description: "Another configured key (or --identity, --local-key) must open the dataset. This does not\n" +
-					"revoke access: whoever has a copy of the old keyring can still open it with the removed\n" +
-					"key. To lock the key out, also rotate, reseal and remove the old versions: see\n" +
-					"docs/KEYS.md.",
-				Action: func(c *cli.Context) error { return keysRemove(c, con) },
-			}, {
-				Name: "rewrap", Usage: "replace one key by another, without encrypting data again", ArgsUsage: "DATASET|--all KIND KEY", Flags: append(newKeyFlags(), all),
-				Description: "This takes one small write per data key, whatever the size of the dataset. It does not\n" +
-					"revoke access: see keys remove.",
-				Action: func(c *cli.Context) error { return keysRewrap(c, con) },
-			}, {
-				Name: "rotate", Usage: "use a new data key for future uploads", ArgsUsage: "DATASET|--all", Flags: []cli.Flag{all},
-				Description: "This creates a version with the same files. Existing data stays under its old data key\n" +
-					"until you reseal it: see keys reseal.",
-				Action: func(c *cli.Context) error {
-					return onDatasets(c, con, 1, func(d *dataset.Dataset, _ []string) error { return keysRotate(c, con, d) })
-				},
-			}, {
-				Name: "reseal", Usage: "encrypt existing data again, under the newest data key", ArgsUsage: "DATASET|--all", Flags: []cli.Flag{all},
-				Description: "Use this after keys rotate. It reads every pack under an older data key, checks it,\n" +
-					"writes it again under the newest one, and creates a version with the same files. Older\n" +
-					"versions keep their data keys until you remove them; the commands for that are printed.\n" +
-					"To continue an interrupted run, run the same command again.",
-				Action: func(c *cli.Context) error {
-					return onDatasets(c, con, 1, func(d *dataset.Dataset, _ []string) error { return keysReseal(c, con, d) })
-				},
-			}, {
-				Name: "shred", Usage: "make a dataset unreadable: delete all its keyrings", ArgsUsage: "DATASET",
-				Flags: []cli.Flag{confirm, &cli.BoolFlag{Name: "old-versions", Usage: "also delete the keyrings' old versions that the bucket keeps"}},
-				Description: "This cannot be undone. It does not reach copies of the keyrings in backups and\n" +
-					"snapshots; their keys still open the dataset. A bucket with versioning keeps deleted\n" +
-					"keyrings as old versions: --old-versions deletes those too, otherwise you are asked.",
-				Action: withDataset(con, 1, keysShred),
-			}, {
-				Name: "new", Usage: "create a local key, or an identity and its recipient", ArgsUsage: "local|identity FILE",
-				Description: "An identity is a private key, in FILE. Its public half, FILE.pub, is the recipient: give\n" +
-					"it to anyone (keys add --recipient, or recipients in vaultpack.yaml). Only FILE can\n" +
-					"decrypt. Use an identity to share a dataset, or keep one offline for recovery.",
-				Action: func(c *cli.Context) error { return keysNew(c, con) },
-			},
-		},
+		Subcommands: keysCommands(con),
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return noCommand("keys ", c.Args().First(), c.Command.Subcommands)
 			}
 			return cli.ShowSubcommandHelp(c)
+		},
+	}
+}
+
+// keysCommands are the commands below keys.
+func keysCommands(con *console) []*cli.Command {
+	confirm := &cli.StringFlag{Name: "confirm", Usage: "confirm with the dataset's `NAME` instead of at a prompt"}
+	all := &cli.BoolFlag{Name: "all", Usage: "all datasets in the vault; failures are listed at the end"}
+	return []*cli.Command{
+		{
+			Name: "list", Aliases: []string{"ls"}, Usage: "list the data keys of a dataset and the keys that open them", ArgsUsage: "DATASET|--all",
+			Flags: []cli.Flag{all},
+			Description: "This needs no key, since keyrings are public. It also means that anyone who can write to\n" +
+				"the vault can change what is listed here.",
+			Action: func(c *cli.Context) error { return keysList(c, con) },
+		}, {
+			Name: "add", Usage: "let another key open the dataset, such as a colleague's", ArgsUsage: "DATASET|--all", Flags: append(newKeyFlags(), all),
+			Action: func(c *cli.Context) error { return keysAdd(c, con) },
+		}, {
+			Name: "remove", Aliases: []string{"rm"}, Usage: "remove a key from a dataset, by KIND and KEY as keys list shows them", ArgsUsage: "DATASET|--all KIND KEY", Flags: []cli.Flag{all},
+			Description: "Another configured key (or --identity, --local-key) must open the dataset. This does not\n" +
+				"revoke access: whoever has a copy of the old keyring can still open it with the removed\n" +
+				"key. To lock the key out, also rotate, reseal and remove the old versions: see\n" +
+				"docs/KEYS.md.",
+			Action: func(c *cli.Context) error { return keysRemove(c, con) },
+		}, {
+			Name: "rewrap", Usage: "replace one key by another, without encrypting data again", ArgsUsage: "DATASET|--all KIND KEY", Flags: append(newKeyFlags(), all),
+			Description: "This takes one small write per data key, whatever the size of the dataset. It does not\n" +
+				"revoke access: see keys remove.",
+			Action: func(c *cli.Context) error { return keysRewrap(c, con) },
+		}, {
+			Name: "rotate", Usage: "use a new data key for future uploads", ArgsUsage: "DATASET|--all", Flags: []cli.Flag{all},
+			Description: "This creates a version with the same files. Existing data stays under its old data key\n" +
+				"until you reseal it: see keys reseal.",
+			Action: func(c *cli.Context) error {
+				return onDatasets(c, con, 1, func(d *dataset.Dataset, _ []string) error { return keysRotate(c, con, d) })
+			},
+		}, {
+			Name: "reseal", Usage: "encrypt existing data again, under the newest data key", ArgsUsage: "DATASET|--all", Flags: []cli.Flag{all},
+			Description: "Use this after keys rotate. It reads every pack under an older data key, checks it,\n" +
+				"writes it again under the newest one, and creates a version with the same files. Older\n" +
+				"versions keep their data keys until you remove them; the commands for that are printed.\n" +
+				"To continue an interrupted run, run the same command again.",
+			Action: func(c *cli.Context) error {
+				return onDatasets(c, con, 1, func(d *dataset.Dataset, _ []string) error { return keysReseal(c, con, d) })
+			},
+		}, {
+			Name: "shred", Usage: "make a dataset unreadable: delete all its keyrings", ArgsUsage: "DATASET",
+			Flags: []cli.Flag{confirm, &cli.BoolFlag{Name: "old-versions", Usage: "also delete the keyrings' old versions that the bucket keeps"}},
+			Description: "This cannot be undone. It does not reach copies of the keyrings in backups and\n" +
+				"snapshots; their keys still open the dataset. A bucket with versioning keeps deleted\n" +
+				"keyrings as old versions: --old-versions deletes those too, otherwise you are asked.",
+			Action: withDataset(con, 1, keysShred),
+		}, {
+			Name: "new", Usage: "create a local key, or an identity and its recipient", ArgsUsage: "local|identity FILE",
+			Description: "An identity is a private key, in FILE. Its public half, FILE.pub, is the recipient: give\n" +
+				"it to anyone (keys add --recipient, or recipients in vaultpack.yaml). Only FILE can\n" +
+				"decrypt. Use an identity to share a dataset, or keep one offline for recovery.",
+			Action: func(c *cli.Context) error { return keysNew(c, con) },
 		},
 	}
 }

@@ -182,12 +182,16 @@ func verifyVersion(c *cli.Context, con *console, ref string) error {
 	if against != "" {
 		sel.checkFolder(con, v, against)
 	}
-	took := time.Since(began)
-	con.tellUsage(d.Vault())
-	con.emit("summary", event{"command": "verify", "dataset": d.Name, "version": v.Number, "digest": v.Digest(), "against": against,
+	return con.tellVerified(d, v, check, against, err, time.Since(began))
+}
+
+// tellVerified ends a verify that came to its end with err.
+func (c *console) tellVerified(d *dataset.Dataset, v *dataset.Version, check *verify.Job, against string, err error, took time.Duration) error {
+	c.tellUsage(d.Vault())
+	c.emit("summary", event{"command": "verify", "dataset": d.Name, "version": v.Number, "digest": v.Digest(), "against": against,
 		"entries": check.Entries.Load(), "packs": check.Packs.Load(), "packs_of_version": v.Totals.Packs,
 		"bytes": check.Bytes.Load(), "flaws": v.Totals.Flaws, "failed": check.Failures.Load(), "seconds": took.Seconds()})
-	con.tellIncomplete(v)
+	c.tellIncomplete(v)
 	if err := partly(err, "check", "the rest is sound"); err != nil {
 		var partial *partialError
 		if packs := check.DamagedPacks(); len(packs) > 0 && errors.As(err, &partial) {
@@ -196,13 +200,13 @@ func verifyVersion(c *cli.Context, con *console, ref string) error {
 		return err
 	}
 	if against != "" {
-		con.printf("%s, version %d, is what is in %s: %s, %s, %s",
+		c.printf("%s, version %d, is what is in %s: %s, %s, %s",
 			d.Name, v.Number, show(against), count(check.Entries.Load(), "entry"), size(check.Bytes.Load()), speed(check.Bytes.Load(), took))
 		return nil
 	}
-	con.printf("%s, version %d, is sound: %s, %d of %s, %s, %s",
+	c.printf("%s, version %d, is sound: %s, %d of %s, %s, %s",
 		d.Name, v.Number, count(check.Entries.Load(), "entry"), check.Packs.Load(), count(v.Totals.Packs, "pack"), size(check.Bytes.Load()), speed(check.Bytes.Load(), took))
-	con.printf("digest   %s", v.Digest())
+	c.printf("digest   %s", v.Digest())
 	return nil
 }
 

@@ -206,21 +206,12 @@ func setPairs(c *cli.Context, j *trainer.Job) error {
 		}
 		return nil
 	}
-	put := func(m *map[string]string) func(string, string) error {
-		return func(name, value string) error {
-			if *m == nil {
-				*m = map[string]string{}
-			}
-			(*m)[name] = value
-			return nil
-		}
-	}
 	if c.IsSet("instance-group") {
 		j.InstanceGroups = nil
 	}
 	return errors.Join(
-		each("environment", "environment", put(&j.Environment)),
-		each("tag", "tags", put(&j.Tags)),
+		each("environment", "environment", into(&j.Environment)),
+		each("tag", "tags", into(&j.Tags)),
 		each("hyperparameter", "hyperparameters", func(name, value string) error {
 			if j.Hyperparameters == nil {
 				j.Hyperparameters = map[string]trainer.Value{}
@@ -253,6 +244,17 @@ func setPairs(c *cli.Context, j *trainer.Job) error {
 			return nil
 		}),
 	)
+}
+
+// into sets entries of a map, which it makes.
+func into(m *map[string]string) func(name, value string) error {
+	return func(name, value string) error {
+		if *m == nil {
+			*m = map[string]string{}
+		}
+		(*m)[name] = value
+		return nil
+	}
 }
 
 // services are the clients of SageMaker and CloudWatch Logs.
@@ -300,22 +302,11 @@ func train(c *cli.Context, con *console) error {
 		return err
 	}
 	defer p.Close()
-	for _, w := range p.Weakened {
-		if c.Bool("print") { // standard output is for the request alone
-			con.warnf("warning: %s", w)
-		} else {
-			con.warning(errors.New(w))
-		}
-	}
 	if c.Bool("print") {
-		b, err := p.JSON()
-		if err != nil {
-			return err
-		}
-		con.write(b)
-		con.flush()
-		con.dataOnOutput()
-		return nil
+		return printPlan(con, p)
+	}
+	for _, w := range p.Weakened {
+		con.warning(errors.New(w))
 	}
 	arn, err := l.Launch(c.Context, p)
 	if err != nil {
@@ -338,6 +329,21 @@ func train(c *cli.Context, con *console) error {
 	}
 	con.printf("launched %s\nfollow   %s\nstop     %s", p.Name(), con.next("logs", p.Name(), "--follow"), con.next("stop", p.Name()))
 	con.emit("summary", event{"command": "train", "job": p.Name(), "arn": arn, "status": "InProgress"})
+	return nil
+}
+
+// printPlan prints the request. Standard output is for that alone.
+func printPlan(con *console, p *trainer.Plan) error {
+	for _, w := range p.Weakened {
+		con.warnf("warning: %s", w)
+	}
+	b, err := p.JSON()
+	if err != nil {
+		return err
+	}
+	con.write(b)
+	con.flush()
+	con.dataOnOutput()
 	return nil
 }
 

@@ -289,16 +289,11 @@ func summarize(con *console, d *dataset.Dataset, dry bool, res *uploader.Result,
 	defer con.emit("summary", e)
 
 	changes := fmt.Sprintf("%d added, %d changed, %d removed, %d unchanged", s.Added, s.Changed, s.Removed, s.UnchangedFiles)
-	switch {
-	case dry:
-		con.printf("Dry run: nothing was changed.\n")
-		con.printf("dataset  %s", d.Name)
-		con.printf("found    %s, %s (%s)", count(s.Files, "file"), size(s.Bytes), changes)
-		con.tellLinks(s)
-		con.printf("to send  %s, %s in %s", count(s.SentFiles, "file"), size(s.SentBytes), count(s.Packs, "pack"))
-		con.printf("vault    %s", show(v.Location))
-		con.usage("to ask", v)
+	if dry {
+		con.tellDryRun(d, res, changes)
 		return
+	}
+	switch {
 	case !res.Committed:
 		con.printf("dataset  %s: nothing has changed since version %d", d.Name, ver.Number)
 	default:
@@ -333,6 +328,17 @@ func summarize(con *console, d *dataset.Dataset, dry bool, res *uploader.Result,
 		}
 		con.printf("  %s", con.next(args...))
 	}
+}
+
+func (c *console) tellDryRun(d *dataset.Dataset, res *uploader.Result, changes string) {
+	s, v := res.Stats, res.Vault
+	c.printf("Dry run: nothing was changed.\n")
+	c.printf("dataset  %s", d.Name)
+	c.printf("found    %s, %s (%s)", count(s.Files, "file"), size(s.Bytes), changes)
+	c.tellLinks(s)
+	c.printf("to send  %s, %s in %s", count(s.SentFiles, "file"), size(s.SentBytes), count(s.Packs, "pack"))
+	c.printf("vault    %s", show(v.Location))
+	c.usage("to ask", v)
 }
 
 func (c *console) tellLinks(s uploader.Stats) {

@@ -128,6 +128,11 @@ func (j *Job) environment(base string) []string {
 	for k, v := range hps {
 		env["hp_"+k] = v
 	}
+	return j.variables(env, base)
+}
+
+// variables are those of a job whose environment is env, beside what it inherits.
+func (j *Job) variables(env object, base string) []string {
 	vars := map[string]string{
 		"TRAINING_JOB_NAME": j.Name, "TRAINING_JOB_ARN": "arn:aws:sagemaker:local:000000000000:training-job/" + j.Name,
 		"CURRENT_HOST": host,
@@ -147,7 +152,11 @@ func (j *Job) environment(base string) []string {
 		vars["SAGEMAKER_BASE_DIR"] = base
 	}
 	maps.Copy(vars, j.Env)
-	var out []string
+	return inherited(vars)
+}
+
+// inherited are the variables of this process, but for those of another job, and vars.
+func inherited(vars map[string]string) (out []string) {
 	for _, kv := range os.Environ() {
 		k, _, _ := strings.Cut(kv, "=")
 		if _, ours := vars[k]; !ours && !strings.HasPrefix(k, "SM_") && k != "SAGEMAKER_BASE_DIR" {
