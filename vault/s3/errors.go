@@ -77,63 +77,67 @@ func (s *Store) explain(ctx context.Context, op operation, key string, err error
 	if errors.Is(err, errOtherAnswer) {
 		return s.noAnswer(key)
 	}
-	status, code := awserr.Status(err), awserr.Code(err)
-	e := &s3Error{err: err}
-	advice := ""
 	var mfa *awsload.MFAError
-	switch {
-	case errors.As(err, &mfa):
-		e.class, e.msg = fs.ErrPermission, fmt.Sprintf("%s: %v", what, mfa)
-		return e
-	case awserr.Credentials(err) == awserr.Expired:
-		e.class = fs.ErrPermission
-		advice = "the AWS credentials have expired; get new ones (for SSO: aws sso login), then run the same command again"
-	case awserr.Credentials(err) == awserr.None:
-		e.class = fs.ErrPermission
-		advice = "no usable AWS credentials were found; log in (aws sso login, aws configure), or set AWS_PROFILE"
-	case isRegion(err, status), s.otherRegion(err) != "":
-		advice = s.wrongRegion(err)
-	case code == "NoSuchBucket" || status == http.StatusNotFound && op.bucket:
-		// Not fs.ErrNotExist: what is missing is not the object.
-		advice = fmt.Sprintf("there is no bucket %s; check its name and the account, or create the bucket first", s.loc.Bucket)
-	case code == "NoSuchUpload":
-		advice = "the server has dropped the unfinished upload; try again"
-	case status == http.StatusNotFound && op.kms == nil || status == http.StatusNotFound && op.action == opGet.action:
-		e.class, e.msg = fs.ErrNotExist, fmt.Sprintf("%s: there is no such object", what)
-		return e
-	case isClockSkew(err):
-		advice = "the clock of this machine differs too much from the server's; set it (timedatectl set-ntp true), then try again"
-	case awserr.Credentials(err) == awserr.Unknown:
-		e.class = fs.ErrPermission
-		advice = "the server does not know these AWS credentials; check AWS_PROFILE, the keys, and that they are for this endpoint"
-	case strings.Contains(code, "DisabledException"):
-		advice = fmt.Sprintf("the KMS key %s is disabled; enable it (aws kms enable-key)", s.set.KMSKey)
-	case strings.Contains(code, "InvalidStateException") || strings.Contains(code, "KMSInvalidState"):
-		advice = fmt.Sprintf("the KMS key %s cannot be used in its state; if its deletion is scheduled, stop that at once: aws kms cancel-key-deletion", s.set.KMSKey)
-	case strings.Contains(strings.ToLower(code), "kms") && strings.Contains(code, "NotFound"):
-		advice = fmt.Sprintf("there is no KMS key %s where the bucket is; check kms_key, its region and account", s.set.KMSKey)
-	case code == "InvalidObjectState":
-		advice = "the object lies in an archive class; restore it first (aws s3api restore-object)"
-	case status == http.StatusForbidden || code == "AccessDenied":
-		e.class = fs.ErrPermission
-		advice = s.permission(op, key, err)
-	case status == http.StatusNotImplemented || code == "NotImplemented":
-		advice = s.notImplemented(op, err)
-	case s.isSumRefused(err, status):
-		advice = fmt.Sprintf("the server does not take a checksum of the kind %s with an upload; %s", s.sum, s.otherSum())
-	case isGarbled(err):
-		advice = fmt.Sprintf("the data did not arrive at the server as it was sent, in %d attempts; something on the way changes it, so try another network, or reach the server over https", s.set.Attempts)
-	case status == http.StatusServiceUnavailable:
-		advice = fmt.Sprintf("the server is overloaded, after %d attempts too; try again later or with less concurrency", s.set.Attempts)
-	case status >= 500:
-		advice = fmt.Sprintf("the server fails, after %d attempts too; try again later", s.set.Attempts)
+	if errors.As(err, &mfa) {
+		return &s3Error{msg: fmt.Sprintf("%s: %v", what, mfa), class: fs.ErrPermission, err: err}
 	}
-	if advice != "" {
+	e := &s3Error{err: err}
+	var advice string
+	switch advice, e.class = s.advice(op, key, err); {
+	case e.class == fs.ErrNotExist:
+		e.msg = what + ": there is no such object"
+	case advice != "":
 		e.msg = fmt.Sprintf("%s: %s (%v)", what, advice, err)
-	} else {
+	default:
 		e.msg = fmt.Sprintf("%s: %v", what, err)
 	}
 	return e
+}
+
+// advice is what to do about an error, empty if nothing is known, and the class of it
+// that callers branch on: fs.ErrNotExist, fs.ErrPermission or nil.
+func (s *Store) advice(op operation, key string, err error) (advice string, class error) {
+	status, code := awserr.Status(err), awserr.Code(err)
+	switch {
+	case awserr.Credentials(err) == awserr.Expired:
+		return "the AWS credentials have expired; get new ones (for SSO: aws sso login), then run the same command again", fs.ErrPermission
+	case awserr.Credentials(err) == awserr.None:
+		return "no usable AWS credentials were found; log in (aws sso login, aws configure), or set AWS_PROFILE", fs.ErrPermission
+	case isRegion(err, status), s.otherRegion(err) != "":
+		return s.wrongRegion(err), nil
+	case code == "NoSuchBucket" || status == http.StatusNotFound && op.bucket:
+		// Not fs.ErrNotExist: what is missing is not the object.
+		return fmt.Sprintf("there is no bucket %s; check its name and the account, or create the bucket first", s.loc.Bucket), nil
+	case code == "NoSuchUpload":
+		return "the server has dropped the unfinished upload; try again", nil
+	case status == http.StatusNotFound && op.kms == nil || status == http.StatusNotFound && op.action == opGet.action:
+		return "", fs.ErrNotExist
+	case isClockSkew(err):
+		return "the clock of this machine differs too much from the server's; set it (timedatectl set-ntp true), then try again", nil
+	case awserr.Credentials(err) == awserr.Unknown:
+		return "the server does not know these AWS credentials; check AWS_PROFILE, the keys, and that they are for this endpoint", fs.ErrPermission
+	case strings.Contains(code, "DisabledException"):
+		return fmt.Sprintf("the KMS key %s is disabled; enable it (aws kms enable-key)", s.set.KMSKey), nil
+	case strings.Contains(code, "InvalidStateException") || strings.Contains(code, "KMSInvalidState"):
+		return fmt.Sprintf("the KMS key %s cannot be used in its state; if its deletion is scheduled, stop that at once: aws kms cancel-key-deletion", s.set.KMSKey), nil
+	case strings.Contains(strings.ToLower(code), "kms") && strings.Contains(code, "NotFound"):
+		return fmt.Sprintf("there is no KMS key %s where the bucket is; check kms_key, its region and account", s.set.KMSKey), nil
+	case code == "InvalidObjectState":
+		return "the object lies in an archive class; restore it first (aws s3api restore-object)", nil
+	case status == http.StatusForbidden || code == "AccessDenied":
+		return s.permission(op, key, err), fs.ErrPermission
+	case status == http.StatusNotImplemented || code == "NotImplemented":
+		return s.notImplemented(op, err), nil
+	case s.isSumRefused(err, status):
+		return fmt.Sprintf("the server does not take a checksum of the kind %s with an upload; %s", s.sum, s.otherSum()), nil
+	case isGarbled(err):
+		return fmt.Sprintf("the data did not arrive at the server as it was sent, in %d attempts; something on the way changes it, so try another network, or reach the server over https", s.set.Attempts), nil
+	case status == http.StatusServiceUnavailable:
+		return fmt.Sprintf("the server is overloaded, after %d attempts too; try again later or with less concurrency", s.set.Attempts), nil
+	case status >= 500:
+		return fmt.Sprintf("the server fails, after %d attempts too; try again later", s.set.Attempts), nil
+	}
+	return "", nil
 }
 
 // permission names the permission that is missing, or the ones that it may be.
