@@ -10,14 +10,14 @@
 //	version, err := v.Version(ctx, "scans")             // the newest; "scans@3" is the third
 //	for entry, err := range version.Entries(ctx) { … }  // list it
 //	f, err := version.OpenFile(ctx, "train/0001.json")  // read any range of a file
-//	err = new(restore.Job).Run(ctx, version, "out")      // bring it back
-//	err = new(verify.Job).Run(ctx, version)              // check every bit
+//	err = new(restore.Job).Run(ctx, version, "out")     // bring it back
+//	err = new(verify.Job).Run(ctx, version)             // check every bit
 //	changes := dataset.Diff(ctx, old, version)          // see what has changed
 //
 // This package opens the vault, its keys and its datasets, and closes them together. What
-// is done with them are the types of the packages [uploader], [ingest], [dataset] and its
-// packages restore and verify, which
-// a program can also use without this one: on a [vault.Store] of its own, for example.
+// is done with them are the types of the packages [uploader], [ingest] and [dataset], and of
+// dataset/restore and dataset/verify, which a program can also use without this one: on a
+// [vault.Store] of its own, for example.
 // Training jobs are launched by package trainer/launcher, so that a program which only
 // reads and writes does not have to link the SDK of SageMaker.
 package vaultpack
