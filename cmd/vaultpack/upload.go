@@ -90,7 +90,11 @@ func upload(c *cli.Context, con *console, path string, command []string) error {
 		}
 		return err
 	}
-	v, cleanUp, err := uploadVault(c, con, opts.DryRun)
+	open := uploadVault
+	if opts.DryRun {
+		open = dryRunVault
+	}
+	v, cleanUp, err := open(c, con)
 	if err != nil {
 		return err
 	}
@@ -219,14 +223,16 @@ func datasetName(name, path string) (string, error) {
 	return name, nil
 }
 
-// uploadVault opens the vault. A dry run makes nothing: where the default vault
-// is yet to be made, it plans against an empty one in a temporary folder.
-func uploadVault(c *cli.Context, con *console, dry bool) (v *vault.Vault, cleanUp func(), err error) {
+// uploadVault opens the vault, and makes the default one.
+func uploadVault(c *cli.Context, con *console) (v *vault.Vault, cleanUp func(), err error) {
+	v, err = openForWriting(c, con)
+	return v, func() {}, err
+}
+
+// dryRunVault opens the vault, and makes none: where the default vault is yet to be made,
+// a dry run plans against an empty one in a temporary folder.
+func dryRunVault(c *cli.Context, con *console) (v *vault.Vault, cleanUp func(), err error) {
 	cleanUp = func() {}
-	if !dry {
-		v, err = openForWriting(c, con)
-		return v, cleanUp, err
-	}
 	if v, err = openVault(c, con); err == nil || !noDatasetYet(err) {
 		return v, cleanUp, err
 	}

@@ -34,17 +34,17 @@ func Stage(ctx context.Context, v *dataset.Version, d *dataset.Dataset, base, ch
 	}
 	type object struct {
 		name, file string
-		link       bool
+		get        func(ctx context.Context, store vault.Store, name, file string) error
 	}
 	var objects []object
 	meta := filepath.Join(base, "input", "data", container.MetaChannel)
 	for _, name := range c.Metadata {
-		objects = append(objects, object{name, filepath.Join(meta, name), false})
+		objects = append(objects, object{name, filepath.Join(meta, name), fetch})
 	}
 	packs := filepath.Join(base, "input", "data", channel)
 	for _, p := range c.Packs {
 		name := d.PackName(p.ID)
-		objects = append(objects, object{name, filepath.Join(packs, path.Base(name)), true})
+		objects = append(objects, object{name, filepath.Join(packs, path.Base(name)), linkOrFetch})
 	}
 	if err := os.MkdirAll(packs, 0o755); err != nil {
 		return ch, err
@@ -52,7 +52,7 @@ func Stage(ctx context.Context, v *dataset.Version, d *dataset.Dataset, base, ch
 	return ch, workers.Run(ctx, stagers, func(ctx context.Context, g *workers.Group) error {
 		for _, o := range objects {
 			g.Go(func() error {
-				if err := fetch(ctx, d.Vault().Store, o.name, o.file, o.link); err != nil {
+				if err := o.get(ctx, d.Vault().Store, o.name, o.file); err != nil {
 					return fmt.Errorf("fetching %s: %w", o.name, err)
 				}
 				return nil
@@ -62,22 +62,38 @@ func Stage(ctx context.Context, v *dataset.Version, d *dataset.Dataset, base, ch
 	})
 }
 
-// fetch copies an object to a file. With link it only gives it another name where the
-// vault is a directory on the same file system. That suits packs, which nothing
-// writes into and which are gone before the training begins.
-func fetch(ctx context.Context, store vault.Store, name, file string, link bool) error {
+// linkOrFetch only gives an object another name where the vault is a directory on the
+// same file system. That suits packs, which nothing writes into and which are gone
+// before the training begins.
+func linkOrFetch(ctx context.Context, store vault.Store, name, file string) error {
+	if err := makeRoom(ctx, file); err != nil {
+		return err
+	}
+	if s, ok := vault.As[vault.Linker](store); ok && s.Link(name, file) == nil {
+		return nil
+	}
+	return fetch(ctx, store, name, file)
+}
+
+// makeRoom makes the folder of a file, and removes what has its name: that may be a link
+// to the vault's own.
+func makeRoom(ctx context.Context, file string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
-	// A file of that name may be a link to the vault's own.
 	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if s, ok := vault.As[vault.Linker](store); link && ok && s.Link(name, file) == nil {
-		return nil
+	return nil
+}
+
+// fetch copies an object to a file.
+func fetch(ctx context.Context, store vault.Store, name, file string) error {
+	if err := makeRoom(ctx, file); err != nil {
+		return err
 	}
 	r, err := store.Get(ctx, name, 0, -1)
 	if err != nil {
