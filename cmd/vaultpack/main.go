@@ -18,6 +18,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/interrupt"
 	"github.com/vaultpack/vaultpack/internal/version"
 	"github.com/vaultpack/vaultpack/trainer/container/opener"
+	"github.com/vaultpack/vaultpack/trainer/local"
 )
 
 func main() { os.Exit(run(process(), os.Args)) }
@@ -27,6 +28,13 @@ func main() { os.Exit(run(process(), os.Args)) }
 func run(w world, args []string) int {
 	if len(args) > 1 && args[1] == opener.Command {
 		return opener.Main(args)
+	}
+	if len(args) > 1 && args[1] == trainEnter {
+		if err := local.Enter(args[2:]); err != nil {
+			fmt.Fprintln(w.stderr, "vaultpack:", err)
+			return exitFailed
+		}
+		return exitDone
 	}
 	ctx, stop := interrupt.Context(context.Background())
 	defer stop()
@@ -97,7 +105,6 @@ func newApp(con *console) *cli.App {
 			configCommand(con),
 			completionCommand(con),
 			manCommand(con),
-			trainEnterCommand(),
 		},
 	}
 	app.OnUsageError = onUsageError

@@ -28,20 +28,7 @@ func localTrainFlags() []cli.Flag {
 	}
 }
 
-// trainEnterCommand is how a run on this machine gives a job its own /opt/ml.
-func trainEnterCommand() *cli.Command {
-	return &cli.Command{
-		Name: trainEnter, Hidden: true, Usage: "become a command that finds a job's files at /opt/ml", ArgsUsage: "-- DIR COMMAND…",
-		Action: func(c *cli.Context) error {
-			args, err := arguments(c, 2, -1)
-			if err != nil {
-				return err
-			}
-			return local.Enter(args[0], args[1:])
-		},
-	}
-}
-
+// trainEnter is what a run on this machine starts in front of a job's command.
 const trainEnter = "train-enter"
 
 func trainLocal(c *cli.Context, con *console) error {
@@ -136,13 +123,11 @@ func newLocalJob(c *cli.Context, con *console, ref string, command []string) (*l
 	default:
 		return nil, usagef("--format: %q must be files or tar", f)
 	}
-	if !c.Bool("no-namespace") {
-		self, err := os.Executable()
-		if err != nil {
-			return nil, err
-		}
-		job.Enter = []string{self, trainEnter, "--"}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
 	}
+	job.Enter, job.NoNamespace = []string{self, trainEnter}, c.Bool("no-namespace")
 	return job, nil
 }
 

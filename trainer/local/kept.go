@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -171,6 +172,10 @@ func (f *folder) look() (k Kept, keep bool, err error) {
 	}
 	if k.Status == "" {
 		k.Status, k.Reason = Stopped, killed
+		if status, stopped, ok := readExit(f.dir); ok && !stopped { // the command has lived to its end
+			res := result(status, f.base())
+			k.Status, k.Reason = res.Status, res.Reason
+		}
 		if info, err := os.Stat(f.base()); err == nil {
 			k.Ended = info.ModTime()
 		}
@@ -186,6 +191,9 @@ func (f *folder) free(ended bool) (bool, error) {
 		if err != nil || fate != fsys.Dead {
 			return false, err
 		}
+		if running, err := f.running(); err != nil || running {
+			return false, err
+		}
 	}
 	for try := 0; ; try++ {
 		_, err := new(fsys.Calls).TryLock(f.file)
@@ -199,6 +207,23 @@ func (f *folder) free(ended bool) (bool, error) {
 		}
 		time.Sleep(20 * time.Millisecond) // one that only looks holds it for a moment
 	}
+}
+
+// running reports whether anything of the job runs: what it has to save it may be saving
+// still.
+func (f *folder) running() (bool, error) {
+	file, err := os.Open(filepath.Join(f.dir, runningName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer file.Close()
+	if _, err = new(fsys.Calls).TryLock(file); errors.Is(err, fsys.ErrLocked) {
+		return true, nil
+	}
+	return false, err
 }
 
 // removeLeftovers removes the folders of killed runs of this user in parent, and all

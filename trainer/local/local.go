@@ -49,9 +49,11 @@ type Job struct {
 	Keys    []envelope.KeyWrapper
 	Context envelope.EncryptionContext
 	// Enter is the command line that leads to [Enter] in a process of its own, which
-	// gives the job a private /opt/ml. Without it SAGEMAKER_BASE_DIR says where the
-	// files are.
-	Enter []string
+	// gives the job a private /opt/ml, and ends all that the command has started. Without
+	// it SAGEMAKER_BASE_DIR says where the files are, as it does with NoNamespace, and
+	// what has left the command's process group may outlive it.
+	Enter       []string
+	NoNamespace bool
 	// Dir is where the job's files are for as long as it runs; empty is for
 	// [Workspace] to choose.
 	Dir string
@@ -285,31 +287,65 @@ func (j *Job) start(ctx context.Context, cmd *exec.Cmd, base string, now <-chan 
 	// Before out is closed, which waits for those that write.
 	defer syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	out.started()
+	halted, err := j.wait(ctx, cmd, now)
+	if err != nil {
+		return nil, err
+	}
+	status, _ := cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if len(j.Enter) > 0 {
+		if s, _, ok := readExit(filepath.Dir(base)); ok {
+			status = s
+		}
+	}
+	if halted {
+		return &Result{Status: Stopped, Code: status.ExitStatus()}, nil
+	}
+	return result(status, base), nil
+}
+
+// wait waits for the command's end, and stops it when the context ends.
+func (j *Job) wait(ctx context.Context, cmd *exec.Cmd, now <-chan struct{}) (halted bool, err error) {
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	var kill <-chan time.Time
-	stop, halted := ctx.Done(), false
+	var kill, unheard <-chan time.Time
+	stop, group := ctx.Done(), -cmd.Process.Pid
+	end := func() {
+		if len(j.Enter) == 0 {
+			syscall.Kill(group, syscall.SIGKILL)
+			return
+		}
+		cmd.Process.Signal(endNow)
+		unheard = time.After(2 * unkillable)
+	}
+	var gone <-chan time.Time // looks whether the group has ended
 	for {
 		select {
 		case <-stop:
 			stop, halted = nil, true
 			j.Logf("stopping the job: it has %v to end", j.grace())
-			cmd.Process.Signal(syscall.SIGTERM)
+			syscall.Kill(group, syscall.SIGTERM)
 			kill = time.After(j.grace())
 		case <-now:
 			now = nil
-			cmd.Process.Kill()
+			end()
 		case <-kill:
+			end()
+		case <-unheard:
 			cmd.Process.Kill()
-		case err := <-ended:
+		case err = <-ended:
 			var exit *exec.ExitError
 			if err != nil && !errors.As(err, &exit) {
-				return nil, fmt.Errorf("running the training command: %w", err)
+				return halted, fmt.Errorf("running the training command: %w", err)
 			}
-			if halted {
-				return &Result{Status: Stopped, Code: cmd.ProcessState.ExitCode()}, nil
+			if !halted {
+				return false, nil
 			}
-			return result(cmd.ProcessState, base), nil
+			gone = time.After(0)
+		case <-gone:
+			if errors.Is(syscall.Kill(group, 0), syscall.ESRCH) {
+				return true, nil
+			}
+			gone = time.After(20 * time.Millisecond)
 		}
 	}
 }
@@ -322,16 +358,16 @@ func (j *Job) grace() time.Duration {
 }
 
 // result is what SageMaker makes of an exit code and of output/failure.
-func result(state *os.ProcessState, base string) *Result {
-	res := &Result{Code: state.ExitCode()}
+func result(status syscall.WaitStatus, base string) *Result {
+	res := &Result{Code: status.ExitStatus()}
 	if res.Code == 0 {
 		res.Status = Completed
 		return res
 	}
 	res.Status = Failed
 	end := fmt.Sprintf("exit code: %d", res.Code)
-	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-		end = fmt.Sprintf("ended by signal: %v", ws.Signal())
+	if status.Signaled() {
+		end = fmt.Sprintf("ended by signal: %v", status.Signal())
 	}
 	res.Reason = "AlgorithmError: "
 	if b := readFailure(base); b != "" {

@@ -6,7 +6,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
 
 	"github.com/vaultpack/vaultpack/trainer/container"
 )
@@ -21,13 +24,16 @@ func (j *Job) command(ws *workspace) (*exec.Cmd, error) {
 		return nil, errors.New("there is no command to start")
 	}
 	base, private := ws.base, false
-	if len(j.Enter) > 0 {
-		probe := j.enter(ws, "true")
+	if len(j.Enter) > 0 && !j.NoNamespace {
+		probe := j.enter(ws, true, "true")
 		out, err := probe.CombinedOutput()
 		if private = err == nil; private {
 			base = container.BaseDir
 		} else {
 			j.Logf("%s cannot be made private here (%s): the job finds its files by SAGEMAKER_BASE_DIR and SM_*", container.BaseDir, firstLine(out, err))
+		}
+		if err := os.Remove(filepath.Join(ws.dir, exitName)); err != nil && private {
+			return nil, err
 		}
 	} else {
 		j.Logf("the job finds its files by SAGEMAKER_BASE_DIR and SM_*")
@@ -36,11 +42,12 @@ func (j *Job) command(ws *workspace) (*exec.Cmd, error) {
 		argv = append(argv, j.userArgs()...)
 	}
 	var cmd *exec.Cmd
-	if private {
-		cmd = j.enter(ws, argv...)
+	if len(j.Enter) > 0 {
+		cmd = j.enter(ws, private, argv...)
 	} else {
 		cmd = exec.Command(argv[0], argv[1:]...)
-		dieWithParent(cmd)
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+		endWithThread(cmd.SysProcAttr, syscall.SIGTERM)
 	}
 	cmd.Env = j.environment(base)
 	if j.Source != "" {
@@ -62,35 +69,43 @@ func firstLine(out []byte, err error) string {
 	return line
 }
 
-// enter makes the command line that becomes argv with the job's files as /opt/ml.
-func (j *Job) enter(ws *workspace, argv ...string) *exec.Cmd {
-	args := append(append(append([]string{}, j.Enter[1:]...), ws.dir), argv...)
-	cmd := exec.Command(j.Enter[0], args...)
-	newNamespace(cmd)
-	dieWithParent(cmd)
+// enter makes the command line that runs argv under a supervisor, with the job's files
+// as /opt/ml if private.
+func (j *Job) enter(ws *workspace, private bool, argv ...string) *exec.Cmd {
+	args := append(slices.Clone(j.Enter[1:]), ws.dir, strconv.FormatBool(private), j.grace().String())
+	cmd := exec.Command(j.Enter[0], append(args, argv...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{}
+	if private {
+		newNamespace(cmd)
+	}
+	endWithThread(cmd.SysProcAttr, syscall.SIGTERM)
 	return cmd
 }
 
-// Enter is what the command line Job.Enter leads to: in the mount namespace that
-// its process was started in, it makes the job's files visible as /opt/ml, and
-// becomes the command. It returns only if that cannot be done.
-func Enter(dir string, argv []string) error {
-	if len(argv) == 0 {
+// Enter is what the command line Job.Enter leads to, with the arguments that follow it. In
+// the mount namespace that its process was started in, if that is its own, it makes the
+// job's files visible as /opt/ml; it starts the command, passes SIGTERM on to all of its
+// group, and ends whatever the command has started when it ends, or when the run does. It
+// returns when all has ended, or an error if the command could not be run.
+func Enter(args []string) error {
+	if len(args) < 4 {
 		return errors.New("there is no command to start")
 	}
-	if err := mount(dir); err != nil {
-		return fmt.Errorf("mounting the job's files at %s: %w", container.BaseDir, err)
-	}
-	if wd, err := os.Getwd(); err == nil && wd == filepath.Join(dir, "ml", "code") {
-		if err := os.Chdir(filepath.Join(container.BaseDir, "code")); err != nil {
-			return err
-		}
-	}
-	// The thread that calls exec is the process from then on, and is to end with the
-	// run that removes the job's files.
-	runtime.LockOSThread()
-	if err := endWithParent(); err != nil {
+	private, perr := strconv.ParseBool(args[1])
+	grace, gerr := time.ParseDuration(args[2])
+	if err := errors.Join(perr, gerr); err != nil {
 		return err
 	}
-	return container.Exec(argv)
+	s := &supervisor{dir: args[0], grace: grace}
+	if private {
+		if err := mount(s.dir); err != nil {
+			return fmt.Errorf("mounting the job's files at %s: %w", container.BaseDir, err)
+		}
+		if wd, err := os.Getwd(); err == nil && wd == filepath.Join(s.dir, "ml", "code") {
+			if err := os.Chdir(filepath.Join(container.BaseDir, "code")); err != nil {
+				return err
+			}
+		}
+	}
+	return s.run(args[3:])
 }

@@ -1,11 +1,14 @@
 package local
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -25,17 +28,38 @@ func newNamespace(cmd *exec.Cmd) {
 	cmd.SysProcAttr = attr
 }
 
-// dieWithParent lets nothing of a job outlive the run that removes its files.
-func dieWithParent(cmd *exec.Cmd) {
-	if cmd.SysProcAttr == nil {
-		cmd.SysProcAttr = &syscall.SysProcAttr{}
-	}
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGTERM
+// endWithThread has a process end by a signal when the thread that starts it does.
+func endWithThread(attr *syscall.SysProcAttr, sig syscall.Signal) { attr.Pdeathsig = sig }
+
+// adoptOrphans makes this process the parent of those of its descendants that lose theirs.
+func adoptOrphans() error {
+	return os.NewSyscallError("prctl", unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
 }
 
-// endWithParent is dieWithParent for the calling thread.
-func endWithParent() error {
-	return os.NewSyscallError("prctl", unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(syscall.SIGTERM), 0, 0, 0))
+// descendants are the processes that a process has started, and those that they have.
+func descendants(of int) []int {
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	children := map[int][]int{}
+	for _, file := range stats {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has ended
+		}
+		// The name of the program is in parentheses and may hold anything.
+		f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+		pid, perr := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if len(f) < 2 || f[0] == "Z" || perr != nil {
+			continue
+		}
+		if parent, err := strconv.Atoi(f[1]); err == nil {
+			children[parent] = append(children[parent], pid)
+		}
+	}
+	found := children[of]
+	for i := 0; i < len(found); i++ {
+		found = append(found, children[found[i]]...)
+	}
+	return found
 }
 
 // mount makes dir/ml visible at /opt/ml, in this process's mount namespace only.

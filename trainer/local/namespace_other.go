@@ -5,15 +5,18 @@ package local
 import (
 	"errors"
 	"os/exec"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
 func newNamespace(*exec.Cmd) {}
 
-func dieWithParent(*exec.Cmd) {}
+func endWithThread(*syscall.SysProcAttr, syscall.Signal) {}
 
-func endWithParent() error { return nil }
+func adoptOrphans() error { return nil }
+
+func descendants(int) []int { return nil }
 
 func mount(string) error { return errors.ErrUnsupported }
 

@@ -75,7 +75,7 @@ func (w *workspace) remove() error {
 func (w *workspace) strip() error {
 	var errs []error
 	for dir, keep := range map[string][]string{
-		w.dir:                           {filepath.Base(w.base), recordName},
+		w.dir:                           {filepath.Base(w.base), recordName, exitName},
 		w.base:                          {"model", "output", "checkpoints"},
 		filepath.Join(w.base, "output"): {"data", "failure"},
 	} {
