@@ -13,8 +13,6 @@ var (
 	errNoDataset = errors.New("dataset: a dataset that was not opened in a vault")
 	errNoVault   = errors.New("dataset: a vault without a store or without keys")
 	errNoVersion = errors.New("dataset: a version that was not read from a dataset")
-	errNoLease   = errors.New("dataset: a lease that was not begun")
-	errNoIndex   = errors.New("dataset: an index writer that was not made for a dataset")
 	errNoJob     = errors.New("dataset: a nil job")
 )
 
@@ -27,16 +25,4 @@ func (d *Dataset) begin(ctx context.Context) error { return given.Check(ctx, d.u
 
 func (v *Version) begin(ctx context.Context) error {
 	return given.Check(ctx, v != nil && v.set().Usable(), errNoVersion)
-}
-
-func (l *Lease) begin(ctx context.Context) error {
-	return given.Check(ctx, l != nil && l.dataset.usable() && l.record != nil, errNoLease)
-}
-
-func (p *Pending) begin(ctx context.Context) error {
-	return given.Check(ctx, p != nil && p.dataset.usable(), errNoLease)
-}
-
-func (w *IndexWriter) begin(ctx context.Context) error {
-	return given.Check(ctx, w != nil && w.dataset.usable() && w.packs != nil, errNoIndex)
 }

@@ -8,12 +8,14 @@ import (
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/commit"
 )
 
 // A Close, or the end of the context, at any moment of any job ends it as such: it is
 // never told as damage, and nothing crashes.
 func TestCloseBesideEverything(t *testing.T) {
-	defer dataset.SetPartEntries(16)()
+	defer func(n int) { commit.PartEntries = n }(commit.PartEntries)
+	commit.PartEntries = 16
 	origin, keys := trapVault(t)
 	ended := map[string]int{}
 	for name, job := range trapJobs {

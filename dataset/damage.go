@@ -15,29 +15,11 @@ import (
 
 // A DamagedError says that a version cannot be read: its root, or a part of its index,
 // does not authenticate, or is missing. It wraps why.
-type DamagedError struct {
-	Dataset string
-	Number  int64
-	Err     error
-}
-
-func (e *DamagedError) Error() string { return e.Err.Error() }
-
-func (e *DamagedError) Unwrap() error { return e.Err }
+type DamagedError = objects.DamagedError
 
 // A DamagedPackError says that a pack does not authenticate, or is missing. It wraps
 // why.
 type DamagedPackError = objects.DamagedPackError
-
-// damaged is err as a *DamagedError, if it is the version that is damaged.
-func (d *Dataset) damaged(number int64, err error) error {
-	var ring *objects.KeyringError
-	var known *DamagedError
-	if !objects.Unauthentic(err) || errors.As(err, &known) || errors.As(err, &ring) && !errors.Is(err, ErrMissing) {
-		return err
-	}
-	return &DamagedError{d.Name, number, err}
-}
 
 // ErrSound is returned by RemoveDamaged for a version that can be read.
 var ErrSound = errors.New("it can be read")
@@ -59,8 +41,8 @@ func (d *Dataset) RemoveDamaged(ctx context.Context, number int64) error {
 		return fmt.Errorf("version %d of dataset %q: %w", number, d.Name, ErrUnknownVersion)
 	}
 	if all[at].Mark != "" {
-		if err = d.checkMark(ctx, all[at]); err == nil {
-			return d.marked(number, all[at].Mark)
+		if err = d.set().CheckMark(ctx, all[at]); err == nil {
+			return d.set().Marked(number, all[at].Mark)
 		}
 	} else {
 		err = d.readAll(ctx, number)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/rekey"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/internal/treetest"
 	"github.com/vaultpack/vaultpack/uploader"
@@ -35,7 +36,7 @@ func TestRemoveDamaged(t *testing.T) {
 		_, err = uploader.Upload(t.Context(), d, src, uploader.Options{PackSize: 64 << 10})
 		must(t, err)
 		if n == 2 {
-			_, err := d.Rotate(t.Context()) // version 3, under another key; the next is 4
+			_, err := rekey.Rotate(t.Context(), d) // version 3, under another key; the next is 4
 			must(t, err)
 		}
 		d.Close()

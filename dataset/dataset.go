@@ -21,13 +21,18 @@ import (
 
 // Errors that callers branch on. ErrMissing means that an object which the
 // dataset names is gone: removed or shredded, if not by its owner then by
-// somebody else.
+// somebody else. ErrConflict means that another writer has made the version.
 var (
-	ErrUnknownDataset = errors.New("no such dataset")
-	ErrUnknownVersion = errors.New("no such version")
+	ErrUnknownDataset = objects.ErrUnknownDataset
+	ErrUnknownVersion = objects.ErrUnknownVersion
 	ErrMissing        = objects.ErrMissing
 	ErrClosed         = objects.ErrClosed
+	ErrConflict       = objects.ErrConflict
 )
+
+// ErrCollected is returned by an upload whose lease, or what else it relied on, was
+// removed from the vault while it was under way. The same upload again succeeds.
+var ErrCollected = errors.New("objects that this upload relied on were deleted from the vault while it was running; vaultpack gc does this when an upload was suspended")
 
 // A Dataset is a dataset in a vault. It is safe for concurrent use.
 type Dataset struct {

@@ -1,4 +1,4 @@
-package dataset
+package dataset_test
 
 import (
 	"context"
@@ -10,8 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/datasettest"
+	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -33,10 +36,10 @@ func TestDiff(t *testing.T) {
 		"none in either": {nil, nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := newDataset(t)
-			from, to := commitEntries(t, d, test.from), commitEntries(t, d, test.to)
+			d := datasettest.New(t)
+			from, to := datasettest.Commit(t, d, test.from), datasettest.Commit(t, d, test.to)
 			var got []string
-			for c, err := range Diff(ctx, from, to) {
+			for c, err := range dataset.Diff(ctx, from, to) {
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -45,7 +48,7 @@ func TestDiff(t *testing.T) {
 			if s := strings.Join(got, " "); s != test.want {
 				t.Errorf("%q, want %q", s, test.want)
 			}
-			for range Diff(ctx, from, to) {
+			for range dataset.Diff(ctx, from, to) {
 				break // who stops early leaves nothing running, as TestMain looks for
 			}
 		})
@@ -54,14 +57,14 @@ func TestDiff(t *testing.T) {
 
 // What one of the versions cannot tell is an error, and never a change.
 func TestDiffOfWhatCannotBeRead(t *testing.T) {
-	d := newDataset(t)
-	sound := commitEntries(t, d, []*tree.Entry{{Path: "", Mode: 0o755}, {Path: "a", Mode: 0o644}})
-	damaged := commitEntries(t, d, []*tree.Entry{{Path: "", Mode: 0o755}, {Path: "b", Mode: 0o644}})
-	overwrite(t, d, d.set().IndexName(damaged.Parts[0].ID), []byte("something else"))
-	for _, pair := range [][2]*Version{{sound, damaged}, {damaged, sound}} {
+	d := datasettest.New(t)
+	sound := datasettest.Commit(t, d, []*tree.Entry{{Path: "", Mode: 0o755}, {Path: "a", Mode: 0o644}})
+	damaged := datasettest.Commit(t, d, []*tree.Entry{{Path: "", Mode: 0o755}, {Path: "b", Mode: 0o644}})
+	overwrite(t, d, objects.Of(d).IndexName(damaged.Parts[0].ID), []byte("something else"))
+	for _, pair := range [][2]*dataset.Version{{sound, damaged}, {damaged, sound}} {
 		n := 0
 		var last error
-		for _, err := range Diff(ctx, pair[0], pair[1]) {
+		for _, err := range dataset.Diff(ctx, pair[0], pair[1]) {
 			n, last = n+1, err
 		}
 		if n != 1 || !errors.Is(last, envelope.ErrAuthentication) && !errors.Is(last, envelope.ErrFormat) {
@@ -93,19 +96,19 @@ func (s *twoFaced) List(ctx context.Context, prefix string) iter.Seq2[vault.Obje
 }
 
 func TestChoose(t *testing.T) {
-	d := newDataset(t)
+	d := datasettest.New(t)
 	for range 3 {
-		commitEntries(t, d, []*tree.Entry{{Path: "", Mode: 0o755}})
+		datasettest.Commit(t, d, []*tree.Entry{{Path: "", Mode: 0o755}})
 	}
 	for _, test := range []struct {
-		choice Choice
+		choice dataset.Choice
 		want   int64 // 0 is a rollback
 	}{
-		{Choice{}, 3}, {Choice{Number: 1}, 1}, {Choice{AtLeast: 3}, 3}, {Choice{Number: 1, AtLeast: 3}, 1}, {Choice{AtLeast: 1}, 3},
-		{Choice{AtLeast: 4}, 0}, {Choice{Number: 3, AtLeast: 4}, 0}, {Choice{Number: 9, AtLeast: 4}, 0},
+		{dataset.Choice{}, 3}, {dataset.Choice{Number: 1}, 1}, {dataset.Choice{AtLeast: 3}, 3}, {dataset.Choice{Number: 1, AtLeast: 3}, 1}, {dataset.Choice{AtLeast: 1}, 3},
+		{dataset.Choice{AtLeast: 4}, 0}, {dataset.Choice{Number: 3, AtLeast: 4}, 0}, {dataset.Choice{Number: 9, AtLeast: 4}, 0},
 	} {
 		v, err := d.Choose(ctx, test.choice)
-		var back *RollbackError
+		var back *dataset.RollbackError
 		switch {
 		case test.want == 0 && (!errors.As(err, &back) || !errors.Is(err, envelope.ErrAuthentication) || back.Newest != 3 || back.AtLeast != 4 || back.Dataset != "d"):
 			t.Errorf("%+v: %v", test.choice, err)
@@ -113,21 +116,21 @@ func TestChoose(t *testing.T) {
 			t.Errorf("%+v: %v, %v", test.choice, v, err)
 		}
 	}
-	if _, err := d.Choose(ctx, Choice{Number: 9}); !errors.Is(err, ErrUnknownVersion) {
+	if _, err := d.Choose(ctx, dataset.Choice{Number: 9}); !errors.Is(err, dataset.ErrUnknownVersion) {
 		t.Error(err)
 	}
 
 	// A vault that shows a version to the check and hides it from the reader.
-	d.set().Vault.Store = &twoFaced{Store: d.set().Vault.Store, newest: d.set().VersionName(3)}
-	if v, err := d.Choose(ctx, Choice{AtLeast: 3}); err != nil || v.Number != 3 {
+	objects.Of(d).Vault.Store = &twoFaced{Store: objects.Of(d).Vault.Store, newest: objects.Of(d).VersionName(3)}
+	if v, err := d.Choose(ctx, dataset.Choice{AtLeast: 3}); err != nil || v.Number != 3 {
 		t.Errorf("%v, %v: it read another version than it has checked", v, err)
 	}
 	// One whose list is empty was rolled back too, if there was a version.
-	empty := newDataset(t)
-	if _, err := empty.Choose(ctx, Choice{AtLeast: 1}); !errors.Is(err, envelope.ErrAuthentication) {
+	empty := datasettest.New(t)
+	if _, err := empty.Choose(ctx, dataset.Choice{AtLeast: 1}); !errors.Is(err, envelope.ErrAuthentication) {
 		t.Error(err)
 	}
-	if _, err := empty.Choose(ctx, Choice{}); !errors.Is(err, ErrUnknownDataset) {
+	if _, err := empty.Choose(ctx, dataset.Choice{}); !errors.Is(err, dataset.ErrUnknownDataset) {
 		t.Error(err)
 	}
 }

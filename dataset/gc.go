@@ -254,7 +254,7 @@ func (d *Dataset) markAll(ctx context.Context, all objects.Numbers, left *unfini
 	used := &usedObjects{map[string]bool{}, map[envelope.KeyID]bool{}}
 	for _, t := range all {
 		if t.Mark != "" {
-			if err := d.checkMark(ctx, t); err != nil {
+			if err := d.set().CheckMark(ctx, t); err != nil {
 				return nil, fmt.Errorf("version number %d cannot be read, so nothing is deleted: %w", t.Number, err)
 			}
 			continue

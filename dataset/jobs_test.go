@@ -9,19 +9,22 @@ import (
 	"github.com/vaultpack/vaultpack/trainer/container/unpack"
 )
 
-func init() {
-	dataset.RestoreJob = func(ctx context.Context, v *dataset.Version, dir string, failed func(string, error)) error {
-		return (&restore.Job{Failed: failed}).Run(ctx, v, dir)
+var ctx = context.Background()
+
+// restoreJob, verifyJob and openInPlace are what reads a version whole.
+func restoreJob(ctx context.Context, v *dataset.Version, dir string, failed func(string, error)) error {
+	return (&restore.Job{Failed: failed}).Run(ctx, v, dir)
+}
+
+func verifyJob(ctx context.Context, v *dataset.Version, failed func(error)) error {
+	return (&verify.Job{Sample: 1, Failed: failed}).Run(ctx, v)
+}
+
+func openInPlace(ctx context.Context, v *dataset.Version, dir string, tars bool) error {
+	u := &unpack.Job{Name: "training", Tars: tars}
+	defer u.Close()
+	if err := u.Prepare(ctx, v, dir); err != nil {
+		return err
 	}
-	dataset.VerifyJob = func(ctx context.Context, v *dataset.Version, failed func(error)) error {
-		return (&verify.Job{Sample: 1, Failed: failed}).Run(ctx, v)
-	}
-	dataset.UnpackJob = func(ctx context.Context, v *dataset.Version, dir string, tars bool) error {
-		u := &unpack.Job{Name: "training", Tars: tars}
-		defer u.Close()
-		if err := u.Prepare(ctx, v, dir); err != nil {
-			return err
-		}
-		return u.Run(ctx)
-	}
+	return u.Run(ctx)
 }

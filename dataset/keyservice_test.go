@@ -1,10 +1,12 @@
-package dataset
+package dataset_test
 
 import (
 	"testing"
 
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/envelope/envelopetest"
+	"github.com/vaultpack/vaultpack/internal/datasettest"
+	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
 // A slot moves from one key of a key service to another, of whatever kind the service is,
@@ -12,10 +14,10 @@ import (
 // service cannot, the data key is opened and wrapped again.
 func TestRewrapInAnyKeyService(t *testing.T) {
 	old, next, local := envelopetest.NewKeyService("old"), envelopetest.NewKeyService("next"), envelope.GenerateLocalKey()
-	d := newDataset(t)
+	d := datasettest.New(t)
 	t.Cleanup(d.Close)
-	d.set().Vault.Keys.Open, d.set().Vault.Keys.Wrap = []envelope.KeyWrapper{old, next}, []envelope.KeyWrapper{old}
-	if _, err := d.set().NewKey(ctx); err != nil {
+	objects.Of(d).Vault.Keys.Open, objects.Of(d).Vault.Keys.Wrap = []envelope.KeyWrapper{old, next}, []envelope.KeyWrapper{old}
+	if _, err := objects.Of(d).NewKey(ctx); err != nil {
 		t.Fatal(err)
 	}
 	w := keysWorld{Dataset: d}

@@ -9,40 +9,6 @@ import (
 	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
-// newest reads the newest version. It returns ErrUnknownDataset if there is none.
-func (d *Dataset) newest(ctx context.Context, all objects.Numbers) (*Version, error) {
-	for _, t := range slices.Backward(all) {
-		if t.Mark == "" {
-			return d.Version(ctx, t.Number)
-		}
-		if err := d.checkMark(ctx, t); err != nil {
-			return nil, err
-		}
-	}
-	return nil, fmt.Errorf("dataset %q: %w", d.Name, ErrUnknownDataset)
-}
-
-// checkMark reads a mark, so that what is only cut to its size is not taken for one.
-func (d *Dataset) checkMark(ctx context.Context, t objects.Taken) error {
-	b, err := d.set().Get(ctx, d.set().VersionName(t.Number), codec.MaxRoot)
-	if err == nil && string(b) != t.Mark {
-		_, err = d.parseVersion(ctx, t.Number, b)
-		if err == nil {
-			err = fmt.Errorf("it is not what the vault lists: %w", ErrConflict)
-		}
-		err = fmt.Errorf("%s: %w", d.set().VersionName(t.Number), objects.Tampered(err))
-	}
-	return d.damaged(t.Number, err)
-}
-
-// marked says why a number that has a mark is no version.
-func (d *Dataset) marked(number int64, mark string) error {
-	if mark == codec.RemovedMark {
-		return fmt.Errorf("version %d of dataset %q was removed: %w", number, d.Name, ErrUnknownVersion)
-	}
-	return fmt.Errorf("number %d of dataset %q was closed by a collection: %w", number, d.Name, ErrUnknownVersion)
-}
-
 // Versions gives the numbers of the versions in the vault, in order. Numbers that
 // were removed or closed are not among them. The list is the vault's word: whoever
 // may delete objects may shorten it.
@@ -67,6 +33,15 @@ func (d *Dataset) Latest(ctx context.Context) (*Version, error) {
 		return nil, err
 	}
 	return d.newest(ctx, all)
+}
+
+// newest reads the newest version of a list.
+func (d *Dataset) newest(ctx context.Context, all objects.Numbers) (*Version, error) {
+	r, err := d.set().Newest(ctx, all)
+	if err != nil {
+		return nil, d.set().Because(err)
+	}
+	return versionOf(d.set(), r), nil
 }
 
 // RemoveVersion removes a version, and keeps its number from being given out again.

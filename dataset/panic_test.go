@@ -17,10 +17,12 @@ import (
 	"time"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/rekey"
 	"github.com/vaultpack/vaultpack/dataset/restore"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/dataset/verify"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/commit"
 	"github.com/vaultpack/vaultpack/internal/memstore"
 	"github.com/vaultpack/vaultpack/trainer/container/unpack"
 	"github.com/vaultpack/vaultpack/uploader"
@@ -206,10 +208,10 @@ var trapJobs = map[string]func(ctx context.Context, w *trapped) error{
 		return u.Run(ctx)
 	},
 	"rotate and reseal": func(ctx context.Context, w *trapped) error {
-		if _, err := w.d.Rotate(ctx); err != nil {
+		if _, err := rekey.Rotate(ctx, w.d); err != nil {
 			return err
 		}
-		_, _, err := new(dataset.Reseal).Run(ctx, w.d)
+		_, _, err := new(rekey.Reseal).Run(ctx, w.d)
 		return err
 	},
 	"collection": func(ctx context.Context, w *trapped) error {
@@ -238,7 +240,8 @@ func (w *trapped) restore() *restore.Job {
 // A panic, or a runtime.Goexit, of the caller's code ends the goroutine that has called
 // vaultpack, whichever it happens in, and leaves nobody at work.
 func TestPanicsReachTheCaller(t *testing.T) {
-	defer dataset.SetPartEntries(16)()
+	defer func(n int) { commit.PartEntries = n }(commit.PartEntries)
+	commit.PartEntries = 16
 	origin, keys := trapVault(t)
 	for name, job := range trapJobs {
 		t.Run(name, func(t *testing.T) {

@@ -1,6 +1,10 @@
-package dataset
+package dataset_test
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/vaultpack/vaultpack/dataset"
+)
 
 func TestParseRef(t *testing.T) {
 	for ref, want := range map[string]struct {
@@ -11,7 +15,7 @@ func TestParseRef(t *testing.T) {
 		"": {}, "@1": {}, "scans@": {}, "scans@0": {}, "scans@-1": {}, "scans@+1": {}, "scans@01": {}, "scans@1.0": {}, "scans@1@2": {},
 		"scans@9223372036854775808": {}, "scans@Latest": {}, "../x@1": {}, "scans @1": {}, "scans@ 1": {},
 	} {
-		name, number, err := ParseRef(ref)
+		name, number, err := dataset.ParseRef(ref)
 		if name != want.name || number != want.number || (err == nil) != (want.name != "") {
 			t.Errorf("%q is %q, %d, %v", ref, name, number, err)
 		}

@@ -1,4 +1,4 @@
-package dataset
+package dataset_test
 
 import (
 	"context"
@@ -9,17 +9,20 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/commit"
+	"github.com/vaultpack/vaultpack/internal/datasettest"
 	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
 // An object among the versions is one only if it has the name of one.
 func TestStrayObjectsAreNoVersions(t *testing.T) {
-	d := newDataset(t)
-	v := commitEntries(t, d, []*tree.Entry{{Path: "", Mode: 0o755, ModTime: time.Unix(1, 0)}})
-	b, err := d.set().Get(ctx, d.set().VersionName(1), 1<<20)
+	d := datasettest.New(t)
+	v := datasettest.Commit(t, d, []*tree.Entry{{Path: "", Mode: 0o755, ModTime: time.Unix(1, 0)}})
+	b, err := objects.Of(d).Get(ctx, objects.Of(d).VersionName(1), 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,8 +40,8 @@ func TestStrayObjectsAreNoVersions(t *testing.T) {
 // The parts of an index have no path in common.
 func TestPartsThatOverlapAreRefused(t *testing.T) {
 	for paths, ok := range map[string]bool{"a b": true, "a a": false, "b a": false} {
-		d := newDataset(t)
-		l, err := d.Lease(ctx, "test")
+		d := datasettest.New(t)
+		l, err := commit.Begin(ctx, d, "test")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -48,7 +51,7 @@ func TestPartsThatOverlapAreRefused(t *testing.T) {
 		}
 		var parts []tree.Part
 		for i, p := range strings.Fields(paths) {
-			w := d.NewIndexWriter(key, nil)
+			w := commit.NewIndex(d, key, nil)
 			for _, p := range [][]string{{"", p}, {p, "z"}}[i] {
 				if err := w.Add(ctx, &tree.Entry{Path: p, ModTime: time.Unix(1, 0)}, false, false); err != nil {
 					t.Fatal(err)
@@ -77,29 +80,29 @@ func TestPartsThatOverlapAreRefused(t *testing.T) {
 
 // A keyring is that of the data key that its name says.
 func TestKeyringsOfOtherKeysAreRefused(t *testing.T) {
-	d := newDataset(t)
+	d := datasettest.New(t)
 	var ids []envelope.KeyID
 	for range 2 {
-		key, err := d.set().NewKey(ctx)
+		key, err := objects.Of(d).NewKey(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
 		ids = append(ids, key.ID())
 	}
-	b, err := d.set().Get(ctx, d.set().KeyName(ids[0]), objects.MaxKeyring)
+	b, err := objects.Of(d).Get(ctx, objects.Of(d).KeyName(ids[0]), objects.MaxKeyring)
 	if err != nil {
 		t.Fatal(err)
 	}
-	overwrite(t, d, d.set().KeyName(ids[1]), b)
-	if _, err := d.Keyrings(ctx); !errors.Is(err, envelope.ErrAuthentication) || !strings.Contains(err.Error(), d.set().KeyName(ids[1])) {
+	overwrite(t, d, objects.Of(d).KeyName(ids[1]), b)
+	if _, err := d.Keyrings(ctx); !errors.Is(err, envelope.ErrAuthentication) || !strings.Contains(err.Error(), objects.Of(d).KeyName(ids[1])) {
 		t.Errorf("all keyrings: %v", err)
 	}
 	d.Close()
-	again, err := Open(d.set().Vault, d.Name)
+	again, err := dataset.Open(objects.Of(d).Vault, d.Name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := again.set().Key(ctx, ids[1]); !errors.Is(err, envelope.ErrAuthentication) {
+	if _, err := objects.Of(again).Key(ctx, ids[1]); !errors.Is(err, envelope.ErrAuthentication) {
 		t.Errorf("the key: %v", err)
 	}
 }
@@ -135,8 +138,8 @@ func TestSlotsThatComeBackAreTold(t *testing.T) {
 	store := &replayingStore{Store: w.Vault().Store}
 	v := *w.Vault()
 	v.Store = store
-	store.putBack = func() { overwrite(t, w.Dataset, w.set().KeyName(rings[0].ID()), rings[0].Bytes()) }
-	d, err := Open(&v, w.Name)
+	store.putBack = func() { overwrite(t, w.Dataset, objects.Of(w).KeyName(rings[0].ID()), rings[0].Bytes()) }
+	d, err := dataset.Open(&v, w.Name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,48 +152,5 @@ func TestSlotsThatComeBackAreTold(t *testing.T) {
 	}
 	if _, err := d.RemoveSlot(ctx, friends.Kind, friends.Key); err != nil || w.opens(t, 1, w.friend) {
 		t.Errorf("the next time: %v", err)
-	}
-}
-
-// Who ends an upload of one source removes the records of that source alone.
-func TestRecordsOfOtherSourcesStay(t *testing.T) {
-	d := newDataset(t)
-	for _, source := range []string{"a", "b"} {
-		l, err := d.Lease(ctx, source)
-		if err != nil {
-			t.Fatal(err)
-		}
-		key, err := l.NewKey(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := errors.Join(l.Record(ctx, key, []*tree.Entry{{Path: source}}), l.End(ctx)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	of := func(source string) (paths []string) {
-		p, err := d.pending(ctx, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, u := range p.Uploads(source) {
-			for e, err := range u.Entries(ctx) {
-				if err != nil {
-					t.Fatal(err)
-				}
-				paths = append(paths, e.Path)
-			}
-		}
-		return paths
-	}
-	p, err := d.pending(ctx, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Remove(ctx, "a"); err != nil {
-		t.Fatal(err)
-	}
-	if a, b := of("a"), of("b"); len(a) > 0 || !slices.Equal(b, []string{"b"}) {
-		t.Errorf("the records of a are %v, and those of b %v", a, b)
 	}
 }

@@ -9,7 +9,9 @@ import (
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/commit"
 	"github.com/vaultpack/vaultpack/internal/memstore"
+	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -23,14 +25,14 @@ func TestPanicOfARenewal(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l, err := d.Lease(t.Context(), "source")
+		l, err := commit.Begin(t.Context(), d, "source")
 		if err != nil {
 			t.Fatal(err)
 		}
 		tr.at.Store(tr.calls.Load() + 1)
 		select {
 		case <-l.Context().Done():
-		case <-time.After(dataset.LeaseTTL):
+		case <-time.After(objects.LeaseTTL):
 			t.Fatal("the upload goes on without its lease")
 		}
 		recovered, _, _ := endOf(func() error { return l.End(context.Background()) })

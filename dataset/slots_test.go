@@ -1,4 +1,4 @@
-package dataset
+package dataset_test
 
 import (
 	"bytes"
@@ -12,13 +12,16 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/datasettest"
+	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
 // A keysWorld is a dataset whose owner has a local key, with two more keys.
 type keysWorld struct {
-	*Dataset
+	*dataset.Dataset
 	owner    *envelope.LocalKey
 	friend   *envelope.LocalKey
 	recovery *envelope.Identity
@@ -26,16 +29,16 @@ type keysWorld struct {
 
 func newKeysWorld(t *testing.T) keysWorld {
 	t.Helper()
-	d := newDataset(t)
+	d := datasettest.New(t)
 	t.Cleanup(d.Close)
 	id, err := envelope.GenerateIdentity()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.set().NewKey(ctx); err != nil {
+	if _, err := objects.Of(d).NewKey(ctx); err != nil {
 		t.Fatal(err)
 	}
-	return keysWorld{d, d.set().Vault.Keys.Open[0].(*envelope.LocalKey), envelope.GenerateLocalKey(), id}
+	return keysWorld{d, objects.Of(d).Vault.Keys.Open[0].(*envelope.LocalKey), envelope.GenerateLocalKey(), id}
 }
 
 // opens reports whether each data key of the dataset, of which there are n, opens
@@ -47,7 +50,7 @@ func (w keysWorld) opens(t *testing.T, n int, key envelope.KeyWrapper) bool {
 		t.Fatalf("%d keyrings, %v", len(rings), err)
 	}
 	for _, ring := range rings {
-		if _, err := ring.Unwrap(ctx, w.set().Context(), key); err != nil {
+		if _, err := ring.Unwrap(ctx, objects.Of(w).Context(), key); err != nil {
 			return false
 		}
 	}
@@ -76,7 +79,7 @@ func (w keysWorld) plant(t *testing.T, change func([]envelope.Slot) []envelope.S
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := w.Vault().Put(ctx, w.set().KeyName(ring.ID()), func(dst io.Writer) error { _, err := dst.Write(b); return err }); err != nil {
+		if err := w.Vault().Put(ctx, objects.Of(w).KeyName(ring.ID()), func(dst io.Writer) error { _, err := dst.Write(b); return err }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -92,7 +95,7 @@ func garbage(s envelope.Slot) envelope.Slot {
 // one that is removed does not, and the owner's does.
 func TestPlantedSlots(t *testing.T) {
 	w := newKeysWorld(t)
-	if _, err := w.set().NewKey(ctx); err != nil { // two keyrings
+	if _, err := objects.Of(w).NewKey(ctx); err != nil { // two keyrings
 		t.Fatal(err)
 	}
 	other := newKeysWorld(t)
@@ -135,7 +138,7 @@ func TestPlantedSlots(t *testing.T) {
 				t.Fatalf("%s: removing %v: %d, %v", name, key.w, n, err)
 			}
 			rings, _ := w.Keyrings(ctx)
-			if hasSlot(rings[0], key.kind, key.key) || hasSlot(rings[1], key.kind, key.key) {
+			if slotOf(rings[0], key.kind, key.key) || slotOf(rings[1], key.kind, key.key) {
 				t.Errorf("%s: %v was removed, and has a slot", name, key.w)
 			}
 		}
@@ -176,7 +179,7 @@ func TestLastKeyStays(t *testing.T) {
 	}
 	slot, _ := w.recovery.Wrap(ctx, make([]byte, 32), envelope.EncryptionContext{})
 	w.plant(t, func(s []envelope.Slot) []envelope.Slot { return append(s, garbage(slot)) })
-	if err := remove(); !errors.Is(err, ErrLastKey) {
+	if err := remove(); !errors.Is(err, dataset.ErrLastKey) {
 		t.Errorf("beside a slot that holds nothing: %v", err)
 	}
 	w.Vault().Keys.Open = append(w.Vault().Keys.Open, w.recovery)
@@ -192,7 +195,7 @@ func TestLastKeyStays(t *testing.T) {
 	if err := remove(); err != nil || !w.opens(t, 1, w.recovery) {
 		t.Errorf("beside a key that opens it: %v", err)
 	}
-	if _, err := w.RemoveSlot(ctx, "local", w.owner.Fingerprint()); !errors.Is(err, ErrNoSuchSlot) {
+	if _, err := w.RemoveSlot(ctx, "local", w.owner.Fingerprint()); !errors.Is(err, dataset.ErrNoSuchSlot) {
 		t.Errorf("once more: %v", err)
 	}
 }
@@ -203,7 +206,7 @@ func TestKeyringsThatCannotBeChanged(t *testing.T) {
 	w := newKeysWorld(t)
 	var broken envelope.KeyID
 	for range 3 {
-		key, err := w.set().NewKey(ctx)
+		key, err := objects.Of(w).NewKey(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -254,7 +257,7 @@ func (s *replaceStore) Replace(ctx context.Context, name string, old, data []byt
 // A shredded dataset has no keyring, or the error says so.
 func TestShredTellsWhatIsLeft(t *testing.T) {
 	w := newKeysWorld(t)
-	if _, err := w.set().NewKey(ctx); err != nil {
+	if _, err := objects.Of(w).NewKey(ctx); err != nil {
 		t.Fatal(err)
 	}
 	full := w.Vault().Store
@@ -315,4 +318,9 @@ func (s *deleteStore) Delete(ctx context.Context, name string) error {
 		return s.Store.Create(ctx, name, b.Bytes())
 	}
 	return nil
+}
+
+// slotOf reports whether a keyring has a slot of the key.
+func slotOf(ring *envelope.Keyring, kind, key string) bool {
+	return slices.ContainsFunc(ring.Slots(), func(s envelope.Slot) bool { return s.Kind == kind && s.Key == key })
 }

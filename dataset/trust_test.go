@@ -1,4 +1,4 @@
-package dataset
+package dataset_test
 
 import (
 	"archive/tar"
@@ -12,9 +12,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/codec"
+	"github.com/vaultpack/vaultpack/internal/commit"
+	"github.com/vaultpack/vaultpack/internal/datasettest"
+	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
 // authentication reports whether a job has said that something did not authenticate:
@@ -24,9 +28,9 @@ func authentication(err error, told []error) bool {
 }
 
 // overwrite stores an object whether or not there is one.
-func overwrite(t *testing.T, d *Dataset, name string, b []byte) {
+func overwrite(t *testing.T, d *dataset.Dataset, name string, b []byte) {
 	t.Helper()
-	err := d.set().Vault.Put(ctx, name, func(w io.Writer) error {
+	err := objects.Of(d).Vault.Put(ctx, name, func(w io.Writer) error {
 		_, err := w.Write(b)
 		return err
 	})
@@ -36,9 +40,9 @@ func overwrite(t *testing.T, d *Dataset, name string, b []byte) {
 }
 
 // packedFiles makes a version of small files that lie in one pack, a tar.
-func packedFiles(t *testing.T, d *Dataset, contents map[string]string, forge func(*tree.Object)) *Version {
+func packedFiles(t *testing.T, d *dataset.Dataset, contents map[string]string, forge func(*tree.Object)) *dataset.Version {
 	t.Helper()
-	key, err := d.set().NewKey(ctx)
+	key, err := objects.Of(d).NewKey(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +68,7 @@ func packedFiles(t *testing.T, d *Dataset, contents map[string]string, forge fun
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	pack, err := d.set().WritePack(ctx, key, func(w io.Writer) error { _, err := w.Write(b.Bytes()); return err })
+	pack, err := objects.Of(d).WritePack(ctx, key, func(w io.Writer) error { _, err := w.Write(b.Bytes()); return err })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,18 +76,18 @@ func packedFiles(t *testing.T, d *Dataset, contents map[string]string, forge fun
 	for _, e := range entries[1:] {
 		e.Extents[0].Pack = &pack
 	}
-	return commitEntries(t, d, entries)
+	return datasettest.Commit(t, d, entries)
 }
 
 // unpackJob opens a version in place, in a folder with its packs.
-func unpackJob(t *testing.T, d *Dataset, v *Version, dir string, tars bool) error {
+func unpackJob(t *testing.T, d *dataset.Dataset, v *dataset.Version, dir string, tars bool) error {
 	t.Helper()
 	c, err := v.Contents(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range c.Packs {
-		b, err := d.set().Get(ctx, d.set().PackName(p.ID), 1<<20)
+		b, err := objects.Of(d).Get(ctx, objects.Of(d).PackName(p.ID), 1<<20)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -91,27 +95,27 @@ func unpackJob(t *testing.T, d *Dataset, v *Version, dir string, tars bool) erro
 			t.Fatal(err)
 		}
 	}
-	return UnpackJob(ctx, v, dir, tars)
+	return openInPlace(ctx, v, dir, tars)
 }
 
 // A pack that opens under its data key and has the right name is not believed for
 // that: its exact bytes are those that the index pins.
 func TestPacksOfOtherBytesAreRefused(t *testing.T) {
-	readers := map[string]func(t *testing.T, d *Dataset, v *Version, dir string) ([]error, error){
-		"restore": func(t *testing.T, _ *Dataset, v *Version, dir string) ([]error, error) {
+	readers := map[string]func(t *testing.T, d *dataset.Dataset, v *dataset.Version, dir string) ([]error, error){
+		"restore": func(t *testing.T, _ *dataset.Dataset, v *dataset.Version, dir string) ([]error, error) {
 			var told []error
-			err := RestoreJob(ctx, v, dir, func(_ string, err error) { told = append(told, err) })
+			err := restoreJob(ctx, v, dir, func(_ string, err error) { told = append(told, err) })
 			return told, err
 		},
-		"verify": func(t *testing.T, _ *Dataset, v *Version, dir string) ([]error, error) {
+		"verify": func(t *testing.T, _ *dataset.Dataset, v *dataset.Version, dir string) ([]error, error) {
 			var told []error
-			err := VerifyJob(ctx, v, func(err error) { told = append(told, err) })
+			err := verifyJob(ctx, v, func(err error) { told = append(told, err) })
 			return told, err
 		},
-		"unpack": func(t *testing.T, d *Dataset, v *Version, dir string) ([]error, error) {
+		"unpack": func(t *testing.T, d *dataset.Dataset, v *dataset.Version, dir string) ([]error, error) {
 			return nil, unpackJob(t, d, v, dir, false)
 		},
-		"unpack as tars": func(t *testing.T, d *Dataset, v *Version, dir string) ([]error, error) {
+		"unpack as tars": func(t *testing.T, d *dataset.Dataset, v *dataset.Version, dir string) ([]error, error) {
 			return nil, unpackJob(t, d, v, dir, true)
 		},
 	}
@@ -125,7 +129,7 @@ func TestPacksOfOtherBytesAreRefused(t *testing.T) {
 		} {
 			t.Run(name+" "+what, func(t *testing.T) {
 				t.Parallel()
-				d := newDataset(t)
+				d := datasettest.New(t)
 				v := packedFiles(t, d, map[string]string{"a": "first", "b": "second"}, c.forge)
 				dir := t.TempDir()
 				told, err := read(t, d, v, dir)
@@ -148,17 +152,17 @@ func TestPacksOfOtherBytesAreRefused(t *testing.T) {
 // A part of the index is the one that the root pins, to the byte, and holds what the
 // root says of it.
 func TestIndexPartsOfOtherBytesAreRefused(t *testing.T) {
-	d := newDataset(t)
+	d := datasettest.New(t)
 	v := packedFiles(t, d, map[string]string{"a": "first", "b": "second"}, func(*tree.Object) {})
-	for name, change := range map[string]func(v *Version, p *tree.Part){
-		"digest":     func(_ *Version, p *tree.Part) { p.Pin.Digest[0] ^= 1 },
-		"shorter":    func(_ *Version, p *tree.Part) { p.Pin.Size-- },
-		"longer":     func(_ *Version, p *tree.Part) { p.Pin.Size++ },
-		"key":        func(_ *Version, p *tree.Part) { p.KeyID[0] ^= 1 },
-		"object ID":  func(_ *Version, p *tree.Part) { p.ID[0] ^= 1 },
-		"first path": func(_ *Version, p *tree.Part) { p.First = "\x01" },
-		"entries":    func(_ *Version, p *tree.Part) { p.Entries-- },
-		"more parts": func(v *Version, p *tree.Part) {
+	for name, change := range map[string]func(v *dataset.Version, p *tree.Part){
+		"digest":     func(_ *dataset.Version, p *tree.Part) { p.Pin.Digest[0] ^= 1 },
+		"shorter":    func(_ *dataset.Version, p *tree.Part) { p.Pin.Size-- },
+		"longer":     func(_ *dataset.Version, p *tree.Part) { p.Pin.Size++ },
+		"key":        func(_ *dataset.Version, p *tree.Part) { p.KeyID[0] ^= 1 },
+		"object ID":  func(_ *dataset.Version, p *tree.Part) { p.ID[0] ^= 1 },
+		"first path": func(_ *dataset.Version, p *tree.Part) { p.First = "\x01" },
+		"entries":    func(_ *dataset.Version, p *tree.Part) { p.Entries-- },
+		"more parts": func(v *dataset.Version, p *tree.Part) {
 			v.Parts = append(v.Parts, tree.Part{Object: p.Object, First: "b", Entries: p.Entries})
 		},
 	} {
@@ -177,7 +181,7 @@ func TestIndexPartsOfOtherBytesAreRefused(t *testing.T) {
 			t.Errorf("%s: all of %d entries were believed", name, n)
 		}
 		failures := 0
-		if err := VerifyJob(ctx, &changed, func(error) { failures++ }); err == nil && failures == 0 {
+		if err := verifyJob(ctx, &changed, func(error) { failures++ }); err == nil && failures == 0 {
 			t.Errorf("%s: verify believes it", name)
 		}
 	}
@@ -186,15 +190,15 @@ func TestIndexPartsOfOtherBytesAreRefused(t *testing.T) {
 // A root is taken only for the version that its name says it is. Who holds the data
 // key can seal any.
 func TestRootsOfOthersAreRefused(t *testing.T) {
-	d := newDataset(t)
-	v := commitEntries(t, d, []*tree.Entry{{Path: "", Mode: 0o755, ModTime: time.Unix(1, 0)}})
-	key, err := d.set().Key(ctx, v.KeyID)
+	d := datasettest.New(t)
+	v := datasettest.Commit(t, d, []*tree.Entry{{Path: "", Mode: 0o755, ModTime: time.Unix(1, 0)}})
+	key, err := objects.Of(d).Key(ctx, v.KeyID)
 	if err != nil {
 		t.Fatal(err)
 	}
 	const number = 5
 	type object = map[string]any
-	name := d.set().VersionName(number)
+	name := objects.Of(d).VersionName(number)
 	for what, c := range map[string]struct {
 		change func(j object)
 		kind   envelope.Kind
@@ -254,13 +258,13 @@ func sealedAs(t *testing.T, kind envelope.Kind, key *envelope.DataKey, b []byte)
 // No writer puts a keyring into the header of a root or a record, and no reader takes
 // one from there: it would open, and be no longer the bytes that were written.
 func TestKeyringsInHeadersAreRefused(t *testing.T) {
-	d := newDataset(t)
-	v := commitEntries(t, d, []*tree.Entry{{Path: "", Mode: 0o755, ModTime: time.Unix(1, 0)}})
-	key, err := d.set().Key(ctx, v.KeyID)
+	d := datasettest.New(t)
+	v := datasettest.Commit(t, d, []*tree.Entry{{Path: "", Mode: 0o755, ModTime: time.Unix(1, 0)}})
+	key, err := objects.Of(d).Key(ctx, v.KeyID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := d.Lease(ctx, "s")
+	l, err := commit.Begin(ctx, d, "s")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,27 +275,27 @@ func TestKeyringsInHeadersAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	var record string
-	for o, err := range d.set().Vault.List(ctx, d.Name+"/pending/") {
+	for o, err := range objects.Of(d).Vault.List(ctx, d.Name+"/pending/") {
 		if err != nil {
 			t.Fatal(err)
 		}
 		record = o.Name
 	}
-	ring, err := d.set().Get(ctx, d.set().KeyName(key.ID()), 1<<20)
+	ring, err := objects.Of(d).Get(ctx, objects.Of(d).KeyName(key.ID()), 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, read := range map[string]func() error{
-		d.set().VersionName(1): func() error { _, err := d.Version(ctx, 1); return err },
+		objects.Of(d).VersionName(1): func() error { _, err := d.Version(ctx, 1); return err },
 		record: func() error {
-			p, err := d.pending(ctx, 0)
+			p, err := commit.ReadPending(ctx, d, 0)
 			return errors.Join(append(p.Unreadable, err)...)
 		},
 	} {
 		if err := read(); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		b, err := d.set().Get(ctx, name, 1<<20)
+		b, err := objects.Of(d).Get(ctx, name, 1<<20)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -311,12 +315,12 @@ func TestKeyringsInHeadersAreRefused(t *testing.T) {
 // Verify looks at the versions before the one that it verifies: each is the one that
 // the next was made after, or was removed.
 func TestVerifyLooksAtAncestors(t *testing.T) {
-	d := newDataset(t)
-	key, err := d.set().NewKey(ctx)
+	d := datasettest.New(t)
+	key, err := objects.Of(d).NewKey(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	root := func(v *Version, number int64, created int64) *Version {
+	root := func(v *dataset.Version, number int64, created int64) *dataset.Version {
 		t.Helper()
 		r := &codec.Root{Number: number, Created: time.Unix(created, 0)}
 		if v != nil {
@@ -326,32 +330,32 @@ func TestVerifyLooksAtAncestors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		overwrite(t, d, d.set().VersionName(number), sealedAs(t, envelope.KindVersion, key, b))
+		overwrite(t, d, objects.Of(d).VersionName(number), sealedAs(t, envelope.KindVersion, key, b))
 		got, err := d.Version(ctx, number)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return got
 	}
-	var last *Version
+	var last *dataset.Version
 	for n := range int64(4) {
 		last = root(last, n+1, n)
 	}
 	verify := func() ([]error, error) {
 		var told []error
-		err := VerifyJob(ctx, last, func(err error) { told = append(told, err) })
+		err := verifyJob(ctx, last, func(err error) { told = append(told, err) })
 		return told, err
 	}
 	if told, err := verify(); err != nil || len(told) > 0 {
 		t.Fatalf("as they were made: %v, %v", err, told)
 	}
 	for _, n := range []int64{1, 2, 3} {
-		name := d.set().VersionName(n)
-		good, err := d.set().Get(ctx, name, codec.MaxRoot)
+		name := objects.Of(d).VersionName(n)
+		good, err := objects.Of(d).Get(ctx, name, codec.MaxRoot)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var before *Version
+		var before *dataset.Version
 		if n > 1 {
 			if before, err = d.Version(ctx, n-1); err != nil {
 				t.Fatal(err)
@@ -369,7 +373,7 @@ func TestVerifyLooksAtAncestors(t *testing.T) {
 		}
 		overwrite(t, d, name, good)
 	}
-	if err := d.set().Vault.Delete(ctx, d.set().VersionName(2)); err != nil {
+	if err := objects.Of(d).Vault.Delete(ctx, objects.Of(d).VersionName(2)); err != nil {
 		t.Fatal(err)
 	}
 	if told, err := verify(); err != nil || len(told) > 0 {

@@ -55,7 +55,7 @@ func (left *unfinished) empty() bool { return len(left.leases)+len(left.records)
 // another clock, and so a living one's.
 func (left *unfinished) live(all objects.Numbers, now time.Time) *pendingObject {
 	for i, l := range left.leases {
-		if !all.Has(l.Number) && now.Sub(l.Modified) < LeaseTTL {
+		if !all.Has(l.Number) && now.Sub(l.Modified) < objects.LeaseTTL {
 			return &left.leases[i]
 		}
 	}

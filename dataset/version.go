@@ -8,16 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"iter"
-	"slices"
 	"sort"
 	"strings"
 	"time"
 
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
-	"github.com/vaultpack/vaultpack/internal/codec"
 	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/internal/packs"
 	"github.com/vaultpack/vaultpack/internal/workers"
@@ -82,109 +79,19 @@ func (d *Dataset) Version(ctx context.Context, number int64) (*Version, error) {
 	if err := d.begin(ctx); err != nil {
 		return nil, err
 	}
-	v, err := d.readVersion(ctx, number)
-	return v, d.set().Because(err)
+	r, err := d.set().ReadRoot(ctx, number)
+	if err != nil {
+		return nil, d.set().Because(err)
+	}
+	return versionOf(d.set(), r), nil
 }
 
-func (d *Dataset) readVersion(ctx context.Context, number int64) (*Version, error) {
-	name := d.set().VersionName(number)
-	b, err := d.set().Get(ctx, name, codec.MaxRoot)
-	if errors.Is(err, ErrMissing) {
-		numbers, lerr := d.Versions(ctx)
-		if lerr != nil {
-			return nil, lerr
-		}
-		switch {
-		case len(numbers) == 0:
-			return nil, fmt.Errorf("dataset %q: %w", d.Name, ErrUnknownDataset)
-		case !slices.Contains(numbers, number):
-			return nil, fmt.Errorf("version %d of dataset %q, whose newest is %d: %w",
-				number, d.Name, numbers[len(numbers)-1], ErrUnknownVersion)
-		}
-		// It is listed: it was made just now, or the vault withholds it.
-		b, err = d.set().Get(ctx, name, codec.MaxRoot)
-	}
-	if err != nil {
-		return nil, d.damaged(number, err)
-	}
-	if mark := string(b); mark == codec.ClosedMark || mark == codec.RemovedMark {
-		return nil, d.marked(number, mark)
-	}
-	v, err := d.parseVersion(ctx, number, b)
-	if err != nil {
-		return nil, d.damaged(number, fmt.Errorf("%s: %w", name, objects.Tampered(err)))
-	}
-	return v, nil
-}
-
-func (d *Dataset) parseVersion(ctx context.Context, number int64, sealed []byte) (*Version, error) {
-	src := bytes.NewReader(sealed)
-	h, err := envelope.ReadHeader(src)
-	if err != nil {
-		return nil, err
-	}
-	if h.Keyring != nil {
-		return nil, envelope.ErrAuthentication // it would open, but no writer puts one there
-	}
-	key, err := d.set().Key(ctx, h.KeyID)
-	if err != nil {
-		return nil, err
-	}
-	r, err := h.Open(src, envelope.KindVersion, key)
-	if err != nil {
-		return nil, err
-	}
-	b, err := io.ReadAll(r)
-	if err != nil {
-		return nil, err
-	}
-	root, err := codec.DecodeRoot(d.Name, number, b)
-	if err != nil {
-		return nil, err
-	}
-	return d.version(root, h.KeyID, r.Pin()), nil
-}
-
-// version is the version of a root.
-func (d *Dataset) version(r *codec.Root, key envelope.KeyID, pin envelope.Pin) *Version {
+// versionOf is the version of a root.
+func versionOf(s *objects.Set, r *objects.Root) *Version {
 	v := &Version{Number: r.Number, Created: r.Created, Totals: r.Totals, Parts: r.Parts,
-		Parent: r.Parent, ParentPin: r.ParentPin, KeyID: key, Pin: pin}
-	objects.Bind(v, d.set())
+		Parent: r.Parent, ParentPin: r.ParentPin, KeyID: r.KeyID, Pin: r.Pin}
+	objects.Bind(v, s)
 	return v
-}
-
-// ErrConflict is returned by [Lease.Commit] if another writer has made the version.
-var ErrConflict = errors.New("another writer changed the dataset")
-
-// commit makes the version of the given number after parent, which may be nil.
-func (d *Dataset) commit(ctx context.Context, key *envelope.DataKey, number int64, parent *Version, parts []tree.Part, totals tree.Totals) (*Version, error) {
-	root := &codec.Root{Number: number, Created: time.Now().UTC(), Totals: totals, Parts: parts}
-	if parent != nil {
-		root.Parent, root.ParentPin = parent.Number, parent.Pin
-	}
-	b, err := codec.EncodeRoot(d.Name, root)
-	if err != nil {
-		return nil, err
-	}
-	var sealed bytes.Buffer
-	w, err := envelope.NewWriter(&sealed, envelope.KindVersion, key)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := w.Write(b); err != nil {
-		return nil, err
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	err = d.set().Vault.Create(ctx, d.set().VersionName(number), sealed.Bytes())
-	if errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("version %d of dataset %q: %w", number, d.Name, ErrConflict)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("committing the version: %w", err)
-	}
-	return d.version(root, key.ID(), w.Pin()), nil
 }
 
 // Entries gives the version's entries in the order of their paths, two parts of
@@ -270,12 +177,12 @@ func (v *Version) readPart(ctx context.Context, i int) ([]*tree.Entry, error) {
 	part := v.Parts[i]
 	entries, err := v.set().ReadIndex(ctx, part.Object)
 	if err != nil {
-		return nil, v.of().damaged(v.Number, err)
+		return nil, v.set().Damaged(v.Number, err)
 	}
 	last := len(entries) - 1
 	if last < 0 || entries[0].Path != part.First || len(entries) != part.Entries ||
 		i+1 < len(v.Parts) && entries[last].Path >= v.Parts[i+1].First {
-		return nil, &DamagedError{v.set().Name, v.Number, fmt.Errorf("%s is not what the version root says it is: %w", v.set().IndexName(part.ID), envelope.ErrAuthentication)}
+		return nil, &DamagedError{Dataset: v.set().Name, Number: v.Number, Err: fmt.Errorf("%s is not what the version root says it is: %w", v.set().IndexName(part.ID), envelope.ErrAuthentication)}
 	}
 	return entries, nil
 }

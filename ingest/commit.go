@@ -12,6 +12,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/commit"
 	"github.com/vaultpack/vaultpack/internal/given"
 )
 
@@ -133,7 +134,7 @@ type indexed struct {
 type merge struct {
 	*Writer
 	ctx    context.Context
-	index  *dataset.IndexWriter
+	index  *commit.Index
 	paths  []string // that were written, and are not entered yet
 	gap    bool
 	above  []string // files whose paths the last one begins with
@@ -142,7 +143,7 @@ type merge struct {
 
 func (w *Writer) index(ctx context.Context) (indexed, error) {
 	prev := w.lease.Previous()
-	m := &merge{Writer: w, ctx: ctx, index: w.dataset.NewIndexWriter(w.key, prev), paths: slices.Sorted(maps.Keys(w.files))}
+	m := &merge{Writer: w, ctx: ctx, index: commit.NewIndex(w.dataset, w.key, prev), paths: slices.Sorted(maps.Keys(w.files))}
 	if w.base.version != nil {
 		for e, err := range prev.Entries(ctx) {
 			if err == nil {

@@ -48,6 +48,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/commit"
 	"github.com/vaultpack/vaultpack/internal/given"
 	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/internal/workers"
@@ -131,7 +132,7 @@ const (
 type Writer struct {
 	opts    Options
 	dataset *dataset.Dataset
-	lease   *dataset.Lease
+	lease   *commit.Lease
 	key     *envelope.DataKey
 	base    *base
 	ctx     context.Context // ends with the lease, with the Writer, and at its first error
@@ -198,7 +199,7 @@ func New(ctx context.Context, d *dataset.Dataset, opts Options) (*Writer, error)
 		source = hex.EncodeToString(sum[:16])
 	}
 	var err error
-	if w.lease, err = d.Lease(ctx, source); err != nil {
+	if w.lease, err = commit.Begin(ctx, d, source); err != nil {
 		return nil, err
 	}
 	w.ctx, w.cancel = context.WithCancelCause(w.lease.Context())

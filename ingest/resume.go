@@ -8,6 +8,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/commit"
 )
 
 var errNoID = errors.New("a writer without an ID records nothing")
@@ -17,7 +18,7 @@ func unixTime(r record) time.Time { return time.Unix(r.seconds, int64(r.nanos)) 
 // resume takes over what earlier Writers of the ID have recorded. Their records are
 // written anew before anything else is, and removed: of what several of them have
 // recorded of one path, nobody could tell later which is the last.
-func (w *Writer) resume(pending *dataset.Pending, source string) error {
+func (w *Writer) resume(pending *commit.Pending, source string) error {
 	objects := map[envelope.ObjectID]int32{}
 	object := func(o *tree.Object) int32 {
 		i, ok := objects[o.ID]
@@ -88,7 +89,7 @@ func (w *Writer) resume(pending *dataset.Pending, source string) error {
 // could remove its records. Later versions may have other files by now, which are not to
 // be replaced by those. The version that it was to make is its own if it has any of the
 // files: a Writer that leaves none of them in its version removes its records first.
-func (w *Writer) committed(u dataset.PendingUpload) (bool, error) {
+func (w *Writer) committed(u commit.PendingUpload) (bool, error) {
 	prev := w.lease.Previous()
 	if prev == nil || u.Number > prev.Number {
 		return false, nil

@@ -19,6 +19,7 @@ import (
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/internal/commit"
 	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/internal/treetest"
 	"github.com/vaultpack/vaultpack/vault"
@@ -538,13 +539,13 @@ func (s panickingStore) Put(ctx context.Context, name string, write func(io.Writ
 func TestIncompleteBase(t *testing.T) {
 	m := newWorld(t)
 	d := m.open(m.store)
-	l, err := d.Lease(ctx, "")
+	l, err := commit.Begin(ctx, d, "")
 	check(t, err)
 	key, err := l.NewKey(ctx)
 	check(t, err)
 	pack, err := objects.Of(d).WritePack(ctx, key, func(w io.Writer) error { _, err := io.WriteString(w, "kept"); return err })
 	check(t, err)
-	index := d.NewIndexWriter(key, nil)
+	index := commit.NewIndex(d, key, nil)
 	kept := &tree.Entry{Path: "kept", Size: 4, Mode: 0o644, ModTime: time.Unix(1, 0), Flaw: tree.FlawKept, Extents: []tree.Extent{{Pack: &pack, Length: 4}}}
 	check(t, index.Add(ctx, kept, false, false))
 	parts, totals, _, err := index.Finish(ctx)

@@ -7,9 +7,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/commit"
 )
 
 // A checkpointer records finished packs in the vault while the upload goes on,
@@ -17,7 +17,7 @@ import (
 // written at once. So an upload that ends soon leaves no records, and how many
 // one makes depends on its packs alone, not on time: a dry run can tell.
 type checkpointer struct {
-	to  *dataset.Lease
+	to  *commit.Lease
 	key *envelope.DataKey
 	lag int
 	due chan *job
@@ -27,7 +27,7 @@ type checkpointer struct {
 	waiting []*job // due, and not yet recorded
 }
 
-func newCheckpointer(to *dataset.Lease, key *envelope.DataKey, lag int) *checkpointer {
+func newCheckpointer(to *commit.Lease, key *envelope.DataKey, lag int) *checkpointer {
 	return &checkpointer{to: to, key: key, lag: lag, due: make(chan *job, lag)}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/commit"
 )
 
 // An interruption in the middle of a record loses nothing of what that record
@@ -26,7 +27,7 @@ func TestRecordBrokenOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	l, err := d.Lease(ctx, "source")
+	l, err := commit.Begin(ctx, d, "source")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +72,7 @@ func TestRecordBrokenOff(t *testing.T) {
 		t.Error("what was due was recorded with a cancelled context")
 	}
 	c.interrupted(cancelled)
-	next, err := d.Lease(ctx, "source")
+	next, err := commit.Begin(ctx, d, "source")
 	if err := errors.Join(err, l.End(ctx)); err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/commit"
 	"github.com/vaultpack/vaultpack/internal/ctxio"
 	"github.com/vaultpack/vaultpack/internal/objects"
 )
@@ -18,13 +19,13 @@ import (
 // and commits the version.
 type finisher struct {
 	*upload
-	index   *dataset.IndexWriter
+	index   *commit.Index
 	gap     bool  // a file that the last version had is left out before the next
 	missing int64 // files that could not be read and of which nothing is known
 }
 
 func newFinisher(u *upload) *finisher {
-	return &finisher{upload: u, index: u.dataset.NewIndexWriter(u.key, u.prev)}
+	return &finisher{upload: u, index: commit.NewIndex(u.dataset, u.key, u.prev)}
 }
 
 // add waits for the item's packs and enters it. The error is one of the vault.

@@ -14,6 +14,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/dataset/verify"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/commit"
 	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/uploader"
 )
@@ -91,7 +92,7 @@ func TestResumeByChecksum(t *testing.T) {
 				t.Fatal(err)
 			}
 			d := open(t, v, "d")
-			l, err := d.Lease(ctx, "another machine")
+			l, err := commit.Begin(ctx, d, "another machine")
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/rekey"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/treetest"
 	"github.com/vaultpack/vaultpack/vault"
@@ -38,10 +39,10 @@ func TestReseal(t *testing.T) {
 	put("a small one", []byte("small"))
 	upload(t, v, "d", src)
 	d := open(t, v, "d")
-	if _, made, err := new(dataset.Reseal).Run(ctx, d); made || err != nil {
+	if _, made, err := new(rekey.Reseal).Run(ctx, d); made || err != nil {
 		t.Fatalf("with one data key: made %v, %v", made, err)
 	}
-	rotated, err := d.Rotate(ctx)
+	rotated, err := rekey.Rotate(ctx, d)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +53,7 @@ func TestReseal(t *testing.T) {
 	full := v.Store
 	var total int64
 	for try := range 100 {
-		var r dataset.Reseal
+		var r rekey.Reseal
 		broken := &breakingStore{Store: full, after: 1 + try%3}
 		v.Store = broken
 		ver, made, err := r.Run(ctx, open(t, v, "d"))
@@ -95,7 +96,7 @@ func TestReseal(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out")
 	restoreTo(t, latest, out)
 	treetest.Equal(t, src, out)
-	older, err := d.UnderOtherKeys(ctx, latest.KeyID)
+	older, err := rekey.UnderOtherKeys(ctx, d, latest.KeyID)
 	if err != nil || !slices.Equal(older, []int64{1, 2, 3, 4}) {
 		t.Errorf("under other keys: %v, %v", older, err)
 	}
@@ -116,7 +117,7 @@ func TestReseal(t *testing.T) {
 	if again.Committed || u.SentFiles != 0 {
 		t.Errorf("the next upload sends %d files", u.SentFiles)
 	}
-	if _, made, err := new(dataset.Reseal).Run(ctx, open(t, v, "d")); made || err != nil {
+	if _, made, err := new(rekey.Reseal).Run(ctx, open(t, v, "d")); made || err != nil {
 		t.Errorf("once more: made %v, %v", made, err)
 	}
 }
@@ -129,7 +130,7 @@ func TestResealOfATamperedPack(t *testing.T) {
 	}
 	_, res := upload(t, v, "d", src)
 	d := open(t, v, "d")
-	if _, err := d.Rotate(ctx); err != nil {
+	if _, err := rekey.Rotate(ctx, d); err != nil {
 		t.Fatal(err)
 	}
 	names, err := filepath.Glob(filepath.Join(v.Location, "d/packs/*"))
@@ -146,7 +147,7 @@ func TestResealOfATamperedPack(t *testing.T) {
 			t.Fatal(err)
 		}
 		b[at] ^= 1
-		if _, made, err := new(dataset.Reseal).Run(ctx, open(t, v, "d")); made || !errors.Is(err, envelope.ErrAuthentication) {
+		if _, made, err := new(rekey.Reseal).Run(ctx, open(t, v, "d")); made || !errors.Is(err, envelope.ErrAuthentication) {
 			t.Errorf("byte %d changed: made %v, %v", at, made, err)
 		}
 		if left, _ := filepath.Glob(filepath.Join(v.Location, "d/packs/*")); len(left) != 1 {

@@ -12,6 +12,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/dataset/verify"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/commit"
 )
 
 // An index that records another sum than the contents have: whoever reads the file
@@ -54,7 +55,7 @@ func TestSumsAreCompared(t *testing.T) {
 // makes of them.
 func withSums(t *testing.T, d *dataset.Dataset, ver *dataset.Version, change func(*tree.Entry)) *dataset.Version {
 	t.Helper()
-	l, err := d.Lease(ctx, "test")
+	l, err := commit.Begin(ctx, d, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +68,7 @@ func withSums(t *testing.T, d *dataset.Dataset, ver *dataset.Version, change fun
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := d.NewIndexWriter(key, nil)
+	w := commit.NewIndex(d, key, nil)
 	for e, err := range ver.Entries(ctx) {
 		if err != nil {
 			t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/internal/commit"
 	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/internal/treetest"
 	"github.com/vaultpack/vaultpack/uploader"
@@ -113,7 +114,7 @@ func TestRecordedPacksAreLookedFor(t *testing.T) {
 				t.Fatal(err)
 			}
 			d := open(t, v, "d")
-			l, err := d.Lease(ctx, "another run")
+			l, err := commit.Begin(ctx, d, "another run")
 			if err != nil {
 				t.Fatal(err)
 			}

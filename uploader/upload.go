@@ -26,6 +26,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/commit"
 	"github.com/vaultpack/vaultpack/internal/given"
 	"github.com/vaultpack/vaultpack/internal/jobs"
 	"github.com/vaultpack/vaultpack/internal/objects"
@@ -83,9 +84,9 @@ type upload struct {
 	host    string
 	fails   jobs.Failures
 	key     *envelope.DataKey
-	lease   *dataset.Lease
+	lease   *commit.Lease
 	prev    *dataset.Version
-	pending *dataset.Pending
+	pending *commit.Pending
 	check   *checkpointer
 	out     []string // some of the links that lead out of the source
 	// segments is how many of a pack are sealed at once.
@@ -208,7 +209,7 @@ func (u *upload) send(ctx context.Context, fin *finisher) error {
 // open begins the upload in the vault, reads the last version and what unfinished
 // uploads have recorded, and gets the data key.
 func (u *upload) open(ctx context.Context) (err error) {
-	if u.lease, err = u.dataset.Lease(ctx, u.source); err != nil {
+	if u.lease, err = commit.Begin(ctx, u.dataset, u.source); err != nil {
 		return err
 	}
 	u.prev, u.pending = u.lease.Previous(), u.lease.Pending()

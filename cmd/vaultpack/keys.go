@@ -13,6 +13,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/rekey"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/vault"
 )
@@ -403,7 +404,7 @@ func onSlot(c *cli.Context, con *console, f func(*dataset.Dataset, []string) (in
 }
 
 func keysRotate(c *cli.Context, con *console, d *dataset.Dataset) error {
-	v, err := d.Rotate(c.Context)
+	v, err := rekey.Rotate(c.Context, d)
 	if err != nil {
 		return err
 	}
@@ -413,7 +414,7 @@ func keysRotate(c *cli.Context, con *console, d *dataset.Dataset) error {
 }
 
 func keysReseal(c *cli.Context, con *console, d *dataset.Dataset) error {
-	var r dataset.Reseal
+	var r rekey.Reseal
 	v, made, err := r.Run(c.Context, d)
 	if err != nil {
 		if r.Packs.Load() > 0 {
@@ -421,7 +422,7 @@ func keysReseal(c *cli.Context, con *console, d *dataset.Dataset) error {
 		}
 		return err
 	}
-	older, err := d.UnderOtherKeys(c.Context, v.KeyID)
+	older, err := rekey.UnderOtherKeys(c.Context, d, v.KeyID)
 	if err != nil {
 		return fmt.Errorf("version %d of %s uses only data key %s, but which older versions use other keys is not known: %w", v.Number, d.Name, v.KeyID, err)
 	}

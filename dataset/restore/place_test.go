@@ -16,6 +16,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/dataset/verify"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/commit"
 	"github.com/vaultpack/vaultpack/internal/datasettest"
 	"github.com/vaultpack/vaultpack/internal/fsys"
 	"github.com/vaultpack/vaultpack/internal/objects"
@@ -118,7 +119,7 @@ func TestAttributes(t *testing.T) {
 // A file is what its SHA-256 says, or it is not restored.
 func TestRecordedSum(t *testing.T) {
 	d := datasettest.New(t)
-	l, err := d.Lease(ctx, "test")
+	l, err := commit.Begin(ctx, d, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +147,7 @@ func TestRecordedSum(t *testing.T) {
 	}
 	other := sha256.Sum256([]byte("other"))
 	two := []tree.Extent{{Pack: a, Length: half}, {Pack: b, Length: half, At: half}}
-	w := d.NewIndexWriter(key, nil)
+	w := commit.NewIndex(d, key, nil)
 	for _, e := range []*tree.Entry{
 		file("empty", other), file("large", sha256.Sum256(large), two...), file("large-bad", other, two...),
 		file("small", sha256.Sum256([]byte("small")), tree.Extent{Pack: small, Length: 5}), file("small-bad", other, tree.Extent{Pack: small, Length: 5}),

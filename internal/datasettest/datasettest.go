@@ -13,6 +13,7 @@ import (
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/internal/commit"
 	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
@@ -36,7 +37,7 @@ func New(t testing.TB) *dataset.Dataset {
 func Commit(t testing.TB, d *dataset.Dataset, entries []*tree.Entry) *dataset.Version {
 	t.Helper()
 	ctx := context.Background()
-	l, err := d.Lease(ctx, "test")
+	l, err := commit.Begin(ctx, d, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +46,7 @@ func Commit(t testing.TB, d *dataset.Dataset, entries []*tree.Entry) *dataset.Ve
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := d.NewIndexWriter(key, nil)
+	w := commit.NewIndex(d, key, nil)
 	for _, e := range entries {
 		if err := w.Add(ctx, e, false, false); err != nil {
 			t.Fatal(err)

@@ -13,10 +13,12 @@ import (
 	"github.com/vaultpack/vaultpack"
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/rekey"
 	"github.com/vaultpack/vaultpack/dataset/restore"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/dataset/verify"
 	"github.com/vaultpack/vaultpack/ingest"
+	"github.com/vaultpack/vaultpack/internal/commit"
 	"github.com/vaultpack/vaultpack/provision"
 	"github.com/vaultpack/vaultpack/provision/doctor"
 	"github.com/vaultpack/vaultpack/trainer"
@@ -31,8 +33,8 @@ import (
 
 // types are those whose methods do something, or tell what was done.
 var types = []any{
-	dataset.Dataset{}, dataset.Version{}, dataset.Lease{}, dataset.Pending{}, dataset.IndexWriter{}, restore.Job{}, verify.Job{},
-	dataset.File{}, vaultpack.Vault{}, unpack.Job{}, dataset.Collection{}, dataset.Removal{}, dataset.Reseal{},
+	dataset.Dataset{}, dataset.Version{}, commit.Lease{}, commit.Pending{}, commit.Index{}, restore.Job{}, verify.Job{},
+	dataset.File{}, vaultpack.Vault{}, unpack.Job{}, dataset.Collection{}, dataset.Removal{}, rekey.Reseal{},
 	uploader.Filter{}, ingest.Writer{}, ingest.File{}, ingest.Sample{},
 	trainer.Launcher{}, trainer.Plan{}, trainer.Watcher{}, trainer.Logs{}, trainer.Job{},
 	container.Config{}, local.Job{},
@@ -152,6 +154,12 @@ func erred(o reflect.Value) *error {
 	case error:
 		return &v
 	case iter.Seq2[*tree.Entry, error]:
+		for _, err := range v {
+			if err != nil {
+				return &err
+			}
+		}
+	case iter.Seq2[*commit.Record, error]:
 		for _, err := range v {
 			if err != nil {
 				return &err

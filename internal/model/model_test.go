@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/rekey"
 	"github.com/vaultpack/vaultpack/dataset/verify"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/ingest"
@@ -425,7 +426,7 @@ func (w *world) live() {
 	repeat("write", 4, w.write, nil)
 	repeat("gc", 8, w.collect, nil)
 	repeat("gc too", 6, w.collect, nil)
-	repeat("rotate", 1, func(ctx context.Context, d *dataset.Dataset) error { _, err := d.Rotate(ctx); return err }, nil)
+	repeat("rotate", 1, func(ctx context.Context, d *dataset.Dataset) error { _, err := rekey.Rotate(ctx, d); return err }, nil)
 	repeat("rm", 2, w.removeOldest, nil)
 	repeat("clock", 3, func(context.Context, *dataset.Dataset) error {
 		if w.intn(2) == 0 {

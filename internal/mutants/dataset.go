@@ -22,8 +22,8 @@ var datasetMutants = []mutant{
 	one("a version may be made after itself", "internal/codec/root.go", "j.Parent.Number >= number", "j.Parent.Number > number").by(rootTests),
 	one("a version may be made after none", "internal/codec/root.go", "j.Parent.Number < 1 ||", "j.Parent.Number < 0 ||").by(rootTests),
 	one("totals may be below zero", "internal/codec/root.go", " || !sound(j.Totals)", "").by(rootTests),
-	one("a keyring in a root's header is accepted", inDataset+"version.go", "if h.Keyring != nil {", "if h.Keyring != nil && number < 0 {").by("TestKeyringsInHeadersAreRefused"),
-	one("a root may be of any kind", inDataset+"version.go", "h.Open(src, envelope.KindVersion, key)", "h.Open(src, h.Kind, key)").by(rootTests),
+	one("a keyring in a root's header is accepted", "internal/objects/version.go", "if h.Keyring != nil {", "if h.Keyring != nil && number < 0 {").by("TestKeyringsInHeadersAreRefused"),
+	one("a root may be of any kind", "internal/objects/version.go", "h.Open(src, envelope.KindVersion, key)", "h.Open(src, h.Kind, key)").by(rootTests),
 	one("a root may be of any format", "internal/codec/root.go", "|| j.Format != versionFormat {", "|| j.Format == \"\" {").by(rootTests),
 	one("the parent's digest may be missing", "internal/codec/root.go", "r.ParentPin.Digest, err = parseDigest(j.Parent.Digest); err != nil {", "r.ParentPin.Digest, err = parseDigest(j.Parent.Digest); err != nil && number < 0 {").by(rootTests),
 	one("the size of the parent's root is forgotten", "internal/codec/root.go", "r.Parent, r.ParentPin.Size = j.Parent.Number, j.Parent.Size", "r.Parent = j.Parent.Number").by(rootTests),
@@ -59,7 +59,7 @@ var datasetMutants = []mutant{
 
 	// Unfinished uploads.
 	one("a keyring in a record's header is accepted", "internal/objects/read.go", "if header.Keyring != nil {", "if header.Keyring != nil && name == \"\" {").by("TestKeyringsInHeadersAreRefused"),
-	one("the records of all sources are removed", inDataset+"pending.go", "if l.source == source {", "if l.source == source || l.name != \"\" {").by("TestRecordsOfOtherSourcesStay").in("./dataset"),
+	one("the records of all sources are removed", "internal/commit/pending.go", "if l.source == source {", "if l.source == source || l.name != \"\" {").by("TestRecordsOfOtherSourcesStay").in("./dataset"),
 
 	// Opening in place.
 	one("records of another version are believed", "trainer/container/unpack/record.go", "private, ok := strings.CutSuffix(h.Source, \" \"+u.version.Digest())", "private, _, ok := strings.Cut(h.Source, \" \")").by("TestRecordsOfAnotherVersion").in("./trainer/container"),

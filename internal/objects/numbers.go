@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/vaultpack/vaultpack/internal/codec"
 )
@@ -94,3 +95,8 @@ func (s *Set) Exists(ctx context.Context) (bool, error) {
 	}
 	return false, nil
 }
+
+// LeaseTTL is how long an upload that gives no sign of life is taken to live. What
+// is safe does not depend on it: an upload that sleeps longer cannot commit once a
+// collection has run.
+const LeaseTTL = 15 * time.Minute

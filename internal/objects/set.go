@@ -13,8 +13,11 @@ import (
 
 // Errors of objects; package dataset says what they mean.
 var (
-	ErrMissing = errors.New("an object of the dataset is missing")
-	ErrClosed  = errors.New("the dataset has been closed")
+	ErrMissing        = errors.New("an object of the dataset is missing")
+	ErrClosed         = errors.New("the dataset has been closed")
+	ErrUnknownDataset = errors.New("no such dataset")
+	ErrUnknownVersion = errors.New("no such version")
+	ErrConflict       = errors.New("another writer changed the dataset")
 )
 
 // A Set is the objects of one dataset in a vault, and the data keys that open them.

@@ -18,6 +18,7 @@ import (
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope/awskms/kmstest"
+	"github.com/vaultpack/vaultpack/internal/commit"
 	"github.com/vaultpack/vaultpack/internal/faultproxy"
 	"github.com/vaultpack/vaultpack/internal/s3test"
 	"github.com/vaultpack/vaultpack/provision"
@@ -126,7 +127,7 @@ func (w *world) newDataset(v *vault.Vault) {
 	d, err := dataset.Open(v, "scans")
 	w.ok(err)
 	defer d.Close()
-	l, err := d.Lease(w.t.Context(), "the test")
+	l, err := commit.Begin(w.t.Context(), d, "the test")
 	w.ok(err)
 	_, err = l.NewKey(w.t.Context())
 	w.ok(err)

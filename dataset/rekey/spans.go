@@ -1,12 +1,14 @@
-package dataset
+package rekey
 
 import (
 	"context"
 	"errors"
 	"io"
 
+	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/internal/packs"
 )
 
@@ -18,7 +20,7 @@ func spanOf(x tree.Extent) span { return span{x.Offset, x.Length} }
 // spans computes the sums of the runs of one pack under another data key, and
 // compares those that were recorded under the old one.
 type spans struct {
-	d        *Dataset
+	d        *dataset.Dataset
 	from, to envelope.KeyID
 	left     []spanSum // wanted, sorted by their offsets
 	sums     map[span]envelope.ContentSum
@@ -43,16 +45,16 @@ func (s *spans) want(x tree.Extent) {
 // copy writes what it reads of r, which is at an offset of the pack, to w as far as
 // the last of the runs. Those that overlap one that comes before are left.
 func (s *spans) copy(ctx context.Context, w io.Writer, r io.Reader, at int64) (err error) {
-	from, err := s.d.set().ContentHash(ctx, s.from)
+	from, err := objects.Of(s.d).ContentHash(ctx, s.from)
 	if err != nil {
 		return err
 	}
-	defer s.d.set().ReleaseHash(s.from, from)
-	to, err := s.d.set().ContentHash(ctx, s.to)
+	defer objects.Of(s.d).ReleaseHash(s.from, from)
+	to, err := objects.Of(s.d).ContentHash(ctx, s.to)
 	if err != nil {
 		return err
 	}
-	defer s.d.set().ReleaseHash(s.to, to)
+	defer objects.Of(s.d).ReleaseHash(s.to, to)
 	var left []spanSum
 	for _, x := range s.left {
 		if err := ctx.Err(); err != nil {

@@ -1,4 +1,4 @@
-package dataset
+package commit
 
 import (
 	"cmp"
@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 
+	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/codec"
@@ -18,7 +19,7 @@ import (
 // A checkpoint records what an unfinished upload has done so far, in the vault
 // itself and sealed, see [Lease.Record].
 type checkpoint struct {
-	dataset *Dataset
+	dataset *dataset.Dataset
 	source  string
 	upload  string
 	n       int
@@ -58,7 +59,7 @@ func (c *checkpoint) write(ctx context.Context, key *envelope.DataKey, entries [
 	}
 	c.n++
 	name := c.name(c.n)
-	_, err = c.dataset.set().Seal(ctx, envelope.KindIndex, key, func(envelope.ObjectID) string { return name }, func(dst io.Writer) error {
+	_, err = objects.Of(c.dataset).Seal(ctx, envelope.KindIndex, key, func(envelope.ObjectID) string { return name }, func(dst io.Writer) error {
 		_, err := dst.Write(list)
 		return err
 	})
@@ -75,7 +76,7 @@ func (c *checkpoint) name(n int) string {
 // Remove deletes the upload's records, once they are no longer needed.
 func (c *checkpoint) Remove(ctx context.Context) error {
 	for n := 1; n <= c.n; n++ {
-		if err := c.dataset.set().Vault.Delete(ctx, c.name(n)); err != nil {
+		if err := objects.Of(c.dataset).Vault.Delete(ctx, c.name(n)); err != nil {
 			return err
 		}
 	}
@@ -90,7 +91,7 @@ type Pending struct {
 	// What they name is sent again.
 	Unreadable []error
 
-	dataset *Dataset
+	dataset *dataset.Dataset
 	lists   []pendingList
 	runs    [][]pendingList // what Entries gives of them
 	broken  []string        // names of those that are unreadable
@@ -102,19 +103,19 @@ type pendingList struct {
 	weight       int // of its entries
 }
 
-// pending reads the records of unfinished uploads. Those of uploads that the number
+// ReadPending reads the records of unfinished uploads. Those of uploads that the number
 // closed has ended are passed over: a collection may be at work on their packs.
-func (d *Dataset) pending(ctx context.Context, closed int64) (*Pending, error) {
+func ReadPending(ctx context.Context, d *dataset.Dataset, closed int64) (*Pending, error) {
 	p := &Pending{dataset: d}
 	var newest int64
-	for o, err := range d.set().Vault.List(ctx, d.Name+"/pending/") {
+	for o, err := range objects.Of(d).Vault.List(ctx, d.Name+"/pending/") {
 		if err != nil {
 			return nil, fmt.Errorf("listing unfinished uploads: %w", err)
 		}
 		if p, ok := codec.ParsePending(o.Name); !ok || p.Lease || p.Number <= closed {
 			continue
 		}
-		header, entries, key, err := d.set().ReadPending(ctx, o.Name)
+		header, entries, key, err := objects.Of(d).ReadPending(ctx, o.Name)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
@@ -191,7 +192,7 @@ func (p *Pending) Entries(ctx context.Context) iter.Seq2[*tree.Entry, error] {
 				if heads[i].e == nil {
 					e, err, ok := heads[i].next()
 					if err != nil {
-						yield(nil, p.dataset.set().Because(err))
+						yield(nil, objects.Of(p.dataset).Because(err))
 						return
 					}
 					if !ok {
@@ -252,11 +253,41 @@ func (u PendingUpload) Entries(ctx context.Context) iter.Seq2[*tree.Entry, error
 	return u.pending.run(ctx, u.lists)
 }
 
+// A Record is one of an upload, and the data key that it is sealed under.
+type Record struct {
+	Entries []*tree.Entry
+	KeyID   envelope.KeyID
+}
+
+// Records gives the records of the uploads of source. Those that cannot be read are
+// passed over.
+func (p *Pending) Records(ctx context.Context, source string) iter.Seq2[*Record, error] {
+	return func(yield func(*Record, error) bool) {
+		if err := p.begin(ctx); err != nil {
+			yield(nil, err)
+			return
+		}
+		for _, l := range p.lists {
+			if l.source != source {
+				continue
+			}
+			_, entries, id, err := objects.Of(p.dataset).ReadPending(ctx, l.name)
+			if ctx.Err() != nil {
+				yield(nil, ctx.Err())
+				return
+			}
+			if err == nil && !yield(&Record{entries, id}, nil) {
+				return
+			}
+		}
+	}
+}
+
 // run gives the entries of lists that follow one another.
 func (p *Pending) run(ctx context.Context, lists []pendingList) iter.Seq2[*tree.Entry, error] {
 	return func(yield func(*tree.Entry, error) bool) {
 		for _, l := range lists {
-			_, entries, _, err := p.dataset.set().ReadPending(ctx, l.name)
+			_, entries, _, err := objects.Of(p.dataset).ReadPending(ctx, l.name)
 			if err != nil {
 				yield(nil, fmt.Errorf("%s: %w", l.name, objects.Tampered(err)))
 				return
@@ -289,7 +320,7 @@ func (p *Pending) Remove(ctx context.Context, source string) error {
 		}
 	}
 	for _, name := range names {
-		if err := p.dataset.set().Vault.Delete(ctx, name); err != nil {
+		if err := objects.Of(p.dataset).Vault.Delete(ctx, name); err != nil {
 			return err
 		}
 	}

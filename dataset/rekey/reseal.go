@@ -1,4 +1,4 @@
-package dataset
+package rekey
 
 import (
 	"context"
@@ -10,13 +10,16 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/commit"
+	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/internal/packs"
 )
 
 // A Reseal seals what the newest version holds under older data keys anew, under
-// that of the version itself, which is the newest after [Dataset.Rotate]. It makes
+// that of the version itself, which is the newest after [Rotate]. It makes
 // a version with the same files, of which nothing lies under an older key. Older
 // versions stay as they are, and readable with their keys, until they are removed.
 //
@@ -36,43 +39,47 @@ const (
 	resealFolder = ".vaultpack-reseal/"
 )
 
+// errNoReseal is of a job that was not made.
+var errNil = errors.New("rekey: a nil job")
+
 // Run reseals the newest version of the dataset. Where nothing of it lies under an
 // older key that version is returned, and made is false.
 //
-// Like an upload it holds a [Lease], and its errors are those of Commit.
-func (r *Reseal) Run(ctx context.Context, d *Dataset) (v *Version, made bool, err error) {
+// Like an upload it fails with [dataset.ErrConflict] if another writer has made a version
+// meanwhile, and with [dataset.ErrCollected] if a collection has ended it.
+func (r *Reseal) Run(ctx context.Context, d *dataset.Dataset) (v *dataset.Version, made bool, err error) {
 	if r == nil {
-		return nil, false, errNoJob
+		return nil, false, errNil
 	}
-	l, err := d.Lease(ctx, resealSource)
+	l, err := commit.Begin(ctx, d, resealSource)
 	if err != nil {
 		return nil, false, err
 	}
-	defer l.abandon()
-	v, made, err = r.reseal(l.Context(), l)
-	err = l.because(err)
+	defer l.Abandon()
+	v, made, err = r.reseal(l.Context(), d, l)
+	err = l.Because(err)
 	if end := l.End(ctx); end != nil && err == nil {
 		err = fmt.Errorf("version %d is resealed, but: %w", v.Number, end)
 	}
 	return v, made, err
 }
 
-func (r *Reseal) reseal(ctx context.Context, l *Lease) (v *Version, made bool, err error) {
-	d, prev := l.dataset, l.prev
+func (r *Reseal) reseal(ctx context.Context, d *dataset.Dataset, l *commit.Lease) (v *dataset.Version, made bool, err error) {
+	prev := l.Previous()
 	if prev == nil {
-		return nil, false, fmt.Errorf("dataset %q: %w", d.Name, ErrUnknownDataset)
+		return nil, false, fmt.Errorf("dataset %q: %w", d.Name, dataset.ErrUnknownDataset)
 	}
-	key, err := d.set().Key(ctx, prev.KeyID)
+	key, err := objects.Of(d).Key(ctx, prev.KeyID)
 	if err != nil {
 		return nil, false, err
 	}
 	s := &resealing{Reseal: r, dataset: d, key: key, copies: map[envelope.ObjectID]*tree.Object{}, lease: l}
-	if made, err = prev.underOther(ctx, key.ID()); err != nil {
+	if made, err = underOther(ctx, prev, key.ID()); err != nil {
 		return nil, false, err
 	}
 	v = prev
 	if made {
-		if err := s.resume(ctx, l.pending); err != nil {
+		if err := s.resume(ctx, l.Pending()); err != nil {
 			return nil, false, err
 		}
 		if v, err = s.run(ctx, prev); err != nil {
@@ -89,53 +96,49 @@ func (r *Reseal) reseal(ctx context.Context, l *Lease) (v *Version, made bool, e
 // A resealing is one run of a Reseal.
 type resealing struct {
 	*Reseal
-	dataset *Dataset
+	dataset *dataset.Dataset
 	key     *envelope.DataKey
 	copies  map[envelope.ObjectID]*tree.Object // of old packs, by their IDs
 
-	lease    *Lease
+	lease    *commit.Lease
 	done     []*tree.Entry // not recorded yet
 	recorded time.Time
 }
 
 // resume takes over the packs that earlier runs have copied to the same data key.
-func (s *resealing) resume(ctx context.Context, p *Pending) error {
-	for _, l := range p.lists {
-		if l.source != resealSource {
-			continue
+func (s *resealing) resume(ctx context.Context, p *commit.Pending) error {
+	for r, err := range p.Records(ctx, resealSource) {
+		if err != nil {
+			return err
 		}
-		_, entries, id, err := s.dataset.set().ReadPending(ctx, l.name)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil || id != s.key.ID() {
+		if r.KeyID != s.key.ID() {
 			continue // it is copied again
 		}
-		for _, e := range entries {
+		for _, e := range r.Entries {
 			old, err := envelope.ParseObjectID(strings.TrimPrefix(e.Path, resealFolder))
 			if err != nil || len(e.Extents) != 1 {
 				continue
 			}
-			if to := e.Extents[0].Pack; to.KeyID == id && s.dataset.set().HasPack(ctx, to) {
+			if to := e.Extents[0].Pack; to.KeyID == r.KeyID && objects.Of(s.dataset).HasPack(ctx, to) {
 				s.copies[old] = to
 				s.Resumed.Add(1)
 			}
 		}
 	}
-	return ctx.Err()
+	return nil
 }
 
 // run makes the version. Whatever happens, what was done is recorded.
-func (s *resealing) run(ctx context.Context, prev *Version) (v *Version, err error) {
+func (s *resealing) run(ctx context.Context, prev *dataset.Version) (v *dataset.Version, err error) {
 	committed := false
 	defer func() {
 		if !committed {
 			err = errors.Join(err, s.checkpoint(context.WithoutCancel(ctx), 0))
 		}
 	}()
-	w := s.dataset.NewIndexWriter(s.key, nil)
+	w := commit.NewIndex(s.dataset, s.key, nil)
 	for i := range prev.Parts {
-		entries, err := prev.readPart(ctx, i)
+		entries, err := prev.ReadPart(ctx, i)
 		if err != nil {
 			return nil, err
 		}
@@ -198,13 +201,13 @@ func (s *resealing) pack(ctx context.Context, pieces []packs.Piece) (err error) 
 // copy seals a pack anew. If it proves to be another than the pinned one, or a sum
 // does not fit, nothing is stored.
 func (s *resealing) copy(ctx context.Context, old *tree.Object, h *spans) (*tree.Object, error) {
-	r, closer, err := s.dataset.set().OpenPack(ctx, old)
+	r, closer, err := objects.Of(s.dataset).OpenPack(ctx, old)
 	if err != nil {
 		return nil, err
 	}
 	defer closer.Close()
 	n := int64(0)
-	o, err := s.dataset.set().WritePack(ctx, s.key, func(w io.Writer) error {
+	o, err := objects.Of(s.dataset).WritePack(ctx, s.key, func(w io.Writer) error {
 		if err := h.copy(ctx, w, r, 0); err != nil {
 			return err
 		}
@@ -218,7 +221,7 @@ func (s *resealing) copy(ctx context.Context, old *tree.Object, h *spans) (*tree
 		return err
 	})
 	if err != nil {
-		return nil, s.dataset.set().PackError(old, err)
+		return nil, objects.Of(s.dataset).PackError(old, err)
 	}
 	s.copies[old.ID] = &o
 	s.Packs.Add(1)
@@ -251,21 +254,21 @@ func (s *resealing) readSpans(ctx context.Context, old *tree.Object, h *spans) e
 		}
 		var r io.Reader
 		var closer io.Closer
-		if r, closer, err = s.dataset.set().OpenRange(ctx, old, size, first, end-first); err != nil {
+		if r, closer, err = objects.Of(s.dataset).OpenRange(ctx, old, size, first, end-first); err != nil {
 			return err
 		}
 		err = h.copy(ctx, io.Discard, r, first)
 		closer.Close()
 	}
 	if err != nil {
-		return s.dataset.set().PackError(old, err)
+		return objects.Of(s.dataset).PackError(old, err)
 	}
 	return nil
 }
 
 // underOther reports whether anything that belongs to the version is sealed under
 // another data key.
-func (v *Version) underOther(ctx context.Context, id envelope.KeyID) (bool, error) {
+func underOther(ctx context.Context, v *dataset.Version, id envelope.KeyID) (bool, error) {
 	if v.KeyID != id {
 		return true, nil
 	}
@@ -275,7 +278,7 @@ func (v *Version) underOther(ctx context.Context, id envelope.KeyID) (bool, erro
 		}
 	}
 	for i := range v.Parts {
-		entries, err := v.readPart(ctx, i)
+		entries, err := v.ReadPart(ctx, i)
 		if err != nil {
 			return false, err
 		}
@@ -292,22 +295,19 @@ func (v *Version) underOther(ctx context.Context, id envelope.KeyID) (bool, erro
 
 // UnderOtherKeys gives the numbers of the versions of which something is sealed
 // under another data key than the given one, in order.
-func (d *Dataset) UnderOtherKeys(ctx context.Context, id envelope.KeyID) (numbers []int64, err error) {
-	if err := d.begin(ctx); err != nil {
-		return nil, err
-	}
+func UnderOtherKeys(ctx context.Context, d *dataset.Dataset, id envelope.KeyID) (numbers []int64, err error) {
 	all, err := d.Versions(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, n := range all {
 		v, err := d.Version(ctx, n)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrUnknownVersion) {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, dataset.ErrUnknownVersion) {
 			continue // removed meanwhile
 		}
 		other := false
 		if err == nil {
-			other, err = v.underOther(ctx, id)
+			other, err = underOther(ctx, v, id)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("version %d: %w", n, err)

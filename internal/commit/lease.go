@@ -1,6 +1,10 @@
-package dataset
+// Package commit makes versions: the lease that an upload holds, the records of what
+// uploads have done so far, the index, and the one write that readers see. Packages
+// uploader, ingest and rekey stand on it.
+package commit
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -14,24 +18,17 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/codec"
+	"github.com/vaultpack/vaultpack/internal/given"
 	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/internal/workers"
 )
 
-// LeaseTTL is how long an upload that gives no sign of life is taken to live. What
-// is safe does not depend on it: an upload that sleeps longer cannot commit once a
-// collection has run.
-const LeaseTTL = 15 * time.Minute
-
-// ErrCollected is returned by an upload whose lease, or what else it relied on, was
-// removed from the vault while it was under way. The same upload again succeeds.
-var ErrCollected = errors.New("objects that this upload relied on were deleted from the vault while it was running; vaultpack gc does this when an upload was suspended")
-
 // A Lease is the right to make one version. It says in the vault that an upload is
-// under way, so that a [Collection] leaves alone what the upload makes and relies
+// under way, so that a [dataset.Collection] leaves alone what the upload makes and relies
 // on. Everything that an upload writes hangs off it; there is no other way to
 // commit.
 //
@@ -43,11 +40,11 @@ var ErrCollected = errors.New("objects that this upload relied on were deleted f
 //
 // End must be called. A Lease is safe for concurrent use, but for Commit and End.
 type Lease struct {
-	dataset *Dataset
+	dataset *dataset.Dataset
 	upload  string // names its objects in pending/
 	number  int64
 	started time.Time
-	prev    *Version
+	prev    *dataset.Version
 	pending *Pending
 	planned bool // nothing is written, so nothing is renewed
 
@@ -60,25 +57,25 @@ type Lease struct {
 	unsure    atomic.Bool // a write may yet reach the vault, so the lease stays
 }
 
-// Lease begins an upload. source says in the uploader's own words where the data
+// Begin begins an upload. source says in the uploader's own words where the data
 // comes from; it marks the upload's records.
-func (d *Dataset) Lease(ctx context.Context, source string) (*Lease, error) {
-	if err := d.begin(ctx); err != nil {
+func Begin(ctx context.Context, d *dataset.Dataset, source string) (*Lease, error) {
+	if err := given.Check(ctx, d != nil && objects.Of(d).Usable(), errNoDataset); err != nil {
 		return nil, err
 	}
-	all, err := d.set().Numbers(ctx)
+	all, err := objects.Of(d).Numbers(ctx)
 	if err != nil {
 		return nil, err
 	}
-	l := &Lease{dataset: d, number: all.Highest() + 1, started: time.Now(), stop: func() {}, planned: d.set().Planned()}
+	l := &Lease{dataset: d, number: all.Highest() + 1, started: time.Now(), stop: func() {}, planned: objects.Of(d).Planned()}
 	l.upload = fmt.Sprintf("%010d-%s", l.number, strings.ToLower(rand.Text()))
 	l.record = &checkpoint{dataset: d, source: source, upload: l.upload}
 	l.context, l.cancel = context.WithCancelCause(ctx)
-	d.set().Enter(&l.cancel)
+	objects.Of(d).Enter(&l.cancel)
 	begun := false
 	defer func() {
 		if !begun { // also where the store panics
-			l.abandon()
+			l.Abandon()
 		}
 	}()
 	if err := l.write(ctx); err != nil {
@@ -98,14 +95,17 @@ func (d *Dataset) Lease(ctx context.Context, source string) (*Lease, error) {
 
 // read reads what the upload can go on from.
 func (l *Lease) read(ctx context.Context, all objects.Numbers) (err error) {
-	l.prev, err = l.dataset.newest(ctx, all)
-	if errors.Is(err, ErrUnknownVersion) { // it was the newest a moment ago
-		return fmt.Errorf("%w (%v); run the same command again", ErrConflict, err)
+	r, err := objects.Of(l.dataset).Newest(ctx, all)
+	if err = objects.Of(l.dataset).Because(err); err == nil {
+		l.prev = leaseVersion(objects.Of(l.dataset), r)
 	}
-	if err != nil && !errors.Is(err, ErrUnknownDataset) {
+	if errors.Is(err, dataset.ErrUnknownVersion) { // it was the newest a moment ago
+		return fmt.Errorf("%w (%v); run the same command again", dataset.ErrConflict, err)
+	}
+	if err != nil && !errors.Is(err, dataset.ErrUnknownDataset) {
 		return err
 	}
-	l.pending, err = l.dataset.pending(ctx, all.Closed())
+	l.pending, err = ReadPending(ctx, l.dataset, all.Closed())
 	return err
 }
 
@@ -116,7 +116,7 @@ func (l *Lease) write(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return l.dataset.set().Vault.Put(ctx, l.name(), func(w io.Writer) error {
+	return objects.Of(l.dataset).Vault.Put(ctx, l.name(), func(w io.Writer) error {
 		_, err := w.Write(b)
 		return err
 	})
@@ -147,7 +147,7 @@ var errNotRenewed = errors.New("the upload's lease is not renewed any more")
 
 // keepYoung writes the lease anew from time to time. It returns an error if it is gone.
 func (l *Lease) keepYoung(ctx context.Context) error {
-	tick := time.NewTicker(LeaseTTL / 5)
+	tick := time.NewTicker(objects.LeaseTTL / 5)
 	defer tick.Stop()
 	for {
 		select {
@@ -155,7 +155,7 @@ func (l *Lease) keepYoung(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		if err := l.check(ctx); errors.Is(err, ErrCollected) {
+		if err := l.check(ctx); errors.Is(err, dataset.ErrCollected) {
 			return err
 		} else if err == nil {
 			l.write(ctx) // if it fails, the next one may not, and Commit looks
@@ -163,18 +163,24 @@ func (l *Lease) keepYoung(ctx context.Context) error {
 	}
 }
 
-// abandon ends the renewal of a lease that is not ended in good order: a collection
+// Abandon ends the renewal of a lease that is not ended in good order: a collection
 // finds it dead. After End it does nothing.
-func (l *Lease) abandon() {
-	defer l.dataset.set().Leave(&l.cancel)
+func (l *Lease) Abandon() {
+	if l == nil || l.dataset == nil {
+		return
+	}
+	defer objects.Of(l.dataset).Leave(&l.cancel)
 	defer l.cancel(context.Canceled)
 	l.stop()
 }
 
-// because is err, or why the lease's context has ended where that is it.
-func (l *Lease) because(err error) error {
+// Because is err, or why the lease's context has ended where that is it.
+func (l *Lease) Because(err error) error {
+	if l == nil || l.context == nil {
+		return errNoLease
+	}
 	cause := context.Cause(l.context)
-	if err != nil && (errors.Is(cause, ErrCollected) || errors.Is(cause, ErrClosed)) {
+	if err != nil && (errors.Is(cause, dataset.ErrCollected) || errors.Is(cause, dataset.ErrClosed)) {
 		return cause
 	}
 	return err
@@ -182,12 +188,12 @@ func (l *Lease) because(err error) error {
 
 // check looks whether the lease is there.
 func (l *Lease) check(ctx context.Context) error {
-	_, err := l.dataset.set().Vault.Stat(ctx, l.name())
+	_, err := objects.Of(l.dataset).Vault.Stat(ctx, l.name())
 	if errors.Is(err, fs.ErrNotExist) {
 		if l.planned {
 			return nil
 		}
-		return fmt.Errorf("%w; run the same command again", ErrCollected)
+		return fmt.Errorf("%w; run the same command again", dataset.ErrCollected)
 	}
 	return err
 }
@@ -198,7 +204,7 @@ func (l *Lease) check(ctx context.Context) error {
 func (l *Lease) Context() context.Context { return l.context }
 
 // Previous is the version that the new one is made after, or nil.
-func (l *Lease) Previous() *Version { return l.prev }
+func (l *Lease) Previous() *dataset.Version { return l.prev }
 
 // Pending is what unfinished uploads have recorded, as far as it can be relied on.
 func (l *Lease) Pending() *Pending { return l.pending }
@@ -208,7 +214,7 @@ func (l *Lease) NewKey(ctx context.Context) (*envelope.DataKey, error) {
 	if err := l.begin(ctx); err != nil {
 		return nil, err
 	}
-	return l.dataset.set().NewKey(ctx)
+	return objects.Of(l.dataset).NewKey(ctx)
 }
 
 // Record records entries whose packs are in the vault, sealed under key, so that
@@ -255,7 +261,7 @@ func lingering(ctx context.Context, d time.Duration) (context.Context, context.C
 //
 // The error wraps ErrConflict if another writer has taken the number, and
 // ErrCollected if something is gone. In both cases the same upload again succeeds.
-func (l *Lease) Commit(ctx context.Context, key *envelope.DataKey, parts []tree.Part, totals tree.Totals, packs map[envelope.ObjectID]*tree.Object) (*Version, error) {
+func (l *Lease) Commit(ctx context.Context, key *envelope.DataKey, parts []tree.Part, totals tree.Totals, packs map[envelope.ObjectID]*tree.Object) (*dataset.Version, error) {
 	if err := l.begin(ctx); err != nil {
 		return nil, err
 	}
@@ -263,8 +269,8 @@ func (l *Lease) Commit(ctx context.Context, key *envelope.DataKey, parts []tree.
 	if err := l.look(ctx, key, parts, packs); err != nil {
 		return nil, err
 	}
-	v, err := l.dataset.commit(ctx, key, l.number, l.prev, parts, totals)
-	if err != nil && !errors.Is(err, ErrConflict) {
+	v, err := commit(ctx, l.dataset, key, l.number, l.prev, parts, totals)
+	if err != nil && !errors.Is(err, dataset.ErrConflict) {
 		l.unsure.Store(true)
 	}
 	return v, err
@@ -278,34 +284,34 @@ func (l *Lease) look(ctx context.Context, key *envelope.DataKey, parts []tree.Pa
 		return err
 	}
 	keys := map[envelope.KeyID]bool{key.ID(): true}
-	objects := map[string]map[string]int64{"/packs/": {}, "/index/": {}}
+	wanted := map[string]map[string]int64{"/packs/": {}, "/index/": {}}
 	for _, p := range parts {
 		keys[p.KeyID] = true
 		if l.prev != nil && slices.ContainsFunc(l.prev.Parts, func(old tree.Part) bool { return old.ID == p.ID }) {
-			objects["/index/"][d.set().IndexName(p.ID)] = p.Pin.Size
+			wanted["/index/"][objects.Of(d).IndexName(p.ID)] = p.Pin.Size
 		}
 	}
 	for _, o := range packs {
 		keys[o.KeyID] = true
-		objects["/packs/"][d.set().PackName(o.ID)] = o.Pin.Size
+		wanted["/packs/"][objects.Of(d).PackName(o.ID)] = o.Pin.Size
 	}
 	for id := range keys {
-		if _, err := d.set().Vault.Stat(ctx, d.set().KeyName(id)); errors.Is(err, fs.ErrNotExist) && !l.planned {
-			return fmt.Errorf("%s: %w; run the same command again", d.set().KeyName(id), ErrCollected)
+		if _, err := objects.Of(d).Vault.Stat(ctx, objects.Of(d).KeyName(id)); errors.Is(err, fs.ErrNotExist) && !l.planned {
+			return fmt.Errorf("%s: %w; run the same command again", objects.Of(d).KeyName(id), dataset.ErrCollected)
 		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	if l.prev != nil {
-		o, err := d.set().Vault.Stat(ctx, d.set().VersionName(l.prev.Number))
+		o, err := objects.Of(d).Vault.Stat(ctx, objects.Of(d).VersionName(l.prev.Number))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		if err != nil || o.Size != l.prev.Pin.Size {
-			return fmt.Errorf("version %d of dataset %q was removed: %w", l.prev.Number, d.Name, ErrConflict)
+			return fmt.Errorf("version %d of dataset %q was removed: %w", l.prev.Number, d.Name, dataset.ErrConflict)
 		}
 	}
-	for folder, want := range objects {
+	for folder, want := range wanted {
 		if err := l.lookFor(ctx, folder, want); err != nil {
 			return err
 		}
@@ -318,7 +324,7 @@ func (l *Lease) lookFor(ctx context.Context, folder string, want map[string]int6
 	if len(want) == 0 {
 		return nil
 	}
-	for o, err := range l.dataset.set().Vault.List(ctx, l.dataset.Name+folder) {
+	for o, err := range objects.Of(l.dataset).Vault.List(ctx, l.dataset.Name+folder) {
 		if err != nil {
 			return fmt.Errorf("looking for what the version relies on: %w", err)
 		}
@@ -327,7 +333,7 @@ func (l *Lease) lookFor(ctx context.Context, folder string, want map[string]int6
 		}
 	}
 	if len(want) > 0 && !l.planned {
-		return fmt.Errorf("%s and %d more: %w; run the same command again", slices.Min(slices.Collect(maps.Keys(want))), len(want)-1, ErrCollected)
+		return fmt.Errorf("%s and %d more: %w; run the same command again", slices.Min(slices.Collect(maps.Keys(want))), len(want)-1, dataset.ErrCollected)
 	}
 	return nil
 }
@@ -350,14 +356,53 @@ func (l *Lease) End(ctx context.Context) error {
 	if err := l.begin(ctx); err != nil && (ctx == nil || err != ctx.Err()) {
 		return err
 	}
-	l.abandon()
+	l.Abandon()
 	if l.unsure.Load() {
 		return nil
 	}
 	ctx, cancel := lingering(ctx, 10*time.Second)
 	defer cancel()
-	if err := l.dataset.set().Vault.Delete(ctx, l.name()); err != nil {
+	if err := objects.Of(l.dataset).Vault.Delete(ctx, l.name()); err != nil {
 		return fmt.Errorf("ending the upload: %w", err)
 	}
 	return nil
+}
+
+// commit makes the version of the given number after parent, which may be nil.
+func commit(ctx context.Context, d *dataset.Dataset, key *envelope.DataKey, number int64, parent *dataset.Version, parts []tree.Part, totals tree.Totals) (*dataset.Version, error) {
+	root := &codec.Root{Number: number, Created: time.Now().UTC(), Totals: totals, Parts: parts}
+	if parent != nil {
+		root.Parent, root.ParentPin = parent.Number, parent.Pin
+	}
+	b, err := codec.EncodeRoot(d.Name, root)
+	if err != nil {
+		return nil, err
+	}
+	var sealed bytes.Buffer
+	w, err := envelope.NewWriter(&sealed, envelope.KindVersion, key)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(b); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	err = objects.Of(d).Vault.Create(ctx, objects.Of(d).VersionName(number), sealed.Bytes())
+	if errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("version %d of dataset %q: %w", number, d.Name, dataset.ErrConflict)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("committing the version: %w", err)
+	}
+	return leaseVersion(objects.Of(d), &objects.Root{Root: root, KeyID: key.ID(), Pin: w.Pin()}), nil
+}
+
+// leaseVersion is the version of a root.
+func leaseVersion(s *objects.Set, r *objects.Root) *dataset.Version {
+	v := &dataset.Version{Number: r.Number, Created: r.Created, Totals: r.Totals, Parts: r.Parts,
+		Parent: r.Parent, ParentPin: r.ParentPin, KeyID: r.KeyID, Pin: r.Pin}
+	objects.Bind(v, s)
+	return v
 }

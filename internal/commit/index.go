@@ -1,29 +1,31 @@
-package dataset
+package commit
 
 import (
 	"context"
 	"fmt"
 	"io"
 
+	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/codec"
+	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
 // Bounds of a part of an index. A part is what a reader fetches to find one
 // file, and what is held in memory. Variables for the tests only.
 var (
-	partEntries = 16 << 10
+	PartEntries = 16 << 10
 	partPathLen = 4 << 20 // bytes of paths, link targets and packs
 )
 
-// An IndexWriter writes the index of a new version, entry after entry in the
+// An Index writes the index of a new version, entry after entry in the
 // order of their paths. A part of the previous version's index in which nothing
 // has changed is taken over as it is, and not written again.
-type IndexWriter struct {
-	dataset *Dataset
+type Index struct {
+	dataset *dataset.Dataset
 	key     *envelope.DataKey
-	prev    *Version
+	prev    *dataset.Version
 
 	pending []*tree.Entry
 	pathLen int
@@ -40,15 +42,15 @@ type IndexWriter struct {
 	confirmed map[*tree.Entry]*tree.Entry
 }
 
-// NewIndexWriter starts the index of the version after prev, which may be nil.
-func (d *Dataset) NewIndexWriter(key *envelope.DataKey, prev *Version) *IndexWriter {
-	return &IndexWriter{dataset: d, key: key, prev: prev, part: -1, packs: map[envelope.ObjectID]*tree.Object{}}
+// NewIndex starts the index of the version after prev, which may be nil.
+func NewIndex(d *dataset.Dataset, key *envelope.DataKey, prev *dataset.Version) *Index {
+	return &Index{dataset: d, key: key, prev: prev, part: -1, packs: map[envelope.ObjectID]*tree.Object{}}
 }
 
 // Add adds an entry. unchanged says that the previous version has the very same
 // one, and gap that it has others, now gone, between the entry added before and
 // this one.
-func (w *IndexWriter) Add(ctx context.Context, e *tree.Entry, unchanged, gap bool) error {
+func (w *Index) Add(ctx context.Context, e *tree.Entry, unchanged, gap bool) error {
 	if err := w.begin(ctx); err != nil {
 		return err
 	}
@@ -81,12 +83,12 @@ func (w *IndexWriter) Add(ctx context.Context, e *tree.Entry, unchanged, gap boo
 	// One that has grown too large is halved: the second half is then large
 	// enough to be cut off at the next of the old bounds.
 	if w.prev != nil && w.next < len(w.prev.Parts) {
-		if len(w.pending) >= 2*partEntries || w.pathLen >= 2*partPathLen {
+		if len(w.pending) >= 2*PartEntries || w.pathLen >= 2*partPathLen {
 			return w.write(ctx, max(len(w.pending)/2, 1))
 		}
 		return nil
 	}
-	if len(w.pending) >= partEntries || w.pathLen >= partPathLen {
+	if len(w.pending) >= PartEntries || w.pathLen >= partPathLen {
 		return w.flush(ctx)
 	}
 	return nil
@@ -94,7 +96,7 @@ func (w *IndexWriter) Add(ctx context.Context, e *tree.Entry, unchanged, gap boo
 
 // follow keeps track of whether what is pending is the beginning of a part of
 // the previous index.
-func (w *IndexWriter) follow(ctx context.Context, e *tree.Entry, unchanged, gap bool) error {
+func (w *Index) follow(ctx context.Context, e *tree.Entry, unchanged, gap bool) error {
 	if w.prev == nil {
 		return nil
 	}
@@ -109,7 +111,7 @@ func (w *IndexWriter) follow(ctx context.Context, e *tree.Entry, unchanged, gap 
 		return nil
 	}
 	// What is pending is cut off here, unless that left a tiny part.
-	if n := len(w.pending); w.part < 0 && n > 0 && n < partEntries/4 {
+	if n := len(w.pending); w.part < 0 && n > 0 && n < PartEntries/4 {
 		return nil
 	}
 	if err := w.flush(ctx); err != nil {
@@ -120,7 +122,7 @@ func (w *IndexWriter) follow(ctx context.Context, e *tree.Entry, unchanged, gap 
 	return nil
 }
 
-func (w *IndexWriter) count(e *tree.Entry) {
+func (w *Index) count(e *tree.Entry) {
 	if e.Flaw != "" {
 		w.totals.Flaws++
 	}
@@ -146,19 +148,19 @@ func (w *IndexWriter) count(e *tree.Entry) {
 // entry of the previous version that is to be added as unchanged: but only if the
 // part that it lies in has to be written anyway, for now says nothing that matters
 // to readers.
-func (w *IndexWriter) Confirm(then, now *tree.Entry) {
+func (w *Index) Confirm(then, now *tree.Entry) {
 	if w.confirmed == nil {
 		w.confirmed = map[*tree.Entry]*tree.Entry{}
 	}
 	w.confirmed[then] = now
 }
 
-func (w *IndexWriter) reset() {
+func (w *Index) reset() {
 	w.pending, w.pathLen, w.part = nil, 0, -1
 	clear(w.confirmed)
 }
 
-func (w *IndexWriter) flush(ctx context.Context) error {
+func (w *Index) flush(ctx context.Context) error {
 	if len(w.pending) == 0 {
 		w.reset()
 		return nil
@@ -167,7 +169,7 @@ func (w *IndexWriter) flush(ctx context.Context) error {
 }
 
 // write makes a part of the first n pending entries, at least one.
-func (w *IndexWriter) write(ctx context.Context, n int) error {
+func (w *Index) write(ctx context.Context, n int) error {
 	for i, e := range w.pending {
 		if now := w.confirmed[e]; now != nil {
 			w.pending[i] = now
@@ -178,7 +180,7 @@ func (w *IndexWriter) write(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	o, err := w.dataset.set().Seal(ctx, envelope.KindIndex, w.key, w.dataset.set().IndexName, func(dst io.Writer) error {
+	o, err := objects.Of(w.dataset).Seal(ctx, envelope.KindIndex, w.key, objects.Of(w.dataset).IndexName, func(dst io.Writer) error {
 		_, err := dst.Write(list)
 		return err
 	})
@@ -196,7 +198,7 @@ func (w *IndexWriter) write(ctx context.Context, n int) error {
 
 // Finish writes what is outstanding. changed is false if the index is that of
 // the previous version, to the last entry.
-func (w *IndexWriter) Finish(ctx context.Context) (parts []tree.Part, totals tree.Totals, changed bool, err error) {
+func (w *Index) Finish(ctx context.Context) (parts []tree.Part, totals tree.Totals, changed bool, err error) {
 	if err := w.begin(ctx); err != nil {
 		return nil, tree.Totals{}, false, err
 	}
@@ -208,4 +210,4 @@ func (w *IndexWriter) Finish(ctx context.Context) (parts []tree.Part, totals tre
 }
 
 // Packs are those that the index names, for [Lease.Commit].
-func (w *IndexWriter) Packs() map[envelope.ObjectID]*tree.Object { return w.packs }
+func (w *Index) Packs() map[envelope.ObjectID]*tree.Object { return w.packs }

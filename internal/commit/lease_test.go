@@ -1,4 +1,4 @@
-package dataset
+package commit
 
 import (
 	"errors"
@@ -10,28 +10,31 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/dataset/verify"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/codec"
 	"github.com/vaultpack/vaultpack/internal/memstore"
+	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
 // memDataset is a dataset in memory, in a time of its own.
-func memDataset(t *testing.T) (*Dataset, *memstore.Store) {
+func memDataset(t *testing.T) (*dataset.Dataset, *memstore.Store) {
 	t.Helper()
 	key := envelope.GenerateLocalKey()
 	store := &memstore.Store{}
-	d, err := Open(&vault.Vault{Store: store, Keys: &vault.Keys{Open: []envelope.KeyWrapper{key}, Wrap: []envelope.KeyWrapper{key}}}, "d")
+	d, err := dataset.Open(&vault.Vault{Store: store, Keys: &vault.Keys{Open: []envelope.KeyWrapper{key}, Wrap: []envelope.KeyWrapper{key}}}, "d")
 	if err != nil {
 		t.Fatal(err)
 	}
 	return d, store
 }
 
-func lease(t *testing.T, d *Dataset) *Lease {
+func lease(t *testing.T, d *dataset.Dataset) *Lease {
 	t.Helper()
-	l, err := d.Lease(ctx, "test")
+	l, err := Begin(ctx, d, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +43,7 @@ func lease(t *testing.T, d *Dataset) *Lease {
 
 // upload makes a version of files, each in a pack of its own. Those of the version
 // before are taken over. before is called before the commit.
-func upload(t *testing.T, d *Dataset, before func(l *Lease), files ...string) (*Version, error) {
+func upload(t *testing.T, d *dataset.Dataset, before func(l *Lease), files ...string) (*dataset.Version, error) {
 	t.Helper()
 	l := lease(t, d)
 	defer l.End(ctx)
@@ -50,7 +53,7 @@ func upload(t *testing.T, d *Dataset, before func(l *Lease), files ...string) (*
 	if l.Previous() == nil {
 		key, err = l.NewKey(ctx)
 	} else {
-		key, err = d.set().Key(ctx, l.Previous().KeyID)
+		key, err = objects.Of(d).Key(ctx, l.Previous().KeyID)
 		for e, err := range l.Previous().Entries(ctx) {
 			if err != nil {
 				t.Fatal(err)
@@ -61,12 +64,12 @@ func upload(t *testing.T, d *Dataset, before func(l *Lease), files ...string) (*
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := d.NewIndexWriter(key, l.Previous())
+	w := NewIndex(d, key, l.Previous())
 	packs := map[envelope.ObjectID]*tree.Object{}
 	for _, name := range files {
 		e := then[name]
 		if e == nil {
-			o, err := d.set().WritePack(ctx, key, func(w io.Writer) error { _, err := io.WriteString(w, name); return err })
+			o, err := objects.Of(d).WritePack(ctx, key, func(w io.Writer) error { _, err := io.WriteString(w, name); return err })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -103,38 +106,38 @@ func names(t *testing.T, s vault.Store, prefix string) (out []string) {
 // again succeeds, or says that it cannot.
 func TestCommitLooks(t *testing.T) {
 	for what, c := range map[string]struct {
-		spoil func(t *testing.T, d *Dataset, s *memstore.Store, l *Lease)
+		spoil func(t *testing.T, d *dataset.Dataset, s *memstore.Store, l *Lease)
 		want  error
 	}{
-		"nothing": {func(*testing.T, *Dataset, *memstore.Store, *Lease) {}, nil},
-		"the lease": {func(t *testing.T, d *Dataset, s *memstore.Store, l *Lease) {
+		"nothing": {func(*testing.T, *dataset.Dataset, *memstore.Store, *Lease) {}, nil},
+		"the lease": {func(t *testing.T, d *dataset.Dataset, s *memstore.Store, l *Lease) {
 			s.Delete(ctx, l.name())
-		}, ErrCollected},
-		"the keyring": {func(t *testing.T, d *Dataset, s *memstore.Store, l *Lease) {
+		}, dataset.ErrCollected},
+		"the keyring": {func(t *testing.T, d *dataset.Dataset, s *memstore.Store, l *Lease) {
 			s.Delete(ctx, names(t, s, "d/keys/")[0])
-		}, ErrCollected},
-		"a pack that is taken over": {func(t *testing.T, d *Dataset, s *memstore.Store, l *Lease) {
+		}, dataset.ErrCollected},
+		"a pack that is taken over": {func(t *testing.T, d *dataset.Dataset, s *memstore.Store, l *Lease) {
 			for e, err := range l.prev.Entries(ctx) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				s.Delete(ctx, d.set().PackName(e.Extents[0].Pack.ID))
+				s.Delete(ctx, objects.Of(d).PackName(e.Extents[0].Pack.ID))
 			}
-		}, ErrCollected},
-		"the end of one": {func(t *testing.T, d *Dataset, s *memstore.Store, l *Lease) {
+		}, dataset.ErrCollected},
+		"the end of one": {func(t *testing.T, d *dataset.Dataset, s *memstore.Store, l *Lease) {
 			for e, err := range l.prev.Entries(ctx) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				s.Put(ctx, d.set().PackName(e.Extents[0].Pack.ID), func(w io.Writer) error { _, err := io.WriteString(w, "short"); return err })
+				s.Put(ctx, objects.Of(d).PackName(e.Extents[0].Pack.ID), func(w io.Writer) error { _, err := io.WriteString(w, "short"); return err })
 			}
-		}, ErrCollected},
-		"the version before": {func(t *testing.T, d *Dataset, s *memstore.Store, l *Lease) {
-			d.set().PutMark(ctx, l.prev.Number, codec.RemovedMark)
-		}, ErrConflict},
-		"the number": {func(t *testing.T, d *Dataset, s *memstore.Store, l *Lease) {
-			s.Create(ctx, d.set().VersionName(l.number), []byte(codec.ClosedMark))
-		}, ErrConflict},
+		}, dataset.ErrCollected},
+		"the version before": {func(t *testing.T, d *dataset.Dataset, s *memstore.Store, l *Lease) {
+			objects.Of(d).PutMark(ctx, l.prev.Number, codec.RemovedMark)
+		}, dataset.ErrConflict},
+		"the number": {func(t *testing.T, d *dataset.Dataset, s *memstore.Store, l *Lease) {
+			s.Create(ctx, objects.Of(d).VersionName(l.number), []byte(codec.ClosedMark))
+		}, dataset.ErrConflict},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
@@ -149,14 +152,14 @@ func TestCommitLooks(t *testing.T) {
 		})
 	}
 	t.Run("an index part that is taken over", func(t *testing.T) {
-		defer func(n int) { partEntries = n }(partEntries)
-		partEntries = 2
+		defer func(n int) { PartEntries = n }(PartEntries)
+		PartEntries = 2
 		d, s := memDataset(t)
 		if _, err := upload(t, d, nil, "a", "b", "c", "d"); err != nil {
 			t.Fatal(err)
 		}
-		_, err := upload(t, d, func(l *Lease) { s.Delete(ctx, d.set().IndexName(l.prev.Parts[0].ID)) }, "a", "b", "c", "d", "e")
-		if !errors.Is(err, ErrCollected) {
+		_, err := upload(t, d, func(l *Lease) { s.Delete(ctx, objects.Of(d).IndexName(l.prev.Parts[0].ID)) }, "a", "b", "c", "d", "e")
+		if !errors.Is(err, dataset.ErrCollected) {
 			t.Errorf("the commit: %v", err)
 		}
 	})
@@ -166,12 +169,12 @@ func TestCommitLooks(t *testing.T) {
 func TestNumbersThatAreTaken(t *testing.T) {
 	d, s := memDataset(t)
 	mark := func(n int64) {
-		if err := s.Create(ctx, d.set().VersionName(n), []byte(codec.ClosedMark)); err != nil {
+		if err := s.Create(ctx, objects.Of(d).VersionName(n), []byte(codec.ClosedMark)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	mark(1)
-	if _, err := d.Latest(ctx); !errors.Is(err, ErrUnknownDataset) {
+	if _, err := d.Latest(ctx); !errors.Is(err, dataset.ErrUnknownDataset) {
 		t.Errorf("Latest of a closed number: %v", err)
 	}
 	for _, want := range []int64{2, 3} {
@@ -191,10 +194,10 @@ func TestNumbersThatAreTaken(t *testing.T) {
 		t.Errorf("removing the newest: %v", err)
 	}
 	for _, n := range []int64{1, 4, 5, 6} {
-		if _, err := d.Version(ctx, n); !errors.Is(err, ErrUnknownVersion) {
+		if _, err := d.Version(ctx, n); !errors.Is(err, dataset.ErrUnknownVersion) {
 			t.Errorf("Version(%d): %v", n, err)
 		}
-		if err := d.RemoveVersion(ctx, n); !errors.Is(err, ErrUnknownVersion) {
+		if err := d.RemoveVersion(ctx, n); !errors.Is(err, dataset.ErrUnknownVersion) {
 			t.Errorf("RemoveVersion(%d): %v", n, err)
 		}
 	}
@@ -205,10 +208,10 @@ func TestNumbersThatAreTaken(t *testing.T) {
 	if err := d.RemoveVersion(ctx, 3); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Create(ctx, d.set().VersionName(3), []byte("x")); err == nil {
+	if err := s.Create(ctx, objects.Of(d).VersionName(3), []byte("x")); err == nil {
 		t.Error("the number of a version that was removed is free")
 	}
-	if err := VerifyJob(ctx, v, nil); err != nil {
+	if err := (&verify.Job{Sample: 1}).Run(ctx, v); err != nil {
 		t.Error(err)
 	}
 	// What is only cut to the size of a mark is none.
@@ -216,13 +219,13 @@ func TestNumbersThatAreTaken(t *testing.T) {
 		_, err := io.WriteString(w, strings.Repeat("x", len(codec.ClosedMark)))
 		return err
 	}
-	if err := s.Put(ctx, d.set().VersionName(6), cut); err != nil {
+	if err := s.Put(ctx, objects.Of(d).VersionName(6), cut); err != nil {
 		t.Fatal(err)
 	}
 	if v, err := d.Latest(ctx); !errors.Is(err, envelope.ErrAuthentication) {
 		t.Errorf("Latest of a version that is cut: %v, %v", v, err)
 	}
-	if err := (&Collection{}).Run(ctx, d); !errors.Is(err, envelope.ErrAuthentication) {
+	if err := (&dataset.Collection{}).Run(ctx, d); !errors.Is(err, envelope.ErrAuthentication) {
 		t.Errorf("a collection of a version that is cut: %v", err)
 	}
 }
@@ -240,11 +243,11 @@ func TestCollectionAndLeases(t *testing.T) {
 	}{
 		{what: "young", busy: true},
 		{what: "of tomorrow", age: -24 * time.Hour, busy: true},
-		{what: "almost old", age: LeaseTTL - time.Minute, busy: true},
-		{what: "old", age: LeaseTTL + time.Second, closed: 2},
+		{what: "almost old", age: objects.LeaseTTL - time.Minute, busy: true},
+		{what: "old", age: objects.LeaseTTL + time.Second, closed: 2},
 		{what: "young, and ended by hand", end: true, closed: 2},
 		{what: "young, and its number is taken", Taken: true, closed: 3},
-		{what: "old, with a young record", age: LeaseTTL + time.Second, record: true, grace: time.Hour, busy: true, dead: true},
+		{what: "old, with a young record", age: objects.LeaseTTL + time.Second, record: true, grace: time.Hour, busy: true, dead: true},
 		{what: "old, with an old record", age: 2 * time.Hour, record: true, grace: time.Hour, closed: 2},
 	} {
 		t.Run(c.what, func(t *testing.T) {
@@ -255,11 +258,11 @@ func TestCollectionAndLeases(t *testing.T) {
 			}
 			l := lease(t, d)
 			defer l.stop()
-			key, err := d.set().Key(ctx, l.prev.KeyID)
+			key, err := objects.Of(d).Key(ctx, l.prev.KeyID)
 			if err != nil {
 				t.Fatal(err)
 			}
-			pack, err := d.set().WritePack(ctx, key, func(w io.Writer) error { _, err := io.WriteString(w, "x"); return err })
+			pack, err := objects.Of(d).WritePack(ctx, key, func(w io.Writer) error { _, err := io.WriteString(w, "x"); return err })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -276,10 +279,10 @@ func TestCollectionAndLeases(t *testing.T) {
 			s.Age(c.age)
 			for _, dry := range []bool{true, false} {
 				before := names(t, s, "")
-				g := &Collection{Grace: c.grace, EndUploads: c.end, DryRun: dry}
+				g := &dataset.Collection{Grace: c.grace, EndUploads: c.end, DryRun: dry}
 				err := g.Run(ctx, d)
-				var busy *BusyError
-				if errors.Is(err, ErrBusy) != c.busy || errors.As(err, &busy) && (busy.Dead != c.dead || busy.Dataset != "d") || !c.busy && err != nil {
+				var busy *dataset.BusyError
+				if errors.Is(err, dataset.ErrBusy) != c.busy || errors.As(err, &busy) && (busy.Dead != c.dead || busy.Dataset != "d") || !c.busy && err != nil {
 					t.Fatalf("dry %v: %v", dry, err)
 				}
 				if after := names(t, s, ""); (dry || c.busy) && !slices.Equal(before, after) {
@@ -292,13 +295,13 @@ func TestCollectionAndLeases(t *testing.T) {
 			if c.busy {
 				return
 			}
-			if err := s.Create(ctx, d.set().VersionName(c.closed), nil); err == nil {
+			if err := s.Create(ctx, objects.Of(d).VersionName(c.closed), nil); err == nil {
 				t.Error("the number was not closed")
 			}
 			if left := names(t, s, "d/pending/"); len(left) > 0 {
 				t.Errorf("left: %q", left)
 			}
-			if _, err := l.Commit(ctx, key, nil, tree.Totals{}, nil); !errors.Is(err, ErrCollected) {
+			if _, err := l.Commit(ctx, key, nil, tree.Totals{}, nil); !errors.Is(err, dataset.ErrCollected) {
 				t.Errorf("the upload that slept: %v", err)
 			}
 		})
@@ -318,7 +321,7 @@ func TestStrangersAmongTheRecords(t *testing.T) {
 	if _, err := upload(t, d, nil, "a"); err != nil {
 		t.Fatal(err)
 	}
-	g := &Collection{}
+	g := &dataset.Collection{}
 	if err := g.Run(ctx, d); err != nil {
 		t.Fatal(err)
 	}
@@ -341,18 +344,18 @@ func TestRemovalAndUploads(t *testing.T) {
 	}
 	l := lease(t, d)
 	defer l.stop()
-	key, err := d.set().Key(ctx, l.prev.KeyID)
+	key, err := objects.Of(d).Key(ctx, l.prev.KeyID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := (&Removal{}).Run(ctx, d); !errors.Is(err, ErrBusy) {
+	if err := (&dataset.Removal{}).Run(ctx, d); !errors.Is(err, dataset.ErrBusy) {
 		t.Fatalf("under an upload: %v", err)
 	}
-	r := &Removal{EndUploads: true}
+	r := &dataset.Removal{EndUploads: true}
 	if err := r.Run(ctx, d); err != nil || !slices.Contains(r.Closed, 3) {
 		t.Fatalf("%+v, %v", r, err)
 	}
-	if _, err := d.commit(ctx, key, l.number, l.prev, nil, tree.Totals{}); !errors.Is(err, ErrConflict) {
+	if _, err := commit(ctx, d, key, l.number, l.prev, nil, tree.Totals{}); !errors.Is(err, dataset.ErrConflict) {
 		t.Errorf("a commit after the look: %v", err)
 	}
 	for _, name := range names(t, s, "") {
@@ -363,7 +366,7 @@ func TestRemovalAndUploads(t *testing.T) {
 	if v, err := upload(t, d, nil, "a"); err != nil || v.Parent != 0 {
 		t.Errorf("the next upload: %+v, %v", v, err)
 	}
-	if err := (&Removal{}).Run(ctx, d); err != nil || len(names(t, s, "")) > 0 {
+	if err := (&dataset.Removal{}).Run(ctx, d); err != nil || len(names(t, s, "")) > 0 {
 		t.Errorf("%v; left: %q", err, names(t, s, ""))
 	}
 }

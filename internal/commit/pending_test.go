@@ -1,4 +1,4 @@
-package dataset
+package commit
 
 import (
 	"bytes"
@@ -10,16 +10,18 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/codec"
+	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
 // Every way to change a pending record makes it one that cannot be read, never
 // one that is believed, nor one that stops an upload.
 func TestPendingRecordChanged(t *testing.T) {
 	d := newDataset(t)
-	l, err := d.Lease(ctx, "src")
+	l, err := Begin(ctx, d, "src")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +32,7 @@ func TestPendingRecordChanged(t *testing.T) {
 	if err := errors.Join(l.Record(ctx, key, []*tree.Entry{{Path: "a"}}), l.End(ctx)); err != nil {
 		t.Fatal(err)
 	}
-	files, err := filepath.Glob(filepath.Join(d.set().Vault.Location, "d/pending/*/*"))
+	files, err := filepath.Glob(filepath.Join(objects.Of(d).Vault.Location, "d/pending/*/*"))
 	if err != nil || len(files) != 1 {
 		t.Fatal(files, err)
 	}
@@ -38,7 +40,7 @@ func TestPendingRecordChanged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ring, err := os.ReadFile(filepath.Join(d.set().Vault.Location, d.set().KeyName(key.ID())))
+	ring, err := os.ReadFile(filepath.Join(objects.Of(d).Vault.Location, objects.Of(d).KeyName(key.ID())))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,16 +69,16 @@ func TestPendingRecordChanged(t *testing.T) {
 	}
 	broken := "0000000001-" + strings.Repeat("u", 26)
 	for what, b := range bad {
-		err := d.set().Vault.Put(ctx, "d/pending/"+broken+"/00000001.vpk", func(w io.Writer) error { _, err := w.Write(b); return err })
+		err := objects.Of(d).Vault.Put(ctx, "d/pending/"+broken+"/00000001.vpk", func(w io.Writer) error { _, err := w.Write(b); return err })
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := d.pending(ctx, 0)
+		p, err := ReadPending(ctx, d, 0)
 		if err != nil || len(p.lists) != 1 || len(p.Unreadable) != 1 {
 			t.Fatalf("%s: %v, %d lists, unreadable %v", what, err, len(p.lists), p.Unreadable)
 		}
 		// Where the key ID is another, there is no such keyring.
-		if err := p.Unreadable[0]; !errors.Is(err, envelope.ErrAuthentication) && !errors.Is(err, ErrMissing) {
+		if err := p.Unreadable[0]; !errors.Is(err, envelope.ErrAuthentication) && !errors.Is(err, dataset.ErrMissing) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

@@ -1,0 +1,57 @@
+// Package rekey gives a dataset a new data key, and seals under it what lies under older
+// ones.
+package rekey
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/internal/commit"
+	"github.com/vaultpack/vaultpack/internal/objects"
+)
+
+// Rotate makes a data key for what is uploaded from now on. It commits a version
+// that holds what the last one held, sealed under the new key: the chain of
+// versions is authentic, so nobody can lead later uploads back to the old key by
+// replaying a keyring. Older packs stay under theirs, and readable.
+//
+// Like an upload it fails with [dataset.ErrConflict] if another writer has made a version
+// meanwhile, and with [dataset.ErrCollected] if a collection has ended it.
+func Rotate(ctx context.Context, d *dataset.Dataset) (*dataset.Version, error) {
+	l, err := commit.Begin(ctx, d, "rotate")
+	if err != nil {
+		return nil, err
+	}
+	defer l.Abandon()
+	v, err := rotate(l.Context(), d, l)
+	err = l.Because(err)
+	if end := l.End(ctx); end != nil && err == nil {
+		return v, fmt.Errorf("version %d was created under the new key, but: %w", v.Number, end)
+	}
+	return v, err
+}
+
+func rotate(ctx context.Context, d *dataset.Dataset, l *commit.Lease) (*dataset.Version, error) {
+	latest := l.Previous()
+	if latest == nil {
+		return nil, fmt.Errorf("dataset %q: %w", d.Name, dataset.ErrUnknownDataset)
+	}
+	// Who cannot read the old data must not become the owner of the new key.
+	if _, err := objects.Of(d).Key(ctx, latest.KeyID); err != nil {
+		return nil, err
+	}
+	key, err := l.NewKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	v, err := l.Commit(ctx, key, latest.Parts, latest.Totals, nil)
+	if errors.Is(err, dataset.ErrConflict) || errors.Is(err, dataset.ErrCollected) {
+		// Nothing names the new key. After any other error a version might, whose
+		// commit was not answered, and then its keyring is all that opens it; if none
+		// does, a Collection removes the keyring.
+		return nil, errors.Join(err, objects.Of(d).Vault.Delete(context.WithoutCancel(ctx), objects.Of(d).KeyName(key.ID())))
+	}
+	return v, err
+}
