@@ -132,7 +132,7 @@ func Load(flag func(name string) string) (*Config, error) {
 	return c, nil
 }
 
-// OfOtherVault tells whether a setting comes from a file that names another vault
+// OfOtherVault reports whether a setting comes from a file that names another vault
 // than the one that was chosen by a flag or the environment.
 func (c *Config) OfOtherVault(source string) bool {
 	v := c.vaults[source]

@@ -19,7 +19,7 @@ type MissingKeyError struct {
 	What    string // what the file holds
 	Setting Setting
 	// Others are the keys that have slots in the vault besides local ones, as far as
-	// they were looked for; each may open some of its datasets. Looked says whether
+	// they were looked for; each may open some of its datasets. Looked reports whether
 	// all of its keyrings were looked at.
 	Others []envelope.Slot
 	Looked bool

@@ -78,7 +78,7 @@ func (c *Config) noVault(err error) error {
 }
 
 // Init makes the configured vault and its local key, or checks those that are
-// there; created tells whether anything was made. It makes no bucket and no KMS
+// there; created reports whether anything was made. It makes no bucket and no KMS
 // key, and no local key where KMS keys are configured.
 func Init(ctx context.Context, c *Config) (v *vault.Vault, created bool, err error) {
 	if err := given.Check(ctx, c != nil, errNoConfig); err != nil {

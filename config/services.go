@@ -76,7 +76,7 @@ func (c *Config) services() *keyservice.Client {
 	return keyservice.New(keyservice.Settings{AWS: c.aws(), Related: c.KMSRelated})
 }
 
-// sseNamed tells whether the setting s3.kms_key names a key of AWS KMS by another
+// sseNamed reports whether the setting s3.kms_key names a key of AWS KMS by another
 // name than its ARN. A server of one's own may have names of its own, but no aliases.
 func (c *Config) sseNamed(ctx context.Context) (bool, error) {
 	key := c.S3.KMSKey
@@ -93,7 +93,7 @@ func (c *Config) sseNamed(ctx context.Context) (bool, error) {
 	return !c.S3Elsewhere(cfg), nil
 }
 
-// S3Elsewhere tells whether S3 is another server than AWS: it has an endpoint of its
+// S3Elsewhere reports whether S3 is another server than AWS: it has an endpoint of its
 // own, and not because all of AWS is reached there (AWS_ENDPOINT_URL).
 func (c *Config) S3Elsewhere(cfg aws.Config) bool {
 	at := s3.NewFromConfig(cfg, c.S3Options).Options().BaseEndpoint

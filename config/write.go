@@ -149,7 +149,7 @@ func parseSettings(old []byte) (doc, root *yaml.Node, err error) {
 	return doc, root, nil
 }
 
-// firstIs tells whether the list begins with the value. Further keys may follow.
+// firstIs reports whether the list begins with the value. Further keys may follow.
 func firstIs(list *yaml.Node, value string) bool {
 	return list != nil && len(list.Content) > 0 && list.Content[0].Value == value
 }
@@ -163,7 +163,7 @@ func lookup(mapping *yaml.Node, key string) *yaml.Node {
 	return nil
 }
 
-// setNode sets a key of a mapping, and tells whether that is another value than
+// setNode sets a key of a mapping, and reports whether that is another value than
 // before. The comments at the old one stay.
 func setNode(mapping *yaml.Node, key string, value any) (changed bool, err error) {
 	next, ok := value.(*yaml.Node)

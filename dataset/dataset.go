@@ -110,7 +110,7 @@ func List(ctx context.Context, v *vault.Vault) ([]string, error) {
 	return names, nil
 }
 
-// CheckName says whether a dataset may have the name: 1 to 100 letters, digits,
+// CheckName returns an error unless a dataset may have the name: 1 to 100 letters, digits,
 // dots, hyphens and underscores, the first a letter or digit. Names are parts
 // of object names and stand in the audit log of the key service.
 func CheckName(name string) error {

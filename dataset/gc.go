@@ -22,7 +22,7 @@ import (
 // however long either of them sleeps. Uploads whose lease is young are left alone,
 // and nothing at all is removed meanwhile. One whose lease is old may be dead, or
 // asleep: before anything is removed, the number that it is to commit is closed, so
-// that it cannot. Nor does anybody go on from records that were written under a
+// that it cannot. Nor does anybody continue from records that were written under a
 // number up to the highest that is closed.
 type Collection struct {
 	// Grace is how old an object must be to be removed. What unfinished uploads have
@@ -61,7 +61,7 @@ type BusyError struct {
 	// its last sign of life.
 	Since, Last time.Time
 	// Dead says that the upload has given no sign of life for too long, but has left
-	// records to go on from, which are younger than the grace.
+	// records to continue from, which are younger than the grace.
 	Dead bool
 }
 

@@ -46,7 +46,7 @@ func (d *Dataset) newest(ctx context.Context, all objects.Numbers) (*Version, er
 
 // RemoveVersion removes a version, and keeps its number from being given out again.
 // The objects that no other version names are left to a Collection. The newest
-// version stays: it is what the next upload goes on from.
+// version stays: it is what the next upload continues from.
 func (d *Dataset) RemoveVersion(ctx context.Context, number int64) error {
 	if err := d.begin(ctx); err != nil {
 		return err

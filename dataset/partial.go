@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// A PartialError ends a job that went on where single files failed: all but those
+// A PartialError ends a job that continued where single files failed: all but those
 // is done. It wraps what went wrong: errors.Is finds envelope.ErrAuthentication in
 // it if any of the failures was one, however many there were before it.
 type PartialError struct {

@@ -77,7 +77,7 @@ func (r *Removal) Run(ctx context.Context, d *Dataset) error {
 }
 
 // versions puts a mark in the place of each version, and closes a number, so that
-// neither who goes on from the versions commits, nor who has begun before.
+// neither who continues from the versions commits, nor who has begun before.
 func (r *Removal) versions(ctx context.Context, d *Dataset, all objects.Numbers) (objects.Numbers, error) {
 	for _, t := range slices.Backward(all) {
 		if t.Mark == "" {

@@ -89,7 +89,7 @@ func (d *Dataset) AddSlot(ctx context.Context, w envelope.KeyWrapper) (changed i
 	})
 }
 
-// hasTwice tells whether two slots of the keyring name the key.
+// hasTwice reports whether two slots of the keyring name the key.
 func hasTwice(ring *envelope.Keyring, w envelope.KeyWrapper) bool {
 	if _, ok := w.(*envelope.Passphrase); ok {
 		return false // each may be for another passphrase

@@ -22,7 +22,7 @@ const (
 	ContextKeyID   = "vaultpack:key-id"  // the data key's ID in hex, added by this package
 )
 
-// Check says whether the pairs can be used: UTF-8 of characters that can be seen,
+// Check returns an error unless the pairs can be used: UTF-8 of characters that can be seen,
 // names of 1 to 128 and values of 1 to 1024 bytes, at most 16 of them, and none
 // in vaultpack's name space but those that this package defines.
 func (ec EncryptionContext) Check() error {
@@ -42,7 +42,7 @@ func (ec EncryptionContext) Check() error {
 	return nil
 }
 
-// printable says whether all of s can be seen, for what it is: a name that looks
+// printable reports whether all of s can be seen, for what it is: a name that looks
 // like another one, in a log or a policy, is none. It has no control characters,
 // none that change the direction of writing or take no room, and no spaces but
 // the plain one.

@@ -58,7 +58,7 @@ func (k *DataKey) ID() (id KeyID) {
 }
 
 // Wipe overwrites the key, once those have what they need who use it now.
-// Writers and readers made before go on; every further use is an error that
+// Writers and readers made before continue; every further use is an error that
 // wraps [ErrKeyUnusable].
 func (k *DataKey) Wipe() {
 	if k != nil && k.secret != nil {

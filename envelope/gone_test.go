@@ -376,7 +376,7 @@ func (h *hoarder) spoil() {
 }
 
 // What a key service has kept of a data key, a slot or a context is not what the
-// library goes on with.
+// library continues with.
 func TestKeyServicesThatKeep(t *testing.T) {
 	h := &hoarder{LocalKey: GenerateLocalKey()}
 	ec := EncryptionContext{"a": "b"}

@@ -56,7 +56,7 @@ func parseHex(dst []byte, s string) error {
 const (
 	magic = "vaultpk1"
 	// boundSize is how much of the header the object key depends on. The rest
-	// is the keyring, which may be wrapped anew without sealing again.
+	// is the keyring, which may be wrapped again without sealing again.
 	boundSize  = 60
 	headerSize = 64
 	// maxKeyring bounds what is read before anything can be authenticated.

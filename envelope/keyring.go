@@ -335,7 +335,7 @@ func (k *Keyring) Add(ctx context.Context, ec EncryptionContext, key *DataKey, w
 }
 
 // Move returns the keyring with slot i replaced by what move makes of it. It is for
-// key services that can wrap a data key anew without showing it; move is given
+// key services that can wrap a data key again without showing it; move is given
 // the context that the slot is bound to. That the new slot holds the data key, the
 // next Unwrap proves.
 func (k *Keyring) Move(ec EncryptionContext, i int, move func(Slot, EncryptionContext) (Slot, error)) (*Keyring, error) {

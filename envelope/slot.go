@@ -1,6 +1,6 @@
 package envelope
 
-// A SlotMatcher is a [KeyWrapper] that tells whether a slot claims to be its own.
+// A SlotMatcher is a [KeyWrapper] that reports whether a slot claims to be its own.
 // It does no work for that, asks nobody, and proves nothing: whoever can write the
 // keyring can have put the claim there. All keys of this package are one.
 type SlotMatcher interface {

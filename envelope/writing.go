@@ -162,7 +162,7 @@ func (w *writing) open() error {
 	return w.err
 }
 
-// space is where the current segment goes on.
+// space is where the current segment continues.
 func (w *writing) space() []byte {
 	if w.filling == nil {
 		w.filling = newJob()

@@ -13,9 +13,9 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/tree"
 )
 
-// A base is the version that a Writer goes on from. It looks files up in it, and keeps
+// A base is the version that a Writer continues from. It looks files up in it, and keeps
 // some parts of its index at hand: programs write in the order of time, or of names. It
-// is safe for concurrent use; version is nil where there is none to go on from.
+// is safe for concurrent use; version is nil where there is none to continue from.
 type base struct {
 	version *dataset.Version
 

@@ -71,7 +71,7 @@ func ExampleWriter() {
 	// Output: version 1: 3 files, 30 bytes in 1 pack
 }
 
-// A Writer with an ID goes on from what an earlier one has recorded.
+// A Writer with an ID continues from what an earlier one has recorded.
 func ExampleWriter_Checkpoint() {
 	ctx := context.Background()
 	d, remove := example(ctx)

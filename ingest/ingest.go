@@ -13,13 +13,13 @@
 // ones are packed together; those of a [Sample] share a pack. Nothing is written to the
 // disk of the machine, and nothing leaves it in plaintext.
 //
-// A Writer goes on from the last version of the dataset: it adds to it, or replaces and
+// A Writer continues from the last version of the dataset: it adds to it, or replaces and
 // removes files of it, as its [Mode] says, and leaves everything else as it is.
 //
 // # After a crash
 //
 // A Writer with an ID records in the vault, sealed, which files it has brought there. A
-// new Writer of the same ID, on any machine, goes on from there: it has those files, Has
+// new Writer of the same ID, on any machine, continues from there: it has those files, Has
 // reports them, and Commit makes a version of them and of what else is written. What was
 // recorded is told by Checkpoint: all files that had been closed when it was called. An ID
 // is for one Writer at a time. Removals are not recorded, and have to be repeated.
@@ -63,7 +63,7 @@ var (
 	// ErrEnded is returned by everything that comes after Commit or Close.
 	ErrEnded = errors.New("the writer has ended")
 	// ErrTooMany is returned by Create when the Writer has MaxFiles files: commit, and
-	// go on with another Writer.
+	// continue with another Writer.
 	ErrTooMany = errors.New("the writer has as many files as it may have")
 	// ErrSample is returned for a sample that does not fit into a pack, or into memory
 	// beside the other samples that are open.
@@ -79,7 +79,7 @@ const (
 	// Add keeps them, and a path that is there already cannot be created, unless it
 	// was removed.
 	Add Mode = iota
-	// Update keeps them, but for those that are created anew, or removed.
+	// Update keeps them, but for those that are created again, or removed.
 	Update
 	// Anew keeps none of them: the version has what the Writer has written.
 	Anew
@@ -88,11 +88,11 @@ const (
 // Options of a Writer. The zero value adds files to the last version, and forgets them if
 // it does not get to its Commit.
 type Options struct {
-	// ID names what the Writer does, so that a later Writer goes on from there; empty
+	// ID names what the Writer does, so that a later Writer continues from there; empty
 	// for one that records nothing.
 	ID   string
 	Mode Mode
-	// AllowIncomplete goes on from a version of which something could not be read.
+	// AllowIncomplete continues from a version of which something could not be read.
 	// Else that is an error that wraps dataset.ErrIncomplete. The version that is made
 	// is incomplete too, as far as what is missing is not written.
 	AllowIncomplete bool
@@ -176,7 +176,7 @@ type Stats struct {
 }
 
 // New begins a version of the dataset. Close must be called. When ctx ends, so does the
-// Writer. The error wraps dataset.ErrCollected if what there is to go on from was removed
+// Writer. The error wraps dataset.ErrCollected if what there is to continue from was removed
 // while New read it; the same call again succeeds.
 func New(ctx context.Context, d *dataset.Dataset, opts Options) (*Writer, error) {
 	if err := given.Check(ctx, d != nil && d.Vault() != nil, errNoDataset); err != nil {
@@ -259,7 +259,7 @@ func (w *Writer) bounds() error {
 	return nil
 }
 
-// begin reads what there is to go on from, and gets the data key.
+// begin reads what there is to continue from, and gets the data key.
 func (w *Writer) begin(source string) (err error) {
 	prev, pending := w.lease.Previous(), w.lease.Pending()
 	for _, err := range pending.Unreadable {

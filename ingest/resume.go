@@ -16,7 +16,7 @@ var errNoID = errors.New("a writer without an ID records nothing")
 func unixTime(r record) time.Time { return time.Unix(r.seconds, int64(r.nanos)) }
 
 // resume takes over what earlier Writers of the ID have recorded. Their records are
-// written anew before anything else is, and removed: of what several of them have
+// written again before anything else is, and removed: of what several of them have
 // recorded of one path, nobody could tell later which is the last.
 func (w *Writer) resume(pending *commit.Pending, source string) error {
 	objects := map[envelope.ObjectID]int32{}

@@ -230,7 +230,7 @@ func (w *Writer) unlocked(f func() error) error {
 }
 
 // Checkpoint brings every file whose Close has returned nil into the vault, and records
-// it there: a Writer of the same ID goes on from that, should this one not get to its
+// it there: a Writer of the same ID continues from that, should this one not get to its
 // Commit. Others may write meanwhile.
 func (w *Writer) Checkpoint(ctx context.Context) error {
 	if err := given.Check(ctx, w.made() == nil, errNoWriter); err != nil {

@@ -27,7 +27,7 @@ import (
 
 var ctx = context.Background()
 
-// Many goroutines write many files, next to some that never go on, in little memory: all
+// Many goroutines write many files, next to some that never continue, in little memory: all
 // of them come to their end, and the bound is kept.
 func TestManyWritersInLittleMemory(t *testing.T) {
 	m := newWorld(t)
@@ -534,7 +534,7 @@ func (s panickingStore) Put(ctx context.Context, name string, write func(io.Writ
 	return s.Store.Put(ctx, name, write)
 }
 
-// A version that lacks something is not gone on from by accident, and what it lacks the
+// A version that lacks something is not continued from by accident, and what it lacks the
 // next one is known to lack too.
 func TestIncompleteBase(t *testing.T) {
 	m := newWorld(t)

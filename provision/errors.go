@@ -63,5 +63,5 @@ func (e *CredentialsError) Unwrap() []error { return []error{fs.ErrPermission, e
 // credentials, or no longer, or that there are none.
 func BadCredentials(err error) bool { return awserr.Credentials(err) != "" }
 
-// is tells whether the service gave one of the codes.
+// is reports whether the service gave one of the codes.
 func is(err error, codes ...string) bool { return awserr.Is(err, codes...) }

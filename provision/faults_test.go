@@ -114,7 +114,7 @@ func tag(bucket string, body []byte) error {
 }
 
 // A run is interrupted at each of its changes, before it is done and after, and
-// the next one goes on from there. Nothing is made twice.
+// the next one continues from there. Nothing is made twice.
 func TestInterrupted(t *testing.T) {
 	s := s3test.Moto(t)
 	target := provision.Target{Bucket: "cut", Settings: provision.Settings{ExpireDays: 7}}
@@ -196,7 +196,7 @@ func keysOf(t *testing.T, cfg aws.Config, description string) (n int) {
 }
 
 // Without a permission, the action is named and what was made is listed; once it
-// is there, the same run goes on.
+// is there, the same run continues.
 func TestNotAllowed(t *testing.T) {
 	s := s3test.Moto(t)
 	root := awsAt(t, s)

@@ -268,7 +268,7 @@ func (p *Provisioner) kmsTags() (tags []types.Tag) {
 	return tags
 }
 
-// createKey makes the key with a policy that lets the admins go on, and nobody use
+// createKey makes the key with a policy that lets the admins continue, and nobody use
 // it: the roles are not there yet.
 func (p *Provisioner) createKey(ctx context.Context) error {
 	text := policy.FirstKeyPolicy(p.partition, p.account, p.Admins).JSON()

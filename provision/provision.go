@@ -1,7 +1,7 @@
 // Package provision makes what a vault in AWS needs, and keeps it so: a KMS key,
 // a bucket that encrypts with it, and the roles that upload, train and read. It
 // plans first, by reading what there is, and changes what the plan says; a run
-// that was interrupted goes on with the next. It never deletes anything, and takes
+// that was interrupted continues with the next. It never deletes anything, and takes
 // over only what is tagged as this vault's, unless it is told to adopt.
 package provision
 

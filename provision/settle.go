@@ -92,7 +92,7 @@ func (p *Provisioner) pause(ctx context.Context, w Wait) error {
 	return sleep(ctx, w.For)
 }
 
-// passes tells whether the answer to a change is one that time fixes. What a step
+// passes reports whether the answer to a change is one that time fixes. What a step
 // changes was there or was made before it, so that it is not found passes too.
 func passes(err error) bool {
 	switch awserr.Code(err) {

@@ -378,7 +378,7 @@ func TestWaits(t *testing.T) {
 	if _, err := run(t, p); err == nil || !strings.Contains(err.Error(), "there is no "+nobody) || strings.Contains(err.Error(), stranger) || after() > 10*time.Second {
 		t.Errorf("after %v: %v", after(), err)
 	}
-	// The same command again, once there is one, goes on.
+	// The same command again, once there is one, continues.
 	s.AddUser("late")
 	late := provision.Target{Bucket: "data", Settings: provision.Settings{Users: []string{s.IAM("user/late")}}}
 	mustRun(t, in(t, s, late))

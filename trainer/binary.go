@@ -127,7 +127,7 @@ func readBinary(file, arch string) (*Binary, error) {
 	return &Binary{File: file, SHA256: hex.EncodeToString(h.Sum(nil)), Size: n}, nil
 }
 
-// write sends the file's bytes, and fails if they are others by now.
+// write sends the file's bytes, and fails if they have changed since.
 func (b *Binary) write(w io.Writer) error {
 	f, err := os.Open(b.File)
 	if err != nil {

@@ -106,7 +106,7 @@ func isNoJob(op string, err error) bool {
 	return awserr.Is(err, "ResourceNotFound") || awserr.Is(err, "ValidationException") && strings.Contains(strings.ToLower(awserr.Message(err)), "not found")
 }
 
-// passes tells whether another try later may do: the service throttles or fails,
+// passes reports whether another try later may do: the service throttles or fails,
 // or the network does.
 func passes(err error) bool {
 	var api smithy.APIError

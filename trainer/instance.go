@@ -30,7 +30,7 @@ func archOf(typ string) string {
 // Families with disks of their own that have no d behind their generation to say so.
 var nvmeFamily = regexp.MustCompile(`^(p[4-9].*|g[5-9]e?|trn[0-9].*|[a-z]+[0-9]+[a-z]*d[a-z]*)$`)
 
-// hasNVMe tells whether the instances have local disks, which SageMaker then uses
+// hasNVMe reports whether the instances have local disks, which SageMaker then uses
 // in place of an EBS volume: they encrypt themselves, and take no KMS key.
 // https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ResourceConfig.html
 func hasNVMe(typ string) bool {

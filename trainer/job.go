@@ -339,7 +339,7 @@ func (j *Job) Given(field, flag string) {
 	j.origin[field] = flag
 }
 
-// given tells whether somebody has said anything of the field.
+// given reports whether somebody has said anything of the field.
 func (j *Job) given(field string) bool { return j.origin[field] != "" }
 
 // where is the place that a field, or what it is part of, was read from.

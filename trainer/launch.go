@@ -272,7 +272,7 @@ func (l *Launcher) Launch(ctx context.Context, p *Plan) (arn string, err error) 
 // Larger ones are the program: if somebody has changed it, jobs say so.
 const compared = 8 << 20
 
-// there tells whether the vault has the upload already.
+// there reports whether the vault has the upload already.
 func (l *Launcher) there(ctx context.Context, u upload) (bool, error) {
 	o, err := l.Vault.Stat(ctx, u.name)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && o.Size != u.size {

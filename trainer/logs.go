@@ -49,7 +49,7 @@ type Logs struct {
 	tokens map[string]*string // of each stream, where to go on
 }
 
-// Poll reads what is there by now, and tells whether that was anything. That the
+// Poll reads what is there by now, and reports whether that was anything. That the
 // job has written nothing yet is no error.
 func (l *Logs) Poll(ctx context.Context) (bool, error) {
 	if err := given.Check(ctx, l != nil && l.API != nil, errNoLogs); err != nil {

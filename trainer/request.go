@@ -182,7 +182,7 @@ func (p *Plan) addProtection() {
 	}
 }
 
-// keepKey tells whether the job may fetch its channels again after it has begun
+// keepKey reports whether the job may fetch its channels again after it has begun
 // to train.
 func (p *Plan) keepKey() bool { return p.job.Spot || p.job.Retries > 0 }
 

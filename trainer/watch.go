@@ -81,7 +81,7 @@ func (e *FailedError) Error() string {
 	return s
 }
 
-// A GoesOnError says that nobody follows the job any more, which goes on. It wraps why.
+// A GoesOnError says that nobody follows the job any more, which continues. It wraps why.
 type GoesOnError struct {
 	Job string
 	// Key is where the job's key channel lies, empty if there is none any more.
@@ -244,7 +244,7 @@ func ended(s types.TrainingJobStatus) bool {
 	return false
 }
 
-// sleep waits, and tells whether it was not cut short.
+// sleep waits, and reports whether it was not cut short.
 func sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -18,7 +18,7 @@ import (
 	"github.com/vaultpack/vaultpack/uploader"
 )
 
-// onceSo tells whether the file can have had these contents at one moment. It is
+// onceSo reports whether the file can have had these contents at one moment. It is
 // written from its beginning to its end, block by block, with one byte value after
 // the other: so it holds one value, or begins with the one after that of its rest.
 func onceSo(b []byte, block int) bool {

@@ -12,7 +12,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/commit"
 )
 
-// A checkpointer records finished packs in the vault while the upload goes on,
+// A checkpointer records finished packs in the vault while the upload continues,
 // each in a record of its own, once so many further packs have been begun as are
 // written at once. So an upload that ends soon leaves no records, and how many
 // one makes depends on its packs alone, not on time: a dry run can tell.

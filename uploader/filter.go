@@ -111,7 +111,7 @@ func (f *Filter) Unmatched() (include, exclude []string) {
 	return unmatched(f.include), unmatched(f.exclude)
 }
 
-// excluded tells whether the path, without the slash of a folder, is left out
+// excluded reports whether the path, without the slash of a folder, is left out
 // and with it all that lies below.
 func (f *Filter) excluded(path string, isDir bool) bool {
 	if f == nil {
@@ -126,7 +126,7 @@ func (f *Filter) excluded(path string, isDir bool) bool {
 	return out
 }
 
-// Selects tells whether a path of a version, that of a folder with its slash, is
+// Selects reports whether a path of a version, that of a folder with its slash, is
 // chosen, as an upload would choose it.
 func (f *Filter) Selects(path string) bool {
 	if f == nil {
@@ -143,7 +143,7 @@ func (f *Filter) Selects(path string) bool {
 	return !f.excluded(path, false) && f.included(path)
 }
 
-// included tells whether a file, or a folder above it, is asked for.
+// included reports whether a file, or a folder above it, is asked for.
 func (f *Filter) included(path string) bool {
 	if f == nil || len(f.include) == 0 {
 		return true

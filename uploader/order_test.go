@@ -9,7 +9,7 @@ import (
 )
 
 // Entries stand in the order of their paths, in which a folder's name ends in a
-// slash: beside names that go on with bytes below the slash and above it.
+// slash: beside names that continue with bytes below the slash and above it.
 func TestFoldersStandInTheOrderOfPaths(t *testing.T) {
 	v, src := newVault(t), t.TempDir()
 	var want []string

@@ -32,7 +32,7 @@ func (u *upload) runJob(ctx context.Context, j *job) error {
 }
 
 // sendTar writes small files as a tar. If one of them fails in the middle of its
-// contents the pack is begun anew, as another object: with the file once more
+// contents the pack is begun again, as another object: with the file once more
 // if it has changed, and then without it.
 func (u *upload) sendTar(ctx context.Context, j *job, items []*item) error {
 	sums, err := u.newSums()

@@ -45,7 +45,7 @@ type job struct {
 	known []knownExtent
 	like  *job // whose contents the piece shares, being a hole as that is
 	// read is closed when a piece of a stream has been read, and n is known; more says
-	// that the stream may go on.
+	// that the stream may continue.
 	read chan struct{}
 	more bool
 

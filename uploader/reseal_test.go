@@ -18,7 +18,7 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// After a rotation the old contents are sealed anew, as often as it is broken off,
+// After a rotation the old contents are sealed again, as often as it is broken off,
 // and without sending any pack twice; then nothing needs the old data key.
 func TestReseal(t *testing.T) {
 	v, src := newVault(t), filepath.Join(t.TempDir(), "src")
@@ -122,7 +122,7 @@ func TestReseal(t *testing.T) {
 	}
 }
 
-// A pack that was changed is not sealed anew, which would make it authentic.
+// A pack that was changed is not sealed again, which would make it authentic.
 func TestResealOfATamperedPack(t *testing.T) {
 	v, src := newVault(t), t.TempDir()
 	if err := os.WriteFile(filepath.Join(src, "f"), make([]byte, 2<<20), 0o644); err != nil {

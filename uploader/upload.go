@@ -6,7 +6,7 @@
 // has it already and else which pack it goes to, a pack worker reads it and seals it
 // into the vault, and the finisher enters it in the index, in order, and commits the
 // version. A checkpoint records finished packs on the way, so that an interrupted
-// upload goes on from there.
+// upload continues from there.
 package uploader
 
 import (
@@ -39,7 +39,7 @@ type Result struct {
 	// Version is the version that now holds the source, the last one if nothing
 	// has changed; nil after a dry run.
 	Version *dataset.Version
-	// Committed tells whether a version was made, or after a dry run would be.
+	// Committed reports whether a version was made, or after a dry run would be.
 	Committed bool
 	// Vault is the dataset's, whose Usage tells what the run has asked of services. After
 	// a dry run it is a plan, which tells what the run would ask.
@@ -50,7 +50,7 @@ type Result struct {
 
 // Upload brings a folder, or a file, into a dataset. Files that cannot be read are
 // told to Failed, and the rest is uploaded. If it returns an error, or the process
-// dies, no version has been made, and the same upload again goes on from what is
+// dies, no version has been made, and the same upload again continues from what is
 // recorded.
 //
 // If files could not be read, it returns the result and a *dataset.PartialError that
@@ -61,7 +61,7 @@ func Upload(ctx context.Context, d *dataset.Dataset, path string, opts Options) 
 
 // UploadStream brings what r has, of unknown length, into a dataset as its one file,
 // under the given name. A stream cannot be read again, so an interrupted upload of one
-// begins anew. A Read that blocks keeps it from returning when ctx is cancelled.
+// begins again. A Read that blocks keeps it from returning when ctx is cancelled.
 func UploadStream(ctx context.Context, d *dataset.Dataset, r io.Reader, name string, opts Options) (*Result, error) {
 	if err := tree.CheckPath(name); err != nil {
 		return nil, err

@@ -99,7 +99,7 @@ func (w *walker) folder(ctx context.Context, dir, prefix string) error {
 }
 
 // one yields what the folder has under one name; more reports whether the sample
-// goes on.
+// continues.
 func (w *walker) one(ctx context.Context, dir, prefix string, e fs.DirEntry, more func() bool) error {
 	path, file := prefix+e.Name(), filepath.Join(dir, e.Name())
 	target, isFollowed := e.(*followed)
@@ -236,8 +236,8 @@ func sampleStem(name string) string {
 	return name
 }
 
-// sampleGoesOn tells whether a file after entries[i] is of the same sample. The
-// names that go on with a dot follow one another, but for folders between them;
+// sampleGoesOn reports whether a file after entries[i] is of the same sample. The
+// names that continue with a dot follow one another, but for folders between them;
 // the bare stem may stand further before them.
 func sampleGoesOn(entries []fs.DirEntry, i int) bool {
 	name := entries[i].Name()
@@ -296,7 +296,7 @@ func recent(t time.Time) bool {
 	return age < step && age > -time.Hour
 }
 
-// sameFile tells whether a file found now is the one that was recorded: by size,
+// sameFile reports whether a file found now is the one that was recorded: by size,
 // time and mode, and where this machine wrote the record by inode and change
 // time too.
 func sameFile(now, then *tree.Entry) bool {

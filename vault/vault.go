@@ -62,7 +62,7 @@ func CheckDir(dir string) error {
 	return nil
 }
 
-// MarkDir makes a vault of the directory that the store is in, and tells whether it
+// MarkDir makes a vault of the directory that the store is in, and reports whether it
 // was none before.
 func MarkDir(ctx context.Context, dir Store) (made bool, err error) {
 	err = dir.Create(ctx, markerName, []byte(marker))

@@ -34,7 +34,7 @@ type sunk struct {
 
 func newSink() *sink { return &sink{objects: map[string]*sunk{}, uploads: map[string]*sunk{}} }
 
-// kept tells whether the object is one that is read back: all of a vault but
+// kept reports whether the object is one that is read back: all of a vault but
 // its packs.
 func kept(key string) bool {
 	return slices.ContainsFunc([]string{"/keys/", "/index/", "/versions/", "/pending/"}, func(s string) bool { return strings.Contains(key, s) })

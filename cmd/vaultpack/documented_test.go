@@ -48,7 +48,7 @@ func documentedCommands(t *testing.T) (all []pageCommand) {
 	return all
 }
 
-// codeOf is what a page has in code: lines of fenced blocks, joined where they go on,
+// codeOf is what a page has in code: lines of fenced blocks, joined where they continue,
 // and spans.
 func codeOf(page string) (code []string) {
 	blocks := regexp.MustCompile("(?ms)^```[a-z]*\n(.*?)^```")

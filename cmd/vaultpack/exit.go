@@ -69,7 +69,7 @@ func worse(a, b int) int {
 	return a
 }
 
-// damagedHint says how to go on where a version cannot be read.
+// damagedHint says how to continue where a version cannot be read.
 func damagedHint(e *dataset.DamagedError) string {
 	return fmt.Sprintf("do not use version %d. If you have a backup of the vault, restore what is damaged or missing. "+
 		"{versions %s} shows which versions can be read, and how to restore one; to continue without this one: {rm %s@%d --damaged}",

@@ -25,7 +25,7 @@ func init() {
 	}
 }
 
-// reflow breaks a text anew into lines that begin at indent, where the first one is
+// reflow breaks a text into lines that begin at indent, where the first one is
 // already. Empty lines stay, and so do lines that begin with a space.
 func reflow(text string, indent int) string {
 	var out []string

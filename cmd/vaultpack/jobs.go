@@ -250,7 +250,7 @@ func (f *follower) limit(ctx context.Context) (context.Context, context.CancelFu
 	return context.WithTimeout(ctx, f.timeout)
 }
 
-// detached says that the job goes on, and how to follow or stop it.
+// detached says that the job continues, and how to follow or stop it.
 func (f *follower) detached(ctx, limited context.Context, err error) error {
 	var on *trainer.GoesOnError
 	if !errors.As(err, &on) {

@@ -197,7 +197,7 @@ func checkSalts(t *testing.T, log string) {
 	}
 }
 
-// An interrupt ends an upload in good order, and the same command goes on.
+// An interrupt ends an upload in good order, and the same command continues.
 func TestInterrupt(t *testing.T) {
 	src := t.TempDir()
 	for i := range 40 {

@@ -124,7 +124,7 @@ func parseSize(s string) (int64, error) {
 	return n * factor, nil
 }
 
-// noDatasetYet tells whether the error says only that nothing is there yet.
+// noDatasetYet reports whether the error says only that nothing is there yet.
 func noDatasetYet(err error) bool {
 	return errors.Is(err, vault.ErrNoVault) || errors.Is(err, dataset.ErrUnknownDataset)
 }

@@ -123,7 +123,7 @@ func TestReadOnlyPlaces(t *testing.T) {
 	if !strings.Contains(errs, "permission denied") || !strings.Contains(errs, "hint: give this user read and write permission there") {
 		t.Error(errs)
 	}
-	// Reading goes on.
+	// Reading continues.
 	p.run(0, "verify", "d")
 	closed := filepath.Join(p.home, "closed")
 	check(t, os.Mkdir(closed, 0o555))

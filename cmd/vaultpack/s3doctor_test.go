@@ -11,7 +11,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/s3test"
 )
 
-// The exit code says whether something is broken, or only not allowed, and then
+// The exit code reports whether something is broken, or only not allowed, and then
 // the actions are named.
 func TestDoctorInS3(t *testing.T) {
 	race.Skip(t, "it runs one command after the other")

@@ -178,7 +178,7 @@ func testSagemakerRun(t *testing.T, program string) {
 	if c.failure() != "" {
 		t.Error(c.failure())
 	}
-	// Again, as in a container that is started anew.
+	// Again, as in a container that is started again.
 	says(t, c.runs(0, "true"), "opened packs: 0, files: 0")
 	treetest.Equal(t, src, c.data("training"))
 

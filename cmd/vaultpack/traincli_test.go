@@ -89,7 +89,7 @@ func TestTrainWait(t *testing.T) {
 	c.run(exitNotAllowed, "jobs")
 }
 
-// Whoever stops waiting is told that the job goes on, and how to follow and stop it.
+// Whoever stops waiting is told that the job continues, and how to follow and stop it.
 func TestTrainDetach(t *testing.T) {
 	c, sm := trainingCloud(t)
 	sm.set(func() { sm.hold = 3 })

@@ -91,7 +91,7 @@ func workDir(c *cli.Context) (string, error) {
 	return filepath.Abs(dir)
 }
 
-// undelivered tells of results that are kept how to go on.
+// undelivered tells of results that are kept how to continue.
 func undelivered(con *console, err error, workDir string) error {
 	var kept *local.UndeliveredError
 	if !errors.As(err, &kept) {

@@ -18,17 +18,17 @@ import (
 	"github.com/vaultpack/vaultpack/internal/packs"
 )
 
-// A Reseal seals what the newest version holds under older data keys anew, under
+// A Reseal seals what the newest version holds under older data keys again, under
 // that of the version itself, which is the newest after [Rotate]. It makes
 // a version with the same files, of which nothing lies under an older key. Older
 // versions stay as they are, and readable with their keys, until they are removed.
 //
 // Each pack is read whole and compared with its pin before its copy counts. Packs
 // go one after the other, with the entries of one part of the index in memory. What
-// is done is recorded in the vault, so that another run goes on from there.
+// is done is recorded in the vault, so that another run continues from there.
 type Reseal struct {
-	// Results: packs that were sealed anew, what they hold in bytes, and packs that an
-	// earlier run had sealed anew. They may be read while it runs.
+	// Results: packs that were sealed again, what they hold in bytes, and packs that an
+	// earlier run had sealed again. They may be read while it runs.
 	Packs, Bytes, Resumed atomic.Int64
 }
 
@@ -198,7 +198,7 @@ func (s *resealing) pack(ctx context.Context, pieces []packs.Piece) (err error) 
 	return nil
 }
 
-// copy seals a pack anew. If it proves to be another than the pinned one, or a sum
+// copy seals a pack again. If it proves to be another than the pinned one, or a sum
 // does not fit, nothing is stored.
 func (s *resealing) copy(ctx context.Context, old *tree.Object, h *spans) (*tree.Object, error) {
 	r, closer, err := objects.Of(s.dataset).OpenPack(ctx, old)

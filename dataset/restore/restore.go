@@ -110,7 +110,7 @@ const (
 // Run restores the version to dir, which is made if needed. If single files could
 // not be restored, it restores the rest and returns a *PartialError. If it is
 // interrupted or stops on another error, what was authentic and complete is in its
-// place, and another Job goes on from there.
+// place, and another Job continues from there.
 func (r *Job) Run(ctx context.Context, v *dataset.Version, dir string) error {
 	if r == nil {
 		return errNil

@@ -68,7 +68,7 @@ type Extent struct {
 	Sum envelope.ContentSum
 }
 
-// HasSum tells whether a sum was recorded.
+// HasSum reports whether a sum was recorded.
 func (x Extent) HasSum() bool { return x.Sum != envelope.ContentSum{} }
 
 // Seen tells a file from another that took its name, size and time: the inode
@@ -79,13 +79,13 @@ type Seen struct {
 	ChangeTime time.Time
 }
 
-// IsDir tells whether the entry is a folder.
+// IsDir reports whether the entry is a folder.
 func (e *Entry) IsDir() bool { return e.Path == "" || strings.HasSuffix(e.Path, "/") }
 
-// IsLink tells whether the entry is a symbolic link.
+// IsLink reports whether the entry is a symbolic link.
 func (e *Entry) IsLink() bool { return e.Link != "" }
 
-// IsFile tells whether the entry is a regular file.
+// IsFile reports whether the entry is a regular file.
 func (e *Entry) IsFile() bool { return !e.IsDir() && !e.IsLink() }
 
 // Equal reports whether the two are the same file in the same state: by path, size,
@@ -118,7 +118,7 @@ func (e *Entry) Name() string { return path.Clean("./" + e.Path) }
 // MaxPath bounds a path and the target of a link: no system takes longer ones.
 const MaxPath = 4 << 10
 
-// CheckPath says whether a file of a dataset may have the path: relative, of at
+// CheckPath returns an error unless a file of a dataset may have the path: relative, of at
 // most 4096 bytes, and without empty or dot elements.
 func CheckPath(p string) error {
 	if len(p) > MaxPath {

@@ -232,7 +232,7 @@ func (c *Job) pieces(ctx context.Context, d *objects.Set, pieces []packs.Piece, 
 	})
 }
 
-// read reads pieces of one pack, and tells whether they are sound. For the first of
+// read reads pieces of one pack, and reports whether they are sound. For the first of
 // them it reads the pack whole, and compares its pin. sumOf gives the hash of an
 // entry's bytes, or nil; one that is of this call alone is compared here.
 func (c *Job) read(ctx context.Context, d *objects.Set, pieces []packs.Piece, first bool, sumOf func(*tree.Entry) hash.Hash) bool {

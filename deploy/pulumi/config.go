@@ -209,7 +209,7 @@ func (p place) principal() string {
 	return p.caller
 }
 
-// among tells whether the caller is one of the principals. Of a session's role only
+// among reports whether the caller is one of the principals. Of a session's role only
 // the name is known.
 func (p place) among(principals []string) bool {
 	own := p.principal()

@@ -88,7 +88,7 @@ var (
 	bareID   = regexp.MustCompile(`^[A-Za-z0-9-]{1,128}$`)
 )
 
-// IsKeyARN says whether s is the ARN of a KMS key: not of an alias, and whether
+// IsKeyARN reports whether s is the ARN of a KMS key: not of an alias, and whether
 // or not there is such a key.
 func IsKeyARN(s string) bool { return arn.IsKey(s) }
 
@@ -285,13 +285,13 @@ func (k *Key) Unwrap(ctx context.Context, slot envelope.Slot, ec envelope.Encryp
 // or a related one where those are accepted.
 func (k *Key) Matches(slot envelope.Slot) bool { return k.opens(slot) }
 
-// opens says whether the slot is of this key, or of a related one where those are
+// opens reports whether the slot is of this key, or of a related one where those are
 // accepted.
 func (k *Key) opens(slot envelope.Slot) bool {
 	return slot.Kind == SlotKind && slot.Key == k.arn || k.related && k.isRelated(slot)
 }
 
-// isRelated says whether the slot is of the same multi-Region key in another Region.
+// isRelated reports whether the slot is of the same multi-Region key in another Region.
 func (k *Key) isRelated(slot envelope.Slot) bool {
 	if slot.Kind != SlotKind || slot.Key == k.arn || !k.MultiRegion() {
 		return false

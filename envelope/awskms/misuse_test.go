@@ -29,7 +29,7 @@ func (c client) Decrypt(ctx context.Context, in *kms.DecryptInput, o ...func(*km
 	return c.decryptFunc.Decrypt(ctx, in, o...)
 }
 
-// A panic of the client reaches each caller that waits, and the process goes on.
+// A panic of the client reaches each caller that waits, and the process continues.
 func TestClientPanics(t *testing.T) {
 	slot := envelope.Slot{Kind: SlotKind, Key: misuseARN, Wrapped: []byte("x")}
 	ec := envelope.EncryptionContext{"a": "b"}

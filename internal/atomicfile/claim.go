@@ -52,7 +52,7 @@ func short(s string) string {
 	return hex.EncodeToString(sum[:10])
 }
 
-// claim waits until the name is ours to give, and tmp to have it. wanted says whether
+// claim waits until the name is ours to give, and tmp to have it. wanted reports whether
 // to go on waiting.
 func (d *Folder) claim(ctx context.Context, name, tmp string, wanted func() error) (*claim, error) {
 	c := &claim{d: d, file: path.Join(path.Dir(name), d.Prefix+claimPrefix+short(path.Base(name))),
@@ -204,7 +204,7 @@ func (d *Folder) Now(dir string) (time.Time, error) {
 	return info.ModTime(), nil
 }
 
-// dead tells whether the writer of a file, whose name says who it is, is no more. It
+// dead reports whether the writer of a file, whose name says who it is, is no more. It
 // asks stale only where nothing is known.
 func (d *Folder) dead(file, writer string, stale func() bool) (bool, error) {
 	owner, named := fsys.ParseOwner(strings.TrimPrefix(writer, d.Prefix))

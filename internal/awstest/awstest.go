@@ -108,7 +108,7 @@ func (s *Server) Calls() []Call {
 	return append([]Call(nil), s.calls...)
 }
 
-// knows tells whether a principal exists, and is known to KMS by now.
+// knows reports whether a principal exists, and is known to KMS by now.
 func (s *Server) knows(arn string) bool {
 	f := strings.SplitN(arn, ":", 6)
 	if len(f) < 6 || f[4] != Account || f[5] == "root" {
@@ -125,7 +125,7 @@ func (s *Server) knows(arn string) bool {
 	return r != nil && r.ARN == arn && !s.isFresh("principal "+name)
 }
 
-// isFresh tells whether this is the first time that a change meets what was made.
+// isFresh reports whether this is the first time that a change meets what was made.
 func (s *Server) isFresh(what string) bool {
 	was := s.fresh[what]
 	delete(s.fresh, what)

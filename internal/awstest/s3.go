@@ -48,7 +48,7 @@ func (s *Server) Setting(bucket, name string) string {
 	return ""
 }
 
-// HasBucket tells whether there is the bucket.
+// HasBucket reports whether there is the bucket.
 func (s *Server) HasBucket(name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -4,7 +4,7 @@ import "bytes"
 
 // quickLine reads a line of a list that looks just as EncodeList writes most of
 // them: known fields in their order, paths in ASCII without escapes, numbers that
-// fit. It tells whether it could; all else is left to encoding/json, which takes
+// fit. It reports whether it could; all else is left to encoding/json, which takes
 // many times as long. j is to be zero, but for slices to be written over.
 func (j *entryJSON) quickLine(line []byte) bool {
 	s := quickScanner{rest: line}

@@ -38,7 +38,7 @@ type Index struct {
 	packs  map[envelope.ObjectID]*tree.Object
 	last   string
 	// confirmed are entries that take the place of pending ones wherever these have
-	// to be written anew.
+	// to be written again.
 	confirmed map[*tree.Entry]*tree.Entry
 }
 

@@ -33,7 +33,7 @@ import (
 // commit.
 //
 // A lease is for the number after the highest that is taken. It is written before
-// the upload looks at what there is to go on from, and the number is what Commit
+// the upload looks at what there is to continue from, and the number is what Commit
 // creates: a collection that takes an upload for dead takes its number first. So in
 // whatever order uploads, collections and their sleeps come, a version that was
 // committed is whole.
@@ -93,7 +93,7 @@ func Begin(ctx context.Context, d *dataset.Dataset, source string) (*Lease, erro
 	return l, nil
 }
 
-// read reads what the upload can go on from.
+// read reads what the upload can continue from.
 func (l *Lease) read(ctx context.Context, all objects.Numbers) (err error) {
 	r, err := objects.Of(l.dataset).Newest(ctx, all)
 	if err = objects.Of(l.dataset).Because(err); err == nil {
@@ -145,7 +145,7 @@ func (l *Lease) renew() {
 
 var errNotRenewed = errors.New("the upload's lease is not renewed any more")
 
-// keepYoung writes the lease anew from time to time. It returns an error if it is gone.
+// keepYoung writes the lease again from time to time. It returns an error if it is gone.
 func (l *Lease) keepYoung(ctx context.Context) error {
 	tick := time.NewTicker(objects.LeaseTTL / 5)
 	defer tick.Stop()
@@ -218,7 +218,7 @@ func (l *Lease) NewKey(ctx context.Context) (*envelope.DataKey, error) {
 }
 
 // Record records entries whose packs are in the vault, sealed under key, so that
-// another run, on any machine, goes on from there if this one does not get to its
+// another run, on any machine, continues from there if this one does not get to its
 // end. A file of which only some pieces are has those extents only. It sorts entries.
 func (l *Lease) Record(ctx context.Context, key *envelope.DataKey, entries []*tree.Entry) error {
 	if err := l.begin(ctx); err != nil {

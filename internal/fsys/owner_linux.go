@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// kernel is the same for all containers of a machine, until it is started anew.
+// kernel is the same for all containers of a machine, until it is started again.
 func kernel() string {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil || len(b) < 32 {

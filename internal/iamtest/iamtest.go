@@ -35,7 +35,7 @@ type Request struct {
 	Context map[string]string
 }
 
-// Decide tells whether the request is allowed, and the statement or rule that
+// Decide reports whether the request is allowed, and the statement or rule that
 // has decided.
 func (w *World) Decide(r Request) (allowed bool, why string) {
 	kind, account := "", ""
@@ -118,7 +118,7 @@ func owner(resource string) string {
 	return resource
 }
 
-// about tells whether the statement is about the request, whoever makes it.
+// about reports whether the statement is about the request, whoever makes it.
 func (s *statement) about(r Request, ctx map[string]string) bool {
 	match := func(patterns list, text string, fold bool) bool {
 		for _, p := range patterns {
@@ -192,7 +192,7 @@ func wild(pattern, text string) bool {
 	return text == ""
 }
 
-// match tells whether the principals name this one, or its account.
+// match reports whether the principals name this one, or its account.
 func (p *principals) match(principal, account string) (direct, root bool) {
 	if p == nil {
 		return false, false

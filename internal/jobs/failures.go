@@ -23,7 +23,7 @@ var causeClasses = []error{
 	context.Canceled, context.DeadlineExceeded,
 }
 
-// Failures collects what failed of a job that goes on, in little memory. The zero
+// Failures collects what failed of a job that continues, in little memory. The zero
 // value is ready. It is safe for concurrent use.
 type Failures struct {
 	mu     sync.Mutex

@@ -1,5 +1,5 @@
 // Package jobs has what all jobs over a version have in common: each is begun once, on what
-// there is, and goes on where single files fail.
+// there is, and continues where single files fail.
 package jobs
 
 import (

@@ -57,6 +57,6 @@ func TestAnotherService(t *testing.T) {
 		}
 	}
 	if !IsKind("test") || !IsKind("aws-kms") || IsKind("local") {
-		t.Error("the kinds of slots are others")
+		t.Error("the kinds of slots differ")
 	}
 }

@@ -270,7 +270,7 @@ func (w *world) stream(n int) func(ctx context.Context, d *dataset.Dataset) erro
 	}
 }
 
-// write makes a version of files that it writes with pauses, and goes on from what an
+// write makes a version of files that it writes with pauses, and continues from what an
 // earlier run has recorded.
 func (w *world) write(ctx context.Context, d *dataset.Dataset) error {
 	wr, err := ingest.New(ctx, d, ingest.Options{ID: "etl", Mode: ingest.Update, AllowIncomplete: true, PackSize: ingest.MinPackSize, Concurrency: 2,

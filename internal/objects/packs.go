@@ -137,7 +137,7 @@ func (s *Set) Packs(ctx context.Context) (map[envelope.ObjectID]int64, error) {
 	return packs, nil
 }
 
-// HasPack tells whether a pack is in the vault with the size that it is pinned
+// HasPack reports whether a pack is in the vault with the size that it is pinned
 // to. A record of an unfinished upload may outlive its packs.
 func (s *Set) HasPack(ctx context.Context, o *tree.Object) bool {
 	got, err := s.Vault.Stat(ctx, s.PackName(o.ID))

@@ -77,7 +77,7 @@ func Rounds(pieces []Piece) [][]Piece {
 // take has not taken, or that lies in a pack whose bytes proved to be others
 // than the pinned ones after take had taken it.
 func ReadExtents(ctx context.Context, d *objects.Set, entries []*tree.Entry, take takePiece, failed func(*tree.Entry, error)) error {
-	// What is being read goes on where one panics: it would else be told to have failed.
+	// What is being read continues where one panics: it would else be told to have failed.
 	workers.Run(ctx, objects.PackReaders(), func(_ context.Context, g *workers.Group) error {
 		for _, pieces := range PackReads(entries) {
 			g.Go(func() error {

@@ -38,7 +38,7 @@ func (p program) file() (dir, bin string, err error) {
 	return dir, filepath.Join(dir, p.name), nil
 }
 
-// wanted tells whether the program may be built, or has been.
+// wanted reports whether the program may be built, or has been.
 func (p program) wanted() bool {
 	if p.bin != "" {
 		return true

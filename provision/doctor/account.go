@@ -177,13 +177,13 @@ func (s *statement) services() []string {
 	return texts(m["Service"])
 }
 
-// everybody tells whether it is about all principals.
+// everybody reports whether it is about all principals.
 func (s *statement) everybody() bool {
 	m, _ := s.Principal.(map[string]any)
 	return s.Principal == "*" || slices.Contains(texts(m["AWS"]), "*")
 }
 
-// covers tells whether the action is one of its.
+// covers reports whether the action is one of its.
 func (s *statement) covers(action string) bool {
 	service, _, _ := strings.Cut(action, ":")
 	return slices.ContainsFunc(texts(s.Action), func(a string) bool {

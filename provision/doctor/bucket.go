@@ -164,7 +164,7 @@ func (d *Doctor) lifecycle(ctx context.Context) Finding {
 	return ok("no rule deletes or archives what is in the vault")
 }
 
-// unfinished counts the multipart uploads that nobody goes on with.
+// unfinished counts the multipart uploads that nobody continues with.
 func (d *Doctor) unfinished(ctx context.Context) Finding {
 	under := ""
 	if d.Dataset != "" {

@@ -372,7 +372,7 @@ func TestKeyPolicyIsFixed(t *testing.T) {
 	}
 }
 
-// Before the key is made, its policy lets the admins go on, and nobody use it.
+// Before the key is made, its policy lets the admins continue, and nobody use it.
 func TestFirstKeyPolicy(t *testing.T) {
 	d := policy.FirstKeyPolicy("aws", account, []string{who["k"]})
 	p, err := iamtest.Parse(d.JSON())

@@ -101,7 +101,7 @@ func (v Vault) classUse(c TrainerClass) []Statement {
 }
 
 // FirstKeyPolicy is the policy that a key is made with, before its users are: the
-// admins can go on, and nobody can use the key.
+// admins can continue, and nobody can use the key.
 func FirstKeyPolicy(partition, account string, admins []string) Document {
 	root := arn.Root(partition, account)
 	statements := []Statement{

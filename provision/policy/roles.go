@@ -13,7 +13,7 @@ type Uploader struct {
 	// Resume lets it unwrap the data keys of these datasets. Without it an
 	// uploader can begin a dataset, and read nothing of what is in the vault, not
 	// even what it has written itself; with it, it can send what has changed, and
-	// go on with an interrupted upload.
+	// continue with an interrupted upload.
 	Resume bool
 	// Tags lets it tag objects, which the setting s3.tags takes.
 	Tags bool

@@ -98,7 +98,7 @@ type Config struct {
 	Logf func(format string, args ...any)
 }
 
-// Check says whether the configuration can be used, before anything is done.
+// Check returns an error unless the configuration can be used, before anything is done.
 func (c *Config) Check() error {
 	if c == nil {
 		return errors.New("container: a nil Config")

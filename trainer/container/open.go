@@ -17,7 +17,7 @@ import (
 
 // Open opens the channels. When it has returned nil, each channel's folder holds
 // the files of its dataset and nothing else, and no key is left in memory or on
-// disk. After an error, or a kill, the same call goes on from what is done.
+// disk. After an error, or a kill, the same call continues from what is done.
 //
 // One data key takes one call to KMS, however many channels are sealed under it.
 func Open(ctx context.Context, c *Config) error {

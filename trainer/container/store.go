@@ -124,7 +124,7 @@ func commonEnd(a, b string) (n int) {
 	return n
 }
 
-// isRecord tells whether a name is that of a record of what has been opened, which
+// isRecord reports whether a name is that of a record of what has been opened, which
 // are in their place or nowhere.
 func isRecord(name string) bool { return strings.Contains(name, "/opened/") }
 

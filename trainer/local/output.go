@@ -76,7 +76,7 @@ func (o *outlet) close() error {
 }
 
 // A guardedWriter is a writer for a goroutine where a panic of it has nobody who recovers
-// it: it goes on where the job is run.
+// it: it continues where the job is run.
 type guardedWriter struct {
 	o *outlet
 	w io.Writer

@@ -189,7 +189,7 @@ func (l *logStream) last() int64 {
 	return l.events[len(l.events)-1].Timestamp
 }
 
-// token is a place in a list, of a kind that says in which direction to go on.
+// token is a place in a list, of a kind that says in which direction to continue.
 func token(kind string, at int) string { return fmt.Sprintf("%s/%056d/s", kind, at) }
 
 func position(tok, kind string, max int) (int, error) {

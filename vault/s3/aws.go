@@ -16,7 +16,7 @@ func (set *Settings) loadAWS(ctx context.Context, own ...func(*config.LoadOption
 	return load.Load(ctx, own...)
 }
 
-// Reach has a client use the settings' endpoint, and tells whether that, or the
+// Reach has a client use the settings' endpoint, and reports whether that, or the
 // SDK's configuration, names another server than AWS.
 func (set *Settings) Reach(o *s3.Options) (custom bool) {
 	if set.Endpoint != "" {

@@ -167,7 +167,7 @@ func (s *Store) pause(ctx context.Context, attempt int, err error) error {
 	}
 }
 
-// holds tells whether the object has exactly these bytes. That there is none is
+// holds reports whether the object has exactly these bytes. That there is none is
 // an error that wraps fs.ErrNotExist.
 func (s *Store) holds(ctx context.Context, name string, data []byte) (bool, error) {
 	r, err := s.Get(ctx, name, 0, -1)

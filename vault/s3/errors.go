@@ -31,7 +31,7 @@ type operation struct {
 var (
 	opPut    = operation{doing: "storing", action: "s3:PutObject", kms: []string{"kms:GenerateDataKey"}}
 	opCreate = opPut
-	// Parts are encrypted under the upload's data key, which is decrypted anew
+	// Parts are encrypted under the upload's data key, which is decrypted again
 	// for each.
 	opCreateMultipart   = operation{doing: "storing", action: "s3:PutObject", kms: []string{"kms:GenerateDataKey", "kms:Decrypt"}}
 	opCompleteMultipart = opCreateMultipart
@@ -195,7 +195,7 @@ func (s *Store) wrongRegion(err error) string {
 	return fmt.Sprintf("the bucket is not in the region %s or not at this endpoint; set the bucket's region (aws s3api head-bucket --bucket %s)", s.region, s.loc.Bucket)
 }
 
-// otherSum says how to go on with a server that refuses the checksum.
+// otherSum says how to continue with a server that refuses the checksum.
 func (s *Store) otherSum() string {
 	var others []string
 	for _, c := range []checksum{sumCRC32, sumSHA256, sumNone} {

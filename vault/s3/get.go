@@ -69,7 +69,7 @@ type s3Body struct {
 }
 
 // progress is how far a body has to have come since the last failure for the
-// count of failures to begin anew. It bounds the requests for an object.
+// count of failures to begin again. It bounds the requests for an object.
 const progress = 1 << 20
 
 func (b *s3Body) Read(p []byte) (int, error) {

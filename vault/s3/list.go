@@ -119,7 +119,7 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 }
 
 // Sweep aborts the multipart uploads below prefix that are older than the
-// setting StaleUploads: nobody goes on with them, but what they hold is billed.
+// setting StaleUploads: nobody continues with them, but what they hold is billed.
 func (s *Store) Sweep(ctx context.Context, prefix string) error {
 	if s == nil || s.client == nil {
 		return errNotOpened

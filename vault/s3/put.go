@@ -97,10 +97,10 @@ type SSEError struct {
 	WantKey string
 	GotSSE  string // empty if there was none
 	GotKey  string
-	// Removed tells whether the object could be deleted again.
+	// Removed reports whether the object could be deleted again.
 	Removed bool
 	// Replaced says that the object was there before with other contents. It is
-	// not deleted then; Restored tells whether the old contents were put back.
+	// not deleted then; Restored reports whether the old contents were put back.
 	Replaced, Restored bool
 	// Err says why it could not be deleted, or the old contents not be put back.
 	Err error
@@ -191,7 +191,7 @@ func (s *Store) stored(ctx context.Context, key string, o *oneUpload) bool {
 	return err == nil && deref(head.ContentLength) == o.size && o.sum != "" && s.sum.in(head) == o.sum
 }
 
-// mayHavePersisted tells whether a failed write may have been done. An answer
+// mayHavePersisted reports whether a failed write may have been done. An answer
 // of the class 4xx says that it was not, but for those that answer a repeated
 // request; and so does one that says that the server does not know how.
 func mayHavePersisted(err error) bool {

@@ -19,7 +19,7 @@ type Location struct {
 	Prefix string
 }
 
-// IsURL tells whether a vault's location is one for [Open].
+// IsURL reports whether a vault's location is one for [Open].
 func IsURL(url string) bool {
 	return len(url) >= 5 && strings.EqualFold(url[:5], "s3://")
 }

@@ -25,7 +25,7 @@ func (s *Store) CountOld(ctx context.Context, prefix string) (n int, err error) 
 }
 
 // DeleteOld deletes the versions that CountOld counts, and tells how many are
-// gone. Where Object Lock or a policy keeps one, it goes on with the others and
+// gone. Where Object Lock or a policy keeps one, it continues with the others and
 // returns the first error. The marks of deletions stay: without its mark, a
 // version that could not be deleted would be the current one again.
 func (s *Store) DeleteOld(ctx context.Context, prefix string) (deleted int, err error) {

@@ -202,7 +202,7 @@ func (r *request) encrypt(in *struct {
 	return map[string]any{"KeyId": k.ARN, "CiphertextBlob": blob, "EncryptionAlgorithm": symmetric}, nil
 }
 
-// ignoring says whether a dry run leaves the ciphertext alone.
+// ignoring reports whether a dry run leaves the ciphertext alone.
 func ignoring(dry bool, modifiers []string, id string) (bool, error) {
 	switch {
 	case len(modifiers) == 0:

@@ -40,7 +40,7 @@ var grantOperations = []string{"Decrypt", "Encrypt", "GenerateDataKey", "Generat
 // contextual are those of them to which constraints apply.
 func contextual(op string) bool { return op != "DescribeKey" && op != "RetireGrant" }
 
-// granted says whether a grant allows the caller the action.
+// granted reports whether a grant allows the caller the action.
 func (r *request) granted(action string, k *key, ec map[string]string) bool {
 	op := strings.TrimPrefix(action, "kms:")
 	return slices.ContainsFunc(r.st.Grants, func(g *grant) bool {
@@ -49,7 +49,7 @@ func (r *request) granted(action string, k *key, ec map[string]string) bool {
 	})
 }
 
-// is says whether the caller is the principal or, for an account, of it.
+// is reports whether the caller is the principal or, for an account, of it.
 func (r *request) is(name string) bool {
 	direct, account := r.principalIn([]string{name})
 	return direct || account
@@ -74,7 +74,7 @@ func subset(small, large map[string]string) bool {
 	return true
 }
 
-// stricter says whether d allows nothing that c does not.
+// stricter reports whether d allows nothing that c does not.
 func (c *constraints) stricter(d *constraints) bool {
 	if c == nil {
 		return true
@@ -162,7 +162,7 @@ func (r *request) createGrant(in *struct {
 	return map[string]any{"GrantId": g.ID, "GrantToken": g.Tokens[len(g.Tokens)-1]}, nil
 }
 
-// sameAs says whether a request with a name is the same one once more.
+// sameAs reports whether a request with a name is the same one once more.
 func (g *grant) sameAs(o *grant) bool {
 	same := func(a, b *constraints) bool { return a.stricter(b) && b.stricter(a) }
 	return g.Name == o.Name && g.KeyARN == o.KeyARN && g.Grantee == o.Grantee && g.Retiring == o.Retiring &&

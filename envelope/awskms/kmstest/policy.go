@@ -203,7 +203,7 @@ func (r *request) deniedWithout(action string) error {
 	return fail("AccessDeniedException", "User: %s is not authorized to perform: %s because no identity-based policy allows the %s action", r.principal, action, action)
 }
 
-// principalIn says whether the caller is named, itself or by the role that it has
+// principalIn reports whether the caller is named, itself or by the role that it has
 // assumed, and whether its account is.
 func (r *request) principalIn(names []string) (direct, account bool) {
 	for _, name := range names {

@@ -126,7 +126,7 @@ func testParallel(t *testing.T, v vectortest.Vector, want []byte) {
 }
 
 // testRandomAccess authenticates the size by the last chunk, then opens the
-// chunks in a shuffled order. It tells whether the header let it come that far.
+// chunks in a shuffled order. It reports whether the header let it come that far.
 func testRandomAccess(t *testing.T, v vectortest.Vector, valid bool, want []byte) bool {
 	m, err := NewOpener(v.Key, v.Context, v.Message)
 	if (err != nil) != v.Has("HeaderFailure") {

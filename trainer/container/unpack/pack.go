@@ -235,7 +235,7 @@ func (l *largeFiles) took(ctx context.Context, u *Job, e *tree.Entry) error {
 	return l.complete(ctx, u, e)
 }
 
-// complete gives a file its place. A run that was killed here is gone on with by
+// complete gives a file its place. A run that was killed here is continued by
 // the next one, which finds all pieces recorded.
 func (l *largeFiles) complete(ctx context.Context, u *Job, e *tree.Entry) error {
 	done := *e
@@ -319,5 +319,5 @@ func seenOf(st *unix.Stat_t) tree.Seen {
 	return tree.Seen{Host: seenHere, Inode: uint64(st.Ino), ChangeTime: place.ChangeTime(st)}
 }
 
-// isSettled tells whether what was seen is a file that had taken its place.
+// isSettled reports whether what was seen is a file that had taken its place.
 func isSettled(s tree.Seen) bool { return s.Host == seenHere && !s.ChangeTime.IsZero() }

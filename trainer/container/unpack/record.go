@@ -129,7 +129,7 @@ func (u *Job) readRecords(ctx context.Context) (*record, error) {
 	return rec, nil
 }
 
-// settled tells whether a file is the one that was recorded, untouched.
+// settled reports whether a file is the one that was recorded, untouched.
 func (u *Job) settled(e *tree.Entry) bool {
 	info, err := u.root.Lstat(e.Name())
 	if err != nil || !info.Mode().IsRegular() || info.Size() != e.Size {
@@ -139,7 +139,7 @@ func (u *Job) settled(e *tree.Entry) bool {
 	return now.Inode == e.Seen.Inode && now.ChangeTime.Equal(e.Seen.ChangeTime)
 }
 
-// beingPutTogether tells whether the file that has the piece is in the private
+// beingPutTogether reports whether the file that has the piece is in the private
 // folder, which nobody else knows the name of.
 func (u *Job) beingPutTogether(e *tree.Entry) bool {
 	entries, err := fs.ReadDir(u.root.FS(), path.Join(u.private, "large"))
@@ -155,7 +155,7 @@ func (u *Job) beingPutTogether(e *tree.Entry) bool {
 	return false
 }
 
-// placedUnrecorded tells whether a large file took its place at the moment that
+// placedUnrecorded reports whether a large file took its place at the moment that
 // its run was killed.
 func (u *Job) placedUnrecorded(e *tree.Entry) bool {
 	info, err := u.root.Lstat(e.Name())

@@ -31,7 +31,7 @@ import (
 // for the packs that it is at, and little more.
 //
 // What has been done is recorded in the vault's store, sealed as the records of an
-// unfinished upload are: a run that was killed at any moment is gone on with, and
+// unfinished upload are: a run that was killed at any moment is continued, and
 // one that was finished is found finished. A file is taken for done only if it is
 // recorded and has not been touched since, by inode and change time. Anything else
 // that lies in the folder is removed and told to Removed: what is there was brought
@@ -130,7 +130,7 @@ func (u *Job) Close() {
 }
 
 // Run makes the files. It returns an error if the folder does not hold all that it is
-// to hold afterwards; both calls again, on a new Job, go on from there.
+// to hold afterwards; both calls again, on a new Job, continue from there.
 func (u *Job) Run(ctx context.Context) error {
 	switch {
 	case u == nil:

@@ -28,7 +28,7 @@ type Vector struct {
 	Flags     []string `json:"flags"`
 }
 
-// Has tells whether the vector has the flag.
+// Has reports whether the vector has the flag.
 func (v Vector) Has(flag string) bool { return slices.Contains(v.Flags, flag) }
 
 type hexBytes []byte
