@@ -61,9 +61,6 @@ func ParseOwner(s string) (o Owner, ok bool) {
 	return Owner{f[0], f[1], pid, f[3]}, true
 }
 
-// IsSelf reports whether it is this process.
-func (o Owner) IsSelf() bool { return o == Self() }
-
 // Here reports whether it runs, or ran, on this machine since it was started, so
 // that locks are common to both on any file system.
 func (o Owner) Here() bool { return o.kernel == Self().kernel }
