@@ -4,16 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
-	"github.com/vaultpack/vaultpack/dataset/rekey"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/vault"
 )
@@ -213,98 +210,6 @@ func onEach(c *cli.Context, con *console, v *vault.Vault, f func(*dataset.Datase
 	return &partialError{text: fmt.Sprintf("%d of %s failed: %s", len(failed), count(int64(len(names)), "dataset"), strings.Join(failed, ", ")), code: code}
 }
 
-// keysList needs no key: what it shows is public, and not authenticated.
-func keysList(c *cli.Context, con *console) error {
-	n := 1
-	if c.Bool("all") {
-		n = 0
-	}
-	args, err := arguments(c, n, n)
-	if err != nil {
-		return err
-	}
-	cfg, err := loadConfig(c, con)
-	if err != nil {
-		return err
-	}
-	v, noKey, err := config.OpenPublic(c.Context, cfg)
-	if err != nil {
-		return err
-	}
-	if len(v.Keys.Open) == 0 {
-		con.notef("No configured key can be read, so the data key in use is not known: %v", noKey)
-	} else if noKey != nil {
-		con.warning(noKey)
-	}
-	total := 0
-	list := func(d *dataset.Dataset) error {
-		if c.Bool("all") {
-			con.printf("dataset %s", d.Name)
-		}
-		n, err := listKeyrings(c, con, d)
-		total += n
-		return err
-	}
-	if c.Bool("all") {
-		err = onEach(c, con, v, list)
-	} else {
-		var d *dataset.Dataset
-		if d, err = dataset.Open(v, args[0]); err != nil {
-			return usageError{err}
-		}
-		defer d.Close()
-		err = list(d)
-	}
-	if !c.Bool("all") {
-		con.emit("summary", event{"command": "keys list", "dataset": args[0], "keyrings": total})
-	}
-	return err
-}
-
-func listKeyrings(c *cli.Context, con *console, d *dataset.Dataset) (int, error) {
-	rings, err := d.Keyrings(c.Context)
-	if err != nil {
-		return 0, err
-	}
-	current, keys := envelope.KeyID{}, d.Vault().Keys
-	if len(keys.Open) > 0 {
-		if v, err := d.Latest(c.Context); err == nil {
-			current = v.KeyID
-		} else if !errors.Is(err, dataset.ErrUnknownDataset) {
-			con.warning(err)
-		}
-	}
-	for _, ring := range rings {
-		use := ""
-		if ring.ID() == current {
-			use = "  (in use for new data)"
-		}
-		con.printf("data key %s%s", ring.ID(), use)
-		var slots []event
-		for _, s := range ring.Slots() {
-			con.printf("  %-10s %s", s.Kind, s.Key)
-			e := event{"kind": s.Kind, "key": s.Key}
-			if name, ok := configuredFor(keys, s); ok {
-				con.printf("             which claims to be %s, configured here", show(name))
-				e["configured"] = name
-			}
-			slots = append(slots, e)
-		}
-		con.emit("keyring", event{"dataset": d.Name, "key_id": ring.ID().String(), "current": ring.ID() == current, "slots": slots})
-	}
-	return len(rings), nil
-}
-
-// configuredFor gives the name of the configured key that a slot claims to be for.
-func configuredFor(keys *vault.Keys, s envelope.Slot) (name string, ok bool) {
-	for i, w := range keys.Open {
-		if m, is := w.(envelope.SlotMatcher); is && m.Matches(s) {
-			return keys.Names[i], true
-		}
-	}
-	return "", false
-}
-
 // perDataset is the event that tells what was done to a dataset: the summary, but
 // where others follow.
 func perDataset(c *cli.Context) string {
@@ -401,86 +306,6 @@ func onSlot(c *cli.Context, con *console, f func(*dataset.Dataset, []string) (in
 		err = fmt.Errorf("no dataset of the vault: %s: %w", key, dataset.ErrNoSuchSlot)
 	}
 	return err
-}
-
-func keysRotate(c *cli.Context, con *console, d *dataset.Dataset) error {
-	v, err := rekey.Rotate(c.Context, d)
-	if err != nil {
-		return err
-	}
-	con.emit(perDataset(c), event{"command": "keys rotate", "dataset": d.Name, "version": v.Number, "key_id": v.KeyID.String(), "digest": v.Digest()})
-	con.printf("%s, version %d: future uploads use data key %s", d.Name, v.Number, v.KeyID)
-	return tellLeftBehind(c, con, d, v.KeyID)
-}
-
-func keysReseal(c *cli.Context, con *console, d *dataset.Dataset) error {
-	var r rekey.Reseal
-	v, made, err := r.Run(c.Context, d)
-	if err != nil {
-		if r.Packs.Load() > 0 {
-			con.notef("%s %s resealed so far. Run the same command again to continue.", count(r.Packs.Load(), "pack"), verb(r.Packs.Load(), "was", "were"))
-		}
-		return err
-	}
-	older, err := rekey.UnderOtherKeys(c.Context, d, v.KeyID)
-	if err != nil {
-		return fmt.Errorf("version %d of %s uses only data key %s, but which older versions use other keys is not known: %w", v.Number, d.Name, v.KeyID, err)
-	}
-	con.emit(perDataset(c), event{"command": "keys reseal", "dataset": d.Name, "version": v.Number, "made": made, "key_id": v.KeyID.String(),
-		"digest": v.Digest(), "packs": r.Packs.Load(), "resumed_packs": r.Resumed.Load(), "bytes": r.Bytes.Load(), "older_versions": append([]int64{}, older...)})
-	if made {
-		con.printf("%s, version %d: %s, %s, resealed under data key %s", d.Name, v.Number, count(r.Packs.Load(), "pack"), size(r.Bytes.Load()), v.KeyID)
-		if n := r.Resumed.Load(); n > 0 {
-			con.printf("%s %s already in the vault from an unfinished run", count(n, "pack"), verb(n, "was", "were"))
-		}
-	} else {
-		con.printf("%s, version %d: nothing uses a data key older than %s", d.Name, v.Number, v.KeyID)
-	}
-	if len(older) == 0 {
-		con.notef("To remove data keys that nothing uses any more: %s", con.next("gc", d.Name))
-		return nil
-	}
-	con.notef("Older versions still use older data keys: whoever has one of these keys can read them. Remove them with:")
-	for _, n := range older {
-		con.notef("  %s", con.next("rm", fmt.Sprintf("%s@%d", d.Name, n)))
-	}
-	con.notef("and then, when it is older than --grace, the data that only they used, with their keyrings:\n  %s", con.next("gc", d.Name))
-	return nil
-}
-
-// tellLeftBehind names the keys that open older data and not the new data key: who
-// is to read on has to be added again, which takes their public key.
-func tellLeftBehind(c *cli.Context, con *console, d *dataset.Dataset, current envelope.KeyID) error {
-	rings, err := d.Keyrings(c.Context)
-	if err != nil {
-		return err
-	}
-	in, left := map[string]bool{}, map[string]envelope.Slot{}
-	for _, ring := range rings {
-		for _, s := range ring.Slots() {
-			if name := s.Kind + " " + s.Key; ring.ID() == current {
-				in[name] = true
-			} else {
-				left[name] = s
-			}
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(left)) {
-		if s := left[name]; !in[name] && (s.Kind != "passphrase" || !hasKind(in, s.Kind)) {
-			con.notef("%s opens older data of %s, but not new data. To let it open new data: %s", name, d.Name,
-				con.next("keys", "add", d.Name, newKeyFlag[s.Kind], "FILE"))
-		}
-	}
-	return nil
-}
-
-func hasKind(names map[string]bool, kind string) bool {
-	for name := range names {
-		if strings.HasPrefix(name, kind+" ") {
-			return true
-		}
-	}
-	return false
 }
 
 // newKeyFlag is the flag of keys add for a kind of slot.

@@ -315,66 +315,7 @@ func (in *listJobsIn) wants(j *job) bool {
 		strings.Contains(j.name, in.NameContains) && (in.StatusEquals == "" || in.StatusEquals == j.status)
 }
 
-type tagsIn struct {
-	ResourceArn string
-	Tags        []types.Tag
-	TagKeys     []string
-}
-
 var addTagsShape = structure(must("ResourceArn", text(0, 256, `arn:aws[a-z-]*:sagemaker:[a-z0-9-]*:[0-9]{12}:.+`)), must("Tags", tagList))
-
-func (r *request) tagged(arn string) (*job, error) {
-	for _, j := range r.order {
-		if j.arn == arn && j.region == r.region {
-			return j, nil
-		}
-	}
-	return nil, invalid("Requested resource not found.")
-}
-
-func (r *request) addTags(in *tagsIn) (any, error) {
-	if err := addTagsShape.check(r.body); err != nil {
-		return nil, err
-	}
-	j, err := r.tagged(in.ResourceArn)
-	if err != nil {
-		return nil, err
-	}
-	tags := maps.Clone(j.tags)
-	for _, t := range in.Tags {
-		tags[*t.Key] = *t.Value
-	}
-	if len(tags) > 50 {
-		return nil, fail("ResourceLimitExceeded", "a resource has at most 50 tags")
-	}
-	j.tags = tags
-	return r.listTags(in)
-}
-
-func (r *request) deleteTags(in *tagsIn) (any, error) {
-	j, err := r.tagged(in.ResourceArn)
-	if err != nil {
-		return nil, err
-	}
-	for _, k := range in.TagKeys {
-		delete(j.tags, k)
-	}
-	return nil, nil
-}
-
-// listTags gives all tags in one page: at most 50 are allowed, and a page holds no
-// fewer.
-func (r *request) listTags(in *tagsIn) (any, error) {
-	j, err := r.tagged(in.ResourceArn)
-	if err != nil {
-		return nil, err
-	}
-	list := []map[string]string{}
-	for _, k := range slices.Sorted(maps.Keys(j.tags)) {
-		list = append(list, map[string]string{"Key": k, "Value": j.tags[k]})
-	}
-	return map[string]any{"Tags": list}, nil
-}
 
 // An Outcome is the end of a job that is not run.
 type Outcome struct {

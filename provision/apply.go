@@ -1,0 +1,110 @@
+package provision
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/vaultpack/vaultpack/internal/given"
+)
+
+// An ApplyError says where an Apply has stopped. The same run again goes on there.
+type ApplyError struct {
+	Done   []Step
+	Failed Step
+	Err    error
+}
+
+// Error names the step that has failed.
+func (e *ApplyError) Error() string { return fmt.Sprintf("%s: %v", e.Failed, e.Err) }
+
+func (e *ApplyError) Unwrap() error { return e.Err }
+
+// Apply does the steps of the plan, and tells each that is done. What AWS refuses for
+// a time only is waited for, see OnWait. Where a step fails the error is an
+// *[ApplyError]. told may be nil.
+func (p *Provisioner) Apply(ctx context.Context, plan *Plan, told func(Step)) error {
+	if err := given.Check(ctx, p != nil && p.mu != nil && plan != nil, errNotMade); err != nil {
+		return err
+	}
+	a := &applying{p: p, told: told}
+	for _, part := range byResource(plan.Steps) {
+		if len(part) == 1 {
+			a.do(ctx, part[0])
+		} else {
+			// Roles know nothing of each other.
+			p.parallel(len(part), "", func(i int) error { a.do(ctx, part[i]); return nil })
+		}
+		if a.failed != nil {
+			return a.failed
+		}
+	}
+	return nil
+}
+
+// An applying is an Apply under way.
+type applying struct {
+	p      *Provisioner
+	told   func(Step)
+	mu     sync.Mutex
+	done   []Step
+	failed *ApplyError
+}
+
+// do takes steps one after the other, until one of any resource has failed.
+func (a *applying) do(ctx context.Context, steps []Step) {
+	for _, s := range steps {
+		a.mu.Lock()
+		stop := a.failed != nil
+		a.mu.Unlock()
+		if stop {
+			return
+		}
+		a.settled(s, a.p.settle(ctx, s))
+	}
+}
+
+// settled notes what has become of a step.
+func (a *applying) settled(s Step, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock() // also where told panics
+	switch {
+	case err == nil:
+		a.done = append(a.done, s)
+		if a.told != nil {
+			a.told(s)
+		}
+	case a.failed == nil:
+		a.failed = &ApplyError{Failed: s, Err: Explain(err, s.Action, s.Resource)}
+	}
+	if a.failed != nil {
+		a.failed.Done = slices.Clone(a.done)
+	}
+}
+
+// byResource parts the steps into what is done one after the other; in each of these
+// are the steps of one resource, or of many roles, by role.
+func byResource(steps []Step) (parts [][][]Step) {
+	roles := map[string]int{}
+	for _, s := range steps {
+		if s.role {
+			roles[s.Resource]++
+		}
+	}
+	for _, s := range steps {
+		n := len(parts)
+		switch {
+		case n > 0 && s.role && len(roles) > manyRoles && parts[n-1][0][0].role:
+			m := len(parts[n-1])
+			if last := parts[n-1][m-1]; last[0].Resource == s.Resource {
+				parts[n-1][m-1] = append(last, s)
+			} else {
+				parts[n-1] = append(parts[n-1], []Step{s})
+			}
+		default:
+			parts = append(parts, [][]Step{{s}})
+		}
+	}
+	return parts
+}
