@@ -32,6 +32,7 @@ var (
 const (
 	maxArguments     = 100
 	maxArgument      = 256
+	ownArguments     = 7 // the least: the digest, sagemaker-run, a channel, a key, --
 	maxChannels      = 20
 	maxHyperparams   = 100
 	maxEnvironment   = 100
@@ -107,12 +108,47 @@ func (j *Job) Check() error {
 		"%q cannot name a job: 1 to 63 letters, digits and hyphens, no hyphen first or last", j.Name)
 	j.checkChannels(p)
 	j.checkContainer(p)
+	j.checkScript(p)
 	j.checkInstances(p)
 	j.checkOutput(p)
 	j.checkNetwork(p)
 	j.checkTimes(p)
 	j.checkRest(p)
 	return errors.Join(p.errs...)
+}
+
+// CheckScript says what is wrong with that part of the description which is the same
+// wherever the job runs: the names of its channels, its command or script, hyperparameters
+// and environment. [Job.Check] says that too.
+func (j *Job) CheckScript() error {
+	if j == nil {
+		return errors.New("trainer: a nil job")
+	}
+	p := &problems{job: j}
+	for _, name := range slices.Sorted(maps.Keys(j.channels())) {
+		j.checkChannelName(p, "channels."+name, name)
+	}
+	j.checkChannelCount(p)
+	j.checkScript(p)
+	return errors.Join(p.errs...)
+}
+
+func (j *Job) checkChannelName(p *problems, field, name string) {
+	p.check(container.IsChannelName(name), field, "%q cannot name a channel: 1 to 64 letters, digits, dots, hyphens and underscores, a letter or digit first", name)
+	p.check(name != ownChannel && name != keyChannel, field, "the channel %s is vaultpack's own; use another name", name)
+	p.check(name != codeChannel || j.Source == "", field, "the channel %s carries the source; use another name", name)
+}
+
+func (j *Job) checkChannelCount(p *problems) {
+	own := 1
+	if j.KeyChannel != "" {
+		own++
+	}
+	if j.Source != "" {
+		own++
+	}
+	all := j.channels()
+	p.check(len(all)+own <= maxChannels, "channels", "there are %d, and %d of vaultpack's own; the limit is %d", len(all), own, maxChannels)
 }
 
 func (j *Job) checkChannels(p *problems) {
@@ -129,9 +165,7 @@ func (j *Job) checkChannels(p *problems) {
 			}
 			return field + "." + s
 		}
-		p.check(container.IsChannelName(name), field, "%q cannot name a channel: 1 to 64 letters, digits, dots, hyphens and underscores, a letter or digit first", name)
-		p.check(name != ownChannel && name != keyChannel, field, "the channel %s is vaultpack's own; use another name", name)
-		p.check(name != codeChannel || j.Source == "", field, "the channel %s carries the source; use another name", name)
+		j.checkChannelName(p, field, name)
 		p.check((ch.Dataset == "") != (ch.S3 == ""), field, "needs one of dataset and s3")
 		p.oneOf(sub("distribution"), ch.Distribution, "FullyReplicated", "ShardedByS3Key")
 		p.oneOf(sub("input_mode"), ch.InputMode, "File", "FastFile", "Pipe")
@@ -164,14 +198,7 @@ func (j *Job) checkChannels(p *problems) {
 	p.check(sealed > 0, "dataset", "no sealed dataset is named; a job with plain channels only does not need vaultpack")
 	p.check(j.Dataset == "" || j.Channels[defaultChannel] == nil, "dataset", "makes the channel %s, which channels has too; say it in one place", defaultChannel)
 	p.check(j.Distribution == "" || j.Dataset != "", "distribution", "is that of dataset; give a channel its own")
-	own := 1
-	if j.KeyChannel != "" {
-		own++
-	}
-	if j.Source != "" {
-		own++
-	}
-	p.check(len(all)+own <= maxChannels, "channels", "there are %d, and %d of vaultpack's own; the limit is %d", len(all), own, maxChannels)
+	j.checkChannelCount(p)
 	p.oneOf("format", j.Format, filesFormat, tarFormat)
 }
 
@@ -195,15 +222,17 @@ func (j *Job) checkContainer(p *problems) {
 	p.check(!strings.ContainsAny(j.Image, " \t"), "image", "%q holds a space", j.Image)
 	p.check(j.Role != "", "role", "is missing: the ARN of the IAM role that the job runs as")
 	p.check(j.Role == "" || arn.IsRole(j.Role), "role", "%q is not the ARN of an IAM role, such as arn:aws:iam::111122223333:role/training", j.Role)
+	p.oneOf("arch", j.Arch, "amd64", "arm64")
+}
+
+// checkScript checks what the script gets to see.
+func (j *Job) checkScript(p *problems) {
+	p.check(len(j.Command) <= maxArguments-ownArguments, "command", "the container would take at least %d arguments, the limit is %d; put a longer command into a script of the image or of the source", len(j.Command)+ownArguments, maxArguments)
 	for i, arg := range j.Command {
 		p.text(fmt.Sprintf("command.%d", i), arg, maxArgument)
 	}
 	for _, k := range slices.Sorted(maps.Keys(j.Hyperparameters)) {
-		field, v := "hyperparameters."+k, j.Hyperparameters[k]
-		value := v.text
-		if j.Source != "" {
-			value = v.json
-		}
+		field, value := "hyperparameters."+k, j.Hyperparameters[k].Sent(j.Source != "")
 		p.check(k != "", "hyperparameters", "one has no name")
 		p.text(field, k, 256)
 		p.text(field, value, 2500)
@@ -222,7 +251,6 @@ func (j *Job) checkContainer(p *problems) {
 	p.check(len(j.Environment) <= maxEnvironment, "environment", "there are %d variables, the limit is %d", len(j.Environment), maxEnvironment)
 	p.check((j.Source == "") == (j.Entry == ""), "entry", "source (a folder) and entry (the script in it) go together")
 	p.check(j.Entry == "" || path.Clean(j.Entry) == j.Entry && !path.IsAbs(j.Entry) && !strings.HasPrefix(j.Entry, "../"), "entry", "%q is not the path of a script inside the source folder", j.Entry)
-	p.oneOf("arch", j.Arch, "amd64", "arm64")
 }
 
 func (j *Job) checkInstances(p *problems) {

@@ -3,6 +3,7 @@ package trainer_test
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -54,6 +55,7 @@ func TestCheck(t *testing.T) {
 		{"environment:\n  A: " + strings.Repeat("v", 513), "environment.A: has 513 characters"},
 		{"environment:\n" + many(101, "  K%d: x\n"), "environment: there are 101 variables"},
 		{"command: [" + strings.Repeat("x", 257) + "]", "command.0: has 257 characters"},
+		{"command: [" + many(94, "x%d, ") + "]", "command: the container would take at least 101 arguments"},
 		{"instance_count: 0", "job.yaml:5: instance_count: is 0"},
 		{"instance_count: 2147483647", "job.yaml:5: instance_count: is 2147483647"},
 		{"volume_size: 2147483647", "volume_size: is 2147483647 GB"},
@@ -90,6 +92,14 @@ func TestCheck(t *testing.T) {
 		}
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s:\n  got  %v\n  want %s", c.add, err, c.want)
+		}
+		// What a run on this machine takes too has the same limits there.
+		if here := regexp.MustCompile(`^(hyperparameters|environment|command|source|channels:\n  (vaultpack|\.\.|c0):?)`).MatchString(c.add); here {
+			if err := j.CheckScript(); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%s, on this machine:\n  got  %v\n  want %s", c.add, err, c.want)
+			}
+		} else if j != nil && j.CheckScript() != nil {
+			t.Errorf("%s, on this machine: %v", c.add, j.CheckScript())
 		}
 	}
 	if j, err := trainer.ParseJob("job.yaml", []byte(good)); err != nil || j.Check() != nil {

@@ -197,6 +197,14 @@ func ParseValue(s string) Value {
 	return Value{text: s, json: jsonString(s)}
 }
 
+// Sent is the value as it is sent to SageMaker: as it is, or for script mode as JSON.
+func (v Value) Sent(script bool) string {
+	if script {
+		return v.json
+	}
+	return v.text
+}
+
 // UnmarshalYAML reads a Value of any type.
 func (v *Value) UnmarshalYAML(n *yaml.Node) error {
 	var x any

@@ -87,10 +87,7 @@ func (l *Launcher) request(p *Plan, name string, args []string) error {
 func (l *Launcher) addParameters(p *Plan, name string) {
 	params := map[string]string{}
 	for k, v := range p.job.Hyperparameters {
-		params[k] = v.text
-		if p.source != nil {
-			params[k] = v.json
-		}
+		params[k] = v.Sent(p.source != nil)
 	}
 	if p.source != nil {
 		scriptMode(params, p.job.Entry, name, l.Region)

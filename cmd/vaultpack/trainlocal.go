@@ -13,6 +13,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/internal/interrupt"
+	"github.com/vaultpack/vaultpack/trainer"
 	"github.com/vaultpack/vaultpack/trainer/local"
 	"github.com/vaultpack/vaultpack/vault"
 )
@@ -110,10 +111,7 @@ func newLocalJob(c *cli.Context, con *console, ref string, command []string) (*l
 	case (job.Source == "") != (job.Entry == ""):
 		return nil, usagef("use --source DIR and --entry FILE together")
 	}
-	if job.Hyperparameters, err = pairs(c, "hyperparameter"); err != nil {
-		return nil, err
-	}
-	if job.Env, err = pairs(c, "env"); err != nil {
+	if err := setScript(c, job); err != nil {
 		return nil, err
 	}
 	switch f := c.String("format"); f {
@@ -129,6 +127,42 @@ func newLocalJob(c *cli.Context, con *console, ref string, command []string) (*l
 	}
 	job.Enter, job.NoNamespace = []string{self, trainEnter}, c.Bool("no-namespace")
 	return job, nil
+}
+
+// setScript sets what the script gets to see. What SageMaker would not take is refused
+// here too, by the same rules.
+func setScript(c *cli.Context, job *local.Job) error {
+	hps, err := pairs(c, "hyperparameter")
+	if err != nil {
+		return err
+	}
+	if job.Env, err = pairs(c, "env"); err != nil {
+		return err
+	}
+	more, err := pairs(c, "channel")
+	if err != nil {
+		return err
+	}
+	in := &trainer.Job{Source: job.Source, Entry: job.Entry, Command: job.Command, Environment: job.Env, Hyperparameters: map[string]trainer.Value{},
+		Channels: map[string]*trainer.Channel{local.MainChannel: {}}}
+	for name := range more {
+		in.Channels[name] = &trainer.Channel{}
+		in.Given("channels."+name, "--channel")
+	}
+	for name := range job.Env {
+		in.Given("environment."+name, "--env")
+	}
+	job.Hyperparameters = map[string]string{}
+	for name, text := range hps {
+		v := trainer.ParseValue(text)
+		in.Hyperparameters[name] = v
+		in.Given("hyperparameters."+name, "--hyperparameter")
+		job.Hyperparameters[name] = v.Sent(job.Source != "")
+	}
+	if err := in.CheckScript(); err != nil {
+		return usagef("SageMaker would not take this job: %w", err)
+	}
+	return nil
 }
 
 // pairs reads the NAME=VALUE values of a flag.

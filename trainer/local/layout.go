@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vaultpack/vaultpack/internal/pyjson"
 	"github.com/vaultpack/vaultpack/trainer/container"
 )
 
@@ -87,15 +88,6 @@ func resourceConfig() object {
 // scripts read. base is where the job sees its files.
 func (j *Job) environment(base string) []string {
 	at := func(elem ...string) string { return filepath.Join(append([]string{base}, elem...)...) }
-	hps := object{}
-	for k, v := range j.Hyperparameters {
-		// The toolkit takes a value for JSON where it is some.
-		var decoded any = v
-		if json.Unmarshal([]byte(v), &decoded) != nil {
-			decoded = v
-		}
-		hps[k] = decoded
-	}
 	channels := j.channels()
 	dirs := object{}
 	for _, name := range channels {
@@ -108,7 +100,7 @@ func (j *Job) environment(base string) []string {
 		"current_instance_type": "local", "current_instance_group": rc["current_group_name"], "current_instance_group_hosts": []string{host},
 		"instance_groups": []any{rc["current_group_name"]}, "instance_groups_dict": object{rc["current_group_name"].(string): rc["instance_groups"].([]object)[0]},
 		"distribution_instance_groups": []string{}, "is_hetero": false,
-		"hps": hps, "user_args": j.userArgs(), "user_entry_point": j.Entry, "module_name": module, "module_dir": at("code"),
+		"user_args": j.userArgs(), "user_entry_point": j.Entry, "module_name": module, "module_dir": at("code"),
 		"framework_module": "", "framework_params": object{}, "log_level": 20,
 		"resource_config": rc, "input_data_config": j.inputDataConfig(), "channels": channels,
 		"input_dir": at("input"), "input_config_dir": at("input", "config"), "model_dir": at("model"),
@@ -116,7 +108,7 @@ func (j *Job) environment(base string) []string {
 		"num_cpus": runtime.NumCPU(), "num_gpus": gpus(), "num_neurons": 0,
 	}
 	env["training_env"] = object{
-		"channel_input_dirs": dirs, "current_host": host, "hosts": []string{host}, "hyperparameters": hps, "input_config_dir": at("input", "config"),
+		"channel_input_dirs": dirs, "current_host": host, "hosts": []string{host}, "input_config_dir": at("input", "config"),
 		"input_data_config": env["input_data_config"], "input_dir": at("input"), "is_master": true, "job_name": j.Name, "log_level": 20,
 		"master_hostname": host, "model_dir": at("model"), "module_dir": at("code"), "module_name": module, "network_interface_name": "lo",
 		"num_cpus": env["num_cpus"], "num_gpus": env["num_gpus"], "output_data_dir": at("output", "data"), "output_dir": at("output"),
@@ -125,28 +117,21 @@ func (j *Job) environment(base string) []string {
 	for name, dir := range dirs {
 		env["channel_"+name] = dir
 	}
-	for k, v := range hps {
-		env["hp_"+k] = v
-	}
-	return j.variables(env, base)
-}
-
-// variables are those of a job whose environment is env, beside what it inherits.
-func (j *Job) variables(env object, base string) []string {
 	vars := map[string]string{
 		"TRAINING_JOB_NAME": j.Name, "TRAINING_JOB_ARN": "arn:aws:sagemaker:local:000000000000:training-job/" + j.Name,
 		"CURRENT_HOST": host,
 	}
+	hps := j.hyperparameters()
 	for k, v := range env {
-		if s, ok := v.(string); ok {
-			vars["SM_"+strings.ToUpper(k)] = s
-			continue
+		value := python(v)
+		if k == "training_env" {
+			value.(*pyjson.Dict).Values["hyperparameters"] = hps
 		}
-		b, err := json.Marshal(v)
-		if err != nil {
-			panic("local: environment: " + err.Error()) // strings, numbers and what JSON gave
-		}
-		vars["SM_"+strings.ToUpper(k)] = string(b)
+		vars["SM_"+strings.ToUpper(k)] = variable(value)
+	}
+	vars["SM_HPS"] = variable(hps)
+	for k, v := range hps.Values {
+		vars["SM_HP_"+strings.ToUpper(k)] = variable(v)
 	}
 	if base != container.BaseDir {
 		vars["SAGEMAKER_BASE_DIR"] = base
@@ -169,17 +154,17 @@ func inherited(vars map[string]string) (out []string) {
 	return out
 }
 
-// userArgs are the hyperparameters as the flags of a script.
-func (j *Job) userArgs() []string {
-	args := []string{}
-	for _, k := range slices.Sorted(maps.Keys(j.Hyperparameters)) {
-		flag := "--" + k
-		if len(k) == 1 {
-			flag = "-" + k
-		}
-		args = append(args, flag, j.Hyperparameters[k])
+// python is a value of strings, numbers and the like as Python has it.
+func python(v any) pyjson.Value {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic("local: environment: " + err.Error())
 	}
-	return args
+	p, err := pyjson.Parse(string(b))
+	if err != nil {
+		panic("local: environment: " + err.Error())
+	}
+	return p
 }
 
 // gpus counts NVIDIA devices.

@@ -36,11 +36,12 @@ type Job struct {
 	Name   string
 	Sealed []Sealed
 	// Plain are channels that are filled with copies of folders.
-	Plain           map[string]string
+	Plain map[string]string
+	// Hyperparameters are strings, as SageMaker's API has them; in script mode JSON.
 	Hyperparameters map[string]string
 	Env             map[string]string
 	// Source is a folder with the script Entry, which is started with the
-	// hyperparameters as flags, as script mode does. Without it Command is started.
+	// hyperparameters as flags, as the toolkit in AWS's images does. Without it Command is started.
 	Source, Entry string
 	Command       []string
 	Tars          bool

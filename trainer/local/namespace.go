@@ -18,7 +18,10 @@ import (
 func (j *Job) command(ws *workspace) (*exec.Cmd, error) {
 	argv := j.Command
 	if j.Source != "" {
-		argv = []string{"python3", j.Entry}
+		var err error
+		if argv, err = j.entry(filepath.Join(ws.base, "code")); err != nil {
+			return nil, err
+		}
 	}
 	if len(argv) == 0 {
 		return nil, errors.New("there is no command to start")
@@ -37,9 +40,6 @@ func (j *Job) command(ws *workspace) (*exec.Cmd, error) {
 		}
 	} else {
 		j.Logf("the job finds its files by SAGEMAKER_BASE_DIR and SM_*")
-	}
-	if j.Source != "" {
-		argv = append(argv, j.userArgs()...)
 	}
 	var cmd *exec.Cmd
 	if len(j.Enter) > 0 {
