@@ -53,7 +53,7 @@ func TestPartsThatOverlapAreRefused(t *testing.T) {
 		for i, p := range strings.Fields(paths) {
 			w := commit.NewIndex(d, key, nil)
 			for _, p := range [][]string{{"", p}, {p, "z"}}[i] {
-				if err := w.Add(ctx, &tree.Entry{Path: p, ModTime: time.Unix(1, 0)}, false, false); err != nil {
+				if err := w.Add(ctx, &tree.Entry{Path: p, ModTime: time.Unix(1, 0)}, commit.Step{}); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -227,7 +227,7 @@ func (m *merge) add(e *tree.Entry, same bool) error {
 	if !e.IsDir() {
 		m.above = append(m.above, e.Path)
 	}
-	err := m.index.Add(m.ctx, e, same, m.gap)
+	err := m.index.Add(m.ctx, e, commit.Step{Unchanged: same, Gap: m.gap})
 	m.gap = false
 	return err
 }

@@ -343,35 +343,6 @@ func (w *Writer) usable() error {
 	return nil
 }
 
-// wait waits until something has changed. w.mu is held, and let go of meanwhile.
-func (w *Writer) wait(ctx context.Context) {
-	changed := w.changed
-	w.mu.Unlock()
-	defer w.mu.Lock()
-	select {
-	case <-changed:
-	case <-ctx.Done():
-	case <-w.ctx.Done():
-	}
-}
-
-// A turn is a lock for as long as the vault is asked: who waits for it ends with its
-// context.
-type turn chan struct{}
-
-func newTurn() turn { return make(turn, 1) }
-
-func (t turn) take(ctx context.Context) error {
-	select {
-	case t <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-func (t turn) give() { <-t }
-
 // tell wakes all that wait. w.mu is held.
 func (w *Writer) tell() {
 	close(w.changed)

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"context"
 	"slices"
 )
 
@@ -92,4 +93,33 @@ func (f *File) compact() {
 		f.w.sampled -= spare
 	}
 	f.w.tell()
+}
+
+// A turn is a lock for as long as the vault is asked: who waits for it ends with its
+// context.
+type turn chan struct{}
+
+func newTurn() turn { return make(turn, 1) }
+
+func (t turn) take(ctx context.Context) error {
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (t turn) give() { <-t }
+
+// wait waits until something has changed. w.mu is held, and let go of meanwhile.
+func (w *Writer) wait(ctx context.Context) {
+	changed := w.changed
+	w.mu.Unlock()
+	defer w.mu.Lock()
+	select {
+	case <-changed:
+	case <-ctx.Done():
+	case <-w.ctx.Done():
+	}
 }

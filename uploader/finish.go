@@ -56,7 +56,7 @@ func (f *finisher) add(ctx context.Context, it *item) error {
 		}
 		it.entry = it.then
 	}
-	err := f.index.Add(ctx, it.entry, it.entry == it.then, f.gap)
+	err := f.index.Add(ctx, it.entry, commit.Step{Unchanged: it.entry == it.then, Gap: f.gap})
 	f.gap = false
 	return err
 }

@@ -74,7 +74,7 @@ func withSums(t *testing.T, d *dataset.Dataset, ver *dataset.Version, change fun
 			t.Fatal(err)
 		}
 		change(e)
-		if err := w.Add(ctx, e, false, false); err != nil {
+		if err := w.Add(ctx, e, commit.Step{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -148,7 +148,7 @@ func (s *resealing) run(ctx context.Context, prev *dataset.Version) (v *dataset.
 			}
 		}
 		for _, e := range entries {
-			if err := w.Add(ctx, e, false, false); err != nil {
+			if err := w.Add(ctx, e, commit.Step{}); err != nil {
 				return nil, err
 			}
 		}

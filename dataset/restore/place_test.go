@@ -152,7 +152,7 @@ func TestRecordedSum(t *testing.T) {
 		file("empty", other), file("large", sha256.Sum256(large), two...), file("large-bad", other, two...),
 		file("small", sha256.Sum256([]byte("small")), tree.Extent{Pack: small, Length: 5}), file("small-bad", other, tree.Extent{Pack: small, Length: 5}),
 	} {
-		if err := w.Add(ctx, e, false, false); err != nil {
+		if err := w.Add(ctx, e, commit.Step{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -47,10 +47,17 @@ func NewIndex(d *dataset.Dataset, key *envelope.DataKey, prev *dataset.Version) 
 	return &Index{dataset: d, key: key, prev: prev, part: -1, packs: map[envelope.ObjectID]*tree.Object{}}
 }
 
-// Add adds an entry. unchanged says that the previous version has the very same
-// one, and gap that it has others, now gone, between the entry added before and
-// this one.
-func (w *Index) Add(ctx context.Context, e *tree.Entry, unchanged, gap bool) error {
+// A Step says how an entry stands to the previous version. The zero value is that of one
+// which is new, or has changed.
+type Step struct {
+	// Unchanged says that the previous version has the very same entry.
+	Unchanged bool
+	// Gap says that it has others, now gone, between the entry added before and this one.
+	Gap bool
+}
+
+// Add adds an entry.
+func (w *Index) Add(ctx context.Context, e *tree.Entry, step Step) error {
 	if err := w.begin(ctx); err != nil {
 		return err
 	}
@@ -65,7 +72,7 @@ func (w *Index) Add(ctx context.Context, e *tree.Entry, unchanged, gap bool) err
 	}
 	w.last = e.Path
 	w.count(e)
-	if err := w.follow(ctx, e, unchanged, gap); err != nil {
+	if err := w.follow(ctx, e, step); err != nil {
 		return err
 	}
 	w.pending = append(w.pending, e)
@@ -96,16 +103,16 @@ func (w *Index) Add(ctx context.Context, e *tree.Entry, unchanged, gap bool) err
 
 // follow keeps track of whether what is pending is the beginning of a part of
 // the previous index.
-func (w *Index) follow(ctx context.Context, e *tree.Entry, unchanged, gap bool) error {
+func (w *Index) follow(ctx context.Context, e *tree.Entry, step Step) error {
 	if w.prev == nil {
 		return nil
 	}
 	for w.next < len(w.prev.Parts) && w.prev.Parts[w.next].First < e.Path {
 		w.next++ // passed over, or inside it
 	}
-	begins := unchanged && w.next < len(w.prev.Parts) && w.prev.Parts[w.next].First == e.Path
+	begins := step.Unchanged && w.next < len(w.prev.Parts) && w.prev.Parts[w.next].First == e.Path
 	if !begins {
-		if !unchanged || gap {
+		if !step.Unchanged || step.Gap {
 			w.part = -1
 		}
 		return nil

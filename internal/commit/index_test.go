@@ -68,7 +68,7 @@ func TestIndex(t *testing.T) {
 			}
 			then, ok := before[p]
 			e := &tree.Entry{Path: p + "/", ModTime: time.Unix(list[p], 0)}
-			if err := w.Add(ctx, e, ok && then == list[p], gap); err != nil {
+			if err := w.Add(ctx, e, Step{Unchanged: ok && then == list[p], Gap: gap}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -77,7 +77,7 @@ func upload(t *testing.T, d *dataset.Dataset, before func(l *Lease), files ...st
 		} else {
 			packs[e.Extents[0].Pack.ID] = e.Extents[0].Pack
 		}
-		if err := w.Add(ctx, e, then[name] != nil, false); err != nil {
+		if err := w.Add(ctx, e, Step{Unchanged: then[name] != nil}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -33,7 +33,7 @@ func TestPartsOfLargeFiles(t *testing.T) {
 			e.Extents = append(e.Extents, tree.Extent{Pack: pack, Length: 100, At: e.Size})
 			e.Size += 100
 		}
-		if err := w.Add(ctx, e, false, false); err != nil {
+		if err := w.Add(ctx, e, Step{}); err != nil {
 			t.Fatal(err)
 		}
 	}

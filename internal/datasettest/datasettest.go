@@ -48,7 +48,7 @@ func Commit(t testing.TB, d *dataset.Dataset, entries []*tree.Entry) *dataset.Ve
 	}
 	w := commit.NewIndex(d, key, nil)
 	for _, e := range entries {
-		if err := w.Add(ctx, e, false, false); err != nil {
+		if err := w.Add(ctx, e, commit.Step{}); err != nil {
 			t.Fatal(err)
 		}
 	}
