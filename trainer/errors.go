@@ -114,17 +114,3 @@ func passes(err error) bool {
 	return awserr.Throttled(err) || errors.As(err, &api) && api.ErrorFault() == smithy.FaultServer || errors.As(err, &ne) ||
 		retry.RetryableHTTPStatusCode{Codes: retry.DefaultRetryableHTTPStatusCodes}.IsErrorRetryable(err).Bool()
 }
-
-// printable keeps what others have written to one line of a bounded length.
-func printable(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == '\u2028' || r == '\u2029' {
-			return ' '
-		}
-		return r
-	}, s)
-	if r := []rune(s); len(r) > 2000 {
-		s = string(r[:2000]) + "…"
-	}
-	return s
-}

@@ -29,7 +29,7 @@ type LogsAPI interface {
 type Line struct {
 	Host string // algo-1
 	Time time.Time
-	Text string // without control characters
+	Text string // all of it, without control characters and escape sequences
 }
 
 // Logs reads the output of all hosts of a job, each line once. Lines of one host
@@ -45,6 +45,8 @@ type Logs struct {
 	// Quiet is how long nothing new must come after the job's end: CloudWatch
 	// shows lines some seconds late. By default 5 seconds.
 	Quiet time.Duration
+	// Since leaves out what is older; the zero time leaves out nothing.
+	Since time.Time
 
 	tokens map[string]*string // of each stream, where to go on
 }
@@ -110,13 +112,16 @@ func (l *Logs) read(ctx context.Context, stream string) (lines []Line, err error
 		host = host[:i]
 	}
 	for {
-		out, err := l.API.GetLogEvents(ctx, &cloudwatchlogs.GetLogEventsInput{LogGroupName: aws.String(LogGroup), LogStreamName: &stream,
-			StartFromHead: aws.Bool(true), NextToken: l.tokens[stream]})
+		in := &cloudwatchlogs.GetLogEventsInput{LogGroupName: aws.String(LogGroup), LogStreamName: &stream, StartFromHead: aws.Bool(true), NextToken: l.tokens[stream]}
+		if !l.Since.IsZero() {
+			in.StartTime = aws.Int64(l.Since.UnixMilli())
+		}
+		out, err := l.API.GetLogEvents(ctx, in)
 		if err != nil {
 			return lines, explain("GetLogEvents", l.Job, err)
 		}
 		for _, e := range out.Events {
-			lines = append(lines, Line{Host: host, Time: time.UnixMilli(aws.ToInt64(e.Timestamp)), Text: printable(strings.TrimRight(aws.ToString(e.Message), "\r\n"))})
+			lines = append(lines, Line{Host: host, Time: time.UnixMilli(aws.ToInt64(e.Timestamp)), Text: oneLine(strings.TrimRight(aws.ToString(e.Message), "\r\n"))})
 		}
 		before := l.tokens[stream]
 		if out.NextForwardToken != nil {

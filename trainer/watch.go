@@ -257,19 +257,19 @@ func sleep(ctx context.Context, d time.Duration) bool {
 }
 
 // Stop asks SageMaker to stop a job: it gets SIGTERM, and 120 seconds to save what
-// it has. A job that has ended already is no error.
-func Stop(ctx context.Context, api API, job string) error {
+// it has. The status is Stopping, or that of a job that has ended already, which is no error.
+func Stop(ctx context.Context, api API, job string) (types.TrainingJobStatus, error) {
 	if err := given.Check(ctx, api != nil, errNoAPI); err != nil {
-		return err
+		return "", err
 	}
 	_, err := api.StopTrainingJob(ctx, &sagemaker.StopTrainingJobInput{TrainingJobName: &job})
 	if err == nil {
-		return nil
+		return types.TrainingJobStatusStopping, nil
 	}
 	if d, derr := api.DescribeTrainingJob(ctx, &sagemaker.DescribeTrainingJobInput{TrainingJobName: &job}); derr == nil && ended(d.TrainingJobStatus) {
-		return nil
+		return d.TrainingJobStatus, nil
 	}
-	return explain("StopTrainingJob", job, err)
+	return "", explain("StopTrainingJob", job, err)
 }
 
 // A Filter chooses jobs to list. Its zero value is all of them.

@@ -83,6 +83,7 @@ func logsCommand(con *console) *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "continue until the job ends; exit codes are those of train --wait"},
 			&cli.DurationFlag{Name: "timeout", Usage: "with --follow: wait at most `DURATION`"},
+			&cli.StringFlag{Name: "since", Usage: "leave out what is older than `TIME`: 90s, 10m, 2h, or 2026-01-31T15:04:05Z"},
 		},
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, 1, 1)
@@ -91,6 +92,9 @@ func logsCommand(con *console) *cli.Command {
 			}
 			f, err := newFollower(c, con, args[0])
 			if err != nil {
+				return err
+			}
+			if f.since, err = sinceTime(c.String("since"), time.Now()); err != nil {
 				return err
 			}
 			d, err := trainer.Describe(c.Context, f.sm, f.job)
@@ -105,11 +109,26 @@ func logsCommand(con *console) *cli.Command {
 			l.Hosts = trainer.Hosts(d)
 			some, err := l.Poll(c.Context)
 			if err == nil && !some {
-				con.notef("%s has written nothing yet.", f.job)
+				con.notef("%s has written nothing yet%s.", f.job, map[bool]string{true: " in that time"}[c.IsSet("since")])
 			}
 			return err
 		},
 	}
+}
+
+// sinceTime is a time, or one so long ago; the zero time for none.
+func sinceTime(s string, now time.Time) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	if d, err := time.ParseDuration(s); err == nil && d > 0 {
+		return now.Add(-d), nil
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return t, usagef("--since: %q is neither a duration, such as 10m, nor a time, such as 2026-01-31T15:04:05Z", s)
+	}
+	return t, nil
 }
 
 func stopCommand(con *console) *cli.Command {
@@ -131,12 +150,18 @@ func stopCommand(con *console) *cli.Command {
 			if err != nil {
 				return err
 			}
-			if err := trainer.Stop(c.Context, f.sm, f.job); err != nil {
+			status, err := trainer.Stop(c.Context, f.sm, f.job)
+			if err != nil {
 				return err
 			}
+			if status != types.TrainingJobStatusStopping {
+				con.notef("%s has ended already: it is %s", f.job, status)
+			}
 			if !c.Bool("wait") {
-				con.printf("stopping %s", f.job)
-				con.emit("summary", event{"command": "stop", "job": f.job, "status": "Stopping"})
+				if status == types.TrainingJobStatusStopping {
+					con.printf("stopping %s", f.job)
+				}
+				con.emit("summary", event{"command": "stop", "job": f.job, "status": status})
 				return nil
 			}
 			err = f.toEnd(c.Context)
@@ -162,6 +187,7 @@ type follower struct {
 	job      string
 	timeout  time.Duration
 	showLogs bool
+	since    time.Time
 }
 
 func newFollower(c *cli.Context, con *console, job string) (*follower, error) {
@@ -178,7 +204,7 @@ func newFollower(c *cli.Context, con *console, job string) (*follower, error) {
 }
 
 func (f *follower) newLogs() *trainer.Logs {
-	l := &trainer.Logs{API: f.logs, Job: f.job, Quiet: 4 * f.con.every}
+	l := &trainer.Logs{API: f.logs, Job: f.job, Since: f.since, Quiet: 4 * f.con.every}
 	l.Line = func(line trainer.Line) {
 		f.con.emit("log", event{"host": line.Host, "time": line.Time, "text": line.Text})
 		if l.Hosts > 1 {

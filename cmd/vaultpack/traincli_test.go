@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -77,6 +78,19 @@ func TestTrainWait(t *testing.T) {
 	says(t, out, `"job":"good"`)
 	out, _ = c.run(0, "logs", "good")
 	says(t, out, "first line\nlast line\n")
+	long := `{"metrics":"` + strings.Repeat("é", 5000) + `"}`
+	sm.set(func() { sm.lines = []string{"first line", "\x1b[32mlast\x1b[0m line", long} })
+	out, _ = c.run(0, "logs", "good")
+	says(t, out, "first line\nlast line\n"+long+"\n")
+	out, _ = c.run(0, "logs", "good", "--json", "--since", "2023-11-14T22:13:20.001Z") // that of the second line
+	says(t, out, `"text":"last line"`, `"text":`+strconv.Quote(long))
+	if strings.Contains(out, "first line") {
+		t.Error(out)
+	}
+	_, errs = c.run(0, "logs", "good", "--since", "10m")
+	says(t, errs, "good has written nothing yet in that time")
+	c.run(exitUsage, "logs", "good", "--since", "yesterday")
+	c.run(exitUsage, "logs", "good", "--since", "-1h")
 	_, errs = c.run(1, "logs", "nowhere")
 	says(t, errs, "there is no such training job")
 	_, errs = c.run(1, "stop", "nowhere")
@@ -120,6 +134,13 @@ func TestTrainDetach(t *testing.T) {
 	if sm.set(func() { stopped = sm.stopped }); !stopped {
 		t.Error("not stopped")
 	}
+	out, told := c.run(0, "stop", "a")
+	says(t, told, "a has ended already: it is Stopped")
+	if strings.Contains(out, "stopping") {
+		t.Error(out)
+	}
+	out, _ = c.run(0, "stop", "a", "--json")
+	says(t, out, `"status":"Stopped"`)
 	_, follow := c.run(1, "logs", "a", "--follow")
 	says(t, follow, "the status Stopped")
 }

@@ -53,6 +53,8 @@ func (s *scriptedSageMaker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case op == "CreateTrainingJob":
 		s.jobs[name] = in
 		answer(200, map[string]any{"TrainingJobArn": "arn:aws:sagemaker:eu-west-1:111122223333:training-job/" + name})
+	case op == "StopTrainingJob" && s.jobs[name] != nil && slices.Contains([]string{"Completed", "Failed", "Stopped"}, s.status()):
+		fail("ValidationException", "The request was rejected because the training job is in status "+s.status()+".")
 	case op == "StopTrainingJob" && s.jobs[name] != nil:
 		s.stopped, s.steps, s.hold = true, append(s.steps[:s.at:s.at], "Stopping", "Stopped"), 0
 		answer(200, map[string]any{})
@@ -70,7 +72,9 @@ func (s *scriptedSageMaker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		var events []any
 		if in["nextToken"] == nil {
 			for i, l := range s.lines {
-				events = append(events, map[string]any{"timestamp": 1_700_000_000_000 + int64(i), "message": l})
+				if at := 1_700_000_000_000 + int64(i); in["startTime"] == nil || float64(at) >= in["startTime"].(float64) {
+					events = append(events, map[string]any{"timestamp": at, "message": l})
+				}
 			}
 		}
 		answer(200, map[string]any{"events": events, "nextForwardToken": "f/1"})
