@@ -82,10 +82,10 @@ func (s Settings) Config() *config.Config {
 // taken that the command would find.
 func (s Settings) check() error {
 	if s.Vault == "" {
-		return errors.New("vaultpack: the settings name no vault")
+		return errors.New("vaultpack: the settings have no vault")
 	}
 	if s.LocalKey == "" && len(s.KMSKeys) == 0 && s.Identity == "" && s.Passphrase == "" {
-		return errors.New("vaultpack: the settings name no key")
+		return errors.New("vaultpack: the settings have no key")
 	}
 	return nil
 }
@@ -123,7 +123,7 @@ func Create(ctx context.Context, s Settings) (*Vault, error) {
 		return nil, err
 	}
 	if s.LocalKey == "" && len(s.KMSKeys) == 0 {
-		return nil, errors.New("vaultpack: a vault is made with a local key or with KMS keys")
+		return nil, errors.New("vaultpack: a new vault needs either a local key or KMS keys")
 	}
 	v, _, err := config.Init(ctx, s.Config())
 	return opened(v, err)

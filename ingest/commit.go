@@ -69,7 +69,7 @@ func (w *Writer) commit(ctx context.Context) (v *dataset.Version, used bool, err
 	}
 	switch {
 	case errors.Is(err, dataset.ErrConflict) && w.opts.ID != "":
-		err = fmt.Errorf("%w; what was written is kept: a new writer of the same ID goes on from there", err)
+		err = fmt.Errorf("%w; what was written is kept: create a new writer with the same ID to continue", err)
 	case err == nil && w.opts.ID != "":
 		if ferr := w.lease.Forget(ctx); ferr != nil {
 			w.opts.Warn(fmt.Errorf("the records of the writer could not be removed: %w", ferr))

@@ -64,10 +64,10 @@ var (
 	ErrEnded = errors.New("the writer has ended")
 	// ErrTooMany is returned by Create when the Writer has MaxFiles files: commit, and
 	// continue with another Writer.
-	ErrTooMany = errors.New("the writer has as many files as it may have")
+	ErrTooMany = errors.New("the writer has reached its limit of files")
 	// ErrSample is returned for a sample that does not fit into a pack, or into memory
 	// beside the other samples that are open.
-	ErrSample = errors.New("there is no room to keep the sample together")
+	ErrSample = errors.New("not enough room to keep the sample together")
 	// ErrEmpty is returned by Commit where the version would have no file.
 	ErrEmpty = errors.New("the version would have no file")
 )
@@ -240,7 +240,7 @@ func (w *Writer) bounds() error {
 	}
 	room := o.Memory - otherMemory
 	if least := put + 4*segmentMemory; room < least {
-		return fmt.Errorf("ingest: %d bytes of memory are less than the %d that a writer needs in this vault", o.Memory, otherMemory+least)
+		return fmt.Errorf("ingest: %d bytes of memory are too few: a writer needs %d in this vault", o.Memory, otherMemory+least)
 	}
 	// Half is for what is being sealed, and half for what waits.
 	seals := max(min(want, room/2/(put+segmentMemory)), 1)
@@ -319,9 +319,9 @@ func (w *Writer) cause(err error) error {
 
 var (
 	errNoDataset = errors.New("ingest: the dataset was not opened in a vault")
-	errNoWriter  = errors.New("ingest: the Writer is nil or a zero value; it is got from New")
-	errNoFile    = errors.New("ingest: the File is nil or a zero value; it is got from Create")
-	errNoSample  = errors.New("ingest: the Sample is nil or a zero value; it is got from a Writer")
+	errNoWriter  = errors.New("ingest: the Writer is nil or a zero value; create it with New")
+	errNoFile    = errors.New("ingest: the File is nil or a zero value; create it with Create")
+	errNoSample  = errors.New("ingest: the Sample is nil or a zero value; create it with a Writer")
 )
 
 // made is the error of a Writer that is none.

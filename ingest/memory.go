@@ -73,7 +73,7 @@ func (w *Writer) relieve() {
 // cut has what the file holds sealed as a piece of it. w.mu is held.
 func (w *Writer) cut(f *File) {
 	if f.cuts == maxPieces {
-		f.fail(errors.New("the file lies in too many pieces: give the writer more memory, or fewer open files"))
+		f.fail(errors.New("the file has too many pieces: give the writer more memory, or open fewer files"))
 		return
 	}
 	f.cuts++

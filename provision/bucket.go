@@ -89,7 +89,7 @@ func (p *Provisioner) createBucket(ctx context.Context) error {
 		if tags, terr := p.bucketTags(ctx); terr == nil && tags[TagKey] == TagValue(p.URL()) {
 			return nil
 		}
-		return fmt.Errorf("the bucket was made by somebody else meanwhile; plan again: %w", err)
+		return fmt.Errorf("somebody else created the bucket meanwhile; plan again: %w", err)
 	}
 	if is(err, "BucketAlreadyExists") {
 		return fmt.Errorf("the name is taken by another account; choose another: %w", err)

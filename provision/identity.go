@@ -18,10 +18,10 @@ import (
 func (p *Provisioner) identify(ctx context.Context) error {
 	out, err := p.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if BadCredentials(err) {
-		return &CredentialsError{Doing: "finding out who calls AWS", Err: err}
+		return &CredentialsError{Doing: "finding out the caller's identity", Err: err}
 	}
 	if err != nil {
-		return fmt.Errorf("finding out who calls AWS: %w", err)
+		return fmt.Errorf("finding out the caller's identity: %w", err)
 	}
 	a, err := arn.Parse(aws.ToString(out.Arn))
 	if err != nil {
@@ -41,7 +41,7 @@ func (p *Provisioner) identify(ctx context.Context) error {
 		} else if strings.HasPrefix(role, "AWSReservedSSO_") {
 			p.caller = fmt.Sprintf("arn:%s:iam::%s:role/aws-reserved/sso.amazonaws.com/%s", a.Partition, a.AccountID, role)
 			if len(p.Admins) == 0 {
-				return fmt.Errorf("the path of your role cannot be read (%w); name it with --admin, for most Regions %s",
+				return fmt.Errorf("cannot read the path of your role (%w); set it with --admin, in most Regions %s",
 					Explain(err, "iam:GetRole", role), strings.Replace(p.caller, ".com/", ".com/"+p.region+"/", 1))
 			}
 			// Which of the admins this is, only the name can tell.
@@ -89,7 +89,7 @@ func (p *Provisioner) ours(resource string, tags map[string]string) error {
 		return fmt.Errorf("%s is %w: it belongs to %s by its tag %s; use that vault, or another bucket and name; --adopt would take it over", resource, ErrNotOurs, got, TagKey)
 	}
 	return fmt.Errorf("%s is there already and %w (%s), so it is not touched. "+
-		"To use what is there as it is, no init is needed; --adopt takes it over and changes it as --plan --adopt shows", resource, ErrNotOurs, TagKey)
+		"To use it as it is, no init is needed; --adopt takes it over and changes it as --plan --adopt shows", resource, ErrNotOurs, TagKey)
 }
 
 // tagText is how the tag of a resource is.

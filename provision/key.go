@@ -238,10 +238,10 @@ func (p *Provisioner) usable(k *types.KeyMetadata) error {
 	case k.KeySpec != types.KeySpecSymmetricDefault || k.KeyUsage != types.KeyUsageTypeEncryptDecrypt:
 		return fmt.Errorf("%s cannot wrap data keys: its spec is %s and its usage %s", arn, k.KeySpec, k.KeyUsage)
 	case k.KeyState == types.KeyStatePendingDeletion:
-		return fmt.Errorf("%s is to be deleted on %s, and with it all data of the vault is lost; to keep it: aws kms cancel-key-deletion --key-id %s",
+		return fmt.Errorf("%s will be deleted on %s, and all data of the vault is lost with it; to keep it: aws kms cancel-key-deletion --key-id %s",
 			arn, aws.ToTime(k.DeletionDate).Format(time.DateOnly), arn)
 	case k.KeyState == types.KeyStateDisabled:
-		return fmt.Errorf("%s is disabled, which somebody has done on purpose; to undo that: aws kms enable-key --key-id %s", arn, arn)
+		return fmt.Errorf("%s is disabled, which somebody did on purpose; to undo that: aws kms enable-key --key-id %s", arn, arn)
 	}
 	return nil
 }

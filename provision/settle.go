@@ -50,9 +50,9 @@ func (p *Provisioner) settle(ctx context.Context, s Step) error {
 		}
 		if waited >= patience {
 			if len(unsure) > 0 {
-				err = fmt.Errorf("one of these does not exist, as far as can be told: %s: %w", strings.Join(unsure, ", "), err)
+				err = fmt.Errorf("one of these probably does not exist: %s: %w", strings.Join(unsure, ", "), err)
 			}
-			return fmt.Errorf("AWS went on to refuse it for %v: %w", waited, err)
+			return fmt.Errorf("AWS refused it for %v: %w", waited, err)
 		}
 		what := s.Resource
 		if s.Property != "" {

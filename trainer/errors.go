@@ -83,11 +83,11 @@ func explain(op, job string, err error) error {
 	case code == "ResourceLimitExceeded":
 		advice = "a quota of the account does not allow it; ask for a higher one (Service Quotas, Amazon SageMaker), use fewer or other instances, or wait for other jobs"
 	case code == "ResourceInUse":
-		advice = "a job of that name exists, and names serve once; choose another with --name"
+		advice = "a job with that name exists, and names can be used only once; choose another with --name"
 	case code == "ValidationException" && strings.Contains(said, "assume"):
 		advice = "SageMaker cannot assume the role: its trust policy must allow sagemaker.amazonaws.com to call sts:AssumeRole"
 	case awserr.Throttled(err):
-		advice = "the service throttles the calls, repeated ones too; try again later"
+		advice = "the service throttles the calls, even after retries; try again later"
 	}
 	if advice == "" {
 		e.msg = fmt.Sprintf("%s: %s", what, printable(text))

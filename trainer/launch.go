@@ -302,7 +302,7 @@ func (l *Launcher) free(ctx context.Context, name string) error {
 		if err != nil {
 			return fmt.Errorf("looking for an older job of the name: %w", err)
 		}
-		return fmt.Errorf("the vault holds what a job %s has left; names serve once, so choose another with --name", name)
+		return fmt.Errorf("the vault has objects of a job %s; names can be used only once: choose another with --name", name)
 	}
 	return nil
 }

@@ -157,7 +157,7 @@ func TestLaunchNameTaken(t *testing.T) {
 	if err := w.vault.Create(t.Context(), "_vaultpack/jobs/job-1/output/model.tar.gz", []byte("x")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.launcher.Launch(t.Context(), w.plan(w.job(nil))); err == nil || !strings.Contains(err.Error(), "names serve once") {
+	if _, err := w.launcher.Launch(t.Context(), w.plan(w.job(nil))); err == nil || !strings.Contains(err.Error(), "names can be used only once") {
 		t.Errorf("%v", err)
 	}
 	if len(w.bodies) > 0 {

@@ -21,13 +21,13 @@ func jobsCommand(con *console) *cli.Command {
 		Name:      "jobs",
 		Usage:     "list training jobs in SageMaker, or on this machine",
 		ArgsUsage: "[local]",
-		Description: "With local: the jobs of train --local that run, and those whose results are kept because\n" +
-			"they could not be delivered, each with the command that delivers them.",
+		Description: "With local: running jobs of train --local, and jobs whose results are kept because they\n" +
+			"could not be delivered, each with the command that delivers them.",
 		Flags: []cli.Flag{
 			&cli.IntFlag{Name: "max", Value: 20, Usage: "list the newest `N`"},
 			&cli.StringFlag{Name: "status", Usage: "only jobs with this `STATUS`: InProgress, Completed, Failed, Stopping or Stopped"},
 			&cli.StringFlag{Name: "contains", Usage: "only jobs with `TEXT` in their names"},
-			&cli.StringFlag{Name: "work-dir", Usage: "with local: look for jobs in `DIR` too, where train had this flag"},
+			&cli.StringFlag{Name: "work-dir", Usage: "with local: also look for jobs in `DIR`, if train had this flag"},
 		},
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, 0, 1)
@@ -51,7 +51,7 @@ func jobsCommand(con *console) *cli.Command {
 				return usagef("--status: there is no status %q", status)
 			}
 			if c.Int("max") < 1 {
-				return usagef("--max: %d is not a number of jobs", c.Int("max"))
+				return usagef("--max: %d must be at least 1", c.Int("max"))
 			}
 			f, err := newFollower(c, con, "")
 			if err != nil {
@@ -289,7 +289,7 @@ func (f *follower) detached(ctx, limited context.Context, err error) error {
 	case limited.Err() != nil:
 		code, why = exitFailed, "the time to wait ("+f.timeout.String()+") is over"
 	}
-	text := why + "; the job " + f.job + " goes on.\n  follow  " + f.con.next("logs", f.job, "--follow") + "\n  stop    " + f.con.next("stop", f.job)
+	text := why + "; the job " + f.job + " continues.\n  follow  " + f.con.next("logs", f.job, "--follow") + "\n  stop    " + f.con.next("stop", f.job)
 	if on.Key != "" {
 		text += "\n  Its key still lies in S3, at " + on.Key + ": following the job, or stop --wait, removes it."
 	}

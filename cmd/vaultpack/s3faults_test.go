@@ -75,7 +75,7 @@ func uploadFaults() []uploadFault {
 	add("for ever, but done", 0, nil, fault{Op: "PutObject", Path: commit, Times: -1, Do: lie(500, "InternalError")})
 
 	// What stays ends the upload.
-	fails, busy := []string{"the server fails", "try again later"}, []string{"the server is overloaded", "try again later or with less concurrency"}
+	fails, busy := []string{"the server fails", "try again later"}, []string{"the server is overloaded", "try again later, or with less concurrency"}
 	for _, hit := range []fault{{Op: "UploadPart", First: 2}, {Op: "CompleteMultipartUpload", First: 2}, {Op: "PutObject", Path: commit},
 		{Op: "PutObject", Path: "/keys/"}, {Op: "PutObject", Path: "/pending/"}, {Op: "PutObject", Path: "/index/"}, {Op: "ListObjectsV2", First: 2}} {
 		hit.Times, hit.Do = -1, refuse(500, "InternalError")
@@ -97,7 +97,7 @@ func uploadFaults() []uploadFault {
 	add("credentials expire", exitNotAllowed, expired, fault{Op: "PutObject", Path: commit, Times: -1, Do: refuse(400, "ExpiredToken")})
 	add("not allowed", exitNotAllowed, []string{"not allowed", "s3:PutObject", "kms:GenerateDataKey on my-key"},
 		fault{Op: "PutObject", Path: "/packs/", Times: -1, Do: refuse(403, "AccessDenied")})
-	add("corrupted for ever", exitFailed, []string{"did not arrive at the server as it was sent", "over https"},
+	add("corrupted for ever", exitFailed, []string{"reached the server damaged", "or https"},
 		fault{Op: "PutObject", Path: "/packs/", Times: -1, Do: corruptRequest})
 	add("the clock stays wrong", exitFailed, []string{"the clock of this machine", "then try again"},
 		fault{Op: "PutObject", Path: commit, Times: -1, Do: faultproxy.Skewed(0)})

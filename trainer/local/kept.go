@@ -32,7 +32,7 @@ type UndeliveredError struct {
 }
 
 func (e *UndeliveredError) Error() string {
-	return fmt.Sprintf("%v; what job %s has made is kept in %s", e.Err, e.Job, e.Dir)
+	return fmt.Sprintf("%v; the results of job %s are kept in %s", e.Err, e.Job, e.Dir)
 }
 
 func (e *UndeliveredError) Unwrap() error { return e.Err }
@@ -112,7 +112,7 @@ func (k *Kept) Deliver(ctx context.Context, f func(context.Context, *Results) er
 			return err
 		}
 		if now.Status == InProgress {
-			return fmt.Errorf("job %s is still running, or is being delivered by another run", k.Job)
+			return fmt.Errorf("job %s is still running, or another run is delivering its results", k.Job)
 		}
 		done = true
 		if err := f(ctx, newResults(d.base(), now.Job, now.Status, now.Ended)); err != nil {
@@ -241,6 +241,6 @@ func removeLeftovers(parent string, logf func(string, ...any)) {
 		return (&workspace{dir: f.dir}).remove()
 	})
 	if err != nil {
-		logf("the folders of earlier jobs in %s cannot be put in order: %v", parent, err)
+		logf("cannot clean up the folders of earlier jobs in %s: %v", parent, err)
 	}
 }

@@ -113,7 +113,7 @@ func (j *Job) Run(ctx context.Context) (res *Result, err error) {
 	defer release()
 	stopped := func() bool { return ctx.Err() != nil }
 	if err := j.To.Check(); err != nil {
-		return nil, fmt.Errorf("the results cannot be brought where they are to go: %w", err)
+		return nil, fmt.Errorf("the results cannot be delivered there: %w", err)
 	}
 	ws, err := newWorkspace(j)
 	if err != nil {
@@ -172,7 +172,7 @@ func (j *Job) Run(ctx context.Context) (res *Result, err error) {
 		return res, nil
 	}
 	if free := freeSpace(ws.dir); res.Status == Failed && free < 1<<20 {
-		j.Logf("%s is full: a larger place for the job's files is named with --work-dir", ws.dir)
+		j.Logf("%s is full: set --work-dir to a larger place for the job's files", ws.dir)
 	}
 	if res.Status == Stopped {
 		var cancel context.CancelFunc

@@ -97,7 +97,7 @@ func (r *Results) checkpointFiles(warn func(error)) ([]item, error) {
 		if e.Type()&fs.ModeSymlink != 0 {
 			target, err := r.follow(file)
 			if err != nil {
-				warn(fmt.Errorf("%q, which the job has left, is a link that does not lead to a file of the job, and is left out: %w", name, err))
+				warn(fmt.Errorf("%q in the job's output is a link that does not lead to a file of the job, and is skipped: %w", name, err))
 				return nil
 			}
 			file = target
@@ -107,7 +107,7 @@ func (r *Results) checkpointFiles(warn func(error)) ([]item, error) {
 			return err
 		}
 		if !info.Mode().IsRegular() {
-			warn(fmt.Errorf("%q, which the job has left, is neither file, folder nor link to a file, and is left out", name))
+			warn(fmt.Errorf("%q in the job's output is not a file, a folder or a link to a file, and is skipped", name))
 			return nil
 		}
 		items = append(items, item{name, info.Mode().Perm(), info.ModTime(), func(w io.Writer) error { return copyFrom(w, file) }})

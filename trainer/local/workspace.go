@@ -88,7 +88,7 @@ func (w *workspace) strip() error {
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("plaintext of the dataset is left in %s, remove it: %w", w.dir, err)
+		return fmt.Errorf("plaintext of the dataset is left in %s; delete it: %w", w.dir, err)
 	}
 	return nil
 }
@@ -150,7 +150,7 @@ func (j *Job) choose() (dir, why string, err error) {
 }
 
 func noRoom(dir string, need, free int64) error {
-	return fmt.Errorf("there is no room for the job's data in %s: %d bytes are needed, and %d are free; name another folder with --work-dir: %w", dir, need, free, syscall.ENOSPC)
+	return fmt.Errorf("not enough space for the job's data in %s: %d bytes are needed, and %d are free; set another folder with --work-dir: %w", dir, need, free, syscall.ENOSPC)
 }
 
 // freeSpace is what this user can write below dir in bytes; 0 where that cannot be told.

@@ -129,13 +129,13 @@ func (s *Store) advice(op operation, key string, err error) (advice string, clas
 	case status == http.StatusNotImplemented || code == "NotImplemented":
 		return s.notImplemented(op, err), nil
 	case s.isSumRefused(err, status):
-		return fmt.Sprintf("the server does not take a checksum of the kind %s with an upload; %s", s.sum, s.otherSum()), nil
+		return fmt.Sprintf("the server does not accept %s checksums with an upload; %s", s.sum, s.otherSum()), nil
 	case isGarbled(err):
-		return fmt.Sprintf("the data did not arrive at the server as it was sent, in %d attempts; something on the way changes it, so try another network, or reach the server over https", s.set.Attempts), nil
+		return fmt.Sprintf("the data reached the server damaged, in %d attempts; something on the way changes it: try another network, or https", s.set.Attempts), nil
 	case status == http.StatusServiceUnavailable:
-		return fmt.Sprintf("the server is overloaded, after %d attempts too; try again later or with less concurrency", s.set.Attempts), nil
+		return fmt.Sprintf("the server is overloaded, even after %d attempts; try again later, or with less concurrency", s.set.Attempts), nil
 	case status >= 500:
-		return fmt.Sprintf("the server fails, after %d attempts too; try again later", s.set.Attempts), nil
+		return fmt.Sprintf("the server fails, even after %d attempts; try again later", s.set.Attempts), nil
 	}
 	return "", nil
 }
@@ -145,7 +145,7 @@ func (s *Store) permission(op operation, key string, err error) string {
 	if action, on, named := awserr.Missing(err); named && on != "" {
 		return fmt.Sprintf("not allowed: the permission %s on %s is missing", action, on)
 	}
-	b := fmt.Sprintf("not allowed: it takes the permission %s on %s", op.action, s.arn(op, key))
+	b := fmt.Sprintf("not allowed: this needs the permission %s on %s", op.action, s.arn(op, key))
 	if s.tags != "" && op.action == opPut.action {
 		b += " and s3:PutObjectTagging on the same"
 	}
@@ -156,7 +156,7 @@ func (s *Store) permission(op operation, key string, err error) string {
 		b += "; without s3:ListBucket on the bucket, S3 says the same of objects that are missing"
 	}
 	if s.owner != nil {
-		b += fmt.Sprintf("; and the bucket has to belong to the account %s", *s.owner)
+		b += fmt.Sprintf("; the bucket must also belong to the account %s", *s.owner)
 	}
 	return b
 }
@@ -215,7 +215,7 @@ func (s *Store) notImplemented(op operation, err error) string {
 		lacks = append(lacks, fmt.Sprintf("a checksum of the kind %s: %s", s.sum, s.otherSum()))
 	}
 	if put && s.set.SSE != SSENone {
-		lacks = append(lacks, "SSE-KMS: without it, say sse: none")
+		lacks = append(lacks, "SSE-KMS: to do without, set sse: none")
 	}
 	if put && s.set.StorageClass != "" {
 		lacks = append(lacks, "the storage class "+s.set.StorageClass+": leave storage_class out")
@@ -228,7 +228,7 @@ func (s *Store) notImplemented(op operation, err error) string {
 	} else {
 		lacks = append(lacks, "this request ("+op.action+")")
 	}
-	return "the server does not implement what the request asks for, and to repeat it would not help; it may lack " + strings.Join(lacks, "; or ")
+	return "the server does not implement this request, and retrying does not help; it may lack " + strings.Join(lacks, "; or ")
 }
 
 // isSumRefused tells that the server does not take the kind of checksum: not that

@@ -127,7 +127,7 @@ func (b *s3Body) failed(err error) {
 // finish is what the Read behind the last byte gives.
 func (b *s3Body) finish() error {
 	if b.want != "" && encodeCRC(b.crc) != b.want {
-		return fmt.Errorf("%s did not arrive as it was stored: its CRC64NVME is %s, not %s; try again, and if that persists the object is damaged",
+		return fmt.Errorf("%s did not arrive as it was stored: its CRC64NVME is %s, not %s; try again; if this persists, the object is damaged",
 			b.s.url(b.key), encodeCRC(b.crc), b.want)
 	}
 	return io.EOF
@@ -167,7 +167,7 @@ func (b *s3Body) open() error {
 func (b *s3Body) accept(out *s3.GetObjectOutput, ranged bool) error {
 	length := deref(out.ContentLength)
 	if out.ContentLength == nil || length < 0 {
-		return errors.New("the server does not tell how much it sends")
+		return errors.New("the server does not send the content's length")
 	}
 	end := length
 	if ranged {

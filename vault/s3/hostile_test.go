@@ -74,7 +74,7 @@ func TestS3HostileAnswers(t *testing.T) {
 			r.Status, r.Body = 200, first
 			r.Header.Set("Content-Length", fmt.Sprint(len(first)))
 		})}, list, "out of order"},
-		"listing that does not go on": {&fault{Op: "ListObjectsV2", Do: replace("<IsTruncated>false</IsTruncated>", "<IsTruncated>true</IsTruncated>")}, list, "does not go on"},
+		"listing that does not go on": {&fault{Op: "ListObjectsV2", Do: replace("<IsTruncated>false</IsTruncated>", "<IsTruncated>true</IsTruncated>")}, list, "does not continue"},
 		"listing out of order":        {&fault{Op: "ListObjectsV2", Do: replace("d/a", "d/c")}, list, "out of order"},
 		"listing of something else":   {&fault{Op: "ListObjectsV2", Do: replace("p/d/b", "q/d/b")}, list, "out of order"},
 		"folders of something else": {&fault{Op: "ListObjectsV2", Do: replace("<Prefix>p/d/</Prefix>", "<Prefix>q/d/</Prefix>")}, func(s *s3store.Store) error {
@@ -127,7 +127,7 @@ func TestSSEFailsClosedWithoutDelete(t *testing.T) {
 		&fault{Op: "HeadObject", Do: faultproxy.Change(func(r *faultproxy.Response) { r.Header.Del("X-Amz-Server-Side-Encryption") })}).URL
 	err := openS3(t, "s3://"+server.Bucket(t), set).Put(t.Context(), "new", write([]byte("x")))
 	var sse *s3store.SSEError
-	if !errors.As(err, &sse) || sse.Removed || !strings.Contains(err.Error(), "s3:DeleteObject") || !strings.Contains(err.Error(), "so delete it") {
+	if !errors.As(err, &sse) || sse.Removed || !strings.Contains(err.Error(), "s3:DeleteObject") || !strings.Contains(err.Error(), "delete it yourself") {
 		t.Errorf("%v; want an SSEError of an object that stays", err)
 	}
 }

@@ -96,7 +96,7 @@ func (s *Store) pages(ctx context.Context, prefix, delimiter string) iter.Seq2[*
 			}
 			next := deref(page.NextContinuationToken)
 			if next == "" || next == deref(in.ContinuationToken) {
-				yield(nil, fmt.Errorf("listing %s: the server does not go on after a page", s.url(full)))
+				yield(nil, fmt.Errorf("listing %s: the server does not continue after a page", s.url(full)))
 				return
 			}
 			in.ContinuationToken = &next
@@ -224,7 +224,7 @@ func (s *Store) stale(ctx context.Context, prefix string, age time.Duration) ite
 				return
 			}
 			if deref(page.NextKeyMarker) == deref(in.KeyMarker) && deref(page.NextUploadIdMarker) == deref(in.UploadIdMarker) {
-				yield(types.MultipartUpload{}, errors.New("listing unfinished uploads: the server does not go on after a page"))
+				yield(types.MultipartUpload{}, errors.New("listing unfinished uploads: the server does not continue after a page"))
 				return
 			}
 			in.KeyMarker, in.UploadIdMarker = page.NextKeyMarker, page.NextUploadIdMarker

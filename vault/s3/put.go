@@ -118,10 +118,10 @@ func (e *SSEError) Error() string {
 	case e.Replaced:
 		end = fmt.Sprintf("its old contents could not be put back (%v), so it may hold the new ones", e.Err)
 	case !e.Removed:
-		end = fmt.Sprintf("it could not be deleted again (%v), so delete it", e.Err)
+		end = fmt.Sprintf("it could not be deleted (%v): delete it yourself", e.Err)
 	}
 	return fmt.Sprintf("%s was stored with %s instead of SSE-KMS with the key %s, and %s; "+
-		"use a server that does SSE-KMS, or say that you do without: sse none", e.Object, got, e.WantKey, end)
+		"use a server that supports SSE-KMS, or set sse: none", e.Object, got, e.WantKey, end)
 }
 
 func (e *SSEError) Unwrap() error { return e.Err }
@@ -134,7 +134,7 @@ func (s *Store) check(ctx context.Context, key string, size int64) (*s3.HeadObje
 		return nil, fmt.Errorf("checking what was stored: %w", s.explain(ctx, opHead, key, err))
 	}
 	if got := deref(head.ContentLength); got != size {
-		return nil, fmt.Errorf("%s was stored with %d bytes instead of %d: another writer is at work on it, or the server is broken", s.url(key), got, size)
+		return nil, fmt.Errorf("%s was stored with %d bytes instead of %d: another writer is writing it, or the server is broken", s.url(key), got, size)
 	}
 	if s.set.SSE == SSENone || head.ServerSideEncryption == types.ServerSideEncryptionAwsKms &&
 		sameKey(deref(head.SSEKMSKeyId), s.set.KMSKey) {

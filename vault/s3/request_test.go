@@ -194,7 +194,7 @@ func TestS3ErrorsOfAWS(t *testing.T) {
 		{400, "KMS.KMSInvalidStateException", "", nil, get, []string{"aws kms cancel-key-deletion"}, nil},
 		{400, "KMS.NotFoundException", "", nil, put, []string{"there is no KMS key " + arnKey}, nil},
 		{403, "InvalidObjectState", "", nil, get, []string{"archive class"}, nil},
-		{503, "SlowDown", "", nil, put, []string{"overloaded, after 2 attempts"}, nil},
+		{503, "SlowDown", "", nil, put, []string{"overloaded, even after 2 attempts"}, nil},
 	} {
 		f := &fakeAWS{answer: func(*http.Request) (int, map[string]string, string) {
 			return c.status, c.header, "<Error><Code>" + c.code + "</Code><Message>" + c.message + "</Message></Error>"

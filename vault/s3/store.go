@@ -297,7 +297,7 @@ func (s *Store) checkKMSKey(custom bool) error {
 			return fmt.Errorf("kms_key is set, but sse is none; remove one of the two")
 		}
 	case key == "":
-		return fmt.Errorf("kms_key is missing: set it to the ARN of the KMS key for server-side encryption, or say sse: none to do without")
+		return fmt.Errorf("kms_key is missing: set it to the ARN of the KMS key for server-side encryption, or set sse: none")
 	case strings.Contains(key, "alias/"):
 		return fmt.Errorf("kms_key is the alias %s; aliases can be moved to other keys, so set the key's ARN (aws kms describe-key --key-id %s)", key, key)
 	case !custom && !arn.IsKey(key):

@@ -83,7 +83,7 @@ func (s *Store) old(ctx context.Context, prefix string) iter.Seq2[oldVersion, er
 				return
 			}
 			if deref(page.NextKeyMarker) == deref(in.KeyMarker) && deref(page.NextVersionIdMarker) == deref(in.VersionIdMarker) {
-				yield(oldVersion{}, fmt.Errorf("listing the old versions of %s: the server does not go on after a page", s.url(full)))
+				yield(oldVersion{}, fmt.Errorf("listing the old versions of %s: the server does not continue after a page", s.url(full)))
 				return
 			}
 			in.KeyMarker, in.VersionIdMarker = page.NextKeyMarker, page.NextVersionIdMarker
