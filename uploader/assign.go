@@ -26,28 +26,44 @@ func (p *planner) sample(items []*item) error {
 		size += tarpack.Size(it.entry)
 	}
 	together := len(items) > 1 && size+tarpack.End <= p.PackSize && !series(items)
-	if together && p.open != nil && p.fill+size+tarpack.End > p.PackSize {
+	if together {
+		for _, it := range items {
+			it.sample = items
+		}
+		return p.place(items, size)
+	}
+	for _, it := range items {
+		if it.trusted {
+			p.reuse(it)
+		} else if err := p.place([]*item{it}, tarpack.Size(it.entry)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// place brings files that share a pack into one, now or when others have come.
+func (p *planner) place(items []*item, size int64) error {
+	if p.Shuffle {
+		p.shuffled(items, size)
+		return nil
+	}
+	return p.pack(items, size)
+}
+
+// pack puts files into the pack being filled, or into the next.
+func (p *planner) pack(items []*item, size int64) error {
+	if p.open != nil && p.fill+size+tarpack.End > p.PackSize {
 		if err := p.dispatchAndSend(); err != nil {
 			return err
 		}
 	}
+	if p.open == nil {
+		p.open = &job{done: make(chan struct{})}
+	}
+	p.open.items = append(p.open.items, items...)
+	p.fill += size
 	for _, it := range items {
-		if together {
-			it.sample = items
-		} else if it.trusted {
-			p.reuse(it)
-			continue
-		}
-		if p.open != nil && p.fill+tarpack.Size(it.entry)+tarpack.End > p.PackSize {
-			if err := p.dispatchAndSend(); err != nil {
-				return err
-			}
-		}
-		if p.open == nil {
-			p.open = &job{done: make(chan struct{})}
-		}
-		p.open.items = append(p.open.items, it)
-		p.fill += tarpack.Size(it.entry)
 		it.jobs = []*job{p.open}
 	}
 	return nil
@@ -181,6 +197,9 @@ func (j *job) reuse(x knownExtent) {
 
 // dispatch sends the pack being filled on its way.
 func (p *planner) dispatch() error {
+	if err := p.mix(); err != nil {
+		return err
+	}
 	if p.open == nil {
 		return nil
 	}

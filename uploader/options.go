@@ -29,6 +29,11 @@ type Options struct {
 	Own []string
 	// PackSize is the plaintext of a pack in bytes; 0 is DefaultPackSize.
 	PackSize int64
+	// Shuffle mixes small files of all folders in each pack, where they are packed in the
+	// order of their paths otherwise. The order follows from their names. It is for datasets
+	// with a folder for each class that are trained on in shards; reading one folder
+	// reads parts of many packs then.
+	Shuffle bool
 	// Memory bounds what the upload takes of memory, in bytes; 0 is DefaultMemory.
 	// The least that it needs is some 200 MiB.
 	Memory int64

@@ -79,6 +79,7 @@ type planner struct {
 
 	window  []*item
 	samples map[string][]*item // begun, and not yet complete
+	pool    []unit             // that wait to be mixed
 	open    *job               // the pack being filled
 	fill    int64              // plaintext bytes in it
 }

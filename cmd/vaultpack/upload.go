@@ -43,6 +43,7 @@ func uploadCommand(con *console) *cli.Command {
 			&cli.StringFlag{Name: "links", Value: "keep", Usage: "`HOW` to treat symbolic links: keep stores them as links, follow stores their targets, error fails on links that leave PATH"},
 			&cli.BoolFlag{Name: "allow-empty", Usage: "allow an upload without files to replace a version that has files"},
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of the file that a stream becomes (default: the dataset's name)"},
+			&cli.BoolFlag{Name: "shuffle", Usage: "mix small files from all folders in each pack, so that shards have all classes; for training"},
 			&cli.BoolFlag{Name: "checksum", Usage: "compare files by SHA-256 instead of size and time, and record it"},
 			&cli.StringSliceFlag{Name: "resend", Usage: "upload the contents of pack `ID` again, which verify reported as damaged; can be repeated"},
 			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "show what would be done, and change nothing"},
@@ -190,7 +191,7 @@ func uploadOptions(c *cli.Context, con *console, path string) (o uploader.Option
 	}
 	return uploader.Options{
 		Resend: resend,
-		Filter: filter, Links: links, AllowEmpty: c.Bool("allow-empty"), PackSize: packSize, Checksum: c.Bool("checksum"), DryRun: c.Bool("dry-run"),
+		Filter: filter, Links: links, AllowEmpty: c.Bool("allow-empty"), PackSize: packSize, Checksum: c.Bool("checksum"), Shuffle: c.Bool("shuffle"), DryRun: c.Bool("dry-run"),
 		Memory: max(memory, 1), Concurrency: c.Int("concurrency"),
 		Failed: con.failed,
 		Warn:   con.warning,
