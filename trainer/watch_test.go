@@ -50,7 +50,7 @@ func TestWait(t *testing.T) {
 			"Starting:a Completed:b", func(err error) bool { return err != nil }},
 		"failed": {[]string{describe("Failed", "AlgorithmError: \x1b[31mtampered\nexit code 4", "Starting:a", "Failed:b")}, "Starting:a Failed:b", func(err error) bool {
 			var f *trainer.FailedError
-			return !errors.As(err, &f) || f.Status != "Failed" || !strings.HasSuffix(err.Error(), "AlgorithmError:  [31mtampered exit code 4")
+			return !errors.As(err, &f) || f.Status != "Failed" || !strings.HasSuffix(err.Error(), "AlgorithmError: tampered exit code 4")
 		}},
 		"stopped is no success": {[]string{describe("Stopped", "", "Starting:a", "MaxRuntimeExceeded:b")}, "Starting:a MaxRuntimeExceeded:b", func(err error) bool {
 			var f *trainer.FailedError

@@ -116,7 +116,7 @@ func TestNext(t *testing.T) {
 func TestCommandsAreAsCalled(t *testing.T) {
 	con := &console{world: world{name: "./my vaultpack"}}
 	for text, want := range map[string]string{
-		"create it with: vaultpack init --vault x":   `make it with: './my vaultpack' init --vault x`,
+		"create it with: vaultpack init --vault x":   `create it with: './my vaultpack' init --vault x`,
 		"vaultpack config shows, and vaultpack ls d": `'./my vaultpack' config shows, and './my vaultpack' ls d`,
 		"see: /bin/vaultpack gc d":                   "see: /bin/vaultpack gc d",
 		"what vaultpack stores; vaultpack keysmith":  "what vaultpack stores; vaultpack keysmith",

@@ -25,7 +25,7 @@ func TestTrainLocalStopped(t *testing.T) {
 		signals int
 		model   bool
 	}{
-		{`trap 'echo saved >$SM_MODEL_DIR/m; exit 0' TERM; echo ready; sleep 60 & wait`, 1, true},
+		{`trap 'echo saved >$SM_MODEL_DIR/m; exit 0' TERM; sleep 60 & echo ready; wait`, 1, true},
 		{`trap '' TERM; echo ready; sleep 60; sleep 60`, 2, false},
 	} {
 		cmd := p.command("train", "--local", "d", "--work-dir", tmp, "--", "sh", "-c", c.script)
@@ -36,6 +36,8 @@ func TestTrainLocalStopped(t *testing.T) {
 		check(t, cmd.Start())
 		ready := make([]byte, 6)
 		out.Read(ready)
+		// A shell that has forked and not yet begun the other program may lose a signal.
+		time.Sleep(300 * time.Millisecond)
 		began := time.Now()
 		for range c.signals {
 			check(t, cmd.Process.Signal(syscall.SIGTERM))
