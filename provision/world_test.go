@@ -161,27 +161,27 @@ func TestWorld(t *testing.T) {
 				calls := len(s.Calls())
 				for at := first; at <= calls; at += stride {
 					s, target := fresh()
-					var met awstest.Call
+					var met atomic.Pointer[awstest.Call]
 					s.Meet = func(c awstest.Call) awstest.Fate {
 						if c.Number != at {
 							return awstest.Fate{}
 						}
-						met = c
+						met.Store(&c)
 						return passing(c, at)
 					}
 					if _, err := run(t, in(t, s, target)); err != nil {
-						t.Fatalf("refused for now at %+v: %v", met, err)
+						t.Fatalf("refused for now at %+v: %v", met.Load(), err)
 					}
-					finished(s, target, fmt.Sprintf("refused at %+v", met))
+					finished(s, target, fmt.Sprintf("refused at %+v", met.Load()))
 				}
 				for at := first; at <= calls; at += stride {
 					s, target := fresh()
-					var met awstest.Call
+					var met atomic.Pointer[awstest.Call]
 					s.Meet = func(c awstest.Call) awstest.Fate {
 						if c.Number < at || c.Number >= at+4 { // longer than a client's own attempts
 							return awstest.Fate{}
 						}
-						met = c
+						met.Store(&c)
 						return awstest.Fate{Cut: at%2 == 0, Lost: at%2 == 1}
 					}
 					for try := 1; ; try++ {
@@ -190,10 +190,10 @@ func TestWorld(t *testing.T) {
 							break
 						}
 						if !errors.Is(err, awstest.ErrCut) || try == 4 {
-							t.Fatalf("cut at %+v, try %d: %v", met, try, err)
+							t.Fatalf("cut at %+v, try %d: %v", met.Load(), try, err)
 						}
 					}
-					finished(s, target, fmt.Sprintf("cut at %+v", met))
+					finished(s, target, fmt.Sprintf("cut at %+v", met.Load()))
 				}
 			})
 		}
@@ -403,10 +403,9 @@ func TestWaits(t *testing.T) {
 
 	// Throttling is no reason to stop, however long the plan takes for it.
 	throttled := awstest.New("eu-central-1")
-	left := 8
+	var asked atomic.Int64
 	throttled.Meet = func(c awstest.Call) awstest.Fate {
-		if c.Op == "GetRole" && left > 0 {
-			left--
+		if c.Op == "GetRole" && asked.Add(1) <= 8 {
 			return awstest.Fate{Code: "Throttling", Message: "Rate exceeded"}
 		}
 		return awstest.Fate{}

@@ -45,7 +45,7 @@ func TestShredInABucketWithVersions(t *testing.T) {
 	}
 	c.through(blind.URL)
 	_, stderr := c.run(0, "keys", "shred", "d", "--confirm", "d")
-	says(t, stderr, "not known whether the bucket keeps old versions", "s3:ListBucketVersions")
+	says(t, stderr, "cannot find out whether the bucket keeps old versions", "s3:ListBucketVersions")
 	c.through(server.URL)
 	c.run(exitAuthentication, "restore", "d", filepath.Join(c.home, "out"))
 

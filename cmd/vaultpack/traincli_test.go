@@ -125,7 +125,7 @@ func TestTrainDetach(t *testing.T) {
 	if got := cmd.ProcessState.ExitCode(); got != exitInterrupted || cmd.ProcessState.Sys().(syscall.WaitStatus).Signaled() {
 		t.Errorf("exit code %d", got)
 	}
-	says(t, errs.String(), "interrupted; the job a goes on.", "logs a --follow", "stop a")
+	says(t, errs.String(), "interrupted; the job a continues.", "logs a --follow", "stop a")
 
 	out, _ := c.run(1, "logs", "a", "--follow", "--timeout", "100ms")
 	says(t, out, "first line")
