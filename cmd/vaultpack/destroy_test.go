@@ -12,11 +12,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/vaultpack/vaultpack/internal/awstest"
+	"github.com/vaultpack/vaultpack/internal/race"
 )
 
 // What init --destroy prints works as it is printed, in each partition, and leaves
 // nothing but the key, which waits for its deletion.
 func TestDestroySteps(t *testing.T) {
+	race.Skip(t, "it runs one command after the other")
 	for region, url := range map[string]string{"eu-central-1": "s3://data", "cn-north-1": "s3://data/ml", "us-gov-west-1": "s3://data.of.all/team's data"} {
 		s := awstest.New(region)
 		h := httptest.NewServer(s)

@@ -54,6 +54,7 @@ func check(t testing.TB, err error) {
 
 // What cannot be read is named, and the rest is uploaded.
 func TestUnreadableFiles(t *testing.T) {
+	race.Skip(t, "it runs one command after the other")
 	p := newPlace(t).unprivileged()
 	src := filepath.Join(p.home, "src")
 	for _, name := range []string{"a", "b", "locked/c", "d/e", "large"} {
@@ -106,6 +107,7 @@ func TestUnreadableFiles(t *testing.T) {
 
 // A vault, a destination or a home that may not be written to.
 func TestReadOnlyPlaces(t *testing.T) {
+	race.Skip(t, "it runs one command after the other")
 	p := newPlace(t).unprivileged()
 	src, vault := filepath.Join(p.home, "src"), filepath.Join(p.home, "vault")
 	write(t, filepath.Join(src, "a"), []byte("a"))
@@ -143,6 +145,7 @@ func TestReadOnlyPlaces(t *testing.T) {
 // Folders that their owner may not write to, as a restore has made them, are written to,
 // emptied and replaced by the next one, and have their modes in the end.
 func TestRestoreToFoldersWithoutWritePermission(t *testing.T) {
+	race.Skip(t, "it runs one command after the other")
 	p := newPlace(t).unprivileged()
 	src, out := filepath.Join(p.home, "src"), filepath.Join(p.home, "out")
 	modes := func(dir string, mode os.FileMode) {
@@ -216,6 +219,7 @@ func TestRestoreToFoldersWithoutWritePermission(t *testing.T) {
 
 // A full disk stops an upload and a restore, and loses nothing.
 func TestFullDisk(t *testing.T) {
+	race.Skip(t, "it runs one command after the other")
 	p := newPlace(t)
 	disk := filepath.Join(p.home, "disk")
 	check(t, os.Mkdir(disk, 0o755))

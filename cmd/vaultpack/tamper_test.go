@@ -176,6 +176,7 @@ func TestEveryByteOfAVault(t *testing.T) {
 // Each object in the place of each other of its kind, across datasets and
 // versions: a version comes back as it was or not at all.
 func TestSwappedObjects(t *testing.T) {
+	race.Skip(t, "it runs one command after the other")
 	dir := scratch(t)
 	vault, out := filepath.Join(dir, "home", "vault"), filepath.Join(dir, "out")
 	command, output := inProcess(t, filepath.Join(dir, "home"))
@@ -244,6 +245,7 @@ func TestSwappedObjects(t *testing.T) {
 
 // A failing restore leaves what is in the destination as it is.
 func TestRestoreOverFilesThatAreThere(t *testing.T) {
+	race.Skip(t, "it runs one command after the other")
 	dir := scratch(t)
 	src, out := filepath.Join(dir, "src"), filepath.Join(dir, "out")
 	command, output := inProcess(t, filepath.Join(dir, "home"))

@@ -13,11 +13,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/vaultpack/vaultpack/internal/race"
 )
 
 // A run that is killed at any moment after its job has made a model has sealed it, or has
 // left it where jobs local finds it and train --resume seals it.
 func TestKilledLocalJobsLoseNoModel(t *testing.T) {
+	race.Skip(t, "a process that is killed reports no race")
 	p := newPlace(t)
 	tmp := filepath.Join(p.home, "tmp")
 	check(t, os.Mkdir(tmp, 0o700))
@@ -74,6 +77,7 @@ func leftJobs(t *testing.T, p *place, dir string) (jobs []string) {
 
 // All jobs of a sweep that end together seal their models.
 func TestLocalJobsThatEndTogether(t *testing.T) {
+	race.Skip(t, "it starts many processes")
 	p := newPlace(t)
 	write(t, filepath.Join(p.home, "src", "a"), []byte("a"))
 	p.run(0, "push", "src", "-d", "d")
@@ -114,6 +118,7 @@ func TestLocalJobsThatEndTogether(t *testing.T) {
 // The checkpoints and the output of a job that fails, or is stopped before it has a model,
 // are kept, and do not take the place of a model.
 func TestLocalJobsWithoutModel(t *testing.T) {
+	race.Skip(t, "it starts many processes")
 	p := newPlace(t)
 	write(t, filepath.Join(p.home, "src", "a"), []byte("a"))
 	p.run(0, "push", "src", "-d", "d")
