@@ -229,11 +229,18 @@ func race(t *testing.T, dir string) {
 // What writers leave who were killed is swept, with and without locks; what the
 // living write is not, nor what another machine may be writing.
 func TestSweepOnWeakFileSystems(t *testing.T) {
+	if dir := os.Getenv("VAULTPACK_DIE"); dir != "" { // the process that this test kills
+		openOn(t, dir, noLocks(syscall.ENOLCK)).Put(t.Context(), "d/new", func(w io.Writer) error {
+			io.WriteString(w, "half")
+			return syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		})
+		return
+	}
 	for name, weak := range map[string]func(*fsys.Calls){"locks": both(), "no locks": noLocks(syscall.ENOLCK)} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			s := openOn(t, dir, weak)
-			dead := exec.Command(os.Args[0], "-test.run=^TestDiesWriting$")
+			dead := exec.Command(os.Args[0], "-test.run=^TestSweepOnWeakFileSystems$")
 			dead.Env = append(os.Environ(), "VAULTPACK_DIE="+dir)
 			out, err := dead.CombinedOutput()
 			if left := leftovers(dir); len(left) != 1 {
@@ -264,15 +271,4 @@ func TestSweepOnWeakFileSystems(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestDiesWriting(t *testing.T) {
-	dir := os.Getenv("VAULTPACK_DIE")
-	if dir == "" {
-		t.Skip("it is for another test")
-	}
-	openOn(t, dir, noLocks(syscall.ENOLCK)).Put(t.Context(), "d/new", func(w io.Writer) error {
-		io.WriteString(w, "half")
-		return syscall.Kill(os.Getpid(), syscall.SIGKILL)
-	})
 }
