@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -20,14 +21,19 @@ import (
 )
 
 // A recorder is an AWS in which there is nothing yet. It notes what vaultpack init
-// makes there, as facts.
-type recorder struct{ facts map[string]string }
+// makes there, as facts. It answers one request at a time: init sends several at once.
+type recorder struct {
+	mu    sync.Mutex
+	facts map[string]string
+}
 
 func (r *recorder) Do(req *http.Request) (*http.Response, error) {
 	var body []byte
 	if req.Body != nil {
 		body, _ = io.ReadAll(req.Body)
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	status, text := r.answer(req, body)
 	return &http.Response{StatusCode: status, Header: http.Header{}, Request: req, Body: io.NopCloser(strings.NewReader(text)), ContentLength: int64(len(text))}, nil
 }
