@@ -19,6 +19,7 @@ const (
 	labelSegment    = "vaultpack/v1 segment\x00" // a Cobblestone context, not an HKDF info
 	labelLocalWrap  = "vaultpack/v1 local wrap"
 	labelLocalID    = "vaultpack/v1 local key ID"
+	labelLocalSign  = "vaultpack/v1 local signing key"
 
 	labelPassphraseWrap = "vaultpack/v1 passphrase wrap"
 	labelHPKEWrap       = "vaultpack/v1 hpke wrap\x00"   // the start of an HPKE info

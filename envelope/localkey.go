@@ -96,6 +96,21 @@ func (k *LocalKey) MarshalText() ([]byte, error) { return []byte(k.String()), ni
 // LogValue keeps loggers from writing the key.
 func (k *LocalKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
+// SigningSeed derives the seed of an Ed25519 key (RFC 8032), 32 bytes, so that whoever
+// keeps a local key needs no second file to sign versions with. The seed says nothing
+// about the keys that wrap. It is the caller's, who overwrites it after use.
+func (k *LocalKey) SigningSeed() ([]byte, error) {
+	if err := k.usable(); err != nil {
+		return nil, err
+	}
+	key, err := k.secret.acquire()
+	if err != nil {
+		return nil, fmt.Errorf("%v: %w", k, err)
+	}
+	defer k.secret.release()
+	return expand(key, labelLocalSign, 32), nil
+}
+
 // wrapKey is the key that wraps, which the caller releases.
 func (k *LocalKey) wrapKey(ctx context.Context) ([]byte, error) {
 	if err := begin(ctx); err != nil {

@@ -14,6 +14,8 @@ import (
 	"syscall"
 
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/signing"
+	"github.com/vaultpack/vaultpack/trust"
 )
 
 // A Vault is an opened vault.
@@ -24,6 +26,12 @@ type Vault struct {
 	Keys     *Keys
 	// Context is the user's part of the encryption context.
 	Context envelope.EncryptionContext
+	// Signer signs the versions that are made. Where it is nil, the key that is derived
+	// from the first local key of Keys does; a vault without either is read only.
+	Signer signing.Signer
+	// Trust is what the user knows of the vault's datasets. Where it is nil, nothing is
+	// known and nothing is remembered.
+	Trust trust.Memory
 }
 
 // Keys are the key encryption keys of a vault's user.
