@@ -1,0 +1,110 @@
+package chain
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/signing"
+)
+
+// Purposes of delegations.
+const (
+	ForJob  = "job"  // a training job signs what it has made
+	ForPlan = "plan" // a worker of a plan signs its part
+)
+
+// A Delegation certifies a short-lived key: it signs one version, or one job's results,
+// in the place of a signer, who need not be there.
+type Delegation struct {
+	Purpose, Name string // which job, or which plan
+	Key           signing.PublicKey
+	NotAfter      time.Time
+	// UpTo is the highest number of a version that the key may sign. A clock can be set
+	// back by whoever has the key; the numbers cannot.
+	UpTo     int64
+	Sequence int
+	By       signing.PublicKey
+	raw      string
+}
+
+// Raw is the signed envelope.
+func (d Delegation) Raw() string { return d.raw }
+
+type delegationJSON struct {
+	Format   string            `json:"format"`
+	Dataset  string            `json:"dataset"`
+	ID       string            `json:"id"`
+	Purpose  string            `json:"purpose"`
+	Name     string            `json:"name"`
+	Key      signing.PublicKey `json:"key"`
+	NotAfter time.Time         `json:"not_after"`
+	UpTo     int64             `json:"up_to"`
+	Sequence int               `json:"sequence"`
+}
+
+// Delegate certifies the key of d.
+func (c *Chain) Delegate(ctx context.Context, s signing.Signer, d Delegation) (Delegation, error) {
+	l := c.Last()
+	switch {
+	case l.Role(s.Public()) == None:
+		return d, fmt.Errorf("%s is no signer of dataset %q and cannot delegate", s.Public().ID().Short(), l.Dataset)
+	case l.Role(d.Key) != None:
+		return d, errors.New("the key of a delegation is to be a new one, not a signer's")
+	}
+	payload, err := json.Marshal(delegationJSON{delegationFormat, l.Dataset, l.ID, d.Purpose, d.Name, d.Key,
+		d.NotAfter.UTC().Truncate(time.Second), d.UpTo, l.Sequence})
+	if err != nil {
+		return d, err
+	}
+	raw, err := signing.Sign(ctx, s, delegationPayload, payload)
+	if err != nil {
+		return d, err
+	}
+	return c.ParseDelegation(string(raw))
+}
+
+// ParseDelegation reads a delegation by one who is a signer now. Whether it covers what
+// was signed, Covers tells.
+func (c *Chain) ParseDelegation(raw string) (Delegation, error) {
+	bad := func(why string) (Delegation, error) {
+		return Delegation{}, fmt.Errorf("a delegation of dataset %q: %s: %w", c.Last().Dataset, why, envelope.ErrAuthentication)
+	}
+	id, err := signing.SignedBy([]byte(raw))
+	if err != nil {
+		return Delegation{}, err
+	}
+	by, ok := c.member(id)
+	if !ok || c.Last().Role(by) == None {
+		return bad(id.Short() + " is no signer")
+	}
+	payload, err := signing.Open([]byte(raw), delegationPayload, by)
+	if err != nil {
+		return bad(err.Error())
+	}
+	var j delegationJSON
+	if err := decode(payload, &j); err != nil {
+		return Delegation{}, err
+	}
+	l := c.At(j.Sequence)
+	if l == nil || j.Format != delegationFormat || j.Dataset != l.Dataset || j.ID != l.ID || l.Role(by) == None ||
+		j.Purpose != ForJob && j.Purpose != ForPlan || j.NotAfter.Location() != time.UTC {
+		return bad("it is not of this chain of signers")
+	}
+	return Delegation{j.Purpose, j.Name, j.Key, j.NotAfter, j.UpTo, j.Sequence, by, raw}, nil
+}
+
+// Covers returns an error unless the delegation is for a version of the number that was
+// made at a time.
+func (d Delegation) Covers(number int64, at time.Time) error {
+	switch {
+	case number > d.UpTo:
+		return fmt.Errorf("the delegation for %s %s is for versions up to %d, and this is %d: %w", d.Purpose, d.Name, d.UpTo, number, envelope.ErrAuthentication)
+	case at.After(d.NotAfter):
+		return fmt.Errorf("the delegation for %s %s expired on %s: %w", d.Purpose, d.Name, d.NotAfter.Format(time.RFC3339), envelope.ErrAuthentication)
+	}
+	return nil
+}

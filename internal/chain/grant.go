@@ -1,0 +1,105 @@
+package chain
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/signing"
+)
+
+// A Grant says that a data key is one of the dataset's. Whoever may write versions may
+// grant a key; one that a writer has granted is for that writer alone to seal under: who
+// may upload and not decrypt still knows the keys that he has made.
+type Grant struct {
+	KeyID envelope.KeyID
+	// Commitment is that of the data key: no other key of this ID is meant.
+	Commitment [32]byte
+	// Epoch is the one that the key was made in, and Sequence that of the link that says
+	// that By might do so.
+	Epoch, Sequence int
+	By              signing.PublicKey
+	raw             string
+}
+
+// Raw is the signed envelope.
+func (g Grant) Raw() string { return g.raw }
+
+type grantJSON struct {
+	Format   string `json:"format"`
+	Dataset  string `json:"dataset"`
+	ID       string `json:"id"`
+	KeyID    string `json:"key_id"`
+	Commit   []byte `json:"commitment"`
+	Epoch    int    `json:"epoch"`
+	Sequence int    `json:"sequence"`
+}
+
+// Grant makes a data key, which the signer has made, one of the dataset's.
+func (c *Chain) Grant(ctx context.Context, s signing.Signer, key envelope.KeyID, commitment [32]byte) (Grant, error) {
+	l := c.Last()
+	if l.Role(s.Public()) == None {
+		return Grant{}, fmt.Errorf("a data key of dataset %q was to be granted by %s, which is no signer of it", l.Dataset, s.Public().ID().Short())
+	}
+	payload, err := json.Marshal(grantJSON{Format: grantFormat, Dataset: l.Dataset, ID: l.ID, KeyID: key.String(),
+		Commit: commitment[:], Epoch: l.Epoch, Sequence: l.Sequence})
+	if err != nil {
+		return Grant{}, err
+	}
+	raw, err := signing.Sign(ctx, s, grantPayload, payload)
+	if err != nil {
+		return Grant{}, err
+	}
+	return c.ParseGrant(string(raw))
+}
+
+// ParseGrant reads a grant, and verifies that a signer of this chain has made it.
+func (c *Chain) ParseGrant(raw string) (Grant, error) {
+	bad := func(why string) (Grant, error) {
+		return Grant{}, fmt.Errorf("a data key of dataset %q: %s: %w", c.Last().Dataset, why, envelope.ErrAuthentication)
+	}
+	id, err := signing.SignedBy([]byte(raw))
+	if err != nil {
+		return Grant{}, err
+	}
+	by, ok := c.member(id)
+	if !ok {
+		return bad("granted by " + id.Short() + ", which never was a signer")
+	}
+	payload, err := signing.Open([]byte(raw), grantPayload, by)
+	if err != nil {
+		return bad(err.Error())
+	}
+	var j grantJSON
+	if err := decode(payload, &j); err != nil {
+		return Grant{}, err
+	}
+	key, err := envelope.ParseKeyID(j.KeyID)
+	l := c.At(j.Sequence)
+	if err != nil || l == nil || j.Format != grantFormat || len(j.Commit) != 32 || j.Dataset != l.Dataset || j.ID != l.ID || j.Epoch != l.Epoch || l.Role(by) == None {
+		return bad("the grant is not of this chain of signers")
+	}
+	return Grant{KeyID: key, Commitment: [32]byte(j.Commit), Epoch: j.Epoch, Sequence: j.Sequence, By: by, raw: raw}, nil
+}
+
+// member finds a key among all that ever were signers, newest set first.
+func (c *Chain) member(id signing.KeyID) (signing.PublicKey, bool) {
+	for i := len(c.links) - 1; i >= 0; i-- {
+		for _, keys := range [][]signing.PublicKey{c.links[i].Owners, c.links[i].Writers} {
+			for _, k := range keys {
+				if k.ID() == id {
+					return k, true
+				}
+			}
+		}
+	}
+	return signing.PublicKey{}, false
+}
+
+// MaySeal reports whether the signer may seal under the key of the grant: it is of this
+// epoch, and of an owner or his own.
+func (c *Chain) MaySeal(g Grant, signer signing.PublicKey) bool {
+	l := c.Last()
+	return g.Epoch == l.Epoch && (g.By == signer || l.Role(g.By) == Owner)
+}
