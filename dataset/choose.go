@@ -2,9 +2,8 @@ package dataset
 
 import (
 	"context"
-	"fmt"
 
-	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
 // A Choice chooses a version. Its zero value is the newest.
@@ -17,18 +16,11 @@ type Choice struct {
 
 // A RollbackError says that the newest version of a dataset is older than one that has
 // been there. It wraps envelope.ErrAuthentication.
-type RollbackError struct {
-	Dataset string
-	Newest  int64 // 0 where the vault lists none
-	AtLeast int64
-}
+type RollbackError = objects.RollbackError
 
-func (e *RollbackError) Error() string {
-	return fmt.Sprintf("the newest version of dataset %q in the vault is %d, but version %d existed: %v",
-		e.Dataset, e.Newest, e.AtLeast, envelope.ErrAuthentication)
-}
-
-func (e *RollbackError) Unwrap() error { return envelope.ErrAuthentication }
+// An UntrustedError says that a version is none of the dataset that the reader knows,
+// though its signature is right. It wraps envelope.ErrAuthentication.
+type UntrustedError = objects.UntrustedError
 
 // Choose reads the version that is chosen. It returns a *[RollbackError] where the vault
 // was rolled back, whichever version is asked for. What it looks for and what it reads
@@ -46,7 +38,7 @@ func (d *Dataset) Choose(ctx context.Context, c Choice) (*Version, error) {
 	}
 	newest := append([]int64{0}, all.Versions()...)
 	if n := newest[len(newest)-1]; n < c.AtLeast {
-		return nil, &RollbackError{d.Name, n, c.AtLeast}
+		return nil, &RollbackError{Dataset: d.Name, Newest: n, AtLeast: c.AtLeast}
 	}
 	if c.Number != 0 {
 		return d.Version(ctx, c.Number)

@@ -16,7 +16,7 @@ import (
 func TestPinOfMuchMemory(t *testing.T) {
 	d := datasettest.New(t)
 	o := tree.Object{Pin: envelope.Pin{Size: envelope.SealedSize(codec.MaxList + 1)}}
-	if _, err := objects.Of(d).ReadIndex(ctx, o); !errors.Is(err, envelope.ErrAuthentication) {
+	if _, err := objects.Of(d).ReadIndex(ctx, tree.Part{Object: o}); !errors.Is(err, envelope.ErrAuthentication) {
 		t.Errorf("a part of %d bytes: %v", o.Pin.Size, err)
 	}
 }

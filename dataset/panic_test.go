@@ -24,6 +24,7 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/commit"
 	"github.com/vaultpack/vaultpack/internal/memstore"
+	"github.com/vaultpack/vaultpack/signing"
 	"github.com/vaultpack/vaultpack/trainer/container/unpack"
 	"github.com/vaultpack/vaultpack/uploader"
 	"github.com/vaultpack/vaultpack/vault"
@@ -223,6 +224,9 @@ var trapJobs = map[string]func(ctx context.Context, w *trapped) error{
 	},
 }
 
+// trapSigner signs what all of them make.
+var trapSigner = signing.GenerateKey()
+
 func (w *trapped) options() uploader.Options {
 	return uploader.Options{PackSize: 16 << 10, Checksum: true,
 		Failed:  func(string, error) { w.step() },
@@ -364,7 +368,7 @@ func newTrapped(t *testing.T, tr *trap, origin *memstore.Store, key *envelope.Lo
 		}
 	}
 	k := trapKey{key, tr}
-	v := &vault.Vault{Store: trapStore{store, tr}, Keys: &vault.Keys{Open: []envelope.KeyWrapper{k}, Wrap: []envelope.KeyWrapper{k}}}
+	v := &vault.Vault{Store: trapStore{store, tr}, Keys: &vault.Keys{Open: []envelope.KeyWrapper{k}, Wrap: []envelope.KeyWrapper{k}}, Signer: trapSigner}
 	var err error
 	if w.d, err = dataset.Open(v, "d"); err != nil {
 		t.Fatal(err)

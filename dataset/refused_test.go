@@ -57,13 +57,13 @@ func TestPartsThatOverlapAreRefused(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			more, _, _, err := w.Finish(ctx)
+			more, _, err := w.Finish(ctx)
 			if err != nil {
 				t.Fatal(err)
 			}
-			parts = append(parts, more...)
+			parts = append(parts, more.Parts...)
 		}
-		v, err := l.Commit(ctx, key, parts, tree.Totals{Files: 4}, nil)
+		v, err := l.Commit(ctx, key, commit.Contents{Parts: parts, Totals: tree.Totals{Files: 4}})
 		if err := errors.Join(err, l.End(ctx)); err != nil {
 			t.Fatal(err)
 		}

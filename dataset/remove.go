@@ -72,8 +72,10 @@ func (r *Removal) Run(ctx context.Context, d *Dataset) error {
 	if err := r.numbers(ctx, d, all, left); err != nil {
 		return err
 	}
-	_, err = d.set().SweepOlder(ctx, 0)
-	return err
+	if _, err = d.set().SweepOlder(ctx, 0); err != nil {
+		return err
+	}
+	return d.set().Forget(ctx)
 }
 
 // versions puts a mark in the place of each version, and closes a number, so that

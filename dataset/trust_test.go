@@ -3,9 +3,11 @@ package dataset_test
 import (
 	"archive/tar"
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -19,6 +21,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/commit"
 	"github.com/vaultpack/vaultpack/internal/datasettest"
 	"github.com/vaultpack/vaultpack/internal/objects"
+	"github.com/vaultpack/vaultpack/signing"
 )
 
 // authentication reports whether a job has said that something did not authenticate:
@@ -42,10 +45,11 @@ func overwrite(t *testing.T, d *dataset.Dataset, name string, b []byte) {
 // packedFiles makes a version of small files that lie in one pack, a tar.
 func packedFiles(t *testing.T, d *dataset.Dataset, contents map[string]string, forge func(*tree.Object)) *dataset.Version {
 	t.Helper()
-	key, err := objects.Of(d).NewKey(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
+	return datasettest.CommitWith(t, d, func(key *envelope.DataKey) []*tree.Entry { return packFiles(t, d, key, contents, forge) })
+}
+
+func packFiles(t *testing.T, d *dataset.Dataset, key *envelope.DataKey, contents map[string]string, forge func(*tree.Object)) []*tree.Entry {
+	t.Helper()
 	entries := []*tree.Entry{{Path: "", Mode: 0o755, ModTime: time.Unix(1, 0)}}
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -76,7 +80,7 @@ func packedFiles(t *testing.T, d *dataset.Dataset, contents map[string]string, f
 	for _, e := range entries[1:] {
 		e.Extents[0].Pack = &pack
 	}
-	return datasettest.Commit(t, d, entries)
+	return entries
 }
 
 // unpackJob opens a version in place, in a folder with its packs.
@@ -220,14 +224,16 @@ func TestRootsOfOthersAreRefused(t *testing.T) {
 		"a part of no entries": {func(j object) { j["parts"] = []object{{}} }, envelope.KindVersion, false},
 	} {
 		created := time.Unix(3, 0).UTC()
-		j := object{"format": "vaultpack-version/1", "dataset": d.Name, "number": number, "created": created, "totals": object{}, "parts": []object{},
+		d := reopened(t, d) // which remembers nothing
+		root := objects.RootOf(v)
+		j := object{"signers": raw(root.Signers), "keys": raw(root.Keys), "format": "vaultpack-version/1", "dataset": d.Name, "number": number, "created": created, "totals": object{}, "parts": []object{},
 			"parent": object{"number": 1, "size": v.Pin.Size, "digest": v.Digest()}}
 		c.change(j)
 		b, err := json.Marshal(j)
 		if err != nil {
 			t.Fatal(err)
 		}
-		sealed := sealedAs(t, c.kind, key, b)
+		sealed := sealedAs(t, c.kind, key, signedAs(t, v, number, created, b))
 		overwrite(t, d, name, sealed)
 		got, err := d.Version(ctx, number)
 		if (err == nil) != c.ok {
@@ -237,6 +243,42 @@ func TestRootsOfOthersAreRefused(t *testing.T) {
 			t.Errorf("%s: %+v", what, got)
 		}
 	}
+}
+
+func raw(envelopes []string) (out []json.RawMessage) {
+	for _, e := range envelopes {
+		out = append(out, json.RawMessage(e))
+	}
+	return out
+}
+
+// reopened is the dataset for a reader who remembers nothing.
+func reopened(t *testing.T, d *dataset.Dataset) *dataset.Dataset {
+	t.Helper()
+	again, err := dataset.Open(objects.Of(d).Vault, d.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return again
+}
+
+// signedAs signs the contents of a root as the version like was signed.
+func signedAs(t *testing.T, like *dataset.Version, number int64, created time.Time, contents []byte) []byte {
+	t.Helper()
+	set := objects.Of(like)
+	st, err := objects.StatementOf(set.Name, &codec.Root{Number: number, Created: created, Sum: sha256.Sum256(contents)}, objects.RootOf(like).Chain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := set.Vault.SigningKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err := signing.SignStatement(ctx, signer, st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Appendf(nil, "%s\n%s\n", contents, signed)
 }
 
 func sealedAs(t *testing.T, kind envelope.Kind, key *envelope.DataKey, b []byte) []byte {
@@ -285,13 +327,18 @@ func TestKeyringsInHeadersAreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, read := range map[string]func() error{
+	reads := map[string]func() error{
 		objects.Of(d).VersionName(1): func() error { _, err := d.Version(ctx, 1); return err },
 		record: func() error {
-			p, err := commit.ReadPending(ctx, d, 0)
-			return errors.Join(append(p.Unreadable, err)...)
+			l, err := commit.Begin(ctx, d, "reader")
+			if err != nil {
+				return err
+			}
+			return errors.Join(append(l.Pending().Unreadable, l.End(ctx))...)
 		},
-	} {
+	}
+	for _, name := range []string{record, objects.Of(d).VersionName(1)} {
+		read := reads[name]
 		if err := read(); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -316,22 +363,15 @@ func TestKeyringsInHeadersAreRefused(t *testing.T) {
 // the next was made after, or was removed.
 func TestVerifyLooksAtAncestors(t *testing.T) {
 	d := datasettest.New(t)
-	key, err := objects.Of(d).NewKey(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
+	like := datasettest.Commit(t, d, []*tree.Entry{{Path: "", Mode: 0o755, ModTime: time.Unix(1, 0)}})
 	root := func(v *dataset.Version, number int64, created int64) *dataset.Version {
 		t.Helper()
 		r := &codec.Root{Number: number, Created: time.Unix(created, 0)}
 		if v != nil {
 			r.Parent, r.ParentPin = v.Number, v.Pin
 		}
-		b, err := codec.EncodeRoot(d.Name, r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		overwrite(t, d, objects.Of(d).VersionName(number), sealedAs(t, envelope.KindVersion, key, b))
-		got, err := d.Version(ctx, number)
+		overwrite(t, d, objects.Of(d).VersionName(number), datasettest.SealRoot(t, like, r))
+		got, err := reopened(t, d).Version(ctx, number)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -357,7 +397,7 @@ func TestVerifyLooksAtAncestors(t *testing.T) {
 		}
 		var before *dataset.Version
 		if n > 1 {
-			if before, err = d.Version(ctx, n-1); err != nil {
+			if before, err = reopened(t, d).Version(ctx, n-1); err != nil {
 				t.Fatal(err)
 			}
 		}

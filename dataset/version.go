@@ -18,6 +18,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/internal/packs"
 	"github.com/vaultpack/vaultpack/internal/workers"
+	"github.com/vaultpack/vaultpack/signing"
 )
 
 // A Version is an immutable snapshot of a dataset.
@@ -34,6 +35,10 @@ type Version struct {
 	KeyID envelope.KeyID
 	// Pin names the exact bytes of this version's root, and so of all of it.
 	Pin envelope.Pin
+	// Signer is the key that has signed it.
+	Signer signing.PublicKey
+	// Message is what whoever made it says about it.
+	Message string
 
 	access
 }
@@ -89,8 +94,8 @@ func (d *Dataset) Version(ctx context.Context, number int64) (*Version, error) {
 // versionOf is the version of a root.
 func versionOf(s *objects.Set, r *objects.Root) *Version {
 	v := &Version{Number: r.Number, Created: r.Created, Totals: r.Totals, Parts: r.Parts,
-		Parent: r.Parent, ParentPin: r.ParentPin, KeyID: r.KeyID, Pin: r.Pin}
-	objects.Bind(v, s)
+		Parent: r.Parent, ParentPin: r.ParentPin, KeyID: r.KeyID, Pin: r.Pin, Signer: r.Signer, Message: r.Message}
+	objects.BindRoot(v, s, r)
 	return v
 }
 
@@ -175,9 +180,16 @@ func (v *Version) ReadPart(ctx context.Context, i int) ([]*tree.Entry, error) {
 // says.
 func (v *Version) readPart(ctx context.Context, i int) ([]*tree.Entry, error) {
 	part := v.Parts[i]
-	entries, err := v.set().ReadIndex(ctx, part.Object)
+	entries, err := v.set().ReadIndex(ctx, part)
 	if err != nil {
 		return nil, v.set().Damaged(v.Number, err)
+	}
+	for _, e := range entries {
+		for _, x := range e.Extents {
+			if err := objects.RootOf(v).Names(x.Pack.KeyID); err != nil {
+				return nil, v.set().Damaged(v.Number, fmt.Errorf("%s: %w", v.set().IndexName(part.ID), err))
+			}
+		}
 	}
 	last := len(entries) - 1
 	if last < 0 || entries[0].Path != part.First || len(entries) != part.Entries ||

@@ -116,6 +116,15 @@ func (k *DataKey) derive(info string, n int) ([]byte, error) {
 	return expand(secret, info, n), nil
 }
 
+// Commitment is what the key's keyring commits to: it tells the key from every other one,
+// and nothing about it.
+func (k *DataKey) Commitment() (c [32]byte, err error) {
+	id := k.ID()
+	b, err := k.derive(labelCommitment+string(id[:]), len(c))
+	copy(c[:], b)
+	return c, err
+}
+
 // commitment binds a keyring to one data key. Without it a wrapped key kept
 // apart from the data could be swapped for another (GHSA-3g75-q268-r9r6).
 func commitment(id KeyID, secret []byte) []byte {

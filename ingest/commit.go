@@ -65,7 +65,7 @@ func (w *Writer) commit(ctx context.Context) (v *dataset.Version, used bool, err
 		}
 	}
 	if index.changed {
-		v, err = w.lease.Commit(ctx, w.key, index.parts, index.totals, index.relied)
+		v, err = w.lease.Commit(ctx, w.key, index.contents)
 	}
 	switch {
 	case errors.Is(err, dataset.ErrConflict) && w.opts.ID != "":
@@ -121,13 +121,10 @@ func (w *Writer) settle(ctx context.Context) (err error) {
 	return w.sealed(ctx)
 }
 
-// An indexed is an index that has been written, and what follows of it.
+// An indexed is an index that has been written.
 type indexed struct {
-	parts   []tree.Part
-	totals  tree.Totals
-	changed bool
-	// relied are the packs that it names and that were there before.
-	relied map[envelope.ObjectID]*tree.Object
+	contents commit.Contents
+	changed  bool
 }
 
 // A merge enters what was written, and what the last version has, into the index.
@@ -157,23 +154,23 @@ func (w *Writer) index(ctx context.Context) (indexed, error) {
 	if err := m.written("", true); err != nil {
 		return indexed{}, err
 	}
-	parts, totals, changed, err := m.index.Finish(ctx)
+	c, changed, err := m.index.Finish(ctx)
 	if err != nil {
 		return indexed{}, err
 	}
-	if totals.Files == 0 && !w.opts.AllowEmpty {
+	if c.Totals.Files == 0 && !w.opts.AllowEmpty {
 		return indexed{}, ErrEmpty
 	}
 	if w.base.version != nil {
-		totals.Flaws += max(prev.Totals.Flaws-m.flawed, 0) // what it lacks, this one lacks too
+		c.Totals.Flaws += max(prev.Totals.Flaws-m.flawed, 0) // what it lacks, this one lacks too
 	}
-	out := indexed{parts, totals, changed, map[envelope.ObjectID]*tree.Object{}}
+	c.Relied = map[envelope.ObjectID]*tree.Object{}
 	for id, o := range m.index.Packs() {
 		if size, ok := w.there[id]; ok && size == o.Pin.Size {
-			out.relied[id] = o
+			c.Relied[id] = o
 		}
 	}
-	return out, nil
+	return indexed{c, changed}, nil
 }
 
 // written enters what was written up to a path, without it.

@@ -276,15 +276,7 @@ func (w *Writer) begin(source string) (err error) {
 	if w.there, err = objects.Of(w.dataset).Packs(w.ctx); err != nil {
 		return err
 	}
-	switch none := (envelope.KeyID{}); {
-	case prev != nil:
-		w.key, err = w.dataset.Key(w.ctx, prev.KeyID)
-	case pending.KeyID != none:
-		w.key, err = w.dataset.Key(w.ctx, pending.KeyID)
-	default:
-		w.key, err = w.lease.NewKey(w.ctx)
-	}
-	if err != nil {
+	if w.key, err = w.lease.SealingKey(w.ctx); err != nil {
 		return err
 	}
 	w.base = newBase(prev)

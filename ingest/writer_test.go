@@ -548,10 +548,10 @@ func TestIncompleteBase(t *testing.T) {
 	index := commit.NewIndex(d, key, nil)
 	kept := &tree.Entry{Path: "kept", Size: 4, Mode: 0o644, ModTime: time.Unix(1, 0), Flaw: tree.FlawKept, Extents: []tree.Extent{{Pack: &pack, Length: 4}}}
 	check(t, index.Add(ctx, kept, commit.Step{}))
-	parts, totals, _, err := index.Finish(ctx)
+	c, _, err := index.Finish(ctx)
 	check(t, err)
-	totals.Flaws += 2 // files of which there is nothing
-	_, err = l.Commit(ctx, key, parts, totals, nil)
+	c.Totals.Flaws += 2 // files of which there is nothing
+	_, err = l.Commit(ctx, key, c)
 	check(t, err)
 	check(t, l.End(ctx))
 

@@ -44,4 +44,7 @@ type Memory interface {
 	// envelope.ErrAuthentication where the two contradict each other, which happens
 	// when another process has learned of something else meanwhile.
 	Remember(ctx context.Context, dataset string, seen Known) error
+	// Forget ends what is remembered of a dataset, which the user has removed. What is
+	// pinned stays.
+	Forget(ctx context.Context, dataset string) error
 }

@@ -38,7 +38,7 @@ func TestRecordBrokenOff(t *testing.T) {
 	u := &upload{dataset: d, key: key}
 	c := newCheckpointer(l, key, 1)
 	pack := func(n byte) *tree.Object {
-		return &tree.Object{ID: envelope.ObjectID{n}, Pin: envelope.Pin{Size: envelope.SealedSize(10)}}
+		return &tree.Object{ID: envelope.ObjectID{n}, KeyID: key.ID(), Pin: envelope.Pin{Size: envelope.SealedSize(10)}}
 	}
 	small, large := &item{entry: &tree.Entry{Path: "a", Size: 10}}, &item{entry: &tree.Entry{Path: "b", Size: 20}}
 	small.entry.Extents = []tree.Extent{{Pack: pack(1), Length: 10}}

@@ -275,17 +275,18 @@ func (f *finisher) reliedOn() map[envelope.ObjectID]*tree.Object {
 
 // commit makes the version, unless nothing has changed.
 func (f *finisher) commit(ctx context.Context) (*Result, error) {
-	parts, totals, changed, err := f.index.Finish(ctx)
+	c, changed, err := f.index.Finish(ctx)
 	if err != nil {
 		return nil, err
 	}
-	totals.Flaws += f.missing + f.unknown
-	if f.prev != nil && f.prev.Totals.Flaws != totals.Flaws {
+	c.Totals.Flaws += f.missing + f.unknown
+	if f.prev != nil && f.prev.Totals.Flaws != c.Totals.Flaws {
 		changed = true // what could not be read has become another
 	}
 	res := &Result{Version: f.prev}
 	if changed {
-		res.Version, err = f.lease.Commit(ctx, f.key, parts, totals, f.reliedOn())
+		c.Relied = f.reliedOn()
+		res.Version, err = f.lease.Commit(ctx, f.key, c)
 		if err != nil {
 			err = errors.Join(err, f.check.recordRest(ctx))
 		}

@@ -78,11 +78,12 @@ func withSums(t *testing.T, d *dataset.Dataset, ver *dataset.Version, change fun
 			t.Fatal(err)
 		}
 	}
-	parts, totals, _, err := w.Finish(ctx)
+	c, _, err := w.Finish(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, err := l.Commit(ctx, key, parts, totals, w.Packs())
+	c.Relied = w.Packs()
+	made, err := l.Commit(ctx, key, c)
 	if err != nil {
 		t.Fatal(err)
 	}

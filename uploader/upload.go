@@ -228,14 +228,7 @@ func (u *upload) open(ctx context.Context) (err error) {
 		}
 	}
 	u.elsewhere = newElsewhere(u)
-	switch none := (envelope.KeyID{}); {
-	case u.prev != nil:
-		u.key, err = u.dataset.Key(ctx, u.prev.KeyID)
-	case u.pending.KeyID != none:
-		u.key, err = u.dataset.Key(ctx, u.pending.KeyID)
-	default:
-		u.key, err = u.lease.NewKey(ctx)
-	}
+	u.key, err = u.lease.SealingKey(ctx)
 	return err
 }
 

@@ -69,7 +69,7 @@ func (r *Reseal) reseal(ctx context.Context, d *dataset.Dataset, l *commit.Lease
 	if prev == nil {
 		return nil, false, fmt.Errorf("dataset %q: %w", d.Name, dataset.ErrUnknownDataset)
 	}
-	key, err := objects.Of(d).Key(ctx, prev.KeyID)
+	key, err := l.SealingKey(ctx)
 	if err != nil {
 		return nil, false, err
 	}
@@ -153,12 +153,13 @@ func (s *resealing) run(ctx context.Context, prev *dataset.Version) (v *dataset.
 			}
 		}
 	}
-	parts, totals, _, err := w.Finish(ctx)
+	c, _, err := w.Finish(ctx)
 	if err != nil {
 		return nil, err
 	}
-	totals.Flaws = prev.Totals.Flaws // of the source; it is not read here
-	v, err = s.lease.Commit(ctx, s.key, parts, totals, w.Packs())
+	c.Totals.Flaws = prev.Totals.Flaws // of the source; it is not read here
+	c.Relied = w.Packs()
+	v, err = s.lease.Commit(ctx, s.key, c)
 	committed = err == nil
 	return v, err
 }

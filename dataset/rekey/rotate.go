@@ -42,11 +42,11 @@ func rotate(ctx context.Context, d *dataset.Dataset, l *commit.Lease) (*dataset.
 	if _, err := objects.Of(d).Key(ctx, latest.KeyID); err != nil {
 		return nil, err
 	}
-	key, err := l.NewKey(ctx)
+	key, err := l.Rotate(ctx)
 	if err != nil {
 		return nil, err
 	}
-	v, err := l.Commit(ctx, key, latest.Parts, latest.Totals, nil)
+	v, err := l.Commit(ctx, key, commit.Same(latest))
 	if errors.Is(err, dataset.ErrConflict) || errors.Is(err, dataset.ErrCollected) {
 		// Nothing names the new key. After any other error a version might, whose
 		// commit was not answered, and then its keyring is all that opens it; if none

@@ -156,11 +156,11 @@ func TestRecordedSum(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	parts, totals, _, err := w.Finish(ctx)
+	made, _, err := w.Finish(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := l.Commit(ctx, key, parts, totals, nil)
+	v, err := l.Commit(ctx, key, made)
 	if err != nil {
 		t.Fatal(err)
 	}

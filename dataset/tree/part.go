@@ -19,4 +19,6 @@ type Part struct {
 	Object
 	First   string // the path of its first entry
 	Entries int
+	// Sum is the SHA-256 of the plaintext of the part.
+	Sum [32]byte
 }

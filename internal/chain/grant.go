@@ -20,7 +20,10 @@ type Grant struct {
 	// that By might do so.
 	Epoch, Sequence int
 	By              signing.PublicKey
-	raw             string
+	// ReadOnly says that nothing more is to be sealed under the key: it comes from an
+	// upload that began another chain, and lost.
+	ReadOnly bool
+	raw      string
 }
 
 // Raw is the signed envelope.
@@ -34,16 +37,30 @@ type grantJSON struct {
 	Commit   []byte `json:"commitment"`
 	Epoch    int    `json:"epoch"`
 	Sequence int    `json:"sequence"`
+	ReadOnly bool   `json:"read_only,omitempty"`
 }
 
 // Grant makes a data key, which the signer has made, one of the dataset's.
 func (c *Chain) Grant(ctx context.Context, s signing.Signer, key envelope.KeyID, commitment [32]byte) (Grant, error) {
+	return c.grant(ctx, s, key, commitment, false)
+}
+
+// TakeOver makes a data key that the signer has granted in another chain of the same
+// dataset one of this one's, to read with.
+func (c *Chain) TakeOver(ctx context.Context, s signing.Signer, g Grant) (Grant, error) {
+	if g.By != s.Public() {
+		return Grant{}, fmt.Errorf("the data key %s was granted by another: %w", g.KeyID, envelope.ErrAuthentication)
+	}
+	return c.grant(ctx, s, g.KeyID, g.Commitment, true)
+}
+
+func (c *Chain) grant(ctx context.Context, s signing.Signer, key envelope.KeyID, commitment [32]byte, readOnly bool) (Grant, error) {
 	l := c.Last()
 	if l.Role(s.Public()) == None {
 		return Grant{}, fmt.Errorf("a data key of dataset %q was to be granted by %s, which is no signer of it", l.Dataset, s.Public().ID().Short())
 	}
 	payload, err := json.Marshal(grantJSON{Format: grantFormat, Dataset: l.Dataset, ID: l.ID, KeyID: key.String(),
-		Commit: commitment[:], Epoch: l.Epoch, Sequence: l.Sequence})
+		Commit: commitment[:], Epoch: l.Epoch, Sequence: l.Sequence, ReadOnly: readOnly})
 	if err != nil {
 		return Grant{}, err
 	}
@@ -80,7 +97,7 @@ func (c *Chain) ParseGrant(raw string) (Grant, error) {
 	if err != nil || l == nil || j.Format != grantFormat || len(j.Commit) != 32 || j.Dataset != l.Dataset || j.ID != l.ID || j.Epoch != l.Epoch || l.Role(by) == None {
 		return bad("the grant is not of this chain of signers")
 	}
-	return Grant{KeyID: key, Commitment: [32]byte(j.Commit), Epoch: j.Epoch, Sequence: j.Sequence, By: by, raw: raw}, nil
+	return Grant{KeyID: key, Commitment: [32]byte(j.Commit), Epoch: j.Epoch, Sequence: j.Sequence, By: by, ReadOnly: j.ReadOnly, raw: raw}, nil
 }
 
 // member finds a key among all that ever were signers, newest set first.
@@ -101,5 +118,5 @@ func (c *Chain) member(id signing.KeyID) (signing.PublicKey, bool) {
 // epoch, and of an owner or his own.
 func (c *Chain) MaySeal(g Grant, signer signing.PublicKey) bool {
 	l := c.Last()
-	return g.Epoch == l.Epoch && (g.By == signer || l.Role(g.By) == Owner)
+	return !g.ReadOnly && g.Epoch == l.Epoch && (g.By == signer || l.Role(g.By) == Owner)
 }

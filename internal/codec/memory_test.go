@@ -89,7 +89,7 @@ func TestListsOfMuchMemory(t *testing.T) {
 
 // So is a root, of which each part takes many times its shortest text.
 func TestRootsOfMuchMemory(t *testing.T) {
-	part := fmt.Sprintf(`{"id":"%064d","key_id":"%032d","size":136,"digest":"%064d","first":%%q,"entries":%%d}`, 0, 0, 0)
+	part := fmt.Sprintf(`{"id":"%064d","key_id":"%032d","size":136,"digest":"%064d","sha256":"%064d","first":%%q,"entries":%%d}`, 0, 0, 0, 0)
 	one := func(first string, n int) string { return fmt.Sprintf(part, first, n) }
 	for name, parts := range map[string]string{
 		"empty parts":         strings.Repeat("{},", 10<<20) + "{}",

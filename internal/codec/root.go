@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/chain"
 )
 
 const (
@@ -25,7 +27,20 @@ type rootJSON struct {
 	Created time.Time   `json:"created"`
 	Parent  *parentJSON `json:"parent,omitempty"`
 	Totals  tree.Totals `json:"totals"`
-	Parts   []partJSON  `json:"parts"`
+	// Signers and Keys are signed envelopes, as they were signed.
+	Signers    []json.RawMessage `json:"signers"`
+	Keys       []json.RawMessage `json:"keys"`
+	Delegation json.RawMessage   `json:"delegation,omitempty"`
+	Message    string            `json:"message,omitempty"`
+	Tags       []tagJSON         `json:"tags,omitempty"`
+	Tree       string            `json:"tree,omitempty"`
+	Parts      []partJSON        `json:"parts"`
+}
+
+type tagJSON struct {
+	Name   string `json:"name"`
+	Number int64  `json:"number"`
+	Digest string `json:"digest"`
 }
 
 type parentJSON struct {
@@ -39,6 +54,9 @@ type partJSON struct {
 	First   string `json:"first"`
 	First64 []byte `json:"first64,omitempty"`
 	Entries int    `json:"entries"`
+	// Sum is the SHA-256 of the part's plaintext. Its pin does not bind whoever holds the
+	// data key.
+	Sum string `json:"sha256"`
 }
 
 // sound reports whether the totals can be those of any version.
@@ -53,6 +71,19 @@ func readRoot(b []byte) (j rootJSON, parts []tree.Part, err error) {
 	err = readObject(b, map[string]func(*json.Decoder) error{
 		"format": field(&j.Format), "dataset": field(&j.Dataset), "number": field(&j.Number), "created": field(&j.Created),
 		"parent": field(&j.Parent), "totals": field(&j.Totals),
+		"signers": rawArray(&j.Signers, chain.MaxLinks), "keys": rawArray(&j.Keys, chain.MaxGrants),
+		"delegation": field(&j.Delegation), "message": field(&j.Message), "tree": field(&j.Tree),
+		"tags": func(d *json.Decoder) error {
+			return readArray(d, func() error {
+				var t tagJSON
+				if len(j.Tags) == MaxTags {
+					return fmt.Errorf("more tags than %d: %w", MaxTags, envelope.ErrAuthentication)
+				}
+				err := d.Decode(&t)
+				j.Tags = append(j.Tags, t)
+				return err
+			})
+		},
 		"parts": func(d *json.Decoder) error {
 			return readArray(d, func() error {
 				var p partJSON
@@ -74,7 +105,11 @@ func readRoot(b []byte) (j rootJSON, parts []tree.Part, err error) {
 				case len(parts) > 0 && first <= parts[len(parts)-1].First:
 					return fmt.Errorf("the parts are not sorted at %q: %w", first, envelope.ErrAuthentication)
 				}
-				parts = append(parts, tree.Part{Object: o, First: first, Entries: p.Entries})
+				part := tree.Part{Object: o, First: first, Entries: p.Entries}
+				if part.Sum, err = parseDigest(p.Sum); err != nil {
+					return err
+				}
+				parts = append(parts, part)
 				return nil
 			})
 		},
@@ -92,16 +127,53 @@ type Root struct {
 	// exact bytes of its root.
 	Parent    int64
 	ParentPin envelope.Pin
+	// Signers is the chain of those who may sign, and Keys the grants of data keys:
+	// signed envelopes. Delegation is that of the key that has signed, where it is not
+	// a signer's.
+	Signers, Keys []string
+	Delegation    string
+	// Message is what whoever made the version says about it.
+	Message string
+	// Tags are names of versions, sorted.
+	Tags []Tag
+	// Tree is the hash of the files in the clear, if HasTree: see tree.Merkle.
+	Tree    [32]byte
+	HasTree bool
+	// Sum is the SHA-256 of these contents as they stand in the vault.
+	Sum [32]byte
 }
 
-// EncodeRoot makes the contents of the root of a version.
+// A Tag is a name of a version.
+type Tag struct {
+	Name   string
+	Number int64
+	Digest [32]byte // of the version's root
+}
+
+// MaxTags and MaxMessage bound what is said about versions, in tags and in bytes.
+const (
+	MaxTags    = 1024
+	MaxMessage = 4096
+)
+
+// EncodeRoot makes the contents of the root of a version, and notes its Sum.
 func EncodeRoot(dataset string, r *Root) ([]byte, error) {
 	j := rootJSON{Format: versionFormat, Dataset: dataset, Number: r.Number, Created: r.Created, Totals: r.Totals, Parts: []partJSON{}}
 	if r.Parent > 0 {
 		j.Parent = &parentJSON{r.Parent, r.ParentPin.Size, hex.EncodeToString(r.ParentPin.Digest[:])}
 	}
+	j.Signers, j.Keys, j.Message = rawMessages(r.Signers), rawMessages(r.Keys), r.Message
+	if r.Delegation != "" {
+		j.Delegation = json.RawMessage(r.Delegation)
+	}
+	for _, t := range r.Tags {
+		j.Tags = append(j.Tags, tagJSON{t.Name, t.Number, hex.EncodeToString(t.Digest[:])})
+	}
+	if r.HasTree {
+		j.Tree = hex.EncodeToString(r.Tree[:])
+	}
 	for _, p := range r.Parts {
-		pj := partJSON{objectJSON: objectOf(p.Object), Entries: p.Entries}
+		pj := partJSON{objectJSON: objectOf(p.Object), Entries: p.Entries, Sum: hex.EncodeToString(p.Sum[:])}
 		pj.First, pj.First64 = toUTF8(p.First)
 		j.Parts = append(j.Parts, pj)
 	}
@@ -112,7 +184,39 @@ func EncodeRoot(dataset string, r *Root) ([]byte, error) {
 	if int64(len(b)) > MaxRoot/2 {
 		return nil, fmt.Errorf("a version of %d index parts is more than one dataset can hold; split it", len(r.Parts))
 	}
+	r.Sum = sha256.Sum256(b)
 	return b, nil
+}
+
+func rawMessages(raw []string) []json.RawMessage {
+	all := make([]json.RawMessage, 0, len(raw))
+	for _, r := range raw {
+		all = append(all, json.RawMessage(r))
+	}
+	return all
+}
+
+func texts(raw []json.RawMessage) []string {
+	all := make([]string, 0, len(raw))
+	for _, r := range raw {
+		all = append(all, string(r))
+	}
+	return all
+}
+
+// rawArray reads an array of objects, each as it stands there.
+func rawArray(to *[]json.RawMessage, most int) func(*json.Decoder) error {
+	return func(d *json.Decoder) error {
+		return readArray(d, func() error {
+			if len(*to) == most {
+				return fmt.Errorf("a list of more than %d: %w", most, envelope.ErrAuthentication)
+			}
+			var r json.RawMessage
+			err := d.Decode(&r)
+			*to = append(*to, r)
+			return err
+		})
+	}
 }
 
 // DecodeRoot reads what EncodeRoot made of a version of the number.
@@ -127,7 +231,20 @@ func DecodeRoot(dataset string, number int64, b []byte) (*Root, error) {
 	if j.Dataset != dataset || j.Number != number || j.Parent != nil && (j.Parent.Number < 1 || j.Parent.Number >= number) || !sound(j.Totals) {
 		return nil, envelope.ErrAuthentication // another's root under this name
 	}
-	r := &Root{Number: number, Created: j.Created, Totals: j.Totals, Parts: parts}
+	r := &Root{Number: number, Created: j.Created, Totals: j.Totals, Parts: parts, Signers: texts(j.Signers), Keys: texts(j.Keys),
+		Delegation: string(j.Delegation), Message: j.Message, Sum: sha256.Sum256(b)}
+	if len(j.Message) > MaxMessage {
+		return nil, envelope.ErrAuthentication
+	}
+	if j.Tree != "" {
+		r.HasTree = true
+		if r.Tree, err = parseDigest(j.Tree); err != nil {
+			return nil, err
+		}
+	}
+	if r.Tags, err = tagsOf(j.Tags, number); err != nil {
+		return nil, err
+	}
 	if j.Parent != nil {
 		r.Parent, r.ParentPin.Size = j.Parent.Number, j.Parent.Size
 		if r.ParentPin.Digest, err = parseDigest(j.Parent.Digest); err != nil {
@@ -135,4 +252,34 @@ func DecodeRoot(dataset string, number int64, b []byte) (*Root, error) {
 		}
 	}
 	return r, nil
+}
+
+// tagsOf checks the tags of a version: they name it or earlier ones, each name once.
+func tagsOf(all []tagJSON, number int64) ([]Tag, error) {
+	var tags []Tag
+	for i, t := range all {
+		if CheckTag(t.Name) != nil || t.Number < 1 || t.Number >= number || i > 0 && t.Name <= all[i-1].Name {
+			return nil, fmt.Errorf("the tag %.100q: %w", t.Name, envelope.ErrAuthentication)
+		}
+		digest, err := parseDigest(t.Digest)
+		if err != nil {
+			return nil, err
+		}
+		tags = append(tags, Tag{t.Name, t.Number, digest})
+	}
+	return tags, nil
+}
+
+// CheckTag returns an error unless a version may have the name: 1 to 100 letters, digits,
+// dots, hyphens and underscores, the first a letter, so that no tag looks like a number.
+func CheckTag(name string) error {
+	ok := name != "" && len(name) <= 100
+	for i, c := range []byte(name) {
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+		ok = ok && (letter || i > 0 && (c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.'))
+	}
+	if !ok {
+		return fmt.Errorf("%.100q is not a valid tag: use 1 to 100 letters, digits, dots, hyphens and underscores, starting with a letter", name)
+	}
+	return nil
 }

@@ -2,6 +2,7 @@ package commit
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 
@@ -35,6 +36,7 @@ type Index struct {
 	parts  []tree.Part
 	reused int
 	totals tree.Totals
+	merkle tree.Merkle
 	packs  map[envelope.ObjectID]*tree.Object
 	last   string
 	// confirmed are entries that take the place of pending ones wherever these have
@@ -130,6 +132,7 @@ func (w *Index) follow(ctx context.Context, e *tree.Entry, step Step) error {
 }
 
 func (w *Index) count(e *tree.Entry) {
+	w.merkle.Add(e)
 	if e.Flaw != "" {
 		w.totals.Flaws++
 	}
@@ -183,7 +186,7 @@ func (w *Index) write(ctx context.Context, n int) error {
 		}
 	}
 	first, rest := w.pending[:n], w.pending[n:]
-	list, err := codec.EncodeList(codec.IndexFormat, w.dataset.Name, "", first)
+	list, err := codec.EncodeList(codec.IndexFormat, w.dataset.Name, "", codec.Proof{}, first)
 	if err != nil {
 		return err
 	}
@@ -194,7 +197,7 @@ func (w *Index) write(ctx context.Context, n int) error {
 	if err != nil {
 		return fmt.Errorf("writing the index: %w", err)
 	}
-	w.parts = append(w.parts, tree.Part{Object: o, First: first[0].Path, Entries: n})
+	w.parts = append(w.parts, tree.Part{Object: o, First: first[0].Path, Entries: n, Sum: sha256.Sum256(list)})
 	w.reset()
 	for _, e := range rest {
 		w.pathLen += codec.PathLen(e)
@@ -203,17 +206,49 @@ func (w *Index) write(ctx context.Context, n int) error {
 	return nil
 }
 
+// Contents is what a version is made of.
+type Contents struct {
+	Parts  []tree.Part
+	Totals tree.Totals
+	// Tree is the hash of the files in the clear, if HasTree.
+	Tree    [32]byte
+	HasTree bool
+	// KeyIDs are the data keys that packs and parts are under; nil where that is not
+	// known, as of a version whose index was taken over unread.
+	KeyIDs map[envelope.KeyID]bool
+	// Relied are packs that the version relies on and the upload has not made.
+	Relied map[envelope.ObjectID]*tree.Object
+	// Message is what the version's maker says about it.
+	Message string
+	// Tags are the version's, where they are not those of the one before.
+	Tags *[]codec.Tag
+}
+
+// Same is the contents of a version, for another one that has the same.
+func Same(v *dataset.Version) Contents {
+	r := objects.RootOf(v)
+	return Contents{Parts: v.Parts, Totals: v.Totals, Tree: r.Tree, HasTree: r.HasTree}
+}
+
 // Finish writes what is outstanding. changed is false if the index is that of
 // the previous version, to the last entry.
-func (w *Index) Finish(ctx context.Context) (parts []tree.Part, totals tree.Totals, changed bool, err error) {
+func (w *Index) Finish(ctx context.Context) (c Contents, changed bool, err error) {
 	if err := w.begin(ctx); err != nil {
-		return nil, tree.Totals{}, false, err
+		return c, false, err
 	}
 	if err := w.flush(ctx); err != nil {
-		return nil, tree.Totals{}, false, err
+		return c, false, err
 	}
 	changed = w.prev == nil || w.reused != len(w.parts) || len(w.parts) != len(w.prev.Parts)
-	return w.parts, w.totals, changed, nil
+	c = Contents{Parts: w.parts, Totals: w.totals, KeyIDs: map[envelope.KeyID]bool{}}
+	c.Tree, c.HasTree = w.merkle.Sum()
+	for _, p := range w.parts {
+		c.KeyIDs[p.KeyID] = true
+	}
+	for _, o := range w.packs {
+		c.KeyIDs[o.KeyID] = true
+	}
+	return c, changed, nil
 }
 
 // Packs are those that the index names, for [Lease.Commit].

@@ -1,6 +1,7 @@
 package commit
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -11,7 +12,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
-	"github.com/vaultpack/vaultpack/internal/objects"
+	"github.com/vaultpack/vaultpack/envelope"
 )
 
 // An index written over random changes is always the list that was added, and
@@ -20,10 +21,7 @@ func TestIndex(t *testing.T) {
 	defer func(n int) { PartEntries = n }(PartEntries)
 	PartEntries = 16
 	d := newDataset(t)
-	key, err := objects.Of(d).NewKey(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var key *envelope.DataKey
 	rng := rand.New(rand.NewPCG(1, 2))
 	list := map[string]int64{} // path to time
 	for i := range 300 {
@@ -57,6 +55,13 @@ func TestIndex(t *testing.T) {
 				touched++
 			}
 		}
+		l, err := Begin(ctx, d, "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if key, err = l.SealingKey(ctx); err != nil {
+			t.Fatal(err)
+		}
 		w := NewIndex(d, key, prev)
 		paths := slices.Sorted(maps.Keys(list))
 		old := slices.Sorted(maps.Keys(before))
@@ -72,19 +77,22 @@ func TestIndex(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		parts, totals, changed, err := w.Finish(ctx)
+		c, changed, err := w.Finish(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if want := !reflect.DeepEqual(list, before); changed != want {
 			t.Fatalf("round %d: changed = %v, want %v", round, changed, want)
 		}
+		var v *dataset.Version
+		if changed {
+			v, err = l.Commit(ctx, key, c)
+		}
+		if err := errors.Join(err, l.End(ctx)); err != nil {
+			t.Fatal(err)
+		}
 		if !changed {
 			continue
-		}
-		v, err := commit(ctx, d, key, int64(round+1), prev, parts, totals)
-		if err != nil {
-			t.Fatal(err)
 		}
 		if v, err = d.Version(ctx, v.Number); err != nil {
 			t.Fatal(err)
@@ -96,7 +104,7 @@ func TestIndex(t *testing.T) {
 			}
 			got[e.Path[:4]] = e.ModTime.Unix()
 		}
-		if !reflect.DeepEqual(got, list) || totals.Folders != int64(len(list)) {
+		if !reflect.DeepEqual(got, list) || c.Totals.Folders != int64(len(list)) {
 			t.Fatalf("round %d: the index holds %d entries, want %d", round, len(got), len(list))
 		}
 		for _, p := range []string{paths[0], paths[len(paths)/2], paths[len(paths)-1]} {
@@ -108,7 +116,7 @@ func TestIndex(t *testing.T) {
 		if prev != nil && touched == 1 && w.reused < len(prev.Parts)-2 {
 			t.Errorf("round %d: %d of %d parts taken over", round, w.reused, len(prev.Parts))
 		}
-		for _, p := range parts {
+		for _, p := range c.Parts {
 			if p.Entries > 2*PartEntries {
 				t.Errorf("round %d: a part of %d entries", round, p.Entries)
 			}

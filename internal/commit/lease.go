@@ -43,6 +43,7 @@ type Lease struct {
 	started time.Time
 	prev    *dataset.Version
 	pending *Pending
+	auth    authority
 	planned bool // nothing is written, so nothing is renewed
 
 	context context.Context
@@ -66,7 +67,7 @@ func Begin(ctx context.Context, d *dataset.Dataset, source string) (*Lease, erro
 	}
 	l := &Lease{dataset: d, number: all.Highest() + 1, started: time.Now(), stop: func() {}, planned: objects.Of(d).Planned()}
 	l.upload = fmt.Sprintf("%010d-%s", l.number, strings.ToLower(rand.Text()))
-	l.record = &checkpoint{dataset: d, source: source, upload: l.upload}
+	l.record = &checkpoint{dataset: d, source: source, upload: l.upload, proof: l.proof}
 	l.context, l.cancel = context.WithCancelCause(ctx)
 	objects.Of(d).Enter(&l.cancel)
 	begun := false
@@ -102,7 +103,10 @@ func (l *Lease) read(ctx context.Context, all objects.Numbers) (err error) {
 	if err != nil && !errors.Is(err, dataset.ErrUnknownDataset) {
 		return err
 	}
-	l.pending, err = ReadPending(ctx, l.dataset, all.Closed())
+	if err := l.authorize(); err != nil {
+		return err
+	}
+	l.pending, err = readPending(ctx, l.dataset, all.Closed(), l.vouch)
 	return err
 }
 
@@ -205,14 +209,6 @@ func (l *Lease) Previous() *dataset.Version { return l.prev }
 
 // Pending is what unfinished uploads have recorded, as far as it can be relied on.
 func (l *Lease) Pending() *Pending { return l.pending }
-
-// NewKey makes a data key for the dataset and stores its keyring.
-func (l *Lease) NewKey(ctx context.Context) (*envelope.DataKey, error) {
-	if err := l.begin(ctx); err != nil {
-		return nil, err
-	}
-	return objects.Of(l.dataset).NewKey(ctx)
-}
 
 // Record records entries whose packs are in the vault, sealed under key, so that
 // another run, on any machine, continues from there if this one does not get to its

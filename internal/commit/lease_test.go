@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -81,14 +82,15 @@ func upload(t *testing.T, d *dataset.Dataset, before func(l *Lease), files ...st
 			t.Fatal(err)
 		}
 	}
-	parts, totals, _, err := w.Finish(ctx)
+	c, _, err := w.Finish(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if before != nil {
 		before(l)
 	}
-	return l.Commit(ctx, key, parts, totals, packs)
+	c.Relied = packs
+	return l.Commit(ctx, key, c)
 }
 
 func names(t *testing.T, s vault.Store, prefix string) (out []string) {
@@ -301,7 +303,7 @@ func TestCollectionAndLeases(t *testing.T) {
 			if left := names(t, s, "d/pending/"); len(left) > 0 {
 				t.Errorf("left: %q", left)
 			}
-			if _, err := l.Commit(ctx, key, nil, tree.Totals{}, nil); !errors.Is(err, dataset.ErrCollected) {
+			if _, err := l.Commit(ctx, key, Contents{}); !errors.Is(err, dataset.ErrCollected) {
 				t.Errorf("the upload that slept: %v", err)
 			}
 		})
@@ -355,7 +357,11 @@ func TestRemovalAndUploads(t *testing.T) {
 	if err := r.Run(ctx, d); err != nil || !slices.Contains(r.Closed, 3) {
 		t.Fatalf("%+v, %v", r, err)
 	}
-	if _, err := commit(ctx, d, key, l.number, l.prev, nil, tree.Totals{}); !errors.Is(err, dataset.ErrConflict) {
+	_, sealed, err := l.seal(ctx, key, Contents{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Create(ctx, objects.Of(d).VersionName(l.number), sealed); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("a commit after the look: %v", err)
 	}
 	for _, name := range names(t, s, "") {

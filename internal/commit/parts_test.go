@@ -37,11 +37,11 @@ func TestPartsOfLargeFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	parts, _, _, err := w.Finish(ctx)
+	c, _, err := w.Finish(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range parts {
+	for _, p := range c.Parts {
 		b, err := objects.Of(d).ReadPinned(ctx, envelope.KindIndex, objects.Of(d).IndexName(p.ID), p.Object)
 		if err != nil {
 			t.Fatal(err)

@@ -23,6 +23,8 @@ type checkpoint struct {
 	source  string
 	upload  string
 	n       int
+	// proof is what makes the records believed: see [Lease.proof].
+	proof func() (signers, keys []string)
 }
 
 // Write records entries whose packs are in the vault. A file of which only some
@@ -53,7 +55,8 @@ func recordEntries(entries []*tree.Entry) int {
 }
 
 func (c *checkpoint) write(ctx context.Context, key *envelope.DataKey, entries []*tree.Entry) error {
-	list, err := codec.EncodeList(codec.PendingFormat, c.dataset.Name, c.source, entries)
+	signers, keys := c.proof()
+	list, err := codec.EncodeList(codec.PendingFormat, c.dataset.Name, c.source, codec.Proof{Signers: signers, Keys: keys}, entries)
 	if err != nil {
 		return err
 	}
@@ -103,9 +106,11 @@ type pendingList struct {
 	weight       int // of its entries
 }
 
-// ReadPending reads the records of unfinished uploads. Those of uploads that the number
-// closed has ended are passed over: a collection may be at work on their packs.
-func ReadPending(ctx context.Context, d *dataset.Dataset, closed int64) (*Pending, error) {
+// readPending reads the records of unfinished uploads. Those of uploads that the number
+// closed has ended are passed over: a collection may be at work on their packs. A record
+// that vouch has an error for is not used.
+func readPending(ctx context.Context, d *dataset.Dataset, closed int64,
+	vouch func(context.Context, codec.Header, envelope.KeyID, []*tree.Entry) error) (*Pending, error) {
 	p := &Pending{dataset: d}
 	var newest int64
 	for o, err := range objects.Of(d).Vault.List(ctx, d.Name+"/pending/") {
@@ -118,6 +123,9 @@ func ReadPending(ctx context.Context, d *dataset.Dataset, closed int64) (*Pendin
 		header, entries, key, err := objects.Of(d).ReadPending(ctx, o.Name)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
+		}
+		if err == nil {
+			err = vouch(ctx, header, key, entries)
 		}
 		if err != nil {
 			p.broken = append(p.broken, o.Name)

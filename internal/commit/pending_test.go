@@ -48,7 +48,7 @@ func TestPendingRecordChanged(t *testing.T) {
 	withRing[62], withRing[63] = byte(len(ring)>>8), byte(len(ring))
 	withRing = append(append(withRing, ring...), good[envelope.HeaderSize:]...)
 	// An index part is of the same kind.
-	part, err := codec.EncodeList(codec.IndexFormat, "d", "", []*tree.Entry{{Path: "a"}})
+	part, err := codec.EncodeList(codec.IndexFormat, "d", "", codec.Proof{}, []*tree.Entry{{Path: "a"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,13 +73,26 @@ func TestPendingRecordChanged(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := ReadPending(ctx, d, 0)
-		if err != nil || len(p.lists) != 1 || len(p.Unreadable) != 1 {
-			t.Fatalf("%s: %v, %d lists, unreadable %v", what, err, len(p.lists), p.Unreadable)
+		p := pendingOf(t, d)
+		if len(p.lists) != 1 || len(p.Unreadable) != 1 {
+			t.Fatalf("%s: %d lists, unreadable %v", what, len(p.lists), p.Unreadable)
 		}
 		// Where the key ID is another, there is no such keyring.
 		if err := p.Unreadable[0]; !errors.Is(err, envelope.ErrAuthentication) && !errors.Is(err, dataset.ErrMissing) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
+}
+
+// pendingOf is what an upload that begins now finds.
+func pendingOf(t *testing.T, d *dataset.Dataset) *Pending {
+	t.Helper()
+	l, err := Begin(ctx, d, "reader")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.End(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return l.Pending()
 }

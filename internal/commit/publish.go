@@ -15,29 +15,49 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/codec"
 	"github.com/vaultpack/vaultpack/internal/objects"
+	"github.com/vaultpack/vaultpack/signing"
 )
 
 // Commit makes the version of the lease's number, after Previous, of an index that
-// has been written. packs are those that the index names and the upload has not made
-// itself. Commit looks once more whether everything is there that the
+// has been written, and signs it. Commit looks once more whether everything is there that the
 // version relies on. Its one conditional write is the moment at which readers see
 // all of the version; before it they see none.
 //
 // The error wraps ErrConflict if another writer has taken the number, and
 // ErrCollected if something is gone. In both cases the same upload again succeeds.
-func (l *Lease) Commit(ctx context.Context, key *envelope.DataKey, parts []tree.Part, totals tree.Totals, packs map[envelope.ObjectID]*tree.Object) (*dataset.Version, error) {
+func (l *Lease) Commit(ctx context.Context, key *envelope.DataKey, c Contents) (*dataset.Version, error) {
 	if err := l.begin(ctx); err != nil {
 		return nil, err
 	}
 	l.stop() // from here on the lease is not renewed, and its loss breaks nothing off
-	if err := l.look(ctx, key, parts, packs); err != nil {
+	if err := l.look(ctx, key, c.Parts, c.Relied); err != nil {
 		return nil, err
 	}
-	v, err := commit(ctx, l.dataset, key, l.number, l.prev, parts, totals)
-	if err != nil && !errors.Is(err, dataset.ErrConflict) {
-		l.unsure.Store(true)
+	root, sealed, err := l.seal(ctx, key, c)
+	if err != nil {
+		return nil, err
 	}
-	return v, err
+	set := objects.Of(l.dataset)
+	err = set.Vault.Create(ctx, set.VersionName(l.number), sealed)
+	if errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("version %d of dataset %q: %w", l.number, l.dataset.Name, dataset.ErrConflict)
+	}
+	if err != nil {
+		l.unsure.Store(true)
+		return nil, fmt.Errorf("committing the version: %w", err)
+	}
+	v := leaseVersion(set, root)
+	if l.planned {
+		return v, nil
+	}
+	believe := set.Believe
+	if l.prev == nil {
+		believe = set.Adopt
+	}
+	if err := believe(ctx, root); err != nil {
+		return v, fmt.Errorf("version %d was created, but this machine does not remember it: %w", l.number, err)
+	}
+	return v, nil
 }
 
 // look looks for all that a version relies on: that nobody has ended the upload, the
@@ -102,41 +122,56 @@ func (l *Lease) lookFor(ctx context.Context, folder string, want map[string]int6
 	return nil
 }
 
-// commit makes the version of the given number after parent, which may be nil.
-func commit(ctx context.Context, d *dataset.Dataset, key *envelope.DataKey, number int64, parent *dataset.Version, parts []tree.Part, totals tree.Totals) (*dataset.Version, error) {
-	root := &codec.Root{Number: number, Created: time.Now().UTC(), Totals: totals, Parts: parts}
-	if parent != nil {
-		root.Parent, root.ParentPin = parent.Number, parent.Pin
+// seal makes the root of the version, signed and sealed.
+func (l *Lease) seal(ctx context.Context, key *envelope.DataKey, c Contents) (*objects.Root, []byte, error) {
+	root := &codec.Root{Number: l.number, Created: time.Now().UTC(), Totals: c.Totals, Parts: c.Parts,
+		Tree: c.Tree, HasTree: c.HasTree, Message: c.Message}
+	if l.prev != nil {
+		root.Parent, root.ParentPin = l.prev.Number, l.prev.Pin
+		root.Tags = objects.RootOf(l.prev).Tags
 	}
-	b, err := codec.EncodeRoot(d.Name, root)
+	if c.Tags != nil {
+		root.Tags = *c.Tags
+	}
+	if c.KeyIDs != nil {
+		c.KeyIDs[key.ID()] = true
+	}
+	root.Signers, root.Keys = l.auth.chain.Raw(), l.keys(c.KeyIDs)
+	signer := l.auth.signer
+	if l.planned {
+		signer = signing.GenerateKey()
+	}
+	b, err := objects.SignRoot(ctx, l.dataset.Name, root, l.auth.chain, signer)
 	if err != nil {
-		return nil, err
+		return nil, nil, fmt.Errorf("signing the version: %w", err)
 	}
 	var sealed bytes.Buffer
 	w, err := envelope.NewWriter(&sealed, envelope.KindVersion, key)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if _, err := w.Write(b); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := w.Close(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	err = objects.Of(d).Vault.Create(ctx, objects.Of(d).VersionName(number), sealed.Bytes())
-	if errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("version %d of dataset %q: %w", number, d.Name, dataset.ErrConflict)
+	if l.planned {
+		return &objects.Root{Root: root, Chain: l.auth.chain, KeyID: key.ID(), Pin: w.Pin()}, sealed.Bytes(), nil
 	}
+	// Read as every reader will: what they would refuse is not committed.
+	r, err := objects.Of(l.dataset).OpenRoot(l.number, b, key.ID())
 	if err != nil {
-		return nil, fmt.Errorf("committing the version: %w", err)
+		return nil, nil, fmt.Errorf("the version that was to be created would not be believed: %w", err)
 	}
-	return leaseVersion(objects.Of(d), &objects.Root{Root: root, KeyID: key.ID(), Pin: w.Pin()}), nil
+	r.Pin = w.Pin()
+	return r, sealed.Bytes(), nil
 }
 
 // leaseVersion is the version of a root.
 func leaseVersion(s *objects.Set, r *objects.Root) *dataset.Version {
 	v := &dataset.Version{Number: r.Number, Created: r.Created, Totals: r.Totals, Parts: r.Parts,
-		Parent: r.Parent, ParentPin: r.ParentPin, KeyID: r.KeyID, Pin: r.Pin}
-	objects.Bind(v, s)
+		Parent: r.Parent, ParentPin: r.ParentPin, KeyID: r.KeyID, Pin: r.Pin, Signer: r.Signer, Message: r.Message}
+	objects.BindRoot(v, s, r)
 	return v
 }

@@ -45,9 +45,9 @@ func TestRecordsStayWithinTheBounds(t *testing.T) {
 	if err := l.Record(ctx, key, entries); err != nil {
 		t.Fatal(err)
 	}
-	p, err := ReadPending(ctx, d, 0)
-	if err != nil || len(p.Unreadable) > 0 {
-		t.Fatal(err, p.Unreadable)
+	p := pendingOf(t, d)
+	if len(p.Unreadable) > 0 {
+		t.Fatal(p.Unreadable)
 	}
 	n := 0
 	for e, err := range p.Entries(ctx) {
@@ -78,10 +78,7 @@ func TestRecordsOfOtherSourcesStay(t *testing.T) {
 		}
 	}
 	of := func(source string) (paths []string) {
-		p, err := ReadPending(ctx, d, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
+		p := pendingOf(t, d)
 		for _, u := range p.Uploads(source) {
 			for e, err := range u.Entries(ctx) {
 				if err != nil {
@@ -92,10 +89,7 @@ func TestRecordsOfOtherSourcesStay(t *testing.T) {
 		}
 		return paths
 	}
-	p, err := ReadPending(ctx, d, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := pendingOf(t, d)
 	if err := p.Remove(ctx, "a"); err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,8 @@ import (
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/codec"
 	"github.com/vaultpack/vaultpack/internal/commit"
 	"github.com/vaultpack/vaultpack/internal/objects"
 )
@@ -36,6 +38,13 @@ func New(t testing.TB) *dataset.Dataset {
 // Commit makes a version of entries without contents.
 func Commit(t testing.TB, d *dataset.Dataset, entries []*tree.Entry) *dataset.Version {
 	t.Helper()
+	return CommitWith(t, d, func(*envelope.DataKey) []*tree.Entry { return entries })
+}
+
+// CommitWith makes a version of the entries that fill returns, under a new data key,
+// which it is given to write packs under.
+func CommitWith(t testing.TB, d *dataset.Dataset, fill func(*envelope.DataKey) []*tree.Entry) *dataset.Version {
+	t.Helper()
 	ctx := context.Background()
 	l, err := commit.Begin(ctx, d, "test")
 	if err != nil {
@@ -46,17 +55,18 @@ func Commit(t testing.TB, d *dataset.Dataset, entries []*tree.Entry) *dataset.Ve
 	if err != nil {
 		t.Fatal(err)
 	}
+	entries := fill(key)
 	w := commit.NewIndex(d, key, nil)
 	for _, e := range entries {
 		if err := w.Add(ctx, e, commit.Step{}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	parts, totals, _, err := w.Finish(ctx)
+	c, _, err := w.Finish(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := l.Commit(ctx, key, parts, totals, nil)
+	v, err := l.Commit(ctx, key, c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,11 +76,12 @@ func Commit(t testing.TB, d *dataset.Dataset, entries []*tree.Entry) *dataset.Ve
 // Packed makes a version of small files, by their names, that lie in one pack, a tar.
 func Packed(t testing.TB, d *dataset.Dataset, names []string, contents map[string]string) *dataset.Version {
 	t.Helper()
+	return CommitWith(t, d, func(key *envelope.DataKey) []*tree.Entry { return packed(t, d, key, names, contents) })
+}
+
+func packed(t testing.TB, d *dataset.Dataset, key *envelope.DataKey, names []string, contents map[string]string) []*tree.Entry {
+	t.Helper()
 	ctx := context.Background()
-	key, err := objects.Of(d).NewKey(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
 	entries := []*tree.Entry{{Path: "", Mode: 0o755, ModTime: time.Unix(1, 0)}}
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -96,5 +107,37 @@ func Packed(t testing.TB, d *dataset.Dataset, names []string, contents map[strin
 	for _, e := range entries[1:] {
 		e.Extents[0].Pack = &pack
 	}
-	return Commit(t, d, entries)
+	return entries
+}
+
+// SealRoot makes a version root, signed and sealed as the version like was.
+func SealRoot(t testing.TB, like *dataset.Version, r *codec.Root) []byte {
+	t.Helper()
+	ctx := context.Background()
+	set, root := objects.Of(like), objects.RootOf(like)
+	r.Signers, r.Keys = root.Signers, root.Keys
+	signer, err := set.Vault.SigningKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := objects.SignRoot(ctx, set.Name, r, root.Chain, signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := set.Key(ctx, like.KeyID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sealed bytes.Buffer
+	w, err := envelope.NewWriter(&sealed, envelope.KindVersion, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return sealed.Bytes()
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/chain"
 )
 
 // openKeys are the data keys that have been opened.
@@ -15,12 +16,15 @@ type openKeys struct {
 	closed bool
 	jobs   map[*context.CancelCauseFunc]struct{} // that use the keys now
 	keys   map[envelope.KeyID]*envelope.DataKey
+	// vouched are the commitments of the data keys that signed roots name.
+	vouched map[envelope.KeyID][32]byte
+	belief  belief
 	// hashes keep a ContentHash of each data key for the next file.
 	hashes sync.Map // from envelope.KeyID to *sync.Pool
 }
 
 func newOpenKeys() *openKeys {
-	return &openKeys{keys: map[envelope.KeyID]*envelope.DataKey{}, jobs: map[*context.CancelCauseFunc]struct{}{}}
+	return &openKeys{keys: map[envelope.KeyID]*envelope.DataKey{}, vouched: map[envelope.KeyID][32]byte{}, jobs: map[*context.CancelCauseFunc]struct{}{}}
 }
 
 // During is ctx for a job that uses the keys: it ends when they are wiped, and not
@@ -100,8 +104,41 @@ func (s *Set) Key(ctx context.Context, id envelope.KeyID) (*envelope.DataKey, er
 	if err != nil {
 		return nil, &KeyringError{fmt.Errorf("%s: %w", s.KeyName(id), Tampered(err))}
 	}
+	if want, ok := s.vouched[id]; ok {
+		if err := isCommitted(key, want); err != nil {
+			key.Wipe()
+			return nil, &KeyringError{fmt.Errorf("%s: %w", s.KeyName(id), err)}
+		}
+	}
 	s.keys[id] = key
 	return key, nil
+}
+
+// isCommitted returns an error unless it is the data key that a commitment is to.
+func isCommitted(key *envelope.DataKey, want [32]byte) error {
+	got, err := key.Commitment()
+	if err == nil && got != want {
+		err = envelope.ErrAuthentication
+	}
+	return err
+}
+
+// Vouch notes data keys that are granted: no others are used under their IDs.
+func (s *Set) Vouch(grants []chain.Grant) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range grants {
+		if was, ok := s.vouched[g.KeyID]; ok && was != g.Commitment {
+			return fmt.Errorf("two data keys of the ID %s: %w", g.KeyID, envelope.ErrAuthentication)
+		}
+		if key := s.keys[g.KeyID]; key != nil {
+			if err := isCommitted(key, g.Commitment); err != nil {
+				return err
+			}
+		}
+		s.vouched[g.KeyID] = g.Commitment
+	}
+	return nil
 }
 
 func (k *openKeys) IsClosed() bool {

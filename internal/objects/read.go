@@ -3,6 +3,7 @@ package objects
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -52,10 +53,14 @@ func (s *Set) open(ctx context.Context, name string, off, n int64) (io.ReadClose
 }
 
 // ReadIndex reads and checks a part of an index.
-func (s *Set) ReadIndex(ctx context.Context, o tree.Object) ([]*tree.Entry, error) {
+func (s *Set) ReadIndex(ctx context.Context, part tree.Part) ([]*tree.Entry, error) {
+	o := part.Object
 	b, err := s.ReadPinned(ctx, envelope.KindIndex, s.IndexName(o.ID), o)
 	if err != nil {
 		return nil, err
+	}
+	if sha256.Sum256(b) != part.Sum {
+		return nil, fmt.Errorf("%s: %w", s.IndexName(o.ID), envelope.ErrAuthentication)
 	}
 	_, entries, err := codec.DecodeList(codec.IndexFormat, s.Name, b)
 	if err != nil {

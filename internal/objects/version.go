@@ -9,14 +9,25 @@ import (
 	"slices"
 
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/chain"
 	"github.com/vaultpack/vaultpack/internal/codec"
+	"github.com/vaultpack/vaultpack/signing"
 )
 
-// A Root is the root of a version, with what it is sealed under and its exact bytes.
+// A Root is the root of a version, with what it is sealed under, its exact bytes, and who
+// has signed it.
 type Root struct {
 	*codec.Root
 	KeyID envelope.KeyID
 	Pin   envelope.Pin
+
+	Chain  *chain.Chain
+	Signer signing.PublicKey
+	// Statement is the signed statement about it.
+	Statement string
+	// Grants are those of the data keys that it names.
+	Grants  []chain.Grant
+	granted map[envelope.KeyID]*chain.Grant
 }
 
 // A DamagedError says that a version cannot be read: its root, or a part of its index,
@@ -61,6 +72,9 @@ func (s *Set) ReadRoot(ctx context.Context, number int64) (*Root, error) {
 	if err != nil {
 		return nil, s.Damaged(number, fmt.Errorf("%s: %w", name, Tampered(err)))
 	}
+	if err := s.Believe(ctx, v); err != nil {
+		return nil, s.Damaged(number, err)
+	}
 	return v, nil
 }
 
@@ -85,15 +99,39 @@ func (s *Set) parseRoot(ctx context.Context, number int64, sealed []byte) (*Root
 	if err != nil {
 		return nil, err
 	}
-	root, err := codec.DecodeRoot(s.Name, number, b)
+	root, err := s.OpenRoot(number, b, h.KeyID)
 	if err != nil {
 		return nil, err
 	}
-	return &Root{Root: root, KeyID: h.KeyID, Pin: r.Pin()}, nil
+	root.Pin = r.Pin()
+	return root, nil
+}
+
+// OpenRoot reads the plaintext of a root that was sealed under the data key of the ID. The
+// data keys that it names are the ones that are used from then on.
+func (s *Set) OpenRoot(number int64, b []byte, id envelope.KeyID) (*Root, error) {
+	root, err := s.openRoot(number, b)
+	if err != nil {
+		return nil, err
+	}
+	root.KeyID = id
+	if err := root.Names(id); err != nil {
+		return nil, err
+	}
+	return root, s.Vouch(root.Grants)
 }
 
 // Newest reads the root of the newest version. It returns ErrUnknownDataset if there is none.
+// It returns a *[RollbackError] if an older one is the newest than has been seen.
 func (s *Set) Newest(ctx context.Context, all Numbers) (*Root, error) {
+	known, err := s.Known(ctx)
+	if err != nil {
+		return nil, err
+	}
+	versions := append([]int64{0}, all.Versions()...)
+	if n := versions[len(versions)-1]; n < known.Number {
+		return nil, &RollbackError{s.Name, n, known.Number}
+	}
 	for _, t := range slices.Backward(all) {
 		if t.Mark == "" {
 			return s.ReadRoot(ctx, t.Number)

@@ -42,7 +42,7 @@ func (u *Job) recordFolder() string {
 func (u *Job) record(ctx context.Context, name string, entries []*tree.Entry) error {
 	slices.SortFunc(entries, func(a, b *tree.Entry) int { return cmp.Compare(a.Path, b.Path) })
 	d := objects.Of(u.version)
-	list, err := codec.EncodeList(codec.PendingFormat, d.Name, u.private+" "+u.version.Digest(), entries)
+	list, err := codec.EncodeList(codec.PendingFormat, d.Name, u.private+" "+u.version.Digest(), codec.Proof{}, entries)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,297 @@
+package commit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/chain"
+	"github.com/vaultpack/vaultpack/internal/codec"
+	"github.com/vaultpack/vaultpack/internal/objects"
+	"github.com/vaultpack/vaultpack/signing"
+	"github.com/vaultpack/vaultpack/trust"
+)
+
+// A NotSignerError says that the configured key may not do what was asked for.
+type NotSignerError struct {
+	Dataset string
+	Key     signing.PublicKey
+	Role    chain.Role // that it would take
+	Owners  []signing.PublicKey
+}
+
+func (e *NotSignerError) Error() string {
+	what := "is no signer of"
+	if e.Role == chain.Owner {
+		what = "is no owner of"
+	}
+	owner := ""
+	if len(e.Owners) > 0 {
+		owner = " (" + e.Owners[0].ID().Short() + ")"
+	}
+	return fmt.Sprintf("the signing key %s %s dataset %q; an owner%s can make it one: vaultpack signers add %s %s",
+		e.Key.ID().Short(), what, e.Dataset, owner, e.Dataset, e.Key)
+}
+
+// An authority is the right to make a version: who signs, as which of the signers, and
+// the data keys that the dataset has been granted.
+type authority struct {
+	signer signing.Signer
+	chain  *chain.Chain  // nil until a first version's is begun
+	role   chain.Role    // of the signer
+	grants []chain.Grant // of the version before, and those made since
+	root   *objects.Root // of the version before, nil where there is none
+	made   bool          // whether a data key was made
+}
+
+// authorize finds out what the configured signing key may do.
+func (l *Lease) authorize() error {
+	set := objects.Of(l.dataset)
+	signer, err := set.Vault.SigningKey()
+	if l.planned && err != nil {
+		signer, err = signing.GenerateKey(), nil // a plan signs nothing that anybody reads
+	}
+	if err != nil {
+		return fmt.Errorf("making a version of dataset %q: %w", l.dataset.Name, err)
+	}
+	l.auth.signer = signer
+	if l.prev == nil {
+		l.auth.role = chain.Owner // of what it begins
+		return nil
+	}
+	l.auth.root = objects.RootOf(l.prev)
+	l.auth.chain, l.auth.grants = l.auth.root.Chain, slices.Clone(l.auth.root.Grants)
+	l.auth.role = l.auth.chain.Last().Role(signer.Public())
+	if l.auth.role == chain.None {
+		return l.notSigner(chain.Writer)
+	}
+	return nil
+}
+
+func (l *Lease) notSigner(role chain.Role) error {
+	return &NotSignerError{l.dataset.Name, l.auth.signer.Public(), role, l.auth.chain.Last().Owners}
+}
+
+// vouch reports whether a record of an unfinished upload is of somebody who may write,
+// and all that it names is under data keys of the dataset. It is an error why not. The
+// keys that are granted in the record are the dataset's from then on.
+func (l *Lease) vouch(ctx context.Context, h codec.Header, id envelope.KeyID, entries []*tree.Entry) error {
+	c := l.auth.chain
+	var other *chain.Chain // that the upload has begun, and that did not become the dataset's
+	if signers := h.SignersRaw(); c == nil || len(signers) > 0 {
+		begun, err := chain.Parse(l.dataset.Name, signers, nil)
+		if err != nil {
+			return err
+		}
+		if begun.Last().Role(l.auth.signer.Public()) != chain.Owner {
+			return fmt.Errorf("it is of an upload by another signer: %w", envelope.ErrAuthentication)
+		}
+		switch {
+		case c == nil:
+			c = begun
+		case begun.ID() != c.ID():
+			other = begun
+		}
+	}
+	granted := map[envelope.KeyID]bool{}
+	for _, g := range l.auth.grants {
+		granted[g.KeyID] = true
+	}
+	var more []chain.Grant
+	for _, raw := range h.KeysRaw() {
+		g, err := l.grantOf(ctx, raw, c, other)
+		if err != nil {
+			return err
+		}
+		if !granted[g.KeyID] {
+			granted[g.KeyID] = true
+			more = append(more, g)
+		}
+	}
+	if !granted[id] {
+		return fmt.Errorf("its data key %s is not one that a signer has made: %w", id, envelope.ErrAuthentication)
+	}
+	for _, e := range entries {
+		for _, x := range e.Extents {
+			if !granted[x.Pack.KeyID] {
+				return fmt.Errorf("it names a pack under the data key %s, which is not one that a signer has made: %w", x.Pack.KeyID, envelope.ErrAuthentication)
+			}
+		}
+	}
+	if err := objects.Of(l.dataset).Vouch(more); err != nil {
+		return err
+	}
+	l.auth.chain, l.auth.grants = c, append(l.auth.grants, more...)
+	return nil
+}
+
+// grantOf reads a grant of a record. One of another chain, which this signer has begun
+// and which has lost against c, is made anew.
+func (l *Lease) grantOf(ctx context.Context, raw string, c, other *chain.Chain) (chain.Grant, error) {
+	if other == nil {
+		return c.ParseGrant(raw)
+	}
+	g, err := other.ParseGrant(raw)
+	if err != nil || l.planned {
+		return g, err
+	}
+	if at := slices.IndexFunc(l.auth.grants, func(old chain.Grant) bool { return old.KeyID == g.KeyID }); at >= 0 {
+		return l.auth.grants[at], nil
+	}
+	return c.TakeOver(ctx, l.auth.signer, g)
+}
+
+// SealingKey gives the data key that the upload seals under: the newest one that may be
+// used for it, or a new one. One may be used that an owner has granted, or the signer
+// itself, since the last rotation; what merely lies in the vault may not.
+func (l *Lease) SealingKey(ctx context.Context) (*envelope.DataKey, error) {
+	if err := l.begin(ctx); err != nil {
+		return nil, err
+	}
+	id, err := l.usable(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if id != (envelope.KeyID{}) {
+		return objects.Of(l.dataset).Key(ctx, id)
+	}
+	return l.NewKey(ctx)
+}
+
+// usable finds the data key to go on with; it is zero where there is none.
+func (l *Lease) usable(ctx context.Context) (envelope.KeyID, error) {
+	none := envelope.KeyID{}
+	if l.auth.chain == nil {
+		return none, nil
+	}
+	may := func(g chain.Grant) bool { return l.auth.chain.MaySeal(g, l.auth.signer.Public()) }
+	if l.auth.root == nil {
+		// Nothing shows that the record, and the key with it, was made for this dataset
+		// and not for one of the same name that this signer had before: unless it was
+		// on this machine. What the record names is taken over in any case.
+		known, err := objects.Of(l.dataset).Known(ctx)
+		if err != nil || known.Begun != l.auth.chain.Last().Digest {
+			return none, err
+		}
+		if at := slices.IndexFunc(l.auth.grants, func(g chain.Grant) bool { return g.KeyID == l.pending.KeyID }); at >= 0 && may(l.auth.grants[at]) {
+			return l.pending.KeyID, nil
+		}
+	}
+	if l.prev != nil { // its key is open already
+		if at := slices.IndexFunc(l.auth.grants, func(g chain.Grant) bool { return g.KeyID == l.prev.KeyID }); at >= 0 && may(l.auth.grants[at]) {
+			return l.prev.KeyID, nil
+		}
+	}
+	for _, g := range slices.Backward(l.auth.grants) {
+		if may(g) {
+			return g.KeyID, nil
+		}
+	}
+	return none, nil
+}
+
+// MadeKey reports whether the upload has made a data key.
+func (l *Lease) MadeKey() bool { return l.auth.made }
+
+// NewKey makes a data key for the dataset, stores its keyring, and grants it.
+func (l *Lease) NewKey(ctx context.Context) (*envelope.DataKey, error) {
+	if err := l.begin(ctx); err != nil {
+		return nil, err
+	}
+	set := objects.Of(l.dataset)
+	signer := l.auth.signer
+	c := l.auth.chain
+	if l.planned {
+		// Of the right size, and never read.
+		signer = signing.GenerateKey()
+		c = nil
+	}
+	if c == nil {
+		var err error
+		if c, err = chain.New(ctx, l.dataset.Name, signer); err != nil {
+			return nil, err
+		}
+		if l.auth.chain == nil {
+			if err := set.Remember(ctx, trust.Known{Begun: c.Last().Digest}); err != nil {
+				return nil, err
+			}
+			l.auth.chain = c
+		}
+	}
+	key, err := set.NewKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	commitment, err := key.Commitment()
+	if err != nil {
+		return nil, err
+	}
+	g, err := c.Grant(ctx, signer, key.ID(), commitment)
+	if err != nil {
+		return nil, err
+	}
+	l.auth.grants, l.auth.made = append(l.auth.grants, g), true
+	return key, set.Vouch([]chain.Grant{g})
+}
+
+// ChangeSigners makes what change makes of the signers hold from the version on that the
+// lease is for. Only an owner may do that.
+func (l *Lease) ChangeSigners(ctx context.Context, change func(*chain.Link) error) error {
+	if err := l.begin(ctx); err != nil {
+		return err
+	}
+	if l.prev == nil {
+		return fmt.Errorf("dataset %q: %w", l.dataset.Name, dataset.ErrUnknownDataset)
+	}
+	c, err := l.auth.chain.Extend(ctx, l.auth.signer, l.prev.Number, change)
+	if errors.Is(err, chain.ErrNotOwner) {
+		return l.notSigner(chain.Owner)
+	}
+	if err != nil {
+		return err
+	}
+	l.auth.chain = c
+	return nil
+}
+
+// Rotate begins a new epoch: nothing more is sealed under the data keys of before.
+func (l *Lease) Rotate(ctx context.Context) (*envelope.DataKey, error) {
+	err := l.ChangeSigners(ctx, func(next *chain.Link) error {
+		next.Epoch++
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return l.NewKey(ctx)
+}
+
+// proof is what a record carries so that another run believes it: the grants that no
+// version has yet, and the signers where there is no version.
+func (l *Lease) proof() (signers, keys []string) {
+	if l.auth.root == nil && l.auth.chain != nil {
+		signers = l.auth.chain.Raw()
+	}
+	for _, g := range l.auth.grants {
+		if l.auth.root == nil || l.auth.root.Names(g.KeyID) != nil {
+			keys = append(keys, g.Raw())
+		}
+	}
+	return signers, keys
+}
+
+// keys are the grants that a version carries: those of data keys that it uses, as far as
+// that is known, and those that may still be sealed under.
+func (l *Lease) keys(used map[envelope.KeyID]bool) []string {
+	var raw []string
+	for _, g := range l.auth.grants {
+		if used == nil || used[g.KeyID] || g.Epoch == l.auth.chain.Last().Epoch {
+			raw = append(raw, g.Raw())
+		}
+	}
+	return raw
+}

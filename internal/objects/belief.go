@@ -1,0 +1,256 @@
+package objects
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/chain"
+	"github.com/vaultpack/vaultpack/internal/codec"
+	"github.com/vaultpack/vaultpack/signing"
+	"github.com/vaultpack/vaultpack/trust"
+)
+
+// A belief is what is known of a dataset: what the user's memory has, and what has been
+// verified since.
+type belief struct {
+	mu      sync.Mutex
+	loaded  bool
+	known   trust.Known
+	longest *chain.Chain
+	grants  map[string]chain.Grant // by their envelopes, of the chain id
+	id      string
+}
+
+func (b *belief) chain() *chain.Chain {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.longest
+}
+
+// grant reads a grant of the chain, and verifies it once.
+func (b *belief) grant(c *chain.Chain, raw string) (chain.Grant, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if g, ok := b.grants[raw]; ok && b.id == c.ID() && c.At(g.Sequence) != nil && b.longest != nil && c.At(g.Sequence).Digest == b.longest.At(g.Sequence).Digest {
+		return g, nil
+	}
+	return c.ParseGrant(raw)
+}
+
+// keep notes what was verified and is believed.
+func (b *belief) keep(r *Root) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.longest == nil || len(r.Chain.Links()) > len(b.longest.Links()) {
+		b.longest = r.Chain
+	}
+	if b.id != r.Chain.ID() {
+		b.id, b.grants = r.Chain.ID(), map[string]chain.Grant{}
+	}
+	for _, g := range r.Grants {
+		b.grants[g.Raw()] = g
+	}
+}
+
+// An UntrustedError says that a version is none of the dataset that the reader knows,
+// though its signature is right. It wraps envelope.ErrAuthentication.
+type UntrustedError struct {
+	Dataset string
+	Number  int64 // 0 where it is not about one
+	// Reason says what was expected, and what was found.
+	Reason string
+}
+
+func (e *UntrustedError) Error() string {
+	what := fmt.Sprintf("dataset %q", e.Dataset)
+	if e.Number > 0 {
+		what = fmt.Sprintf("version %d of dataset %q", e.Number, e.Dataset)
+	}
+	return fmt.Sprintf("%s: %s: %v", what, e.Reason, envelope.ErrAuthentication)
+}
+
+func (e *UntrustedError) Unwrap() error { return envelope.ErrAuthentication }
+
+// A RollbackError says that the newest version of a dataset is older than one that has
+// been there. It wraps envelope.ErrAuthentication.
+type RollbackError struct {
+	Dataset string
+	Newest  int64 // 0 where the vault lists none
+	AtLeast int64
+}
+
+func (e *RollbackError) Error() string {
+	return fmt.Sprintf("the newest version of dataset %q in the vault is %d, but version %d existed: %v",
+		e.Dataset, e.Newest, e.AtLeast, envelope.ErrAuthentication)
+}
+
+func (e *RollbackError) Unwrap() error { return envelope.ErrAuthentication }
+
+// Known is what is known of the dataset.
+func (s *Set) Known(ctx context.Context) (trust.Known, error) {
+	s.belief.mu.Lock()
+	defer s.belief.mu.Unlock()
+	if !s.belief.loaded && s.Vault.Trust != nil {
+		known, err := s.Vault.Trust.Recall(ctx, s.Name)
+		if err != nil {
+			return trust.Known{}, err
+		}
+		s.belief.known = known
+	}
+	s.belief.loaded = true
+	k := s.belief.known
+	k.Versions = maps.Clone(k.Versions)
+	return k, nil
+}
+
+// Remember adds to what is known.
+func (s *Set) Remember(ctx context.Context, seen trust.Known) error {
+	if _, err := s.Known(ctx); err != nil {
+		return err
+	}
+	if s.Vault.Trust != nil && !s.Planned() {
+		if err := s.Vault.Trust.Remember(ctx, s.Name, seen); err != nil {
+			return err
+		}
+	}
+	s.belief.mu.Lock()
+	defer s.belief.mu.Unlock()
+	k := &s.belief.known
+	if len(seen.Links) > len(k.Links) {
+		k.Links = seen.Links
+	}
+	k.Number = max(k.Number, seen.Number)
+	if k.Versions == nil {
+		k.Versions = map[int64]string{}
+	}
+	maps.Copy(k.Versions, seen.Versions)
+	if seen.Begun != "" {
+		k.Begun = seen.Begun
+	}
+	return nil
+}
+
+// Forget ends what is known of the dataset, which has been removed.
+func (s *Set) Forget(ctx context.Context) error {
+	s.belief.mu.Lock()
+	defer s.belief.mu.Unlock()
+	s.belief.loaded, s.belief.known, s.belief.longest = false, trust.Known{}, nil
+	if s.Vault.Trust == nil {
+		return nil
+	}
+	return s.Vault.Trust.Forget(ctx, s.Name)
+}
+
+// Believe decides whether a version, whose signatures are right, is one of the dataset
+// that the reader knows, and remembers it if so.
+func (s *Set) Believe(ctx context.Context, r *Root) error {
+	known, err := s.Known(ctx)
+	if err != nil {
+		return err
+	}
+	digest := hex.EncodeToString(r.Pin.Digest[:])
+	seen := known.Versions[r.Number]
+	if seen != "" && seen != digest {
+		return &UntrustedError{s.Name, r.Number, fmt.Sprintf("its digest is %s, but the version that was seen or pinned before has %s", digest, seen)}
+	}
+	links := r.Chain.Seen()
+	if err := s.follows(r.Number, links, known.Links); err != nil {
+		return err
+	}
+	if len(known.Signers) > 0 && !slices.Contains(known.Signers, r.Signer) && !r.Chain.SignedBy(known.Signers) {
+		return &UntrustedError{s.Name, r.Number, fmt.Sprintf("it is signed by %s, and none of the signers that the configuration names has signed it or the set of signers",
+			r.Signer.ID().Short())}
+	}
+	first := len(known.Links) == 0
+	if first && seen == "" && len(known.Signers) == 0 {
+		if err := s.firstContact(ctx, r); err != nil {
+			return err
+		}
+	}
+	s.belief.keep(r)
+	if first || r.Number > known.Number || len(links) > len(known.Links) {
+		return s.Remember(ctx, trust.Known{Links: links, Number: r.Number, Versions: map[int64]string{r.Number: digest}})
+	}
+	return nil
+}
+
+// Adopt remembers a version that this user has just made, the first of its dataset.
+func (s *Set) Adopt(ctx context.Context, r *Root) error {
+	s.belief.keep(r)
+	return s.Remember(ctx, trust.Known{Links: r.Chain.Seen(), Number: r.Number,
+		Versions: map[int64]string{r.Number: hex.EncodeToString(r.Pin.Digest[:])}})
+}
+
+// follows returns an error unless the signers of a version are those that are known, or
+// come after them.
+func (s *Set) follows(number int64, links, known []trust.Link) error {
+	for i := range min(len(links), len(known)) {
+		if links[i].Digest == known[i].Digest {
+			continue
+		}
+		why := "its signers are others than those that are known of the dataset: it is another dataset of the same name, or a forged one"
+		if i > 0 {
+			why = fmt.Sprintf("its signers are those that are known up to the set %d, and others from then on", i)
+		}
+		return &UntrustedError{s.Name, number, why}
+	}
+	if n := len(links); n < len(known) && number > known[n].After {
+		return &UntrustedError{s.Name, number, fmt.Sprintf("the signers were changed after version %d, and it does not know of it: it was made by somebody who may have been removed", known[n].After)}
+	}
+	return nil
+}
+
+// A FirstContact is a Memory that wants to know of datasets that were not known.
+type FirstContact interface {
+	FirstContact(dataset string, signer signing.KeyID)
+}
+
+// firstContact is for a dataset of which nothing is known. It looks whether the version is
+// of one dataset with the oldest one and the one before it, as far as they can be read:
+// a version that somebody has put after those is found then. Nothing shows that all of
+// them are whose the reader thinks; that takes a pin.
+func (s *Set) firstContact(ctx context.Context, r *Root) error {
+	all, err := s.Numbers(ctx)
+	if err != nil {
+		return err
+	}
+	versions := all.Versions()
+	at := slices.Index(versions, r.Number)
+	var others []int64
+	if at > 0 {
+		others = append(others, versions[0])
+	}
+	if at > 1 {
+		others = append(others, versions[at-1])
+	}
+	for _, n := range others {
+		b, err := s.Get(ctx, s.VersionName(n), codec.MaxRoot)
+		if err != nil && !errors.Is(err, ErrMissing) {
+			return err
+		}
+		if err != nil {
+			continue // it could as well have been removed
+		}
+		other, err := s.parseRoot(ctx, n, b)
+		if err != nil {
+			if Unauthentic(err) || errors.Is(err, envelope.ErrNoSlot) {
+				continue // whoever put it there could as well have removed it
+			}
+			return err
+		}
+		if err := s.follows(r.Number, r.Chain.Seen(), other.Chain.Seen()); err != nil {
+			return &UntrustedError{s.Name, r.Number, fmt.Sprintf("it does not follow version %d, which was made by other signers; "+
+				"nothing is known of this dataset here, so which of the two is the right one only its owner can tell: ask for DATASET@VERSION#DIGEST", n)}
+		}
+	}
+	if told, ok := s.Vault.Trust.(FirstContact); ok {
+		told.FirstContact(s.Name, r.Signer.ID())
+	}
+	return nil
+}

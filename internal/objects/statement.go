@@ -1,0 +1,174 @@
+package objects
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/chain"
+	"github.com/vaultpack/vaultpack/internal/codec"
+	"github.com/vaultpack/vaultpack/signing"
+)
+
+// VersionPredicate is the type of the statement about a version.
+const VersionPredicate = "https://github.com/vaultpack/vaultpack/version/v1"
+
+// ErrUnsigned is wrapped by the error of a version that nobody has signed.
+var ErrUnsigned = errors.New("it is not signed")
+
+// A versionPredicate is what a version's statement says, for tools that do not read
+// roots. All of it stands in the root too, which the statement's subject names by its
+// hash.
+type versionPredicate struct {
+	Dataset   string    `json:"dataset"`
+	DatasetID string    `json:"dataset_id"`
+	Number    int64     `json:"number"`
+	Created   time.Time `json:"created"`
+	Signers   int       `json:"signers"` // the sequence number of the set
+	Message   string    `json:"message,omitempty"`
+	// Tree is the Merkle tree hash of the files in the clear.
+	Tree string `json:"tree,omitempty"`
+}
+
+// StatementOf is the only statement that there is about a version of these contents.
+func StatementOf(dataset string, r *codec.Root, c *chain.Chain) (*signing.Statement, error) {
+	p := versionPredicate{Dataset: dataset, DatasetID: c.ID(), Number: r.Number, Created: r.Created, Signers: c.Last().Sequence, Message: r.Message}
+	if r.HasTree {
+		p.Tree = hex.EncodeToString(r.Tree[:])
+	}
+	b, err := json.Marshal(p)
+	if err != nil {
+		return nil, err
+	}
+	return &signing.Statement{
+		Subject:       []signing.Subject{{Name: fmt.Sprintf("%s@%d", dataset, r.Number), Digest: map[string]string{"sha256": hex.EncodeToString(r.Sum[:])}}},
+		PredicateType: VersionPredicate,
+		Predicate:     b,
+	}, nil
+}
+
+// SignRoot makes the plaintext of a version root: its contents in a line, and the signed
+// statement about them in another.
+func SignRoot(ctx context.Context, dataset string, r *codec.Root, c *chain.Chain, s signing.Signer) ([]byte, error) {
+	contents, err := codec.EncodeRoot(dataset, r)
+	if err != nil {
+		return nil, err
+	}
+	st, err := StatementOf(dataset, r, c)
+	if err != nil {
+		return nil, err
+	}
+	signed, err := signing.SignStatement(ctx, s, st)
+	if err != nil {
+		return nil, err
+	}
+	return bytes.Join([][]byte{contents, signed, nil}, []byte("\n")), nil
+}
+
+// openRoot reads what SignRoot made, and verifies that the version was made by somebody
+// who was allowed to. Whether its chain of signers is the one that the reader knows is
+// not looked at.
+func (s *Set) openRoot(number int64, b []byte) (*Root, error) {
+	contents, signed, _ := bytes.Cut(b, []byte("\n"))
+	root, err := codec.DecodeRoot(s.Name, number, contents)
+	if err != nil {
+		return nil, err
+	}
+	if len(root.Signers) == 0 && len(signed) == 0 {
+		return nil, fmt.Errorf("version %d of dataset %q: %w: %w", number, s.Name, ErrUnsigned, envelope.ErrAuthentication)
+	}
+	signed, ok := bytes.CutSuffix(signed, []byte("\n"))
+	if !ok {
+		return nil, envelope.ErrAuthentication
+	}
+	c, err := chain.Parse(s.Name, root.Signers, s.belief.chain())
+	if err != nil {
+		return nil, err
+	}
+	r := &Root{Root: root, Chain: c, Statement: string(signed)}
+	if r.Signer, err = signerOf(root, c, signed); err != nil {
+		return nil, err
+	}
+	st, err := signing.OpenStatement(signed, VersionPredicate, r.Signer)
+	if err != nil {
+		return nil, err
+	}
+	want, err := StatementOf(s.Name, root, c)
+	if err != nil {
+		return nil, err
+	}
+	if !sameStatement(st, want) {
+		return nil, fmt.Errorf("version %d of dataset %q is not the one that was signed: %w", number, s.Name, envelope.ErrAuthentication)
+	}
+	return r, s.readGrants(r)
+}
+
+// signerOf finds the key that has signed a root, among those that may.
+func signerOf(root *codec.Root, c *chain.Chain, signed []byte) (signing.PublicKey, error) {
+	id, err := signing.SignedBy(signed)
+	if err != nil {
+		return signing.PublicKey{}, err
+	}
+	if root.Delegation != "" {
+		d, err := c.ParseDelegation(root.Delegation)
+		if err != nil {
+			return signing.PublicKey{}, err
+		}
+		if d.Key.ID() != id {
+			return signing.PublicKey{}, envelope.ErrAuthentication
+		}
+		return d.Key, d.Covers(root.Number, root.Created)
+	}
+	for _, k := range append(c.Last().Owners[:len(c.Last().Owners):len(c.Last().Owners)], c.Last().Writers...) {
+		if k.ID() == id {
+			return k, nil
+		}
+	}
+	return signing.PublicKey{}, fmt.Errorf("version %d was signed by %s, which is no signer of the dataset: %w", root.Number, id.Short(), envelope.ErrAuthentication)
+}
+
+func sameStatement(a, b *signing.Statement) bool {
+	x, err := json.Marshal(a)
+	y, err2 := json.Marshal(b)
+	return err == nil && err2 == nil && bytes.Equal(x, y)
+}
+
+// readGrants reads the grants of data keys of a root, and looks whether all that the root
+// names is under one of them.
+func (s *Set) readGrants(r *Root) error {
+	r.Grants = make([]chain.Grant, 0, len(r.Keys))
+	r.granted = map[envelope.KeyID]*chain.Grant{}
+	for _, raw := range r.Keys {
+		g, err := s.belief.grant(r.Chain, raw)
+		if err != nil {
+			return err
+		}
+		if r.granted[g.KeyID] != nil {
+			return fmt.Errorf("the data key %s is granted twice: %w", g.KeyID, envelope.ErrAuthentication)
+		}
+		r.Grants = append(r.Grants, g)
+		r.granted[g.KeyID] = &r.Grants[len(r.Grants)-1]
+	}
+	for _, p := range r.Parts {
+		if err := r.Names(p.KeyID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Names returns an error unless the root names the data key.
+func (r *Root) Names(id envelope.KeyID) error {
+	if r == nil {
+		return errors.New("a version that was not read from a vault")
+	}
+	if r.granted[id] == nil {
+		return fmt.Errorf("version %d has something under the data key %s, which it does not name: %w", r.Number, id, envelope.ErrAuthentication)
+	}
+	return nil
+}
