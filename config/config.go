@@ -41,6 +41,12 @@ type Config struct {
 	Home     Setting // where the embedded default vault and key live
 	Vault    Setting // s3://bucket/prefix, or a directory
 	LocalKey Setting // the file of the local key
+	// Signing is the file of the key that signs versions. DefaultSigning is true for the
+	// embedded default, which is made on first use, and only where no local key is used.
+	Signing        Setting
+	DefaultSigning bool
+	// MadeSigningKey is told that it was made.
+	MadeSigningKey func(file string)
 	// KMSKeys are ARNs, aliases or IDs of AWS KMS keys; the first makes data keys.
 	KMSKeys []Setting
 	// KMSRelated has multi-Region keys also open what their related keys have
@@ -81,6 +87,7 @@ type fileConfig struct {
 	KMSRelated     *bool             `yaml:"kms_related"`
 	S3             *s3store.Settings `yaml:"s3"`
 	LocalKey       string            `yaml:"local_key"`
+	SigningKey     string            `yaml:"signing_key"`
 	Identity       string            `yaml:"identity"`
 	PassphraseFile string            `yaml:"passphrase_file"`
 	Recipients     []string          `yaml:"recipients"`
@@ -89,12 +96,12 @@ type fileConfig struct {
 }
 
 // Load finds every setting. flag gives the values of the flags vault,
-// kms-key, sse, local-key, identity and passphrase-file, empty where they were not
+// kms-key, sse, local-key, signing-key, identity and passphrase-file, empty where they were not
 // given.
 func Load(flag func(name string) string) (*Config, error) {
 	home, homeErr := homeDir() // which is not needed where all is named
 	c := &Config{Home: home}
-	for name, s := range map[string]*Setting{"vault": &c.Vault, "local-key": &c.LocalKey, "identity": &c.Identity, "passphrase-file": &c.Passphrase} {
+	for name, s := range map[string]*Setting{"vault": &c.Vault, "local-key": &c.LocalKey, "signing-key": &c.Signing, "identity": &c.Identity, "passphrase-file": &c.Passphrase} {
 		c.set(s, flag(name), "flag --"+name)
 		env := "VAULTPACK_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 		c.set(s, os.Getenv(env), "environment "+env)
@@ -120,7 +127,7 @@ func Load(flag func(name string) string) (*Config, error) {
 			c.S3.KMSKey = ""
 		}
 	}
-	c.Default, c.DefaultKey = c.Vault.Value == "", c.LocalKey.Value == ""
+	c.Default, c.DefaultKey, c.DefaultSigning = c.Vault.Value == "", c.LocalKey.Value == "", c.Signing.Value == ""
 	if homeErr != nil {
 		if c.Default || c.DefaultKey && len(c.KMSKeys) == 0 && c.Identity.Value == "" && c.Passphrase.Value == "" {
 			return nil, homeErr
@@ -129,6 +136,9 @@ func Load(flag func(name string) string) (*Config, error) {
 	}
 	c.set(&c.Vault, filepath.Join(home.Value, "vault"), "embedded default, below "+home.Source)
 	c.set(&c.LocalKey, filepath.Join(home.Value, "local.key"), "embedded default, below "+home.Source)
+	if c.DefaultSigning {
+		c.Signing = defaultSigning(home)
+	}
 	return c, nil
 }
 
@@ -161,7 +171,7 @@ func (c *Config) readFile(file string) error {
 	d := yaml.NewDecoder(bytes.NewReader(b))
 	d.KnownFields(true)
 	if err := d.Decode(&f); err != nil && err != io.EOF {
-		return fmt.Errorf("%s is not a valid configuration (known settings: vault, kms_keys, kms_related, s3, local_key, identity, passphrase_file, recipients, context, provision): %w", file, err)
+		return fmt.Errorf("%s is not a valid configuration (known settings: vault, kms_keys, kms_related, s3, local_key, signing_key, identity, passphrase_file, recipients, context, provision): %w", file, err)
 	}
 	var tilde error
 	inFile := func(p string) string {
@@ -174,6 +184,7 @@ func (c *Config) readFile(file string) error {
 	c.vaults[file] = inFile(f.Vault)
 	c.set(&c.Vault, inFile(f.Vault), file)
 	c.set(&c.LocalKey, inFile(f.LocalKey), file)
+	c.set(&c.Signing, inFile(f.SigningKey), file)
 	c.set(&c.Identity, inFile(f.Identity), file)
 	c.set(&c.Passphrase, inFile(f.PassphraseFile), file)
 	if c.S3Source == "" && f.S3 != nil {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/vaultpack/vaultpack/internal/given"
+	"github.com/vaultpack/vaultpack/signing"
 	"github.com/vaultpack/vaultpack/vault"
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
@@ -149,7 +150,9 @@ func open(ctx context.Context, c *Config) (*vault.Vault, error) {
 		}
 		return nil, err
 	}
-	return &vault.Vault{Store: store, Location: location, Keys: keys, Context: c.Context}, nil
+	v := &vault.Vault{Store: store, Location: location, Keys: keys, Context: c.Context}
+	v.OpenSigner = func(ctx context.Context, create bool) (signing.Signer, error) { return SigningKey(ctx, c, keys, create) }
+	return v, nil
 }
 
 // openStore opens the place where the objects are.

@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"context"
 	"errors"
 
 	"github.com/vaultpack/vaultpack/envelope"
@@ -10,11 +11,14 @@ import (
 // ErrNoSigner is returned where a version is to be signed and there is no key for it.
 var ErrNoSigner = errors.New("no signing key is configured")
 
-// SigningKey is the key that signs what is made: Signer, or what is derived from the first
-// local key.
-func (v *Vault) SigningKey() (signing.Signer, error) {
+// SigningKey is the key that signs what is made. Where there is none yet, one that can be
+// made is made if create is set.
+func (v *Vault) SigningKey(ctx context.Context, create bool) (signing.Signer, error) {
 	if v.Signer != nil {
 		return v.Signer, nil
+	}
+	if v.OpenSigner != nil {
+		return v.OpenSigner(ctx, create)
 	}
 	if v.Keys != nil {
 		for _, keys := range [][]envelope.KeyWrapper{v.Keys.Wrap, v.Keys.Open} {

@@ -26,9 +26,13 @@ type Vault struct {
 	Keys     *Keys
 	// Context is the user's part of the encryption context.
 	Context envelope.EncryptionContext
-	// Signer signs the versions that are made. Where it is nil, the key that is derived
-	// from the first local key of Keys does; a vault without either is read only.
+	// Signer signs the versions that are made. Where it is nil, what OpenSigner returns
+	// does, and where that is nil too, the key that is derived from the first local key
+	// of Keys; a vault with none of them is read only.
 	Signer signing.Signer
+	// OpenSigner gives the signing key when it is first needed, and makes it if create is
+	// set and there is none. The error then wraps [ErrNoSigner] if it is not set.
+	OpenSigner func(ctx context.Context, create bool) (signing.Signer, error)
 	// Trust is what the user knows of the vault's datasets. Where it is nil, nothing is
 	// known and nothing is remembered.
 	Trust trust.Memory

@@ -244,7 +244,7 @@ func (c *console) called(text string) string {
 }
 
 // placing are the common flags that say where the vault and its keys are.
-var placing = []string{"vault", "kms-key", "sse", "local-key", "identity", "passphrase-file"}
+var placing = []string{"vault", "kms-key", "sse", "local-key", "signing-key", "identity", "passphrase-file"}
 
 // placed are the flags among them that were given, as they are typed.
 func placed(c *cli.Context) (flags []string) {

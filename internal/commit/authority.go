@@ -14,6 +14,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/signing"
 	"github.com/vaultpack/vaultpack/trust"
+	"github.com/vaultpack/vaultpack/vault"
 )
 
 // A NotSignerError says that the configured key may not do what was asked for.
@@ -49,10 +50,10 @@ type authority struct {
 }
 
 // authorize finds out what the configured signing key may do.
-func (l *Lease) authorize() error {
+func (l *Lease) authorize(ctx context.Context) error {
 	set := objects.Of(l.dataset)
-	signer, err := set.Vault.SigningKey()
-	if l.planned && err != nil {
+	signer, err := set.Vault.SigningKey(ctx, !l.planned)
+	if l.planned && errors.Is(err, vault.ErrNoSigner) {
 		signer, err = signing.GenerateKey(), nil // a plan signs nothing that anybody reads
 	}
 	if err != nil {

@@ -103,7 +103,7 @@ func (l *Lease) read(ctx context.Context, all objects.Numbers) (err error) {
 	if err != nil && !errors.Is(err, dataset.ErrUnknownDataset) {
 		return err
 	}
-	if err := l.authorize(); err != nil {
+	if err := l.authorize(ctx); err != nil {
 		return err
 	}
 	l.pending, err = readPending(ctx, l.dataset, all.Closed(), l.vouch)
