@@ -197,17 +197,18 @@ func (v *Vault) Datasets(ctx context.Context) ([]string, error) {
 	return dataset.List(ctx, v.vault)
 }
 
-// Version reads a version, by NAME, NAME@NUMBER or NAME@latest.
+// Version reads a version, by NAME, NAME@NUMBER, NAME@TAG or NAME@latest, each with or
+// without #DIGEST behind it.
 func (v *Vault) Version(ctx context.Context, ref string) (*dataset.Version, error) {
-	name, number, err := dataset.ParseRef(ref)
+	r, err := dataset.ParseReference(ref)
 	if err != nil {
 		return nil, fmt.Errorf("vaultpack: %w", err)
 	}
-	d, err := v.Dataset(name)
+	d, err := v.Dataset(r.Dataset)
 	if err != nil {
 		return nil, err
 	}
-	return d.Choose(ctx, dataset.Choice{Number: number})
+	return d.Choose(ctx, r.Choice())
 }
 
 // Upload brings a folder, or a file, into a dataset: see [uploader.Upload]. With

@@ -18,6 +18,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/keyservice"
+	"github.com/vaultpack/vaultpack/signing"
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
@@ -47,6 +48,14 @@ type Config struct {
 	DefaultSigning bool
 	// MadeSigningKey is told that it was made.
 	MadeSigningKey func(file string)
+	// Signers are pinned keys, and Pins digests of versions by dataset and number; see
+	// package trust.
+	Signers []signing.PublicKey
+	Pins    map[string]map[int64]string
+	// CannotRemember is told why nothing can be remembered, and FirstContact of a dataset
+	// that was not known.
+	CannotRemember func(error)
+	FirstContact   func(dataset string, signer signing.KeyID)
 	// KMSKeys are ARNs, aliases or IDs of AWS KMS keys; the first makes data keys.
 	KMSKeys []Setting
 	// KMSRelated has multi-Region keys also open what their related keys have
@@ -88,6 +97,8 @@ type fileConfig struct {
 	S3             *s3store.Settings `yaml:"s3"`
 	LocalKey       string            `yaml:"local_key"`
 	SigningKey     string            `yaml:"signing_key"`
+	Signers        []string          `yaml:"signers"`
+	Pins           []string          `yaml:"pins"`
 	Identity       string            `yaml:"identity"`
 	PassphraseFile string            `yaml:"passphrase_file"`
 	Recipients     []string          `yaml:"recipients"`
@@ -171,7 +182,7 @@ func (c *Config) readFile(file string) error {
 	d := yaml.NewDecoder(bytes.NewReader(b))
 	d.KnownFields(true)
 	if err := d.Decode(&f); err != nil && err != io.EOF {
-		return fmt.Errorf("%s is not a valid configuration (known settings: vault, kms_keys, kms_related, s3, local_key, signing_key, identity, passphrase_file, recipients, context, provision): %w", file, err)
+		return fmt.Errorf("%s is not a valid configuration (known settings: vault, kms_keys, kms_related, s3, local_key, signing_key, signers, pins, identity, passphrase_file, recipients, context, provision): %w", file, err)
 	}
 	var tilde error
 	inFile := func(p string) string {
@@ -187,6 +198,9 @@ func (c *Config) readFile(file string) error {
 	c.set(&c.Signing, inFile(f.SigningKey), file)
 	c.set(&c.Identity, inFile(f.Identity), file)
 	c.set(&c.Passphrase, inFile(f.PassphraseFile), file)
+	if err := c.pins(file, f.Signers, f.Pins, inFile); err != nil {
+		return err
+	}
 	if c.S3Source == "" && f.S3 != nil {
 		c.S3, c.S3Source = *f.S3, file
 	}

@@ -53,7 +53,7 @@ func OpenPublic(ctx context.Context, c *Config) (v *vault.Vault, keys, err error
 		return nil, nil, err
 	}
 	k, keys := ReadableKeys(ctx, c)
-	return &vault.Vault{Store: store, Location: location, Keys: k, Context: c.Context}, keys, nil
+	return &vault.Vault{Store: store, Location: location, Keys: k, Context: c.Context, Trust: c.Memory(location)}, keys, nil
 }
 
 // OpenForWriting is Open, but makes the embedded default on its first use, and
@@ -152,6 +152,7 @@ func open(ctx context.Context, c *Config) (*vault.Vault, error) {
 	}
 	v := &vault.Vault{Store: store, Location: location, Keys: keys, Context: c.Context}
 	v.OpenSigner = func(ctx context.Context, create bool) (signing.Signer, error) { return SigningKey(ctx, c, keys, create) }
+	v.Trust = c.Memory(location)
 	return v, nil
 }
 

@@ -187,7 +187,7 @@ func (j *Job) checkChannels(p *problems) {
 		if ch.InputMode == "FastFile" || ch.InputMode == "Pipe" {
 			p.add(sub("input_mode"), whyNoFastFile, ch.InputMode)
 		}
-		if _, _, err := dataset.ParseRef(ch.Dataset); err != nil {
+		if _, err := dataset.ParseReference(ch.Dataset); err != nil {
 			p.add(sub("dataset"), "%v", err)
 		}
 		for name, set := range map[string]bool{"compression": ch.Compression != "" && ch.Compression != "None", "record_wrapper": ch.RecordWrapper != "" && ch.RecordWrapper != "None",

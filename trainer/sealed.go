@@ -44,22 +44,17 @@ func (l *Launcher) openSealed(ctx context.Context, j *Job) (sealed []*Sealed, er
 		if ch.Dataset == "" {
 			continue
 		}
-		set, number, err := dataset.ParseRef(ch.Dataset)
+		ref, err := dataset.ParseReference(ch.Dataset)
 		if err != nil {
 			return sealed, err
 		}
-		d, err := dataset.Open(l.Vault, set)
+		d, err := dataset.Open(l.Vault, ref.Dataset)
 		if err != nil {
 			return sealed, err
 		}
 		s := &Sealed{Channel: name, set: d, Sharded: ch.Distribution == "ShardedByS3Key", groups: ch.InstanceGroups}
 		sealed = append(sealed, s)
-		if number == 0 {
-			s.Version, err = d.Latest(ctx)
-		} else {
-			s.Version, err = d.Version(ctx, number)
-		}
-		if err != nil {
+		if s.Version, err = d.Choose(ctx, ref.Choice()); err != nil {
 			return sealed, err
 		}
 		if s.Contents, err = s.Version.Contents(ctx); err != nil {
@@ -72,7 +67,7 @@ func (l *Launcher) openSealed(ctx context.Context, j *Job) (sealed []*Sealed, er
 		if err := s.Version.CheckComplete(); err != nil && !j.AllowIncomplete {
 			return sealed, fmt.Errorf("%w; upload it again, choose another version, or set allow_incomplete (--allow-incomplete)", err)
 		}
-		p.check(len(s.Contents.Packs) > 0, field, "version %d of %s has no contents to train on", s.Version.Number, set)
+		p.check(len(s.Contents.Packs) > 0, field, "version %d of %s has no contents to train on", s.Version.Number, ref.Dataset)
 		if s.Sharded {
 			n := j.hosts(ch.InstanceGroups)
 			p.check(s.Contents.Split == "", field, "%q is larger than a pack, and with ShardedByS3Key no host would get all of it; use FullyReplicated, or upload with a larger --pack-size", s.Contents.Split)

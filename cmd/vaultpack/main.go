@@ -17,6 +17,7 @@ import (
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/internal/interrupt"
 	"github.com/vaultpack/vaultpack/internal/version"
+	"github.com/vaultpack/vaultpack/signing"
 	"github.com/vaultpack/vaultpack/trainer/container/opener"
 	"github.com/vaultpack/vaultpack/trainer/local"
 )
@@ -195,6 +196,14 @@ func loadConfig(c *cli.Context, con *console) (*config.Config, error) {
 		return nil, usagef("%w", err)
 	}
 	cfg.S3.MFACode = con.askMFA
+	cfg.MadeSigningKey = con.tellSigningKey
+	cfg.CannotRemember = func(err error) {
+		con.notef("Note: what was seen of datasets cannot be remembered on this machine, so a later change of it is not noticed: %v", err)
+	}
+	cfg.FirstContact = func(dataset string, signer signing.KeyID) {
+		con.emit("first-contact", event{"dataset": dataset, "signer": signer.String()})
+		con.notef("Note: this is the first contact with dataset %q, whose version is signed by %s. From now on another signer is noticed.", dataset, signer.Short())
+	}
 	return cfg, nil
 }
 

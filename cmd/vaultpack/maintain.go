@@ -82,9 +82,13 @@ func rmCommand(con *console) *cli.Command {
 			if err != nil {
 				return err
 			}
-			name, number, err := parseRef(args[0])
+			ref, err := parseRef(args[0])
 			if err != nil {
 				return err
+			}
+			name, number := ref.Dataset, ref.Number
+			if ref.Tag != "" || ref.Digest != "" {
+				return usagef("%s: a version to remove is named by its number alone", args[0])
 			}
 			v, err := openVault(c, con)
 			if err != nil {
@@ -157,16 +161,17 @@ func diffCommand(con *console) *cli.Command {
 			if err != nil {
 				return err
 			}
-			name, from, err := parseRef(args[0])
+			from, err := parseRef(args[0])
 			if err != nil {
 				return err
 			}
-			if from == 0 && !strings.HasSuffix(args[0], "@latest") {
+			name := from.Dataset
+			if from.Number == 0 && from.Tag == "" && from.Digest == "" && !strings.HasSuffix(args[0], "@latest") {
 				return usagef("which version? Write %s@NUMBER", name)
 			}
-			to := int64(0)
+			to := dataset.Reference{Dataset: name}
 			if len(args) == 2 {
-				if _, to, err = parseRef(name + "@" + strings.TrimPrefix(args[1], name+"@")); err != nil {
+				if to, err = parseRef(name + "@" + strings.TrimPrefix(args[1], name+"@")); err != nil {
 					return err
 				}
 			}
@@ -175,7 +180,7 @@ func diffCommand(con *console) *cli.Command {
 				return err
 			}
 			defer d.Close()
-			b, err := d.Choose(c.Context, dataset.Choice{Number: to})
+			b, err := d.Choose(c.Context, to.Choice())
 			if err != nil {
 				return err
 			}

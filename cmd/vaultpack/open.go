@@ -46,6 +46,13 @@ func (c *console) tellNewVault(v *vault.Vault) {
 		show(v.Location), show(strings.Join(v.Keys.Names, ", ")))
 }
 
+// tellSigningKey tells that a signing key was made.
+func (c *console) tellSigningKey(file string) {
+	c.emit("signing-key-created", event{"file": file})
+	c.notef("A signing key was created, which makes versions of this vault's datasets yours:\n  key    %s\nKeep a copy of it. "+
+		"Whoever loses it cannot add versions, unless another owner was added: vaultpack signers add DATASET KEY --owner", show(file))
+}
+
 // tellUsage tells what the command has asked of services that bill it.
 func (c *console) tellUsage(v *vault.Vault) { c.usage("requests", v) }
 
@@ -67,13 +74,20 @@ func (c *console) usage(label string, v *vault.Vault) {
 
 // versionFlags choose a version, beside what DATASET@VERSION says.
 func versionFlags() []cli.Flag {
-	return []cli.Flag{&cli.Int64Flag{Name: "at-least", Usage: "fail if the newest version is older than version `N`, which shows a rollback"}}
+	return []cli.Flag{
+		&cli.Int64Flag{Name: "at-least", Usage: "fail if the newest version is older than version `N`, which shows a rollback"},
+		&cli.StringFlag{Name: "digest", Usage: "fail unless the version has the digest `HEX`, as: DATASET@VERSION#HEX"},
+	}
 }
 
 // openVersion opens the dataset and version that ref names, as NAME or
 // NAME@NUMBER. The caller closes the dataset.
 func openVersion(c *cli.Context, con *console, ref string) (*dataset.Dataset, *dataset.Version, error) {
-	name, number, err := parseRef(ref)
+	r, err := parseRef(ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	choice, err := choiceOf(c, r)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -81,12 +95,12 @@ func openVersion(c *cli.Context, con *console, ref string) (*dataset.Dataset, *d
 	if err != nil {
 		return nil, nil, err
 	}
-	d, err := dataset.Open(v, name)
+	d, err := dataset.Open(v, r.Dataset)
 	if err != nil {
 		return nil, nil, usageError{err}
 	}
-	con.dataset = name
-	ver, err := d.Choose(c.Context, dataset.Choice{Number: number, AtLeast: c.Int64("at-least")})
+	con.dataset = r.Dataset
+	ver, err := d.Choose(c.Context, choice)
 	if err != nil {
 		d.Close()
 		return nil, nil, err
@@ -94,12 +108,29 @@ func openVersion(c *cli.Context, con *console, ref string) (*dataset.Dataset, *d
 	return d, ver, nil
 }
 
-// parseRef reads NAME or NAME@NUMBER; the number is 0 where the newest is meant.
-func parseRef(ref string) (name string, number int64, err error) {
-	if name, number, err = dataset.ParseRef(ref); err != nil {
+// choiceOf is what a reference and the flags choose.
+func choiceOf(c *cli.Context, r dataset.Reference) (dataset.Choice, error) {
+	choice := r.Choice()
+	choice.AtLeast = c.Int64("at-least")
+	if flag := c.String("digest"); flag != "" {
+		digest, err := dataset.ParseDigest(flag)
+		if err != nil {
+			return choice, usagef("--digest: %w", err)
+		}
+		if choice.Digest != "" && choice.Digest != digest {
+			return choice, usagef("%s and --digest name two digests", r)
+		}
+		choice.Digest = digest
+	}
+	return choice, nil
+}
+
+// parseRef reads what a command line has for a version.
+func parseRef(ref string) (r dataset.Reference, err error) {
+	if r, err = dataset.ParseReference(ref); err != nil {
 		err = usageError{err}
 	}
-	return name, number, err
+	return r, err
 }
 
 // selection is what --include and --exclude flags choose.

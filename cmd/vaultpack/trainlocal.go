@@ -50,11 +50,11 @@ func trainLocal(c *cli.Context, con *console) error {
 	}
 	summary := event{"command": "train", "local": true, "job": job.Name}
 	deliver := &delivery{con: con, vault: v, summary: summary}
-	name, _, err := parseRef(args[0])
+	ref, err := parseRef(args[0])
 	if err != nil {
 		return err
 	}
-	if deliver.to, err = localDestination(c, v, name); err != nil {
+	if deliver.to, err = localDestination(c, v, ref.Dataset); err != nil {
 		return err
 	}
 	if deliver.to != (local.Destination{}) {
@@ -88,12 +88,12 @@ func trainLocal(c *cli.Context, con *console) error {
 }
 
 func newLocalJob(c *cli.Context, con *console, ref string, command []string) (*local.Job, error) {
-	name, _, err := parseRef(ref)
+	named, err := parseRef(ref)
 	if err != nil {
 		return nil, err
 	}
 	job := &local.Job{
-		Name:   local.NewName(name, time.Now()),
+		Name:   local.NewName(named.Dataset, time.Now()),
 		Source: c.String("source"), Entry: c.String("entry"), Command: command, Stdout: con.stdout, Stderr: con.stderr,
 		Logf: func(format string, args ...any) { con.notef("vaultpack: "+format, args...) },
 	}

@@ -136,6 +136,28 @@ func (s *Set) Remember(ctx context.Context, seen trust.Known) error {
 	return nil
 }
 
+// Pin has a version of the number believed only if it has the digest, in hex. An empty
+// digest pins nothing.
+func (s *Set) Pin(ctx context.Context, number int64, digest string) error {
+	if digest == "" {
+		return nil
+	}
+	known, err := s.Known(ctx)
+	if err != nil {
+		return err
+	}
+	if was := known.Versions[number]; was != "" && was != digest {
+		return &UntrustedError{s.Name, number, fmt.Sprintf("its digest is to be %s, but the version that was seen or pinned before has %s", digest, was)}
+	}
+	s.belief.mu.Lock()
+	defer s.belief.mu.Unlock()
+	if s.belief.known.Versions == nil {
+		s.belief.known.Versions = map[int64]string{}
+	}
+	s.belief.known.Versions[number] = digest
+	return nil
+}
+
 // Forget ends what is known of the dataset, which has been removed.
 func (s *Set) Forget(ctx context.Context) error {
 	s.belief.mu.Lock()

@@ -9,7 +9,6 @@
 package container
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -55,21 +54,20 @@ func ParseChannel(s string) (Channel, error) {
 		return Channel{}, fmt.Errorf("%q is no sealed channel, which is NAME=DATASET@VERSION#DIGEST: %s", s, why)
 	}
 	name, rest, _ := strings.Cut(s, "=")
-	ref, digest, _ := strings.Cut(rest, "#")
 	if !IsChannelName(name) || name == MetaChannel {
 		return bad("a name has 1 to 64 letters, digits, dots, hyphens and underscores")
 	}
-	set, n, err := dataset.ParseRef(ref)
+	r, err := dataset.ParseReference(rest)
 	if err != nil {
 		return bad(err.Error())
 	}
-	if n == 0 {
+	if r.Number == 0 {
 		return bad("the version is a number from 1")
 	}
-	if b, err := hex.DecodeString(digest); err != nil || len(b) != 32 || strings.ToLower(digest) != digest {
+	if r.Digest == "" {
 		return bad("the digest is 64 hexadecimal digits, as vaultpack versions prints them")
 	}
-	return Channel{Name: name, Dataset: set, Version: n, Digest: digest}, nil
+	return Channel{Name: name, Dataset: r.Dataset, Version: r.Number, Digest: r.Digest}, nil
 }
 
 // A Config says what to open, and with what.

@@ -74,10 +74,11 @@ func (j *Job) Fill(ctx context.Context, v *vault.Vault, c Channels) (err error) 
 
 // seal fills a channel with a version. Channels of one dataset share its data keys.
 func (j *Job) seal(ctx context.Context, v *vault.Vault, channel, ref string, incomplete bool) error {
-	name, number, err := dataset.ParseRef(ref)
+	r, err := dataset.ParseReference(ref)
 	if err != nil {
 		return &ChannelError{channel, err}
 	}
+	name := r.Dataset
 	s := Sealed{Channel: channel}
 	if i := slices.IndexFunc(j.Sealed, func(s Sealed) bool { return s.Dataset.Name == name }); i >= 0 {
 		s.Dataset = j.Sealed[i].Dataset
@@ -85,7 +86,7 @@ func (j *Job) seal(ctx context.Context, v *vault.Vault, channel, ref string, inc
 		return &ChannelError{channel, err}
 	}
 	j.Sealed = append(j.Sealed, s) // from here on Close closes it
-	if s.Version, err = s.Dataset.Choose(ctx, dataset.Choice{Number: number}); err != nil {
+	if s.Version, err = s.Dataset.Choose(ctx, r.Choice()); err != nil {
 		return err
 	}
 	if !incomplete {

@@ -1,0 +1,121 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/signing"
+	"github.com/vaultpack/vaultpack/trust"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
+)
+
+// Memory is what this user remembers of the datasets of a vault, and what the
+// configuration pins.
+func (c *Config) Memory(location string) *trust.Pinned {
+	dir := &trust.Dir{Vault: c.vaultName(location), Cannot: c.CannotRemember, Told: c.FirstContact}
+	if path, err := StateDir(); err != nil {
+		// As a folder that cannot be made: nothing is remembered, and that is told.
+		dir.Path = filepath.Join(os.DevNull, "known")
+	} else {
+		dir.Path = path
+	}
+	return &trust.Pinned{Memory: dir, Signers: c.Signers, Versions: c.Pins}
+}
+
+// StateDir is the folder in which it is remembered what was seen of datasets: known below
+// VAULTPACK_HOME, or vaultpack/known below the XDG state directory.
+func StateDir() (string, error) {
+	if dir := os.Getenv("VAULTPACK_HOME"); dir != "" {
+		abs, err := filepath.Abs(dir)
+		return filepath.Join(abs, "known"), err
+	}
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "vaultpack", "known"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(home, ".local", "state", "vaultpack", "known"), nil
+}
+
+// vaultName names a vault, however its directory is reached. A bucket of another server
+// than AWS is named with that.
+func (c *Config) vaultName(location string) string {
+	if s3store.IsURL(location) {
+		name := strings.TrimSuffix(location, "/")
+		for _, endpoint := range []string{c.S3.Endpoint, os.Getenv("AWS_ENDPOINT_URL_S3"), os.Getenv("AWS_ENDPOINT_URL")} {
+			if endpoint != "" {
+				return name + " at " + strings.TrimSuffix(endpoint, "/")
+			}
+		}
+		return name
+	}
+	if real, err := filepath.EvalSymlinks(location); err == nil {
+		return real
+	}
+	return location
+}
+
+// pins reads the pins of a configuration file: signers, as text or in files, and versions
+// with their digests.
+func (c *Config) pins(file string, signers, pins []string, inFile func(string) string) error {
+	if c.Signers == nil {
+		for _, s := range signers {
+			key, err := ReadSigner(s, inFile(s))
+			if err != nil {
+				return fmt.Errorf("%s: signers: %w", file, err)
+			}
+			c.Signers = append(c.Signers, key)
+		}
+	}
+	if c.Pins == nil {
+		for _, p := range pins {
+			if err := c.Pin(p); err != nil {
+				return fmt.Errorf("%s: pins: %w", file, err)
+			}
+		}
+	}
+	return nil
+}
+
+// Pin pins a version: DATASET@NUMBER#DIGEST.
+func (c *Config) Pin(ref string) error {
+	r, err := dataset.ParseReference(ref)
+	if err != nil {
+		return err
+	}
+	if r.Number == 0 || r.Digest == "" {
+		return fmt.Errorf("%q pins no version: write DATASET@NUMBER#DIGEST, as vaultpack versions tells it", ref)
+	}
+	if c.Pins == nil {
+		c.Pins = map[string]map[int64]string{}
+	}
+	if c.Pins[r.Dataset] == nil {
+		c.Pins[r.Dataset] = map[int64]string{}
+	}
+	if was := c.Pins[r.Dataset][r.Number]; was != "" && was != r.Digest {
+		return fmt.Errorf("%s@%d is pinned to two digests, %s and %s", r.Dataset, r.Number, was, r.Digest)
+	}
+	c.Pins[r.Dataset][r.Number] = r.Digest
+	return nil
+}
+
+// ReadSigner reads a public signing key: the text itself, or what a file has.
+func ReadSigner(text, file string) (signing.PublicKey, error) {
+	key, err := signing.ParsePublicKey([]byte(text))
+	if err == nil {
+		return key, nil
+	}
+	b, ferr := os.ReadFile(file)
+	if ferr != nil {
+		return key, fmt.Errorf("%.100q is neither a public signing key nor a file with one: %w", text, ferr)
+	}
+	if key, err = signing.ParsePublicKey(b); err != nil {
+		return key, fmt.Errorf("%s: %w", file, err)
+	}
+	return key, nil
+}

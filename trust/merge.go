@@ -1,0 +1,106 @@
+package trust
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/signing"
+)
+
+// maxVersions is of how many versions the digest is remembered: the newest ones.
+const maxVersions = 64
+
+// merge adds what was seen, and reports whether that is anything new. What contradicts
+// what is known is an error that wraps envelope.ErrAuthentication.
+func (k *Known) merge(dataset string, seen Known) (changed bool, err error) {
+	for i := range min(len(k.Links), len(seen.Links)) {
+		if k.Links[i] != seen.Links[i] {
+			return false, fmt.Errorf("another process has remembered other signers of dataset %q: %w", dataset, envelope.ErrAuthentication)
+		}
+	}
+	for n, digest := range seen.Versions {
+		if was := k.Versions[n]; was != "" && was != digest {
+			return false, fmt.Errorf("another process has remembered version %d of dataset %q with the digest %s, not %s: %w", n, dataset, was, digest, envelope.ErrAuthentication)
+		}
+	}
+	if len(seen.Links) > len(k.Links) {
+		k.Links, changed = seen.Links, true
+	}
+	if seen.Number > k.Number {
+		k.Number, changed = seen.Number, true
+	}
+	if seen.Begun != "" && seen.Begun != k.Begun {
+		k.Begun, changed = seen.Begun, true
+	}
+	for n, digest := range seen.Versions {
+		if k.Versions[n] == "" {
+			if k.Versions == nil {
+				k.Versions = map[int64]string{}
+			}
+			k.Versions[n], changed = digest, true
+		}
+	}
+	if numbers := slices.Sorted(maps.Keys(k.Versions)); len(numbers) > maxVersions {
+		for _, n := range numbers[:len(numbers)-maxVersions] {
+			delete(k.Versions, n)
+		}
+	}
+	return changed, nil
+}
+
+// A Pinned is a Memory under pins, which hold whatever it remembers.
+type Pinned struct {
+	Memory // nil where nothing is remembered
+	// Signers are pinned for all datasets.
+	Signers []signing.PublicKey
+	// Versions are pinned digests in hex, by the dataset and the number.
+	Versions map[string]map[int64]string
+}
+
+// Recall tells what is remembered, and what is pinned.
+func (p *Pinned) Recall(ctx context.Context, dataset string) (k Known, err error) {
+	if p.Memory != nil {
+		if k, err = p.Memory.Recall(ctx, dataset); err != nil {
+			return k, err
+		}
+	}
+	k.Signers = p.Signers
+	if pins := p.Versions[dataset]; len(pins) > 0 {
+		all := maps.Clone(k.Versions)
+		if all == nil {
+			all = map[int64]string{}
+		}
+		maps.Copy(all, pins)
+		k.Versions = all
+		k.Number = max(k.Number, slices.Max(slices.Collect(maps.Keys(pins))))
+	}
+	return k, nil
+}
+
+// Remember adds to the Memory.
+func (p *Pinned) Remember(ctx context.Context, dataset string, seen Known) error {
+	if p.Memory == nil {
+		return nil
+	}
+	return p.Memory.Remember(ctx, dataset, seen)
+}
+
+// Forget ends what the Memory remembers.
+func (p *Pinned) Forget(ctx context.Context, dataset string) error {
+	if p.Memory == nil {
+		return nil
+	}
+	return p.Memory.Forget(ctx, dataset)
+}
+
+// FirstContact tells the Memory.
+func (p *Pinned) FirstContact(dataset string, signer signing.KeyID) {
+	if m, ok := p.Memory.(interface {
+		FirstContact(string, signing.KeyID)
+	}); ok {
+		m.FirstContact(dataset, signer)
+	}
+}
