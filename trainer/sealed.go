@@ -72,7 +72,7 @@ func (l *Launcher) openSealed(ctx context.Context, j *Job) (sealed []*Sealed, er
 			n := j.hosts(ch.InstanceGroups)
 			p.check(s.Contents.Split == "", field, "%q is larger than a pack, and with ShardedByS3Key no host would get all of it; use FullyReplicated, or upload with a larger --pack-size", s.Contents.Split)
 			p.check(len(s.Contents.Packs) >= n, field, "version %d of %s has %d packs for %d hosts, so with ShardedByS3Key some would get nothing; use fewer hosts, or upload with a smaller --pack-size",
-				s.Version.Number, set, len(s.Contents.Packs), n)
+				s.Version.Number, ref.Dataset, len(s.Contents.Packs), n)
 		}
 	}
 	return sealed, errors.Join(p.errs...)
