@@ -53,6 +53,12 @@ type Settings struct {
 	Recipients           []string
 	// Context is bound to every data key. It is not secret.
 	Context map[string]string
+	// SigningKey is the file of the key that signs versions. Without it the key that is
+	// derived from the local key does.
+	SigningKey string
+	// Signers are pinned public keys, as text or files: a version is believed if one of
+	// them has signed it, or the set of its signers. Pins are DATASET@NUMBER#DIGEST.
+	Signers, Pins []string
 	// S3 says how to use the bucket.
 	S3 s3store.Settings
 }
@@ -74,7 +80,7 @@ func (s Settings) Config() *config.Config {
 		}
 		return out
 	}
-	return &config.Config{Vault: set(s.Vault), LocalKey: set(s.LocalKey), DefaultKey: s.LocalKey == "", KMSKeys: all(s.KMSKeys), Identity: set(s.Identity),
+	return &config.Config{Vault: set(s.Vault), Signing: set(s.SigningKey), LocalKey: set(s.LocalKey), DefaultKey: s.LocalKey == "", KMSKeys: all(s.KMSKeys), Identity: set(s.Identity),
 		Passphrase: set(s.Passphrase), Recipients: all(s.Recipients), Context: s.Context, ContextSource: source, S3: s.S3, S3Source: source}
 }
 
@@ -109,7 +115,11 @@ func Open(ctx context.Context, s Settings) (*Vault, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	return opened(config.Open(ctx, s.Config()))
+	c := s.Config()
+	if err := c.Pinned(s.Signers, s.Pins); err != nil {
+		return nil, fmt.Errorf("vaultpack: %w", err)
+	}
+	return opened(config.Open(ctx, c))
 }
 
 // Create opens a vault, and makes it and its local key before if they are not there. It
@@ -125,7 +135,11 @@ func Create(ctx context.Context, s Settings) (*Vault, error) {
 	if s.LocalKey == "" && len(s.KMSKeys) == 0 {
 		return nil, errors.New("vaultpack: a new vault needs either a local key or KMS keys")
 	}
-	v, _, err := config.Init(ctx, s.Config())
+	c := s.Config()
+	if err := c.Pinned(s.Signers, s.Pins); err != nil {
+		return nil, fmt.Errorf("vaultpack: %w", err)
+	}
+	v, _, err := config.Init(ctx, c)
 	return opened(v, err)
 }
 

@@ -25,6 +25,21 @@ func (c *Config) Memory(location string) *trust.Pinned {
 	return &trust.Pinned{Memory: dir, Signers: c.Signers, Versions: c.Pins}
 }
 
+// Remembered is what is remembered of the configured vault, which is not opened.
+func (c *Config) Remembered() (*trust.Dir, error) {
+	path, err := StateDir()
+	if err != nil {
+		return nil, err
+	}
+	location := c.Vault.Value
+	if !s3store.IsURL(location) {
+		if location, err = filepath.Abs(location); err != nil {
+			return nil, err
+		}
+	}
+	return &trust.Dir{Path: path, Vault: c.vaultName(location)}, nil
+}
+
 // StateDir is the folder in which it is remembered what was seen of datasets: known below
 // VAULTPACK_HOME, or vaultpack/known below the XDG state directory.
 func StateDir() (string, error) {
@@ -60,8 +75,12 @@ func (c *Config) vaultName(location string) string {
 	return location
 }
 
-// pins reads the pins of a configuration file: signers, as text or in files, and versions
-// with their digests.
+// Pinned pins signers, as text or in files, and versions, as DATASET@NUMBER#DIGEST.
+func (c *Config) Pinned(signers, pins []string) error {
+	return c.pins("the settings", signers, pins, func(s string) string { return s })
+}
+
+// pins reads the pins of a configuration file.
 func (c *Config) pins(file string, signers, pins []string, inFile func(string) string) error {
 	if c.Signers == nil {
 		for _, s := range signers {

@@ -151,7 +151,9 @@ func open(ctx context.Context, c *Config) (*vault.Vault, error) {
 		return nil, err
 	}
 	v := &vault.Vault{Store: store, Location: location, Keys: keys, Context: c.Context}
-	v.OpenSigner = func(ctx context.Context, create bool) (signing.Signer, error) { return SigningKey(ctx, c, keys, create) }
+	v.OpenSigner = func(ctx context.Context, create bool) (signing.Signer, error) {
+		return SigningKey(ctx, c, keys, create)
+	}
 	v.Trust = c.Memory(location)
 	return v, nil
 }

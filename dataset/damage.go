@@ -59,7 +59,7 @@ func (d *Dataset) RemoveDamaged(ctx context.Context, number int64) error {
 	if err := d.set().PutMark(ctx, number, codec.RemovedMark); err != nil {
 		return fmt.Errorf("removing version %d: %w", number, err)
 	}
-	return nil
+	return d.set().Removed(ctx, number)
 }
 
 // readAll reads the root of a version and the whole of its index.

@@ -25,6 +25,7 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/envelope/awskms"
 	"github.com/vaultpack/vaultpack/envelope/awskms/kmstest"
+	"github.com/vaultpack/vaultpack/signing"
 	"github.com/vaultpack/vaultpack/trainer"
 	"github.com/vaultpack/vaultpack/uploader"
 	"github.com/vaultpack/vaultpack/vault"
@@ -67,7 +68,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	keys := []envelope.KeyWrapper{key}
-	w.vault = &vault.Vault{Store: v.Store, Location: "s3://data/ml", Keys: &vault.Keys{Open: keys, Wrap: keys}, Context: envelope.EncryptionContext{"team": "vision"}}
+	w.vault = &vault.Vault{Store: v.Store, Location: "s3://data/ml", Keys: &vault.Keys{Open: keys, Wrap: keys}, Context: envelope.EncryptionContext{"team": "vision"}, Signer: signing.GenerateKey()}
 
 	bin := filepath.Join(dir, "vaultpack")
 	if err := os.WriteFile(bin, []byte("a binary"), 0o755); err != nil {

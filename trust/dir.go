@@ -89,6 +89,9 @@ func (d *Dir) Recall(ctx context.Context, dataset string) (Known, error) {
 	return r.Known, ctx.Err()
 }
 
+// Record is what is remembered of a dataset, nil where nothing is.
+func (d *Dir) Record(dataset string) (*Record, error) { return d.read(dataset) }
+
 // read is nil where nothing is remembered.
 func (d *Dir) read(dataset string) (*Record, error) {
 	r, err := readRecord(d.file(dataset))
@@ -132,10 +135,24 @@ func readRecord(file string) (*Record, error) {
 // Remember adds to what is remembered. Where the folder cannot be written to, Cannot is
 // told and nothing is an error: what was remembered before still holds.
 func (d *Dir) Remember(ctx context.Context, dataset string, seen Known) error {
+	err := d.Learn(ctx, dataset, seen)
+	if unwritable(err) {
+		d.once.Do(func() {
+			if d.Cannot != nil {
+				d.Cannot(err)
+			}
+		})
+		return nil
+	}
+	return err
+}
+
+// Learn is Remember, but that nothing can be written is an error.
+func (d *Dir) Learn(ctx context.Context, dataset string, seen Known) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := d.locked(func() error {
+	return d.locked(func() error {
 		r, err := d.read(dataset)
 		if err != nil {
 			return err
@@ -149,15 +166,6 @@ func (d *Dir) Remember(ctx context.Context, dataset string, seen Known) error {
 		}
 		return d.write(r)
 	})
-	if unwritable(err) {
-		d.once.Do(func() {
-			if d.Cannot != nil {
-				d.Cannot(err)
-			}
-		})
-		return nil
-	}
-	return err
 }
 
 func (d *Dir) write(r *Record) error {

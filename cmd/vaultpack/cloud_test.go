@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -16,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/envelope/awskms"
@@ -41,6 +44,14 @@ func (c *cloud) elsewhere(t testing.TB) *cloud {
 	other := *c
 	other.place = newPlace(t)
 	other.env = append(other.env, c.env[len(other.env):]...)
+	// Both sign as one: who makes the first version is the only signer.
+	key, err := os.ReadFile(filepath.Join(c.home, "signing.key"))
+	if errors.Is(err, fs.ErrNotExist) {
+		check(c.t, config.CreateSigningKey(filepath.Join(c.home, "signing.key")))
+		key, err = os.ReadFile(filepath.Join(c.home, "signing.key"))
+	}
+	check(c.t, err)
+	check(c.t, os.WriteFile(filepath.Join(other.home, "signing.key"), key, 0o600))
 	return &other
 }
 

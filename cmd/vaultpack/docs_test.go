@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,7 +31,7 @@ func TestKeysPage(t *testing.T) {
 	check(t, os.Mkdir(team, 0o755))
 	sh := func(in, script string) (string, error) {
 		cmd := exec.Command("sh", "-euc", script)
-		cmd.Dir, cmd.Env = in, append(os.Environ(), "HOME="+filepath.Join(dir, "home"))
+		cmd.Dir, cmd.Env = in, append(os.Environ(), "XDG_STATE_HOME=", "HOME="+filepath.Join(dir, "home"))
 		var out bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &out
 		err := cmd.Run()
@@ -62,6 +63,58 @@ func TestKeysPage(t *testing.T) {
 	out, err := sh(team, "vaultpack keys list scans")
 	if err != nil || strings.Count(out, "data key") != 1 {
 		t.Errorf("%v, and in the end:\n%s", err, out)
+	}
+}
+
+// The commands of docs/SIGNERS.md do what the page says, in their order: in HOMEs of the
+// team and of the colleague.
+func TestSignersPage(t *testing.T) {
+	race.Skip(t, "it runs one command after the other")
+	page, err := os.ReadFile("../../docs/SIGNERS.md")
+	check(t, err)
+	blocks := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllSubmatch(page, -1)
+	dir := t.TempDir()
+	team := filepath.Join(dir, "team")
+	check(t, os.Mkdir(team, 0o755))
+	sh := func(in, home, script string) (string, error) {
+		cmd := exec.Command("sh", "-euc", script)
+		cmd.Dir, cmd.Env = in, append(os.Environ(), "XDG_STATE_HOME=", "HOME="+filepath.Join(dir, home))
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	refused := func(in, home, script string, code int, says string) {
+		t.Helper()
+		out, err := sh(in, home, script)
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != code || !strings.Contains(out, says) {
+			t.Errorf("%s: %v\n%s", script, err, out)
+		}
+	}
+	for _, b := range blocks {
+		script, in, home := string(b[1]), team, "home-team"
+		if strings.HasPrefix(script, "cd ../colleague") {
+			in, home = team, "home-colleague"
+			refused(filepath.Join(dir, "colleague"), "other", "mkdir x; echo > x/y; vaultpack push x -d scans --signing-key ../team/laptop.pub", exitFailed, "")
+		}
+		out, err := sh(in, home, script)
+		if err != nil {
+			t.Fatalf("%v\n%s\n%s", err, script, out)
+		}
+		if strings.Contains(script, "signers remove") {
+			refused(filepath.Join(dir, "colleague"), "home-colleague", "echo again > scans/c; vaultpack push scans", exitFailed, "is no signer of")
+		}
+		if strings.Contains(script, "signers init") {
+			// Whoever knew the dataset refuses it, until its user says otherwise.
+			colleague := filepath.Join(dir, "colleague")
+			if out, err := sh(team, "home-team", "vaultpack keys add scans --recipient ../colleague/my.key.pub"); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			refused(colleague, "home-colleague", "vaultpack verify scans", exitAuthentication, "vaultpack trust forget scans")
+			refused(colleague, "home-new", "vaultpack verify scans", exitAuthentication, "#DIGEST")
+			if out, err := sh(team, "home-team", "vaultpack verify scans"); err != nil {
+				t.Errorf("who has begun the new signers: %v\n%s", err, out)
+			}
+		}
 	}
 }
 

@@ -97,9 +97,16 @@ func hint(err error) string {
 	var damaged *dataset.DamagedError
 	var pack *dataset.DamagedPackError
 	var partial *partialError
+	var untrusted *dataset.UntrustedError
+	var rollback *dataset.RollbackError
 	switch {
 	case errors.As(err, &partial):
 		return partial.hint
+	case errors.As(err, &untrusted):
+		return "do not use this version, and ask the dataset's owner, on another way than through the vault, which signers and which digest are right. " +
+			"If this one is: {trust forget DATASET}; if it is not, an owner removes it: {rm DATASET@N --damaged}"
+	case errors.As(err, &rollback):
+		return "do not use this data: the vault was rolled back, or its newest version was removed. If its owner says that this was meant: {trust forget DATASET}"
 	case errors.As(err, &damaged):
 		return damagedHint(damaged)
 	case errors.As(err, &pack):

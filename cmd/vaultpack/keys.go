@@ -12,6 +12,7 @@ import (
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/signing"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -83,10 +84,11 @@ func keysCommands(con *console) []*cli.Command {
 				"keyrings as old versions: --old-versions deletes those too, otherwise you are asked.",
 			Action: withDataset(con, 1, keysShred),
 		}, {
-			Name: "new", Usage: "create a local key, or an identity and its recipient", ArgsUsage: "local|identity FILE",
+			Name: "new", Usage: "create a local key, an identity and its recipient, or a signing key", ArgsUsage: "local|identity|signing FILE",
 			Description: "An identity is a private key, in FILE. Its public half, FILE.pub, is the recipient: give\n" +
 				"it to anyone (keys add --recipient, or recipients in vaultpack.yaml). Only FILE can\n" +
-				"decrypt. Use an identity to share a dataset, or keep one offline for recovery.",
+				"decrypt. Use an identity to share a dataset, or keep one offline for recovery. A signing\n" +
+				"key opens nothing; it signs versions (--signing-key, and signers add FILE.pub).",
 			Action: func(c *cli.Context) error { return keysNew(c, con) },
 		},
 	}
@@ -200,7 +202,7 @@ func onEach(c *cli.Context, con *console, v *vault.Vault, f func(*dataset.Datase
 			con.warnf("failed: dataset %s: %v", name, err)
 		}
 	}
-	con.emit("summary", event{"command": "keys " + c.Command.Name, "datasets": len(names), "failed": len(failed)})
+	con.emit("summary", event{"command": strings.TrimPrefix(c.Command.HelpName, c.App.Name+" "), "datasets": len(names), "failed": len(failed)})
 	if len(failed) == 0 {
 		return nil
 	}
@@ -329,8 +331,12 @@ func keysNew(c *cli.Context, con *console) error {
 			return err
 		}
 		secret, public, about = id.EncodeSecret(), id.Recipient().Encode(), id
+	case "signing":
+		key := signing.GenerateKey()
+		defer key.Wipe()
+		secret, public, about = key.EncodeSecret(), []byte(key.Public().String()+"\n"), key
 	default:
-		return usagef("%q is not a kind of key: use local or identity", kind)
+		return usagef("%q is not a kind of key: use local, identity or signing", kind)
 	}
 	defer clear(secret)
 	if public != nil {
@@ -346,7 +352,11 @@ func keysNew(c *cli.Context, con *console) error {
 		if err := os.WriteFile(file+".pub", public, 0o644); err != nil {
 			return fmt.Errorf("writing the public key: %w", err)
 		}
-		con.printf("its recipient -> %s.pub (not secret; give it to anyone)", show(file))
+		what := "recipient"
+		if kind == "signing" {
+			what = "public key"
+		}
+		con.printf("its %s -> %s.pub (not secret; give it to anyone)", what, show(file))
 	}
 	con.emit("summary", event{"command": "keys new", "kind": kind, "file": file, "name": about.String()})
 	return nil

@@ -94,6 +94,8 @@ func newApp(con *console) *cli.App {
 			rmCommand(con),
 			gcCommand(con),
 			keysCommand(con),
+			signersCommand(con),
+			trustCommand(con),
 			encryptCommand(con),
 			decryptCommand(con),
 			inspectCommand(con),

@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
@@ -141,6 +142,7 @@ func (c *Job) run(ctx context.Context, v *dataset.Version) error {
 	var window []*tree.Entry
 	weight := 0
 	var order walk.Order
+	var files tree.Merkle
 	for i := range v.Parts {
 		entries, err := v.ReadPart(ctx, i)
 		if ctx.Err() != nil {
@@ -152,6 +154,7 @@ func (c *Job) run(ctx context.Context, v *dataset.Version) error {
 		}
 		c.Entries.Add(int64(len(entries)))
 		for _, e := range entries {
+			files.Add(e)
 			if err := order.Check(e.Path); err != nil {
 				c.fail(&dataset.FileError{Path: e.Name(), Err: err})
 			}
@@ -165,6 +168,11 @@ func (c *Job) run(ctx context.Context, v *dataset.Version) error {
 				return err
 			}
 			window, weight = nil, 0
+		}
+	}
+	if r := objects.RootOf(v); r.HasTree && c.Failures.Load() == 0 {
+		if sum, ok := files.Sum(); !ok || sum != r.Tree {
+			c.fail(fmt.Errorf("the files of version %d are not those that were signed: %w", v.Number, envelope.ErrAuthentication))
 		}
 	}
 	return c.window(ctx, objects.Of(v), window)
@@ -275,7 +283,8 @@ func (c *Job) read(ctx context.Context, d *objects.Set, pieces []packs.Piece, fi
 func (c *Job) ancestors(ctx context.Context, v *dataset.Version) error {
 	d := jobs.DatasetOf(v)
 	for v.Parent > 0 {
-		parent, err := d.Version(ctx, v.Parent)
+		// The signed root that names it vouches for it, whoever the signers were then.
+		parent, err := d.Choose(ctx, dataset.Choice{Number: v.Parent, Digest: hex.EncodeToString(v.ParentPin.Digest[:])})
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

@@ -51,6 +51,12 @@ func (c *Chain) TakeOver(ctx context.Context, s signing.Signer, g Grant) (Grant,
 	if g.By != s.Public() {
 		return Grant{}, fmt.Errorf("the data key %s was granted by another: %w", g.KeyID, envelope.ErrAuthentication)
 	}
+	return c.ReadWith(ctx, s, g)
+}
+
+// ReadWith makes the data key of any grant one of this chain's, to read with: who signs
+// that says that what lies under it is the dataset's.
+func (c *Chain) ReadWith(ctx context.Context, s signing.Signer, g Grant) (Grant, error) {
 	return c.grant(ctx, s, g.KeyID, g.Commitment, true)
 }
 

@@ -47,6 +47,7 @@ type authority struct {
 	grants []chain.Grant // of the version before, and those made since
 	root   *objects.Root // of the version before, nil where there is none
 	made   bool          // whether a data key was made
+	anew   bool          // a new chain is begun
 }
 
 // authorize finds out what the configured signing key may do.
@@ -66,9 +67,30 @@ func (l *Lease) authorize(ctx context.Context) error {
 	}
 	l.auth.root = objects.RootOf(l.prev)
 	l.auth.chain, l.auth.grants = l.auth.root.Chain, slices.Clone(l.auth.root.Grants)
+	if l.auth.anew {
+		return l.beginAnew(ctx)
+	}
 	l.auth.role = l.auth.chain.Last().Role(signer.Public())
 	if l.auth.role == chain.None {
 		return l.notSigner(chain.Writer)
+	}
+	return nil
+}
+
+// beginAnew begins a chain, in which the data keys of the version before can be read with.
+func (l *Lease) beginAnew(ctx context.Context) error {
+	c, err := chain.New(ctx, l.dataset.Name, l.auth.signer)
+	if err != nil {
+		return err
+	}
+	old := l.auth.grants
+	l.auth.chain, l.auth.grants, l.auth.role = c, nil, chain.Owner
+	for _, g := range old {
+		g, err := c.ReadWith(ctx, l.auth.signer, g)
+		if err != nil {
+			return err
+		}
+		l.auth.grants = append(l.auth.grants, g)
 	}
 	return nil
 }

@@ -58,6 +58,16 @@ type Lease struct {
 // Begin begins an upload. source says in the uploader's own words where the data
 // comes from; it marks the upload's records.
 func Begin(ctx context.Context, d *dataset.Dataset, source string) (*Lease, error) {
+	return begin(ctx, d, source, false)
+}
+
+// BeginAnew is Begin for an upload that begins a new chain of signers, whoever the signers
+// of the version before are.
+func BeginAnew(ctx context.Context, d *dataset.Dataset, source string) (*Lease, error) {
+	return begin(ctx, d, source, true)
+}
+
+func begin(ctx context.Context, d *dataset.Dataset, source string, anew bool) (*Lease, error) {
 	if err := given.Check(ctx, d != nil && objects.Of(d).Usable(), errNoDataset); err != nil {
 		return nil, err
 	}
@@ -67,6 +77,7 @@ func Begin(ctx context.Context, d *dataset.Dataset, source string) (*Lease, erro
 	}
 	l := &Lease{dataset: d, number: all.Highest() + 1, started: time.Now(), stop: func() {}, planned: objects.Of(d).Planned()}
 	l.upload = fmt.Sprintf("%010d-%s", l.number, strings.ToLower(rand.Text()))
+	l.auth.anew = anew
 	l.record = &checkpoint{dataset: d, source: source, upload: l.upload, proof: l.proof}
 	l.context, l.cancel = context.WithCancelCause(ctx)
 	objects.Of(d).Enter(&l.cancel)

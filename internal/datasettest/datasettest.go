@@ -28,6 +28,7 @@ func New(t testing.TB) *dataset.Dataset {
 	if err != nil {
 		t.Fatal(err)
 	}
+	v.Trust = nil // another dataset.Open is another reader
 	d, err := dataset.Open(v, "d")
 	if err != nil {
 		t.Fatal(err)

@@ -22,6 +22,7 @@ type Checked struct{ M *testing.M }
 // Run runs the tests, and fails where goroutines are left that do not end by
 // themselves in a moment.
 func (c Checked) Run() int {
+	defer forgetful()()
 	code := c.M.Run()
 	if code != 0 || fuzzing() {
 		return code
@@ -31,6 +32,16 @@ func (c Checked) Run() int {
 		return 1
 	}
 	return 0
+}
+
+// forgetful keeps tests from remembering datasets in the home of whoever runs them.
+func forgetful() (undo func()) {
+	dir, err := os.MkdirTemp("", "vaultpack-state-")
+	if err != nil {
+		return func() {}
+	}
+	os.Setenv("XDG_STATE_HOME", dir)
+	return func() { os.RemoveAll(dir) }
 }
 
 // fuzzing reports whether package testing has goroutines of its own.

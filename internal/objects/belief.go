@@ -183,6 +183,9 @@ func (s *Set) Believe(ctx context.Context, r *Root) error {
 	}
 	links := r.Chain.Seen()
 	if err := s.follows(r.Number, links, known.Links); err != nil {
+		if seen == digest {
+			return nil // it is vouched for by what pins it, whoever the signers are by now
+		}
 		return err
 	}
 	if len(known.Signers) > 0 && !slices.Contains(known.Signers, r.Signer) && !r.Chain.SignedBy(known.Signers) {
@@ -200,6 +203,28 @@ func (s *Set) Believe(ctx context.Context, r *Root) error {
 		return s.Remember(ctx, trust.Known{Links: links, Number: r.Number, Versions: map[int64]string{r.Number: digest}})
 	}
 	return nil
+}
+
+// Removed notes that this user has removed a version: if it was the newest that was
+// seen, the one before it is that now. The signers stay remembered.
+func (s *Set) Removed(ctx context.Context, number int64) error {
+	known, err := s.Known(ctx)
+	if err != nil || number != known.Number {
+		return err
+	}
+	all, err := s.Numbers(ctx)
+	if err != nil {
+		return err
+	}
+	known.Number = 0
+	for _, n := range all.Versions() {
+		known.Number = n
+	}
+	delete(known.Versions, number)
+	if err := s.Forget(ctx); err != nil {
+		return err
+	}
+	return s.Remember(ctx, known)
 }
 
 // Adopt remembers a version that this user has just made, the first of its dataset.

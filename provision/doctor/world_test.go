@@ -78,6 +78,7 @@ func inMinIO(t *testing.T, s *s3test.Server) *world {
 	_, err = admin.EnableKeyRotation(t.Context(), &kms.EnableKeyRotationInput{KeyId: &w.key})
 	w.ok(err)
 	w.cfg = &config.Config{Vault: config.Setting{Value: "s3://" + w.bucket + "/ml", Source: "the test"}, DefaultKey: true,
+		Signing: config.Setting{Value: filepath.Join(t.TempDir(), "signing.key"), Source: "the test"}, DefaultSigning: true,
 		KMSKeys: []config.Setting{{Value: w.key, Source: "the test"}},
 		S3:      s3store.Settings{Endpoint: s.URL, KMSKey: s.KMSKey, LoadOptions: s.Options()}}
 	w.doc = newDoctor(w.cfg)
@@ -102,6 +103,7 @@ func inMoto(t *testing.T, s *s3test.Server) *world {
 	o := p.Outputs()
 	w.key = o.KMSKeyARN
 	w.cfg = &config.Config{Vault: config.Setting{Value: "s3://" + w.bucket + "/ml", Source: "the test"}, DefaultKey: true,
+		Signing: config.Setting{Value: filepath.Join(t.TempDir(), "signing.key"), Source: "the test"}, DefaultSigning: true,
 		KMSKeys: []config.Setting{{Value: w.key, Source: "the test"}},
 		S3:      s3store.Settings{Region: "eu-central-1", LoadOptions: options}}
 	w.doc = newDoctor(w.cfg)

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"github.com/vaultpack/vaultpack"
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/ingest"
 	"github.com/vaultpack/vaultpack/internal/awstest"
 	"github.com/vaultpack/vaultpack/internal/race"
@@ -58,7 +59,8 @@ func TestLaunchFromGo(t *testing.T) {
 	key, err := kms.NewFromConfig(s.Config()).CreateKey(t.Context(), &kms.CreateKeyInput{})
 	check(t, err)
 
-	settings := vaultpack.Settings{Vault: "s3://data/ml", KMSKeys: []string{*key.KeyMetadata.KeyId}}
+	settings := vaultpack.Settings{Vault: "s3://data/ml", KMSKeys: []string{*key.KeyMetadata.KeyId}, SigningKey: filepath.Join(t.TempDir(), "signing.key")}
+	check(t, config.CreateSigningKey(settings.SigningKey))
 	v, err := vaultpack.Create(t.Context(), settings)
 	check(t, err)
 	defer v.Close()

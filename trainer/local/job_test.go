@@ -183,7 +183,7 @@ func TestFill(t *testing.T) {
 		"an older one":      {local.Channels{Main: "scans@1", More: map[string]string{"new": "scans", "p": "./p", "q": "a/b"}}, "training=1 new=2", 2, nil},
 		"no dataset":        {local.Channels{Main: "none"}, "", 0, func(err error) bool { return errors.Is(err, dataset.ErrUnknownDataset) }},
 		"no version":        {local.Channels{Main: "scans", More: map[string]string{"new": "scans@9"}}, "", 0, func(err error) bool { return errors.Is(err, dataset.ErrUnknownVersion) }},
-		"a bad reference":   {local.Channels{Main: "scans@x"}, "", 0, isChannelError},
+		"a bad reference":   {local.Channels{Main: "scans@1x"}, "", 0, isChannelError},
 		"nothing":           {local.Channels{}, "", 0, isChannelError},
 		"the main one":      {local.Channels{Main: "scans", More: map[string]string{"training": "scans"}}, "", 0, isChannelError},
 		"vaultpack's own":   {local.Channels{Main: "scans", More: map[string]string{"vaultpack": "scans"}}, "", 0, isChannelError},

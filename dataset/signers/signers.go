@@ -1,0 +1,125 @@
+// Package signers changes who may make versions of a dataset. Every change is a version
+// with the same contents, signed by an owner of the set before.
+package signers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/internal/chain"
+	"github.com/vaultpack/vaultpack/internal/commit"
+	"github.com/vaultpack/vaultpack/signing"
+)
+
+// ErrUnchanged is returned where the signers are already as they were to be.
+var ErrUnchanged = errors.New("the signers are that already")
+
+// Add makes the key a writer, or an owner. One that is a writer becomes an owner, and the
+// other way around. It fails with [dataset.ErrConflict] if another writer has made a
+// version meanwhile.
+func Add(ctx context.Context, d *dataset.Dataset, key signing.PublicKey, owner bool) (*dataset.Version, error) {
+	if key.IsZero() {
+		return nil, errors.New("signers: a public key of zero value")
+	}
+	return change(ctx, d, func(next *chain.Link) error {
+		role := chain.Writer
+		if owner {
+			role = chain.Owner
+		}
+		if next.Role(key) == role {
+			return fmt.Errorf("%s: %w", key.ID().Short(), ErrUnchanged)
+		}
+		without(next, key)
+		if owner {
+			next.Owners = append(next.Owners, key)
+		} else {
+			next.Writers = append(next.Writers, key)
+		}
+		if len(next.Owners) == 0 {
+			return fmt.Errorf("%s is the only owner, and a dataset without one could never change its signers: add another owner first", key.ID().Short())
+		}
+		return nil
+	})
+}
+
+// Remove ends that a key is a signer. id is its ID in hex, or the beginning of it if there
+// is no other such. What it has signed stays; it signs no version after this one.
+func Remove(ctx context.Context, d *dataset.Dataset, id string) (*dataset.Version, error) {
+	return change(ctx, d, func(next *chain.Link) error {
+		var found []signing.PublicKey
+		for _, k := range slices.Concat(next.Owners, next.Writers) {
+			if len(id) >= 8 && strings.HasPrefix(k.ID().String(), id) {
+				found = append(found, k)
+			}
+		}
+		switch len(found) {
+		case 0:
+			return fmt.Errorf("dataset %q has no signer %q: vaultpack signers list %s shows them", d.Name, id, d.Name)
+		case 1:
+		default:
+			return fmt.Errorf("%d signers of dataset %q begin with %q: write more of the ID", len(found), d.Name, id)
+		}
+		if without(next, found[0]); len(next.Owners) == 0 {
+			return fmt.Errorf("%s is the only owner, and a dataset without one could never change its signers: add another owner first", found[0].ID().Short())
+		}
+		return nil
+	})
+}
+
+func without(l *chain.Link, key signing.PublicKey) {
+	is := func(k signing.PublicKey) bool { return k == key }
+	l.Owners, l.Writers = slices.DeleteFunc(l.Owners, is), slices.DeleteFunc(l.Writers, is)
+}
+
+func change(ctx context.Context, d *dataset.Dataset, how func(*chain.Link) error) (*dataset.Version, error) {
+	l, err := commit.Begin(ctx, d, "signers")
+	if err != nil {
+		return nil, err
+	}
+	defer l.Abandon()
+	v, err := commitChange(l, how)
+	err = l.Because(err)
+	if end := l.End(ctx); end != nil && err == nil {
+		return v, fmt.Errorf("version %d was created with the new signers, but: %w", v.Number, end)
+	}
+	return v, err
+}
+
+func commitChange(l *commit.Lease, how func(*chain.Link) error) (*dataset.Version, error) {
+	ctx := l.Context()
+	if err := l.ChangeSigners(ctx, how); err != nil {
+		return nil, err
+	}
+	// A key that only a signer of before may seal under is not gone on with.
+	key, err := l.SealingKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return l.Commit(ctx, key, commit.Same(l.Previous()))
+}
+
+// Init begins a new chain of signers, in which the configured key is the owner: for a
+// dataset whose owners have all lost their keys. It takes the right to read the newest
+// version. Every reader who knows the dataset refuses the new version until its user says
+// otherwise, for nothing but that tells it from a forged one.
+func Init(ctx context.Context, d *dataset.Dataset) (*dataset.Version, error) {
+	l, err := commit.BeginAnew(ctx, d, "signers")
+	if err != nil {
+		return nil, err
+	}
+	defer l.Abandon()
+	key, err := l.SealingKey(l.Context())
+	var v *dataset.Version
+	if err == nil {
+		v, err = l.Commit(l.Context(), key, commit.Same(l.Previous()))
+	}
+	err = l.Because(err)
+	if end := l.End(ctx); end != nil && err == nil {
+		return v, fmt.Errorf("version %d was created with new signers, but: %w", v.Number, end)
+	}
+	return v, err
+}
