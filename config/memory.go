@@ -27,6 +27,9 @@ func (c *Config) Memory(location string) *trust.Pinned {
 
 // Remembered is what is remembered of the configured vault, which is not opened.
 func (c *Config) Remembered() (*trust.Dir, error) {
+	if c == nil || c.Vault.Value == "" {
+		return nil, errNoConfig
+	}
 	path, err := StateDir()
 	if err != nil {
 		return nil, err
@@ -77,6 +80,9 @@ func (c *Config) vaultName(location string) string {
 
 // Pinned pins signers, as text or in files, and versions, as DATASET@NUMBER#DIGEST.
 func (c *Config) Pinned(signers, pins []string) error {
+	if c == nil {
+		return errNoConfig
+	}
 	return c.pins("the settings", signers, pins, func(s string) string { return s })
 }
 

@@ -119,10 +119,15 @@ func (k *DataKey) derive(info string, n int) ([]byte, error) {
 // Commitment is what the key's keyring commits to: it tells the key from every other one,
 // and nothing about it.
 func (k *DataKey) Commitment() (c [32]byte, err error) {
-	id := k.ID()
-	b, err := k.derive(labelCommitment+string(id[:]), len(c))
-	copy(c[:], b)
-	return c, err
+	if err := k.usable(); err != nil {
+		return c, err
+	}
+	secret, err := k.secret.acquire()
+	if err != nil {
+		return c, fmt.Errorf("%v: %w", k, err)
+	}
+	defer k.secret.release()
+	return [32]byte(commitment(k.id, secret)), nil
 }
 
 // commitment binds a keyring to one data key. Without it a wrapped key kept

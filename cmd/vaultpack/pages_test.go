@@ -68,7 +68,7 @@ func TestCommandsOfPagesWork(t *testing.T) {
 	named := strings.NewReplacer("NAME", "scans", "DATASET", "scans", "ROLE-ARN", "arn:aws:iam::111122223333:role/vaultpack-my-bucket-trainer")
 	used, ran := map[string]bool{}, 0
 	for _, d := range documentedCommands(t) {
-		if d.page == "README.md" || d.page == "KEYS.md" || len(d.args) == 1 {
+		if d.page == "README.md" || d.page == "KEYS.md" || d.page == "SIGNERS.md" || len(d.args) == 1 {
 			continue
 		}
 		told := d.page + ": " + d.text

@@ -59,6 +59,7 @@ var functions = map[string]any{
 // allowed are methods that need not fail: there is nothing to do, or to tell.
 var allowed = map[string]string{
 	"zero *config.Config.AWS":       "a configuration of nothing is AWS's own",
+	"zero *config.Config.Pinned":    "there is nothing to pin",
 	"zero *config.Config.Resolved":  "there is no name in it to look up",
 	"zero *config.Config.S3Options": "it is called by the SDK, with options",
 

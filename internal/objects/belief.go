@@ -23,8 +23,13 @@ type belief struct {
 	loaded  bool
 	known   trust.Known
 	longest *chain.Chain
-	grants  map[string]chain.Grant // by their envelopes, of the chain id
-	id      string
+	grants  map[string]verified // by their envelopes
+}
+
+// A verified grant is of the chain that has this link.
+type verified struct {
+	chain.Grant
+	link string // digest
 }
 
 func (b *belief) chain() *chain.Chain {
@@ -37,8 +42,10 @@ func (b *belief) chain() *chain.Chain {
 func (b *belief) grant(c *chain.Chain, raw string) (chain.Grant, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if g, ok := b.grants[raw]; ok && b.id == c.ID() && c.At(g.Sequence) != nil && b.longest != nil && c.At(g.Sequence).Digest == b.longest.At(g.Sequence).Digest {
-		return g, nil
+	if g, ok := b.grants[raw]; ok {
+		if l := c.At(g.Sequence); l != nil && l.Digest == g.link {
+			return g.Grant, nil
+		}
 	}
 	return c.ParseGrant(raw)
 }
@@ -50,11 +57,11 @@ func (b *belief) keep(r *Root) {
 	if b.longest == nil || len(r.Chain.Links()) > len(b.longest.Links()) {
 		b.longest = r.Chain
 	}
-	if b.id != r.Chain.ID() {
-		b.id, b.grants = r.Chain.ID(), map[string]chain.Grant{}
+	if b.grants == nil {
+		b.grants = map[string]verified{}
 	}
 	for _, g := range r.Grants {
-		b.grants[g.Raw()] = g
+		b.grants[g.Raw()] = verified{g, r.Chain.At(g.Sequence).Digest}
 	}
 }
 
