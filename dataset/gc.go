@@ -287,6 +287,11 @@ func (d *Dataset) markAll(ctx context.Context, all objects.Numbers, left *unfini
 // mark notes the objects that the version names, and the keys they are under.
 func (v *Version) mark(ctx context.Context, used *usedObjects) error {
 	used.keys[v.KeyID] = true
+	for _, g := range objects.RootOf(v).Grants {
+		if !g.ReadOnly && g.Epoch == objects.RootOf(v).Chain.Last().Epoch {
+			used.keys[g.KeyID] = true // the next upload may go on under it
+		}
+	}
 	for i, part := range v.Parts {
 		name := v.set().IndexName(part.ID)
 		if used.names[name] {

@@ -277,6 +277,9 @@ func (l *Lease) ChangeSigners(ctx context.Context, change func(*chain.Link) erro
 	if err != nil {
 		return err
 	}
+	if own := l.auth.signer.Public(); c.Last().Role(own) == chain.None {
+		return fmt.Errorf("%s is your own signing key, which could not sign the version without it: another owner has to remove it", own.ID().Short())
+	}
 	l.auth.chain = c
 	return nil
 }
