@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/ed25519"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"crypto/sha512"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
@@ -126,6 +128,15 @@ func TestFormatDocument(t *testing.T) {
 	set("local_fingerprint", fingerprint)
 	wrapKey := formatExpand(t, in.LocalKey, "vaultpack/v1 local wrap", 32)
 	set("local_wrap_key", wrapKey)
+	signer := ed25519.NewKeyFromSeed(formatExpand(t, in.LocalKey, "vaultpack/v1 local signing key", 32))
+	set("signing_seed", signer.Seed())
+	der, err := x509.MarshalPKIXPublicKey(signer.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got["signer_text"] = "vaultpack-signer-1:" + base64.StdEncoding.EncodeToString(der)
+	signerID := sha256.Sum256(der)
+	set("signer_key_id", signerID[:])
 	pairs := maps.Clone(map[string]string(in.Context))
 	pairs["vaultpack:key-id"] = hex.EncodeToString(in.KeyID)
 	var canonical []byte

@@ -217,7 +217,7 @@ func (c *Chain) Links() []Link { return c.links }
 func (c *Chain) ID() string { return c.Last().ID }
 
 // Raw are the signed envelopes of the links.
-func (c *Chain) Raw() []string { return c.raw }
+func (c *Chain) Raw() []string { return slices.Clone(c.raw) }
 
 // SignedBy reports whether any of the keys has signed a link.
 func (c *Chain) SignedBy(keys []signing.PublicKey) bool {
