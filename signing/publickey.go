@@ -87,8 +87,9 @@ func ParsePublicKey(text []byte) (PublicKey, error) {
 	if err != nil || len(bytes.TrimSpace(rest)) > 0 {
 		return PublicKey{}, fmt.Errorf("it is no public signing key: want %s…, an OpenSSH public key, or a PEM block PUBLIC KEY", publicPrefix)
 	}
+	// What a hardware key (sk-) signs is not the message.
 	c, ok := key.(ssh.CryptoPublicKey)
-	if !ok {
+	if !ok || key.Type() != ssh.KeyAlgoED25519 && key.Type() != ssh.KeyAlgoECDSA256 {
 		return PublicKey{}, fmt.Errorf("an OpenSSH key of type %s cannot sign versions: use ssh-ed25519 or ecdsa-sha2-nistp256", key.Type())
 	}
 	return NewPublicKey(c.CryptoPublicKey())
