@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 
+	"github.com/vaultpack/vaultpack/internal/codec"
 	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/signing"
 )
@@ -81,6 +82,12 @@ func (d *Dataset) choose(ctx context.Context, c Choice) (*Version, error) {
 	}
 	return nil, fmt.Errorf("version %d of dataset %q has no tag %q: %w", v.Number, d.Name, c.Tag, ErrUnknownVersion)
 }
+
+// MaxMessage is how long the message of a version may be, in bytes.
+const MaxMessage = codec.MaxMessage
+
+// CheckTag returns an error unless a version may have the name.
+func CheckTag(name string) error { return codec.CheckTag(name) }
 
 // A Tag is a name that the signers of a dataset have given one of its versions.
 type Tag struct {

@@ -283,9 +283,12 @@ func (f *finisher) commit(ctx context.Context) (*Result, error) {
 	if f.prev != nil && f.prev.Totals.Flaws != c.Totals.Flaws {
 		changed = true // what could not be read has become another
 	}
+	if !changed && f.Message != "" {
+		f.Warn(errors.New("nothing has changed, so no version was created that could carry the message; a tag names the version that is there"))
+	}
 	res := &Result{Version: f.prev}
 	if changed {
-		c.Relied = f.reliedOn()
+		c.Relied, c.Message = f.reliedOn(), f.Message
 		res.Version, err = f.lease.Commit(ctx, f.key, c)
 		if err != nil {
 			err = errors.Join(err, f.check.recordRest(ctx))

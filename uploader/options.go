@@ -43,6 +43,8 @@ type Options struct {
 	// Checksum compares files by their SHA-256, not by size and time, and
 	// records it in the index.
 	Checksum bool
+	// Message is what is said about the version that is made, signed with it.
+	Message string
 	// Resend are packs that are taken for lost, because they are damaged: what lies in
 	// them is sent again, as far as it is in the source.
 	Resend []envelope.ObjectID

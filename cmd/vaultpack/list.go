@@ -92,7 +92,8 @@ func day(t time.Time) string { return t.Local().Format("2006-01-02 15:04") }
 func versionEvent(v *dataset.Version) event {
 	return event{"dataset": v.Dataset(), "version": v.Number, "created": v.Created, "digest": v.Digest(), "parent": v.Parent,
 		"files": v.Totals.Files, "folders": v.Totals.Folders, "links": v.Totals.Links, "bytes": v.Totals.Bytes,
-		"packs": v.Totals.Packs, "sealed_bytes": v.Totals.SealedBytes, "flaws": v.Totals.Flaws}
+		"packs": v.Totals.Packs, "sealed_bytes": v.Totals.SealedBytes, "flaws": v.Totals.Flaws,
+		"signer": v.Signer.ID().String(), "message": v.Message}
 }
 
 // completeness is what is added to the line of a version that is incomplete.
@@ -218,6 +219,12 @@ func listVersions(c *cli.Context, con *console, name string) error {
 		last = v
 		con.listVersion(v)
 	}
+	if last != nil {
+		for _, t := range last.Tags() {
+			con.emit("tag", event{"tag": t.Name, "version": t.Number, "digest": t.Digest})
+			con.printf("%s@%s is version %d", name, t.Name, t.Number)
+		}
+	}
 	err = fails.err("version", "the others are listed")
 	if err != nil && last != nil {
 		con.notef("To restore the newest version whose root can be read: %s", con.next("restore", fmt.Sprintf("%s@%d", name, last.Number), "./restored"))
@@ -234,4 +241,7 @@ func (c *console) listVersion(v *dataset.Version) {
 	c.emit("version", versionEvent(v))
 	c.printf("%4d  %s  %15s  %10s%s", v.Number, day(v.Created), count(v.Totals.Files, "file"), size(v.Totals.Bytes), completeness(v))
 	c.printf("      digest %s", v.Digest())
+	if v.Message != "" {
+		c.printf("      %s", v.Message)
+	}
 }

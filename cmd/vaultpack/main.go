@@ -91,6 +91,7 @@ func newApp(con *console) *cli.App {
 			verifyCommand(con),
 			versionsCommand(con),
 			diffCommand(con),
+			tagCommand(con),
 			rmCommand(con),
 			gcCommand(con),
 			keysCommand(con),

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 
@@ -39,6 +40,9 @@ func uploadCommand(con *console) *cli.Command {
 			"version only if COMMAND exits with 0.",
 		Flags: append(selectionFlags(),
 			&cli.StringFlag{Name: "dataset", Aliases: []string{"d"}, Usage: "`NAME` of the dataset"},
+			&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "say `TEXT` about the new version; it is signed with it"},
+			&cli.Int64Flag{Name: "at-least", Usage: "fail if the newest version is older than version `N`, which shows a rollback"},
+			&cli.StringFlag{Name: "digest", Usage: "fail unless the newest version has the digest `HEX`"},
 			&cli.BoolFlag{Name: "from-command", Usage: "upload the output of the command after --, if it exits with 0"},
 			&cli.StringFlag{Name: "links", Value: "keep", Usage: "`HOW` to treat symbolic links: keep stores them as links, follow stores their targets, error fails on links that leave PATH"},
 			&cli.BoolFlag{Name: "allow-empty", Usage: "allow an upload without files to replace a version that has files"},
@@ -105,6 +109,15 @@ func upload(c *cli.Context, con *console, path string, command []string) error {
 		return usageError{err}
 	}
 	defer d.Close()
+	if c.IsSet("at-least") || c.IsSet("digest") {
+		choice, err := choiceOf(c, dataset.Reference{Dataset: name})
+		if err != nil {
+			return err
+		}
+		if _, err := d.Choose(ctx, choice); err != nil {
+			return err
+		}
+	}
 	opts.Own = append([]string{v.Location}, v.Keys.Names...)
 	opts.Progress = &uploader.Progress{}
 
@@ -189,8 +202,11 @@ func uploadOptions(c *cli.Context, con *console, path string) (o uploader.Option
 		}
 		resend = append(resend, id)
 	}
+	if n := len(c.String("message")); n > dataset.MaxMessage || !utf8.ValidString(c.String("message")) {
+		return o, usagef("--message: it has %d bytes; it is text of at most %d", n, dataset.MaxMessage)
+	}
 	return uploader.Options{
-		Resend: resend,
+		Resend: resend, Message: c.String("message"),
 		Filter: filter, Links: links, AllowEmpty: c.Bool("allow-empty"), PackSize: packSize, Checksum: c.Bool("checksum"), Shuffle: c.Bool("shuffle"), DryRun: c.Bool("dry-run"),
 		Memory: max(memory, 1), Concurrency: c.Int("concurrency"),
 		Failed: con.failed,

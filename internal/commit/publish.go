@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
@@ -137,6 +138,9 @@ func (l *Lease) seal(ctx context.Context, key *envelope.DataKey, c Contents) (*o
 	}
 	if c.Tags != nil {
 		root.Tags = *c.Tags
+	}
+	if len(c.Message) > codec.MaxMessage || !utf8.ValidString(c.Message) {
+		return nil, nil, fmt.Errorf("a message of %d bytes: it is text of at most %d", len(c.Message), codec.MaxMessage)
 	}
 	if c.KeyIDs != nil {
 		c.KeyIDs[key.ID()] = true

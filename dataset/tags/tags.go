@@ -1,0 +1,101 @@
+// Package tags names versions of a dataset. A change of the names is a version with the
+// same contents, signed as every version is, so that nobody else gives or moves one.
+package tags
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/internal/codec"
+	"github.com/vaultpack/vaultpack/internal/commit"
+	"github.com/vaultpack/vaultpack/internal/objects"
+)
+
+// ErrUnchanged is returned where the version has the tag already, or nothing has it that
+// was to be removed.
+var ErrUnchanged = errors.New("the tags are that already")
+
+// Set gives a version the name, which another version then has no longer. It fails with
+// [dataset.ErrConflict] if another writer has made a version meanwhile.
+func Set(ctx context.Context, v *dataset.Version, name string) (*dataset.Version, error) {
+	if err := codec.CheckTag(name); err != nil {
+		return nil, err
+	}
+	d, err := of(v)
+	if err != nil {
+		return nil, err
+	}
+	return change(ctx, d, func(tags []codec.Tag) ([]codec.Tag, error) {
+		tag := codec.Tag{Name: name, Number: v.Number, Digest: v.Pin.Digest}
+		if slices.Contains(tags, tag) {
+			return nil, fmt.Errorf("version %d has the tag %q: %w", v.Number, name, ErrUnchanged)
+		}
+		tags = append(without(tags, name), tag)
+		if len(tags) > codec.MaxTags {
+			return nil, fmt.Errorf("a dataset has at most %d tags", codec.MaxTags)
+		}
+		slices.SortFunc(tags, func(a, b codec.Tag) int { return strings.Compare(a.Name, b.Name) })
+		return tags, nil
+	})
+}
+
+// Remove takes a name away from whichever version has it.
+func Remove(ctx context.Context, d *dataset.Dataset, name string) (*dataset.Version, error) {
+	return change(ctx, d, func(tags []codec.Tag) ([]codec.Tag, error) {
+		rest := without(tags, name)
+		if len(rest) == len(tags) {
+			return nil, fmt.Errorf("no version of dataset %q has the tag %q: %w", d.Name, name, ErrUnchanged)
+		}
+		return rest, nil
+	})
+}
+
+func without(tags []codec.Tag, name string) []codec.Tag {
+	return slices.DeleteFunc(slices.Clone(tags), func(t codec.Tag) bool { return t.Name == name })
+}
+
+// of is the dataset of a version.
+func of(v *dataset.Version) (*dataset.Dataset, error) {
+	if v == nil || objects.Of(v) == nil {
+		return nil, errors.New("tags: a version that was not read from a dataset")
+	}
+	d := &dataset.Dataset{Name: v.Dataset()}
+	objects.Bind(d, objects.Of(v))
+	return d, nil
+}
+
+func change(ctx context.Context, d *dataset.Dataset, how func([]codec.Tag) ([]codec.Tag, error)) (*dataset.Version, error) {
+	l, err := commit.Begin(ctx, d, "tags")
+	if err != nil {
+		return nil, err
+	}
+	defer l.Abandon()
+	v, err := commitTags(l, d, how)
+	err = l.Because(err)
+	if end := l.End(ctx); end != nil && err == nil {
+		return v, fmt.Errorf("version %d was created with the tags, but: %w", v.Number, end)
+	}
+	return v, err
+}
+
+func commitTags(l *commit.Lease, d *dataset.Dataset, how func([]codec.Tag) ([]codec.Tag, error)) (*dataset.Version, error) {
+	ctx, prev := l.Context(), l.Previous()
+	if prev == nil {
+		return nil, fmt.Errorf("dataset %q: %w", d.Name, dataset.ErrUnknownDataset)
+	}
+	tags, err := how(objects.RootOf(prev).Tags)
+	if err != nil {
+		return nil, err
+	}
+	key, err := l.SealingKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := commit.Same(prev)
+	c.Tags = &tags
+	return l.Commit(ctx, key, c)
+}
