@@ -50,14 +50,18 @@ type providerOf struct{ Signer }
 
 func (p providerOf) KeyID() (string, error) { return p.Public().ID().String(), nil }
 
-// SignedBy tells which key an envelope says it is signed with, without looking whether
-// that is true.
-func SignedBy(b []byte) (KeyID, error) {
+// Unverified tells which key an envelope says it is signed with, and what it says,
+// without looking whether that is true: it is for finding the key to open it with.
+func Unverified(b []byte) (by KeyID, payload []byte, err error) {
 	env, err := parseEnvelope(b)
 	if err != nil {
-		return KeyID{}, err
+		return by, nil, err
 	}
-	return ParseKeyID(env.Signatures[0].KeyID)
+	if by, err = ParseKeyID(env.Signatures[0].KeyID); err != nil {
+		return by, nil, fmt.Errorf("%w: %w", err, envelope.ErrAuthentication)
+	}
+	payload, err = env.DecodeB64Payload()
+	return by, payload, err
 }
 
 // Open gives the payload of an envelope of this type that the key has signed. Every

@@ -137,8 +137,8 @@ func TestEnvelopes(t *testing.T) {
 		if err != nil || string(got) != "a message" {
 			t.Fatalf("%q, %v", got, err)
 		}
-		if id, err := signing.SignedBy(b); err != nil || id != s.Public().ID() {
-			t.Errorf("%v, %v", id, err)
+		if id, said, err := signing.Unverified(b); err != nil || id != s.Public().ID() || string(said) != "a message" {
+			t.Errorf("%v, %q, %v", id, said, err)
 		}
 		for i := range b {
 			for _, x := range []byte{1, 0x20} {

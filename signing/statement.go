@@ -1,12 +1,8 @@
 package signing
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
-
-	"github.com/vaultpack/vaultpack/envelope"
 )
 
 // StatementPayload is the DSSE payload type of in-toto statements.
@@ -35,42 +31,17 @@ type statementJSON struct {
 	Predicate     json.RawMessage `json:"predicate"`
 }
 
+// Encode is the statement as it is signed, with the type [StatementPayload]. There is one
+// encoding of it, so who knows what a statement has to say compares it with the payload.
+func (st *Statement) Encode() ([]byte, error) {
+	return json.Marshal(statementJSON{statementType, st.Subject, st.PredicateType, st.Predicate})
+}
+
 // SignStatement makes a signed envelope of the statement.
 func SignStatement(ctx context.Context, s Signer, st *Statement) ([]byte, error) {
-	b, err := json.Marshal(statementJSON{statementType, st.Subject, st.PredicateType, st.Predicate})
+	b, err := st.Encode()
 	if err != nil {
 		return nil, err
 	}
 	return Sign(ctx, s, StatementPayload, b)
-}
-
-// OpenStatement gives the statement of an envelope that the key has signed.
-func OpenStatement(b []byte, predicateType string, key PublicKey) (*Statement, error) {
-	payload, err := Open(b, StatementPayload, key)
-	if err != nil {
-		return nil, err
-	}
-	var j statementJSON
-	if err := decodeStrict(payload, &j); err != nil {
-		return nil, err
-	}
-	if j.Type != statementType || j.PredicateType != predicateType || len(j.Subject) == 0 {
-		return nil, fmt.Errorf("a statement of type %q: %w", j.PredicateType, envelope.ErrAuthentication)
-	}
-	return &Statement{j.Subject, j.PredicateType, j.Predicate}, nil
-}
-
-// decodeStrict reads one JSON object that v knows every field of, in the encoding in
-// which v is written.
-func decodeStrict(b []byte, v any) error {
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return envelope.ErrAuthentication
-	}
-	again, err := json.Marshal(v)
-	if err != nil || !bytes.Equal(again, b) {
-		return envelope.ErrAuthentication
-	}
-	return nil
 }

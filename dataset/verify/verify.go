@@ -143,6 +143,7 @@ func (c *Job) run(ctx context.Context, v *dataset.Version) error {
 	weight := 0
 	var order walk.Order
 	var files tree.Merkle
+	root := objects.RootOf(v)
 	for i := range v.Parts {
 		entries, err := v.ReadPart(ctx, i)
 		if ctx.Err() != nil {
@@ -154,7 +155,9 @@ func (c *Job) run(ctx context.Context, v *dataset.Version) error {
 		}
 		c.Entries.Add(int64(len(entries)))
 		for _, e := range entries {
-			files.Add(e)
+			if root.HasTree {
+				files.Add(e)
+			}
 			if err := order.Check(e.Path); err != nil {
 				c.fail(&dataset.FileError{Path: e.Name(), Err: err})
 			}
@@ -170,8 +173,8 @@ func (c *Job) run(ctx context.Context, v *dataset.Version) error {
 			window, weight = nil, 0
 		}
 	}
-	if r := objects.RootOf(v); r.HasTree && c.Failures.Load() == 0 {
-		if sum, ok := files.Sum(); !ok || sum != r.Tree {
+	if root.HasTree && c.Failures.Load() == 0 {
+		if sum, ok := files.Sum(); !ok || sum != root.Tree {
 			c.fail(fmt.Errorf("the files of version %d are not those that were signed: %w", v.Number, envelope.ErrAuthentication))
 		}
 	}

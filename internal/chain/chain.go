@@ -154,7 +154,7 @@ func Parse(dataset string, raw []string, known *Chain) (*Chain, error) {
 
 // add verifies one more link.
 func (c *Chain) add(dataset, raw string) (*Chain, error) {
-	id, err := signing.SignedBy([]byte(raw))
+	id, said, err := signing.Unverified([]byte(raw))
 	if err != nil {
 		return nil, err
 	}
@@ -162,8 +162,12 @@ func (c *Chain) add(dataset, raw string) (*Chain, error) {
 	var may []signing.PublicKey
 	if len(c.links) > 0 {
 		may = c.Last().Owners
-	} else if may, err = ownersOf([]byte(raw)); err != nil {
-		return nil, err
+	} else {
+		first, _, err := decodeLink(said)
+		if err != nil {
+			return nil, err
+		}
+		may = first.Owners
 	}
 	at := slices.IndexFunc(may, func(k signing.PublicKey) bool { return k.ID() == id })
 	if at < 0 {

@@ -2,7 +2,6 @@ package chain
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -95,22 +94,6 @@ func decodeLink(payload []byte) (l Link, previous string, err error) {
 	}
 	return Link{Dataset: j.Dataset, ID: j.ID, Sequence: j.Sequence, Created: j.Created, After: j.After, Epoch: j.Epoch,
 		Owners: j.Owners, Writers: j.Writers}, j.Previous, nil
-}
-
-// ownersOf reads who the owners are of a link that nobody has verified yet.
-func ownersOf(raw []byte) ([]signing.PublicKey, error) {
-	var env struct {
-		Payload string `json:"payload"`
-	}
-	if err := json.Unmarshal(raw, &env); err != nil {
-		return nil, envelope.ErrAuthentication
-	}
-	payload, err := base64.StdEncoding.DecodeString(env.Payload)
-	if err != nil {
-		return nil, envelope.ErrAuthentication
-	}
-	l, _, err := decodeLink(payload)
-	return l.Owners, err
 }
 
 // decode reads JSON in the one encoding in which it is written.

@@ -43,10 +43,8 @@ func (e *NotSignerError) Error() string {
 type authority struct {
 	signer signing.Signer
 	chain  *chain.Chain  // nil until a first version's is begun
-	role   chain.Role    // of the signer
 	grants []chain.Grant // of the version before, and those made since
 	root   *objects.Root // of the version before, nil where there is none
-	made   bool          // whether a data key was made
 	anew   bool          // a new chain is begun
 }
 
@@ -62,16 +60,14 @@ func (l *Lease) authorize(ctx context.Context) error {
 	}
 	l.auth.signer = signer
 	if l.prev == nil {
-		l.auth.role = chain.Owner // of what it begins
-		return nil
+		return nil // who begins a dataset is its owner
 	}
 	l.auth.root = objects.RootOf(l.prev)
 	l.auth.chain, l.auth.grants = l.auth.root.Chain, slices.Clone(l.auth.root.Grants)
 	if l.auth.anew {
 		return l.beginAnew(ctx)
 	}
-	l.auth.role = l.auth.chain.Last().Role(signer.Public())
-	if l.auth.role == chain.None {
+	if l.auth.chain.Last().Role(signer.Public()) == chain.None {
 		return l.notSigner(chain.Writer)
 	}
 	return nil
@@ -84,7 +80,7 @@ func (l *Lease) beginAnew(ctx context.Context) error {
 		return err
 	}
 	old := l.auth.grants
-	l.auth.chain, l.auth.grants, l.auth.role = c, nil, chain.Owner
+	l.auth.chain, l.auth.grants = c, nil
 	for _, g := range old {
 		g, err := c.ReadWith(ctx, l.auth.signer, g)
 		if err != nil {
@@ -217,9 +213,6 @@ func (l *Lease) usable(ctx context.Context) (envelope.KeyID, error) {
 	return none, nil
 }
 
-// MadeKey reports whether the upload has made a data key.
-func (l *Lease) MadeKey() bool { return l.auth.made }
-
 // NewKey makes a data key for the dataset, stores its keyring, and grants it.
 func (l *Lease) NewKey(ctx context.Context) (*envelope.DataKey, error) {
 	if err := l.begin(ctx); err != nil {
@@ -257,7 +250,7 @@ func (l *Lease) NewKey(ctx context.Context) (*envelope.DataKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.auth.grants, l.auth.made = append(l.auth.grants, g), true
+	l.auth.grants = append(l.auth.grants, g)
 	return key, set.Vouch([]chain.Grant{g})
 }
 

@@ -51,16 +51,17 @@ func (l *Lease) Commit(ctx context.Context, key *envelope.DataKey, c Contents) (
 	if l.planned {
 		return v, nil
 	}
-	believe := set.Believe
-	if l.prev == nil || l.auth.anew {
-		believe = set.Adopt
-	}
 	if l.auth.anew {
 		if err := set.Forget(ctx); err != nil {
 			return v, fmt.Errorf("version %d was created, but the signers of before are remembered still: %w", l.number, err)
 		}
 	}
-	if err := believe(ctx, root); err != nil {
+	if l.prev == nil || l.auth.anew {
+		err = set.Adopt(ctx, root)
+	} else {
+		err = set.Believe(ctx, root, nil)
+	}
+	if err != nil {
 		return v, fmt.Errorf("version %d was created, but this machine does not remember it: %w", l.number, err)
 	}
 	return v, nil

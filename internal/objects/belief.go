@@ -177,13 +177,14 @@ func (s *Set) Forget(ctx context.Context) error {
 }
 
 // Believe decides whether a version, whose signatures are right, is one of the dataset
-// that the reader knows, and remembers it if so.
-func (s *Set) Believe(ctx context.Context, r *Root) error {
+// that the reader knows, and remembers it if so. all are the dataset's numbers, if they
+// have been listed.
+func (s *Set) Believe(ctx context.Context, r *Root, all Numbers) error {
 	known, err := s.Known(ctx)
 	if err != nil {
 		return err
 	}
-	digest := hex.EncodeToString(r.Pin.Digest[:])
+	digest := r.digest()
 	seen := known.Versions[r.Number]
 	if seen != "" && seen != digest {
 		return &UntrustedError{s.Name, r.Number, fmt.Sprintf("its digest is %s, but the version that was seen or pinned before has %s", digest, seen)}
@@ -191,7 +192,7 @@ func (s *Set) Believe(ctx context.Context, r *Root) error {
 	links := r.Chain.Seen()
 	if err := s.follows(r.Number, links, known.Links); err != nil {
 		if seen == digest {
-			return nil // it is vouched for by what pins it, whoever the signers are by now
+			return s.Vouch(r.Grants) // it is vouched for by what pins it, whoever the signers are by now
 		}
 		return err
 	}
@@ -201,16 +202,26 @@ func (s *Set) Believe(ctx context.Context, r *Root) error {
 	}
 	first := len(known.Links) == 0
 	if first && seen == "" && len(known.Signers) == 0 {
-		if err := s.firstContact(ctx, r); err != nil {
+		if err := s.firstContact(ctx, r, all); err != nil {
 			return err
 		}
 	}
+	if err := s.Vouch(r.Grants); err != nil {
+		return err
+	}
 	s.belief.keep(r)
 	if first || r.Number > known.Number || len(links) > len(known.Links) {
-		return s.Remember(ctx, trust.Known{Links: links, Number: r.Number, Versions: map[int64]string{r.Number: digest}})
+		return s.Remember(ctx, r.seen())
 	}
 	return nil
 }
+
+// seen is the version as a reader remembers it.
+func (r *Root) seen() trust.Known {
+	return trust.Known{Links: r.Chain.Seen(), Number: r.Number, Versions: map[int64]string{r.Number: r.digest()}}
+}
+
+func (r *Root) digest() string { return hex.EncodeToString(r.Pin.Digest[:]) }
 
 // Removed notes that this user has removed a version: if it was the newest that was
 // seen, the one before it is that now. The signers stay remembered.
@@ -236,9 +247,11 @@ func (s *Set) Removed(ctx context.Context, number int64) error {
 
 // Adopt remembers a version that this user has just made, the first of its dataset.
 func (s *Set) Adopt(ctx context.Context, r *Root) error {
+	if err := s.Vouch(r.Grants); err != nil {
+		return err
+	}
 	s.belief.keep(r)
-	return s.Remember(ctx, trust.Known{Links: r.Chain.Seen(), Number: r.Number,
-		Versions: map[int64]string{r.Number: hex.EncodeToString(r.Pin.Digest[:])}})
+	return s.Remember(ctx, r.seen())
 }
 
 // follows returns an error unless the signers of a version are those that are known, or
@@ -269,10 +282,11 @@ type FirstContact interface {
 // of one dataset with the oldest one and the one before it, as far as they can be read:
 // a version that somebody has put after those is found then. Nothing shows that all of
 // them are whose the reader thinks; that takes a pin.
-func (s *Set) firstContact(ctx context.Context, r *Root) error {
-	all, err := s.Numbers(ctx)
-	if err != nil {
-		return err
+func (s *Set) firstContact(ctx context.Context, r *Root, all Numbers) (err error) {
+	if all == nil {
+		if all, err = s.Numbers(ctx); err != nil {
+			return err
+		}
 	}
 	versions := all.Versions()
 	at := slices.Index(versions, r.Number)

@@ -125,18 +125,31 @@ func isCommitted(key *envelope.DataKey, want [32]byte) error {
 
 // Vouch notes data keys that are granted: no others are used under their IDs.
 func (s *Set) Vouch(grants []chain.Grant) error {
+	if err := s.areOpen(grants); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, g := range grants {
 		if was, ok := s.vouched[g.KeyID]; ok && was != g.Commitment {
 			return fmt.Errorf("two data keys of the ID %s: %w", g.KeyID, envelope.ErrAuthentication)
 		}
+		s.vouched[g.KeyID] = g.Commitment
+	}
+	return nil
+}
+
+// areOpen returns an error if a data key that has been opened is another than the one that
+// is granted under its ID.
+func (s *Set) areOpen(grants []chain.Grant) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range grants {
 		if key := s.keys[g.KeyID]; key != nil {
 			if err := isCommitted(key, g.Commitment); err != nil {
 				return err
 			}
 		}
-		s.vouched[g.KeyID] = g.Commitment
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/vaultpack/vaultpack/envelope"
@@ -15,11 +16,10 @@ import (
 	"github.com/vaultpack/vaultpack/signing"
 )
 
-// VersionPredicate is the type of the statement about a version.
-const VersionPredicate = "https://github.com/vaultpack/vaultpack/version/v1"
+// versionPredicateType is the type of the statement about a version.
+const versionPredicateType = "https://github.com/vaultpack/vaultpack/version/v1"
 
-// ErrUnsigned is wrapped by the error of a version that nobody has signed.
-var ErrUnsigned = errors.New("it is not signed")
+var errUnsigned = errors.New("it is not signed, as vaultpack does it")
 
 // A versionPredicate is what a version's statement says, for tools that do not read
 // roots. All of it stands in the root too, which the statement's subject names by its
@@ -47,7 +47,7 @@ func StatementOf(dataset string, r *codec.Root, c *chain.Chain) (*signing.Statem
 	}
 	return &signing.Statement{
 		Subject:       []signing.Subject{{Name: fmt.Sprintf("%s@%d", dataset, r.Number), Digest: map[string]string{"sha256": hex.EncodeToString(r.Sum[:])}}},
-		PredicateType: VersionPredicate,
+		PredicateType: versionPredicateType,
 		Predicate:     b,
 	}, nil
 }
@@ -75,16 +75,16 @@ func SignRoot(ctx context.Context, dataset string, r *codec.Root, c *chain.Chain
 // not looked at.
 func (s *Set) openRoot(number int64, b []byte) (*Root, error) {
 	contents, signed, _ := bytes.Cut(b, []byte("\n"))
-	root, err := codec.DecodeRoot(s.Name, number, contents)
-	if err != nil {
-		return nil, err
-	}
-	if len(root.Signers) == 0 && len(signed) == 0 {
-		return nil, fmt.Errorf("version %d of dataset %q: %w: %w", number, s.Name, ErrUnsigned, envelope.ErrAuthentication)
+	if len(signed) == 0 {
+		return nil, fmt.Errorf("version %d of dataset %q: %w: %w", number, s.Name, errUnsigned, envelope.ErrAuthentication)
 	}
 	signed, ok := bytes.CutSuffix(signed, []byte("\n"))
 	if !ok {
 		return nil, envelope.ErrAuthentication
+	}
+	root, err := codec.DecodeRoot(s.Name, number, contents)
+	if err != nil {
+		return nil, err
 	}
 	c, err := chain.Parse(s.Name, root.Signers, s.belief.chain())
 	if err != nil {
@@ -94,15 +94,19 @@ func (s *Set) openRoot(number int64, b []byte) (*Root, error) {
 	if r.Signer, err = signerOf(root, c, signed); err != nil {
 		return nil, err
 	}
-	st, err := signing.OpenStatement(signed, VersionPredicate, r.Signer)
+	said, err := signing.Open(signed, signing.StatementPayload, r.Signer)
 	if err != nil {
 		return nil, err
 	}
-	want, err := StatementOf(s.Name, root, c)
+	st, err := StatementOf(s.Name, root, c)
 	if err != nil {
 		return nil, err
 	}
-	if !sameStatement(st, want) {
+	want, err := st.Encode()
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(said, want) {
 		return nil, fmt.Errorf("version %d of dataset %q is not the one that was signed: %w", number, s.Name, envelope.ErrAuthentication)
 	}
 	return r, s.readGrants(r)
@@ -110,7 +114,7 @@ func (s *Set) openRoot(number int64, b []byte) (*Root, error) {
 
 // signerOf finds the key that has signed a root, among those that may.
 func signerOf(root *codec.Root, c *chain.Chain, signed []byte) (signing.PublicKey, error) {
-	id, err := signing.SignedBy(signed)
+	id, _, err := signing.Unverified(signed)
 	if err != nil {
 		return signing.PublicKey{}, err
 	}
@@ -124,18 +128,12 @@ func signerOf(root *codec.Root, c *chain.Chain, signed []byte) (signing.PublicKe
 		}
 		return d.Key, d.Covers(root.Number, root.Created)
 	}
-	for _, k := range append(c.Last().Owners[:len(c.Last().Owners):len(c.Last().Owners)], c.Last().Writers...) {
+	for _, k := range slices.Concat(c.Last().Owners, c.Last().Writers) {
 		if k.ID() == id {
 			return k, nil
 		}
 	}
 	return signing.PublicKey{}, fmt.Errorf("version %d was signed by %s, which is no signer of the dataset: %w", root.Number, id.Short(), envelope.ErrAuthentication)
-}
-
-func sameStatement(a, b *signing.Statement) bool {
-	x, err := json.Marshal(a)
-	y, err2 := json.Marshal(b)
-	return err == nil && err2 == nil && bytes.Equal(x, y)
 }
 
 // readGrants reads the grants of data keys of a root, and looks whether all that the root

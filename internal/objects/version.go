@@ -44,6 +44,10 @@ func (e *DamagedError) Unwrap() error { return e.Err }
 
 // ReadRoot reads one version's root.
 func (s *Set) ReadRoot(ctx context.Context, number int64) (*Root, error) {
+	return s.readRoot(ctx, number, nil)
+}
+
+func (s *Set) readRoot(ctx context.Context, number int64, listed Numbers) (*Root, error) {
 	name := s.VersionName(number)
 	b, err := s.Get(ctx, name, codec.MaxRoot)
 	if errors.Is(err, ErrMissing) {
@@ -72,7 +76,7 @@ func (s *Set) ReadRoot(ctx context.Context, number int64) (*Root, error) {
 	if err != nil {
 		return nil, s.Damaged(number, fmt.Errorf("%s: %w", name, Tampered(err)))
 	}
-	if err := s.Believe(ctx, v); err != nil {
+	if err := s.Believe(ctx, v, listed); err != nil {
 		return nil, s.Damaged(number, err)
 	}
 	return v, nil
@@ -107,8 +111,8 @@ func (s *Set) parseRoot(ctx context.Context, number int64, sealed []byte) (*Root
 	return root, nil
 }
 
-// OpenRoot reads the plaintext of a root that was sealed under the data key of the ID. The
-// data keys that it names are the ones that are used from then on.
+// OpenRoot reads the plaintext of a root that was sealed under the data key of the ID.
+// Nothing of it is used for anything before it is believed.
 func (s *Set) OpenRoot(number int64, b []byte, id envelope.KeyID) (*Root, error) {
 	root, err := s.openRoot(number, b)
 	if err != nil {
@@ -118,7 +122,7 @@ func (s *Set) OpenRoot(number int64, b []byte, id envelope.KeyID) (*Root, error)
 	if err := root.Names(id); err != nil {
 		return nil, err
 	}
-	return root, s.Vouch(root.Grants)
+	return root, s.areOpen(root.Grants)
 }
 
 // Newest reads the root of the newest version. It returns ErrUnknownDataset if there is none.
@@ -134,7 +138,7 @@ func (s *Set) Newest(ctx context.Context, all Numbers) (*Root, error) {
 	}
 	for _, t := range slices.Backward(all) {
 		if t.Mark == "" {
-			return s.ReadRoot(ctx, t.Number)
+			return s.readRoot(ctx, t.Number, all)
 		}
 		if err := s.CheckMark(ctx, t); err != nil {
 			return nil, err
