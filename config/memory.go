@@ -15,13 +15,12 @@ import (
 // Memory is what this user remembers of the datasets of a vault, and what the
 // configuration pins.
 func (c *Config) Memory(location string) *trust.Pinned {
-	dir := &trust.Dir{Vault: c.vaultName(location), Cannot: c.CannotRemember, Told: c.FirstContact}
-	if path, err := StateDir(); err != nil {
+	path, err := StateDir()
+	if err != nil {
 		// As a folder that cannot be made: nothing is remembered, and that is told.
-		dir.Path = filepath.Join(os.DevNull, "known")
-	} else {
-		dir.Path = path
+		path = filepath.Join(os.DevNull, "known")
 	}
+	dir := &trust.Dir{Path: path, Vault: c.vaultName(location), Cannot: c.CannotRemember, Told: c.FirstContact}
 	return &trust.Pinned{Memory: dir, Signers: c.Signers, Versions: c.Pins}
 }
 

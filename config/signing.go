@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"path/filepath"
 
-	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/given"
 	"github.com/vaultpack/vaultpack/signing"
 	"github.com/vaultpack/vaultpack/vault"
@@ -31,14 +30,8 @@ func SigningKey(ctx context.Context, c *Config, keys *vault.Keys, create bool) (
 	if c.Signing.Value != "" && !c.DefaultSigning {
 		return readSigningKey(c.Signing)
 	}
-	if keys != nil {
-		for _, all := range [][]envelope.KeyWrapper{keys.Wrap, keys.Open} {
-			for _, k := range all {
-				if local, ok := k.(*envelope.LocalKey); ok {
-					return signing.OfLocalKey(local)
-				}
-			}
-		}
+	if local := keys.Local(); local != nil {
+		return signing.OfLocalKey(local)
 	}
 	if c.Signing.Value == "" {
 		return nil, fmt.Errorf("%w: set one with --signing-key, made by: vaultpack keys new signing FILE", vault.ErrNoSigner)

@@ -7,7 +7,6 @@ import (
 
 	"github.com/vaultpack/vaultpack/internal/codec"
 	"github.com/vaultpack/vaultpack/internal/objects"
-	"github.com/vaultpack/vaultpack/signing"
 )
 
 // A Choice chooses a version. Its zero value is the newest.
@@ -106,28 +105,4 @@ func (v *Version) Tags() (tags []Tag) {
 		tags = append(tags, Tag{t.Name, t.Number, hex.EncodeToString(t.Digest[:])})
 	}
 	return tags
-}
-
-// A Signer is a key that may sign versions of a dataset.
-type Signer struct {
-	Key signing.PublicKey
-	// Owner tells an owner, who may change the signers and rotate data keys, from a
-	// writer, who makes versions.
-	Owner bool
-}
-
-// Signers are those who may sign the versions after this one: owners first, sorted by
-// their key IDs.
-func (v *Version) Signers() (all []Signer) {
-	r := objects.RootOf(v)
-	if r == nil {
-		return nil
-	}
-	for _, k := range r.Chain.Last().Owners {
-		all = append(all, Signer{k, true})
-	}
-	for _, k := range r.Chain.Last().Writers {
-		all = append(all, Signer{k, false})
-	}
-	return all
 }

@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+
+	"github.com/vaultpack/vaultpack/internal/keytext"
 )
 
 // An Identity is the private half of a key pair whose public half, a
@@ -86,7 +88,7 @@ func newRecipient(public hpke.PublicKey) *Recipient {
 // ParseIdentity reads what [Identity.EncodeSecret] writes. Empty lines and lines
 // that begin with # are passed over. The error never holds any of the text.
 func ParseIdentity(text []byte) (*Identity, error) {
-	seed, err := parseKey(text, identityPrefix, seedSize)
+	seed, err := keytext.Parse(text, identityPrefix, seedSize)
 	if err != nil {
 		return nil, err
 	}
@@ -183,7 +185,7 @@ func (i *Identity) Unwrap(ctx context.Context, slot Slot, ec EncryptionContext) 
 
 // ParseRecipient reads what [Recipient.Encode] writes, as [ParseIdentity] does.
 func ParseRecipient(text []byte) (*Recipient, error) {
-	b, err := parseKey(text, recipientPrefix, publicSize)
+	b, err := keytext.Parse(text, recipientPrefix, publicSize)
 	if err != nil {
 		return nil, err
 	}
@@ -199,7 +201,7 @@ func (r *Recipient) Encode() []byte {
 	if r == nil || r.public == nil {
 		return nil
 	}
-	return encodeKey(recipientPrefix, r.public.Bytes())
+	return keytext.Encode(recipientPrefix, r.public.Bytes())
 }
 
 // Fingerprint names the key pair: 16 bytes in hex.

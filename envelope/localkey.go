@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"github.com/vaultpack/vaultpack/envelope/internal/cobblestone"
+	"github.com/vaultpack/vaultpack/internal/keytext"
 )
 
 // A LocalKey is a key encryption key that its owner keeps in a file: 32 random
@@ -51,7 +52,7 @@ func (k *LocalKey) usable() error {
 // ParseLocalKey reads what EncodeSecret writes. Empty lines and lines that
 // begin with # are passed over. The error never holds any of the text.
 func ParseLocalKey(text []byte) (*LocalKey, error) {
-	secret, err := parseKey(text, localPrefix, 32)
+	secret, err := keytext.Parse(text, localPrefix, 32)
 	if err != nil {
 		return nil, err
 	}

@@ -1,12 +1,12 @@
 package envelope
 
 import (
-	"bytes"
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"sync"
+
+	"github.com/vaultpack/vaultpack/internal/keytext"
 )
 
 // A secret holds key material, two pointers deep: package fmt calls no method on
@@ -75,43 +75,12 @@ func begin(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// encodeSecret is encodeKey of a secret, or nil once that has been wiped.
+// encodeSecret is keytext.Encode of a secret, or nil once that has been wiped.
 func encodeSecret(prefix string, s *secret) []byte {
 	key, err := s.acquire()
 	if err != nil {
 		return nil
 	}
 	defer s.release()
-	return encodeKey(prefix, key)
-}
-
-// encodeKey is a key as one line of text, for a file.
-func encodeKey(prefix string, key []byte) []byte {
-	line := make([]byte, len(prefix), len(prefix)+base64.StdEncoding.EncodedLen(len(key))+1)
-	copy(line, prefix)
-	return append(base64.StdEncoding.AppendEncode(line, key), '\n')
-}
-
-// parseKey reads what encodeKey writes. Empty lines and lines that begin with #
-// are passed over. No error holds any of the text.
-func parseKey(text []byte, prefix string, size int) (key []byte, err error) {
-	for line := range bytes.Lines(text) {
-		line = bytes.TrimSpace(line)
-		if len(line) == 0 || line[0] == '#' {
-			continue
-		}
-		enc, ok := bytes.CutPrefix(line, []byte(prefix))
-		buf := make([]byte, base64.StdEncoding.DecodedLen(len(enc)))
-		n, err := base64.StdEncoding.Strict().Decode(buf, enc)
-		if !ok || err != nil || n != size || key != nil {
-			clear(buf)
-			clear(key)
-			return nil, fmt.Errorf("want one line %q and %d bytes in base64", prefix, size)
-		}
-		key = buf[:n:n]
-	}
-	if key == nil {
-		return nil, errors.New("there is no key in it")
-	}
-	return key, nil
+	return keytext.Encode(prefix, key)
 }

@@ -1,17 +1,16 @@
 package signing
 
 import (
-	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/keytext"
 )
 
 // A Signer signs with a key that it may keep elsewhere. It must be safe for concurrent
@@ -80,24 +79,9 @@ func OfLocalKey(k *envelope.LocalKey) (*PrivateKey, error) {
 // ParsePrivateKey reads what EncodeSecret writes. Empty lines and lines that begin with #
 // are passed over. The error never holds any of the text.
 func ParsePrivateKey(text []byte) (*PrivateKey, error) {
-	var seed []byte
-	for line := range bytes.Lines(text) {
-		line = bytes.TrimSpace(line)
-		if len(line) == 0 || line[0] == '#' {
-			continue
-		}
-		enc, ok := bytes.CutPrefix(line, []byte(privatePrefix))
-		buf := make([]byte, base64.StdEncoding.DecodedLen(len(enc)))
-		n, err := base64.StdEncoding.Strict().Decode(buf, enc)
-		if !ok || err != nil || n != ed25519.SeedSize || seed != nil {
-			clear(buf)
-			clear(seed)
-			return nil, fmt.Errorf("want one line %q and %d bytes in base64", privatePrefix, ed25519.SeedSize)
-		}
-		seed = buf[:n:n]
-	}
-	if seed == nil {
-		return nil, errors.New("there is no key in it")
+	seed, err := keytext.Parse(text, privatePrefix, ed25519.SeedSize)
+	if err != nil {
+		return nil, err
 	}
 	return newPrivateKey(seed), nil
 }
@@ -113,8 +97,7 @@ func (k *PrivateKey) EncodeSecret() []byte {
 	if k.secret.p.key == nil {
 		return nil
 	}
-	line := append(make([]byte, 0, 80), privatePrefix...)
-	return append(base64.StdEncoding.AppendEncode(line, k.secret.p.key.Seed()), '\n')
+	return keytext.Encode(privatePrefix, k.secret.p.key.Seed())
 }
 
 // Public is the key that signatures verify with.

@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/signing"
@@ -20,14 +21,21 @@ func (v *Vault) SigningKey(ctx context.Context, create bool) (signing.Signer, er
 	if v.OpenSigner != nil {
 		return v.OpenSigner(ctx, create)
 	}
-	if v.Keys != nil {
-		for _, keys := range [][]envelope.KeyWrapper{v.Keys.Wrap, v.Keys.Open} {
-			for _, k := range keys {
-				if local, ok := k.(*envelope.LocalKey); ok {
-					return signing.OfLocalKey(local)
-				}
-			}
-		}
+	if local := v.Keys.Local(); local != nil {
+		return signing.OfLocalKey(local)
 	}
 	return nil, ErrNoSigner
+}
+
+// Local is the first local key, or nil.
+func (k *Keys) Local() *envelope.LocalKey {
+	if k == nil {
+		return nil
+	}
+	for _, w := range slices.Concat(k.Wrap, k.Open) {
+		if local, ok := w.(*envelope.LocalKey); ok {
+			return local
+		}
+	}
+	return nil
 }

@@ -5,7 +5,6 @@ package rekey
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/internal/commit"
@@ -20,24 +19,11 @@ import (
 // Like an upload it fails with [dataset.ErrConflict] if another writer has made a version
 // meanwhile, and with [dataset.ErrCollected] if a collection has ended it.
 func Rotate(ctx context.Context, d *dataset.Dataset) (*dataset.Version, error) {
-	l, err := commit.Begin(ctx, d, "rotate")
-	if err != nil {
-		return nil, err
-	}
-	defer l.Abandon()
-	v, err := rotate(l.Context(), d, l)
-	err = l.Because(err)
-	if end := l.End(ctx); end != nil && err == nil {
-		return v, fmt.Errorf("version %d was created under the new key, but: %w", v.Number, end)
-	}
-	return v, err
+	return commit.Change(ctx, d, "rotate", "under the new key", func(ctx context.Context, l *commit.Lease) (*dataset.Version, error) { return rotate(ctx, d, l) })
 }
 
 func rotate(ctx context.Context, d *dataset.Dataset, l *commit.Lease) (*dataset.Version, error) {
 	latest := l.Previous()
-	if latest == nil {
-		return nil, fmt.Errorf("dataset %q: %w", d.Name, dataset.ErrUnknownDataset)
-	}
 	// Who cannot read the old data must not become the owner of the new key.
 	if _, err := objects.Of(d).Key(ctx, latest.KeyID); err != nil {
 		return nil, err

@@ -109,7 +109,7 @@ func (w *world) push(p *person) (*dataset.Version, error) {
 // not do what he may.
 func (w *world) took(what string, p *person, v *dataset.Version, err error, may bool) bool {
 	w.t.Helper()
-	var not *commit.NotSignerError
+	var not *dataset.NotSignerError
 	switch {
 	case may && err != nil:
 		w.t.Fatalf("%s: %v", what, err)

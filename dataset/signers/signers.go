@@ -76,24 +76,16 @@ func without(l *chain.Link, key signing.PublicKey) {
 }
 
 func change(ctx context.Context, d *dataset.Dataset, how func(*chain.Link) error) (*dataset.Version, error) {
-	l, err := commit.Begin(ctx, d, "signers")
-	if err != nil {
-		return nil, err
-	}
-	defer l.Abandon()
-	v, err := commitChange(l, how)
-	err = l.Because(err)
-	if end := l.End(ctx); end != nil && err == nil {
-		return v, fmt.Errorf("version %d was created with the new signers, but: %w", v.Number, end)
-	}
-	return v, err
+	return commit.Change(ctx, d, "signers", "with the new signers", func(ctx context.Context, l *commit.Lease) (*dataset.Version, error) {
+		if err := l.ChangeSigners(ctx, how); err != nil {
+			return nil, err
+		}
+		return again(ctx, l)
+	})
 }
 
-func commitChange(l *commit.Lease, how func(*chain.Link) error) (*dataset.Version, error) {
-	ctx := l.Context()
-	if err := l.ChangeSigners(ctx, how); err != nil {
-		return nil, err
-	}
+// again commits what the version before has.
+func again(ctx context.Context, l *commit.Lease) (*dataset.Version, error) {
 	// A key that only a signer of before may seal under is not gone on with.
 	key, err := l.SealingKey(ctx)
 	if err != nil {
@@ -107,19 +99,5 @@ func commitChange(l *commit.Lease, how func(*chain.Link) error) (*dataset.Versio
 // version. Every reader who knows the dataset refuses the new version until its user says
 // otherwise, for nothing but that tells it from a forged one.
 func Init(ctx context.Context, d *dataset.Dataset) (*dataset.Version, error) {
-	l, err := commit.BeginAnew(ctx, d, "signers")
-	if err != nil {
-		return nil, err
-	}
-	defer l.Abandon()
-	key, err := l.SealingKey(l.Context())
-	var v *dataset.Version
-	if err == nil {
-		v, err = l.Commit(l.Context(), key, commit.Same(l.Previous()))
-	}
-	err = l.Because(err)
-	if end := l.End(ctx); end != nil && err == nil {
-		return v, fmt.Errorf("version %d was created with new signers, but: %w", v.Number, end)
-	}
-	return v, err
+	return commit.ChangeAnew(ctx, d, "signers", "with new signers", again)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/internal/codec"
 	"github.com/vaultpack/vaultpack/internal/commit"
+	"github.com/vaultpack/vaultpack/internal/jobs"
 	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
@@ -25,11 +26,10 @@ func Set(ctx context.Context, v *dataset.Version, name string) (*dataset.Version
 	if err := codec.CheckTag(name); err != nil {
 		return nil, err
 	}
-	d, err := of(v)
-	if err != nil {
+	if err := jobs.Check(ctx, v); err != nil {
 		return nil, err
 	}
-	return change(ctx, d, func(tags []codec.Tag) ([]codec.Tag, error) {
+	return change(ctx, jobs.DatasetOf(v), func(tags []codec.Tag) ([]codec.Tag, error) {
 		tag := codec.Tag{Name: name, Number: v.Number, Digest: v.Pin.Digest}
 		if slices.Contains(tags, tag) {
 			return nil, fmt.Errorf("version %d has the tag %q: %w", v.Number, name, ErrUnchanged)
@@ -58,44 +58,18 @@ func without(tags []codec.Tag, name string) []codec.Tag {
 	return slices.DeleteFunc(slices.Clone(tags), func(t codec.Tag) bool { return t.Name == name })
 }
 
-// of is the dataset of a version.
-func of(v *dataset.Version) (*dataset.Dataset, error) {
-	if v == nil || objects.Of(v) == nil {
-		return nil, errors.New("tags: a version that was not read from a dataset")
-	}
-	d := &dataset.Dataset{Name: v.Dataset()}
-	objects.Bind(d, objects.Of(v))
-	return d, nil
-}
-
 func change(ctx context.Context, d *dataset.Dataset, how func([]codec.Tag) ([]codec.Tag, error)) (*dataset.Version, error) {
-	l, err := commit.Begin(ctx, d, "tags")
-	if err != nil {
-		return nil, err
-	}
-	defer l.Abandon()
-	v, err := commitTags(l, d, how)
-	err = l.Because(err)
-	if end := l.End(ctx); end != nil && err == nil {
-		return v, fmt.Errorf("version %d was created with the tags, but: %w", v.Number, end)
-	}
-	return v, err
-}
-
-func commitTags(l *commit.Lease, d *dataset.Dataset, how func([]codec.Tag) ([]codec.Tag, error)) (*dataset.Version, error) {
-	ctx, prev := l.Context(), l.Previous()
-	if prev == nil {
-		return nil, fmt.Errorf("dataset %q: %w", d.Name, dataset.ErrUnknownDataset)
-	}
-	tags, err := how(objects.RootOf(prev).Tags)
-	if err != nil {
-		return nil, err
-	}
-	key, err := l.SealingKey(ctx)
-	if err != nil {
-		return nil, err
-	}
-	c := commit.Same(prev)
-	c.Tags = &tags
-	return l.Commit(ctx, key, c)
+	return commit.Change(ctx, d, "tags", "with the tags", func(ctx context.Context, l *commit.Lease) (*dataset.Version, error) {
+		tags, err := how(objects.RootOf(l.Previous()).Tags)
+		if err != nil {
+			return nil, err
+		}
+		key, err := l.SealingKey(ctx)
+		if err != nil {
+			return nil, err
+		}
+		c := commit.Same(l.Previous())
+		c.Tags = &tags
+		return l.Commit(ctx, key, c)
+	})
 }

@@ -43,11 +43,8 @@ type Header struct {
 	Keys    []json.RawMessage `json:"keys,omitempty"`
 }
 
-// SignersRaw and KeysRaw are what EncodeList was given as proof.
-func (h Header) SignersRaw() []string { return texts(h.Signers) }
-
-// KeysRaw are the grants.
-func (h Header) KeysRaw() []string { return texts(h.Keys) }
+// Proof is what EncodeList was given.
+func (h Header) Proof() Proof { return Proof{texts(h.Signers), texts(h.Keys)} }
 
 // A Proof is what makes the entries of a pending list believed: signed grants of data keys
 // that no version names yet, and the chain of signers where there is no version at all.

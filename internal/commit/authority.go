@@ -17,27 +17,6 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// A NotSignerError says that the configured key may not do what was asked for.
-type NotSignerError struct {
-	Dataset string
-	Key     signing.PublicKey
-	Role    chain.Role // that it would take
-	Owners  []signing.PublicKey
-}
-
-func (e *NotSignerError) Error() string {
-	what := "is no signer of"
-	if e.Role == chain.Owner {
-		what = "is no owner of"
-	}
-	owner := ""
-	if len(e.Owners) > 0 {
-		owner = " (" + e.Owners[0].ID().Short() + ")"
-	}
-	return fmt.Sprintf("the signing key %s %s dataset %q; an owner%s can make it one: vaultpack signers add %s %s",
-		e.Key.ID().Short(), what, e.Dataset, owner, e.Dataset, e.Key)
-}
-
 // An authority is the right to make a version: who signs, as which of the signers, and
 // the data keys that the dataset has been granted.
 type authority struct {
@@ -68,7 +47,7 @@ func (l *Lease) authorize(ctx context.Context) error {
 		return l.beginAnew(ctx)
 	}
 	if l.auth.chain.Last().Role(signer.Public()) == chain.None {
-		return l.notSigner(chain.Writer)
+		return l.notSigner(false)
 	}
 	return nil
 }
@@ -91,18 +70,18 @@ func (l *Lease) beginAnew(ctx context.Context) error {
 	return nil
 }
 
-func (l *Lease) notSigner(role chain.Role) error {
-	return &NotSignerError{l.dataset.Name, l.auth.signer.Public(), role, l.auth.chain.Last().Owners}
+func (l *Lease) notSigner(owner bool) error {
+	return &dataset.NotSignerError{Dataset: l.dataset.Name, Key: l.auth.signer.Public(), Owner: owner, Owners: l.auth.chain.Last().Owners}
 }
 
 // vouch reports whether a record of an unfinished upload is of somebody who may write,
 // and all that it names is under data keys of the dataset. It is an error why not. The
 // keys that are granted in the record are the dataset's from then on.
 func (l *Lease) vouch(ctx context.Context, h codec.Header, id envelope.KeyID, entries []*tree.Entry) error {
-	c := l.auth.chain
+	c, proof := l.auth.chain, h.Proof()
 	var other *chain.Chain // that the upload has begun, and that did not become the dataset's
-	if signers := h.SignersRaw(); c == nil || len(signers) > 0 {
-		begun, err := chain.Parse(l.dataset.Name, signers, nil)
+	if c == nil || len(proof.Signers) > 0 {
+		begun, err := chain.Parse(l.dataset.Name, proof.Signers, nil)
 		if err != nil {
 			return err
 		}
@@ -121,7 +100,7 @@ func (l *Lease) vouch(ctx context.Context, h codec.Header, id envelope.KeyID, en
 		granted[g.KeyID] = true
 	}
 	var more []chain.Grant
-	for _, raw := range h.KeysRaw() {
+	for _, raw := range proof.Keys {
 		g, err := l.grantOf(ctx, raw, c, other)
 		if err != nil {
 			return err
@@ -265,7 +244,7 @@ func (l *Lease) ChangeSigners(ctx context.Context, change func(*chain.Link) erro
 	}
 	c, err := l.auth.chain.Extend(ctx, l.auth.signer, l.prev.Number, change)
 	if errors.Is(err, chain.ErrNotOwner) {
-		return l.notSigner(chain.Owner)
+		return l.notSigner(true)
 	}
 	if err != nil {
 		return err
@@ -291,16 +270,16 @@ func (l *Lease) Rotate(ctx context.Context) (*envelope.DataKey, error) {
 
 // proof is what a record carries so that another run believes it: the grants that no
 // version has yet, and the signers where there is no version.
-func (l *Lease) proof() (signers, keys []string) {
+func (l *Lease) proof() (p codec.Proof) {
 	if l.auth.root == nil && l.auth.chain != nil {
-		signers = l.auth.chain.Raw()
+		p.Signers = l.auth.chain.Raw()
 	}
 	for _, g := range l.auth.grants {
 		if l.auth.root == nil || l.auth.root.Names(g.KeyID) != nil {
-			keys = append(keys, g.Raw())
+			p.Keys = append(p.Keys, g.Raw())
 		}
 	}
-	return signers, keys
+	return p
 }
 
 // keys are the grants that a version carries: those of data keys that it uses, as far as

@@ -61,12 +61,8 @@ func Begin(ctx context.Context, d *dataset.Dataset, source string) (*Lease, erro
 	return begin(ctx, d, source, false)
 }
 
-// BeginAnew is Begin for an upload that begins a new chain of signers, whoever the signers
-// of the version before are.
-func BeginAnew(ctx context.Context, d *dataset.Dataset, source string) (*Lease, error) {
-	return begin(ctx, d, source, true)
-}
-
+// begin is Begin; anew begins a new chain of signers, whoever those of the version before
+// are.
 func begin(ctx context.Context, d *dataset.Dataset, source string, anew bool) (*Lease, error) {
 	if err := given.Check(ctx, d != nil && objects.Of(d).Usable(), errNoDataset); err != nil {
 		return nil, err

@@ -24,7 +24,7 @@ type checkpoint struct {
 	upload  string
 	n       int
 	// proof is what makes the records believed: see [Lease.proof].
-	proof func() (signers, keys []string)
+	proof func() codec.Proof
 }
 
 // Write records entries whose packs are in the vault. A file of which only some
@@ -55,8 +55,7 @@ func recordEntries(entries []*tree.Entry) int {
 }
 
 func (c *checkpoint) write(ctx context.Context, key *envelope.DataKey, entries []*tree.Entry) error {
-	signers, keys := c.proof()
-	list, err := codec.EncodeList(codec.PendingFormat, c.dataset.Name, c.source, codec.Proof{Signers: signers, Keys: keys}, entries)
+	list, err := codec.EncodeList(codec.PendingFormat, c.dataset.Name, c.source, c.proof(), entries)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,53 @@
+package dataset
+
+import (
+	"fmt"
+
+	"github.com/vaultpack/vaultpack/internal/objects"
+	"github.com/vaultpack/vaultpack/signing"
+)
+
+// A Signer is a key that may sign versions of a dataset.
+type Signer struct {
+	Key signing.PublicKey
+	// Owner tells an owner, who may change the signers and rotate data keys, from a
+	// writer, who makes versions.
+	Owner bool
+}
+
+// Signers are those who may sign the versions after this one: owners first, sorted by
+// their key IDs.
+func (v *Version) Signers() (all []Signer) {
+	r := objects.RootOf(v)
+	if r == nil {
+		return nil
+	}
+	for _, k := range r.Chain.Last().Owners {
+		all = append(all, Signer{k, true})
+	}
+	for _, k := range r.Chain.Last().Writers {
+		all = append(all, Signer{k, false})
+	}
+	return all
+}
+
+// A NotSignerError says that the configured signing key may not do what was asked for.
+type NotSignerError struct {
+	Dataset string
+	Key     signing.PublicKey
+	Owner   bool // it would take an owner
+	Owners  []signing.PublicKey
+}
+
+func (e *NotSignerError) Error() string {
+	what := "is no signer of"
+	if e.Owner {
+		what = "is no owner of"
+	}
+	owner := ""
+	if len(e.Owners) > 0 {
+		owner = " (" + e.Owners[0].ID().Short() + ")"
+	}
+	return fmt.Sprintf("the signing key %s %s dataset %q; an owner%s can make it one: vaultpack signers add %s %s",
+		e.Key.ID().Short(), what, e.Dataset, owner, e.Dataset, e.Key)
+}
