@@ -2,6 +2,9 @@ package main
 
 import (
 	"bytes"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/pem"
 	"errors"
 	"os"
 	"os/exec"
@@ -13,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/crypto/ssh"
 
 	"github.com/vaultpack/vaultpack/internal/race"
 )
@@ -101,6 +105,11 @@ func TestSignersPage(t *testing.T) {
 			t.Fatalf("%v\n%s\n%s", err, script, out)
 		}
 		if strings.Contains(script, "signers remove") {
+			openSSHKey(t, filepath.Join(dir, "id_ed25519"))
+			ssh := "vaultpack signers add scans ../id_ed25519.pub && echo ssh > scans/s && vaultpack push scans --signing-key ../id_ed25519"
+			if out, err := sh(team, "home-team", ssh); err != nil {
+				t.Errorf("with an OpenSSH key: %v\n%s", err, out)
+			}
 			refused(filepath.Join(dir, "colleague"), "home-colleague", "echo again > scans/c; vaultpack push scans", exitFailed, "is no signer of")
 		}
 		if strings.Contains(script, "signers init") {
@@ -111,11 +120,25 @@ func TestSignersPage(t *testing.T) {
 			}
 			refused(colleague, "home-colleague", "vaultpack verify scans", exitAuthentication, "vaultpack trust forget scans")
 			refused(colleague, "home-new", "vaultpack verify scans", exitAuthentication, "#DIGEST")
-			if out, err := sh(team, "home-team", "vaultpack verify scans"); err != nil {
+			// Who has begun them reads what was there before: the newest version leads to it.
+			if out, err := sh(team, "home-team", "vaultpack verify scans && vaultpack verify scans@1 && vaultpack versions scans && vaultpack gc scans"); err != nil {
 				t.Errorf("who has begun the new signers: %v\n%s", err, out)
 			}
 		}
 	}
+}
+
+// openSSHKey makes the two files of a key, as ssh-keygen does.
+func openSSHKey(t *testing.T, file string) {
+	t.Helper()
+	public, key, err := ed25519.GenerateKey(rand.Reader)
+	check(t, err)
+	block, err := ssh.MarshalPrivateKey(key, "me")
+	check(t, err)
+	line, err := ssh.NewPublicKey(public)
+	check(t, err)
+	check(t, os.WriteFile(file, pem.EncodeToMemory(block), 0o600))
+	check(t, os.WriteFile(file+".pub", ssh.MarshalAuthorizedKey(line), 0o644))
 }
 
 // Help fits a terminal of 80 columns, whatever the command, and says something of each

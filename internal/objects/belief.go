@@ -191,8 +191,16 @@ func (s *Set) Believe(ctx context.Context, r *Root, all Numbers) error {
 	}
 	links := r.Chain.Seen()
 	if err := s.follows(r.Number, links, known.Links); err != nil {
-		if seen == digest {
-			return s.Vouch(r.Grants) // it is vouched for by what pins it, whoever the signers are by now
+		// What pins it vouches for it, whoever the signers are by now.
+		pinned := seen == digest
+		if !pinned {
+			var werr error
+			if pinned, werr = s.leadsTo(ctx, known, r); werr != nil {
+				return werr
+			}
+		}
+		if pinned {
+			return s.Vouch(r.Grants)
 		}
 		return err
 	}
@@ -214,6 +222,34 @@ func (s *Set) Believe(ctx context.Context, r *Root, all Numbers) error {
 		return s.Remember(ctx, r.seen())
 	}
 	return nil
+}
+
+// leadsTo reports whether the newest version that has been seen, which was believed, has
+// the version among those that it was made after: each root pins the one before. The digests
+// on the way are known from then on.
+func (s *Set) leadsTo(ctx context.Context, known trust.Known, r *Root) (bool, error) {
+	n, digest := known.Number, known.Versions[known.Number]
+	for n > r.Number && digest != "" {
+		b, err := s.Get(ctx, s.VersionName(n), codec.MaxRoot)
+		if errors.Is(err, ErrMissing) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		later, err := s.parseRoot(ctx, n, b)
+		if err != nil && !Unauthentic(err) {
+			return false, err
+		}
+		if err != nil || later.digest() != digest || later.Parent == 0 {
+			return false, nil // it was removed, or there is none before it
+		}
+		n, digest = later.Parent, hex.EncodeToString(later.ParentPin.Digest[:])
+		if err := s.Pin(ctx, n, digest); err != nil {
+			return false, nil
+		}
+	}
+	return n == r.Number && digest == r.digest(), nil
 }
 
 // seen is the version as a reader remembers it.
