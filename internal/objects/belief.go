@@ -224,25 +224,34 @@ func (s *Set) Believe(ctx context.Context, r *Root, all Numbers) error {
 	return nil
 }
 
+// peek reads the root of a version that nobody has asked for. It is nil where it cannot be
+// had: it was removed, also since it was listed, or is damaged, or no key opens it.
+func (s *Set) peek(ctx context.Context, number int64) (*Root, error) {
+	b, err := s.Get(ctx, s.VersionName(number), codec.MaxRoot)
+	if err == nil {
+		var r *Root
+		if r, err = s.parseRoot(ctx, number, b); err == nil {
+			return r, nil
+		}
+	}
+	if err = Tampered(err); Unauthentic(err) || errors.Is(err, envelope.ErrNoSlot) {
+		return nil, nil
+	}
+	return nil, err
+}
+
 // leadsTo reports whether the newest version that has been seen, which was believed, has
 // the version among those that it was made after: each root pins the one before. The digests
 // on the way are known from then on.
 func (s *Set) leadsTo(ctx context.Context, known trust.Known, r *Root) (bool, error) {
 	n, digest := known.Number, known.Versions[known.Number]
 	for n > r.Number && digest != "" {
-		b, err := s.Get(ctx, s.VersionName(n), codec.MaxRoot)
-		if errors.Is(err, ErrMissing) {
-			return false, nil
-		}
+		later, err := s.peek(ctx, n)
 		if err != nil {
 			return false, err
 		}
-		later, err := s.parseRoot(ctx, n, b)
-		if err != nil && !Unauthentic(err) {
-			return false, err
-		}
-		if err != nil || later.digest() != digest || later.Parent == 0 {
-			return false, nil // it was removed, or there is none before it
+		if later == nil || later.digest() != digest || later.Parent == 0 {
+			return false, nil
 		}
 		n, digest = later.Parent, hex.EncodeToString(later.ParentPin.Digest[:])
 		if err := s.Pin(ctx, n, digest); err != nil {
@@ -334,19 +343,12 @@ func (s *Set) firstContact(ctx context.Context, r *Root, all Numbers) (err error
 		others = append(others, versions[at-1])
 	}
 	for _, n := range others {
-		b, err := s.Get(ctx, s.VersionName(n), codec.MaxRoot)
-		if err != nil && !errors.Is(err, ErrMissing) {
+		other, err := s.peek(ctx, n)
+		if err != nil {
 			return err
 		}
-		if err != nil {
-			continue // it could as well have been removed
-		}
-		other, err := s.parseRoot(ctx, n, b)
-		if err != nil {
-			if Unauthentic(err) || errors.Is(err, envelope.ErrNoSlot) {
-				continue // whoever put it there could as well have removed it
-			}
-			return err
+		if other == nil {
+			continue // whoever has damaged it could as well have removed it
 		}
 		if err := s.follows(r.Number, r.Chain.Seen(), other.Chain.Seen()); err != nil {
 			return &UntrustedError{s.Name, r.Number, fmt.Sprintf("it does not follow version %d, which was made by other signers; "+
