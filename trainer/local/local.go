@@ -310,6 +310,12 @@ func (j *Job) wait(ctx context.Context, cmd *exec.Cmd, now <-chan struct{}) (hal
 	go func() { ended <- cmd.Wait() }()
 	var kill, unheard <-chan time.Time
 	stop, group := ctx.Done(), -cmd.Process.Pid
+	halt := func() {
+		stop, halted = nil, true
+		j.Logf("stopping the job: it has %v to end", j.grace())
+		syscall.Kill(group, syscall.SIGTERM)
+		kill = time.After(j.grace())
+	}
 	end := func() {
 		if len(j.Enter) == 0 {
 			syscall.Kill(group, syscall.SIGKILL)
@@ -322,12 +328,11 @@ func (j *Job) wait(ctx context.Context, cmd *exec.Cmd, now <-chan struct{}) (hal
 	for {
 		select {
 		case <-stop:
-			stop, halted = nil, true
-			j.Logf("stopping the job: it has %v to end", j.grace())
-			syscall.Kill(group, syscall.SIGTERM)
-			kill = time.After(j.grace())
+			halt()
 		case <-now:
-			now = nil
+			if now = nil; !halted {
+				halt() // both signals have come at once
+			}
 			end()
 		case <-kill:
 			end()

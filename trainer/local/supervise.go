@@ -114,6 +114,7 @@ func (s *supervisor) wait(signals <-chan os.Signal) error {
 			s.next()
 		case sig := <-signals:
 			if sig == endNow {
+				s.stopped = true // of two signals at once the later may be seen first
 				s.begin()
 				break
 			}
