@@ -114,6 +114,9 @@ func List(ctx context.Context, v *vault.Vault) ([]string, error) {
 // dots, hyphens and underscores, the first a letter or digit. Names are parts
 // of object names and stand in the audit log of the key service.
 func CheckName(name string) error {
+	if IsFolder(name) {
+		return fmt.Errorf("%q is not a valid dataset name: vaultpack uses it for a folder of each dataset", name)
+	}
 	ok := name != "" && len(name) <= 100
 	for i, c := range []byte(name) {
 		alnum := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
@@ -123,6 +126,17 @@ func CheckName(name string) error {
 		return fmt.Errorf("%q is not a valid dataset name: use 1 to 100 letters, digits, dots, hyphens and underscores, starting with a letter or digit", name)
 	}
 	return nil
+}
+
+// IsFolder reports whether a dataset has a folder of this name. Nothing else in a vault is
+// called so, neither a dataset nor a job: a policy for the packs of all datasets has to
+// do with nothing else.
+func IsFolder(name string) bool {
+	switch name {
+	case "keys", "versions", "index", "packs", "pending":
+		return true
+	}
+	return false
 }
 
 // Close wipes the data keys. What is under way with them, in other goroutines too,

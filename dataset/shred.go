@@ -38,20 +38,27 @@ func (d *Dataset) Shred(ctx context.Context) (deleted int, err error) {
 	return deleted, err
 }
 
-// jobsFolder is where training jobs without network are given keys: each has a
-// folder, and in it, below key/, keyrings under the names that they have in a vault.
+// jobsFolder is where training jobs without network are given keys: each has a folder below
+// the dataset that it trains on, and in it, below key/, keyrings under the names that they
+// have in a vault, of all datasets that it reads.
 const jobsFolder = "_vaultpack/jobs/"
 
 // keyObjects are the names of all objects where the keyrings are, and the copies
 // that are there for training jobs.
 func (d *Dataset) keyObjects(ctx context.Context) (names []string, err error) {
-	jobs, err := d.set().Vault.Folders(ctx, jobsFolder)
+	folders := []string{d.Name + "/keys/"}
+	trained, err := d.set().Vault.Folders(ctx, jobsFolder)
+	for _, on := range trained {
+		var jobs []string
+		if jobs, err = d.set().Vault.Folders(ctx, jobsFolder+on+"/"); err != nil {
+			break
+		}
+		for _, job := range jobs {
+			folders = append(folders, jobsFolder+on+"/"+job+"/key/"+d.Name+"/keys/")
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("listing the keys of training jobs: %w", err)
-	}
-	folders := []string{d.Name + "/keys/"}
-	for _, job := range jobs {
-		folders = append(folders, jobsFolder+job+"/key/"+d.Name+"/keys/")
 	}
 	for _, folder := range folders {
 		for o, err := range d.set().Vault.List(ctx, folder) {

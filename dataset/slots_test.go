@@ -262,7 +262,7 @@ func TestShredTellsWhatIsLeft(t *testing.T) {
 	}
 	full := w.Vault().Store
 	// A copy for a training job goes too, but not another dataset's.
-	staged, others := "_vaultpack/jobs/j/key/d/keys/x.json", "_vaultpack/jobs/j/key/e/keys/x.json"
+	staged, others := "_vaultpack/jobs/other/j/key/d/keys/x.json", "_vaultpack/jobs/d/j/key/e/keys/x.json"
 	for _, name := range []string{staged, others} {
 		if err := full.Create(ctx, name, []byte("{}")); err != nil {
 			t.Fatal(err)

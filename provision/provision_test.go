@@ -90,7 +90,7 @@ func TestFromNothing(t *testing.T) {
 	for region, target := range map[string]provision.Target{
 		"eu-central-1": {Bucket: "data-eu", Prefix: "ml/"},
 		"us-east-1": {Bucket: "data-us", Settings: provision.Settings{Name: "us", Trainers: []string{"scans", "faces"}, Resume: true,
-			Volumes: true, ExpireDays: 30, Users: []string{"arn:aws:iam::123456789012:role/team"}}},
+			NoVolumes: true, ExpireDays: 30, Users: []string{"arn:aws:iam::123456789012:role/team"}}},
 	} {
 		t.Run(region, func(t *testing.T) {
 			cfg := awsAt(t, s, config.WithRegion(region))

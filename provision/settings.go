@@ -41,10 +41,11 @@ type Settings struct {
 	// Images are the ARNs of the ECR repositories that jobs may pull from; by
 	// default all in the Region.
 	Images []string `yaml:"images,omitempty" json:"images,omitempty"`
-	// Volumes lets SageMaker encrypt volumes of jobs with the key, VPC run them in
-	// a VPC.
-	Volumes bool `yaml:"volumes,omitempty" json:"volumes,omitempty"`
-	VPC     bool `yaml:"vpc,omitempty" json:"vpc,omitempty"`
+	// NoVolumes keeps SageMaker from encrypting volumes of jobs with the key, which vaultpack
+	// train asks for unless its volume_kms_key says otherwise.
+	NoVolumes bool `yaml:"no_volumes,omitempty" json:"no_volumes,omitempty"`
+	// VPC lets jobs run in a VPC.
+	VPC bool `yaml:"vpc,omitempty" json:"vpc,omitempty"`
 	// LogTo is where S3 writes access logs, as s3://BUCKET/PREFIX; none by default.
 	LogTo string `yaml:"access_logs,omitempty" json:"access_logs,omitempty"`
 	// ExpireDays is after how many days old versions of objects are deleted, 0 for
@@ -190,7 +191,7 @@ func (p *Provisioner) roles() []role {
 
 // trainer is what a trainer's role may use.
 func (t *Target) trainer(dataset string) policy.Trainer {
-	out := policy.Trainer{Outputs: t.Outputs, Repositories: t.Images, Volumes: t.Volumes, VPC: t.VPC}
+	out := policy.Trainer{Outputs: t.Outputs, Repositories: t.Images, Volumes: !t.NoVolumes, VPC: t.VPC}
 	if dataset != "*" {
 		out.Datasets = []string{dataset}
 	}

@@ -235,7 +235,7 @@ func TestLimits(t *testing.T) {
 	}
 	for n, byTag := range map[int]bool{1: false, 60: false, 1000: true} {
 		s := awstest.New("eu-central-1")
-		target := provision.Target{Bucket: "data", Prefix: "ml/", Settings: provision.Settings{Trainers: many(n, "dataset-number-%d"), Volumes: true}}
+		target := provision.Target{Bucket: "data", Prefix: "ml/", Settings: provision.Settings{Trainers: many(n, "dataset-number-%d")}}
 		p := in(t, s, target)
 		mustRun(t, p)
 		inOrder(t, s, target)

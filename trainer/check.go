@@ -104,6 +104,7 @@ func (j *Job) Check() error {
 		return errors.New("trainer: a nil job")
 	}
 	p := &problems{job: j}
+	p.check(!dataset.IsFolder(j.Name), "name", "%q is what vaultpack calls a folder of each dataset, and policies tell the two by the name", j.Name)
 	p.check(j.Name == "" || jobName.MatchString(j.Name), "name",
 		"%q cannot name a job: 1 to 63 letters, digits and hyphens, no hyphen first or last", j.Name)
 	j.checkChannels(p)

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 
+	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/given"
 	"github.com/vaultpack/vaultpack/vault"
@@ -19,7 +21,7 @@ import (
 // for this one job, and the keyrings with a slot for it. All lie encrypted with
 // SSE-KMS under a KMS key of their own, for as long as the job needs them. The data
 // key itself is written nowhere.
-func keyFolder(job string) string { return jobs + job + "/key/" }
+func keyFolder(dataset, job string) string { return jobFolder(dataset, job) + "key/" }
 
 // stageKey writes the key channel.
 func (l *Launcher) stageKey(ctx context.Context, p *Plan) error {
@@ -31,7 +33,7 @@ func (l *Launcher) stageKey(ctx context.Context, p *Plan) error {
 	defer key.Wipe()
 	text := key.EncodeSecret()
 	defer clear(text)
-	folder := keyFolder(p.Name())
+	folder := keyFolder(p.dataset(), p.Name())
 	done := map[string]bool{}
 	for _, s := range p.Sealed {
 		for _, id := range s.Contents.Keys {
@@ -54,15 +56,15 @@ func (l *Launcher) stageKey(ctx context.Context, p *Plan) error {
 	return nil
 }
 
-// RemoveKey removes a job's key channel from the vault. That it is gone already,
-// or never was there, is no error. In a bucket with versions the old versions
+// RemoveKey removes the key channel of a job on a dataset from the vault. That it is gone
+// already, or never was there, is no error. In a bucket with versions the old versions
 // stay until a lifecycle rule expires them.
-func RemoveKey(ctx context.Context, v vault.Store, job string) error {
+func RemoveKey(ctx context.Context, v vault.Store, dataset, job string) error {
 	if err := given.Check(ctx, v != nil, errors.New("trainer: a nil store")); err != nil {
 		return err
 	}
 	var errs []error
-	for o, err := range v.List(ctx, keyFolder(job)) {
+	for o, err := range v.List(ctx, keyFolder(dataset, job)) {
 		if err != nil {
 			return fmt.Errorf("removing the key channel: %w", err)
 		}
@@ -130,10 +132,12 @@ func (w *Watcher) removeKeyAt(ctx context.Context, place string) error {
 	if err != nil {
 		return err
 	}
-	if root(loc)+keyFolder(w.Job) != place {
+	name, below := strings.CutPrefix(place, root(loc)+jobs)
+	name, _, _ = strings.Cut(name, "/")
+	if !below || dataset.CheckName(name) != nil || root(loc)+keyFolder(name, w.Job) != place {
 		return fmt.Errorf("it is not in the vault %s: name the vault of the job with --vault, or remove it by other means", v.Location)
 	}
-	return RemoveKey(ctx, v, w.Job)
+	return RemoveKey(ctx, v, name, w.Job)
 }
 
 // keyChannelOf is where the key channel of a job lies, empty if it has none, and whether

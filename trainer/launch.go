@@ -85,6 +85,15 @@ func (p *Plan) Name() string {
 	return aws.ToString(p.Request.TrainingJobName)
 }
 
+// dataset is that of the job's main channel: the one of the field "dataset", else the
+// first by name.
+func (p *Plan) dataset() string {
+	if i := slices.IndexFunc(p.Sealed, func(s *Sealed) bool { return s.Channel == defaultChannel }); i >= 0 {
+		return p.Sealed[i].set.Name
+	}
+	return p.Sealed[0].set.Name
+}
+
 // Plan checks a job, reads what it names in the vault, and makes the request. It
 // writes nothing, and sends nothing to SageMaker.
 func (l *Launcher) Plan(ctx context.Context, j *Job) (_ *Plan, err error) {
@@ -123,7 +132,7 @@ func (l *Launcher) Plan(ctx context.Context, j *Job) (_ *Plan, err error) {
 	}
 	name := j.Name
 	if name == "" {
-		name = defaultName(p.Sealed[0].set.Name, time.Now())
+		name = defaultName(p.dataset(), time.Now())
 	}
 	if err := p.addObjects(name); err != nil {
 		return nil, err
@@ -184,7 +193,7 @@ func (p *Plan) addObjects(job string) error {
 	if p.source, err = packSource(p.job.Source, p.job.Entry); err != nil {
 		return &FieldError{Field: "source", Origin: p.job.where("source"), Problem: err.Error()}
 	}
-	p.uploads = append(p.uploads, upload{jobs + job + "/source/" + sourceName, int64(len(p.source)), writer(p.source), false})
+	p.uploads = append(p.uploads, upload{jobFolder(p.dataset(), job) + "source/" + sourceName, int64(len(p.source)), writer(p.source), false})
 	return nil
 }
 
@@ -220,7 +229,7 @@ func (l *Launcher) Launch(ctx context.Context, p *Plan) (arn string, err error) 
 		return "", err
 	}
 	name := p.Name()
-	if err := l.free(ctx, name); err != nil {
+	if err := l.free(ctx, p.dataset(), name); err != nil {
 		return "", err
 	}
 	var own []string
@@ -233,7 +242,7 @@ func (l *Launcher) Launch(ctx context.Context, p *Plan) (arn string, err error) 
 			err = errors.Join(err, l.Vault.Delete(clean, o))
 		}
 		if p.job.KeyChannel != "" {
-			err = errors.Join(err, RemoveKey(clean, l.Vault, name))
+			err = errors.Join(err, RemoveKey(clean, l.Vault, p.dataset(), name))
 		}
 	}()
 	for _, u := range p.uploads {
@@ -297,8 +306,8 @@ func (l *Launcher) there(ctx context.Context, u upload) (bool, error) {
 }
 
 // free makes sure that no other job has left its own objects under the name.
-func (l *Launcher) free(ctx context.Context, name string) error {
-	for _, err := range l.Vault.List(ctx, jobs+name+"/") {
+func (l *Launcher) free(ctx context.Context, dataset, name string) error {
+	for _, err := range l.Vault.List(ctx, jobFolder(dataset, name)) {
 		if err != nil {
 			return fmt.Errorf("looking for an older job of the name: %w", err)
 		}

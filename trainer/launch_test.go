@@ -154,7 +154,7 @@ func TestLaunchAnswerLost(t *testing.T) {
 func TestLaunchNameTaken(t *testing.T) {
 	w := newWorld(t)
 	w.upload("digits", 1, 100)
-	if err := w.vault.Create(t.Context(), "_vaultpack/jobs/job-1/output/model.tar.gz", []byte("x")); err != nil {
+	if err := w.vault.Create(t.Context(), "_vaultpack/jobs/digits/job-1/output/model.tar.gz", []byte("x")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.launcher.Launch(t.Context(), w.plan(w.job(nil))); err == nil || !strings.Contains(err.Error(), "names can be used only once") {
@@ -178,7 +178,7 @@ func TestKeyChannel(t *testing.T) {
 	if len(w.keyStore) != 1 || w.keyStore[0] != other {
 		t.Errorf("written under %v", w.keyStore)
 	}
-	const folder = "_vaultpack/jobs/job-1/key/"
+	const folder = "_vaultpack/jobs/digits/job-1/key/"
 	objects := w.objects()
 	key, err := envelope.ParseLocalKey([]byte(objects[folder+"local.key"]))
 	if err != nil {
@@ -201,7 +201,7 @@ func TestKeyChannel(t *testing.T) {
 	if strings.Contains(w.bodies[0], strings.TrimSpace(objects[folder+"local.key"])) || strings.Contains(w.bodies[0], "--kms-key") {
 		t.Errorf("the request holds a key: %s", w.bodies[0])
 	}
-	if err := trainer.RemoveKey(t.Context(), w.vault, "job-1"); err != nil {
+	if err := trainer.RemoveKey(t.Context(), w.vault, "digits", "job-1"); err != nil {
 		t.Fatal(err)
 	}
 	for name := range w.objects() {

@@ -10,7 +10,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -121,12 +120,12 @@ func (p *Plan) addChannels(name string) {
 			p.weaken("channel %s is not encrypted by vaultpack: the job reads it from S3 as it is, and nothing checks it", chName)
 		}
 	}
-	own := p.root() + jobs + name
+	own := p.root() + jobFolder(p.dataset(), name)
 	if p.source != nil {
-		add(channel(codeChannel, types.S3DataTypeS3Prefix, own+"/source/"))
+		add(channel(codeChannel, types.S3DataTypeS3Prefix, own+"source/"))
 	}
 	if p.job.KeyChannel != "" {
-		add(channel(keyChannel, types.S3DataTypeS3Prefix, own+"/key/"))
+		add(channel(keyChannel, types.S3DataTypeS3Prefix, own+"key/"))
 	}
 }
 
@@ -185,7 +184,7 @@ func (p *Plan) keepKey() bool { return p.job.Spot || p.job.Retries > 0 }
 
 func (l *Launcher) addOutput(p *Plan, name string) {
 	j, in := p.job, p.Request
-	in.OutputDataConfig = &types.OutputDataConfig{S3OutputPath: aws.String(p.root() + strings.TrimSuffix(jobs, "/")), CompressionType: types.OutputCompressionType(j.OutputCompression)}
+	in.OutputDataConfig = &types.OutputDataConfig{S3OutputPath: aws.String(p.root() + jobs + p.dataset()), CompressionType: types.OutputCompressionType(j.OutputCompression)}
 	if j.Output != "" {
 		in.OutputDataConfig.S3OutputPath = &j.Output
 	}
@@ -201,7 +200,7 @@ func (l *Launcher) addOutput(p *Plan, name string) {
 	}
 	checkpoints := j.Checkpoints
 	if checkpoints == "" && j.Spot {
-		checkpoints = p.root() + jobs + name + "/checkpoints/"
+		checkpoints = p.root() + jobFolder(p.dataset(), name) + "checkpoints/"
 	}
 	if checkpoints != "" {
 		in.CheckpointConfig = &types.CheckpointConfig{S3Uri: &checkpoints}

@@ -23,6 +23,10 @@ const (
 	jobs      = "_vaultpack/jobs/"
 )
 
+// jobFolder is what belongs to one job: below the dataset that it trains on, so that a role
+// for one dataset has to do with the jobs of no other.
+func jobFolder(dataset, job string) string { return jobs + dataset + "/" + job + "/" }
+
 // A Sealed is a channel of a sealed dataset, with the one version that the job is
 // to open.
 type Sealed struct {

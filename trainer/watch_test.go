@@ -222,7 +222,7 @@ func TestWaitWithoutLogs(t *testing.T) {
 // The key channel of a job is removed once: when it trains, or, where it may start again,
 // when it has ended. That it could not be is an error, however well the job ends.
 func TestKeyChannelIsRemoved(t *testing.T) {
-	const place = "s3://data/ml/_vaultpack/jobs/j/key/"
+	const place = "s3://data/ml/_vaultpack/jobs/scans/j/key/"
 	starting, training := describe("InProgress", "", "Starting:a"), describe("InProgress", "", "Starting:a", "Training:b")
 	completed, failed := describe("Completed", "", "Starting:a", "Training:b", "Completed:c"), describe("Failed", "", "Starting:a", "Failed:b")
 	for name, c := range map[string]struct {
@@ -242,13 +242,15 @@ func TestKeyChannelIsRemoved(t *testing.T) {
 		"there is none":          {[]string{starting, training, completed}, "", false, 0, "", false, 2, false, ""},
 		"of another vault":       {[]string{starting, training, completed}, place, false, 0, "s3://data/other", false, 2, true, "left left"},
 		"of a folder":            {[]string{training, completed}, place, false, 0, "/a/folder", false, 1, true, "left left"},
-		"of another job":         {[]string{training, completed}, "s3://data/ml/_vaultpack/jobs/k/key/", false, 0, "", false, 1, true, "left left"},
+		"of another job":         {[]string{training, completed}, "s3://data/ml/_vaultpack/jobs/scans/k/key/", false, 0, "", false, 1, true, "left left"},
+		"of no dataset":          {[]string{training, completed}, "s3://data/ml/_vaultpack/jobs/../j/key/", false, 0, "", false, 1, true, "left left"},
+		"of a job of before":     {[]string{training, completed}, "s3://data/ml/_vaultpack/jobs/j/key/", false, 0, "", false, 1, true, "left left"},
 		"that cannot be removed": {[]string{starting, training, completed}, place, false, 0, "", true, 2, true, "left left"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, all := range []bool{true, false} {
 				w := newWorld(t)
-				inKey := "_vaultpack/jobs/j/key/local.key"
+				inKey := "_vaultpack/jobs/scans/j/key/local.key"
 				put := func(w io.Writer) error { _, err := io.WriteString(w, "key"); return err }
 				if err := w.vault.Put(t.Context(), inKey, put); err != nil {
 					t.Fatal(err)

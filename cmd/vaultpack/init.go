@@ -61,7 +61,7 @@ func initFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "trainer", Usage: "`DATASET` that gets its own training role; can be repeated (default: one role for all)"},
 		&cli.StringSliceFlag{Name: "output", Usage: "s3:// `URL` that training jobs may write to; can be repeated (default: in the vault)"},
 		&cli.StringSliceFlag{Name: "image", Usage: "`ARN` of an ECR repository that jobs may pull from; can be repeated (default: all in the Region)"},
-		&cli.BoolFlag{Name: "volumes", Usage: "allow SageMaker to encrypt job volumes with the key"},
+		&cli.BoolFlag{Name: "no-volumes", Usage: "do not let SageMaker encrypt job volumes with the key; train then needs --volume-kms-key"},
 		&cli.BoolFlag{Name: "vpc", Usage: "allow jobs to run in a VPC"},
 		&cli.StringFlag{Name: "access-logs", Usage: "write S3 access logs to `URL` (s3://BUCKET/PREFIX)"},
 		&cli.IntFlag{Name: "expire-old-versions", Usage: "delete old versions of objects after `DAYS`", DefaultText: "never"},

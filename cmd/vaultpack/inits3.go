@@ -185,7 +185,7 @@ func setTarget(c *cli.Context, t *provision.Target) error {
 			*to = c.StringSlice(name)
 		}
 	}
-	for name, to := range map[string]*bool{"resume-uploads": &t.Resume, "volumes": &t.Volumes, "vpc": &t.VPC} {
+	for name, to := range map[string]*bool{"resume-uploads": &t.Resume, "no-volumes": &t.NoVolumes, "vpc": &t.VPC} {
 		if c.IsSet(name) {
 			*to = c.Bool(name)
 		}

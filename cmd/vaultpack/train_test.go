@@ -149,7 +149,7 @@ func TestTrainEndToEnd(t *testing.T) {
 	if got := j.kmsCalls(); got != "Decrypt Decrypt" { // one here, to plan, one in the job
 		t.Errorf("calls to KMS: %s", got)
 	}
-	bucket, key := j.object("_vaultpack/jobs/plain/output/model.tar.gz")
+	bucket, key := j.object("_vaultpack/jobs/digits/plain/output/model.tar.gz")
 	head, err := j.s3.Client(t).HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: bucket, Key: key})
 	check(t, err)
 	if head.ServerSideEncryption != "aws:kms" || !strings.HasSuffix(aws.ToString(head.SSEKMSKeyId), j.s3.KMSKey) {
@@ -198,7 +198,7 @@ func (j *jobsCloud) isolated(t *testing.T) {
 	if got := j.kmsCalls(); got != "Decrypt" {
 		t.Errorf("calls to KMS: %s", got)
 	}
-	if left := j.under("_vaultpack/jobs/isolated/key/"); len(left) > 0 {
+	if left := j.under("_vaultpack/jobs/digits/isolated/key/"); len(left) > 0 {
 		t.Errorf("%v are left", left)
 	}
 }
@@ -222,7 +222,7 @@ func TestTrainTampered(t *testing.T) {
 	out, _ := j.train(0, append([]string{"--name", "source", "--wait", "--logs"}, run...)...)
 	says(t, out, "print('hello')")
 	j.train(0, append([]string{"--name", "other-source"}, run...)...)
-	j.change("_vaultpack/jobs/other-source/source/sourcedir.tar.gz")
+	j.change("_vaultpack/jobs/digits/other-source/source/sourcedir.tar.gz")
 	out, errs := j.run(1, "logs", "other-source", "--follow")
 	says(t, errs, "sourcedir.tar.gz is missing, or was changed in S3")
 	if strings.Contains(out, "print('hello')") {

@@ -27,7 +27,7 @@ func TestConfigErrors(t *testing.T) {
 		{"name", "a b", `name is "a b"`},
 		{"trainers", `["a/b"]`, "trainers: "},
 		{"outputs", `["models"]`, `outputs has "models"`},
-		{"volumes", "maybe", "vaultpack:volumes is maybe, but has to be true or false"},
+		{"no_volumes", "maybe", "vaultpack:no_volumes is maybe, but has to be true or false"},
 		{"resume_uploads", "1", "vaultpack:resume_uploads is 1, but has to be true or false"},
 		{"abort_uploads_days", "soon", "vaultpack:abort_uploads_days is soon, but has to be a number of days"},
 		{"expire_old_versions_days", "-1", "expire_old_versions_days"},

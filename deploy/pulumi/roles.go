@@ -65,7 +65,7 @@ func (i *infrastructure) plan() []*role {
 func (i *infrastructure) uploader() policy.Uploader { return policy.Uploader{Resume: i.target.Resume} }
 
 func (i *infrastructure) trainer(dataset string) policy.Trainer {
-	t := policy.Trainer{Outputs: i.target.Outputs, Repositories: i.target.Images, Volumes: i.target.Volumes, VPC: i.target.VPC}
+	t := policy.Trainer{Outputs: i.target.Outputs, Repositories: i.target.Images, Volumes: !i.target.NoVolumes, VPC: i.target.VPC}
 	if dataset != "*" {
 		t.Datasets = []string{dataset}
 	}

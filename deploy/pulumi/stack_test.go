@@ -141,7 +141,7 @@ func roleARN(name string) string { return "arn:" + partition + ":iam::" + accoun
 // What the roles may and may not, by the policies of the registered resources all
 // together. The builders' own table, of all that they can say, is in provision/policy.
 func TestPolicies(t *testing.T) {
-	s := mustDeclare(t, map[string]string{"trainers": `["scans","faces"]`, "outputs": `["s3://models/runs"]`, "volumes": "true"})
+	s := mustDeclare(t, map[string]string{"trainers": `["scans","faces"]`, "outputs": `["s3://models/runs"]`})
 	w := s.world(t)
 	who := map[string]string{
 		"a": admin, "o": "arn:aws:iam::" + account + ":root", "m": "sagemaker.amazonaws.com", "p": roleARN("power"),
@@ -179,7 +179,7 @@ func TestPolicies(t *testing.T) {
 		{"open a data key of scans", "kms:Decrypt", keyARN, scans, "rs"},
 		{"open one without saying of which dataset", "kms:Decrypt", keyARN, nil, ""},
 		{"S3 opens an object", "kms:Decrypt", keyARN, byS3, "ursf"},
-		{"let a volume use the key", "kms:CreateGrant", keyARN, ctx{"kms:GrantIsForAWSResource": "true"}, "sf"},
+		{"let a volume use the key", "kms:CreateGrant", keyARN, ctx{"kms:GrantIsForAWSResource": "true", "kms:ViaService": "sagemaker.eu-central-1.amazonaws.com"}, "sf"},
 		{"grant the key", "kms:CreateGrant", keyARN, nil, ""},
 		{"schedule the key's deletion", "kms:ScheduleKeyDeletion", keyARN, nil, "a"},
 		{"stop its rotation", "kms:DisableKeyRotation", keyARN, nil, "a"},

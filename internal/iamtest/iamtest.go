@@ -1,7 +1,7 @@
 // Package iamtest decides requests by IAM policies as AWS does, for the subset of
 // the policy language that vaultpack writes: Allow and Deny with principals,
 // actions, resources, and the condition operators StringEquals, StringNotEquals,
-// StringLike, Bool and Null. It reads the JSON of policies, not the types that
+// StringLike, StringNotLike, Bool and Null. It reads the JSON of policies, not the types that
 // they were built of, and refuses what it does not know. Tests use it to say what
 // policies mean, whatever their text.
 //
@@ -165,6 +165,8 @@ func holds(op string, want list, got string, ok bool) bool {
 		return !ok || !any(func(w string) bool { return w == got })
 	case "StringLike":
 		return ok && any(func(w string) bool { return wild(w, got) })
+	case "StringNotLike": // holds where the key is missing
+		return !ok || !any(func(w string) bool { return wild(w, got) })
 	case "Bool":
 		return ok && any(func(w string) bool { return strings.EqualFold(w, got) })
 	case "Null":

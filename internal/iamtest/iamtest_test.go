@@ -18,6 +18,9 @@ func TestDecide(t *testing.T) {
 	deny := func(rest string) string { return `{"Sid":"D","Effect":"Deny",` + rest + `}` }
 	onKey := Request{Principal: alice, Action: "kms:Decrypt", Resource: key, Context: map[string]string{"kms:EncryptionContext:a": "b"}}
 	get := Request{Principal: alice, Action: "s3:GetObject", Resource: bucket + "/x"}
+	list := func(prefix string) Request {
+		return Request{Principal: alice, Action: "s3:ListBucket", Resource: bucket, Context: map[string]string{"s3:prefix": prefix}}
+	}
 	as := func(r Request, principal string) Request { r.Principal = principal; return r }
 	with := func(r Request, k, v string) Request { r.Context = map[string]string{k: v}; return r }
 	tests := map[string]struct {
@@ -46,6 +49,9 @@ func TestDecide(t *testing.T) {
 		"context missing":                {"", allow(`"Principal":{"AWS":"` + alice + `"},"Action":"kms:Decrypt","Resource":"*","Condition":{"StringLike":{"kms:EncryptionContext:x":"*"}}`), onKey, false},
 		"all operators have to hold":     {"", allow(`"Principal":{"AWS":"` + alice + `"},"Action":"kms:Decrypt","Resource":"*","Condition":{"StringEquals":{"kms:EncryptionContext:a":"b"},"Null":{"kms:EncryptionContext:a":"true"}}`), onKey, false},
 		"not equals holds if missing":    {allow(`"Action":"*","Resource":"*"`), deny(`"Principal":"*","Action":"s3:*","Resource":"*","Condition":{"StringNotEquals":{"s3:x":"y"}}`), get, false},
+		"not like":                       {allow(`"Action":"*","Resource":"*","Condition":{"StringNotLike":{"s3:prefix":["a*","b*"]}}`), "", list("bc"), false},
+		"not like what differs":          {allow(`"Action":"*","Resource":"*","Condition":{"StringNotLike":{"s3:prefix":["a*","b*"]}}`), "", list("cb"), true},
+		"not like holds if missing":      {allow(`"Action":"*","Resource":"*","Condition":{"StringNotLike":{"s3:prefix":"a*"}}`), "", get, true},
 		"null true":                      {allow(`"Action":"*","Resource":"*","Condition":{"Null":{"s3:x":"true"}}`), "", get, true},
 		"null false":                     {allow(`"Action":"*","Resource":"*","Condition":{"Null":{"s3:x":"false"}}`), "", get, false},
 		"a service and its role":         {"", allow(`"Principal":{"Service":"sagemaker.amazonaws.com"},"Action":"sts:AssumeRole"`), Request{Principal: "sagemaker.amazonaws.com", Action: "sts:AssumeRole", Resource: role}, true},

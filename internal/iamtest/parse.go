@@ -78,7 +78,7 @@ func Parse(text string) (*Policy, error) {
 		}
 		for op, keys := range s.Condition {
 			switch op {
-			case "StringEquals", "StringNotEquals", "StringLike", "Bool", "Null":
+			case "StringEquals", "StringNotEquals", "StringLike", "StringNotLike", "Bool", "Null":
 			default:
 				return nil, fmt.Errorf("iamtest does not know the condition operator %s", op)
 			}

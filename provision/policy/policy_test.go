@@ -103,6 +103,7 @@ var (
 	ofBucket = viaS3.and(ctx{"kms:EncryptionContext:aws:s3:arn": bucket})
 	ofPack   = viaS3.and(ctx{"kms:EncryptionContext:aws:s3:arn": bucket + "/ml/scans/packs/1.vpk"})
 	ofModel  = viaS3.and(ctx{"kms:EncryptionContext:aws:s3:arn": bucket + "/elsewhere/x"})
+	ofVolume = ctx{"kms:ViaService": "sagemaker.eu-central-1.amazonaws.com", "kms:GrantIsForAWSResource": "true"}
 	byBucket = viaS3.and(ctx{"kms:EncryptionContext:aws:s3:arn": "arn:aws:s3:::stolen"})
 )
 
@@ -176,16 +177,27 @@ func TestPolicies(t *testing.T) {
 		{"get a record of an unfinished upload", "s3:GetObject", o("scans/pending/u/1.vpk"), tls, "uarwpo"},
 		{"get a dataset whose name begins the same", "s3:GetObject", o("scans-2/packs/1.vpk"), tls, "utrwpo"},
 		{"get an old version of an object", "s3:GetObjectVersion", o("scans/packs/1.vpk"), tls, "wpo"},
-		{"get the binary", "s3:GetObject", o("_vaultpack/bin/00/vaultpack"), tls, "utswpo"},
-		{"get a manifest", "s3:GetObject", o("_vaultpack/manifests/00.manifest"), tls, "utswpo"},
-		{"get a job's source", "s3:GetObject", o("_vaultpack/jobs/j/source/sourcedir.tar.gz"), tls, "utswpo"},
+		{"get the binary", "s3:GetObject", o("_vaultpack/bin/00/vaultpack"), tls, "tswpo"},
+		{"get a manifest", "s3:GetObject", o("_vaultpack/manifests/00.manifest"), tls, "tswpo"},
+		{"get a job's source", "s3:GetObject", o("_vaultpack/jobs/scans/j/source/sourcedir.tar.gz"), tls, "tswpo"},
+		{"get the source of a job on another dataset", "s3:GetObject", o("_vaultpack/jobs/faces/j/source/sourcedir.tar.gz"), tls, "twpo"},
+		{"get the source of a job on a dataset whose name begins the same", "s3:GetObject", o("_vaultpack/jobs/scans-2/j/source/sourcedir.tar.gz"), tls, "twpo"},
+		{"get a job's model", "s3:GetObject", o("_vaultpack/jobs/scans/j/output/model.tar.gz"), tls, "tswpo"},
+		{"get the model of a job on another dataset", "s3:GetObject", o("_vaultpack/jobs/faces/j/output/model.tar.gz"), tls, "twpo"},
+		{"get a job's signing key", "s3:GetObject", o("_vaultpack/jobs/scans/j/signing.vpk"), tls, "tswpo"},
+		{"get which version a job has seen", "s3:GetObject", o("_vaultpack/jobs/scans/j/launch.json"), tls, "tsrwpo"},
+		{"get which version a job on another dataset has seen", "s3:GetObject", o("_vaultpack/jobs/faces/j/launch.json"), tls, "trfwpo"},
 		{"get below another prefix", "s3:GetObject", bucket + "/other/packs/1.vpk", tls, "wpo"},
 		{"list a dataset", "s3:ListBucket", bucket, list("ml/scans/versions/"), "uatsrwpo"},
 		{"list another dataset", "s3:ListBucket", bucket, list("ml/faces/versions/"), "utrfwpo"},
 		{"list the datasets", "s3:ListBucket", bucket, list("ml/"), "rwpo"},
 		{"list the bucket", "s3:ListBucket", bucket, list(""), "wpo"},
 		{"list the bucket with no prefix", "s3:ListBucket", bucket, tls, "wpo"},
-		{"list a job's files", "s3:ListBucket", bucket, list("ml/_vaultpack/jobs/j/"), "utsrwpo"},
+		{"list a job's files", "s3:ListBucket", bucket, list("ml/_vaultpack/jobs/scans/j/"), "tsrwpo"},
+		{"list the jobs on a dataset", "s3:ListBucket", bucket, list("ml/_vaultpack/jobs/scans/"), "tsrwpo"},
+		{"list the jobs on another dataset", "s3:ListBucket", bucket, list("ml/_vaultpack/jobs/faces/"), "trfwpo"},
+		{"list the jobs on a dataset whose name begins the same", "s3:ListBucket", bucket, list("ml/_vaultpack/jobs/scans-2/"), "trwpo"},
+		{"list unfinished uploads of jobs", "s3:ListBucketMultipartUploads", bucket, list("ml/_vaultpack/jobs/scans/"), "wpo"},
 
 		// Data keys: vaultpack's own calls to KMS.
 		{"make a data key", "kms:GenerateDataKey", key, scans, "uaw"},
@@ -219,8 +231,11 @@ func TestPolicies(t *testing.T) {
 		{"change the key's policy", "kms:PutKeyPolicy", key, ctx{}, "ko"},
 		{"read the key's policy", "kms:GetKeyPolicy", key, ctx{}, "kop"},
 		{"describe the key, to find which an alias stands for", "kms:DescribeKey", key, ctx{}, "uarfwkop"},
-		{"let SageMaker's volumes use the key", "kms:CreateGrant", key, ctx{"kms:GrantIsForAWSResource": "true"}, "s"},
-		{"grant the key to somebody", "kms:CreateGrant", key, ctx{"kms:GrantIsForAWSResource": "false"}, ""},
+		{"let SageMaker's volumes use the key", "kms:CreateGrant", key, ofVolume, "s"},
+		{"let another service's volumes use the key", "kms:CreateGrant", key, ofVolume.and(ctx{"kms:ViaService": "ec2.eu-central-1.amazonaws.com"}), ""},
+		{"let SageMaker's volumes in another Region use the key", "kms:CreateGrant", key, ofVolume.and(ctx{"kms:ViaService": "sagemaker.us-east-1.amazonaws.com"}), ""},
+		{"grant the key to a service, and not through SageMaker", "kms:CreateGrant", key, ctx{"kms:GrantIsForAWSResource": "true"}, ""},
+		{"grant the key to somebody through SageMaker", "kms:CreateGrant", key, ofVolume.and(ctx{"kms:GrantIsForAWSResource": "false"}), ""},
 		{"grant the key, and say nothing", "kms:CreateGrant", key, ctx{}, ""},
 		{"make a data key pair", "kms:GenerateDataKeyPair", key, scans, ""},
 		{"replicate the key", "kms:ReplicateKey", key, ctx{}, ""},
@@ -230,10 +245,16 @@ func TestPolicies(t *testing.T) {
 		{"write the model", "s3:PutObject", bucket + "/ml-models/job/output/model.tar.gz", sse("aws:kms", key), "twpo"},
 		{"write the model elsewhere", "s3:PutObject", "arn:aws:s3:::models/runs/job/output/model.tar.gz", sse("aws:kms", key), "swpo"},
 		{"write the model beside that", "s3:PutObject", "arn:aws:s3:::models/runs-of-others/x", sse("aws:kms", key), "wpo"},
-		{"write a checkpoint", "s3:PutObject", o("_vaultpack/jobs/j/checkpoints/1.pt"), sse("aws:kms", key), "utswpo"},
-		{"read it back after a spot restart", "s3:GetObject", o("_vaultpack/jobs/j/checkpoints/1.pt"), tls, "utswpo"},
-		{"write over a job's source", "s3:PutObject", o("_vaultpack/jobs/j/source/sourcedir.tar.gz"), sse("aws:kms", key), "uwpo"},
-		{"delete a checkpoint", "s3:DeleteObject", o("_vaultpack/jobs/j/checkpoints/1.pt"), tls, "wpo"},
+		{"write a checkpoint", "s3:PutObject", o("_vaultpack/jobs/scans/j/checkpoints/1.pt"), sse("aws:kms", key), "tswpo"},
+		{"write a checkpoint of a job on another dataset", "s3:PutObject", o("_vaultpack/jobs/faces/j/checkpoints/1.pt"), sse("aws:kms", key), "twpo"},
+		{"read it back after a spot restart", "s3:GetObject", o("_vaultpack/jobs/scans/j/checkpoints/1.pt"), tls, "tswpo"},
+		{"read the checkpoint of a job on another dataset", "s3:GetObject", o("_vaultpack/jobs/faces/j/checkpoints/1.pt"), tls, "twpo"},
+		{"write over a job's source", "s3:PutObject", o("_vaultpack/jobs/scans/j/source/sourcedir.tar.gz"), sse("aws:kms", key), "wpo"},
+		{"write over what a job was launched for", "s3:PutObject", o("_vaultpack/jobs/scans/j/launch.json"), sse("aws:kms", key), "wpo"},
+		{"write over the program", "s3:PutObject", o("_vaultpack/bin/00/vaultpack"), sse("aws:kms", key), "wpo"},
+		{"write over a manifest", "s3:PutObject", o("_vaultpack/manifests/00.manifest"), sse("aws:kms", key), "wpo"},
+		{"put what is no part of a dataset", "s3:PutObject", o("scans/else/1"), sse("aws:kms", key), "wpo"},
+		{"delete a checkpoint", "s3:DeleteObject", o("_vaultpack/jobs/scans/j/checkpoints/1.pt"), tls, "wpo"},
 		{"write into a dataset from a job", "s3:PutObject", o("scans/versions/0000000002.vpk"), sse("aws:kms", key), "uawpo"},
 		{"write logs", "logs:PutLogEvents", logs, ctx{}, "tspo"},
 		{"write other logs", "logs:PutLogEvents", "arn:aws:logs:eu-central-1:111122223333:log-group:/audit:log-stream:1", ctx{}, "po"},
@@ -284,25 +305,32 @@ func TestContextName(t *testing.T) {
 // Where no output is named, a job may write its own, and not what belongs to
 // jobs: their sources and keys.
 func TestDefaultOutput(t *testing.T) {
-	p, err := iamtest.Parse(ml.Trainer(policy.Trainer{}).JSON())
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &iamtest.World{Account: account, Identities: map[string][]*iamtest.Policy{who["t"]: {p}}}
-	for name, want := range map[string]bool{
-		"_vaultpack/jobs/j/output/model.tar.gz":         true,
-		"_vaultpack/jobs/j/checkpoints/1.pt":            true,
-		"_vaultpack/jobs/j/key/local.key":               false,
-		"_vaultpack/jobs/j/source/sourcedir.tar.gz":     false,
-		"_vaultpack/bin/00/vaultpack":                   false,
-		"_vaultpack/manifests/00.manifest":              false,
-		"scans/versions/0000000001.vpk":                 false,
-		"scans/_vaultpack/jobs/j/output/model.tar.gz":   false,
-		"../elsewhere/_vaultpack/jobs/j/output/model.x": false,
+	for name, want := range map[string]string{ // a for a trainer of all datasets, s for one of scans
+		"_vaultpack/jobs/scans/j/output/model.tar.gz":         "as",
+		"_vaultpack/jobs/faces/j/output/model.tar.gz":         "a",
+		"_vaultpack/jobs/scans-2/j/output/model.tar.gz":       "a",
+		"_vaultpack/jobs/scans/j/checkpoints/1.pt":            "as",
+		"_vaultpack/jobs/faces/j/checkpoints/1.pt":            "a",
+		"_vaultpack/jobs/scans/j/key/local.key":               "",
+		"_vaultpack/jobs/scans/j/source/sourcedir.tar.gz":     "",
+		"_vaultpack/jobs/scans/j/launch.json":                 "",
+		"_vaultpack/jobs/scans/j/signing.vpk":                 "",
+		"_vaultpack/bin/00/vaultpack":                         "",
+		"_vaultpack/manifests/00.manifest":                    "",
+		"scans/versions/0000000001.vpk":                       "",
+		"scans/_vaultpack/jobs/scans/j/output/model.tar.gz":   "",
+		"../elsewhere/_vaultpack/jobs/scans/j/output/model.x": "",
 	} {
-		got, why := w.Decide(iamtest.Request{Principal: who["t"], Action: "s3:PutObject", Resource: bucket + "/ml/" + name, Context: tls})
-		if got != want {
-			t.Errorf("writing %s is %v (%s)", name, got, why)
+		for letter, trainer := range map[string]policy.Trainer{"a": {}, "s": {Datasets: []string{"scans"}}} {
+			p, err := iamtest.Parse(ml.Trainer(trainer).JSON())
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := &iamtest.World{Account: account, Identities: map[string][]*iamtest.Policy{who["t"]: {p}}}
+			got, why := w.Decide(iamtest.Request{Principal: who["t"], Action: "s3:PutObject", Resource: bucket + "/ml/" + name, Context: tls})
+			if got != strings.Contains(want, letter) {
+				t.Errorf("%s: writing %s is %v (%s)", letter, name, got, why)
+			}
 		}
 	}
 }
@@ -326,7 +354,7 @@ func TestKeyOfIAM(t *testing.T) {
 		"S3, elsewhere":      {"kms:Decrypt", ofModel, "p"},
 		"S3, a model":        {"kms:GenerateDataKey", viaS3.and(ctx{"kms:EncryptionContext:aws:s3:arn": bucket + "/ml-models/x"}), "tp"},
 		"delete the key":     {"kms:ScheduleKeyDeletion", ctx{}, "p"},
-		"a volume":           {"kms:CreateGrant", ctx{"kms:GrantIsForAWSResource": "true"}, "sp"},
+		"a volume":           {"kms:CreateGrant", ofVolume, "sp"},
 	} {
 		w.Resources[key] = w.Resources[otherKey]
 		for letter, principal := range who {

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/vaultpack/vaultpack/internal/arn"
@@ -26,10 +27,10 @@ func (v Vault) Uploader(u Uploader) Document {
 		put = append(put, "s3:PutObjectTagging")
 	}
 	return document(append([]Statement{
-		v.listing([]string{"s3:ListBucket", "s3:ListBucketMultipartUploads"}, inDatasets(u.Datasets)...),
+		v.inDatasetsOnly(v.listing([]string{"s3:ListBucket", "s3:ListBucketMultipartUploads"}, inDatasets(u.Datasets)...)),
 		// Each object is looked at after it was stored, and the index is read: sealed.
-		allow("VaultpackRead", []string{"s3:GetObject"}, v.objects(inDatasets(u.Datasets)...)),
-		allow("VaultpackWrite", put, v.objects(inDatasets(u.Datasets)...)),
+		allow("VaultpackRead", []string{"s3:GetObject"}, v.objects(inDatasets(u.Datasets, folders...)...)),
+		allow("VaultpackWrite", put, v.objects(inDatasets(u.Datasets, folders...)...)),
 		allow("VaultpackForgetPending", []string{"s3:DeleteObject"}, v.objects(inDatasets(u.Datasets, "pending/")...)),
 		v.describe(),
 	}, v.uploaderKey("", u)...)...)
@@ -54,7 +55,7 @@ type Trainer struct {
 	Datasets []string
 	// Outputs are the places that it may write to, as s3:// URLs with a prefix. If
 	// there is none it is where vaultpack train has jobs write: in the vault, below
-	// _vaultpack/jobs/JOB/output/. Checkpoints go beside that in any case.
+	// _vaultpack/jobs/DATASET/JOB/output/. Checkpoints go beside that in any case.
 	Outputs []string
 	// Repositories are the ARNs of the ECR repositories with its images; all of
 	// the Region if there is none, since AWS's own lie in accounts of AWS.
@@ -69,17 +70,17 @@ type Trainer struct {
 func (v Vault) Trainer(t Trainer) Document {
 	read := inDatasets(t.Datasets, "keys/", "versions/", "index/", "packs/")
 	// The binary, manifests, and what belongs to the jobs.
-	own := []string{"_vaultpack/bin/*", "_vaultpack/manifests/*", "_vaultpack/jobs/*"}
-	list := append([]string{"_vaultpack/*"}, inDatasets(t.Datasets)...)
+	own := append([]string{"_vaultpack/bin/*", "_vaultpack/manifests/*"}, ofJobs(t.Datasets, "")...)
+	list := slices.Concat(own, inDatasets(t.Datasets))
 	statements := []Statement{
 		v.listing([]string{"s3:ListBucket"}, list...),
-		allow("VaultpackRead", []string{"s3:GetObject"}, v.objects(append(own, read...)...)),
+		allow("VaultpackRead", []string{"s3:GetObject"}, v.objects(slices.Concat(own, read)...)),
 	}
 	out := v.outputs(t.Outputs)
 	if len(out) == 0 {
-		out = v.objects("_vaultpack/jobs/*/output/*") // not where sources and keys lie
+		out = v.objects(ofJobs(t.Datasets, "/output/*")...) // not where sources and keys lie
 	}
-	out = append(out, v.objects("_vaultpack/jobs/*/checkpoints/*")...)
+	out = append(out, v.objects(ofJobs(t.Datasets, "/checkpoints/*")...)...)
 	statements = append(statements, allow("VaultpackOutput", []string{"s3:PutObject", "s3:AbortMultipartUpload"}, out))
 	statements = append(statements, v.trainerKey("", t)...)
 	return document(append(statements, v.sageMaker(t)...)...)
@@ -103,7 +104,9 @@ func (v Vault) trainerKey(sid string, t Trainer) []Statement {
 	}
 	if t.Volumes {
 		statements = append(statements, allow("VaultpackVolumes"+sid, []string{"kms:CreateGrant"}, []string{v.KeyARN},
-			when("Bool", "kms:GrantIsForAWSResource", "true")))
+			// SageMaker makes the grant for the volumes in the role's name:
+			// https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html#conditions-kms-via-service
+			when("StringEquals", "kms:ViaService", v.service("sagemaker")...), when("Bool", "kms:GrantIsForAWSResource", "true")))
 	}
 	return statements
 }
@@ -141,13 +144,14 @@ type Reader struct {
 
 // Reader is the policy of who reads and verifies, and changes nothing.
 func (v Vault) Reader(r Reader) Document {
-	list := inDatasets(r.Datasets)
+	list := append(inDatasets(r.Datasets), ofJobs(r.Datasets, "")...)
 	if len(r.Datasets) == 0 {
-		list = append([]string{""}, list...) // which datasets there are
+		list = append([]string{"", "_vaultpack/jobs/"}, list...) // which datasets there are, and which of them were trained on
 	}
 	return document(append([]Statement{
 		v.listing([]string{"s3:ListBucket"}, list...),
-		allow("VaultpackRead", []string{"s3:GetObject"}, v.objects(inDatasets(r.Datasets, "keys/", "versions/", "index/", "packs/", "pending/")...)),
+		allow("VaultpackRead", []string{"s3:GetObject"}, v.objects(append(inDatasets(r.Datasets, folders...),
+			ofJobs(r.Datasets, "/launch.json")...)...)), // which jobs have seen which version
 		v.describe(),
 	}, v.readerKey("", r)...)...)
 }

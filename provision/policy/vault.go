@@ -79,6 +79,25 @@ func inDatasets(datasets []string, folders ...string) []string {
 	return patterns
 }
 
+// folders are those of a dataset. What lies in others, and below _vaultpack/, is no
+// dataset's, also where a policy is for all of them.
+var folders = []string{"keys/", "versions/", "index/", "packs/", "pending/"}
+
+// inDatasetsOnly takes what belongs to no dataset from a listing of all of them.
+func (v Vault) inDatasetsOnly(s Statement) Statement {
+	s.Condition = merge([]Conditions{s.Condition, when("StringNotLike", "s3:prefix", v.Prefix+"_vaultpack/*")})
+	return s
+}
+
+// ofJobs are the patterns of what belongs to the training jobs on the datasets.
+func ofJobs(datasets []string, below string) []string {
+	var patterns []string
+	for _, p := range inDatasets(datasets) {
+		patterns = append(patterns, "_vaultpack/jobs/"+p+below)
+	}
+	return patterns
+}
+
 // listing allows what the patterns name to be listed. An S3 listing is an action
 // on the bucket; which part, only the condition says.
 func (v Vault) listing(actions []string, patterns ...string) Statement {
@@ -109,7 +128,7 @@ func (v Vault) throughS3(sid string, others []string, actions ...string) Stateme
 			arns = append(arns, o)
 		}
 	}
-	return allow(sid, actions, []string{v.KeyARN}, when("StringEquals", "kms:ViaService", v.s3()...),
+	return allow(sid, actions, []string{v.KeyARN}, when("StringEquals", "kms:ViaService", v.service("s3")...),
 		when("StringLike", "kms:EncryptionContext:aws:s3:arn", arns...))
 }
 
@@ -120,7 +139,7 @@ func (v Vault) inKeyPolicy(s Statement, others []string) Statement {
 	if s.Condition["StringLike"] == nil {
 		return s
 	}
-	s.Condition = merge([]Conditions{when("StringEquals", "kms:ViaService", v.s3()...),
+	s.Condition = merge([]Conditions{when("StringEquals", "kms:ViaService", v.service("s3")...),
 		when("StringEquals", "kms:EncryptionContext:aws:s3:arn", v.buckets(others)...)})
 	return s
 }
@@ -136,10 +155,10 @@ func (v Vault) buckets(objects []string) []string {
 	return arns
 }
 
-// s3 is the name of the service as kms:ViaService has it. In China it may come
+// service is the name of a service as kms:ViaService has it. In China it may come
 // with either suffix.
-func (v Vault) s3() []string {
-	names := []string{"s3." + v.region() + ".amazonaws.com"}
+func (v Vault) service(name string) []string {
+	names := []string{name + "." + v.region() + ".amazonaws.com"}
 	if v.partition() == "aws-cn" {
 		names = append(names, names[0]+".cn")
 	}
