@@ -35,7 +35,7 @@ func TestTrainPrint(t *testing.T) {
 	if string(again) != string(sent) {
 		t.Errorf("printed %s\nsent    %s", again, sent)
 	}
-	says(t, string(sent), `"python3","-c","print()"]`, `"S3OutputPath":"`+c.url+`/_vaultpack/jobs/digits"`)
+	says(t, string(sent), `"python3","-c","print()"]`, `"S3OutputPath":"`+c.url+`/_vaultpack/jobs/texts"`)
 	for name := range c.objects() {
 		if strings.HasPrefix(name, "_vaultpack/jobs/") {
 			t.Errorf("%s: this job needs nothing of its own", name)
@@ -152,7 +152,7 @@ func TestTrainKeyChannel(t *testing.T) {
 	isolated := append(launch, "--network-isolation", "--key-channel", "arn:aws:kms:"+c.s3.KMSKey)
 	keys := func(job string) (n int) {
 		for name := range c.objects() {
-			if strings.HasPrefix(name, "_vaultpack/jobs/digits/"+job+"/key/") {
+			if strings.HasPrefix(name, "_vaultpack/jobs/texts/"+job+"/key/") {
 				n++
 			}
 		}
