@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -38,23 +39,19 @@ func (d *Dataset) Shred(ctx context.Context) (deleted int, err error) {
 	return deleted, err
 }
 
-// jobsFolder is where training jobs without network are given keys: each has a folder below
-// the dataset that it trains on, and in it, below key/, keyrings under the names that they
-// have in a vault, of all datasets that it reads.
-const jobsFolder = "_vaultpack/jobs/"
-
 // keyObjects are the names of all objects where the keyrings are, and the copies
-// that are there for training jobs.
+// that are there for training jobs without network: each has, below key/ in its folder,
+// those of all datasets that it reads.
 func (d *Dataset) keyObjects(ctx context.Context) (names []string, err error) {
 	folders := []string{d.Name + "/keys/"}
-	trained, err := d.set().Vault.Folders(ctx, jobsFolder)
+	trained, err := d.set().Vault.Folders(ctx, objects.JobsFolder)
 	for _, on := range trained {
 		var jobs []string
-		if jobs, err = d.set().Vault.Folders(ctx, jobsFolder+on+"/"); err != nil {
+		if jobs, err = d.set().Vault.Folders(ctx, objects.JobsFolder+on+"/"); err != nil {
 			break
 		}
 		for _, job := range jobs {
-			folders = append(folders, jobsFolder+on+"/"+job+"/key/"+d.Name+"/keys/")
+			folders = append(folders, objects.JobFolder(on, job)+"key/"+d.Name+"/keys/")
 		}
 	}
 	if err != nil {

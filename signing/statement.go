@@ -1,8 +1,12 @@
 package signing
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
+
+	"github.com/vaultpack/vaultpack/envelope"
 )
 
 // StatementPayload is the DSSE payload type of in-toto statements.
@@ -35,6 +39,19 @@ type statementJSON struct {
 // encoding of it, so who knows what a statement has to say compares it with the payload.
 func (st *Statement) Encode() ([]byte, error) {
 	return json.Marshal(statementJSON{statementType, st.Subject, st.PredicateType, st.Predicate})
+}
+
+// ParseStatement reads what Encode writes, and no other encoding.
+func ParseStatement(b []byte) (*Statement, error) {
+	var j statementJSON
+	if err := json.Unmarshal(b, &j); err != nil || j.Type != statementType {
+		return nil, fmt.Errorf("it is no in-toto statement: %w", envelope.ErrAuthentication)
+	}
+	st := &Statement{j.Subject, j.PredicateType, j.Predicate}
+	if again, err := st.Encode(); err != nil || !bytes.Equal(again, b) {
+		return nil, fmt.Errorf("the statement is not encoded as vaultpack does it: %w", envelope.ErrAuthentication)
+	}
+	return st, nil
 }
 
 // SignStatement makes a signed envelope of the statement.

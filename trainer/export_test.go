@@ -27,3 +27,5 @@ var (
 		return names
 	}
 )
+
+func MainDataset(p *Plan) string { return p.dataset() }

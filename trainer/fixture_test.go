@@ -191,11 +191,11 @@ func readManifest(t *testing.T, s string) (prefix string, names []string) {
 // images is a registry in which every image has an entrypoint.
 type images struct{}
 
-func (images) Entrypoint(_ context.Context, image, arch string) ([]string, error) {
+func (images) Image(_ context.Context, image, arch string) (trainer.Image, error) {
 	if strings.Contains(image, "missing") {
-		return nil, fmt.Errorf("%s: MANIFEST_UNKNOWN", image)
+		return trainer.Image{}, fmt.Errorf("%s: MANIFEST_UNKNOWN", image)
 	}
-	return []string{"bash", "-m", "start.sh"}, nil
+	return trainer.Image{Entrypoint: []string{"bash", "-m", "start.sh"}, Digest: strings.Repeat("d1", 32)}, nil
 }
 
 // A countingStore counts Puts by name.

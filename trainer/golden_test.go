@@ -83,10 +83,11 @@ func (w *world) withWords(request string, p *trainer.Plan) string {
 		words = append(words, s.Version.Digest(), fmt.Sprintf("DIGEST(%s@%d)", s.Version.Dataset(), s.Version.Number))
 		own = append(own, s.Contents.Metadata...)
 	}
+	own = append(own, "_vaultpack/jobs/"+trainer.MainDataset(p)+"/"+p.Name()+"/signing.vpk")
 	slices.Sort(own)
 	own = slices.Compact(own)
 	for name, content := range objects {
-		if !strings.HasPrefix(name, "_vaultpack/manifests/") || !strings.Contains(request, name) {
+		if !strings.HasSuffix(name, ".manifest") || !strings.Contains(request, name) {
 			continue
 		}
 		prefix, names := readManifest(w.t, content)
@@ -106,7 +107,9 @@ func (w *world) withWords(request string, p *trainer.Plan) string {
 		if word == "" {
 			w.t.Errorf("the manifest %s is %s", name, content)
 		}
-		words = append(words, path.Base(name), "MANIFEST("+word+")")
+		if word != "vaultpack" {
+			words = append(words, path.Base(name), "MANIFEST("+word+")")
+		}
 		for _, n := range names {
 			if key := strings.TrimPrefix(prefix, "s3://data/ml/") + n; objects[key] == "" {
 				w.t.Errorf("the manifest of %s names %s, which is not there", word, key)

@@ -3,29 +3,38 @@ package trainer
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 )
 
-// An ImageReader tells the ENTRYPOINT of an image for Linux on an architecture. Package
-// registry has one.
+// An Image is what is known of a training image.
+type Image struct {
+	Entrypoint []string
+	Digest     string // SHA-256 in hex
+}
+
+// An ImageReader looks up an image for Linux on an architecture. Package registry has one.
 type ImageReader interface {
-	Entrypoint(ctx context.Context, image, arch string) ([]string, error)
+	Image(ctx context.Context, image, arch string) (Image, error)
 }
 
 // command is what runs once the data is open: what the user has given, or what
 // SageMaker would run, "docker run IMAGE train": the image's ENTRYPOINT with
 // "train". https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-dockerfile.html
-func (l *Launcher) command(ctx context.Context, j *Job, arch string) ([]string, error) {
+//
+// The digest is that of the image, where the reference has it or it was looked up.
+func (l *Launcher) command(ctx context.Context, j *Job, arch string) (command []string, digest string, err error) {
 	if len(j.Command) > 0 {
-		return j.Command, nil
+		_, digest, _ := strings.Cut(j.Image, "@sha256:")
+		return j.Command, digest, nil
 	}
-	entry, err := l.Images.Entrypoint(ctx, j.Image, arch)
+	image, err := l.Images.Image(ctx, j.Image, arch)
 	if err != nil {
 		login := "docker login"
 		if host, _, _ := strings.Cut(j.Image, "/"); strings.Contains(host, ".dkr.ecr.") {
 			login = fmt.Sprintf("aws ecr get-login-password | docker login --username AWS --password-stdin %s", host)
 		}
-		return nil, fmt.Errorf("cannot look up the command of the image %s: %w; log in to its registry (%s), or give the command after --, such as: -- python3 train.py", j.Image, err, login)
+		return nil, "", fmt.Errorf("cannot look up the command of the image %s: %w; log in to its registry (%s), or give the command after --, such as: -- python3 train.py", j.Image, err, login)
 	}
-	return append(entry[:len(entry):len(entry)], "train"), nil
+	return append(slices.Clone(image.Entrypoint), "train"), image.Digest, nil
 }

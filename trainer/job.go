@@ -78,6 +78,10 @@ type Job struct {
 	CheckpointPath string   `yaml:"checkpoint_path"`
 	Retries        int      `yaml:"retries"`
 
+	// NoProvenance leaves out the statement of how the model was made, and the record of
+	// the versions that the job was given.
+	NoProvenance bool `yaml:"no_provenance"`
+
 	Metrics         []Metric          `yaml:"metrics"`
 	Tags            map[string]string `yaml:"tags"`
 	TensorBoard     string            `yaml:"tensorboard"` // an s3:// URI

@@ -14,6 +14,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/given"
+	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -21,7 +22,7 @@ import (
 // for this one job, and the keyrings with a slot for it. All lie encrypted with
 // SSE-KMS under a KMS key of their own, for as long as the job needs them. The data
 // key itself is written nowhere.
-func keyFolder(dataset, job string) string { return jobFolder(dataset, job) + "key/" }
+func keyFolder(dataset, job string) string { return objects.JobFolder(dataset, job) + "key/" }
 
 // stageKey writes the key channel.
 func (l *Launcher) stageKey(ctx context.Context, p *Plan) error {
@@ -132,7 +133,7 @@ func (w *Watcher) removeKeyAt(ctx context.Context, place string) error {
 	if err != nil {
 		return err
 	}
-	name, below := strings.CutPrefix(place, root(loc)+jobs)
+	name, below := strings.CutPrefix(place, root(loc)+objects.JobsFolder)
 	name, _, _ = strings.Cut(name, "/")
 	if !below || dataset.CheckName(name) != nil || root(loc)+keyFolder(name, w.Job) != place {
 		return fmt.Errorf("it is not in the vault %s: name the vault of the job with --vault, or remove it by other means", v.Location)

@@ -19,6 +19,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 
 	"github.com/vaultpack/vaultpack/internal/given"
+	"github.com/vaultpack/vaultpack/internal/objects"
+	"github.com/vaultpack/vaultpack/trainer/provenance"
 	"github.com/vaultpack/vaultpack/vault"
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
@@ -59,6 +61,10 @@ type Plan struct {
 	loc     s3store.Location
 	source  []byte
 	uploads []upload
+	// certify says that the job signs what it makes, and records what it was given; run is
+	// what that will say.
+	certify bool
+	run     provenance.Run
 }
 
 // An upload is an object that the job needs in the vault. Those that are named
@@ -85,14 +91,16 @@ func (p *Plan) Name() string {
 	return aws.ToString(p.Request.TrainingJobName)
 }
 
-// dataset is that of the job's main channel: the one of the field "dataset", else the
-// first by name.
-func (p *Plan) dataset() string {
+// main is the job's main channel: the one of the field "dataset", else the first by name.
+// What belongs to the job lies below its dataset.
+func (p *Plan) main() *Sealed {
 	if i := slices.IndexFunc(p.Sealed, func(s *Sealed) bool { return s.Channel == defaultChannel }); i >= 0 {
-		return p.Sealed[i].set.Name
+		return p.Sealed[i]
 	}
-	return p.Sealed[0].set.Name
+	return p.Sealed[0]
 }
+
+func (p *Plan) dataset() string { return p.main().set.Name }
 
 // Plan checks a job, reads what it names in the vault, and makes the request. It
 // writes nothing, and sends nothing to SageMaker.
@@ -126,20 +134,26 @@ func (l *Launcher) Plan(ctx context.Context, j *Job) (_ *Plan, err error) {
 	if p.Binary, err = find(j.Binary, arch); err != nil {
 		return nil, &FieldError{Field: "binary", Origin: j.where("binary"), Problem: err.Error()}
 	}
-	command, err := l.command(ctx, j, arch)
+	command, digest, err := l.command(ctx, j, arch)
 	if err != nil {
 		return nil, err
 	}
 	name := j.Name
 	if name == "" {
-		name = defaultName(p.dataset(), time.Now())
+		name = defaultName(p.main().set.Name, time.Now())
+	}
+	if err := p.certifiable(ctx); err != nil {
+		return nil, err
 	}
 	if err := p.addObjects(name); err != nil {
 		return nil, err
 	}
+	p.run = provenance.Run{Job: name, Builder: provenance.SageMaker, Image: j.Image, ImageDigest: digest, Command: command}
 	if p.source != nil {
 		sum := sha256.Sum256(p.source)
-		command = append([]string{"/bin/sh", "-c", codeScript, hex.EncodeToString(sum[:])}, command...)
+		digest := hex.EncodeToString(sum[:])
+		p.run.Source = "sha256:" + digest
+		command = append([]string{"/bin/sh", "-c", codeScript, digest}, command...)
 	}
 	flags, err := l.flags(p)
 	if err != nil {
@@ -149,7 +163,11 @@ func (l *Launcher) Plan(ctx context.Context, j *Job) (_ *Plan, err error) {
 	if err := checkArguments(args); err != nil {
 		return nil, err
 	}
-	return p, l.request(p, name, args)
+	if err := l.request(p, name, args); err != nil {
+		return nil, err
+	}
+	p.describe()
+	return p, nil
 }
 
 // Location is where SageMaker finds a vault. Not every vault is in its reach.
@@ -181,19 +199,25 @@ func (p *Plan) addObjects(job string) error {
 		}
 		p.addManifest(m)
 	}
+	if p.certify {
+		names = append(names, objects.JobFolder(p.dataset(), job)+provenance.SigningName)
+	}
 	slices.Sort(names)
 	m, err := newManifest(p.root(), slices.Compact(names))
 	if err != nil {
 		return err
 	}
-	p.addManifest(m)
+	if p.addManifest(m); p.certify { // it is for this job alone
+		own := &p.uploads[len(p.uploads)-1]
+		own.name, own.once = objects.JobFolder(p.dataset(), job)+ownManifest, false
+	}
 	if p.job.Source == "" {
 		return nil
 	}
 	if p.source, err = packSource(p.job.Source, p.job.Entry); err != nil {
 		return &FieldError{Field: "source", Origin: p.job.where("source"), Problem: err.Error()}
 	}
-	p.uploads = append(p.uploads, upload{jobFolder(p.dataset(), job) + "source/" + sourceName, int64(len(p.source)), writer(p.source), false})
+	p.uploads = append(p.uploads, upload{objects.JobFolder(p.dataset(), job) + "source/" + sourceName, int64(len(p.source)), writer(p.source), false})
 	return nil
 }
 
@@ -262,6 +286,10 @@ func (l *Launcher) Launch(ctx context.Context, p *Plan) (arn string, err error) 
 			return "", err
 		}
 	}
+	stored, err := p.certificate(ctx, l.Vault)
+	if own = append(own, stored...); err != nil {
+		return "", err
+	}
 	began := time.Now()
 	out, err := l.SageMaker.CreateTrainingJob(ctx, p.Request)
 	if err == nil {
@@ -307,7 +335,7 @@ func (l *Launcher) there(ctx context.Context, u upload) (bool, error) {
 
 // free makes sure that no other job has left its own objects under the name.
 func (l *Launcher) free(ctx context.Context, dataset, name string) error {
-	for _, err := range l.Vault.List(ctx, jobFolder(dataset, name)) {
+	for _, err := range l.Vault.List(ctx, objects.JobFolder(dataset, name)) {
 		if err != nil {
 			return fmt.Errorf("looking for an older job of the name: %w", err)
 		}

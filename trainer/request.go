@@ -15,6 +15,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
+
+	"github.com/vaultpack/vaultpack/internal/objects"
+	"github.com/vaultpack/vaultpack/trainer/provenance"
 )
 
 // flags are those of sagemaker-run.
@@ -43,6 +46,9 @@ func (l *Launcher) flags(p *Plan) ([]string, error) {
 	}
 	for _, k := range slices.Sorted(maps.Keys(l.Vault.Context)) {
 		flags = append(flags, "--context", k+"="+l.Vault.Context[k])
+	}
+	if p.certify {
+		flags = append(flags, "--signing", objects.JobFolder(p.dataset(), p.run.Job)+provenance.SigningName)
 	}
 	if p.job.Format == tarFormat {
 		flags = append(flags, "--format", tarFormat)
@@ -120,7 +126,7 @@ func (p *Plan) addChannels(name string) {
 			p.weaken("channel %s is not encrypted by vaultpack: the job reads it from S3 as it is, and nothing checks it", chName)
 		}
 	}
-	own := p.root() + jobFolder(p.dataset(), name)
+	own := p.root() + objects.JobFolder(p.dataset(), name)
 	if p.source != nil {
 		add(channel(codeChannel, types.S3DataTypeS3Prefix, own+"source/"))
 	}
@@ -184,7 +190,7 @@ func (p *Plan) keepKey() bool { return p.job.Spot || p.job.Retries > 0 }
 
 func (l *Launcher) addOutput(p *Plan, name string) {
 	j, in := p.job, p.Request
-	in.OutputDataConfig = &types.OutputDataConfig{S3OutputPath: aws.String(p.root() + jobs + p.dataset()), CompressionType: types.OutputCompressionType(j.OutputCompression)}
+	in.OutputDataConfig = &types.OutputDataConfig{S3OutputPath: aws.String(p.root() + objects.JobsFolder + p.dataset()), CompressionType: types.OutputCompressionType(j.OutputCompression)}
 	if j.Output != "" {
 		in.OutputDataConfig.S3OutputPath = &j.Output
 	}
@@ -200,7 +206,7 @@ func (l *Launcher) addOutput(p *Plan, name string) {
 	}
 	checkpoints := j.Checkpoints
 	if checkpoints == "" && j.Spot {
-		checkpoints = p.root() + jobFolder(p.dataset(), name) + "checkpoints/"
+		checkpoints = p.root() + objects.JobFolder(p.dataset(), name) + "checkpoints/"
 	}
 	if checkpoints != "" {
 		in.CheckpointConfig = &types.CheckpointConfig{S3Uri: &checkpoints}

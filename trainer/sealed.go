@@ -20,12 +20,10 @@ import (
 const (
 	binaries  = "_vaultpack/bin/"
 	manifests = "_vaultpack/manifests/"
-	jobs      = "_vaultpack/jobs/"
+	// ownManifest is the manifest of vaultpack's own channel in the folder of a job that
+	// has something in it that is not for others.
+	ownManifest = "vaultpack.manifest"
 )
-
-// jobFolder is what belongs to one job: below the dataset that it trains on, so that a role
-// for one dataset has to do with the jobs of no other.
-func jobFolder(dataset, job string) string { return jobs + dataset + "/" + job + "/" }
 
 // A Sealed is a channel of a sealed dataset, with the one version that the job is
 // to open.

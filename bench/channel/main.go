@@ -83,7 +83,7 @@ func measure(parent string, size, file int64, turns int) (err error) {
 			return err
 		}
 		cfg := &container.Config{BaseDir: base, Channels: []container.Channel{ch}, Keys: v.Keys.Open}
-		open, err := timed(base, func() error { return container.Open(ctx, cfg) })
+		open, err := timed(base, func() error { _, err := container.Open(ctx, cfg); return err })
 		if err != nil {
 			return err
 		}

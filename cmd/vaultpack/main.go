@@ -96,6 +96,8 @@ func newApp(con *console) *cli.App {
 			gcCommand(con),
 			keysCommand(con),
 			signersCommand(con),
+			provenanceCommand(con),
+			modelsCommand(con),
 			trustCommand(con),
 			encryptCommand(con),
 			decryptCommand(con),

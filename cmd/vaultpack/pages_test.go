@@ -65,6 +65,8 @@ func TestCommandsOfPagesWork(t *testing.T) {
 		}
 	}
 	write(t, filepath.Join(p.home, "testdata", "dataset", "1.png"), []byte("an image"))
+	p.run(exitDone, "train", "--local", "scans", "--", "sh", "-c", "echo model >$SM_MODEL_DIR/m")
+	p.run(exitDone, "restore", "scans-models", ".")
 	named := strings.NewReplacer("NAME", "scans", "DATASET", "scans", "ROLE-ARN", "arn:aws:iam::111122223333:role/vaultpack-my-bucket-trainer")
 	used, ran := map[string]bool{}, 0
 	for _, d := range documentedCommands(t) {

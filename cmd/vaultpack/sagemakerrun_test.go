@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"net/http"
@@ -25,7 +27,9 @@ import (
 	"github.com/vaultpack/vaultpack/envelope/awskms/kmstest"
 	"github.com/vaultpack/vaultpack/internal/race"
 	"github.com/vaultpack/vaultpack/internal/treetest"
+	"github.com/vaultpack/vaultpack/signing"
 	"github.com/vaultpack/vaultpack/trainer/local"
+	"github.com/vaultpack/vaultpack/trainer/provenance"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -356,4 +360,104 @@ func testKeyChannel(t *testing.T, program string) {
 	}
 	c.runs(exitFailed, "true")
 	says(t, c.failure(), "vaultpack-key", "used up by an earlier run")
+}
+
+// signingKey is the file that the place's signing key was made in.
+func (c *trainingContainer) signingKey() (file string) {
+	c.t.Helper()
+	check(c.t, filepath.WalkDir(c.home, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.Name() == "signing.key" {
+			file = path
+		}
+		return err
+	}))
+	return file
+}
+
+func TestSagemakerRunSigns(t *testing.T) { inContainers(t, testSagemakerRunSigns) }
+
+// A program that stays beside the command, to sign what that makes, is not noticed: exit
+// codes are the command's, and so are signals; what is left behind is reaped.
+func testSagemakerRunSigns(t *testing.T, program string) {
+	c := newContainer(t, program)
+	write(t, filepath.Join(c.home, "d", "a"), []byte("data"))
+	c.run(0, "push", "./d")
+	c.stage("d", "training")
+	d, ver := c.open("d")
+	text, err := os.ReadFile(c.signingKey())
+	check(t, err)
+	signer, err := signing.ParsePrivateKey(text)
+	check(t, err)
+	d.Vault().Signer = signer
+	cert, err := provenance.Certify(t.Context(), d, provenance.Run{Job: "job", Builder: provenance.SageMaker,
+		Inputs: []provenance.Input{{Channel: "training", Dataset: "d", Version: ver.Number, Digest: ver.Digest()}}}, time.Now().Add(time.Hour))
+	check(t, err)
+	defer cert.Wipe()
+	name, err := cert.Seal(t.Context(), ver)
+	check(t, err)
+	r, err := d.Vault().Get(t.Context(), name, 0, -1)
+	check(t, err)
+	sealed, err := io.ReadAll(r)
+	check(t, err)
+	r.Close()
+	write(t, c.data("vaultpack", name), sealed)
+	c.args = append(c.args, "--signing", name)
+	model := filepath.Join(c.base, "model")
+	is := func(want bool) {
+		t.Helper()
+		files, err := provenance.ReadFolder(t.Context(), model)
+		check(t, err)
+		v := provenance.NewVerifier(d.Vault())
+		defer v.Close()
+		if _, _, err := v.Model(t.Context(), files); (err == nil) != want {
+			t.Errorf("the model is believed: %v, want %v", err, want)
+		}
+		check(t, os.RemoveAll(model))
+		check(t, os.Mkdir(model, 0o755))
+	}
+	check(t, os.Mkdir(model, 0o755))
+
+	c.env = append(c.env, "TRAINING_JOB_ARN=arn:aws:sagemaker:eu-central-1:1:training-job/job", "M="+model)
+	says(t, c.runs(0, "sh", "-c", `cat "$0" >"$M/m"; (sleep 0.1 &)`, c.data("training", "a")), "signed a statement of how the model was made")
+	is(true)
+	says(t, c.runs(0, "true"), "there is no model to sign a statement about")
+	c.runs(7, "sh", "-c", `echo >"$M/m"; exit 7`)
+	is(false)
+	c.runs(128+9, "sh", "-c", `kill -KILL $$`)
+	if c.failure() != "" {
+		t.Error(c.failure())
+	}
+	says(t, c.runs(exitFailed, "no-such-command"), "cannot start the training command")
+	// A job that is stopped keeps the model that it has.
+	for sig, code := range map[syscall.Signal]int{syscall.SIGTERM: 0, syscall.SIGINT: 3, syscall.SIGUSR1: 4} {
+		cmd := c.train("sh", "-c", `trap 'echo >"$M/m"; exit 0' TERM; trap 'echo >"$M/m"; exit 3' INT; trap 'echo >"$M/m"; exit 4' USR1; echo ready; while :; do sleep 0.05; done`)
+		out, err := cmd.StdoutPipe()
+		check(t, err)
+		check(t, cmd.Start())
+		line, err := bufio.NewReader(out).ReadString('\n')
+		check(t, err)
+		if line != "ready\n" {
+			t.Fatalf("%q", line)
+		}
+		check(t, cmd.Process.Signal(sig))
+		cmd.Wait()
+		if got := cmd.ProcessState.ExitCode(); got != code {
+			t.Errorf("%v: exit code %d, want %d", sig, got, code)
+		}
+		is(sig != syscall.SIGUSR1)
+	}
+	// What cannot be signed does not cost the model.
+	says(t, c.runs(0, "sh", "-c", `echo >"$M/m"; ln -s /etc/passwd "$M/l"`), "warning: the model has no statement of how it was made")
+	check(t, os.Remove(filepath.Join(model, "l")))
+	is(false)
+	// Another's key is found before anything is started.
+	write(t, c.data("vaultpack", strings.Replace(name, "/job/", "/other/", 1)), sealed)
+	c.args[len(c.args)-1] = strings.Replace(name, "/job/", "/other/", 1)
+	c.runs(exitAuthentication, "touch", c.base+"/started")
+	says(t, c.failure(), "that of another job")
+	c.args[len(c.args)-1] = "_vaultpack/jobs/e/job/signing.vpk"
+	c.runs(exitFailed, "touch", c.base+"/started")
+	if _, err := os.Stat(c.base + "/started"); err == nil {
+		t.Error("the command was started")
+	}
 }

@@ -41,7 +41,7 @@ func trainCommand(con *console) *cli.Command {
 
 // rightFlags refuses flags that would do nothing where the job runs.
 func rightFlags(c *cli.Context) error {
-	both := []string{"hyperparameter", "channel", "environment", "source", "entry", "output", "format", "allow-incomplete"}
+	both := []string{"hyperparameter", "channel", "environment", "source", "entry", "output", "format", "allow-incomplete", "no-provenance"}
 	for _, f := range localTrainFlags() {
 		if name := f.Names()[0]; c.IsSet(name) && !c.Bool("local") {
 			return usagef("--%s needs --local", name)
@@ -81,6 +81,7 @@ func jobFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "channel", Usage: "add a channel: `NAME=DATASET[@VERSION]` or NAME=s3://…, followed by options such as ,distribution=… or ,input_mode=…; with --local also NAME=DIR; can be repeated"},
 		&cli.StringFlag{Name: "distribution", Usage: "`HOW` hosts share DATASET: FullyReplicated or ShardedByS3Key"},
 		&cli.BoolFlag{Name: "allow-incomplete", Usage: "allow training on an incomplete version"},
+		&cli.BoolFlag{Name: "no-provenance", Usage: "do not record that the job was given the data, nor sign how the model was made"},
 		&cli.StringFlag{Name: "format", Value: "files", Usage: "`WHAT` the script finds: files, or tar for WebDataset shards"},
 		&cli.StringSliceFlag{Name: "hyperparameter", Aliases: []string{"p", "hp"}, Usage: "`NAME=VALUE` of a hyperparameter; can be repeated"},
 		&cli.StringSliceFlag{Name: "environment", Aliases: []string{"env", "e"}, Usage: "`NAME=VALUE` of an environment variable, not for secrets; can be repeated"},
@@ -172,7 +173,7 @@ func setFields(c *cli.Context, j *trainer.Job) error {
 			}
 		}
 	}
-	for flag, b := range map[string]*bool{"network-isolation": &j.NetworkIsolation, "spot": &j.Spot, "allow-incomplete": &j.AllowIncomplete} {
+	for flag, b := range map[string]*bool{"network-isolation": &j.NetworkIsolation, "spot": &j.Spot, "allow-incomplete": &j.AllowIncomplete, "no-provenance": &j.NoProvenance} {
 		if given(flag) {
 			*b = c.Bool(flag)
 		}

@@ -157,6 +157,14 @@ func TestTrainEndToEnd(t *testing.T) {
 	}
 	out, _ = j.run(0, "logs", "plain")
 	says(t, out, "test accuracy=0.9")
+	// The job has signed what it has made of which data, with a key that it was lent.
+	out, _ = j.run(0, "provenance", "plain")
+	says(t, out, "job       plain, host algo-1, sagemaker", "run       arn:aws:sagemaker:", "data      digits@1#", "(channel training, in the vault)",
+		"_vaultpack/jobs/digits/plain/output/model.tar.gz is what job plain made")
+	out, _ = j.run(0, "models", "digits@1")
+	says(t, out, "plain", "digits@1, by ", "/_vaultpack/jobs/digits/plain/output/")
+	j.change("_vaultpack/jobs/digits/plain/output/model.tar.gz")
+	j.run(1, "provenance", "plain")
 
 	// Beside the sealed channel, one of SageMaker's own in a mode that is read-only.
 	b, prefix := j.object("plain/")
@@ -198,6 +206,8 @@ func (j *jobsCloud) isolated(t *testing.T) {
 	if got := j.kmsCalls(); got != "Decrypt" {
 		t.Errorf("calls to KMS: %s", got)
 	}
+	out, _ = j.run(0, "provenance", "isolated")
+	says(t, out, "is what job isolated made")
 	if left := j.under("_vaultpack/jobs/digits/isolated/key/"); len(left) > 0 {
 		t.Errorf("%v are left", left)
 	}
@@ -226,6 +236,17 @@ func TestTrainTampered(t *testing.T) {
 	out, errs := j.run(1, "logs", "other-source", "--follow")
 	says(t, errs, "sourcedir.tar.gz is missing, or was changed in S3")
 	if strings.Contains(out, "print('hello')") {
+		t.Error(out)
+	}
+
+	// The key that the job is lent is another job's.
+	j.train(0, "--name", "other-key", "--", "echo", "the script runs")
+	bkt, key := j.object("_vaultpack/jobs/digits/other-key/signing.vpk")
+	_, err := j.s3.Client(t).CopyObject(t.Context(), &s3.CopyObjectInput{Bucket: bkt, Key: key, CopySource: aws.String(*bkt + "/" + strings.Replace(*key, "other-key", "source", 1))})
+	check(t, err)
+	out, errs = j.run(1, "logs", "other-key", "--follow")
+	says(t, errs, "the job's signing key is that of another job")
+	if strings.Contains(out, "the script runs") {
 		t.Error(out)
 	}
 

@@ -15,6 +15,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/interrupt"
 	"github.com/vaultpack/vaultpack/trainer"
 	"github.com/vaultpack/vaultpack/trainer/local"
+	"github.com/vaultpack/vaultpack/trainer/provenance"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -64,6 +65,9 @@ func trainLocal(c *cli.Context, con *console) error {
 		return err
 	}
 	defer job.Close()
+	if err := certifyLocal(c, con, v, job); err != nil {
+		return err
+	}
 	signals := make(chan os.Signal, 4)
 	interrupt.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
@@ -84,6 +88,47 @@ func trainLocal(c *cli.Context, con *console) error {
 		return &partialError{text: fmt.Sprintf("job %s was stopped", job.Name), code: exitInterrupted}
 	}
 	con.printf("job      %s, completed in %s", job.Name, took(time.Since(began)))
+	return nil
+}
+
+// maxLocalRuntime is how long a certificate is good, as long as the longest of SageMaker's.
+const maxLocalRuntime = 28 * 24 * time.Hour
+
+// certifyLocal records which versions the job is given, and has it sign what it makes.
+func certifyLocal(c *cli.Context, con *console, v *vault.Vault, job *local.Job) error {
+	if c.Bool("no-provenance") {
+		return nil
+	}
+	run := provenance.Run{Job: job.Name, Builder: provenance.Local, Command: job.Command, Hyperparameters: job.Hyperparameters, Output: job.To.String()}
+	for _, s := range job.Sealed {
+		run.Inputs = append(run.Inputs, provenance.Input{Channel: s.Channel, Dataset: s.Dataset.Name, Version: s.Version.Number, Digest: s.Version.Digest()})
+	}
+	for name, dir := range job.Plain {
+		if run.Plain == nil {
+			run.Plain = map[string]string{}
+		}
+		run.Plain[name] = dir
+	}
+	if job.Source != "" {
+		files, err := provenance.ReadFolder(c.Context, job.Source)
+		if err != nil {
+			return fmt.Errorf("--source: %w", err)
+		}
+		run.Source, run.Command = provenance.TreeDigest+":"+files.Tree(), []string{job.Entry}
+	}
+	cert, err := provenance.Certify(c.Context, job.Sealed[0].Dataset, run, time.Now().Add(maxLocalRuntime))
+	if errors.Is(err, provenance.ErrNotSigner) {
+		con.notef("nothing will tell how the model was made, or that the job was given the data: %v", err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := cert.Record(c.Context, v); err != nil {
+		cert.Wipe()
+		return fmt.Errorf("%w; --no-provenance trains without a record", err)
+	}
+	job.Certificate = cert
 	return nil
 }
 

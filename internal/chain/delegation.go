@@ -28,7 +28,9 @@ type Delegation struct {
 	UpTo     int64
 	Sequence int
 	By       signing.PublicKey
-	raw      string
+	// Former says that By was a signer then and is none any more.
+	Former bool
+	raw    string
 }
 
 // Raw is the signed envelope.
@@ -70,6 +72,32 @@ func (c *Chain) Delegate(ctx context.Context, s signing.Signer, d Delegation) (D
 // ParseDelegation reads a delegation by one who is a signer now. Whether it covers what
 // was signed, Covers tells.
 func (c *Chain) ParseDelegation(raw string) (Delegation, error) {
+	d, err := c.ReadDelegation(raw)
+	if err == nil && d.Former {
+		err = fmt.Errorf("a delegation of dataset %q: %s is no signer: %w", c.Last().Dataset, d.By.ID().Short(), envelope.ErrAuthentication)
+	}
+	if err != nil {
+		return Delegation{}, err
+	}
+	return d, nil
+}
+
+// DelegationOf tells of which dataset a delegation is, which is not verified: it is for
+// finding the chain to read it with.
+func DelegationOf(raw string) (dataset string, err error) {
+	_, payload, err := signing.Unverified([]byte(raw))
+	if err != nil {
+		return "", err
+	}
+	var j delegationJSON
+	if err := decode(payload, &j); err != nil || j.Format != delegationFormat {
+		return "", fmt.Errorf("it is no delegation: %w", envelope.ErrAuthentication)
+	}
+	return j.Dataset, nil
+}
+
+// ReadDelegation reads a delegation by one who was a signer when it was made, as it says.
+func (c *Chain) ReadDelegation(raw string) (Delegation, error) {
 	bad := func(why string) (Delegation, error) {
 		return Delegation{}, fmt.Errorf("a delegation of dataset %q: %s: %w", c.Last().Dataset, why, envelope.ErrAuthentication)
 	}
@@ -78,7 +106,7 @@ func (c *Chain) ParseDelegation(raw string) (Delegation, error) {
 		return Delegation{}, err
 	}
 	by, ok := c.member(id)
-	if !ok || c.Last().Role(by) == None {
+	if !ok {
 		return bad(id.Short() + " is no signer")
 	}
 	payload, err := signing.Open([]byte(raw), delegationPayload, by)
@@ -94,7 +122,7 @@ func (c *Chain) ParseDelegation(raw string) (Delegation, error) {
 		j.Purpose != ForJob && j.Purpose != ForPlan || j.NotAfter.Location() != time.UTC {
 		return bad("it is not of this chain of signers")
 	}
-	return Delegation{j.Purpose, j.Name, j.Key, j.NotAfter, j.UpTo, j.Sequence, by, raw}, nil
+	return Delegation{j.Purpose, j.Name, j.Key, j.NotAfter, j.UpTo, j.Sequence, by, c.Last().Role(by) == None, raw}, nil
 }
 
 // Covers returns an error unless the delegation is for a version of the number that was

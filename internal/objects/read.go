@@ -118,34 +118,43 @@ func headerOf(o tree.Object, kind envelope.Kind) envelope.Header {
 	return envelope.Header{Kind: kind, KeyID: o.KeyID, ObjectID: o.ID}
 }
 
+// ReadPending reads a record of an unfinished upload.
 func (s *Set) ReadPending(ctx context.Context, name string) (h codec.Header, entries []*tree.Entry, id envelope.KeyID, err error) {
-	src, err := s.open(ctx, name, 0, -1)
+	b, id, err := s.ReadSealed(ctx, name, codec.MaxList)
 	if err != nil {
 		return h, nil, id, err
+	}
+	h, entries, err = codec.DecodeList(codec.PendingFormat, s.Name, b)
+	return h, entries, id, err
+}
+
+// ReadSealed reads a whole object that nothing pins, of the kind of an index, and tells which
+// data key it is under. Only its contents say what it is: another of the kind may lie in
+// its place.
+func (s *Set) ReadSealed(ctx context.Context, name string, limit int64) (b []byte, id envelope.KeyID, err error) {
+	src, err := s.open(ctx, name, 0, -1)
+	if err != nil {
+		return nil, id, err
 	}
 	defer src.Close()
 	header, err := envelope.ReadHeader(src)
 	if err != nil {
-		return h, nil, id, err
+		return nil, id, err
 	}
 	if header.Keyring != nil {
-		return h, nil, id, envelope.ErrAuthentication // no writer puts one there
+		return nil, id, envelope.ErrAuthentication // no writer puts one there
 	}
 	key, err := s.Key(ctx, header.KeyID)
 	if err != nil {
-		return h, nil, id, err
+		return nil, id, err
 	}
 	r, err := header.Open(src, envelope.KindIndex, key)
 	if err != nil {
-		return h, nil, id, err
+		return nil, id, err
 	}
-	b, err := io.ReadAll(io.LimitReader(r, codec.MaxList+1))
-	if err != nil {
-		return h, nil, id, err
+	b, err = io.ReadAll(io.LimitReader(r, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = codec.Beyond("more bytes", int(limit))
 	}
-	if len(b) > codec.MaxList {
-		return h, nil, id, codec.Beyond("more bytes", codec.MaxList)
-	}
-	h, entries, err = codec.DecodeList(codec.PendingFormat, s.Name, b)
-	return h, entries, header.KeyID, err
+	return b, header.KeyID, err
 }

@@ -45,6 +45,13 @@ func (s *Set) Over(store vault.Store) *Set {
 	return &Set{Name: s.Name, Vault: &v, openKeys: s.openKeys}
 }
 
+// JobsFolder is where a vault has what belongs to training jobs, beside the datasets.
+const JobsFolder = "_vaultpack/jobs/"
+
+// JobFolder is what belongs to one job: below the dataset that it trains on, so that a role
+// for one dataset has to do with the jobs of no other.
+func JobFolder(dataset, job string) string { return JobsFolder + dataset + "/" + job + "/" }
+
 // KeyName is the name of a keyring in the store.
 func (s *Set) KeyName(id envelope.KeyID) string { return s.Name + "/keys/" + id.String() + ".json" }
 

@@ -42,6 +42,15 @@ func (s *Set) Seal(ctx context.Context, kind envelope.Kind, key *envelope.DataKe
 	return tree.Object{ID: id, KeyID: key.ID(), Pin: w.Pin()}, nil
 }
 
+// SealData seals data under a name, as [Set.ReadSealed] reads it.
+func (s *Set) SealData(ctx context.Context, key *envelope.DataKey, name string, data []byte) error {
+	_, err := s.Seal(ctx, envelope.KindIndex, key, func(envelope.ObjectID) string { return name }, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	}, envelope.Workers(1))
+	return err
+}
+
 // A lateWriter keeps what is written to it until it knows where to.
 type lateWriter struct {
 	held []byte

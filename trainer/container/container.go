@@ -89,6 +89,9 @@ type Config struct {
 	Keys []envelope.KeyWrapper
 	// Context is the user's part of the encryption context.
 	Context envelope.EncryptionContext
+	// Signing is the name of the job's certificate, as package provenance seals it, among
+	// the objects of the metadata channel; empty where nothing is to be signed.
+	Signing string
 	// Tars leaves small files in the tars that they lie in.
 	Tars bool
 	// Logf is told what happens, a line a call. It may be called from several

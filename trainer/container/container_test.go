@@ -100,7 +100,10 @@ func (j *job) dir(elem ...string) string {
 	return filepath.Join(append([]string{j.base, "input", "data"}, elem...)...)
 }
 
-func (j *job) open() error { return container.Open(j.t.Context(), &j.cfg) }
+func (j *job) open() error {
+	_, err := container.Open(j.t.Context(), &j.cfg)
+	return err
+}
 
 func (j *job) packs(channel string) []string {
 	j.t.Helper()

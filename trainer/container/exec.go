@@ -1,10 +1,20 @@
 package container
 
 import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
+	"path/filepath"
 	"syscall"
+	"time"
+
+	"github.com/vaultpack/vaultpack/internal/interrupt"
+	"github.com/vaultpack/vaultpack/trainer/provenance"
 )
 
 // Exec becomes the command: signals and the exit code are its own from then on. It
@@ -18,4 +28,98 @@ func Exec(command []string) error {
 		return fmt.Errorf("cannot start the training command %s: %w", path, err)
 	}
 	return nil
+}
+
+// passed are the signals that a container's first process passes on to the command.
+var passed = []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGCONT, syscall.SIGWINCH}
+
+// An Ended tells how a command has ended.
+type Ended struct {
+	Code    int  // as a shell tells it: 128 and the number of a signal that ended it
+	Stopped bool // it was told to stop
+}
+
+// A Child is a command that is waited for, by a process that passes its signals on to it.
+type Child struct {
+	pid     int
+	signals chan os.Signal
+}
+
+// Signals has the signals for a command kept, from this moment on, for [Start].
+func Signals() chan os.Signal {
+	c := make(chan os.Signal, 64)
+	interrupt.Notify(c, passed...)
+	return c
+}
+
+// Start starts the command, which gets the signals.
+func Start(command []string, signals chan os.Signal) (*Child, error) {
+	path, err := exec.LookPath(command[0])
+	if err != nil {
+		return nil, fmt.Errorf("cannot start the training command: %w", err)
+	}
+	c := &Child{signals: signals}
+	if c.pid, err = syscall.ForkExec(path, command, &syscall.ProcAttr{Env: os.Environ(), Files: []uintptr{0, 1, 2}}); err != nil {
+		return nil, fmt.Errorf("cannot start the training command %s: %w", path, err)
+	}
+	return c, nil
+}
+
+// Wait waits for the command's end. What it has left behind ends with it where this is a
+// container's first process, as it would have with the command in its place.
+func (c *Child) Wait() Ended {
+	defer signal.Stop(c.signals)
+	ended := make(chan syscall.WaitStatus, 1)
+	go func() {
+		// A container's first process is the parent of all that has lost its own.
+		for {
+			var status syscall.WaitStatus
+			pid, err := syscall.Wait4(-1, &status, 0, nil)
+			if pid == c.pid {
+				ended <- status
+				return
+			}
+			if err != nil && !errors.Is(err, syscall.EINTR) {
+				ended <- 1 << 8
+				return
+			}
+		}
+	}()
+	var e Ended
+	for {
+		select {
+		case s := <-c.signals:
+			if s == syscall.SIGTERM || s == syscall.SIGINT {
+				e.Stopped = true
+			}
+			syscall.Kill(c.pid, s.(syscall.Signal))
+		case status := <-ended:
+			if e.Code = status.ExitStatus(); status.Signaled() {
+				e.Code = 128 + int(status.Signal())
+			}
+			if os.Getpid() == 1 {
+				syscall.Kill(-1, syscall.SIGKILL)
+			}
+			return e
+		}
+	}
+}
+
+// Sign signs what the command has made in its model folder, for this host.
+func Sign(ctx context.Context, cert *provenance.Certificate, baseDir string, started time.Time) error {
+	return cert.Sign(ctx, filepath.Join(baseDir, "model"), provenance.Made{
+		Invocation: os.Getenv("TRAINING_JOB_ARN"), Host: host(baseDir), Started: started, Finished: time.Now()})
+}
+
+// host is the name that SageMaker gives this host:
+// https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html
+func host(baseDir string) string {
+	var c struct {
+		Host string `json:"current_host"`
+	}
+	b, err := os.ReadFile(filepath.Join(baseDir, "input", "config", "resourceconfig.json"))
+	if err != nil || json.Unmarshal(b, &c) != nil || !IsChannelName(c.Host) {
+		c.Host = ""
+	}
+	return cmp.Or(c.Host, "algo-1")
 }

@@ -5,36 +5,40 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/given"
+	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/trainer/container/unpack"
+	"github.com/vaultpack/vaultpack/trainer/provenance"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
 // Open opens the channels. When it has returned nil, each channel's folder holds
-// the files of its dataset and nothing else, and no key is left in memory or on
-// disk. After an error, or a kill, the same call continues from what is done.
+// the files of its dataset and nothing else, and no key of the data is left in memory or on
+// disk. After an error, or a kill, the same call continues from what is done. The
+// certificate is nil unless the configuration names one.
 //
 // One data key takes one call to KMS, however many channels are sealed under it.
-func Open(ctx context.Context, c *Config) error {
+func Open(ctx context.Context, c *Config) (cert *provenance.Certificate, err error) {
 	if err := given.Check(ctx, c != nil, errors.New("container: a nil Config")); err != nil {
-		return err
+		return nil, err
 	}
 	if err := c.Check(); err != nil {
-		return err
+		return nil, err
 	}
 	store, err := openStore(c)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer store.close()
 	keys, wipe, err := c.keys(ctx, store)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer wipe()
 	v := &vault.Vault{Store: store, Location: c.channelDir(MetaChannel), Keys: keys, Context: c.Context}
@@ -50,21 +54,45 @@ func Open(ctx context.Context, c *Config) error {
 		d := sets[ch.Dataset]
 		if d == nil {
 			if d, err = dataset.Open(v, ch.Dataset); err != nil {
-				return err
+				return nil, err
 			}
 			sets[ch.Dataset] = d
 		}
 		if versions[i], err = c.version(ctx, d, ch); err != nil {
-			return fmt.Errorf("channel %s: %w", ch.Name, err)
+			return nil, fmt.Errorf("channel %s: %w", ch.Name, err)
 		}
 	}
-	if err := c.unpack(ctx, versions); err != nil {
-		return err
+	if cert, err = c.certificate(ctx, versions); err != nil {
+		return nil, err
 	}
-	if err := ctx.Err(); err != nil {
-		return context.Cause(ctx)
+	if err = c.unpack(ctx, versions); err == nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
 	}
-	return c.emptyKeyChannel()
+	if err == nil {
+		err = c.emptyKeyChannel()
+	}
+	if err != nil {
+		cert.Wipe()
+		return nil, err
+	}
+	return cert, nil
+}
+
+// certificate reads the job's. It is sealed under the data key of the first of its inputs.
+func (c *Config) certificate(ctx context.Context, versions []*dataset.Version) (*provenance.Certificate, error) {
+	if c.Signing == "" {
+		return nil, nil
+	}
+	var inputs []provenance.Input
+	for _, ch := range c.Channels {
+		inputs = append(inputs, provenance.Input{Channel: ch.Name, Dataset: ch.Dataset, Version: ch.Version, Digest: ch.Digest})
+	}
+	for i, ch := range c.Channels {
+		if strings.HasPrefix(c.Signing, objects.JobsFolder+ch.Dataset+"/") {
+			return provenance.Open(ctx, versions[i], c.Signing, inputs)
+		}
+	}
+	return nil, fmt.Errorf("the job's signing key %s belongs to none of its channels' datasets", c.Signing)
 }
 
 // version reads the version of a channel, and compares it with the job's.

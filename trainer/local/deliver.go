@@ -23,6 +23,14 @@ type Destination struct {
 	Folder  string `json:"folder,omitempty"`
 }
 
+// String is the dataset or the folder; it is empty where the results are dropped.
+func (d Destination) String() string {
+	if d.Dataset != "" {
+		return "vaultpack:" + d.Dataset
+	}
+	return d.Folder
+}
+
 // unfinished is put behind the name of a dataset for the results of jobs that have no
 // model: they are not to take the place of one.
 const unfinished = "-unfinished"

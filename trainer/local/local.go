@@ -22,6 +22,7 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/workers"
 	"github.com/vaultpack/vaultpack/trainer/container"
+	"github.com/vaultpack/vaultpack/trainer/provenance"
 )
 
 // A Sealed is a version of a dataset that a channel is filled with.
@@ -49,6 +50,10 @@ type Job struct {
 	// Keys open the data keys.
 	Keys    []envelope.KeyWrapper
 	Context envelope.EncryptionContext
+	// Certificate signs a statement about the model of a job that has completed, or was
+	// stopped, into the model. It is the job's from [Job.Run] on, which wipes it. Without one
+	// nothing is signed.
+	Certificate *provenance.Certificate
 	// Enter is the command line that leads to [Enter] in a process of its own, which
 	// gives the job a private /opt/ml, and ends all that the command has started. Without
 	// it SAGEMAKER_BASE_DIR says where the files are, as it does with NoNamespace, and
@@ -109,6 +114,7 @@ func (j *Job) Run(ctx context.Context) (res *Result, err error) {
 	if j.Logf == nil {
 		j.Logf = func(string, ...any) {}
 	}
+	defer j.Certificate.Wipe()
 	ctx, now, release := j.watch(ctx)
 	defer release()
 	stopped := func() bool { return ctx.Err() != nil }
@@ -161,9 +167,11 @@ func (j *Job) Run(ctx context.Context) (res *Result, err error) {
 	if err != nil {
 		return nil, err
 	}
+	began := time.Now()
 	if res, err = j.start(ctx, cmd, ws.base, now); err != nil {
 		return nil, err
 	}
+	j.sign(ctx, ws.base, res, began)
 	if err := rec.end(ws.dir, res); err != nil {
 		j.Logf("%v", err) // what follows tells how it ended
 	}
@@ -251,7 +259,8 @@ func (j *Job) open(ctx context.Context, base string) error {
 			return fmt.Errorf("channel %s: %w", name, err)
 		}
 	}
-	return container.Open(ctx, &cfg)
+	_, err := container.Open(ctx, &cfg)
+	return err
 }
 
 // start runs the command and waits for its end.

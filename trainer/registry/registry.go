@@ -20,23 +20,27 @@ type Client struct{}
 
 var _ trainer.ImageReader = Client{}
 
-// Entrypoint asks the image's registry.
-func (Client) Entrypoint(ctx context.Context, image, arch string) ([]string, error) {
+// Image asks the image's registry.
+func (Client) Image(ctx context.Context, image, arch string) (found trainer.Image, err error) {
 	ref, err := name.ParseReference(image)
 	if err != nil {
-		return nil, err
+		return found, err
 	}
 	img, err := remote.Image(ref, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain),
 		remote.WithPlatform(v1.Platform{OS: "linux", Architecture: arch}))
 	if err != nil {
-		return nil, err
+		return found, err
 	}
 	cfg, err := img.ConfigFile()
 	if err != nil {
-		return nil, err
+		return found, err
 	}
 	if cfg.Architecture != "" && cfg.Architecture != arch {
-		return nil, fmt.Errorf("it is for %s, but the instances are %s", cfg.Architecture, arch)
+		return found, fmt.Errorf("it is for %s, but the instances are %s", cfg.Architecture, arch)
 	}
-	return cfg.Config.Entrypoint, nil
+	digest, err := img.Digest()
+	if err != nil {
+		return found, err
+	}
+	return trainer.Image{Entrypoint: cfg.Config.Entrypoint, Digest: digest.Hex}, nil
 }

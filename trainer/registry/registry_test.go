@@ -40,14 +40,15 @@ func TestRegistry(t *testing.T) {
 	if err := remote.Write(ref, img); err != nil {
 		t.Fatal(err)
 	}
-	got, err := registry.Client{}.Entrypoint(t.Context(), image, "amd64")
-	if err != nil || !slices.Equal(got, []string{"bash", "-m", "start.sh"}) {
+	got, err := registry.Client{}.Image(t.Context(), image, "amd64")
+	digest, derr := img.Digest()
+	if err != nil || derr != nil || !slices.Equal(got.Entrypoint, []string{"bash", "-m", "start.sh"}) || got.Digest != digest.Hex {
 		t.Errorf("%q, %v", got, err)
 	}
-	if _, err := (registry.Client{}).Entrypoint(t.Context(), image, "arm64"); err == nil || !strings.Contains(err.Error(), "arm64") {
+	if _, err := (registry.Client{}).Image(t.Context(), image, "arm64"); err == nil || !strings.Contains(err.Error(), "arm64") {
 		t.Errorf("another architecture: %v", err)
 	}
-	if _, err := (registry.Client{}).Entrypoint(t.Context(), image+"0", "amd64"); err == nil {
+	if _, err := (registry.Client{}).Image(t.Context(), image+"0", "amd64"); err == nil {
 		t.Error("an image that is not there")
 	}
 }

@@ -19,9 +19,9 @@ func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 
 // given are the flags as they are typed.
 type given struct {
-	channels, keys, context, sharded list
-	region, format, keyChannel, base string
-	related                          bool
+	channels, keys, context, sharded          list
+	region, format, keyChannel, signing, base string
+	related                                   bool
 }
 
 func (g *given) flags(base string) *flag.FlagSet {
@@ -35,6 +35,7 @@ func (g *given) flags(base string) *flag.FlagSet {
 	f.StringVar(&g.format, "format", "files", "`WHAT` the channels become: files, or tar (small files stay in their tars)")
 	f.Var(&g.sharded, "sharded", "the channel `NAME` has only this host's share; can be repeated")
 	f.StringVar(&g.keyChannel, "key-channel", "", "a channel `NAME` with a key, instead of KMS")
+	f.StringVar(&g.signing, "signing", "", "the `NAME` of the key that signs how the model was made, in channel "+container.MetaChannel)
 	f.StringVar(&g.base, "base-dir", base, "the `DIR` in place of "+container.BaseDir+"; SAGEMAKER_BASE_DIR names it too")
 	return f
 }
@@ -54,7 +55,7 @@ func parse(args []string, base string) (cfg *container.Config, command []string,
 	var g given
 	f := g.flags(base)
 	err = f.Parse(args)
-	cfg = &container.Config{BaseDir: g.base, KMSKeys: g.keys, KMSRelated: g.related, Region: g.region, KeyChannel: g.keyChannel, Context: envelope.EncryptionContext{}}
+	cfg = &container.Config{BaseDir: g.base, KMSKeys: g.keys, KMSRelated: g.related, Region: g.region, KeyChannel: g.keyChannel, Signing: g.signing, Context: envelope.EncryptionContext{}}
 	if err != nil {
 		return cfg, nil, usagef("the arguments of %s: %w", Command, err)
 	}

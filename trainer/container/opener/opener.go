@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"runtime/debug"
 	"syscall"
 	"time"
@@ -18,13 +19,15 @@ import (
 	"github.com/vaultpack/vaultpack/internal/printable"
 	"github.com/vaultpack/vaultpack/internal/version"
 	"github.com/vaultpack/vaultpack/trainer/container"
+	"github.com/vaultpack/vaultpack/trainer/provenance"
 )
 
 // Command is the word that comes first in the program's arguments.
 const Command = "sagemaker-run"
 
 // Main runs the program with its arguments, the first of which is its own name. It
-// returns an exit code if nothing was started; else the process has become the command.
+// returns an exit code: of its own if nothing was started, else the command's, unless the
+// process has become the command.
 func Main(args []string) (code int) {
 	if len(args) < 2 || args[1] != Command {
 		return other(args[1:])
@@ -35,7 +38,10 @@ func Main(args []string) (code int) {
 		// A soft bound: garbage is collected before it adds up to this.
 		debug.SetMemoryLimit(640 << 20)
 	}
-	err := run(ctx, args[2:])
+	code, err := run(ctx, args[2:])
+	if err == nil {
+		return code
+	}
 	tell("vaultpack: %v", err)
 	return codeOf(err)
 }
@@ -88,24 +94,64 @@ func codeOf(err error) int {
 	return exitcode.Of(err)
 }
 
-// run returns only if the command was not started, and has told SageMaker why then.
-func run(ctx context.Context, args []string) error {
+// run returns the command's exit code where there was something to sign behind it. Else
+// it returns only if the command was not started, and has told SageMaker why then.
+func run(ctx context.Context, args []string) (code int, err error) {
 	cfg, command, err := parse(args, cmp.Or(os.Getenv("SAGEMAKER_BASE_DIR"), container.BaseDir))
+	var cert *provenance.Certificate
 	if err == nil {
 		cfg.Logf = func(format string, args ...any) {
 			tell("%s vaultpack: %s", time.Now().UTC().Format("2006-01-02T15:04:05Z"), fmt.Sprintf(format, args...))
 		}
-		err = container.Open(ctx, cfg)
+		cert, err = container.Open(ctx, cfg)
 	}
-	// From here on a signal ends the process, be it this program or the command.
+	var signals chan os.Signal
+	if cert != nil {
+		signals = container.Signals()
+		defer signal.Stop(signals)
+	}
+	// From here on a signal ends the process, be it this program or the command, or it is
+	// passed on to the command.
 	if stopped := (*interrupt.Error)(nil); errors.As(interrupt.End(ctx), &stopped) {
 		err = &stoppedError{stopped.Signal}
 	}
-	if err == nil {
+	switch {
+	case err != nil:
+	case cert == nil:
 		err = container.Exec(command)
+	default:
+		if code, err = train(command, signals, cert, cfg.BaseDir); err == nil {
+			return code, nil
+		}
 	}
 	if werr := container.WriteFailure(cfg.BaseDir, err); werr != nil {
 		tell("warning: the reason could not be written for SageMaker: %v", werr)
 	}
-	return err
+	return 0, err
+}
+
+// train runs the command to its end and signs what it has made. That this cannot be signed
+// does not fail the job, which may have taken days: the model has no statement then, and
+// nobody will be told that it has one.
+func train(command []string, signals chan os.Signal, cert *provenance.Certificate, baseDir string) (code int, err error) {
+	defer cert.Wipe()
+	started := time.Now()
+	child, err := container.Start(command, signals)
+	if err != nil {
+		return 0, err
+	}
+	ended := child.Wait()
+	if ended.Code != exitcode.Done && !ended.Stopped {
+		return ended.Code, nil // SageMaker keeps no model
+	}
+	switch err := container.Sign(context.Background(), cert, baseDir, started); {
+	case err == nil:
+		tell("vaultpack: signed a statement of how the model was made")
+	case ended.Stopped && errors.Is(err, provenance.ErrNoModel):
+	case errors.Is(err, provenance.ErrNoModel):
+		tell("vaultpack: there is no model to sign a statement about")
+	default:
+		tell("vaultpack: warning: the model has no statement of how it was made: %v", err)
+	}
+	return ended.Code, nil
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path"
 	"slices"
@@ -50,12 +49,7 @@ func (u *Job) record(ctx context.Context, name string, entries []*tree.Entry) er
 	if err != nil {
 		return err
 	}
-	_, err = d.Seal(ctx, envelope.KindIndex, key, func(envelope.ObjectID) string { return u.recordFolder() + name + ".vpk" },
-		func(dst io.Writer) error {
-			_, err := dst.Write(list)
-			return err
-		}, envelope.Workers(1))
-	if err != nil {
+	if err := d.SealData(ctx, key, u.recordFolder()+name+".vpk", list); err != nil {
 		return fmt.Errorf("recording what has been opened: %w", err)
 	}
 	return nil
