@@ -42,7 +42,8 @@ type Config struct {
 	Home     Setting // where the embedded default vault and key live
 	Vault    Setting // s3://bucket/prefix, or a directory
 	LocalKey Setting // the file of the local key
-	// Signing is the file of the key that signs versions. DefaultSigning is true for the
+	// Signing is the key that signs versions: a file, the ARN of a key in AWS KMS, or
+	// ssh-agent: with a public key or its file. DefaultSigning is true for the
 	// embedded default, which is made on first use, and only where no local key is used.
 	Signing        Setting
 	DefaultSigning bool
@@ -195,7 +196,7 @@ func (c *Config) readFile(file string) error {
 	c.vaults[file] = inFile(f.Vault)
 	c.set(&c.Vault, inFile(f.Vault), file)
 	c.set(&c.LocalKey, inFile(f.LocalKey), file)
-	c.set(&c.Signing, inFile(f.SigningKey), file)
+	c.set(&c.Signing, signingIn(f.SigningKey, inFile), file)
 	c.set(&c.Identity, inFile(f.Identity), file)
 	c.set(&c.Passphrase, inFile(f.PassphraseFile), file)
 	if err := c.pins(file, f.Signers, f.Pins, inFile); err != nil {

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/vaultpack/vaultpack/internal/given"
-	"github.com/vaultpack/vaultpack/signing"
 	"github.com/vaultpack/vaultpack/vault"
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
@@ -151,9 +150,7 @@ func open(ctx context.Context, c *Config) (*vault.Vault, error) {
 		return nil, err
 	}
 	v := &vault.Vault{Store: store, Location: location, Keys: keys, Context: c.Context}
-	v.OpenSigner = func(ctx context.Context, create bool) (signing.Signer, error) {
-		return SigningKey(ctx, c, keys, create)
-	}
+	v.OpenSigner = c.openSigner(v)
 	v.Trust = c.Memory(location)
 	return v, nil
 }

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strings"
+	"sync"
 
 	"github.com/vaultpack/vaultpack/internal/given"
+	"github.com/vaultpack/vaultpack/internal/keyservice"
 	"github.com/vaultpack/vaultpack/signing"
 	"github.com/vaultpack/vaultpack/vault"
 )
@@ -28,7 +31,7 @@ func SigningKey(ctx context.Context, c *Config, keys *vault.Keys, create bool) (
 		return nil, err
 	}
 	if c.Signing.Value != "" && !c.DefaultSigning {
-		return readSigningKey(c.Signing)
+		return c.signer(ctx, c.services())
 	}
 	if local := keys.Local(); local != nil {
 		return signing.OfLocalKey(local)
@@ -49,6 +52,83 @@ func SigningKey(ctx context.Context, c *Config, keys *vault.Keys, create bool) (
 		c.MadeSigningKey(c.Signing.Value)
 	}
 	return readSigningKey(c.Signing)
+}
+
+// agentPrefix begins a setting that names a key of ssh-agent by its public key, or a file
+// with that.
+const agentPrefix = "ssh-agent:"
+
+// signingIn is the setting of a file, whose paths are relative to that.
+func signingIn(value string, inFile func(string) string) string {
+	named, inAgent := strings.CutPrefix(value, agentPrefix)
+	if _, err := signing.ParsePublicKey([]byte(named)); inAgent && err != nil {
+		return agentPrefix + inFile(named)
+	}
+	if inAgent || strings.HasPrefix(value, "arn:") {
+		return value
+	}
+	return inFile(value)
+}
+
+// signsInService reports whether the signing key is in a key service.
+func (c *Config) signsInService() bool {
+	return !c.DefaultSigning && strings.HasPrefix(c.Signing.Value, "arn:")
+}
+
+// signer opens the signing key that is configured, wherever it is.
+func (c *Config) signer(ctx context.Context, services *keyservice.Client) (signing.Signer, error) {
+	named, inAgent := strings.CutPrefix(c.Signing.Value, agentPrefix)
+	switch {
+	case c.signsInService():
+		s, err := services.Signer(ctx, c.Signing.Value)
+		if err != nil {
+			return nil, fmt.Errorf("the signing key from %s: %w", c.Signing.Source, err)
+		}
+		return s, nil
+	case inAgent:
+		public, err := ReadSigner(named, named)
+		if err != nil {
+			return nil, fmt.Errorf("the signing key from %s: %w", c.Signing.Source, err)
+		}
+		s, err := signing.AgentKey(signing.AgentSocket(), public)
+		if err != nil {
+			return nil, fmt.Errorf("the signing key from %s: %w", c.Signing.Source, err)
+		}
+		return s, nil
+	}
+	return readSigningKey(c.Signing)
+}
+
+// openSigner opens the signing key of a vault once, when it is first needed, and counts
+// what that bills among the calls of the vault's keys.
+func (c *Config) openSigner(v *vault.Vault) func(ctx context.Context, create bool) (signing.Signer, error) {
+	if !c.signsInService() {
+		return func(ctx context.Context, create bool) (signing.Signer, error) {
+			return SigningKey(ctx, c, v.Keys, create)
+		}
+	}
+	services, others := keyservice.New(keyservice.Settings{AWS: c.aws()}), v.Keys.Calls
+	v.Keys.Calls = func() int64 {
+		n := services.Calls()
+		if others != nil {
+			n += others()
+		}
+		return n
+	}
+	var mu sync.Mutex
+	var opened signing.Signer
+	return func(ctx context.Context, _ bool) (signing.Signer, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if opened == nil {
+			s, err := c.signer(ctx, services)
+			if err != nil {
+				return nil, err
+			}
+			opened = s
+		}
+		return opened, nil
+	}
 }
 
 // readSigningKey reads a file with a signing key: one of vaultpack's own, or an OpenSSH

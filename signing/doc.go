@@ -8,6 +8,6 @@
 // (RFC 5280), which names its algorithm: ML-DSA (FIPS 204) can be added under the
 // identifiers of RFC 9881 without changing any format.
 //
-// Package signing/openssh signs with OpenSSH keys and ssh-agent, package signing/awskms
-// with asymmetric keys in AWS KMS.
+// A [Signer] is a key in memory, one of OpenSSH ([ParseOpenSSH]), one in ssh-agent
+// ([AgentKey]), or one in AWS KMS (package envelope/awskms).
 package signing

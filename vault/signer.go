@@ -27,6 +27,22 @@ func (v *Vault) SigningKey(ctx context.Context, create bool) (signing.Signer, er
 	return nil, ErrNoSigner
 }
 
+// A BilledSigner is a signer of which each signature takes a call that a key service bills.
+type BilledSigner interface {
+	signing.Signer
+	Billed()
+}
+
+// PlanSignature counts what a signature of a run will take, in a plan.
+func (v *Vault) PlanSignature(s signing.Signer) {
+	if _, billed := s.(BilledSigner); !billed {
+		return
+	}
+	if p, ok := As[*plannedStore](v.Store); ok {
+		p.kmsCalls.Add(1)
+	}
+}
+
 // Local is the first local key, or nil.
 func (k *Keys) Local() *envelope.LocalKey {
 	if k == nil {

@@ -168,7 +168,7 @@ func commonFlags() []cli.Flag {
 		&cli.StringFlag{Name: "kms-key", Usage: "`ARN` or alias of the AWS KMS key that wraps data keys", Category: "common"},
 		&cli.StringFlag{Name: "sse", Usage: "server-side encryption in S3: `aws:kms` or none (default: aws:kms)", Category: "common"},
 		&cli.StringFlag{Name: "local-key", Usage: "read the local key from `FILE`", Category: "common"},
-		&cli.StringFlag{Name: "signing-key", Usage: "sign versions with the key in `FILE` (default: derived from the local key)", Category: "common"},
+		&cli.StringFlag{Name: "signing-key", Usage: "sign versions with the key in `FILE`, or ssh-agent:FILE.pub, or an AWS KMS key ARN (default: derived from the local key)", Category: "common"},
 		&cli.StringFlag{Name: "identity", Usage: "decrypt with the identity in `FILE`", Category: "common"},
 		&cli.StringFlag{Name: "passphrase-file", Usage: "decrypt with the passphrase in `FILE` (one line)", Category: "common"},
 		&cli.BoolFlag{Name: "json", DisableDefaultText: true, Usage: "print one JSON object per event, and a summary at the end", Category: "common"},

@@ -46,6 +46,9 @@ type Error struct {
 	err    error
 }
 
+// signs reports whether the operation is one with a key that signs.
+func signs(op string) bool { return op == "Sign" || op == "GetPublicKey" }
+
 // permission is what the operation needs.
 func permission(op string) string {
 	if op == "ReEncrypt" {
@@ -62,8 +65,12 @@ func (e *Error) Error() string {
 	case BadCredentials:
 		what = "the AWS credentials are missing, unknown or expired, or this machine's clock is wrong: sign in again or refresh them"
 	case Disabled:
-		what = fmt.Sprintf("the key %s is disabled: enable it (kms:EnableKey), or use another slot", e.KeyARN)
+		what = fmt.Sprintf("the key %s is disabled: enable it (kms:EnableKey), or use another key", e.KeyARN)
 	case PendingDeletion:
+		if signs(e.Op) {
+			what = fmt.Sprintf("the key %s is pending deletion: cancel that (kms:CancelKeyDeletion), then enable the key (kms:EnableKey), before the waiting period ends; after it only another owner can replace it", e.KeyARN)
+			break
+		}
 		what = fmt.Sprintf("the key %s is pending deletion: cancel that (kms:CancelKeyDeletion), then enable the key (kms:EnableKey), before the waiting period ends; after it the data is lost unless another slot opens it", e.KeyARN)
 	case BadState:
 		what = fmt.Sprintf("the key %s is in a state in which it cannot be used: see its KeyState (kms:DescribeKey)", e.KeyARN)
@@ -72,6 +79,10 @@ func (e *Error) Error() string {
 	case WrongRegion:
 		what = fmt.Sprintf("the key %s is not in the Region that was asked: use an endpoint of its Region (AWS_ENDPOINT_URL_KMS), or add a slot for a key of the other Region", e.KeyARN)
 	case Unsuitable:
+		if signs(e.Op) {
+			what = fmt.Sprintf("the key %s cannot sign versions: it takes an asymmetric key of the spec ECC_NIST_P256 for SIGN_VERIFY", e.KeyARN)
+			break
+		}
 		what = fmt.Sprintf("the key %s cannot wrap data keys: it takes a symmetric encryption key (SYMMETRIC_DEFAULT, ENCRYPT_DECRYPT)", e.KeyARN)
 	case Throttled:
 		what = "KMS throttled the calls, retries included: wait, or ask for a higher request quota"

@@ -202,6 +202,9 @@ func (l *Lease) NewKey(ctx context.Context) (*envelope.DataKey, error) {
 	c := l.auth.chain
 	if l.planned {
 		// Of the right size, and never read.
+		if set.Vault.PlanSignature(signer); c == nil {
+			set.Vault.PlanSignature(signer) // of the first link too
+		}
 		signer = signing.GenerateKey()
 		c = nil
 	}

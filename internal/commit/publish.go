@@ -149,6 +149,7 @@ func (l *Lease) seal(ctx context.Context, key *envelope.DataKey, c Contents) (*o
 	root.Signers, root.Keys = l.auth.chain.Raw(), l.keys(c.KeyIDs)
 	signer := l.auth.signer
 	if l.planned {
+		objects.Of(l.dataset).Vault.PlanSignature(signer)
 		signer = signing.GenerateKey()
 	}
 	b, err := objects.SignRoot(ctx, l.dataset.Name, root, l.auth.chain, signer)

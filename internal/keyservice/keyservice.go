@@ -16,6 +16,7 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/envelope/awskms"
 	"github.com/vaultpack/vaultpack/internal/awsload"
+	"github.com/vaultpack/vaultpack/signing"
 )
 
 // Settings say how services are reached.
@@ -34,6 +35,9 @@ type service struct {
 	named, fixed func(name string) bool
 	// connect makes what opens keys. Each call to the service is counted.
 	connect func(ctx context.Context, set Settings, calls *atomic.Int64) (opener, error)
+	// signer opens a key that signs, which named has taken. Each call to the service is
+	// counted.
+	signer func(ctx context.Context, set Settings, calls *atomic.Int64, name string) (signing.Signer, error)
 	// refused reports whether an error of its keys says that the caller may not use
 	// the key, and stranger whether it says that the caller is not known.
 	refused, stranger func(err error) bool
@@ -46,7 +50,7 @@ var services = []*service{
 	{
 		kind:  awskms.SlotKind,
 		named: func(name string) bool { return !strings.Contains(name, "://") }, fixed: awskms.IsKeyARN,
-		connect: connectAWS,
+		connect: connectAWS, signer: signerOfAWS,
 		refused: ofAWS(awskms.NotAllowed), stranger: ofAWS(awskms.BadCredentials),
 	},
 }
@@ -111,6 +115,33 @@ func (c *Client) Key(ctx context.Context, name string) (envelope.ServiceKey, err
 	return c.open[s](ctx, name)
 }
 
+// Signer opens a key that signs, by its name, which takes a call.
+func (c *Client) Signer(ctx context.Context, name string) (signing.Signer, error) {
+	s, err := serviceOf(name)
+	if err != nil {
+		return nil, err
+	}
+	return s.signer(ctx, c.set, &c.calls, name)
+}
+
+func signerOfAWS(ctx context.Context, set Settings, calls *atomic.Int64, name string) (signing.Signer, error) {
+	cfg, err := set.AWS.Load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, err := awskms.NewSigner(ctx, &countedSigner{awskms.NewClient(cfg), calls}, name)
+	if err != nil {
+		return nil, err
+	}
+	return billed{s}, nil
+}
+
+// billed is a signer of which each signature is a call that its service bills.
+type billed struct{ signing.Signer }
+
+// Billed is what [vault.BilledSigner] asks for.
+func (billed) Billed() {}
+
 // connectAWS makes a client of KMS with credentials, region and endpoint from the chain
 // of the AWS SDK.
 func connectAWS(ctx context.Context, set Settings, calls *atomic.Int64) (opener, error) {
@@ -137,6 +168,22 @@ func ofAWS(reason awskms.Reason) func(error) bool {
 		var e *awskms.Error
 		return errors.As(err, &e) && e.Reason == reason
 	}
+}
+
+// countedSigner counts calls.
+type countedSigner struct {
+	awskms.SignAPI
+	calls *atomic.Int64
+}
+
+func (c *countedSigner) GetPublicKey(ctx context.Context, in *kms.GetPublicKeyInput, opts ...func(*kms.Options)) (*kms.GetPublicKeyOutput, error) {
+	c.calls.Add(1)
+	return c.SignAPI.GetPublicKey(ctx, in, opts...)
+}
+
+func (c *countedSigner) Sign(ctx context.Context, in *kms.SignInput, opts ...func(*kms.Options)) (*kms.SignOutput, error) {
+	c.calls.Add(1)
+	return c.SignAPI.Sign(ctx, in, opts...)
 }
 
 // countedKMS counts calls.

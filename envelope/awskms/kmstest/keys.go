@@ -128,6 +128,9 @@ func (r *request) createKey(in *createKeyIn) (any, error) {
 	switch k.Origin {
 	case "", "AWS_KMS":
 		k.Origin = "AWS_KMS"
+		if k.Spec == p256 && k.Usage == signVerify {
+			m.Versions = []version{newSigningVersion()}
+		}
 	case "EXTERNAL":
 		k.State, m.Versions = pendingImport, nil
 	default:
@@ -179,6 +182,9 @@ func (r *request) metadata(k *key) map[string]any {
 		if n := len(m.Versions); n > 0 {
 			out["CurrentKeyMaterialId"] = m.Versions[n-1].ID
 		}
+	}
+	if k.Spec == p256 && k.Usage == signVerify {
+		out["SigningAlgorithms"] = []string{ecdsaSHA256}
 	}
 	if k.State == pendingDeletion {
 		out["DeletionDate"] = epoch(k.Deletion)

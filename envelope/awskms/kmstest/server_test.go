@@ -860,3 +860,59 @@ func TestFaultsAndCalls(t *testing.T) {
 		}
 	}
 }
+
+func TestSign(t *testing.T) {
+	s := kmstest.NewServer()
+	c := s.Client("eu-central-1", "admin")
+	make := func(spec types.KeySpec, usage types.KeyUsageType) *string {
+		out, err := c.CreateKey(t.Context(), &kms.CreateKeyInput{KeySpec: spec, KeyUsage: usage})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out.KeyMetadata.KeyId
+	}
+	key, symmetric := make(types.KeySpecEccNistP256, types.KeyUsageTypeSignVerify), make(types.KeySpecSymmetricDefault, types.KeyUsageTypeEncryptDecrypt)
+	for name, test := range map[string]struct {
+		key       *string
+		message   int
+		kind      types.MessageType
+		algorithm types.SigningAlgorithmSpec
+		code      string
+	}{
+		"raw":               {key, 4096, types.MessageTypeRaw, types.SigningAlgorithmSpecEcdsaSha256, ""},
+		"a digest":          {key, 32, types.MessageTypeDigest, types.SigningAlgorithmSpecEcdsaSha256, ""},
+		"too long":          {key, 4097, types.MessageTypeRaw, types.SigningAlgorithmSpecEcdsaSha256, "ValidationException"},
+		"no digest":         {key, 33, types.MessageTypeDigest, types.SigningAlgorithmSpecEcdsaSha256, "ValidationException"},
+		"another algorithm": {key, 32, types.MessageTypeRaw, types.SigningAlgorithmSpecRsassaPssSha256, "InvalidKeyUsageException"},
+		"a symmetric key":   {symmetric, 32, types.MessageTypeRaw, types.SigningAlgorithmSpecEcdsaSha256, "InvalidKeyUsageException"},
+	} {
+		message := bytes.Repeat([]byte{1}, test.message)
+		out, err := c.Sign(t.Context(), &kms.SignInput{KeyId: test.key, Message: message, MessageType: test.kind, SigningAlgorithm: test.algorithm})
+		var api smithy.APIError
+		if errors.As(err, &api); test.code != "" && (api == nil || api.ErrorCode() != test.code) || test.code == "" && err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err != nil {
+			continue
+		}
+		in := &kms.VerifyInput{KeyId: test.key, Message: message, MessageType: test.kind, SigningAlgorithm: test.algorithm, Signature: out.Signature}
+		if v, err := c.Verify(t.Context(), in); err != nil || !v.SignatureValid {
+			t.Errorf("%s: %v", name, err)
+		}
+		in.Message[0] = 2
+		if _, err := c.Verify(t.Context(), in); !errors.As(err, &api) || api.ErrorCode() != "KMSInvalidSignatureException" {
+			t.Errorf("%s: another message: %v", name, err)
+		}
+	}
+	if _, err := c.GetPublicKey(t.Context(), &kms.GetPublicKeyInput{KeyId: symmetric}); err == nil {
+		t.Error("a symmetric key has a public key")
+	}
+	s.SetIAM("arn:aws:iam::111122223333:user/reader", "kms:GetPublicKey")
+	reader := s.Client("eu-central-1", "reader")
+	if _, err := reader.GetPublicKey(t.Context(), &kms.GetPublicKeyInput{KeyId: key}); err != nil {
+		t.Error(err)
+	}
+	if _, err := reader.Sign(t.Context(), &kms.SignInput{KeyId: key, Message: []byte("m"), SigningAlgorithm: types.SigningAlgorithmSpecEcdsaSha256}); err == nil {
+		t.Error("who may not sign signs")
+	}
+}
