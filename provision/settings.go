@@ -32,6 +32,9 @@ type Settings struct {
 	// Resume lets the uploader open data keys: without it, it can only begin
 	// datasets, and cannot decrypt.
 	Resume bool `yaml:"resume_uploads,omitempty" json:"resume_uploads,omitempty"`
+	// SigningKey is the ARN of an asymmetric KMS key that the uploader may sign versions
+	// with, and no other role.
+	SigningKey string `yaml:"signing_key,omitempty" json:"signing_key,omitempty"`
 	// Trainers are datasets, each of which gets a role for training jobs that read
 	// it and no other; by default there is one role, for all datasets.
 	Trainers []string `yaml:"trainers,omitempty" json:"trainers,omitempty"`
@@ -82,6 +85,9 @@ func (t *Target) check() error {
 	}
 	if err := t.checkPrincipals(); err != nil {
 		return err
+	}
+	if t.SigningKey != "" && !arn.IsKey(t.SigningKey) {
+		return fmt.Errorf("signing_key is %q, but has to be the ARN of a KMS key: arn:aws:kms:REGION:ACCOUNT:key/ID", t.SigningKey)
 	}
 	for _, d := range t.Trainers {
 		if err := dataset.CheckName(d); err != nil {
@@ -198,7 +204,9 @@ func (t *Target) trainer(dataset string) policy.Trainer {
 	return out
 }
 
-func (t *Target) uploader() policy.Uploader { return policy.Uploader{Resume: t.Resume} }
+func (t *Target) uploader() policy.Uploader {
+	return policy.Uploader{Resume: t.Resume, SigningKey: t.SigningKey}
+}
 
 // access is who may do what with the key.
 func (p *Provisioner) access() policy.Access {

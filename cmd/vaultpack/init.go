@@ -58,6 +58,7 @@ func initFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "user", Usage: "`ARN` that may use the key for all datasets, or \"me\"; can be repeated"},
 		&cli.StringSliceFlag{Name: "assume", Usage: "`ARN` that may assume the uploader and reader roles; can be repeated (default: anyone whom IAM allows to)"},
 		&cli.BoolFlag{Name: "resume-uploads", Usage: "let the uploader decrypt data keys. It needs this to continue uploads and to send only changes"},
+		&cli.StringFlag{Name: "uploader-signing-key", Usage: "`ARN` of an asymmetric KMS key that the uploader may sign versions with"},
 		&cli.StringSliceFlag{Name: "trainer", Usage: "`DATASET` that gets its own training role; can be repeated (default: one role for all)"},
 		&cli.StringSliceFlag{Name: "output", Usage: "s3:// `URL` that training jobs may write to; can be repeated (default: in the vault)"},
 		&cli.StringSliceFlag{Name: "image", Usage: "`ARN` of an ECR repository that jobs may pull from; can be repeated (default: all in the Region)"},

@@ -175,7 +175,7 @@ func newProvisioner(c *cli.Context, cfg *config.Config) (*provision.Provisioner,
 
 // setTarget sets what flags were given for.
 func setTarget(c *cli.Context, t *provision.Target) error {
-	for name, to := range map[string]*string{"name": &t.Name, "access-logs": &t.LogTo} {
+	for name, to := range map[string]*string{"name": &t.Name, "access-logs": &t.LogTo, "uploader-signing-key": &t.SigningKey} {
 		if c.IsSet(name) {
 			*to = c.String(name)
 		}

@@ -30,6 +30,7 @@ func policyCommand(con *console) *cli.Command {
 			&cli.StringFlag{Name: "part", Value: "role", Usage: "`PART` to print: role (its policy), trust (its trust policy), key (its statements in the key policy) or bucket (the bucket policy)"},
 			&cli.StringFlag{Name: "principal", Usage: "with --part key: the role's `ARN`; with --part trust: who may assume it"},
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of the policy (default: vaultpack-ROLE)"},
+			&cli.StringFlag{Name: "uploader-signing-key", Usage: "`ARN` of an asymmetric KMS key that the uploader may sign versions with"},
 			&cli.BoolFlag{Name: "resume-uploads", Usage: "let the uploader decrypt data keys. It needs this to continue uploads and to send only changes"},
 		},
 		Description: "This needs the vault and the key (--vault, --kms-key or vaultpack.yaml). It calls AWS\n" +
@@ -87,6 +88,9 @@ func choosePolicy(c *cli.Context, cfg *config.Config) (policy.Document, error) {
 	t := provision.Target{Bucket: v.Bucket, Prefix: v.Prefix}
 	if t.Settings, err = provisionSettings(cfg); err != nil {
 		return policy.Document{}, err
+	}
+	if c.IsSet("uploader-signing-key") {
+		t.SigningKey = c.String("uploader-signing-key")
 	}
 	if c.IsSet("resume-uploads") {
 		t.Resume = c.Bool("resume-uploads")

@@ -57,7 +57,7 @@ func readSettings(ctx *pulumi.Context) (*settings, error) {
 	}{
 		{"bucket", &s.target.Bucket}, {"prefix", &s.target.Prefix},
 		{"name", &c.Name}, {"admins", &c.Admins}, {"users", &c.Users}, {"assume", &c.Assume},
-		{"resume_uploads", &c.Resume}, {"trainers", &c.Trainers}, {"outputs", &c.Outputs}, {"images", &c.Images},
+		{"resume_uploads", &c.Resume}, {"signing_key", &c.SigningKey}, {"trainers", &c.Trainers}, {"outputs", &c.Outputs}, {"images", &c.Images},
 		{"no_volumes", &c.NoVolumes}, {"vpc", &s.vpc}, {"access_logs", &c.LogTo},
 		{"expire_old_versions_days", &c.ExpireDays}, {"abort_uploads_days", &c.AbortDays},
 		{"protect", &s.protect}, {"import_key", &s.importKey},

@@ -62,7 +62,9 @@ func (i *infrastructure) plan() []*role {
 	return roles
 }
 
-func (i *infrastructure) uploader() policy.Uploader { return policy.Uploader{Resume: i.target.Resume} }
+func (i *infrastructure) uploader() policy.Uploader {
+	return policy.Uploader{Resume: i.target.Resume, SigningKey: i.target.SigningKey}
+}
 
 func (i *infrastructure) trainer(dataset string) policy.Trainer {
 	t := policy.Trainer{Outputs: i.target.Outputs, Repositories: i.target.Images, Volumes: !i.target.NoVolumes, VPC: i.target.VPC}

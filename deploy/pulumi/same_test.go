@@ -269,12 +269,12 @@ func TestSameAsInit(t *testing.T) {
 	for name, test := range map[string]sameTest{
 		"least": {map[string]string{"bucket": "data"}, provision.Settings{}, "", ""},
 		"all": {map[string]string{"bucket": "data", "prefix": "/ml/x", "name": "lab", "users": `["` + roleARN("lab") + `"]`, "assume": `["` + roleARN("z") + `","` + roleARN("ci") + `"]`,
-			"resume_uploads": "true", "trainers": `["scans","` + strings.Repeat("long", 15) + `"]`, "outputs": `["s3://models/runs"]`,
+			"resume_uploads": "true", "signing_key": "arn:aws:kms:eu-central-1:111122223333:key/eeeeeeee-12ab-34cd-56ef-1234567890ab", "trainers": `["scans","` + strings.Repeat("long", 15) + `"]`, "outputs": `["s3://models/runs"]`,
 			"images": `["arn:aws:ecr:eu-central-1:111122223333:repository/train"]`, "no_volumes": "true",
 			"vpc": `{"subnets":["subnet-1"],"security_groups":["sg-1"]}`, "access_logs": "s3://logs/data", "expire_old_versions_days": "30", "abort_uploads_days": "3"},
 			provision.Settings{Name: "lab", Users: []string{roleARN("lab")}, Assume: []string{roleARN("z"), roleARN("ci")},
 				Resume: true, Trainers: []string{"scans", strings.Repeat("long", 15)}, Outputs: []string{"s3://models/runs"},
-				Images: []string{"arn:aws:ecr:eu-central-1:111122223333:repository/train"}, NoVolumes: true,
+				Images: []string{"arn:aws:ecr:eu-central-1:111122223333:repository/train"}, NoVolumes: true, SigningKey: "arn:aws:kms:eu-central-1:111122223333:key/eeeeeeee-12ab-34cd-56ef-1234567890ab",
 				VPC: true, LogTo: "s3://logs/data", ExpireDays: 30, AbortDays: 3}, "ml/x/", ""},
 		"logs at the root": {map[string]string{"bucket": "data.of.ml", "access_logs": "s3://logs"}, provision.Settings{LogTo: "s3://logs"}, "", ""},
 	} {

@@ -129,7 +129,7 @@ func (d *Doctor) bucket(ctx context.Context) Finding {
 	}
 	// A HEAD has no body that would say why it was refused, and needs a listing of
 	// the whole bucket to be allowed; roles may be limited to datasets.
-	if _, err := d.store.Folders(ctx, d.folder()+"/"); err != nil {
+	if _, err := d.store.Folders(ctx, d.folder()+"/pending/"); err != nil {
 		return broken("check the name, the account and the credentials", err, "s3:ListBucket")
 	}
 	return ok("%s exists and can be listed", d.Config.Vault.Value)

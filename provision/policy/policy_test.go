@@ -14,6 +14,7 @@ const (
 	account  = "111122223333"
 	stranger = "444455556666"
 	key      = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+	signKey  = "arn:aws:kms:eu-central-1:111122223333:key/eeeeeeee-12ab-34cd-56ef-1234567890ab"
 	otherKey = "arn:aws:kms:eu-central-1:111122223333:key/ffffffff-12ab-34cd-56ef-1234567890ab"
 	bucket   = "arn:aws:s3:::data"
 	logs     = "arn:aws:logs:eu-central-1:111122223333:log-group:/aws/sagemaker/TrainingJobs:log-stream:job/algo-1"
@@ -53,7 +54,7 @@ func world(t *testing.T) *iamtest.World {
 	onlyS3 := parse(`{"Version":"2012-10-17","Statement":[{"Sid":"S3","Effect":"Allow","Action":"s3:*","Resource":"*"}]}`)
 
 	up := policy.Uploader{}
-	upA := policy.Uploader{Datasets: []string{"scans"}, Resume: true, Tags: true}
+	upA := policy.Uploader{Datasets: []string{"scans"}, Resume: true, Tags: true, SigningKey: signKey}
 	train := policy.Trainer{Outputs: []string{"s3://data/ml-models/"}}
 	trainS := policy.Trainer{Datasets: []string{"scans"}, Volumes: true, VPC: true, Outputs: []string{"s3://models/runs"},
 		Repositories: []string{"arn:aws:ecr:eu-central-1:111122223333:repository/train"}}
@@ -76,6 +77,7 @@ func world(t *testing.T) *iamtest.World {
 		Trainers:  []policy.TrainerAccess{{Principal: who["t"], Trainer: train}, {Principal: who["s"], Trainer: trainS}},
 		Readers:   []policy.ReaderAccess{{Principal: who["r"], Reader: read}, {Principal: who["f"], Reader: readF}},
 	}).JSON())
+	w.Resources[signKey] = parse(`{"Version":"2012-10-17","Statement":[{"Sid":"Default","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + account + `:root"},"Action":"kms:*","Resource":"*"}]}`)
 	w.Resources[otherKey] = parse(`{"Version":"2012-10-17","Statement":[{"Sid":"Default","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + account + `:root"},"Action":"kms:*","Resource":"*"}]}`)
 	w.Resources[bucket] = parse(ml.BucketPolicy().JSON())
 	w.Resources[who["t"]] = parse(ml.TrainerTrust().JSON())
@@ -194,6 +196,9 @@ func TestPolicies(t *testing.T) {
 		{"list the bucket", "s3:ListBucket", bucket, list(""), "wpo"},
 		{"list the bucket with no prefix", "s3:ListBucket", bucket, tls, "wpo"},
 		{"list a job's files", "s3:ListBucket", bucket, list("ml/_vaultpack/jobs/scans/j/"), "tsrwpo"},
+		{"list where doctor tries the vault", "s3:ListBucket", bucket, list("ml/_vaultpack/pending/"), "utrwpo"},
+		{"list all that is no dataset's", "s3:ListBucket", bucket, list("ml/_vaultpack/"), "trwpo"},
+		{"list the jobs by the beginning of their folder", "s3:ListBucket", bucket, list("ml/_vaultpack/j"), "trwpo"},
 		{"list the jobs on a dataset", "s3:ListBucket", bucket, list("ml/_vaultpack/jobs/scans/"), "tsrwpo"},
 		{"list the jobs on another dataset", "s3:ListBucket", bucket, list("ml/_vaultpack/jobs/faces/"), "trfwpo"},
 		{"list the jobs on a dataset whose name begins the same", "s3:ListBucket", bucket, list("ml/_vaultpack/jobs/scans-2/"), "trwpo"},
@@ -211,6 +216,12 @@ func TestPolicies(t *testing.T) {
 		{"move a data key from the key", "kms:ReEncryptFrom", key, scans, "w"},
 		{"move a data key to the key", "kms:ReEncryptTo", key, scans, "w"},
 		{"open a data key of another key", "kms:Decrypt", otherKey, scans, "po"},
+
+		// Signing versions.
+		{"sign a version", "kms:Sign", signKey, ctx{}, "apo"},
+		{"read the key that signs", "kms:GetPublicKey", signKey, ctx{}, "apo"},
+		{"sign with another key", "kms:Sign", otherKey, ctx{}, "po"},
+		{"sign with the key of the data", "kms:Sign", key, scans, ""},
 
 		// S3's use of the key, for the caller.
 		{"S3 opens an object with a bucket key", "kms:Decrypt", key, ofBucket, "uatsrfw"},

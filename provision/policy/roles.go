@@ -16,6 +16,9 @@ type Uploader struct {
 	// even what it has written itself; with it, it can send what has changed, and
 	// continue with an interrupted upload.
 	Resume bool
+	// SigningKey is the ARN of an asymmetric KMS key that it signs versions with; empty
+	// where its key is elsewhere.
+	SigningKey string
 	// Tags lets it tag objects, which the setting s3.tags takes.
 	Tags bool
 }
@@ -26,14 +29,23 @@ func (v Vault) Uploader(u Uploader) Document {
 	if u.Tags {
 		put = append(put, "s3:PutObjectTagging")
 	}
-	return document(append([]Statement{
+	var more []Statement
+	if len(u.Datasets) == 0 { // vaultpack doctor tries the vault there
+		probe := v.listing([]string{"s3:ListBucket"}, "_vaultpack/pending/*")
+		probe.Sid = "VaultpackListProbe"
+		more = append(more, probe)
+	}
+	if u.SigningKey != "" {
+		more = append(more, allow("VaultpackSign", []string{"kms:GetPublicKey", "kms:Sign"}, []string{u.SigningKey}))
+	}
+	return document(append(append([]Statement{
 		v.inDatasetsOnly(v.listing([]string{"s3:ListBucket", "s3:ListBucketMultipartUploads"}, inDatasets(u.Datasets)...)),
 		// Each object is looked at after it was stored, and the index is read: sealed.
 		allow("VaultpackRead", []string{"s3:GetObject"}, v.objects(inDatasets(u.Datasets, folders...)...)),
 		allow("VaultpackWrite", put, v.objects(inDatasets(u.Datasets, folders...)...)),
 		allow("VaultpackForgetPending", []string{"s3:DeleteObject"}, v.objects(inDatasets(u.Datasets, "pending/")...)),
 		v.describe(),
-	}, v.uploaderKey("", u)...)...)
+	}, v.uploaderKey("", u)...), more...)...)
 }
 
 // uploaderKey is what an uploader may do with the key. S3 decrypts for it too:
