@@ -36,6 +36,11 @@ func doctorCommand(con *console) *cli.Command {
 				}
 			}
 			d := &doctor.Doctor{Config: cfg, Dataset: c.String("dataset"), Role: c.String("role"), Binary: containerBinary}
+			settings, err := provisionSettings(cfg)
+			if err != nil {
+				return err
+			}
+			d.Outputs = settings.Outputs
 			report, err := d.Run(c.Context, con.tellFinding)
 			if err != nil {
 				return err

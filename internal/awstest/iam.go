@@ -104,6 +104,8 @@ func (s *Server) iam(form url.Values) (string, error) {
 		return "<User><Path>/</Path><UserName>" + user + "</UserName><UserId>AIDA</UserId><Arn>" + s.IAM("user/"+user) + "</Arn><CreateDate>2026-01-01T00:00:00Z</CreateDate></User>", nil
 	case "CreateRole":
 		return s.createRole(name, form)
+	case "SimulatePrincipalPolicy":
+		return s.simulate(form)
 	}
 	r := s.roles[name]
 	if r == nil {

@@ -38,6 +38,8 @@ type Doctor struct {
 	Dataset string
 	// Role is the ARN of the role for training jobs, or empty.
 	Role string
+	// Outputs are where jobs may write, as s3:// URLs; by default in the vault.
+	Outputs []string
 	// Binary finds the vaultpack that training images run and says which it is.
 	Binary func() (string, error)
 
@@ -68,6 +70,7 @@ type Doctor struct {
 	root func() fs.FS
 	free func(dir string) (uint64, error)
 	wrap func(vault.Store) vault.Store
+	asks func(context.Context, []simulated) (allowed []bool, err error)
 }
 
 // A Result is how a check has ended.
@@ -207,6 +210,9 @@ func (d *Doctor) defaults() {
 	if d.root == nil {
 		d.root = func() fs.FS { return os.DirFS("/") }
 	}
+	if d.asks == nil {
+		d.asks = d.simulate
+	}
 	if d.wrap == nil {
 		d.wrap = func(s vault.Store) vault.Store { return s }
 	}
@@ -231,7 +237,8 @@ func (d *Doctor) checks() []check {
 		check{name: "disk", run: d.disk}, check{name: "memory", run: d.memory})
 	if inS3 {
 		all = append(all, check{name: "binary", run: d.binary},
-			check{name: "training role", needs: []string{"credentials"}, run: d.role})
+			check{name: "training role", needs: []string{"credentials"}, run: d.role},
+			check{name: "role permissions", needs: []string{"training role"}, run: d.permissions})
 	}
 	return all
 }

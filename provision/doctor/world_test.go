@@ -107,6 +107,7 @@ func inMoto(t *testing.T, s *s3test.Server) *world {
 		KMSKeys: []config.Setting{{Value: w.key, Source: "the test"}},
 		S3:      s3store.Settings{Region: "eu-central-1", LoadOptions: options}}
 	w.doc = newDoctor(w.cfg)
+	w.doc.WithoutSimulator() // moto has none; TestRolePermissions asks another
 	w.doc.Role = o.TrainerRoles["*"]
 	return w
 }
