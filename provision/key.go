@@ -49,6 +49,9 @@ func (p *Provisioner) planKey(ctx context.Context) ([]Step, error) {
 		if err := p.checkTags(p.keyResource(), tags); err != nil {
 			return nil, err
 		}
+		if err := p.lookAtGrants(ctx); err != nil {
+			return nil, err
+		}
 	}
 	properties := []property{p.aliasProperty(), p.rotationProperty()}
 	if key != nil { // a new one is made with these

@@ -1,0 +1,54 @@
+package provision
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/kms/types"
+)
+
+// harmless are what a grant can allow without letting anybody use the key.
+var harmless = []types.GrantOperation{types.GrantOperationDescribeKey, types.GrantOperationRetireGrant}
+
+// lookAtGrants warns of grants that let somebody use the key beside its policy. They are
+// not vaultpack's, and are never revoked by it: whoever made one may rely on it. Those of
+// services of AWS are noted: SageMaker makes one for the volumes of each job.
+func (p *Provisioner) lookAtGrants(ctx context.Context) error {
+	services := map[string]bool{}
+	pages := kms.NewListGrantsPaginator(p.kms, &kms.ListGrantsInput{KeyId: &p.keyARN})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil && ctx.Err() == nil {
+			p.notef("%s: whether grants let somebody use it besides its policy could not be looked at: %v", p.keyResource(), Explain(err, "kms:ListGrants", p.keyResource()))
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for _, g := range page.Grants {
+			grantee := aws.ToString(g.GranteePrincipal)
+			if s, ok := strings.CutSuffix(grantee, ".amazonaws.com"); ok && !strings.Contains(grantee, ":") {
+				services[s] = true
+				continue
+			}
+			var uses []string
+			for _, op := range g.Operations {
+				if !slices.Contains(harmless, op) {
+					uses = append(uses, string(op))
+				}
+			}
+			if len(uses) > 0 {
+				p.warnf("%s: a grant lets %s use it, whatever its policy says (%s); it is not vaultpack's and stays. If nobody needs it: aws kms revoke-grant --key-id %s --grant-id %s",
+					p.keyResource(), grantee, strings.Join(uses, ", "), p.keyARN, aws.ToString(g.GrantId))
+			}
+		}
+	}
+	for _, s := range slices.Sorted(maps.Keys(services)) {
+		p.notef("%s: grants let the AWS service %s use it, as for the volumes of training jobs", p.keyResource(), s)
+	}
+	return nil
+}
