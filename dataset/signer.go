@@ -1,8 +1,12 @@
 package dataset
 
 import (
+	"crypto/sha256"
+	"errors"
 	"fmt"
 
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/codec"
 	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/signing"
 )
@@ -50,4 +54,29 @@ func (e *NotSignerError) Error() string {
 	}
 	return fmt.Sprintf("the signing key %s %s dataset %q; an owner%s can make it one: vaultpack signers add %s %s",
 		e.Key.ID().Short(), what, e.Dataset, owner, e.Dataset, e.Key)
+}
+
+// A Statement is what a version's signer has signed, for other tools to check.
+type Statement struct {
+	// Envelope is a DSSE envelope of an in-toto statement, whose subject is the SHA-256 of
+	// Contents.
+	Envelope []byte
+	// Contents are what the version's root says: FORMAT.md, section 11.
+	Contents []byte
+}
+
+// Statement is the signed statement about the version.
+func (v *Version) Statement() (*Statement, error) {
+	r := objects.RootOf(v)
+	if r == nil {
+		return nil, errors.New("dataset: a version that was not read from a vault")
+	}
+	contents, err := codec.EncodeRoot(v.set().Name, r.Root)
+	if err != nil {
+		return nil, err
+	}
+	if sha256.Sum256(contents) != r.Sum {
+		return nil, fmt.Errorf("version %d of dataset %q: its contents have another encoding: %w", v.Number, v.set().Name, envelope.ErrAuthentication)
+	}
+	return &Statement{[]byte(r.Statement), contents}, nil
 }

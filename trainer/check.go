@@ -107,6 +107,7 @@ func (j *Job) Check() error {
 	p.check(!dataset.IsFolder(j.Name), "name", "%q is what vaultpack calls a folder of each dataset, and policies tell the two by the name", j.Name)
 	p.check(j.Name == "" || jobName.MatchString(j.Name), "name",
 		"%q cannot name a job: 1 to 63 letters, digits and hyphens, no hyphen first or last", j.Name)
+	p.check(j.AtLeast == 0 || j.AtLeast > 0 && j.Dataset != "", "at_least", "is the number of a version of the field dataset, from 1, and not %d", j.AtLeast)
 	j.checkChannels(p)
 	j.checkContainer(p)
 	j.checkScript(p)

@@ -34,6 +34,8 @@ type Job struct {
 	// Distribution. More are in Channels.
 	Dataset      string `yaml:"dataset"`
 	Distribution string `yaml:"distribution"`
+	// AtLeast is the number of a version of Dataset that is known to have been there.
+	AtLeast int64 `yaml:"at_least"`
 	// AllowIncomplete takes versions of which some of the source could not be read.
 	AllowIncomplete bool                `yaml:"allow_incomplete"`
 	Channels        map[string]*Channel `yaml:"channels"`

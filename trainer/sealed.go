@@ -56,7 +56,11 @@ func (l *Launcher) openSealed(ctx context.Context, j *Job) (sealed []*Sealed, er
 		}
 		s := &Sealed{Channel: name, set: d, Sharded: ch.Distribution == "ShardedByS3Key", groups: ch.InstanceGroups}
 		sealed = append(sealed, s)
-		if s.Version, err = d.Choose(ctx, ref.Choice()); err != nil {
+		choice := ref.Choice()
+		if j.Channels[name] == nil {
+			choice.AtLeast = j.AtLeast
+		}
+		if s.Version, err = d.Choose(ctx, choice); err != nil {
 			return sealed, err
 		}
 		if s.Contents, err = s.Version.Contents(ctx); err != nil {

@@ -307,6 +307,10 @@ func tellVault(c *cli.Context, con *console, cfg *config.Config, p *provision.Pr
 		con.printf("The vault %s is up to date.", t.URL())
 	}
 	if n := len(plan.Warnings); n > 0 && c.Bool("check") {
+		if n > 0 {
+			con.printf("\nFor the day that the key of a dataset's owner is lost, make a second owner, and keep its key offline:\n  %s\n  %s",
+				con.next("keys", "new", "signing", "FILE"), con.next("signers", "add", "--all", "FILE.pub", "--owner"))
+		}
 		con.emit("summary", event{"command": "init", "vault": t.URL(), "changes": 0, "applied": false, "outputs": p.Outputs()})
 		return &partialError{text: fmt.Sprintf("init would change nothing, but see %s above: the vault is at risk", count(int64(n), "warning")), code: exitFailed}
 	}

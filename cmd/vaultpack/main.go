@@ -96,6 +96,7 @@ func newApp(con *console) *cli.App {
 			gcCommand(con),
 			keysCommand(con),
 			signersCommand(con),
+			statementCommand(con),
 			provenanceCommand(con),
 			modelsCommand(con),
 			trustCommand(con),

@@ -42,8 +42,9 @@ func openForWriting(c *cli.Context, con *console) (*vault.Vault, error) {
 
 func (c *console) tellNewVault(v *vault.Vault) {
 	c.emit("vault-created", event{"vault": v.Location, "keys": v.Keys.Names})
-	c.notef("A new vault was created:\n  vault  %s\n  key    %s\nKeep a copy of the key in a safe place: without it, nobody can read the vault.\n",
-		show(v.Location), show(strings.Join(v.Keys.Names, ", ")))
+	c.notef("A new vault was created:\n  vault  %s\n  key    %s\nKeep a copy of the key in a safe place: without it, nobody can read the vault.\n"+
+		"For the day that it is lost, make a second owner of your datasets, and keep its key offline:\n  %s\n  %s\n",
+		show(v.Location), show(strings.Join(v.Keys.Names, ", ")), c.next("keys", "new", "signing", "FILE"), c.next("signers", "add", "--all", "FILE.pub", "--owner"))
 }
 
 // tellSigningKey tells that a signing key was made.

@@ -41,7 +41,7 @@ func trainCommand(con *console) *cli.Command {
 
 // rightFlags refuses flags that would do nothing where the job runs.
 func rightFlags(c *cli.Context) error {
-	both := []string{"hyperparameter", "channel", "environment", "source", "entry", "output", "format", "allow-incomplete", "no-provenance"}
+	both := []string{"at-least", "digest", "hyperparameter", "channel", "environment", "source", "entry", "output", "format", "allow-incomplete", "no-provenance"}
 	for _, f := range localTrainFlags() {
 		if name := f.Names()[0]; c.IsSet(name) && !c.Bool("local") {
 			return usagef("--%s needs --local", name)
@@ -68,7 +68,7 @@ func trainFlags() []cli.Flag {
 
 // jobFlags are the fields of a job.
 func jobFlags() []cli.Flag {
-	return []cli.Flag{
+	return append(versionFlags(), []cli.Flag{
 		&cli.StringFlag{Name: "name", Usage: "`NAME` of the job (default: from the dataset's name and the time)"},
 		&cli.StringFlag{Name: "image", Usage: "`URI` of the training image"},
 		&cli.StringFlag{Name: "role", Usage: "`ARN` of the role that the job runs as"},
@@ -109,7 +109,7 @@ func jobFlags() []cli.Flag {
 		&cli.StringFlag{Name: "profiler", Usage: "store profiler data at `s3://…` (default: profiler off)"},
 		&cli.StringFlag{Name: "binary", Usage: "static vaultpack-run `FILE` for the container"},
 		&cli.StringFlag{Name: "arch", DefaultText: "by the instance type", Usage: "instance `ARCH`: amd64 or arm64"},
-	}
+	}...)
 }
 
 // readJob reads the file, and what the flags say otherwise.
@@ -132,6 +132,18 @@ func readJob(c *cli.Context, con *console) (*trainer.Job, error) {
 	if len(before) == 1 {
 		j.Dataset = before[0]
 		j.Given("dataset", "DATASET")
+	}
+	if c.IsSet("digest") {
+		r, err := parseRef(j.Dataset)
+		if err != nil {
+			return nil, err
+		}
+		choice, err := choiceOf(c, r)
+		if err != nil {
+			return nil, err
+		}
+		r.Digest = choice.Digest
+		j.Dataset = r.String()
 	}
 	if len(command) > 0 {
 		j.Command = command
@@ -177,6 +189,9 @@ func setFields(c *cli.Context, j *trainer.Job) error {
 		if given(flag) {
 			*b = c.Bool(flag)
 		}
+	}
+	if given("at-least") {
+		j.AtLeast = c.Int64("at-least")
 	}
 	if c.IsSet("no-inter-container-encryption") {
 		on := !c.Bool("no-inter-container-encryption")

@@ -229,7 +229,16 @@ func fill(c *cli.Context, v *vault.Vault, job *local.Job, ref string) error {
 	if err != nil {
 		return err
 	}
-	err = job.Fill(c.Context, v, local.Channels{Main: ref, More: more, AllowIncomplete: c.Bool("allow-incomplete")})
+	named, err := parseRef(ref)
+	if err != nil {
+		return err
+	}
+	choice, err := choiceOf(c, named)
+	if err != nil {
+		return err
+	}
+	named.Digest = choice.Digest
+	err = job.Fill(c.Context, v, local.Channels{Main: named.String(), More: more, AtLeast: choice.AtLeast, AllowIncomplete: c.Bool("allow-incomplete")})
 	var wrong *local.ChannelError
 	switch {
 	case errors.As(err, &wrong) && wrong.Channel == local.MainChannel:

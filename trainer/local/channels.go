@@ -27,6 +27,8 @@ type Channels struct {
 	// More are further channels by their names: DATASET[@VERSION], or the path of a
 	// folder, which has a separator in it or begins with a dot.
 	More map[string]string
+	// AtLeast is the number of a version of Main that is known to have been there.
+	AtLeast int64
 	// AllowIncomplete takes versions too of which some of the source could not be read.
 	AllowIncomplete bool
 }
@@ -53,7 +55,7 @@ func (j *Job) Fill(ctx context.Context, v *vault.Vault, c Channels) (err error) 
 		}
 	}()
 	j.Keys, j.Context, j.Plain = v.Keys.Open, v.Context, map[string]string{}
-	if err := j.seal(ctx, v, MainChannel, c.Main, c.AllowIncomplete); err != nil {
+	if err := j.seal(ctx, v, MainChannel, c.Main, c); err != nil {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.More)) {
@@ -64,7 +66,7 @@ func (j *Job) Fill(ctx context.Context, v *vault.Vault, c Channels) (err error) 
 		case strings.ContainsRune(what, filepath.Separator) || strings.HasPrefix(what, "."):
 			j.Plain[name] = what
 		default:
-			if err := j.seal(ctx, v, name, what, c.AllowIncomplete); err != nil {
+			if err := j.seal(ctx, v, name, what, c); err != nil {
 				return err
 			}
 		}
@@ -73,7 +75,7 @@ func (j *Job) Fill(ctx context.Context, v *vault.Vault, c Channels) (err error) 
 }
 
 // seal fills a channel with a version. Channels of one dataset share its data keys.
-func (j *Job) seal(ctx context.Context, v *vault.Vault, channel, ref string, incomplete bool) error {
+func (j *Job) seal(ctx context.Context, v *vault.Vault, channel, ref string, c Channels) error {
 	r, err := dataset.ParseReference(ref)
 	if err != nil {
 		return &ChannelError{channel, err}
@@ -86,10 +88,14 @@ func (j *Job) seal(ctx context.Context, v *vault.Vault, channel, ref string, inc
 		return &ChannelError{channel, err}
 	}
 	j.Sealed = append(j.Sealed, s) // from here on Close closes it
-	if s.Version, err = s.Dataset.Choose(ctx, r.Choice()); err != nil {
+	choice := r.Choice()
+	if channel == MainChannel {
+		choice.AtLeast = c.AtLeast
+	}
+	if s.Version, err = s.Dataset.Choose(ctx, choice); err != nil {
 		return err
 	}
-	if !incomplete {
+	if !c.AllowIncomplete {
 		if err := s.Version.CheckComplete(); err != nil {
 			return err
 		}
