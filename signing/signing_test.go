@@ -323,3 +323,42 @@ func ExampleSign() {
 	fmt.Printf("%s %v\n", payload, err)
 	// Output: hello <nil>
 }
+
+// An envelope has one signature. One with another beside it, be it right or not, is refused:
+// readers would differ in whose it is.
+func TestTwoSignatures(t *testing.T) {
+	a, b := signing.GenerateKey(), signing.GenerateKey()
+	var one, two map[string]any
+	for _, s := range []struct {
+		by *signing.PrivateKey
+		to *map[string]any
+	}{{a, &one}, {b, &two}} {
+		raw, err := signing.Sign(t.Context(), s.by, "t", []byte("m"))
+		if err == nil {
+			err = json.Unmarshal(raw, s.to)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	sig := func(m map[string]any) string {
+		s, err := json.Marshal(m["signatures"].([]any)[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		var v struct{ KeyID, Sig string }
+		if err := json.Unmarshal(s, &v); err != nil {
+			t.Fatal(err)
+		}
+		return `{"keyid":"` + v.KeyID + `","sig":"` + v.Sig + `"}`
+	}
+	head := `{"payloadType":"t","payload":"bQ==","signatures":[`
+	if _, err := signing.Open([]byte(head+sig(one)+`]}`), "t", a.Public()); err != nil {
+		t.Fatal(err)
+	}
+	for name, sigs := range map[string]string{"two": sig(one) + "," + sig(two), "the other first": sig(two) + "," + sig(one), "one twice": sig(one) + "," + sig(one), "none": ""} {
+		if _, err := signing.Open([]byte(head+sigs+`]}`), "t", a.Public()); !errors.Is(err, envelope.ErrAuthentication) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

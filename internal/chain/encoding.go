@@ -75,7 +75,7 @@ func (j *linkJSON) check() error {
 	if !ordered(j.Owners) || !ordered(j.Writers) {
 		return fmt.Errorf("the signers are not in the order of their key IDs")
 	}
-	if len(j.ID) != 32 || j.After < 0 || j.Epoch < 0 || j.Created.Location() != time.UTC {
+	if j.Writers == nil || len(j.ID) != 32 || j.After < 0 || j.Epoch < 0 || j.Created.Location() != time.UTC {
 		return fmt.Errorf("a malformed set of signers")
 	}
 	return nil

@@ -36,7 +36,7 @@ type mutant struct {
 type edit struct{ file, old, new string }
 
 // all are what somebody could plausibly get wrong, or make worse later.
-var all = []*target{&ofEnvelope, &ofDataset, &ofRestore, &ofVault, &ofUploader, &ofIngest, &ofContainer, &ofProvenance}
+var all = []*target{&ofEnvelope, &ofDataset, &ofRestore, &ofVault, &ofUploader, &ofIngest, &ofContainer, &ofProvenance, &ofSigners}
 
 func one(name, file, old, new string) mutant {
 	return mutant{name: name, edits: []edit{{file, old, new}}}
