@@ -67,10 +67,10 @@ type Statement struct {
 
 // Statement is the signed statement about the version.
 func (v *Version) Statement() (*Statement, error) {
-	r := objects.RootOf(v)
-	if r == nil {
+	if v == nil || objects.RootOf(v) == nil {
 		return nil, errors.New("dataset: a version that was not read from a vault")
 	}
+	r := objects.RootOf(v)
 	contents, err := codec.EncodeRoot(v.set().Name, r.Root)
 	if err != nil {
 		return nil, err

@@ -173,30 +173,30 @@ func tellStatement(con *console, s *provenance.Statement, by provenance.Signatur
 		"dataset": by.Dataset, "signer": by.By.ID().String(), "former_signer": by.Former, "key": by.Key.ID().String()}
 	con.emit("statement", e)
 	line := func(what, value string) {
-		if value != "" {
-			con.printf("%-9s %s", what, value)
+		if value != "" { // a job's script may have had it signed
+			con.printf("%-9s %s", what, show(value))
 		}
 	}
 	line("job", s.Job+", host "+s.Host+", "+path.Base(path.Dir(s.Builder)))
 	line("signer", by.By.ID().Short()+" of "+by.Dataset)
 	if s.Invocation != s.Job {
-		line("run", show(s.Invocation))
+		line("run", s.Invocation)
 	}
 	image := s.Image
 	if s.ImageDigest != "" && !strings.Contains(s.Image, s.ImageDigest) {
 		image += ", sha256:" + s.ImageDigest
 	}
 	if image != "" {
-		line("image", show(image))
+		line("image", image)
 	}
-	line("command", show(strings.Join(s.Command, " ")))
+	line("command", strings.Join(s.Command, " "))
 	line("source", s.Source)
 	for _, name := range slices.Sorted(maps.Keys(s.Hyperparameters)) {
-		line("parameter", show(name+"="+s.Hyperparameters[name]))
+		line("parameter", name+"="+s.Hyperparameters[name])
 	}
 	line("instances", strings.Join(s.Instances, ", "))
 	for _, name := range slices.Sorted(maps.Keys(s.Plain)) {
-		line("plain", show(name+": "+s.Plain[name])+" (nothing checked it)")
+		line("plain", name+": "+s.Plain[name]+" (nothing checked it)")
 	}
 	line("time", s.Started.Format("2006-01-02 15:04:05")+" to "+s.Finished.Format("2006-01-02 15:04:05")+" UTC")
 }
@@ -262,10 +262,29 @@ func listModels(c *cli.Context, con *console, arg string) error {
 		return &partialError{code: exitAuthentication, text: fmt.Sprintf("%s cannot be believed: it may have been given any version", count(int64(wrong), "record"))}
 	}
 	if n == 0 {
+		// A name that was mistyped has no jobs either, and that is no answer.
+		if err := wasThere(c.Context, v, ref.Dataset, version); err != nil {
+			return err
+		}
 		con.notef("No job is recorded that was given %s.", arg)
 	}
+	con.notef("Jobs that were launched by somebody who is no signer of %s, or with --no-provenance, are not recorded.", ref.Dataset)
 	con.emit("summary", event{"command": "models", "dataset": ref.Dataset, "jobs": n})
 	return nil
+}
+
+// wasThere returns an error unless the dataset is there, and the version is or may have been.
+func wasThere(ctx context.Context, v *vault.Vault, name string, version int64) error {
+	d, err := dataset.Open(v, name)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	newest, err := d.Latest(ctx)
+	if err == nil && version > newest.Number {
+		err = fmt.Errorf("dataset %q: %w %d; the newest is %d", name, dataset.ErrUnknownVersion, version, newest.Number)
+	}
+	return err
 }
 
 func tellLaunch(con *console, l *provenance.Launch) {

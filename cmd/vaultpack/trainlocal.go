@@ -121,12 +121,13 @@ func certifyLocal(c *cli.Context, con *console, v *vault.Vault, job *local.Job) 
 		con.notef("nothing will tell how the model was made, or that the job was given the data: %v", err)
 		return nil
 	}
+	const without = "%w; to train without a record of it, use --no-provenance"
 	if err != nil {
-		return err
+		return fmt.Errorf(without, err)
 	}
 	if _, err := cert.Record(c.Context, v); err != nil {
 		cert.Wipe()
-		return fmt.Errorf("%w; --no-provenance trains without a record", err)
+		return fmt.Errorf(without, err)
 	}
 	job.Certificate = cert
 	return nil

@@ -17,15 +17,18 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/restore"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/dataset/verify"
+	"github.com/vaultpack/vaultpack/envelope/awskms"
 	"github.com/vaultpack/vaultpack/ingest"
 	"github.com/vaultpack/vaultpack/internal/commit"
 	"github.com/vaultpack/vaultpack/provision"
 	"github.com/vaultpack/vaultpack/provision/doctor"
+	"github.com/vaultpack/vaultpack/signing"
 	"github.com/vaultpack/vaultpack/trainer"
 	"github.com/vaultpack/vaultpack/trainer/container"
 	"github.com/vaultpack/vaultpack/trainer/container/unpack"
 	"github.com/vaultpack/vaultpack/trainer/launcher"
 	"github.com/vaultpack/vaultpack/trainer/local"
+	"github.com/vaultpack/vaultpack/trainer/provenance"
 	"github.com/vaultpack/vaultpack/uploader"
 	"github.com/vaultpack/vaultpack/vault"
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
@@ -37,7 +40,7 @@ var types = []any{
 	dataset.File{}, vaultpack.Vault{}, unpack.Job{}, dataset.Collection{}, dataset.Removal{}, rekey.Reseal{},
 	uploader.Filter{}, ingest.Writer{}, ingest.File{}, ingest.Sample{},
 	trainer.Launcher{}, trainer.Plan{}, trainer.Watcher{}, trainer.Logs{}, trainer.Job{},
-	container.Config{}, local.Job{},
+	container.Config{}, local.Job{}, provenance.Certificate{}, provenance.Verifier{}, awskms.Signer{},
 	provision.Provisioner{}, provision.Target{}, doctor.Doctor{},
 	config.Config{}, s3store.Store{},
 }
@@ -51,6 +54,9 @@ var functions = map[string]any{
 	"trainer.Describe": trainer.Describe, "trainer.List": trainer.List, "trainer.RemoveKey": trainer.RemoveKey, "trainer.Stop": trainer.Stop,
 	"trainer.ReadJob": trainer.ReadJob,
 	"container.Open":  container.Open, "local.Stage": local.Stage,
+	"provenance.Certify": provenance.Certify, "provenance.Check": provenance.Check, "provenance.Open": provenance.Open, "provenance.Datasets": provenance.Datasets,
+	"provenance.ReadFolder": provenance.ReadFolder, "provenance.ReadArchive": provenance.ReadArchive,
+	"awskms.NewSigner": awskms.NewSigner, "signing.AgentKey": signing.AgentKey,
 	"config.Open": config.Open, "config.Init": config.Init, "config.OpenForWriting": config.OpenForWriting, "config.OpenPublic": config.OpenPublic,
 	"config.ReadKeys": config.ReadKeys, "config.ReadableKeys": config.ReadableKeys,
 	"s3store.Open": s3store.Open, "vault.OpenDir": vault.OpenDir,

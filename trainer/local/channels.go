@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -117,9 +118,9 @@ func (j *Job) Close() {
 var notInNames = regexp.MustCompile(`[^A-Za-z0-9]+`)
 
 // NewName is a name for a job on a dataset as SageMaker's SDK makes them, of at most 63
-// characters.
+// characters, and with an end that two jobs of one moment do not share.
 func NewName(dataset string, now time.Time) string {
 	base := notInNames.ReplaceAllString(dataset, "-")
 	stamp := strings.Replace(now.UTC().Format("2006-01-02-15-04-05.000"), ".", "-", 1)
-	return strings.Trim(base[:min(len(base), 39)], "-") + "-" + stamp
+	return fmt.Sprintf("%s-%s-%06x", strings.Trim(base[:min(len(base), 32)], "-"), stamp, rand.N(1<<24))
 }

@@ -225,10 +225,10 @@ func TestNewName(t *testing.T) {
 	for dataset, want := range map[string]string{
 		"scans":                 "scans-2026-01-02-03-04-05-006",
 		"a_b..c-":               "a-b-c-2026-01-02-03-04-05-006",
-		strings.Repeat("x", 90): strings.Repeat("x", 39) + "-2026-01-02-03-04-05-006",
+		strings.Repeat("x", 90): strings.Repeat("x", 32) + "-2026-01-02-03-04-05-006",
 	} {
 		got := local.NewName(dataset, now)
-		if got != want || !regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`).MatchString(got) {
+		if cut := got[:len(got)-7]; cut != want || got == local.NewName(dataset, now) || !regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`).MatchString(got) {
 			t.Errorf("%s: %s", dataset, got)
 		}
 	}

@@ -105,6 +105,8 @@ func upTo(name string, inputs []Input) (n int64) {
 	return n
 }
 
+var errNoCertificate = errors.New("provenance: no certificate, or no vault or version that it is for")
+
 // Wipe overwrites the key. What the certificate is used for then fails.
 func (c *Certificate) Wipe() {
 	if c != nil {
@@ -126,6 +128,9 @@ type launch struct {
 // and not sealed, so that it can be read when the data key is gone. It returns the names of
 // what it has stored, on an error too.
 func (c *Certificate) Record(ctx context.Context, v vault.Store) (stored []string, err error) {
+	if err := given.Check(ctx, c != nil && c.key != nil && v != nil, errNoCertificate); err != nil {
+		return nil, err
+	}
 	l := launch{Job: c.Run.Job, Builder: c.Run.Builder, Image: c.Run.Image, Output: c.Run.Output, Launched: c.Run.Launched}
 	st := &signing.Statement{PredicateType: launchType}
 	for _, in := range c.Run.Inputs {
@@ -181,6 +186,9 @@ type certificateJSON struct {
 // [Open], and returns its name. Who can open the version and read what belongs to the job
 // can then sign for it.
 func (c *Certificate) Seal(ctx context.Context, v *dataset.Version) (name string, err error) {
+	if err := given.Check(ctx, c != nil && c.key != nil && v != nil && objects.Of(v) != nil, errNoCertificate); err != nil {
+		return "", err
+	}
 	secret := c.key.EncodeSecret()
 	defer clear(secret)
 	b, err := json.Marshal(certificateJSON{certificateFormat, c.Run, c.Delegation, secret})
@@ -203,6 +211,9 @@ func (c *Certificate) Seal(ctx context.Context, v *dataset.Version) (name string
 // Open reads the certificate of a job that Seal has stored under the name, with the data key
 // of the version. It is an error if it is another job's, or for other versions.
 func Open(ctx context.Context, v *dataset.Version, name string, inputs []Input) (*Certificate, error) {
+	if err := given.Check(ctx, v != nil && objects.Of(v) != nil, errNoCertificate); err != nil {
+		return nil, err
+	}
 	b, _, err := objects.Of(v).ReadSealed(ctx, name, maxStatement)
 	if err != nil {
 		return nil, fmt.Errorf("the job's signing key: %w", err)
@@ -233,8 +244,8 @@ type Made struct {
 // Sign writes a statement about the model in a folder into that folder, in place of those
 // that are there. It fails with [ErrNoModel] where the folder is empty.
 func (c *Certificate) Sign(ctx context.Context, dir string, made Made) error {
-	if c == nil || c.key == nil {
-		return errors.New("provenance: no certificate")
+	if err := given.Check(ctx, c != nil && c.key != nil, errNoCertificate); err != nil {
+		return err
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {

@@ -19,6 +19,8 @@ import (
 	"strings"
 
 	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/internal/fsys"
+	"github.com/vaultpack/vaultpack/internal/given"
 	"github.com/vaultpack/vaultpack/internal/workers"
 	"github.com/vaultpack/vaultpack/signing"
 )
@@ -78,6 +80,9 @@ func isStatement(name string) bool {
 
 // ReadFolder reads a model that lies in a folder. Links are followed within it.
 func ReadFolder(ctx context.Context, dir string) (*Files, error) {
+	if err := given.Check(ctx, dir != "", errors.New("provenance: no folder")); err != nil {
+		return nil, err
+	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
@@ -89,7 +94,7 @@ func ReadFolder(ctx context.Context, dir string) (*Files, error) {
 			return err
 		}
 		if isStatement(name) {
-			r, err := openRegular(root, name)
+			r, err := fsys.OpenRegular(root, name, 0)
 			if err != nil {
 				return err
 			}
@@ -121,21 +126,10 @@ func (f *Files) sort() {
 	slices.SortFunc(f.List, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
 }
 
-func openRegular(root *os.Root, name string) (*os.File, error) {
-	info, err := root.Stat(name)
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%q is no file, and no link to a file of the model", name)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return root.Open(name)
-}
-
 func sumOf(ctx context.Context, root *os.Root, name string) (sum [sha256.Size]byte, err error) {
-	file, err := openRegular(root, name)
+	file, err := fsys.OpenRegular(root, name, 0)
 	if err != nil {
-		return sum, err
+		return sum, fmt.Errorf("%q is no file, and no link to a file of the model: %w", name, err)
 	}
 	defer file.Close()
 	h := sha256.New()
@@ -156,6 +150,9 @@ func sumOf(ctx context.Context, root *os.Root, name string) (sum [sha256.Size]by
 
 // ReadArchive reads a model from a tar, compressed with gzip or not.
 func ReadArchive(ctx context.Context, r io.Reader) (*Files, error) {
+	if err := given.Check(ctx, r != nil, errors.New("provenance: no archive")); err != nil {
+		return nil, err
+	}
 	var magic [2]byte
 	n, err := io.ReadFull(r, magic[:])
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && err != io.EOF {

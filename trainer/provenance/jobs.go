@@ -45,8 +45,11 @@ func (l *Launch) Saw(name string, version int64) bool {
 // of them, also for those whose record cannot be believed. An error of Launches itself
 // means that there may be more.
 func (v *Verifier) Launches(ctx context.Context, name string, each func(*Launch) error) error {
-	if err := given.Check(ctx, v != nil && v.vault != nil && each != nil, errors.New("provenance: no verifier")); err != nil {
+	if err := v.ready(ctx); err != nil {
 		return err
+	}
+	if each == nil {
+		return errors.New("provenance: nothing is to be called")
 	}
 	if err := dataset.CheckName(name); err != nil {
 		return err
@@ -70,6 +73,9 @@ func (v *Verifier) Launches(ctx context.Context, name string, each func(*Launch)
 // Launch reads the record of one job on a dataset. It is an error that wraps
 // fs.ErrNotExist if there is none.
 func (v *Verifier) Launch(ctx context.Context, name, job string) (*Launch, error) {
+	if err := v.ready(ctx); err != nil {
+		return nil, err
+	}
 	l, err := v.launch(ctx, name, job)
 	if err == nil && l == nil {
 		err = fmt.Errorf("dataset %q has no job %q: %w", name, job, fs.ErrNotExist)

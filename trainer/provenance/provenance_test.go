@@ -25,6 +25,7 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/chain"
 	"github.com/vaultpack/vaultpack/internal/datasettest"
+	"github.com/vaultpack/vaultpack/internal/memstore"
 	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/signing"
 	"github.com/vaultpack/vaultpack/trainer/provenance"
@@ -612,7 +613,7 @@ func FuzzReadArchive(f *testing.F) {
 		if err != nil {
 			return
 		}
-		v := provenance.NewVerifier(&vault.Vault{})
+		v := provenance.NewVerifier(&vault.Vault{Store: &memstore.Store{}, Keys: &vault.Keys{}})
 		defer v.Close()
 		if _, _, err := v.Model(t.Context(), files); err == nil {
 			t.Error("it is believed")

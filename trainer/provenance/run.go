@@ -233,8 +233,8 @@ func (s *Statement) decode(st *signing.Statement) error {
 			s.Listed = append(s.Listed, File{Path: sub.Name, Sum: [32]byte(sum)})
 		}
 	}
-	if len(s.Inputs) == 0 || s.Tree == "" || s.Job == "" {
-		return malformed("it names no data, no model or no job")
+	if len(s.Inputs) == 0 || s.Tree == "" || s.Job == "" || s.Builder != SageMaker && s.Builder != Local {
+		return malformed("it names no data, no model or no job, or one that ran where no job of vaultpack does")
 	}
 	return nil
 }

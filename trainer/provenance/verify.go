@@ -48,8 +48,16 @@ type opened struct {
 // NewVerifier makes a Verifier for a vault.
 func NewVerifier(v *vault.Vault) *Verifier { return &Verifier{vault: v, sets: map[string]*opened{}} }
 
+// ready returns an error unless it was made by NewVerifier, for a vault.
+func (v *Verifier) ready(ctx context.Context) error {
+	return given.Check(ctx, v != nil && v.vault != nil && v.vault.Store != nil && v.sets != nil, errors.New("provenance: a verifier that was not made by NewVerifier, or without a vault"))
+}
+
 // Close wipes the data keys.
 func (v *Verifier) Close() {
+	if v == nil {
+		return
+	}
 	for _, o := range v.sets {
 		if o.set != nil {
 			o.set.Close()
@@ -105,6 +113,9 @@ func (v *Verifier) verify(ctx context.Context, b []byte) (job string, st *signin
 
 // Statement reads a statement about a model.
 func (v *Verifier) Statement(ctx context.Context, b []byte) (*Statement, Signature, error) {
+	if err := v.ready(ctx); err != nil {
+		return nil, Signature{}, err
+	}
 	job, st, by, d, err := v.verify(ctx, b)
 	if err != nil {
 		return nil, by, err
@@ -139,8 +150,11 @@ func covers(d chain.Delegation, name, job string, inputs []Input, at time.Time) 
 // Model compares a model with the statements about it: each of its files is one that a job
 // has made, and none is missing. It returns the statements, by the names of their hosts.
 func (v *Verifier) Model(ctx context.Context, f *Files) (all []*Statement, by []Signature, err error) {
-	if err := given.Check(ctx, v != nil && v.vault != nil && f != nil, errors.New("provenance: no verifier, or no files")); err != nil {
+	if err := v.ready(ctx); err != nil {
 		return nil, nil, err
+	}
+	if f == nil {
+		return nil, nil, errors.New("provenance: no files")
 	}
 	if len(f.Statements) == 0 {
 		return nil, nil, ErrNoStatement
@@ -224,6 +238,9 @@ const (
 // Input compares a version that a job was given with that in the vault. That there is
 // another in its place is an error.
 func (v *Verifier) Input(ctx context.Context, in Input) (InputState, error) {
+	if err := v.ready(ctx); err != nil {
+		return "", err
+	}
 	o := v.open(ctx, in.Dataset)
 	if err := ctx.Err(); err != nil {
 		return "", err
