@@ -235,3 +235,38 @@ func TestGrantedKeys(t *testing.T) {
 		t.Errorf("a grant of another data key than is open: %v", err)
 	}
 }
+
+// A reader who has not seen that a signer was removed sees it in the version before.
+func TestReaderWhoMissedARemoval(t *testing.T) {
+	s := newStage(t)
+	second := signing.GenerateKey()
+	v3, err := signers.Add(t.Context(), s.d, second.Public(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.reader(s.memory).Choose(t.Context(), dataset.Choice{Number: 3, Digest: v3.Digest()}); err != nil {
+		t.Fatal(err)
+	}
+	s.d.Vault().Signer = second
+	v4, err := signers.Remove(t.Context(), s.d, s.owner.Public().ID().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut, err := chain.Parse(s.d.Name, objects.RootOf(v4).Chain.Raw()[:2], nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := like(v4)
+	r.Parent, r.ParentPin = 4, v4.Pin
+	s.put(5, r, cut, s.owner)
+	s.refused(s.reader(s.memory), 5, "by its number")
+	if _, err := s.reader(s.memory).Latest(t.Context()); !errors.Is(err, envelope.ErrAuthentication) {
+		t.Errorf("as the newest: %v", err)
+	}
+	if err := s.d.Vault().Delete(t.Context(), objects.Of(s.v2).VersionName(5)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.reader(s.memory).Latest(t.Context()); err != nil || got.Digest() != v4.Digest() {
+		t.Errorf("the newest that is right: %v", err)
+	}
+}

@@ -1,6 +1,7 @@
 package trust_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/signing"
@@ -45,6 +47,12 @@ func TestWriter(t *testing.T) {
 	first, err := strconv.ParseInt(n, 10, 64)
 	check(t, err)
 	d := &trust.Dir{Path: path, Vault: "v"}
+	if os.Getenv("TEST_TRUST_FOREVER") != "" { // until it is killed; what it has remembered it says
+		for i := first; ; i++ {
+			check(t, d.Remember(ctx, "d", trust.Known{Links: links(1), Number: i, Versions: map[int64]string{i: digest(i)}}))
+			fmt.Printf("remembered %d\n", i)
+		}
+	}
 	for i := range int64(4) {
 		check(t, d.Remember(ctx, "d", trust.Known{Links: links(int(first)%5 + 1), Number: first + i, Versions: map[int64]string{first + i: digest(first + i)}}))
 	}
@@ -73,6 +81,46 @@ func TestManyProcesses(t *testing.T) {
 	}
 	if !reflect.DeepEqual(k, want) {
 		t.Errorf("%+v", k)
+	}
+}
+
+// A process may be killed at any moment: what it had remembered is there, what is there can
+// be read, and the next one goes on.
+func TestKilledWriters(t *testing.T) {
+	dir := t.TempDir()
+	d := &trust.Dir{Path: dir, Vault: "v"}
+	last, killed := int64(0), 0
+	for round := range 40 {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestWriter$")
+		cmd.Env = append(os.Environ(), "TEST_TRUST_DIR="+dir, "TEST_TRUST_FOREVER=1", fmt.Sprintf("TEST_TRUST_N=%d", last+1))
+		out, err := cmd.StdoutPipe()
+		check(t, err)
+		check(t, cmd.Start())
+		lines := bufio.NewScanner(out)
+		for n := 0; n < 1+round%7 && lines.Scan(); n++ { // at least one, and then at any moment
+			fmt.Sscanf(lines.Text(), "remembered %d", &last)
+		}
+		time.Sleep(time.Duration(round*37%900) * time.Microsecond)
+		check(t, cmd.Process.Kill())
+		for lines.Scan() {
+			fmt.Sscanf(lines.Text(), "remembered %d", &last)
+		}
+		if cmd.Wait(); !cmd.ProcessState.Exited() {
+			killed++
+		}
+		k, err := d.Recall(ctx, "d")
+		check(t, err)
+		if k.Number < last || k.Versions[last] != digest(last) {
+			t.Fatalf("round %d: %d was remembered, and %d is the newest there", round, last, k.Number)
+		}
+		last = k.Number
+	}
+	if killed < 30 || last < 80 {
+		t.Errorf("%d were killed, %d were remembered", killed, last)
+	}
+	check(t, d.Remember(ctx, "d", trust.Known{Links: links(1), Number: last + 1, Versions: map[int64]string{last + 1: digest(last + 1)}}))
+	if all, err := d.List(); err != nil || len(all) != 1 {
+		t.Errorf("%d datasets, %v", len(all), err)
 	}
 }
 

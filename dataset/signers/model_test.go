@@ -69,7 +69,28 @@ func (w *world) open(p *person, remembers bool) *dataset.Dataset {
 }
 
 // push makes a version with one file.
-func (w *world) push(p *person) (*dataset.Version, error) {
+func (w *world) push(p *person) (*dataset.Version, error) { return w.pushWhile(p, func() {}) }
+
+// race has others do something while a version is made: of two who have begun on the same
+// version one wins, whoever is a signer by then.
+func (w *world) race() {
+	may := slices.Concat(w.owners, w.writers)
+	key := may[w.rng.IntN(len(may))]
+	p := w.people[slices.IndexFunc(w.people, func(p *person) bool { return p.signer.Public() == key })]
+	before := w.newest
+	v, err := w.pushWhile(p, w.step)
+	if w.newest == before {
+		w.took("push", p, v, err, true)
+		return
+	}
+	w.seen["lost a race"]++
+	if !errors.Is(err, dataset.ErrConflict) {
+		w.t.Errorf("two signers have made version %d: %v", before+1, err)
+	}
+}
+
+// pushWhile is push, with something else between its begin and its commit.
+func (w *world) pushWhile(p *person, meanwhile func()) (*dataset.Version, error) {
 	ctx := w.t.Context()
 	d := w.open(p, true)
 	l, err := commit.Begin(ctx, d, "push")
@@ -102,6 +123,7 @@ func (w *world) push(p *person) (*dataset.Version, error) {
 	if err != nil {
 		return nil, err
 	}
+	meanwhile()
 	return l.Commit(ctx, key, c)
 }
 
@@ -356,7 +378,11 @@ func TestSignersAgainstAModel(t *testing.T) {
 			w.owners = []signing.PublicKey{w.people[0].signer.Public()}
 			w.took("push", w.people[0], v, err, true)
 			for range 40 {
-				w.step()
+				if w.rng.IntN(5) == 0 {
+					w.race()
+				} else {
+					w.step()
+				}
 				w.attack(stranger)
 				if t.Failed() {
 					return
@@ -366,7 +392,7 @@ func TestSignersAgainstAModel(t *testing.T) {
 	}
 	t.Log(seen)
 	for _, what := range []string{"push", "add", "remove", "rotate", "refused", "a chain of the attacker's", "a chain cut before he was removed",
-		"an old root under a new number", "the newest removed"} {
+		"an old root under a new number", "the newest removed", "lost a race"} {
 		if seen[what] < 5 {
 			t.Errorf("%s: %d times only", what, seen[what])
 		}

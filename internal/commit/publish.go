@@ -59,7 +59,7 @@ func (l *Lease) Commit(ctx context.Context, key *envelope.DataKey, c Contents) (
 	if l.prev == nil || l.auth.anew {
 		err = set.Adopt(ctx, root)
 	} else {
-		err = set.Believe(ctx, root, nil)
+		err = set.Believe(ctx, root, objects.Numbers{}) // what it was made after has been looked at
 	}
 	if err != nil {
 		return v, fmt.Errorf("version %d was created, but this machine does not remember it: %w", l.number, err)

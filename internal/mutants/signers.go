@@ -57,6 +57,7 @@ var signersMutants = []mutant{
 	one("a cut chain is believed", inBelief+"belief.go", "number > known[n].After {", "number > known[n].After+1000 {").by(ofModel),
 	one("a version may be another than was seen", inBelief+"belief.go", "	if seen != \"\" && seen != digest {\n		return &UntrustedError{s.Name, r.Number, fmt.Sprintf(\"its digest is %s, but", "	if seen != \"\" && seen == digest+\"x\" {\n		return &UntrustedError{s.Name, r.Number, fmt.Sprintf(\"its digest is %s, but").by("TestOneVersionOfANumber"),
 	one("pinned signers are not asked for", inBelief+"belief.go", "if len(known.Signers) > 0 && !slices.Contains(known.Signers, r.Signer)", "if len(known.Signers) > 1000 && !slices.Contains(known.Signers, r.Signer)").by("TestNamedSigners"),
+	one("what a reader has missed is not looked at", inBelief+"belief.go", "	return s.follows(r.Number, r.Chain.Seen(), before.Chain.Seen())", "	return nil").by("TestReaderWhoMissedARemoval"),
 	one("first contact compares nothing", inBelief+"belief.go", "	for _, n := range others {", "	for _, n := range others[len(others):] {").by(ofModel),
 	one("a later version need not be the one that was seen", inBelief+"belief.go", "later == nil || later.digest() != digest || later.Parent == 0", "later == nil || later.Parent == 0").by("TestWhatLeadsToAVersion"),
 	one("a data key need not be the granted one", inBelief+"keys.go", "	if err == nil && got != want {\n		err", "	if err == nil && got == [32]byte{} {\n		err").by("TestGrantedKeys"),

@@ -214,6 +214,11 @@ func (s *Set) Believe(ctx context.Context, r *Root, all Numbers) error {
 			return err
 		}
 	}
+	if !first && seen == "" && r.Number > known.Number {
+		if err := s.followsUnseen(ctx, r, known, all); err != nil {
+			return err
+		}
+	}
 	if err := s.Vouch(r.Grants); err != nil {
 		return err
 	}
@@ -222,6 +227,28 @@ func (s *Set) Believe(ctx context.Context, r *Root, all Numbers) error {
 		return s.Remember(ctx, r.seen())
 	}
 	return nil
+}
+
+// followsUnseen is for a version after those that have been seen. Who was removed by one of
+// those between, which the reader has not seen, can still make one that follows all that the
+// reader knows: so it is compared with the version before it. Where that was removed too,
+// nothing shows it.
+func (s *Set) followsUnseen(ctx context.Context, r *Root, known trust.Known, all Numbers) (err error) {
+	if all == nil {
+		if all, err = s.Numbers(ctx); err != nil {
+			return err
+		}
+	}
+	versions := all.Versions()
+	at := slices.Index(versions, r.Number)
+	if at < 1 || versions[at-1] <= known.Number {
+		return nil
+	}
+	before, err := s.peek(ctx, versions[at-1])
+	if err != nil || before == nil || s.follows(before.Number, before.Chain.Seen(), known.Links) != nil {
+		return err // or it is no version of the dataset that is known
+	}
+	return s.follows(r.Number, r.Chain.Seen(), before.Chain.Seen())
 }
 
 // peek reads the root of a version that nobody has asked for. It is nil where it cannot be
