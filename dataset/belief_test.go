@@ -1,9 +1,11 @@
 package dataset_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"io"
+	"iter"
 	"path/filepath"
 	"testing"
 	"time"
@@ -18,6 +20,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/signing"
 	"github.com/vaultpack/vaultpack/trust"
+	"github.com/vaultpack/vaultpack/vault"
 )
 
 // A stage is a dataset with two versions, of which a reader remembers what it has seen.
@@ -268,5 +271,61 @@ func TestReaderWhoMissedARemoval(t *testing.T) {
 	}
 	if got, err := s.reader(s.memory).Latest(t.Context()); err != nil || got.Digest() != v4.Digest() {
 		t.Errorf("the newest that is right: %v", err)
+	}
+}
+
+// A listing is a store that does something once after it has listed versions.
+type listing struct {
+	vault.Store
+	then func()
+}
+
+func (l *listing) List(ctx context.Context, prefix string) iter.Seq2[vault.Object, error] {
+	return func(yield func(vault.Object, error) bool) {
+		var all []vault.Object
+		for o, err := range l.Store.List(ctx, prefix) {
+			if err != nil {
+				yield(o, err)
+				return
+			}
+			all = append(all, o)
+		}
+		if then := l.then; then != nil {
+			l.then = nil
+			then()
+		}
+		for _, o := range all {
+			if !yield(o, nil) {
+				return
+			}
+		}
+	}
+}
+
+// A version that another process of this user makes, and remembers, while this one has just
+// listed the versions, is no rollback.
+func TestVersionMadeMeanwhile(t *testing.T) {
+	s := newStage(t)
+	if _, err := s.reader(s.memory).Latest(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	made := false
+	v := *s.d.Vault()
+	v.Trust = s.memory
+	v.Store = &listing{v.Store, func() {
+		other := s.reader(s.memory)
+		datasettest.Packed(t, s.d, []string{"a"}, map[string]string{"a": "3"})
+		if got, err := other.Latest(t.Context()); err != nil || got.Number != 3 {
+			t.Fatal(err)
+		}
+		made = true
+	}}
+	d, err := dataset.Open(&v, s.d.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if got, err := d.Latest(t.Context()); err != nil || !made || got.Number < 2 {
+		t.Errorf("%v, %v", made, err)
 	}
 }

@@ -21,7 +21,12 @@ type Taken struct {
 	Mark   string // empty for a version
 }
 
+// Numbers lists the numbers that are taken. What is known of the dataset is recalled before:
+// what another process makes and remembers after the list is then no rollback.
 func (s *Set) Numbers(ctx context.Context) (Numbers, error) {
+	if _, err := s.Known(ctx); err != nil {
+		return nil, err
+	}
 	var all Numbers
 	for o, err := range s.Vault.List(ctx, s.Name+"/versions/") {
 		if err != nil {
