@@ -28,8 +28,12 @@ const (
 	SigningName = "signing.vpk" // its certificate, sealed
 )
 
-// maxListed is up to how many files a statement names one by one.
-const maxListed = 1000
+// maxListed is up to how many files a statement names one by one, and maxPaths up to how
+// many bytes of their paths: an envelope has a bound.
+const (
+	maxListed = 1000
+	maxPaths  = 256 << 10
+)
 
 // ErrNoModel is returned where a job has made no model to sign a statement about.
 var ErrNoModel = errors.New("the job has made no model")
@@ -264,7 +268,11 @@ func (c *Certificate) Sign(ctx context.Context, dir string, made Made) error {
 	}
 	s := &Statement{Run: c.Run, Invocation: made.Invocation, Host: made.Host, Tree: files.Tree(),
 		Started: made.Started.UTC().Truncate(time.Second), Finished: made.Finished.UTC().Truncate(time.Second)}
-	if len(files.List) <= maxListed {
+	paths := 0
+	for _, f := range files.List {
+		paths += len(f.Path)
+	}
+	if len(files.List) <= maxListed && paths <= maxPaths {
 		s.Listed = files.List
 	}
 	st, err := s.encode()

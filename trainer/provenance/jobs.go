@@ -3,7 +3,6 @@ package provenance
 import (
 	"bytes"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -145,9 +144,6 @@ func (l *Launch) decode(st *signing.Statement) error {
 		in, err := inputOf(p.Channels[i], s.Name, s.Digest)
 		if err != nil {
 			return err
-		}
-		if _, err := hex.DecodeString(in.Digest); err != nil {
-			return malformed("it names no digest")
 		}
 		l.Inputs = append(l.Inputs, in)
 	}

@@ -341,6 +341,13 @@ func TestHosts(t *testing.T) {
 	if err := w.verify(join(many)); err != nil {
 		t.Error(err)
 	}
+	long := map[string]string{}
+	for i := range 900 {
+		long[strings.Repeat(strings.Repeat("<", 200)+"/", 5)+fmt.Sprint(i)] = ""
+	}
+	if err := w.verify(join(long)); err != nil {
+		t.Errorf("long paths: %v", err)
+	}
 	if err := w.verify(join(many, b)); err == nil || !strings.Contains(err.Error(), "more than 1000") {
 		t.Error(err)
 	}
