@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -36,18 +37,29 @@ func TestTrainPrint(t *testing.T) {
 		t.Errorf("printed %s\nsent    %s", again, sent)
 	}
 	says(t, string(sent), `"python3","-c","print()"]`, `"S3OutputPath":"`+c.url+`/_vaultpack/jobs/texts"`)
+	// A command of the image's own needs no code of this machine: what the job
+	// has in the vault is the record of its launch, its key for signing, and
+	// the manifest that brings both.
+	var own []string
 	for name := range c.objects() {
-		if strings.HasPrefix(name, "_vaultpack/jobs/") {
-			t.Errorf("%s: this job needs nothing of its own", name)
+		if of, is := strings.CutPrefix(name, "_vaultpack/jobs/texts/a/"); is {
+			own = append(own, of)
+		} else if strings.HasPrefix(name, "_vaultpack/jobs/") {
+			t.Errorf("%s: not in the folder of the job", name)
 		}
+	}
+	slices.Sort(own)
+	if !slices.Equal(own, []string{"launch.json", "signing.vpk", "vaultpack.manifest"}) {
+		t.Errorf("the job has %q in the vault", own)
 	}
 	// Nobody takes what jobs need for a dataset.
 	if out, _ := c.run(0, "ls"); strings.Count(out, "\n") != 1 {
 		t.Error(out)
 	}
 	c.run(0, "gc", "texts", "--grace", "0s")
-	if n := len(c.objects()); n != before+3 {
-		t.Errorf("%d objects, want %d", n, before+3)
+	// gc leaves what the job has, and what helps to start one.
+	if n := len(c.objects()); n != before+2+len(own) {
+		t.Errorf("%d objects, want %d", n, before+2+len(own))
 	}
 }
 
