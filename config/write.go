@@ -22,6 +22,8 @@ type Change struct {
 	KMSKeys []string
 	Region  string // of the section s3
 	SSE     string // the same; empty leaves it as it is
+	// SigningKey is what versions are signed with; empty leaves it as it is.
+	SigningKey string
 	// Provision is the section of that name, anything that yaml can marshal; nil
 	// leaves it as it is.
 	Provision any
@@ -92,6 +94,11 @@ func (c Change) apply(old []byte) ([]byte, error) {
 	}
 	if len(c.KMSKeys) > 0 && !firstIs(lookup(root, "kms_keys"), c.KMSKeys[0]) {
 		if err := set(root, "kms_keys", c.KMSKeys); err != nil {
+			return nil, err
+		}
+	}
+	if is := lookup(root, "signing_key"); c.SigningKey != "" && (is == nil || is.Value != c.SigningKey) {
+		if err := set(root, "signing_key", c.SigningKey); err != nil {
 			return nil, err
 		}
 	}

@@ -12,18 +12,18 @@ import (
 )
 
 // harmless are what a grant can allow without letting anybody use the key.
-var harmless = []types.GrantOperation{types.GrantOperationDescribeKey, types.GrantOperationRetireGrant}
+var harmless = []types.GrantOperation{types.GrantOperationDescribeKey, types.GrantOperationRetireGrant, types.GrantOperationGetPublicKey, types.GrantOperationVerify}
 
 // lookAtGrants warns of grants that let somebody use the key beside its policy. They are
 // not vaultpack's, and are never revoked by it: whoever made one may rely on it. Those of
 // services of AWS are noted: SageMaker makes one for the volumes of each job.
-func (p *Provisioner) lookAtGrants(ctx context.Context) error {
+func (p *Provisioner) lookAtGrants(ctx context.Context, k *managedKey) error {
 	services := map[string]bool{}
-	pages := kms.NewListGrantsPaginator(p.kms, &kms.ListGrantsInput{KeyId: &p.keyARN})
+	pages := kms.NewListGrantsPaginator(p.kms, &kms.ListGrantsInput{KeyId: &k.arn})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil && ctx.Err() == nil {
-			p.notef("%s: whether grants let somebody use it besides its policy could not be looked at: %v", p.keyResource(), Explain(err, "kms:ListGrants", p.keyResource()))
+			p.notef("%s: whether grants let somebody use it besides its policy could not be looked at: %v", k.resource(), Explain(err, "kms:ListGrants", k.resource()))
 			return nil
 		}
 		if err != nil {
@@ -43,12 +43,12 @@ func (p *Provisioner) lookAtGrants(ctx context.Context) error {
 			}
 			if len(uses) > 0 {
 				p.warnf("%s: a grant lets %s use it, whatever its policy says (%s); it is not vaultpack's and stays. If nobody needs it: aws kms revoke-grant --key-id %s --grant-id %s",
-					p.keyResource(), grantee, strings.Join(uses, ", "), p.keyARN, aws.ToString(g.GrantId))
+					k.resource(), grantee, strings.Join(uses, ", "), k.arn, aws.ToString(g.GrantId))
 			}
 		}
 	}
 	for _, s := range slices.Sorted(maps.Keys(services)) {
-		p.notef("%s: grants let the AWS service %s use it, as for the volumes of training jobs", p.keyResource(), s)
+		p.notef("%s: grants let the AWS service %s use it, as for the volumes of training jobs", k.resource(), s)
 	}
 	return nil
 }

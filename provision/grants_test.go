@@ -19,33 +19,44 @@ func TestGrants(t *testing.T) {
 	target := provision.Target{Bucket: "data", Prefix: "ml/"}
 	p := in(t, s, target)
 	mustRun(t, p)
-	key := p.Outputs().KMSKeyARN
+	key, signing := p.Outputs().KMSKeyARN, p.Outputs().SigningKey
 	client := s.KMS.Client(s.Region, "admin")
-	grant := func(to string, ops ...types.GrantOperation) {
+	granted := func(key, to string, ops ...types.GrantOperation) {
 		if _, err := client.CreateGrant(t.Context(), &kms.CreateGrantInput{KeyId: &key, GranteePrincipal: aws.String(s.IAM(to)), Operations: ops}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	policy, err := client.GetKeyPolicy(t.Context(), &kms.GetKeyPolicyInput{KeyId: &key})
-	if err != nil {
-		t.Fatal(err)
+	// with makes grants of a key, which its policy lets nobody do.
+	with := func(key string, make func()) {
+		policy, err := client.GetKeyPolicy(t.Context(), &kms.GetKeyPolicyInput{KeyId: &key})
+		if err != nil {
+			t.Fatal(err)
+		}
+		open := `{"Version":"2012-10-17","Statement":[{"Sid":"All","Effect":"Allow","Principal":{"AWS":"` + s.IAM("root") + `"},"Action":"kms:*","Resource":"*"}]}`
+		for i, text := range []*string{&open, policy.Policy} {
+			if _, err := client.PutKeyPolicy(t.Context(), &kms.PutKeyPolicyInput{KeyId: &key, Policy: text}); err != nil {
+				t.Fatal(err)
+			}
+			if i == 0 {
+				make()
+			}
+		}
 	}
-	open := `{"Version":"2012-10-17","Statement":[{"Sid":"All","Effect":"Allow","Principal":{"AWS":"` + s.IAM("root") + `"},"Action":"kms:*","Resource":"*"}]}`
-	if _, err := client.PutKeyPolicy(t.Context(), &kms.PutKeyPolicyInput{KeyId: &key, Policy: &open}); err != nil {
-		t.Fatal(err)
-	}
-	grant("user/harmless", types.GrantOperationDescribeKey, types.GrantOperationRetireGrant)
-	grant("user/reads", types.GrantOperationDecrypt, types.GrantOperationDescribeKey)
-	grant("role/grants", types.GrantOperationCreateGrant, types.GrantOperationGenerateDataKey)
-	if _, err := client.PutKeyPolicy(t.Context(), &kms.PutKeyPolicyInput{KeyId: &key, Policy: policy.Policy}); err != nil {
-		t.Fatal(err)
-	}
+	with(key, func() {
+		granted(key, "user/harmless", types.GrantOperationDescribeKey, types.GrantOperationRetireGrant)
+		granted(key, "user/reads", types.GrantOperationDecrypt, types.GrantOperationDescribeKey)
+		granted(key, "role/grants", types.GrantOperationCreateGrant, types.GrantOperationGenerateDataKey)
+	})
+	with(signing, func() {
+		granted(signing, "user/checks", types.GrantOperationVerify, types.GrantOperationGetPublicKey)
+		granted(signing, "user/forges", types.GrantOperationSign)
+	})
 	pl, err := in(t, s, target).Plan(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	all := strings.Join(pl.Warnings, "\n")
-	if len(pl.Steps) != 0 || len(pl.Warnings) != 2 || !strings.Contains(all, s.IAM("user/reads")+" use it, whatever its policy says (Decrypt)") ||
+	if len(pl.Steps) != 0 || len(pl.Warnings) != 3 || !strings.Contains(all, s.IAM("user/forges")+" use it, whatever its policy says (Sign)") || !strings.Contains(all, s.IAM("user/reads")+" use it, whatever its policy says (Decrypt)") ||
 		!strings.Contains(all, "revoke-grant --key-id "+key+" --grant-id ") || !strings.Contains(all, "CreateGrant, GenerateDataKey") {
 		t.Errorf("%d steps, and the warnings:\n%s", len(pl.Steps), all)
 	}

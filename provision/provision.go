@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
@@ -59,8 +61,9 @@ type Provisioner struct {
 	region             string
 	partition, account string
 	caller             string
-	// keyARN is empty until the key is known or made.
-	keyARN string
+	key, signing       managedKey
+	// orphans are keys without an alias yet, by description, once they were looked for.
+	orphans map[string]*kmstypes.KeyMetadata
 	// roleARNs are those of roles that exist, by name: they may have a path.
 	roleARNs map[string]string
 	notes    []string
@@ -84,6 +87,7 @@ func New(cfg aws.Config, t Target, s3Options ...func(*s3.Options)) (*Provisioner
 		return nil, err
 	}
 	p := &Provisioner{Target: t, given: given, roleARNs: map[string]string{}, mu: &sync.Mutex{}}
+	p.describeKeys()
 	if cfg.Retryer == nil && cfg.RetryMode == "" && cfg.RetryMaxAttempts == 0 {
 		cfg.Retryer = func() aws.Retryer { return newPatient(p) }
 	}
@@ -146,7 +150,7 @@ func (p *Provisioner) Plan(ctx context.Context) (*Plan, error) {
 	if err := given.Check(ctx, p != nil && p.mu != nil, errNotMade); err != nil {
 		return nil, err
 	}
-	p.notes, p.warnings = nil, nil
+	p.notes, p.warnings, p.orphans = nil, nil, nil
 	plan := &Plan{}
 	if !p.BucketOnly {
 		if err := p.identify(ctx); err != nil {
@@ -169,13 +173,18 @@ func (p *Provisioner) Plan(ctx context.Context) (*Plan, error) {
 	return plan, nil
 }
 
-// parts plan in the order in which things need each other: roles name the key, its
-// policy names the roles, the bucket names the key.
+// parts plan in the order in which things need each other: roles name the keys, whose
+// policies name the roles, and the bucket names the key.
 func (p *Provisioner) parts() []func(context.Context) ([]Step, error) {
 	if p.BucketOnly {
 		return []func(context.Context) ([]Step, error){p.planBucket}
 	}
-	return []func(context.Context) ([]Step, error){p.planKey, p.planRoles, p.planKeyPolicy, p.planBucket}
+	var keys, policies []func(context.Context) ([]Step, error)
+	for _, k := range p.keys() {
+		keys = append(keys, func(ctx context.Context) ([]Step, error) { return p.planKey(ctx, k) })
+		policies = append(policies, func(ctx context.Context) ([]Step, error) { return p.planKeyPolicy(ctx, k) })
+	}
+	return slices.Concat(keys, []func(context.Context) ([]Step, error){p.planRoles}, policies, []func(context.Context) ([]Step, error){p.planBucket})
 }
 
 // manyRoles is from how many roles on several are made at once.
@@ -185,6 +194,7 @@ const manyRoles = 20
 type Outputs struct {
 	KMSKeyID     string            `json:"kms_key_id,omitempty"`
 	KMSKeyARN    string            `json:"kms_key_arn,omitempty"`
+	SigningKey   string            `json:"signing_key_arn,omitempty"`
 	S3BucketName string            `json:"s3_bucket_name"`
 	Region       string            `json:"region"`
 	UploaderRole string            `json:"uploader_role_arn,omitempty"`
@@ -198,8 +208,8 @@ func (p *Provisioner) Outputs() Outputs {
 	if p.BucketOnly {
 		return o
 	}
-	o.KMSKeyARN = p.keyARN
-	_, o.KMSKeyID, _ = strings.Cut(p.keyARN, ":key/")
+	o.KMSKeyARN, o.SigningKey = p.key.arn, p.signs()
+	_, o.KMSKeyID, _ = strings.Cut(p.key.arn, ":key/")
 	o.TrainerRoles = map[string]string{}
 	for _, r := range p.roles() {
 		switch r.kind {
@@ -217,11 +227,23 @@ func (p *Provisioner) Outputs() Outputs {
 // vault describes the vault for its policies. Until the key is made, the policies
 // of a plan name a key that does not exist.
 func (p *Provisioner) vault() policy.Vault {
-	v := policy.Vault{Bucket: p.Bucket, Prefix: p.Prefix, KeyARN: p.keyARN}
+	v := policy.Vault{Bucket: p.Bucket, Prefix: p.Prefix, KeyARN: p.key.arn}
 	if v.KeyARN == "" {
 		v.KeyARN = p.noKey()
 	}
 	return v
+}
+
+// makesSigningKey reports whether init keeps a KMS key that versions are signed with.
+func (p *Provisioner) makesSigningKey() bool { return !p.BucketOnly && p.SigningKey == "" }
+
+// signs is the ARN of the KMS key that versions are signed with, empty if there is none
+// or it is not made yet.
+func (p *Provisioner) signs() string {
+	if p.makesSigningKey() {
+		return p.signing.arn
+	}
+	return p.Target.uploader().SigningKey
 }
 
 func (p *Provisioner) noKey() string {

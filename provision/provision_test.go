@@ -100,7 +100,7 @@ func TestFromNothing(t *testing.T) {
 				name = "vaultpack-" + target.Bucket
 			}
 			role := "arn:aws:iam::123456789012:role/" + name
-			want := provision.Outputs{KMSKeyID: o.KMSKeyARN[len("arn:aws:kms:"+region+":123456789012:key/"):], KMSKeyARN: o.KMSKeyARN, S3BucketName: target.Bucket,
+			want := provision.Outputs{KMSKeyID: o.KMSKeyARN[len("arn:aws:kms:"+region+":123456789012:key/"):], KMSKeyARN: o.KMSKeyARN, SigningKey: o.SigningKey, S3BucketName: target.Bucket,
 				Region: region, UploaderRole: role + "-uploader", ReaderRole: role + "-reader", TrainerRoles: map[string]string{"*": role + "-trainer"}}
 			if len(target.Trainers) > 0 {
 				want.TrainerRoles = map[string]string{"scans": role + "-trainer-scans", "faces": role + "-trainer-faces"}
@@ -128,6 +128,17 @@ func TestFromNothing(t *testing.T) {
 				{"arn:aws:iam::123456789012:user/moto", "kms:Decrypt", o.KMSKeyARN, scans, false},
 				{"arn:aws:iam::123456789012:user/moto", "kms:ScheduleKeyDeletion", o.KMSKeyARN, nil, true},
 				{o.ReaderRole, "kms:ScheduleKeyDeletion", o.KMSKeyARN, nil, false},
+				// The right to sign is the uploader's, and users' who upload, and nobody's else.
+				{o.UploaderRole, "kms:Sign", o.SigningKey, nil, true},
+				{o.UploaderRole, "kms:GetPublicKey", o.SigningKey, nil, true},
+				{"arn:aws:iam::123456789012:role/team", "kms:Sign", o.SigningKey, nil, len(target.Users) > 0},
+				{o.ReaderRole, "kms:Sign", o.SigningKey, nil, false},
+				{o.TrainerRoles["*"], "kms:Sign", o.SigningKey, nil, false},
+				{o.TrainerRoles["scans"], "kms:Sign", o.SigningKey, nil, false},
+				{"arn:aws:iam::123456789012:user/moto", "kms:Sign", o.SigningKey, nil, false},
+				{"arn:aws:iam::123456789012:user/moto", "kms:ScheduleKeyDeletion", o.SigningKey, nil, true},
+				{o.UploaderRole, "kms:Sign", o.KMSKeyARN, nil, false},
+				{o.UploaderRole, "kms:Decrypt", o.SigningKey, scans, false},
 			} {
 				if got, why := w.Decide(iamtest.Request{Principal: r.who, Action: r.action, Resource: r.resource, Context: r.ctx}); got != r.want {
 					t.Errorf("%s: %s %v is %v (%s)", r.who, r.action, r.ctx, got, why)
@@ -157,11 +168,13 @@ func worldOf(t *testing.T, cfg aws.Config, o provision.Outputs) *iamtest.World {
 		return p
 	}
 	w := &iamtest.World{Account: "123456789012", Identities: map[string][]*iamtest.Policy{}, Resources: map[string]*iamtest.Policy{}}
-	k, err := kms.NewFromConfig(cfg).GetKeyPolicy(ctx, &kms.GetKeyPolicyInput{KeyId: &o.KMSKeyARN, PolicyName: aws.String("default")})
-	if err != nil {
-		t.Fatal(err)
+	for _, key := range []string{o.KMSKeyARN, o.SigningKey} {
+		k, err := kms.NewFromConfig(cfg).GetKeyPolicy(ctx, &kms.GetKeyPolicyInput{KeyId: &key, PolicyName: aws.String("default")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Resources[key] = parse(k.Policy, nil)
 	}
-	w.Resources[o.KMSKeyARN] = parse(k.Policy, nil)
 	b, err := s3.NewFromConfig(cfg, pathStyle).GetBucketPolicy(ctx, &s3.GetBucketPolicyInput{Bucket: &o.S3BucketName})
 	if err != nil {
 		t.Fatal(err)
@@ -213,6 +226,19 @@ func TestDrift(t *testing.T) {
 		}},
 		{"the KMS key", "policy", "", func() error {
 			_, err := k.PutKeyPolicy(ctx, &kms.PutKeyPolicyInput{KeyId: &o.KMSKeyARN, PolicyName: aws.String("default"), Policy: wide})
+			return err
+		}},
+		{"the signing key", "alias", "missing", func() error {
+			// Without its alias it is known by what it is.
+			_, err := k.DeleteAlias(ctx, &kms.DeleteAliasInput{AliasName: aws.String("alias/vaultpack-data-signing")})
+			return err
+		}},
+		{"the signing key", "description", "mine", func() error {
+			_, err := k.UpdateKeyDescription(ctx, &kms.UpdateKeyDescriptionInput{KeyId: &o.SigningKey, Description: aws.String("mine")})
+			return err
+		}},
+		{"the signing key", "policy", "", func() error {
+			_, err := k.PutKeyPolicy(ctx, &kms.PutKeyPolicyInput{KeyId: &o.SigningKey, PolicyName: aws.String("default"), Policy: wide})
 			return err
 		}},
 		{"the role vaultpack-data-uploader", "policy", "", func() error {
@@ -312,7 +338,7 @@ func TestDrift(t *testing.T) {
 	// whose a resource is.
 	for _, s := range plan(t, provisioner(t, cfg, provision.Target{Bucket: "fresh", Settings: provision.Settings{LogTo: "s3://logs/fresh", ExpireDays: 1}})).Steps {
 		kind := "the KMS key"
-		for _, k := range []string{"the bucket", "the role"} {
+		for _, k := range []string{"the bucket", "the role", "the signing key"} {
 			if strings.HasPrefix(s.Resource, k) {
 				kind = k
 			}
@@ -322,6 +348,13 @@ func TestDrift(t *testing.T) {
 		}
 		if s.Property != "" && s.Property != "tag" && !found[kind+" "+s.Property] {
 			t.Errorf("no drift of %s of %s was tried", s.Property, kind)
+		}
+	}
+	// Whoever has signing keys of their own needs none made.
+	for given, want := range map[string]string{provision.NoKey: "", *other.KeyMetadata.Arn: *other.KeyMetadata.Arn} {
+		p := provisioner(t, cfg, provision.Target{Bucket: "signed", Settings: provision.Settings{SigningKey: given}})
+		if all := text(plan(t, p)); strings.Contains(all, "signing key") || p.Outputs().SigningKey != want {
+			t.Errorf("with the signing key %q, versions are signed with %q, and the plan is:\n%s", given, p.Outputs().SigningKey, all)
 		}
 	}
 	// A key that was put out of use is not put back.

@@ -33,7 +33,7 @@ type Settings struct {
 	// datasets, and cannot decrypt.
 	Resume bool `yaml:"resume_uploads,omitempty" json:"resume_uploads,omitempty"`
 	// SigningKey is the ARN of an asymmetric KMS key that the uploader may sign versions
-	// with, and no other role.
+	// with, and no other role; by default one that is made, and NoKey for none.
 	SigningKey string `yaml:"signing_key,omitempty" json:"signing_key,omitempty"`
 	// Trainers are datasets, each of which gets a role for training jobs that read
 	// it and no other; by default there is one role, for all datasets.
@@ -61,6 +61,9 @@ type Settings struct {
 // Me among the Users is whoever calls.
 const Me = "me"
 
+// NoKey as the SigningKey makes none: whoever uploads signs with a key of their own.
+const NoKey = "none"
+
 var nameText = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$`)
 
 // check fills in what is not set, and checks what can be checked alone.
@@ -86,8 +89,8 @@ func (t *Target) check() error {
 	if err := t.checkPrincipals(); err != nil {
 		return err
 	}
-	if t.SigningKey != "" && !arn.IsKey(t.SigningKey) {
-		return fmt.Errorf("signing_key is %q, but has to be the ARN of a KMS key: arn:aws:kms:REGION:ACCOUNT:key/ID", t.SigningKey)
+	if t.SigningKey != "" && t.SigningKey != NoKey && !arn.IsKey(t.SigningKey) {
+		return fmt.Errorf("signing_key is %q, but has to be the ARN of a KMS key, arn:aws:kms:REGION:ACCOUNT:key/ID, or %s", t.SigningKey, NoKey)
 	}
 	for _, d := range t.Trainers {
 		if err := dataset.CheckName(d); err != nil {
@@ -204,8 +207,25 @@ func (t *Target) trainer(dataset string) policy.Trainer {
 	return out
 }
 
+// uploader is what the uploader's role may use, as far as the settings tell.
 func (t *Target) uploader() policy.Uploader {
-	return policy.Uploader{Resume: t.Resume, SigningKey: t.SigningKey}
+	u := policy.Uploader{Resume: t.Resume}
+	if t.SigningKey != NoKey {
+		u.SigningKey = t.SigningKey
+	}
+	return u
+}
+
+// uploader is what the uploader's role may use. Until the signing key is made, the
+// policies of a plan name one that does not exist.
+func (p *Provisioner) uploader() policy.Uploader {
+	u := p.Target.uploader()
+	if p.makesSigningKey() {
+		if u.SigningKey = p.signing.arn; u.SigningKey == "" {
+			u.SigningKey = p.noKey()
+		}
+	}
+	return u
 }
 
 // access is who may do what with the key.
@@ -243,13 +263,14 @@ func (p *Provisioner) Chosen() Settings {
 }
 
 // RolePolicy is a policy of one role of the vault, for [Settings] that need no
-// calls: the part "role" is its own, "trust" says who may become it, "key" is what
-// the key's policy has to say of it. role is uploader, trainer or reader.
+// calls: the part "role" is its own, "trust" says who may become it, "key" and
+// "signing-key" are what the policies of these keys have to say of it. role is uploader,
+// trainer or reader.
 func (t *Target) RolePolicy(v policy.Vault, role, part, principal string, datasets []string) (policy.Document, error) {
 	if err := t.check(); err != nil {
 		return policy.Document{}, err
 	}
-	if part == "key" && principal == "" || part == "trust" && role != "trainer" && principal == "" {
+	if (part == "key" || part == "signing-key") && principal == "" || part == "trust" && role != "trainer" && principal == "" {
 		return policy.Document{}, fmt.Errorf("--part %s needs a --principal, the ARN of a user or role", part)
 	}
 	if principal != "" && !arn.IsPrincipal(principal) {
@@ -279,6 +300,11 @@ func (t *Target) RolePolicy(v policy.Vault, role, part, principal string, datase
 		return trust, nil
 	case "key":
 		return v.KeyUse(use), nil
+	case "signing-key":
+		if role != "uploader" {
+			return policy.Document{}, fmt.Errorf("--part signing-key is for uploaders: a %s signs with no key in KMS", role)
+		}
+		return policy.SigningKeyUse(principal), nil
 	}
-	return policy.Document{}, fmt.Errorf("--part is %q, but has to be role, trust, key or bucket", part)
+	return policy.Document{}, fmt.Errorf("--part is %q, but has to be role, trust, key, signing-key or bucket", part)
 }

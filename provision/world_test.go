@@ -150,7 +150,7 @@ func TestWorld(t *testing.T) {
 					t.Helper()
 					s.Meet = nil
 					inOrder(t, s, target)
-					if n := countKeys(t, s); n != 1 {
+					if n := countKeys(t, s); n != 2 { // for data, and for signatures
 						t.Errorf("%s: there are %d keys", what, n)
 					}
 				}

@@ -42,6 +42,10 @@ func destroySteps(ctx context.Context, con *console, p *provision.Provisioner) e
 		}
 		add("Schedule the key's deletion in 30 days. After that, NOBODY can read anything encrypted with it, including copies and backups.",
 			"aws kms schedule-key-deletion --key-id %s --pending-window-in-days 30 --region %s", o.KMSKeyARN, o.Region)
+		if p.SigningKey == "" && o.SigningKey != "" { // one that was given is somebody else's
+			add("Schedule the deletion of the key that versions were signed with.",
+				"aws kms schedule-key-deletion --key-id %s --pending-window-in-days 30 --region %s", o.SigningKey, o.Region)
+		}
 	}
 	con.printf("To remove the vault %s for good, do this, in this order. vaultpack does none of it.\n", p.URL())
 	for i, s := range steps {

@@ -16,7 +16,7 @@ import (
 )
 
 // What init --destroy prints works as it is printed, in each partition, and leaves
-// nothing but the key, which waits for its deletion.
+// nothing but the keys, which wait for their deletion.
 func TestDestroySteps(t *testing.T) {
 	race.Skip(t, "it runs one command after the other")
 	for region, url := range map[string]string{"eu-central-1": "s3://data", "cn-north-1": "s3://data/ml", "us-gov-west-1": "s3://data.of.all/team's data"} {
@@ -52,10 +52,15 @@ func TestDestroySteps(t *testing.T) {
 		}
 		keys, err := kms.NewFromConfig(s.Config()).ListKeys(t.Context(), &kms.ListKeysInput{})
 		check(t, err)
-		k, err := kms.NewFromConfig(s.Config()).DescribeKey(t.Context(), &kms.DescribeKeyInput{KeyId: keys.Keys[0].KeyArn})
-		check(t, err)
-		if len(keys.Keys) != 1 || k.KeyMetadata.KeyState != "PendingDeletion" {
-			t.Errorf("%s: the key is %s", region, k.KeyMetadata.KeyState)
+		for _, key := range keys.Keys {
+			k, err := kms.NewFromConfig(s.Config()).DescribeKey(t.Context(), &kms.DescribeKeyInput{KeyId: key.KeyArn})
+			check(t, err)
+			if k.KeyMetadata.KeyState != "PendingDeletion" {
+				t.Errorf("%s: the key %s is %s", region, k.KeyMetadata.KeySpec, k.KeyMetadata.KeyState)
+			}
+		}
+		if len(keys.Keys) != 2 { // for data, and for signatures
+			t.Errorf("%s: there are %d keys", region, len(keys.Keys))
 		}
 		if got := s.HasBucket("data"); url == "s3://data" && got {
 			t.Errorf("%s: the bucket is still there", region)

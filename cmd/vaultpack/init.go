@@ -23,8 +23,8 @@ func initCommand(con *console) *cli.Command {
 		Flags:     inAWS,
 		Description: "Without --vault, init creates the default vault, as the first upload does. It never\n" +
 			"changes an existing vault.\n\n" +
-			"With --vault s3://BUCKET/PREFIX, init creates a KMS key, a bucket and the roles for\n" +
-			"uploading, reading and training. It shows a plan and asks for confirmation. Run it again\n" +
+			"With --vault s3://BUCKET/PREFIX, init creates a KMS key for data and one for signatures,\n" +
+			"a bucket, and the roles for uploading, reading and training. It shows a plan and asks for confirmation. Run it again\n" +
 			"to find and fix drift, or to continue after an interruption. Your choices are saved in\n" +
 			"vaultpack.yaml. init never deletes anything.",
 		Action: func(c *cli.Context) error {
@@ -58,7 +58,7 @@ func initFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "user", Usage: "`ARN` that may use the key for all datasets, or \"me\"; can be repeated"},
 		&cli.StringSliceFlag{Name: "assume", Usage: "`ARN` that may assume the uploader and reader roles; can be repeated (default: anyone whom IAM allows to)"},
 		&cli.BoolFlag{Name: "resume-uploads", Usage: "let the uploader decrypt data keys. It needs this to continue uploads and to send only changes"},
-		&cli.StringFlag{Name: "uploader-signing-key", Usage: "`ARN` of an asymmetric KMS key that the uploader may sign versions with"},
+		&cli.StringFlag{Name: "uploader-signing-key", Usage: "`ARN` of an asymmetric KMS key that the uploader signs versions with, or \"none\"; the uploader then signs with a key of its own (default: init makes one)"},
 		&cli.StringSliceFlag{Name: "trainer", Usage: "`DATASET` that gets its own training role; can be repeated (default: one role for all)"},
 		&cli.StringSliceFlag{Name: "output", Usage: "s3:// `URL` that training jobs may write to; can be repeated (default: in the vault)"},
 		&cli.StringSliceFlag{Name: "image", Usage: "`ARN` of an ECR repository that jobs may pull from; can be repeated (default: all in the Region)"},

@@ -30,6 +30,7 @@ type initSummary struct {
 	Outputs struct {
 		KeyID    string            `json:"kms_key_id"`
 		KeyARN   string            `json:"kms_key_arn"`
+		Signing  string            `json:"signing_key_arn"`
 		Bucket   string            `json:"s3_bucket_name"`
 		Uploader string            `json:"uploader_role_arn"`
 		Trainers map[string]string `json:"trainer_role_arns"`
@@ -84,11 +85,11 @@ func TestInitAWS(t *testing.T) {
 	}
 	text, err := os.ReadFile(config)
 	check(t, err)
-	contains(t, string(text), "# the team's\n", "team: x # ours\n", "- "+s.Outputs.KeyARN+"\n", "region: us-east-1\n", "trainers:\n    - scans\n", "- arn:aws:iam::123456789012:user/moto\n")
+	contains(t, string(text), "# the team's\n", "team: x # ours\n", "- "+s.Outputs.KeyARN+"\n", "region: us-east-1\n", "signing_key: "+s.Outputs.Signing+"\n", "trainers:\n    - scans\n", "- arn:aws:iam::123456789012:user/moto\n")
 
 	// The same again, with what is in the file.
 	out, _ = p.run(exitDone, "init")
-	contains(t, out, "is up to date", "kms_key_id      "+s.Outputs.KeyID, "s3_bucket_name  data")
+	contains(t, out, "is up to date", "kms_key_id      "+s.Outputs.KeyID, "signing key     "+s.Outputs.Signing, "s3_bucket_name  data")
 	if again, err := os.ReadFile(config); err != nil || string(again) != string(text) {
 		t.Errorf("the second run has changed the file to:\n%s", again)
 	}
@@ -104,6 +105,9 @@ func TestInitAWS(t *testing.T) {
 	// speaks http.
 	src := filepath.Join(p.home, "src")
 	write(t, filepath.Join(src, "a"), []byte("a"))
+	// This server's KMS signs what it should not: the digest once more digested.
+	p.run(exitDone, "keys", "new", "signing", filepath.Join(p.home, "own.key"))
+	p.env = append(p.env, "VAULTPACK_SIGNING_KEY="+filepath.Join(p.home, "own.key"))
 	p.run(exitDone, "push", src, "-d", "scans")
 	p.run(exitDone, "verify", "scans", "--against", src)
 	p.run(exitDone, "init", "--yes")
@@ -112,7 +116,7 @@ func TestInitAWS(t *testing.T) {
 
 	// The way to remove it is told, and not gone.
 	out, _ = p.run(exitDone, "init", "--destroy")
-	contains(t, out, "aws kms disable-key --key-id "+s.Outputs.KeyARN, "schedule-key-deletion", "vaultpack-data-trainer-scans", "vaultpack does none of it")
+	contains(t, out, "aws kms disable-key --key-id "+s.Outputs.KeyARN, "schedule-key-deletion --key-id "+s.Outputs.KeyARN, "schedule-key-deletion --key-id "+s.Outputs.Signing, "vaultpack-data-trainer-scans", "vaultpack does none of it")
 	p.run(exitDone, "init", "--check")
 
 	// Another vault in another place is not written into this file.

@@ -153,6 +153,9 @@ func newProvisioner(c *cli.Context, cfg *config.Config) (*provision.Provisioner,
 	if err := setTarget(c, t); err != nil {
 		return nil, nil, err
 	}
+	if t.SigningKey == "" && signsItself(cfg) {
+		t.SigningKey = provision.NoKey
+	}
 	aws, err := cfg.AWS(c.Context)
 	if err != nil {
 		return nil, nil, err
@@ -171,6 +174,13 @@ func newProvisioner(c *cli.Context, cfg *config.Config) (*provision.Provisioner,
 		return nil, nil, usagef("%w", err)
 	}
 	return p, t, nil
+}
+
+// signsItself reports whether this vault's vaultpack.yaml has a signing key that is not in
+// AWS: in a file, or in ssh-agent. Then init makes none. A flag or the environment says
+// what one command signs with, and nothing about the vault.
+func signsItself(cfg *config.Config) bool {
+	return slices.Contains(cfg.Files, cfg.Signing.Source) && !isKeyARN(cfg.Signing) && !cfg.OfOtherVault(cfg.Signing.Source)
 }
 
 // setTarget sets what flags were given for.
@@ -307,10 +317,6 @@ func tellVault(c *cli.Context, con *console, cfg *config.Config, p *provision.Pr
 		con.printf("The vault %s is up to date.", t.URL())
 	}
 	if n := len(plan.Warnings); n > 0 && c.Bool("check") {
-		if n > 0 {
-			con.printf("\nFor the day that the key of a dataset's owner is lost, make a second owner, and keep its key offline:\n  %s\n  %s",
-				con.next("keys", "new", "signing", "FILE"), con.next("signers", "add", "--all", "FILE.pub", "--owner"))
-		}
 		con.emit("summary", event{"command": "init", "vault": t.URL(), "changes": 0, "applied": false, "outputs": p.Outputs()})
 		return &partialError{text: fmt.Sprintf("init would change nothing, but see %s above: the vault is at risk", count(int64(n), "warning")), code: exitFailed}
 	}
@@ -328,6 +334,9 @@ func tellVault(c *cli.Context, con *console, cfg *config.Config, p *provision.Pr
 	con.printf("")
 	con.printf("kms_key_id      %s", o.KMSKeyID)
 	con.printf("kms_key_arn     %s", o.KMSKeyARN)
+	if o.SigningKey != "" {
+		con.printf("signing key     %s", o.SigningKey)
+	}
 	con.printf("s3_bucket_name  %s", o.S3BucketName)
 	con.printf("uploader role   %s", o.UploaderRole)
 	con.printf("reader role     %s", o.ReaderRole)
@@ -347,6 +356,10 @@ func tellVault(c *cli.Context, con *console, cfg *config.Config, p *provision.Pr
 			"  aws configure set profile.%[1]s.role_arn %[2]s\n  aws configure set profile.%[1]s.source_profile default\n"+
 			"  AWS_PROFILE=%[1]s %[3]s push ./DIR", p.Name+"-uploader", o.UploaderRole, con.program())
 	}
+	if n > 0 {
+		con.printf("\nFor the day that the signing key is lost, give each dataset a second owner once it is there, and keep that key offline:\n  %s\n  %s",
+			con.next("keys", "new", "signing", "FILE"), con.next("signers", "add", "--all", "FILE.pub", "--owner"))
+	}
 	con.emit("summary", event{"command": "init", "vault": t.URL(), "changes": n, "applied": n > 0, "outputs": o, "config": file})
 	return nil
 }
@@ -360,6 +373,9 @@ func writeConfig(con *console, cfg *config.Config, p *provision.Provisioner, o p
 	}
 	if o.KMSKeyARN != "" {
 		change.KMSKeys = []string{o.KMSKeyARN}
+	}
+	if o.SigningKey != "" && !signsItself(cfg) {
+		change.SigningKey = o.SigningKey
 	}
 	if cfg.S3.SSE == s3store.SSENone {
 		change.SSE = s3store.SSENone

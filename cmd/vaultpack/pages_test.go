@@ -64,6 +64,16 @@ func TestCommandsOfPagesWork(t *testing.T) {
 			p.run(exitDone, "push", "-q", "./"+name)
 		}
 	}
+	// Versions are signed with the key that init has made, from whatever machine.
+	out, _ := p.run(exitDone, "signers", "list", "scans")
+	if strings.Count(out, "owner ") != 1 || !strings.Contains(out, "vaultpack-signer-1:MFkwEwYHKoZIzj0CAQ") { // of ECC_NIST_P256
+		t.Errorf("the signers are:\n%s", out)
+	}
+	other := newPlace(t)
+	other.env = append(slices.Clone(p.env), "HOME="+other.home, "VAULTPACK_HOME="+other.home)
+	write(t, filepath.Join(other.home, "vaultpack.yaml"), settings)
+	write(t, filepath.Join(other.home, "scans", "2.json"), []byte("of another machine"))
+	other.run(exitDone, "push", "-q", "./scans")
 	write(t, filepath.Join(p.home, "testdata", "dataset", "1.png"), []byte("an image"))
 	p.run(exitDone, "train", "--local", "scans", "--", "sh", "-c", "echo model >$SM_MODEL_DIR/m")
 	p.run(exitDone, "restore", "scans-models", ".")

@@ -27,7 +27,7 @@ func policyCommand(con *console) *cli.Command {
 			&cli.StringFlag{Name: "for", Usage: "`ROLE` that the policy is for: uploader, trainer or reader"},
 			&cli.StringSliceFlag{Name: "dataset", Aliases: []string{"d"}, Usage: "only for `DATASET`; can be repeated (default: all)"},
 			&cli.StringFlag{Name: "format", Value: "json", Usage: "output `FORMAT`: json, pulumi, cloudformation or terraform"},
-			&cli.StringFlag{Name: "part", Value: "role", Usage: "`PART` to print: role (its policy), trust (its trust policy), key (its statements in the key policy) or bucket (the bucket policy)"},
+			&cli.StringFlag{Name: "part", Value: "role", Usage: "`PART` to print: role (its policy), trust (its trust policy), key (its statements in the key policy), signing-key (its statement in the policy of the key that signs versions) or bucket (the bucket policy)"},
 			&cli.StringFlag{Name: "principal", Usage: "with --part key: the role's `ARN`; with --part trust: who may assume it"},
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of the policy (default: vaultpack-ROLE)"},
 			&cli.StringFlag{Name: "uploader-signing-key", Usage: "`ARN` of an asymmetric KMS key that the uploader may sign versions with"},
@@ -91,6 +91,8 @@ func choosePolicy(c *cli.Context, cfg *config.Config) (policy.Document, error) {
 	}
 	if c.IsSet("uploader-signing-key") {
 		t.SigningKey = c.String("uploader-signing-key")
+	} else if t.SigningKey == "" && isKeyARN(cfg.Signing) && !cfg.OfOtherVault(cfg.Signing.Source) {
+		t.SigningKey = cfg.Signing.Value
 	}
 	if c.IsSet("resume-uploads") {
 		t.Resume = c.Bool("resume-uploads")

@@ -25,8 +25,9 @@ type settings struct {
 	// protect keeps Pulumi from deleting key and bucket, whatever is asked of it.
 	protect bool
 	// importKey is the key of a vault that vaultpack init has made, which is to be
-	// taken over, as its ARN or ID.
-	importKey string
+	// taken over, as its ARN or ID; importSigningKey is the one that its versions are
+	// signed with.
+	importKey, importSigningKey string
 
 	project string
 }
@@ -61,6 +62,7 @@ func readSettings(ctx *pulumi.Context) (*settings, error) {
 		{"no_volumes", &c.NoVolumes}, {"vpc", &s.vpc}, {"access_logs", &c.LogTo},
 		{"expire_old_versions_days", &c.ExpireDays}, {"abort_uploads_days", &c.AbortDays},
 		{"protect", &s.protect}, {"import_key", &s.importKey},
+		{"import_signing_key", &s.importSigningKey},
 	}
 	known := map[string]bool{}
 	for _, k := range keys {
@@ -151,15 +153,25 @@ func (s *settings) check(in place) error {
 		return fmt.Errorf("config %s: %w", s.project, err)
 	}
 	s.target = p.Target
-	if s.importKey != "" {
-		_, id, isARN := strings.Cut(s.importKey, ":key/")
+	for name, key := range map[string]*string{"import_key": &s.importKey, "import_signing_key": &s.importSigningKey} {
+		if *key == "" {
+			continue
+		}
+		_, id, isARN := strings.Cut(*key, ":key/")
 		if !isARN {
-			id = s.importKey
+			id = *key
 		}
 		if !keyID.MatchString(id) {
-			return s.errorf("import_key", "is %q, but has to be the ID or the ARN of a KMS key", s.importKey)
+			return s.errorf(name, "is %q, but has to be the ID or the ARN of a KMS key", *key)
 		}
-		s.importKey = id
+		*key = id
+	}
+	makes := s.target.SigningKey == ""
+	switch {
+	case s.importKey != "" && s.importSigningKey == "" && makes:
+		return s.errorf("import_signing_key", "is not set, and the vault that is taken over has a key that its versions are signed with: signing_key_arn, as vaultpack init prints it")
+	case s.importSigningKey != "" && (s.importKey == "" || !makes):
+		return s.errorf("import_signing_key", "goes with import_key, and without signing_key")
 	}
 	return s.checkNetwork(in)
 }

@@ -4,17 +4,14 @@ import (
 	"github.com/pulumi/pulumi-aws/sdk/v7/go/aws/kms"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"github.com/vaultpack/vaultpack/provision"
 	"github.com/vaultpack/vaultpack/provision/policy"
 )
 
 // makeKey makes the key with its policy, so that there is no time at which it has
 // KMS's default one, which lets all in the account use it whom IAM allows it.
 func (i *infrastructure) makeKey() error {
-	arns := make([]any, len(i.roles))
-	for n, r := range i.roles {
-		arns[n] = r.made.Arn
-	}
-	text := pulumi.All(arns...).ApplyT(func(arns []any) (string, error) {
+	text := pulumi.All(i.roleARNs()...).ApplyT(func(arns []any) (string, error) {
 		v := i.vault("")
 		if err := v.Check(); err != nil {
 			return "", err
@@ -31,9 +28,47 @@ func (i *infrastructure) makeKey() error {
 		return err
 	}
 	i.key = key
-	alias := "alias/" + i.target.Name
-	_, err = kms.NewAlias(i.ctx, "key-alias", &kms.AliasArgs{Name: pulumi.String(alias), TargetKeyId: key.KeyId}, i.lasting(alias, false)...)
+	return i.makeAlias("key", key, "alias/"+i.target.Name)
+}
+
+func (i *infrastructure) makeAlias(of string, key *kms.Key, alias string) error {
+	_, err := kms.NewAlias(i.ctx, of+"-alias", &kms.AliasArgs{Name: pulumi.String(alias), TargetKeyId: key.KeyId}, i.lasting(alias, false)...)
 	return err
+}
+
+// makeSigningKey makes the key that versions are signed with, unless there is another one,
+// or none.
+func (i *infrastructure) makeSigningKey() error {
+	if i.target.SigningKey != "" {
+		if i.target.SigningKey != provision.NoKey {
+			i.signing = pulumi.String(i.target.SigningKey).ToStringOutput()
+		}
+		return nil
+	}
+	text := pulumi.All(i.roleARNs()...).ApplyT(func(arns []any) string {
+		return i.vault("").SigningKeyPolicy(i.access(arns)).JSON()
+	}).(pulumi.StringOutput)
+	key, err := kms.NewKey(i.ctx, "signing-key", &kms.KeyArgs{
+		Description:           pulumi.String("vaultpack: signatures of versions in " + i.target.URL()),
+		CustomerMasterKeySpec: pulumi.String("ECC_NIST_P256"),
+		KeyUsage:              pulumi.String("SIGN_VERIFY"),
+		Policy:                text,
+		Tags:                  i.tags(),
+	}, i.lasting(i.importSigningKey, i.protect)...)
+	if err != nil {
+		return err
+	}
+	i.signing = key.Arn
+	return i.makeAlias("signing-key", key, "alias/"+i.target.Name+"-signing")
+}
+
+// roleARNs are those of the roles, in order, once they are made.
+func (i *infrastructure) roleARNs() []any {
+	arns := make([]any, len(i.roles))
+	for n, r := range i.roles {
+		arns[n] = r.made.Arn
+	}
+	return arns
 }
 
 // access is who may do what with the key. The ARNs are those of the roles, in order.
@@ -43,7 +78,7 @@ func (i *infrastructure) access(arns []any) policy.Access {
 		arn := arns[n].(string)
 		switch r.kind {
 		case "uploader":
-			a.Uploaders = append(a.Uploaders, policy.UploaderAccess{Principal: arn, Uploader: i.uploader()})
+			a.Uploaders = append(a.Uploaders, policy.UploaderAccess{Principal: arn, Uploader: i.uploader("")})
 		case "reader":
 			a.Readers = append(a.Readers, policy.ReaderAccess{Principal: arn})
 		default:

@@ -56,8 +56,8 @@ func build(ctx *pulumi.Context) (outputs pulumi.Map, err error) {
 			return nil, err
 		}
 	}
-	i := &infrastructure{settings: s, place: in, ctx: ctx}
-	for _, part := range []func() error{i.makeRoles, i.makeKey, i.makeRolePolicies, i.makeBucket, i.makeEndpoints} {
+	i := &infrastructure{settings: s, place: in, ctx: ctx, signing: pulumi.String("").ToStringOutput()}
+	for _, part := range []func() error{i.makeRoles, i.makeKey, i.makeSigningKey, i.makeRolePolicies, i.makeBucket, i.makeEndpoints} {
 		if err := part(); err != nil {
 			return nil, err
 		}
@@ -103,9 +103,11 @@ type infrastructure struct {
 	place
 	ctx *pulumi.Context
 
-	roles  []*role
-	key    *kms.Key
-	bucket *s3.Bucket
+	roles []*role
+	key   *kms.Key
+	// signing is the ARN of the key that versions are signed with, empty for none in KMS.
+	signing pulumi.StringOutput
+	bucket  *s3.Bucket
 }
 
 // tags say whose the resources are; vaultpack init knows its own by them.
@@ -126,11 +128,14 @@ func (i *infrastructure) outputs() pulumi.Map {
 	out["trainer_role_arns"] = trainers // by dataset, "*" for all
 	out["kms_key_id"] = i.key.KeyId
 	out["kms_key_arn"] = i.key.Arn
+	if i.target.SigningKey != provision.NoKey {
+		out["signing_key_arn"] = i.signing
+	}
 	out["s3_bucket_name"] = i.bucket.Bucket
 	out["region"] = pulumi.String(i.region)
 	// The file that vaultpack init would have written.
-	out["vaultpack_yaml"] = i.key.Arn.ApplyT(func(arn string) (string, error) {
-		return config.Change{Vault: i.target.URL(), KMSKeys: []string{arn}, Region: i.region, Provision: i.chosen}.Text()
+	out["vaultpack_yaml"] = pulumi.All(i.key.Arn, i.signing).ApplyT(func(arns []any) (string, error) {
+		return config.Change{Vault: i.target.URL(), KMSKeys: []string{arns[0].(string)}, SigningKey: arns[1].(string), Region: i.region, Provision: i.chosen}.Text()
 	})
 	if i.vpc != nil {
 		out["subnets"] = pulumi.ToStringArray(i.vpc.Subnets)

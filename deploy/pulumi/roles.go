@@ -18,8 +18,9 @@ type role struct {
 	dataset string // of a trainer, "*" for all
 	purpose string
 	trust   policy.Document
-	// own is the policy, once the key is known.
-	own func(policy.Vault) policy.Document
+	// own is the policy, once the key is known, and the one that versions are signed with:
+	// empty if that is none in KMS.
+	own func(v policy.Vault, signing string) policy.Document
 
 	made *iam.Role
 }
@@ -45,13 +46,13 @@ func (i *infrastructure) plan() []*role {
 	}
 	roles := []*role{
 		{kind: "uploader", purpose: uploads, trust: assume,
-			own: func(v policy.Vault) policy.Document { return v.Uploader(i.uploader()) }},
+			own: func(v policy.Vault, signing string) policy.Document { return v.Uploader(i.uploader(signing)) }},
 		{kind: "reader", purpose: "reads and verifies " + url, trust: assume,
-			own: func(v policy.Vault) policy.Document { return v.Reader(policy.Reader{}) }},
+			own: func(v policy.Vault, _ string) policy.Document { return v.Reader(policy.Reader{}) }},
 	}
 	trainer := func(dataset, purpose string) {
 		roles = append(roles, &role{kind: "trainer", dataset: dataset, purpose: purpose, trust: policy.SageMakerTrust(i.account),
-			own: func(v policy.Vault) policy.Document { return v.Trainer(i.trainer(dataset)) }})
+			own: func(v policy.Vault, _ string) policy.Document { return v.Trainer(i.trainer(dataset)) }})
 	}
 	if len(t.Trainers) == 0 {
 		trainer("*", "trains on all datasets of "+url)
@@ -62,8 +63,8 @@ func (i *infrastructure) plan() []*role {
 	return roles
 }
 
-func (i *infrastructure) uploader() policy.Uploader {
-	return policy.Uploader{Resume: i.target.Resume, SigningKey: i.target.SigningKey}
+func (i *infrastructure) uploader(signing string) policy.Uploader {
+	return policy.Uploader{Resume: i.target.Resume, SigningKey: signing}
 }
 
 func (i *infrastructure) trainer(dataset string) policy.Trainer {
@@ -116,8 +117,8 @@ func (i *infrastructure) makeRolePolicies() error {
 		_, err := iam.NewRolePolicy(i.ctx, r.label()+"-policy", &iam.RolePolicyArgs{
 			Name: pulumi.String(inline),
 			Role: r.made.Name,
-			Policy: i.key.Arn.ApplyT(func(arn string) string {
-				return r.own(i.vault(arn)).JSON()
+			Policy: pulumi.All(i.key.Arn, i.signing).ApplyT(func(arns []any) string {
+				return r.own(i.vault(arns[0].(string)), arns[1].(string)).JSON()
 			}).(pulumi.StringOutput),
 		}, i.options(r, shorten(i.target.Name+"-"+r.label(), 64)+":"+inline)...)
 		if err != nil {

@@ -67,10 +67,16 @@ func (r *recorder) answer(req *http.Request, body []byte) (int, string) {
 func (r *recorder) kms(action string, body []byte) (int, string) {
 	var in struct {
 		Description, Policy, AliasName, TargetKeyId string
+		KeyId, KeySpec, KeyUsage                    string
 		Tags                                        []struct{ TagKey, TagValue string }
 	}
 	if err := json.Unmarshal(body, &in); err != nil {
 		return 400, `{"__type":"ValidationException"}`
+	}
+	// which is the key that this is about.
+	which := "key"
+	if in.KeyUsage == "SIGN_VERIFY" || in.KeyId == signingARN || in.TargetKeyId == signingARN {
+		which = "signing key"
 	}
 	switch action {
 	case "DescribeKey":
@@ -78,17 +84,21 @@ func (r *recorder) kms(action string, body []byte) (int, string) {
 	case "ListKeys":
 		return 200, `{"Keys":[],"Truncated":false}`
 	case "CreateKey":
-		r.facts["key"] = in.Description
+		r.facts[which] = in.Description + ", " + in.KeySpec
 		for _, t := range in.Tags {
-			r.facts["tags of key"] = t.TagKey + "=" + t.TagValue
+			r.facts["tags of "+which] = t.TagKey + "=" + t.TagValue
 		}
-		return 200, `{"KeyMetadata":{"KeyId":"` + keyUUID + `","Arn":"` + keyARN + `"}}`
+		id, arn := keyUUID, keyARN
+		if which == "signing key" {
+			id, arn = signingUUID, signingARN
+		}
+		return 200, `{"KeyMetadata":{"KeyId":"` + id + `","Arn":"` + arn + `"}}`
 	case "PutKeyPolicy":
-		r.facts["policy of key"] = canonical(in.Policy)
+		r.facts["policy of "+which] = canonical(in.Policy)
 	case "EnableKeyRotation":
-		r.facts["rotation"] = "true"
+		r.facts["rotation of "+which] = "true"
 	case "CreateAlias":
-		r.facts["alias"] = in.AliasName
+		r.facts["alias of "+which] = in.AliasName
 	default:
 		return 400, `{"__type":"UnknownOperationException"}`
 	}
@@ -200,10 +210,17 @@ func (s *stack) facts(t *testing.T) map[string]string {
 		case "iam/rolePolicy":
 			facts["policy "+text("name")+" of "+text("role")] = canonical(text("policy"))
 		case "kms/key":
-			facts["key"], facts["tags of key"], facts["policy of key"] = text("description"), tags(name), canonical(text("policy"))
-			facts["rotation"] = fmt.Sprint(in("enableKeyRotation"))
+			which := strings.ReplaceAll(name, "-", " ")
+			spec := "SYMMETRIC_DEFAULT"
+			if s, set := in("customerMasterKeySpec").(string); set {
+				spec = s
+			}
+			facts[which], facts["tags of "+which], facts["policy of "+which] = text("description")+", "+spec, tags(name), canonical(text("policy"))
+			if rotates := in("enableKeyRotation"); rotates != nil {
+				facts["rotation of "+which] = fmt.Sprint(rotates)
+			}
 		case "kms/alias":
-			facts["alias"] = text("name")
+			facts["alias of "+strings.ReplaceAll(strings.TrimSuffix(name, "-alias"), "-", " ")] = text("name")
 		case "s3/bucket":
 			facts["bucket"], facts["tags of bucket"] = text("bucket"), tags(name)
 		case "s3/bucketPolicy":
@@ -269,13 +286,14 @@ func TestSameAsInit(t *testing.T) {
 	for name, test := range map[string]sameTest{
 		"least": {map[string]string{"bucket": "data"}, provision.Settings{}, "", ""},
 		"all": {map[string]string{"bucket": "data", "prefix": "/ml/x", "name": "lab", "users": `["` + roleARN("lab") + `"]`, "assume": `["` + roleARN("z") + `","` + roleARN("ci") + `"]`,
-			"resume_uploads": "true", "signing_key": "arn:aws:kms:eu-central-1:111122223333:key/eeeeeeee-12ab-34cd-56ef-1234567890ab", "trainers": `["scans","` + strings.Repeat("long", 15) + `"]`, "outputs": `["s3://models/runs"]`,
+			"resume_uploads": "true", "signing_key": "arn:aws:kms:eu-central-1:111122223333:key/ffffffff-12ab-34cd-56ef-1234567890ab", "trainers": `["scans","` + strings.Repeat("long", 15) + `"]`, "outputs": `["s3://models/runs"]`,
 			"images": `["arn:aws:ecr:eu-central-1:111122223333:repository/train"]`, "no_volumes": "true",
 			"vpc": `{"subnets":["subnet-1"],"security_groups":["sg-1"]}`, "access_logs": "s3://logs/data", "expire_old_versions_days": "30", "abort_uploads_days": "3"},
 			provision.Settings{Name: "lab", Users: []string{roleARN("lab")}, Assume: []string{roleARN("z"), roleARN("ci")},
 				Resume: true, Trainers: []string{"scans", strings.Repeat("long", 15)}, Outputs: []string{"s3://models/runs"},
-				Images: []string{"arn:aws:ecr:eu-central-1:111122223333:repository/train"}, NoVolumes: true, SigningKey: "arn:aws:kms:eu-central-1:111122223333:key/eeeeeeee-12ab-34cd-56ef-1234567890ab",
+				Images: []string{"arn:aws:ecr:eu-central-1:111122223333:repository/train"}, NoVolumes: true, SigningKey: "arn:aws:kms:eu-central-1:111122223333:key/ffffffff-12ab-34cd-56ef-1234567890ab",
 				VPC: true, LogTo: "s3://logs/data", ExpireDays: 30, AbortDays: 3}, "ml/x/", ""},
+		"no signing key":   {map[string]string{"bucket": "data", "signing_key": "none"}, provision.Settings{SigningKey: provision.NoKey}, "", ""},
 		"logs at the root": {map[string]string{"bucket": "data.of.ml", "access_logs": "s3://logs"}, provision.Settings{LogTo: "s3://logs"}, "", ""},
 	} {
 		tests[name] = test
@@ -316,8 +334,8 @@ func TestSameAsInit(t *testing.T) {
 			}
 			// And they tell the same of it.
 			for key, want := range map[string]string{"kms_key_id": p.Outputs().KMSKeyID, "s3_bucket_name": p.Outputs().S3BucketName,
-				"uploader_role_arn": p.Outputs().UploaderRole, "reader_role_arn": p.Outputs().ReaderRole} {
-				if s.outputs[key] != want || want == "" {
+				"uploader_role_arn": p.Outputs().UploaderRole, "reader_role_arn": p.Outputs().ReaderRole, "signing_key_arn": p.Outputs().SigningKey} {
+				if got := s.outputs[key]; got != want && (got != nil || want != "") || want == "" && key != "signing_key_arn" {
 					t.Errorf("%s is %v, and of init %v", key, s.outputs[key], want)
 				}
 			}

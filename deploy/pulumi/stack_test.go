@@ -122,6 +122,7 @@ func (s *stack) world(t *testing.T) *iamtest.World {
 	}
 	w := &iamtest.World{Account: account, Identities: map[string][]*iamtest.Policy{}, Resources: map[string]*iamtest.Policy{
 		keyARN:              parse(s.text(t, "key", "policy")),
+		signingARN:          parse(s.text(t, "signing-key", "policy")),
 		"arn:aws:s3:::data": parse(s.text(t, "bucket-policy", "policy")),
 	}}
 	for name, r := range s.resources {
@@ -184,6 +185,8 @@ func TestPolicies(t *testing.T) {
 		{"schedule the key's deletion", "kms:ScheduleKeyDeletion", keyARN, nil, "a"},
 		{"stop its rotation", "kms:DisableKeyRotation", keyARN, nil, "a"},
 		{"change its policy", "kms:PutKeyPolicy", keyARN, nil, "ao"},
+		{"sign a version", "kms:Sign", signingARN, nil, "u"},
+		{"delete the key for signatures", "kms:ScheduleKeyDeletion", signingARN, nil, "a"},
 		{"become the trainer of scans", "sts:AssumeRole", who["s"], ctx{"aws:SourceAccount": account}, "m"},
 		{"become it for another account's job", "sts:AssumeRole", who["s"], ctx{"aws:SourceAccount": "444455556666"}, ""},
 		{"become the uploader", "sts:AssumeRole", who["u"], nil, "op"},
@@ -215,6 +218,7 @@ func TestPrincipals(t *testing.T) {
 		{ci, "sts:AssumeRole", up, true}, {lab, "sts:AssumeRole", up, false}, {ci, "kms:Decrypt", keyARN, false},
 		{lab, "kms:Decrypt", keyARN, true}, {lab, "kms:ReEncryptFrom", keyARN, true}, {lab, "kms:ScheduleKeyDeletion", keyARN, false},
 		{up, "kms:Decrypt", keyARN, true}, // resume_uploads
+		{lab, "kms:Sign", signingARN, true}, {ci, "kms:Sign", signingARN, false},
 	} {
 		if got, why := w.Decide(iamtest.Request{Principal: test.principal, Action: test.action, Resource: test.resource, Context: scans}); got != test.want {
 			t.Errorf("%s %s %s: %v (%s)", test.principal, test.action, test.resource, got, why)
@@ -235,6 +239,8 @@ func TestSafety(t *testing.T) {
 	}{
 		{"key", []any{"enableKeyRotation"}, true},
 		{"key-alias", []any{"name"}, "alias/vaultpack-data"},
+		{"signing-key", []any{"customerMasterKeySpec"}, "ECC_NIST_P256"},
+		{"signing-key-alias", []any{"targetKeyId"}, signingUUID},
 		{"key-alias", []any{"targetKeyId"}, keyUUID},
 		{"bucket", []any{"bucket"}, "data"},
 		{"bucket", []any{"forceDestroy"}, nil},
@@ -263,7 +269,7 @@ func TestSafety(t *testing.T) {
 		// Trainers come and go with datasets; all else lasts as long as the vault. Key
 		// and bucket, and what keeps that safe, are never deleted.
 		lasts := !strings.HasPrefix(name, "trainer")
-		retained := slices.Contains([]string{"key", "bucket", "bucket-public-access", "bucket-ownership", "bucket-policy", "bucket-encryption", "bucket-versioning"}, name)
+		retained := slices.Contains([]string{"key", "signing-key", "bucket", "bucket-public-access", "bucket-ownership", "bucket-policy", "bucket-encryption", "bucket-versioning"}, name)
 		if r.rpc.GetProtect() != lasts || r.rpc.GetRetainOnDelete() != retained {
 			t.Errorf("%s: protect is %v and retained on delete %v, want %v and %v", name, r.rpc.GetProtect(), r.rpc.GetRetainOnDelete(), lasts, retained)
 		}
@@ -274,7 +280,7 @@ func TestSafety(t *testing.T) {
 	// Without protection key and bucket can go, but the bucket goes first, and its
 	// guards are never taken off it.
 	s = mustDeclare(t, map[string]string{"protect": "false"})
-	for name, retain := range map[string]bool{"key": false, "bucket": false, "bucket-policy": true, "bucket-public-access": true} {
+	for name, retain := range map[string]bool{"key": false, "signing-key": false, "bucket": false, "bucket-policy": true, "bucket-public-access": true} {
 		if r := s.resources[name].rpc; r.GetProtect() || r.GetRetainOnDelete() != retain {
 			t.Errorf("unprotected, %s: protect is %v, retained on delete %v", name, r.GetProtect(), r.GetRetainOnDelete())
 		}
@@ -363,7 +369,7 @@ func TestNetwork(t *testing.T) {
 
 func TestOutputs(t *testing.T) {
 	s := mustDeclare(t, map[string]string{"trainers": `["scans"]`})
-	for name, want := range map[string]any{"kms_key_id": keyUUID, "kms_key_arn": keyARN, "s3_bucket_name": "data", "region": region,
+	for name, want := range map[string]any{"kms_key_id": keyUUID, "kms_key_arn": keyARN, "signing_key_arn": signingARN, "s3_bucket_name": "data", "region": region,
 		"uploader_role_arn": roleARN("vaultpack-data-uploader"), "reader_role_arn": roleARN("vaultpack-data-reader")} {
 		if s.outputs[name] != want {
 			t.Errorf("%s is %v, want %v", name, s.outputs[name], want)
@@ -375,6 +381,7 @@ func TestOutputs(t *testing.T) {
 	if got, want := s.outputs["vaultpack_yaml"], `vault: s3://data/ml
 kms_keys:
   - `+keyARN+`
+signing_key: `+signingARN+`
 s3:
   region: eu-central-1
 provision:

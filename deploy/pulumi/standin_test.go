@@ -9,12 +9,13 @@ import (
 )
 
 const (
-	account = "111122223333"
-	keyUUID = "1234abcd-12ab-34cd-56ef-1234567890ab"
+	account     = "111122223333"
+	keyUUID     = "1234abcd-12ab-34cd-56ef-1234567890ab"
+	signingUUID = "eeeeeeee-12ab-34cd-56ef-1234567890ab"
 )
 
 // What the tests' AWS says, where inRegion has put it.
-var region, partition, keyARN, admin string
+var region, partition, keyARN, signingARN, admin string
 
 func init() { put("eu-central-1") }
 
@@ -27,6 +28,7 @@ func put(in string) {
 		partition = "aws-us-gov"
 	}
 	keyARN = "arn:" + partition + ":kms:" + region + ":" + account + ":key/" + keyUUID
+	signingARN = strings.Replace(keyARN, keyUUID, signingUUID, 1)
 	admin = "arn:" + partition + ":iam::" + account + ":user/ada"
 }
 
@@ -51,7 +53,11 @@ func made(token string, in resource.PropertyMap) (id string, out resource.Proper
 	switch token {
 	case "aws:kms/key:Key":
 		id = keyUUID
-		out["keyId"], out["arn"] = resource.NewProperty(id), resource.NewProperty(keyARN)
+		arn := keyARN
+		if text("keyUsage") == "SIGN_VERIFY" {
+			id, arn = signingUUID, signingARN
+		}
+		out["keyId"], out["arn"] = resource.NewProperty(id), resource.NewProperty(arn)
 	case "aws:kms/alias:Alias":
 		id = text("name")
 	case "aws:iam/role:Role":

@@ -130,7 +130,7 @@ func TestUp(t *testing.T) {
 
 	// The plan is made before AWS has said anything.
 	plan, err := d.stack.Preview(t.Context())
-	if err != nil || plan.ChangeSummary[apitype.OpCreate] != 15 { // the stack is there
+	if err != nil || plan.ChangeSummary[apitype.OpCreate] != 17 { // the stack is there
 		t.Errorf("the plan is %v, %v", plan.ChangeSummary, err)
 	}
 	d.want()
@@ -138,7 +138,7 @@ func TestUp(t *testing.T) {
 	out, _ := d.up()
 	d.want("create iam/role vaultpack-data-reader", "create iam/role vaultpack-data-trainer", "create iam/role vaultpack-data-uploader",
 		"create iam/rolePolicy vaultpack-data-reader:vaultpack", "create iam/rolePolicy vaultpack-data-trainer:vaultpack", "create iam/rolePolicy vaultpack-data-uploader:vaultpack",
-		"create kms/alias alias/vaultpack-data", "create kms/key "+keyUUID,
+		"create kms/alias alias/vaultpack-data", "create kms/alias alias/vaultpack-data-signing", "create kms/key "+keyUUID, "create kms/key "+signingUUID,
 		"create s3/bucket data", "create s3/bucketLifecycleConfiguration data", "create s3/bucketOwnershipControls data", "create s3/bucketPolicy data",
 		"create s3/bucketPublicAccessBlock data", "create s3/bucketServerSideEncryptionConfiguration data", "create s3/bucketVersioning data")
 	for name, want := range map[string]any{"kms_key_id": keyUUID, "kms_key_arn": keyARN, "s3_bucket_name": "data", "uploader_role_arn": roleARN("vaultpack-data-uploader")} {
@@ -149,7 +149,7 @@ func TestUp(t *testing.T) {
 
 	_, ops := d.up()
 	d.want()
-	if !maps.Equal(ops, map[string]int{"same": 16}) { // the stack is one
+	if !maps.Equal(ops, map[string]int{"same": 18}) { // the stack is one
 		t.Errorf("the second up did %v", ops)
 	}
 
@@ -234,26 +234,28 @@ func TestTakeOver(t *testing.T) {
 		}
 	}
 	before := c.kinds()
-	if len(before) != 17 {
+	if len(before) != 19 {
 		t.Errorf("there is %s", before)
 	}
 	c.changes()
 
 	second := deploy(t, command, c, nil)
 	second.sample()
-	second.set(map[string]string{"import_key": keyARN})
+	second.set(map[string]string{"import_key": keyARN, "import_signing_key": signingARN})
 	_, ops := second.up()
 	const endpoint = "create ec2/vpcEndpoint vpce-com.amazonaws.eu-central-1."
 	second.want(endpoint+"kms", endpoint+"logs", endpoint+"s3", endpoint+"sagemaker.api")
 	if ops["import"] != len(before) || ops["create"] != 5 { // the stack is one
 		t.Errorf("taking over did %v", ops)
 	}
-	if err := second.stack.RemoveConfig(t.Context(), "import_key"); err != nil {
-		t.Fatal(err)
+	for _, key := range []string{"import_key", "import_signing_key"} {
+		if err := second.stack.RemoveConfig(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
 	}
 	_, ops = second.up()
 	second.want()
-	if !maps.Equal(ops, map[string]int{"same": 22}) {
+	if !maps.Equal(ops, map[string]int{"same": 24}) {
 		t.Errorf("the next up did %v", ops)
 	}
 }

@@ -173,6 +173,25 @@ func number(statements []Statement) {
 	}
 }
 
+// SigningKeyPolicy is the policy of the KMS key that versions are signed with: those who
+// upload sign, and nobody else does. Whoever checks a signature asks nothing of KMS.
+func (v Vault) SigningKeyPolicy(a Access) Document {
+	d := FirstKeyPolicy(v.partition(), v.account(), a.Admins)
+	signers := slices.Clone(a.Users)
+	for _, u := range a.Uploaders {
+		signers = append(signers, u.Principal)
+	}
+	if len(signers) > 0 {
+		d.Statement = append(d.Statement, SigningKeyUse(signers...).Statement...)
+	}
+	return d
+}
+
+// SigningKeyUse is the part of that policy that lets the principals sign.
+func SigningKeyUse(principals ...string) Document {
+	return document(allow("VaultpackSign", []string{"kms:DescribeKey", "kms:GetPublicKey", "kms:Sign"}, thisKey).by(principals...))
+}
+
 // BucketPolicy denies what nobody may do with the bucket, and allows nothing:
 // requests without TLS, and objects under another key or algorithm than the
 // vault's. A request that names neither gets the bucket's default, which is the

@@ -32,7 +32,10 @@ type grant struct {
 	Created     time.Time    `json:"created"`
 }
 
-// grantOperations are what a grant on a symmetric encryption key can allow.
+// grantOperations are what a grant on a symmetric encryption key can allow, and
+// signingOperations those on a key for signatures:
+// https://docs.aws.amazon.com/kms/latest/developerguide/grants.html#terms-grant-operations
+var signingOperations = []string{"Sign", "Verify", "GetPublicKey", "CreateGrant", "DescribeKey", "RetireGrant"}
 var grantOperations = []string{"Decrypt", "Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext",
 	"GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext", "ReEncryptFrom", "ReEncryptTo",
 	"CreateGrant", "DescribeKey", "RetireGrant"}
@@ -122,8 +125,12 @@ func (r *request) createGrant(in *struct {
 	if in.GranteePrincipal == "" || len(in.Operations) == 0 {
 		return nil, invalid("a grant needs GranteePrincipal and Operations")
 	}
+	possible := grantOperations
+	if k.Usage == signVerify {
+		possible = signingOperations
+	}
 	for _, op := range in.Operations {
-		if !slices.Contains(grantOperations, op) {
+		if !slices.Contains(possible, op) {
 			return nil, invalid("a grant on this key cannot allow %s", op)
 		}
 	}
