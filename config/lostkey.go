@@ -29,6 +29,8 @@ func (e *MissingKeyError) Error() string {
 	text := fmt.Sprintf("the %s %s (from %s) does not exist; restore it from its backup, or set another with --%s",
 		e.What, e.Setting.Value, e.Setting.Source, strings.ReplaceAll(e.What, " ", "-"))
 	switch {
+	case e.What == "signing key": // opens nothing
+		text += "; if it is lost, another owner of the dataset adds the new one: vaultpack signers add DATASET FILE.pub"
 	case len(e.Others) > 0:
 		text += ". According to the vault, these also open its data: " + strings.Join(e.recovery(), ", ")
 	case e.Looked:

@@ -232,11 +232,28 @@ func (d *Dir) Set(ctx context.Context, r *Record) error {
 // List gives all that is remembered, of every vault, in the order of vaults and datasets.
 // Files that cannot be used are in the error, beside the others.
 func (d *Dir) List() (all []*Record, err error) {
-	files, err := filepath.Glob(filepath.Join(d.Path, "*", "*"+suffix))
-	if err != nil {
+	vaults, err := os.ReadDir(d.Path)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil, nil
+	} else if err != nil {
 		return nil, err
 	}
 	var errs []error
+	var files []string
+	for _, vault := range vaults {
+		if !vault.IsDir() {
+			continue
+		}
+		of, err := os.ReadDir(filepath.Join(d.Path, vault.Name()))
+		if err != nil {
+			errs = append(errs, err)
+		}
+		for _, f := range of {
+			if strings.HasSuffix(f.Name(), suffix) {
+				files = append(files, filepath.Join(d.Path, vault.Name(), f.Name()))
+			}
+		}
+	}
 	for _, file := range files {
 		r, err := readRecord(file)
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -25,6 +26,7 @@ import (
 	"github.com/vaultpack/vaultpack/envelope/awskms/kmstest"
 	"github.com/vaultpack/vaultpack/internal/faultproxy"
 	"github.com/vaultpack/vaultpack/provision/doctor"
+	"github.com/vaultpack/vaultpack/trust"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -33,12 +35,12 @@ import (
 // statements of the bucket's policy without their conditions.
 var passing = map[string][]string{
 	"MinIO": {"settings", "credentials", "endpoint", "clock", "region", "bucket", "default encryption", "bucket policy", "versioning", "lifecycle",
-		"unfinished uploads", "keys", "key state", "key rotation", "kms:GenerateDataKey", "kms:Decrypt", "kms:Encrypt",
-		"put", "object encryption", "get", "conditional writes", "delete", "keyrings", "disk", "memory", "binary"},
+		"unfinished uploads", "keys", "key state", "key rotation", "kms:GenerateDataKey", "kms:Decrypt", "kms:Encrypt", "signing key",
+		"put", "object encryption", "get", "conditional writes", "delete", "keyrings", "known datasets", "disk", "memory", "binary"},
 	"moto": {"settings", "credentials", "endpoint", "clock", "region", "bucket", "default encryption", "public access", "bucket policy", "versioning", "lifecycle",
-		"unfinished uploads", "keys", "key state", "key rotation", "kms:GenerateDataKey", "kms:Encrypt",
-		"disk", "memory", "binary", "training role"},
-	"directory": {"settings", "directory", "exclusive creation", "hard links", "file locks", "folder sync", "file times", "letter case", "keys", "put", "get", "conditional writes", "delete", "keyrings", "disk", "memory"},
+		"unfinished uploads", "keys", "key state", "key rotation", "kms:GenerateDataKey", "kms:Encrypt", "signing key",
+		"known datasets", "disk", "memory", "binary", "training role"},
+	"directory": {"settings", "directory", "exclusive creation", "hard links", "file locks", "folder sync", "file times", "letter case", "keys", "signing key", "put", "get", "conditional writes", "delete", "keyrings", "known datasets", "disk", "memory"},
 }
 
 // A testCase is one change to a vault in order, and what a check makes of it.
@@ -82,6 +84,31 @@ var serverCases = []testCase{
 	{"bucket", "MinIO", doctor.Failed, "does not know these AWS credentials", "credentials", "", func(w *world) {
 		w.through(&faultproxy.Fault{Op: "ListObjectsV2", Do: faultproxy.Refuse(403, "SignatureDoesNotMatch")})
 	}},
+}
+
+// signInKMS has versions be signed with a key of the spec, and returns its ARN.
+func (w *world) signInKMS(spec kmstypes.KeySpec, usage kmstypes.KeyUsageType) string {
+	key, err := w.admin().CreateKey(w.t.Context(), &kms.CreateKeyInput{KeySpec: spec, KeyUsage: usage})
+	w.ok(err)
+	w.cfg.Signing, w.cfg.DefaultSigning = config.Setting{Value: *key.KeyMetadata.Arn, Source: "the test"}, false
+	return *key.KeyMetadata.Arn
+}
+
+// remember has this machine know a version of a dataset, in a folder of its own whose name
+// is a pattern too. It returns the file.
+func (w *world) remember(dataset string, number int64) string {
+	w.t.Setenv("VAULTPACK_HOME", filepath.Join(w.t.TempDir(), "[home]*"))
+	dir, err := w.cfg.Remembered()
+	w.ok(err)
+	w.ok(dir.Learn(w.t.Context(), dataset, trust.Known{Number: number}))
+	var file string
+	w.ok(filepath.WalkDir(dir.Path, func(path string, _ fs.DirEntry, err error) error {
+		if filepath.Ext(path) == ".json" {
+			file = path
+		}
+		return err
+	}))
+	return file
 }
 
 // dated has the server's clock be another.
@@ -334,6 +361,35 @@ var machineCases = []testCase{
 	}},
 	{"directory", "directory", doctor.Skipped, "the first upload creates it", "", "", func(w *world) {
 		w.cfg.Vault.Value, w.cfg.Default = filepath.Join(w.t.TempDir(), "new", "vault"), true
+	}},
+	{"signing key", "directory", doctor.OK, "versions are signed with ", "", "", func(*world) {}},
+	{"signing key", "MinIO", doctor.OK, "the first upload makes one in /", "", "", func(w *world) { w.ok(os.Remove(w.cfg.Signing.Value)) }},
+	{"signing key", "directory", doctor.Failed, "does not exist; restore it from its backup, or set another with --signing-key", "signing_key", "", func(w *world) {
+		w.cfg.Signing = config.Setting{Value: filepath.Join(w.t.TempDir(), "none"), Source: "the test"}
+	}},
+	{"signing key", "MinIO", doctor.OK, ", in KMS", "", "", func(w *world) { w.signInKMS(kmstypes.KeySpecEccNistP256, kmstypes.KeyUsageTypeSignVerify) }},
+	{"signing key", "MinIO", doctor.Failed, "kms:GetPublicKey: ", "ECC_NIST_P256", "", func(w *world) { w.signInKMS(kmstypes.KeySpecHmac256, kmstypes.KeyUsageTypeGenerateVerifyMac) }},
+	{"signing key", "MinIO", doctor.Failed, "needed by uploads, and by nothing that reads", "--part signing-key", "kms:Sign", func(w *world) {
+		key := w.signInKMS(kmstypes.KeySpecEccNistP256, kmstypes.KeyUsageTypeSignVerify)
+		_, err := w.admin().PutKeyPolicy(w.t.Context(), &kms.PutKeyPolicyInput{KeyId: &key, Policy: aws.String(
+			`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"*"},"Action":["kms:PutKeyPolicy","kms:GetPublicKey"],"Resource":"*"}]}`)})
+		w.ok(err)
+	}},
+	{"known datasets", "directory", doctor.OK, "the newest version seen of scans is 3", "", "", func(w *world) {
+		w.doc.Dataset = "scans"
+		w.remember("scans", 3)
+	}},
+	{"known datasets", "directory", doctor.OK, "; scans is not one of them", "", "", func(w *world) {
+		w.doc.Dataset = "scans"
+		w.remember("others", 1)
+	}},
+	{"known datasets", "directory", doctor.Failed, "cannot be used: it is damaged", "vaultpack trust forget DATASET", "", func(w *world) {
+		w.ok(os.WriteFile(w.remember("scans", 3), []byte("{"), 0o600))
+	}},
+	{"known datasets", "directory", doctor.Warning, "may not be noticed", "XDG_STATE_HOME", "", func(w *world) {
+		file := filepath.Join(w.t.TempDir(), "file")
+		w.ok(os.WriteFile(file, nil, 0o600))
+		w.t.Setenv("VAULTPACK_HOME", file)
 	}},
 	{"disk", "directory", doctor.Failed, "100.0 MiB are free in", "free some space", "", func(w *world) { w.doc.OnMachine(machine, 100<<20) }},
 	{"disk", "directory", doctor.Warning, "500.0 MiB are free in", "free some space", "", func(w *world) { w.doc.OnMachine(machine, 500<<20) }},

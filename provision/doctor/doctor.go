@@ -220,7 +220,7 @@ func (d *Doctor) defaults() {
 
 // checks are those that this configuration needs.
 func (d *Doctor) checks() []check {
-	inS3, inKMS := s3store.IsURL(d.Config.Vault.Value), len(d.Config.KMSKeys) > 0
+	inS3, inKMS := s3store.IsURL(d.Config.Vault.Value), len(d.Config.KMSKeys) > 0 || signsInKMS(d.Config)
 	all := []check{{name: "settings", run: d.settings}}
 	if inS3 || inKMS {
 		all = append(all, check{name: "credentials", needs: []string{"settings"}, run: d.credentials})
@@ -232,8 +232,14 @@ func (d *Doctor) checks() []check {
 		all = append(all, d.fileSystemChecks()...)
 	}
 	all = append(all, d.keyChecks()...)
+	signs := []string{"keys"}
+	if signsInKMS(d.Config) {
+		signs = []string{"credentials"}
+	}
+	all = append(all, check{name: "signing key", needs: signs, run: d.signingKey})
 	all = append(all, d.probeChecks(inS3)...)
 	all = append(all, check{name: "keyrings", needs: []string{"keys", reached(inS3)}, run: d.keyrings},
+		check{name: "known datasets", needs: []string{"settings"}, run: d.known},
 		check{name: "disk", run: d.disk}, check{name: "memory", run: d.memory})
 	if inS3 {
 		all = append(all, check{name: "binary", run: d.binary},
@@ -258,7 +264,7 @@ func (d *Doctor) settings(ctx context.Context) Finding {
 		return failed("write s3://BUCKET/PREFIX or a directory", "the vault %s (from %s) is neither in S3 nor a directory", c.Vault.Value, c.Vault.Source)
 	}
 	from := c.Vault.Source
-	if !s3store.IsURL(c.Vault.Value) && len(c.KMSKeys) == 0 {
+	if !s3store.IsURL(c.Vault.Value) && len(c.KMSKeys) == 0 && !signsInKMS(c) {
 		return ok("the vault is %s (from %s)", c.Vault.Value, from) // AWS has no part in it
 	}
 	var err error

@@ -136,8 +136,15 @@ func (f *folder) base() string { return filepath.Join(f.dir, "ml") }
 
 // eachFolder calls do for each folder of this user's jobs in parent.
 func eachFolder(parent string, do func(*folder) error) error {
-	found, err := filepath.Glob(filepath.Join(parent, workPrefix+"*"))
-	for _, dir := range found {
+	found, err := os.ReadDir(parent) // no pattern: the folder's name may be one
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range found {
+		if !strings.HasPrefix(e.Name(), workPrefix) {
+			continue
+		}
+		dir := filepath.Join(parent, e.Name())
 		f, oerr := os.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
 		if oerr != nil {
 			continue // another user's, or gone
