@@ -379,7 +379,7 @@ var machineCases = []testCase{
 		w.doc.Dataset = "scans"
 		w.remember("scans", 3)
 	}},
-	{"known datasets", "directory", doctor.OK, "; scans is not one of them", "", "", func(w *world) {
+	{"known datasets", "directory", doctor.OK, "known of this vault: 1 dataset; not scans", "", "", func(w *world) {
 		w.doc.Dataset = "scans"
 		w.remember("others", 1)
 	}},

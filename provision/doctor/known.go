@@ -34,12 +34,12 @@ func (d *Doctor) known(context.Context) Finding {
 	}
 	of := "no dataset of this vault is known yet: the first use of each is a first contact"
 	if n > 0 {
-		of = fmt.Sprintf("%d of this vault are known", n)
+		of = "known of this vault: " + plural(n, "dataset")
 	}
 	if r, err := dir.Record(d.Dataset); d.Dataset != "" && err == nil && r != nil {
 		of += fmt.Sprintf("; the newest version seen of %s is %d", d.Dataset, r.Number)
 	} else if d.Dataset != "" && err == nil && n > 0 {
-		of += fmt.Sprintf("; %s is not one of them", d.Dataset)
+		of += fmt.Sprintf("; not %s", d.Dataset)
 	}
 	return ok("what was seen of datasets is remembered in %s; %s", dir.Path, of)
 }
