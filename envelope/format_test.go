@@ -13,6 +13,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"io"
 	"maps"
 	"os"
@@ -36,6 +37,9 @@ type formatExample struct {
 		PackSalt0     hexBytes          `json:"pack_salt_0"`
 		PackSalt1     hexBytes          `json:"pack_salt_1"`
 		PackPlainSize int               `json:"pack_size"`
+		DatasetID     hexBytes          `json:"dataset_id"`
+		RootObjectID  hexBytes          `json:"root_object_id"`
+		RootSalt      hexBytes          `json:"root_salt"`
 	} `json:"inputs"`
 	Derived map[string]string `json:"derived"`
 }
@@ -203,6 +207,8 @@ func TestFormatDocument(t *testing.T) {
 	packPin := sha256.Sum256(slices.Concat(first.whole[:56], second.whole[:56]))
 	set("pack_pin", packPin[:])
 
+	formatRoot(t, &ex, got, signer, commitment)
+
 	if !maps.Equal(got, ex.Derived) {
 		for _, name := range slices.Sorted(maps.Keys(got)) {
 			if got[name] != ex.Derived[name] {
@@ -245,6 +251,45 @@ func TestFormatDocument(t *testing.T) {
 	if want := (Pin{int64(len(packSealed)), packPin}); r.Pin() != want {
 		t.Errorf("pin of the pack %x, want %x", r.Pin(), want)
 	}
+}
+
+// formatRoot derives the root of a first version without files: a link, a grant, the
+// contents that hold both, the statement, and the digest of the version. That it opens is
+// tested where roots are read.
+func formatRoot(t *testing.T, ex *formatExample, got map[string]string, signer ed25519.PrivateKey, commitment []byte) {
+	t.Helper()
+	in := ex.Inputs
+	id, b64 := hex.EncodeToString(in.DatasetID), base64.StdEncoding.EncodeToString
+	// sign makes a signed envelope: DSSE 1.0.2.
+	sign := func(kind, payload string) (signed, envelope string) {
+		signed = fmt.Sprintf("DSSEv1 %d %s %d %s", len(kind), kind, len(payload), payload)
+		return signed, `{"payloadType":"` + kind + `","payload":"` + b64([]byte(payload)) + `","signatures":[{"keyid":"` + got["signer_key_id"] +
+			`","sig":"` + b64(ed25519.Sign(signer, []byte(signed))) + `"}]}`
+	}
+	sum := func(text string) string {
+		d := sha256.Sum256([]byte(text))
+		return hex.EncodeToString(d[:])
+	}
+	got["link"] = `{"format":"vaultpack-signers/1","dataset":"digits","id":"` + id + `","sequence":1,"previous":"","created":"2026-11-24T22:07:31Z",` +
+		`"after":0,"epoch":0,"owners":["` + got["signer_text"] + `"],"writers":[]}`
+	got["link_digest"] = sum(got["link"])
+	got["link_signed"], got["link_envelope"] = sign("application/vnd.vaultpack.signers+json", got["link"])
+	got["grant"] = `{"format":"vaultpack-data-key/1","dataset":"digits","id":"` + id + `","key_id":"` + hex.EncodeToString(in.KeyID) +
+		`","commitment":"` + b64(commitment) + `","epoch":0,"sequence":1}`
+	_, got["grant_envelope"] = sign("application/vnd.vaultpack.data-key+json", got["grant"])
+	const created = `"2026-11-24T22:07:31.768035658Z"`
+	got["root_contents"] = `{"format":"vaultpack-version/1","dataset":"digits","number":1,"created":` + created +
+		`,"totals":{"files":0,"folders":0,"links":0,"bytes":0,"packs":0,"sealed_bytes":0},"signers":[` + got["link_envelope"] +
+		`],"keys":[` + got["grant_envelope"] + `],"message":"first","parts":[]}`
+	got["root_contents_sha256"] = sum(got["root_contents"])
+	got["statement"] = `{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"digits@1","digest":{"sha256":"` + got["root_contents_sha256"] +
+		`"}}],"predicateType":"https://github.com/vaultpack/vaultpack/version/v1","predicate":{"dataset":"digits","dataset_id":"` + id +
+		`","number":1,"created":` + created + `,"signers":1,"message":"first"}}`
+	_, got["root_statement"] = sign("application/vnd.in-toto+json", got["statement"])
+	bound := "vaultpk1" + "vers" + string(in.KeyID) + string(in.RootObjectID)
+	key := formatExpand(t, in.DataKey, "vaultpack/v1 object key\x00"+bound, 32)
+	segment := formatSeal(t, key, in.RootSalt, "vaultpack/v1 segment\x00"+strings.Repeat("\x00", 8), []byte(got["root_contents"]+"\n"+got["root_statement"]+"\n"))
+	got["version_digest"] = sum(string(segment.whole[:56]))
 }
 
 // testFormatText wants every string of the example in the document, which may
