@@ -271,9 +271,14 @@ func (d *Dataset) markAll(ctx context.Context, all objects.Numbers, left *unfini
 		}
 	}
 	for _, o := range left.kept {
-		_, entries, key, err := d.set().ReadPending(ctx, o.Name)
+		record, key, err := d.set().ReadRecord(ctx, o.Name)
 		if errors.Is(err, ErrMissing) {
 			continue // its upload has just finished
+		}
+		var entries []*tree.Entry
+		if err == nil {
+			// Whoever has signed it: what is kept for nothing does no harm.
+			_, entries, err = d.set().Listed(record)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("a record of an unfinished upload cannot be read, so nothing is deleted (--end-uploads deletes the record, and what it names is uploaded again): %s: %w", o.Name, objects.Tampered(err))

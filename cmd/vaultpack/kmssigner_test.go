@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/envelope/awskms/kmstest"
 	"github.com/vaultpack/vaultpack/internal/race"
+	"github.com/vaultpack/vaultpack/internal/treetest"
 )
 
 // A vault whose keys are all in KMS, the one that signs too: readers take no call more, an
@@ -48,8 +50,8 @@ func TestSigningKeyInKMS(t *testing.T) {
 		out, errs := p.run(want, args...)
 		return out + errs
 	}
-	foretold := func() string {
-		out, _ := p.run(exitDone, "push", "./d", "--dry-run", "--json")
+	foretold := func(more ...string) string {
+		out, _ := p.run(exitDone, append([]string{"push", "./d", "--dry-run", "--json"}, more...)...)
 		s.ResetCalls()
 		for line := range strings.Lines(out) {
 			var e struct {
@@ -81,6 +83,19 @@ func TestSigningKeyInKMS(t *testing.T) {
 	if got := calls(); got != `{"Decrypt":1,"GetPublicKey":1,"Sign":1}` {
 		t.Errorf("another upload: %s", got)
 	}
+	// An upload of more packs than are written at once records its progress, and has its
+	// key for that certified once.
+	for i := range 8 {
+		write(t, filepath.Join(p.home, "d", fmt.Sprint("large", i)), treetest.Bytes(2<<20, byte(i)))
+	}
+	packs := []string{"--pack-size", "1MiB", "--concurrency", "1"}
+	if got := foretold(packs...); got != "4" {
+		t.Errorf("the dry run foretells %s calls", got)
+	}
+	p.run(exitDone, append([]string{"push", "./d"}, packs...)...)
+	if got := calls(); got != `{"Decrypt":1,"GetPublicKey":1,"Sign":2}` {
+		t.Errorf("an upload that records: %s", got)
+	}
 	p.run(exitDone, "verify", "d")
 	if got := calls(); got != `{"Decrypt":1}` {
 		t.Errorf("a reader: %s", got)
@@ -95,5 +110,5 @@ func TestSigningKeyInKMS(t *testing.T) {
 	p.env = append(p.env, "AWS_ACCESS_KEY_ID=admin")
 	says(t, run(exitFailed, "push", "./d", "--signing-key", data), "cannot sign versions")
 	p.run(exitDone, "push", "./d")
-	says(t, run(exitDone, "versions", "d"), "3")
+	says(t, run(exitDone, "versions", "d"), "4")
 }

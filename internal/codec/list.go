@@ -38,17 +38,7 @@ type Header struct {
 	Hosts   []string     `json:"hosts,omitempty"`
 	// Source is of a pending list only: whose upload it belongs to.
 	Source string `json:"source,omitempty"`
-	// Signers and Keys are of a pending list only, see Proof.
-	Signers []json.RawMessage `json:"signers,omitempty"`
-	Keys    []json.RawMessage `json:"keys,omitempty"`
 }
-
-// Proof is what EncodeList was given.
-func (h Header) Proof() Proof { return Proof{texts(h.Signers), texts(h.Keys)} }
-
-// A Proof is what makes the entries of a pending list believed: signed grants of data keys
-// that no version names yet, and the chain of signers where there is no version at all.
-type Proof struct{ Signers, Keys []string }
 
 type objectJSON struct {
 	ID     string `json:"id"`
@@ -138,9 +128,8 @@ func fromUTF8(s string, raw []byte) string {
 }
 
 // EncodeList makes the compressed list of entries in the given format.
-func EncodeList(format, dataset, source string, proof Proof, entries []*tree.Entry) ([]byte, error) {
-	l := lister{header: Header{Format: format, Dataset: dataset, Packs: []objectJSON{}, Source: source,
-		Signers: rawMessages(proof.Signers), Keys: rawMessages(proof.Keys)},
+func EncodeList(format, dataset, source string, entries []*tree.Entry) ([]byte, error) {
+	l := lister{header: Header{Format: format, Dataset: dataset, Packs: []objectJSON{}, Source: source},
 		packs: map[envelope.ObjectID]int64{}, hosts: map[string]int64{}}
 	var body bytes.Buffer
 	enc := json.NewEncoder(&body)

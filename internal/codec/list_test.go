@@ -26,7 +26,7 @@ func TestListRoundTrip(t *testing.T) {
 			{Pack: pack, Length: 10, Sum: envelope.ContentSum{1}}, {Pack: pack, Length: 10, At: 10, Sum: envelope.ContentSum{255}}}},
 		{Path: "\xff/piece", Size: 50, ModTime: time.Unix(0, 0), Extents: []tree.Extent{{Pack: pack, Length: 10, At: 40}}},
 	}
-	b, err := EncodeList(PendingFormat, "d", "src", Proof{Keys: []string{`{"a":1}`}}, want)
+	b, err := EncodeList(PendingFormat, "d", "src", want)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestListsThatAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer dec.Close()
-	sealed, err := EncodeList(IndexFormat, "d", "", Proof{}, sound)
+	sealed, err := EncodeList(IndexFormat, "d", "", sound)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,23 +42,26 @@ func UploadNumber(upload string) (int64, bool) {
 
 // A PendingName is what the name of an object below pending/ says.
 type PendingName struct {
-	upload string
+	Upload string
 	Number int64 // that the upload is to commit
 	Lease  bool  // else it is a record
+	Record int64 // its number among those of the upload
 }
 
 // ParsePending reads the name of an object below pending/. What is neither a lease
 // nor a record is a stranger's, and not ok.
 func ParsePending(name string) (p PendingName, ok bool) {
 	dir, base := path.Split(name)
-	if p.upload, p.Lease = strings.CutSuffix(base, LeaseSuffix); !p.Lease {
+	if p.Upload, p.Lease = strings.CutSuffix(base, LeaseSuffix); !p.Lease {
 		n, found := strings.CutSuffix(base, ".vpk")
-		if _, err := strconv.ParseUint(n, 10, 63); !found || err != nil {
+		number, err := strconv.ParseUint(n, 10, 63)
+		if !found || err != nil {
 			return p, false
 		}
-		p.upload = path.Base(dir)
+		p.Record = int64(number)
+		p.Upload = path.Base(dir)
 		dir, _ = path.Split(strings.TrimSuffix(dir, "/"))
 	}
-	p.Number, ok = UploadNumber(p.upload)
+	p.Number, ok = UploadNumber(p.Upload)
 	return p, ok && path.Base(dir) == "pending"
 }

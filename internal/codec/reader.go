@@ -12,7 +12,6 @@ import (
 
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
-	"github.com/vaultpack/vaultpack/internal/chain"
 )
 
 // Bounds of what is read of a list. Whoever holds a data key can seal a few
@@ -126,7 +125,6 @@ func readHeader(line []byte) (h Header, packs []*tree.Object, err error) {
 			}
 			return Beyond("a longer source", maxSource)
 		},
-		"signers": rawArray(&h.Signers, chain.MaxLinks), "keys": rawArray(&h.Keys, chain.MaxGrants),
 		"hosts": func(d *json.Decoder) error {
 			return readArray(d, func() error {
 				var host string

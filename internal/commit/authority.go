@@ -25,6 +25,10 @@ type authority struct {
 	grants []chain.Grant // of the version before, and those made since
 	root   *objects.Root // of the version before, nil where there is none
 	anew   bool          // a new chain is begun
+
+	// recorder signs the records of this upload, as certificate says.
+	recorder    *signing.PrivateKey
+	certificate string
 }
 
 // authorize finds out what the configured signing key may do.
@@ -74,19 +78,19 @@ func (l *Lease) notSigner(owner bool) error {
 	return &dataset.NotSignerError{Dataset: l.dataset.Name, Key: l.auth.signer.Public(), Owner: owner, Owners: l.auth.chain.Last().Owners}
 }
 
-// vouch reports whether a record of an unfinished upload is of somebody who may write,
-// and all that it names is under data keys of the dataset. It is an error why not. The
-// keys that are granted in the record are the dataset's from then on.
-func (l *Lease) vouch(ctx context.Context, h codec.Header, id envelope.KeyID, entries []*tree.Entry) error {
-	c, proof := l.auth.chain, h.Proof()
+// vouch gives what a record of an unfinished upload lists, if somebody has signed it who
+// may write, and all that it names is under data keys of the dataset. It is an error why
+// not. The keys that are granted in the record are the dataset's from then on.
+func (l *Lease) vouch(ctx context.Context, name codec.PendingName, r *codec.Record, id envelope.KeyID) (h codec.Header, entries []*tree.Entry, err error) {
+	c := l.auth.chain
 	var other *chain.Chain // that the upload has begun, and that did not become the dataset's
-	if c == nil || len(proof.Signers) > 0 {
-		begun, err := chain.Parse(l.dataset.Name, proof.Signers, nil)
+	if c == nil || len(r.Signers) > 0 {
+		begun, err := chain.Parse(l.dataset.Name, r.Signers, nil)
 		if err != nil {
-			return err
+			return h, nil, err
 		}
 		if begun.Last().Role(l.auth.signer.Public()) != chain.Owner {
-			return fmt.Errorf("it is of an upload by another signer: %w", envelope.ErrAuthentication)
+			return h, nil, fmt.Errorf("it is of an upload by another signer: %w", envelope.ErrAuthentication)
 		}
 		switch {
 		case c == nil:
@@ -95,12 +99,28 @@ func (l *Lease) vouch(ctx context.Context, h codec.Header, id envelope.KeyID, en
 			other = begun
 		}
 	}
+	of := c
+	if other != nil {
+		of = other
+	}
+	if err := of.CheckRecord(r.Upload, r.Signed, name.Upload, name.Record, r.Sum()); err != nil {
+		return h, nil, err
+	}
+	if h, entries, err = objects.Of(l.dataset).Listed(r); err != nil {
+		return h, nil, err
+	}
+	return h, entries, l.takeGrants(ctx, r, id, entries, c, other)
+}
+
+// takeGrants has the data keys that are granted in a record be the dataset's, if what the
+// record names is under them or those of the version before.
+func (l *Lease) takeGrants(ctx context.Context, r *codec.Record, id envelope.KeyID, entries []*tree.Entry, c, other *chain.Chain) error {
 	granted := map[envelope.KeyID]bool{}
 	for _, g := range l.auth.grants {
 		granted[g.KeyID] = true
 	}
 	var more []chain.Grant
-	for _, raw := range proof.Keys {
+	for _, raw := range r.Keys {
 		g, err := l.grantOf(ctx, raw, c, other)
 		if err != nil {
 			return err
@@ -271,18 +291,49 @@ func (l *Lease) Rotate(ctx context.Context) (*envelope.DataKey, error) {
 	return l.NewKey(ctx)
 }
 
-// proof is what a record carries so that another run believes it: the grants that no
-// version has yet, and the signers where there is no version.
-func (l *Lease) proof() (p codec.Proof) {
+// signRecord makes the record of a number of a list, with what makes another run believe
+// it: the grants that no version has yet, the signers where there is no version, and the
+// signature. The first one of an upload takes a signature of the signing key.
+func (l *Lease) signRecord(ctx context.Context, number int64, list []byte) (*codec.Record, error) {
+	r := &codec.Record{List: list}
 	if l.auth.root == nil && l.auth.chain != nil {
-		p.Signers = l.auth.chain.Raw()
+		r.Signers = l.auth.chain.Raw()
 	}
 	for _, g := range l.auth.grants {
 		if l.auth.root == nil || l.auth.root.Names(g.KeyID) != nil {
-			p.Keys = append(p.Keys, g.Raw())
+			r.Keys = append(r.Keys, g.Raw())
 		}
 	}
-	return p
+	if l.auth.recorder == nil {
+		if err := l.certify(ctx); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	r.Upload = l.auth.certificate
+	r.Signed, err = chain.SignRecord(ctx, l.auth.recorder, l.upload, number, r.Sum())
+	return r, err
+}
+
+// certify makes the key that signs the records of this upload.
+func (l *Lease) certify(ctx context.Context) (err error) {
+	c, signer := l.auth.chain, l.auth.signer
+	if l.planned { // of the right size, and never read
+		objects.Of(l.dataset).Vault.PlanSignature(signer)
+		signer = signing.GenerateKey()
+		if c, err = chain.New(ctx, l.dataset.Name, signer); err != nil {
+			return err
+		}
+	}
+	if c == nil {
+		return errors.New("an upload that has no data key yet records nothing")
+	}
+	key := signing.GenerateKey()
+	if l.auth.certificate, err = c.CertifyUpload(ctx, signer, l.upload, key.Public()); err != nil {
+		return err
+	}
+	l.auth.recorder = key
+	return nil
 }
 
 // keys are the grants that a version carries: those of data keys that it uses, as far as

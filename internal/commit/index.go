@@ -186,7 +186,7 @@ func (w *Index) write(ctx context.Context, n int) error {
 		}
 	}
 	first, rest := w.pending[:n], w.pending[n:]
-	list, err := codec.EncodeList(codec.IndexFormat, w.dataset.Name, "", codec.Proof{}, first)
+	list, err := codec.EncodeList(codec.IndexFormat, w.dataset.Name, "", first)
 	if err != nil {
 		return err
 	}

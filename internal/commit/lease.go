@@ -74,7 +74,7 @@ func begin(ctx context.Context, d *dataset.Dataset, source string, anew bool) (*
 	l := &Lease{dataset: d, number: all.Highest() + 1, started: time.Now(), stop: func() {}, planned: objects.Of(d).Planned()}
 	l.upload = fmt.Sprintf("%010d-%s", l.number, strings.ToLower(rand.Text()))
 	l.auth.anew = anew
-	l.record = &checkpoint{dataset: d, source: source, upload: l.upload, proof: l.proof}
+	l.record = &checkpoint{dataset: d, source: source, upload: l.upload, sign: l.signRecord}
 	l.context, l.cancel = context.WithCancelCause(ctx)
 	objects.Of(d).Enter(&l.cancel)
 	begun := false

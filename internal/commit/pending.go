@@ -23,8 +23,8 @@ type checkpoint struct {
 	source  string
 	upload  string
 	n       int
-	// proof is what makes the records believed: see [Lease.proof].
-	proof func() codec.Proof
+	// sign makes the records believed: see [Lease.signRecord].
+	sign func(ctx context.Context, number int64, list []byte) (*codec.Record, error)
 }
 
 // Write records entries whose packs are in the vault. A file of which only some
@@ -55,14 +55,22 @@ func recordEntries(entries []*tree.Entry) int {
 }
 
 func (c *checkpoint) write(ctx context.Context, key *envelope.DataKey, entries []*tree.Entry) error {
-	list, err := codec.EncodeList(codec.PendingFormat, c.dataset.Name, c.source, c.proof(), entries)
+	list, err := codec.EncodeList(codec.PendingFormat, c.dataset.Name, c.source, entries)
+	if err != nil {
+		return err
+	}
+	r, err := c.sign(ctx, int64(c.n+1), list)
+	if err != nil {
+		return fmt.Errorf("signing the record of the upload's progress: %w", err)
+	}
+	b, err := codec.EncodeRecord(r)
 	if err != nil {
 		return err
 	}
 	c.n++
 	name := c.name(c.n)
 	_, err = objects.Of(c.dataset).Seal(ctx, envelope.KindIndex, key, func(envelope.ObjectID) string { return name }, func(dst io.Writer) error {
-		_, err := dst.Write(list)
+		_, err := dst.Write(b)
 		return err
 	})
 	if err != nil {
@@ -101,6 +109,7 @@ type Pending struct {
 
 type pendingList struct {
 	name, source string
+	sum          [32]byte // of the list that was vouched for
 	first, last  string
 	weight       int // of its entries
 }
@@ -109,22 +118,25 @@ type pendingList struct {
 // closed has ended are passed over: a collection may be at work on their packs. A record
 // that vouch has an error for is not used.
 func readPending(ctx context.Context, d *dataset.Dataset, closed int64,
-	vouch func(context.Context, codec.Header, envelope.KeyID, []*tree.Entry) error) (*Pending, error) {
+	vouch func(context.Context, codec.PendingName, *codec.Record, envelope.KeyID) (codec.Header, []*tree.Entry, error)) (*Pending, error) {
 	p := &Pending{dataset: d}
 	var newest int64
 	for o, err := range objects.Of(d).Vault.List(ctx, d.Name+"/pending/") {
 		if err != nil {
 			return nil, fmt.Errorf("listing unfinished uploads: %w", err)
 		}
-		if p, ok := codec.ParsePending(o.Name); !ok || p.Lease || p.Number <= closed {
+		name, ok := codec.ParsePending(o.Name)
+		if !ok || name.Lease || name.Number <= closed {
 			continue
 		}
-		header, entries, key, err := objects.Of(d).ReadPending(ctx, o.Name)
+		record, key, err := objects.Of(d).ReadRecord(ctx, o.Name)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
+		var header codec.Header
+		var entries []*tree.Entry
 		if err == nil {
-			err = vouch(ctx, header, key, entries)
+			header, entries, err = vouch(ctx, name, record, key)
 		}
 		if err != nil {
 			p.broken = append(p.broken, o.Name)
@@ -137,7 +149,7 @@ func readPending(ctx context.Context, d *dataset.Dataset, closed int64,
 		if at := o.Modified.UnixNano(); at >= newest {
 			newest, p.KeyID = at, key
 		}
-		l := pendingList{name: o.Name, source: header.Source, first: entries[0].Path, last: entries[len(entries)-1].Path}
+		l := pendingList{name: o.Name, sum: record.Sum(), source: header.Source, first: entries[0].Path, last: entries[len(entries)-1].Path}
 		for _, e := range entries {
 			l.weight += codec.Weight(e)
 		}
@@ -278,7 +290,7 @@ func (p *Pending) Records(ctx context.Context, source string) iter.Seq2[*Record,
 			if l.source != source {
 				continue
 			}
-			_, entries, id, err := objects.Of(p.dataset).ReadPending(ctx, l.name)
+			entries, id, err := p.read(ctx, l)
 			if ctx.Err() != nil {
 				yield(nil, ctx.Err())
 				return
@@ -290,11 +302,24 @@ func (p *Pending) Records(ctx context.Context, source string) iter.Seq2[*Record,
 	}
 }
 
+// read reads a list again that was vouched for. Another one in its place is refused.
+func (p *Pending) read(ctx context.Context, l pendingList) ([]*tree.Entry, envelope.KeyID, error) {
+	r, id, err := objects.Of(p.dataset).ReadRecord(ctx, l.name)
+	if err == nil && r.Sum() != l.sum {
+		err = envelope.ErrAuthentication
+	}
+	if err != nil {
+		return nil, id, err
+	}
+	_, entries, err := objects.Of(p.dataset).Listed(r)
+	return entries, id, err
+}
+
 // run gives the entries of lists that follow one another.
 func (p *Pending) run(ctx context.Context, lists []pendingList) iter.Seq2[*tree.Entry, error] {
 	return func(yield func(*tree.Entry, error) bool) {
 		for _, l := range lists {
-			_, entries, _, err := objects.Of(p.dataset).ReadPending(ctx, l.name)
+			entries, _, err := p.read(ctx, l)
 			if err != nil {
 				yield(nil, fmt.Errorf("%s: %w", l.name, objects.Tampered(err)))
 				return

@@ -48,7 +48,7 @@ func TestPendingRecordChanged(t *testing.T) {
 	withRing[62], withRing[63] = byte(len(ring)>>8), byte(len(ring))
 	withRing = append(append(withRing, ring...), good[envelope.HeaderSize:]...)
 	// An index part is of the same kind.
-	part, err := codec.EncodeList(codec.IndexFormat, "d", "", codec.Proof{}, []*tree.Entry{{Path: "a"}})
+	part, err := codec.EncodeList(codec.IndexFormat, "d", "", []*tree.Entry{{Path: "a"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,9 @@ import (
 	"testing"
 
 	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/codec"
+	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
 // Records of unfinished uploads lie side by side in memory as far as there is room.
@@ -95,5 +97,48 @@ func TestRecordsOfOtherSourcesStay(t *testing.T) {
 	}
 	if a, b := of("a"), of("b"); len(a) > 0 || !slices.Equal(b, []string{"b"}) {
 		t.Errorf("the records of a are %v, and those of b %v", a, b)
+	}
+}
+
+// A record is read again as it was when it was vouched for, and no other in its place.
+func TestRecordExchangedMeanwhile(t *testing.T) {
+	d := newDataset(t)
+	l, err := Begin(ctx, d, "source")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := l.NewKey(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(l.Record(ctx, key, []*tree.Entry{{Path: "a"}}), l.End(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	p := pendingOf(t, d)
+	r, _, err := objects.Of(d).ReadRecord(ctx, p.lists[0].name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.List, err = codec.EncodeList(codec.PendingFormat, "d", "source", []*tree.Entry{{Path: "planted"}}); err != nil {
+		t.Fatal(err)
+	}
+	b, err := codec.EncodeRecord(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := objects.Of(d).SealData(ctx, key, p.lists[0].name, b); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for e, err := range p.Entries(ctx) {
+		if n++; !errors.Is(err, envelope.ErrAuthentication) {
+			t.Errorf("the entry %+v is taken, %v", e, err)
+		}
+	}
+	for r, err := range p.Records(ctx, "source") {
+		t.Errorf("the record %+v is taken, %v", r, err)
+	}
+	if n != 1 {
+		t.Errorf("%d entries", n)
 	}
 }

@@ -118,14 +118,30 @@ func headerOf(o tree.Object, kind envelope.Kind) envelope.Header {
 	return envelope.Header{Kind: kind, KeyID: o.KeyID, ObjectID: o.ID}
 }
 
-// ReadPending reads a record of an unfinished upload.
-func (s *Set) ReadPending(ctx context.Context, name string) (h codec.Header, entries []*tree.Entry, id envelope.KeyID, err error) {
+// ReadRecord reads a record of an unfinished upload, and tells which data key it is under.
+// Who has signed it, the caller looks at.
+func (s *Set) ReadRecord(ctx context.Context, name string) (r *codec.Record, id envelope.KeyID, err error) {
 	b, id, err := s.ReadSealed(ctx, name, codec.MaxList)
 	if err != nil {
-		return h, nil, id, err
+		return nil, id, err
 	}
-	h, entries, err = codec.DecodeList(codec.PendingFormat, s.Name, b)
-	return h, entries, id, err
+	r, err = codec.DecodeRecord(b)
+	return r, id, err
+}
+
+// Listed are the entries of a record of an unfinished upload.
+func (s *Set) Listed(r *codec.Record) (codec.Header, []*tree.Entry, error) {
+	return codec.DecodeList(codec.PendingFormat, s.Name, r.List)
+}
+
+// ReadPrivateList reads a list in the format of records that nobody else can have written:
+// it is in no vault.
+func (s *Set) ReadPrivateList(ctx context.Context, name string) (h codec.Header, entries []*tree.Entry, err error) {
+	b, _, err := s.ReadSealed(ctx, name, codec.MaxList)
+	if err != nil {
+		return h, nil, err
+	}
+	return codec.DecodeList(codec.PendingFormat, s.Name, b)
 }
 
 // ReadSealed reads a whole object that nothing pins, of the kind of an index, and tells which

@@ -41,7 +41,7 @@ func (u *Job) recordFolder() string {
 func (u *Job) record(ctx context.Context, name string, entries []*tree.Entry) error {
 	slices.SortFunc(entries, func(a, b *tree.Entry) int { return cmp.Compare(a.Path, b.Path) })
 	d := objects.Of(u.version)
-	list, err := codec.EncodeList(codec.PendingFormat, d.Name, u.private+" "+u.version.Digest(), codec.Proof{}, entries)
+	list, err := codec.EncodeList(codec.PendingFormat, d.Name, u.private+" "+u.version.Digest(), entries)
 	if err != nil {
 		return err
 	}
@@ -78,7 +78,8 @@ func (u *Job) readRecords(ctx context.Context) (*record, error) {
 		if err != nil {
 			return nil, fmt.Errorf("listing what has been opened: %w", err)
 		}
-		h, entries, _, err := objects.Of(u.version).ReadPending(ctx, o.Name)
+		// They are of this machine, where only this user can write: nobody signs them.
+		h, entries, err := objects.Of(u.version).ReadPrivateList(ctx, o.Name)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
