@@ -3,22 +3,71 @@
 // owner has not meant to complete.
 package unwind
 
-import "runtime"
+import (
+	"runtime"
+	"sync"
+)
 
-// Count is how many panics and runtime.Goexits the calling goroutine is in
+// Count returns how many panics and runtime.Goexits the calling goroutine is in
 // the middle of: their frames are below those of the deferred functions that
 // they run. A panic counts until the deferred function that recovers it returns.
 func Count() (n int) {
-	pcs := make([]uintptr, 64)
+	var few [64]uintptr // on the stack: Count is called for each sealed file
+	pcs := few[:]
 	size := runtime.Callers(1, pcs)
 	for size == len(pcs) {
 		pcs = make([]uintptr, 4*len(pcs))
 		size = runtime.Callers(1, pcs)
 	}
+	in := unwinding()
 	for _, pc := range pcs[:size] {
-		if f := runtime.FuncForPC(pc - 1); f != nil && (f.Name() == "runtime.gopanic" || f.Name() == "runtime.Goexit") {
+		if pc-1-in.panics.entry < in.panics.size || pc-1-in.exits.entry < in.exits.size {
 			n++
 		}
 	}
 	return n
+}
+
+// A span is the code of a function: so many bytes from its entry.
+type span struct{ entry, size uintptr }
+
+type spans struct{ panics, exits span }
+
+// unwinding finds the code of runtime.gopanic and runtime.Goexit, by running both once.
+// To look up the name of each frame takes longer than to seal a small file.
+var unwinding = sync.OnceValue(func() (s spans) {
+	s.panics = spanOf("runtime.gopanic", func(look func()) {
+		defer func() { recover() }()
+		defer look()
+		panic("to find the code of panics")
+	})
+	s.exits = spanOf("runtime.Goexit", func(look func()) {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			defer look()
+			runtime.Goexit()
+		}()
+		<-done
+	})
+	return s
+})
+
+// spanOf finds the code of a function that is below look when run has it called.
+func spanOf(name string, run func(look func())) (s span) {
+	run(func() {
+		var pcs [64]uintptr
+		for _, pc := range pcs[:runtime.Callers(1, pcs[:])] {
+			if f := runtime.FuncForPC(pc - 1); f != nil && f.Name() == name {
+				s.entry = f.Entry()
+			}
+		}
+	})
+	if s.entry == 0 {
+		panic("unwind: " + name + " is not found among its own frames") // the runtime is another
+	}
+	for f := runtime.FuncForPC(s.entry); f != nil && f.Entry() == s.entry; f = runtime.FuncForPC(s.entry + s.size) {
+		s.size++
+	}
+	return s
 }
