@@ -22,7 +22,14 @@ type material struct {
 }
 
 // newSecret takes b over.
-func newSecret(b []byte) *secret { return &secret{&material{b: b}} }
+func newSecret(b []byte) *secret {
+	s := &struct { // one allocation: there is one for each sealed file
+		secret
+		material
+	}{material: material{b: b}}
+	s.secret.p = &s.material
+	return &s.secret
+}
 
 // acquire is the key material, which stays until release, or errWiped.
 func (s *secret) acquire() ([]byte, error) {

@@ -31,12 +31,15 @@ func (t *turn) missed() bool { return t.state.Load()&turnMissed != 0 }
 // know of, on its way to one that can recover it.
 type thrown struct{ value any }
 
+// errSourceInterrupted is made once: catch runs for each segment.
+var errSourceInterrupted = interrupted("the source")
+
 // catch calls f, which may call a source of the caller's, and sets err to what f
 // returns, also where that is nothing: it returns f's panic, and after a
 // runtime.Goexit nothing more happens in its goroutine.
 func catch(err *error, f func() error) (t *thrown) {
 	returned := false
-	*err = interrupted("the source")
+	*err = errSourceInterrupted
 	defer func() {
 		if !returned {
 			if v := recover(); v != nil {
