@@ -102,22 +102,8 @@ func (c Change) apply(old []byte) ([]byte, error) {
 			return nil, err
 		}
 	}
-	for _, of := range []struct{ name, value string }{{"region", c.Region}, {"sse", c.SSE}} {
-		if of.value == "" {
-			continue
-		}
-		section := lookup(root, "s3")
-		if section == nil || section.Kind != yaml.MappingNode {
-			section = &yaml.Node{Kind: yaml.MappingNode}
-		}
-		if is := lookup(section, of.name); is == nil || is.Value != of.value {
-			if err := set(section, of.name, of.value); err != nil {
-				return nil, err
-			}
-			if err := set(root, "s3", section); err != nil {
-				return nil, err
-			}
-		}
+	if err := c.applyS3(root, set); err != nil {
+		return nil, err
 	}
 	if c.Provision != nil {
 		if err := set(root, "provision", c.Provision); err != nil {
@@ -134,6 +120,28 @@ func (c Change) apply(old []byte) ([]byte, error) {
 		return nil, err
 	}
 	return b.Bytes(), e.Close()
+}
+
+// applyS3 sets what belongs into the section s3.
+func (c Change) applyS3(root *yaml.Node, set func(in *yaml.Node, key string, value any) error) error {
+	for _, of := range []struct{ name, value string }{{"region", c.Region}, {"sse", c.SSE}} {
+		if of.value == "" {
+			continue
+		}
+		section := lookup(root, "s3")
+		if section == nil || section.Kind != yaml.MappingNode {
+			section = &yaml.Node{Kind: yaml.MappingNode}
+		}
+		if is := lookup(section, of.name); is == nil || is.Value != of.value {
+			if err := set(section, of.name, of.value); err != nil {
+				return err
+			}
+			if err := set(root, "s3", section); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // parseSettings gives a file as a document, and the list of settings in it.

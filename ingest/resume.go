@@ -67,6 +67,14 @@ func (w *Writer) resume(pending *commit.Pending, source string) error {
 			}
 		}
 	}
+	if err := w.recordAnew(); err != nil {
+		return err
+	}
+	return pending.Remove(w.ctx, source)
+}
+
+// recordAnew records all files under this Writer's own number.
+func (w *Writer) recordAnew() error {
 	const batch = 4096
 	var entries []*tree.Entry
 	for path, r := range w.files {
@@ -78,11 +86,9 @@ func (w *Writer) resume(pending *commit.Pending, source string) error {
 		}
 	}
 	if len(entries) > 0 {
-		if err := w.record(entries); err != nil {
-			return err
-		}
+		return w.record(entries)
 	}
-	return pending.Remove(w.ctx, source)
+	return nil
 }
 
 // committed reports whether an earlier Writer has made its version, and was ended before it

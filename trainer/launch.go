@@ -2,6 +2,7 @@ package trainer
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -123,10 +124,7 @@ func (l *Launcher) Plan(ctx context.Context, j *Job) (_ *Plan, err error) {
 	if p.Sealed, err = l.openSealed(ctx, j); err != nil {
 		return nil, err
 	}
-	arch := j.Arch
-	if arch == "" {
-		arch = archOf(j.types()[0])
-	}
+	arch := cmp.Or(j.Arch, archOf(j.types()[0]))
 	find := l.findBinary
 	if find == nil {
 		find = FindBinary
@@ -138,10 +136,7 @@ func (l *Launcher) Plan(ctx context.Context, j *Job) (_ *Plan, err error) {
 	if err != nil {
 		return nil, err
 	}
-	name := j.Name
-	if name == "" {
-		name = defaultName(p.main().set.Name, time.Now())
-	}
+	name := cmp.Or(j.Name, defaultName(p.main().set.Name, time.Now()))
 	if err := p.certifiable(ctx); err != nil {
 		return nil, err
 	}

@@ -79,10 +79,7 @@ func upload(c *cli.Context, con *console, path string, command []string) error {
 	if err != nil {
 		return err
 	}
-	if os.Getenv("GOMEMLIMIT") == "" {
-		// What waits to be collected counts too; the program itself takes the rest.
-		debug.SetMemoryLimit(max(opts.Memory, 256<<20) - 48<<20)
-	}
+	limitMemory(opts.Memory)
 	name, err := datasetName(c.String("dataset"), path)
 	if err != nil {
 		return err
@@ -109,14 +106,8 @@ func upload(c *cli.Context, con *console, path string, command []string) error {
 		return usageError{err}
 	}
 	defer d.Close()
-	if c.IsSet("at-least") || c.IsSet("digest") {
-		choice, err := choiceOf(c, dataset.Reference{Dataset: name})
-		if err != nil {
-			return err
-		}
-		if _, err := d.Choose(ctx, choice); err != nil {
-			return err
-		}
+	if err := isAsPinned(c, d); err != nil {
+		return err
 	}
 	opts.Own = append([]string{v.Location}, v.Keys.Names...)
 	opts.Progress = &uploader.Progress{}
@@ -143,6 +134,28 @@ func upload(c *cli.Context, con *console, path string, command []string) error {
 		return &partialError{text: fmt.Sprintf("%s could not be read; the rest is safe in the vault", count(n, "file")), code: exitSomeFailed}
 	}
 	return nil
+}
+
+// limitMemory has the garbage collector keep to what an upload may take.
+func limitMemory(memory int64) {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		// What waits to be collected counts too; the program itself takes the rest.
+		debug.SetMemoryLimit(max(memory, 256<<20) - 48<<20)
+	}
+}
+
+// isAsPinned returns an error unless the newest version is one that --at-least and --digest
+// allow.
+func isAsPinned(c *cli.Context, d *dataset.Dataset) error {
+	if !c.IsSet("at-least") && !c.IsSet("digest") {
+		return nil
+	}
+	choice, err := choiceOf(c, dataset.Reference{Dataset: d.Name})
+	if err != nil {
+		return err
+	}
+	_, err = d.Choose(c.Context, choice)
+	return err
 }
 
 func uploadStream(ctx context.Context, con *console, d *dataset.Dataset, opts uploader.Options, command []string, name string) (*uploader.Result, error) {

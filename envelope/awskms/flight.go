@@ -40,6 +40,31 @@ func flightKey(slot envelope.Slot, ec envelope.EncryptionContext) [32]byte {
 	return sha256.Sum256(append(b, ec.Canonical()...))
 }
 
+// fly makes the call of a flight, and tells those who wait for it how it has ended.
+func (fs *flights) fly(ctx context.Context, key [32]byte, f *flight, call func(context.Context) ([]byte, error)) {
+	var secret []byte
+	err, returned := errGoexit, false
+	defer func() {
+		var t *thrown
+		if !returned {
+			if v := recover(); v != nil {
+				t = &thrown{v}
+			}
+		}
+		fs.mu.Lock()
+		defer fs.mu.Unlock()
+		f.cancel()
+		f.secret, f.err, f.thrown = secret, err, t
+		if f.waiting == 0 {
+			clear(f.secret) // nobody has waited for it
+		}
+		fs.land(key, f)
+		close(f.done)
+	}()
+	secret, err = call(ctx)
+	returned = true
+}
+
 // do returns what call returns. The call's context has the values of the first
 // caller's ctx, and neither its deadline nor its end.
 func (fs *flights) do(ctx context.Context, key [32]byte, call func(context.Context) ([]byte, error)) ([]byte, error) {
@@ -55,29 +80,7 @@ func (fs *flights) do(ctx context.Context, key [32]byte, call func(context.Conte
 		callCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		f = &flight{done: make(chan struct{}), cancel: cancel}
 		fs.m[key] = f
-		go func() {
-			var secret []byte
-			err, returned := errGoexit, false
-			defer func() {
-				var t *thrown
-				if !returned {
-					if v := recover(); v != nil {
-						t = &thrown{v}
-					}
-				}
-				fs.mu.Lock()
-				defer fs.mu.Unlock()
-				cancel()
-				f.secret, f.err, f.thrown = secret, err, t
-				if f.waiting == 0 {
-					clear(f.secret) // nobody has waited for it
-				}
-				fs.land(key, f)
-				close(f.done)
-			}()
-			secret, err = call(callCtx)
-			returned = true
-		}()
+		go fs.fly(callCtx, key, f, call)
 	}
 	f.waiting++
 	fs.mu.Unlock()
