@@ -238,11 +238,11 @@ func (j *Job) checkScript(p *problems) {
 		p.check(k != "", "hyperparameters", "one has no name")
 		p.text(field, k, 256)
 		p.text(field, value, 2500)
-		p.check(j.Source == "" || !strings.HasPrefix(k, "sagemaker_"), field, "names with sagemaker_ are set by source and entry")
+		p.check(j.Source == "" || !strings.HasPrefix(k, "sagemaker_"), field, "names with sagemaker_ are set by source, entry and launcher")
 	}
 	n := len(j.Hyperparameters)
 	if j.Source != "" {
-		n += scriptParameters
+		n += scriptParameters + len(j.launcherParameters())
 	}
 	p.check(n <= maxHyperparams, "hyperparameters", "there are %d, those of script mode included; the limit is %d", n, maxHyperparams)
 	for _, k := range slices.Sorted(maps.Keys(j.Environment)) {
@@ -256,6 +256,7 @@ func (j *Job) checkScript(p *problems) {
 }
 
 func (j *Job) checkInstances(p *problems) {
+	j.checkLauncher(p)
 	checkType := func(field, typ string) {
 		p.check(instanceType.MatchString(typ), field, "%q is not an instance type, such as ml.m5.xlarge", typ)
 	}

@@ -48,7 +48,13 @@ func TestCheck(t *testing.T) {
 		{"hyperparameters:\n  k: \"a\\nb\"", "hyperparameters.k: holds a line break"},
 		{"hyperparameters:\n" + many(101, "  k%d: 1\n"), "hyperparameters: there are 101"},
 		{"source: x\nentry: y.py\nhyperparameters:\n" + many(96, "  k%d: 1\n"), "hyperparameters: there are 101"},
-		{"source: x\nentry: y.py\nhyperparameters: {sagemaker_program: z}", "set by source and entry"},
+		{"source: x\nentry: y.py\nhyperparameters: {sagemaker_program: z}", "set by source, entry and launcher"},
+		{"source: x\nentry: y.py\nlauncher: horovod", "launcher: is \"horovod\", but has to be one of torchrun, mpi, smddp"},
+		{"launcher: torchrun", "is for script mode"},
+		{"source: x\nentry: y.py\nlauncher: torchrun\nprocesses_per_host: 2", "processes_per_host: is for the launcher mpi"},
+		{"source: x\nentry: y.py\nlauncher: mpi\nprocesses_per_host: 2000", "has to be from 1 to 1024"},
+		{"source: x\nentry: y.py\nlauncher: torchrun\nmpi_options: -x A", "mpi_options: are for the launchers mpi and smddp"},
+		{"source: x\nentry: y.py\nlauncher: smddp\nhyperparameters:\n" + many(93, "  k%d: 1\n"), "hyperparameters: there are 101"},
 		{"source: x", "entry: source (a folder) and entry"},
 		{"source: x\nentry: ../y.py", "not the path of a script inside"},
 		{"environment:\n  1A: x", "job.yaml:6: environment.1A: "},
@@ -94,7 +100,8 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%s:\n  got  %v\n  want %s", c.add, err, c.want)
 		}
 		// What a run on this machine takes too has the same limits there.
-		if here := regexp.MustCompile(`^(hyperparameters|environment|command|source|channels:\n  (vaultpack|\.\.|c0):?)`).MatchString(c.add); here {
+		here := regexp.MustCompile(`^(hyperparameters|environment|command|source|channels:\n  (vaultpack|\.\.|c0):?)`).MatchString(c.add)
+		if here && (!strings.Contains(c.add, "launcher:") || strings.Contains(c.add, "hyperparameters:")) {
 			if err := j.CheckScript(); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%s, on this machine:\n  got  %v\n  want %s", c.add, err, c.want)
 			}

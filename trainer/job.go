@@ -60,6 +60,11 @@ type Job struct {
 	// Source is a directory with the script Entry, for images that know script mode.
 	Source string `yaml:"source"`
 	Entry  string `yaml:"entry"`
+	// Launcher has the image start the script in several processes on each host: torchrun,
+	// mpi or smddp. ProcessesPerHost is for mpi, MPIOptions for mpi and smddp.
+	Launcher         string `yaml:"launcher"`
+	ProcessesPerHost int    `yaml:"processes_per_host"`
+	MPIOptions       string `yaml:"mpi_options"`
 
 	Output            string `yaml:"output"`         // an s3:// URI
 	OutputKMSKey      string `yaml:"output_kms_key"` // or "none"

@@ -96,6 +96,7 @@ func (l *Launcher) addParameters(p *Plan, name string) {
 	}
 	if p.source != nil {
 		scriptMode(params, p.job.Entry, name, l.Region)
+		maps.Copy(params, p.job.launcherParameters())
 	}
 	if len(params) > 0 {
 		p.Request.HyperParameters = params

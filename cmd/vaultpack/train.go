@@ -87,6 +87,9 @@ func jobFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "environment", Aliases: []string{"env", "e"}, Usage: "`NAME=VALUE` of an environment variable, not for secrets; can be repeated"},
 		&cli.StringFlag{Name: "source", Usage: "`DIR` with the training script, for images with script mode"},
 		&cli.StringFlag{Name: "entry", Usage: "script `FILE` in --source"},
+		&cli.StringFlag{Name: "launcher", Usage: "`WHAT` starts the script in several processes on each host: torchrun, mpi or smddp; for images with script mode"},
+		&cli.IntFlag{Name: "processes-per-host", Usage: "`N` processes on each host, for --launcher mpi", DefaultText: "one for each GPU"},
+		&cli.StringFlag{Name: "mpi-options", Usage: "`OPTIONS` of mpirun, for --launcher mpi or smddp"},
 		&cli.StringFlag{Name: "output", Value: "seal", DefaultText: "in the vault", Usage: "`PLACE` for the model: s3://…; with --local: seal, none or a folder"},
 		&cli.StringFlag{Name: "output-kms-key", DefaultText: "the vault's", Usage: "KMS `KEY` for the model, or none"},
 		&cli.StringFlag{Name: "output-compression", Usage: "`HOW` to compress the model: GZIP or NONE"},
@@ -168,12 +171,12 @@ func setFields(c *cli.Context, j *trainer.Job) error {
 		"volume-kms-key": &j.VolumeKMSKey, "distribution": &j.Distribution, "format": &j.Format, "source": &j.Source, "entry": &j.Entry,
 		"output": &j.Output, "output-kms-key": &j.OutputKMSKey, "output-compression": &j.OutputCompression, "key-channel": &j.KeyChannel,
 		"checkpoints": &j.Checkpoints, "checkpoint-path": &j.CheckpointPath, "tensorboard": &j.TensorBoard, "tensorboard-path": &j.TensorBoardPath,
-		"profiler": &j.Profiler, "binary": &j.Binary, "arch": &j.Arch} {
+		"profiler": &j.Profiler, "binary": &j.Binary, "arch": &j.Arch, "launcher": &j.Launcher, "mpi-options": &j.MPIOptions} {
 		if given(flag) {
 			*s = c.String(flag)
 		}
 	}
-	for flag, n := range map[string]*int{"instance-count": &j.InstanceCount, "volume-size": &j.VolumeSize, "retries": &j.Retries} {
+	for flag, n := range map[string]*int{"instance-count": &j.InstanceCount, "volume-size": &j.VolumeSize, "retries": &j.Retries, "processes-per-host": &j.ProcessesPerHost} {
 		if given(flag) {
 			*n = c.Int(flag)
 		}

@@ -1,0 +1,47 @@
+package trainer
+
+import (
+	"slices"
+	"strconv"
+)
+
+// Launchers of processes that script-mode images know, as the SageMaker Python SDK names
+// them in its argument distribution: torch_distributed, mpi and
+// smdistributed.dataparallel.
+const (
+	Torchrun = "torchrun"
+	MPI      = "mpi"
+	SMDDP    = "smddp"
+)
+
+// launcherParameters are the hyperparameters by which the toolkit in a script-mode image
+// starts the script in several processes, each value in JSON. They are those of the
+// SageMaker Python SDK (sagemaker.estimator.Framework._distribution_configuration and
+// sagemaker.pytorch).
+func (j *Job) launcherParameters() map[string]string {
+	switch j.Launcher {
+	case Torchrun:
+		return map[string]string{"sagemaker_torch_distributed_enabled": "true", "sagemaker_instance_type": jsonString(j.InstanceType)}
+	case MPI:
+		params := map[string]string{"sagemaker_mpi_enabled": "true", "sagemaker_mpi_custom_mpi_options": jsonString(j.MPIOptions)}
+		if j.ProcessesPerHost > 0 { // else one for each GPU
+			params["sagemaker_mpi_num_of_processes_per_host"] = strconv.Itoa(j.ProcessesPerHost)
+		}
+		return params
+	case SMDDP:
+		return map[string]string{"sagemaker_distributed_dataparallel_enabled": "true", "sagemaker_instance_type": jsonString(j.InstanceType),
+			"sagemaker_distributed_dataparallel_custom_mpi_options": jsonString(j.MPIOptions)}
+	}
+	return nil
+}
+
+// checkLauncher checks what is said about the processes of a script.
+func (j *Job) checkLauncher(p *problems) {
+	p.oneOf("launcher", j.Launcher, Torchrun, MPI, SMDDP)
+	p.check(j.Launcher == "" || j.Source != "", "launcher", "is for script mode: the image's toolkit starts the script of source and entry. A command of your own starts its processes itself")
+	p.check(j.Launcher == "" || j.Launcher == MPI || len(j.InstanceGroups) == 0, "launcher", "%s goes with one instance_type, and not with instance_groups", j.Launcher)
+	p.check(!j.given("processes_per_host") && j.ProcessesPerHost == 0 || j.Launcher == MPI, "processes_per_host", "is for the launcher mpi")
+	p.check(j.ProcessesPerHost >= 0 && j.ProcessesPerHost <= 1024, "processes_per_host", "is %d, but has to be from 1 to 1024", j.ProcessesPerHost)
+	p.check(j.MPIOptions == "" || slices.Contains([]string{MPI, SMDDP}, j.Launcher), "mpi_options", "are for the launchers mpi and smddp")
+	p.text("mpi_options", j.MPIOptions, 2400)
+}
