@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"io"
 	"os"
 	"path"
@@ -66,7 +67,7 @@ func certifier(ctx context.Context, d *dataset.Dataset) (signing.Signer, *chain.
 		return nil, nil, fmt.Errorf("%w: %w", ErrNotSigner, err)
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, notAllowed(err)
 	}
 	newest, err := d.Latest(ctx)
 	if err != nil {
@@ -77,6 +78,14 @@ func certifier(ctx context.Context, d *dataset.Dataset) (signing.Signer, *chain.
 		return nil, nil, fmt.Errorf("%w: %s is no signer of dataset %q", ErrNotSigner, signer.Public().ID().Short(), d.Name)
 	}
 	return signer, c, nil
+}
+
+// notAllowed says what the signature of a key is for that the caller may not use.
+func notAllowed(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("the job's results are to be certified by the signing key: %w. Without a statement of how the model was made: train --no-provenance", err)
+	}
+	return err
 }
 
 // Certify makes the certificate of a job whose first input is a version of d. The vault's signing key has to be one of the dataset's signers, and signs
@@ -93,7 +102,7 @@ func Certify(ctx context.Context, d *dataset.Dataset, run Run, until time.Time) 
 	key := signing.GenerateKey()
 	del, err := c.Delegate(ctx, signer, chain.Delegation{Purpose: chain.ForJob, Name: run.Job, Key: key.Public(), NotAfter: until, UpTo: upTo(d.Name, run.Inputs)})
 	if err != nil {
-		return nil, err
+		return nil, notAllowed(err)
 	}
 	return &Certificate{Run: run, Delegation: del.Raw(), key: key}, nil
 }
