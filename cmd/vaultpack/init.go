@@ -24,9 +24,9 @@ func initCommand(con *console) *cli.Command {
 		Description: "Without --vault, init creates the default vault, as the first upload does. It never\n" +
 			"changes an existing vault.\n\n" +
 			"With --vault s3://BUCKET/PREFIX, init creates a KMS key for data and one for signatures,\n" +
-			"a bucket, and the roles for uploading, reading and training. It shows a plan and asks for confirmation. Run it again\n" +
-			"to find and fix drift, or to continue after an interruption. Your choices are saved in\n" +
-			"vaultpack.yaml. init never deletes anything.",
+			"a bucket, and the roles for uploading, reading and training. It shows a plan and asks for\n" +
+			"confirmation. Run it again to find and fix drift, or to continue after an interruption. Your\n" +
+			"choices are saved in vaultpack.yaml. init never deletes anything.",
 		Action: func(c *cli.Context) error {
 			cfg, err := configAlone(c, con)
 			if err != nil {
