@@ -319,6 +319,7 @@ func (j *Job) instances() int {
 func (j *Job) checkOutput(p *problems) {
 	p.uri("output", j.Output)
 	p.key("output_kms_key", j.OutputKMSKey)
+	p.check(!j.SealModel || j.OutputCompression != string(types.OutputCompressionTypeNone), "seal_model", "goes with output_compression GZIP: model get opens a model.tar.gz")
 	p.oneOf("output_compression", j.OutputCompression, string(types.OutputCompressionTypeGzip), string(types.OutputCompressionTypeNone))
 	p.uri("checkpoints", j.Checkpoints)
 	p.check(j.CheckpointPath == "" || containerPath.MatchString(j.CheckpointPath) && len(j.CheckpointPath) <= 4096, "checkpoint_path", "%q is not an absolute path", j.CheckpointPath)

@@ -81,6 +81,7 @@ func TestCheck(t *testing.T) {
 		{"output_compression: ZIP", "output_compression: "},
 		{"checkpoint_path: /x", "goes with checkpoints"},
 		{"subnets: [subnet-1]", "subnets and security_groups go together"},
+		{"seal_model: true\noutput_compression: NONE", "seal_model: goes with output_compression GZIP"},
 		{"network_isolation: true", "cannot ask AWS KMS for the data key"},
 		{"key_channel: arn:aws:kms:eu-west-1:111122223333:key/x", "without network_isolation the job asks AWS KMS, which is safer"},
 		{"metrics: [{name: x}]", "metrics.0: needs a name and a regex"},

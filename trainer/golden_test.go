@@ -84,6 +84,9 @@ func (w *world) withWords(request string, p *trainer.Plan) string {
 		own = append(own, s.Contents.Metadata...)
 	}
 	own = append(own, "_vaultpack/jobs/"+trainer.MainDataset(p)+"/"+p.Name()+"/signing.vpk")
+	if strings.Contains(request, "--model-key") {
+		own = append(own, "_vaultpack/jobs/"+trainer.MainDataset(p)+"/"+p.Name()+"/model.vpk")
+	}
 	slices.Sort(own)
 	own = slices.Compact(own)
 	for name, content := range objects {

@@ -88,6 +88,8 @@ type Job struct {
 	// NoProvenance leaves out the statement of how the model was made, and the record of
 	// the versions that the job was given.
 	NoProvenance bool `yaml:"no_provenance"`
+	// SealModel has the job seal what it has made before SageMaker stores it.
+	SealModel bool `yaml:"seal_model"`
 
 	Metrics         []Metric          `yaml:"metrics"`
 	Tags            map[string]string `yaml:"tags"`

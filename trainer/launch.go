@@ -22,6 +22,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/given"
 	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/trainer/provenance"
+	"github.com/vaultpack/vaultpack/trainer/sealedmodel"
 	"github.com/vaultpack/vaultpack/vault"
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
@@ -197,12 +198,15 @@ func (p *Plan) addObjects(job string) error {
 	if p.certify {
 		names = append(names, objects.JobFolder(p.dataset(), job)+provenance.SigningName)
 	}
+	if p.job.SealModel {
+		names = append(names, objects.JobFolder(p.dataset(), job)+sealedmodel.KeyName)
+	}
 	slices.Sort(names)
 	m, err := newManifest(p.root(), slices.Compact(names))
 	if err != nil {
 		return err
 	}
-	if p.addManifest(m); p.certify { // it is for this job alone
+	if p.addManifest(m); p.certify || p.job.SealModel { // it is for this job alone
 		own := &p.uploads[len(p.uploads)-1]
 		own.name, own.once = objects.JobFolder(p.dataset(), job)+ownManifest, false
 	}
@@ -284,6 +288,15 @@ func (l *Launcher) Launch(ctx context.Context, p *Plan) (arn string, err error) 
 	stored, err := p.certificate(ctx, l.Vault)
 	if own = append(own, stored...); err != nil {
 		return "", err
+	}
+	if p.job.SealModel {
+		stored, err := sealedmodel.NewKey(ctx, p.main().Version, name)
+		if stored != "" {
+			own = append(own, stored)
+		}
+		if err != nil {
+			return "", err
+		}
 	}
 	began := time.Now()
 	out, err := l.SageMaker.CreateTrainingJob(ctx, p.Request)

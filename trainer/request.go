@@ -18,6 +18,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/trainer/provenance"
+	"github.com/vaultpack/vaultpack/trainer/sealedmodel"
 )
 
 // flags are those of sagemaker-run.
@@ -49,6 +50,9 @@ func (l *Launcher) flags(p *Plan) ([]string, error) {
 	}
 	if p.certify {
 		flags = append(flags, "--signing", objects.JobFolder(p.dataset(), p.run.Job)+provenance.SigningName)
+	}
+	if p.job.SealModel {
+		flags = append(flags, "--model-key", objects.JobFolder(p.dataset(), p.run.Job)+sealedmodel.KeyName)
 	}
 	if p.job.Format == tarFormat {
 		flags = append(flags, "--format", tarFormat)

@@ -99,6 +99,7 @@ func newApp(con *console) *cli.App {
 			statementCommand(con),
 			provenanceCommand(con),
 			modelsCommand(con),
+			modelCommand(con),
 			trustCommand(con),
 			encryptCommand(con),
 			decryptCommand(con),

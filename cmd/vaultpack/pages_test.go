@@ -39,6 +39,7 @@ var notRun = map[string]string{
 	"aws-checklist.md: keys add":         isPart,
 	"aws-checklist.md: push --dry":       isPart,
 	"aws-checklist.md: train":            takesJob,
+	"TRAINING.md: model get":             takesJob,
 	"aws-checklist.md: doctor --dataset": takesBuild,
 }
 

@@ -47,6 +47,9 @@ func showProvenance(c *cli.Context, con *console, model string) error {
 	ver := provenance.NewVerifier(v)
 	defer ver.Close()
 	what, files, err := readModel(c.Context, v, ver, model)
+	if errors.Is(err, provenance.ErrSealed) {
+		return usagef("%w. Open it, which checks how it was made too: %s", err, con.next("model", "get", model, "DIR"))
+	}
 	if err != nil {
 		return err
 	}
@@ -135,10 +138,25 @@ func readSealedModel(ctx context.Context, v *vault.Vault, ref dataset.Reference)
 
 // readJobsModel reads the model of a job in SageMaker that lies in the vault.
 func readJobsModel(ctx context.Context, v *vault.Vault, ver *provenance.Verifier, job string) (what string, files *provenance.Files, err error) {
+	object, err := jobsModel(ctx, v, ver, job)
+	if err != nil {
+		return "", nil, err
+	}
+	r, err := v.Get(ctx, object, 0, -1)
+	if err != nil {
+		return "", nil, fmt.Errorf("the model of job %s: %w", job, err)
+	}
+	defer r.Close()
+	files, err = provenance.ReadArchive(ctx, r)
+	return object, files, err
+}
+
+// jobsModel is the name of the object with the model of a job, which its launch record says.
+func jobsModel(ctx context.Context, v *vault.Vault, ver *provenance.Verifier, job string) (object string, err error) {
 	unknown := usagef("%q is no file, no dataset of this vault, and no training job on one", job)
 	sets, err := provenance.Datasets(ctx, v)
 	if err != nil {
-		return "", nil, err
+		return "", err
 	}
 	for _, name := range sets {
 		l, err := ver.Launch(ctx, name, job)
@@ -146,24 +164,18 @@ func readJobsModel(ctx context.Context, v *vault.Vault, ver *provenance.Verifier
 			continue
 		}
 		if err != nil {
-			return "", nil, err
+			return "", err
 		}
 		if l.Err != nil {
-			return "", nil, fmt.Errorf("the record of job %s: %w", job, l.Err)
+			return "", fmt.Errorf("the record of job %s: %w", job, l.Err)
 		}
 		object, ok := strings.CutPrefix(path.Join(l.Output, modelFile), path.Clean(v.Location)+"/")
 		if !ok {
-			return "", nil, usagef("the model of job %s is not in this vault but in %s: name the file, or a copy of it", job, l.Output)
+			return "", usagef("the model of job %s is not in this vault but in %s: name the file, or a copy of it", job, l.Output)
 		}
-		r, err := v.Get(ctx, object, 0, -1)
-		if err != nil {
-			return "", nil, fmt.Errorf("the model of job %s: %w", job, err)
-		}
-		defer r.Close()
-		files, err := provenance.ReadArchive(ctx, r)
-		return object, files, err
+		return object, nil
 	}
-	return "", nil, unknown
+	return "", unknown
 }
 
 func tellStatement(con *console, s *provenance.Statement, by provenance.Signature) {

@@ -81,6 +81,7 @@ func jobFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "channel", Usage: "add a channel: `NAME=DATASET[@VERSION]` or NAME=s3://…, followed by options such as ,distribution=… or ,input_mode=…; with --local also NAME=DIR; can be repeated"},
 		&cli.StringFlag{Name: "distribution", Usage: "`HOW` hosts share DATASET: FullyReplicated or ShardedByS3Key"},
 		&cli.BoolFlag{Name: "allow-incomplete", Usage: "allow training on an incomplete version"},
+		&cli.BoolFlag{Name: "seal-model", Usage: "seal the model in the job, before SageMaker stores it; vaultpack model get opens it"},
 		&cli.BoolFlag{Name: "no-provenance", Usage: "do not record that the job was given the data, nor sign how the model was made"},
 		&cli.StringFlag{Name: "format", Value: "files", Usage: "`WHAT` the script finds: files, or tar for WebDataset shards"},
 		&cli.StringSliceFlag{Name: "hyperparameter", Aliases: []string{"p", "hp"}, Usage: "`NAME=VALUE` of a hyperparameter; can be repeated"},
@@ -188,7 +189,7 @@ func setFields(c *cli.Context, j *trainer.Job) error {
 			}
 		}
 	}
-	for flag, b := range map[string]*bool{"network-isolation": &j.NetworkIsolation, "spot": &j.Spot, "allow-incomplete": &j.AllowIncomplete, "no-provenance": &j.NoProvenance} {
+	for flag, b := range map[string]*bool{"network-isolation": &j.NetworkIsolation, "spot": &j.Spot, "allow-incomplete": &j.AllowIncomplete, "no-provenance": &j.NoProvenance, "seal-model": &j.SealModel} {
 		if given(flag) {
 			*b = c.Bool(flag)
 		}

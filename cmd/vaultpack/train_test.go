@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -124,6 +126,32 @@ func (j *jobsCloud) object(name string) (bucket, key *string) {
 }
 
 // change flips a bit in an object, as a bucket's administrator could.
+// get and put read and write an object of the vault, past vaultpack.
+func (j *jobsCloud) get(name string) []byte {
+	j.t.Helper()
+	bucket, key := j.object(name)
+	out, err := j.s3.Client(j.t).GetObject(j.t.Context(), &s3.GetObjectInput{Bucket: bucket, Key: key})
+	check(j.t, err)
+	defer out.Body.Close()
+	b, err := io.ReadAll(out.Body)
+	check(j.t, err)
+	return b
+}
+
+func (j *jobsCloud) put(name string, b []byte) {
+	j.t.Helper()
+	bucket, key := j.object(name)
+	_, err := j.s3.Client(j.t).PutObject(j.t.Context(), &s3.PutObjectInput{Bucket: bucket, Key: key, Body: bytes.NewReader(b)})
+	check(j.t, err)
+}
+
+// runs is run, with both outputs in one.
+func (j *jobsCloud) runs(want int, args ...string) string {
+	j.t.Helper()
+	out, errs := j.run(want, args...)
+	return out + errs
+}
+
 func (j *jobsCloud) change(name string) {
 	j.t.Helper()
 	client, bucket := j.s3.Client(j.t), j.store()
@@ -194,6 +222,59 @@ func TestTrainEndToEnd(t *testing.T) {
 		t.Errorf("%d files on both hosts:\n%s", counts, out)
 	}
 	j.isolated(t)
+	j.sealed(t)
+}
+
+// A job that seals its model stores nothing of it in the clear, whatever becomes of the
+// command; model get opens it, and nothing that somebody has changed or made.
+func (j *jobsCloud) sealed(t *testing.T) {
+	const make = `cd /opt/ml/model; mkdir code; echo the weights >w; echo run >code/x; ln -s w latest; ${END:-true}`
+	job := func(want int, name string, more ...string) string {
+		out, errs := j.train(want, append(append([]string{"--name", name, "--seal-model", "--wait", "--logs"}, more...), "--", "sh", "-c", make)...)
+		return out + errs
+	}
+	says(t, job(0, "sealed"), "sealed the model: 3 files")
+	model := func(name string) string { return "_vaultpack/jobs/digits/" + name + "/output/model.tar.gz" }
+	b := j.get(model("sealed"))
+	z, err := gzip.NewReader(bytes.NewReader(b))
+	check(t, err)
+	plain, err := io.ReadAll(z)
+	check(t, err)
+	if bytes.Contains(plain, []byte("the weights")) || bytes.Contains(plain, []byte("predicate")) || !bytes.Contains(plain, []byte("code/x.vpk")) {
+		t.Error("the model was stored in the clear, or not at all")
+	}
+	out, _ := j.run(0, "model", "get", "sealed", "opened")
+	says(t, out, "3 files", "of job sealed in opened")
+	if got := string(read(t, filepath.Join(j.home, "opened", "latest"))); got != "the weights\n" {
+		t.Errorf("the model has %q", got)
+	}
+	out, _ = j.run(0, "provenance", "opened")
+	says(t, out, "is what job sealed made")
+	says(t, j.runs(exitUsage, "provenance", "sealed"), "is sealed", "model get sealed DIR")
+	says(t, j.runs(exitUsage, "model", "get", "sealed", "opened"), "opened is not empty")
+	write(t, filepath.Join(j.home, "copy.tar.gz"), b)
+	j.run(0, "model", "get", "copy.tar.gz", "again")
+	says(t, j.runs(exitFailed, "model", "get", "isolated", "x"), "not sealed", "tar -xzf")
+	says(t, j.runs(exitUsage, "model", "get", "nothing", "x"), "no training job")
+	// Another job's, and one that was changed.
+	says(t, job(0, "second"), "sealed the model")
+	j.put(model("sealed"), j.get(model("second")))
+	says(t, j.runs(exitAuthentication, "model", "get", "sealed", "x"), "the mark in it is of job second")
+	j.put(model("sealed"), b)
+	j.change(model("sealed"))
+	if code, _ := j.try("model", "get", "sealed", "x"); code == 0 {
+		t.Error("a model that was changed is opened")
+	}
+	if _, err := os.Lstat(filepath.Join(j.home, "x")); err == nil {
+		t.Error("something of it was written")
+	}
+	// Nothing tells who has made a model whose statement is left out.
+	says(t, job(0, "unsigned", "--no-provenance"), "sealed the model")
+	write(t, filepath.Join(j.home, "unsigned.tar.gz"), j.get(model("unsigned")))
+	j.runs(exitAuthentication, "model", "get", "unsigned.tar.gz", "x")
+	j.run(0, "model", "get", "unsigned.tar.gz", "x", "--no-provenance")
+	// A command that fails has its model sealed too.
+	says(t, job(exitFailed, "failing", "-e", "END=false"), "sealed the model")
 }
 
 // Without network the key comes in a channel, which is gone as soon as the job

@@ -29,6 +29,7 @@ import (
 	"github.com/vaultpack/vaultpack/trainer/launcher"
 	"github.com/vaultpack/vaultpack/trainer/local"
 	"github.com/vaultpack/vaultpack/trainer/provenance"
+	"github.com/vaultpack/vaultpack/trainer/sealedmodel"
 	"github.com/vaultpack/vaultpack/uploader"
 	"github.com/vaultpack/vaultpack/vault"
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
@@ -40,7 +41,7 @@ var types = []any{
 	dataset.File{}, vaultpack.Vault{}, unpack.Job{}, dataset.Collection{}, dataset.Removal{}, rekey.Reseal{},
 	uploader.Filter{}, ingest.Writer{}, ingest.File{}, ingest.Sample{},
 	trainer.Launcher{}, trainer.Plan{}, trainer.Watcher{}, trainer.Logs{}, trainer.Job{},
-	container.Config{}, local.Job{}, provenance.Certificate{}, provenance.Verifier{}, awskms.Signer{},
+	container.Config{}, container.Tasks{}, local.Job{}, provenance.Certificate{}, provenance.Verifier{}, awskms.Signer{},
 	provision.Provisioner{}, provision.Target{}, doctor.Doctor{},
 	config.Config{}, s3store.Store{},
 }
@@ -56,6 +57,8 @@ var functions = map[string]any{
 	"container.Open":  container.Open, "local.Stage": local.Stage,
 	"provenance.Certify": provenance.Certify, "provenance.Check": provenance.Check, "provenance.Open": provenance.Open, "provenance.Datasets": provenance.Datasets,
 	"provenance.ReadFolder": provenance.ReadFolder, "provenance.ReadArchive": provenance.ReadArchive,
+	"sealedmodel.NewKey": sealedmodel.NewKey, "sealedmodel.OpenKey": sealedmodel.OpenKey, "sealedmodel.KeyOf": sealedmodel.KeyOf,
+	"sealedmodel.Seal": sealedmodel.Seal, "sealedmodel.Open": sealedmodel.Open,
 	"awskms.NewSigner": awskms.NewSigner, "signing.AgentKey": signing.AgentKey,
 	"config.Open": config.Open, "config.Init": config.Init, "config.OpenForWriting": config.OpenForWriting, "config.OpenPublic": config.OpenPublic,
 	"config.ReadKeys": config.ReadKeys, "config.ReadableKeys": config.ReadableKeys,

@@ -29,4 +29,11 @@ var provenanceMutants = []mutant{
 	one("a statement that the model has brought stays", inProvenance+"certificate.go", "root.RemoveAll(Folder)", "root.RemoveAll(Folder + \"/algo-1.json\")").by("TestArchives"),
 	one("a record that was moved is believed", inProvenance+"jobs.go", "if l.Err == nil && (l.Job != job || ", "if l.Err == nil && (").by("TestLaunches"),
 	one("who was removed is a signer", "internal/chain/delegation.go", "c.Last().Role(by) == None, raw}", "c == nil, raw}").by("TestFormerSigners"),
+	// Sealed models.
+	one("a sealed file counts in another place", "trainer/sealedmodel/key.go", `envelope.EncryptionContext{"job": job, "path-sha256": hex.EncodeToString(sum[:])}`, `envelope.EncryptionContext{"job": job, "path-sha256": hex.EncodeToString(sum[:0])}`).by("TestForgedModels").in("./trainer/sealedmodel"),
+	one("a sealed file counts for another job", "trainer/sealedmodel/key.go", `envelope.EncryptionContext{"job": job, "path`, `envelope.EncryptionContext{"job": "j", "path`).by("TestForgedModels").in("./trainer/sealedmodel"),
+	one("a file that is not sealed is taken", "trainer/sealedmodel/open.go", "case h.Typeflag != tar.TypeReg || !strings.HasSuffix(name, Suffix):", "case h.Typeflag == tar.TypeReg && !strings.HasSuffix(name, Suffix):\n\t\tcase h.Typeflag != tar.TypeReg:").by("TestForgedModels").in("./trainer/sealedmodel"),
+	one("links of a model may lead out of it", "trainer/sealedmodel/open.go", "if filepath.IsAbs(target) || !filepath.IsLocal(path.Join(path.Dir(name), target)) {", "if target == \"\" {").by("TestForgedModels").in("./trainer/sealedmodel"),
+	one("what could not be sealed stays", "trainer/sealedmodel/seal.go", "errs = append(errs, moveAside(dir, aside, failed))", "_ = moveAside").by("TestWhatCannotBeSealed").in("./trainer/sealedmodel"),
+	one("what is no file stays in a model", "trainer/sealedmodel/seal.go", `failed, errs = append(failed, name), append(errs, fmt.Errorf("%s is no file: the script has to remove it", name))`, `_ = name`).by("TestWhatCannotBeSealed").in("./trainer/sealedmodel"),
 }

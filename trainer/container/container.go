@@ -92,6 +92,10 @@ type Config struct {
 	// Signing is the name of the job's certificate, as package provenance seals it, among
 	// the objects of the metadata channel; empty where nothing is to be signed.
 	Signing string
+	// ModelKey is the name of the key, as package sealedmodel stores it, that what the job has
+	// made is sealed under, among the objects of the metadata channel; empty where that is
+	// not to be sealed.
+	ModelKey string
 	// Tars leaves small files in the tars that they lie in.
 	Tars bool
 	// Logf is told what happens, a line a call. It may be called from several

@@ -2,7 +2,6 @@ package container
 
 import (
 	"cmp"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,10 +10,8 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"github.com/vaultpack/vaultpack/internal/interrupt"
-	"github.com/vaultpack/vaultpack/trainer/provenance"
 )
 
 // Exec becomes the command: signals and the exit code are its own from then on. It
@@ -103,12 +100,6 @@ func (c *Child) Wait() Ended {
 			return e
 		}
 	}
-}
-
-// Sign signs what the command has made in its model folder, for this host.
-func Sign(ctx context.Context, cert *provenance.Certificate, baseDir string, started time.Time) error {
-	return cert.Sign(ctx, filepath.Join(baseDir, "model"), provenance.Made{
-		Invocation: os.Getenv("TRAINING_JOB_ARN"), Host: host(baseDir), Started: started, Finished: time.Now()})
 }
 
 // host is the name that SageMaker gives this host:

@@ -21,10 +21,10 @@ import (
 // Open opens the channels. When it has returned nil, each channel's folder holds
 // the files of its dataset and nothing else, and no key of the data is left in memory or on
 // disk. After an error, or a kill, the same call continues from what is done. The
-// certificate is nil unless the configuration names one.
+// tasks are nil unless the configuration names a certificate, or a key for the model.
 //
 // One data key takes one call to KMS, however many channels are sealed under it.
-func Open(ctx context.Context, c *Config) (cert *provenance.Certificate, err error) {
+func Open(ctx context.Context, c *Config) (after *Tasks, err error) {
 	if err := given.Check(ctx, c != nil, errors.New("container: a nil Config")); err != nil {
 		return nil, err
 	}
@@ -62,7 +62,7 @@ func Open(ctx context.Context, c *Config) (cert *provenance.Certificate, err err
 			return nil, fmt.Errorf("channel %s: %w", ch.Name, err)
 		}
 	}
-	if cert, err = c.certificate(ctx, versions); err != nil {
+	if after, err = c.tasks(ctx, versions); err != nil {
 		return nil, err
 	}
 	if err = c.unpack(ctx, versions); err == nil && ctx.Err() != nil {
@@ -72,10 +72,10 @@ func Open(ctx context.Context, c *Config) (cert *provenance.Certificate, err err
 		err = c.emptyKeyChannel()
 	}
 	if err != nil {
-		cert.Wipe()
+		after.Wipe()
 		return nil, err
 	}
-	return cert, nil
+	return after, nil
 }
 
 // certificate reads the job's. It is sealed under the data key of the first of its inputs.
@@ -87,12 +87,21 @@ func (c *Config) certificate(ctx context.Context, versions []*dataset.Version) (
 	for _, ch := range c.Channels {
 		inputs = append(inputs, provenance.Input{Channel: ch.Name, Dataset: ch.Dataset, Version: ch.Version, Digest: ch.Digest})
 	}
+	v, err := c.versionOf(versions, c.Signing)
+	if err != nil {
+		return nil, err
+	}
+	return provenance.Open(ctx, v, c.Signing, inputs)
+}
+
+// versionOf is that of the channel whose dataset's job an object belongs to.
+func (c *Config) versionOf(versions []*dataset.Version, object string) (*dataset.Version, error) {
 	for i, ch := range c.Channels {
-		if strings.HasPrefix(c.Signing, objects.JobsFolder+ch.Dataset+"/") {
-			return provenance.Open(ctx, versions[i], c.Signing, inputs)
+		if strings.HasPrefix(object, objects.JobsFolder+ch.Dataset+"/") {
+			return versions[i], nil
 		}
 	}
-	return nil, fmt.Errorf("the job's signing key %s belongs to none of its channels' datasets", c.Signing)
+	return nil, fmt.Errorf("the job's key %s belongs to none of its channels' datasets", object)
 }
 
 // version reads the version of a channel, and compares it with the job's.

@@ -23,6 +23,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/given"
 	"github.com/vaultpack/vaultpack/internal/workers"
 	"github.com/vaultpack/vaultpack/signing"
+	"github.com/vaultpack/vaultpack/trainer/sealedmodel"
 )
 
 // Folder is where a model has the statements about it, one for each host that has made a
@@ -78,6 +79,9 @@ func isStatement(name string) bool {
 	return path.Dir(name) == Folder && strings.HasSuffix(name, ".json")
 }
 
+// ErrSealed is returned for a model that the job has sealed: it is to be opened first.
+var ErrSealed = errors.New("the model is sealed")
+
 // ReadFolder reads a model that lies in a folder. Links are followed within it.
 func ReadFolder(ctx context.Context, dir string) (*Files, error) {
 	if err := given.Check(ctx, dir != "", errors.New("provenance: no folder")); err != nil {
@@ -92,6 +96,9 @@ func ReadFolder(ctx context.Context, dir string) (*Files, error) {
 	err = fs.WalkDir(root.FS(), ".", func(name string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return err
+		}
+		if name == sealedmodel.MarkName {
+			return ErrSealed
 		}
 		if isStatement(name) {
 			r, err := fsys.OpenRegular(root, name, 0)
@@ -171,7 +178,9 @@ func ReadArchive(ctx context.Context, r io.Reader) (*Files, error) {
 		}
 	}
 	a := archive{sums: map[string][sha256.Size]byte{}, links: map[string]string{}}
-	if err := a.read(r); err != nil {
+	if err := a.read(r); errors.Is(err, ErrSealed) {
+		return nil, err
+	} else if err != nil {
 		return nil, fmt.Errorf("it is no archive of a model, or a damaged one: %w", err)
 	}
 	return a.files, a.resolve()
@@ -203,6 +212,8 @@ func (a *archive) read(r io.Reader) error {
 		_, twice := a.sums[name]
 		_, linked := a.links[name]
 		switch {
+		case name == sealedmodel.MarkName:
+			return ErrSealed
 		case h.Typeflag == tar.TypeDir || name == "":
 		case twice || linked:
 			return malformed(fmt.Sprintf("%q is in it twice", name))

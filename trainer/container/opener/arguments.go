@@ -21,6 +21,7 @@ func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 type given struct {
 	channels, keys, context, sharded          list
 	region, format, keyChannel, signing, base string
+	modelKey                                  string
 	related                                   bool
 }
 
@@ -36,6 +37,7 @@ func (g *given) flags(base string) *flag.FlagSet {
 	f.Var(&g.sharded, "sharded", "the channel `NAME` has only this host's share; can be repeated")
 	f.StringVar(&g.keyChannel, "key-channel", "", "a channel `NAME` with a key, instead of KMS")
 	f.StringVar(&g.signing, "signing", "", "the `NAME` of the key that signs how the model was made, in channel "+container.MetaChannel)
+	f.StringVar(&g.modelKey, "model-key", "", "the `NAME` of the key that the model is sealed under, in channel "+container.MetaChannel)
 	f.StringVar(&g.base, "base-dir", base, "the `DIR` in place of "+container.BaseDir+"; SAGEMAKER_BASE_DIR names it too")
 	return f
 }
@@ -55,7 +57,7 @@ func parse(args []string, base string) (cfg *container.Config, command []string,
 	var g given
 	f := g.flags(base)
 	err = f.Parse(args)
-	cfg = &container.Config{BaseDir: g.base, KMSKeys: g.keys, KMSRelated: g.related, Region: g.region, KeyChannel: g.keyChannel, Signing: g.signing, Context: envelope.EncryptionContext{}}
+	cfg = &container.Config{BaseDir: g.base, KMSKeys: g.keys, KMSRelated: g.related, Region: g.region, KeyChannel: g.keyChannel, Signing: g.signing, ModelKey: g.modelKey, Context: envelope.EncryptionContext{}}
 	if err != nil {
 		return cfg, nil, usagef("the arguments of %s: %w", Command, err)
 	}

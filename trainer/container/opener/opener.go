@@ -19,7 +19,6 @@ import (
 	"github.com/vaultpack/vaultpack/internal/printable"
 	"github.com/vaultpack/vaultpack/internal/version"
 	"github.com/vaultpack/vaultpack/trainer/container"
-	"github.com/vaultpack/vaultpack/trainer/provenance"
 )
 
 // Command is the word that comes first in the program's arguments.
@@ -94,19 +93,19 @@ func codeOf(err error) int {
 	return exitcode.Of(err)
 }
 
-// run returns the command's exit code where there was something to sign behind it. Else
+// run returns the command's exit code where there was something to do behind it. Else
 // it returns only if the command was not started, and has told SageMaker why then.
 func run(ctx context.Context, args []string) (code int, err error) {
 	cfg, command, err := parse(args, cmp.Or(os.Getenv("SAGEMAKER_BASE_DIR"), container.BaseDir))
-	var cert *provenance.Certificate
+	var after *container.Tasks
 	if err == nil {
 		cfg.Logf = func(format string, args ...any) {
 			tell("%s vaultpack: %s", time.Now().UTC().Format("2006-01-02T15:04:05Z"), fmt.Sprintf(format, args...))
 		}
-		cert, err = container.Open(ctx, cfg)
+		after, err = container.Open(ctx, cfg)
 	}
 	var signals chan os.Signal
-	if cert != nil {
+	if after != nil {
 		signals = container.Signals()
 		defer signal.Stop(signals)
 	}
@@ -117,10 +116,10 @@ func run(ctx context.Context, args []string) (code int, err error) {
 	}
 	switch {
 	case err != nil:
-	case cert == nil:
+	case after == nil:
 		err = container.Exec(command)
 	default:
-		if code, err = train(command, signals, cert, cfg.BaseDir); err == nil {
+		if code, err = train(command, signals, after, cfg.BaseDir); err == nil {
 			return code, nil
 		}
 	}
@@ -130,28 +129,14 @@ func run(ctx context.Context, args []string) (code int, err error) {
 	return 0, err
 }
 
-// train runs the command to its end and signs what it has made. That this cannot be signed
-// does not fail the job, which may have taken days: the model has no statement then, and
-// nobody will be told that it has one.
-func train(command []string, signals chan os.Signal, cert *provenance.Certificate, baseDir string) (code int, err error) {
-	defer cert.Wipe()
+// train runs the command to its end, and then signs and seals what it has made.
+func train(command []string, signals chan os.Signal, after *container.Tasks, baseDir string) (code int, err error) {
+	defer after.Wipe()
 	started := time.Now()
 	child, err := container.Start(command, signals)
 	if err != nil {
 		return 0, err
 	}
 	ended := child.Wait()
-	if ended.Code != exitcode.Done && !ended.Stopped {
-		return ended.Code, nil // SageMaker keeps no model
-	}
-	switch err := container.Sign(context.Background(), cert, baseDir, started); {
-	case err == nil:
-		tell("vaultpack: signed a statement of how the model was made")
-	case ended.Stopped && errors.Is(err, provenance.ErrNoModel):
-	case errors.Is(err, provenance.ErrNoModel):
-		tell("vaultpack: there is no model to sign a statement about")
-	default:
-		tell("vaultpack: warning: the model has no statement of how it was made: %v", err)
-	}
-	return ended.Code, nil
+	return ended.Code, after.Finish(context.Background(), baseDir, ended, started, tell)
 }

@@ -1,0 +1,112 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/given"
+	"github.com/vaultpack/vaultpack/internal/objects"
+	"github.com/vaultpack/vaultpack/trainer/provenance"
+	"github.com/vaultpack/vaultpack/trainer/sealedmodel"
+)
+
+// Tasks are what is left to do when the command has ended. They hold keys of the job's own,
+// and none of the data.
+type Tasks struct {
+	certificate *provenance.Certificate
+	modelKey    *envelope.LocalKey
+	mark        sealedmodel.Mark
+}
+
+var errNoTasks = errors.New("container: no tasks, or nobody to tell how they went")
+
+// tasks are nil where there are none.
+func (c *Config) tasks(ctx context.Context, versions []*dataset.Version) (*Tasks, error) {
+	if c.Signing == "" && c.ModelKey == "" {
+		return nil, nil
+	}
+	t := &Tasks{}
+	var err error
+	if t.certificate, err = c.certificate(ctx, versions); err != nil {
+		return nil, err
+	}
+	if c.ModelKey != "" {
+		err = t.openModelKey(ctx, c, versions)
+	}
+	if err != nil {
+		t.Wipe()
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *Tasks) openModelKey(ctx context.Context, c *Config, versions []*dataset.Version) error {
+	v, err := c.versionOf(versions, c.ModelKey)
+	if err != nil {
+		return err
+	}
+	name, ok := strings.CutPrefix(c.ModelKey, objects.JobsFolder)
+	dataset, job := path.Split(path.Dir(name))
+	if t.mark = (sealedmodel.Mark{Job: job, Dataset: path.Clean(dataset)}); !ok || path.Base(name) != sealedmodel.KeyName || job == "" {
+		return fmt.Errorf("%q cannot be the key of the job's model", c.ModelKey)
+	}
+	t.modelKey, err = sealedmodel.OpenKey(ctx, objects.Of(v), c.ModelKey)
+	return err
+}
+
+// Wipe overwrites the keys.
+func (t *Tasks) Wipe() {
+	if t == nil {
+		return
+	}
+	t.certificate.Wipe()
+	if t.modelKey != nil {
+		t.modelKey.Wipe()
+	}
+}
+
+// Finish signs what the command has made in its model folder, for this host, and seals it.
+// That it cannot be signed does not fail the job, which may have taken days: the model has
+// no statement then, and nobody will be told that it has one. That it cannot be sealed is
+// an error: what is not sealed is not left in the folder.
+func (t *Tasks) Finish(ctx context.Context, baseDir string, ended Ended, started time.Time, logf func(format string, args ...any)) error {
+	if err := given.Check(ctx, t != nil && (t.certificate != nil || t.modelKey != nil) && logf != nil, errNoTasks); err != nil {
+		return err
+	}
+	dir := filepath.Join(baseDir, "model")
+	// SageMaker says that it keeps no model of a command that has failed.
+	if t.certificate != nil && (ended.Code == 0 || ended.Stopped) {
+		err := t.certificate.Sign(ctx, dir, provenance.Made{
+			Invocation: os.Getenv("TRAINING_JOB_ARN"), Host: host(baseDir), Started: started, Finished: time.Now()})
+		switch {
+		case err == nil:
+			logf("vaultpack: signed a statement of how the model was made")
+		case ended.Stopped && errors.Is(err, provenance.ErrNoModel):
+		case errors.Is(err, provenance.ErrNoModel):
+			logf("vaultpack: there is no model to sign a statement about")
+		default:
+			logf("vaultpack: warning: the model has no statement of how it was made: %v", err)
+		}
+	}
+	if t.modelKey == nil {
+		return nil
+	}
+	// Sealed it is in any case: what SageMaker keeps, nobody here can know.
+	n, err := sealedmodel.Seal(ctx, dir, filepath.Join(baseDir, "not-sealed"), t.modelKey, t.mark)
+	if errors.Is(err, sealedmodel.ErrNoModel) {
+		logf("vaultpack: there is no model to seal")
+		return nil
+	}
+	if err == nil {
+		logf("vaultpack: sealed the model: %d files", n)
+	}
+	return err
+}

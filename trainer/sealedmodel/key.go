@@ -1,0 +1,81 @@
+// Package sealedmodel seals what a training job has made, where it has made it, and opens
+// it again. A job has a key of its own for that: who takes it from the job's memory can
+// open what the job has made, and none of what it has read.
+package sealedmodel
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/given"
+	"github.com/vaultpack/vaultpack/internal/objects"
+)
+
+// KeyName is the name of a job's key in the job's folder in the vault.
+const KeyName = "model.vpk"
+
+// keyMax is more than a local key takes as text.
+const keyMax = 4096
+
+var errNoVersion = errors.New("sealedmodel: no version of a dataset that the job reads")
+
+// NewKey makes the key of a job, and stores it in the job's folder under the data key of a
+// version that the job reads. It returns the name of what it has stored.
+func NewKey(ctx context.Context, v *dataset.Version, job string) (name string, err error) {
+	if err := given.Check(ctx, v != nil && objects.Of(v) != nil, errNoVersion); err != nil {
+		return "", err
+	}
+	key := envelope.GenerateLocalKey()
+	defer key.Wipe()
+	secret := key.EncodeSecret()
+	defer clear(secret)
+	set := objects.Of(v)
+	dataKey, err := set.Key(ctx, v.KeyID)
+	if err != nil {
+		return "", err
+	}
+	name = objects.JobFolder(set.Name, job) + KeyName
+	if err := set.SealData(ctx, dataKey, name, secret); err != nil {
+		return name, fmt.Errorf("sealing the key of the job's model: %w", err)
+	}
+	return name, nil
+}
+
+// OpenKey opens the key that NewKey has stored under the name, for a dataset or a version
+// of one. Whoever can open the dataset can open it. It is to be wiped.
+func OpenKey(ctx context.Context, set *objects.Set, name string) (*envelope.LocalKey, error) {
+	if err := given.Check(ctx, set.Usable(), errNoVersion); err != nil {
+		return nil, err
+	}
+	b, _, err := set.ReadSealed(ctx, name, keyMax)
+	if err != nil {
+		return nil, fmt.Errorf("the key of the job's model: %w", err)
+	}
+	defer clear(b)
+	key, err := envelope.ParseLocalKey(b)
+	if err != nil {
+		return nil, fmt.Errorf("what lies in the place of the key of the job's model is none: %w", envelope.ErrAuthentication)
+	}
+	return key, nil
+}
+
+// KeyOf opens the key of a job on the dataset.
+func KeyOf(ctx context.Context, d *dataset.Dataset, job string) (*envelope.LocalKey, error) {
+	if err := given.Check(ctx, d != nil, errNoVersion); err != nil {
+		return nil, err
+	}
+	set := objects.Of(d)
+	return OpenKey(ctx, set, objects.JobFolder(set.Name, job)+KeyName)
+}
+
+// contextOf is what a sealed file of a job is bound to: the job, and its place in the
+// model. A path may be longer than a value of the context.
+func contextOf(job, path string) envelope.EncryptionContext {
+	sum := sha256.Sum256([]byte(path))
+	return envelope.EncryptionContext{"job": job, "path-sha256": hex.EncodeToString(sum[:])}
+}

@@ -1,0 +1,159 @@
+package sealedmodel
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/given"
+)
+
+// ErrNotSealed is returned for a model that has no mark: vaultpack has not sealed it.
+var ErrNotSealed = errors.New("the model is not sealed")
+
+// FindMark reads the mark of a model.tar.gz.
+func FindMark(r io.Reader) (Mark, error) {
+	t, err := archive(r)
+	if err != nil {
+		return Mark{}, err
+	}
+	for {
+		h, err := t.Next()
+		if err == io.EOF {
+			return Mark{}, ErrNotSealed
+		}
+		if err != nil {
+			return Mark{}, fmt.Errorf("reading the archive: %w", err)
+		}
+		if path.Clean(h.Name) == MarkName {
+			m, ok := readMark(t)
+			if !ok {
+				return m, fmt.Errorf("%w: %s cannot be read", ErrNotSealed, MarkName)
+			}
+			return m, nil
+		}
+	}
+}
+
+func archive(r io.Reader) (*tar.Reader, error) {
+	z, err := gzip.NewReader(r)
+	if err != nil {
+		return nil, fmt.Errorf("it is no model.tar.gz: %w", err)
+	}
+	return tar.NewReader(z), nil
+}
+
+// An Opened says what was in a model.
+type Opened struct {
+	Files int
+	Bytes int64
+}
+
+// Open writes what is in a model.tar.gz of a job into an empty folder, opened. A file that
+// is not sealed, or not for its place in this job's model, is an error, and so is a link
+// that leads out of the folder. After an error the folder has a part of the model, of which
+// every file is whole.
+func Open(ctx context.Context, r io.Reader, dir, job string, key *envelope.LocalKey) (o Opened, err error) {
+	if err := given.Check(ctx, r != nil && dir != "" && key != nil, errors.New("sealedmodel: no archive, no folder, or no key")); err != nil {
+		return o, err
+	}
+	t, err := archive(r)
+	if err != nil {
+		return o, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return o, err
+	}
+	defer root.Close()
+	for {
+		h, err := t.Next()
+		if err == io.EOF {
+			return o, nil
+		}
+		if err != nil {
+			return o, fmt.Errorf("reading the archive: %w", err)
+		}
+		if err := ctx.Err(); err != nil {
+			return o, context.Cause(ctx)
+		}
+		name := path.Clean(h.Name)
+		if !filepath.IsLocal(name) && name != "." {
+			return o, fmt.Errorf("%q leads out of the folder: %w", h.Name, envelope.ErrAuthentication)
+		}
+		switch {
+		case h.Typeflag == tar.TypeDir:
+			err = root.MkdirAll(name, 0o755)
+		case name == MarkName:
+		case h.Typeflag == tar.TypeSymlink:
+			err = link(root, name, h.Linkname)
+		case h.Typeflag != tar.TypeReg || !strings.HasSuffix(name, Suffix):
+			err = fmt.Errorf("%s is in the model and was not sealed: %w", name, envelope.ErrAuthentication)
+		default:
+			var n int64
+			n, err = openFile(ctx, root, t, h, strings.TrimSuffix(name, Suffix), job, key)
+			o.Files, o.Bytes = o.Files+1, o.Bytes+n
+		}
+		if err != nil {
+			return o, err
+		}
+	}
+}
+
+// link makes a link that stays in the folder.
+func link(root *os.Root, name, target string) error {
+	if filepath.IsAbs(target) || !filepath.IsLocal(path.Join(path.Dir(name), target)) {
+		return fmt.Errorf("%s is a link to %s, which leads out of the model: %w", name, target, envelope.ErrAuthentication)
+	}
+	if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
+		return err
+	}
+	return root.Symlink(target, name)
+}
+
+// openFile opens a sealed file, which takes its place when all of it is authentic.
+func openFile(ctx context.Context, root *os.Root, src io.Reader, h *tar.Header, name, job string, key *envelope.LocalKey) (n int64, err error) {
+	if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
+		return 0, err
+	}
+	temp := name + ".opening"
+	dst, err := root.OpenFile(temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	defer func() {
+		dst.Close()
+		if err != nil {
+			root.Remove(temp)
+		}
+	}()
+	r, err := envelope.Open(ctx, src, contextOf(job, name), key)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", name, err)
+	}
+	if n, err = io.Copy(dst, r); err != nil {
+		return n, fmt.Errorf("%s: %w", name, err)
+	}
+	for _, do := range []func() error{
+		func() error { return dst.Chmod(fs.FileMode(h.Mode).Perm()) },
+		dst.Sync,
+		dst.Close,
+		func() error { return root.Chtimes(temp, h.ModTime, h.ModTime) },
+		func() error { return root.Link(temp, name) }, // none that is there is replaced
+		func() error { return root.Remove(temp) },
+	} {
+		if err := do(); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}

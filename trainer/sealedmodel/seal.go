@@ -1,0 +1,172 @@
+package sealedmodel
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/fsys"
+	"github.com/vaultpack/vaultpack/internal/given"
+)
+
+// Suffix ends the names of sealed files, and MarkName is the file that says of a model that it
+// is sealed.
+const (
+	Suffix   = ".vpk"
+	MarkName = ".vaultpack/sealed-model.json"
+)
+
+// A Mark says of a model that it is sealed, and where its key is. It is not authentic:
+// it helps to find the key, which then opens the model or does not.
+type Mark struct {
+	Format  string `json:"format"`
+	Job     string `json:"job"`
+	Dataset string `json:"dataset"` // whose job it is
+}
+
+const markFormat = "vaultpack-sealed-model/1"
+
+// ErrNoModel is returned by Seal for a folder without files.
+var ErrNoModel = errors.New("there is no model to seal")
+
+// Seal puts a sealed file in the place of each file below the folder, under the name with
+// [Suffix], one after the other: the folder never takes more room than with its largest
+// file once more. Links are kept. It returns how many files there were.
+//
+// What could not be sealed is moved into the folder aside, so that nothing that is not
+// sealed is left: SageMaker stores whatever is in the folder, also after a failure.
+func Seal(ctx context.Context, dir, aside string, key *envelope.LocalKey, m Mark) (n int, err error) {
+	if err := given.Check(ctx, dir != "" && aside != "" && key != nil, errors.New("sealedmodel: no folder, or no key")); err != nil {
+		return 0, err
+	}
+	root, err := os.OpenRoot(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, ErrNoModel
+	} else if err != nil {
+		return 0, err
+	}
+	defer root.Close()
+	names, failed, errs := plain(root)
+	if len(names)+len(failed)+len(errs) == 0 {
+		return 0, ErrNoModel
+	}
+	for _, name := range names {
+		if err := sealFile(ctx, root, name, key, m.Job); err != nil {
+			failed = append(failed, name)
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+			continue
+		}
+		n++
+	}
+	if len(errs) > 0 {
+		errs = append(errs, moveAside(dir, aside, failed))
+		return n, fmt.Errorf("sealing the model: %w", errors.Join(errs...))
+	}
+	m.Format = markFormat
+	return n, writeMark(root, m)
+}
+
+// plain are the files that there are, and what has no place in a model, or cannot be looked
+// into.
+func plain(root *os.Root) (names, failed []string, errs []error) {
+	fs.WalkDir(root.FS(), ".", func(name string, e fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			failed, errs = append(failed, name), append(errs, err)
+			if e != nil && e.IsDir() {
+				return fs.SkipDir
+			}
+		case e.IsDir(), e.Type()&fs.ModeSymlink != 0:
+		case !e.Type().IsRegular():
+			failed, errs = append(failed, name), append(errs, fmt.Errorf("%s is no file: the script has to remove it", name))
+		default:
+			names = append(names, name)
+		}
+		return nil
+	})
+	return names, failed, errs
+}
+
+func sealFile(ctx context.Context, root *os.Root, name string, key *envelope.LocalKey, job string) (err error) {
+	src, err := fsys.OpenRegular(root, name, 0)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	info, err := src.Stat()
+	if err != nil {
+		return err
+	}
+	if _, err := root.Lstat(name + Suffix); err == nil {
+		return fmt.Errorf("there is a file %s beside it: %w", path.Base(name)+Suffix, fs.ErrExist)
+	}
+	temp := name + ".sealing"
+	dst, err := root.OpenFile(temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		dst.Close()
+		if err != nil {
+			root.Remove(temp)
+		}
+	}()
+	if _, err := envelope.SealFrom(ctx, dst, src, contextOf(job, name), key); err != nil {
+		return err
+	}
+	for _, do := range []func() error{
+		func() error { return dst.Chmod(info.Mode().Perm()) },
+		dst.Sync,
+		dst.Close,
+		func() error { return root.Chtimes(temp, info.ModTime(), info.ModTime()) },
+		func() error { return root.Rename(temp, name+Suffix) },
+		func() error { return root.Remove(name) },
+	} {
+		if err := do(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// moveAside takes files out of the folder. One that cannot be moved is removed: it is not
+// to be stored in the clear.
+func moveAside(dir, aside string, names []string) error {
+	var errs []error
+	for _, name := range names {
+		to := filepath.Join(aside, name)
+		err := os.MkdirAll(filepath.Dir(to), 0o700)
+		if err == nil {
+			err = os.Rename(filepath.Join(dir, name), to)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s could not be kept either: %w", name, err), os.RemoveAll(filepath.Join(dir, name)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func writeMark(root *os.Root, m Mark) error {
+	b, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	if err := root.MkdirAll(path.Dir(MarkName), 0o755); err != nil {
+		return err
+	}
+	return root.WriteFile(MarkName, append(b, '\n'), 0o644)
+}
+
+// readMark reads a mark. It is not authentic.
+func readMark(r io.Reader) (m Mark, ok bool) {
+	b, err := io.ReadAll(io.LimitReader(r, keyMax))
+	return m, err == nil && json.Unmarshal(b, &m) == nil && m.Format == markFormat && m.Job != "" && !strings.ContainsAny(m.Job, "/")
+}
