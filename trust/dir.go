@@ -126,10 +126,36 @@ func readRecord(file string) (*Record, error) {
 		return nil, err
 	}
 	var r Record
-	if len(b) > maxFile || json.Unmarshal(b, &r) != nil || r.Format != fileFormat {
+	if len(b) > maxFile || json.Unmarshal(b, &r) != nil || r.Check() != nil {
 		return nil, errors.New("it is damaged")
 	}
 	return &r, nil
+}
+
+// Check returns an error unless the record is one that this package may have written.
+func (r *Record) Check() error {
+	if r == nil {
+		return errors.New("an empty record")
+	}
+	ok := r.Format == fileFormat && r.Dataset != "" && r.Number >= 0 && (r.Begun == "" || isDigest(r.Begun))
+	after := int64(0)
+	for _, l := range r.Links {
+		ok = ok && isDigest(l.Digest) && l.After >= after
+		after = l.After
+	}
+	for n, digest := range r.Versions {
+		ok = ok && n > 0 && isDigest(digest)
+	}
+	if !ok {
+		return fmt.Errorf("what it says of dataset %q is no record of this format", r.Dataset)
+	}
+	return nil
+}
+
+// isDigest reports whether a text is a SHA-256 in hex.
+func isDigest(s string) bool {
+	b, err := hex.DecodeString(s)
+	return err == nil && len(b) == sha256.Size
 }
 
 // Remember adds to what is remembered. Where the folder cannot be written to, Cannot is

@@ -18,12 +18,12 @@ const maxVersions = 64
 func (k *Known) merge(dataset string, seen Known) (changed bool, err error) {
 	for i := range min(len(k.Links), len(seen.Links)) {
 		if k.Links[i] != seen.Links[i] {
-			return false, fmt.Errorf("another process has remembered other signers of dataset %q: %w", dataset, envelope.ErrAuthentication)
+			return false, fmt.Errorf("other signers of dataset %q are remembered: %w", dataset, envelope.ErrAuthentication)
 		}
 	}
 	for n, digest := range seen.Versions {
 		if was := k.Versions[n]; was != "" && was != digest {
-			return false, fmt.Errorf("another process has remembered version %d of dataset %q with the digest %s, not %s: %w", n, dataset, was, digest, envelope.ErrAuthentication)
+			return false, fmt.Errorf("version %d of dataset %q is remembered with the digest %s, not %s: %w", n, dataset, was, digest, envelope.ErrAuthentication)
 		}
 	}
 	if len(seen.Links) > len(k.Links) {

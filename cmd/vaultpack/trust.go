@@ -13,6 +13,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/trust"
 )
 
@@ -183,20 +184,19 @@ func trustImport(c *cli.Context, con *console) (err error) {
 		defer f.Close()
 		in = f
 	}
-	var all []*trust.Record
-	if err := json.NewDecoder(io.LimitReader(in, 64<<20)).Decode(&all); err != nil {
-		return fmt.Errorf("%s is not what vaultpack trust export writes: %w", args[0], err)
-	}
-	for _, r := range all {
-		if r == nil || dataset.CheckName(r.Dataset) != nil {
-			return errors.New("it names something that is no dataset, so nothing of it was remembered")
-		}
+	all, err := readRecords(in)
+	if err != nil {
+		return fmt.Errorf("%s is not what vaultpack trust export writes, and nothing of it was remembered: %w", show(args[0]), err)
 	}
 	for _, r := range all {
 		if c.Bool("replace") {
 			err = dir.Set(c.Context, r)
 		} else {
 			err = dir.Learn(c.Context, r.Dataset, r.Known)
+		}
+		if errors.Is(err, envelope.ErrAuthentication) {
+			return &partialError{text: fmt.Sprintf("%s says otherwise of dataset %s than what is remembered here: %v", show(args[0]), r.Dataset, err), code: exitAuthentication,
+				hint: "ask the dataset's owner which is right. If it is the file: " + con.next("trust", "import", args[0], "--replace")}
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", r.Dataset, err)
@@ -205,4 +205,28 @@ func trustImport(c *cli.Context, con *console) (err error) {
 	con.emit("summary", event{"command": "trust import", "datasets": len(all), "vault": dir.Vault})
 	con.printf("remembered %s of %s", count(int64(len(all)), "dataset"), show(dir.Vault))
 	return nil
+}
+
+// readRecords reads what trust export has written, all of it or nothing.
+func readRecords(in io.Reader) (all []*trust.Record, err error) {
+	d := json.NewDecoder(io.LimitReader(in, 64<<20))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&all); err != nil {
+		return nil, err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, errors.New("something follows its end")
+	}
+	if len(all) == 0 {
+		return nil, errors.New("it is about no dataset")
+	}
+	for _, r := range all {
+		if err := r.Check(); err != nil {
+			return nil, err
+		}
+		if err := dataset.CheckName(r.Dataset); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
 }
