@@ -62,10 +62,12 @@ func isS3URI(s string) bool {
 	return ok && awsname.IsBucket(bucket) && !strings.Contains(rest, "\n")
 }
 
-// problems collects the mistakes in a job.
+// problems collects the mistakes in a job. It is local where the job is to run on this
+// machine: what only SageMaker needs may then be missing.
 type problems struct {
-	job  *Job
-	errs []error
+	job   *Job
+	local bool
+	errs  []error
 }
 
 func (p *problems) add(field, format string, args ...any) {
@@ -103,7 +105,19 @@ func (j *Job) Check() error {
 	if j == nil {
 		return errors.New("trainer: a nil job")
 	}
-	p := &problems{job: j}
+	return j.check(&problems{job: j})
+}
+
+// CheckLocal says what [Job.Check] says, of a job that is to run on this machine: image,
+// role and instance type may be missing, and channels may be folders.
+func (j *Job) CheckLocal() error {
+	if j == nil {
+		return errors.New("trainer: a nil job")
+	}
+	return j.check(&problems{job: j, local: true})
+}
+
+func (j *Job) check(p *problems) error {
 	p.check(!dataset.IsFolder(j.Name), "name", "%q is what vaultpack calls a folder of each dataset, and policies tell the two by the name", j.Name)
 	p.check(j.Name == "" || jobName.MatchString(j.Name), "name",
 		"%q cannot name a job: 1 to 63 letters, digits and hyphens, no hyphen first or last", j.Name)
@@ -116,22 +130,6 @@ func (j *Job) Check() error {
 	j.checkNetwork(p)
 	j.checkTimes(p)
 	j.checkRest(p)
-	return errors.Join(p.errs...)
-}
-
-// CheckScript says what is wrong with that part of the description which is the same
-// wherever the job runs: the names of its channels, its command or script, hyperparameters
-// and environment. [Job.Check] says that too.
-func (j *Job) CheckScript() error {
-	if j == nil {
-		return errors.New("trainer: a nil job")
-	}
-	p := &problems{job: j}
-	for _, name := range slices.Sorted(maps.Keys(j.channels())) {
-		j.checkChannelName(p, "channels."+name, name)
-	}
-	j.checkChannelCount(p)
-	j.checkScript(p)
 	return errors.Join(p.errs...)
 }
 
@@ -168,7 +166,10 @@ func (j *Job) checkChannels(p *problems) {
 			return field + "." + s
 		}
 		j.checkChannelName(p, field, name)
-		p.check((ch.Dataset == "") != (ch.S3 == ""), field, "needs one of dataset and s3")
+		if p.local && ch.Folder != "" {
+			continue
+		}
+		p.check((ch.Dataset == "") != (ch.S3 == "") && ch.Folder == "", field, "needs one of dataset and s3")
 		p.oneOf(sub("distribution"), ch.Distribution, "FullyReplicated", "ShardedByS3Key")
 		p.oneOf(sub("input_mode"), ch.InputMode, "File", "FastFile", "Pipe")
 		p.check(len(ch.InstanceGroups) <= 5, sub("instance_groups"), "names %d groups, the limit is 5", len(ch.InstanceGroups))
@@ -219,10 +220,10 @@ func (j *Job) channels() map[string]*Channel {
 }
 
 func (j *Job) checkContainer(p *problems) {
-	p.check(j.Image != "", "image", "is missing: the training image, such as ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG")
+	p.check(j.Image != "" || p.local, "image", "is missing: the training image, such as ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG")
 	p.text("image", j.Image, 255)
 	p.check(!strings.ContainsAny(j.Image, " \t"), "image", "%q holds a space", j.Image)
-	p.check(j.Role != "", "role", "is missing: the ARN of the IAM role that the job runs as")
+	p.check(j.Role != "" || p.local, "role", "is missing: the ARN of the IAM role that the job runs as")
 	p.check(j.Role == "" || arn.IsRole(j.Role), "role", "%q is not the ARN of an IAM role, such as arn:aws:iam::111122223333:role/training", j.Role)
 	p.oneOf("arch", j.Arch, "amd64", "arm64")
 }
@@ -275,7 +276,7 @@ func (j *Job) checkInstances(p *problems) {
 			seen[g.Name] = true
 		}
 	} else {
-		p.check(j.InstanceType != "", "instance_type", "is missing, such as ml.m5.xlarge")
+		p.check(j.InstanceType != "" || p.local, "instance_type", "is missing, such as ml.m5.xlarge")
 		if j.InstanceType != "" {
 			checkType("instance_type", j.InstanceType)
 		}

@@ -3,7 +3,6 @@ package trainer_test
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -100,18 +99,20 @@ func TestCheck(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s:\n  got  %v\n  want %s", c.add, err, c.want)
 		}
-		// What a run on this machine takes too has the same limits there.
-		here := regexp.MustCompile(`^(hyperparameters|environment|command|source|channels:\n  (vaultpack|\.\.|c0):?)`).MatchString(c.add)
-		if here && (!strings.Contains(c.add, "launcher:") || strings.Contains(c.add, "hyperparameters:")) {
-			if err := j.CheckScript(); err == nil || !strings.Contains(err.Error(), c.want) {
+		// A run on this machine has the same limits.
+		if j != nil {
+			if err := j.CheckLocal(); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%s, on this machine:\n  got  %v\n  want %s", c.add, err, c.want)
 			}
-		} else if j != nil && j.CheckScript() != nil {
-			t.Errorf("%s, on this machine: %v", c.add, j.CheckScript())
 		}
 	}
-	if j, err := trainer.ParseJob("job.yaml", []byte(good)); err != nil || j.Check() != nil {
-		t.Errorf("a good job: %v, %v", err, j.Check())
+	if j, err := trainer.ParseJob("job.yaml", []byte(good)); err != nil || j.Check() != nil || j.CheckLocal() != nil {
+		t.Errorf("a good job: %v, %v, %v", err, j.Check(), j.CheckLocal())
+	}
+	// A folder of this machine is a channel here, and nowhere else.
+	folder := &trainer.Job{Dataset: "d", Channels: map[string]*trainer.Channel{"x": {Folder: "./x"}}}
+	if err := folder.Check(); folder.CheckLocal() != nil || err == nil || !strings.Contains(err.Error(), "needs one of dataset and s3") {
+		t.Errorf("a folder: %v, %v", folder.CheckLocal(), err)
 	}
 }
 

@@ -11,7 +11,6 @@ package trainer
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -109,6 +108,8 @@ type Job struct {
 type Channel struct {
 	Dataset string `yaml:"dataset"` // NAME or NAME@VERSION
 	S3      string `yaml:"s3"`      // an s3:// URI
+	// Folder is one of this machine, for a job that runs there. A file cannot say it.
+	Folder string `yaml:"-"`
 
 	Distribution   string   `yaml:"distribution"`
 	InputMode      string   `yaml:"input_mode"`
@@ -188,67 +189,6 @@ func (d Duration) seconds() *int32 {
 	}
 	s := int32(time.Duration(d) / time.Second)
 	return &s
-}
-
-// A Value is that of a hyperparameter. The API knows strings only; script mode
-// encodes each as JSON.
-type Value struct {
-	text string
-	json string
-}
-
-// ParseValue reads what stands on a command line: JSON where it is, else a string.
-func ParseValue(s string) Value {
-	if json.Valid([]byte(s)) && !strings.ContainsAny(s, "\r\n") {
-		v := Value{text: s, json: s}
-		var str string
-		if json.Unmarshal([]byte(s), &str) == nil && strings.HasPrefix(s, `"`) {
-			v.text = str
-		}
-		return v
-	}
-	return Value{text: s, json: jsonString(s)}
-}
-
-// Sent is the value as it is sent to SageMaker: as it is, or for script mode as JSON.
-func (v Value) Sent(script bool) string {
-	if script {
-		return v.json
-	}
-	return v.text
-}
-
-// UnmarshalYAML reads a Value of any type.
-func (v *Value) UnmarshalYAML(n *yaml.Node) error {
-	var x any
-	if err := n.Decode(&x); err != nil {
-		return err
-	}
-	if s, ok := x.(string); ok {
-		*v = Value{text: s, json: jsonString(s)}
-		return nil
-	}
-	b, err := json.Marshal(x)
-	if err != nil {
-		return fmt.Errorf("line %d: %s cannot be written as JSON: %w", n.Line, n.Value, err)
-	}
-	// A number stays as it was written, where JSON writes it so.
-	if n.Kind == yaml.ScalarNode && json.Valid([]byte(n.Value)) {
-		b = []byte(n.Value)
-	}
-	*v = Value{text: string(b), json: string(b)}
-	return nil
-}
-
-// jsonString is s as Python's json.dumps writes it, but for letters outside ASCII.
-func jsonString(s string) string {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(s); err != nil {
-		panic("trainer: " + err.Error()) // strings always encode
-	}
-	return strings.TrimSuffix(b.String(), "\n")
 }
 
 // maxJobFile bounds a file that is read whole.

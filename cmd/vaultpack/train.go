@@ -14,6 +14,7 @@ import (
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/trainer"
 	"github.com/vaultpack/vaultpack/trainer/launcher"
+	"github.com/vaultpack/vaultpack/trainer/local"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -41,10 +42,15 @@ func trainCommand(con *console) *cli.Command {
 
 // rightFlags refuses flags that would do nothing where the job runs.
 func rightFlags(c *cli.Context) error {
-	both := []string{"at-least", "digest", "hyperparameter", "channel", "environment", "source", "entry", "output", "format", "allow-incomplete", "no-provenance"}
+	both := []string{"at-least", "digest", "hyperparameter", "channel", "environment", "source", "entry", "output", "format", "allow-incomplete", "no-provenance", "file", "name", "max-runtime"}
 	for _, f := range localTrainFlags() {
 		if name := f.Names()[0]; c.IsSet(name) && !c.Bool("local") {
 			return usagef("--%s needs --local", name)
+		}
+	}
+	for _, f := range slices.Concat(trainFlags(), jobFlags(), localTrainFlags()) {
+		if name := f.Names()[0]; c.IsSet(name) && c.IsSet("resume") && !slices.Contains([]string{"local", "resume", "output", "output-seal", "work-dir"}, name) {
+			return usagef("--resume only delivers results; --%s has no effect with it", name)
 		}
 	}
 	for _, f := range append(trainFlags(), jobFlags()...) {
@@ -99,7 +105,7 @@ func jobFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "network-isolation", Usage: "give the container no network; requires --key-channel"},
 		&cli.StringFlag{Name: "key-channel", Usage: "pass the key to the job through S3, encrypted under another KMS key (`ARN`). This is weaker: see docs/TRAINING.md"},
 		&cli.BoolFlag{Name: "no-inter-container-encryption", Usage: "do not encrypt traffic between hosts"},
-		&cli.StringFlag{Name: "max-runtime", DefaultText: "24h", Usage: "stop the job after `DURATION`"},
+		&cli.StringFlag{Name: "max-runtime", DefaultText: "24h; with --local none", Usage: "stop the job after `DURATION`"},
 		&cli.StringFlag{Name: "max-pending", Usage: "stop waiting for capacity after `DURATION`"},
 		&cli.BoolFlag{Name: "spot", Usage: "use spot instances, with checkpoints"},
 		&cli.StringFlag{Name: "max-wait", DefaultText: "twice max-runtime", Usage: "stop a spot job after `DURATION`, including waiting"},
@@ -173,6 +179,9 @@ func setFields(c *cli.Context, j *trainer.Job) error {
 		"output": &j.Output, "output-kms-key": &j.OutputKMSKey, "output-compression": &j.OutputCompression, "key-channel": &j.KeyChannel,
 		"checkpoints": &j.Checkpoints, "checkpoint-path": &j.CheckpointPath, "tensorboard": &j.TensorBoard, "tensorboard-path": &j.TensorBoardPath,
 		"profiler": &j.Profiler, "binary": &j.Binary, "arch": &j.Arch, "launcher": &j.Launcher, "mpi-options": &j.MPIOptions} {
+		if flag == "output" && c.Bool("local") {
+			continue // a place of this machine
+		}
 		if given(flag) {
 			*s = c.String(flag)
 		}
@@ -214,11 +223,13 @@ func setFields(c *cli.Context, j *trainer.Job) error {
 // setPairs sets what is written as NAME=VALUE.
 func setPairs(c *cli.Context, j *trainer.Job) error {
 	each := func(flag, field string, set func(name, value string) error) error {
+		seen := map[string]bool{}
 		for _, s := range c.StringSlice(flag) {
 			name, value, ok := strings.Cut(s, "=")
-			if !ok || name == "" {
-				return fmt.Errorf("--%s: %q is not NAME=VALUE", flag, s)
+			if !ok || name == "" || seen[name] {
+				return fmt.Errorf("--%s: %q is not NAME=VALUE, or the name is used twice", flag, s)
 			}
+			seen[name] = true
 			if err := set(name, value); err != nil {
 				return fmt.Errorf("--%s %s: %w", flag, name, err)
 			}
@@ -253,9 +264,12 @@ func setPairs(c *cli.Context, j *trainer.Job) error {
 			return nil
 		}),
 		each("channel", "channels", func(name, value string) error {
-			ch, err := trainer.ParseChannel(value)
-			if err != nil {
-				return err
+			ch := &trainer.Channel{Folder: value}
+			if !c.Bool("local") || !local.IsFolder(value) {
+				var err error
+				if ch, err = trainer.ParseChannel(value); err != nil {
+					return err
+				}
 			}
 			if j.Channels == nil {
 				j.Channels = map[string]*trainer.Channel{}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/internal/interrupt"
 	"github.com/vaultpack/vaultpack/trainer"
 	"github.com/vaultpack/vaultpack/trainer/local"
@@ -34,14 +33,19 @@ func localTrainFlags() []cli.Flag {
 const trainEnter = "train-enter"
 
 func trainLocal(c *cli.Context, con *console) error {
-	args := c.Args().Slice()
 	if c.IsSet("resume") {
 		return resumeLocal(c, con)
 	}
-	if len(args) == 0 {
-		return usagef("which dataset? usage: vaultpack train --local DATASET[@VERSION] -- COMMAND…")
+	in, err := readLocalJob(c, con)
+	if err != nil {
+		return err
 	}
-	job, err := newLocalJob(c, con, args[0], args[1:])
+	channels := localChannels(in)
+	main, err := channels.Dataset()
+	if err != nil {
+		return usageError{err}
+	}
+	job, err := newLocalJob(c, con, in, main)
 	if err != nil {
 		return err
 	}
@@ -51,22 +55,26 @@ func trainLocal(c *cli.Context, con *console) error {
 	}
 	summary := event{"command": "train", "local": true, "job": job.Name}
 	deliver := &delivery{con: con, vault: v, summary: summary}
-	ref, err := parseRef(args[0])
-	if err != nil {
+	if deliver.to, err = localDestination(c, v, main); err != nil {
 		return err
 	}
-	if deliver.to, err = localDestination(c, v, ref.Dataset); err != nil {
-		return err
+	if in.SealModel && deliver.to.Folder != "" {
+		return usagef("--output %s is in the clear, and seal_model says that the model is to be sealed", c.String("output"))
+	}
+	if fields := in.OnlySageMaker(); len(fields) > 0 {
+		con.notef("without effect on this machine: %s", strings.Join(fields, ", "))
 	}
 	if deliver.to != (local.Destination{}) {
 		job.To, job.Output = deliver.to, deliver.deliver
 	}
-	if err := fill(c, v, job, args[0]); err != nil {
+	if err := fill(c, v, job, channels); err != nil {
 		return err
 	}
 	defer job.Close()
-	if err := certifyLocal(c, con, v, job); err != nil {
-		return err
+	if !in.NoProvenance {
+		if err := certifyLocal(c, con, v, job); err != nil {
+			return err
+		}
 	}
 	signals := make(chan os.Signal, 4)
 	interrupt.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -84,6 +92,8 @@ func trainLocal(c *cli.Context, con *console) error {
 		return undelivered(con, err, job.Dir)
 	case res.Status == local.Failed:
 		return fmt.Errorf("job %s failed: %s", job.Name, res.Reason)
+	case res.Status == local.Stopped && res.Reason == local.MaxRuntimeExceeded:
+		return &trainer.FailedError{Job: job.Name, Status: string(res.Status), Detail: res.Reason}
 	case res.Status == local.Stopped:
 		return &partialError{text: fmt.Sprintf("job %s was stopped", job.Name), code: exitInterrupted}
 	}
@@ -96,9 +106,6 @@ const maxLocalRuntime = 28 * 24 * time.Hour
 
 // certifyLocal records which versions the job is given, and has it sign what it makes.
 func certifyLocal(c *cli.Context, con *console, v *vault.Vault, job *local.Job) error {
-	if c.Bool("no-provenance") {
-		return nil
-	}
 	run := provenance.Run{Job: job.Name, Builder: provenance.Local, Command: job.Command, Hyperparameters: job.Hyperparameters, Output: job.To.String()}
 	for _, s := range job.Sealed {
 		run.Inputs = append(run.Inputs, provenance.Input{Channel: s.Channel, Dataset: s.Dataset.Name, Version: s.Version.Number, Digest: s.Version.Digest()})
@@ -131,123 +138,4 @@ func certifyLocal(c *cli.Context, con *console, v *vault.Vault, job *local.Job) 
 	}
 	job.Certificate = cert
 	return nil
-}
-
-func newLocalJob(c *cli.Context, con *console, ref string, command []string) (*local.Job, error) {
-	named, err := parseRef(ref)
-	if err != nil {
-		return nil, err
-	}
-	job := &local.Job{
-		Name:   local.NewName(named.Dataset, time.Now()),
-		Source: c.String("source"), Entry: c.String("entry"), Command: command, Stdout: con.stdout, Stderr: con.stderr,
-		Logf: func(format string, args ...any) { con.notef("vaultpack: "+format, args...) },
-	}
-	if job.Dir, err = workDir(c); err != nil {
-		return nil, err
-	}
-	if con.json {
-		job.Stdout = con.stderr // standard output is for events
-	}
-	switch {
-	case job.Source == "" && len(command) == 0:
-		return nil, usagef("no command: write it after --, or set a script with --source DIR --entry FILE")
-	case job.Source != "" && len(command) > 0:
-		return nil, usagef("use either --source or a command after --, not both")
-	case (job.Source == "") != (job.Entry == ""):
-		return nil, usagef("use --source DIR and --entry FILE together")
-	}
-	if err := setScript(c, job); err != nil {
-		return nil, err
-	}
-	switch f := c.String("format"); f {
-	case "files":
-	case "tar":
-		job.Tars = true
-	default:
-		return nil, usagef("--format: %q must be files or tar", f)
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	job.Enter, job.NoNamespace = []string{self, trainEnter}, c.Bool("no-namespace")
-	return job, nil
-}
-
-// setScript sets what the script gets to see. What SageMaker would not take is refused
-// here too, by the same rules.
-func setScript(c *cli.Context, job *local.Job) error {
-	hps, err := pairs(c, "hyperparameter")
-	if err != nil {
-		return err
-	}
-	if job.Env, err = pairs(c, "env"); err != nil {
-		return err
-	}
-	more, err := pairs(c, "channel")
-	if err != nil {
-		return err
-	}
-	in := &trainer.Job{Source: job.Source, Entry: job.Entry, Command: job.Command, Environment: job.Env, Hyperparameters: map[string]trainer.Value{},
-		Channels: map[string]*trainer.Channel{local.MainChannel: {}}}
-	for name := range more {
-		in.Channels[name] = &trainer.Channel{}
-		in.Given("channels."+name, "--channel")
-	}
-	for name := range job.Env {
-		in.Given("environment."+name, "--env")
-	}
-	job.Hyperparameters = map[string]string{}
-	for name, text := range hps {
-		v := trainer.ParseValue(text)
-		in.Hyperparameters[name] = v
-		in.Given("hyperparameters."+name, "--hyperparameter")
-		job.Hyperparameters[name] = v.Sent(job.Source != "")
-	}
-	if err := in.CheckScript(); err != nil {
-		return usagef("SageMaker would not take this job: %w", err)
-	}
-	return nil
-}
-
-// pairs reads the NAME=VALUE values of a flag.
-func pairs(c *cli.Context, flag string) (map[string]string, error) {
-	m := map[string]string{}
-	for _, s := range c.StringSlice(flag) {
-		k, v, ok := strings.Cut(s, "=")
-		if _, twice := m[k]; !ok || k == "" || twice {
-			return nil, usagef("--%s: %q is not NAME=VALUE, or the name is used twice", flag, s)
-		}
-		m[k] = v
-	}
-	return m, nil
-}
-
-// fill opens what the job's channels are to be filled with.
-func fill(c *cli.Context, v *vault.Vault, job *local.Job, ref string) error {
-	more, err := pairs(c, "channel")
-	if err != nil {
-		return err
-	}
-	named, err := parseRef(ref)
-	if err != nil {
-		return err
-	}
-	choice, err := choiceOf(c, named)
-	if err != nil {
-		return err
-	}
-	named.Digest = choice.Digest
-	err = job.Fill(c.Context, v, local.Channels{Main: named.String(), More: more, AtLeast: choice.AtLeast, AllowIncomplete: c.Bool("allow-incomplete")})
-	var wrong *local.ChannelError
-	switch {
-	case errors.As(err, &wrong) && wrong.Channel == local.MainChannel:
-		return usageError{wrong.Err}
-	case errors.As(err, &wrong):
-		return usagef("--channel: %w", wrong.Err)
-	case errors.Is(err, dataset.ErrIncomplete):
-		return fmt.Errorf("%w; upload it again, choose another version, or use --allow-incomplete", err)
-	}
-	return err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -22,6 +23,8 @@ func localDestination(c *cli.Context, v *vault.Vault, from string) (to local.Des
 		return to, usagef("--output %s and --output-seal exclude one another", out)
 	case out == "none":
 		return to, nil
+	case strings.Contains(out, "://"):
+		return to, usagef("--output: with --local it is seal, none or a folder, and not %s", out)
 	case out != "seal":
 		if to.Folder, err = filepath.Abs(out); err != nil {
 			return to, err

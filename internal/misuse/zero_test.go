@@ -72,8 +72,6 @@ var allowed = map[string]string{
 	"zero *config.Config.Resolved":  "there is no name in it to look up",
 	"zero *config.Config.S3Options": "it is called by the SDK, with options",
 
-	"zero *trainer.Job.CheckScript": "the image may have a command of its own",
-
 	"nil *provision.Provisioner.RolePolicy": "it is that of the Target in it",
 }
 

@@ -23,7 +23,8 @@ const MainChannel = "training"
 
 // Channels say what the channels of a job are filled with.
 type Channels struct {
-	// Main is DATASET[@VERSION], of channel training.
+	// Main is DATASET[@VERSION], of channel training. Without it a channel of More has to be
+	// of a dataset.
 	Main string
 	// More are further channels by their names: DATASET[@VERSION], or the path of a
 	// folder, which has a separator in it or begins with a dot.
@@ -32,6 +33,38 @@ type Channels struct {
 	AtLeast int64
 	// AllowIncomplete takes versions too of which some of the source could not be read.
 	AllowIncomplete bool
+}
+
+// IsFolder reports whether what fills a channel is the path of a folder, and no dataset: it
+// has a separator in it, or begins with a dot, and is no URI.
+func IsFolder(what string) bool {
+	return (strings.ContainsRune(what, filepath.Separator) || strings.HasPrefix(what, ".")) && !strings.Contains(what, "://")
+}
+
+// withMain are the channels with that of Main, too, if More has it.
+func (c Channels) withMain() Channels {
+	if what := c.More[MainChannel]; c.Main == "" && what != "" && !IsFolder(what) {
+		c.Main, c.More = what, maps.Clone(c.More)
+		delete(c.More, MainChannel)
+	}
+	return c
+}
+
+// Dataset is the name of the dataset that the job is started for, as SageMaker's jobs have
+// it: that of channel training, or else of the first channel by name that has one.
+func (c Channels) Dataset() (string, error) {
+	c = c.withMain()
+	channel, ref := MainChannel, c.Main
+	for _, name := range slices.Sorted(maps.Keys(c.More)) {
+		if ref == "" && !IsFolder(c.More[name]) {
+			channel, ref = name, c.More[name]
+		}
+	}
+	r, err := dataset.ParseReference(ref)
+	if err != nil {
+		return "", &ChannelError{channel, err}
+	}
+	return r.Dataset, nil
 }
 
 // A ChannelError says that a channel cannot be what was asked for, whatever there is in
@@ -56,15 +89,21 @@ func (j *Job) Fill(ctx context.Context, v *vault.Vault, c Channels) (err error) 
 		}
 	}()
 	j.Keys, j.Context, j.Plain = v.Keys.Open, v.Context, map[string]string{}
-	if err := j.seal(ctx, v, MainChannel, c.Main, c); err != nil {
+	if _, err := c.Dataset(); err != nil {
 		return err
+	}
+	c = c.withMain()
+	if c.Main != "" {
+		if err := j.seal(ctx, v, MainChannel, c.Main, c); err != nil {
+			return err
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.More)) {
 		what := c.More[name]
 		switch {
-		case name == MainChannel || name == container.MetaChannel || !container.IsChannelName(name):
+		case name == MainChannel && c.Main != "" || name == container.MetaChannel || !container.IsChannelName(name):
 			return &ChannelError{name, fmt.Errorf("%q cannot name another channel", name)}
-		case strings.ContainsRune(what, filepath.Separator) || strings.HasPrefix(what, "."):
+		case IsFolder(what):
 			j.Plain[name] = what
 		default:
 			if err := j.seal(ctx, v, name, what, c); err != nil {

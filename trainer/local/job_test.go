@@ -91,6 +91,9 @@ func TestRun(t *testing.T) {
 		"it is stopped":         {stopped, 1, local.Result{Status: local.Stopped}, "ready\n", true},
 		"it leaves no model":    {`trap 'exit 0' TERM; echo ready; sleep 60 & wait`, 1, local.Result{Status: local.Stopped}, "ready\n", false},
 		"it heeds no SIGTERM":   {`trap '' TERM; echo ready; sleep 60; sleep 60`, 2, local.Result{Status: local.Stopped, Code: -1}, "ready\n", false},
+		"it runs too long":      {`sh -c 'trap "echo saved >$SM_MODEL_DIR/m; exit 3" TERM; echo ready; while :; do sleep 0.05; done'; exit 0`, 0, local.Result{Status: local.Stopped, Code: -1, Reason: local.MaxRuntimeExceeded}, "ready\n", true},
+		"and heeds no SIGTERM":  {`trap '' TERM; echo ready; sleep 60; sleep 60`, 0, local.Result{Status: local.Stopped, Code: -1, Reason: local.MaxRuntimeExceeded}, "ready\n", false},
+		"it ends in time":       {`echo ready; exit 0`, 0, local.Result{Status: local.Completed}, "ready\n", true},
 		"it outlives its grace": {`trap '' TERM; echo ready; sleep 60; sleep 60`, 1, local.Result{Status: local.Stopped, Code: -1}, "ready\n", false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -113,8 +116,15 @@ func TestRun(t *testing.T) {
 				_, err := os.Stat(filepath.Join(dir, "model.tar.gz"))
 				return err
 			}
-			if name == "it outlives its grace" {
+			switch name {
+			case "it outlives its grace":
 				j.Grace = 300 * time.Millisecond
+			case "and heeds no SIGTERM":
+				j.Grace, j.MaxRuntime = 300*time.Millisecond, 300*time.Millisecond
+			case "it runs too long":
+				j.MaxRuntime = 500 * time.Millisecond
+			case "it ends in time":
+				j.MaxRuntime = time.Minute
 			}
 			signals := make(chan os.Signal, 2)
 			j.Signals = signals
@@ -181,6 +191,10 @@ func TestFill(t *testing.T) {
 	}{
 		"one":               {local.Channels{Main: "scans"}, "training=2", 0, nil},
 		"an older one":      {local.Channels{Main: "scans@1", More: map[string]string{"new": "scans", "p": "./p", "q": "a/b"}}, "training=1 new=2", 2, nil},
+		"by its name only":  {local.Channels{More: map[string]string{"a": "scans@1", "training": "scans@2"}}, "training=2 a=1", 0, nil},
+		"no main one":       {local.Channels{More: map[string]string{"a": "./a", "b": "scans@1", "c": "scans"}}, "b=1 c=2", 1, nil},
+		"folders only":      {local.Channels{More: map[string]string{"a": "./a"}}, "", 0, isChannelError},
+		"a URI":             {local.Channels{Main: "scans", More: map[string]string{"a": "s3://bucket/a"}}, "", 0, isChannelError},
 		"no dataset":        {local.Channels{Main: "none"}, "", 0, func(err error) bool { return errors.Is(err, dataset.ErrUnknownDataset) }},
 		"no version":        {local.Channels{Main: "scans", More: map[string]string{"new": "scans@9"}}, "", 0, func(err error) bool { return errors.Is(err, dataset.ErrUnknownVersion) }},
 		"a bad reference":   {local.Channels{Main: "scans@1x"}, "", 0, isChannelError},

@@ -23,6 +23,37 @@ const InProgress Status = "InProgress"
 // ErrNoJob is returned by [Find] where no folder of that job is left.
 var ErrNoJob = errors.New("no folder of that job is left")
 
+// ErrNameTaken is returned where a job of this user runs, or has results left, under the
+// name of another.
+var ErrNameTaken = errors.New("the name is taken by a job that runs or has results left")
+
+// CheckFree returns an error that wraps [ErrNameTaken] where [Find] finds a job of that name.
+func CheckFree(job string, dirs ...string) error {
+	k, err := Find(job, dirs...)
+	switch {
+	case errors.Is(err, ErrNoJob):
+		return nil
+	case err != nil:
+		return err
+	}
+	return fmt.Errorf("%w: job %s (%s) in %s", ErrNameTaken, job, k.Status, k.Dir)
+}
+
+// checkName does so once the job has a folder of its own: of two that have begun at the same
+// time one, or both, are refused.
+func (j *Job) checkName(own string) error {
+	all, err := List(filepath.Dir(own))
+	if err != nil {
+		return err
+	}
+	for _, k := range all {
+		if k.Job == j.Name && k.Dir != own {
+			return fmt.Errorf("%w: job %s (%s) in %s", ErrNameTaken, k.Job, k.Status, k.Dir)
+		}
+	}
+	return nil
+}
+
 // An UndeliveredError says that what a job has made was not brought where it is to go,
 // and is kept.
 type UndeliveredError struct {

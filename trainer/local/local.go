@@ -66,7 +66,10 @@ type Job struct {
 	// Signals stop the job: the first with SIGTERM, the second at once.
 	Signals <-chan os.Signal
 	// Grace is what a stopped job has from SIGTERM to SIGKILL; 0 is SageMaker's 120 s.
-	Grace          time.Duration
+	Grace time.Duration
+	// MaxRuntime is how long the command may run until it is stopped; 0 is for as long as it
+	// takes.
+	MaxRuntime     time.Duration
 	Stdout, Stderr io.Writer
 	Logf           func(format string, args ...any)
 	// To says where the results are to go. It is recorded, for a later run to deliver
@@ -88,12 +91,17 @@ const (
 	Stopped   Status = "Stopped"
 )
 
+// MaxRuntimeExceeded is the reason of a job that was stopped because it ran for longer than
+// it may.
+const MaxRuntimeExceeded = "MaxRuntimeExceeded"
+
 // A Result tells how a job has ended.
 type Result struct {
 	Status Status
 	// Code is the exit code of the command; -1 where a signal ended it.
 	Code int
-	// Reason is the failure reason, as SageMaker shows it.
+	// Reason is the failure reason, as SageMaker shows it, or why the job was stopped if
+	// that is not what a signal or the caller has asked for.
 	Reason string
 }
 
@@ -149,6 +157,9 @@ func (j *Job) Run(ctx context.Context) (res *Result, err error) {
 	if err := rec.write(ws.dir); err != nil {
 		return nil, err
 	}
+	if err := j.checkName(ws.dir); err != nil {
+		return nil, err
+	}
 	if err := j.layOut(ctx, ws.base); err != nil {
 		return nil, err
 	}
@@ -182,7 +193,7 @@ func (j *Job) Run(ctx context.Context) (res *Result, err error) {
 	if free := freeSpace(ws.dir); res.Status == Failed && free < 1<<20 {
 		j.Logf("%s is full: set --work-dir to a larger place for the job's files", ws.dir)
 	}
-	if res.Status == Stopped {
+	if res.Status == Stopped && ctx.Err() != nil {
 		var cancel context.CancelFunc
 		ctx, cancel = untilAgain(ctx, now)
 		defer cancel()
@@ -297,7 +308,7 @@ func (j *Job) start(ctx context.Context, cmd *exec.Cmd, base string, now <-chan 
 	// Before out is closed, which waits for those that write.
 	defer syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	out.started()
-	halted, err := j.wait(ctx, cmd, now)
+	halted, reason, err := j.wait(ctx, cmd, now)
 	if err != nil {
 		return nil, err
 	}
@@ -308,19 +319,22 @@ func (j *Job) start(ctx context.Context, cmd *exec.Cmd, base string, now <-chan 
 		}
 	}
 	if halted {
-		return &Result{Status: Stopped, Code: status.ExitStatus()}, nil
+		return &Result{Status: Stopped, Code: status.ExitStatus(), Reason: reason}, nil
 	}
 	return result(status, base), nil
 }
 
-// wait waits for the command's end, and stops it when the context ends.
-func (j *Job) wait(ctx context.Context, cmd *exec.Cmd, now <-chan struct{}) (halted bool, err error) {
+// wait waits for the command's end, and stops it when the context ends, or its time.
+func (j *Job) wait(ctx context.Context, cmd *exec.Cmd, now <-chan struct{}) (halted bool, reason string, err error) {
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	var kill, unheard <-chan time.Time
+	var kill, unheard, over <-chan time.Time
+	if j.MaxRuntime > 0 {
+		over = time.After(j.MaxRuntime)
+	}
 	stop, group := ctx.Done(), -cmd.Process.Pid
 	halt := func() {
-		stop, halted = nil, true
+		stop, over, halted = nil, nil, true
 		j.Logf("stopping the job: it has %v to end", j.grace())
 		syscall.Kill(group, syscall.SIGTERM)
 		kill = time.After(j.grace())
@@ -338,6 +352,10 @@ func (j *Job) wait(ctx context.Context, cmd *exec.Cmd, now <-chan struct{}) (hal
 		select {
 		case <-stop:
 			halt()
+		case <-over:
+			reason = MaxRuntimeExceeded
+			j.Logf("the job has run for %v, which is the most that it may", j.MaxRuntime)
+			halt()
 		case <-now:
 			if now = nil; !halted {
 				halt() // both signals have come at once
@@ -350,15 +368,15 @@ func (j *Job) wait(ctx context.Context, cmd *exec.Cmd, now <-chan struct{}) (hal
 		case err = <-ended:
 			var exit *exec.ExitError
 			if err != nil && !errors.As(err, &exit) {
-				return halted, fmt.Errorf("running the training command: %w", err)
+				return halted, reason, fmt.Errorf("running the training command: %w", err)
 			}
 			if !halted {
-				return false, nil
+				return false, "", nil
 			}
 			gone = time.After(0)
 		case <-gone:
 			if errors.Is(syscall.Kill(group, 0), syscall.ESRCH) {
-				return true, nil
+				return true, reason, nil
 			}
 			gone = time.After(20 * time.Millisecond)
 		}

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/trainer"
+	"github.com/vaultpack/vaultpack/trainer/local"
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// readLocalJob reads a job as one for SageMaker is read, and refuses what SageMaker would
+// not take, by the same rules.
+func readLocalJob(c *cli.Context, con *console) (*trainer.Job, error) {
+	in, err := readJob(c, con)
+	if err != nil {
+		return nil, err
+	}
+	if err := in.CheckLocal(); err != nil {
+		return nil, usagef("SageMaker would not take this job: %w", err)
+	}
+	switch {
+	case in.Source == "" && len(in.Command) == 0:
+		return nil, usagef("no command: write it after --, or set a script with --source DIR --entry FILE; that of the image is not here")
+	case in.Source != "" && len(in.Command) > 0:
+		return nil, usagef("use either a source with an entry, or a command, not both")
+	}
+	for _, name := range slices.Sorted(maps.Keys(in.Channels)) {
+		if ch := in.Channels[name]; ch.S3 != "" {
+			return nil, usagef("channel %s: %s is not fetched to this machine: fill the channel with --channel %s=DIR, or with a dataset", name, ch.S3, name)
+		}
+	}
+	return in, nil
+}
+
+// localChannels are the channels of a job as they are filled on this machine.
+func localChannels(in *trainer.Job) local.Channels {
+	all := local.Channels{Main: in.Dataset, More: map[string]string{}, AtLeast: in.AtLeast, AllowIncomplete: in.AllowIncomplete}
+	for name, ch := range in.Channels {
+		if all.More[name] = ch.Dataset; ch.Folder != "" {
+			all.More[name] = ch.Folder
+		}
+	}
+	return all
+}
+
+// newLocalJob is the job, but for its channels and what becomes of its results.
+func newLocalJob(c *cli.Context, con *console, in *trainer.Job, main string) (*local.Job, error) {
+	job := &local.Job{
+		Name: in.Name, Source: in.Source, Entry: in.Entry, Command: in.Command, Env: in.Environment, Hyperparameters: map[string]string{},
+		Tars: in.Format == "tar", MaxRuntime: time.Duration(in.MaxRuntime), NoNamespace: c.Bool("no-namespace"), Stdout: con.stdout, Stderr: con.stderr,
+		Logf: func(format string, args ...any) { con.notef("vaultpack: "+format, args...) },
+	}
+	for name, v := range in.Hyperparameters {
+		job.Hyperparameters[name] = v.Sent(in.Source != "")
+	}
+	var err error
+	if job.Dir, err = workDir(c); err != nil {
+		return nil, err
+	}
+	if job.Name == "" {
+		job.Name = local.NewName(main, time.Now())
+	} else if err := local.CheckFree(job.Name, job.Dir); errors.Is(err, local.ErrNameTaken) {
+		return nil, usagef("%w: choose another --name, or deliver the results of that one: %s", err, con.next("train", "--local", "--resume", job.Name))
+	} else if err != nil {
+		return nil, err
+	}
+	if con.json {
+		job.Stdout = con.stderr // standard output is for events
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	job.Enter = []string{self, trainEnter}
+	return job, nil
+}
+
+// fill opens what the job's channels are to be filled with.
+func fill(c *cli.Context, v *vault.Vault, job *local.Job, channels local.Channels) error {
+	err := job.Fill(c.Context, v, channels)
+	var wrong *local.ChannelError
+	switch {
+	case errors.As(err, &wrong) && wrong.Channel == local.MainChannel:
+		return usageError{wrong.Err}
+	case errors.As(err, &wrong):
+		return usageError{wrong}
+	case errors.Is(err, dataset.ErrIncomplete):
+		return fmt.Errorf("%w; upload it again, choose another version, or use --allow-incomplete", err)
+	}
+	return err
+}

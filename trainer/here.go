@@ -1,0 +1,23 @@
+package trainer
+
+// onlySageMaker are the fields that have no effect where a job runs on one machine, in the
+// order that they are told in. The rest has one there too.
+var onlySageMaker = []string{
+	"image", "role", "instance_type", "instance_count", "instance_groups", "distribution", "volume_size", "volume_kms_key", "keep_alive",
+	"launcher", "processes_per_host", "mpi_options", "output", "output_kms_key", "output_compression", "subnets", "security_groups",
+	"network_isolation", "key_channel", "inter_container_encryption", "max_pending", "spot", "max_wait", "checkpoints", "checkpoint_path",
+	"retries", "metrics", "tags", "tensorboard", "tensorboard_path", "profiler", "binary", "arch",
+}
+
+// OnlySageMaker are the fields that were given and have no effect on this machine.
+func (j *Job) OnlySageMaker() (fields []string) {
+	if j == nil {
+		return nil
+	}
+	for _, f := range onlySageMaker {
+		if j.given(f) {
+			fields = append(fields, f)
+		}
+	}
+	return fields
+}

@@ -1,0 +1,133 @@
+package trainer
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// A Value is that of a hyperparameter. The API knows strings only; script mode
+// encodes each as JSON. The zero Value is null.
+type Value struct {
+	text string
+	json string
+}
+
+// ParseValue reads what stands on a command line: JSON where it is, else a string.
+func ParseValue(s string) Value {
+	if json.Valid([]byte(s)) && !strings.ContainsAny(s, "\r\n") {
+		v := Value{text: s, json: s}
+		var str string
+		if json.Unmarshal([]byte(s), &str) == nil && strings.HasPrefix(s, `"`) {
+			v.text = str
+		}
+		return v
+	}
+	return Value{text: s, json: jsonString(s)}
+}
+
+// Sent is the value as it is sent to SageMaker: as it is, or for script mode as JSON.
+func (v Value) Sent(script bool) string {
+	if v == (Value{}) {
+		return "null"
+	}
+	if script {
+		return v.json
+	}
+	return v.text
+}
+
+// UnmarshalYAML reads a Value of any type. Numbers and dates stay as they were written.
+// It is not called for null, which is the zero Value.
+func (v *Value) UnmarshalYAML(n *yaml.Node) error {
+	var x any // also finds keys that are there twice, and anchors that hold themselves
+	if err := n.Decode(&x); err != nil {
+		return err
+	}
+	for n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	text, err := yamlJSON(n)
+	if err != nil {
+		return err
+	}
+	*v = Value{text: text, json: text}
+	if n.Kind == yaml.ScalarNode && strings.HasPrefix(text, `"`) {
+		return json.Unmarshal([]byte(text), &v.text)
+	}
+	return nil
+}
+
+// yamlJSON is a node as JSON, which has each value as the file has it.
+func yamlJSON(n *yaml.Node) (string, error) {
+	switch n.Kind {
+	case yaml.AliasNode:
+		return yamlJSON(n.Alias)
+	case yaml.SequenceNode:
+		var items []string
+		for _, e := range n.Content {
+			item, err := yamlJSON(e)
+			if err != nil {
+				return "", err
+			}
+			items = append(items, item)
+		}
+		return "[" + strings.Join(items, ",") + "]", nil
+	case yaml.MappingNode:
+		var items []string
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			key, value := n.Content[i], n.Content[i+1]
+			for key.Kind == yaml.AliasNode {
+				key = key.Alias
+			}
+			if key.Kind != yaml.ScalarNode || key.ShortTag() == "!!merge" {
+				return "", fmt.Errorf("line %d: the key cannot be written as JSON", key.Line)
+			}
+			item, err := yamlJSON(value)
+			if err != nil {
+				return "", err
+			}
+			items = append(items, jsonString(key.Value)+":"+item)
+		}
+		return "{" + strings.Join(items, ",") + "}", nil
+	}
+	return scalarJSON(n)
+}
+
+func scalarJSON(n *yaml.Node) (string, error) {
+	var x any
+	if err := n.Decode(&x); err != nil {
+		return "", err
+	}
+	switch x := x.(type) {
+	case nil:
+		return "null", nil
+	case string:
+		return jsonString(x), nil
+	case time.Time:
+		return jsonString(n.Value), nil
+	}
+	if json.Valid([]byte(n.Value)) {
+		return n.Value, nil
+	}
+	b, err := json.Marshal(x)
+	if err != nil {
+		return "", fmt.Errorf("line %d: %s cannot be written as JSON: %w", n.Line, n.Value, err)
+	}
+	return string(b), nil
+}
+
+// jsonString is s as Python's json.dumps writes it, but for letters outside ASCII.
+func jsonString(s string) string {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(s); err != nil {
+		panic("trainer: " + err.Error()) // strings always encode
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
