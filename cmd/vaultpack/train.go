@@ -42,14 +42,14 @@ func trainCommand(con *console) *cli.Command {
 
 // rightFlags refuses flags that would do nothing where the job runs.
 func rightFlags(c *cli.Context) error {
-	both := []string{"at-least", "digest", "hyperparameter", "channel", "environment", "source", "entry", "output", "format", "allow-incomplete", "no-provenance", "file", "name", "max-runtime"}
+	both := []string{"at-least", "digest", "hyperparameter", "channel", "environment", "source", "entry", "output", "format", "allow-incomplete", "no-provenance", "file", "name", "max-runtime", "checkpoints"}
 	for _, f := range localTrainFlags() {
 		if name := f.Names()[0]; c.IsSet(name) && !c.Bool("local") {
 			return usagef("--%s needs --local", name)
 		}
 	}
 	for _, f := range slices.Concat(trainFlags(), jobFlags(), localTrainFlags()) {
-		if name := f.Names()[0]; c.IsSet(name) && c.IsSet("resume") && !slices.Contains([]string{"local", "resume", "output", "output-seal", "work-dir"}, name) {
+		if name := f.Names()[0]; c.IsSet(name) && c.IsSet("resume") && !slices.Contains([]string{"local", "resume", "output", "output-seal", "checkpoints", "work-dir"}, name) {
 			return usagef("--resume only delivers results; --%s has no effect with it", name)
 		}
 	}
@@ -109,7 +109,7 @@ func jobFlags() []cli.Flag {
 		&cli.StringFlag{Name: "max-pending", Usage: "stop waiting for capacity after `DURATION`"},
 		&cli.BoolFlag{Name: "spot", Usage: "use spot instances, with checkpoints"},
 		&cli.StringFlag{Name: "max-wait", DefaultText: "twice max-runtime", Usage: "stop a spot job after `DURATION`, including waiting"},
-		&cli.StringFlag{Name: "checkpoints", Usage: "store checkpoints at `s3://…`"},
+		&cli.StringFlag{Name: "checkpoints", Usage: "`PLACE` where checkpoints are kept: s3://…; with --local: a dataset or ./DIR, from which the next job resumes"},
 		&cli.StringFlag{Name: "checkpoint-path", Usage: "`PATH` of checkpoints in the container"},
 		&cli.IntFlag{Name: "retries", Usage: "retry up to `N` times after a service error"},
 		&cli.StringSliceFlag{Name: "metric", Usage: "`NAME=REGEX` of a metric that SageMaker reads from the output; can be repeated"},
@@ -179,7 +179,7 @@ func setFields(c *cli.Context, j *trainer.Job) error {
 		"output": &j.Output, "output-kms-key": &j.OutputKMSKey, "output-compression": &j.OutputCompression, "key-channel": &j.KeyChannel,
 		"checkpoints": &j.Checkpoints, "checkpoint-path": &j.CheckpointPath, "tensorboard": &j.TensorBoard, "tensorboard-path": &j.TensorBoardPath,
 		"profiler": &j.Profiler, "binary": &j.Binary, "arch": &j.Arch, "launcher": &j.Launcher, "mpi-options": &j.MPIOptions} {
-		if flag == "output" && c.Bool("local") {
+		if (flag == "output" || flag == "checkpoints") && c.Bool("local") {
 			continue // a place of this machine
 		}
 		if given(flag) {

@@ -61,7 +61,7 @@ func trainLocal(c *cli.Context, con *console) error {
 	if in.SealModel && deliver.to.Folder != "" {
 		return usagef("--output %s is in the clear, and seal_model says that the model is to be sealed", c.String("output"))
 	}
-	if fields := in.OnlySageMaker(); len(fields) > 0 {
+	if fields := unused(c, in); len(fields) > 0 {
 		con.notef("without effect on this machine: %s", strings.Join(fields, ", "))
 	}
 	if deliver.to != (local.Destination{}) {
@@ -71,6 +71,9 @@ func trainLocal(c *cli.Context, con *console) error {
 		return err
 	}
 	defer job.Close()
+	if err := resumeCheckpoints(c, v, in, job, deliver); err != nil {
+		return err
+	}
 	if !in.NoProvenance {
 		if err := certifyLocal(c, con, v, job); err != nil {
 			return err
@@ -115,6 +118,15 @@ func certifyLocal(c *cli.Context, con *console, v *vault.Vault, job *local.Job) 
 			run.Plain = map[string]string{}
 		}
 		run.Plain[name] = dir
+	}
+	if s := job.Saved; s != nil && s.Version != nil {
+		run.Inputs = append(run.Inputs, provenance.Input{Channel: s.Channel, Dataset: s.Dataset.Name, Version: s.Version.Number, Digest: s.Version.Digest()})
+	}
+	if job.Checkpoints.Folder != "" {
+		if run.Plain == nil {
+			run.Plain = map[string]string{}
+		}
+		run.Plain["checkpoints"] = job.Checkpoints.Folder
 	}
 	if job.Source != "" {
 		files, err := provenance.ReadFolder(c.Context, job.Source)

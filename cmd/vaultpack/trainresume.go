@@ -50,6 +50,7 @@ type delivery struct {
 	con     *console
 	vault   *vault.Vault // of a destination in one
 	to      local.Destination
+	place   local.Destination // of checkpoints
 	summary event
 }
 
@@ -124,31 +125,57 @@ func resumeLocal(c *cli.Context, con *console) error {
 	if err != nil {
 		return usageError{err}
 	}
-	d := &delivery{con: con, to: k.To, summary: event{"command": "train", "local": true, "job": k.Job, "dataset": k.Dataset, "status": k.Status, "reason": k.Reason}}
-	if changed := c.IsSet("output") || c.IsSet("output-seal"); changed || k.To.Dataset != "" {
-		if d.vault, err = openVault(c, con); err != nil {
-			return err
-		}
-		if changed {
-			if d.to, err = localDestination(c, d.vault, k.Dataset); err != nil {
-				return err
-			}
-		} else if d.vault.Location != d.to.Vault {
-			return usagef("the results of job %s are for the vault %s, and this one is %s: name the vault with --vault, or another place with --output or --output-seal", k.Job, d.to.Vault, d.vault.Location)
-		}
+	d := &delivery{con: con, to: k.To, place: k.Checkpoints, summary: event{"command": "train", "local": true, "job": k.Job, "dataset": k.Dataset, "status": k.Status, "reason": k.Reason}}
+	if err := d.redirect(c, k); err != nil {
+		return err
 	}
-	deliver := d.deliver
+	deliver, keep := d.deliver, d.keep
+	drop := func(context.Context, *local.Results) error { return nil }
 	if d.to == (local.Destination{}) {
-		if c.String("output") != "none" {
+		if c.String("output") != "none" && !k.Drop {
 			return usagef("nothing tells where the results of job %s are to go: name a place with --output or --output-seal", k.Job)
 		}
-		deliver = func(context.Context, *local.Results) error { return nil }
+		deliver = drop
 	}
-	if err := k.Deliver(c.Context, deliver); err != nil {
+	if d.place == (local.Destination{}) {
+		keep = drop
+	}
+	if err := k.Deliver(c.Context, deliver, keep); err != nil {
 		return undelivered(con, err, dir)
 	}
 	con.emit("summary", d.summary)
 	con.printf("job      %s (%s): its results are delivered", k.Job, k.Status)
+	return nil
+}
+
+// redirect has the results and the checkpoints of a job go where flags say, and opens the
+// vault that they are for.
+func (d *delivery) redirect(c *cli.Context, k *local.Kept) (err error) {
+	if c.IsSet("checkpoints") && k.Checkpoints == (local.Destination{}) {
+		return usagef("the checkpoints of job %s are among its results: --output says where they go", k.Job)
+	}
+	output := c.IsSet("output") || c.IsSet("output-seal")
+	if !output && !c.IsSet("checkpoints") && k.To.Dataset == "" && k.Checkpoints.Dataset == "" {
+		return nil
+	}
+	if d.vault, err = openVault(c, d.con); err != nil {
+		return err
+	}
+	if output {
+		if d.to, err = localDestination(c, d.vault, k.Dataset); err != nil {
+			return err
+		}
+	}
+	if c.IsSet("checkpoints") {
+		if d.place, err = checkpointPlace(c, d.vault); err != nil {
+			return err
+		}
+	}
+	for to, flags := range map[local.Destination]string{d.to: "--output or --output-seal", d.place: "--checkpoints"} {
+		if to.Dataset != "" && to.Vault != d.vault.Location {
+			return usagef("the results of job %s are for the vault %s, and this one is %s: name the vault with --vault, or another place with %s", k.Job, to.Vault, d.vault.Location, flags)
+		}
+	}
 	return nil
 }
 

@@ -144,13 +144,16 @@ func (j *Job) seal(ctx context.Context, v *vault.Vault, channel, ref string, c C
 	return nil
 }
 
-// Close wipes the data keys of the channels.
+// Close wipes the data keys of the channels and checkpoints.
 func (j *Job) Close() {
 	if j == nil {
 		return
 	}
 	for _, s := range j.Sealed {
 		s.Dataset.Close()
+	}
+	if j.Saved != nil {
+		j.Saved.Dataset.Close()
 	}
 }
 

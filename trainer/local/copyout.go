@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -35,7 +36,7 @@ func copyOut(ctx context.Context, warn func(error), from, sub, to string) error 
 			return err
 		case e.IsDir() != there.IsDir():
 			return fmt.Errorf("%s is in the way of the job's output; move it away", filepath.Join(to, name))
-		case !e.IsDir():
+		case e.Type() == fs.ModeSymlink: // files take the place of what is there in one step
 			if err := root.Remove(name); err != nil {
 				return err
 			}
@@ -73,12 +74,19 @@ func copyFile(root *os.Root, from, name string) error {
 		return err
 	}
 	defer src.Close()
-	dst, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	temp := path.Join(path.Dir(name), ".vaultpack-"+rand.Text())
+	dst, err := root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
 	if _, err = io.Copy(dst, src); err == nil {
 		_, err = new(fsys.Calls).Sync(dst) // what it was copied from is removed next
 	}
-	return errors.Join(err, dst.Close())
+	if err = errors.Join(err, dst.Close()); err == nil {
+		err = root.Rename(temp, name)
+	}
+	if err != nil {
+		return errors.Join(err, root.Remove(temp))
+	}
+	return nil
 }

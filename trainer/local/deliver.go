@@ -78,10 +78,10 @@ func CopyTo(ctx context.Context, r *Results, dir string, warn func(error)) error
 			return err
 		}
 	}
-	if isEmpty(r.checkpoints()) {
+	if r.apart || isEmpty(r.checkpoints()) {
 		return nil
 	}
-	return copyOut(ctx, warn, r.base, "checkpoints", dir)
+	return copyOut(ctx, warn, r.base, checkpointsName, dir)
 }
 
 // while fails once the context has ended.
@@ -109,11 +109,20 @@ const sealMemory = 256 << 20
 // one. They are sealed as they are read where they lie. Where others make versions at the
 // same time, it is tried again on top of theirs, without sending anything twice.
 func Seal(ctx context.Context, r *Results, d *dataset.Dataset, warn func(error)) (*dataset.Version, error) {
-	items, err := r.checkpointFiles(warn)
-	if err != nil {
-		return nil, err
+	items := r.archives()
+	if !r.apart {
+		checkpoints, err := r.checkpointFiles(warn)
+		if err != nil {
+			return nil, err
+		}
+		items = append(items, checkpoints...)
 	}
-	s := sealing{dataset: d, items: append(r.archives(), items...), opts: ingest.Options{ID: "train-local " + r.Job, Mode: ingest.Anew, AllowIncomplete: true, Memory: sealMemory, Warn: warn}}
+	return seal(ctx, d, "train-local "+r.Job, items, warn)
+}
+
+// seal makes items the next version, under the ID of an upload.
+func seal(ctx context.Context, d *dataset.Dataset, id string, items []item, warn func(error)) (*dataset.Version, error) {
+	s := sealing{dataset: d, items: items, opts: ingest.Options{ID: id, Mode: ingest.Anew, AllowIncomplete: true, Memory: sealMemory, Warn: warn}}
 	for try := 1; ; try++ {
 		v, err := s.try(ctx)
 		again := errors.Is(err, dataset.ErrConflict) || errors.Is(err, dataset.ErrCollected)

@@ -39,16 +39,23 @@ func CheckFree(job string, dirs ...string) error {
 	return fmt.Errorf("%w: job %s (%s) in %s", ErrNameTaken, job, k.Status, k.Dir)
 }
 
-// checkName does so once the job has a folder of its own: of two that have begun at the same
-// time one, or both, are refused.
-func (j *Job) checkName(own string) error {
+// checkOthers compares the name, and the place for checkpoints, with those of other jobs once
+// the job has a folder of its own: of two that have begun at the same time one, or both, are
+// refused.
+func (j *Job) checkOthers(own string) error {
 	all, err := List(filepath.Dir(own))
 	if err != nil {
 		return err
 	}
 	for _, k := range all {
-		if k.Job == j.Name && k.Dir != own {
+		if k.Dir == own {
+			continue
+		}
+		if k.Job == j.Name {
 			return fmt.Errorf("%w: job %s (%s) in %s", ErrNameTaken, k.Job, k.Status, k.Dir)
+		}
+		if err := j.checkPlace(&k); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -74,6 +81,10 @@ type Kept struct {
 	Dataset string
 	Dir     string
 	To      Destination
+	// Drop says that the results are not wanted: what is left are checkpoints.
+	Drop bool
+	// Checkpoints is where those are to be kept, zero if they are among the results.
+	Checkpoints Destination
 	// Status is InProgress for a job that runs, and Stopped for one whose run was killed.
 	Status         Status
 	Reason         string
@@ -130,8 +141,9 @@ func Find(job string, dirs ...string) (*Kept, error) {
 	return nil, fmt.Errorf("%s: %w", job, ErrNoJob)
 }
 
-// Deliver passes the results to f, and removes the folder if that returns nil.
-func (k *Kept) Deliver(ctx context.Context, f func(context.Context, *Results) error) error {
+// Deliver passes the checkpoints, if they have a place of their own, to keep, and the results
+// to f, and removes the folder if both return nil. Neither is called where there are none.
+func (k *Kept) Deliver(ctx context.Context, f, keep func(context.Context, *Results) error) error {
 	done := false
 	err := eachFolder(filepath.Dir(k.Dir), func(d *folder) error {
 		if d.dir != k.Dir {
@@ -146,8 +158,15 @@ func (k *Kept) Deliver(ctx context.Context, f func(context.Context, *Results) er
 			return fmt.Errorf("job %s is still running, or another run is delivering its results", k.Job)
 		}
 		done = true
-		if err := f(ctx, newResults(d.base(), now.Job, now.Status, now.Ended)); err != nil {
+		r := newResults(d.base(), now.Job, now.Status, now.Ended, now.Checkpoints)
+		had := r.unkept()
+		if err := r.keep(ctx, keep); err != nil {
 			return &UndeliveredError{k.Job, k.Dir, err}
+		}
+		if !had || !r.Empty() {
+			if err := f(ctx, r); err != nil {
+				return &UndeliveredError{k.Job, k.Dir, err}
+			}
 		}
 		return (&workspace{dir: d.dir}).remove()
 	})
@@ -199,7 +218,7 @@ func (f *folder) look() (k Kept, keep bool, err error) {
 	if rec == nil { // of a run that was killed as it began
 		rec = &record{Job: filepath.Base(f.dir)}
 	}
-	k = Kept{Job: rec.Job, Dataset: rec.Dataset, Dir: f.dir, To: rec.To, Status: rec.Status, Reason: rec.Reason, Started: rec.Started, Ended: rec.Ended}
+	k = Kept{Job: rec.Job, Dataset: rec.Dataset, Dir: f.dir, To: rec.To, Drop: rec.Drop, Checkpoints: rec.Checkpoints, Status: rec.Status, Reason: rec.Reason, Started: rec.Started, Ended: rec.Ended}
 	free, err := f.free(rec.Status != "")
 	if err != nil {
 		return k, false, err
@@ -218,8 +237,8 @@ func (f *folder) look() (k Kept, keep bool, err error) {
 			k.Ended = info.ModTime()
 		}
 	}
-	r := newResults(f.base(), k.Job, k.Status, k.Ended)
-	return k, !rec.Drop && !r.Empty(), nil
+	r := newResults(f.base(), k.Job, k.Status, k.Ended, k.Checkpoints)
+	return k, r.unkept() || !rec.Drop && !r.Empty(), nil
 }
 
 // free reports whether nobody works in the folder.

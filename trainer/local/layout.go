@@ -23,7 +23,7 @@ type object = map[string]any
 // layOut makes the files that a job finds when it starts, but for the channels
 // (SageMaker developer guide, "How Amazon SageMaker Provides Training Information").
 func (j *Job) layOut(ctx context.Context, base string) error {
-	for _, dir := range []string{"input/config", "input/data", "model", "output/data", "output/intermediate", "checkpoints", "code"} {
+	for _, dir := range []string{"input/config", "input/data", "model", "output/data", "output/intermediate", checkpointsName, "code"} {
 		if err := os.MkdirAll(filepath.Join(base, dir), 0o755); err != nil {
 			return err
 		}

@@ -79,6 +79,16 @@ type Job struct {
 	// was stopped and has made nothing. Only if it returns nil are the results removed;
 	// else Run returns an [*UndeliveredError]. Without Output they are dropped.
 	Output func(ctx context.Context, r *Results) error
+
+	// Checkpoints is where checkpoints are kept from one job to the next, in a folder or a
+	// dataset. They are among the results if it is zero. For a dataset, [Job.Resume] sets it,
+	// and Saved.
+	Checkpoints Destination
+	// Saved are the checkpoints to resume from. There are none if it has no version.
+	Saved *Sealed
+	// Keep brings the checkpoints to their place, however the command has ended, before
+	// Output is called. What that says of results is true of them.
+	Keep func(ctx context.Context, r *Results) error
 }
 
 // Status is how SageMaker would say that a job has ended.
@@ -129,19 +139,23 @@ func (j *Job) Run(ctx context.Context) (res *Result, err error) {
 	if err := j.To.Check(); err != nil {
 		return nil, fmt.Errorf("the results cannot be delivered there: %w", err)
 	}
+	if err := j.Checkpoints.Check(); err != nil {
+		return nil, fmt.Errorf("the checkpoints cannot be kept there: %w", err)
+	}
 	ws, err := newWorkspace(j)
 	if err != nil {
 		return nil, err
 	}
 	defer ws.close()
-	rec := &record{Job: j.Name, To: j.To, Drop: j.Output == nil, Started: time.Now().UTC()}
+	rec := &record{Job: j.Name, To: j.To, Checkpoints: j.Checkpoints, Drop: j.Output == nil, Started: time.Now().UTC()}
 	if len(j.Sealed) > 0 {
 		rec.Dataset = j.Sealed[0].Dataset.Name
 	}
 	delivered := false
 	// Whatever happens, what the job has made is removed only once it was delivered.
 	defer func() {
-		if delivered || rec.Drop || newResults(ws.base, j.Name, rec.Status, rec.Ended).Empty() {
+		r := newResults(ws.base, j.Name, rec.Status, rec.Ended, rec.Checkpoints)
+		if !r.unkept() && (delivered || rec.Drop || r.Empty()) {
 			err = errors.Join(err, ws.remove())
 			return
 		}
@@ -157,7 +171,7 @@ func (j *Job) Run(ctx context.Context) (res *Result, err error) {
 	if err := rec.write(ws.dir); err != nil {
 		return nil, err
 	}
-	if err := j.checkName(ws.dir); err != nil {
+	if err := j.checkOthers(ws.dir); err != nil {
 		return nil, err
 	}
 	if err := j.layOut(ctx, ws.base); err != nil {
@@ -173,24 +187,28 @@ func (j *Job) Run(ctx context.Context) (res *Result, err error) {
 		}
 		return &Result{Status: Failed, Code: -1, Reason: reason}, err
 	}
-	j.Close() // no data key is in memory while the job runs
-	cmd, err := j.command(ws)
-	if err != nil {
-		return nil, err
+	if j.Checkpoints != (Destination{}) {
+		if err := j.fetchCheckpoints(ctx, ws); err != nil {
+			if stopped() {
+				return &Result{Status: Stopped, Code: -1, Reason: "stopped before the command was started"}, nil
+			}
+			return nil, fmt.Errorf("fetching the checkpoints of an earlier job: %w", err)
+		}
+		if err := resumeFrom(ws); err != nil {
+			return nil, fmt.Errorf("fetching the checkpoints of an earlier job: %w", err)
+		}
 	}
+	j.Close() // no data key is in memory while the job runs
 	began := time.Now()
-	if res, err = j.start(ctx, cmd, ws.base, now); err != nil {
+	if res, err = j.run(ctx, ws, now); err != nil {
 		return nil, err
 	}
 	j.sign(ctx, ws.base, res, began)
 	if err := rec.end(ws.dir, res); err != nil {
 		j.Logf("%v", err) // what follows tells how it ended
 	}
-	r := newResults(ws.base, j.Name, res.Status, rec.Ended)
-	if j.Output == nil || res.Status != Completed && r.Empty() {
-		return res, nil
-	}
-	if free := freeSpace(ws.dir); res.Status == Failed && free < 1<<20 {
+	r := newResults(ws.base, j.Name, res.Status, rec.Ended, rec.Checkpoints)
+	if free := freeSpace(ws.dir); j.Output != nil && res.Status == Failed && free < 1<<20 {
 		j.Logf("%s is full: set --work-dir to a larger place for the job's files", ws.dir)
 	}
 	if res.Status == Stopped && ctx.Err() != nil {
@@ -198,11 +216,31 @@ func (j *Job) Run(ctx context.Context) (res *Result, err error) {
 		ctx, cancel = untilAgain(ctx, now)
 		defer cancel()
 	}
+	if err := r.keep(ctx, j.Keep); err != nil {
+		return res, &UndeliveredError{j.Name, ws.dir, err}
+	}
+	if j.Output == nil || res.Status != Completed && r.Empty() {
+		return res, nil
+	}
 	if err := j.Output(ctx, r); err != nil {
 		return res, &UndeliveredError{j.Name, ws.dir, err}
 	}
 	delivered = true
 	return res, nil
+}
+
+// run runs the command. If it cannot be started the checkpoints in the job's folder are an
+// earlier job's, and are removed.
+func (j *Job) run(ctx context.Context, ws *workspace, now <-chan struct{}) (*Result, error) {
+	cmd, err := j.command(ws)
+	var res *Result
+	if err == nil {
+		res, err = j.start(ctx, cmd, ws.base, now)
+	}
+	if cmd == nil || cmd.Process == nil {
+		err = errors.Join(err, removeTree(filepath.Join(ws.base, checkpointsName)))
+	}
+	return res, err
 }
 
 // untilAgain is a context for the results of a job that a signal has stopped: it ends with

@@ -19,6 +19,8 @@ type record struct {
 	Job     string      `json:"job"`
 	Dataset string      `json:"dataset"`
 	To      Destination `json:"to"`
+	// Checkpoints is where those are kept, zero if they are among the results.
+	Checkpoints Destination `json:"checkpoints,omitzero"`
 	// Drop says that the results are not wanted.
 	Drop    bool      `json:"drop,omitempty"`
 	Started time.Time `json:"started"`

@@ -25,6 +25,7 @@ type Results struct {
 
 	base  string
 	ended time.Time
+	apart bool // the checkpoints are none of them, and have a place of their own
 }
 
 // An item is a file among the results, under the name that it is delivered by.
@@ -43,19 +44,20 @@ const (
 	outputName      = "output.tar.gz"
 )
 
-func newResults(base, job string, status Status, ended time.Time) *Results {
-	r := &Results{Job: job, base: base, ended: ended}
+func newResults(base, job string, status Status, ended time.Time, checkpoints Destination) *Results {
+	r := &Results{Job: job, base: base, ended: ended, apart: checkpoints != (Destination{})}
 	r.Unfinished = status == Failed || status != Completed && isEmpty(r.model())
 	return r
 }
 
 func (r *Results) model() string       { return filepath.Join(r.base, "model") }
 func (r *Results) outputData() string  { return filepath.Join(r.base, "output", "data") }
-func (r *Results) checkpoints() string { return filepath.Join(r.base, "checkpoints") }
+func (r *Results) checkpoints() string { return filepath.Join(r.base, checkpointsName) }
 
-// Empty reports whether the job has made nothing.
+// Empty reports whether the job has made nothing, but for checkpoints that have a place of
+// their own.
 func (r *Results) Empty() bool {
-	return isEmpty(r.model()) && isEmpty(r.outputData()) && isEmpty(r.checkpoints())
+	return isEmpty(r.model()) && isEmpty(r.outputData()) && (r.apart || isEmpty(r.checkpoints()))
 }
 
 // archives are the results that are delivered as archives. They are made as they are

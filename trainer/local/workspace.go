@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -76,7 +77,7 @@ func (w *workspace) strip() error {
 	var errs []error
 	for dir, keep := range map[string][]string{
 		w.dir:                           {filepath.Base(w.base), recordName, exitName},
-		w.base:                          {"model", "output", "checkpoints"},
+		w.base:                          {"model", "output", checkpointsName},
 		filepath.Join(w.base, "output"): {"data", "failure"},
 	} {
 		entries, err := os.ReadDir(dir)
@@ -120,7 +121,14 @@ func (j *Job) choose() (dir, why string, err error) {
 		need += t.SealedBytes + t.Files*4096 + min(t.Bytes, 1<<30)
 		model = max(model, t.Bytes)
 	}
-	for _, dir := range j.Plain {
+	if j.Saved != nil && j.Saved.Version != nil {
+		need += j.Saved.Version.Totals.Bytes + j.Saved.Version.Totals.Files*4096
+	}
+	folders := slices.Collect(maps.Values(j.Plain))
+	if j.Checkpoints.Folder != "" {
+		folders = append(folders, j.Checkpoints.Folder)
+	}
+	for _, dir := range folders {
 		n, err := folderSize(dir)
 		if err != nil {
 			return "", "", err

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/trainer"
+	"github.com/vaultpack/vaultpack/trainer/container"
+	"github.com/vaultpack/vaultpack/trainer/local"
+	"github.com/vaultpack/vaultpack/vault"
+)
+
+// checkpointPlace is where --checkpoints says that those of a job on this machine are kept:
+// a folder, which has a separator in it or begins with a dot, or a dataset. It is zero
+// where nothing is said, or none.
+func checkpointPlace(c *cli.Context, v *vault.Vault) (at local.Destination, err error) {
+	switch s := c.String("checkpoints"); {
+	case !c.IsSet("checkpoints") || s == "none":
+		return at, nil
+	case strings.Contains(s, "://"):
+		return at, usagef("--checkpoints: with --local it is a dataset, ./DIR or none, and not %s", s)
+	case s == "":
+		return at, usagef("--checkpoints is empty: name a dataset, or ./DIR")
+	case local.IsFolder(s):
+		if at.Folder, err = filepath.Abs(s); err != nil {
+			return at, err
+		}
+	default:
+		at.Dataset, at.Vault = s, v.Location
+	}
+	if err := at.Check(); err != nil {
+		return at, usagef("--checkpoints: %w", err)
+	}
+	return at, nil
+}
+
+// resumeCheckpoints has the job begin with what an earlier one has left in the place of
+// --checkpoints, and keep its own there.
+func resumeCheckpoints(c *cli.Context, v *vault.Vault, in *trainer.Job, job *local.Job, d *delivery) (err error) {
+	if d.place, err = checkpointPlace(c, v); err != nil || d.place == (local.Destination{}) {
+		return err
+	}
+	const path = container.BaseDir + "/checkpoints"
+	switch {
+	case d.place.Folder != "" && d.place.Folder == d.to.Folder || d.place.Dataset != "" && slices.Contains([]string{d.place.Dataset, strings.TrimSuffix(d.place.Dataset, "-unfinished")}, d.to.Dataset):
+		return usagef("--checkpoints: %s is where the results go; keep checkpoints in another place", c.String("checkpoints"))
+	case in.CheckpointPath != "" && filepath.Clean(in.CheckpointPath) != path:
+		return usagef("checkpoint_path is %s, and on this machine checkpoints are in %s", in.CheckpointPath, path)
+	case in.Channels["checkpoints"] != nil:
+		return usagef("--checkpoints goes with no channel of the name checkpoints")
+	}
+	if err := job.Resume(c.Context, v, d.place); errors.Is(err, local.ErrPlaceTaken) {
+		return usagef("--checkpoints: %w; wait for its end, or bring what it has left there: train --local --resume JOB", err)
+	} else if err != nil {
+		return fmt.Errorf("--checkpoints: %w", err)
+	}
+	job.Keep = d.keep
+	switch {
+	case d.place.Folder != "":
+		d.con.notef("checkpoints: from %s, and kept there in the clear", show(d.place.Folder))
+	case job.Saved.Version == nil:
+		d.con.notef("checkpoints: none yet; they are kept in dataset %s", d.place.Dataset)
+	default:
+		d.con.notef("checkpoints: from %s@%d", d.place.Dataset, job.Saved.Version.Number)
+	}
+	return nil
+}
+
+// unused are the fields of a job's file that have no effect on this machine.
+func unused(c *cli.Context, in *trainer.Job) []string {
+	return slices.DeleteFunc(in.OnlySageMaker(), func(field string) bool {
+		return c.IsSet("checkpoints") && strings.HasPrefix(field, "checkpoint")
+	})
+}
+
+// keep brings the checkpoints to their place, and tells so.
+func (d *delivery) keep(ctx context.Context, r *local.Results) error {
+	if d.place.Folder != "" {
+		if err := local.CopyCheckpoints(ctx, r, d.place.Folder, d.con.warning); err != nil {
+			return fmt.Errorf("--checkpoints: %w", err)
+		}
+		d.summary["checkpoints"] = d.place.Folder
+		d.con.printf("checkpoints  %s (in the clear)", show(d.place.Folder))
+		return nil
+	}
+	set, err := dataset.Open(d.vault, d.place.Dataset)
+	if err != nil {
+		return err
+	}
+	defer set.Close()
+	v, err := local.SealCheckpoints(ctx, r, set, d.con.warning)
+	if err != nil {
+		return fmt.Errorf("sealing the checkpoints: %w", err)
+	}
+	d.summary["checkpoints_dataset"], d.summary["checkpoints_version"] = d.place.Dataset, v.Number
+	d.con.printf("checkpoints  sealed as dataset %s, version %d", d.place.Dataset, v.Number)
+	return nil
+}
