@@ -17,6 +17,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/fsys"
 	"github.com/vaultpack/vaultpack/internal/keyservice"
 	"github.com/vaultpack/vaultpack/signing"
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
@@ -168,6 +169,9 @@ func (c *Config) set(s *Setting, value, source string) {
 	}
 }
 
+// maxConfig bounds a configuration file, in bytes.
+const maxConfig = 1 << 20
+
 // readFile reads a configuration file. Paths in it start from the folder of the
 // file itself, wherever a link to it lies.
 func (c *Config) readFile(file string) error {
@@ -175,7 +179,10 @@ func (c *Config) readFile(file string) error {
 	if err != nil {
 		return fmt.Errorf("the configuration %s: %w", file, err)
 	}
-	b, err := os.ReadFile(real)
+	if info, err := os.Stat(real); err == nil && !info.Mode().IsRegular() && real != os.DevNull {
+		return fmt.Errorf("the configuration %s is not a regular file", file)
+	}
+	b, err := fsys.ReadSmall(real, maxConfig)
 	if err != nil {
 		return fmt.Errorf("reading the configuration: %w", err)
 	}

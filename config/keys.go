@@ -15,6 +15,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/atomicfile"
+	"github.com/vaultpack/vaultpack/internal/fsys"
 	"github.com/vaultpack/vaultpack/internal/given"
 	"github.com/vaultpack/vaultpack/vault"
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
@@ -181,6 +182,9 @@ func readIdentity(s Setting) (*envelope.Identity, error) {
 	return id, nil
 }
 
+// maxPublic is more than a public key takes as text.
+const maxPublic = 64 << 10
+
 // isRecipient reports whether a file is a public key.
 func isRecipient(file string) bool {
 	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
@@ -225,7 +229,7 @@ func ReadRecipient(s Setting) (*envelope.Recipient, error) {
 			return nil, fmt.Errorf("the recipient %s (from %s): %w", s.Value, s.Source, err)
 		}
 	}
-	b, err := os.ReadFile(s.Value)
+	b, err := fsys.ReadSmall(s.Value, maxPublic)
 	if err != nil {
 		return nil, fmt.Errorf("reading the recipient (from %s): %w", s.Source, err)
 	}

@@ -1,12 +1,14 @@
 package config
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/internal/fsys"
 	"github.com/vaultpack/vaultpack/signing"
 	"github.com/vaultpack/vaultpack/trust"
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
@@ -134,11 +136,14 @@ func ReadSigner(text, file string) (signing.PublicKey, error) {
 	if err == nil {
 		return key, nil
 	}
-	b, ferr := os.ReadFile(file)
+	b, ferr := fsys.ReadSmall(file, maxPublic)
 	if ferr != nil {
 		return key, fmt.Errorf("%.100q is neither a public signing key nor a file with one: %w", text, ferr)
 	}
 	if key, err = signing.ParsePublicKey(b); err != nil {
+		if bytes.Contains(b, []byte("PRIVATE KEY")) || bytes.Contains(b, []byte("vaultpack-signing-key-")) {
+			return key, fmt.Errorf("%s is a private key; do not give it to anyone. Use its public key, usually the file with .pub at the end", file)
+		}
 		return key, fmt.Errorf("%s: %w", file, err)
 	}
 	return key, nil

@@ -9,11 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"syscall"
 
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/fsys"
 	"github.com/vaultpack/vaultpack/signing"
 	"github.com/vaultpack/vaultpack/trust"
 )
@@ -61,7 +61,7 @@ const (
 
 // CheckDir looks whether the directory is a vault. If not, the error is [ErrNoVault].
 func CheckDir(dir string) error {
-	b, err := os.ReadFile(filepath.Join(dir, markerName))
+	b, err := fsys.ReadSmall(filepath.Join(dir, markerName), 4096)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return ErrNoVault
 	}

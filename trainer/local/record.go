@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/vaultpack/vaultpack/internal/atomicfile"
+	"github.com/vaultpack/vaultpack/internal/fsys"
 )
 
 // A record tells in a job's folder whose it is, so that another run can deliver what is
@@ -51,7 +51,7 @@ func (r *record) write(dir string) error {
 // readRecord reads the record of a folder. Of a job whose run was ended before it, the
 // time of its end is that of its last change.
 func readRecord(dir string) (*record, error) {
-	b, err := os.ReadFile(filepath.Join(dir, recordName))
+	b, err := fsys.ReadSmall(filepath.Join(dir, recordName), 1<<20)
 	if err != nil {
 		return nil, err
 	}

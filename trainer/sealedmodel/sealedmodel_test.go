@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/datasettest"
@@ -36,6 +37,8 @@ func aModel(t *testing.T) string {
 	check(t, os.MkdirAll(filepath.Join(dir, "code", "deep"), 0o755))
 	for name, text := range map[string]string{"weights": string(treetest.Bytes(3<<20, 1)), "empty": "", "code/run.sh": "#!/bin/sh\n", "code/deep/\xff": "odd", "already.vpk": "a name of ours"} {
 		check(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+		when := time.Unix(1_700_000_000, 0) // an archive has whole seconds
+		check(t, os.Chtimes(filepath.Join(dir, name), when, when))
 	}
 	check(t, os.Chmod(filepath.Join(dir, "code", "run.sh"), 0o755))
 	check(t, os.Symlink("weights", filepath.Join(dir, "latest")))
@@ -121,7 +124,7 @@ func TestRoundTrip(t *testing.T) {
 		check(t, err)
 		after, err := os.Lstat(b)
 		check(t, err)
-		if !bytes.Equal(was, is) || before.Mode() != after.Mode() || before.Mode().IsRegular() && before.ModTime().Unix() != after.ModTime().Unix() {
+		if !bytes.Equal(was, is) || before.Mode() != after.Mode() || before.Mode().IsRegular() && !before.ModTime().Equal(after.ModTime()) {
 			t.Errorf("%q: %d bytes, %v, %v; want %d bytes, %v, %v", name, len(is), after.Mode(), after.ModTime(), len(was), before.Mode(), before.ModTime())
 		}
 	}
