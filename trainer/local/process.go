@@ -1,0 +1,172 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/vaultpack/vaultpack/internal/workers"
+	"github.com/vaultpack/vaultpack/trainer/container"
+)
+
+// start runs the command and waits for its end.
+func (j *Job) start(ctx context.Context, cmd *exec.Cmd, base string, now <-chan struct{}) (res *Result, err error) {
+	if ctx.Err() != nil {
+		return &Result{Status: Stopped, Code: -1, Reason: "stopped before the command was started"}, nil
+	}
+	// As in a container there is no input, a signal of the terminal's does not reach
+	// the job, and no process of the job outlives it.
+	var guard workers.Guard
+	defer guard.Resume()
+	out := &outlet{guard: &guard}
+	defer func() {
+		if failed := out.close(); failed != nil && err == nil {
+			res, err = nil, failed
+		}
+	}()
+	if cmd.Stdout, err = out.to(j.Stdout); err != nil {
+		return nil, err
+	}
+	if cmd.Stderr, err = out.to(j.Stderr); err != nil {
+		return nil, err
+	}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Setpgid = true
+	// The command is to end with this thread, whatever ends it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("cannot start the training command: %w", err)
+	}
+	// Before out is closed, which waits for those that write.
+	defer syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	out.started()
+	halted, reason, err := j.wait(ctx, cmd, now)
+	if err != nil {
+		return nil, err
+	}
+	status, _ := cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if len(j.Enter) > 0 {
+		if s, _, ok := readExit(filepath.Dir(base)); ok {
+			status = s
+		}
+	}
+	if halted {
+		return &Result{Status: Stopped, Code: status.ExitStatus(), Reason: reason}, nil
+	}
+	return result(status, base), nil
+}
+
+// wait waits for the command's end, and stops it when the context ends, or its time.
+func (j *Job) wait(ctx context.Context, cmd *exec.Cmd, now <-chan struct{}) (halted bool, reason string, err error) {
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	var kill, unheard, over <-chan time.Time
+	if j.MaxRuntime > 0 {
+		over = time.After(j.MaxRuntime)
+	}
+	stop, group := ctx.Done(), -cmd.Process.Pid
+	halt := func() {
+		stop, over, halted = nil, nil, true
+		j.Logf("stopping the job: it has %v to end", j.grace())
+		syscall.Kill(group, syscall.SIGTERM)
+		kill = time.After(j.grace())
+	}
+	end := func() {
+		if len(j.Enter) == 0 {
+			syscall.Kill(group, syscall.SIGKILL)
+			return
+		}
+		cmd.Process.Signal(endNow)
+		unheard = time.After(2 * unkillable)
+	}
+	var gone <-chan time.Time // looks whether the group has ended
+	for {
+		select {
+		case <-stop:
+			halt()
+		case <-over:
+			reason = MaxRuntimeExceeded
+			j.Logf("the job has run for %v, which is the most that it may", j.MaxRuntime)
+			halt()
+		case <-now:
+			if now = nil; !halted {
+				halt() // both signals have come at once
+			}
+			end()
+		case <-kill:
+			end()
+		case <-unheard:
+			cmd.Process.Kill()
+		case err = <-ended:
+			var exit *exec.ExitError
+			if err != nil && !errors.As(err, &exit) {
+				return halted, reason, fmt.Errorf("running the training command: %w", err)
+			}
+			if !halted {
+				return false, "", nil
+			}
+			gone = time.After(0)
+		case <-gone:
+			if errors.Is(syscall.Kill(group, 0), syscall.ESRCH) {
+				return true, reason, nil
+			}
+			gone = time.After(20 * time.Millisecond)
+		}
+	}
+}
+
+func (j *Job) grace() time.Duration {
+	if j.Grace > 0 {
+		return j.Grace
+	}
+	return 120 * time.Second
+}
+
+// result is what SageMaker makes of an exit code and of output/failure.
+func result(status syscall.WaitStatus, base string) *Result {
+	res := &Result{Code: status.ExitStatus()}
+	if res.Code == 0 {
+		res.Status = Completed
+		return res
+	}
+	res.Status = Failed
+	end := fmt.Sprintf("exit code: %d", res.Code)
+	if status.Signaled() {
+		end = fmt.Sprintf("ended by signal: %v", status.Signal())
+	}
+	res.Reason = "AlgorithmError: "
+	if b := readFailure(base); b != "" {
+		res.Reason += b + ", "
+	}
+	res.Reason += end
+	return res
+}
+
+// readFailure is the start of what the command wrote to output/failure.
+func readFailure(base string) string {
+	f, err := os.Open(container.FailureFile(base))
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return ""
+	}
+	b, err := io.ReadAll(io.LimitReader(f, 1024))
+	if err != nil && !errors.Is(err, fs.ErrClosed) {
+		return ""
+	}
+	return strings.TrimSpace(strings.ToValidUTF8(string(b), "?"))
+}
