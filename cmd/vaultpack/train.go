@@ -26,7 +26,8 @@ func trainCommand(con *console) *cli.Command {
 		Description: "The image runs unchanged: the data is decrypted inside the container before COMMAND\n" +
 			"(default: the image's own command) starts. --print shows the request and sends nothing.\n" +
 			"You can describe a job in a file (-f); its fields are the flags with underscores, and\n" +
-			"flags win over the file. See docs/TRAINING.md.",
+			"flags win over the file. With --local the same file runs on this machine. See\n" +
+			"docs/TRAINING.md and docs/TRAINING-LOCAL.md.",
 		Flags: slices.Concat(trainFlags(), jobFlags(), localTrainFlags()),
 		Action: func(c *cli.Context) error {
 			if err := rightFlags(c); err != nil {
