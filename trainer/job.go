@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -22,6 +21,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/vaultpack/vaultpack/internal/fsys"
 )
 
 // A Job describes a training job. Fields are named as in the YAML file; the flags
@@ -197,17 +198,9 @@ const maxJobFile = 1 << 20
 // ReadJob reads a job's description from a YAML file. Unknown fields are refused,
 // and paths are relative to the file's folder.
 func ReadJob(file string) (*Job, error) {
-	f, err := os.Open(file)
+	b, err := fsys.ReadSmall(file, maxJobFile)
 	if err != nil {
 		return nil, fmt.Errorf("reading the job: %w", err)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxJobFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("reading the job: %w", err)
-	}
-	if len(b) > maxJobFile {
-		return nil, fmt.Errorf("%s is larger than %d bytes, so it is no job's description", file, maxJobFile)
 	}
 	j, err := parseJob(filepath.Base(file), b)
 	if err != nil {
