@@ -5,7 +5,7 @@ package trainer
 var onlySageMaker = []string{
 	"image", "role", "instance_type", "instance_count", "instance_groups", "distribution", "volume_size", "volume_kms_key", "keep_alive",
 	"launcher", "processes_per_host", "mpi_options", "output", "output_kms_key", "output_compression", "subnets", "security_groups",
-	"network_isolation", "key_channel", "inter_container_encryption", "seal_model", "max_pending", "spot", "max_wait", "checkpoints", "checkpoint_path",
+	"network_isolation", "key_channel", "inter_container_encryption", "max_pending", "spot", "max_wait", "checkpoints", "checkpoint_path",
 	"retries", "metrics", "tags", "tensorboard", "tensorboard_path", "profiler", "binary", "arch",
 }
 
