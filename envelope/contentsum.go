@@ -13,18 +13,20 @@ import (
 const labelContentSum = "vaultpack/v1 content sum"
 
 // A ContentSum is a keyed sum of some contents: equal contents have equal sums
-// under one data key, and without the key a sum tells nothing about them and
-// cannot be aimed at. The zero ContentSum stands for none.
+// under one data key. Without the key, a sum reveals nothing about the
+// contents, and nobody can make contents that have a given sum. The zero
+// ContentSum means that there is no sum.
 type ContentSum [16]byte
 
 // contentBlock is how much contents one GMAC covers, in bytes.
 const contentBlock = 16 << 10
 
 // A ContentHash computes the [ContentSum] of what is written to it, under keys
-// derived from a data key. It is a universal hash followed by a PRF: each block
-// of 16 KiB is hashed by GMAC (NIST SP 800-38D), numbered by its nonce, and the
-// tags, which never leave, go with the length through HMAC-SHA-256. So it costs a
-// tenth of what a SHA-256 of the contents costs. It is not safe for concurrent use.
+// derived from a data key. It is a universal hash followed by a PRF: each block of
+// 16 KiB is hashed by GMAC (NIST SP 800-38D), numbered by its nonce, and
+// HMAC-SHA-256 is computed over the tags, which never leave this package, and the
+// length. It costs a tenth of a SHA-256 of the contents. It is not safe for
+// concurrent use.
 type ContentHash struct {
 	gmac cipher.AEAD
 	mac  hash.Hash
@@ -34,7 +36,7 @@ type ContentHash struct {
 	tag  [16]byte
 }
 
-// NewContentHash makes a ContentHash under the data key, which may be wiped
+// NewContentHash returns a ContentHash under the data key, which may be wiped
 // afterwards.
 func NewContentHash(key *DataKey) (*ContentHash, error) {
 	keys, err := key.derive(labelContentSum, 64)
@@ -53,8 +55,8 @@ func NewContentHash(key *DataKey) (*ContentHash, error) {
 	return &ContentHash{gmac: gmac, mac: hmac.New(sha256.New, keys[32:])}, nil
 }
 
-// Write adds to the contents. It fails for a ContentHash that NewContentHash has
-// not made, and else never.
+// Write adds to the contents. It fails only for a ContentHash that was not made
+// by NewContentHash.
 func (h *ContentHash) Write(p []byte) (int, error) {
 	if h == nil || h.gmac == nil {
 		return 0, errors.New("the envelope.ContentHash is nil or a zero value: it is got from NewContentHash")
@@ -87,8 +89,8 @@ func (h *ContentHash) block(p []byte) {
 	h.size += uint64(len(p))
 }
 
-// Sum is the sum of what has been written since the hash was made or reset. It
-// resets the hash.
+// Sum returns the sum of what has been written since the hash was made or
+// reset, and resets the hash.
 func (h *ContentHash) Sum() (s ContentSum) {
 	if len(h.buf) > 0 {
 		h.block(h.buf)
@@ -102,7 +104,7 @@ func (h *ContentHash) Sum() (s ContentSum) {
 	return s
 }
 
-// Reset forgets what has been written.
+// Reset discards what has been written.
 func (h *ContentHash) Reset() {
 	h.mac.Reset()
 	h.size, h.buf = 0, h.buf[:0]

@@ -10,10 +10,10 @@ import (
 	"unicode/utf8"
 )
 
-// An EncryptionContext is what a wrapped data key is bound to: pairs of names
-// and values that must be the same when it is unwrapped. It is not secret, and
-// with AWS KMS it stands in CloudTrail in the clear. Names that begin with
-// "vaultpack:" are vaultpack's own.
+// An EncryptionContext holds the name-value pairs that a wrapped data key is
+// bound to. The same pairs must be given to unwrap it. It is not secret: AWS
+// KMS logs it to CloudTrail in the clear. Names that begin with "vaultpack:"
+// are reserved for vaultpack.
 type EncryptionContext map[string]string
 
 // Names of vaultpack's own pairs.
@@ -22,9 +22,9 @@ const (
 	ContextKeyID   = "vaultpack:key-id"  // the data key's ID in hex, added by this package
 )
 
-// Check returns an error unless the pairs can be used: UTF-8 of characters that can be seen,
-// names of 1 to 128 and values of 1 to 1024 bytes, at most 16 of them, and none
-// in vaultpack's name space but those that this package defines.
+// Check returns an error unless the pairs can be used: UTF-8 of visible characters, names of
+// 1 to 128 bytes and values of 1 to 1024 bytes, at most 16 pairs, and no reserved names
+// except those that this package defines.
 func (ec EncryptionContext) Check() error {
 	if len(ec) > 16 {
 		return fmt.Errorf("encryption context: %d pairs, the limit is 16", len(ec))
@@ -68,10 +68,10 @@ func (ec EncryptionContext) forKey(id KeyID) (EncryptionContext, error) {
 	return full, nil
 }
 
-// Canonical is the context's one encoding: the pairs sorted by the bytes of
-// their names, each name and each value after its length as 4 bytes,
-// big-endian. Wrappers without a notion of context of their own use it as
-// additional data.
+// Canonical returns the context's only encoding: the pairs sorted by the bytes
+// of their names, each name and each value preceded by its length as 4 bytes,
+// big-endian. Wrappers that have no notion of a context use it as additional
+// data.
 func (ec EncryptionContext) Canonical() []byte {
 	var b []byte
 	put := func(s string) {

@@ -7,7 +7,7 @@ import (
 	"github.com/vaultpack/vaultpack/envelope/internal/cobblestone"
 )
 
-// An Option changes how a stream is processed, never what it holds.
+// An Option changes how a stream is processed, never its contents.
 type Option func(*options)
 
 type options struct {
@@ -16,13 +16,14 @@ type options struct {
 }
 
 // Workers sets how many segments of one stream are sealed or opened at once.
-// The default is GOMAXPROCS. With one worker everything happens in the caller's
-// goroutine, and one segment is in memory at a time. More than 1024 are 1024.
+// The default is GOMAXPROCS. With one worker, all work is done in the caller's
+// goroutine, and one segment is in memory at a time. Values over 1024 mean
+// 1024.
 func Workers(n int) Option { return func(o *options) { o.workers = max(n, 1) } }
 
-// Memory bounds the segment buffers of one stream, in bytes. The default is
-// 128 MiB. Each worker takes 4 MiB, so a machine with fewer than 32 cores does
-// not reach it. The least is one segment's buffers, 2 MiB. Where there is no room
+// Memory bounds the segment buffers of one stream, in bytes. The default is 128
+// MiB. Each worker takes 4 MiB, so a machine with fewer than 32 cores does not
+// reach it. The minimum is the buffers of one segment, 2 MiB. If n is too small
 // for all workers, fewer run.
 func Memory(n int64) Option { return func(o *options) { o.memory = max(n, 0) } }
 

@@ -26,9 +26,9 @@ const (
 	labelHPKEID         = "vaultpack/v1 hpke key ID\x00" // the start of what SHA-512 hashes
 )
 
-// A DataKey seals and opens sealed files. It is got from [NewKeyring] or
-// [Keyring.Unwrap], prints as its ID only, and is safe for concurrent use until
-// it is wiped. A DataKey must not be copied; a copy is refused.
+// A DataKey seals and opens sealed files. [NewKeyring] and [Keyring.Unwrap]
+// return one. It prints only its ID, and is safe for concurrent use until it is
+// wiped. A DataKey must not be copied; copies are refused.
 type DataKey struct {
 	_      noCopy
 	self   *DataKey
@@ -50,7 +50,7 @@ func (k *DataKey) usable() error {
 	return usable("data key", k, k.self)
 }
 
-// ID is the key's name in headers and keyrings.
+// ID returns the key's name in headers and keyrings.
 func (k *DataKey) ID() (id KeyID) {
 	if k != nil {
 		id = k.id
@@ -58,16 +58,16 @@ func (k *DataKey) ID() (id KeyID) {
 	return id
 }
 
-// Wipe overwrites the key, once those have what they need who use it now.
-// Writers and readers made before continue; every further use is an error that
-// wraps [ErrKeyUnusable].
+// Wipe overwrites the key, after calls in progress have taken what they need
+// of it. Existing Writers and Readers continue; every later use returns an
+// error that wraps [ErrKeyUnusable].
 func (k *DataKey) Wipe() {
 	if k != nil && k.secret != nil {
 		k.secret.wipe()
 	}
 }
 
-// String tells the ID and never the key.
+// String returns the ID, never the key.
 func (k *DataKey) String() string { return "data key " + k.ID().String() }
 
 // Format keeps every verb of fmt from printing the key.
@@ -116,8 +116,8 @@ func (k *DataKey) derive(info string, n int) ([]byte, error) {
 	return expand(secret, info, n), nil
 }
 
-// Commitment is what the key's keyring commits to: it tells the key from every other one,
-// and nothing about it.
+// Commitment returns the commitment to the key that its keyring holds. It distinguishes
+// the key from every other key, and reveals nothing about it.
 func (k *DataKey) Commitment() (c [32]byte, err error) {
 	if err := k.usable(); err != nil {
 		return c, err

@@ -7,36 +7,36 @@ import (
 )
 
 var (
-	// ErrAuthentication is the one error of everything that does not
-	// authenticate: a changed, cut, lengthened or reordered sealed file, a file
-	// of another key, kind or object ID, a keyring whose data key or encryption
-	// context is another one. It carries no detail, so that nothing can be
-	// learnt from it.
+	// ErrAuthentication is the only error for anything that does not authenticate:
+	// a sealed file that was changed, truncated, extended or reordered, a file of
+	// a different key, kind or object ID, or a keyring with a different data key
+	// or encryption context. It carries no detail, so that an attacker learns
+	// nothing from it.
 	ErrAuthentication = errors.New("authentication failed: the data was changed, or the key is wrong")
 
-	// ErrFormat is returned for bytes that are no sealed file or keyring of
-	// format 1 at all. It is found before any key is used.
+	// ErrFormat is returned for bytes that are not a sealed file or keyring of
+	// format 1. It is detected before any key is used.
 	ErrFormat = errors.New("not in vaultpack's format 1")
 
-	// ErrKeyUnusable is wrapped by the error of every use of a key that is not
-	// there: one that has been wiped, is nil, is a zero value, or is a copy of
-	// the struct that this package has made.
+	// ErrKeyUnusable is wrapped by the error of every use of an unusable key: one
+	// that was wiped, is nil, is a zero value, or is a copy of the struct that
+	// this package made.
 	ErrKeyUnusable = errors.New("the key cannot be used")
 
-	// ErrNoSlot is what a [KeyWrapper] returns from Unwrap for a slot that is
-	// not its own. The next key is then tried.
+	// ErrNoSlot is returned by the Unwrap method of a [KeyWrapper] for a slot of
+	// another key. The next key is then tried.
 	ErrNoSlot = errors.New("the slot belongs to a different key")
 
 	// ErrNoKeyring is returned for a sealed file that has no keyring of its own:
-	// a part of a dataset, which opens with the dataset's keyring only.
+	// part of a dataset, which only the dataset's keyring opens.
 	ErrNoKeyring = errors.New("this sealed file is part of a dataset and has no keyring of its own")
 
-	// ErrAborted is what a Writer returns after [Writer.Abort].
+	// ErrAborted is returned by a Writer after [Writer.Abort].
 	ErrAborted = errors.New("the sealed file was aborted before it was complete")
 
-	// ErrInterrupted is wrapped by the error of a stream that a panic or a
+	// ErrInterrupted is wrapped by the error of a stream that a panic or
 	// runtime.Goexit has passed through, or that is closed while its goroutine
-	// unwinds from one: it is not known whether anything is missing.
+	// unwinds from one. Whether anything is missing is unknown.
 	ErrInterrupted = errors.New("interrupted by a panic or runtime.Goexit")
 )
 
@@ -48,12 +48,12 @@ var (
 	errNilOption      = errors.New("an option is nil")
 )
 
-// A NoKeyError says that none of the keys at hand has a slot in the keyring.
+// A NoKeyError reports that none of the given keys has a slot in the keyring.
 type NoKeyError struct {
 	KeyID KeyID
 	Slots []Slot
-	// Near are the errors of keys that say more than [ErrNoSlot]: that they would
-	// open a slot if they were set up otherwise.
+	// Near holds the errors that say more than [ErrNoSlot]: that a key would open
+	// a slot if it were configured differently.
 	Near []error
 }
 
@@ -69,5 +69,5 @@ func (e *NoKeyError) Error() string {
 	return text
 }
 
-// Unwrap gives Near.
+// Unwrap returns Near.
 func (e *NoKeyError) Unwrap() []error { return e.Near }

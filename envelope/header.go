@@ -9,8 +9,8 @@ import (
 	"io"
 )
 
-// A Kind says what a sealed file holds. It is bound to the contents: a file
-// opened as another kind than it was sealed as does not authenticate.
+// A Kind is the kind of contents of a sealed file. It is bound to the
+// contents: a file that is opened as a different kind does not authenticate.
 type Kind string
 
 // The kinds of format 1.
@@ -25,23 +25,23 @@ func (k Kind) valid() bool {
 	return k == KindFile || k == KindPack || k == KindIndex || k == KindVersion
 }
 
-// A KeyID names a data key. It is random and no secret.
+// A KeyID names a data key. It is random and not secret.
 type KeyID [16]byte
 
-// String is the ID in lowercase hex.
+// String returns the ID in lowercase hex.
 func (id KeyID) String() string { return hex.EncodeToString(id[:]) }
 
-// ParseKeyID reads what KeyID.String writes, and nothing else.
+// ParseKeyID parses the result of KeyID.String, and nothing else.
 func ParseKeyID(s string) (id KeyID, err error) { return id, parseHex(id[:], s) }
 
-// An ObjectID names one attempt to write a sealed file. It is random and no
+// An ObjectID names one attempt to write a sealed file. It is random and not
 // secret.
 type ObjectID [32]byte
 
-// String is the ID in lowercase hex.
+// String returns the ID in lowercase hex.
 func (id ObjectID) String() string { return hex.EncodeToString(id[:]) }
 
-// ParseObjectID reads what ObjectID.String writes, and nothing else.
+// ParseObjectID parses the result of ObjectID.String, and nothing else.
 func ParseObjectID(s string) (id ObjectID, err error) { return id, parseHex(id[:], s) }
 
 func parseHex(dst []byte, s string) error {
@@ -63,12 +63,12 @@ const (
 	maxKeyring = 64 << 10
 )
 
-// A Header is what stands before the segments of a sealed file.
+// A Header precedes the segments of a sealed file.
 type Header struct {
 	Kind     Kind
 	KeyID    KeyID
 	ObjectID ObjectID
-	// Keyring is nil where the keyring is kept elsewhere.
+	// Keyring is nil if the keyring is kept elsewhere.
 	Keyring *Keyring
 }
 
@@ -79,7 +79,7 @@ func newHeader(kind Kind, key *DataKey, ring *Keyring) Header {
 	return h
 }
 
-// Size is the number of bytes that the header takes.
+// Size returns the number of bytes in the encoded header.
 func (h Header) Size() int64 { return int64(len(h.appendTo(nil))) }
 
 func (h Header) appendTo(b []byte) []byte {
@@ -101,9 +101,9 @@ func (h Header) appendBound(b []byte) []byte {
 }
 
 // ReadHeader reads the header at the start of a sealed file, and leaves src at
-// the first segment. Nothing in it is authenticated until a segment has opened.
-// It returns an error that wraps ErrFormat for anything else than a header of
-// format 1.
+// the first segment. Nothing in the header is authenticated until a segment has
+// been opened. For anything other than a header of format 1, ReadHeader returns
+// an error that wraps ErrFormat.
 func ReadHeader(src io.Reader) (Header, error) {
 	if src == nil {
 		return Header{}, errNilSource

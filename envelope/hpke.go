@@ -13,12 +13,13 @@ import (
 	"github.com/vaultpack/vaultpack/internal/keytext"
 )
 
-// An Identity is the private half of a key pair whose public half, a
-// [Recipient], can wrap data keys where the Identity is not: a recovery key that
-// stays offline. The pair is hybrid, ML-KEM-768 with X25519, and so stands as
-// long as one of the two does, also against a quantum computer. An Identity is
-// a [KeyWrapper], prints as its fingerprint only, and is safe for concurrent use
-// until it is wiped. An Identity must not be copied; a copy is refused.
+// An Identity is the private half of a key pair. Its public half, a [Recipient],
+// can wrap data keys without the Identity, which can be kept offline as a
+// recovery key. The pair is hybrid, ML-KEM-768 with X25519: it is secure as long
+// as either of the two is, so also against a quantum computer if ML-KEM-768 is.
+// An Identity is a [KeyWrapper], prints only its fingerprint, and is safe for
+// concurrent use until it is wiped. An Identity must not be copied; copies are
+// refused.
 type Identity struct {
 	_         noCopy
 	self      *Identity
@@ -57,7 +58,7 @@ func hpkeInfo(ec EncryptionContext) []byte {
 var errHPKEInFIPS = errors.New("GODEBUG=fips140=only refuses X25519, which slots of kind \"hpke\" use; " +
 	"GODEBUG=fips140=on uses the validated module without this refusal")
 
-// GenerateIdentity makes a new random key pair.
+// GenerateIdentity returns a new random key pair.
 func GenerateIdentity() (*Identity, error) { return newIdentity(randomBytes(seedSize)) }
 
 func newIdentity(seed []byte) (*Identity, error) {
@@ -86,7 +87,7 @@ func newRecipient(public hpke.PublicKey) *Recipient {
 }
 
 // ParseIdentity reads what [Identity.EncodeSecret] writes. Empty lines and lines
-// that begin with # are passed over. The error never holds any of the text.
+// that begin with # are skipped. The error never holds any of the text.
 func ParseIdentity(text []byte) (*Identity, error) {
 	seed, err := keytext.Parse(text, identityPrefix, seedSize)
 	if err != nil {
@@ -95,8 +96,9 @@ func ParseIdentity(text []byte) (*Identity, error) {
 	return newIdentity(seed)
 }
 
-// EncodeSecret is the identity as a line of text, to be kept in a file that only
-// its owner can read. It is nil once the identity has been wiped, and for a copy.
+// EncodeSecret returns the identity as a line of text. Keep it in a file that
+// only its owner can read. The result is nil if the identity was wiped or is a
+// copy.
 func (i *Identity) EncodeSecret() []byte {
 	if i.usable() != nil {
 		return nil
@@ -104,7 +106,7 @@ func (i *Identity) EncodeSecret() []byte {
 	return encodeSecret(identityPrefix, i.seed)
 }
 
-// Recipient is the public half, to be given away.
+// Recipient returns the public half, which can be published.
 func (i *Identity) Recipient() *Recipient {
 	if i == nil {
 		return nil
@@ -112,18 +114,18 @@ func (i *Identity) Recipient() *Recipient {
 	return i.recipient
 }
 
-// Fingerprint names the key pair: 16 bytes in hex.
+// Fingerprint returns the name of the key pair: 16 bytes in hex.
 func (i *Identity) Fingerprint() string { return i.Recipient().Fingerprint() }
 
-// Wipe overwrites the private key. Every further use of the Identity is an error
-// that wraps [ErrKeyUnusable]; its Recipient stays what it is.
+// Wipe overwrites the private key. Every later use of the Identity returns an
+// error that wraps [ErrKeyUnusable]; its Recipient can still be used.
 func (i *Identity) Wipe() {
 	if i != nil && i.seed != nil {
 		i.seed.wipe()
 	}
 }
 
-// String tells the fingerprint and never the key.
+// String returns the fingerprint, never the key.
 func (i *Identity) String() string { return "identity " + i.Fingerprint() }
 
 // Format keeps every verb of fmt from printing the key.
@@ -135,7 +137,7 @@ func (i *Identity) MarshalText() ([]byte, error) { return []byte(i.String()), ni
 // LogValue keeps loggers from writing the key.
 func (i *Identity) LogValue() slog.Value { return slog.StringValue(i.String()) }
 
-// Wrap is that of the Recipient.
+// Wrap does what Recipient.Wrap does.
 func (i *Identity) Wrap(ctx context.Context, dataKey []byte, ec EncryptionContext) (Slot, error) {
 	if _, err := i.acquire(ctx); err != nil {
 		return Slot{}, err
@@ -159,7 +161,7 @@ func (i *Identity) acquire(ctx context.Context) ([]byte, error) {
 	return seed, nil
 }
 
-// Unwrap opens what the Recipient's Wrap sealed.
+// Unwrap opens what Recipient.Wrap sealed.
 func (i *Identity) Unwrap(ctx context.Context, slot Slot, ec EncryptionContext) ([]byte, error) {
 	seed, err := i.acquire(ctx)
 	if err != nil {
@@ -183,7 +185,8 @@ func (i *Identity) Unwrap(ctx context.Context, slot Slot, ec EncryptionContext) 
 	return dataKey, nil
 }
 
-// ParseRecipient reads what [Recipient.Encode] writes, as [ParseIdentity] does.
+// ParseRecipient parses the result of [Recipient.Encode]. It skips lines as
+// [ParseIdentity] does.
 func ParseRecipient(text []byte) (*Recipient, error) {
 	b, err := keytext.Parse(text, recipientPrefix, publicSize)
 	if err != nil {
@@ -196,7 +199,7 @@ func ParseRecipient(text []byte) (*Recipient, error) {
 	return newRecipient(public), nil
 }
 
-// Encode is the public key as a line of text.
+// Encode returns the public key as a line of text.
 func (r *Recipient) Encode() []byte {
 	if r == nil || r.public == nil {
 		return nil
@@ -204,7 +207,7 @@ func (r *Recipient) Encode() []byte {
 	return keytext.Encode(recipientPrefix, r.public.Bytes())
 }
 
-// Fingerprint names the key pair: 16 bytes in hex.
+// Fingerprint returns the name of the key pair: 16 bytes in hex.
 func (r *Recipient) Fingerprint() string {
 	if r == nil {
 		return ""
@@ -212,7 +215,7 @@ func (r *Recipient) Fingerprint() string {
 	return r.fingerprint
 }
 
-// String tells the fingerprint.
+// String returns the fingerprint.
 func (r *Recipient) String() string { return "recipient " + r.Fingerprint() }
 
 // Wrap encrypts the data key to the Recipient with HPKE (RFC 9180) in base mode.
@@ -231,7 +234,7 @@ func (r *Recipient) Wrap(ctx context.Context, dataKey []byte, ec EncryptionConte
 	return Slot{Kind: hpkeKind, Key: r.fingerprint, Wrapped: wrapped}, nil
 }
 
-// Unwrap returns ErrNoSlot: a public key opens nothing.
+// Unwrap returns ErrNoSlot: a public key cannot open a slot.
 func (r *Recipient) Unwrap(ctx context.Context, _ Slot, _ EncryptionContext) ([]byte, error) {
 	if err := r.ready(ctx); err != nil {
 		return nil, err

@@ -10,23 +10,23 @@ import (
 	"slices"
 )
 
-// A KeyWrapper is a key encryption key, wherever it lives: in a file, a key
-// management service, a passphrase. To bring your own key service, implement
-// it. It must be safe for concurrent use.
+// A KeyWrapper is a key encryption key, wherever it is kept: in a file, a key
+// management service, or as a passphrase. Implement it to use another key
+// service. It must be safe for concurrent use.
 type KeyWrapper interface {
-	// Wrap encrypts the data key, bound to ec, and returns it in a slot that
-	// names the wrapping key. It must not keep dataKey, which is overwritten when
-	// it has returned.
+	// Wrap encrypts the data key, bound to ec, and returns it in a slot that names
+	// the wrapping key. It must not keep dataKey, which the caller overwrites
+	// after Wrap returns.
 	Wrap(ctx context.Context, dataKey []byte, ec EncryptionContext) (Slot, error)
-	// Unwrap returns the data key in slot. It returns ErrNoSlot, and makes no
-	// call to anyone, if the slot is not this key's, and ErrAuthentication if it
-	// is and the contents or ec do not fit. What it returns is the caller's, who
-	// overwrites it.
+	// Unwrap returns the data key in slot. If the slot belongs to another key, it
+	// returns ErrNoSlot and calls no service. If the slot belongs to this key but
+	// its contents or ec do not match, it returns ErrAuthentication. The caller
+	// owns the result and overwrites it.
 	Unwrap(ctx context.Context, slot Slot, ec EncryptionContext) ([]byte, error)
 }
 
 // A DataKeyGenerator is a KeyWrapper that makes data keys itself, as KMS
-// GenerateDataKey does. [NewKeyring] uses it for the first key it is given.
+// GenerateDataKey does. [NewKeyring] uses it if it is the first key.
 type DataKeyGenerator interface {
 	KeyWrapper
 	GenerateDataKey(ctx context.Context, ec EncryptionContext) (dataKey []byte, slot Slot, err error)
@@ -65,9 +65,9 @@ func (s Slot) check() error {
 
 const keyringFormat = "vaultpack-keyring/1"
 
-// A Keyring holds one data key, wrapped once per slot. It is public: it may lie
-// beside the data that it opens. A Keyring is not changed after it has been
-// made; Add, Move and Remove return another one.
+// A Keyring holds one data key, wrapped once per slot. It is public: it may be
+// stored beside the data that it opens. A Keyring is immutable; Add, Move and
+// Remove return a new one.
 type Keyring struct {
 	id         KeyID
 	commitment [32]byte
@@ -82,8 +82,8 @@ type keyringJSON struct {
 	Slots      []Slot `json:"slots"`
 }
 
-// NewKeyring makes a new data key, wrapped by each of the keys, at least one of
-// them, and bound to ec.
+// NewKeyring makes a new data key and wraps it with each of the keys, bound to
+// ec. At least one key is required.
 func NewKeyring(ctx context.Context, ec EncryptionContext, keys ...KeyWrapper) (*Keyring, *DataKey, error) {
 	if err := begin(ctx); err != nil {
 		return nil, nil, err
@@ -150,8 +150,8 @@ func checkKeys(keys []KeyWrapper) error {
 	return nil
 }
 
-// ParseKeyring reads a keyring. There is one encoding only: what does not
-// marshal back to the same bytes is refused, with an error that wraps ErrFormat.
+// ParseKeyring parses a keyring. A keyring has only one encoding: if b does not
+// marshal back to the same bytes, the error wraps ErrFormat.
 func ParseKeyring(b []byte) (*Keyring, error) {
 	bad := func(why string) (*Keyring, error) {
 		return nil, fmt.Errorf("keyring: %s: %w", why, ErrFormat)
@@ -191,7 +191,7 @@ func ParseKeyring(b []byte) (*Keyring, error) {
 	return k, nil
 }
 
-// ID is the ID of the keyring's data key.
+// ID returns the ID of the keyring's data key.
 func (k *Keyring) ID() (id KeyID) {
 	if k != nil {
 		id = k.id
@@ -207,7 +207,7 @@ func (k *Keyring) usable() error {
 	return nil
 }
 
-// Slots is a copy of the keyring's slots.
+// Slots returns a copy of the keyring's slots.
 func (k *Keyring) Slots() []Slot {
 	if k == nil {
 		return nil
@@ -219,7 +219,7 @@ func (k *Keyring) Slots() []Slot {
 	return out
 }
 
-// Bytes is the keyring's encoding.
+// Bytes returns the keyring's encoding.
 func (k *Keyring) Bytes() []byte {
 	if k == nil {
 		return nil
@@ -231,10 +231,10 @@ func (k *Keyring) Bytes() []byte {
 	return b
 }
 
-// Unwrap returns the data key, opened by the first of the keys that can. The
-// context is the one that the caller expects; none is read from the keyring.
-// Where no key has a slot the error is a *[NoKeyError]; where one has and it does
-// not open, the error of that key.
+// Unwrap returns the data key, opened with the first of the keys that can open
+// it. ec is the context that the caller expects; none is read from the keyring.
+// If no key has a slot, the error is a *[NoKeyError]. If a key has a slot and
+// cannot open it, the error is that key's.
 func (k *Keyring) Unwrap(ctx context.Context, ec EncryptionContext, keys ...KeyWrapper) (*DataKey, error) {
 	if err := k.ready(ctx); err != nil {
 		return nil, err
@@ -286,8 +286,8 @@ func (k *Keyring) ready(ctx context.Context) error {
 	return k.usable()
 }
 
-// Add returns the keyring with a slot for the key w, made just now. Slots that it
-// had for the same key go: what they hold is not known, and nobody needs two.
+// Add returns a keyring with a new slot for the key w. Existing slots for the
+// same key are removed: what they hold is unknown, and one slot is enough.
 func (k *Keyring) Add(ctx context.Context, ec EncryptionContext, key *DataKey, w KeyWrapper) (*Keyring, error) {
 	if err := begin(ctx); err != nil {
 		return nil, err
@@ -334,10 +334,10 @@ func (k *Keyring) Add(ctx context.Context, ec EncryptionContext, key *DataKey, w
 	return &out, nil
 }
 
-// Move returns the keyring with slot i replaced by what move makes of it. It is for
-// key services that can wrap a data key again without showing it; move is given
-// the context that the slot is bound to. That the new slot holds the data key, the
-// next Unwrap proves.
+// Move returns a keyring in which slot i is replaced by the result of move. It is
+// for key services that can rewrap a data key without revealing it. move is passed
+// the context that the slot is bound to. Move does not verify that the new slot
+// holds the data key; the next Unwrap does.
 func (k *Keyring) Move(ec EncryptionContext, i int, move func(Slot, EncryptionContext) (Slot, error)) (*Keyring, error) {
 	if err := k.usable(); err != nil {
 		return nil, err
@@ -364,10 +364,10 @@ func (k *Keyring) Move(ec EncryptionContext, i int, move func(Slot, EncryptionCo
 	return ParseKeyring(out.Bytes())
 }
 
-// Remove returns the keyring without the slots of one key, named by their kind and
-// key. There may be several: whoever can write a keyring can put a slot into it
-// twice. Where there is none the error wraps [ErrNoSlot]. The slots of the last
-// key cannot be removed.
+// Remove returns a keyring without the slots of one key, given by their kind and
+// key. There may be several: anyone who can write a keyring can add a slot twice.
+// If there is none, the error wraps [ErrNoSlot]. The slots of the last key cannot
+// be removed.
 func (k *Keyring) Remove(kind, key string) (*Keyring, error) {
 	if err := k.usable(); err != nil {
 		return nil, err

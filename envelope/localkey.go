@@ -11,8 +11,8 @@ import (
 )
 
 // A LocalKey is a key encryption key that its owner keeps in a file: 32 random
-// bytes. It is a [KeyWrapper], prints as its fingerprint only, and is safe for
-// concurrent use until it is wiped. A LocalKey must not be copied; a copy is
+// bytes. It is a [KeyWrapper], prints only its fingerprint, and is safe for
+// concurrent use until it is wiped. A LocalKey must not be copied; copies are
 // refused.
 type LocalKey struct {
 	_      noCopy
@@ -29,7 +29,7 @@ const (
 	wrappedSize = cobblestone.HeaderSize + DataKeySize + cobblestone.TagSize
 )
 
-// GenerateLocalKey makes a new random key.
+// GenerateLocalKey returns a new random key.
 func GenerateLocalKey() *LocalKey { return newLocalKey(randomBytes(32)) }
 
 func newLocalKey(secret []byte) *LocalKey {
@@ -50,7 +50,7 @@ func (k *LocalKey) usable() error {
 }
 
 // ParseLocalKey reads what EncodeSecret writes. Empty lines and lines that
-// begin with # are passed over. The error never holds any of the text.
+// begin with # are skipped. The error never holds any of the text.
 func ParseLocalKey(text []byte) (*LocalKey, error) {
 	secret, err := keytext.Parse(text, localPrefix, 32)
 	if err != nil {
@@ -59,8 +59,8 @@ func ParseLocalKey(text []byte) (*LocalKey, error) {
 	return newLocalKey(secret), nil
 }
 
-// EncodeSecret is the key as a line of text, to be kept in a file that only its
-// owner can read. It is nil once the key has been wiped, and for a copy.
+// EncodeSecret returns the key as a line of text. Keep it in a file that only
+// its owner can read. The result is nil if the key was wiped or is a copy.
 func (k *LocalKey) EncodeSecret() []byte {
 	if k.usable() != nil {
 		return nil
@@ -68,7 +68,7 @@ func (k *LocalKey) EncodeSecret() []byte {
 	return encodeSecret(localPrefix, k.secret)
 }
 
-// Wipe overwrites the key. Every further use is an error that wraps
+// Wipe overwrites the key. Every later use returns an error that wraps
 // [ErrKeyUnusable].
 func (k *LocalKey) Wipe() {
 	if k != nil && k.secret != nil {
@@ -77,7 +77,7 @@ func (k *LocalKey) Wipe() {
 	}
 }
 
-// Fingerprint names the key without telling it: 16 bytes in hex.
+// Fingerprint returns a name of the key that does not reveal it: 16 bytes in hex.
 func (k *LocalKey) Fingerprint() string {
 	if k == nil {
 		return ""
@@ -85,7 +85,7 @@ func (k *LocalKey) Fingerprint() string {
 	return k.id
 }
 
-// String tells the fingerprint and never the key.
+// String returns the fingerprint, never the key.
 func (k *LocalKey) String() string { return "local key " + k.Fingerprint() }
 
 // Format keeps every verb of fmt from printing the key.
@@ -97,9 +97,9 @@ func (k *LocalKey) MarshalText() ([]byte, error) { return []byte(k.String()), ni
 // LogValue keeps loggers from writing the key.
 func (k *LocalKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
-// SigningSeed derives the seed of an Ed25519 key (RFC 8032), 32 bytes, so that whoever
-// keeps a local key needs no second file to sign versions with. The seed says nothing
-// about the keys that wrap. It is the caller's, who overwrites it after use.
+// SigningSeed derives the 32-byte seed of an Ed25519 key (RFC 8032), so that the owner
+// of a local key needs no second file to sign versions. The seed reveals nothing about
+// the keys that wrap data keys. The caller owns the seed and overwrites it after use.
 func (k *LocalKey) SigningSeed() ([]byte, error) {
 	if err := k.usable(); err != nil {
 		return nil, err

@@ -13,13 +13,13 @@ import (
 	"github.com/vaultpack/vaultpack/envelope/internal/cobblestone"
 )
 
-// A Passphrase is a key encryption key that a person remembers, made into a key
-// by Argon2id (RFC 9106). It is a [KeyWrapper], never prints its text, and is
-// safe for concurrent use until it is wiped. Use it where no better key can be
-// had: whoever can read the keyring can try passphrases, at the cost of one
-// Argon2id each.
+// A Passphrase is a key encryption key that a person remembers. Argon2id (RFC
+// 9106) derives the key from it. It is a [KeyWrapper], never prints its text,
+// and is safe for concurrent use until it is wiped. Use it only if no better
+// key is available: anyone who can read the keyring can try passphrases, at the
+// cost of one Argon2id each.
 //
-// A Passphrase must not be copied; a copy is refused.
+// A Passphrase must not be copied; copies are refused.
 type Passphrase struct {
 	_    noCopy
 	self *Passphrase
@@ -32,9 +32,10 @@ const (
 	saltSize       = 16
 )
 
-// NewPassphrase copies text, which must not be empty and is used byte for byte:
-// no Unicode normalisation, no trimming. Whoever reads it from a terminal or a
-// file removes the end of the line.
+// NewPassphrase returns a Passphrase with a copy of text, which must not be
+// empty. The text is used byte for byte, without Unicode normalisation or
+// trimming: a caller that reads it from a terminal or a file must remove the
+// end of the line.
 func NewPassphrase(text []byte) (*Passphrase, error) {
 	if len(text) == 0 {
 		return nil, errors.New("the passphrase is empty")
@@ -52,15 +53,15 @@ func (p *Passphrase) usable() error {
 	return usable("passphrase", p, p.self)
 }
 
-// Wipe overwrites the text, once nobody derives a key from it. Every further use
-// is an error that wraps [ErrKeyUnusable].
+// Wipe overwrites the text, after derivations in progress have finished. Every
+// later use returns an error that wraps [ErrKeyUnusable].
 func (p *Passphrase) Wipe() {
 	if p != nil && p.text != nil {
 		p.text.wipe()
 	}
 }
 
-// String never tells the text.
+// String never returns the text.
 func (p *Passphrase) String() string { return "passphrase" }
 
 // Format keeps every verb of fmt from printing the text.
@@ -91,8 +92,8 @@ func (p *Passphrase) Wrap(ctx context.Context, dataKey []byte, ec EncryptionCont
 	return Slot{Kind: passphraseKind, Key: params.String(), Wrapped: wrapped}, nil
 }
 
-// Unwrap opens what Wrap sealed. Every slot of kind "passphrase" is tried: which
-// passphrase one is for cannot be seen from outside.
+// Unwrap opens what Wrap sealed. Every slot of kind "passphrase" is tried: a
+// slot does not show which passphrase it is for.
 func (p *Passphrase) Unwrap(ctx context.Context, slot Slot, ec EncryptionContext) ([]byte, error) {
 	if err := p.ready(ctx); err != nil {
 		return nil, err

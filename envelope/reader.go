@@ -8,27 +8,27 @@ import (
 )
 
 // A Reader opens a sealed file. No byte is returned before its tag has been
-// verified, and io.EOF only after the authenticated end of the file. Segments
-// are opened in parallel, some of them ahead of what is returned, by the caller
-// and by goroutines that compute and end; nothing is read before the first Read
-// or WriteTo. Errors are sticky, and so is a panic or runtime.Goexit of the source
-// or the destination. A Reader is not safe for concurrent use, which it refuses
-// with an error, and must not be copied.
+// verified, and io.EOF is returned only after the authenticated end of the file.
+// Segments are opened in parallel and ahead of what is returned, by the caller and
+// by short-lived goroutines that only compute. Nothing is read before the first
+// Read or WriteTo. Errors are sticky, and so is a panic or runtime.Goexit of the
+// source or the destination. A Reader is not safe for concurrent use, and
+// concurrent calls return an error. It must not be copied.
 //
-// The source is read in order by the caller, but a regular *os.File and an
-// *io.SectionReader at several offsets at once, as far as they reach at the
-// first Read. What a *bytes.Reader holds is opened where it lies and must not
-// change meanwhile. Into a *bytes.Buffer with room for the plaintext, WriteTo
-// opens without a copy.
+// The caller's goroutine reads the source in order. A regular *os.File and an
+// *io.SectionReader are read at several offsets at once, up to the size that
+// they have at the first Read. The contents of a *bytes.Reader are opened in
+// place and must not change meanwhile. WriteTo opens without a copy into a
+// *bytes.Buffer that has room for the plaintext.
 type Reader struct {
 	_    noCopy
 	self *Reader
 	*reading
 }
 
-// NewReader reads the header from src and opens what follows it with key. A
-// file of another kind or data key is ErrAuthentication; what is no sealed file
-// is an error that wraps ErrFormat.
+// NewReader reads the header from src and opens what follows it with key. For a
+// file of a different kind or data key the error is ErrAuthentication; for
+// anything that is not a sealed file it wraps ErrFormat.
 func NewReader(src io.Reader, kind Kind, key *DataKey, opts ...Option) (*Reader, error) {
 	h, err := ReadHeader(src)
 	if err != nil {
@@ -37,8 +37,9 @@ func NewReader(src io.Reader, kind Kind, key *DataKey, opts ...Option) (*Reader,
 	return h.Open(src, kind, key, opts...)
 }
 
-// Open opens what follows a header that has been read from src, by
-// [ReadHeader], to find the key: NewReader in two steps.
+// Open opens what follows a header that [ReadHeader] has read from src.
+// ReadHeader and Open together do what NewReader does, for callers that need
+// the header to find the key.
 func (h Header) Open(src io.Reader, kind Kind, key *DataKey, opts ...Option) (*Reader, error) {
 	if h.Kind != kind {
 		return nil, ErrAuthentication
@@ -46,9 +47,9 @@ func (h Header) Open(src io.Reader, kind Kind, key *DataKey, opts ...Option) (*R
 	return newReader(src, h, key, opts)
 }
 
-// OpenExact opens the sealed file that the caller knows the header of, from
-// elsewhere: any other, though it were sealed under the same key, is
-// ErrAuthentication. src begins with the header.
+// OpenExact opens the sealed file whose header the caller already knows. Any
+// other file returns ErrAuthentication, even if it was sealed under the same
+// key. src begins with the header.
 func (h Header) OpenExact(src io.Reader, key *DataKey, opts ...Option) (*Reader, error) {
 	if src == nil {
 		return nil, errNilSource
@@ -63,10 +64,10 @@ func (h Header) OpenExact(src io.Reader, key *DataKey, opts ...Option) (*Reader,
 	return newReader(src, h, key, opts)
 }
 
-// OpenRange opens n plaintext bytes from off of a sealed file that the caller
-// knows the header and the plaintext size of, from an authenticated source. src
-// begins at the offset, and need not reach further than the length, that
-// [SegmentRange] tells.
+// OpenRange opens n plaintext bytes from off of a sealed file whose header and
+// plaintext size the caller knows from an authenticated source. src begins at
+// the offset that [SegmentRange] returns, and must have at least the length
+// that it returns.
 func (h Header) OpenRange(src io.Reader, key *DataKey, size, off, n int64, opts ...Option) (*Reader, error) {
 	if err := checkRange(size, off, n); err != nil {
 		return nil, err
@@ -82,8 +83,8 @@ func (h Header) OpenRange(src io.Reader, key *DataKey, size, off, n int64, opts 
 	return r, nil
 }
 
-// Use sets options for what is opened from now on, as those of NewReader do. It
-// is for the Readers of [Open].
+// Use sets options, as those of NewReader, for what is opened from now on. It
+// is for Readers that [Open] returns.
 func (r *Reader) Use(opts ...Option) {
 	if r.enter() != nil {
 		return // what comes next says so, too
@@ -101,7 +102,7 @@ func (r *Reader) Format(s fmt.State, _ rune) {
 	fmt.Fprintf(s, "envelope.Reader of %s %s", h.Kind, h.ObjectID)
 }
 
-// Header is the sealed file's header.
+// Header returns the sealed file's header.
 func (r *Reader) Header() Header {
 	if r.usable() != nil {
 		return Header{}
@@ -109,8 +110,8 @@ func (r *Reader) Header() Header {
 	return r.header
 }
 
-// Pin names the bytes that were opened. It is complete when Read has returned
-// io.EOF, or WriteTo nil.
+// Pin returns the pin of the bytes that were opened. It is complete after Read
+// has returned io.EOF or WriteTo has returned nil.
 func (r *Reader) Pin() Pin {
 	if r.usable() != nil {
 		return Pin{}
@@ -152,9 +153,9 @@ func (r *Reader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// WriteTo writes all of the plaintext that is left to w. After an error of w,
-// what has not been written can still be read. If w is a *Writer, an error of the
-// Reader is its error too.
+// WriteTo writes all remaining plaintext to w. After an error of w, the plaintext
+// that was not written can still be read. If w is a *Writer, an error of the
+// Reader becomes its error too.
 func (r *Reader) WriteTo(w io.Writer) (n int64, err error) {
 	whole := false
 	if sealing, ok := w.(*Writer); ok {

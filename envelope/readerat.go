@@ -13,8 +13,8 @@ import (
 
 // A ReaderAt opens any range of a sealed file, by 16 KiB chunks. It is safe for
 // concurrent use if its source is. After an authentication failure every
-// further call fails too; errors of the source are not sticky. What a
-// *bytes.Reader holds is opened where it lies and must not change meanwhile.
+// further call fails too; errors of the source are not sticky. The contents of
+// a *bytes.Reader are opened in place and must not change meanwhile.
 //
 // A ReaderAt must not be copied.
 type ReaderAt struct {
@@ -45,7 +45,7 @@ type openedSegment struct {
 }
 
 // NewReaderAt reads the header of the sealed file in src, which has sealedSize
-// bytes, and authenticates the last segment, so that Size can be believed.
+// bytes, and authenticates the last segment, so that Size is authentic.
 func NewReaderAt(src io.ReaderAt, sealedSize int64, kind Kind, key *DataKey, opts ...Option) (*ReaderAt, error) {
 	if src == nil {
 		return nil, errNilSource
@@ -87,9 +87,9 @@ func newReaderAt(src io.ReaderAt, sealedSize int64, h Header, key *DataKey, opts
 	return r, nil
 }
 
-// Use sets options for the reads after it, as those of NewReaderAt do. It is for
-// the ReaderAts of [OpenAt], and must not be called while a read is going on.
-// An option that is nil makes them fail.
+// Use sets options, as those of NewReaderAt, for later reads. It is for
+// ReaderAts that [OpenAt] returns, and must not be called during a read. A nil
+// option makes later reads fail.
 func (r *ReaderAt) Use(opts ...Option) {
 	if r.usable() == nil {
 		r.optErr = r.opts.apply(opts)
@@ -107,8 +107,8 @@ func (r *ReaderAt) usable() error {
 	return r.optErr
 }
 
-// Close wipes the key. Reads after it fail with an error that wraps
-// fs.ErrClosed. It does not close the source, and returns nil.
+// Close wipes the key. Later reads return an error that wraps fs.ErrClosed. It
+// does not close the source, and returns nil.
 func (r *ReaderAt) Close() error {
 	if r == nil || r.self != r || r.key == nil {
 		return r.usable()
@@ -127,7 +127,7 @@ func (r *ReaderAt) Format(s fmt.State, _ rune) {
 	fmt.Fprintf(s, "envelope.ReaderAt of %s %s", h.Kind, h.ObjectID)
 }
 
-// Header is the sealed file's header.
+// Header returns the sealed file's header.
 func (r *ReaderAt) Header() Header {
 	if r == nil {
 		return Header{}
@@ -135,7 +135,7 @@ func (r *ReaderAt) Header() Header {
 	return r.header
 }
 
-// Size is the authenticated number of plaintext bytes.
+// Size returns the authenticated number of plaintext bytes.
 func (r *ReaderAt) Size() int64 {
 	if r == nil {
 		return 0
@@ -143,8 +143,8 @@ func (r *ReaderAt) Size() int64 {
 	return r.size
 }
 
-// ReadAt implements io.ReaderAt. Reads over several segments open them in
-// parallel. On an error p holds n bytes of authenticated plaintext.
+// ReadAt implements io.ReaderAt. A read of several segments opens them in
+// parallel. On an error, p holds n bytes of authenticated plaintext.
 func (r *ReaderAt) ReadAt(p []byte, off int64) (n int, err error) {
 	if err := r.usable(); err != nil {
 		return 0, err

@@ -7,8 +7,9 @@ import (
 
 // Seal starts a sealed file on its own: it makes a data key, wraps it with each
 // of the keys, writes the header with the keyring to dst, and returns a Writer
-// for the plaintext. ec binds the wrapped key and must be given again to open; it
-// may be nil. ctx is for the keys only. For options, see [Writer.Use].
+// for the plaintext. The wrapped key is bound to ec, which must be passed to Open
+// again; it may be nil. ctx is passed to the keys only. For options, see
+// [Writer.Use].
 func Seal(ctx context.Context, dst io.Writer, ec EncryptionContext, keys ...KeyWrapper) (*Writer, error) {
 	if err := begin(ctx); err != nil {
 		return nil, err
@@ -24,10 +25,10 @@ func Seal(ctx context.Context, dst io.Writer, ec EncryptionContext, keys ...KeyW
 	return newWriter(dst, KindFile, key, ring, nil)
 }
 
-// SealFrom seals all that src has into a file of its own, as [Seal], ReadFrom and
-// Close do, and returns how many bytes that were. With an error, or a panic of src
-// or dst, what stands in dst is no complete file. The contents do not end with
-// ctx: make src end.
+// SealFrom seals all of src into a file of its own, as [Seal], ReadFrom and Close
+// do, and returns the number of bytes read. After an error, or a panic of src or
+// dst, dst does not hold a complete file. Cancelling ctx does not stop the reading
+// of src: make src end.
 func SealFrom(ctx context.Context, dst io.Writer, src io.Reader, ec EncryptionContext, keys ...KeyWrapper) (int64, error) {
 	if err := begin(ctx); err != nil {
 		return 0, err
@@ -47,8 +48,8 @@ func SealFrom(ctx context.Context, dst io.Writer, src io.Reader, ec EncryptionCo
 	return n, w.Close()
 }
 
-// Open opens what Seal has written, with any one of the keys. ctx is for the keys
-// only. For options, see [Reader.Use].
+// Open opens a file that Seal has written, with any one of the keys. ctx is
+// passed to the keys only. For options, see [Reader.Use].
 func Open(ctx context.Context, src io.Reader, ec EncryptionContext, keys ...KeyWrapper) (*Reader, error) {
 	h, key, err := unwrapHeader(ctx, src, ec, keys)
 	if err != nil {
@@ -58,8 +59,9 @@ func Open(ctx context.Context, src io.Reader, ec EncryptionContext, keys ...KeyW
 	return newReader(src, h, key, nil)
 }
 
-// OpenAt opens what Seal has written for reading at any offset. size is that of
-// the sealed file. ctx is for the keys only. For options, see [ReaderAt.Use].
+// OpenAt opens a file that Seal has written, for reading at any offset. size is
+// the size of the sealed file. ctx is passed to the keys only. For options, see
+// [ReaderAt.Use].
 func OpenAt(ctx context.Context, src io.ReaderAt, size int64, ec EncryptionContext, keys ...KeyWrapper) (*ReaderAt, error) {
 	if err := begin(ctx); err != nil {
 		return nil, err

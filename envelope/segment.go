@@ -22,9 +22,9 @@ const sealedSegment = cobblestone.HeaderSize + SegmentSize + (SegmentSize/cobble
 // maxSize is the most that a sealed file holds.
 const maxSize = 1 << 62
 
-// SealedSize is the size of a sealed file that holds size bytes, at most 2^62,
-// with its keyring elsewhere. A keyring in the header adds its own length. It is
-// -1, which no file has, for a size that is negative or too large.
+// SealedSize returns the size of a sealed file that holds size bytes, at most
+// 2^62, and whose keyring is kept elsewhere. A keyring in the header adds its
+// own length. SealedSize returns -1 if size is negative or too large.
 func SealedSize(size int64) int64 {
 	if size < 0 || size > maxSize {
 		return -1
@@ -32,9 +32,9 @@ func SealedSize(size int64) int64 {
 	return HeaderSize + size/SegmentSize*sealedSegment + cobblestone.SealedSize(size%SegmentSize)
 }
 
-// PlaintextSize is the number of bytes in a sealed file of the given size, with
-// its keyring elsewhere, or ErrAuthentication if no sealed file has that size.
-// The answer is no more to be trusted than the size it is got from.
+// PlaintextSize returns the number of plaintext bytes in a sealed file of the
+// given size whose keyring is kept elsewhere, or ErrAuthentication if no sealed
+// file has that size. The result can be trusted only as far as the given size.
 func PlaintextSize(sealed int64) (int64, error) {
 	if sealed < HeaderSize {
 		return 0, ErrAuthentication
@@ -50,10 +50,10 @@ func PlaintextSize(sealed int64) (int64, error) {
 	return 0, ErrAuthentication
 }
 
-// SegmentRange tells which bytes of a sealed file of size plaintext bytes, with
-// its keyring elsewhere, hold the segments of the n plaintext bytes from off.
-// With the range goes [Header.OpenRange]. Both are 0 for what lies outside of the
-// file, which OpenRange refuses.
+// SegmentRange returns the range of a sealed file that holds the segments of the
+// n plaintext bytes from off. The file has size plaintext bytes, and its keyring
+// is kept elsewhere. [Header.OpenRange] opens the range. Both results are 0 for a
+// range outside the file, which OpenRange refuses.
 func SegmentRange(size, off, n int64) (sealedOff, sealedLen int64) {
 	if checkRange(size, off, n) != nil {
 		return 0, 0
@@ -128,9 +128,9 @@ func authentication(err error) error {
 }
 
 // A Pin names the exact bytes of one sealed file: its size, and the SHA-256 of
-// its segments' 56-byte headers. Each of those holds a salt and the commitment
-// to a key that seals one message only, so the pair of an object ID and a Pin
-// leaves no freedom, and costs no pass over the data.
+// its segments' 56-byte headers. Each header holds a salt and the commitment
+// to a key that seals only one message, so an object ID and a Pin together
+// determine every byte of the file, without a hash over all of it.
 type Pin struct {
 	Size   int64
 	Digest [32]byte

@@ -9,18 +9,19 @@ import (
 )
 
 // A Writer seals what is written to it. Segments are sealed in parallel, by the
-// caller and by goroutines that compute and end, and written in order by the
-// goroutine that calls Write, ReadFrom or Close. A Writer is not safe for
-// concurrent use, which it refuses with an error, and must not be copied.
+// caller and by short-lived goroutines that only compute, and written in order
+// by the goroutine that calls Write, ReadFrom or Close. A Writer is not safe
+// for concurrent use, and concurrent calls return an error. It must not be
+// copied.
 //
-// The sealed file is complete only when Close has returned nil. Every error,
-// panic and runtime.Goexit that has passed through the Writer, of its destination
-// or of a source that it has read, is sticky: Close then returns an error, and
-// leaves a file that never opens to its end. So does a Close that runs because its
-// goroutine unwinds from a panic or from runtime.Goexit. What the Writer cannot
-// see is an error that the owner meets elsewhere: a deferred Close would complete
-// the file that it cut short. So defer [Writer.Abort], which does nothing after
-// Close, and call Close where all is well:
+// The sealed file is complete only when Close has returned nil. Every error, panic
+// and runtime.Goexit of its destination or of a source that it has read is sticky:
+// Close then returns an error, and no reader can open the file to its end. The
+// same holds for a Close that runs while its goroutine unwinds from a panic or
+// runtime.Goexit. The Writer cannot see errors that its owner meets elsewhere: a
+// deferred Close would complete a file that such an error cut short. So defer
+// [Writer.Abort], which does nothing after Close, and call Close after everything
+// else has succeeded:
 //
 //	w, err := envelope.Seal(ctx, dst, nil, key)
 //	if err != nil {
@@ -32,9 +33,9 @@ import (
 //	}
 //	return w.Close()
 //
-// It is fastest with large Writes or with ReadFrom, which copy nothing. Into a
-// *bytes.Buffer with room for the sealed file, which [SealedSize] tells, they
-// seal without a copy.
+// Large Writes and ReadFrom are fastest, since they copy nothing. They also
+// seal without a copy into a *bytes.Buffer that has room for the sealed file
+// (see [SealedSize]).
 type Writer struct {
 	_    noCopy
 	self *Writer
@@ -83,7 +84,7 @@ func newWriter(dst io.Writer, kind Kind, key *DataKey, ring *Keyring, opts []Opt
 	return w, nil
 }
 
-// Header is the sealed file's header.
+// Header returns the sealed file's header.
 func (w *Writer) Header() Header {
 	if w.usable() != nil {
 		return Header{}
@@ -91,7 +92,7 @@ func (w *Writer) Header() Header {
 	return w.header
 }
 
-// Pin names the bytes that were written. It is complete after Close.
+// Pin returns the pin of the bytes that were written. It is complete after Close.
 func (w *Writer) Pin() Pin {
 	if w.usable() != nil {
 		return Pin{}
@@ -99,8 +100,8 @@ func (w *Writer) Pin() Pin {
 	return w.pin.pin()
 }
 
-// Use sets options for what is written from now on, as those of NewWriter do. It
-// is for the Writers of [Seal].
+// Use sets options, as those of NewWriter, for what is written from now on. It
+// is for Writers that [Seal] returns.
 func (w *Writer) Use(opts ...Option) {
 	if w.enter() != nil {
 		return // what comes next says so, too
@@ -118,7 +119,7 @@ func (w *Writer) Format(s fmt.State, _ rune) {
 	fmt.Fprintf(s, "envelope.Writer of %s %s", h.Kind, h.ObjectID)
 }
 
-// Write seals p. Errors are those of the destination, and are sticky.
+// Write seals p. Errors of the destination are sticky.
 func (w *Writer) Write(p []byte) (int, error) {
 	if err := w.enter(); err != nil {
 		return 0, err
@@ -163,14 +164,14 @@ func (w *Writer) sourceFailed(err error) {
 	}
 }
 
-// ReadFrom seals everything that r has. The first error of r or of the
-// destination is sticky: a file that could not be read whole is not completed by
-// a Close that nobody thought about.
+// ReadFrom seals everything that it reads from r. The first error of r or of the
+// destination is sticky, so that a deferred Close does not complete a file that
+// could not be read whole.
 //
 // A regular *os.File and an *io.SectionReader are read at several offsets at
-// once. (io.Copy hides from ReadFrom that its source is a file.) If one proves
-// shorter than it was at the beginning, the error wraps io.ErrUnexpectedEOF. What
-// a *bytes.Reader holds is sealed where it lies.
+// once. (io.Copy hides from ReadFrom that its source is a file.) If one turns out
+// to be shorter than it was at the beginning, the error wraps
+// io.ErrUnexpectedEOF. The contents of a *bytes.Reader are sealed in place.
 func (w *Writer) ReadFrom(r io.Reader) (int64, error) {
 	if err := w.enter(); err != nil {
 		return 0, err
@@ -182,9 +183,9 @@ func (w *Writer) ReadFrom(r io.Reader) (int64, error) {
 	return n, err
 }
 
-// Close seals the last segment and writes what is outstanding, if all went well
-// before. It does not close the destination. A second Close returns what the
-// first did.
+// Close seals the last segment and writes what is outstanding, unless an error
+// occurred before. It does not close the destination. A second Close returns
+// the result of the first.
 func (w *Writer) Close() error {
 	if err := w.enter(); err != nil {
 		return err
@@ -204,9 +205,9 @@ func (w *Writer) Close() error {
 	return w.err
 }
 
-// Abort gives the file up: it is left without its last segment, and never opens
-// to its end. After Close it does nothing, so it can be deferred as soon as there
-// is a Writer.
+// Abort abandons the file, which is left without its last segment, so that no
+// reader can open it to its end. After Close it does nothing, so it can be
+// deferred as soon as the Writer exists.
 func (w *Writer) Abort() {
 	if w.enter() != nil {
 		return // the call that is under way is told by its next one
