@@ -12,36 +12,38 @@ import (
 	"github.com/vaultpack/vaultpack/internal/fsys"
 )
 
-// Abilities are what the file system of a vault in a directory can do, as found by
-// trying it.
+// Abilities describe what the file system of a vault in a directory can do. They
+// are found by testing it.
 type Abilities struct {
-	// Exclusive says that a file can be made so that of two who make it one is told.
-	// Without it a vault must not be written by two at once.
+	// Exclusive reports whether a file can be created exclusively: of two processes
+	// that create it, one gets an error. Without it, two processes must not write to
+	// a vault at the same time.
 	Exclusive bool
-	// Links and RenameNew are the ways to give a file a name that is free at one go.
+	// Links and RenameNew report which ways exist to give a file an unused name
+	// atomically.
 	Links, RenameNew bool
-	// Locks says that a lock keeps another open file out. That it reaches other
-	// machines cannot be tried.
+	// Locks reports whether a lock excludes another open file. Whether locks reach
+	// other machines cannot be tested.
 	Locks bool
-	// FileSync and FolderSync say that contents, and names, can be made durable.
+	// FileSync and FolderSync report whether contents and names can be made durable.
 	FileSync, FolderSync bool
-	// Case says that names that differ in the case of a letter are two.
+	// Case reports whether names that differ only in case are distinct.
 	Case bool
-	// Coarse is by how much a time that was set is another when it is read, and Ahead
-	// by how much the file system's clock is ahead of this machine's.
+	// Coarse is the difference between a time that was set and the time that is read
+	// back. Ahead is how far the file system's clock is ahead of this machine's.
 	Coarse, Ahead time.Duration
 }
 
-// A Weakness is something that a file system can not do.
+// A Weakness is something that a file system cannot do.
 type Weakness struct {
-	// What is one of the names in Weaknesses, Says what follows of it, and Fix what
-	// to do.
+	// What is one of the names of what a file system may lack. Says states the
+	// consequences, and Fix what to do.
 	What, Says, Fix string
-	// Unsafe says that two writers at once are not told of each other.
+	// Unsafe reports whether two concurrent writers can go unnoticed by each other.
 	Unsafe bool
 }
 
-// The names of what a file system may lack.
+// Names of what a file system may lack.
 const (
 	NoExclusion  = "exclusive creation"
 	NoLinks      = "hard links"
@@ -53,7 +55,8 @@ const (
 
 const localDisk = "nothing to do; if it matters, put the vault on a local disk"
 
-// Weaknesses are what the file system lacks, none for most disks of Linux and macOS.
+// Weaknesses returns what the file system lacks: nothing for most disks of Linux and
+// macOS.
 func (a Abilities) Weaknesses() []Weakness {
 	var all []Weakness
 	add := func(what, fix, says string, args ...any) {

@@ -5,14 +5,13 @@ import (
 	"time"
 )
 
-// As finds what a store can do besides: the first of the store, and those that it
-// wraps, that is a T, which is one of the interfaces below. A store that wraps another
-// has a method
+// As returns the first T among the store and the stores that it wraps. T is one of the
+// optional interfaces below. A store that wraps another has a method
 //
 //	Unwrap() Store
 //
-// and so keeps what the other can do. What a store does not say that it can do, nobody
-// may take for done.
+// so that the other store's capabilities stay available. A caller must not assume a
+// capability that a store does not have.
 func As[T any](s Store) (t T, ok bool) {
 	for s != nil {
 		if t, ok = s.(T); ok {
@@ -27,57 +26,59 @@ func As[T any](s Store) (t T, ok bool) {
 	return t, false
 }
 
-// A Sweeper removes what writers that died have left half-written.
+// A Sweeper removes what writers that died left half-written.
 type Sweeper interface {
-	// Sweep removes it below prefix. What a living process writes is left alone.
+	// Sweep removes half-written files below prefix. It leaves alone what a live process
+	// is writing.
 	Sweep(ctx context.Context, prefix string) error
 }
 
-// An UploadKeeper keeps the parts of uploads that are not complete, and cannot tell a
-// dead writer from a living one but by age.
+// An UploadKeeper keeps the parts of incomplete uploads. Only their age distinguishes
+// those of dead writers from those of live ones.
 type UploadKeeper interface {
-	// StaleAge is the age from which a Sweep takes an upload for the leftover of a
+	// StaleAge returns the age from which Sweep considers an upload abandoned by a
 	// writer that died.
 	StaleAge() time.Duration
 	// AbortStale aborts the uploads below prefix that were begun at least age ago, and
-	// tells how many there were.
+	// returns how many it aborted.
 	AbortStale(ctx context.Context, prefix string, age time.Duration) (aborted int, err error)
-	// CountStale tells how many AbortStale would abort.
+	// CountStale returns how many uploads AbortStale would abort.
 	CountStale(ctx context.Context, prefix string, age time.Duration) (n int, err error)
-	// MeasureStale also tells how many bytes their parts hold. Where that cannot be
-	// found out, n is right nevertheless, and the error says why bytes is not.
+	// MeasureStale also returns how many bytes their parts hold. If that cannot be
+	// determined, n is still correct, and the error says why bytes is not.
 	MeasureStale(ctx context.Context, prefix string, age time.Duration) (n int, bytes int64, err error)
 }
 
-// A VersionKeeper tells what it keeps of objects that were deleted or replaced, which
-// may be nothing.
+// A VersionKeeper may keep old versions of objects that were deleted or replaced.
 type VersionKeeper interface {
-	// CountOld tells how many old versions there are below prefix.
+	// CountOld returns how many old versions there are below prefix.
 	CountOld(ctx context.Context, prefix string) (n int, err error)
-	// DeleteOld deletes them for good, and tells how many are gone.
+	// DeleteOld deletes them permanently, and returns how many it deleted.
 	DeleteOld(ctx context.Context, prefix string) (deleted int, err error)
 }
 
-// A Linker gives an object another name in a file system.
+// A Linker can give an object a second name in a file system.
 type Linker interface {
-	// Link fails where that is another file system. Whoever uses it must not write
-	// into the file.
+	// Link fails if file would be on another file system. The caller must not
+	// write to the file.
 	Link(name, file string) error
 }
 
-// A Buffered store tells what it keeps in memory of what it stores, until that is safe.
-// Who has to keep to a bound takes another for one that keeps whole objects.
+// A Buffered store has a bound on how much of an object it keeps in memory until the
+// object is stored. A caller that must limit its memory has to assume that any other
+// store keeps whole objects.
 type Buffered interface {
-	// PutMemory is how many bytes a Put takes at most, whatever the object's size.
+	// PutMemory returns the maximum number of bytes that a Put keeps in memory, whatever
+	// the object's size.
 	PutMemory() int64
 }
 
-// A Metered store asks a service that bills requests.
+// A Metered store makes requests to a service that bills them.
 type Metered interface {
-	// Usage tells what has been asked so far.
+	// Usage returns the requests made so far.
 	Usage() Requests
-	// PutRequests is what a Put of size bytes asks, if nothing is repeated, and
-	// ListRequests how many requests it takes to list n objects.
+	// PutRequests returns the requests that a Put of size bytes makes without
+	// retries. ListRequests returns how many requests it takes to list n objects.
 	PutRequests(size int64) Requests
 	ListRequests(n int) int64
 }
@@ -88,16 +89,16 @@ type Requests struct {
 	Lists   int64 `json:"lists"`   // billed like Puts
 	Gets    int64 `json:"gets"`    // GET and HEAD
 	Deletes int64 `json:"deletes"` // free
-	// Retries are those of the requests above that repeat another.
+	// Retries counts those of the requests above that repeat another one.
 	Retries int64 `json:"retries"`
-	// BytesSent and BytesReceived are those of bodies.
+	// BytesSent and BytesReceived count the bytes of bodies.
 	BytesSent     int64 `json:"bytes_sent"`
 	BytesReceived int64 `json:"bytes_received"`
 }
 
-// A Prober can tell what lies under it.
+// A Prober can test the file system that it stores objects in.
 type Prober interface {
-	// Abilities tries what the file system can do, with files that it removes.
+	// Abilities tests what the file system can do, with files that it removes afterwards.
 	Abilities(ctx context.Context) (Abilities, error)
 }
 

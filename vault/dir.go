@@ -16,7 +16,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/fsys"
 )
 
-// OpenDir makes a store of the directory, whether or not it is a vault.
+// OpenDir returns a store in the directory, whether or not it is a vault.
 func OpenDir(dir string) (Store, error) { return openDir(dir) }
 
 // dirStore keeps objects as files below a directory. It never follows a link

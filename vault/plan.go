@@ -13,10 +13,10 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 )
 
-// Plan is the vault for a dry run. Reads go to the vault; what is written is
-// counted and dropped, and new data keys are made up without a call to KMS. So
-// when the same steps have been taken on a plan as a run would take, its Usage
-// is what the run will ask for, if nothing has to be repeated.
+// Plan returns the vault for a dry run. Reads go to the vault; writes are
+// counted and discarded, and new data keys are made up without a call to KMS.
+// After the same steps as in a real run, the plan's Usage is what the run will
+// use, apart from retries.
 func (v *Vault) Plan() *Vault {
 	p := *v
 	store := &plannedStore{Store: v.Store}

@@ -9,11 +9,12 @@ import (
 	"github.com/vaultpack/vaultpack/signing"
 )
 
-// ErrNoSigner is returned where a version is to be signed and there is no key for it.
+// ErrNoSigner is returned if a version must be signed and no signing key is
+// configured.
 var ErrNoSigner = errors.New("no signing key is configured")
 
-// SigningKey is the key that signs what is made. Where there is none yet, one that can be
-// made is made if create is set.
+// SigningKey returns the key that signs new versions. If there is none yet and one can be
+// made, SigningKey makes it if create is true.
 func (v *Vault) SigningKey(ctx context.Context, create bool) (signing.Signer, error) {
 	if v.Signer != nil {
 		return v.Signer, nil
@@ -27,13 +28,14 @@ func (v *Vault) SigningKey(ctx context.Context, create bool) (signing.Signer, er
 	return nil, ErrNoSigner
 }
 
-// A BilledSigner is a signer of which each signature takes a call that a key service bills.
+// A BilledSigner is a signer that makes one call to a key service for each signature,
+// which the service bills.
 type BilledSigner interface {
 	signing.Signer
 	Billed()
 }
 
-// PlanSignature counts what a signature of a run will take, in a plan.
+// PlanSignature counts, in a plan, what one signature by s will use.
 func (v *Vault) PlanSignature(s signing.Signer) {
 	if _, billed := s.(BilledSigner); !billed {
 		return
@@ -43,7 +45,7 @@ func (v *Vault) PlanSignature(s signing.Signer) {
 	}
 }
 
-// Local is the first local key, or nil.
+// Local returns the first local key, or nil.
 func (k *Keys) Local() *envelope.LocalKey {
 	if k == nil {
 		return nil

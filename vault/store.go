@@ -9,39 +9,40 @@ import (
 	"github.com/vaultpack/vaultpack/internal/atomicfile"
 )
 
-// A Store keeps objects under slash-separated names. Objects are written as a
-// whole or not at all, and are durable when the call has returned. A missing
-// object is an error that wraps fs.ErrNotExist. A Store is safe for concurrent
+// A Store keeps objects under slash-separated names. Objects are written
+// completely or not at all, and are durable when the call returns. The error
+// for a missing object wraps fs.ErrNotExist. A Store is safe for concurrent
 // use, also by several processes.
 type Store interface {
-	// Put stores what write writes. If write fails, or the process dies,
-	// nothing is stored under the name, and an older object stays.
+	// Put stores what write writes. If write fails, or the process dies, nothing
+	// is stored under the name, and an existing object is kept.
 	Put(ctx context.Context, name string, write func(io.Writer) error) error
-	// Create stores a small object only if there is none of the name, else it
-	// returns an error that wraps fs.ErrExist. Of several callers one wins.
+	// Create stores a small object if no object has the name. Otherwise it returns
+	// an error that wraps fs.ErrExist. Of several concurrent callers, one
+	// succeeds.
 	Create(ctx context.Context, name string, data []byte) error
-	// Replace changes a small object only if it still holds old, else it returns
-	// an error that wraps ErrChanged. Of several callers one wins.
+	// Replace replaces a small object if it still holds old. Otherwise it returns
+	// an error that wraps ErrChanged. Of several concurrent callers, one succeeds.
 	Replace(ctx context.Context, name string, old, data []byte) error
-	// Get reads n bytes from off, or to the end if n is negative. An object
-	// that is shorter gives fewer bytes.
+	// Get reads n bytes from off, or to the end if n is negative. If the object is
+	// shorter, the reader returns fewer bytes.
 	Get(ctx context.Context, name string, off, n int64) (io.ReadCloser, error)
-	// Stat tells an object's size and age.
+	// Stat returns an object's size and modification time.
 	Stat(ctx context.Context, name string) (Object, error)
-	// List gives the objects whose names begin with prefix, which ends in a
-	// slash or is empty, in the order of their names.
+	// List yields the objects whose names begin with prefix, in the order of their
+	// names. prefix is empty or ends in a slash.
 	List(ctx context.Context, prefix string) iter.Seq2[Object, error]
-	// Folders gives the distinct first path elements of the names that begin
-	// with prefix and go on below it, in order.
+	// Folders returns, in order, the distinct first path elements that follow
+	// prefix in the names of objects below it.
 	Folders(ctx context.Context, prefix string) ([]string, error)
-	// Delete removes an object. That it is gone already is no error.
+	// Delete removes an object. If it does not exist, Delete returns nil.
 	Delete(ctx context.Context, name string) error
 }
 
-// ErrChanged is returned by Replace for an object that is another by now.
+// ErrChanged is returned by Replace for an object that has changed meanwhile.
 var ErrChanged = atomicfile.ErrChanged
 
-// An Object is what a Store tells about one object.
+// An Object is what a Store reports about one object.
 type Object struct {
 	Name     string
 	Size     int64

@@ -1,7 +1,7 @@
-// Package vault is the place where datasets live, as a [Store] of objects, and the
-// keys that open them. Here is the store in a directory; package vault/s3 has the one
-// in a bucket, and package config opens what the user has configured. The layout
-// below a dataset's name is package dataset's matter.
+// Package vault defines the place where datasets live: a [Store] of objects, and the
+// keys that open them. It implements the store in a directory. Package vault/s3
+// implements the store in a bucket, and package config opens the vault that the user
+// has configured. Package dataset defines the layout below a dataset's name.
 package vault
 
 import (
@@ -26,32 +26,34 @@ type Vault struct {
 	Keys     *Keys
 	// Context is the user's part of the encryption context.
 	Context envelope.EncryptionContext
-	// Signer signs the versions that are made. Where it is nil, what OpenSigner returns
-	// does, and where that is nil too, the key that is derived from the first local key
-	// of Keys; a vault with none of them is read only.
+	// Signer signs new versions. If it is nil, the signer that OpenSigner returns signs
+	// them. If OpenSigner is nil too, the key derived from the first local key of Keys
+	// signs them. A vault with none of these is read only.
 	Signer signing.Signer
-	// OpenSigner gives the signing key when it is first needed, and makes it if create is
-	// set and there is none. The error then wraps [ErrNoSigner] if it is not set.
+	// OpenSigner returns the signing key when it is first needed. If there is none,
+	// OpenSigner makes one if create is true, and otherwise returns an error that wraps
+	// [ErrNoSigner].
 	OpenSigner func(ctx context.Context, create bool) (signing.Signer, error)
-	// Trust is what the user knows of the vault's datasets. Where it is nil, nothing is
+	// Trust is what the user knows of the vault's datasets. If it is nil, nothing is
 	// known and nothing is remembered.
 	Trust trust.Memory
 }
 
 // Keys are the key encryption keys of a vault's user.
 type Keys struct {
-	// Open opens data keys: any one that has a slot.
+	// Open holds the keys that open data keys. Any one that has a slot is enough.
 	Open []envelope.KeyWrapper
-	// Wrap are the keys that new data keys get slots for; the first makes them.
+	// Wrap holds the keys that new data keys get slots for. The first one makes the data
+	// keys.
 	Wrap []envelope.KeyWrapper
-	// Names tell where the keys of Open are, for people: names of files, and ARNs.
+	// Names says, for people, where the keys of Open are: file names and ARNs.
 	Names []string
-	// Calls tells how many calls the keys have made to a key service that bills
-	// them; nil where none does.
+	// Calls returns how many billed calls the keys have made to a key service. It
+	// is nil if no key makes such calls.
 	Calls func() int64
 }
 
-// ErrNoVault is returned for a directory that is no vault.
+// ErrNoVault is returned for a directory that is not a vault.
 var ErrNoVault = errors.New("there is no vault")
 
 const (
@@ -59,7 +61,7 @@ const (
 	marker     = `{"format":"vaultpack-vault/1"}` + "\n"
 )
 
-// CheckDir looks whether the directory is a vault. If not, the error is [ErrNoVault].
+// CheckDir returns [ErrNoVault] if the directory is not a vault.
 func CheckDir(dir string) error {
 	b, err := fsys.ReadSmall(filepath.Join(dir, markerName), 4096)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
@@ -74,8 +76,8 @@ func CheckDir(dir string) error {
 	return nil
 }
 
-// MarkDir makes a vault of the directory that the store is in, and reports whether it
-// was none before.
+// MarkDir makes the store's directory a vault, and reports whether it was not one
+// before.
 func MarkDir(ctx context.Context, dir Store) (made bool, err error) {
 	err = dir.Create(ctx, markerName, []byte(marker))
 	if errors.Is(err, fs.ErrExist) {
@@ -84,15 +86,15 @@ func MarkDir(ctx context.Context, dir Store) (made bool, err error) {
 	return err == nil, err
 }
 
-// Usage counts what a vault has asked of services that bill it.
+// Usage counts a vault's requests to services that bill them.
 type Usage struct {
 	S3 Requests `json:"s3"`
-	// KMSCalls are calls to AWS KMS, without the SDK's own repetitions.
+	// KMSCalls counts calls to AWS KMS, without the SDK's own retries.
 	KMSCalls int64 `json:"kms_calls"`
 }
 
-// Usage tells what has been used so far, or in a plan, what a run would use; ok is
-// false where nothing is billed.
+// Usage returns what has been used so far or, for a plan, what a run would use. ok
+// is false if nothing is billed.
 func (v *Vault) Usage() (u Usage, ok bool) {
 	store := v.Store
 	plan, planned := As[*plannedStore](store)
