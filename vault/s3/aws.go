@@ -16,8 +16,8 @@ func (set *Settings) loadAWS(ctx context.Context, own ...func(*config.LoadOption
 	return load.Load(ctx, own...)
 }
 
-// Reach has a client use the settings' endpoint, and reports whether that, or the
-// SDK's configuration, names another server than AWS.
+// Reach sets the client's endpoint from the settings, and reports whether the
+// settings or the SDK's configuration name a server other than AWS.
 func (set *Settings) Reach(o *s3.Options) (custom bool) {
 	if set.Endpoint != "" {
 		o.BaseEndpoint = &set.Endpoint

@@ -17,9 +17,9 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// Create is a PUT with If-None-Match: *. A request whose answer is lost may have
-// been done; whether it was is found out by reading the object and comparing,
-// so that a writer is never told that it lost against itself.
+// Create is a PUT with If-None-Match: *. If the response is lost, the request
+// may still have succeeded. Create then reads the object and compares, so that a
+// writer never gets fs.ErrExist for its own object.
 func (s *Store) Create(ctx context.Context, name string, data []byte) error {
 	key, err := s.key(name)
 	if err != nil {
@@ -33,10 +33,10 @@ func (s *Store) Create(ctx context.Context, name string, data []byte) error {
 	return s.verify(ctx, key, int64(len(data)), etag)
 }
 
-// Replace is a PUT with If-Match: the ETag of the object that held old. It never
-// deletes, since what it replaces may be all that there is, such as the keyring
-// that opens a dataset. Where the new object does not pass the check that follows
-// each write, the old contents are put back, and the error says what is there now.
+// Replace is a PUT with If-Match and the ETag of the object that held old. It
+// never deletes, since the object may be the only copy, such as the keyring that
+// opens a dataset. If the new object fails the check that follows each write,
+// Replace puts the old contents back, and the error says what is stored now.
 func (s *Store) Replace(ctx context.Context, name string, old, data []byte) error {
 	key, err := s.key(name)
 	if err != nil {

@@ -16,11 +16,11 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// Get reads an object, or a range of one. A body that breaks off is resumed at
-// the offset that was reached, as long as the object is the same; that it is, is
-// told by its ETag. A whole object is checked against its CRC64NVME when it has
-// been read: then the last Read gives an error instead of io.EOF. There is no
-// checksum of a range; what reads sealed files authenticates each segment.
+// Get reads an object, or a range of one. If a body breaks off, it is resumed at
+// the offset that was reached, as long as the ETag shows that the object is the
+// same. A whole object is checked against its CRC64NVME when it has been read:
+// if they do not match, the last Read returns an error instead of io.EOF. A
+// range has no checksum; the reader of a sealed file authenticates each segment.
 func (s *Store) Get(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
 	key, err := s.key(name)
 	if err != nil {

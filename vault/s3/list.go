@@ -18,7 +18,7 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// List gives up to a thousand objects for each request.
+// List makes one request for up to a thousand objects.
 func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[vault.Object, error] {
 	return func(yield func(vault.Object, error) bool) {
 		last := ""
@@ -45,7 +45,7 @@ func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[vault.Object,
 	}
 }
 
-// Folders gives up to a thousand names for each request.
+// Folders makes one request for up to a thousand names.
 func (s *Store) Folders(ctx context.Context, prefix string) ([]string, error) {
 	var names []string
 	last := ""
@@ -104,7 +104,7 @@ func (s *Store) pages(ctx context.Context, prefix, delimiter string) iter.Seq2[*
 	}
 }
 
-// Delete removes an object. In a bucket with versioning its versions stay.
+// Delete removes an object. In a bucket with versioning, its versions remain.
 func (s *Store) Delete(ctx context.Context, name string) error {
 	key, err := s.key(name)
 	if err != nil {
@@ -118,8 +118,8 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 	return err
 }
 
-// Sweep aborts the multipart uploads below prefix that are older than the
-// setting StaleUploads: nobody continues with them, but what they hold is billed.
+// Sweep aborts the multipart uploads below prefix that are older than the setting
+// StaleUploads: nobody continues them, but the data that they hold is billed.
 func (s *Store) Sweep(ctx context.Context, prefix string) error {
 	if s == nil || s.client == nil {
 		return errNotOpened
@@ -128,12 +128,12 @@ func (s *Store) Sweep(ctx context.Context, prefix string) error {
 	return err
 }
 
-// StaleAge is the setting StaleUploads.
+// StaleAge returns the setting StaleUploads.
 func (s *Store) StaleAge() time.Duration { return s.set.StaleUploads }
 
 // AbortStale aborts the multipart uploads below prefix that were begun at least
-// age ago, and tells how many there were. Those of writers that still live are
-// spared only by their age: a pack takes minutes.
+// age ago, and returns how many it aborted. Only their age protects the uploads
+// of live writers: a pack takes minutes.
 func (s *Store) AbortStale(ctx context.Context, prefix string, age time.Duration) (aborted int, err error) {
 	for u, err := range s.stale(ctx, prefix, age) {
 		if err != nil {
@@ -152,7 +152,7 @@ func (s *Store) AbortStale(ctx context.Context, prefix string, age time.Duration
 	return aborted, nil
 }
 
-// CountStale tells how many multipart uploads AbortStale would abort.
+// CountStale returns how many multipart uploads AbortStale would abort.
 func (s *Store) CountStale(ctx context.Context, prefix string, age time.Duration) (n int, err error) {
 	for _, err := range s.stale(ctx, prefix, age) {
 		if err != nil {
@@ -163,9 +163,9 @@ func (s *Store) CountStale(ctx context.Context, prefix string, age time.Duration
 	return n, nil
 }
 
-// MeasureStale tells how many multipart uploads AbortStale would abort, and how
-// many bytes their parts hold. If the parts of one cannot be looked at, n is how
-// many uploads there are nevertheless, and the error says why bytes is unknown.
+// MeasureStale returns how many multipart uploads AbortStale would abort, and
+// how many bytes their parts hold. If the parts of one cannot be listed, n is
+// still correct, and the error says why bytes is unknown.
 func (s *Store) MeasureStale(ctx context.Context, prefix string, age time.Duration) (n int, bytes int64, err error) {
 	var unknown error
 	for u, err := range s.stale(ctx, prefix, age) {

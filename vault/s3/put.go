@@ -18,9 +18,10 @@ import (
 	"github.com/vaultpack/vaultpack/internal/workers"
 )
 
-// Put streams what write writes to the bucket: one request for an object that
-// is smaller than a part, else a multipart upload. The bytes of a part are kept
-// until the server has acknowledged it, so a repeated request sends the same.
+// Put streams what write writes to the bucket: with one request for an object
+// that is smaller than a part, and a multipart upload otherwise. The bytes of a
+// part are kept until the server has acknowledged it, so a repeated request
+// sends the same.
 func (s *Store) Put(ctx context.Context, name string, write func(io.Writer) error) (err error) {
 	key, err := s.key(name)
 	if err != nil {
@@ -90,19 +91,21 @@ func (s *Store) protect(in *s3.PutObjectInput) {
 	}
 }
 
-// An SSEError means that the server did not encrypt an object as it was asked
-// to. Servers exist that accept the request's headers and ignore them.
+// An SSEError reports that the server did not encrypt an object as requested.
+// Some servers accept the request's headers and ignore them.
 type SSEError struct {
 	Object  string // the object, as an s3:// URL
 	WantKey string
 	GotSSE  string // empty if there was none
 	GotKey  string
-	// Removed reports whether the object could be deleted again.
+	// Removed reports whether the object was deleted again.
 	Removed bool
-	// Replaced says that the object was there before with other contents. It is
-	// not deleted then; Restored reports whether the old contents were put back.
+	// Replaced reports whether the object existed before with other contents. Such
+	// an object is not deleted; Restored reports whether the old contents were put
+	// back.
 	Replaced, Restored bool
-	// Err says why it could not be deleted, or the old contents not be put back.
+	// Err says why the object could not be deleted, or why the old contents could not be
+	// put back.
 	Err error
 }
 

@@ -1,5 +1,5 @@
-// Package s3store keeps a vault in a bucket of S3, or of a server that speaks its
-// protocol.
+// Package s3store stores a vault in a bucket of S3, or of a server that speaks
+// its protocol.
 package s3store
 
 import (
@@ -25,63 +25,66 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// Settings say how to use a bucket. The zero value of each but KMSKey is a
-// good default. Credentials are no part of it: they come through the chain of
-// the AWS SDK, as do region and endpoint where they are empty.
+// Settings say how to use a bucket. The zero value of each field except KMSKey
+// is a good default. Credentials are not part of the settings: they come from
+// the AWS SDK's credential chain. So do the region and endpoint if they are
+// empty.
 type Settings struct {
-	// Endpoint is the URL of another server than AWS, http or https.
+	// Endpoint is the http or https URL of a server other than AWS.
 	Endpoint string `yaml:"endpoint"`
 	Region   string `yaml:"region"`
 	// Profile is a profile of the AWS configuration files.
 	Profile string `yaml:"profile"`
-	// PathStyle puts the bucket into the path of URLs, not into the host's
-	// name; unset, that is done with an endpoint of one's own.
+	// PathStyle puts the bucket into the path of URLs instead of the host name. If
+	// it is nil, that is done if an endpoint is set.
 	PathStyle *bool `yaml:"path_style"`
 
-	// SSE is "aws:kms" (or empty), which demands server-side encryption under
-	// KMSKey of every object, or "none", which leaves it to the bucket. What
+	// SSE is "aws:kms" (or empty) to require server-side encryption of every
+	// object under KMSKey, or "none" to leave encryption to the bucket. What
 	// vaultpack stores is sealed in either case.
 	SSE string `yaml:"sse"`
 	// KMSKey is the ARN of the KMS key for SSE, not an alias. With an endpoint
-	// of one's own it may be whatever the server takes for one.
+	// other than AWS it may be anything that the server accepts as a key.
 	KMSKey string `yaml:"kms_key"`
 
-	// StorageClass is that of objects of 128 KiB and more; smaller ones cost
-	// less in the default class.
+	// StorageClass is the storage class of objects of 128 KiB and more. Smaller
+	// objects cost less in the default class.
 	StorageClass string `yaml:"storage_class"`
-	// Tags are put on every object, ten at most.
+	// Tags are set on every object. There may be ten at most.
 	Tags          map[string]string `yaml:"tags"`
 	RequesterPays bool              `yaml:"requester_pays"`
-	// BucketOwner is the account that must own the bucket, else every request
-	// fails.
+	// BucketOwner is the account that must own the bucket. If another account owns
+	// it, every request fails.
 	BucketOwner string `yaml:"bucket_owner"`
 
-	// PartSize is the size of an upload's parts in bytes, 5 to 16 MiB, by
-	// default 8 and a little. PartConcurrency is how many parts of one object are sent at
-	// once, by default 3. See [Store.PutMemory].
+	// PartSize is the size of an upload's parts in bytes, 5 to 16 MiB; by default
+	// slightly more than 8 MiB. PartConcurrency is the number of parts of one object that
+	// are sent at once; by default 3. See [Store.PutMemory].
 	PartSize        int64 `yaml:"part_size"`
 	PartConcurrency int   `yaml:"part_concurrency"`
 
-	// Attempts is how often a request is tried, by default 6, with pauses that
-	// grow to MaxBackoff, by default 10 seconds.
+	// Attempts is the maximum number of attempts of a request, by default 6. The
+	// pauses between them grow to MaxBackoff, by default 10 seconds.
 	Attempts   int           `yaml:"attempts"`
 	MaxBackoff time.Duration `yaml:"max_backoff"`
 	// StallTimeout is how long a connection may be silent, by default a minute.
 	StallTimeout time.Duration `yaml:"stall_timeout"`
-	// StaleUploads is the age from which Sweep takes an unfinished multipart
-	// upload for the leftover of a process that died, by default a day.
+	// StaleUploads is the age from which Sweep considers an unfinished multipart
+	// upload abandoned by a process that died; by default a day.
 	StaleUploads time.Duration `yaml:"stale_uploads"`
 
-	// Checksum is what goes with every upload for the server to check: crc64nvme
-	// (or empty), crc32, sha256, or none, for servers that refuse the others.
+	// Checksum is the checksum that every upload carries for the server to check:
+	// crc64nvme (or empty), crc32, sha256, or none, for servers that refuse the
+	// others.
 	Checksum string `yaml:"checksum"`
 
-	// MFACode asks for the code of an MFA device, for profiles that want one. If it
-	// is nil such a profile is an an error that wraps fs.ErrPermission.
+	// MFACode asks for the code of an MFA device, for profiles that require one. If
+	// it is nil, such a profile is an error that wraps fs.ErrPermission.
 	MFACode func(ctx context.Context, profile, serial string) (string, error) `yaml:"-"`
 
-	// LoadOptions go to the SDK's config.LoadDefaultConfig after vaultpack's
-	// own. They are for programs that bring their own credentials.
+	// LoadOptions are passed to the SDK's config.LoadDefaultConfig after
+	// vaultpack's own options. They are for programs that supply their own
+	// credentials.
 	LoadOptions []func(*config.LoadOptions) error `yaml:"-"`
 }
 
@@ -109,11 +112,11 @@ const SSENone = "none"
 
 // A Store is a [vault.Store] in a bucket of S3, or of a server that speaks its protocol.
 //
-// Every upload carries a checksum, by default a CRC64NVME of the whole object, which
-// the server checks. Unless SSE is "none", every upload asks for SSE-KMS with a bucket key,
-// and each is looked at afterwards: an object without it is deleted again and
-// the call fails with an [SSEError]. An older object that Put has replaced is
-// lost then, unless the bucket keeps versions; what Replace replaces is put back.
+// Every upload carries a checksum, by default a CRC64NVME of the whole object, which the
+// server checks. Unless SSE is "none", every upload requests SSE-KMS with a bucket key and
+// is checked afterwards: an object that is not encrypted so is deleted again, and the call
+// returns an [SSEError]. An older object that Put replaced is then lost, unless the bucket
+// keeps versions; Replace puts back what it replaced.
 type Store struct {
 	client  *s3.Client
 	loc     Location
@@ -138,9 +141,9 @@ var (
 	_ vault.Metered       = (*Store)(nil)
 )
 
-// Open makes a store of the place in S3 that the URL names, as [ParseURL]
-// reads it. It sends nothing: whether the bucket is there and may be used, the
-// first operation tells.
+// Open returns a store at the location in S3 that the URL names (see
+// [ParseURL]). It sends no request: the first operation shows whether the
+// bucket exists and may be used.
 func Open(ctx context.Context, url string, set Settings) (*Store, error) {
 	loc, err := ParseURL(url)
 	if err != nil {
@@ -306,16 +309,16 @@ func (s *Store) checkKMSKey(custom bool) error {
 	return nil
 }
 
-// PutMemory is how many bytes of buffers a Put takes at most. An object that
-// fits into one part takes twice its size at most.
+// PutMemory returns the maximum number of bytes that a Put buffers. An object
+// that fits into one part takes at most twice its size.
 func (s *Store) PutMemory() int64 {
 	// The manager keeps one buffer more than there are senders, and reads the
 	// first part into memory of its own, which grows as it is read.
 	return s.set.PartSize * int64(s.set.PartConcurrency+3)
 }
 
-// PutRequests is what a Put of an object of size bytes asks of the server, if
-// nothing is repeated; a Create asks for what a Put of one byte does.
+// PutRequests returns the requests that a Put of size bytes makes without
+// retries. A Create makes the requests of a Put of one byte.
 func (s *Store) PutRequests(size int64) vault.Requests {
 	u := vault.Requests{Puts: 1, Gets: 1, BytesSent: size}
 	if s.set.PartSize > 0 && size >= s.set.PartSize {
@@ -324,10 +327,10 @@ func (s *Store) PutRequests(size int64) vault.Requests {
 	return u
 }
 
-// ListRequests is how many requests it takes to list n objects.
+// ListRequests returns how many requests it takes to list n objects.
 func (s *Store) ListRequests(n int) int64 { return max(int64(n+999)/1000, 1) }
 
-// Usage tells what the store has asked of the server so far.
+// Usage returns the requests that the store has made so far.
 func (s *Store) Usage() vault.Requests {
 	if s.meter == nil {
 		return vault.Requests{}
@@ -335,7 +338,7 @@ func (s *Store) Usage() vault.Requests {
 	return s.meter.usage()
 }
 
-// Location is the place in S3.
+// Location returns the store's location in S3.
 func (s *Store) Location() Location { return s.loc }
 
 // key is the key of the object of that name.

@@ -11,7 +11,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/awsname"
 )
 
-// An Location is where in S3 a vault lies.
+// A Location says where a vault lies in S3.
 type Location struct {
 	// Bucket is a bucket's name or the ARN of an access point.
 	Bucket string
@@ -19,7 +19,7 @@ type Location struct {
 	Prefix string
 }
 
-// IsURL reports whether a vault's location is one for [Open].
+// IsURL reports whether a vault's location is a URL that [Open] accepts.
 func IsURL(url string) bool {
 	return len(url) >= 5 && strings.EqualFold(url[:5], "s3://")
 }
@@ -27,8 +27,8 @@ func IsURL(url string) bool {
 // pointName is the rule for names of access points.
 var pointName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,98}[a-z0-9]$`)
 
-// ParseURL reads s3://BUCKET, s3://BUCKET/PREFIX and the same with the ARN of
-// an access point for the bucket: s3://arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME/PREFIX.
+// ParseURL parses s3://BUCKET and s3://BUCKET/PREFIX, and the same with the ARN of an
+// access point as the bucket: s3://arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME/PREFIX.
 func ParseURL(url string) (Location, error) {
 	bad := func(why string, args ...any) (Location, error) {
 		return Location{}, fmt.Errorf("%s is not an S3 location: %s", url, fmt.Sprintf(why, args...))

@@ -12,8 +12,9 @@ import (
 	"github.com/vaultpack/vaultpack/internal/awserr"
 )
 
-// CountOld tells how many versions the bucket keeps of objects below prefix that
-// have been deleted or replaced. Delete leaves them in a bucket with versioning.
+// CountOld returns how many versions the bucket keeps of objects below prefix
+// that were deleted or replaced. In a bucket with versioning, Delete leaves such
+// versions.
 func (s *Store) CountOld(ctx context.Context, prefix string) (n int, err error) {
 	for _, err := range s.old(ctx, prefix) {
 		if err != nil {
@@ -24,10 +25,10 @@ func (s *Store) CountOld(ctx context.Context, prefix string) (n int, err error) 
 	return n, nil
 }
 
-// DeleteOld deletes the versions that CountOld counts, and tells how many are
-// gone. Where Object Lock or a policy keeps one, it continues with the others and
-// returns the first error. The marks of deletions stay: without its mark, a
-// version that could not be deleted would be the current one again.
+// DeleteOld deletes the versions that CountOld counts, and returns how many it
+// deleted. If Object Lock or a policy protects one, it continues with the others
+// and returns the first error. Delete markers remain: without its marker, a
+// version that could not be deleted would become the current one again.
 func (s *Store) DeleteOld(ctx context.Context, prefix string) (deleted int, err error) {
 	for v, lerr := range s.old(ctx, prefix) {
 		if lerr != nil {
