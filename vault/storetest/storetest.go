@@ -1,5 +1,5 @@
-// Package storetest is the suite of tests that every [vault.Store] has to pass, so that a
-// vault can lie in it: those of this module, and those that others bring.
+// Package storetest is the test suite that every [vault.Store] must pass before a vault
+// can be kept in it, whether it belongs to this module or to another.
 package storetest
 
 import (
@@ -16,10 +16,10 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// Run tests the stores that open makes. Each has to be empty and of its own. They have
-// to be a [vault.Sweeper], without which what is half-written stays for ever; the other
-// capabilities are tested where a store has them. denied, if not nil, makes a store that
-// holds "d/there" and may do nothing.
+// Run tests the stores that open returns. Each call of open must return a new, empty
+// store. The stores must implement [vault.Sweeper], without which half-written objects
+// would stay for ever; the other capabilities are tested if a store has them. denied, if
+// not nil, returns a store that holds "d/there" and denies every operation.
 func Run(t *testing.T, open, denied func(*testing.T) vault.Store) {
 	for name, test := range map[string]func(*testing.T, vault.Store){
 		"Get": testGet, "Put": testPut, "FailingWriter": testFailingWriter, "Create": testCreate,
