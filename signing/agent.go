@@ -14,9 +14,10 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 )
 
-// AgentKey is the key of an ssh-agent, which listens at a socket (SSH_AUTH_SOCK), that has
-// the public key. Each signature is asked of it, and may have somebody confirm it there.
-// That the agent has the key is seen when it first signs.
+// AgentKey returns a Signer for the key with the given public key in the ssh-agent that
+// listens at the socket (SSH_AUTH_SOCK). The agent makes each signature, and may ask
+// somebody to confirm it. Whether the agent has the key is checked only by the first
+// signature.
 func AgentKey(socket string, public PublicKey) (Signer, error) {
 	if public.IsZero() {
 		return nil, errors.New("signing: no public key")
@@ -31,7 +32,7 @@ func AgentKey(socket string, public PublicKey) (Signer, error) {
 	return &agentKey{socket, public, key}, nil
 }
 
-// AgentSocket is where this process's ssh-agent listens, empty if there is none.
+// AgentSocket returns the socket of this process's ssh-agent, or "" if there is none.
 func AgentSocket() string { return os.Getenv("SSH_AUTH_SOCK") }
 
 type agentKey struct {

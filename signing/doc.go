@@ -1,5 +1,5 @@
-// Package signing signs what vaultpack makes, and checks such signatures: versions of
-// datasets, changes of who may sign them, and what training jobs have made.
+// Package signing signs and verifies versions of datasets, changes of their signers,
+// and the results of training jobs.
 //
 // A signature is in a DSSE envelope (https://github.com/secure-systems-lab/dsse, version
 // 1.0.2), mostly around an in-toto statement (https://in-toto.io/Statement/v1), so that
@@ -8,6 +8,6 @@
 // (RFC 5280), which names its algorithm: ML-DSA (FIPS 204) can be added under the
 // identifiers of RFC 9881 without changing any format.
 //
-// A [Signer] is a key in memory, one of OpenSSH ([ParseOpenSSH]), one in ssh-agent
-// ([AgentKey]), or one in AWS KMS (package envelope/awskms).
+// A [Signer] is a key in memory, an OpenSSH key ([ParseOpenSSH]), a key in
+// ssh-agent ([AgentKey]), or a key in AWS KMS (package envelope/awskms).
 package signing

@@ -14,12 +14,12 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 )
 
-// MaxEnvelope bounds a signed envelope, in bytes.
+// MaxEnvelope is the maximum size of a signed envelope, in bytes.
 const MaxEnvelope = 1 << 20
 
-// Sign makes a DSSE envelope of the payload, as JSON, with one signature. The signature
-// is checked before it is returned: a key service that signs with another key than it
-// says is found here, and not by the first reader.
+// Sign returns a DSSE envelope of the payload, as JSON, with one signature. It verifies
+// the signature first, so that a key service that signs with the wrong key is detected
+// here and not by the first reader.
 func Sign(ctx context.Context, s Signer, payloadType string, payload []byte) ([]byte, error) {
 	if s == nil {
 		return nil, errors.New("signing: no signer")
@@ -50,8 +50,9 @@ type providerOf struct{ Signer }
 
 func (p providerOf) KeyID() (string, error) { return p.Public().ID().String(), nil }
 
-// Unverified tells which key an envelope says it is signed with, and what it says,
-// without looking whether that is true: it is for finding the key to open it with.
+// Unverified returns the key ID and the payload that an envelope claims to have,
+// without verifying the signature. It is for finding the key to open the envelope
+// with.
 func Unverified(b []byte) (by KeyID, payload []byte, err error) {
 	env, err := parseEnvelope(b)
 	if err != nil {
@@ -64,8 +65,9 @@ func Unverified(b []byte) (by KeyID, payload []byte, err error) {
 	return by, payload, err
 }
 
-// Open gives the payload of an envelope of this type that the key has signed. Every
-// other envelope is an error that wraps envelope.ErrAuthentication.
+// Open returns the payload of an envelope of the given type that the key has
+// signed. For any other envelope it returns an error that wraps
+// envelope.ErrAuthentication.
 func Open(b []byte, payloadType string, key PublicKey) ([]byte, error) {
 	env, err := parseEnvelope(b)
 	if err != nil {

@@ -15,10 +15,11 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// IsOpenSSH reports whether a text is an OpenSSH private key, or one in another PEM form.
+// IsOpenSSH reports whether text is a private key in OpenSSH format or another PEM
+// format.
 func IsOpenSSH(text []byte) bool { return bytes.Contains(text, []byte("-----BEGIN ")) }
 
-// ParseOpenSSH reads a private key file of OpenSSH: ssh-ed25519 or ecdsa-sha2-nistp256,
+// ParseOpenSSH parses an OpenSSH private key file: ssh-ed25519 or ecdsa-sha2-nistp256,
 // without a passphrase. The error never holds any of the text.
 func ParseOpenSSH(text []byte) (Signer, error) {
 	raw, err := ssh.ParseRawPrivateKey(text)

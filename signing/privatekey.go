@@ -13,23 +13,23 @@ import (
 	"github.com/vaultpack/vaultpack/internal/keytext"
 )
 
-// A Signer signs with a key that it may keep elsewhere. It must be safe for concurrent
-// use.
+// A Signer signs with a private key, which may be kept elsewhere. It must be safe for
+// concurrent use.
 type Signer interface {
-	// Public is the key that its signatures verify with. It is always the same.
+	// Public returns the key that verifies the signatures. It is always the same.
 	Public() PublicKey
-	// Sign signs a message, whole and not a hash of it.
+	// Sign signs the message itself, not a hash of it that the caller computed.
 	Sign(ctx context.Context, message []byte) ([]byte, error)
 }
 
 // ErrKeyUnusable is wrapped by the errors of keys that are nil, wiped, or not made by
-// this package. It is that of package envelope.
+// this package. It is envelope.ErrKeyUnusable.
 var ErrKeyUnusable = envelope.ErrKeyUnusable
 
 const privatePrefix = "vaultpack-signing-key-1:"
 
-// A PrivateKey is an Ed25519 key in memory. It prints as its public key's ID, and is
-// safe for concurrent use until it is wiped, and after.
+// A PrivateKey is an Ed25519 key in memory. It prints only its public key's ID, and
+// is safe for concurrent use, also while and after it is wiped.
 type PrivateKey struct {
 	_      noCopy
 	public PublicKey
@@ -49,7 +49,7 @@ type material struct {
 	key ed25519.PrivateKey // nil once wiped
 }
 
-// GenerateKey makes a random key.
+// GenerateKey returns a new random key.
 func GenerateKey() *PrivateKey {
 	seed := make([]byte, ed25519.SeedSize)
 	rand.Read(seed)
@@ -67,7 +67,7 @@ func newPrivateKey(seed []byte) *PrivateKey {
 	return &PrivateKey{public: public, secret: &secret{&material{key: key}}}
 }
 
-// OfLocalKey is the key that is derived from a local key: always the same.
+// OfLocalKey returns the signing key derived from a local key. It is always the same.
 func OfLocalKey(k *envelope.LocalKey) (*PrivateKey, error) {
 	seed, err := k.SigningSeed()
 	if err != nil {
@@ -76,8 +76,8 @@ func OfLocalKey(k *envelope.LocalKey) (*PrivateKey, error) {
 	return newPrivateKey(seed), nil
 }
 
-// ParsePrivateKey reads what EncodeSecret writes. Empty lines and lines that begin with #
-// are passed over. The error never holds any of the text.
+// ParsePrivateKey parses the result of EncodeSecret. Empty lines and lines that begin
+// with # are skipped. The error never holds any of the text.
 func ParsePrivateKey(text []byte) (*PrivateKey, error) {
 	seed, err := keytext.Parse(text, privatePrefix, ed25519.SeedSize)
 	if err != nil {
@@ -86,8 +86,8 @@ func ParsePrivateKey(text []byte) (*PrivateKey, error) {
 	return newPrivateKey(seed), nil
 }
 
-// EncodeSecret is the key as a line of text, to be kept in a file that only its owner can
-// read. It is nil once the key has been wiped.
+// EncodeSecret returns the key as a line of text. Keep it in a file that only its owner
+// can read. The result is nil if the key was wiped.
 func (k *PrivateKey) EncodeSecret() []byte {
 	if k == nil || k.secret == nil {
 		return nil
@@ -100,7 +100,7 @@ func (k *PrivateKey) EncodeSecret() []byte {
 	return keytext.Encode(privatePrefix, k.secret.p.key.Seed())
 }
 
-// Public is the key that signatures verify with.
+// Public returns the key that verifies the signatures.
 func (k *PrivateKey) Public() PublicKey {
 	if k == nil {
 		return PublicKey{}
@@ -139,7 +139,7 @@ func (k *PrivateKey) Wipe() {
 	k.secret.p.key = nil
 }
 
-// String tells the public key's ID and never the key.
+// String returns the public key's ID, never the key.
 func (k *PrivateKey) String() string {
 	if k == nil || k.public.IsZero() {
 		return "no signing key"

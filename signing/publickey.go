@@ -18,22 +18,22 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// ErrSignature is wrapped by every error that says that a signature does not verify.
+// ErrSignature is wrapped by the error for every signature that does not verify.
 var ErrSignature = errors.New("the signature does not verify")
 
 // publicPrefix begins a public key as text.
 const publicPrefix = "vaultpack-signer-1:"
 
-// A KeyID names a public key: SHA-256 of its SubjectPublicKeyInfo in DER.
+// A KeyID names a public key: it is the SHA-256 of its SubjectPublicKeyInfo in DER.
 type KeyID [sha256.Size]byte
 
-// String is the ID in hex.
+// String returns the ID in hex.
 func (id KeyID) String() string { return hex.EncodeToString(id[:]) }
 
-// Short is the beginning of the ID, for people. It proves nothing.
+// Short returns the beginning of the ID, for people. It proves nothing.
 func (id KeyID) Short() string { return hex.EncodeToString(id[:8]) }
 
-// ParseKeyID reads what String writes.
+// ParseKeyID parses the result of KeyID.String.
 func ParseKeyID(s string) (id KeyID, err error) {
 	b, err := hex.DecodeString(s)
 	if err != nil || len(b) != len(id) || s != strings.ToLower(s) {
@@ -42,10 +42,12 @@ func ParseKeyID(s string) (id KeyID, err error) {
 	return KeyID(b), nil
 }
 
-// A PublicKey checks signatures. It can be compared with ==; its zero value is no key.
+// A PublicKey verifies signatures. It can be compared with ==; its zero value is not a
+// key.
 type PublicKey struct{ der string }
 
-// NewPublicKey takes an ed25519.PublicKey, or an *ecdsa.PublicKey on P-256.
+// NewPublicKey returns the PublicKey of an ed25519.PublicKey or of an *ecdsa.PublicKey
+// on P-256.
 func NewPublicKey(key crypto.PublicKey) (PublicKey, error) {
 	switch k := key.(type) {
 	case ed25519.PublicKey:
@@ -66,8 +68,8 @@ func NewPublicKey(key crypto.PublicKey) (PublicKey, error) {
 	return PublicKey{string(der)}, nil
 }
 
-// ParsePublicKey reads a public key from text: the form of String, the one line of an
-// OpenSSH public key file, or a PEM block PUBLIC KEY.
+// ParsePublicKey parses a public key: the result of String, the line of an OpenSSH
+// public key file, or a PEM block of type PUBLIC KEY.
 func ParsePublicKey(text []byte) (PublicKey, error) {
 	text = bytes.TrimSpace(text)
 	if b, ok := bytes.CutPrefix(text, []byte(publicPrefix)); ok {
@@ -108,13 +110,13 @@ func parseDER(der []byte) (PublicKey, error) {
 	return p, err
 }
 
-// IsZero reports whether p is no key.
+// IsZero reports whether p is the zero value, which is not a key.
 func (p PublicKey) IsZero() bool { return p.der == "" }
 
-// ID names the key.
+// ID returns the key's ID.
 func (p PublicKey) ID() KeyID { return sha256.Sum256([]byte(p.der)) }
 
-// String is the key as one word of text, which ParsePublicKey reads.
+// String returns the key as one word of text, which ParsePublicKey parses.
 func (p PublicKey) String() string {
 	if p.IsZero() {
 		return ""
@@ -122,7 +124,7 @@ func (p PublicKey) String() string {
 	return publicPrefix + base64.StdEncoding.EncodeToString([]byte(p.der))
 }
 
-// MarshalText is String.
+// MarshalText returns the same text as String.
 func (p PublicKey) MarshalText() ([]byte, error) {
 	if p.IsZero() {
 		return nil, errors.New("signing: a public key of zero value")
@@ -130,7 +132,7 @@ func (p PublicKey) MarshalText() ([]byte, error) {
 	return []byte(p.String()), nil
 }
 
-// UnmarshalText reads what MarshalText writes, and no other form.
+// UnmarshalText parses the result of MarshalText, and no other form.
 func (p *PublicKey) UnmarshalText(text []byte) error {
 	if !bytes.HasPrefix(text, []byte(publicPrefix)) {
 		return fmt.Errorf("a public signing key begins with %q", publicPrefix)
@@ -143,7 +145,8 @@ func (p *PublicKey) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// PEM is the key as other tools read it: a block PUBLIC KEY.
+// PEM returns the key in the form that other tools read: a PEM block of type PUBLIC
+// KEY.
 func (p PublicKey) PEM() []byte {
 	if p.IsZero() {
 		return nil
@@ -151,7 +154,7 @@ func (p PublicKey) PEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: []byte(p.der)})
 }
 
-// Key is the key for package crypto: an ed25519.PublicKey or an *ecdsa.PublicKey.
+// Key returns the key for package crypto: an ed25519.PublicKey or an *ecdsa.PublicKey.
 func (p PublicKey) Key() crypto.PublicKey {
 	key, err := x509.ParsePKIXPublicKey([]byte(p.der))
 	if err != nil {
@@ -161,7 +164,7 @@ func (p PublicKey) Key() crypto.PublicKey {
 }
 
 // Verify returns an error that wraps ErrSignature unless sig is the key's signature
-// of the message. A signature of ECDSA is in ASN.1.
+// of the message. An ECDSA signature is in ASN.1.
 func (p PublicKey) Verify(message, sig []byte) error {
 	ok := false
 	switch k := p.Key().(type) {

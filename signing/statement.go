@@ -17,7 +17,7 @@ const statementType = "https://in-toto.io/Statement/v1"
 // A Subject is something that a statement is about.
 type Subject struct {
 	Name string `json:"name"`
-	// Digest has lowercase hex by the name of the algorithm: "sha256" for one.
+	// Digest maps names of algorithms, such as "sha256", to digests in lowercase hex.
 	Digest map[string]string `json:"digest"`
 }
 
@@ -35,13 +35,13 @@ type statementJSON struct {
 	Predicate     json.RawMessage `json:"predicate"`
 }
 
-// Encode is the statement as it is signed, with the type [StatementPayload]. There is one
-// encoding of it, so who knows what a statement has to say compares it with the payload.
+// Encode returns the payload to sign, of the type [StatementPayload]. A statement has
+// only one encoding, so a caller that knows the expected statement can compare encodings.
 func (st *Statement) Encode() ([]byte, error) {
 	return json.Marshal(statementJSON{statementType, st.Subject, st.PredicateType, st.Predicate})
 }
 
-// ParseStatement reads what Encode writes, and no other encoding.
+// ParseStatement parses the result of Encode, and no other encoding.
 func ParseStatement(b []byte) (*Statement, error) {
 	var j statementJSON
 	if err := json.Unmarshal(b, &j); err != nil || j.Type != statementType {
@@ -54,7 +54,7 @@ func ParseStatement(b []byte) (*Statement, error) {
 	return st, nil
 }
 
-// SignStatement makes a signed envelope of the statement.
+// SignStatement returns a signed envelope of the statement.
 func SignStatement(ctx context.Context, s Signer, st *Statement) ([]byte, error) {
 	b, err := st.Encode()
 	if err != nil {
