@@ -27,24 +27,25 @@ const (
 	maxFile    = 4 << 20
 )
 
-// A Dir remembers the datasets of a vault in files of a folder, one for each. Only this
-// user may have access to them. Several processes may use one folder at once.
+// A Dir remembers the datasets of a vault in a folder, in one file for each dataset.
+// Only this user may have access to the files. Several processes may use one folder at
+// the same time.
 type Dir struct {
-	// Path is the folder for all vaults: it is made where it is needed.
+	// Path is the folder for all vaults. It is created when it is needed.
 	Path string
-	// Vault names the vault: its URL, or the real path of its directory.
+	// Vault is the vault's URL, or the real path of its directory.
 	Vault string
-	// Cannot is told, once, why nothing can be remembered: the folder is on a read-only
-	// disk, for one. It may be nil.
+	// Cannot is called once with the reason if nothing can be remembered, for example
+	// because the folder is on a read-only disk. It may be nil.
 	Cannot func(error)
-	// Told is told of a dataset that was not known until now, and who has signed it. It
-	// may be nil.
+	// Told is called with each dataset that was not known before, and with its signer.
+	// It may be nil.
 	Told func(dataset string, signer signing.KeyID)
 
 	once sync.Once
 }
 
-// A StateError says that a file with what is remembered cannot be used.
+// A StateError reports that a file of remembered facts cannot be used.
 type StateError struct {
 	Dataset string
 	File    string
@@ -58,7 +59,7 @@ func (e *StateError) Error() string {
 
 func (e *StateError) Unwrap() error { return e.Err }
 
-// A Record is what is remembered of one dataset, with the vault that it is in.
+// A Record holds what is remembered of one dataset, and the vault that it is in.
 type Record struct {
 	Format  string `json:"format"`
 	Vault   string `json:"vault"`
@@ -73,14 +74,15 @@ func (d *Dir) folder() string {
 
 func (d *Dir) file(dataset string) string { return filepath.Join(d.folder(), dataset+suffix) }
 
-// FirstContact tells of a dataset that was not known.
+// FirstContact reports a dataset that was not known before.
 func (d *Dir) FirstContact(dataset string, signer signing.KeyID) {
 	if d.Told != nil {
 		d.Told(dataset, signer)
 	}
 }
 
-// Recall reads what is remembered. The error is a *[StateError] where that cannot be read.
+// Recall returns what is remembered. If it cannot be read, the error is a
+// *[StateError].
 func (d *Dir) Recall(ctx context.Context, dataset string) (Known, error) {
 	r, err := d.read(dataset)
 	if err != nil || r == nil {
@@ -89,10 +91,10 @@ func (d *Dir) Recall(ctx context.Context, dataset string) (Known, error) {
 	return r.Known, ctx.Err()
 }
 
-// Record is what is remembered of a dataset, nil where nothing is.
+// Record returns what is remembered of a dataset, or nil if nothing is.
 func (d *Dir) Record(dataset string) (*Record, error) { return d.read(dataset) }
 
-// read is nil where nothing is remembered.
+// read is nil if nothing is remembered.
 func (d *Dir) read(dataset string) (*Record, error) {
 	r, err := readRecord(d.file(dataset))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
@@ -132,7 +134,7 @@ func readRecord(file string) (*Record, error) {
 	return &r, nil
 }
 
-// Check returns an error unless the record is one that this package may have written.
+// Check returns an error unless this package could have written the record.
 func (r *Record) Check() error {
 	if r == nil {
 		return errors.New("an empty record")
@@ -158,8 +160,8 @@ func isDigest(s string) bool {
 	return err == nil && len(b) == sha256.Size
 }
 
-// Remember adds to what is remembered. Where the folder cannot be written to, Cannot is
-// told and nothing is an error: what was remembered before still holds.
+// Remember adds to what is remembered. If the folder cannot be written to, Remember
+// calls Cannot and returns nil: what was remembered before still applies.
 func (d *Dir) Remember(ctx context.Context, dataset string, seen Known) error {
 	err := d.Learn(ctx, dataset, seen)
 	if unwritable(err) {
@@ -173,7 +175,7 @@ func (d *Dir) Remember(ctx context.Context, dataset string, seen Known) error {
 	return err
 }
 
-// Learn is Remember, but that nothing can be written is an error.
+// Learn is like Remember, but returns an error if nothing can be written.
 func (d *Dir) Learn(ctx context.Context, dataset string, seen Known) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -233,7 +235,7 @@ func unwritable(err error) bool {
 	return false
 }
 
-// Forget ends what is remembered of a dataset, also where it cannot be read.
+// Forget removes what is remembered of a dataset, even if it cannot be read.
 func (d *Dir) Forget(ctx context.Context, dataset string) error {
 	if _, err := os.Lstat(d.file(dataset)); errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil
@@ -247,7 +249,7 @@ func (d *Dir) Forget(ctx context.Context, dataset string) error {
 	})
 }
 
-// Set puts a record in the place of what is remembered.
+// Set replaces what is remembered of a dataset with the record.
 func (d *Dir) Set(ctx context.Context, r *Record) error {
 	return d.locked(func() error {
 		r.Format, r.Vault = fileFormat, d.Vault
@@ -255,8 +257,9 @@ func (d *Dir) Set(ctx context.Context, r *Record) error {
 	})
 }
 
-// List gives all that is remembered, of every vault, in the order of vaults and datasets.
-// Files that cannot be used are in the error, beside the others.
+// List returns everything that is remembered, of all vaults, sorted by vault and dataset.
+// If files cannot be used, the error names them, and the records of the other files are
+// returned with it.
 func (d *Dir) List() (all []*Record, err error) {
 	vaults, err := os.ReadDir(d.Path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {

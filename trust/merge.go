@@ -51,16 +51,16 @@ func (k *Known) merge(dataset string, seen Known) (changed bool, err error) {
 	return changed, nil
 }
 
-// A Pinned is a Memory under pins, which hold whatever it remembers.
+// A Pinned adds pins to a Memory. The pins apply whatever the Memory remembers.
 type Pinned struct {
-	Memory // nil where nothing is remembered
+	Memory // nil if nothing is remembered
 	// Signers are pinned for all datasets.
 	Signers []signing.PublicKey
-	// Versions are pinned digests in hex, by the dataset and the number.
+	// Versions holds pinned digests in hex, by dataset and version number.
 	Versions map[string]map[int64]string
 }
 
-// Recall tells what is remembered, and what is pinned.
+// Recall returns what is remembered and what is pinned.
 func (p *Pinned) Recall(ctx context.Context, dataset string) (k Known, err error) {
 	if p.Memory != nil {
 		if k, err = p.Memory.Recall(ctx, dataset); err != nil {
@@ -88,7 +88,7 @@ func (p *Pinned) Remember(ctx context.Context, dataset string, seen Known) error
 	return p.Memory.Remember(ctx, dataset, seen)
 }
 
-// Forget ends what the Memory remembers.
+// Forget removes what the Memory remembers.
 func (p *Pinned) Forget(ctx context.Context, dataset string) error {
 	if p.Memory == nil {
 		return nil
@@ -96,7 +96,7 @@ func (p *Pinned) Forget(ctx context.Context, dataset string) error {
 	return p.Memory.Forget(ctx, dataset)
 }
 
-// FirstContact tells the Memory.
+// FirstContact reports the dataset to the Memory.
 func (p *Pinned) FirstContact(dataset string, signer signing.KeyID) {
 	if m, ok := p.Memory.(interface {
 		FirstContact(string, signing.KeyID)

@@ -1,4 +1,4 @@
-// Package trust keeps what a reader knows of a dataset before the vault is looked at:
+// Package trust keeps what a reader knows about a dataset before reading the vault:
 // what was pinned, and what was seen before. A vault cannot make it forget either.
 package trust
 
@@ -8,21 +8,23 @@ import (
 	"github.com/vaultpack/vaultpack/signing"
 )
 
-// A Known is what is known of a dataset. Its zero value is nothing: first contact.
+// A Known holds what is known about a dataset. Its zero value means that nothing is
+// known: first contact.
 type Known struct {
-	// Links is as much of its chain of signers as has been seen, the first link first.
-	// What a reader accepts from then on begins with them.
+	// Links holds the part of the chain of signers that has been seen, the first link
+	// first. A reader then accepts only chains that begin with it.
 	Links []Link `json:"links,omitempty"`
-	// Number is the newest version that has been seen, 0 where none was.
+	// Number is the newest version that has been seen, or 0 if none has.
 	Number int64 `json:"number,omitempty"`
-	// Versions are the digests, in hex, of versions that have been seen or pinned, by
-	// their number.
+	// Versions maps version numbers to the digests, in hex, of versions that have
+	// been seen or pinned.
 	Versions map[int64]string `json:"versions,omitempty"`
 	// Begun is the digest of the first link of a chain that this user has made for a
-	// first version, which may not be there yet. It is no anchor.
+	// first version, which may not exist yet. It is not an anchor of trust.
 	Begun string `json:"begun,omitempty"`
-	// Signers are pinned keys: one of them has signed a link of the chain, or the
-	// version itself. They come from the configuration and are never remembered.
+	// Signers are pinned keys: one of them must have signed a link of the chain,
+	// or the version itself. They come from the configuration and are never
+	// remembered.
 	Signers []signing.PublicKey `json:"-"`
 }
 
@@ -35,16 +37,16 @@ type Link struct {
 	After int64 `json:"after"`
 }
 
-// A Memory keeps what is known. It is safe for concurrent use.
+// A Memory keeps what is known about datasets. It must be safe for concurrent use.
 type Memory interface {
-	// Recall tells what is known of a dataset.
+	// Recall returns what is known about a dataset.
 	Recall(ctx context.Context, dataset string) (Known, error)
-	// Remember adds what was seen and believed to what is known: the longer chain, the
-	// higher number, all versions. It returns an error that wraps
-	// envelope.ErrAuthentication where the two contradict each other, which happens
-	// when another process has learned of something else meanwhile.
+	// Remember adds what was seen and accepted to what is known: the longer chain, the
+	// higher number, all versions. If the two contradict each other, it returns an
+	// error that wraps envelope.ErrAuthentication. That happens if another process has
+	// remembered something different meanwhile.
 	Remember(ctx context.Context, dataset string, seen Known) error
-	// Forget ends what is remembered of a dataset, which the user has removed. What is
-	// pinned stays.
+	// Forget removes what is remembered of a dataset that the user has removed. Pins
+	// stay.
 	Forget(ctx context.Context, dataset string) error
 }
