@@ -9,29 +9,30 @@ import (
 	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
-// A Choice chooses a version. Its zero value is the newest.
+// A Choice selects a version. Its zero value selects the newest.
 type Choice struct {
 	Number int64 // 0 is the newest
-	// AtLeast is the number of a version that the caller knows to have been there; 0
-	// where it knows none. A vault whose newest version is older was rolled back.
+	// AtLeast is the number of a version that the caller knows to have existed, or
+	// 0. A vault whose newest version is older was rolled back.
 	AtLeast int64
-	// Tag is the name of a version, where there is no Number.
+	// Tag is the tag of the version, if Number is 0.
 	Tag string
-	// Digest is that of the version, where the caller knows it.
+	// Digest is the digest of the version, if the caller knows it.
 	Digest string
 }
 
-// A RollbackError says that the newest version of a dataset is older than one that has
-// been there. It wraps envelope.ErrAuthentication.
+// A RollbackError reports that the newest version of a dataset is older than one that
+// has existed. It wraps envelope.ErrAuthentication.
 type RollbackError = objects.RollbackError
 
-// An UntrustedError says that a version is none of the dataset that the reader knows,
-// though its signature is right. It wraps envelope.ErrAuthentication.
+// An UntrustedError reports that a version does not belong to the dataset that the
+// reader knows, although its signature is valid. It wraps envelope.ErrAuthentication.
 type UntrustedError = objects.UntrustedError
 
-// Choose reads the version that is chosen. It returns a *[RollbackError] where the vault
-// was rolled back, whichever version is asked for. What it looks for and what it reads
-// come from one list: a vault cannot show one to the check, and another to the reader.
+// Choose reads the chosen version. If the vault was rolled back, it returns a
+// *[RollbackError], whichever version was chosen. The check and the read use the same
+// list of versions, so a vault cannot show one list to the check and another to the
+// reader.
 func (d *Dataset) Choose(ctx context.Context, c Choice) (*Version, error) {
 	if err := d.begin(ctx); err != nil {
 		return nil, err
@@ -82,20 +83,20 @@ func (d *Dataset) choose(ctx context.Context, c Choice) (*Version, error) {
 	return nil, fmt.Errorf("version %d of dataset %q has no tag %q: %w", v.Number, d.Name, c.Tag, ErrUnknownVersion)
 }
 
-// MaxMessage is how long the message of a version may be, in bytes.
+// MaxMessage is the maximum length of a version's message, in bytes.
 const MaxMessage = codec.MaxMessage
 
-// CheckTag returns an error unless a version may have the name.
+// CheckTag returns an error unless name is valid for a tag.
 func CheckTag(name string) error { return codec.CheckTag(name) }
 
-// A Tag is a name that the signers of a dataset have given one of its versions.
+// A Tag is a name that the signers of a dataset have given to one of its versions.
 type Tag struct {
 	Name   string
 	Number int64
 	Digest string // of the version
 }
 
-// Tags are those that hold as of this version, sorted by name.
+// Tags returns the dataset's tags as of this version, sorted by name.
 func (v *Version) Tags() (tags []Tag) {
 	r := objects.RootOf(v)
 	if r == nil {

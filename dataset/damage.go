@@ -13,21 +13,21 @@ import (
 	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
-// A DamagedError says that a version cannot be read: its root, or a part of its index,
-// does not authenticate, or is missing. It wraps why.
+// A DamagedError reports that a version cannot be read: its root, or a part of its
+// index, does not authenticate or is missing. It wraps the cause.
 type DamagedError = objects.DamagedError
 
-// A DamagedPackError says that a pack does not authenticate, or is missing. It wraps
-// why.
+// A DamagedPackError reports that a pack does not authenticate or is missing. It
+// wraps the cause.
 type DamagedPackError = objects.DamagedPackError
 
 // ErrSound is returned by RemoveDamaged for a version that can be read.
 var ErrSound = errors.New("it can be read")
 
-// RemoveDamaged removes a version that is damaged, the newest too: it leaves a mark in
-// the place of its root, and the rest to a Collection. Nothing that another version
-// needs is removed. Where the version can be read, or where it may be the key that is
-// another and not the version, it removes nothing.
+// RemoveDamaged removes a damaged version, which may be the newest: it replaces the
+// root with a mark, and leaves the rest to a Collection. Nothing that another version
+// needs is removed. RemoveDamaged removes nothing if the version can be read, or if
+// the cause may be a wrong key and not damage.
 func (d *Dataset) RemoveDamaged(ctx context.Context, number int64) error {
 	if err := d.begin(ctx); err != nil {
 		return err

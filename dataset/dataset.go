@@ -1,11 +1,13 @@
-// Package dataset keeps named, versioned trees of files in a vault: the layout
-// of the objects, the index that says where each file lies, the version roots
-// that make a set of objects a snapshot, and what can be asked of them. Its packages
-// restore and verify bring a version back and check it; package uploader writes them.
+// Package dataset keeps named, versioned trees of files in a vault. It defines the
+// layout of the objects, the index that says where each file lies, and the version
+// roots that make a set of objects a snapshot, and it lists, reads, compares and
+// removes versions. The packages restore and verify below it restore a version and
+// check it; package uploader makes versions.
 //
-// Everything that is read is authenticated before it is believed. A version
-// root pins the parts of its index, those pin the packs, and each is bound to
-// the dataset by its data key, so no object can stand in for another.
+// Everything that is read is authenticated before it is used. A version root
+// pins the parts of its index, the parts pin the packs, and each object is
+// bound to the dataset by its data key, so no object can be exchanged for
+// another.
 package dataset
 
 import (
@@ -19,9 +21,9 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// Errors that callers branch on. ErrMissing means that an object which the
-// dataset names is gone: removed or shredded, if not by its owner then by
-// somebody else. ErrConflict means that another writer has made the version.
+// Errors that callers branch on. ErrMissing means that an object that the
+// dataset names was removed or shredded, by its owner or by somebody else.
+// ErrConflict means that another writer has made the version.
 var (
 	ErrUnknownDataset = objects.ErrUnknownDataset
 	ErrUnknownVersion = objects.ErrUnknownVersion
@@ -30,8 +32,9 @@ var (
 	ErrConflict       = objects.ErrConflict
 )
 
-// ErrCollected is returned by an upload whose lease, or what else it relied on, was
-// removed from the vault while it was under way. The same upload again succeeds.
+// ErrCollected is returned by an upload if its lease, or another object that it
+// relied on, was removed from the vault meanwhile. Running the same upload again
+// succeeds.
 var ErrCollected = errors.New("objects that this upload relied on were deleted from the vault while it was running; vaultpack gc does this when an upload was suspended")
 
 // A Dataset is a dataset in a vault. It is safe for concurrent use.
@@ -56,7 +59,7 @@ func of(s *objects.Set) *Dataset {
 	return d
 }
 
-// Open names a dataset in the vault, whether or not it exists yet.
+// Open returns the dataset with the given name, whether or not it exists yet.
 func Open(v *vault.Vault, name string) (*Dataset, error) {
 	if err := CheckName(name); err != nil {
 		return nil, err
@@ -68,7 +71,7 @@ func Open(v *vault.Vault, name string) (*Dataset, error) {
 	return d, nil
 }
 
-// Vault is the vault that the dataset is in.
+// Vault returns the vault that the dataset is in.
 func (d *Dataset) Vault() *vault.Vault {
 	if !d.usable() {
 		return nil
@@ -76,7 +79,7 @@ func (d *Dataset) Vault() *vault.Vault {
 	return d.set().Vault
 }
 
-// Key opens one of the dataset's data keys, once however often it is asked for.
+// Key returns one of the dataset's data keys. It unwraps each key only once.
 func (d *Dataset) Key(ctx context.Context, id envelope.KeyID) (*envelope.DataKey, error) {
 	if err := d.begin(ctx); err != nil {
 		return nil, err
@@ -84,7 +87,7 @@ func (d *Dataset) Key(ctx context.Context, id envelope.KeyID) (*envelope.DataKey
 	return d.set().Key(ctx, id)
 }
 
-// PackName is the name of a pack in the store.
+// PackName returns the name of a pack in the store.
 func (d *Dataset) PackName(id envelope.ObjectID) string {
 	if !d.usable() {
 		return ""
@@ -92,7 +95,7 @@ func (d *Dataset) PackName(id envelope.ObjectID) string {
 	return d.set().PackName(id)
 }
 
-// List gives the names of the datasets in the vault.
+// List returns the names of the datasets in the vault.
 func List(ctx context.Context, v *vault.Vault) ([]string, error) {
 	if err := given.Check(ctx, v != nil && v.Store != nil, errNoVault); err != nil {
 		return nil, err
@@ -110,9 +113,9 @@ func List(ctx context.Context, v *vault.Vault) ([]string, error) {
 	return names, nil
 }
 
-// CheckName returns an error unless a dataset may have the name: 1 to 100 letters, digits,
-// dots, hyphens and underscores, the first a letter or digit. Names are parts
-// of object names and stand in the audit log of the key service.
+// CheckName returns an error unless name is valid for a dataset: 1 to 100 letters, digits,
+// dots, hyphens and underscores, beginning with a letter or digit. Names are parts of
+// object names, and the key service writes them to its audit log.
 func CheckName(name string) error {
 	if IsFolder(name) {
 		return fmt.Errorf("%q is not a valid dataset name: vaultpack uses it for a folder of each dataset", name)
@@ -128,9 +131,9 @@ func CheckName(name string) error {
 	return nil
 }
 
-// IsFolder reports whether a dataset has a folder of this name. Nothing else in a vault is
-// called so, neither a dataset nor a job: a policy for the packs of all datasets has to
-// do with nothing else.
+// IsFolder reports whether name is the name of one of a dataset's folders. No dataset or
+// job can have such a name, so a policy for the packs of all datasets applies to nothing
+// else.
 func IsFolder(name string) bool {
 	switch name {
 	case "keys", "versions", "index", "packs", "pending":
@@ -139,8 +142,8 @@ func IsFolder(name string) bool {
 	return false
 }
 
-// Close wipes the data keys. What is under way with them, in other goroutines too,
-// ends with an error, and every later use is [ErrClosed].
+// Close wipes the data keys. Operations in progress, also in other goroutines,
+// return an error, and every later use returns [ErrClosed].
 func (d *Dataset) Close() {
 	if d != nil && d.set() != nil {
 		d.set().Close()

@@ -7,25 +7,25 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/tree"
 )
 
-// A Change is what differs between two versions at one path.
+// A Change is a difference between two versions at one path.
 type Change struct {
 	Kind  ChangeKind
-	Entry *tree.Entry // of the earlier version where it was Removed, else of the later one
+	Entry *tree.Entry // of the earlier version if Kind is Removed, else of the later one
 }
 
-// A ChangeKind says what has become of an entry.
+// A ChangeKind says how an entry changed.
 type ChangeKind string
 
-// What can become of an entry. Changed is one of another size, time, mode or contents;
-// the time of a folder says no more than what is told of its files, and does not count.
+// The kinds of changes. Changed means a different size, time, mode or contents. The
+// time of a folder does not count, since the changes of its files say the same.
 const (
 	Added   ChangeKind = "added"
 	Removed ChangeKind = "removed"
 	Changed ChangeKind = "changed"
 )
 
-// Diff gives the changes between two versions in the order of their paths. An error is
-// the last that it gives.
+// Diff yields the changes between two versions in the order of their paths. After an
+// error it stops.
 func Diff(ctx context.Context, from, to *Version) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		nextOld, stopOld := iter.Pull2(from.Entries(ctx))

@@ -13,12 +13,13 @@ import (
 	"github.com/vaultpack/vaultpack/internal/packs"
 )
 
-// A File reads any range of one file of a version. Every byte that it gives is authentic:
-// it is opened by chunks of 16 KiB, each of which stands in its place of a pack that the
-// version names. What is compared only where a file is read as a whole, by WriteFile and
-// by a restore, are the sums of its contents.
+// A File reads any range of one file of a version. Every byte that it returns is
+// authentic: the file is opened by chunks of 16 KiB, each authenticated at its position
+// in a pack that the version names. The sums of the contents are compared only when a
+// file is read completely, by WriteFile and by a restore.
 //
-// It is safe for concurrent use. Its reads end with the context that it was opened with.
+// It is safe for concurrent use. Reads fail once the context that it was opened with
+// has ended.
 type File struct {
 	version *Version
 	entry   *tree.Entry
@@ -29,8 +30,8 @@ type File struct {
 	packs  map[envelope.ObjectID]*envelope.ReaderAt
 }
 
-// OpenFile opens a file by its path. For a folder and a link the error wraps
-// fs.ErrInvalid, and for what is not there ErrNoEntry.
+// OpenFile opens a file by its path. For a folder or a link the error wraps
+// fs.ErrInvalid; if nothing has the path, it wraps ErrNoEntry.
 func (v *Version) OpenFile(ctx context.Context, path string) (*File, error) {
 	e, err := v.Lookup(ctx, path)
 	if err != nil {
@@ -44,7 +45,7 @@ func (v *Version) OpenFile(ctx context.Context, path string) (*File, error) {
 
 var errNoFile = errors.New("dataset: a file that was not opened")
 
-// Entry is the file's entry in the version.
+// Entry returns the file's entry in the version.
 func (f *File) Entry() *tree.Entry {
 	if f == nil {
 		return nil
@@ -52,7 +53,7 @@ func (f *File) Entry() *tree.Entry {
 	return f.entry
 }
 
-// Size is the number of bytes in the file.
+// Size returns the number of bytes in the file.
 func (f *File) Size() int64 {
 	if f == nil || f.entry == nil {
 		return 0
@@ -124,7 +125,7 @@ func (f *File) pack(o *tree.Object) (*envelope.ReaderAt, error) {
 	return r, nil
 }
 
-// Close wipes the keys of what was opened. Later reads fail.
+// Close wipes the keys of the opened packs. Later reads fail.
 func (f *File) Close() error {
 	if f == nil || f.version == nil {
 		return errNoFile

@@ -16,52 +16,53 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// A Collection removes what nothing needs any more.
+// A Collection removes objects that nothing needs any more.
 //
-// It never takes anything from an upload, in whatever order the two come and
-// however long either of them sleeps. Uploads whose lease is young are left alone,
-// and nothing at all is removed meanwhile. One whose lease is old may be dead, or
-// asleep: before anything is removed, the number that it is to commit is closed, so
-// that it cannot. Nor does anybody continue from records that were written under a
-// number up to the highest that is closed.
+// It never removes anything that an upload will commit, in whatever order their
+// steps occur and however long either of them sleeps. If an upload has a young
+// lease, nothing is removed. An upload with an old lease may be dead or asleep:
+// before anything is removed, its version number is closed, so that it cannot
+// commit. No upload continues from records that were written under a number up to
+// the highest closed one.
 type Collection struct {
-	// Grace is how old an object must be to be removed. What unfinished uploads have
-	// recorded is kept as long as any of it is younger.
+	// Grace is how old an object must be to be removed. The pending records of an
+	// unfinished upload are kept as long as any of them is younger.
 	Grace time.Duration
-	// EndUploads takes every upload that is under way for dead. Those that are not
-	// fail at their end, and have to be run again.
+	// EndUploads treats every upload that is under way as dead. Uploads that are
+	// still running fail at their end and must be run again.
 	EndUploads bool
-	// DryRun only counts.
+	// DryRun counts without removing anything.
 	DryRun bool
 
-	// Results: objects that were removed, and what they held.
+	// Results: the objects that were removed, and their bytes.
 	Packs, Indexes, Pending, Keyrings, Leases int
 	Bytes                                     int64
-	// Young are objects that nothing needs, and that stay because they are younger than
-	// the grace.
+	// Young counts objects that nothing needs but that are younger than the grace and
+	// therefore stay.
 	Young      int
 	YoungBytes int64
-	// Closed is the highest number that was closed, and will be no version's; 0 if none was.
+	// Closed is the highest number that was closed, so that no version gets it; 0 if none
+	// was.
 	Closed int64
-	// Uploads are unfinished multipart uploads that were aborted.
+	// Uploads counts unfinished multipart uploads that were aborted.
 	Uploads int
-	// Strange are the objects among the records of uploads that are none. They are
-	// left alone.
+	// Strange holds objects among the pending records that are not pending
+	// records. They are left alone.
 	Strange []string
 }
 
-// ErrBusy is returned where an upload is under way, or may be.
+// ErrBusy is returned if an upload is under way, or may be.
 var ErrBusy = errors.New("an upload is under way")
 
-// A BusyError says which upload keeps a dataset from being collected or removed. It
-// wraps ErrBusy.
+// A BusyError reports which upload prevents a dataset from being collected or
+// removed. It wraps ErrBusy.
 type BusyError struct {
 	Dataset string
-	// Since is when the upload began, as it says itself; zero if it does not. Last is
-	// its last sign of life.
+	// Since is when the upload began according to itself, or zero if it does not say.
+	// Last is its last sign of life.
 	Since, Last time.Time
-	// Dead says that the upload has given no sign of life for too long, but has left
-	// records to continue from, which are younger than the grace.
+	// Dead reports whether the upload has given no sign of life for too long, but
+	// has left records to continue from that are younger than the grace.
 	Dead bool
 }
 

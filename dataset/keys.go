@@ -10,7 +10,7 @@ import (
 )
 
 // Keyrings reads the keyrings of the dataset, in the order of their key IDs. They
-// say which keys claim to open the dataset, and prove nothing.
+// show which keys claim to open the dataset, and prove nothing.
 func (d *Dataset) Keyrings(ctx context.Context) ([]*envelope.Keyring, error) {
 	if err := d.begin(ctx); err != nil {
 		return nil, err

@@ -9,9 +9,9 @@ import (
 	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
-// Versions gives the numbers of the versions in the vault, in order. Numbers that
-// were removed or closed are not among them. The list is the vault's word: whoever
-// may delete objects may shorten it.
+// Versions returns the numbers of the versions in the vault, in order, without
+// numbers that were removed or closed. The list is not authenticated: anyone who
+// may delete objects can shorten it.
 func (d *Dataset) Versions(ctx context.Context) ([]int64, error) {
 	if err := d.begin(ctx); err != nil {
 		return nil, err
@@ -44,9 +44,9 @@ func (d *Dataset) newest(ctx context.Context, all objects.Numbers) (*Version, er
 	return versionOf(d.set(), r), nil
 }
 
-// RemoveVersion removes a version, and keeps its number from being given out again.
-// The objects that no other version names are left to a Collection. The newest
-// version stays: it is what the next upload continues from.
+// RemoveVersion removes a version. Its number is not used again. A Collection
+// removes the objects that no other version names. The newest version cannot be
+// removed, since the next upload continues from it.
 func (d *Dataset) RemoveVersion(ctx context.Context, number int64) error {
 	if err := d.begin(ctx); err != nil {
 		return err

@@ -7,23 +7,24 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 )
 
-// Contents is what a version is made of, by the names of objects in the vault.
+// Contents lists the objects of a version, by their names in the vault.
 type Contents struct {
-	// Metadata is what it takes to find and check the packs: every keyring of the
-	// dataset, the version's root, and the parts of its index.
+	// Metadata holds the objects that are needed to find and check the packs:
+	// every keyring of the dataset, the version's root, and the parts of its
+	// index.
 	Metadata []string
-	// Keyrings are those of the dataset, in the order of their key IDs.
+	// Keyrings are the dataset's keyrings, in the order of their key IDs.
 	Keyrings []*envelope.Keyring
 	// Packs are in the order in which the index first names them.
 	Packs []tree.Object
-	// Keys are the data keys that all of it is sealed under.
+	// Keys are the data keys that these objects are sealed under.
 	Keys []envelope.KeyID
-	// Split is the path of a file that lies in more than one pack, empty where
-	// there is none. Who is given some of the packs only has not all of it.
+	// Split is the path of a file that lies in more than one pack, or empty if
+	// there is none. A share of the packs may hold only some of its pieces.
 	Split string
 }
 
-// Contents reads the version's whole index.
+// Contents reads the version's whole index and returns the version's objects.
 func (v *Version) Contents(ctx context.Context) (*Contents, error) {
 	if err := v.begin(ctx); err != nil {
 		return nil, err
@@ -69,8 +70,8 @@ func (v *Version) Contents(ctx context.Context) (*Contents, error) {
 	return c, nil
 }
 
-// KeyringFor is the keyring of one data key with one more slot, for w, and the
-// name that it has in a vault. It is not stored.
+// KeyringFor returns the keyring of one data key with one more slot, for w,
+// and the name that it has in a vault. It is not stored.
 func (d *Dataset) KeyringFor(ctx context.Context, id envelope.KeyID, w envelope.KeyWrapper) (*envelope.Keyring, string, error) {
 	if err := d.begin(ctx); err != nil {
 		return nil, "", err

@@ -5,16 +5,17 @@ import (
 	"fmt"
 )
 
-// A PartialError ends a job that continued where single files failed: all but those
-// is done. It wraps what went wrong: errors.Is finds envelope.ErrAuthentication in
-// it if any of the failures was one, however many there were before it.
+// A PartialError is returned by a job that continued after single files failed;
+// everything else is done. It wraps the causes: errors.Is finds
+// envelope.ErrAuthentication in it if any of the failures was one, however many
+// other failures came before.
 type PartialError struct {
-	// Job is what was done: "restore", "verify", "upload".
+	// Job is the kind of work: "restore", "verify", "upload".
 	Job string
-	// Count is how many failures there were.
+	// Count is the number of failures.
 	Count int64
-	// Causes are the first of them, and the first of each class that a caller may
-	// branch on. They are some dozens at most.
+	// Causes holds the first failures, and the first of each class that a caller
+	// may branch on: a few dozen at most.
 	Causes []error
 }
 
@@ -28,10 +29,10 @@ func (e *PartialError) Error() string {
 	return fmt.Sprintf("%s: %d failures, the first of them: %v", e.Job, e.Count, e.Causes[0])
 }
 
-// Unwrap gives the causes.
+// Unwrap returns the causes.
 func (e *PartialError) Unwrap() []error { return e.Causes }
 
-// A FileError is what went wrong with one file, or with the pack that it lies in.
+// A FileError is an error of one file, or of the pack that it lies in.
 type FileError struct {
 	Path string
 	Err  error
@@ -41,6 +42,6 @@ func (e *FileError) Error() string { return fmt.Sprintf("%q: %v", e.Path, e.Err)
 
 func (e *FileError) Unwrap() error { return e.Err }
 
-// ErrDiffers is told for what is authentic in the vault, and another in the
-// folder that it is compared with.
+// ErrDiffers is reported for an entry that is authentic in the vault but
+// differs in the folder that it is compared with.
 var ErrDiffers = errors.New("differs")

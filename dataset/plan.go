@@ -2,8 +2,9 @@ package dataset
 
 import "github.com/vaultpack/vaultpack/internal/objects"
 
-// Plan is the same dataset for a dry run: what is written to it is counted and
-// dropped, see [vault.Vault.Plan]. It has data keys of its own to wipe.
+// Plan returns the same dataset for a dry run: writes are counted and
+// discarded (see [vault.Vault.Plan]). It has its own copies of the data keys
+// and must be closed.
 func (d *Dataset) Plan() *Dataset {
 	if !d.usable() {
 		return &Dataset{} // of which every use is an error

@@ -9,18 +9,18 @@ import (
 	"github.com/vaultpack/vaultpack/internal/codec"
 )
 
-// A Reference is what people write for a version.
+// A Reference is the text form in which people name a version.
 type Reference struct {
 	Dataset string
-	Number  int64  // 0 where the newest version is meant, or that of the tag
+	Number  int64  // 0 for the newest version, or for the one with the tag
 	Tag     string // a name that the dataset's signers have given a version
-	Digest  string // that the version must have, in hex; may be empty
+	Digest  string // the digest that the version must have, in hex; may be empty
 }
 
-// Choice is the choice of the version that is meant.
+// Choice returns the Choice of the version that r names.
 func (r Reference) Choice() Choice { return Choice{Number: r.Number, Tag: r.Tag, Digest: r.Digest} }
 
-// String is the reference as ParseReference reads it.
+// String returns the reference in the form that ParseReference parses.
 func (r Reference) String() string {
 	s := r.Dataset
 	switch {
@@ -35,8 +35,8 @@ func (r Reference) String() string {
 	return s
 }
 
-// ParseReference reads NAME, NAME@NUMBER, NAME@TAG or NAME@latest, each with or without
-// #DIGEST behind it.
+// ParseReference parses NAME, NAME@NUMBER, NAME@TAG or NAME@latest, each optionally
+// followed by #DIGEST.
 func ParseReference(ref string) (r Reference, err error) {
 	rest, digest, pinned := strings.Cut(ref, "#")
 	name, v, found := strings.Cut(rest, "@")
@@ -63,7 +63,7 @@ func ParseReference(ref string) (r Reference, err error) {
 	return r, nil
 }
 
-// ParseDigest checks the digest of a version: 64 digits of lowercase hex.
+// ParseDigest checks that s is the digest of a version: 64 lowercase hex digits.
 func ParseDigest(s string) (string, error) {
 	if b, err := hex.DecodeString(s); err != nil || len(b) != 32 || s != strings.ToLower(s) {
 		return "", fmt.Errorf("%.100q is not the digest of a version: 64 hex digits, as vaultpack versions tells them", s)

@@ -13,19 +13,18 @@ import (
 
 // A Removal removes a whole dataset.
 type Removal struct {
-	// EndUploads removes it although an upload is under way, which then fails.
+	// EndUploads removes the dataset even if an upload is under way, which then fails.
 	EndUploads bool
 
-	// Deleted counts the objects that are gone. Closed are the numbers that stay
-	// taken, because an upload has not ended that might commit under them.
+	// Deleted counts the deleted objects. Closed holds the numbers that stay
+	// closed, because an upload that has not ended might commit under them.
 	Deleted int
 	Closed  []int64
 }
 
-// Run removes everything of the dataset: first the versions, newest first, so that
-// no reader finds one that is not whole, and the keyrings before the numbers. It
-// returns a [*BusyError] if an upload is under way, and ErrUnknownDataset if there is
-// nothing.
+// Run removes everything of the dataset: the versions first, newest first, so that no
+// reader finds an incomplete one, and the keyrings before the numbers. It returns a
+// [*BusyError] if an upload is under way, and ErrUnknownDataset if there is nothing.
 func (r *Removal) Run(ctx context.Context, d *Dataset) error {
 	if r == nil {
 		return errNoJob

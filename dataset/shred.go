@@ -9,10 +9,10 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// Shred deletes the dataset's keyrings, with those that are there for training jobs, and so makes all of it unreadable that is
-// in the vault. What cannot be deleted does not keep the others from it. Afterwards
-// it looks whether any is there: an upload may have made one meanwhile, and then
-// the error says so. It tells how many keyrings are gone.
+// Shred deletes the dataset's keyrings, including those for training jobs, and so makes all
+// of its data in the vault unreadable. If one cannot be deleted, Shred still deletes the
+// others. Afterwards it checks that none is left: an upload may have made one meanwhile, and
+// then the error says so. Shred returns how many keyrings it deleted.
 func (d *Dataset) Shred(ctx context.Context) (deleted int, err error) {
 	if err := d.begin(ctx); err != nil {
 		return 0, err
@@ -68,8 +68,8 @@ func (d *Dataset) keyObjects(ctx context.Context) (names []string, err error) {
 	return names, nil
 }
 
-// OldKeyrings tells how many old versions of keyrings the vault's store keeps, each of
-// which still opens what is sealed under it. A directory keeps none. Of a store that
+// OldKeyrings returns how many old versions of keyrings the vault's store keeps. Each
+// of them still opens what is sealed under it. A directory keeps none. If the store
 // cannot tell, the error wraps errors.ErrUnsupported.
 func (d *Dataset) OldKeyrings(ctx context.Context) (int, error) {
 	if err := d.begin(ctx); err != nil {
@@ -82,7 +82,8 @@ func (d *Dataset) OldKeyrings(ctx context.Context) (int, error) {
 	return s.CountOld(ctx, d.Name+"/keys/")
 }
 
-// ShredOld deletes those old versions, for good, and tells how many are gone.
+// ShredOld permanently deletes the versions that OldKeyrings counts, and returns how
+// many it deleted.
 func (d *Dataset) ShredOld(ctx context.Context) (deleted int, err error) {
 	if err := d.begin(ctx); err != nil {
 		return 0, err

@@ -14,13 +14,13 @@ import (
 // A Signer is a key that may sign versions of a dataset.
 type Signer struct {
 	Key signing.PublicKey
-	// Owner tells an owner, who may change the signers and rotate data keys, from a
-	// writer, who makes versions.
+	// Owner reports whether the signer is an owner, who may also change the signers
+	// and rotate data keys, or a writer, who only makes versions.
 	Owner bool
 }
 
-// Signers are those who may sign the versions after this one: owners first, sorted by
-// their key IDs.
+// Signers returns the signers that may sign the versions after this one: owners
+// first, sorted by their key IDs.
 func (v *Version) Signers() (all []Signer) {
 	r := objects.RootOf(v)
 	if r == nil {
@@ -35,11 +35,12 @@ func (v *Version) Signers() (all []Signer) {
 	return all
 }
 
-// A NotSignerError says that the configured signing key may not do what was asked for.
+// A NotSignerError reports that the configured signing key may not do what was
+// requested.
 type NotSignerError struct {
 	Dataset string
 	Key     signing.PublicKey
-	Owner   bool // it would take an owner
+	Owner   bool // only an owner may do it
 	Owners  []signing.PublicKey
 }
 
@@ -56,16 +57,17 @@ func (e *NotSignerError) Error() string {
 		e.Key.ID().Short(), what, e.Dataset, owner, e.Dataset, e.Key)
 }
 
-// A Statement is what a version's signer has signed, for other tools to check.
+// A Statement is what a version's signer has signed, in a form that other tools can
+// verify.
 type Statement struct {
 	// Envelope is a DSSE envelope of an in-toto statement, whose subject is the SHA-256 of
 	// Contents.
 	Envelope []byte
-	// Contents are what the version's root says: FORMAT.md, section 11.
+	// Contents are the contents of the version's root: see FORMAT.md, section 11.
 	Contents []byte
 }
 
-// Statement is the signed statement about the version.
+// Statement returns the signed statement about the version.
 func (v *Version) Statement() (*Statement, error) {
 	if v == nil || objects.RootOf(v) == nil {
 		return nil, errors.New("dataset: a version that was not read from a vault")

@@ -11,7 +11,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
-// ErrNoSuchSlot is returned for a slot that none of the keyrings has.
+// ErrNoSuchSlot is returned for a slot that is in none of the keyrings.
 var ErrNoSuchSlot = errors.New("no keyring of the dataset has this slot")
 
 // changeKeyrings stores, for each of the dataset's keyrings, what change makes of
@@ -62,10 +62,10 @@ func (d *Dataset) changeKeyring(ctx context.Context, ring *envelope.Keyring, cha
 	return true, nil
 }
 
-// AddSlot wraps the dataset's data keys for one more key. A keyring that the key
-// is shown to open already stays as it is. A slot that claims to be the key's and
-// was not seen to open, such as any that is for a recipient, is replaced by a new
-// one: somebody else may have put it there.
+// AddSlot wraps the dataset's data keys for one more key. If the key is shown to
+// open a keyring already, that keyring stays as it is. A slot that claims to be
+// the key's but was not shown to open, such as any slot for a recipient, is
+// replaced by a new one: somebody else may have added it.
 func (d *Dataset) AddSlot(ctx context.Context, w envelope.KeyWrapper) (changed int, err error) {
 	if err := d.begin(ctx); err != nil {
 		return 0, err
@@ -103,9 +103,9 @@ func hasTwice(ring *envelope.Keyring, w envelope.KeyWrapper) bool {
 	})
 }
 
-// RemoveSlot removes all slots of one key, named by the kind and key of the slot.
-// Each keyring must be shown to open without them, by one of the configured keys:
-// a slot that is there proves nothing. Afterwards the keyrings are looked at again.
+// RemoveSlot removes all slots of one key, given by the kind and key of the slot.
+// One of the configured keys must be shown to open each keyring without them: a
+// slot alone proves nothing. Afterwards RemoveSlot reads the keyrings again.
 func (d *Dataset) RemoveSlot(ctx context.Context, kind, key string) (changed int, err error) {
 	if err := d.begin(ctx); err != nil {
 		return 0, err
@@ -145,8 +145,8 @@ func (d *Dataset) opensWithout(ctx context.Context, ring *envelope.Keyring, kind
 	return fmt.Errorf("cannot show that it opens without %s %s: %w", kind, key, err)
 }
 
-// ErrLastKey is returned for a removal that might leave nobody who can open the
-// dataset.
+// ErrLastKey is returned for a removal after which possibly no key could open
+// the dataset.
 var ErrLastKey = errors.New("the slot is not removed")
 
 // noSlotLeft looks whether a key has a slot again: an upload may have made a new
@@ -167,9 +167,10 @@ func (d *Dataset) noSlotLeft(ctx context.Context, after error, kind, key string)
 	return nil
 }
 
-// Rewrap puts a slot for another key in the place of those of one key. The data
-// keys stay, and so does all that is sealed under them. Whoever had the old key
-// and the old keyring can still open them: it is no revocation.
+// Rewrap replaces the slots of one key with slots for another key. The data
+// keys and everything sealed under them stay the same. Anyone who has the old
+// key and an old keyring can still open the data keys: this is not a
+// revocation.
 func (d *Dataset) Rewrap(ctx context.Context, kind, key string, to envelope.KeyWrapper) (changed int, err error) {
 	if err := d.begin(ctx); err != nil {
 		return 0, err

@@ -33,11 +33,12 @@ type Version struct {
 	ParentPin envelope.Pin
 	// KeyID is the data key that this version's own objects were sealed under.
 	KeyID envelope.KeyID
-	// Pin names the exact bytes of this version's root, and so of all of it.
+	// Pin names the exact bytes of this version's root, and so of everything in the
+	// version.
 	Pin envelope.Pin
 	// Signer is the key that has signed it.
 	Signer signing.PublicKey
-	// Message is what whoever made it says about it.
+	// Message is what the user who made the version says about it.
 	Message string
 
 	access
@@ -47,7 +48,7 @@ func (v *Version) set() *objects.Set { return objects.Of(&v.access) }
 
 func (v *Version) of() *Dataset { return of(v.set()) }
 
-// Dataset is the name of the version's dataset.
+// Dataset returns the name of the version's dataset.
 func (v *Version) Dataset() string {
 	if v == nil || v.set() == nil {
 		return ""
@@ -74,7 +75,7 @@ func (v *Version) CheckComplete() error {
 	}
 }
 
-// Digest is what a reader writes down to know this version again.
+// Digest returns the digest by which a reader can recognize this version later.
 func (v *Version) Digest() string { return hex.EncodeToString(v.Pin.Digest[:]) }
 
 // Version reads one version's root. It returns ErrUnknownVersion if the dataset
@@ -99,8 +100,8 @@ func versionOf(s *objects.Set, r *objects.Root) *Version {
 	return v
 }
 
-// Entries gives the version's entries in the order of their paths, two parts of
-// the index in memory at a time.
+// Entries yields the version's entries in the order of their paths, with at
+// most two parts of the index in memory.
 func (v *Version) Entries(ctx context.Context) iter.Seq2[*tree.Entry, error] {
 	return v.EntriesFrom(ctx, "")
 }
@@ -109,7 +110,7 @@ func (v *Version) Entries(ctx context.Context) iter.Seq2[*tree.Entry, error] {
 // beside the caller. Who looks for a single file reads no second part.
 const readAhead = 8
 
-// EntriesFrom gives the entries from path on.
+// EntriesFrom yields the entries from path on.
 func (v *Version) EntriesFrom(ctx context.Context, path string) iter.Seq2[*tree.Entry, error] {
 	return func(yield func(*tree.Entry, error) bool) {
 		if err := v.begin(ctx); err != nil {
@@ -202,8 +203,8 @@ func (v *Version) readPart(ctx context.Context, i int) ([]*tree.Entry, error) {
 // ErrNoEntry is returned by Lookup for a path that the version does not have.
 var ErrNoEntry = errors.New("the version has no such file")
 
-// Lookup finds a file, link or folder by its path, with or without the slash
-// of a folder.
+// Lookup returns the file, link or folder with the given path. A folder's path
+// may end in a slash.
 func (v *Version) Lookup(ctx context.Context, name string) (*tree.Entry, error) {
 	if err := v.begin(ctx); err != nil {
 		return nil, err
@@ -222,8 +223,9 @@ func (v *Version) Lookup(ctx context.Context, name string) (*tree.Entry, error) 
 	return nil, fmt.Errorf("%q in version %d of dataset %q: %w", name, v.Number, v.set().Name, ErrNoEntry)
 }
 
-// WriteFile writes the contents of one file of the version to w, in order.
-// If the contents prove not to have a recorded sum, that is known at the end only.
+// WriteFile writes the contents of one file of the version to w, in order. If the
+// contents do not match a recorded sum, the error is returned only after they were
+// written.
 func (v *Version) WriteFile(ctx context.Context, w io.Writer, e *tree.Entry) (err error) {
 	if err := v.begin(ctx); err != nil {
 		return err
