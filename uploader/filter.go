@@ -9,12 +9,12 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 )
 
-// A Filter chooses files by patterns like those of gitignore: a pattern with a
-// slash before its end is relative to the uploaded folder, one without matches
-// at any depth; a slash at the end means folders only; ** matches any number of
-// folders; of the exclude patterns the last that matches counts, and one that
-// begins with ! takes a file in again. ./ at the beginning stands for the uploaded
-// folder. The nil Filter chooses everything. A Filter is safe for concurrent use.
+// A Filter selects files by patterns like those of gitignore. A pattern with a
+// slash before its end is relative to the uploaded folder; one without matches at
+// any depth. A slash at the end matches folders only. ** matches any number of
+// folders. The last exclude pattern that matches decides, and one that begins with
+// ! includes a file again. ./ at the beginning stands for the uploaded folder. The
+// nil Filter selects everything. A Filter is safe for concurrent use.
 type Filter struct {
 	include, exclude []rule
 }
@@ -27,8 +27,8 @@ type rule struct {
 	matched  *atomic.Bool // since the Filter was made
 }
 
-// NewFilter takes in what include matches, or everything if it is empty, without
-// what exclude matches.
+// NewFilter returns a Filter that selects what include matches, or everything if
+// include is empty, except what exclude matches.
 func NewFilter(include, exclude []string) (*Filter, error) {
 	f := &Filter{}
 	for _, p := range include {
@@ -95,7 +95,7 @@ func (r rule) matches(path string, isDir bool) bool {
 // all reports whether the filter chooses everything.
 func (f *Filter) all() bool { return f == nil || len(f.include)+len(f.exclude) == 0 }
 
-// Unmatched gives the patterns that have matched nothing since the Filter was made.
+// Unmatched returns the patterns that have matched nothing since the Filter was made.
 func (f *Filter) Unmatched() (include, exclude []string) {
 	if f == nil {
 		return nil, nil
@@ -126,8 +126,8 @@ func (f *Filter) excluded(path string, isDir bool) bool {
 	return out
 }
 
-// Selects reports whether a path of a version, that of a folder with its slash, is
-// chosen, as an upload would choose it.
+// Selects reports whether an upload would select the path of a version's entry.
+// The path of a folder ends in a slash.
 func (f *Filter) Selects(path string) bool {
 	if f == nil {
 		return true

@@ -10,21 +10,21 @@ import (
 	"syscall"
 )
 
-// Links says what becomes of symbolic links in the source.
+// Links says how an upload treats symbolic links in the source.
 type Links int
 
 const (
-	// KeepLinks seals each link as a link. What one that leads out of the source
-	// points to is not sealed.
+	// KeepLinks seals each link as a link. If a link leads out of the source, its
+	// target is not sealed.
 	KeepLinks Links = iota
-	// FollowLinks seals what links point to in their places.
+	// FollowLinks seals the targets of links in place of the links.
 	FollowLinks
-	// ForbidLinks is KeepLinks, but makes no version if a link leads out of the
-	// source.
+	// ForbidLinks is like KeepLinks, but makes no version if a link leads out of
+	// the source.
 	ForbidLinks
 )
 
-// ParseLinks reads keep, follow or error.
+// ParseLinks parses keep, follow or error.
 func ParseLinks(s string) (Links, error) {
 	switch s {
 	case "keep":
@@ -37,8 +37,8 @@ func ParseLinks(s string) (Links, error) {
 	return 0, fmt.Errorf("%q is none of keep, follow and error", s)
 }
 
-// ErrLinksOut is told to Warn for a source with links that lead out of it, or
-// returned with ForbidLinks.
+// ErrLinksOut is passed to Options.Warn for a source with links that lead out
+// of it. With ForbidLinks it is returned.
 var ErrLinksOut = errors.New("what is behind links that lead out is not sealed")
 
 var (

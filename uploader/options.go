@@ -9,57 +9,57 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// DefaultPackSize is how much plaintext a pack holds at most, in bytes.
+// DefaultPackSize is the default of Options.PackSize, in bytes.
 const DefaultPackSize = 128 << 20
 
-// MinPackSize is the least that PackSize may be.
+// MinPackSize is the minimum of Options.PackSize.
 const MinPackSize = 4 << 10
 
-// Options say how to upload. The zero value uploads all of the source, safely.
+// Options configure an upload. The zero value uploads all of the source, safely.
 type Options struct {
-	// Filter chooses among the files of a folder; nil chooses all.
+	// Filter selects files of a folder; nil selects all.
 	Filter *Filter
-	// Links says what becomes of symbolic links.
+	// Links says how to treat symbolic links.
 	Links Links
-	// AllowEmpty lets a source without files, or an empty stream, take the place of
-	// a version that has some.
+	// AllowEmpty lets a source without files, or an empty stream, replace a version
+	// that has files.
 	AllowEmpty bool
-	// Own are files and folders that may lie below the source and are skipped. The
-	// vault in a directory and the files of its keys are among them anyway.
+	// Own holds files and folders that are skipped if they lie below the source. A
+	// vault in a directory and the files of its keys are always skipped.
 	Own []string
-	// PackSize is the plaintext of a pack in bytes; 0 is DefaultPackSize.
+	// PackSize is the maximum plaintext of a pack in bytes; 0 means DefaultPackSize.
 	PackSize int64
-	// Shuffle mixes small files of all folders in each pack, where they are packed in the
-	// order of their paths otherwise. The order follows from their names. It is for datasets
-	// with a folder for each class that are trained on in shards; reading one folder
-	// reads parts of many packs then.
+	// Shuffle mixes small files of all folders in each pack. Otherwise they are packed in
+	// the order of their paths. The shuffled order is derived from their names. Shuffle is
+	// for datasets with a folder for each class that training jobs read in shards; reading
+	// one folder then reads parts of many packs.
 	Shuffle bool
-	// Memory bounds what the upload takes of memory, in bytes; 0 is DefaultMemory.
-	// The least that it needs is some 200 MiB.
+	// Memory bounds the memory that the upload uses, in bytes; 0 means
+	// DefaultMemory. An upload needs at least about 200 MiB.
 	Memory int64
-	// Concurrency is how many packs are written at once; 0 lets the cores and the
-	// memory decide. A stream is read by one after the other all the same.
+	// Concurrency is the number of packs written at once; 0 derives it from the
+	// cores and the memory. The packs of a stream are still read one after the
+	// other.
 	Concurrency int
-	// Checksum compares files by their SHA-256, not by size and time, and
+	// Checksum compares files by their SHA-256 instead of size and time, and
 	// records it in the index.
 	Checksum bool
-	// Message is what is said about the version that is made, signed with it.
+	// Message is the message of the new version, which is signed with it.
 	Message string
-	// Resend are packs that are taken for lost, because they are damaged: what lies in
-	// them is sent again, as far as it is in the source.
+	// Resend holds damaged packs, which are treated as lost: their files are sent
+	// again if they are in the source.
 	Resend []envelope.ObjectID
-	// DryRun only finds out what would be done. It reads no file that the run
-	// would only read to send it, and writes nothing. The usage of
-	// the run that is planned is told by the Result's Vault.
+	// DryRun determines what would be done, and writes nothing. It does not read
+	// files that a run would only read to send them. The Vault of the Result has
+	// the usage of the planned run.
 	DryRun bool
-	// Failed is told each file that could not be read, and Skipped each that is
-	// no file, folder or link. Warn is told what does no harm. They may be called
-	// from several goroutines.
+	// Failed is called for each file that could not be read, and Skipped for each
+	// path that is not a file, folder or link. Warn is called for problems that do
+	// no harm. They may be called from several goroutines.
 	Failed  func(path string, err error)
 	Skipped func(path, kind string)
 	Warn    func(err error)
-	// Progress tells what has been done so far; nil is for those who only want to know
-	// at the end.
+	// Progress, if not nil, counts what has been done so far.
 	Progress *Progress
 }
 
@@ -89,11 +89,11 @@ func (o *Options) complete() error {
 	return nil
 }
 
-// DefaultMemory is what an upload takes of memory at most, in bytes.
+// DefaultMemory is the default of Options.Memory, in bytes.
 const DefaultMemory = 512 << 20
 
-// MinMemory is the least that an upload needs of memory, in bytes, beside what a
-// store buffers for an object.
+// MinMemory is the minimum memory that an upload needs, in bytes, in addition to
+// what a store buffers for an object.
 const MinMemory = otherMemory + segmentMemory
 
 const (

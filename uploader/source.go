@@ -10,11 +10,12 @@ import (
 	"github.com/vaultpack/vaultpack/internal/fsys"
 )
 
-// ErrEmptied is returned for a source without files where the last version has
-// some, as a folder has whose file system is not mounted, and for an empty stream.
+// ErrEmptied is returned for an empty stream, and for a source without files if
+// the last version has some. A folder whose file system is not mounted is such a
+// source.
 var ErrEmptied = errors.New("there is nothing to upload")
 
-// ErrNoMatch is returned for include patterns that match nothing in the source.
+// ErrNoMatch is returned if include patterns match nothing in the source.
 var ErrNoMatch = errors.New("matches nothing in the source")
 
 // newWalker is a walker over the upload's source.

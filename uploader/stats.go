@@ -2,7 +2,7 @@ package uploader
 
 import "sync/atomic"
 
-// Stats counts what an upload does.
+// Stats counts what an upload has done.
 type Stats struct {
 	Files, Bytes               int64 // found
 	UnchangedFiles, SameBytes  int64 // already in the last version
@@ -12,15 +12,15 @@ type Stats struct {
 	ResentFiles                int64 // unchanged, and sent again with their sample
 	Added, Changed, Removed    int64 // files, against the last version
 	Failures, Specials         int64
-	KeptLinks, LinksOut        int64 // symbolic links sealed as such, and those of them that lead out of the source
+	KeptLinks, LinksOut        int64 // symbolic links sealed as links, and those of them that lead out of the source
 }
 
-// A Progress tells how far an upload is, and how far one came that has failed. The
-// zero value is ready, and counts the last upload that it was given to. It is safe for
-// concurrent use.
+// A Progress counts what an upload has done so far, or had done when it failed. The
+// zero value is ready for use, and counts the last upload that it was passed to. It is
+// safe for concurrent use.
 type Progress struct{ now atomic.Pointer[counters] }
 
-// Stats is what has been counted so far.
+// Stats returns the counts so far.
 func (p *Progress) Stats() Stats {
 	if c := p.now.Load(); c != nil {
 		return c.stats()

@@ -2,11 +2,11 @@
 //
 //	res, err := uploader.Upload(ctx, d, "./scans", uploader.Options{})
 //
-// The path of a byte: the walker finds a file, the planner decides whether the vault
-// has it already and else which pack it goes to, a pack worker reads it and seals it
-// into the vault, and the finisher enters it in the index, in order, and commits the
-// version. A checkpoint records finished packs on the way, so that an interrupted
-// upload continues from there.
+// The path of a byte: the walker finds a file; the planner decides whether the vault
+// already has it and, if not, which pack it goes to; a pack worker reads it and
+// seals it into the vault; and the finisher adds it to the index, in order, and
+// commits the version. Checkpoints record finished packs meanwhile, so that an
+// interrupted upload can continue from them.
 package uploader
 
 import (
@@ -34,34 +34,35 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// A Result says how an upload ended.
+// A Result is the result of an upload.
 type Result struct {
-	// Version is the version that now holds the source, the last one if nothing
-	// has changed; nil after a dry run.
+	// Version is the version that now holds the source. It is the last version if
+	// nothing has changed, and nil after a dry run.
 	Version *dataset.Version
 	// Committed reports whether a version was made, or after a dry run would be.
 	Committed bool
-	// Vault is the dataset's, whose Usage tells what the run has asked of services. After
-	// a dry run it is a plan, which tells what the run would ask.
+	// Vault is the dataset's vault, whose Usage method returns what the run has used.
+	// After a dry run it is a plan, whose Usage is what the run would use.
 	Vault *vault.Vault
 	// Stats counts what was done, or after a dry run would be.
 	Stats Stats
 }
 
-// Upload brings a folder, or a file, into a dataset. Files that cannot be read are
-// told to Failed, and the rest is uploaded. If it returns an error, or the process
-// dies, no version has been made, and the same upload again continues from what is
-// recorded.
+// Upload uploads a folder, or a file, to a dataset. For each file that cannot be
+// read it calls Failed, and uploads the rest. If Upload returns a nil Result, or
+// the process dies, no version has been made, and running the same upload again
+// continues from what is recorded.
 //
 // If files could not be read, it returns the result and a *dataset.PartialError that
-// wraps why: the version holds the rest.
+// wraps the causes: the version holds the rest.
 func Upload(ctx context.Context, d *dataset.Dataset, path string, opts Options) (*Result, error) {
 	return (&upload{Options: opts, dataset: d, path: path}).run(ctx)
 }
 
-// UploadStream brings what r has, of unknown length, into a dataset as its one file,
-// under the given name. A stream cannot be read again, so an interrupted upload of one
-// begins again. A Read that blocks keeps it from returning when ctx is cancelled.
+// UploadStream uploads everything that it reads from r, of unknown length, to a
+// dataset as its only file, with the given name. A stream cannot be read again, so an
+// interrupted upload starts over. While a Read of r blocks, UploadStream does not
+// return even if ctx is cancelled.
 func UploadStream(ctx context.Context, d *dataset.Dataset, r io.Reader, name string, opts Options) (*Result, error) {
 	if err := tree.CheckPath(name); err != nil {
 		return nil, err

@@ -158,8 +158,9 @@ func (w *walker) one(ctx context.Context, dir, prefix string, e fs.DirEntry, mor
 	return nil
 }
 
-// Count walks a source as an upload with these options does, and adds up its files and
-// their bytes. It tells told, if that is not nil, the sums so far after each file.
+// Count walks a source as an upload with these options does, and counts its files and
+// their bytes. After each file it calls told, if that is not nil, with the counts so
+// far.
 func Count(ctx context.Context, path string, opts Options, told func(files, bytes int64)) (files, bytes int64, err error) {
 	if err := given.Check(ctx, path != "", errors.New("uploader: a source without a name")); err != nil {
 		return 0, 0, err
