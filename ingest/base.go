@@ -160,9 +160,9 @@ func (w *Writer) isRemoved(path string) bool {
 	return w.removed[path]
 }
 
-// Has reports whether the version that Commit makes has a file of that path already,
-// with these permissions and time where meta has them: since this Writer or an earlier one
-// of its ID has written it, or since the last version has it.
+// Has reports whether the version that Commit makes already has a file with this path, and
+// with the permissions and time of meta if they are set, because this Writer or an earlier
+// one with its ID has written it, or because the last version has it.
 func (w *Writer) Has(path string, meta Meta) (bool, error) {
 	if err := w.made(); err != nil {
 		return false, err
@@ -188,8 +188,8 @@ func (w *Writer) Has(path string, meta Meta) (bool, error) {
 	return (meta.Mode == 0 || meta.Mode == e.Mode) && (meta.ModTime.IsZero() || meta.ModTime.Equal(e.ModTime)), nil
 }
 
-// Remove takes a file, or link, out of the version that Commit makes: one of the last
-// version, or one that has been written. Its path is free then.
+// Remove removes a file or link from the version that Commit makes, whether it comes
+// from the last version or was written since. Its path is then free.
 func (w *Writer) Remove(path string) error {
 	if err := w.made(); err != nil {
 		return err

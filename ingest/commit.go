@@ -16,13 +16,13 @@ import (
 	"github.com/vaultpack/vaultpack/internal/given"
 )
 
-// Commit makes the version, or returns the last one if there is nothing to change. While
-// a file or a sample is open it returns an error that wraps ErrOpen, and where the files
-// do not go together one that wraps fs.ErrExist; both can be fixed, and Commit be called
-// again. The error wraps dataset.ErrConflict if another writer has made a version
-// meanwhile, and dataset.ErrCollected if a collection has ended this one: a new Writer of
-// the same ID has what this one has recorded. The Writer has ended then, as it has
-// when Commit succeeds.
+// Commit makes the version, or returns the last one if there is nothing to change. If a
+// file or a sample is open, the error wraps ErrOpen. If the paths of files conflict, it
+// wraps fs.ErrExist. After fixing either, the caller can call Commit again. The error
+// wraps dataset.ErrConflict if another writer has made a version meanwhile, and
+// dataset.ErrCollected if a collection has ended this one. In both cases the Writer has
+// ended, as it has when Commit succeeds, and a new Writer with the same ID has what this
+// one has recorded.
 func (w *Writer) Commit(ctx context.Context) (*dataset.Version, error) {
 	if err := given.Check(ctx, w.made() == nil, errNoWriter); err != nil {
 		return nil, err

@@ -14,7 +14,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/unwind"
 )
 
-// Meta is what a version has of a file besides its contents.
+// Meta holds what a version records of a file besides its contents.
 type Meta struct {
 	Mode    fs.FileMode // permissions, and set-ID and sticky bits; 0 is 0o644
 	ModTime time.Time   // the zero time is now
@@ -30,14 +30,14 @@ const (
 	dropped       // it was aborted, or has failed
 )
 
-// A File is one file on its way into a version. It is complete only when Close has
-// returned nil. Every error, panic and runtime.Goexit of a Write or a ReadFrom is
-// sticky: Close then returns an error, and the version does not have the file. So does a
-// Close that runs because its goroutine unwinds from a panic or runtime.Goexit. What a
-// File cannot see is an error that its owner meets elsewhere; so defer [File.Abort] and
-// call Close where all is well.
+// A File is a file that is being written to a version. It is complete only when Close
+// has returned nil. Every error, panic and runtime.Goexit of a Write or a ReadFrom is
+// sticky: Close then returns an error, and the version does not have the file. The same
+// holds for a Close that runs while its goroutine unwinds from a panic or
+// runtime.Goexit. A File cannot see errors that its owner meets elsewhere, so defer
+// [File.Abort], and call Close after everything else has succeeded.
 //
-// Two calls at once take turns.
+// Concurrent calls are serialized.
 type File struct {
 	w      *Writer
 	path   string
@@ -64,9 +64,9 @@ func (f *File) entry() *tree.Entry {
 	return &tree.Entry{Path: f.path, Size: f.at + f.size, Mode: f.mode, ModTime: f.time}
 }
 
-// Create begins a file. Its path is relative, slash-separated, without empty or dot
-// elements. One that is taken, by a file or as a folder, is an error that wraps
-// fs.ErrExist; a file that an earlier Writer of the same ID has recorded is replaced.
+// Create begins a file. Its path is relative and slash-separated, without empty or
+// dot elements. If a file or a folder has the path, the error wraps fs.ErrExist. A
+// file that an earlier Writer with the same ID has recorded is replaced.
 func (w *Writer) Create(path string, meta Meta) (*File, error) {
 	if err := w.made(); err != nil {
 		return nil, err
@@ -171,7 +171,7 @@ func (f *File) giveBack() {
 	f.w.tell()
 }
 
-// Write appends to the file. It may wait for the vault, see the package's documentation.
+// Write appends to the file. It may wait for the vault: see the package documentation.
 func (f *File) Write(p []byte) (n int, err error) {
 	if f == nil || f.w == nil {
 		return 0, errNoFile
@@ -194,7 +194,8 @@ func (f *File) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-// ReadFrom appends all of r. An error or panic of r keeps the file from being complete.
+// ReadFrom appends everything that it reads from r. After an error or panic of r, the
+// file cannot be completed.
 func (f *File) ReadFrom(r io.Reader) (n int64, err error) {
 	if f == nil || f.w == nil {
 		return 0, errNoFile
@@ -220,8 +221,8 @@ func (f *File) ReadFrom(r io.Reader) (n int64, err error) {
 	return n, err
 }
 
-// Close completes the file. The version has it once Commit has returned nil. Of a file
-// that is too large to share a pack it waits until all of it is in the vault.
+// Close completes the file. The version has it once Commit has returned nil. For a
+// file that is too large to share a pack, Close waits until all of it is in the vault.
 func (f *File) Close() error {
 	if f == nil || f.w == nil {
 		return errNoFile
@@ -276,8 +277,9 @@ func (f *File) Close() error {
 	return nil
 }
 
-// Abort drops the file: the version does not have it, and its path is free again. After
-// Close, and for the file of a sample after the sample's Close, it does nothing.
+// Abort discards the file: the version does not have it, and its path is free again.
+// After Close it does nothing; neither does it for a file of a sample after the
+// sample's Close.
 func (f *File) Abort() {
 	if f == nil || f.w == nil {
 		return

@@ -1,5 +1,5 @@
-// Package ingest makes versions of a dataset from what a program writes, file by file:
-// for services that hold records, and no folder that could be uploaded.
+// Package ingest makes versions of a dataset from files that a program writes one by
+// one. It is for services that hold records, not folders that could be uploaded.
 //
 //	w, err := ingest.New(ctx, d, ingest.Options{ID: "nightly"})
 //	defer w.Close()
@@ -9,20 +9,21 @@
 //	err = f.Close()                   // only now is the file complete
 //	version, err := w.Commit(ctx)     // and only now does a version have it
 //
-// Any number of files can be open at once, and be written by as many goroutines. Small
-// ones are packed together; those of a [Sample] share a pack. Nothing is written to the
-// disk of the machine, and nothing leaves it in plaintext.
+// Any number of files can be open at once, and written by as many goroutines. Small
+// files are packed together; those of a [Sample] share a pack. Nothing is written to
+// the machine's disk, and no plaintext leaves the machine.
 //
-// A Writer continues from the last version of the dataset: it adds to it, or replaces and
-// removes files of it, as its [Mode] says, and leaves everything else as it is.
+// A Writer continues from the last version of the dataset: depending on its [Mode], it
+// adds, replaces and removes files, and leaves everything else unchanged.
 //
 // # After a crash
 //
-// A Writer with an ID records in the vault, sealed, which files it has brought there. A
-// new Writer of the same ID, on any machine, continues from there: it has those files, Has
-// reports them, and Commit makes a version of them and of what else is written. What was
-// recorded is told by Checkpoint: all files that had been closed when it was called. An ID
-// is for one Writer at a time. Removals are not recorded, and have to be repeated.
+// A Writer with an ID keeps a sealed record in the vault of the files that it has stored
+// there. A new Writer with the same ID, on any machine, continues from the record: it has
+// those files, Has reports them, and Commit makes a version of them and of what else is
+// written. When Checkpoint returns nil, all files that had been closed when it was called
+// are recorded. Only one Writer at a time may use an ID. Removals are not recorded, and
+// must be repeated.
 //
 // # Memory
 //
@@ -55,59 +56,59 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// Errors that callers branch on. A path that is taken is an error that wraps
-// fs.ErrExist; one that there is no file of, dataset.ErrNoEntry.
+// Errors that callers branch on. The error for a path that is taken wraps
+// fs.ErrExist; the error for a path without a file wraps dataset.ErrNoEntry.
 var (
-	// ErrOpen is returned by Commit while files or samples are open.
+	// ErrOpen is returned by Commit if files or samples are open.
 	ErrOpen = errors.New("files are still open")
-	// ErrEnded is returned by everything that comes after Commit or Close.
+	// ErrEnded is returned by every call after Commit or Close.
 	ErrEnded = errors.New("the writer has ended")
-	// ErrTooMany is returned by Create when the Writer has MaxFiles files: commit, and
-	// continue with another Writer.
+	// ErrTooMany is returned by Create if the Writer has MaxFiles files. Call Commit,
+	// and continue with another Writer.
 	ErrTooMany = errors.New("the writer has reached its limit of files")
 	// ErrSample is returned for a sample that does not fit into a pack, or into memory
-	// beside the other samples that are open.
+	// together with the other open samples.
 	ErrSample = errors.New("not enough room to keep the sample together")
-	// ErrEmpty is returned by Commit where the version would have no file.
+	// ErrEmpty is returned by Commit if the version would have no file.
 	ErrEmpty = errors.New("the version would have no file")
 )
 
-// A Mode says what becomes of the files of the last version.
+// A Mode says what a Writer does with the files of the last version.
 type Mode int
 
 const (
-	// Add keeps them, and a path that is there already cannot be created, unless it
-	// was removed.
+	// Add keeps them. An existing path cannot be created unless it was removed.
 	Add Mode = iota
-	// Update keeps them, but for those that are created again, or removed.
+	// Update keeps them, except those that are created again or removed.
 	Update
-	// Anew keeps none of them: the version has what the Writer has written.
+	// Anew keeps none of them: the version has only what the Writer has written.
 	Anew
 )
 
-// Options of a Writer. The zero value adds files to the last version, and forgets them if
-// it does not get to its Commit.
+// Options configure a Writer. With the zero value, it adds files to the last version, and
+// loses them if it does not reach Commit.
 type Options struct {
-	// ID names what the Writer does, so that a later Writer continues from there; empty
-	// for one that records nothing.
+	// ID names the Writer's work, so that a later Writer can continue it. A Writer with
+	// an empty ID records nothing.
 	ID   string
 	Mode Mode
-	// AllowIncomplete continues from a version of which something could not be read.
-	// Else that is an error that wraps dataset.ErrIncomplete. The version that is made
-	// is incomplete too, as far as what is missing is not written.
+	// AllowIncomplete continues from an incomplete version, some of whose source could
+	// not be read. Otherwise New returns an error that wraps dataset.ErrIncomplete.
+	// The new version is incomplete too, unless everything that is missing is written.
 	AllowIncomplete bool
 	// AllowEmpty lets Commit make a version without files.
 	AllowEmpty bool
-	// PackSize is the plaintext of a pack in bytes, and the most that a sample can
-	// have; 0 is DefaultPackSize, or less where the memory is short.
+	// PackSize is the maximum plaintext of a pack, and of a sample, in bytes; 0
+	// means DefaultPackSize, or less if the memory is short.
 	PackSize int64
-	// Memory bounds what the Writer takes of memory, in bytes; 0 is DefaultMemory.
+	// Memory bounds the memory that the Writer uses, in bytes; 0 means DefaultMemory.
 	Memory int64
-	// Concurrency is how many packs are sealed at once; 0 lets the cores decide.
+	// Concurrency is the number of packs sealed at once; 0 derives it from the cores.
 	Concurrency int
-	// MaxFiles bounds how many files are written; 0 is DefaultMaxFiles.
+	// MaxFiles bounds the number of files; 0 means DefaultMaxFiles.
 	MaxFiles int
-	// Warn is told what does no harm. It may be called from several goroutines.
+	// Warn is called for problems that do no harm. It may be called from several
+	// goroutines.
 	Warn func(error)
 
 	buffers int64 // for tests: what contents may take of memory
@@ -117,10 +118,10 @@ const (
 	DefaultPackSize = 32 << 20
 	DefaultMemory   = 512 << 20
 	DefaultMaxFiles = 1 << 20
-	// MinPackSize is the least that PackSize may be.
+	// MinPackSize is the minimum of Options.PackSize.
 	MinPackSize = 4 << 10
-	// MinMemory is the least that Memory may be, beside what a store buffers for an
-	// object.
+	// MinMemory is the minimum of Options.Memory, in addition to what a store
+	// buffers for an object.
 	MinMemory = otherMemory + 4*segmentMemory
 
 	otherMemory   = 128 << 20 // the program, the index, and parts of the last version's
@@ -167,7 +168,7 @@ type Writer struct {
 	stats   Stats
 }
 
-// Stats counts what a Writer has done.
+// Stats counts a Writer's work.
 type Stats struct {
 	Files, Bytes       int64 // that the version will have of it
 	Resumed            int64 // of the files, those that an earlier Writer had written
@@ -176,8 +177,8 @@ type Stats struct {
 }
 
 // New begins a version of the dataset. Close must be called. When ctx ends, so does the
-// Writer. The error wraps dataset.ErrCollected if what there is to continue from was removed
-// while New read it; the same call again succeeds.
+// Writer. The error wraps dataset.ErrCollected if the records to continue from were removed
+// while New read them; calling New again succeeds.
 func New(ctx context.Context, d *dataset.Dataset, opts Options) (*Writer, error) {
 	if err := given.Check(ctx, d != nil && d.Vault() != nil, errNoDataset); err != nil {
 		return nil, err
@@ -341,7 +342,7 @@ func (w *Writer) tell() {
 	w.changed = make(chan struct{})
 }
 
-// Stats is what has been done so far.
+// Stats returns the counts so far.
 func (w *Writer) Stats() Stats {
 	if w.made() != nil {
 		return Stats{}
@@ -351,9 +352,9 @@ func (w *Writer) Stats() Stats {
 	return w.stats
 }
 
-// Close ends the Writer. If there was no Commit, no version is made, and files that are
-// open are dropped; what a Checkpoint has recorded stays for the next Writer of the same
-// ID. After Commit it does nothing.
+// Close ends the Writer. Without a Commit, no version is made, and open files are
+// discarded; what a Checkpoint has recorded stays for the next Writer with the same ID.
+// After Commit, Close does nothing.
 func (w *Writer) Close() error {
 	if err := w.made(); err != nil {
 		return err

@@ -8,10 +8,11 @@ import (
 	"github.com/vaultpack/vaultpack/internal/unwind"
 )
 
-// A Sample is some files that belong together, as an image and its label do: they lie in
-// one pack, so that a training job that gets a share of the packs gets all or none of
-// them. It stays in memory until it is closed. One that does not fit into a pack, or into
-// half of the memory with the other open samples, is refused with [ErrSample].
+// A Sample is a group of files that belong together, such as an image and its label. They
+// lie in one pack, so that a training job that gets a share of the packs gets all or none
+// of them. A Sample stays in memory until it is closed. If it does not fit into a pack,
+// or into half of the memory together with the other open samples, the error is
+// [ErrSample].
 type Sample struct {
 	w    *Writer
 	born int
@@ -120,7 +121,7 @@ func (s *Sample) Close() error {
 	return nil
 }
 
-// Abort drops the sample and its files. After Close it does nothing.
+// Abort discards the sample and its files. After Close it does nothing.
 func (s *Sample) Abort() {
 	if s == nil || s.w == nil {
 		return

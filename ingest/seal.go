@@ -229,9 +229,9 @@ func (w *Writer) unlocked(f func() error) error {
 	return f()
 }
 
-// Checkpoint brings every file whose Close has returned nil into the vault, and records
-// it there: a Writer of the same ID continues from that, should this one not get to its
-// Commit. Others may write meanwhile.
+// Checkpoint stores every file whose Close has returned nil in the vault, and records
+// it there. If this Writer does not reach Commit, a Writer with the same ID continues
+// from that. Other goroutines may write meanwhile.
 func (w *Writer) Checkpoint(ctx context.Context) error {
 	if err := given.Check(ctx, w.made() == nil, errNoWriter); err != nil {
 		return err
