@@ -83,11 +83,11 @@ func (e *BusyError) Unwrap() error { return ErrBusy }
 // errNumberTaken says that somebody has committed while a collection looked.
 var errNumberTaken = errors.New("uploads are committed all the time, so nothing is deleted; try again")
 
-// Run removes the packs and index parts that no version in the vault names and
-// no unfinished upload that is kept; records of older unfinished uploads; keyrings
-// that nothing is sealed under; and what writers that died have left half-written.
-// If any version cannot be read it removes nothing: what that version needs cannot be
-// known. If an upload is under way the error is a [*BusyError].
+// Run removes packs and index parts that neither a version nor a kept unfinished
+// upload names; the records of older unfinished uploads; keyrings that nothing is
+// sealed under; and what writers that died left half-written. If a version cannot be
+// read, Run removes nothing, since it cannot know what that version needs. If an
+// upload is under way, the error is a [*BusyError].
 func (c *Collection) Run(ctx context.Context, d *Dataset) error {
 	if c == nil {
 		return errNoJob

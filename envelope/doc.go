@@ -2,7 +2,7 @@
 // other keys: envelope encryption in vaultpack's format 1 (docs/FORMAT.md).
 //
 //	SealFrom, Seal, Open, OpenAt       a file on its own, with its wrapped key in its header
-//	NewWriter, NewReader, NewReaderAt  many files under one data key, whose Keyring is kept beside
+//	NewWriter, NewReader, NewReaderAt  many files under one data key, whose Keyring is kept elsewhere
 //	LocalKey, Passphrase, Recipient    keys that wrap data keys; for others implement KeyWrapper
 //
 // Any change to a sealed file, whether a flipped bit, a truncation, or an exchange

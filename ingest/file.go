@@ -278,8 +278,8 @@ func (f *File) Close() error {
 }
 
 // Abort discards the file: the version does not have it, and its path is free again.
-// After Close it does nothing; neither does it for a file of a sample after the
-// sample's Close.
+// After Close it does nothing. For a file of a sample, it also does nothing after
+// the sample's Close.
 func (f *File) Abort() {
 	if f == nil || f.w == nil {
 		return

@@ -27,14 +27,14 @@
 //
 // # Memory
 //
-// Contents wait in memory until they are sealed, at most [Options].Memory of them, all
-// else that a Writer does included; besides, each open file takes some 500 bytes and its
-// path, and each file that was written some 250 bytes and its path, until Commit.
-// [Options].MaxFiles bounds their number. A Write or Create that would take more waits.
-// It waits for the vault only, and never for what another goroutine of the program does:
-// where memory is short, the file that holds the most of it, slow or forgotten as it may
-// be, is cut, and what it has written so far is sealed as a piece of it. So no file keeps
-// another from going on, and one goroutine can write any number of files in any order.
+// Contents stay in memory until they are sealed. [Options].Memory bounds that memory,
+// together with everything else that a Writer does. In addition, each open file takes
+// about 500 bytes and its path, and each written file about 250 bytes and its path, until
+// Commit. [Options].MaxFiles bounds their number. A Write or Create that would exceed the
+// memory waits. It waits only for the vault, never for another goroutine of the program:
+// when memory is short, the Writer takes the file that holds most of it, even a slow or
+// forgotten one, and seals what was written so far as a piece. So no file blocks another,
+// and one goroutine can write any number of files in any order.
 package ingest
 
 import (

@@ -18,17 +18,18 @@ import (
 	"github.com/vaultpack/vaultpack/internal/packs"
 )
 
-// A Reseal seals what the newest version holds under older data keys again, under
-// that of the version itself, which is the newest after [Rotate]. It makes
-// a version with the same files, of which nothing lies under an older key. Older
-// versions stay as they are, and readable with their keys, until they are removed.
+// A Reseal reseals the packs of the newest version that are sealed under older
+// data keys. It seals them under the version's own data key, which is the newest
+// after [Rotate], and makes a version with the same files and nothing under an
+// older key. Older versions stay unchanged, and readable with their keys, until
+// they are removed.
 //
-// Each pack is read whole and compared with its pin before its copy counts. Packs
-// go one after the other, with the entries of one part of the index in memory. What
-// is done is recorded in the vault, so that another run continues from there.
+// Each pack is read completely and compared with its pin before its copy is used.
+// Packs are resealed one after the other, with the entries of one index part in
+// memory. Progress is recorded in the vault, so that another run can continue.
 type Reseal struct {
-	// Results: packs that were sealed again, what they hold in bytes, and packs that an
-	// earlier run had sealed again. They may be read while it runs.
+	// Results: the packs that were resealed, their bytes, and the packs that an earlier
+	// run had resealed. They may be read during Run.
 	Packs, Bytes, Resumed atomic.Int64
 }
 
@@ -42,11 +43,11 @@ const (
 // errNoReseal is of a job that was not made.
 var errNil = errors.New("rekey: a nil job")
 
-// Run reseals the newest version of the dataset. Where nothing of it lies under an
-// older key that version is returned, and made is false.
+// Run reseals the newest version of the dataset. If none of its packs is sealed
+// under an older key, Run returns that version, and made is false.
 //
-// Like an upload it fails with [dataset.ErrConflict] if another writer has made a version
-// meanwhile, and with [dataset.ErrCollected] if a collection has ended it.
+// Like an upload, it returns [dataset.ErrConflict] if another writer has made a version
+// meanwhile, and [dataset.ErrCollected] if a collection has ended it.
 func (r *Reseal) Run(ctx context.Context, d *dataset.Dataset) (v *dataset.Version, made bool, err error) {
 	if r == nil {
 		return nil, false, errNil
@@ -294,8 +295,8 @@ func underOther(ctx context.Context, v *dataset.Version, id envelope.KeyID) (boo
 	return false, nil
 }
 
-// UnderOtherKeys gives the numbers of the versions of which something is sealed
-// under another data key than the given one, in order.
+// UnderOtherKeys returns, in order, the numbers of the versions that have
+// objects sealed under a data key other than id.
 func UnderOtherKeys(ctx context.Context, d *dataset.Dataset, id envelope.KeyID) (numbers []int64, err error) {
 	all, err := d.Versions(ctx)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package rekey gives a dataset a new data key, and seals under it what lies under older
-// ones.
+// Package rekey gives a dataset a new data key, and reseals under it what is sealed
+// under older ones.
 package rekey
 
 import (
@@ -11,13 +11,14 @@ import (
 	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
-// Rotate makes a data key for what is uploaded from now on. It commits a version
-// that holds what the last one held, sealed under the new key: the chain of
-// versions is authentic, so nobody can lead later uploads back to the old key by
-// replaying a keyring. Older packs stay under theirs, and readable.
+// Rotate makes a new data key for later uploads. It commits a version with the
+// same contents as the last one, whose own objects are sealed under the new key:
+// the chain of versions is authentic, so nobody can lead later uploads back to
+// the old key by replaying a keyring. Older packs stay sealed under their keys,
+// and readable.
 //
-// Like an upload it fails with [dataset.ErrConflict] if another writer has made a version
-// meanwhile, and with [dataset.ErrCollected] if a collection has ended it.
+// Like an upload, it returns [dataset.ErrConflict] if another writer has made a version
+// meanwhile, and [dataset.ErrCollected] if a collection has ended it.
 func Rotate(ctx context.Context, d *dataset.Dataset) (*dataset.Version, error) {
 	return commit.Change(ctx, d, "rotate", "under the new key", func(ctx context.Context, l *commit.Lease) (*dataset.Version, error) { return rotate(ctx, d, l) })
 }

@@ -17,15 +17,15 @@ import (
 	"github.com/vaultpack/vaultpack/internal/walk"
 )
 
-// Overwrite says what a Job does with files and links that are there already.
+// Overwrite says how a Job treats files and links that already exist.
 type Overwrite int
 
 const (
-	// OverwriteChanged replaces what differs in kind, size, time or mode. What is of
-	// another kind than the entry, such as a folder in the place of a file, is replaced
-	// only if it is empty or just as another version of the dataset has it.
+	// OverwriteChanged replaces what differs in kind, size, time or mode. Something of
+	// a different kind than the entry, such as a folder in place of a file, is replaced
+	// only if it is empty or exactly as in another version of the dataset.
 	OverwriteChanged Overwrite = iota
-	// OverwriteAlways replaces every file, and files and links in the place of folders.
+	// OverwriteAlways replaces every file, and files and links in place of folders.
 	OverwriteAlways
 	// OverwriteIfNewer replaces what was modified before the entry was. Folders keep
 	// their attributes.

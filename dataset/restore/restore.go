@@ -3,7 +3,7 @@
 //	job := &restore.Job{Overwrite: restore.OverwriteIfNewer}
 //	err := job.Run(ctx, version, "out")
 //
-// What takes its place in the folder is authentic, whole and on disk.
+// A file appears in its place only when it is authentic, complete and on disk.
 package restore
 
 import (
@@ -23,61 +23,62 @@ import (
 	"github.com/vaultpack/vaultpack/internal/walk"
 )
 
-// A Job writes the files of a version below a directory. Every file is
-// written beside the tree first, and takes its place only when all of it is
-// authentic and on disk; what was there before stays until then. No link below the
-// directory is followed. The zero value restores the whole version. A Job is
-// used once.
+// A Job writes the files of a version below a directory. Every file is first
+// written beside the tree, and moved into place only when all of it is authentic
+// and on disk; an existing file stays until then. No link below the directory is
+// followed. The zero value restores the whole version. A Job must not be used more
+// than once.
 type Job struct {
-	// Select says which entries to restore; nil is all of them. With Delete it is
-	// also asked for what lies in the directory: then only Path is set. It is called
+	// Select reports whether to restore an entry; nil selects all. With Delete it is
+	// also called for what lies in the directory, with only Path set. It is called
 	// from one goroutine.
 	Select func(*tree.Entry) bool
-	// UnsafeLinks also makes symbolic links that lead out of the directory.
+	// UnsafeLinks also restores symbolic links that lead out of the directory.
 	UnsafeLinks bool
 	// PreserveSetID also restores set-user-ID and set-group-ID bits. Owners are not
-	// restored, so with it another user's program may become one of whoever restores.
+	// restored, so a set-ID program of another user becomes one of the user who
+	// restores it.
 	PreserveSetID bool
-	// Overwrite says what becomes of files that are there already.
+	// Overwrite says how to treat files that already exist.
 	Overwrite Overwrite
-	// Delete removes what is in the directory and selected, and not in the version.
-	// The vault and keys are never removed, and nothing is where nothing that is in
-	// the directory is in the version. A version that is incomplete is
-	// refused, unless AllowIncomplete is set: what it lacks may only not have been
-	// readable.
+	// Delete removes what is selected and in the directory but not in the version.
+	// The vault and keys are never removed. Nothing is removed if the directory and
+	// the version have nothing in common. An incomplete version is refused unless
+	// AllowIncomplete is set, since what it lacks may only have been unreadable.
 	Delete          bool
 	AllowIncomplete bool
-	// Keep are files that Delete leaves alone if they are in the directory and not in
-	// the version, such as the configuration by which the vault was found.
+	// Keep holds files that Delete never removes, such as the configuration file that
+	// names the vault.
 	Keep []string
-	// DryRun only finds out what would be done. Nothing is written, and no pack read.
+	// DryRun determines what would be done. Nothing is written, and no pack is read.
 	DryRun bool
-	// Failed is told every file that could not be restored. It may be called
+	// Failed is called for every file that could not be restored. It may be called
 	// from several goroutines.
 	Failed func(path string, err error)
-	// Told is told what is done to each file, link and, where it is removed, folder;
-	// in a dry run, what would be done. It is called from one goroutine.
+	// Told is called with each action on a file or link, and with the removal of
+	// each folder; in a dry run, with what would be done. It is called from one
+	// goroutine.
 	Told func(a Action, e *tree.Entry)
 
 	// Counters, to be read at any time.
 	Files, Bytes              atomic.Int64 // written; in a dry run, to be written
-	Unchanged, UnchangedBytes atomic.Int64 // files that were there already
-	Left                      atomic.Int64 // files that Overwrite has kept from being replaced
+	Unchanged, UnchangedBytes atomic.Int64 // files that existed already
+	Left                      atomic.Int64 // files that were not replaced because of Overwrite
 	Links, Folders            atomic.Int64
 	Deleted                   atomic.Int64 // files, links and folders
 	SetIDs                    atomic.Int64 // entries whose set-ID bits were left out
 	Failures                  atomic.Int64
 
-	// NoModes and NoTimes say that the destination's file system does not keep modes, or
-	// times: those of the version are left out then. Without modes, files are the same
-	// whatever theirs are; without times, files are replaced each time. A dry run does
-	// not find that out, since it writes nothing.
+	// NoModes and NoTimes report that the destination's file system does not keep modes
+	// or times, so that those of the version were not restored. Without modes, differing
+	// modes do not count as a difference; without times, files are replaced each time. A
+	// dry run cannot detect this, since it writes nothing.
 	NoModes, NoTimes atomic.Bool
 
-	// Leftovers are the folders in the destination in which other restores work, or have
-	// worked until they were killed: on another machine or in another container, so that
-	// it cannot be told which. They are removed when they are a day old. To be read when
-	// Run has returned.
+	// Leftovers holds the folders in the destination in which other restores work, or
+	// worked until they were killed. Which of the two cannot be determined, since they
+	// ran on another machine or in another container. Leftovers are removed when they
+	// are a day old. Read it after Run has returned.
 	Leftovers []string
 
 	version *dataset.Version
@@ -98,19 +99,19 @@ var errNil = errors.New("restore: a nil job")
 // An Action is what a Job does to a path.
 type Action string
 
-// What can be done to a path.
+// The actions of a Job.
 const (
 	Create  Action = "create"
 	Replace Action = "replace"
 	Remove  Action = "remove"
-	// Leave is of a file that differs, and that Overwrite keeps.
+	// Leave is reported for a file that differs and that Overwrite keeps.
 	Leave Action = "leave"
 )
 
-// Run restores the version to dir, which is made if needed. If single files could
-// not be restored, it restores the rest and returns a *PartialError. If it is
-// interrupted or stops on another error, what was authentic and complete is in its
-// place, and another Job continues from there.
+// Run restores the version to dir, which it creates if needed. If single files
+// cannot be restored, it restores the rest and returns a *PartialError. If it is
+// interrupted or stops on another error, the files that were authentic and
+// complete are in place, and another Job can continue.
 func (r *Job) Run(ctx context.Context, v *dataset.Version, dir string) error {
 	if r == nil {
 		return errNil

@@ -1,5 +1,6 @@
-// Package signers changes who may make versions of a dataset. Every change is a version
-// with the same contents, signed by an owner of the set before.
+// Package signers changes the signers of a dataset: the keys that may make versions.
+// Every change is a version with the same contents, signed by an owner of the previous
+// set.
 package signers
 
 import (
@@ -15,11 +16,11 @@ import (
 	"github.com/vaultpack/vaultpack/signing"
 )
 
-// ErrUnchanged is returned where the signers are already as they were to be.
+// ErrUnchanged is returned if a change would leave the signers as they are.
 var ErrUnchanged = errors.New("the signers are that already")
 
-// Add makes the key a writer, or an owner. One that is a writer becomes an owner, and the
-// other way around. It fails with [dataset.ErrConflict] if another writer has made a
+// Add makes the key an owner if owner is true, and otherwise a writer, also if the key
+// already is the other. It returns [dataset.ErrConflict] if another writer has made a
 // version meanwhile.
 func Add(ctx context.Context, d *dataset.Dataset, key signing.PublicKey, owner bool) (*dataset.Version, error) {
 	if key.IsZero() {
@@ -46,8 +47,8 @@ func Add(ctx context.Context, d *dataset.Dataset, key signing.PublicKey, owner b
 	})
 }
 
-// Remove ends that a key is a signer. id is its ID in hex, or the beginning of it if there
-// is no other such. What it has signed stays; it signs no version after this one.
+// Remove removes a key from the signers. id is the key's ID in hex, or an unambiguous
+// prefix of it. What the key has signed remains valid; it cannot sign later versions.
 func Remove(ctx context.Context, d *dataset.Dataset, id string) (*dataset.Version, error) {
 	return change(ctx, d, func(next *chain.Link) error {
 		var found []signing.PublicKey
@@ -94,10 +95,10 @@ func again(ctx context.Context, l *commit.Lease) (*dataset.Version, error) {
 	return l.Commit(ctx, key, commit.Same(l.Previous()))
 }
 
-// Init begins a new chain of signers, in which the configured key is the owner: for a
-// dataset whose owners have all lost their keys. It takes the right to read the newest
-// version. Every reader who knows the dataset refuses the new version until its user says
-// otherwise, for nothing but that tells it from a forged one.
+// Init begins a new chain of signers in which the configured key is the owner. It is for
+// a dataset whose owners have all lost their keys. The caller must be able to read the
+// newest version. Every reader who knows the dataset refuses the new version until its
+// user accepts it, since nothing else distinguishes it from a forgery.
 func Init(ctx context.Context, d *dataset.Dataset) (*dataset.Version, error) {
 	return commit.ChangeAnew(ctx, d, "signers", "with new signers", again)
 }

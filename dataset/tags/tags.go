@@ -1,5 +1,6 @@
-// Package tags names versions of a dataset. A change of the names is a version with the
-// same contents, signed as every version is, so that nobody else gives or moves one.
+// Package tags gives names to versions of a dataset. Every change of the tags is a
+// version with the same contents, signed like every version, so that only signers can
+// set or move a tag.
 package tags
 
 import (
@@ -16,11 +17,11 @@ import (
 	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
-// ErrUnchanged is returned where the version has the tag already, or nothing has it that
-// was to be removed.
+// ErrUnchanged is returned by Set if the version has the tag already, and by Remove if
+// no version has it.
 var ErrUnchanged = errors.New("the tags are that already")
 
-// Set gives a version the name, which another version then has no longer. It fails with
+// Set gives the tag to a version, and takes it from any other version. It returns
 // [dataset.ErrConflict] if another writer has made a version meanwhile.
 func Set(ctx context.Context, v *dataset.Version, name string) (*dataset.Version, error) {
 	if err := codec.CheckTag(name); err != nil {
@@ -43,7 +44,7 @@ func Set(ctx context.Context, v *dataset.Version, name string) (*dataset.Version
 	})
 }
 
-// Remove takes a name away from whichever version has it.
+// Remove removes the tag from the version that has it.
 func Remove(ctx context.Context, d *dataset.Dataset, name string) (*dataset.Version, error) {
 	return change(ctx, d, func(tags []codec.Tag) ([]codec.Tag, error) {
 		rest := without(tags, name)

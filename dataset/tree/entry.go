@@ -13,47 +13,48 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 )
 
-// An Object pins one sealed object of a dataset: which attempt to write it is,
-// and the exact bytes.
+// An Object pins one sealed object of a dataset: the attempt to write it, and
+// the exact bytes.
 type Object struct {
 	ID    envelope.ObjectID
 	KeyID envelope.KeyID
 	Pin   envelope.Pin
 }
 
-// PlaintextSize is the number of bytes sealed in the object.
+// PlaintextSize returns the number of plaintext bytes in the object.
 func (o Object) PlaintextSize() (int64, error) { return envelope.PlaintextSize(o.Pin.Size) }
 
 // An Entry is one file, folder or symbolic link of a version.
 type Entry struct {
-	// Path is slash-separated and relative, in any bytes but NUL. That of a
-	// folder ends in a slash, and that of the uploaded folder itself is empty.
+	// Path is slash-separated and relative, of any bytes except NUL. The path of a
+	// folder ends in a slash, and the path of the uploaded folder itself is empty.
 	Path    string
 	Size    int64
 	Mode    fs.FileMode // permissions, with fs.ModeSetuid, ModeSetgid and ModeSticky
 	ModTime time.Time
 	Link    string // the target, of a symbolic link
-	Sum     []byte // SHA-256 of the contents, where it was asked for
+	Sum     []byte // SHA-256 of the contents, if it was requested
 	Extents []Extent
-	// Seen identifies the file on the machine that read it; zero where unknown.
+	// Seen identifies the file on the machine that read it. It is zero if unknown.
 	Seen Seen
-	// Recent reports that the file had changed so shortly before it was read that
-	// another change might have left its times as they are.
+	// Recent reports whether the file had changed so shortly before it was read
+	// that another change might not have changed its times.
 	Recent bool
-	// Flaw says what is wrong with the entry, where its file could not be read as
-	// it should be.
+	// Flaw says what is wrong with the entry, if its file could not be read
+	// properly.
 	Flaw Flaw
 }
 
-// A Flaw says why an entry is not the file as it was when the version was made.
+// A Flaw says why an entry does not match the file as it was when the version was
+// made.
 type Flaw string
 
 const (
-	// FlawKept is an entry taken over from the version before, because the file
+	// FlawKept marks an entry copied from the previous version, because the file
 	// could not be read.
 	FlawKept Flaw = "kept"
-	// FlawTorn is an entry with contents that were read while the file was being
-	// written to: they may never have been in it all at once.
+	// FlawTorn marks an entry whose contents were read while the file was being
+	// written to. The file may never have had exactly these contents.
 	FlawTorn Flaw = "torn"
 )
 
@@ -63,16 +64,17 @@ type Extent struct {
 	Offset int64 // in the pack's plaintext
 	Length int64
 	At     int64 // in the file
-	// Sum is the keyed sum of the run's bytes, under the data key of the pack; zero
-	// where none was recorded.
+	// Sum is the keyed sum of the extent's bytes, under the data key of the pack.
+	// It is zero if none was recorded.
 	Sum envelope.ContentSum
 }
 
 // HasSum reports whether a sum was recorded.
 func (x Extent) HasSum() bool { return x.Sum != envelope.ContentSum{} }
 
-// Seen tells a file from another that took its name, size and time: the inode
-// number and change time, which mean something on one machine only.
+// Seen distinguishes a file from another file with the same name, size and
+// time. It holds the inode number and change time, which have a meaning on one
+// machine only.
 type Seen struct {
 	Host       string
 	Inode      uint64
@@ -88,10 +90,10 @@ func (e *Entry) IsLink() bool { return e.Link != "" }
 // IsFile reports whether the entry is a regular file.
 func (e *Entry) IsFile() bool { return !e.IsDir() && !e.IsLink() }
 
-// Equal reports whether the two are the same file in the same state: by path, size,
-// mode, time and link target, by the sums of their contents where both have such,
-// and by what is wrong with them. Where the contents lie does not count: a file may
-// have been sent again with its sample.
+// Equal reports whether e and o are the same file in the same state. It compares
+// path, size, mode, time, link target and flaw, and the sums of the contents if
+// both have one. It does not compare where the contents lie: a file may have been
+// sent again with its sample.
 func (e *Entry) Equal(o *Entry) bool {
 	return e.Path == o.Path && e.Size == o.Size && e.Mode == o.Mode && e.ModTime.Equal(o.ModTime) && e.Link == o.Link &&
 		e.Flaw == o.Flaw && (e.Sum == nil || o.Sum == nil || bytes.Equal(e.Sum, o.Sum)) && !e.sumsDiffer(o)
@@ -112,14 +114,15 @@ func (e *Entry) sumsDiffer(o *Entry) bool {
 	return false
 }
 
-// Name is the path without the slash of a folder, "." for the root.
+// Name returns the path without the slash of a folder, or "." for the root.
 func (e *Entry) Name() string { return path.Clean("./" + e.Path) }
 
-// MaxPath bounds a path and the target of a link: no system takes longer ones.
+// MaxPath is the maximum length of a path and of a link's target: no system accepts
+// longer ones.
 const MaxPath = 4 << 10
 
-// CheckPath returns an error unless a file of a dataset may have the path: relative, of at
-// most 4096 bytes, and without empty or dot elements.
+// CheckPath returns an error unless p is valid for a file of a dataset: relative, at most
+// 4096 bytes long, and without empty or dot elements.
 func CheckPath(p string) error {
 	if len(p) > MaxPath {
 		return fmt.Errorf("a path of %d bytes, which begins with %q, cannot be that of a file in a dataset: %d is the most", len(p), p[:64], MaxPath)

@@ -5,15 +5,15 @@ import (
 	"hash"
 )
 
-// A Merkle computes the hash of a tree of files in the clear: what is in it, whatever it
-// was sealed under. It is the Merkle Tree Hash of RFC 9162, section 2.1.1, with SHA-256,
-// over a leaf for each entry in the order of the paths:
+// A Merkle computes a hash of the plaintext of a tree of files. It does not depend on
+// the keys that the tree is sealed under. It is the Merkle Tree Hash of RFC 9162,
+// section 2.1.1, with SHA-256, over a leaf for each entry in the order of the paths:
 //
 //	"f" || SHA-256 of the contents     || path    for a file
 //	"l" || SHA-256 of the link's target || path    for a link
 //	"d" || path                                   for a folder, with its slash
 //
-// Modes and times are not in it. The zero value is ready for use.
+// Modes and times are not included. The zero value is ready for use.
 type Merkle struct {
 	// peaks are the roots of complete subtrees, from the left, and sizes the leaves of
 	// each: powers of two, descending.
@@ -23,7 +23,7 @@ type Merkle struct {
 	missing bool
 }
 
-// Add adds the next entry. Paths are to ascend.
+// Add adds the next entry. Paths must be in ascending order.
 func (m *Merkle) Add(e *Entry) {
 	if m.missing || e.IsFile() && len(e.Sum) != sha256.Size {
 		m.missing = true // nobody can tell from here on
@@ -68,8 +68,8 @@ func (m *Merkle) join() {
 	m.push([sha256.Size]byte(m.h.Sum(nil)), size)
 }
 
-// Sum is the hash of all that was added. It is not ok where the sum of a file's contents
-// is not known. Nothing is to be added after it.
+// Sum returns the hash of everything that was added. ok is false if the sum of a file's
+// contents is unknown. Add must not be called after Sum.
 func (m *Merkle) Sum() (sum [sha256.Size]byte, ok bool) {
 	if m.missing {
 		return sum, false

@@ -1,16 +1,17 @@
 package tree
 
-// Totals sums up a version.
+// Totals summarizes a version.
 type Totals struct {
 	Files   int64 `json:"files"`
 	Folders int64 `json:"folders"`
 	Links   int64 `json:"links"`
 	Bytes   int64 `json:"bytes"`
 	Packs   int64 `json:"packs"`
-	// SealedBytes is what the packs take in the vault.
+	// SealedBytes is the size of the packs in the vault.
 	SealedBytes int64 `json:"sealed_bytes"`
-	// Flaws is how many entries have a [Flaw], plus what of the source could not be
-	// read and is not in the version at all. The version is complete if it is 0.
+	// Flaws is the number of entries with a [Flaw], plus the number of paths of the
+	// source that could not be read and are not in the version. The version is
+	// complete if Flaws is 0.
 	Flaws int64 `json:"flaws,omitempty"`
 }
 

@@ -27,9 +27,9 @@ import (
 )
 
 // Against compares every file, link and folder of the version with a folder: contents,
-// permissions and times, these as far as the folder's file system can hold them. What
-// only the folder has differs too, but for the vault, its keys, and what killed
-// restores have left. It returns a *PartialError if anything differs.
+// permissions and, as precisely as the folder's file system stores them, times.
+// Entries that only the folder has also differ, except the vault, its keys, and
+// leftovers of killed restores. If anything differs, Against returns a *PartialError.
 func (c *Job) Against(ctx context.Context, v *dataset.Version, dir string) error {
 	if c == nil {
 		return errNil

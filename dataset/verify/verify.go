@@ -1,5 +1,5 @@
-// Package verify reads versions without writing them anywhere, and finds what is damaged,
-// or what differs from a folder:
+// Package verify reads versions without writing them anywhere, and reports what is
+// damaged or what differs from a folder:
 //
 //	err := new(verify.Job).Run(ctx, version)
 package verify
@@ -30,20 +30,21 @@ import (
 	"github.com/vaultpack/vaultpack/internal/workers"
 )
 
-// A Job reads a version without writing it anywhere, and finds what is damaged.
-// The zero value reads all of it. A Job is used once.
+// A Job reads a version without writing it anywhere, and reports what is
+// damaged. The zero value reads all of it. A Job must not be used more than
+// once.
 type Job struct {
 	// Sample is the share of the packs that Run reads, chosen at random: over 0, up
-	// to 1. 0 is all of them, as 1 is.
+	// to 1. Both 0 and 1 mean all packs.
 	Sample float64
-	// Select says what Against compares; nil is everything. For what only the folder
-	// has, only Path is set. It is called from one goroutine.
+	// Select reports whether Against compares an entry; nil selects all. For entries
+	// that only the folder has, only Path is set. It is called from one goroutine.
 	Select func(*tree.Entry) bool
-	// FollowLinks has Against compare what links of the folder lead to, where the version
-	// has no link: it was made of that.
+	// FollowLinks makes Against compare the targets of links in the folder if the version
+	// has no link there, because it was made with links followed.
 	FollowLinks bool
-	// Failed is told everything that is damaged, and each file that differs as a
-	// *FileError. It may be called from several goroutines.
+	// Failed is called for everything that is damaged, and with a *FileError for
+	// each file that differs. It may be called from several goroutines.
 	Failed func(err error)
 
 	// Counters, to be read at any time.
@@ -93,8 +94,8 @@ func (c *Job) firstRead(id envelope.ObjectID) bool {
 	return first
 }
 
-// DamagedPacks are the packs that do not authenticate, or are missing, as far as they
-// have been read. An upload can send again what lies in them.
+// DamagedPacks returns the packs read so far that do not authenticate or are missing.
+// An upload can send their files again.
 func (c *Job) DamagedPacks() []envelope.ObjectID {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -118,9 +119,9 @@ func (c *Job) fail(err error) {
 	}
 }
 
-// Run verifies the version's index and, whole, each pack that it names, the sums of
-// its files, and the roots of the versions before it as far as they are still there.
-// It returns a *PartialError if anything of it is damaged.
+// Run verifies the version's index, each pack that it names from beginning to end,
+// the sums of its files, and the roots of the previous versions that still exist. If
+// anything is damaged, Run returns a *PartialError.
 func (c *Job) Run(ctx context.Context, v *dataset.Version) error {
 	if c == nil {
 		return errNil

@@ -7,21 +7,20 @@
 //
 // # What is called
 //
-//   - Only the key that [New] was given is ever called. An ARN found in a keyring
-//     is compared with it and goes nowhere: Unwrap returns [envelope.ErrNoSlot] for
-//     another one and makes no call. A client without this could be led to a key of
-//     a stranger, who would see the call and could answer it.
-//   - A key ARN is taken as it is, so that a reader needs kms:Decrypt and nothing
-//     else. An alias or a bare key ID is resolved by one DescribeKey in New, and the
-//     ARN that it stands for then is what slots record: whoever moves the alias
-//     later moves no data key.
-//   - KeyId is in every request, and the KeyId of every answer must be that ARN.
+//   - Only the key that was passed to [New] is ever called. An ARN found in a keyring
+//     is only compared with it: for another ARN, Unwrap returns [envelope.ErrNoSlot]
+//     and makes no call. Otherwise a client could be led to call a stranger's key, and
+//     the stranger would see the call and could answer it.
+//   - A key ARN is used as it is, so that a reader needs only kms:Decrypt. [New]
+//     resolves an alias or a bare key ID by one DescribeKey, and slots record the
+//     resulting ARN: moving the alias later moves no data key.
+//   - Every request has a KeyId, and the KeyId of every response must be that ARN.
 //   - Every call carries the encryption context, which must not be empty.
-//   - Each call is made in the key's Region, whatever the client's is.
+//   - Each call is made in the key's Region, whatever the client's Region is.
 //
-// Related multi-Region keys have one key ID and the same material. A slot of one
-// is opened by another only with [AcceptRelated], and then with a call to the key
-// that was configured, never to the one that the slot names.
+// Related multi-Region keys have the same key ID and the same key material. A key
+// opens a slot of a related key only with [AcceptRelated], and then by a call to
+// the configured key, never to the key that the slot names.
 //
 // # Permissions
 //
@@ -37,8 +36,8 @@
 //
 // # Plaintext
 //
-// Buffers of this package that have held a data key are overwritten. Those of the
-// SDK, of encoding and of TLS are not within its reach. Logging of bodies
-// (aws.LogRequestWithBody, aws.LogResponseWithBody) is turned off for its calls,
-// since both hold data keys.
+// This package overwrites its buffers that have held a data key. It cannot
+// overwrite those of the SDK, of encoders and of TLS. It turns off logging of
+// bodies (aws.LogRequestWithBody, aws.LogResponseWithBody) for its calls, since
+// bodies hold data keys.
 package awskms

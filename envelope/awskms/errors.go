@@ -15,11 +15,11 @@ import (
 	"github.com/vaultpack/vaultpack/internal/awserr"
 )
 
-// A Reason is why KMS did not do what was asked, as far as a caller would act on
-// it.
+// A Reason says why a call to KMS failed, in as much detail as a caller can act
+// on.
 type Reason string
 
-// The reasons. What does not authenticate has none: it is
+// The reasons. An authentication failure has none: its error is
 // [envelope.ErrAuthentication].
 const (
 	NotAllowed      Reason = "not allowed"      // errors.Is(err, fs.ErrPermission) holds
@@ -36,11 +36,11 @@ const (
 	Refused         Reason = "refused by KMS"   // for a reason that is not one of these
 )
 
-// An Error is a call to KMS that failed. Its text says what to do next, and ends
-// with what KMS said.
+// An Error is returned for a failed call to KMS. Its text says what to do next,
+// and ends with the message of KMS.
 type Error struct {
 	Op     string // "Decrypt", …
-	KeyARN string // the key, or what was to be resolved; "OLD to NEW" for ReEncrypt
+	KeyARN string // the key, or the name to be resolved; "OLD to NEW" for ReEncrypt
 	Reason Reason
 	Code   string // the type of KMS's error: "DisabledException"; "" where there was none
 	err    error
@@ -111,9 +111,9 @@ func printable(s string) string {
 	return s
 }
 
-// A RelatedError says that a slot is of the configured multi-Region key in another
-// Region, and was not opened because [AcceptRelated] was not given. It is
-// [envelope.ErrNoSlot] too.
+// A RelatedError reports that a slot belongs to the configured multi-Region key in
+// another Region, and was not opened because [AcceptRelated] was not given.
+// errors.Is finds [envelope.ErrNoSlot] in it.
 type RelatedError struct {
 	KeyARN  string // the configured key
 	SlotARN string // the key of the slot
@@ -126,9 +126,9 @@ func (e *RelatedError) Error() string {
 // Is reports whether target is [envelope.ErrNoSlot].
 func (e *RelatedError) Is(target error) bool { return target == envelope.ErrNoSlot }
 
-// Unwrap is the SDK's error, and [fs.ErrPermission] for [NotAllowed] and
-// [BadCredentials]; for ReEncrypt, which serves one Region, [errors.ErrUnsupported] for
-// [WrongRegion].
+// Unwrap returns the SDK's error; also [fs.ErrPermission] for [NotAllowed] and
+// [BadCredentials], and [errors.ErrUnsupported] for [WrongRegion] of ReEncrypt, which
+// works within one Region.
 func (e *Error) Unwrap() []error {
 	switch {
 	case e.Reason == NotAllowed || e.Reason == BadCredentials:

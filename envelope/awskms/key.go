@@ -22,14 +22,14 @@ import (
 )
 
 // SlotKind is the kind of the slots of this package. Their Key is the key's ARN,
-// and Wrapped the CiphertextBlob as KMS gave it.
+// and Wrapped is the CiphertextBlob that KMS returned.
 const SlotKind = "aws-kms"
 
 // maxBlob is the largest CiphertextBlob that KMS takes (API reference, Decrypt).
 const maxBlob = 6144
 
-// API is what this package calls of KMS. A [kms.Client] is one. It must be safe
-// for concurrent use.
+// API is the part of KMS that this package calls. *[kms.Client] implements it.
+// It must be safe for concurrent use.
 type API interface {
 	DescribeKey(context.Context, *kms.DescribeKeyInput, ...func(*kms.Options)) (*kms.DescribeKeyOutput, error)
 	GenerateDataKey(context.Context, *kms.GenerateDataKeyInput, ...func(*kms.Options)) (*kms.GenerateDataKeyOutput, error)
@@ -38,14 +38,14 @@ type API interface {
 	ReEncrypt(context.Context, *kms.ReEncryptInput, ...func(*kms.Options)) (*kms.ReEncryptOutput, error)
 }
 
-// NewClient makes a client of the SDK with retries that suit a call on which a
-// whole job waits. Where cfg (or the environment: AWS_RETRY_MODE,
-// AWS_MAX_ATTEMPTS) does not say otherwise, they are the SDK's standard mode with
-// 5 attempts: throttling, the status codes 500, 502, 503 and 504, timeouts and
-// broken connections are tried again, after a random part of 2, 4, 8 and 16
-// seconds. Nothing is tried again that cannot become better. A context that ends
-// also ends the waiting. With the SDK's own HTTP client, an attempt that has no
-// answer after 15 seconds is given up; the SDK alone would wait for ever.
+// NewClient returns an SDK client with retries that suit a call that a whole job
+// waits for. Unless cfg (or the environment: AWS_RETRY_MODE, AWS_MAX_ATTEMPTS)
+// says otherwise, it uses the SDK's standard mode with 5 attempts: it retries
+// after throttling, the status codes 500, 502, 503 and 504, timeouts and broken
+// connections, after a random part of 2, 4, 8 and 16 seconds. It does not retry
+// errors that a retry cannot fix. The waiting ends when the context ends. With
+// the SDK's own HTTP client, an attempt without a response after 15 seconds is
+// abandoned; the SDK alone would wait for ever.
 func NewClient(cfg aws.Config, optFns ...func(*kms.Options)) *kms.Client {
 	standard := func(o *kms.Options) {
 		if c, ok := o.HTTPClient.(*awshttp.BuildableClient); ok {
@@ -73,14 +73,14 @@ var (
 	_ envelope.Rewrapper        = (*Key)(nil)
 )
 
-// An Option changes a Key as it is made.
+// An Option configures a new Key.
 type Option func(*Key)
 
-// AcceptRelated has the key, which must be a multi-Region key, also open the
-// slots of its related keys: the same mrk- key ID in another Region of the same
-// account. KMS gives related keys the same material, so that nobody is trusted
-// who was not before; but a call to this key then serves where the key that the
-// slot names might be disabled, or be guarded by a stricter policy.
+// AcceptRelated makes the key, which must be a multi-Region key, also open the
+// slots of its related keys: those with the same mrk- key ID in another Region
+// of the same account. Related keys have the same key material, so this trusts
+// nobody who was not trusted before. But a call to this key succeeds even if
+// the key that the slot names is disabled or has a stricter policy.
 func AcceptRelated() Option { return func(k *Key) { k.related = true } }
 
 var (
@@ -88,14 +88,14 @@ var (
 	bareID   = regexp.MustCompile(`^[A-Za-z0-9-]{1,128}$`)
 )
 
-// IsKeyARN reports whether s is the ARN of a KMS key: not of an alias, and whether
-// or not there is such a key.
+// IsKeyARN reports whether s is the ARN of a KMS key, not of an alias. The key
+// need not exist.
 func IsKeyARN(s string) bool { return arn.IsKey(s) }
 
-// New makes a Key of a key ARN, which takes no call, or of an alias name
-// (alias/NAME), an alias ARN or a key ID, which takes one DescribeKey. Alias names
-// and key IDs are looked up in the client's Region and the caller's account.
-// Where the key cannot wrap data keys the error is a *[Error].
+// New returns the Key with the given key ARN, which takes no call, or alias name
+// (alias/NAME), alias ARN or key ID, which takes one DescribeKey. Alias names and
+// key IDs are looked up in the client's Region and the caller's account. If the
+// key cannot wrap data keys, the error is an *[Error].
 func New(ctx context.Context, client API, key string, opts ...Option) (*Key, error) {
 	if err := begin(ctx); err != nil {
 		return nil, err
@@ -184,7 +184,7 @@ func resolve(ctx context.Context, client API, name string) (string, error) {
 // MultiRegion reports whether the key is a multi-Region key, by its ID.
 func (k *Key) MultiRegion() bool { return strings.HasPrefix(k.name.ID, "mrk-") }
 
-// ARN is the key's ARN, as slots record it.
+// ARN returns the key's ARN, as slots record it.
 func (k *Key) ARN() string {
 	if k == nil {
 		return ""
@@ -192,10 +192,10 @@ func (k *Key) ARN() string {
 	return k.arn
 }
 
-// Describe is what the key's slots have for their kind and key: [SlotKind] and the ARN.
+// Describe returns the Kind and Key of the key's slots: [SlotKind] and the ARN.
 func (k *Key) Describe() (kind, key string) { return SlotKind, k.ARN() }
 
-// String is the kind and the ARN.
+// String returns the kind and the ARN.
 func (k *Key) String() string { return SlotKind + " " + k.ARN() }
 
 // inRegion has a call made in the Region, and keeps data keys out of logs.
@@ -208,8 +208,8 @@ func inRegion(region string) func(*kms.Options) {
 
 var errNoContext = errors.New("the encryption context is empty: the data key would be bound to nothing")
 
-// GenerateDataKey has KMS make a data key of 32 bytes (AES_256), bound to ec. The
-// caller overwrites it.
+// GenerateDataKey asks KMS for a new data key of 32 bytes (AES_256), bound to ec.
+// The caller overwrites it after use.
 func (k *Key) GenerateDataKey(ctx context.Context, ec envelope.EncryptionContext) ([]byte, envelope.Slot, error) {
 	const op = "GenerateDataKey"
 	if err := k.ready(ctx, op); err != nil {
@@ -249,14 +249,14 @@ func (k *Key) Wrap(ctx context.Context, dataKey []byte, ec envelope.EncryptionCo
 	return k.slot(op, out.KeyId, out.CiphertextBlob)
 }
 
-// Unwrap decrypts a data key with one call to Decrypt, which all goroutines share
-// that ask for the same slot and context at the same time. Nothing is kept
-// afterwards: the next Unwrap is another call.
+// Unwrap decrypts a data key with one call to Decrypt. Goroutines that unwrap the
+// same slot and context at the same time share the call. Nothing is cached: the
+// next Unwrap makes another call.
 //
-// A slot of another key is [envelope.ErrNoSlot], and a *[RelatedError] besides where
-// [AcceptRelated] would have opened it; one whose contents or context do
-// not fit [envelope.ErrAuthentication]. Everything else is a *[Error], or an error
-// that wraps that of ctx.
+// For a slot of another key the error is [envelope.ErrNoSlot], or a *[RelatedError]
+// if [AcceptRelated] would have opened it. If the contents or the context do not
+// match, the error is [envelope.ErrAuthentication]. Any other error is an *[Error],
+// or wraps the error of ctx.
 func (k *Key) Unwrap(ctx context.Context, slot envelope.Slot, ec envelope.EncryptionContext) ([]byte, error) {
 	if err := k.ready(ctx, "Decrypt"); err != nil {
 		return nil, err
@@ -281,8 +281,8 @@ func (k *Key) Unwrap(ctx context.Context, slot envelope.Slot, ec envelope.Encryp
 	})
 }
 
-// Matches reports whether Unwrap would ask KMS to open the slot: it names this key,
-// or a related one where those are accepted.
+// Matches reports whether Unwrap would ask KMS to open the slot: whether it names
+// this key, or a related key if those are accepted.
 func (k *Key) Matches(slot envelope.Slot) bool { return k.opens(slot) }
 
 // opens reports whether the slot is of this key, or of a related one where those are
@@ -319,10 +319,10 @@ func (k *Key) decrypt(ctx context.Context, blob []byte, ec envelope.EncryptionCo
 }
 
 // Rewrap moves a slot of this key to another key, and from the context ec to the
-// context toEC, with one call to ReEncrypt: the data key stays in KMS. Both must be
-// keys of this package and in one Region, else the error wraps errors.ErrUnsupported;
-// to move a data key elsewhere, open the keyring and add a slot. The other errors are
-// those of Unwrap.
+// context toEC, with one call to ReEncrypt. The data key stays in KMS. Both must be
+// keys of this package in the same Region, otherwise the error wraps
+// errors.ErrUnsupported. To move a data key elsewhere, open the keyring and add a
+// slot. The other errors are those of Unwrap.
 func (k *Key) Rewrap(ctx context.Context, slot envelope.Slot, ec envelope.EncryptionContext, other envelope.KeyWrapper, toEC envelope.EncryptionContext) (envelope.Slot, error) {
 	const op = "ReEncrypt"
 	if err := k.ready(ctx, op); err != nil {

@@ -16,8 +16,8 @@ import (
 	"github.com/vaultpack/vaultpack/signing"
 )
 
-// SignAPI is what a [Signer] calls of KMS. A [kms.Client] is one. It must be safe for
-// concurrent use.
+// SignAPI is the part of KMS that a [Signer] calls. *[kms.Client] implements it. It
+// must be safe for concurrent use.
 type SignAPI interface {
 	GetPublicKey(context.Context, *kms.GetPublicKeyInput, ...func(*kms.Options)) (*kms.GetPublicKeyOutput, error)
 	Sign(context.Context, *kms.SignInput, ...func(*kms.Options)) (*kms.SignOutput, error)
@@ -33,9 +33,10 @@ type Signer struct {
 
 var _ signing.Signer = (*Signer)(nil)
 
-// NewSigner makes a Signer of the ARN of a key, or of an alias, of the spec ECC_NIST_P256 and
-// the usage SIGN_VERIFY. It takes one GetPublicKey. Keys of the spec ECC_NIST_EDWARDS25519 are
-// not taken: KMS signs at most 4,096 bytes with them, and what vaultpack signs can be longer.
+// NewSigner returns the Signer for the ARN of a key, or of an alias. The key must have the
+// spec ECC_NIST_P256 and the usage SIGN_VERIFY. NewSigner makes one GetPublicKey call. Keys
+// of the spec ECC_NIST_EDWARDS25519 are refused: KMS signs at most 4,096 bytes with them,
+// and what vaultpack signs can be longer.
 func NewSigner(ctx context.Context, client SignAPI, key string) (*Signer, error) {
 	if err := begin(ctx); err != nil {
 		return nil, err
@@ -78,7 +79,7 @@ func NewSigner(ctx context.Context, client SignAPI, key string) (*Signer, error)
 	return s, nil
 }
 
-// ARN is the key's ARN.
+// ARN returns the key's ARN.
 func (s *Signer) ARN() string {
 	if s == nil {
 		return ""
@@ -86,7 +87,7 @@ func (s *Signer) ARN() string {
 	return s.arn
 }
 
-// Public is the key's public key, as KMS gave it.
+// Public returns the key's public key, as KMS returned it.
 func (s *Signer) Public() signing.PublicKey {
 	if s == nil {
 		return signing.PublicKey{}
@@ -94,10 +95,11 @@ func (s *Signer) Public() signing.PublicKey {
 	return s.public
 }
 
-// String is the ARN.
+// String returns the ARN.
 func (s *Signer) String() string { return "aws-kms " + s.ARN() }
 
-// Sign signs the message with one kms:Sign, which is sent its SHA-256: ECDSA_SHA_256.
+// Sign signs the message with one kms:Sign call (ECDSA_SHA_256), which is sent only
+// the SHA-256 of the message.
 func (s *Signer) Sign(ctx context.Context, message []byte) ([]byte, error) {
 	if ctx != nil && ctx.Err() != nil {
 		return nil, cancelled("Sign", ctx.Err())
