@@ -11,8 +11,9 @@ import (
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
-// AWS is the configuration of the AWS SDK for the vault: credentials, region
-// and endpoints from the SDK's own chain, by the settings' profile and region.
+// AWS returns the configuration of the AWS SDK for the vault: credentials,
+// region and endpoints from the SDK's own chain, with the profile and region
+// of the settings.
 func (c *Config) AWS(ctx context.Context) (aws.Config, error) {
 	if err := given.Check(ctx, c != nil, errNoConfig); err != nil {
 		return aws.Config{}, err
@@ -25,7 +26,8 @@ func (c *Config) aws() awsload.Settings {
 	return awsload.Settings{Region: c.S3.Region, Profile: c.S3.Profile, MFACode: c.S3.MFACode, Options: c.S3.LoadOptions}
 }
 
-// S3Options make a client of S3 that reaches the bucket as the vault does.
+// S3Options sets the options of an S3 client so that it reaches the bucket as the
+// vault does.
 func (c *Config) S3Options(o *s3.Options) {
 	custom := c.S3.Reach(o)
 	if o.Region == "" && custom {
@@ -33,8 +35,8 @@ func (c *Config) S3Options(o *s3.Options) {
 	}
 }
 
-// SSEKey is the KMS key that S3 is to encrypt the vault's objects under, empty
-// where no server-side encryption is demanded.
+// SSEKey returns the KMS key under which S3 must encrypt the vault's objects,
+// or "" if no server-side encryption is required.
 func (c *Config) SSEKey() string {
 	switch {
 	case c.S3.SSE == s3store.SSENone:
@@ -45,6 +47,6 @@ func (c *Config) SSEKey() string {
 	return c.S3.KMSKey
 }
 
-// An MFAError says that a profile wants a code from an MFA device, and that it could
-// not be asked for. It wraps fs.ErrPermission.
+// An MFAError reports that a profile requires a code from an MFA device, and that
+// the user could not be asked for it. It wraps fs.ErrPermission.
 type MFAError = awsload.MFAError

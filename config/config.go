@@ -1,5 +1,5 @@
-// Package config says which vault and which keys to use, by flags, the environment
-// and vaultpack.yaml, and opens them. It is what knows all kinds of vaults, and all
+// Package config finds out from flags, the environment and vaultpack.yaml which
+// vault and which keys to use, and opens them. It knows all kinds of vaults and all
 // kinds of keys.
 package config
 
@@ -23,11 +23,11 @@ import (
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
-// FileName is the name of the configuration file, looked for in the working
-// folder and the folders above it, then in the user's configuration directory.
+// FileName is the name of the configuration file. It is searched for in the
+// working folder and its parents, then in the user's configuration directory.
 const FileName = "vaultpack.yaml"
 
-// A Setting is a value with the place that it was read from.
+// A Setting is a value and the place that it was read from.
 type Setting struct {
 	Value  string `json:"value"`
 	Source string `json:"source"`
@@ -37,10 +37,11 @@ type Setting struct {
 func (s Setting) fromFile() bool { return filepath.IsAbs(s.Source) }
 
 // A Config says which vault and which keys to use. Each setting comes from the
-// first of: a flag, the environment, the nearest vaultpack.yaml, the one in the
-// user's configuration directory, the embedded default.
+// first of these that has it: a flag, the environment, the nearest
+// vaultpack.yaml, the one in the user's configuration directory, the embedded
+// default.
 type Config struct {
-	Home     Setting // where the embedded default vault and key live
+	Home     Setting // the folder of the embedded default vault and key
 	Vault    Setting // s3://bucket/prefix, or a directory
 	LocalKey Setting // the file of the local key
 	// Signing is the key that signs versions: a file, the ARN of a key in AWS KMS, or
@@ -48,35 +49,35 @@ type Config struct {
 	// embedded default, which is made on first use, and only where no local key is used.
 	Signing        Setting
 	DefaultSigning bool
-	// MadeSigningKey is told that it was made.
+	// MadeSigningKey is called after the signing key was created.
 	MadeSigningKey func(file string)
 	// Signers are pinned keys, and Pins digests of versions by dataset and number; see
 	// package trust.
 	Signers []signing.PublicKey
 	Pins    map[string]map[int64]string
-	// CannotRemember is told why nothing can be remembered, and FirstContact of a dataset
-	// that was not known.
+	// CannotRemember is called with the reason if nothing can be remembered, and
+	// FirstContact for each dataset that was not known before.
 	CannotRemember func(error)
 	FirstContact   func(dataset string, signer signing.KeyID)
 	// KMSKeys are ARNs, aliases or IDs of AWS KMS keys; the first makes data keys.
 	KMSKeys []Setting
-	// KMSRelated has multi-Region keys also open what their related keys have
+	// KMSRelated makes multi-Region keys also open what their related keys have
 	// wrapped: see [awskms.AcceptRelated].
 	KMSRelated bool
-	// S3 says how to use the bucket of a vault in S3, and S3Source where that was
-	// read from.
+	// S3 holds the settings for the bucket of a vault in S3, and S3Source says
+	// where they were read from.
 	S3       s3store.Settings
 	S3Source string
-	// Identity and Passphrase are files with further keys that open data keys,
-	// empty where there is none; Recipients are files with public keys that new
-	// data keys are wrapped for besides.
+	// Identity and Passphrase are files with further keys that open data keys, or
+	// empty. Recipients are files with public keys that new data keys are also
+	// wrapped for.
 	Identity, Passphrase Setting
 	Recipients           []Setting
 	Context              envelope.EncryptionContext
-	// ContextSource is where Context was read from, empty if nowhere.
+	// ContextSource says where Context was read from. It is empty if no context was set.
 	ContextSource string
-	// Provision is what init keeps in order in AWS, as the file has it, and
-	// ProvisionSource where that was read from; nil if nowhere.
+	// Provision is the section provision of the file, which says what init
+	// maintains in AWS, or nil. ProvisionSource says where it was read from.
 	Provision       *yaml.Node
 	ProvisionSource string
 	// Files are the configuration files that were read, nearest first.
@@ -108,9 +109,8 @@ type fileConfig struct {
 	Provision      yaml.Node         `yaml:"provision"`
 }
 
-// Load finds every setting. flag gives the values of the flags vault,
-// kms-key, sse, local-key, signing-key, identity and passphrase-file, empty where they were not
-// given.
+// Load finds every setting. flag returns the values of the flags vault, kms-key, sse,
+// local-key, signing-key, identity and passphrase-file, or "" for flags that were not given.
 func Load(flag func(name string) string) (*Config, error) {
 	home, homeErr := homeDir() // which is not needed where all is named
 	c := &Config{Home: home}
@@ -155,8 +155,8 @@ func Load(flag func(name string) string) (*Config, error) {
 	return c, nil
 }
 
-// OfOtherVault reports whether a setting comes from a file that names another vault
-// than the one that was chosen by a flag or the environment.
+// OfOtherVault reports whether a setting comes from a file that names a different
+// vault than the one chosen by a flag or the environment.
 func (c *Config) OfOtherVault(source string) bool {
 	v := c.vaults[source]
 	return v != "" && strings.TrimSuffix(v, "/") != strings.TrimSuffix(c.Vault.Value, "/")

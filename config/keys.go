@@ -21,9 +21,9 @@ import (
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
-// ReadableKeys are those of the configured keys that can be read, to open with; none
-// of them wraps. The error says why others cannot, and may come with keys. It is for
-// whoever looks at what needs no key.
+// ReadableKeys returns those of the configured keys that can be read, for opening
+// data keys only. The error says why other keys cannot be read, and may be returned
+// together with keys. It is for callers that read only what needs no key.
 func ReadableKeys(ctx context.Context, c *Config) (*vault.Keys, error) {
 	k := &vault.Keys{}
 	if err := given.Check(ctx, c != nil, errNoConfig); err != nil {
@@ -58,12 +58,12 @@ func ReadableKeys(ctx context.Context, c *Config) (*vault.Keys, error) {
 	return k, errors.Join(errs...)
 }
 
-// ReadKeys reads the configured keys. The local key may be missing where it is
-// the embedded default and another one is configured, and is then not used: a
-// dataset whose keys are in KMS is not to be opened by a file on a laptop unless
-// the configuration says so. Nor need one be there that a configuration file names,
-// where an identity or a passphrase is configured: it may be lost. With KMS keys, new
-// data keys get a slot for each.
+// ReadKeys reads the configured keys. If another key is configured, the embedded
+// default of the local key is not used and may be missing: a file on a laptop should
+// not open a dataset whose keys are in KMS unless the configuration says so. If an
+// identity or a passphrase is configured, a local key that a configuration file names
+// may be missing too, since it may be lost. New data keys get a slot for each KMS
+// key.
 func ReadKeys(ctx context.Context, c *Config) (*vault.Keys, error) {
 	if err := given.Check(ctx, c != nil, errNoConfig); err != nil {
 		return nil, err
@@ -125,7 +125,8 @@ func ReadKeys(ctx context.Context, c *Config) (*vault.Keys, error) {
 }
 
 // ReadSecret reads a file that only its owner may read, and that belongs to this
-// user or to root. what names its contents in errors, which hold nothing of them.
+// user or to root. what names its contents in errors, which never contain any of
+// them.
 func ReadSecret(what string, s Setting) ([]byte, error) {
 	file := s.Value
 	if s.fromFile() {
@@ -206,7 +207,7 @@ func isSecret(b []byte) bool {
 	return bytes.Contains(b, []byte("vaultpack-identity-")) || bytes.Contains(b, []byte("vaultpack-local-key-"))
 }
 
-// ReadPassphrase reads the passphrase that is the one line of a file.
+// ReadPassphrase reads the passphrase from a file that consists of that one line.
 func ReadPassphrase(s Setting) (*envelope.Passphrase, error) {
 	b, err := ReadSecret("passphrase file", s)
 	if err != nil {
@@ -220,9 +221,9 @@ func ReadPassphrase(s Setting) (*envelope.Passphrase, error) {
 	return p, nil
 }
 
-// ReadRecipient reads the public key of somebody who is to be able to open.
-// One that a configuration file names must be such that nobody else can write it:
-// whoever can would read what is uploaded from then on.
+// ReadRecipient reads the public key of a recipient. If a configuration file
+// names the file, nobody else may be able to write to it: anyone who can could
+// then read what is uploaded later.
 func ReadRecipient(s Setting) (*envelope.Recipient, error) {
 	if s.fromFile() {
 		if _, err := realTrusted(s.Value); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -245,7 +246,7 @@ func ReadRecipient(s Setting) (*envelope.Recipient, error) {
 }
 
 // ReadLocalKey reads the configured local key. Errors name the file, say what to
-// do, and hold nothing of its contents.
+// do, and never contain any of its contents.
 func ReadLocalKey(c *Config) (*envelope.LocalKey, error) {
 	file := c.LocalKey.Value
 	b, err := ReadSecret("local key", c.LocalKey)
@@ -286,7 +287,7 @@ const keyComment = `# A local key of vaultpack. Whoever has this file can read t
 # sealed with it; without it, nobody can. Keep a copy in a safe place.
 `
 
-// CreateLocalKey makes the configured local key, if there is none yet.
+// CreateLocalKey creates the configured local key if it does not exist.
 func CreateLocalKey(c *Config) (made bool, err error) {
 	text := append([]byte(keyComment), envelope.GenerateLocalKey().EncodeSecret()...)
 	defer clear(text)
@@ -300,8 +301,8 @@ func CreateLocalKey(c *Config) (made bool, err error) {
 	return true, nil
 }
 
-// WriteSecret makes a file that only its owner may read. It returns an error
-// that wraps fs.ErrExist if there is one of the name.
+// WriteSecret creates a file that only its owner may read. If the file exists,
+// the error wraps fs.ErrExist.
 func WriteSecret(file string, text []byte) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return err

@@ -13,14 +13,14 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// A MissingKeyError says that the file of a key is not there. It wraps
+// A MissingKeyError reports that the file of a key does not exist. It wraps
 // fs.ErrNotExist.
 type MissingKeyError struct {
 	What    string // what the file holds
 	Setting Setting
-	// Others are the keys that have slots in the vault besides local ones, as far as
-	// they were looked for; each may open some of its datasets. Looked reports whether
-	// all of its keyrings were looked at.
+	// Others holds the non-local keys that have slots in the keyrings that were read;
+	// each may open some of the vault's datasets. Looked reports whether all keyrings
+	// were read.
 	Others []envelope.Slot
 	Looked bool
 }

@@ -14,8 +14,8 @@ import (
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
-// Memory is what this user remembers of the datasets of a vault, and what the
-// configuration pins.
+// Memory returns what this user remembers of the datasets of a vault, with the
+// pins of the configuration.
 func (c *Config) Memory(location string) *trust.Pinned {
 	path, err := StateDir()
 	if err != nil {
@@ -26,7 +26,8 @@ func (c *Config) Memory(location string) *trust.Pinned {
 	return &trust.Pinned{Memory: dir, Signers: c.Signers, Versions: c.Pins}
 }
 
-// Remembered is what is remembered of the configured vault, which is not opened.
+// Remembered returns what is remembered of the configured vault, without opening the
+// vault.
 func (c *Config) Remembered() (*trust.Dir, error) {
 	if c == nil || c.Vault.Value == "" {
 		return nil, errNoConfig
@@ -44,7 +45,7 @@ func (c *Config) Remembered() (*trust.Dir, error) {
 	return &trust.Dir{Path: path, Vault: c.vaultName(location)}, nil
 }
 
-// StateDir is the folder in which it is remembered what was seen of datasets: known below
+// StateDir returns the folder that remembers what was seen of datasets: known below
 // VAULTPACK_HOME, or vaultpack/known below the XDG state directory.
 func StateDir() (string, error) {
 	if dir := os.Getenv("VAULTPACK_HOME"); dir != "" {
@@ -130,7 +131,7 @@ func (c *Config) Pin(ref string) error {
 	return nil
 }
 
-// ReadSigner reads a public signing key: the text itself, or what a file has.
+// ReadSigner reads a public signing key from the text itself or from a file.
 func ReadSigner(text, file string) (signing.PublicKey, error) {
 	key, err := signing.ParsePublicKey([]byte(text))
 	if err == nil {

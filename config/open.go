@@ -13,9 +13,9 @@ import (
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
-// Open opens the configured vault. A directory must have been made a vault before,
-// else the error wraps [vault.ErrNoVault]. A vault in S3 is a bucket and a prefix, and
-// needs no making; that the bucket can be used, the first request tells.
+// Open opens the configured vault. A directory must already be a vault, otherwise the
+// error wraps [vault.ErrNoVault]. A vault in S3 is a bucket and a prefix, and need not
+// be created; the first request shows whether the bucket can be used.
 func Open(ctx context.Context, c *Config) (*vault.Vault, error) {
 	if err := given.Check(ctx, c != nil, errNoConfig); err != nil {
 		return nil, err
@@ -38,8 +38,9 @@ func there(c *Config) error {
 	return err
 }
 
-// OpenPublic is Open for whoever looks at what needs no key: Keys has those of the
-// configured keys that can be read, and keys says why others cannot.
+// OpenPublic is like Open, for callers that read only what needs no key. The
+// vault's Keys holds those of the configured keys that can be read, and the result
+// keys says why others cannot.
 func OpenPublic(ctx context.Context, c *Config) (v *vault.Vault, keys, err error) {
 	if err := given.Check(ctx, c != nil, errNoConfig); err != nil {
 		return nil, nil, err
@@ -55,8 +56,8 @@ func OpenPublic(ctx context.Context, c *Config) (v *vault.Vault, keys, err error
 	return &vault.Vault{Store: store, Location: location, Keys: k, Context: c.Context, Trust: c.Memory(location)}, keys, nil
 }
 
-// OpenForWriting is Open, but makes the embedded default on its first use, and
-// then created is true.
+// OpenForWriting is like Open, but creates the embedded default vault on its
+// first use. created reports whether it did.
 func OpenForWriting(ctx context.Context, c *Config) (v *vault.Vault, created bool, err error) {
 	if err := given.Check(ctx, c != nil, errNoConfig); err != nil {
 		return nil, false, err
@@ -77,9 +78,9 @@ func (c *Config) noVault(err error) error {
 		err, c.Vault.Value, c.Vault.Source)
 }
 
-// Init makes the configured vault and its local key, or checks those that are
-// there; created reports whether anything was made. It makes no bucket and no KMS
-// key, and no local key where KMS keys are configured.
+// Init creates the configured vault and its local key, or checks existing ones;
+// created reports whether anything was created. It creates no bucket and no KMS
+// key, and no local key if KMS keys are configured.
 func Init(ctx context.Context, c *Config) (v *vault.Vault, created bool, err error) {
 	if err := given.Check(ctx, c != nil, errNoConfig); err != nil {
 		return nil, false, err

@@ -21,10 +21,10 @@ import (
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
-// Resolved is the configuration with the ARN of a KMS key wherever it names one by
-// an alias, an alias ARN or a key ID: for data keys, and for the objects in S3. Each
-// such name takes one DescribeKey; ARNs take no call. What another server than AWS
-// takes for a key of its own stays as it is.
+// Resolved returns the configuration with every alias, alias ARN and key ID of a KMS
+// key replaced by the key's ARN: for data keys, and for the objects in S3. Each such
+// name takes one DescribeKey; ARNs take no call. The key names of servers other than
+// AWS stay unchanged.
 func (c *Config) Resolved(ctx context.Context) (*Config, error) {
 	if err := given.Check(ctx, c != nil, errNoConfig); err != nil {
 		return nil, err
@@ -93,8 +93,8 @@ func (c *Config) sseNamed(ctx context.Context) (bool, error) {
 	return !c.S3Elsewhere(cfg), nil
 }
 
-// S3Elsewhere reports whether S3 is another server than AWS: it has an endpoint of its
-// own, and not because all of AWS is reached there (AWS_ENDPOINT_URL).
+// S3Elsewhere reports whether S3 is a server other than AWS: whether S3 has its own
+// endpoint that is not the endpoint of all of AWS (AWS_ENDPOINT_URL).
 func (c *Config) S3Elsewhere(cfg aws.Config) bool {
 	at := s3.NewFromConfig(cfg, c.S3Options).Options().BaseEndpoint
 	all := sts.NewFromConfig(cfg).Options().BaseEndpoint
@@ -119,7 +119,8 @@ func addKMS(ctx context.Context, c *Config, k *vault.Keys, add func(envelope.Key
 	return nil
 }
 
-// ServiceKey is another key in a key service than the configured ones.
+// ServiceKey returns a key in a key service that need not be one of the configured
+// keys.
 func ServiceKey(ctx context.Context, c *Config, key string) (envelope.ServiceKey, error) {
 	if err := given.Check(ctx, c != nil, errNoConfig); err != nil {
 		return nil, err

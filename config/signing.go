@@ -22,10 +22,10 @@ const signingComment = `# A signing key of vaultpack. Whoever has this file can 
 # that it is a signer of; without it, another signer has to. It opens no data.
 `
 
-// SigningKey reads the configured signing key; where there is none, it is the one that is
-// derived from a local key of keys, and else that in the file of the embedded default.
-// That is made if create is set, and Config.MadeSigningKey told. The error wraps
-// [vault.ErrNoSigner] where there is none.
+// SigningKey reads the configured signing key. If none is configured, it returns the key
+// derived from a local key of keys, or else the key in the file of the embedded default.
+// If that file does not exist and create is true, SigningKey creates it and calls
+// Config.MadeSigningKey. If there is no signing key, the error wraps [vault.ErrNoSigner].
 func SigningKey(ctx context.Context, c *Config, keys *vault.Keys, create bool) (signing.Signer, error) {
 	if err := given.Check(ctx, c != nil, errNoConfig); err != nil {
 		return nil, err
@@ -156,8 +156,8 @@ func readSigningKey(s Setting) (signing.Signer, error) {
 	return key, nil
 }
 
-// CreateSigningKey makes a signing key in a file that only its owner may read. The error
-// wraps fs.ErrExist if there is one of the name.
+// CreateSigningKey creates a signing key in a file that only its owner may read. The
+// error wraps fs.ErrExist if the file exists.
 func CreateSigningKey(file string) error {
 	key := signing.GenerateKey()
 	defer key.Wipe()

@@ -16,24 +16,25 @@ import (
 	"github.com/vaultpack/vaultpack/internal/atomicfile"
 )
 
-// A Change is what is to be written into a configuration file.
+// A Change holds settings to be written to a configuration file.
 type Change struct {
 	Vault   string
 	KMSKeys []string
 	Region  string // of the section s3
-	SSE     string // the same; empty leaves it as it is
-	// SigningKey is what versions are signed with; empty leaves it as it is.
+	SSE     string // also of the section s3; empty leaves it unchanged
+	// SigningKey is the key that signs versions; empty leaves it unchanged.
 	SigningKey string
-	// Provision is the section of that name, anything that yaml can marshal; nil
-	// leaves it as it is.
+	// Provision is the section provision, any value that yaml can marshal; nil
+	// leaves it unchanged.
 	Provision any
 }
 
-// ErrOtherVault is returned by Write for a file that is about another vault.
+// ErrOtherVault is returned by Write for a file that configures another vault.
 var ErrOtherVault = errors.New("the file is about another vault")
 
-// Write makes the file, or changes these settings in it and leaves all else
-// as it is, comments too. A file that says so already is not written.
+// Write creates the file, or changes these settings in it and keeps everything
+// else, including comments. If the file has these settings already, it is not
+// written.
 func Write(file string, change Change) (written bool, err error) {
 	if real, err := filepath.EvalSymlinks(file); err == nil {
 		file = real // what is changed is the file, and not the link to it
@@ -66,7 +67,7 @@ func Write(file string, change Change) (written bool, err error) {
 	return true, nil
 }
 
-// Text is a file with these settings and no others.
+// Text returns the text of a file with only these settings.
 func (c Change) Text() (string, error) {
 	b, err := c.apply(nil)
 	return string(b), err
