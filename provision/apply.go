@@ -9,21 +9,22 @@ import (
 	"github.com/vaultpack/vaultpack/internal/given"
 )
 
-// An ApplyError says where an Apply has stopped. The same run again goes on there.
+// An ApplyError reports where an Apply has stopped. Running it again continues from
+// there.
 type ApplyError struct {
 	Done   []Step
 	Failed Step
 	Err    error
 }
 
-// Error names the step that has failed.
+// Error names the failed step.
 func (e *ApplyError) Error() string { return fmt.Sprintf("%s: %v", e.Failed, e.Err) }
 
 func (e *ApplyError) Unwrap() error { return e.Err }
 
-// Apply does the steps of the plan, and tells each that is done. What AWS refuses for
-// a time only is waited for, see OnWait. Where a step fails the error is an
-// *[ApplyError]. told may be nil.
+// Apply carries out the steps of the plan, and calls told, if it is not nil, after
+// each. If AWS refuses a request only for a while, Apply waits and retries (see
+// OnWait). If a step fails, the error is an *[ApplyError].
 func (p *Provisioner) Apply(ctx context.Context, plan *Plan, told func(Step)) error {
 	if err := given.Check(ctx, p != nil && p.mu != nil && plan != nil, errNotMade); err != nil {
 		return err

@@ -10,9 +10,9 @@ import (
 	"github.com/vaultpack/vaultpack/internal/awserr"
 )
 
-// A DeniedError is a permission that is missing. It wraps fs.ErrPermission.
+// A DeniedError reports a missing permission. It wraps fs.ErrPermission.
 type DeniedError struct {
-	// Action is the IAM action, and Resource what it is needed on.
+	// Action is the IAM action, and Resource the resource that it is needed on.
 	Action, Resource string
 	Err              error
 }
@@ -23,8 +23,9 @@ func (e *DeniedError) Error() string {
 
 func (e *DeniedError) Unwrap() []error { return []error{fs.ErrPermission, e.Err} }
 
-// Explain makes a DeniedError of an answer that says so. What AWS names itself is
-// believed more than what was asked for: calls take further permissions.
+// Explain converts an access-denied response to a DeniedError. If AWS names the
+// missing action and resource, Explain uses those instead of the arguments, since
+// calls can need further permissions.
 func Explain(err error, action, resource string) error {
 	var denied *DeniedError
 	if err == nil || errors.As(err, &denied) {
@@ -46,8 +47,8 @@ func Explain(err error, action, resource string) error {
 	return fmt.Errorf("%s on %s: %w", action, resource, err)
 }
 
-// A CredentialsError says that AWS does not take the credentials, or no longer, or
-// that there are none. It wraps fs.ErrPermission.
+// A CredentialsError reports that the credentials are missing, expired or not
+// accepted by AWS. It wraps fs.ErrPermission.
 type CredentialsError struct {
 	Doing string
 	Err   error
@@ -59,8 +60,8 @@ func (e *CredentialsError) Error() string {
 
 func (e *CredentialsError) Unwrap() []error { return []error{fs.ErrPermission, e.Err} }
 
-// BadCredentials reports whether the error says that AWS does not take the
-// credentials, or no longer, or that there are none.
+// BadCredentials reports whether err means that the credentials are missing,
+// expired or not accepted by AWS.
 func BadCredentials(err error) bool { return awserr.Credentials(err) != "" }
 
 // is reports whether the service gave one of the codes.

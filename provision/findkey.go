@@ -13,7 +13,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/given"
 )
 
-// Find looks for the keys alone, whatever their state, so that [Provisioner.Outputs]
+// Find looks up only the keys, whatever their state, so that [Provisioner.Outputs]
 // can name them.
 func (p *Provisioner) Find(ctx context.Context) error {
 	if err := given.Check(ctx, p != nil && p.mu != nil, errNotMade); err != nil {

@@ -76,8 +76,8 @@ func (p *Provisioner) identify(ctx context.Context) error {
 
 func (p *Provisioner) tags() map[string]string { return map[string]string{TagKey: TagValue(p.URL())} }
 
-// ErrNotOurs is returned for something that is there already and belongs to no
-// vault or another one, and is not to be adopted.
+// ErrNotOurs is returned for an existing resource that belongs to another
+// vault or to none, if Target.Adopt is not set.
 var ErrNotOurs = errors.New("not tagged as this vault's")
 
 // ours decides by the tags of a resource that is there whether it is taken.

@@ -46,8 +46,8 @@ func isOurRule(r types.LifecycleRule) bool {
 	return id == abortRule || id == expireRule
 }
 
-// RuleScope is where a lifecycle rule holds: below a prefix, and for some objects
-// there only, if some is true.
+// RuleScope returns the prefix below which a lifecycle rule applies. If some is
+// true, it applies only to some of the objects there.
 func RuleScope(r types.LifecycleRule) (prefix string, some bool) {
 	f := r.Filter
 	if f == nil {
@@ -60,9 +60,10 @@ func RuleScope(r types.LifecycleRule) (prefix string, some bool) {
 	return aws.ToString(f.Prefix), f.Tag != nil || f.ObjectSizeGreaterThan != nil || f.ObjectSizeLessThan != nil
 }
 
-// RuleThreat says what a lifecycle rule does to the objects of a vault below the
-// prefix, empty if it cannot hurt it: it deletes them as they get old, or moves them
-// to where they cannot be read. Old versions and unfinished uploads do not count.
+// RuleThreat describes how a lifecycle rule endangers the objects of a vault below
+// the prefix: it deletes them as they get old, or moves them to where they cannot be
+// read. It returns "" for a harmless rule. Old versions and unfinished uploads do
+// not count.
 func RuleThreat(r types.LifecycleRule, vaultPrefix string) string {
 	prefix, some := RuleScope(r)
 	if r.Status != types.ExpirationStatusEnabled || !strings.HasPrefix(prefix, vaultPrefix) && !strings.HasPrefix(vaultPrefix, prefix) {

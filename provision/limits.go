@@ -27,7 +27,8 @@ const (
 	maxRules        = 1000
 )
 
-// A LimitError is something of the plan that AWS would not take.
+// A LimitError reports a part of the plan that AWS would not accept because of its
+// size.
 type LimitError struct {
 	What        string // "the trust policy of the role x"
 	Size, Limit int
@@ -47,8 +48,8 @@ func checkBucket(name string) error {
 	return nil
 }
 
-// CheckLimits tells what of the vault's policies AWS would not take for their sizes,
-// in an account of the partition. Nothing is asked of AWS.
+// CheckLimits returns an error for policies of the vault that are too large for AWS,
+// in an account of the partition. It makes no requests.
 func (p *Provisioner) CheckLimits(partition, account string) error {
 	if p == nil || p.mu == nil {
 		return errNotMade
@@ -122,9 +123,9 @@ func (p *Provisioner) checkTags(resource string, tags map[string]string) error {
 	return &LimitError{What: resource, Size: len(tags) + 1, Limit: maxTags, Unit: "tags", Instead: "remove one of its tags, or use another"}
 }
 
-// TagValue is the value of the tag [TagKey] of what belongs to the vault of that URL.
-// It is the URL itself where that is a tag for AWS, and else begins like it and ends
-// in a hash of the whole.
+// TagValue returns the value of the tag [TagKey] for the vault with the given URL. It
+// is the URL itself if AWS accepts that as a tag value; otherwise it begins like the
+// URL and ends in a hash of it.
 func TagValue(url string) string {
 	if n := len([]rune(url)); n <= maxTagValue && !strings.ContainsFunc(url, noTagRune) && strings.TrimSpace(url) == url {
 		return url
@@ -143,8 +144,8 @@ func noTagRune(r rune) bool {
 	return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !unicode.In(r, unicode.Z) && !strings.ContainsRune("_.:/=+-@", r)
 }
 
-// RoleDescription is the description of a role with the purpose, in the characters
-// that IAM takes: others are written as in URLs.
+// RoleDescription returns the description of a role with the given purpose.
+// Characters that IAM does not accept are escaped as in URLs.
 func RoleDescription(purpose string) string {
 	var b strings.Builder
 	for _, r := range "vaultpack: " + purpose {

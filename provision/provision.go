@@ -1,8 +1,8 @@
-// Package provision makes what a vault in AWS needs, and keeps it so: a KMS key,
-// a bucket that encrypts with it, and the roles that upload, train and read. It
-// plans first, by reading what there is, and changes what the plan says; a run
-// that was interrupted continues with the next. It never deletes anything, and takes
-// over only what is tagged as this vault's, unless it is told to adopt.
+// Package provision creates and maintains what a vault in AWS needs: a KMS key, a
+// bucket that encrypts with it, and the roles that upload, train and read. It first
+// reads what exists and makes a plan, then makes the changes of the plan. After an
+// interruption, the next run continues. It never deletes anything, and takes over
+// only resources that are tagged as this vault's, unless Target.Adopt is set.
 package provision
 
 import (
@@ -26,29 +26,31 @@ import (
 	"github.com/vaultpack/vaultpack/provision/policy"
 )
 
-// TagKey is the tag of what belongs to a vault; its value is the vault's URL.
+// TagKey is the key of the tag on resources that belong to a vault. Its value is
+// TagValue of the vault's URL.
 const TagKey = "vaultpack:vault"
 
-// A Target says which vault is to be made.
+// A Target describes the vault to create.
 type Target struct {
 	Settings
-	// Bucket is the bucket's name, Prefix empty or ends in "/".
+	// Bucket is the bucket's name. Prefix is empty or ends in "/".
 	Bucket, Prefix string
-	// Key is the ARN or alias of the KMS key to use, empty for one of its own. In a
-	// bucket alone it is whatever the server takes for a key, empty for no
-	// encryption by the server.
+	// Key is the ARN or alias of the KMS key to use, or empty to create one. With
+	// BucketOnly it is anything that the server accepts as a key, or empty for no
+	// server-side encryption.
 	Key string
-	// Adopt takes over what is there and not tagged as this vault's.
+	// Adopt takes over existing resources that are not tagged as this vault's.
 	Adopt bool
-	// BucketOnly makes the bucket alone, with what its server can do: for servers
-	// that are not AWS.
+	// BucketOnly creates only the bucket, with the features that its server has.
+	// It is for servers other than AWS.
 	BucketOnly bool
 }
 
-// URL is the vault's URL.
+// URL returns the vault's URL.
 func (t *Target) URL() string { return strings.TrimSuffix("s3://"+t.Bucket+"/"+t.Prefix, "/") }
 
-// A Provisioner reads and makes what a target needs. It is for one goroutine.
+// A Provisioner reads and creates what a target needs. It is not safe for concurrent
+// use.
 type Provisioner struct {
 	Target
 	given Settings // without what New has filled in
@@ -69,9 +71,9 @@ type Provisioner struct {
 	notes    []string
 	warnings []string
 
-	// OnWait and OnProgress, where they are set, are told that AWS is waited for, and
-	// how far many requests of one kind are. They may be called by several goroutines,
-	// one at a time, while a method runs.
+	// OnWait, if set, is called before each wait for AWS. OnProgress, if set, is
+	// called with the progress of many requests of one kind. They may be called from
+	// several goroutines, one at a time, while a method runs.
 	OnWait     func(Wait)
 	OnProgress func(what string, done, total int)
 
@@ -79,8 +81,8 @@ type Provisioner struct {
 	sleep func(context.Context, time.Duration) error // nil but in tests
 }
 
-// New makes a Provisioner that calls AWS as cfg says. s3Options are for the client
-// of S3 alone.
+// New returns a Provisioner that calls AWS with cfg. s3Options are passed to the
+// S3 client only.
 func New(cfg aws.Config, t Target, s3Options ...func(*s3.Options)) (*Provisioner, error) {
 	given := t.Settings
 	if err := t.check(); err != nil {
@@ -101,17 +103,17 @@ func New(cfg aws.Config, t Target, s3Options ...func(*s3.Options)) (*Provisioner
 
 // A Step is one change.
 type Step struct {
-	// Resource is what is changed, for people; Change is "create", "set" (of what is
-	// created) or "change".
+	// Resource names what is changed, for people. Change is "create", "set" (for
+	// something that was created) or "change".
 	Resource, Change string
-	// Property is what of it is changed, empty for the whole.
+	// Property is the property that is changed, or empty for the whole resource.
 	Property string
-	// From and To say how it is and how it will be.
+	// From and To are the old and the new value.
 	From, To string
-	// Document is the policy that is set, where it is one. Until the key is made it
-	// names one that does not exist.
+	// Document is the policy, if the step sets one. Until the key is created, it
+	// names a key that does not exist.
 	Document string
-	// Action is the IAM action that it takes.
+	// Action is the IAM action that the step needs.
 	Action string
 
 	do   func(context.Context) error
@@ -132,20 +134,22 @@ func (s Step) String() string {
 	return text
 }
 
-// A Plan is what is to be done, in order. Nothing to do is no step.
+// A Plan lists what to do, in order. A plan without steps means that there is nothing
+// to do.
 type Plan struct {
 	Steps []Step
-	// Notes are good to know: what is left alone, and why.
+	// Notes say what is left unchanged, and why.
 	Notes []string
-	// Warnings are what endangers the vault and is not vaultpack's to change.
+	// Warnings say what endangers the vault but is not vaultpack's to change.
 	Warnings []string
-	// Caller is who plans, and Admins who will manage the key, as ARNs.
+	// Caller is the ARN of the caller, and Admins are the ARNs of those who will manage
+	// the key.
 	Caller string
 	Admins []string
 }
 
-// Plan reads what there is and says what is missing or other than it should be.
-// It changes nothing. Where it may not read something the error is a [DeniedError].
+// Plan reads what exists and plans what is missing or must change. It changes
+// nothing. If it lacks a permission to read, the error is a [DeniedError].
 func (p *Provisioner) Plan(ctx context.Context) (*Plan, error) {
 	if err := given.Check(ctx, p != nil && p.mu != nil, errNotMade); err != nil {
 		return nil, err
@@ -190,7 +194,7 @@ func (p *Provisioner) parts() []func(context.Context) ([]Step, error) {
 // manyRoles is from how many roles on several are made at once.
 const manyRoles = 20
 
-// Outputs are what others need of a vault that was made.
+// Outputs holds the names and ARNs that other tools need to use the vault.
 type Outputs struct {
 	KMSKeyID     string            `json:"kms_key_id,omitempty"`
 	KMSKeyARN    string            `json:"kms_key_arn,omitempty"`
@@ -202,7 +206,7 @@ type Outputs struct {
 	TrainerRoles map[string]string `json:"trainer_role_arns,omitempty"` // by dataset, "*" for all
 }
 
-// Outputs gives them after a Plan without steps, or an Apply.
+// Outputs returns the outputs after a Plan without steps, or after Apply.
 func (p *Provisioner) Outputs() Outputs {
 	o := Outputs{S3BucketName: p.Bucket, Region: p.region}
 	if p.BucketOnly {

@@ -6,9 +6,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// IsAWS reports whether the S3 that a configuration leads to is AWS, which has KMS and
-// IAM beside it, and not another server. At an endpoint of its own S3 is another server,
-// unless all of AWS is there (AWS_ENDPOINT_URL).
+// IsAWS reports whether the S3 that a configuration leads to is AWS, with KMS and IAM,
+// and not another server. S3 at its own endpoint is another server, unless all of AWS is
+// at that endpoint (AWS_ENDPOINT_URL).
 func IsAWS(cfg aws.Config, s3Options ...func(*s3.Options)) bool {
 	return s3.NewFromConfig(cfg, s3Options...).Options().BaseEndpoint == nil || iam.NewFromConfig(cfg).Options().BaseEndpoint != nil
 }

@@ -14,54 +14,55 @@ import (
 	"github.com/vaultpack/vaultpack/provision/policy"
 )
 
-// Settings are what a user can choose of a vault in AWS, the section provision of
-// vaultpack.yaml. The zero value is a good default, but that Admins become the one
-// who makes the vault.
+// Settings are what a user can choose for a vault in AWS: the section provision of
+// vaultpack.yaml. The zero value is a good default; Admins then defaults to the
+// caller who creates the vault.
 type Settings struct {
-	// Name begins the names of roles and is the key's alias, by default vaultpack-
-	// and the bucket's name.
+	// Name is the key's alias and the prefix of the roles' names; by default
+	// vaultpack- followed by the bucket's name.
 	Name string `yaml:"name,omitempty" json:"name,omitempty"`
-	// Admins are the ARNs of those who manage the key, and cannot use it.
+	// Admins are the ARNs of those who manage the key but cannot use it.
 	Admins []string `yaml:"admins,omitempty" json:"admins,omitempty"`
-	// Users are the ARNs of users and roles that exist, who may use the key for all
-	// datasets. What they may do in S3 is for their own policies to say.
+	// Users are the ARNs of existing users and roles that may use the key for all
+	// datasets. Their own policies say what they may do in S3.
 	Users []string `yaml:"users,omitempty" json:"users,omitempty"`
-	// Assume are the ARNs of those who may become uploader and reader; by default
-	// all in the account whom IAM allows it.
+	// Assume are the ARNs of those who may assume the uploader and reader roles;
+	// by default everyone in the account whom IAM allows to.
 	Assume []string `yaml:"assume,omitempty" json:"assume,omitempty"`
-	// Resume lets the uploader open data keys: without it, it can only begin
-	// datasets, and cannot decrypt.
+	// Resume lets the uploader open data keys. Without it, the uploader can only
+	// begin datasets, and cannot decrypt.
 	Resume bool `yaml:"resume_uploads,omitempty" json:"resume_uploads,omitempty"`
-	// SigningKey is the ARN of an asymmetric KMS key that the uploader may sign versions
-	// with, and no other role; by default one that is made, and NoKey for none.
+	// SigningKey is the ARN of an asymmetric KMS key that only the uploader role may
+	// sign versions with. By default such a key is created; NoKey means none.
 	SigningKey string `yaml:"signing_key,omitempty" json:"signing_key,omitempty"`
-	// Trainers are datasets, each of which gets a role for training jobs that read
-	// it and no other; by default there is one role, for all datasets.
+	// Trainers are names of datasets. Each gets a role for training jobs that can
+	// read only this dataset. By default there is one role for all datasets.
 	Trainers []string `yaml:"trainers,omitempty" json:"trainers,omitempty"`
-	// Outputs are where training jobs may write, as s3:// URLs; by default where
-	// vaultpack train has them write, which is in the vault.
+	// Outputs are the s3:// URLs that training jobs may write to; by default the
+	// place in the vault where vaultpack train makes them write.
 	Outputs []string `yaml:"outputs,omitempty" json:"outputs,omitempty"`
 	// Images are the ARNs of the ECR repositories that jobs may pull from; by
 	// default all in the Region.
 	Images []string `yaml:"images,omitempty" json:"images,omitempty"`
-	// NoVolumes keeps SageMaker from encrypting volumes of jobs with the key, which vaultpack
-	// train asks for unless its volume_kms_key says otherwise.
+	// NoVolumes does not let SageMaker encrypt the volumes of jobs with the key, which
+	// vaultpack train requests unless its volume_kms_key says otherwise.
 	NoVolumes bool `yaml:"no_volumes,omitempty" json:"no_volumes,omitempty"`
 	// VPC lets jobs run in a VPC.
 	VPC bool `yaml:"vpc,omitempty" json:"vpc,omitempty"`
-	// LogTo is where S3 writes access logs, as s3://BUCKET/PREFIX; none by default.
+	// LogTo is the s3://BUCKET/PREFIX that S3 writes access logs to; none by default.
 	LogTo string `yaml:"access_logs,omitempty" json:"access_logs,omitempty"`
-	// ExpireDays is after how many days old versions of objects are deleted, 0 for
-	// never. AbortDays is after how many days unfinished multipart uploads are
-	// aborted, by default 7.
+	// ExpireDays is the number of days after which old versions of objects are
+	// deleted; 0 means never. AbortDays is the number of days after which
+	// unfinished multipart uploads are aborted; by default 7.
 	ExpireDays int32 `yaml:"expire_old_versions_days,omitempty" json:"expire_old_versions_days,omitempty"`
 	AbortDays  int32 `yaml:"abort_uploads_days,omitempty" json:"abort_uploads_days,omitempty"`
 }
 
-// Me among the Users is whoever calls.
+// Me, in Settings.Users, stands for the caller.
 const Me = "me"
 
-// NoKey as the SigningKey makes none: whoever uploads signs with a key of their own.
+// NoKey, as Settings.SigningKey, means that no signing key is created: users who
+// upload sign with their own keys.
 const NoKey = "none"
 
 var nameText = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$`)
@@ -245,16 +246,17 @@ func (p *Provisioner) access() policy.Access {
 	return a
 }
 
-// TrainerClass describes all trainers of the vault at once, for a key's policy that
-// has no room for each by name: by the tag that their roles have, and their names.
+// TrainerClass describes all trainers of the vault together, by the tag and the
+// names of their roles. It is for a key policy that is too small to name each of
+// them.
 func (t *Target) TrainerClass(partition, account string) *policy.TrainerClass {
 	role := arn.Role(partition, account, "")
 	return &policy.TrainerClass{Tag: TagKey, Value: TagValue(t.URL()), Trainer: t.trainer("*"),
 		Roles: []string{role + t.Name + "-trainer-*", role + "*/" + t.Name + "-trainer-*"}}
 }
 
-// Chosen are the settings that are worth keeping: what differs from the default,
-// and the admins, who would be somebody else in another's run.
+// Chosen returns the settings to keep in a file: those that differ from the
+// default, and the admins, whose default depends on who runs it.
 func (p *Provisioner) Chosen() Settings {
 	s := p.given
 	s.Admins = p.Admins
@@ -262,10 +264,10 @@ func (p *Provisioner) Chosen() Settings {
 	return s
 }
 
-// RolePolicy is a policy of one role of the vault, for [Settings] that need no
-// calls: the part "role" is its own, "trust" says who may become it, "key" and
-// "signing-key" are what the policies of these keys have to say of it. role is uploader,
-// trainer or reader.
+// RolePolicy returns a policy of one role of the vault, for [Settings] that need no
+// calls. The part "role" is the role's own policy, "trust" says who may assume it, and
+// "key" and "signing-key" are what the policies of these keys must say about it. role is
+// uploader, trainer or reader.
 func (t *Target) RolePolicy(v policy.Vault, role, part, principal string, datasets []string) (policy.Document, error) {
 	if err := t.check(); err != nil {
 		return policy.Document{}, err

@@ -19,12 +19,12 @@ import (
 	"github.com/vaultpack/vaultpack/internal/workers"
 )
 
-// A Wait is a pause until AWS takes a request that it has refused for now.
+// A Wait is a pause before a request that AWS has refused for now is retried.
 type Wait struct {
-	// What is the step that waits, empty for a request of the plan.
+	// What is the step that waits, or empty for a request of Plan.
 	What string
 	For  time.Duration
-	// Why is the answer of AWS.
+	// Why is the error that AWS returned.
 	Why error
 }
 

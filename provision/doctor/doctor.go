@@ -1,8 +1,8 @@
-// Package doctor looks at everything that lies between this machine and a finished
-// training job: settings, credentials, keys, the bucket or directory, and what of
-// this machine is needed. Each check says what it found, why that matters and how
-// to fix it. Nothing is changed but two small objects under names of their own,
-// and a few files in a directory, which are removed again in any case.
+// Package doctor checks everything that a training job from this machine depends
+// on: settings, credentials, keys, the bucket or directory, and the machine
+// itself. Each check says what it found, why that matters and how to fix it. The
+// checks change nothing except two small objects with reserved names, and a few
+// files in a directory, which they always remove again.
 package doctor
 
 import (
@@ -30,17 +30,17 @@ import (
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
-// A Doctor examines what a configuration says. It is for one Run.
+// A Doctor checks a configuration. Run must not be called more than once.
 type Doctor struct {
 	Config *config.Config
-	// Dataset is the one that is meant to be used, or empty. The calls to KMS are
-	// tried with its encryption context, and its keyrings are opened.
+	// Dataset is the dataset that will be used, or empty. The calls to KMS are
+	// tested with its encryption context, and its keyrings are opened.
 	Dataset string
 	// Role is the ARN of the role for training jobs, or empty.
 	Role string
-	// Outputs are where jobs may write, as s3:// URLs; by default in the vault.
+	// Outputs are the s3:// URLs that jobs may write to; by default in the vault.
 	Outputs []string
-	// Binary finds the vaultpack that training images run and says which it is.
+	// Binary finds the vaultpack program that training images run, and describes it.
 	Binary func() (string, error)
 
 	aws   aws.Config
@@ -73,12 +73,12 @@ type Doctor struct {
 	asks func(context.Context, []simulated) (allowed []bool, err error)
 }
 
-// A Result is how a check has ended.
+// A Result is the outcome of a check.
 type Result string
 
-// The results. A warning is something that works and should be better; a check is
-// skipped where it has no meaning, or where another has failed that it needs, or
-// where the caller may not look.
+// The results. A warning is about something that works but should be improved. A
+// check is skipped if it does not apply, if a check that it depends on has
+// failed, or if the caller is not allowed to look.
 const (
 	OK      Result = "ok"
 	Warning Result = "warning"
@@ -86,27 +86,27 @@ const (
 	Skipped Result = "skipped"
 )
 
-// A Finding is what a check has found.
+// A Finding is the result of one check.
 type Finding struct {
 	Check string `json:"check"`
-	// On is what was looked at, where there are several: the ARN of a key.
+	// On says which of several things was checked, such as the ARN of a key.
 	On     string `json:"on,omitempty"`
 	Result Result `json:"result"`
 	// Reason says what was found, and Fix what to do about it.
 	Reason string `json:"reason"`
 	Fix    string `json:"fix,omitempty"`
-	// Missing are the IAM actions that the caller is not allowed. Where it failed,
-	// that is why.
+	// Missing are the IAM actions that the caller is not allowed. If the check
+	// failed, that is the reason.
 	Missing []string `json:"missing_permissions,omitempty"`
 
 	unknown bool // AWS does not know the caller, which is no failure of anything else
 	blocks  bool // what needs this check is skipped too, although it has not failed
 }
 
-// A Report is all findings.
+// A Report holds all findings.
 type Report []Finding
 
-// Count is how many checks have ended so.
+// Count returns the number of checks with this result.
 func (r Report) Count(result Result) (n int) {
 	for _, f := range r {
 		if f.Result == result {
@@ -116,7 +116,7 @@ func (r Report) Count(result Result) (n int) {
 	return n
 }
 
-// Missing are the IAM actions for want of which checks have failed, sorted; only
+// Missing returns, sorted, the IAM actions whose absence made checks fail. only
 // is true if nothing else has failed.
 func (r Report) Missing() (actions []string, only bool) {
 	only = true
@@ -130,8 +130,9 @@ func (r Report) Missing() (actions []string, only bool) {
 	return slices.Compact(actions), only && len(actions) > 0
 }
 
-// NotAllowed reports whether something has failed, and nothing but for want of
-// permissions, or because AWS does not take the credentials, or no longer.
+// NotAllowed reports whether something has failed, and only because
+// permissions are missing or because AWS does not, or no longer, accept the
+// credentials.
 func (r Report) NotAllowed() bool {
 	for _, f := range r {
 		if f.Result == Failed && len(f.Missing) == 0 && !f.unknown {
@@ -148,9 +149,9 @@ type check struct {
 	run      func(context.Context) Finding
 }
 
-// Run makes all checks, in the order in which they need each other, and tells each
-// finding at once. The error is that of ctx; what was found until then is returned
-// with it.
+// Run performs all checks, in the order of their dependencies, and calls told with
+// each finding immediately. The only error is that of ctx; the findings so far are
+// returned with it.
 func (d *Doctor) Run(ctx context.Context, told func(Finding)) (Report, error) {
 	if err := given.Check(ctx, d != nil && d.Config != nil, errors.New("doctor: no configuration to look at")); err != nil {
 		return nil, err

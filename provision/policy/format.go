@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// Formats are those of [Document.Format].
+// Formats are the formats that [Document.Format] accepts.
 var Formats = []string{"json", "pulumi", "cloudformation", "terraform"}
 
-// Format is the document as an infrastructure tool takes it: alone ("json"), or as
-// a resource of the name, a managed policy to attach to a role: a program of
-// Pulumi YAML, a template of CloudFormation (JSON), or Terraform.
+// Format returns the document in the format of an infrastructure tool: alone
+// ("json"), or as a resource with the given name, a managed policy to attach to a
+// role: a Pulumi YAML program, a CloudFormation template (JSON), or Terraform.
 func (d Document) Format(format, name string) (string, error) {
 	switch format {
 	case "json":

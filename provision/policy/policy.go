@@ -1,13 +1,14 @@
 // Package policy writes the policies of a vault in AWS: those of the roles that
 // upload, train and read, of the KMS key, and of the bucket. Each is a pure
 // function of a small description, so that vaultpack init, vaultpack policy and
-// an infrastructure program give the same. It needs the standard library only.
+// an infrastructure program produce the same policies. It needs only the
+// standard library.
 //
-// Two uses of the KMS key are kept apart throughout. A data key is wrapped and
-// unwrapped by vaultpack itself, with an encryption context that names the
-// dataset. S3 uses the key on behalf of whoever reads and writes objects, with
-// the ARN of the bucket (with a bucket key) or of the object for context. So a
-// grant of the one is never a grant of the other.
+// Two uses of the KMS key are kept apart throughout. vaultpack itself wraps
+// and unwraps data keys, with an encryption context that names the dataset. S3
+// uses the key on behalf of callers that read and write objects, with the ARN
+// of the bucket (with a bucket key) or of the object as the context. So
+// permission for one use is never permission for the other.
 package policy
 
 import (
@@ -17,13 +18,13 @@ import (
 	"unicode/utf16"
 )
 
-// A Document is a policy: of an identity, a resource, or of trust.
+// A Document is an identity policy, a resource policy or a trust policy.
 type Document struct {
 	Version   string
 	Statement []Statement
 }
 
-// A Statement is one of a [Document].
+// A Statement is one statement of a [Document].
 type Statement struct {
 	Sid       string
 	Effect    string
@@ -33,11 +34,11 @@ type Statement struct {
 	Condition Conditions `json:",omitempty"`
 }
 
-// Conditions are condition operators, and for each the keys with their values.
+// Conditions map condition operators to condition keys and their values.
 type Conditions map[string]map[string][]string
 
-// A Principal says whom a statement of a resource's policy is about. The zero
-// value is everybody.
+// A Principal says whom a statement of a resource policy applies to. The zero
+// value means everybody.
 type Principal struct {
 	AWS     []string `json:",omitempty"`
 	Service []string `json:",omitempty"`
@@ -52,10 +53,10 @@ func (p *Principal) MarshalJSON() ([]byte, error) {
 	return json.Marshal((*plain)(p))
 }
 
-// JSON is the document as AWS takes it: compact, and always the same.
+// JSON returns the document as compact JSON for AWS. It is always the same.
 func (d Document) JSON() string { return string(d.marshal()) }
 
-// Indented is the document for people.
+// Indented returns the document as indented JSON, for people.
 func (d Document) Indented() string {
 	var b bytes.Buffer
 	if err := json.Indent(&b, d.marshal(), "", "  "); err != nil {

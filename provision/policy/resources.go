@@ -7,11 +7,11 @@ import (
 	"github.com/vaultpack/vaultpack/internal/arn"
 )
 
-// Access says who may do what with the KMS key. Principals are ARNs of users and
-// roles that exist.
+// Access says who may do what with the KMS key. Principals are ARNs of existing
+// users and roles.
 type Access struct {
-	// Admins manage the key, and cannot use it. The one who sets the policy has to
-	// be among them, else KMS refuses it (the lockout safety check).
+	// Admins manage the key, and cannot use it. The principal that sets the policy
+	// must be among them, otherwise KMS refuses it (the lockout safety check).
 	Admins []string
 	// Users read and write all datasets.
 	Users []string
@@ -19,38 +19,38 @@ type Access struct {
 	Uploaders []UploaderAccess
 	Trainers  []TrainerAccess
 	Readers   []ReaderAccess
-	// AllTrainers describes the Trainers at once. A key's policy that has no room for
-	// each by name is about these; nil where there is no such description.
+	// AllTrainers describes all Trainers together, or is nil. A key policy that is
+	// too small to name each of them refers to this description.
 	AllTrainers *TrainerClass
 }
 
-// A TrainerClass is all trainers of a vault, of however many datasets. Which of them
-// opens which dataset, the policies of their roles say.
+// A TrainerClass describes all trainers of a vault, whatever the number of datasets.
+// The policies of their roles say which of them opens which dataset.
 type TrainerClass struct {
-	// Tag and Value are the tag that their roles have, and Roles the patterns of
-	// their ARNs.
+	// Tag and Value are the key and the value of the tag on their roles. Roles are
+	// patterns of the roles' ARNs.
 	Tag, Value string
 	Roles      []string
 	// Trainer is what they may do, for all datasets.
 	Trainer
 }
 
-// MaxKeyPolicy is how many bytes KMS takes of a key's policy.
+// MaxKeyPolicy is the maximum size of a key policy in KMS, in bytes.
 const MaxKeyPolicy = 32 << 10
 
-// An UploaderAccess is what a principal has as an uploader.
+// An UploaderAccess is the access of a principal as an uploader.
 type UploaderAccess struct {
 	Principal string
 	Uploader
 }
 
-// A TrainerAccess is what a principal has as a trainer.
+// A TrainerAccess is the access of a principal as a trainer.
 type TrainerAccess struct {
 	Principal string
 	Trainer
 }
 
-// A ReaderAccess is what a principal has as a reader.
+// A ReaderAccess is the access of a principal as a reader.
 type ReaderAccess struct {
 	Principal string
 	Reader
@@ -65,13 +65,14 @@ var adminActions = []string{
 	"kms:ScheduleKeyDeletion", "kms:TagResource", "kms:UntagResource", "kms:UpdateAlias", "kms:UpdateKeyDescription",
 }
 
-// KeyPolicy is the policy of the KMS key. It names all who may use it: policies
-// of IAM alone let nobody use or change it, not even those who may do everything.
-// What they can do is look at it. If all admins are lost, the account's root user can still set another policy.
+// KeyPolicy returns the policy of the KMS key. It names everyone who may use it: IAM
+// policies alone let nobody use or change the key, not even administrators of the account,
+// who can only look at it. If all admins are lost, the account's root user can still set
+// another policy.
 //
-// Where it has no room for all trainers by name, it lets in the roles that
-// a.AllTrainers describes, as far as their own policies go: then whoever may make,
-// name and tag roles in IAM can make one more.
+// If the policy is too small to name all trainers, it admits the roles that
+// a.AllTrainers describes, as far as their own policies allow. Then anyone who may
+// create, name and tag roles in IAM can create another such role.
 func (v Vault) KeyPolicy(a Access) Document {
 	whole := func(a Access) Document {
 		d := FirstKeyPolicy(v.partition(), v.account(), a.Admins)
@@ -100,8 +101,8 @@ func (v Vault) classUse(c TrainerClass) []Statement {
 	return statements
 }
 
-// FirstKeyPolicy is the policy that a key is made with, before its users are: the
-// admins can continue, and nobody can use the key.
+// FirstKeyPolicy returns the policy that a key is created with, before its users
+// exist: the admins can manage the key, and nobody can use it.
 func FirstKeyPolicy(partition, account string, admins []string) Document {
 	root := arn.Root(partition, account)
 	statements := []Statement{
@@ -122,8 +123,8 @@ func FirstKeyPolicy(partition, account string, admins []string) Document {
 // thisKey is the key, in its policy.
 var thisKey = []string{"*"}
 
-// KeyUse is the part of the key's policy that lets principals use it. Those who may
-// do the same are in one statement.
+// KeyUse returns the part of the key's policy that lets principals use it.
+// Principals with the same permissions share a statement.
 func (v Vault) KeyUse(a Access) Document {
 	var statements []Statement
 	var own []string // what each statement lets its principals do
@@ -173,8 +174,8 @@ func number(statements []Statement) {
 	}
 }
 
-// SigningKeyPolicy is the policy of the KMS key that versions are signed with: those who
-// upload sign, and nobody else does. Whoever checks a signature asks nothing of KMS.
+// SigningKeyPolicy returns the policy of the KMS key that versions are signed with: only
+// uploaders may sign. Verifying a signature takes no call to KMS.
 func (v Vault) SigningKeyPolicy(a Access) Document {
 	d := FirstKeyPolicy(v.partition(), v.account(), a.Admins)
 	signers := slices.Clone(a.Users)
@@ -187,16 +188,17 @@ func (v Vault) SigningKeyPolicy(a Access) Document {
 	return d
 }
 
-// SigningKeyUse is the part of that policy that lets the principals sign.
+// SigningKeyUse returns the part of a signing key's policy that lets the principals
+// sign.
 func SigningKeyUse(principals ...string) Document {
 	return document(allow("VaultpackSign", []string{"kms:DescribeKey", "kms:GetPublicKey", "kms:Sign"}, thisKey).by(principals...))
 }
 
-// BucketPolicy denies what nobody may do with the bucket, and allows nothing:
-// requests without TLS, and objects under another key or algorithm than the
-// vault's. A request that names neither gets the bucket's default, which is the
-// vault's key; one that asks for aws:kms and names no key would get a key of
-// AWS's, aws/s3, so it is denied.
+// BucketPolicy returns a policy that allows nothing, and denies what nobody may
+// do with the bucket: requests without TLS, and objects under a key or
+// algorithm other than the vault's. A request that names neither gets the
+// bucket's default, which is the vault's key. A request for aws:kms that names
+// no key would get AWS's own key aws/s3, so it is denied.
 func (v Vault) BucketPolicy() Document {
 	deny := func(sid string, actions, resources []string, conditions ...Conditions) Statement {
 		s := allow(sid, actions, resources, conditions...)

@@ -7,23 +7,23 @@ import (
 	"github.com/vaultpack/vaultpack/internal/arn"
 )
 
-// An Uploader says what may be uploaded.
+// An Uploader says what an uploader may do.
 type Uploader struct {
-	// Datasets are those it may write, all if there is none.
+	// Datasets are the datasets that it may write. An empty list means all.
 	Datasets []string
-	// Resume lets it unwrap the data keys of these datasets. Without it an
-	// uploader can begin a dataset, and read nothing of what is in the vault, not
-	// even what it has written itself; with it, it can send what has changed, and
-	// continue with an interrupted upload.
+	// Resume lets it unwrap the data keys of these datasets. Without it, an
+	// uploader can begin a dataset but cannot read anything in the vault, not even
+	// what it has written itself. With it, an uploader can send what has changed,
+	// and continue an interrupted upload.
 	Resume bool
-	// SigningKey is the ARN of an asymmetric KMS key that it signs versions with; empty
-	// where its key is elsewhere.
+	// SigningKey is the ARN of an asymmetric KMS key that it signs versions with, or
+	// empty if its key is kept elsewhere.
 	SigningKey string
-	// Tags lets it tag objects, which the setting s3.tags takes.
+	// Tags lets it tag objects, which the setting s3.tags needs.
 	Tags bool
 }
 
-// Uploader is the policy of who runs encrypt-and-upload.
+// Uploader returns the policy of a role that runs encrypt-and-upload.
 func (v Vault) Uploader(u Uploader) Document {
 	put := []string{"s3:PutObject", "s3:AbortMultipartUpload"}
 	if u.Tags {
@@ -63,14 +63,15 @@ func (v Vault) uploaderKey(sid string, u Uploader) []Statement {
 
 // A Trainer says what a training job of SageMaker may use.
 type Trainer struct {
-	// Datasets are those it may read, all if there is none.
+	// Datasets are the datasets that it may read. An empty list means all.
 	Datasets []string
-	// Outputs are the places that it may write to, as s3:// URLs with a prefix. If
-	// there is none it is where vaultpack train has jobs write: in the vault, below
-	// _vaultpack/jobs/DATASET/JOB/output/. Checkpoints go beside that in any case.
+	// Outputs are the s3:// URLs, with a prefix, that it may write to. If there is
+	// none, it may write where vaultpack train makes jobs write: in the vault,
+	// below _vaultpack/jobs/DATASET/JOB/output/. Checkpoints are always allowed
+	// beside that.
 	Outputs []string
-	// Repositories are the ARNs of the ECR repositories with its images; all of
-	// the Region if there is none, since AWS's own lie in accounts of AWS.
+	// Repositories are the ARNs of the ECR repositories with its images. An empty
+	// list means all in the Region, since AWS's own images are in accounts of AWS.
 	Repositories []string
 	// Volumes lets SageMaker encrypt the volumes of the job with the key.
 	Volumes bool
@@ -78,7 +79,7 @@ type Trainer struct {
 	VPC bool
 }
 
-// Trainer is the policy of the role that SageMaker assumes for a job.
+// Trainer returns the policy of the role that SageMaker assumes for a job.
 func (v Vault) Trainer(t Trainer) Document {
 	read := inDatasets(t.Datasets, "keys/", "versions/", "index/", "packs/")
 	// The binary, manifests, and what belongs to the jobs.
@@ -148,13 +149,14 @@ func (v Vault) sageMaker(t Trainer) []Statement {
 	return statements
 }
 
-// A Reader says what may be read, by restore, cat, verify and the rest.
+// A Reader says what a reader may read, by restore, cat, verify and the other reading
+// commands.
 type Reader struct {
-	// Datasets are those it may read, all if there is none.
+	// Datasets are the datasets that it may read. An empty list means all.
 	Datasets []string
 }
 
-// Reader is the policy of who reads and verifies, and changes nothing.
+// Reader returns the policy of a role that reads and verifies, and changes nothing.
 func (v Vault) Reader(r Reader) Document {
 	list := append(inDatasets(r.Datasets), ofJobs(r.Datasets, "")...)
 	if len(r.Datasets) == 0 {
@@ -180,8 +182,8 @@ func (v Vault) readerKey(sid string, r Reader) []Statement {
 	}
 }
 
-// TrainerTrust lets SageMaker assume the role for jobs of the vault's account,
-// and for those of no other.
+// TrainerTrust lets SageMaker assume the role only for jobs of the vault's
+// account.
 func (v Vault) TrainerTrust() Document {
 	return SageMakerTrust(v.account())
 }
@@ -193,8 +195,8 @@ func SageMakerTrust(account string) Document {
 		Condition: when("StringEquals", "aws:SourceAccount", account)})
 }
 
-// Trust lets the principals assume a role. The account's root (arn:…:root) stands
-// for all whom IAM in that account allows it.
+// Trust lets the principals assume a role. An account's root (arn:…:root) stands
+// for everyone whom IAM in that account allows to.
 func Trust(principals ...string) Document {
 	return document(Statement{Sid: "VaultpackAssume", Effect: "Allow",
 		Principal: &Principal{AWS: principals}, Action: []string{"sts:AssumeRole"}})

@@ -8,20 +8,20 @@ import (
 	"github.com/vaultpack/vaultpack/internal/arn"
 )
 
-// ContextDataset is the pair of the encryption context that names the dataset of
-// a data key, as package envelope writes it.
+// ContextDataset is the name of the pair in the encryption context that names
+// the dataset of a data key, as package envelope writes it.
 const ContextDataset = "vaultpack:dataset"
 
 // A Vault is a vault in S3 as policies see it.
 type Vault struct {
-	// Bucket is the bucket's name, Prefix empty or ends in "/".
+	// Bucket is the bucket's name. Prefix is empty or ends in "/".
 	Bucket, Prefix string
-	// KeyARN is the ARN of the KMS key, for data keys and for the bucket. It says
-	// partition, Region and account too.
+	// KeyARN is the ARN of the KMS key for data keys and for the bucket.
+	// Partition, Region and account are taken from it.
 	KeyARN string
 }
 
-// Check tells what is wrong with the description.
+// Check returns an error if the description is invalid.
 func (v Vault) Check() error {
 	if v.Bucket == "" || strings.ContainsAny(v.Bucket, "/*?:$") {
 		return fmt.Errorf("%q is not the name of a bucket", v.Bucket)
@@ -49,7 +49,7 @@ func (v Vault) partition() string { return v.key().Partition }
 func (v Vault) region() string    { return v.key().Region }
 func (v Vault) account() string   { return v.key().Account }
 
-// BucketARN is the ARN of the bucket.
+// BucketARN returns the ARN of the bucket.
 func (v Vault) BucketARN() string { return arn.Bucket(v.partition(), v.Bucket) }
 
 // objects are the ARNs of the objects below the vault that the patterns name.
