@@ -247,7 +247,7 @@ func (p *Provisioner) access() policy.Access {
 }
 
 // TrainerClass describes all trainers of the vault together, by the tag and the
-// names of their roles. It is for a key policy that is too small to name each of
+// names of their roles. It is for a key policy that has no room to name each of
 // them.
 func (t *Target) TrainerClass(partition, account string) *policy.TrainerClass {
 	role := arn.Role(partition, account, "")

@@ -19,8 +19,8 @@ type Access struct {
 	Uploaders []UploaderAccess
 	Trainers  []TrainerAccess
 	Readers   []ReaderAccess
-	// AllTrainers describes all Trainers together, or is nil. A key policy that is
-	// too small to name each of them refers to this description.
+	// AllTrainers describes all Trainers together, or is nil. A key policy that
+	// has no room to name each of them refers to this description.
 	AllTrainers *TrainerClass
 }
 
@@ -70,7 +70,7 @@ var adminActions = []string{
 // who can only look at it. If all admins are lost, the account's root user can still set
 // another policy.
 //
-// If the policy is too small to name all trainers, it admits the roles that
+// If the policy has no room to name all trainers, it admits the roles that
 // a.AllTrainers describes, as far as their own policies allow. Then anyone who may
 // create, name and tag roles in IAM can create another such role.
 func (v Vault) KeyPolicy(a Access) Document {

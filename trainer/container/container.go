@@ -1,11 +1,11 @@
-// Package container is what runs in a training container before the training:
-// it opens the sealed channels where they lie, and then becomes the command that
-// trains, which finds plain files and knows nothing of it.
+// Package container runs in a training container before the training: it opens
+// the sealed channels in place, and then becomes the training command, which
+// finds plain files and needs no changes.
 //
-// The channels were filled from a bucket that is not trusted. What is trusted is
-// what the job was started with: which version of which dataset belongs into a
-// channel, by the digest of its root, and which keys of KMS may be asked. All else
-// follows from those, or does not authenticate.
+// The channels were filled from a bucket that is not trusted. Only the
+// configuration that the job was started with is trusted: which version of which
+// dataset belongs in each channel, by the digest of its root, and which KMS keys
+// may be called. Everything else is authenticated by these.
 package container
 
 import (
@@ -22,20 +22,20 @@ import (
 	"github.com/vaultpack/vaultpack/internal/keyservice"
 )
 
-// BaseDir is where SageMaker puts what belongs to a job.
+// BaseDir is the folder in which SageMaker puts everything of a job.
 const BaseDir = "/opt/ml"
 
-// MetaChannel is the channel that holds what is not packs: the program, keyrings,
-// version roots and indexes.
+// MetaChannel is the channel that holds everything except packs: the program,
+// keyrings, version roots and indexes.
 const MetaChannel = "vaultpack"
 
-// A Channel is a sealed channel, and what belongs into it.
+// A Channel is a sealed channel and the version that belongs in it.
 type Channel struct {
-	Name    string // in SageMaker's sense: the folder below input/data
+	Name    string // the name in SageMaker: the folder below input/data
 	Dataset string
 	Version int64
 	Digest  string // of the version's root, in hex
-	// Sharded says that the channel has only this host's share of the packs.
+	// Sharded reports whether the channel has only this host's share of the packs.
 	Sharded bool
 }
 
@@ -45,10 +45,11 @@ func (c Channel) String() string {
 
 var channelName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.\-_]{0,63}$`)
 
-// IsChannelName reports whether SageMaker takes the name for a channel, and this package.
+// IsChannelName reports whether name is a channel name that both SageMaker and this
+// package accept.
 func IsChannelName(name string) bool { return channelName.MatchString(name) }
 
-// ParseChannel reads NAME=DATASET@VERSION#DIGEST.
+// ParseChannel parses NAME=DATASET@VERSION#DIGEST.
 func ParseChannel(s string) (Channel, error) {
 	bad := func(why string) (Channel, error) {
 		return Channel{}, fmt.Errorf("%q is no sealed channel, which is NAME=DATASET@VERSION#DIGEST: %s", s, why)
@@ -70,40 +71,40 @@ func ParseChannel(s string) (Channel, error) {
 	return Channel{Name: name, Dataset: r.Dataset, Version: r.Number, Digest: r.Digest}, nil
 }
 
-// A Config says what to open, and with what.
+// A Config says what to open, and with which keys.
 type Config struct {
-	// BaseDir is /opt/ml, or what stands for it.
+	// BaseDir is /opt/ml, or the folder used instead.
 	BaseDir  string
 	Channels []Channel
-	// KMSKeys are the ARNs of the only KMS keys that are called, in Region where an
-	// endpoint has to be found. Credentials come from the chain of the AWS SDK.
+	// KMSKeys are the ARNs of the only KMS keys that are called. Region is used to
+	// find an endpoint. Credentials come from the AWS SDK's chain.
 	KMSKeys []string
-	// KMSRelated has those of them that are multi-Region keys also open what their
-	// replicas have wrapped: see [awskms.AcceptRelated].
+	// KMSRelated makes those that are multi-Region keys also open what their
+	// related keys have wrapped: see [awskms.AcceptRelated].
 	KMSRelated bool
 	Region     string
 	// KeyChannel is a channel with a local key made for this job and the keyrings
-	// that it opens, in place of KMS. It is emptied once everything is open.
+	// that it opens, used instead of KMS. The channel is emptied once everything
+	// is open.
 	KeyChannel string
-	// Keys are used in place of both, by a run that is no container.
+	// Keys are used instead of both by a run outside of a container.
 	Keys []envelope.KeyWrapper
 	// Context is the user's part of the encryption context.
 	Context envelope.EncryptionContext
-	// Signing is the name of the job's certificate, as package provenance seals it, among
-	// the objects of the metadata channel; empty where nothing is to be signed.
+	// Signing is the name, in the metadata channel, of the job's certificate as package
+	// provenance seals it. It is empty if nothing is signed.
 	Signing string
-	// ModelKey is the name of the key, as package sealedmodel stores it, that what the job has
-	// made is sealed under, among the objects of the metadata channel; empty where that is
-	// not to be sealed.
+	// ModelKey is the name, in the metadata channel, of the key that the model is sealed
+	// under, as package sealedmodel stores it. It is empty if the model is not sealed.
 	ModelKey string
-	// Tars leaves small files in the tars that they lie in.
+	// Tars leaves small files in their tars.
 	Tars bool
-	// Logf is told what happens, a line a call. It may be called from several
-	// goroutines.
+	// Logf is called with what happens, one line for each call. It may be called
+	// from several goroutines.
 	Logf func(format string, args ...any)
 }
 
-// Check returns an error unless the configuration can be used, before anything is done.
+// Check returns an error unless the configuration can be used. It changes nothing.
 func (c *Config) Check() error {
 	if c == nil {
 		return errors.New("container: a nil Config")
@@ -158,14 +159,14 @@ func (c *Config) logf(format string, args ...any) {
 	}
 }
 
-// FailureFile is where SageMaker looks for the reason of a failure.
+// FailureFile returns the file in which SageMaker looks for the reason of a failure.
 func FailureFile(baseDir string) string { return filepath.Join(baseDir, "output", "failure") }
 
 // maxFailure is how much of it SageMaker shows (DescribeTrainingJob, FailureReason).
 const maxFailure = 1024
 
-// WriteFailure tells SageMaker why the job failed: in one line, of at most 1024
-// bytes.
+// WriteFailure writes, for SageMaker, why the job failed: one line of at most
+// 1024 bytes.
 func WriteFailure(baseDir string, reason error) error {
 	line := strings.ToValidUTF8(strings.Join(strings.Fields(reason.Error()), " "), "?")
 	if len(line) > maxFailure {

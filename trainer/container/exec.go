@@ -14,8 +14,8 @@ import (
 	"github.com/vaultpack/vaultpack/internal/interrupt"
 )
 
-// Exec becomes the command: signals and the exit code are its own from then on. It
-// returns only if that cannot be done.
+// Exec replaces the process with the command, so that signals and the exit code
+// are the command's. It returns only if it fails.
 func Exec(command []string) error {
 	path, err := exec.LookPath(command[0])
 	if err != nil {
@@ -30,26 +30,26 @@ func Exec(command []string) error {
 // passed are the signals that a container's first process passes on to the command.
 var passed = []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGCONT, syscall.SIGWINCH}
 
-// An Ended tells how a command has ended.
+// An Ended says how a command has ended.
 type Ended struct {
-	Code    int  // as a shell tells it: 128 and the number of a signal that ended it
-	Stopped bool // it was told to stop
+	Code    int  // as in a shell: 128 plus the number of the signal that ended it
+	Stopped bool // it received a signal to stop
 }
 
-// A Child is a command that is waited for, by a process that passes its signals on to it.
+// A Child is a running command. This process waits for it and passes signals on to it.
 type Child struct {
 	pid     int
 	signals chan os.Signal
 }
 
-// Signals has the signals for a command kept, from this moment on, for [Start].
+// Signals begins to collect the signals for a command. Pass the result to [Start].
 func Signals() chan os.Signal {
 	c := make(chan os.Signal, 64)
 	interrupt.Notify(c, passed...)
 	return c
 }
 
-// Start starts the command, which gets the signals.
+// Start starts the command, and passes the signals on to it.
 func Start(command []string, signals chan os.Signal) (*Child, error) {
 	path, err := exec.LookPath(command[0])
 	if err != nil {
@@ -62,8 +62,9 @@ func Start(command []string, signals chan os.Signal) (*Child, error) {
 	return c, nil
 }
 
-// Wait waits for the command's end. What it has left behind ends with it where this is a
-// container's first process, as it would have with the command in its place.
+// Wait waits for the command to end. If this is the container's first process, the
+// processes that the command has left behind end too, as they would if the command were
+// the first process.
 func (c *Child) Wait() Ended {
 	defer signal.Stop(c.signals)
 	ended := make(chan syscall.WaitStatus, 1)

@@ -18,12 +18,12 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// Open opens the channels. When it has returned nil, each channel's folder holds
-// the files of its dataset and nothing else, and no key of the data is left in memory or on
-// disk. After an error, or a kill, the same call continues from what is done. The
-// tasks are nil unless the configuration names a certificate, or a key for the model.
+// Open opens the channels. When it returns a nil error, each channel's folder holds exactly
+// the files of its dataset, and no key of the data is left in memory or on disk. After an
+// error, or after the process was killed, the same call continues. The tasks are nil unless
+// the configuration names a certificate or a key for the model.
 //
-// One data key takes one call to KMS, however many channels are sealed under it.
+// Each data key takes one call to KMS, however many channels are sealed under it.
 func Open(ctx context.Context, c *Config) (after *Tasks, err error) {
 	if err := given.Check(ctx, c != nil, errors.New("container: a nil Config")); err != nil {
 		return nil, err

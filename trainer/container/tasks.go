@@ -18,8 +18,8 @@ import (
 	"github.com/vaultpack/vaultpack/trainer/sealedmodel"
 )
 
-// Tasks are what is left to do when the command has ended. They hold keys of the job's own,
-// and none of the data.
+// Tasks hold what is left to do after the command has ended. They hold the job's own keys,
+// and no keys of the data.
 type Tasks struct {
 	certificate *provenance.Certificate
 	modelKey    *envelope.LocalKey
@@ -73,10 +73,10 @@ func (t *Tasks) Wipe() {
 	}
 }
 
-// Finish signs what the command has made in its model folder, for this host, and seals it.
-// That it cannot be signed does not fail the job, which may have taken days: the model has
-// no statement then, and nobody will be told that it has one. That it cannot be sealed is
-// an error: what is not sealed is not left in the folder.
+// Finish signs and seals what the command has made in its model folder, for this host. If
+// signing fails, Finish returns no error, since the job may have taken days: the model
+// then has no statement, and nothing claims that it has one. If sealing fails, Finish
+// returns an error, and does not leave unsealed files in the folder.
 func (t *Tasks) Finish(ctx context.Context, baseDir string, ended Ended, started time.Time, logf func(format string, args ...any)) error {
 	if err := given.Check(ctx, t != nil && (t.certificate != nil || t.modelKey != nil) && logf != nil, errNoTasks); err != nil {
 		return err

@@ -1,5 +1,5 @@
-// Package launcher makes a trainer.Launcher of a configuration: with the clients of AWS,
-// and the registries of images.
+// Package launcher makes a trainer.Launcher from a configuration, with AWS clients and
+// image registries.
 //
 //	l, v, err := launcher.Open(ctx, settings.Config())
 //	plan, err := l.Plan(ctx, &trainer.Job{Dataset: "scans", Image: …, Role: …, InstanceType: …})
@@ -22,17 +22,17 @@ import (
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
-// ErrNoRegion is returned where nothing says which AWS Region is meant.
+// ErrNoRegion is returned if nothing says which AWS Region to use.
 var ErrNoRegion = errors.New("the AWS Region is not known: set s3.region in " + config.FileName + ", AWS_REGION, or a region in the AWS profile")
 
-// Services are the clients of AWS that training takes.
+// Services are the AWS clients that training needs.
 type Services struct {
 	SageMaker *sagemaker.Client
 	Logs      *cloudwatchlogs.Client
 	Region    string
 }
 
-// Connect makes clients for the vault's account and Region. It asks nothing of AWS.
+// Connect returns clients for the vault's account and Region. It sends no requests.
 func Connect(ctx context.Context, c *config.Config) (*Services, error) {
 	if err := given.Check(ctx, c != nil, errNoConfig); err != nil {
 		return nil, err
@@ -50,8 +50,8 @@ func Connect(ctx context.Context, c *config.Config) (*Services, error) {
 
 var errNoConfig = errors.New("launcher: a nil configuration")
 
-// Open opens the vault and makes a Launcher of jobs on its datasets. The vault has to be
-// in S3, where SageMaker finds it.
+// Open opens the vault and returns a Launcher of jobs on its datasets. The vault must be
+// in S3, where SageMaker can read it.
 func Open(ctx context.Context, c *config.Config) (*trainer.Launcher, *Services, error) {
 	if err := given.Check(ctx, c != nil, errNoConfig); err != nil {
 		return nil, nil, err

@@ -23,7 +23,7 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// Names of what a job has in its folder in the vault.
+// Names of objects in a job's folder in the vault.
 const (
 	LaunchName  = "launch.json" // which versions it was given
 	SigningName = "signing.vpk" // its certificate, sealed
@@ -36,14 +36,15 @@ const (
 	maxPaths  = 256 << 10
 )
 
-// ErrNoModel is returned where a job has made no model to sign a statement about.
+// ErrNoModel is returned if a job has made no model to sign a statement about.
 var ErrNoModel = errors.New("the job has made no model")
 
-// ErrNotSigner is returned by [Certify] where there is no signing key, or the dataset's
-// signers do not have it.
+// ErrNotSigner is returned by [Certify] if there is no signing key, or if it is not one
+// of the dataset's signers.
 var ErrNotSigner = errors.New("there is no signing key that may sign for the job")
 
-// A Certificate is the right to sign what one job makes. It holds a private key: wipe it.
+// A Certificate authorizes one job to sign what it makes. It holds a private key and
+// must be wiped.
 type Certificate struct {
 	Run        Run
 	Delegation string
@@ -88,8 +89,9 @@ func notAllowed(err error) error {
 	return err
 }
 
-// Certify makes the certificate of a job whose first input is a version of d. The vault's signing key has to be one of the dataset's signers, and signs
-// once. The certificate is good for results until the time.
+// Certify makes the certificate of a job whose first input is a version of d. The vault's
+// signing key must be one of the dataset's signers, and signs once. The certificate is valid
+// for results until the given time.
 func Certify(ctx context.Context, d *dataset.Dataset, run Run, until time.Time) (*Certificate, error) {
 	signer, c, err := certifier(ctx, d)
 	if err != nil {
@@ -120,7 +122,7 @@ func upTo(name string, inputs []Input) (n int64) {
 
 var errNoCertificate = errors.New("provenance: no certificate, or no vault or version that it is for")
 
-// Wipe overwrites the key. What the certificate is used for then fails.
+// Wipe overwrites the key. Every later use of the certificate fails.
 func (c *Certificate) Wipe() {
 	if c != nil {
 		c.key.Wipe()
@@ -137,9 +139,10 @@ type launch struct {
 	Launched time.Time `json:"launched"`
 }
 
-// Record stores, under each dataset that the job reads, which versions it is given: signed,
-// and not sealed, so that it can be read when the data key is gone. It returns the names of
-// what it has stored, on an error too.
+// Record stores, under each dataset that the job reads, a record of the versions that the
+// job is given. The record is signed but not sealed, so that it can be read after the data
+// key is gone. Record returns the names of the objects that it has stored, even with an
+// error.
 func (c *Certificate) Record(ctx context.Context, v vault.Store) (stored []string, err error) {
 	if err := given.Check(ctx, c != nil && c.key != nil && v != nil, errNoCertificate); err != nil {
 		return nil, err
@@ -196,8 +199,8 @@ type certificateJSON struct {
 }
 
 // Seal stores the certificate under the data key of the version, for the job to read with
-// [Open], and returns its name. Who can open the version and read what belongs to the job
-// can then sign for it.
+// [Open], and returns its name. Anyone who can open the version and read the job's
+// objects can then sign for the job.
 func (c *Certificate) Seal(ctx context.Context, v *dataset.Version) (name string, err error) {
 	if err := given.Check(ctx, c != nil && c.key != nil && v != nil && objects.Of(v) != nil, errNoCertificate); err != nil {
 		return "", err
@@ -222,7 +225,8 @@ func (c *Certificate) Seal(ctx context.Context, v *dataset.Version) (name string
 }
 
 // Open reads the certificate of a job that Seal has stored under the name, with the data key
-// of the version. It is an error if it is another job's, or for other versions.
+// of the version. It returns an error if the certificate is for another job or for other
+// versions.
 func Open(ctx context.Context, v *dataset.Version, name string, inputs []Input) (*Certificate, error) {
 	if err := given.Check(ctx, v != nil && objects.Of(v) != nil, errNoCertificate); err != nil {
 		return nil, err
@@ -248,14 +252,14 @@ func Open(ctx context.Context, v *dataset.Version, name string, inputs []Input) 
 	return &Certificate{Run: j.Run, Delegation: j.Delegation, key: key}, nil
 }
 
-// A Made tells how a job has made a model.
+// A Made says when and where a job has made a model.
 type Made struct {
 	Invocation, Host  string
 	Started, Finished time.Time
 }
 
-// Sign writes a statement about the model in a folder into that folder, in place of those
-// that are there. It fails with [ErrNoModel] where the folder is empty.
+// Sign writes a statement about the model in a folder to that folder, and replaces
+// existing statements. If the folder is empty, it returns [ErrNoModel].
 func (c *Certificate) Sign(ctx context.Context, dir string, made Made) error {
 	if err := given.Check(ctx, c != nil && c.key != nil, errNoCertificate); err != nil {
 		return err

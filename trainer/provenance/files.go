@@ -26,8 +26,8 @@ import (
 	"github.com/vaultpack/vaultpack/trainer/sealedmodel"
 )
 
-// Folder is where a model has the statements about it, one for each host that has made a
-// part of it: Folder/HOST.json.
+// Folder is the folder in a model with the statements about it, one for each host that
+// has made a part of it: Folder/HOST.json.
 const Folder = ".vaultpack/provenance"
 
 // maxStatement bounds a file with a statement: two envelopes.
@@ -36,21 +36,21 @@ const maxStatement = 2*signing.MaxEnvelope + 2
 // maxHosts bounds how many of them are read.
 const maxHosts = 4096
 
-// A File is one of a model's, by its path with slashes.
+// A File is a file of a model, with its slash-separated path.
 type File struct {
 	Path string
 	Sum  [sha256.Size]byte
 }
 
-// Files are those of a model, without the statements about it.
+// Files are the files of a model, and the statements about it.
 type Files struct {
 	List       []File // by path
 	Statements map[string][]byte
 }
 
-// Tree is a hash of all files by their contents and paths: the Merkle Tree Hash of
-// [tree.Merkle]. A link counts as the file that it leads to, and folders not at all, so that
-// an archive of the model has the same hash whoever has made it.
+// Tree returns a hash of the contents and paths of all files: the Merkle Tree Hash of
+// [tree.Merkle]. A link counts as the file that it leads to, and folders do not count, so
+// that all archives of the model have the same hash, whichever tool has made them.
 func (f *Files) Tree() string {
 	var m tree.Merkle
 	for _, file := range f.List {
@@ -79,10 +79,11 @@ func isStatement(name string) bool {
 	return path.Dir(name) == Folder && strings.HasSuffix(name, ".json")
 }
 
-// ErrSealed is returned for a model that the job has sealed: it is to be opened first.
+// ErrSealed is returned for a model that the job has sealed, which must be opened
+// first.
 var ErrSealed = errors.New("the model is sealed")
 
-// ReadFolder reads a model that lies in a folder. Links are followed within it.
+// ReadFolder reads a model from a folder. Links within it are followed.
 func ReadFolder(ctx context.Context, dir string) (*Files, error) {
 	if err := given.Check(ctx, dir != "", errors.New("provenance: no folder")); err != nil {
 		return nil, err

@@ -16,7 +16,7 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// A Launch tells which versions a job was given.
+// A Launch is the record of the versions that a job was given.
 type Launch struct {
 	Job      string
 	Builder  string
@@ -25,12 +25,13 @@ type Launch struct {
 	Output   string
 	Launched time.Time
 	Signature
-	// Err says why the record cannot be believed. The other fields are then what it says,
-	// as far as it could be read.
+	// Err says why the record cannot be trusted. The other fields then hold its claims,
+	// as far as they could be read.
 	Err error
 }
 
-// Saw reports whether the job was given the version of the dataset; 0 is for any.
+// Saw reports whether the job was given the version of the dataset. Version 0 means
+// any.
 func (l *Launch) Saw(name string, version int64) bool {
 	for _, in := range l.Inputs {
 		if in.Dataset == name && (version == 0 || in.Version == version) {
@@ -40,9 +41,9 @@ func (l *Launch) Saw(name string, version int64) bool {
 	return false
 }
 
-// Launches reads which jobs were given versions of a dataset, and calls each for every one
-// of them, also for those whose record cannot be believed. An error of Launches itself
-// means that there may be more.
+// Launches reads the records of the jobs that were given versions of a dataset, and calls
+// each for every one, including records that cannot be trusted. If Launches returns an
+// error, there may be more records.
 func (v *Verifier) Launches(ctx context.Context, name string, each func(*Launch) error) error {
 	if err := v.ready(ctx); err != nil {
 		return err
@@ -69,8 +70,8 @@ func (v *Verifier) Launches(ctx context.Context, name string, each func(*Launch)
 	return nil
 }
 
-// Launch reads the record of one job on a dataset. It is an error that wraps
-// fs.ErrNotExist if there is none.
+// Launch reads the record of one job on a dataset. If there is none, the error
+// wraps fs.ErrNotExist.
 func (v *Verifier) Launch(ctx context.Context, name, job string) (*Launch, error) {
 	if err := v.ready(ctx); err != nil {
 		return nil, err
@@ -150,7 +151,8 @@ func (l *Launch) decode(st *signing.Statement) error {
 	return nil
 }
 
-// Datasets are those that jobs were launched on, as the vault lists them.
+// Datasets returns the names of the datasets that jobs were launched on, as the vault
+// lists them.
 func Datasets(ctx context.Context, v vault.Store) (names []string, err error) {
 	if err := given.Check(ctx, v != nil, errors.New("provenance: a nil store")); err != nil {
 		return nil, err

@@ -1,8 +1,9 @@
-// Package provenance tells from which data a model was made: a training job signs, with a
-// short-lived key that a signer of its dataset has certified, what it was started with and
-// what it has made of it. The statement is an in-toto statement with the predicate SLSA
-// Provenance v1 (https://slsa.dev/spec/v1.0/provenance) in a DSSE envelope, and lies in the
-// model itself. Beside the datasets lies, signed too, which job was given which version.
+// Package provenance records from which data a model was made: a training job signs what it
+// was started with and what it has made, with a short-lived key that a signer of its
+// dataset has certified. The statement is an in-toto statement with the predicate SLSA
+// Provenance v1 (https://slsa.dev/spec/v1.0/provenance) in a DSSE envelope, and is stored
+// in the model itself. Signed records beside the datasets say which job was given which
+// version.
 package provenance
 
 import (
@@ -25,7 +26,7 @@ const (
 	launchType    = "https://github.com/vaultpack/vaultpack/launch/v1"
 )
 
-// Builders: where jobs run.
+// Builders, which say where jobs run.
 const (
 	SageMaker = "https://github.com/vaultpack/vaultpack/sagemaker/v1"
 	Local     = "https://github.com/vaultpack/vaultpack/local/v1"
@@ -39,29 +40,28 @@ type Input struct {
 	Digest  string `json:"digest"` // of the version's root, SHA-256 in hex
 }
 
-// String is DATASET@VERSION#DIGEST.
+// String returns DATASET@VERSION#DIGEST.
 func (i Input) String() string { return fmt.Sprintf("%s@%d#%s", i.Dataset, i.Version, i.Digest) }
 
 // A Run is what a training job was started with.
 type Run struct {
 	Job     string  `json:"job"`
 	Builder string  `json:"builder"` // SageMaker or Local
-	Inputs  []Input `json:"inputs"`  // the one that certifies first
-	// Plain are the channels that are not sealed, and where they are filled from.
+	Inputs  []Input `json:"inputs"`  // the first is the one that certifies
+	// Plain maps the channels that are not sealed to their sources.
 	Plain map[string]string `json:"plain,omitempty"`
-	// Image is the reference of the image, and ImageDigest its SHA-256 in hex where that
-	// is known.
+	// Image is the reference of the image, and ImageDigest its SHA-256 in hex, if known.
 	Image       string `json:"image,omitempty"`
 	ImageDigest string `json:"image_digest,omitempty"`
 	// Program is the SHA-256 of vaultpack-run in hex.
 	Program string `json:"program,omitempty"`
-	// Source is the digest of the script's folder: sha256:HEX of the archive that is made
-	// of it, or vaultpackTree:HEX of its files (see [Files.Tree]).
+	// Source is the digest of the script's folder: sha256:HEX of the archive made from
+	// it, or vaultpackTree:HEX of its files (see [Files.Tree]).
 	Source          string            `json:"source,omitempty"`
 	Command         []string          `json:"command,omitempty"`
 	Hyperparameters map[string]string `json:"hyperparameters,omitempty"`
 	Instances       []string          `json:"instances,omitempty"` // TYPE:COUNT
-	Output          string            `json:"output,omitempty"`    // where the model goes
+	Output          string            `json:"output,omitempty"`    // where the model is written
 	Launched        time.Time         `json:"launched"`
 }
 
@@ -74,8 +74,8 @@ type Statement struct {
 	Finished   time.Time
 	// Tree is the hash of the model's files (see [Files.Tree]), in hex.
 	Tree string
-	// Listed are the files that the statement names one by one; there is none where they
-	// are many.
+	// Listed are the files that the statement names individually. It is empty if there
+	// are too many.
 	Listed []File
 }
 
@@ -134,7 +134,7 @@ const (
 
 const datasetScheme = "vaultpack:"
 
-// TreeDigest is the name of the hash of a tree of files in a digest set.
+// TreeDigest is the name, in a digest set, of the hash of a tree of files.
 const TreeDigest = "vaultpackTree"
 
 // modelName is the subject that stands for all files of a model.

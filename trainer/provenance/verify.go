@@ -18,22 +18,23 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// ErrNoStatement is wrapped where a model has no statement about it. It wraps
-// envelope.ErrAuthentication: whoever changes a model can leave it out.
+// ErrNoStatement is wrapped by the error for a model without a statement. It
+// wraps envelope.ErrAuthentication, since anyone who changes a model can
+// remove its statement.
 var ErrNoStatement = fmt.Errorf("the model has no statement of how it was made: %w", envelope.ErrAuthentication)
 
-// A Signature tells who stands for a statement.
+// A Signature says whose keys vouch for a statement.
 type Signature struct {
-	Dataset string            // whose signer has certified the job
+	Dataset string            // the dataset whose signer has certified the job
 	By      signing.PublicKey // that signer
 	Key     signing.PublicKey // of the job
-	// Former says that By is no signer of the dataset any more. It, or who has its key, may
-	// have made the statement since.
+	// Former reports whether By is no longer a signer of the dataset. The statement may
+	// have been made after its removal, by anyone who has its key.
 	Former bool
 }
 
-// A Verifier reads statements by the signers of the vault's datasets, which it opens once.
-// Close it. It is not safe for concurrent use.
+// A Verifier verifies statements against the signers of the vault's datasets, each of
+// which it opens once. It must be closed. It is not safe for concurrent use.
 type Verifier struct {
 	vault *vault.Vault
 	sets  map[string]*opened
@@ -45,7 +46,7 @@ type opened struct {
 	err error
 }
 
-// NewVerifier makes a Verifier for a vault.
+// NewVerifier returns a Verifier for a vault.
 func NewVerifier(v *vault.Vault) *Verifier { return &Verifier{vault: v, sets: map[string]*opened{}} }
 
 // ready returns an error unless it was made by NewVerifier, for a vault.
@@ -111,7 +112,7 @@ func (v *Verifier) verify(ctx context.Context, b []byte) (job string, st *signin
 	return d.Name, st, by, d, err
 }
 
-// Statement reads a statement about a model.
+// Statement verifies and returns a statement about a model.
 func (v *Verifier) Statement(ctx context.Context, b []byte) (*Statement, Signature, error) {
 	if err := v.ready(ctx); err != nil {
 		return nil, Signature{}, err
@@ -147,8 +148,8 @@ func covers(d chain.Delegation, name, job string, inputs []Input, at time.Time) 
 	return d.Covers(upTo(inputs[0].Dataset, inputs), at)
 }
 
-// Model compares a model with the statements about it: each of its files is one that a job
-// has made, and none is missing. It returns the statements, by the names of their hosts.
+// Model verifies the statements about a model, and that the model has exactly the files
+// that the job has made. It returns the statements, sorted by the names of their hosts.
 func (v *Verifier) Model(ctx context.Context, f *Files) (all []*Statement, by []Signature, err error) {
 	if err := v.ready(ctx); err != nil {
 		return nil, nil, err
@@ -225,18 +226,18 @@ func difference(f *Files, all []*Statement) string {
 	return ""
 }
 
-// An InputState tells what has become of a version that a job was given.
+// An InputState is the present state of a version that a job was given.
 type InputState string
 
-// What can have become of it.
+// The states of an input.
 const (
 	InVault    InputState = "in the vault"
 	Removed    InputState = "removed from the vault"
 	Unreadable InputState = "not readable here"
 )
 
-// Input compares a version that a job was given with that in the vault. That there is
-// another in its place is an error.
+// Input compares a version that a job was given with the one in the vault. It returns
+// an error if the vault has a different version under that number.
 func (v *Verifier) Input(ctx context.Context, in Input) (InputState, error) {
 	if err := v.ready(ctx); err != nil {
 		return "", err

@@ -1,5 +1,5 @@
-// Package registry looks up what a training image runs, in the registry that it lies
-// in. It is apart from package trainer for what it needs: the libraries of containers.
+// Package registry looks up what a training image runs, in the image's registry. It is
+// separate from package trainer because it depends on container libraries.
 package registry
 
 import (
@@ -14,13 +14,13 @@ import (
 	"github.com/vaultpack/vaultpack/trainer"
 )
 
-// A Client reads images' configurations from their registries, with the
-// credentials that docker login has left.
+// A Client reads the configurations of images from their registries, with the
+// credentials that docker login has stored.
 type Client struct{}
 
 var _ trainer.ImageReader = Client{}
 
-// Image asks the image's registry.
+// Image reads the image's configuration from its registry.
 func (Client) Image(ctx context.Context, image, arch string) (found trainer.Image, err error) {
 	ref, err := name.ParseReference(image)
 	if err != nil {

@@ -1,6 +1,6 @@
-// Package sealedmodel seals what a training job has made, where it has made it, and opens
-// it again. A job has a key of its own for that: who takes it from the job's memory can
-// open what the job has made, and none of what it has read.
+// Package sealedmodel seals a training job's model in place, and opens it again. Each job
+// has its own key for that: anyone who takes the key from the job's memory can open what
+// the job has made, but nothing that it has read.
 package sealedmodel
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
-// KeyName is the name of a job's key in the job's folder in the vault.
+// KeyName is the name of a job's model key in the job's folder in the vault.
 const KeyName = "model.vpk"
 
 // keyMax is more than a local key takes as text.
@@ -24,8 +24,8 @@ const keyMax = 4096
 
 var errNoVersion = errors.New("sealedmodel: no version of a dataset that the job reads")
 
-// NewKey makes the key of a job, and stores it in the job's folder under the data key of a
-// version that the job reads. It returns the name of what it has stored.
+// NewKey makes the model key of a job, and stores it in the job's folder, sealed under the
+// data key of a version that the job reads. It returns the name of the stored object.
 func NewKey(ctx context.Context, v *dataset.Version, job string) (name string, err error) {
 	if err := given.Check(ctx, v != nil && objects.Of(v) != nil, errNoVersion); err != nil {
 		return "", err
@@ -46,8 +46,8 @@ func NewKey(ctx context.Context, v *dataset.Version, job string) (name string, e
 	return name, nil
 }
 
-// OpenKey opens the key that NewKey has stored under the name, for a dataset or a version
-// of one. Whoever can open the dataset can open it. It is to be wiped.
+// OpenKey returns the key that NewKey has stored under the name, for a dataset or a
+// version of one. Anyone who can open the dataset can open it. The caller must wipe it.
 func OpenKey(ctx context.Context, set *objects.Set, name string) (*envelope.LocalKey, error) {
 	if err := given.Check(ctx, set.Usable(), errNoVersion); err != nil {
 		return nil, err
@@ -64,7 +64,7 @@ func OpenKey(ctx context.Context, set *objects.Set, name string) (*envelope.Loca
 	return key, nil
 }
 
-// KeyOf opens the key of a job on the dataset.
+// KeyOf returns the model key of a job on the dataset.
 func KeyOf(ctx context.Context, d *dataset.Dataset, job string) (*envelope.LocalKey, error) {
 	if err := given.Check(ctx, d != nil, errNoVersion); err != nil {
 		return nil, err

@@ -17,7 +17,8 @@ import (
 	"github.com/vaultpack/vaultpack/internal/given"
 )
 
-// ErrNotSealed is returned for a model that has no mark: vaultpack has not sealed it.
+// ErrNotSealed is returned for a model that has no mark, so that vaultpack has not
+// sealed it.
 var ErrNotSealed = errors.New("the model is not sealed")
 
 // FindMark reads the mark of a model.tar.gz.
@@ -52,16 +53,16 @@ func archive(r io.Reader) (*tar.Reader, error) {
 	return tar.NewReader(z), nil
 }
 
-// An Opened says what was in a model.
+// An Opened counts what was in a model.
 type Opened struct {
 	Files int
 	Bytes int64
 }
 
-// Open writes what is in a model.tar.gz of a job into an empty folder, opened. A file that
-// is not sealed, or not for its place in this job's model, is an error, and so is a link
-// that leads out of the folder. After an error the folder has a part of the model, of which
-// every file is whole.
+// Open opens the files of a job's model.tar.gz and writes them to an empty folder. It
+// returns an error for a file that is not sealed, or not sealed for its place in this job's
+// model, and for a link that leads out of the folder. After an error the folder has a part
+// of the model, in which every file is complete.
 func Open(ctx context.Context, r io.Reader, dir, job string, key *envelope.LocalKey) (o Opened, err error) {
 	if err := given.Check(ctx, r != nil && dir != "" && key != nil, errors.New("sealedmodel: no archive, no folder, or no key")); err != nil {
 		return o, err

@@ -17,19 +17,19 @@ import (
 	"github.com/vaultpack/vaultpack/internal/given"
 )
 
-// Suffix ends the names of sealed files, and MarkName is the file that says of a model that it
-// is sealed.
+// Suffix is the suffix of the names of sealed files. MarkName is the file that marks a model
+// as sealed.
 const (
 	Suffix   = ".vpk"
 	MarkName = ".vaultpack/sealed-model.json"
 )
 
-// A Mark says of a model that it is sealed, and where its key is. It is not authentic:
-// it helps to find the key, which then opens the model or does not.
+// A Mark says that a model is sealed, and where its key is. It is not authentic: it
+// only helps to find the key, which then opens the model or does not.
 type Mark struct {
 	Format  string `json:"format"`
 	Job     string `json:"job"`
-	Dataset string `json:"dataset"` // whose job it is
+	Dataset string `json:"dataset"` // the dataset of the job
 }
 
 const markFormat = "vaultpack-sealed-model/1"
@@ -37,12 +37,12 @@ const markFormat = "vaultpack-sealed-model/1"
 // ErrNoModel is returned by Seal for a folder without files.
 var ErrNoModel = errors.New("there is no model to seal")
 
-// Seal puts a sealed file in the place of each file below the folder, under the name with
-// [Suffix], one after the other: the folder never takes more room than with its largest
-// file once more. Links are kept. It returns how many files there were.
+// Seal replaces each file below the folder dir with a sealed file whose name has the
+// [Suffix], one after the other, so that the folder never needs more additional room than
+// its largest file. Links are kept. Seal returns the number of files.
 //
-// What could not be sealed is moved into the folder aside, so that nothing that is not
-// sealed is left: SageMaker stores whatever is in the folder, also after a failure.
+// What could not be sealed is moved to the folder aside, so that nothing unsealed is
+// left: SageMaker stores whatever is in the folder, even after a failure.
 func Seal(ctx context.Context, dir, aside string, key *envelope.LocalKey, m Mark) (n int, err error) {
 	if err := given.Check(ctx, dir != "" && aside != "" && key != nil, errors.New("sealedmodel: no folder, or no key")); err != nil {
 		return 0, err

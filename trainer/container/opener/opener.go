@@ -1,5 +1,5 @@
-// Package opener is the program that a training container starts with: it opens the
-// sealed channels, and becomes the command that trains.
+// Package opener implements the program that a training container starts with: it
+// opens the sealed channels, and becomes the training command.
 package opener
 
 import (
@@ -21,12 +21,12 @@ import (
 	"github.com/vaultpack/vaultpack/trainer/container"
 )
 
-// Command is the word that comes first in the program's arguments.
+// Command is the first word of the program's arguments.
 const Command = "sagemaker-run"
 
-// Main runs the program with its arguments, the first of which is its own name. It
-// returns an exit code: of its own if nothing was started, else the command's, unless the
-// process has become the command.
+// Main runs the program. The first of args is the program's own name. Unless the process
+// becomes the command, Main returns an exit code: the command's if it was started,
+// otherwise its own.
 func Main(args []string) (code int) {
 	if len(args) < 2 || args[1] != Command {
 		return other(args[1:])

@@ -28,18 +28,18 @@ type packState struct {
 	done   bool
 }
 
-// Room is what a Job takes of a file system, in bytes.
+// Room is the room that a Job needs in a file system, in bytes.
 type Room struct {
 	Device, Free uint64
-	// Grow is by how much the files take more than the packs, which they replace,
-	// and Flight what is there twice at one time at most.
+	// Grow is how much more room the files take than the packs that they replace.
+	// Flight is the maximum that exists twice at one time.
 	Grow, Flight int64
-	// Inodes are the files and folders to be made, and FreeInodes how many there can
-	// be; both are zero where there is no such bound.
+	// Inodes is the number of files and folders to create, and FreeInodes how many
+	// can be created. Both are zero if there is no such bound.
 	Inodes, FreeInodes uint64
 }
 
-// Room tells what Run is going to take. It is known once Prepare has returned.
+// Room returns how much room Run needs. It is known once Prepare has returned.
 func (u *Job) Room() Room { return u.room }
 
 // survey goes through the index once: what lies in which pack, which packs are

@@ -1,4 +1,4 @@
-// Package unpack opens the packs of a training channel where they lie.
+// Package unpack opens the packs of a training channel in place.
 package unpack
 
 import (
@@ -24,37 +24,39 @@ import (
 	"github.com/vaultpack/vaultpack/internal/workers"
 )
 
-// A Job turns a folder that holds copies of a version's packs, as
-// "<object ID>.vpk", into one that holds exactly the version's files. It goes pack
-// by pack: the files of a pack are written beside the tree, the pack is compared
-// with its pin, they take their places, and the pack is removed. So it needs room
-// for the packs that it is at, and little more.
+// A Job turns a folder that holds copies of a version's packs, as "<object
+// ID>.vpk", into one that holds exactly the version's files. It works pack by
+// pack: it writes the files of a pack beside the tree, compares the pack with its
+// pin, moves the files into place, and removes the pack. So it needs little more
+// room than the packs in progress.
 //
-// What has been done is recorded in the vault's store, sealed as the records of an
-// unfinished upload are: a run that was killed at any moment is continued, and
-// one that was finished is found finished. A file is taken for done only if it is
-// recorded and has not been touched since, by inode and change time. Anything else
-// that lies in the folder is removed and told to Removed: what is there was brought
-// by somebody who is not trusted.
+// Progress is recorded in the vault's store, sealed like the records of an
+// unfinished upload: a run that was killed at any moment is continued, and a
+// finished run is recognized. A file counts as done only if it is recorded and, by
+// inode and change time, has not been touched since. Anything else in the folder is
+// removed and reported to Removed, since whoever put it there is not trusted.
 //
-// Nothing is synced to disk: the folder is to be as durable as the machine.
+// Nothing is synced to disk: the folder need not outlive the machine.
 type Job struct {
-	// Name tells the records of several folders in one store apart: a path element.
+	// Name is a path element that distinguishes the records of several folders in one
+	// store.
 	Name string
-	// Partial says that the folder has only a share of the packs, whole files in
-	// each; those that are missing are somebody else's.
+	// Partial reports whether the folder has only a share of the packs, with whole
+	// files in each. The missing packs belong to other hosts.
 	Partial bool
-	// Tars leaves the small files as the tars that they lie in, one a pack:
-	// "<dataset>-000000.tar" and so on, without what is not in this version.
+	// Tars leaves the small files in their tars, one for each pack:
+	// "<dataset>-000000.tar" and so on, without files that are not in this
+	// version.
 	Tars bool
-	// Removed is told what else lay in the folder, from one goroutine.
+	// Removed is called for everything else that was in the folder and was removed. It is
+	// called from one goroutine.
 	Removed func(path string)
 
 	// Counters, to be read at any time.
 	Files, Bytes atomic.Int64 // written
 	Packs        atomic.Int64 // opened
 	Done         atomic.Int64 // packs that an earlier run had opened
-	Absent       atomic.Int64 // packs that are somebody else's
+	Absent       atomic.Int64 // packs that belong to other hosts
 
 	version *dataset.Version
 	packs   *objects.Set // reads packs from the private folder
@@ -78,9 +80,9 @@ var errNil = errors.New("container: a nil job")
 // into the folder before it is opened can have them put in there.
 const privatePrefix = ".vaultpack-open-"
 
-// Prepare looks at what there is and what is to be done: it brings the packs out of
-// the way, removes what does not belong in dir, and fails if a pack is missing.
-// Nothing is opened yet. Close is to be called afterwards, whatever has happened.
+// Prepare determines what to do: it moves the packs aside, removes what does not
+// belong in dir, and returns an error if a pack is missing. It opens nothing yet.
+// Close must be called afterwards, even after an error.
 func (u *Job) Prepare(ctx context.Context, v *dataset.Version, dir string) (err error) {
 	if u == nil {
 		return errNil
@@ -116,7 +118,7 @@ func (u *Job) Prepare(ctx context.Context, v *dataset.Version, dir string) (err 
 	return u.survey(ctx)
 }
 
-// Close lets go of the folder.
+// Close closes the folder.
 func (u *Job) Close() {
 	if u == nil {
 		return
@@ -129,8 +131,8 @@ func (u *Job) Close() {
 	}
 }
 
-// Run makes the files. It returns an error if the folder does not hold all that it is
-// to hold afterwards; both calls again, on a new Job, continue from there.
+// Run writes the files. It returns an error unless the folder then holds everything
+// that it should. To continue after an error, call Prepare and Run on a new Job.
 func (u *Job) Run(ctx context.Context) error {
 	switch {
 	case u == nil:
