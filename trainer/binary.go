@@ -17,7 +17,7 @@ import (
 // A Binary is the program that runs inside the container.
 type Binary struct {
 	File string
-	// SHA256 is that of the file, in hex.
+	// SHA256 is the SHA-256 of the file, in hex.
 	SHA256 string
 	Size   int64
 }
@@ -30,9 +30,9 @@ const (
 )
 
 // FindBinary finds a static program for Linux on the architecture: file, if it is not
-// empty, else beside this very program vaultpack-run-linux-ARCH or vaultpack-run, else
-// this program, else vaultpack-linux-ARCH beside it. What lies beside it is taken only
-// if it is of the same version.
+// empty; else vaultpack-run-linux-ARCH or vaultpack-run beside the running program;
+// else the running program itself; else vaultpack-linux-ARCH beside it. A program
+// beside the running one is used only if it has the same version.
 func FindBinary(file, arch string) (*Binary, error) {
 	if file != "" {
 		return readBinary(file, arch)

@@ -99,8 +99,8 @@ func (p *problems) text(field, value string, max int) {
 	p.check(!strings.ContainsAny(value, "\r\n"), field, "holds a line break")
 }
 
-// Check says everything that is wrong with the description alone, before anything
-// is read or sent. The errors are of type *[FieldError], joined.
+// Check returns all mistakes in the description itself, without reading or
+// sending anything. The error joins errors of type *[FieldError].
 func (j *Job) Check() error {
 	if j == nil {
 		return errors.New("trainer: a nil job")
@@ -108,8 +108,8 @@ func (j *Job) Check() error {
 	return j.check(&problems{job: j})
 }
 
-// CheckLocal says what [Job.Check] says, of a job that is to run on this machine: image,
-// role and instance type may be missing, and channels may be folders.
+// CheckLocal is like [Job.Check], for a job that will run on this machine: image, role
+// and instance type may be missing, and channels may be folders.
 func (j *Job) CheckLocal() error {
 	if j == nil {
 		return errors.New("trainer: a nil job")

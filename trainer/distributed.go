@@ -5,8 +5,8 @@ import (
 	"strconv"
 )
 
-// Launchers of processes that script-mode images know, as the SageMaker Python SDK names
-// them in its argument distribution: torch_distributed, mpi and
+// Launchers that start processes in script-mode images. The SageMaker Python SDK calls
+// them, in its argument distribution, torch_distributed, mpi and
 // smdistributed.dataparallel.
 const (
 	Torchrun = "torchrun"

@@ -24,7 +24,7 @@ var permissions = map[string]string{
 	"GetLogEvents":        "logs:GetLogEvents on the log group " + LogGroup,
 }
 
-// ErrNoJob is returned where SageMaker knows no job of the name.
+// ErrNoJob is returned if SageMaker has no job with the name.
 var ErrNoJob = errors.New("there is no such training job in this account and Region")
 
 // An apiError says what failed and what to do. It wraps what callers branch on.

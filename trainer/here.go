@@ -9,7 +9,7 @@ var onlySageMaker = []string{
 	"retries", "metrics", "tags", "tensorboard", "tensorboard_path", "profiler", "binary", "arch",
 }
 
-// OnlySageMaker are the fields that were given and have no effect on this machine.
+// OnlySageMaker returns the fields that were set but have no effect on this machine.
 func (j *Job) OnlySageMaker() (fields []string) {
 	if j == nil {
 		return nil

@@ -7,13 +7,14 @@ import (
 	"strings"
 )
 
-// An Image is what is known of a training image.
+// An Image holds what is known about a training image.
 type Image struct {
 	Entrypoint []string
 	Digest     string // SHA-256 in hex
 }
 
-// An ImageReader looks up an image for Linux on an architecture. Package registry has one.
+// An ImageReader looks up an image for Linux on an architecture. Package registry
+// implements one.
 type ImageReader interface {
 	Image(ctx context.Context, image, arch string) (Image, error)
 }

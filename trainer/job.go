@@ -4,7 +4,7 @@
 // container, vaultpack sagemaker-run opens the data before the user's own
 // command starts (package trainer/container).
 //
-// The bucket is not trusted: everything that a job believes comes in the request,
+// The bucket is not trusted: everything that a job trusts comes in the request,
 // namely the digests of the binary, of the source and of each dataset's version,
 // and the KMS keys that may be called.
 package trainer
@@ -26,25 +26,25 @@ import (
 )
 
 // A Job describes a training job. Fields are named as in the YAML file; the flags
-// of vaultpack train have the same names with hyphens. What is empty has a safe
-// default, as [Launcher.Plan] fills it in.
+// of vaultpack train have the same names with hyphens. Empty fields have safe
+// defaults, which [Launcher.Plan] fills in.
 type Job struct {
 	Name string `yaml:"name"`
-	// Dataset is NAME or NAME@VERSION, and makes the channel "training" with
-	// Distribution. More are in Channels.
+	// Dataset is NAME or NAME@VERSION. With Distribution it makes the channel
+	// "training". Channels has further ones.
 	Dataset      string `yaml:"dataset"`
 	Distribution string `yaml:"distribution"`
-	// AtLeast is the number of a version of Dataset that is known to have been there.
+	// AtLeast is the number of a version of Dataset that is known to have existed.
 	AtLeast int64 `yaml:"at_least"`
-	// AllowIncomplete takes versions of which some of the source could not be read.
+	// AllowIncomplete accepts incomplete versions, some of whose source could not be read.
 	AllowIncomplete bool                `yaml:"allow_incomplete"`
 	Channels        map[string]*Channel `yaml:"channels"`
 	// Format is what sealed channels become: "files", or "tar" for WebDataset shards.
 	Format string `yaml:"format"`
 
 	Image string `yaml:"image"`
-	// Command is what the image runs; it is looked up in the image's registry
-	// where it is empty.
+	// Command is what the image runs. If it is empty, it is looked up in the
+	// image's registry.
 	Command []string `yaml:"command"`
 	Role    string   `yaml:"role"`
 
@@ -57,11 +57,12 @@ type Job struct {
 
 	Hyperparameters map[string]Value  `yaml:"hyperparameters"`
 	Environment     map[string]string `yaml:"environment"`
-	// Source is a directory with the script Entry, for images that know script mode.
+	// Source is a directory with the script Entry, for images that support script mode.
 	Source string `yaml:"source"`
 	Entry  string `yaml:"entry"`
-	// Launcher has the image start the script in several processes on each host: torchrun,
-	// mpi or smddp. ProcessesPerHost is for mpi, MPIOptions for mpi and smddp.
+	// Launcher makes the image start the script in several processes on each host:
+	// torchrun, mpi or smddp. ProcessesPerHost applies to mpi, and MPIOptions to mpi and
+	// smddp.
 	Launcher         string `yaml:"launcher"`
 	ProcessesPerHost int    `yaml:"processes_per_host"`
 	MPIOptions       string `yaml:"mpi_options"`
@@ -73,7 +74,7 @@ type Job struct {
 	Subnets          []string `yaml:"subnets"`
 	SecurityGroups   []string `yaml:"security_groups"`
 	NetworkIsolation bool     `yaml:"network_isolation"`
-	// KeyChannel is the KMS key that guards the key of a job without network.
+	// KeyChannel is the KMS key that protects the key of a job without network access.
 	KeyChannel               string `yaml:"key_channel"`
 	InterContainerEncryption *bool  `yaml:"inter_container_encryption"`
 
@@ -85,31 +86,32 @@ type Job struct {
 	CheckpointPath string   `yaml:"checkpoint_path"`
 	Retries        int      `yaml:"retries"`
 
-	// NoProvenance leaves out the statement of how the model was made, and the record of
-	// the versions that the job was given.
+	// NoProvenance omits the statement of how the model was made, and the record of the
+	// versions that the job was given.
 	NoProvenance bool `yaml:"no_provenance"`
-	// SealModel has the job seal what it has made before SageMaker stores it.
+	// SealModel makes the job seal what it has made before SageMaker stores it.
 	SealModel bool `yaml:"seal_model"`
 
 	Metrics         []Metric          `yaml:"metrics"`
 	Tags            map[string]string `yaml:"tags"`
 	TensorBoard     string            `yaml:"tensorboard"` // an s3:// URI
 	TensorBoardPath string            `yaml:"tensorboard_path"`
-	Profiler        string            `yaml:"profiler"` // an s3:// URI; off where it is empty
+	Profiler        string            `yaml:"profiler"` // an s3:// URI; empty for none
 
-	// Binary is the static vaultpack-run for Arch, amd64 or arm64. Both are found
-	// where they are empty.
+	// Binary is the static vaultpack-run for Arch, which is amd64 or arm64. If
+	// either is empty, it is found automatically.
 	Binary string `yaml:"binary"`
 	Arch   string `yaml:"arch"`
 
 	origin map[string]string // of a field, such as "job.yaml:7" or "--image"
 }
 
-// A Channel is an input channel: of a sealed dataset, or plain from S3.
+// A Channel is an input channel: a sealed dataset, or unsealed data in S3.
 type Channel struct {
 	Dataset string `yaml:"dataset"` // NAME or NAME@VERSION
 	S3      string `yaml:"s3"`      // an s3:// URI
-	// Folder is one of this machine, for a job that runs there. A file cannot say it.
+	// Folder is a folder of this machine, for a job that runs here. It cannot be set in a
+	// file.
 	Folder string `yaml:"-"`
 
 	Distribution   string   `yaml:"distribution"`
@@ -123,8 +125,8 @@ type Channel struct {
 	InstanceGroups []string `yaml:"instance_groups"`
 }
 
-// ParseChannel reads a channel from a command line: DATASET[@VERSION] or s3://…, and
-// behind it any of ,distribution= ,input_mode= ,data_type= ,content_type=
+// ParseChannel parses a channel as on the command line: DATASET[@VERSION] or s3://…,
+// followed by any of ,distribution= ,input_mode= ,data_type= ,content_type=
 // ,compression= ,record_wrapper=.
 func ParseChannel(s string) (*Channel, error) {
 	place, rest, more := strings.Cut(s, ",")
@@ -153,7 +155,7 @@ type InstanceGroup struct {
 	Count int    `yaml:"count"`
 }
 
-// A Metric is what SageMaker reads from the job's log.
+// A Metric is a value that SageMaker extracts from the job's log.
 type Metric struct {
 	Name  string `yaml:"name"`
 	Regex string `yaml:"regex"`
@@ -164,7 +166,7 @@ type Duration time.Duration
 
 var secondsOnly = regexp.MustCompile(`^[0-9]+$`)
 
-// ParseDuration reads a Duration.
+// ParseDuration parses a Duration.
 func ParseDuration(s string) (Duration, error) {
 	if secondsOnly.MatchString(s) {
 		s += "s"
@@ -176,7 +178,7 @@ func ParseDuration(s string) (Duration, error) {
 	return Duration(d), nil
 }
 
-// UnmarshalYAML reads a Duration.
+// UnmarshalYAML decodes a Duration.
 func (d *Duration) UnmarshalYAML(n *yaml.Node) (err error) {
 	if *d, err = ParseDuration(n.Value); err != nil {
 		return fmt.Errorf("line %d: %w", n.Line, err)
@@ -195,7 +197,7 @@ func (d Duration) seconds() *int32 {
 // maxJobFile bounds a file that is read whole.
 const maxJobFile = 1 << 20
 
-// ReadJob reads a job's description from a YAML file. Unknown fields are refused,
+// ReadJob reads a job's description from a YAML file. Unknown fields are errors,
 // and paths are relative to the file's folder.
 func ReadJob(file string) (*Job, error) {
 	b, err := fsys.ReadSmall(file, maxJobFile)
@@ -285,7 +287,7 @@ func yamlError(name string, err error) error {
 	return errors.Join(all...)
 }
 
-// Given says that a field comes from a flag.
+// Given records that a field was set by a flag.
 func (j *Job) Given(field, flag string) {
 	if j.origin == nil {
 		j.origin = map[string]string{}
@@ -310,10 +312,10 @@ func (j *Job) where(field string) string {
 	}
 }
 
-// A FieldError is a mistake in a job's description.
+// A FieldError reports a mistake in a job's description.
 type FieldError struct {
 	Field   string // as in YAML: "channels.labels.s3"
-	Origin  string // "job.yaml:7", "--image"; empty where nobody has said anything
+	Origin  string // "job.yaml:7", "--image"; empty if the field was not set
 	Problem string
 }
 

@@ -57,9 +57,9 @@ func (l *Launcher) stageKey(ctx context.Context, p *Plan) error {
 	return nil
 }
 
-// RemoveKey removes the key channel of a job on a dataset from the vault. That it is gone
-// already, or never was there, is no error. In a bucket with versions the old versions
-// stay until a lifecycle rule expires them.
+// RemoveKey removes the key channel of a job on a dataset from the vault. If the key
+// channel does not exist, RemoveKey returns nil. In a bucket with versioning, old
+// versions stay until a lifecycle rule expires them.
 func RemoveKey(ctx context.Context, v vault.Store, dataset, job string) error {
 	if err := given.Check(ctx, v != nil, errors.New("trainer: a nil store")); err != nil {
 		return err
@@ -76,8 +76,8 @@ func RemoveKey(ctx context.Context, v vault.Store, dataset, job string) error {
 	return errors.Join(errs...)
 }
 
-// A KeyLeftError says that the key channel of a job, which does not need it any more,
-// could not be removed. It wraps why.
+// A KeyLeftError reports that the key channel of a job that no longer needs it could
+// not be removed. It wraps the cause.
 type KeyLeftError struct {
 	Job   string
 	Place string // s3://…

@@ -27,7 +27,8 @@ import (
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
-// API is what this package calls of SageMaker. A sagemaker.Client is one.
+// API is the part of SageMaker that this package calls. *sagemaker.Client implements
+// it.
 type API interface {
 	CreateTrainingJob(context.Context, *sagemaker.CreateTrainingJobInput, ...func(*sagemaker.Options)) (*sagemaker.CreateTrainingJobOutput, error)
 	DescribeTrainingJob(context.Context, *sagemaker.DescribeTrainingJobInput, ...func(*sagemaker.Options)) (*sagemaker.DescribeTrainingJobOutput, error)
@@ -38,8 +39,8 @@ type API interface {
 // A Launcher launches training jobs on the datasets of one vault in S3.
 type Launcher struct {
 	Vault *vault.Vault
-	// SSEKey is the KMS key of the vault's objects in S3, the default for what a
-	// job writes.
+	// SSEKey is the KMS key of the vault's objects in S3, and the default for what
+	// a job writes.
 	SSEKey string
 	// KeyStore opens the vault for writing objects under another KMS key.
 	KeyStore  func(ctx context.Context, kmsKey string) (vault.Store, error)
@@ -50,12 +51,13 @@ type Launcher struct {
 	findBinary func(file, arch string) (*Binary, error) // FindBinary, but in tests
 }
 
-// A Plan is a job that has been checked, with what it takes to launch it. Close it.
+// A Plan is a checked job, with everything that is needed to launch it. It must be
+// closed.
 type Plan struct {
 	Request *sagemaker.CreateTrainingJobInput
 	Sealed  []*Sealed
 	Binary  *Binary
-	// Weakened says, a sentence each, where the job is less protected than it
+	// Weakened says, in one sentence each, how the job is less protected than it
 	// could be.
 	Weakened []string
 
@@ -78,14 +80,14 @@ type upload struct {
 	once  bool
 }
 
-// Close wipes the data keys that planning has taken.
+// Close wipes the data keys that Plan has opened.
 func (p *Plan) Close() {
 	for _, s := range p.Sealed {
 		s.set.Close()
 	}
 }
 
-// Name is the job's name.
+// Name returns the job's name.
 func (p *Plan) Name() string {
 	if p.Request == nil {
 		return ""
@@ -104,8 +106,8 @@ func (p *Plan) main() *Sealed {
 
 func (p *Plan) dataset() string { return p.main().set.Name }
 
-// Plan checks a job, reads what it names in the vault, and makes the request. It
-// writes nothing, and sends nothing to SageMaker.
+// Plan checks a job, reads what it names in the vault, and prepares the request.
+// It writes nothing, and sends nothing to SageMaker.
 func (l *Launcher) Plan(ctx context.Context, j *Job) (_ *Plan, err error) {
 	if err := given.Check(ctx, l != nil && j != nil && l.Vault != nil && l.Vault.Store != nil && l.Vault.Keys != nil && l.SageMaker != nil, errors.New("trainer: a nil job, or a launcher without a vault or an API")); err != nil {
 		return nil, err
@@ -166,7 +168,8 @@ func (l *Launcher) Plan(ctx context.Context, j *Job) (_ *Plan, err error) {
 	return p, nil
 }
 
-// Location is where SageMaker finds a vault. Not every vault is in its reach.
+// Location returns the location of a vault in S3. It returns an error if SageMaker
+// cannot read the vault.
 func Location(url string) (s3store.Location, error) {
 	if !s3store.IsURL(url) {
 		return s3store.Location{}, fmt.Errorf("the vault %s is a folder, but SageMaker reads its input from S3; use a vault at s3://BUCKET/PREFIX, or train here with --local", url)
@@ -245,8 +248,8 @@ func defaultName(dataset string, now time.Time) string {
 	return fmt.Sprintf("%.40s-%s-%x", stem, now.UTC().Format("20060102-150405"), r)
 }
 
-// Launch stages what the job needs and creates it. Where that fails, what belongs
-// to this job alone is removed again.
+// Launch stages what the job needs and creates the job. If that fails, Launch
+// removes what belongs to this job alone.
 func (l *Launcher) Launch(ctx context.Context, p *Plan) (arn string, err error) {
 	if err := given.Check(ctx, l != nil && p != nil && p.Request != nil && l.Vault != nil && l.Vault.Store != nil && l.SageMaker != nil, errors.New("trainer: a plan that was not made by Plan, or a launcher without a vault or an API")); err != nil {
 		return "", err

@@ -16,43 +16,43 @@ import (
 	"github.com/vaultpack/vaultpack/internal/given"
 )
 
-// LogGroup is where SageMaker writes the output of training jobs.
+// LogGroup is the log group to which SageMaker writes the output of training jobs.
 const LogGroup = "/aws/sagemaker/TrainingJobs"
 
-// LogsAPI is what this package calls of CloudWatch Logs.
+// LogsAPI is the part of CloudWatch Logs that this package calls.
 type LogsAPI interface {
 	DescribeLogStreams(context.Context, *cloudwatchlogs.DescribeLogStreamsInput, ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.DescribeLogStreamsOutput, error)
 	GetLogEvents(context.Context, *cloudwatchlogs.GetLogEventsInput, ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.GetLogEventsOutput, error)
 }
 
-// A Line is a line of a job's output.
+// A Line is one line of a job's output.
 type Line struct {
 	Host string // algo-1
 	Time time.Time
-	Text string // all of it, without control characters and escape sequences
+	Text string // the whole line, without control characters and escape sequences
 }
 
 // Logs reads the output of all hosts of a job, each line once. Lines of one host
-// come in their order; those of several are merged by their time as far as
-// they come together.
+// keep their order; lines of several hosts are merged by time if they are read
+// together.
 type Logs struct {
 	API  LogsAPI
 	Job  string
 	Line func(Line)
-	// Hosts is how many hosts the job has, for Line to tell which of them a line is of.
-	// A Watcher sets it.
+	// Hosts is the number of hosts of the job, from which Line can tell whether to show
+	// a line's host. A Watcher sets it.
 	Hosts int
-	// Quiet is how long nothing new must come after the job's end: CloudWatch
-	// shows lines some seconds late. By default 5 seconds.
+	// Quiet is how long Finish waits for new lines after the job's end, since
+	// CloudWatch shows lines some seconds late. The default is 5 seconds.
 	Quiet time.Duration
-	// Since leaves out what is older; the zero time leaves out nothing.
+	// Since omits older lines; the zero time omits nothing.
 	Since time.Time
 
 	tokens map[string]*string // of each stream, where to go on
 }
 
-// Poll reads what is there by now, and reports whether that was anything. That the
-// job has written nothing yet is no error.
+// Poll reads the new lines, and reports whether there were any. If the job has
+// written nothing yet, that is not an error.
 func (l *Logs) Poll(ctx context.Context) (bool, error) {
 	if err := given.Check(ctx, l != nil && l.API != nil, errNoLogs); err != nil {
 		return false, err
@@ -133,7 +133,7 @@ func (l *Logs) read(ctx context.Context, stream string) (lines []Line, err error
 	}
 }
 
-// Finish reads on after the job's end until nothing new has come for a while.
+// Finish continues to read after the job's end, until no new line has come for Quiet.
 func (l *Logs) Finish(ctx context.Context) error {
 	if err := given.Check(ctx, l != nil && l.API != nil, errNoLogs); err != nil {
 		return err

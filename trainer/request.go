@@ -300,7 +300,7 @@ func (p *Plan) volume() int {
 	return int((n + 1<<30 - 1) >> 30)
 }
 
-// JSON is the request's body as it goes over the wire, indented, with sorted names.
+// JSON returns the body of the request as it is sent, indented and with sorted names.
 func (p *Plan) JSON() ([]byte, error) {
 	if p == nil || p.Request == nil {
 		return nil, errors.New("trainer: a plan that was not made by Plan")

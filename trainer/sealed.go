@@ -25,8 +25,8 @@ const (
 	ownManifest = "vaultpack.manifest"
 )
 
-// A Sealed is a channel of a sealed dataset, with the one version that the job is
-// to open.
+// A Sealed is a channel of a sealed dataset, with the version that the job will
+// open.
 type Sealed struct {
 	Channel  string
 	Version  *dataset.Version

@@ -10,14 +10,15 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A Value is that of a hyperparameter. The API knows strings only; script mode
-// encodes each as JSON. The zero Value is null.
+// A Value is the value of a hyperparameter. The API accepts only strings;
+// script mode encodes each value as JSON. The zero Value is null.
 type Value struct {
 	text string
 	json string
 }
 
-// ParseValue reads what stands on a command line: JSON where it is, else a string.
+// ParseValue parses a value from a command line: as JSON if it is JSON, otherwise as a
+// string.
 func ParseValue(s string) Value {
 	if json.Valid([]byte(s)) && !strings.ContainsAny(s, "\r\n") {
 		v := Value{text: s, json: s}
@@ -30,7 +31,8 @@ func ParseValue(s string) Value {
 	return Value{text: s, json: jsonString(s)}
 }
 
-// Sent is the value as it is sent to SageMaker: as it is, or for script mode as JSON.
+// Sent returns the value as it is sent to SageMaker: as JSON if script is true,
+// otherwise unchanged.
 func (v Value) Sent(script bool) string {
 	if v == (Value{}) {
 		return "null"
@@ -41,8 +43,8 @@ func (v Value) Sent(script bool) string {
 	return v.text
 }
 
-// UnmarshalYAML reads a Value of any type. Numbers and dates stay as they were written.
-// It is not called for null, which is the zero Value.
+// UnmarshalYAML decodes a Value of any type. Numbers and dates stay as they were
+// written. It is not called for null, which is the zero Value.
 func (v *Value) UnmarshalYAML(n *yaml.Node) error {
 	var x any // also finds keys that are there twice, and anchors that hold themselves
 	if err := n.Decode(&x); err != nil {

@@ -16,7 +16,8 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// NewClients makes clients that do not wait for ever: an attempt has half a minute.
+// NewClients returns clients that do not wait for ever: each attempt times out after
+// half a minute.
 func NewClients(cfg aws.Config) (*sagemaker.Client, *cloudwatchlogs.Client) {
 	if cfg.HTTPClient == nil {
 		cfg.HTTPClient = awshttp.NewBuildableClient()
@@ -27,26 +28,28 @@ func NewClients(cfg aws.Config) (*sagemaker.Client, *cloudwatchlogs.Client) {
 	return sagemaker.NewFromConfig(cfg), cloudwatchlogs.NewFromConfig(cfg)
 }
 
-// A Watcher follows one job to its end. The SDK's own waiter takes a stopped job
-// for a success and comes to wait for hours between two looks.
+// A Watcher follows one job to its end. The SDK's own waiter treats a stopped
+// job as a success, and its interval between polls grows to hours.
 type Watcher struct {
 	SageMaker API
 	Job       string
-	// Changed is told each new secondary status, with the message that belongs to it.
+	// Changed is called with each new secondary status and its message.
 	Changed func(Transition)
-	// OpenVault opens the vault that a key channel of the job lies in. It is removed as
-	// soon as the job can need it no more. OpenVault is called for jobs with a key
-	// channel alone. KeyRemoved is told that it was removed, or why it could not be.
+	// OpenVault opens the vault that the job's key channel lies in. It is called only
+	// for jobs with a key channel, which is removed as soon as the job cannot need it
+	// any more. KeyRemoved is called with nil after the removal, or with the reason if
+	// it failed.
 	OpenVault  func(context.Context) (*vault.Vault, error)
 	KeyRemoved func(error)
-	// Logs, if it is set, is polled too, and read to its end after the job's. Where
-	// it cannot be read, LogsFailed is told why, and the job is followed without.
+	// Logs, if set, is polled too, and read to its end after the job's end. If it
+	// cannot be read, LogsFailed is called with the reason, and the job is followed
+	// without it.
 	Logs       *Logs
 	LogsFailed func(error)
-	// Every is how often to look; by default from every second, at first, to every 15.
+	// Every is the interval between polls; by default it grows from 1 to 15 seconds.
 	Every time.Duration
-	// Patience is how long calls may fail in a row, where another try may do; by
-	// default ten minutes.
+	// Patience is how long calls may fail in a row with errors that a retry may
+	// fix; by default ten minutes.
 	Patience time.Duration
 
 	shown   int
@@ -55,14 +58,14 @@ type Watcher struct {
 	key     keyWatch
 }
 
-// A Transition is a step of a job.
+// A Transition is a change of a job's status.
 type Transition struct {
 	Status  string // SecondaryStatus of the API: "Downloading"
 	Message string
 	Time    time.Time
 }
 
-// A FailedError is a job that has ended otherwise than Completed.
+// A FailedError reports that a job has ended with a status other than Completed.
 type FailedError struct {
 	Job    string
 	Status string // Failed or Stopped
@@ -81,10 +84,11 @@ func (e *FailedError) Error() string {
 	return s
 }
 
-// A GoesOnError says that nobody follows the job any more, which continues. It wraps why.
+// A GoesOnError reports that the job continues but is no longer being followed. It
+// wraps the cause.
 type GoesOnError struct {
 	Job string
-	// Key is where the job's key channel lies, empty if there is none any more.
+	// Key is where the job's key channel lies, or empty if there is none left.
 	Key string
 	Err error
 }
@@ -92,16 +96,17 @@ type GoesOnError struct {
 func (e *GoesOnError) Error() string { return e.Err.Error() + "; the job " + e.Job + " goes on" }
 func (e *GoesOnError) Unwrap() error { return e.Err }
 
-// Wait returns when the job has ended: with a *[FailedError] unless it is Completed, and
-// with a *[KeyLeftError] if its key channel could not be removed. Where it cannot be
-// followed to its end, since ctx has ended or calls fail, the error is a *[GoesOnError].
+// Wait returns when the job has ended: with a *[FailedError] unless its status is
+// Completed, and with a *[KeyLeftError] if its key channel could not be removed. If the
+// job cannot be followed to its end, because ctx has ended or calls fail, the error is a
+// *[GoesOnError].
 func (w *Watcher) Wait(ctx context.Context) (*sagemaker.DescribeTrainingJobOutput, error) {
 	return w.wait(ctx, func() bool { return false })
 }
 
-// WaitForKey returns as soon as the job can need its key channel no more, which is then
-// removed: when it has begun to train, or, where it may start again, has ended. Errors
-// are as with Wait.
+// WaitForKey returns as soon as the job cannot need its key channel any more and it is
+// removed: when the job has begun to train or, if it may start again, has ended. Errors
+// are those of Wait.
 func (w *Watcher) WaitForKey(ctx context.Context) (*sagemaker.DescribeTrainingJobOutput, error) {
 	return w.wait(ctx, func() bool { return w.trains && !w.key.again })
 }
@@ -256,8 +261,9 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// Stop asks SageMaker to stop a job: it gets SIGTERM, and 120 seconds to save what
-// it has. The status is Stopping, or that of a job that has ended already, which is no error.
+// Stop asks SageMaker to stop a job. The job gets SIGTERM, and 120 seconds to save its work.
+// Stop returns the status Stopping or, if the job has already ended, its final status and no
+// error.
 func Stop(ctx context.Context, api API, job string) (types.TrainingJobStatus, error) {
 	if err := given.Check(ctx, api != nil, errNoAPI); err != nil {
 		return "", err
@@ -272,14 +278,14 @@ func Stop(ctx context.Context, api API, job string) (types.TrainingJobStatus, er
 	return "", explain("StopTrainingJob", job, err)
 }
 
-// A Filter chooses jobs to list. Its zero value is all of them.
+// A Filter selects jobs to list. Its zero value selects the newest 100.
 type Filter struct {
 	NameContains string
 	Status       string // TrainingJobStatus of the API
 	Max          int    // 0 is 100
 }
 
-// List gives the training jobs of the account and Region, the newest first.
+// List returns the training jobs of the account and Region, the newest first.
 func List(ctx context.Context, api API, f Filter) ([]types.TrainingJobSummary, error) {
 	if err := given.Check(ctx, api != nil, errNoAPI); err != nil {
 		return nil, err
@@ -306,7 +312,7 @@ func List(ctx context.Context, api API, f Filter) ([]types.TrainingJobSummary, e
 	}
 }
 
-// Describe asks for one job.
+// Describe returns the description of one job.
 func Describe(ctx context.Context, api API, job string) (*sagemaker.DescribeTrainingJobOutput, error) {
 	if err := given.Check(ctx, api != nil, errNoAPI); err != nil {
 		return nil, err
@@ -315,7 +321,7 @@ func Describe(ctx context.Context, api API, job string) (*sagemaker.DescribeTrai
 	return out, explain("DescribeTrainingJob", job, err)
 }
 
-// Hosts is how many hosts a job has.
+// Hosts returns the number of hosts of a job.
 func Hosts(d *sagemaker.DescribeTrainingJobOutput) (n int) {
 	if d == nil || d.ResourceConfig == nil {
 		return 1

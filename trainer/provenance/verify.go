@@ -148,8 +148,9 @@ func covers(d chain.Delegation, name, job string, inputs []Input, at time.Time) 
 	return d.Covers(upTo(inputs[0].Dataset, inputs), at)
 }
 
-// Model verifies the statements about a model, and that the model has exactly the files
-// that the job has made. It returns the statements, sorted by the names of their hosts.
+// Model verifies the statements about a model, that each of the model's files is one
+// that the job has made, and that none is missing. It returns the statements, sorted by
+// the names of their hosts.
 func (v *Verifier) Model(ctx context.Context, f *Files) (all []*Statement, by []Signature, err error) {
 	if err := v.ready(ctx); err != nil {
 		return nil, nil, err
