@@ -21,22 +21,23 @@ import (
 // MainChannel is the channel of the dataset that a job is started for.
 const MainChannel = "training"
 
-// Channels say what the channels of a job are filled with.
+// Channels describe the contents of a job's channels.
 type Channels struct {
-	// Main is DATASET[@VERSION], of channel training. Without it a channel of More has to be
-	// of a dataset.
+	// Main is the DATASET[@VERSION] of channel training. If it is empty, at least one
+	// channel of More must be a dataset.
 	Main string
 	// More are further channels by their names: DATASET[@VERSION], or the path of a
 	// folder, which has a separator in it or begins with a dot.
 	More map[string]string
-	// AtLeast is the number of a version of Main that is known to have been there.
+	// AtLeast is the number of a version of Main that is known to have existed.
 	AtLeast int64
-	// AllowIncomplete takes versions too of which some of the source could not be read.
+	// AllowIncomplete also accepts incomplete versions, some of whose source could not be
+	// read.
 	AllowIncomplete bool
 }
 
-// IsFolder reports whether what fills a channel is the path of a folder, and no dataset: it
-// has a separator in it, or begins with a dot, and is no URI.
+// IsFolder reports whether the source of a channel is the path of a folder and not a
+// dataset: it contains a separator or begins with a dot, and is not a URI.
 func IsFolder(what string) bool {
 	return (strings.ContainsRune(what, filepath.Separator) || strings.HasPrefix(what, ".")) && !strings.Contains(what, "://")
 }
@@ -50,8 +51,9 @@ func (c Channels) withMain() Channels {
 	return c
 }
 
-// Dataset is the name of the dataset that the job is started for, as SageMaker's jobs have
-// it: that of channel training, or else of the first channel by name that has one.
+// Dataset returns the name of the dataset that the job is started for, as for a job in
+// SageMaker: the dataset of channel training, or else of the first channel, by name, that
+// has one.
 func (c Channels) Dataset() (string, error) {
 	c = c.withMain()
 	channel, ref := MainChannel, c.Main
@@ -67,8 +69,8 @@ func (c Channels) Dataset() (string, error) {
 	return r.Dataset, nil
 }
 
-// A ChannelError says that a channel cannot be what was asked for, whatever there is in
-// the vault.
+// A ChannelError reports that a channel's description is invalid, whatever the vault
+// holds.
 type ChannelError struct {
 	Channel string
 	Err     error
@@ -77,8 +79,8 @@ type ChannelError struct {
 func (e *ChannelError) Error() string { return fmt.Sprintf("channel %s: %v", e.Channel, e.Err) }
 func (e *ChannelError) Unwrap() error { return e.Err }
 
-// Fill opens in the vault what the channels are to be filled with, and takes the vault's
-// keys for the job. Close the job. Where it fails nothing is open.
+// Fill opens the versions for the channels in the vault, and gives the vault's keys to
+// the job. The job must then be closed. If Fill fails, nothing is left open.
 func (j *Job) Fill(ctx context.Context, v *vault.Vault, c Channels) (err error) {
 	if err := given.Check(ctx, j != nil && v != nil && v.Store != nil && v.Keys != nil, errors.New("local: a nil Job, or a vault without a store or keys")); err != nil {
 		return err
@@ -159,8 +161,9 @@ func (j *Job) Close() {
 
 var notInNames = regexp.MustCompile(`[^A-Za-z0-9]+`)
 
-// NewName is a name for a job on a dataset as SageMaker's SDK makes them, of at most 63
-// characters, and with an end that two jobs of one moment do not share.
+// NewName returns a name for a job on a dataset in the style of SageMaker's SDK. It has
+// at most 63 characters, and an end that differs even for jobs that are started at the
+// same moment.
 func NewName(dataset string, now time.Time) string {
 	base := notInNames.ReplaceAllString(dataset, "-")
 	stamp := strings.Replace(now.UTC().Format("2006-01-02-15-04-05.000"), ".", "-", 1)

@@ -23,20 +23,19 @@ const checkpointsName = "checkpoints"
 const resumedName = "resumed"
 
 var (
-	// ErrPlaceTaken is returned where another job of this user runs with the same place for
-	// checkpoints, or has some that were not brought there.
+	// ErrPlaceTaken is returned if another job of this user runs with the same place for
+	// checkpoints, or has checkpoints that were not delivered there.
 	ErrPlaceTaken = errors.New("the place for checkpoints is taken by another job")
-	// ErrNotCheckpoints is returned where a dataset that checkpoints are to be kept in has
-	// other files.
+	// ErrNotCheckpoints is returned if the dataset for checkpoints has other files.
 	ErrNotCheckpoints = errors.New("the dataset has files that are no checkpoints of a job")
-	// ErrOtherCheckpoints is returned where others have kept checkpoints since it was chosen
-	// which to resume from.
+	// ErrOtherCheckpoints is returned if another job has kept checkpoints after this job
+	// chose the ones to resume from.
 	ErrOtherCheckpoints = errors.New("other checkpoints have been kept meanwhile")
 )
 
-// Resume opens the place where the job's checkpoints are kept, and chooses those that an
-// earlier job has left there last. It is refused with [ErrPlaceTaken] while another job has
-// the place. Close the job.
+// Resume opens the place where the job's checkpoints are kept, and chooses the newest
+// checkpoints that an earlier job has left there. While another job has the place, it
+// returns [ErrPlaceTaken]. The job must then be closed.
 func (j *Job) Resume(ctx context.Context, v *vault.Vault, at Destination) error {
 	ok := j != nil && v != nil && v.Store != nil && v.Keys != nil && at != (Destination{})
 	if err := given.Check(ctx, ok, errors.New("local: a nil Job, no place, or a vault without a store or keys")); err != nil {
@@ -152,8 +151,8 @@ func (r *Results) keep(ctx context.Context, f func(context.Context, *Results) er
 	return removeTree(r.checkpoints())
 }
 
-// CopyCheckpoints copies the checkpoints to a folder, in the clear. What else is there
-// stays.
+// CopyCheckpoints copies the checkpoints to a folder, unencrypted. Other files in the
+// folder stay.
 func CopyCheckpoints(ctx context.Context, r *Results, dir string, warn func(error)) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err

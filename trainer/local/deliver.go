@@ -15,7 +15,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/atomicfile"
 )
 
-// A Destination says where the results of a job are to go: one of a dataset and a folder.
+// A Destination is where the results of a job go: either a dataset or a folder.
 type Destination struct {
 	// Vault is the location of the vault that Dataset is in.
 	Vault   string `json:"vault,omitempty"`
@@ -23,7 +23,7 @@ type Destination struct {
 	Folder  string `json:"folder,omitempty"`
 }
 
-// String is the dataset or the folder; it is empty where the results are dropped.
+// String returns the dataset or the folder, or "" if the results are discarded.
 func (d Destination) String() string {
 	if d.Dataset != "" {
 		return "vaultpack:" + d.Dataset
@@ -35,7 +35,7 @@ func (d Destination) String() string {
 // model: they are not to take the place of one.
 const unfinished = "-unfinished"
 
-// For is the dataset that the results are sealed in.
+// For returns the name of the dataset that the results are sealed in.
 func (d Destination) For(r *Results) string {
 	if r.Unfinished {
 		return d.Dataset + unfinished
@@ -43,8 +43,8 @@ func (d Destination) For(r *Results) string {
 	return d.Dataset
 }
 
-// Check reports whether results can be brought there, as far as that can be told before
-// there are any. It makes the folder.
+// Check returns an error if results cannot be delivered there, as far as that can be
+// determined before there are any. It creates the folder.
 func (d Destination) Check() error {
 	if d.Dataset != "" {
 		if err := dataset.CheckName(d.Dataset); err != nil {
@@ -65,7 +65,7 @@ func (d Destination) Check() error {
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
-// CopyTo writes the results to a folder, in the clear: model.tar.gz has the contents of
+// CopyTo writes the results to a folder, unencrypted: model.tar.gz has the contents of
 // model at its root, output.tar.gz those of output/data, and checkpoints are files. The
 // model of a failed job is failed-model.tar.gz.
 func CopyTo(ctx context.Context, r *Results, dir string, warn func(error)) error {
@@ -105,9 +105,10 @@ const sealTries = 100
 // sealMemory is what sealing takes of memory: the job's files may be there too.
 const sealMemory = 256 << 20
 
-// Seal makes the results the next version of a dataset, which has nothing of the last
-// one. They are sealed as they are read where they lie. Where others make versions at the
-// same time, it is tried again on top of theirs, without sending anything twice.
+// Seal makes the results the next version of a dataset. The version has nothing of the
+// last one. The results are read in place and sealed as they are read. If others make
+// versions at the same time, Seal tries again on top of theirs, without sending anything
+// twice.
 func Seal(ctx context.Context, r *Results, d *dataset.Dataset, warn func(error)) (*dataset.Version, error) {
 	items := r.archives()
 	if !r.apart {

@@ -17,17 +17,18 @@ import (
 	"github.com/vaultpack/vaultpack/internal/fsys"
 )
 
-// InProgress is the status of a job that runs.
+// InProgress is the status of a running job.
 const InProgress Status = "InProgress"
 
-// ErrNoJob is returned by [Find] where no folder of that job is left.
+// ErrNoJob is returned by [Find] if no folder of the job is left.
 var ErrNoJob = errors.New("no folder of that job is left")
 
-// ErrNameTaken is returned where a job of this user runs, or has results left, under the
-// name of another.
+// ErrNameTaken is returned if a job of this user with the same name runs or has results
+// left.
 var ErrNameTaken = errors.New("the name is taken by a job that runs or has results left")
 
-// CheckFree returns an error that wraps [ErrNameTaken] where [Find] finds a job of that name.
+// CheckFree returns an error that wraps [ErrNameTaken] if [Find] finds a job with the
+// name.
 func CheckFree(job string, dirs ...string) error {
 	k, err := Find(job, dirs...)
 	switch {
@@ -61,8 +62,8 @@ func (j *Job) checkOthers(own string) error {
 	return nil
 }
 
-// An UndeliveredError says that what a job has made was not brought where it is to go,
-// and is kept.
+// An UndeliveredError reports that the results of a job could not be delivered, and
+// are kept.
 type UndeliveredError struct {
 	Job string
 	Dir string // the job's folder
@@ -75,17 +76,19 @@ func (e *UndeliveredError) Error() string {
 
 func (e *UndeliveredError) Unwrap() error { return e.Err }
 
-// A Kept is a folder of a job of this user that has results, or may still get some.
+// A Kept is the folder of one of this user's jobs that has results, or may still get
+// some.
 type Kept struct {
 	Job     string
 	Dataset string
 	Dir     string
 	To      Destination
-	// Drop says that the results are not wanted: what is left are checkpoints.
+	// Drop reports whether the results are not wanted, so that only checkpoints are left.
 	Drop bool
-	// Checkpoints is where those are to be kept, zero if they are among the results.
+	// Checkpoints is the place for the checkpoints. It is zero if they are among the
+	// results.
 	Checkpoints Destination
-	// Status is InProgress for a job that runs, and Stopped for one whose run was killed.
+	// Status is InProgress for a running job, and Stopped for a job whose run was killed.
 	Status         Status
 	Reason         string
 	Started, Ended time.Time
@@ -106,7 +109,7 @@ func workDirs(more ...string) []string {
 	return slices.Compact(dirs)
 }
 
-// List finds the folders of this user's jobs, in the usual places and in those named.
+// List returns the folders of this user's jobs, in the usual places and in dirs.
 func List(dirs ...string) ([]Kept, error) {
 	var all []Kept
 	for _, dir := range workDirs(dirs...) {
@@ -127,7 +130,7 @@ func List(dirs ...string) ([]Kept, error) {
 	return all, nil
 }
 
-// Find finds the folder of a job as [List] does.
+// Find returns the folder of a job. It searches where [List] does.
 func Find(job string, dirs ...string) (*Kept, error) {
 	all, err := List(dirs...)
 	if err != nil {
@@ -141,8 +144,9 @@ func Find(job string, dirs ...string) (*Kept, error) {
 	return nil, fmt.Errorf("%s: %w", job, ErrNoJob)
 }
 
-// Deliver passes the checkpoints, if they have a place of their own, to keep, and the results
-// to f, and removes the folder if both return nil. Neither is called where there are none.
+// Deliver passes the checkpoints to keep, if they have their own place, and the results to
+// f, and removes the folder if both return nil. Neither is called if it has nothing to
+// deliver.
 func (k *Kept) Deliver(ctx context.Context, f, keep func(context.Context, *Results) error) error {
 	done := false
 	err := eachFolder(filepath.Dir(k.Dir), func(d *folder) error {

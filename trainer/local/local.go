@@ -1,7 +1,7 @@
-// Package local runs a training job as a process on this machine, under the
-// contract that SageMaker runs containers under: the same files below /opt/ml, the
-// same variables, the same meaning of exit codes. The sealed channels are opened by
-// package container, as they are in the cloud.
+// Package local runs a training job as a process on this machine, under the same
+// contract as a container in SageMaker: the same files below /opt/ml, the same
+// variables, the same meaning of exit codes. Package container opens the sealed
+// channels, as it does in the cloud.
 package local
 
 import (
@@ -19,7 +19,7 @@ import (
 	"github.com/vaultpack/vaultpack/trainer/provenance"
 )
 
-// A Sealed is a version of a dataset that a channel is filled with.
+// A Sealed is a version of a dataset that fills a channel.
 type Sealed struct {
 	Channel string
 	Dataset *dataset.Dataset
@@ -30,9 +30,9 @@ type Sealed struct {
 type Job struct {
 	Name   string
 	Sealed []Sealed
-	// Plain are channels that are filled with copies of folders.
+	// Plain maps channels to the folders that are copied into them.
 	Plain map[string]string
-	// Hyperparameters are strings, as SageMaker's API has them; in script mode JSON.
+	// Hyperparameters are strings, as in SageMaker's API; in script mode they are JSON.
 	Hyperparameters map[string]string
 	Env             map[string]string
 	// Source is a folder with the script Entry, which is started with the
@@ -44,74 +44,76 @@ type Job struct {
 	// Keys open the data keys.
 	Keys    []envelope.KeyWrapper
 	Context envelope.EncryptionContext
-	// Certificate signs a statement about the model of a job that has completed, or was
-	// stopped, into the model. It is the job's from [Job.Run] on, which wipes it. Without one
-	// nothing is signed.
+	// Certificate signs a statement about the model of a job that has completed or was
+	// stopped. The statement is stored in the model. [Job.Run] takes ownership of the
+	// certificate and wipes it. If it is nil, nothing is signed.
 	Certificate *provenance.Certificate
-	// Enter is the command line that leads to [Enter] in a process of its own, which
-	// gives the job a private /opt/ml, and ends all that the command has started. Without
-	// it SAGEMAKER_BASE_DIR says where the files are, as it does with NoNamespace, and
-	// what has left the command's process group may outlive it.
+	// Enter is a command line that calls the function [Enter] in a process of its own,
+	// which gives the job a private /opt/ml, and ends everything that the command has
+	// started. Without it, or with NoNamespace, SAGEMAKER_BASE_DIR says where the files
+	// are. Without it, processes that have left the command's process group may outlive
+	// the command.
 	Enter       []string
 	NoNamespace bool
-	// Dir is where the job's files are for as long as it runs; empty is for
-	// [Workspace] to choose.
+	// Dir is the folder for the job's files while it runs. If it is empty,
+	// [Workspace] chooses one.
 	Dir string
 	// Signals stop the job: the first with SIGTERM, the second at once.
 	Signals <-chan os.Signal
-	// Grace is what a stopped job has from SIGTERM to SIGKILL; 0 is SageMaker's 120 s.
+	// Grace is the time that a stopped job has from SIGTERM to SIGKILL; 0 means
+	// SageMaker's 120 s.
 	Grace time.Duration
-	// MaxRuntime is how long the command may run until it is stopped; 0 is for as long as it
-	// takes.
+	// MaxRuntime is how long the command may run before it is stopped; 0 means no limit.
 	MaxRuntime     time.Duration
 	Stdout, Stderr io.Writer
 	Logf           func(format string, args ...any)
-	// To says where the results are to go. It is recorded, for a later run to deliver
-	// what this one could not.
+	// To is the destination of the results. It is recorded, so that a later run can
+	// deliver what this one could not.
 	To Destination
-	// Output brings the results there. It is called however the job has ended, unless it has failed or
-	// was stopped and has made nothing. Only if it returns nil are the results removed;
-	// else Run returns an [*UndeliveredError]. Without Output they are dropped.
+	// Output delivers the results to To. It is called however the job has ended, except if the
+	// job failed or was stopped and has made nothing. If Output returns nil, the results are
+	// removed; otherwise Run keeps them and returns an [*UndeliveredError]. If Output is nil,
+	// the results are discarded.
 	Output func(ctx context.Context, r *Results) error
 
-	// Checkpoints is where checkpoints are kept from one job to the next, in a folder or a
-	// dataset. They are among the results if it is zero. For a dataset, [Job.Resume] sets it,
-	// and Saved.
+	// Checkpoints is the folder or dataset in which checkpoints are kept from one job to the
+	// next. If it is zero, checkpoints are among the results. For a dataset, [Job.Resume]
+	// sets Checkpoints and Saved.
 	Checkpoints Destination
-	// Saved are the checkpoints to resume from. There are none if it has no version.
+	// Saved holds the checkpoints to resume from. If its version is nil, there are none.
 	Saved *Sealed
-	// Keep brings the checkpoints to their place, however the command has ended, before
-	// Output is called. What that says of results is true of them.
+	// Keep delivers the checkpoints to Checkpoints, however the command has ended. It
+	// is called before Output, and under the same rules.
 	Keep func(ctx context.Context, r *Results) error
 }
 
-// Status is how SageMaker would say that a job has ended.
+// Status is the status of a job, as in SageMaker.
 type Status string
 
-// How a job ends.
+// The statuses of jobs that have ended.
 const (
 	Completed Status = "Completed"
 	Failed    Status = "Failed"
 	Stopped   Status = "Stopped"
 )
 
-// MaxRuntimeExceeded is the reason of a job that was stopped because it ran for longer than
-// it may.
+// MaxRuntimeExceeded is the reason of a job that was stopped because it exceeded its
+// maximum runtime.
 const MaxRuntimeExceeded = "MaxRuntimeExceeded"
 
-// A Result tells how a job has ended.
+// A Result says how a job has ended.
 type Result struct {
 	Status Status
-	// Code is the exit code of the command; -1 where a signal ended it.
+	// Code is the exit code of the command, or -1 if a signal ended it.
 	Code int
 	// Reason is the failure reason, as SageMaker shows it, or why the job was stopped if
-	// that is not what a signal or the caller has asked for.
+	// neither a signal nor the caller requested it.
 	Reason string
 }
 
-// Run runs the job to its end. The error is one of the run; how the command ended
-// is in the result. All plaintext is in a private folder, which is removed, but for
-// results that were not delivered.
+// Run runs the job to its end. The error is about the run itself; the result says
+// how the command ended. All plaintext is in a private folder, which Run removes,
+// except for results that were not delivered.
 func (j *Job) Run(ctx context.Context) (res *Result, err error) {
 	switch {
 	case j == nil:

@@ -82,11 +82,12 @@ func (j *Job) enter(ws *workspace, private bool, argv ...string) *exec.Cmd {
 	return cmd
 }
 
-// Enter is what the command line Job.Enter leads to, with the arguments that follow it. In
-// the mount namespace that its process was started in, if that is its own, it makes the
-// job's files visible as /opt/ml; it starts the command, passes SIGTERM on to all of its
-// group, and ends whatever the command has started when it ends, or when the run does. It
-// returns when all has ended, or an error if the command could not be run.
+// Enter is the function that the command line Job.Enter must call, with the arguments that
+// follow it. If its process was started in a mount namespace of its own, Enter makes the
+// job's files visible there as /opt/ml. It starts the command, passes SIGTERM on to the
+// command's whole process group, and ends everything that the command has started when the
+// command or the run ends. It returns when all of that has ended, or with an error if the
+// command could not be run.
 func Enter(args []string) error {
 	if len(args) < 4 {
 		return errors.New("there is no command to start")

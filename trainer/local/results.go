@@ -16,11 +16,11 @@ import (
 	"github.com/vaultpack/vaultpack/trainer/container"
 )
 
-// Results are what a job has made, where it lies in the job's folder.
+// Results are the files that a job has made, in the job's folder.
 type Results struct {
 	Job string
-	// Unfinished says that there is no model that one would want to use: the job has
-	// failed, or was stopped before it had one.
+	// Unfinished reports whether there is no usable model, because the job failed or
+	// was stopped before it had made one.
 	Unfinished bool
 
 	base  string
@@ -54,8 +54,8 @@ func (r *Results) model() string       { return filepath.Join(r.base, "model") }
 func (r *Results) outputData() string  { return filepath.Join(r.base, "output", "data") }
 func (r *Results) checkpoints() string { return filepath.Join(r.base, checkpointsName) }
 
-// Empty reports whether the job has made nothing, but for checkpoints that have a place of
-// their own.
+// Empty reports whether the job has made nothing, apart from checkpoints that have their
+// own place.
 func (r *Results) Empty() bool {
 	return isEmpty(r.model()) && isEmpty(r.outputData()) && (r.apart || isEmpty(r.checkpoints()))
 }

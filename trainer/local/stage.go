@@ -20,9 +20,9 @@ import (
 // stagers is how many objects are fetched at once.
 const stagers = 4
 
-// Stage brings the sealed objects of a version to where SageMaker would put them
-// for a job: the packs into the channel's folder below base, the rest into that of
-// channel vaultpack. It returns the channel as the job's arguments name it.
+// Stage copies the sealed objects of a version to where SageMaker would put them
+// for a job: the packs to the channel's folder below base, the rest to the folder
+// of the channel vaultpack. It returns the channel as the job's arguments name it.
 func Stage(ctx context.Context, v *dataset.Version, d *dataset.Dataset, base, channel string) (container.Channel, error) {
 	if err := given.Check(ctx, v != nil && d != nil && d.Vault() != nil, errors.New("local: no version, or no dataset")); err != nil {
 		return container.Channel{}, err
