@@ -30,7 +30,7 @@ type RollbackError = objects.RollbackError
 type UntrustedError = objects.UntrustedError
 
 // Choose reads the chosen version. If the vault was rolled back, it returns a
-// *[RollbackError], whichever version was chosen. The check and the read use the same
+// [*RollbackError], whichever version was chosen. The check and the read use the same
 // list of versions, so a vault cannot show one list to the check and another to the
 // reader.
 func (d *Dataset) Choose(ctx context.Context, c Choice) (*Version, error) {

@@ -233,7 +233,7 @@ func (k *Keyring) Bytes() []byte {
 
 // Unwrap returns the data key, opened with the first of the keys that can open
 // it. ec is the context that the caller expects; none is read from the keyring.
-// If no key has a slot, the error is a *[NoKeyError]. If a key has a slot and
+// If no key has a slot, the error is a [*NoKeyError]. If a key has a slot and
 // cannot open it, the error is that key's.
 func (k *Keyring) Unwrap(ctx context.Context, ec EncryptionContext, keys ...KeyWrapper) (*DataKey, error) {
 	if err := k.ready(ctx); err != nil {

@@ -24,7 +24,7 @@ func (e *ApplyError) Unwrap() error { return e.Err }
 
 // Apply carries out the steps of the plan, and calls told, if it is not nil, after
 // each. If AWS refuses a request only for a while, Apply waits and retries (see
-// OnWait). If a step fails, the error is an *[ApplyError].
+// OnWait). If a step fails, the error is an [*ApplyError].
 func (p *Provisioner) Apply(ctx context.Context, plan *Plan, told func(Step)) error {
 	if err := given.Check(ctx, p != nil && p.mu != nil && plan != nil, errNotMade); err != nil {
 		return err

@@ -100,7 +100,7 @@ func (p *problems) text(field, value string, max int) {
 }
 
 // Check returns all mistakes in the description itself, without reading or
-// sending anything. The error joins errors of type *[FieldError].
+// sending anything. The error joins errors of type [*FieldError].
 func (j *Job) Check() error {
 	if j == nil {
 		return errors.New("trainer: a nil job")

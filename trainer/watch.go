@@ -96,10 +96,10 @@ type GoesOnError struct {
 func (e *GoesOnError) Error() string { return e.Err.Error() + "; the job " + e.Job + " goes on" }
 func (e *GoesOnError) Unwrap() error { return e.Err }
 
-// Wait returns when the job has ended: with a *[FailedError] unless its status is
-// Completed, and with a *[KeyLeftError] if its key channel could not be removed. If the
+// Wait returns when the job has ended: with a [*FailedError] unless its status is
+// Completed, and with a [*KeyLeftError] if its key channel could not be removed. If the
 // job cannot be followed to its end, because ctx has ended or calls fail, the error is a
-// *[GoesOnError].
+// [*GoesOnError].
 func (w *Watcher) Wait(ctx context.Context) (*sagemaker.DescribeTrainingJobOutput, error) {
 	return w.wait(ctx, func() bool { return false })
 }

@@ -82,7 +82,7 @@ func (d *Dir) FirstContact(dataset string, signer signing.KeyID) {
 }
 
 // Recall returns what is remembered. If it cannot be read, the error is a
-// *[StateError].
+// [*StateError].
 func (d *Dir) Recall(ctx context.Context, dataset string) (Known, error) {
 	r, err := d.read(dataset)
 	if err != nil || r == nil {

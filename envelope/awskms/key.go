@@ -28,7 +28,7 @@ const SlotKind = "aws-kms"
 // maxBlob is the largest CiphertextBlob that KMS takes (API reference, Decrypt).
 const maxBlob = 6144
 
-// API is the part of KMS that this package calls. *[kms.Client] implements it.
+// API is the part of KMS that this package calls. [*kms.Client] implements it.
 // It must be safe for concurrent use.
 type API interface {
 	DescribeKey(context.Context, *kms.DescribeKeyInput, ...func(*kms.Options)) (*kms.DescribeKeyOutput, error)
@@ -95,7 +95,7 @@ func IsKeyARN(s string) bool { return arn.IsKey(s) }
 // New returns the Key with the given key ARN, which takes no call, or alias name
 // (alias/NAME), alias ARN or key ID, which takes one DescribeKey. Alias names and
 // key IDs are looked up in the client's Region and the caller's account. If the
-// key cannot wrap data keys, the error is an *[Error].
+// key cannot wrap data keys, the error is an [*Error].
 func New(ctx context.Context, client API, key string, opts ...Option) (*Key, error) {
 	if err := begin(ctx); err != nil {
 		return nil, err
@@ -253,9 +253,9 @@ func (k *Key) Wrap(ctx context.Context, dataKey []byte, ec envelope.EncryptionCo
 // same slot and context at the same time share the call. Nothing is cached: the
 // next Unwrap makes another call.
 //
-// For a slot of another key the error is [envelope.ErrNoSlot], or a *[RelatedError]
+// For a slot of another key the error is [envelope.ErrNoSlot], or a [*RelatedError]
 // if [AcceptRelated] would have opened it. If the contents or the context do not
-// match, the error is [envelope.ErrAuthentication]. Any other error is an *[Error],
+// match, the error is [envelope.ErrAuthentication]. Any other error is an [*Error],
 // or wraps the error of ctx.
 func (k *Key) Unwrap(ctx context.Context, slot envelope.Slot, ec envelope.EncryptionContext) ([]byte, error) {
 	if err := k.ready(ctx, "Decrypt"); err != nil {

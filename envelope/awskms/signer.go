@@ -16,7 +16,7 @@ import (
 	"github.com/vaultpack/vaultpack/signing"
 )
 
-// SignAPI is the part of KMS that a [Signer] calls. *[kms.Client] implements it. It
+// SignAPI is the part of KMS that a [Signer] calls. [*kms.Client] implements it. It
 // must be safe for concurrent use.
 type SignAPI interface {
 	GetPublicKey(context.Context, *kms.GetPublicKeyInput, ...func(*kms.Options)) (*kms.GetPublicKeyOutput, error)

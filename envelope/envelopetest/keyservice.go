@@ -12,7 +12,7 @@ import (
 
 // A KeyService is a key of a key service in memory: an [envelope.DataKeyGenerator],
 // [envelope.ServiceKey] and [envelope.Rewrapper] that really encrypts, counts its calls,
-// and fails when told to. It is safe for concurrent use.
+// and can be made to fail. It is safe for concurrent use.
 type KeyService struct {
 	name string
 	key  *envelope.LocalKey
@@ -22,25 +22,25 @@ type KeyService struct {
 	calls Calls
 }
 
-// Calls are the calls that a key service has answered. Those that it was told to
-// fail are not counted, nor is asking for a slot of another key, which makes no
-// call.
+// Calls counts the calls that a key service has answered. It does not count
+// calls that fail because of KeyService.Fail, nor slots of another key, which
+// cause no call.
 type Calls struct{ Generate, Wrap, Unwrap, Rewrap int }
 
-// NewKeyService makes a service with a key of its own. Its slots have the kind
+// NewKeyService returns a service with its own key. Its slots have the kind
 // "test" and the key's name.
 func NewKeyService(name string) *KeyService {
 	return &KeyService{name: name, key: envelope.GenerateLocalKey()}
 }
 
-// Fail makes every further call fail with err, or none if err is nil.
+// Fail makes every later call fail with err, or none if err is nil.
 func (s *KeyService) Fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fail = err
 }
 
-// Calls are the calls so far.
+// Calls returns the calls so far.
 func (s *KeyService) Calls() Calls {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -61,7 +61,7 @@ func (s *KeyService) call(ctx context.Context, count func(*Calls)) error {
 	return nil
 }
 
-// GenerateDataKey is that of [envelope.DataKeyGenerator].
+// GenerateDataKey implements [envelope.DataKeyGenerator].
 func (s *KeyService) GenerateDataKey(ctx context.Context, ec envelope.EncryptionContext) ([]byte, envelope.Slot, error) {
 	if err := s.call(ctx, func(c *Calls) { c.Generate++ }); err != nil {
 		return nil, envelope.Slot{}, err
@@ -72,7 +72,7 @@ func (s *KeyService) GenerateDataKey(ctx context.Context, ec envelope.Encryption
 	return dataKey, slot, err
 }
 
-// Wrap is that of [envelope.KeyWrapper].
+// Wrap implements [envelope.KeyWrapper].
 func (s *KeyService) Wrap(ctx context.Context, dataKey []byte, ec envelope.EncryptionContext) (envelope.Slot, error) {
 	if err := s.call(ctx, func(c *Calls) { c.Wrap++ }); err != nil {
 		return envelope.Slot{}, err
@@ -91,15 +91,15 @@ var (
 	_ envelope.Rewrapper        = (*KeyService)(nil)
 )
 
-// Describe is that of [envelope.ServiceKey].
+// Describe implements [envelope.ServiceKey].
 func (s *KeyService) Describe() (kind, key string) { return "test", s.name }
 
-// Matches is that of [envelope.SlotMatcher].
+// Matches implements [envelope.SlotMatcher].
 func (s *KeyService) Matches(slot envelope.Slot) bool {
 	return slot.Kind == "test" && slot.Key == s.name
 }
 
-// Rewrap is that of [envelope.Rewrapper], for another KeyService.
+// Rewrap implements [envelope.Rewrapper], for another KeyService.
 func (s *KeyService) Rewrap(ctx context.Context, slot envelope.Slot, ec envelope.EncryptionContext, to envelope.KeyWrapper, toEC envelope.EncryptionContext) (envelope.Slot, error) {
 	other, ok := to.(*KeyService)
 	switch {
@@ -119,7 +119,7 @@ func (s *KeyService) Rewrap(ctx context.Context, slot envelope.Slot, ec envelope
 	return other.wrap(ctx, dataKey, toEC)
 }
 
-// Unwrap is that of [envelope.KeyWrapper].
+// Unwrap implements [envelope.KeyWrapper].
 func (s *KeyService) Unwrap(ctx context.Context, slot envelope.Slot, ec envelope.EncryptionContext) ([]byte, error) {
 	if !s.Matches(slot) {
 		return nil, envelope.ErrNoSlot

@@ -102,7 +102,8 @@ PATH=$path
 exec "$@"
 `
 
-// Available tells why no job can be run here, and nil if it can.
+// Available returns an error that says why no job can run here, or nil if jobs can
+// run.
 func Available() error { return available() }
 
 var available = sync.OnceValue(func() error {

@@ -325,8 +325,8 @@ type Outcome struct {
 	Reason    string                  // the FailureReason
 }
 
-// Outcome has the job of that name, or all jobs for "*", end so, right after it
-// was made, without being run.
+// Outcome makes the job with the name, or all jobs for "*", end with this
+// outcome right after creation, without running.
 func (s *Server) Outcome(name string, o Outcome) {
 	o.Secondary = cmp.Or(o.Secondary, types.SecondaryStatus(o.Status))
 	o.Message = cmp.Or(o.Message, endMessages[o.Secondary])
@@ -335,8 +335,8 @@ func (s *Server) Outcome(name string, o Outcome) {
 	s.outcomes[name] = o
 }
 
-// Wait waits until the job of that name, in whatever Region, has ended, and gives
-// its status and the reason if it failed.
+// Wait waits until the job with the name, in any Region, has ended. It returns
+// the job's status, and the reason if it failed.
 func (s *Server) Wait(ctx context.Context, name string) (status types.TrainingJobStatus, reason string, err error) {
 	j, err := s.named(name)
 	if err != nil {
@@ -352,9 +352,9 @@ func (s *Server) Wait(ctx context.Context, name string) (status types.TrainingJo
 	return j.status, j.reason, nil
 }
 
-// Interrupt takes the spot instances away from the job, which has to be training:
-// its containers get SIGTERM, then SIGKILL, all that they have is lost but the
-// checkpoints, and the job starts again.
+// Interrupt takes the spot instances away from the job, which must be training:
+// its containers get SIGTERM, then SIGKILL, everything except the checkpoints is
+// lost, and the job starts again.
 func (s *Server) Interrupt(name string) error {
 	j, err := s.named(name)
 	if err != nil {

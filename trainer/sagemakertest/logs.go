@@ -80,8 +80,8 @@ func (l *logStream) add(line string) {
 	}
 }
 
-// Logs are the lines that the job of that name has logged, of all its hosts in the
-// order in which they came.
+// Logs returns the lines that all hosts of the job have logged, in the order in
+// which they arrived.
 func (s *Server) Logs(name string) (lines []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -21,37 +21,37 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// Config says what a Server's jobs can reach.
+// A Config says what a Server's jobs can access.
 type Config struct {
 	// S3 is the endpoint of the S3 server with the channels, and S3CA the
 	// certificate, in PEM, that signed its own where the system does not know it.
 	S3   string
 	S3CA []byte
-	// S3Region is the Region of its buckets; "" for that of the job, where at AWS
-	// they have to be.
+	// S3Region is the Region of its buckets; "" means the Region of the job, where
+	// AWS requires them to be.
 	S3Region string
-	// Roles are the roles that a job may have, by ARN, each as the credentials that
-	// S3 knows it by. The container gets the same.
+	// Roles maps the ARNs of the roles that a job may have to the credentials by
+	// which S3 knows them. The container gets the same credentials.
 	Roles map[string]aws.Credentials
 	// Images are the images that a job may have, by URI. With none, every URI is
 	// accepted from a job that brings its own entrypoint.
 	Images map[string]Image
-	// Env is set in every container after what SageMaker and the job set, such as
-	// AWS_ENDPOINT_URL_KMS.
+	// Env is set in every container, after the variables of SageMaker and the job:
+	// AWS_ENDPOINT_URL_KMS, for example.
 	Env map[string]string
 	// StopGrace is the time from SIGTERM to SIGKILL; 0 for the 120 seconds of AWS.
 	StopGrace time.Duration
 	// Pause is the shortest time that a job stays in Starting and in Interrupted.
 	Pause time.Duration
-	// CheckpointEvery is the time from one look at new checkpoints to the next; 0
-	// for a second.
+	// CheckpointEvery is the interval between checks for new checkpoints; 0 means
+	// one second.
 	CheckpointEvery time.Duration
-	// Dir is where the hosts' folders are made, which are removed as a job ends;
-	// "" for the system's temporary folder.
+	// Dir is the folder in which the hosts' folders are created, which are removed
+	// when a job ends; "" means the system's temporary folder.
 	Dir string
 }
 
-// An Image is what stands for an image: a command on this machine.
+// An Image stands for a training image: it is a command on this machine.
 type Image struct {
 	Entrypoint []string          // run with the argument "train" unless the job says otherwise
 	Env        map[string]string // as ENV in a Dockerfile; PATH is this process's unless set here
@@ -112,7 +112,7 @@ func Start(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Close kills the jobs that run, waits for them, and closes the server.
+// Close kills the running jobs, waits for them, and closes the server.
 func (s *Server) Close() {
 	s.mu.Lock()
 	s.stop()
@@ -122,7 +122,7 @@ func (s *Server) Close() {
 	s.s3.CloseIdleConnections()
 }
 
-// A Fault is what happens to one call instead of, or before, the right answer.
+// A Fault happens to one call instead of, or before, the correct response.
 type Fault struct {
 	Code    string        // the error's type: "ThrottlingException", …; "" for the right answer
 	Message string        // the error's message
@@ -131,9 +131,9 @@ type Fault struct {
 	Drop    bool          // the call is carried out, then the connection breaks
 }
 
-// Fail has the next n calls of the operation ("DescribeTrainingJob", or "*" for
-// any) meet the fault. Faults of one operation are met in the order in which they
-// are set, those of "*" after its own.
+// Fail applies the fault to the next n calls of the operation
+// ("DescribeTrainingJob", or "*" for any). Faults of one operation are used in
+// the order in which they were set, and before those of "*".
 func (s *Server) Fail(operation string, n int, f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -142,8 +142,8 @@ func (s *Server) Fail(operation string, n int, f Fault) {
 	}
 }
 
-// Unmet is how many faults are set and have not been met. A test that sets any
-// ends with a look at it.
+// Unmet returns the number of faults that were set and have not been used. A
+// test that sets faults should check it at its end.
 func (s *Server) Unmet() (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -153,7 +153,7 @@ func (s *Server) Unmet() (n int) {
 	return n
 }
 
-// A Call is a request that the server got, retries included.
+// A Call is a request that the server received, including retries.
 type Call struct {
 	Operation string
 	Region    string
@@ -161,7 +161,7 @@ type Call struct {
 	Error     string          // the type of the error that was answered; "" for none
 }
 
-// Calls are the calls so far, in their order, or those of the operations named.
+// Calls returns the calls so far, in order, or those of the named operations.
 func (s *Server) Calls(operations ...string) []Call {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -211,7 +211,7 @@ var operations = map[string]handler{
 	"Logs_20140328.FilterLogEvents":    on((*request).filterLogEvents),
 }
 
-// ServeHTTP answers one request.
+// ServeHTTP handles one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	if id, ok := strings.CutPrefix(hr.URL.Path, credentialsPath); ok {
 		s.serveCredentials(w, id)

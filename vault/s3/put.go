@@ -130,7 +130,7 @@ func (e *SSEError) Error() string {
 func (e *SSEError) Unwrap() error { return e.Err }
 
 // check looks at what was stored. What the server has not encrypted as it was
-// asked to is a *[SSEError].
+// asked to is a [*SSEError].
 func (s *Store) check(ctx context.Context, key string, size int64) (*s3.HeadObjectOutput, error) {
 	head, err := s.head(ctx, key, false)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 )
 
-// Client is a client of the SDK that talks to the server in process, in the
-// Region and as the principal of the access key ID.
+// Client returns an SDK client that calls the server in process, in the Region
+// and as the principal of the access key ID.
 func (s *Server) Client(region, accessKeyID string, optFns ...func(*kms.Options)) *kms.Client {
 	return kms.New(kms.Options{
 		Region:       region,
@@ -21,7 +21,7 @@ func (s *Server) Client(region, accessKeyID string, optFns ...func(*kms.Options)
 	}, optFns...)
 }
 
-// RoundTrip answers a request in process.
+// RoundTrip handles a request in process.
 func (s *Server) RoundTrip(req *http.Request) (resp *http.Response, err error) {
 	if err := req.Context().Err(); err != nil {
 		return nil, err

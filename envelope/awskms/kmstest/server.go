@@ -36,18 +36,18 @@ type Server struct {
 	calls      []Call
 }
 
-// An Option changes a Server as it is made.
+// An Option configures a new Server.
 type Option func(*Server)
 
-// Clock has the server take the time from now, for deletions and rotations that
-// come due in a test.
+// Clock makes the server take the time from now, for deletions and rotations
+// that become due in a test.
 func Clock(now func() time.Time) Option { return func(s *Server) { s.now = now } }
 
-// Principals has key policies be refused that name somebody whom known does not
-// know, as KMS does. known must not call the server.
+// Principals makes the server refuse key policies that name a principal for
+// which known returns false, as KMS does. known must not call the server.
 func Principals(known func(arn string) bool) Option { return func(s *Server) { s.known = known } }
 
-// NewServer makes a server without any keys.
+// NewServer returns a server without any keys.
 func NewServer(opts ...Option) *Server {
 	s := &Server{now: time.Now, st: newState(),
 		principals: map[string]string{}, iam: map[string][]string{}, faults: map[string][]Fault{}}
@@ -57,9 +57,9 @@ func NewServer(opts ...Option) *Server {
 	return s
 }
 
-// SetPrincipal says that requests signed with the access key ID come from the
-// principal, an ARN of an IAM user, a role's session, or an account's root. Those
-// of an ID not set come from the user of that name in [Account].
+// SetPrincipal sets the principal of requests signed with the access key ID: an
+// ARN of an IAM user, a role's session, or an account's root. Requests with other
+// IDs come from the user of that name in [Account].
 func (s *Server) SetPrincipal(accessKeyID, arn string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -67,8 +67,8 @@ func (s *Server) SetPrincipal(accessKeyID, arn string) {
 }
 
 // SetIAM says what the identity policy of the principal allows: actions such as
-// "kms:Decrypt" or "kms:*", or none at all. It has effect where a key policy
-// leaves the decision to the account, as the default one does. A principal
+// "kms:Decrypt" or "kms:*", or none at all. It takes effect if a key policy
+// leaves the decision to the account, as the default policy does. A principal
 // without a call to SetIAM may do everything.
 func (s *Server) SetIAM(principal string, actions ...string) {
 	s.mu.Lock()
@@ -89,7 +89,7 @@ func (s *Server) SetKeyState(arn, keyState string) error {
 	return s.save()
 }
 
-// A Fault is what happens to one call instead of, or before, the right answer.
+// A Fault happens to one call instead of, or before, the correct response.
 type Fault struct {
 	Code    string        // the error's type: "ThrottlingException", …; "" for the right answer
 	Message string        // the error's message
@@ -98,9 +98,9 @@ type Fault struct {
 	Drop    bool          // the connection breaks before there is an answer
 }
 
-// Fail has the next n calls of the operation ("Decrypt", or "*" for any) meet
-// the fault. Faults of one operation are met in the order in which they are set,
-// those of "*" after its own.
+// Fail applies the fault to the next n calls of the operation ("Decrypt", or "*"
+// for any). Faults of one operation are used in the order in which they were
+// set, and before those of "*".
 func (s *Server) Fail(operation string, n int, f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,8 +109,8 @@ func (s *Server) Fail(operation string, n int, f Fault) {
 	}
 }
 
-// Unmet is how many faults are set and have not been met. A test that sets any
-// ends with a look at it.
+// Unmet returns the number of faults that were set and have not been used. A
+// test that sets faults should check it at its end.
 func (s *Server) Unmet() (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -120,14 +120,14 @@ func (s *Server) Unmet() (n int) {
 	return n
 }
 
-// ClearFaults forgets the faults that have not been met.
+// ClearFaults removes the faults that have not been used.
 func (s *Server) ClearFaults() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.faults)
 }
 
-// A Call is a request that the server got, retries included.
+// A Call is a request that the server received, including retries.
 type Call struct {
 	Operation         string
 	Region            string
@@ -139,7 +139,7 @@ type Call struct {
 	Error             string            // the type of the error that was answered; "" for none
 }
 
-// Calls are the calls so far, in their order, or those of the operations named.
+// Calls returns the calls so far, in order, or those of the named operations.
 func (s *Server) Calls(operations ...string) []Call {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -153,7 +153,7 @@ func (s *Server) Calls(operations ...string) []Call {
 	return out
 }
 
-// ResetCalls forgets the calls so far.
+// ResetCalls discards the calls so far.
 func (s *Server) ResetCalls() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -219,7 +219,7 @@ var operations = map[string]handler{
 	"ListResourceTags":                on((*request).listResourceTags),
 }
 
-// ServeHTTP answers one request.
+// ServeHTTP handles one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, hr.Body, 1<<20))
 	if err != nil {

@@ -86,10 +86,11 @@ func newVersion() version {
 	return version{ID: hex.EncodeToString(b[:32]), Secret: b[32:]}
 }
 
-// Open is a server that keeps its keys in a file, so that ciphertexts survive it.
-// A file that does not exist is made with the first key. It holds the keys'
-// material in the clear, readable by its owner only, and is replaced as a whole
-// with every change. Principals, IAM, faults and calls are not in it.
+// Open returns a server that keeps its keys in a file, so that ciphertexts
+// survive the server. If the file does not exist, it is created with the first
+// key. It holds the key material unencrypted, readable only by its owner, and is
+// replaced as a whole with every change. Principals, IAM, faults and calls are
+// not stored.
 func Open(file string, opts ...Option) (*Server, error) {
 	s := NewServer(opts...)
 	s.file = file
