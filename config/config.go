@@ -45,8 +45,8 @@ type Config struct {
 	Vault    Setting // s3://bucket/prefix, or a directory
 	LocalKey Setting // the file of the local key
 	// Signing is the key that signs versions: a file, the ARN of a key in AWS KMS, or
-	// ssh-agent: with a public key or its file. DefaultSigning is true for the
-	// embedded default, which is made on first use, and only where no local key is used.
+	// ssh-agent: with a public key or its file. DefaultSigning is true for the embedded
+	// default, which is created on first use, and only if no local key is used.
 	Signing        Setting
 	DefaultSigning bool
 	// MadeSigningKey is called after the signing key was created.

@@ -86,8 +86,8 @@ func newRecipient(public hpke.PublicKey) *Recipient {
 	return &Recipient{public, hex.EncodeToString(sum[:16])}
 }
 
-// ParseIdentity reads what [Identity.EncodeSecret] writes. Empty lines and lines
-// that begin with # are skipped. The error never holds any of the text.
+// ParseIdentity parses the result of [Identity.EncodeSecret]. Empty lines and
+// lines that begin with # are skipped. The error never holds any of the text.
 func ParseIdentity(text []byte) (*Identity, error) {
 	seed, err := keytext.Parse(text, identityPrefix, seedSize)
 	if err != nil {

@@ -49,8 +49,8 @@ func (k *LocalKey) usable() error {
 	return usable("local key", k, k.self)
 }
 
-// ParseLocalKey reads what EncodeSecret writes. Empty lines and lines that
-// begin with # are skipped. The error never holds any of the text.
+// ParseLocalKey parses the result of LocalKey.EncodeSecret. Empty lines and
+// lines that begin with # are skipped. The error never holds any of the text.
 func ParseLocalKey(text []byte) (*LocalKey, error) {
 	secret, err := keytext.Parse(text, localPrefix, 32)
 	if err != nil {

@@ -42,7 +42,7 @@ type Error struct {
 	Op     string // "Decrypt", …
 	KeyARN string // the key, or the name to be resolved; "OLD to NEW" for ReEncrypt
 	Reason Reason
-	Code   string // the type of KMS's error: "DisabledException"; "" where there was none
+	Code   string // the type of KMS's error: "DisabledException"; "" if there is none
 	err    error
 }
 
