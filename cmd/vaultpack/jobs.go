@@ -97,13 +97,13 @@ func logsCommand(con *console) *cli.Command {
 			if f.since, err = sinceTime(c.String("since"), time.Now()); err != nil {
 				return err
 			}
+			if c.Bool("follow") { // without a look of its own, which would be less patient than the wait
+				f.showLogs = true
+				return f.toEnd(c.Context)
+			}
 			d, err := trainer.Describe(c.Context, f.sm, f.job)
 			if err != nil {
 				return err
-			}
-			if c.Bool("follow") {
-				f.showLogs = true
-				return f.toEnd(c.Context)
 			}
 			l := f.newLogs()
 			l.Hosts = trainer.Hosts(d)
@@ -281,6 +281,9 @@ func (f *follower) detached(ctx, limited context.Context, err error) error {
 	var on *trainer.GoesOnError
 	if !errors.As(err, &on) {
 		return err
+	}
+	if f.command == "logs" && errors.Is(err, trainer.ErrNoJob) {
+		return on.Err // the name is wrong, so nothing continues
 	}
 	code, why := exitCode(err), on.Err.Error()
 	switch {

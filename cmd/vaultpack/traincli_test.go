@@ -105,6 +105,18 @@ func TestTrainWait(t *testing.T) {
 	c.run(exitUsage, "logs", "good", "--since", "-1h")
 	_, errs = c.run(1, "logs", "nowhere")
 	says(t, errs, "there is no such training job")
+	_, errs = c.run(1, "logs", "nowhere", "--follow")
+	says(t, errs, "there is no such training job")
+	if strings.Contains(errs, "continues") {
+		t.Error(errs)
+	}
+	sm.set(func() { sm.busy = 4 }) // the SDK gives up after three
+	c.run(1, "logs", "good", "--follow")
+	sm.set(func() {
+		if sm.busy != 0 {
+			t.Errorf("the wait has left %d of the throttled looks", sm.busy)
+		}
+	})
 	_, errs = c.run(1, "stop", "nowhere")
 	says(t, errs, "there is no such training job")
 

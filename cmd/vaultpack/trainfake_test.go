@@ -30,6 +30,7 @@ type scriptedSageMaker struct {
 	reason  string
 	stopped bool
 	deny    string // the operation that is not allowed
+	busy    int    // so many looks at a job are throttled
 	lines   []string
 }
 
@@ -50,6 +51,9 @@ func (s *scriptedSageMaker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case op == s.deny:
 		fail("AccessDeniedException", "User: arn:aws:iam::111122223333:user/u is not authorized to perform: sagemaker:"+op+" on resource: arn:aws:sagemaker:eu-west-1:111122223333:training-job/"+name)
+	case op == "DescribeTrainingJob" && s.busy > 0:
+		s.busy--
+		fail("ThrottlingException", "Rate exceeded")
 	case op == "CreateTrainingJob":
 		s.jobs[name] = in
 		answer(200, map[string]any{"TrainingJobArn": "arn:aws:sagemaker:eu-west-1:111122223333:training-job/" + name})
