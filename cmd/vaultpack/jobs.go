@@ -3,11 +3,14 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 	"github.com/urfave/cli/v2"
 
@@ -251,9 +254,36 @@ func (f *follower) toEnd(ctx context.Context) error {
 		e["model"] = *m.S3ModelArtifacts
 		f.con.printf("model    %s", *m.S3ModelArtifacts)
 	}
+	var saved string
+	if percent, spot := spotSaving(out); spot {
+		e["spot_saved_percent"] = percent
+		saved = fmt.Sprintf(", %d %% saved by spot", percent)
+	}
+	var metrics []map[string]any
+	for _, m := range out.FinalMetricDataList {
+		metric := map[string]any{"name": aws.ToString(m.MetricName)}
+		if v := float64(aws.ToFloat32(m.Value)); !math.IsNaN(v) && !math.IsInf(v, 0) { // JSON has no other numbers
+			metric["value"] = aws.ToFloat32(m.Value)
+		}
+		metrics = append(metrics, metric)
+		f.con.printf("metric   %s %v", aws.ToString(m.MetricName), aws.ToFloat32(m.Value))
+	}
+	if metrics != nil {
+		e["metrics"] = metrics
+	}
 	f.con.emit("summary", e)
-	f.con.printf("%s %s after %s, %d s billed", strings.ToLower(string(out.TrainingJobStatus)), f.job, since(out.CreationTime, out.TrainingEndTime), aws.ToInt32(out.BillableTimeInSeconds))
+	f.con.printf("%s %s after %s, %d s billed%s", strings.ToLower(string(out.TrainingJobStatus)), f.job, since(out.CreationTime, out.TrainingEndTime), aws.ToInt32(out.BillableTimeInSeconds), saved)
 	return err
+}
+
+// spotSaving is what a job on spot instances has saved, as SageMaker defines it: the part
+// of its training time that is not billed.
+func spotSaving(out *sagemaker.DescribeTrainingJobOutput) (percent int, known bool) {
+	trained, billed := aws.ToInt32(out.TrainingTimeInSeconds), out.BillableTimeInSeconds
+	if !aws.ToBool(out.EnableManagedSpotTraining) || trained <= 0 || billed == nil {
+		return 0, false
+	}
+	return int(math.Round(100 * (1 - float64(*billed)/float64(trained)))), true
 }
 
 // untilKeyIsGone waits until the job needs its key channel no more.

@@ -77,6 +77,15 @@ func TestTrainWait(t *testing.T) {
 	if strings.Count(out, "first line") != 1 {
 		t.Error(out)
 	}
+	if strings.Contains(out, "spot") {
+		t.Error(out)
+	}
+	sm.set(func() { sm.spot = true })
+	out, _ = c.run(0, "logs", "good", "--follow")
+	says(t, out, "metric   loss 0.1\nmetric   lr NaN\n", ", 42 s billed, 65 % saved by spot")
+	out, _ = c.run(0, "logs", "good", "--follow", "--json")
+	says(t, out, `"spot_saved_percent":65`, `"metrics":[{"name":"loss","value":0.1},{"name":"lr"}]`)
+	sm.set(func() { sm.spot = false })
 	sm.set(func() { sm.reason = "AlgorithmError: it broke, exit code: 4" })
 	_, errs = run(1, "Starting Failed", "--name", "bad", "--wait")
 	says(t, errs, "vaultpack: the job bad has ended with the status Failed: AlgorithmError: it broke, exit code: 4")

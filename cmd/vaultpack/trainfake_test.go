@@ -31,6 +31,7 @@ type scriptedSageMaker struct {
 	stopped bool
 	deny    string // the operation that is not allowed
 	busy    int    // so many looks at a job are throttled
+	spot    bool   // jobs run on spot instances, and have metrics
 	lines   []string
 }
 
@@ -115,6 +116,10 @@ func (s *scriptedSageMaker) describe(name string) map[string]any {
 	}
 	out["TrainingJobStatus"], out["SecondaryStatus"], out["SecondaryStatusTransitions"] = s.status(), s.steps[s.at-1], ts
 	out["FailureReason"], out["CreationTime"], out["BillableTimeInSeconds"] = s.reason, 1_700_000_000, 42
+	if s.spot {
+		out["EnableManagedSpotTraining"], out["TrainingTimeInSeconds"] = true, 120
+		out["FinalMetricDataList"] = []any{map[string]any{"MetricName": "loss", "Value": 0.1}, map[string]any{"MetricName": "lr", "Value": "NaN"}}
+	}
 	out["ModelArtifacts"] = map[string]any{"S3ModelArtifacts": "s3://models/" + name + "/output/model.tar.gz"}
 	return out
 }
