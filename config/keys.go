@@ -75,7 +75,7 @@ func ReadKeys(ctx context.Context, c *Config) (*vault.Keys, error) {
 	if err := addKMS(ctx, c, k, add); err != nil {
 		return nil, err
 	}
-	k.Wrap = slices.Clone(k.Open)
+	k.Wrap, k.WrapNames = slices.Clone(k.Open), slices.Clone(k.Names)
 	local, localErr := ReadLocalKey(c)
 	switch {
 	case c.DefaultKey && len(c.KMSKeys) > 0:
@@ -112,14 +112,14 @@ func ReadKeys(ctx context.Context, c *Config) (*vault.Keys, error) {
 		return nil, localErr
 	}
 	if len(k.Wrap) == 0 {
-		k.Wrap = []envelope.KeyWrapper{k.Open[0]}
+		k.Wrap, k.WrapNames = []envelope.KeyWrapper{k.Open[0]}, []string{k.Names[0]}
 	}
 	for _, s := range c.Recipients {
 		r, err := ReadRecipient(s)
 		if err != nil {
 			return nil, err
 		}
-		k.Wrap = append(k.Wrap, r)
+		k.Wrap, k.WrapNames = append(k.Wrap, r), append(k.WrapNames, s.Value)
 	}
 	return k, nil
 }

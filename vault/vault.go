@@ -48,6 +48,8 @@ type Keys struct {
 	Wrap []envelope.KeyWrapper
 	// Names says, for people, where the keys of Open are: file names and ARNs.
 	Names []string
+	// WrapNames says the same of the keys of Wrap: new datasets can be opened with these.
+	WrapNames []string
 	// Calls returns how many billed calls the keys have made to a key service. It
 	// is nil if no key makes such calls.
 	Calls func() int64

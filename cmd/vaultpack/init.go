@@ -93,14 +93,14 @@ func initVault(ctx context.Context, con *console, cfg *config.Config) error {
 	case made:
 		con.tellNewVault(v)
 	case len(cfg.KMSKeys) > 0:
-		con.printf("The vault %s and its key %s are ready.", show(v.Location), show(v.Keys.Names[0]))
+		con.printf("The vault %s and its key %s are ready.", show(v.Location), show(v.Keys.WrapNames[0]))
 	default:
 		con.printf("The vault %s and its key %s are ready.", show(v.Location), show(cfg.LocalKey.Value))
 	}
 	if err := con.tellFileSystem(ctx, v); err != nil {
 		return err
 	}
-	con.emit("summary", event{"command": "init", "vault": v.Location, "keys": v.Keys.Names, "created": made})
+	con.emit("summary", event{"command": "init", "vault": v.Location, "keys": v.Keys.WrapNames, "created": made})
 	return nil
 }
 

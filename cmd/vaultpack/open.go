@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -41,10 +42,21 @@ func openForWriting(c *cli.Context, con *console) (*vault.Vault, error) {
 }
 
 func (c *console) tellNewVault(v *vault.Vault) {
-	c.emit("vault-created", event{"vault": v.Location, "keys": v.Keys.Names})
+	c.emit("vault-created", event{"vault": v.Location, "keys": v.Keys.WrapNames})
 	c.notef("A new vault was created:\n  vault  %s\n  key    %s\nKeep a copy of the key in a safe place: without it, nobody can read the vault.\n"+
 		"For the day that it is lost, make a second owner of your datasets, and keep its key offline:\n  %s\n  %s\n",
-		show(v.Location), show(strings.Join(v.Keys.Names, ", ")), c.next("keys", "new", "signing", "FILE"), c.next("signers", "add", "--all", "FILE.pub", "--owner"))
+		show(v.Location), show(strings.Join(v.Keys.WrapNames, ", ")), c.next("keys", "new", "signing", "FILE"), c.next("signers", "add", "--all", "FILE.pub", "--owner"))
+}
+
+// tellOnlyOpen warns, of a new dataset, of keys that are given to open with and do not open
+// it: whoever relies on one, and loses the key that does, has lost the data.
+func (c *console) tellOnlyOpen(v *vault.Vault, name string) {
+	for _, key := range v.Keys.Names {
+		if !slices.Contains(v.Keys.WrapNames, key) {
+			c.warnf("warning: %s does not open dataset %s. To let a passphrase or an identity open it too:\n  %s\n  %s", show(key), show(name),
+				c.next("keys", "add", name, "--new-passphrase-file", "FILE"), c.next("keys", "add", name, "--recipient", "FILE.pub"))
+		}
+	}
 }
 
 // tellSigningKey tells that a signing key was made.

@@ -312,7 +312,7 @@ func summarize(con *console, d *dataset.Dataset, dry bool, res *uploader.Result,
 	s, v := res.Stats, res.Vault
 	rate := int64(float64(s.SentBytes) / max(elapsed.Seconds(), 1e-3))
 	e := event{
-		"command": "encrypt-and-upload", "dataset": d.Name, "vault": v.Location, "keys": v.Keys.Names, "dry_run": dry,
+		"command": "encrypt-and-upload", "dataset": d.Name, "vault": v.Location, "keys": v.Keys.WrapNames, "dry_run": dry,
 		"files": s.Files, "bytes": s.Bytes, "added": s.Added, "changed": s.Changed, "removed": s.Removed,
 		"unchanged": s.UnchangedFiles, "resumed_files": s.ResumedFiles, "resumed_bytes": s.ResumedBytes,
 		"sent_files": s.SentFiles, "sent_bytes": s.SentBytes, "packs": s.Packs, "sealed_bytes": s.SealedBytes,
@@ -354,8 +354,11 @@ func summarize(con *console, d *dataset.Dataset, dry bool, res *uploader.Result,
 		con.printf("missing  %s could not be read: this version is incomplete, and keeps what the last version had", count(n, "entry"))
 	}
 	con.printf("vault    %s", show(v.Location))
-	con.printf("key      %s", show(strings.Join(v.Keys.Names, ", ")))
+	con.printf("key      %s", show(strings.Join(v.Keys.WrapNames, ", ")))
 	con.tellUsage(v)
+	if res.Committed && ver.Number == 1 {
+		con.tellOnlyOpen(v, d.Name)
+	}
 	con.printf("\nNext:")
 	for _, next := range []string{"ls", "verify", "restore"} {
 		args := []string{next, d.Name}
