@@ -58,10 +58,10 @@ type Settings struct {
 	AbortDays  int32 `yaml:"abort_uploads_days,omitempty" json:"abort_uploads_days,omitempty"`
 }
 
-// Me, in Settings.Users, stands for the caller.
+// Me stands for the caller in Settings.Users.
 const Me = "me"
 
-// NoKey, as Settings.SigningKey, means that no signing key is created: users who
+// NoKey as Settings.SigningKey means that no signing key is created: users who
 // upload sign with their own keys.
 const NoKey = "none"
 
