@@ -45,16 +45,16 @@ type NotSignerError struct {
 }
 
 func (e *NotSignerError) Error() string {
-	what := "is no signer of"
+	what, flag := "is no signer of", ""
 	if e.Owner {
-		what = "is no owner of"
+		what, flag = "is no owner of", " --owner"
 	}
 	owner := ""
 	if len(e.Owners) > 0 {
 		owner = " (" + e.Owners[0].ID().Short() + ")"
 	}
-	return fmt.Sprintf("the signing key %s %s dataset %q; an owner%s can make it one: vaultpack signers add %s %s",
-		e.Key.ID().Short(), what, e.Dataset, owner, e.Dataset, e.Key)
+	return fmt.Sprintf("the signing key %s %s dataset %q; an owner%s can make it one: vaultpack signers add %s %s%s",
+		e.Key.ID().Short(), what, e.Dataset, owner, e.Dataset, e.Key, flag)
 }
 
 // A Statement is what a version's signer has signed, in a form that other tools can

@@ -88,8 +88,20 @@ func (c *console) usage(label string, v *vault.Vault) {
 // versionFlags choose a version, beside what DATASET@VERSION says.
 func versionFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.Int64Flag{Name: "at-least", Usage: "fail if the newest version is older than version `N`, which shows a rollback"},
+		atLeastFlag(),
 		&cli.StringFlag{Name: "digest", Usage: "fail unless the version has the digest `HEX`, as: DATASET@VERSION#HEX"},
+	}
+}
+
+func atLeastFlag() cli.Flag {
+	return &cli.Int64Flag{
+		Name: "at-least", Usage: "fail if the newest version is older than version `N`, which shows a rollback",
+		Action: func(_ *cli.Context, n int64) error {
+			if n < 0 {
+				return usagef("--at-least %d: versions are numbered from 1", n)
+			}
+			return nil
+		},
 	}
 }
 

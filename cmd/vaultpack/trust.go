@@ -128,6 +128,10 @@ func trustForget(c *cli.Context, con *console) error {
 	if err != nil {
 		return err
 	}
+	// What is remembered and cannot be read is forgotten like anything else.
+	if r, err := dir.Record(args[0]); err == nil && r == nil {
+		return fmt.Errorf("nothing is remembered of dataset %q in %s", args[0], dir.Vault)
+	}
 	if err := dir.Forget(c.Context, args[0]); err != nil {
 		return err
 	}

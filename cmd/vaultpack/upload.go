@@ -41,7 +41,7 @@ func uploadCommand(con *console) *cli.Command {
 		Flags: append(selectionFlags(),
 			&cli.StringFlag{Name: "dataset", Aliases: []string{"d"}, Usage: "`NAME` of the dataset"},
 			&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "say `TEXT` about the new version; it is signed with it"},
-			&cli.Int64Flag{Name: "at-least", Usage: "fail if the newest version is older than version `N`, which shows a rollback"},
+			atLeastFlag(),
 			&cli.StringFlag{Name: "digest", Usage: "fail unless the newest version has the digest `HEX`"},
 			&cli.BoolFlag{Name: "from-command", Usage: "upload the output of the command after --, if it exits with 0"},
 			&cli.StringFlag{Name: "links", Value: "keep", Usage: "`HOW` to treat symbolic links: keep stores them as links, follow stores their targets, error fails on links that leave PATH"},
