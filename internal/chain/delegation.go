@@ -101,21 +101,13 @@ func (c *Chain) ReadDelegation(raw string) (Delegation, error) {
 	bad := func(why string) (Delegation, error) {
 		return Delegation{}, fmt.Errorf("a delegation of dataset %q: %s: %w", c.Last().Dataset, why, envelope.ErrAuthentication)
 	}
-	id, _, err := signing.Unverified([]byte(raw))
-	if err != nil {
-		return Delegation{}, err
-	}
-	by, ok := c.member(id)
-	if !ok {
-		return bad(id.Short() + " is no signer")
-	}
-	payload, err := signing.Open([]byte(raw), delegationPayload, by)
-	if err != nil {
-		return bad(err.Error())
-	}
 	var j delegationJSON
-	if err := decode(payload, &j); err != nil {
+	by, why, err := c.open(raw, delegationPayload, &j)
+	switch {
+	case err != nil:
 		return Delegation{}, err
+	case why != "":
+		return bad(why)
 	}
 	l := c.At(j.Sequence)
 	if l == nil || j.Format != delegationFormat || j.Dataset != l.Dataset || j.ID != l.ID || l.Role(by) == None ||

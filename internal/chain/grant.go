@@ -82,21 +82,13 @@ func (c *Chain) ParseGrant(raw string) (Grant, error) {
 	bad := func(why string) (Grant, error) {
 		return Grant{}, fmt.Errorf("a data key of dataset %q: %s: %w", c.Last().Dataset, why, envelope.ErrAuthentication)
 	}
-	id, _, err := signing.Unverified([]byte(raw))
-	if err != nil {
-		return Grant{}, err
-	}
-	by, ok := c.member(id)
-	if !ok {
-		return bad("granted by " + id.Short() + ", which never was a signer")
-	}
-	payload, err := signing.Open([]byte(raw), grantPayload, by)
-	if err != nil {
-		return bad(err.Error())
-	}
 	var j grantJSON
-	if err := decode(payload, &j); err != nil {
+	by, why, err := c.open(raw, grantPayload, &j)
+	switch {
+	case err != nil:
 		return Grant{}, err
+	case why != "":
+		return bad(why)
 	}
 	key, err := envelope.ParseKeyID(j.KeyID)
 	l := c.At(j.Sequence)
@@ -104,6 +96,24 @@ func (c *Chain) ParseGrant(raw string) (Grant, error) {
 		return bad("the grant is not of this chain of signers")
 	}
 	return Grant{KeyID: key, Commitment: [32]byte(j.Commit), Epoch: j.Epoch, Sequence: j.Sequence, By: by, ReadOnly: j.ReadOnly, raw: raw}, nil
+}
+
+// open decodes what was signed by somebody who ever was a signer. If nobody like that has
+// signed it, why says so, and there is no error.
+func (c *Chain) open(raw, payloadType string, v any) (by signing.PublicKey, why string, err error) {
+	id, _, err := signing.Unverified([]byte(raw))
+	if err != nil {
+		return by, "", err
+	}
+	by, ok := c.member(id)
+	if !ok {
+		return by, "it was signed by " + id.Short() + ", which never was a signer", nil
+	}
+	payload, err := signing.Open([]byte(raw), payloadType, by)
+	if err != nil {
+		return by, err.Error(), nil
+	}
+	return by, "", decode(payload, v)
 }
 
 // member finds a key among all that ever were signers, newest set first.

@@ -69,27 +69,22 @@ func (c *Chain) CheckRecord(certificate, signed, upload string, number int64, su
 	bad := func(why string) error {
 		return fmt.Errorf("a record of an upload to dataset %q: %s: %w", c.Last().Dataset, why, envelope.ErrAuthentication)
 	}
-	id, _, err := signing.Unverified([]byte(certificate))
-	if err != nil {
-		return err
-	}
-	by, ok := c.member(id)
-	if !ok || c.Last().Role(by) == None {
-		return bad("its upload was begun by " + id.Short() + ", which is no signer")
-	}
-	payload, err := signing.Open([]byte(certificate), uploadPayload, by)
-	if err != nil {
-		return bad(err.Error())
-	}
 	var j uploadJSON
-	if err := decode(payload, &j); err != nil {
+	by, why, err := c.open(certificate, uploadPayload, &j)
+	switch {
+	case err != nil:
 		return err
+	case why != "":
+		return bad(why)
+	case c.Last().Role(by) == None:
+		return bad("its upload was begun by " + by.ID().Short() + ", which is no signer any more")
 	}
 	l := c.At(j.Sequence)
 	if l == nil || j.Format != uploadFormat || j.Dataset != l.Dataset || j.ID != l.ID || l.Role(by) == None || j.Upload != upload {
 		return bad("its certificate is not of this upload")
 	}
-	if payload, err = signing.Open([]byte(signed), recordPayload, j.Key); err != nil {
+	payload, err := signing.Open([]byte(signed), recordPayload, j.Key)
+	if err != nil {
 		return bad(err.Error())
 	}
 	var r recordJSON
