@@ -13,6 +13,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/fsys"
 	"github.com/vaultpack/vaultpack/trainer/provenance"
 	"github.com/vaultpack/vaultpack/trainer/sealedmodel"
 	"github.com/vaultpack/vaultpack/vault"
@@ -89,8 +90,13 @@ func getModel(c *cli.Context, con *console, from, dir string) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("%s: %w", what, err), os.RemoveAll(temp))
 	}
-	if err := os.Chmod(temp, 0o755); err != nil {
+	if err := os.Chmod(temp, 0o755); fsys.NoAttributes(err) {
+		opened.Weak = true
+	} else if err != nil {
 		return err
+	}
+	if opened.Weak {
+		con.warnf("warning: the file system of %s keeps not all modes and times, and those of the files are not what they were", show(dir))
 	}
 	os.Remove(dir) // an empty folder
 	if err := os.Rename(temp, dir); err != nil {

@@ -230,3 +230,17 @@ func TestRestoreOnMountWithoutModes(t *testing.T) {
 		}
 	}
 }
+
+// A sealed model is opened there too.
+func TestOpenModelOnWeakMount(t *testing.T) {
+	out := filepath.Join(weakMount(t, true), "model")
+	if err := os.Mkdir(out, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("go", "test", "-count=1", "-v", "-run", "^TestOpenOnWeakFileSystem$", "./trainer/sealedmodel")
+	cmd.Dir = "../.."
+	cmd.Env = append(os.Environ(), "VAULTPACK_TEST_WEAK_FOLDER="+out)
+	if b, err := cmd.CombinedOutput(); err != nil || !bytes.Contains(b, []byte("--- PASS: TestOpenOnWeakFileSystem")) {
+		t.Fatalf("%v:\n%s", err, b)
+	}
+}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -57,6 +56,7 @@ func archive(r io.Reader) (*tar.Reader, error) {
 type Opened struct {
 	Files int
 	Bytes int64
+	Weak  bool // the file system did not keep modes or times
 }
 
 // Open opens the files of a job's model.tar.gz and writes them to an empty folder. It
@@ -101,8 +101,9 @@ func Open(ctx context.Context, r io.Reader, dir, job string, key *envelope.Local
 			err = fmt.Errorf("%s is in the model and was not sealed: %w", name, envelope.ErrAuthentication)
 		default:
 			var n int64
-			n, err = openFile(ctx, root, t, h, strings.TrimSuffix(name, Suffix), job, key)
-			o.Files, o.Bytes = o.Files+1, o.Bytes+n
+			var weak bool
+			n, weak, err = openFile(ctx, root, t, h, strings.TrimSuffix(name, Suffix), job, key)
+			o.Files, o.Bytes, o.Weak = o.Files+1, o.Bytes+n, o.Weak || weak
 		}
 		if err != nil {
 			return o, err
@@ -121,40 +122,19 @@ func link(root *os.Root, name, target string) error {
 	return root.Symlink(target, name)
 }
 
-// openFile opens a sealed file, which takes its place when all of it is authentic.
-func openFile(ctx context.Context, root *os.Root, src io.Reader, h *tar.Header, name, job string, key *envelope.LocalKey) (n int64, err error) {
-	if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
-		return 0, err
-	}
-	temp := name + ".opening"
-	dst, err := root.OpenFile(temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return 0, err
-	}
-	defer func() {
-		dst.Close()
-		if err != nil {
-			root.Remove(temp)
-		}
-	}()
+// openFile opens a sealed file, which takes its place when all of it is authentic. None
+// that is there is replaced.
+func openFile(ctx context.Context, root *os.Root, src io.Reader, h *tar.Header, name, job string, key *envelope.LocalKey) (n int64, weak bool, err error) {
 	r, err := envelope.Open(ctx, src, contextOf(job, name), key)
 	if err != nil {
-		return 0, fmt.Errorf("%s: %w", name, err)
+		return 0, false, fmt.Errorf("%s: %w", name, err)
 	}
-	if n, err = io.Copy(dst, r); err != nil {
-		return n, fmt.Errorf("%s: %w", name, err)
+	weak, err = create(ctx, root, name, h.FileInfo(), func(dst io.Writer) error {
+		n, err = io.Copy(dst, r)
+		return err
+	})
+	if err != nil {
+		err = fmt.Errorf("%s: %w", name, err)
 	}
-	for _, do := range []func() error{
-		func() error { return dst.Chmod(fs.FileMode(h.Mode).Perm()) },
-		dst.Sync,
-		dst.Close,
-		func() error { return root.Chtimes(temp, h.ModTime, h.ModTime) },
-		func() error { return root.Link(temp, name) }, // none that is there is replaced
-		func() error { return root.Remove(temp) },
-	} {
-		if err := do(); err != nil {
-			return n, err
-		}
-	}
-	return n, nil
+	return n, weak, err
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/atomicfile"
 	"github.com/vaultpack/vaultpack/internal/fsys"
 	"github.com/vaultpack/vaultpack/internal/given"
 )
@@ -95,7 +96,7 @@ func plain(root *os.Root) (names, failed []string, errs []error) {
 	return names, failed, errs
 }
 
-func sealFile(ctx context.Context, root *os.Root, name string, key *envelope.LocalKey, job string) (err error) {
+func sealFile(ctx context.Context, root *os.Root, name string, key *envelope.LocalKey, job string) error {
 	src, err := fsys.OpenRegular(root, name, 0)
 	if err != nil {
 		return err
@@ -105,36 +106,31 @@ func sealFile(ctx context.Context, root *os.Root, name string, key *envelope.Loc
 	if err != nil {
 		return err
 	}
-	if _, err := root.Lstat(name + Suffix); err == nil {
-		return fmt.Errorf("there is a file %s beside it: %w", path.Base(name)+Suffix, fs.ErrExist)
-	}
-	temp := name + ".sealing"
-	dst, err := root.OpenFile(temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	_, err = create(ctx, root, name+Suffix, info, func(dst io.Writer) error {
+		_, err := envelope.SealFrom(ctx, dst, src, contextOf(job, name), key)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	defer func() {
-		dst.Close()
-		if err != nil {
-			root.Remove(temp)
-		}
-	}()
-	if _, err := envelope.SealFrom(ctx, dst, src, contextOf(job, name), key); err != nil {
-		return err
+	return root.Remove(name)
+}
+
+// create writes a file that is not there, with the mode and time of another, where the file
+// system keeps those. Weak reports that it does not.
+func create(ctx context.Context, root *os.Root, name string, as fs.FileInfo, write func(io.Writer) error) (weak bool, err error) {
+	folder := atomicfile.Folder{Root: root, Prefix: ".vaultpack-"}
+	if err := folder.Create(ctx, name, 0o600, write); err != nil {
+		return false, err
 	}
-	for _, do := range []func() error{
-		func() error { return dst.Chmod(info.Mode().Perm()) },
-		dst.Sync,
-		dst.Close,
-		func() error { return root.Chtimes(temp, info.ModTime(), info.ModTime()) },
-		func() error { return root.Rename(temp, name+Suffix) },
-		func() error { return root.Remove(name) },
-	} {
-		if err := do(); err != nil {
-			return err
+	for _, err := range []error{root.Chmod(name, as.Mode().Perm()), root.Chtimes(name, as.ModTime(), as.ModTime())} {
+		if fsys.NoAttributes(err) {
+			weak = true
+		} else if err != nil {
+			return weak, err
 		}
 	}
-	return nil
+	return weak, nil
 }
 
 // moveAside takes files out of the folder. One that cannot be moved is removed: it is not
