@@ -17,11 +17,12 @@ import (
 	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
-// Every way to change a pending record makes it one that cannot be read, never
-// one that is believed, nor one that stops an upload.
-func TestPendingRecordChanged(t *testing.T) {
+// recorded is a dataset with an upload that was broken off after it had recorded a file, and
+// the data key of that.
+func recorded(t *testing.T, source string) (*dataset.Dataset, *envelope.DataKey) {
+	t.Helper()
 	d := newDataset(t)
-	l, err := Begin(ctx, d, "src")
+	l, err := Begin(ctx, d, source)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,6 +33,13 @@ func TestPendingRecordChanged(t *testing.T) {
 	if err := errors.Join(l.Record(ctx, key, []*tree.Entry{{Path: "a"}}), l.End(ctx)); err != nil {
 		t.Fatal(err)
 	}
+	return d, key
+}
+
+// Every way to change a pending record makes it one that cannot be read, never
+// one that is believed, nor one that stops an upload.
+func TestPendingRecordChanged(t *testing.T) {
+	d, key := recorded(t, "src")
 	files, err := filepath.Glob(filepath.Join(objects.Of(d).Vault.Location, "d/pending/*/*"))
 	if err != nil || len(files) != 1 {
 		t.Fatal(files, err)

@@ -102,18 +102,7 @@ func TestRecordsOfOtherSourcesStay(t *testing.T) {
 
 // A record is read again as it was when it was vouched for, and no other in its place.
 func TestRecordExchangedMeanwhile(t *testing.T) {
-	d := newDataset(t)
-	l, err := Begin(ctx, d, "source")
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := l.NewKey(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(l.Record(ctx, key, []*tree.Entry{{Path: "a"}}), l.End(ctx)); err != nil {
-		t.Fatal(err)
-	}
+	d, key := recorded(t, "source")
 	p := pendingOf(t, d)
 	r, _, err := objects.Of(d).ReadRecord(ctx, p.lists[0].name)
 	if err != nil {

@@ -172,20 +172,7 @@ func TestCheckpointsThatCannotBeHad(t *testing.T) {
 		t.Errorf("others meanwhile: %v, kept %d times, %q", err, *kept, out)
 	}
 	// A pack that was changed.
-	for o, err := range v.List(t.Context(), "ckpt/packs/") {
-		if err != nil {
-			t.Fatal(err)
-		}
-		file := filepath.Join(v.Location, o.Name)
-		b, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b[len(b)/2] ^= 1
-		if err := errors.Join(os.Chmod(file, 0o600), os.WriteFile(file, b, 0o600)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	changePacks(t, v, "ckpt")
 	torn, out := newJob(t, "echo started")
 	kept = keeping(t, torn, v, at, "torn")
 	if res, err := torn.Run(t.Context()); err == nil || *kept > 0 || out.String() != "" {

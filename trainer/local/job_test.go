@@ -153,10 +153,10 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// What is changed in the vault is never trained on: the command is not started.
-func TestRunOnWhatWasChanged(t *testing.T) {
-	v := newVault(t)
-	for o, err := range v.List(t.Context(), "scans/packs/") {
+// changePacks changes a bit of each pack of a dataset.
+func changePacks(t *testing.T, v *vault.Vault, set string) {
+	t.Helper()
+	for o, err := range v.List(t.Context(), set+"/packs/") {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -170,6 +170,12 @@ func TestRunOnWhatWasChanged(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// What is changed in the vault is never trained on: the command is not started.
+func TestRunOnWhatWasChanged(t *testing.T) {
+	v := newVault(t)
+	changePacks(t, v, "scans")
 	j, out := newJob(t, "echo started")
 	if err := j.Fill(t.Context(), v, local.Channels{Main: "scans"}); err != nil {
 		t.Fatal(err)
