@@ -12,6 +12,7 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/envelope/awskms"
 	"github.com/vaultpack/vaultpack/internal/exitcode"
+	"github.com/vaultpack/vaultpack/trainer/provenance"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -121,6 +122,9 @@ func hint(err error) string {
 		return "wait for it to end. If it was killed, run it again, or wait until 15 minutes after its last sign of life. --end-uploads does not wait and makes it fail"
 	case errors.Is(err, dataset.ErrMissing):
 		return "it was removed from the vault; restore the vault from a backup, or read another version (see: {versions DATASET})"
+	case errors.Is(err, provenance.ErrNoStatement):
+		return "nothing tells from which data it was made, nor that nobody has exchanged it. A statement is in the model.tar.gz that the job has stored, " +
+			"and in what that is unpacked to; a job that is started with --no-provenance makes none"
 	case errors.Is(err, envelope.ErrAuthentication):
 		return "do not use this data. Compare the key and the encryption context with the vault's owner ({config}); " +
 			"if they are right, the vault was changed: restore it from a backup, or read another version (see: {versions DATASET})"

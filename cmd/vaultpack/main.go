@@ -121,7 +121,11 @@ func newApp(con *console) *cli.App {
 }
 
 func onUsageError(c *cli.Context, err error, _ bool) error {
-	return usagef("%w; see: %s --help", flagError(c.Command, err), strings.TrimSpace(c.App.Name+" "+c.Command.Name))
+	of := c.App.Name
+	if c.Command.Name != of { // the command line's own flags are of a command with its name
+		of = strings.TrimSpace(of + " " + c.Command.Name)
+	}
+	return usagef("%w; see: %s --help", flagError(c.Command, err), of)
 }
 
 // prepare gives commands what all have in common. Their names follow the prefix.

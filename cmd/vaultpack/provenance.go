@@ -169,6 +169,9 @@ func jobsModel(ctx context.Context, v *vault.Vault, ver *provenance.Verifier, jo
 		if l.Err != nil {
 			return "", fmt.Errorf("the record of job %s: %w", job, l.Err)
 		}
+		if set, ok := strings.CutPrefix(l.Output, "vaultpack:"); ok {
+			return "", usagef("job %s ran on the launcher's machine and sealed its model as dataset %s: name that, or open it with: vaultpack restore %s DIR", job, set, set)
+		}
 		object, ok := strings.CutPrefix(path.Join(l.Output, modelFile), path.Clean(v.Location)+"/")
 		if !ok {
 			return "", usagef("the model of job %s is not in this vault but in %s: name the file, or a copy of it", job, l.Output)

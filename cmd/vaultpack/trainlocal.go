@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/internal/interrupt"
 	"github.com/vaultpack/vaultpack/trainer"
 	"github.com/vaultpack/vaultpack/trainer/local"
@@ -71,6 +73,9 @@ func trainLocal(c *cli.Context, con *console) error {
 		return err
 	}
 	defer job.Close()
+	if err := keepsInputs(c.Context, job); err != nil {
+		return err
+	}
 	if err := resumeCheckpoints(c, v, in, job, deliver); err != nil {
 		return err
 	}
@@ -106,6 +111,23 @@ func trainLocal(c *cli.Context, con *console) error {
 
 // maxLocalRuntime is how long a certificate is good, as long as the longest of SageMaker's.
 const maxLocalRuntime = 28 * 24 * time.Hour
+
+// keepsInputs returns an error if the results would be the next version of a dataset that the
+// job reads, unless that has models of jobs itself.
+func keepsInputs(ctx context.Context, job *local.Job) error {
+	for _, s := range job.Sealed {
+		if s.Dataset.Name != job.To.Dataset {
+			continue
+		}
+		switch _, err := s.Version.Lookup(ctx, modelFile); {
+		case errors.Is(err, dataset.ErrNoEntry):
+			return usagef("the job reads dataset %s, and its next version would have the job's results and nothing else: choose another with --output-seal", s.Dataset.Name)
+		case err != nil:
+			return err
+		}
+	}
+	return nil
+}
 
 // certifyLocal records which versions the job is given, and has it sign what it makes.
 func certifyLocal(c *cli.Context, con *console, v *vault.Vault, job *local.Job) error {

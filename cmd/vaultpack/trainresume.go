@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -91,6 +92,11 @@ func workDir(c *cli.Context) (string, error) {
 	dir := c.String("work-dir")
 	if dir == "" {
 		return "", nil
+	}
+	if info, err := os.Stat(dir); err != nil {
+		return "", usagef("--work-dir: %w", err)
+	} else if !info.IsDir() {
+		return "", usagef("--work-dir: %s is not a folder", show(dir))
 	}
 	return filepath.Abs(dir)
 }

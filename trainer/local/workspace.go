@@ -136,6 +136,9 @@ func (j *Job) choose() (dir, why string, err error) {
 		need += n
 	}
 	if j.Dir != "" {
+		if _, err := os.Stat(j.Dir); err != nil {
+			return "", "", fmt.Errorf("the folder for the job's data: %w", err)
+		}
 		if free := freeSpace(j.Dir); free < need {
 			return "", "", noRoom(j.Dir, need, free)
 		}

@@ -165,6 +165,9 @@ func (c *Certificate) Record(ctx context.Context, v vault.Store) (stored []strin
 		stored = append(stored, object)
 		if err := v.Create(ctx, object, b); err != nil {
 			stored = stored[:len(stored)-1]
+			if errors.Is(err, fs.ErrExist) {
+				err = fmt.Errorf("there was a job of that name before, choose another: %w", err)
+			}
 			return stored, fmt.Errorf("recording which versions job %s is given: %w", c.Run.Job, err)
 		}
 	}
