@@ -83,10 +83,10 @@ func Example() {
 	}
 	fmt.Printf("a %s\n", label)
 
-	if err := new(verify.Job).Run(ctx, version); err != nil {
+	if _, err := verify.Run(ctx, version, verify.Options{}); err != nil {
 		log.Fatal(err)
 	}
-	if err := new(restore.Job).Run(ctx, version, filepath.Join(dir, "out")); err != nil {
+	if _, err := restore.Run(ctx, version, filepath.Join(dir, "out"), restore.Options{}); err != nil {
 		log.Fatal(err)
 	}
 	// Output:

@@ -7,15 +7,15 @@
 //	res, err := v.Upload(ctx, "scans", "./scans", uploader.Options{}) // seal a folder, or what has changed in it
 //	w, err := v.Writer(ctx, "events", ingest.Options{})               // or write files one by one
 //
-//	version, err := v.Version(ctx, "scans")             // the newest; "scans@3" is the third
-//	for entry, err := range version.Entries(ctx) { … }  // list it
-//	f, err := version.OpenFile(ctx, "train/0001.json")  // read any range of a file
-//	err = new(restore.Job).Run(ctx, version, "out")     // bring it back
-//	err = new(verify.Job).Run(ctx, version)             // check every bit
-//	changes := dataset.Diff(ctx, old, version)          // see what has changed
+//	version, err := v.Version(ctx, "scans")                      // the newest; "scans@3" is the third
+//	for entry, err := range version.Entries(ctx) { … }           // list it
+//	f, err := version.OpenFile(ctx, "train/0001.json")           // read any range of a file
+//	_, err = restore.Run(ctx, version, "out", restore.Options{}) // bring it back
+//	_, err = verify.Run(ctx, version, verify.Options{})          // check every bit
+//	changes := dataset.Diff(ctx, old, version)                   // see what has changed
 //
 // This package opens the vault, its keys and its datasets, and closes them together. What
-// is done with them are the types of the packages [uploader], [ingest] and [dataset], and of
+// is done with them is in the packages [uploader], [ingest] and [dataset], and in
 // dataset/restore and dataset/verify, which a program can also use without this one: on a
 // [vault.Store] of its own, for example.
 // Training jobs are launched by package trainer/launcher, so that a program which only

@@ -13,7 +13,6 @@ var (
 	errNoDataset = errors.New("dataset: a dataset that was not opened in a vault")
 	errNoVault   = errors.New("dataset: a vault without a store or without keys")
 	errNoVersion = errors.New("dataset: a version that was not read from a dataset")
-	errNoJob     = errors.New("dataset: a nil job")
 )
 
 // usable reports whether the dataset was opened, in a vault that can be asked.

@@ -60,13 +60,13 @@ func TestCloseBesideJobs(t *testing.T) {
 		}()
 		var failures int64
 		if i%2 == 0 {
-			verify := &verify.Job{Failed: func(err error) { t.Errorf("told as damage: %v", err) }}
-			err = verify.Run(ctx, ver)
-			failures = verify.Failures.Load()
+			var res verify.Result
+			res, err = verify.Run(ctx, ver, verify.Options{Failed: func(err error) { t.Errorf("told as damage: %v", err) }})
+			failures = res.Failures
 		} else {
-			restore := &restore.Job{}
-			err = restore.Run(ctx, ver, filepath.Join(dir, fmt.Sprint("out", i)))
-			failures = restore.Failures.Load()
+			var res restore.Result
+			res, err = restore.Run(ctx, ver, filepath.Join(dir, fmt.Sprint("out", i)), restore.Options{})
+			failures = res.Failures
 		}
 		if err != nil && err != dataset.ErrClosed || failures != 0 {
 			t.Errorf("round %d: %v, %d failures", i, err, failures)

@@ -25,7 +25,7 @@ type DamagedPackError = objects.DamagedPackError
 var ErrSound = errors.New("it can be read")
 
 // RemoveDamaged removes a damaged version, which may be the newest: it replaces the
-// root with a mark, and leaves the rest to a Collection. Nothing that another version
+// root with a mark, and leaves the rest to a collection. Nothing that another version
 // needs is removed. RemoveDamaged removes nothing if the version can be read, or if
 // the cause may be a wrong key and not damage.
 func (d *Dataset) RemoveDamaged(ctx context.Context, number int64) error {

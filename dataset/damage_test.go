@@ -89,7 +89,7 @@ func TestRemoveDamaged(t *testing.T) {
 			left, err := d.Versions(t.Context())
 			must(t, err)
 			if slices.Equal(left, sound) {
-				if err := (&dataset.Collection{}).Run(t.Context(), d); err != nil {
+				if _, err := d.Collect(t.Context(), dataset.CollectOptions{}); err != nil {
 					t.Errorf("%s: the collection: %v", what, err)
 				}
 			}

@@ -16,15 +16,8 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// A Collection removes objects that nothing needs any more.
-//
-// It never removes anything that an upload will commit, in whatever order their
-// steps occur and however long either of them sleeps. If an upload has a young
-// lease, nothing is removed. An upload with an old lease may be dead or asleep:
-// before anything is removed, its version number is closed, so that it cannot
-// commit. No upload continues from records that were written under a number up to
-// the highest closed one.
-type Collection struct {
+// CollectOptions configure [Dataset.Collect].
+type CollectOptions struct {
 	// Grace is how old an object must be to be removed. The pending records of an
 	// unfinished upload are kept as long as any of them is younger.
 	Grace time.Duration
@@ -33,8 +26,12 @@ type Collection struct {
 	EndUploads bool
 	// DryRun counts without removing anything.
 	DryRun bool
+}
 
-	// Results: the objects that were removed, and their bytes.
+// A CollectResult is the result of [Dataset.Collect], or how far it came before an
+// error.
+type CollectResult struct {
+	// The objects that were removed, and their bytes.
 	Packs, Indexes, Pending, Keyrings, Leases int
 	Bytes                                     int64
 	// Young counts objects that nothing needs but that are younger than the grace and
@@ -49,6 +46,12 @@ type Collection struct {
 	// Strange holds objects among the pending records that are not pending
 	// records. They are left alone.
 	Strange []string
+}
+
+// A collection is one run of Collect.
+type collection struct {
+	CollectOptions
+	CollectResult
 }
 
 // ErrBusy is returned if an upload is under way, or may be.
@@ -83,18 +86,23 @@ func (e *BusyError) Unwrap() error { return ErrBusy }
 // errNumberTaken says that somebody has committed while a collection looked.
 var errNumberTaken = errors.New("uploads are committed all the time, so nothing is deleted; try again")
 
-// Run removes packs and index parts that neither a version nor a kept unfinished
-// upload names; the records of older unfinished uploads; keyrings that nothing is
-// sealed under; and what writers that died left half-written. If a version cannot be
-// read, Run removes nothing, since it cannot know what that version needs. If an
-// upload is under way, the error is a [*BusyError].
-func (c *Collection) Run(ctx context.Context, d *Dataset) error {
-	if c == nil {
-		return errNoJob
-	}
+// Collect removes what nothing needs any more: packs and index parts that neither a
+// version nor a kept unfinished upload names; the records of older unfinished uploads;
+// keyrings that nothing is sealed under; and what writers that died left half-written. If
+// a version cannot be read, Collect removes nothing, since it cannot know what that
+// version needs. If an upload is under way, the error is a [*BusyError].
+//
+// Collect never removes anything that an upload will commit, in whatever order their
+// steps occur and however long either of them sleeps. If an upload has a young
+// lease, nothing is removed. An upload with an old lease may be dead or asleep:
+// before anything is removed, its version number is closed, so that it cannot
+// commit. No upload continues from records that were written under a number up to
+// the highest closed one.
+func (d *Dataset) Collect(ctx context.Context, opts CollectOptions) (CollectResult, error) {
 	if err := d.begin(ctx); err != nil {
-		return err
+		return CollectResult{}, err
 	}
+	c := &collection{CollectOptions: opts}
 	err := errNumberTaken
 	for try := 0; try < 10 && err == errNumberTaken; try++ {
 		err = c.collect(ctx, d)
@@ -106,12 +114,12 @@ func (c *Collection) Run(ctx context.Context, d *Dataset) error {
 	default:
 		c.Uploads, err = d.set().SweepOlder(ctx, c.Grace)
 	}
-	return d.set().Because(err)
+	return c.CollectResult, d.set().Because(err)
 }
 
 // collect does it once. The order of its steps is what makes it safe; it is argued in
 // docs/FORMAT.md, Collection.
-func (c *Collection) collect(ctx context.Context, d *Dataset) error {
+func (c *collection) collect(ctx context.Context, d *Dataset) error {
 	now := time.Now()
 	old, young, err := c.candidates(ctx, d, now.Add(-c.Grace))
 	if err != nil {
@@ -179,7 +187,7 @@ func (used *usedObjects) has(name string) bool {
 }
 
 // close takes the number, so that no upload commits it.
-func (c *Collection) close(ctx context.Context, d *Dataset, number int64) error {
+func (c *collection) close(ctx context.Context, d *Dataset, number int64) error {
 	if !c.DryRun {
 		err := d.set().Vault.Create(ctx, d.set().VersionName(number), []byte(codec.ClosedMark))
 		if errors.Is(err, fs.ErrExist) {
@@ -194,7 +202,7 @@ func (c *Collection) close(ctx context.Context, d *Dataset, number int64) error 
 }
 
 // candidates are the objects that are old enough to be removed, and those that are not.
-func (c *Collection) candidates(ctx context.Context, d *Dataset, limit time.Time) (old, young []vault.Object, err error) {
+func (c *collection) candidates(ctx context.Context, d *Dataset, limit time.Time) (old, young []vault.Object, err error) {
 	for _, folder := range []string{"/packs/", "/index/", "/keys/"} {
 		for o, err := range d.set().Vault.List(ctx, d.Name+folder) {
 			if err != nil {
@@ -211,7 +219,7 @@ func (c *Collection) candidates(ctx context.Context, d *Dataset, limit time.Time
 }
 
 // sweep removes the candidates that are not used.
-func (c *Collection) sweep(ctx context.Context, d *Dataset, old []vault.Object, used *usedObjects) error {
+func (c *collection) sweep(ctx context.Context, d *Dataset, old []vault.Object, used *usedObjects) error {
 	for _, o := range old {
 		counter := &c.Packs
 		switch dir := path.Dir(o.Name); {
@@ -233,7 +241,7 @@ func (c *Collection) sweep(ctx context.Context, d *Dataset, old []vault.Object, 
 	return nil
 }
 
-func (c *Collection) remove(ctx context.Context, d *Dataset, o vault.Object, counter *int) error {
+func (c *collection) remove(ctx context.Context, d *Dataset, o vault.Object, counter *int) error {
 	*counter++
 	if c.DryRun {
 		return nil

@@ -64,7 +64,8 @@ func TestRestoreCancelledAtAnyMoment(t *testing.T) {
 		must(t, os.Chmod(filepath.Join(src, "3"), 0o500))
 	})
 	began := time.Now()
-	must(t, (&restore.Job{}).Run(t.Context(), v, filepath.Join(t.TempDir(), "whole")))
+	_, err := restore.Run(t.Context(), v, filepath.Join(t.TempDir(), "whole"), restore.Options{})
+	must(t, err)
 	whole := time.Since(began)
 	runs, kept := 200, 0
 	if testing.Short() {
@@ -74,11 +75,10 @@ func TestRestoreCancelledAtAnyMoment(t *testing.T) {
 		out := filepath.Join(t.TempDir(), "out")
 		for {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rand.Int64N(int64(whole)*5/4)))
-			r := &restore.Job{Failed: func(path string, err error) { t.Errorf("%s: %v", path, err) }}
-			err := r.Run(ctx, v, out)
+			res, err := restore.Run(ctx, v, out, restore.Options{Failed: func(path string, err error) { t.Errorf("%s: %v", path, err) }})
 			cancel()
 			n++
-			if r.Unchanged.Load() > 0 {
+			if res.Unchanged > 0 {
 				kept++
 			}
 			if err == nil {
@@ -118,10 +118,13 @@ func TestFailsClosed(t *testing.T) {
 	b[len(b)/2] ^= 1
 	must(t, os.WriteFile(packs[1], b, 0o644))
 	for name, run := range map[string]func() error{
-		"restore": func() error { return (&restore.Job{}).Run(t.Context(), v, filepath.Join(t.TempDir(), "out")) },
-		"verify":  func() error { return (&verify.Job{}).Run(t.Context(), v) },
-		"all":     func() error { return (&verify.Job{Sample: 1}).Run(t.Context(), v) },
-		"against": func() error { return (&verify.Job{}).Against(t.Context(), v, src) },
+		"restore": func() error {
+			_, err := restore.Run(t.Context(), v, filepath.Join(t.TempDir(), "out"), restore.Options{})
+			return err
+		},
+		"verify":  func() error { _, err := verify.Run(t.Context(), v, verify.Options{}); return err },
+		"all":     func() error { _, err := verify.Run(t.Context(), v, verify.Options{Sample: 1}); return err },
+		"against": func() error { _, err := verify.Against(t.Context(), v, src, verify.Options{}); return err },
 	} {
 		err := run()
 		var partial *dataset.PartialError
@@ -130,7 +133,7 @@ func TestFailsClosed(t *testing.T) {
 		}
 	}
 	must(t, os.Remove(packs[1]))
-	if err := (&verify.Job{}).Run(t.Context(), v); !errors.Is(err, dataset.ErrMissing) {
+	if _, err := verify.Run(t.Context(), v, verify.Options{}); !errors.Is(err, dataset.ErrMissing) {
 		t.Errorf("a missing pack: %v", err)
 	}
 }
@@ -141,34 +144,31 @@ func TestMisuse(t *testing.T) {
 	v, src, _ := sealed(t, 64<<10, func(src string) { write(t, filepath.Join(src, "a"), []byte("a")) })
 	var none context.Context
 	dir := func() string { return filepath.Join(t.TempDir(), "out") }
-	again, twice := &restore.Job{}, &verify.Job{}
-	must(t, again.Run(t.Context(), v, dir()))
-	must(t, twice.Run(t.Context(), v))
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
 	file := filepath.Join(src, "a")
 	for name, run := range map[string]func() error{
-		"restore, nil context":    func() error { return (&restore.Job{}).Run(none, v, dir()) },
-		"restore, nil version":    func() error { return (&restore.Job{}).Run(t.Context(), nil, dir()) },
-		"restore, zero version":   func() error { return (&restore.Job{}).Run(t.Context(), &dataset.Version{}, dir()) },
-		"restore, no destination": func() error { return (&restore.Job{}).Run(t.Context(), v, "") },
-		"restore, to a file":      func() error { return (&restore.Job{}).Run(t.Context(), v, file) },
-		"restore, again":          func() error { return again.Run(t.Context(), v, dir()) },
-		"restore, cancelled":      func() error { return (&restore.Job{}).Run(over, v, dir()) },
-		"restore, overwrite":      func() error { return (&restore.Job{Overwrite: 9}).Run(t.Context(), v, dir()) },
-		"verify, nil context":     func() error { return (&verify.Job{}).Run(none, v) },
-		"verify, nil version":     func() error { return (&verify.Job{}).Run(t.Context(), nil) },
-		"verify, zero version":    func() error { return (&verify.Job{}).Run(t.Context(), &dataset.Version{}) },
-		"verify, again":           func() error { return twice.Run(t.Context(), v) },
-		"verify, cancelled":       func() error { return (&verify.Job{}).Run(over, v) },
-		"verify, negative sample": func() error { return (&verify.Job{Sample: -1}).Run(t.Context(), v) },
-		"verify, too much":        func() error { return (&verify.Job{Sample: 1.01}).Run(t.Context(), v) },
-		"verify, no number":       func() error { return (&verify.Job{Sample: math.NaN()}).Run(t.Context(), v) },
-		"against, nil context":    func() error { return (&verify.Job{}).Against(none, v, src) },
-		"against, nil version":    func() error { return (&verify.Job{}).Against(t.Context(), nil, src) },
-		"against, no folder":      func() error { return (&verify.Job{}).Against(t.Context(), v, "") },
-		"against, a file":         func() error { return (&verify.Job{}).Against(t.Context(), v, file) },
-		"against, again":          func() error { return twice.Against(t.Context(), v, src) },
+		"restore, nil context": func() error { _, err := restore.Run(none, v, dir(), restore.Options{}); return err },
+		"restore, nil version": func() error { _, err := restore.Run(t.Context(), nil, dir(), restore.Options{}); return err },
+		"restore, zero version": func() error {
+			_, err := restore.Run(t.Context(), &dataset.Version{}, dir(), restore.Options{})
+			return err
+		},
+		"restore, no destination": func() error { _, err := restore.Run(t.Context(), v, "", restore.Options{}); return err },
+		"restore, to a file":      func() error { _, err := restore.Run(t.Context(), v, file, restore.Options{}); return err },
+		"restore, cancelled":      func() error { _, err := restore.Run(over, v, dir(), restore.Options{}); return err },
+		"restore, overwrite":      func() error { _, err := restore.Run(t.Context(), v, dir(), restore.Options{Overwrite: 9}); return err },
+		"verify, nil context":     func() error { _, err := verify.Run(none, v, verify.Options{}); return err },
+		"verify, nil version":     func() error { _, err := verify.Run(t.Context(), nil, verify.Options{}); return err },
+		"verify, zero version":    func() error { _, err := verify.Run(t.Context(), &dataset.Version{}, verify.Options{}); return err },
+		"verify, cancelled":       func() error { _, err := verify.Run(over, v, verify.Options{}); return err },
+		"verify, negative sample": func() error { _, err := verify.Run(t.Context(), v, verify.Options{Sample: -1}); return err },
+		"verify, too much":        func() error { _, err := verify.Run(t.Context(), v, verify.Options{Sample: 1.01}); return err },
+		"verify, no number":       func() error { _, err := verify.Run(t.Context(), v, verify.Options{Sample: math.NaN()}); return err },
+		"against, nil context":    func() error { _, err := verify.Against(none, v, src, verify.Options{}); return err },
+		"against, nil version":    func() error { _, err := verify.Against(t.Context(), nil, src, verify.Options{}); return err },
+		"against, no folder":      func() error { _, err := verify.Against(t.Context(), v, "", verify.Options{}); return err },
+		"against, a file":         func() error { _, err := verify.Against(t.Context(), v, file, verify.Options{}); return err },
 		"upload, nil context":     func() error { _, err := uploader.Upload(none, nil, src, uploader.Options{}); return err },
 		"upload, nil dataset":     func() error { _, err := uploader.Upload(t.Context(), nil, src, uploader.Options{}); return err },
 		"upload, zero dataset": func() error {

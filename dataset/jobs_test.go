@@ -13,18 +13,21 @@ var ctx = context.Background()
 
 // restoreJob, verifyJob and openInPlace are what reads a version whole.
 func restoreJob(ctx context.Context, v *dataset.Version, dir string, failed func(string, error)) error {
-	return (&restore.Job{Failed: failed}).Run(ctx, v, dir)
+	_, err := restore.Run(ctx, v, dir, restore.Options{Failed: failed})
+	return err
 }
 
 func verifyJob(ctx context.Context, v *dataset.Version, failed func(error)) error {
-	return (&verify.Job{Sample: 1, Failed: failed}).Run(ctx, v)
+	_, err := verify.Run(ctx, v, verify.Options{Sample: 1, Failed: failed})
+	return err
 }
 
 func openInPlace(ctx context.Context, v *dataset.Version, dir string, tars bool) error {
-	u := &unpack.Job{Name: "training", Tars: tars}
-	defer u.Close()
-	if err := u.Prepare(ctx, v, dir); err != nil {
+	u, err := unpack.Prepare(ctx, v, dir, unpack.Options{Name: "training", Tars: tars})
+	if err != nil {
 		return err
 	}
-	return u.Run(ctx)
+	defer u.Close()
+	_, err = u.Run(ctx)
+	return err
 }

@@ -44,7 +44,7 @@ func (d *Dataset) newest(ctx context.Context, all objects.Numbers) (*Version, er
 	return versionOf(d.set(), r), nil
 }
 
-// RemoveVersion removes a version. Its number is not used again. A Collection
+// RemoveVersion removes a version. Its number is not used again. A collection
 // removes the objects that no other version names. The newest version cannot be
 // removed, since the next upload continues from it.
 func (d *Dataset) RemoveVersion(ctx context.Context, number int64) error {

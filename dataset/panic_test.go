@@ -167,18 +167,23 @@ var trapJobs = map[string]func(ctx context.Context, w *trapped) error{
 		return err
 	},
 	"restore": func(ctx context.Context, w *trapped) error {
-		return w.restore().Run(ctx, w.v(), w.dir)
+		_, err := restore.Run(ctx, w.v(), w.dir, w.restore())
+		return err
 	},
 	"restore that deletes": func(ctx context.Context, w *trapped) error {
-		r := w.restore()
-		r.Delete = true
-		return r.Run(ctx, w.v(), w.src)
+		opts := w.restore()
+		opts.Delete = true
+		_, err := restore.Run(ctx, w.v(), w.src, opts)
+		return err
 	},
 	"verify": func(ctx context.Context, w *trapped) error {
-		return (&verify.Job{Failed: func(error) { w.step() }}).Run(ctx, w.v())
+		_, err := verify.Run(ctx, w.v(), verify.Options{Failed: func(error) { w.step() }})
+		return err
 	},
 	"verify against": func(ctx context.Context, w *trapped) error {
-		return (&verify.Job{Failed: func(error) { w.step() }, Select: func(*tree.Entry) bool { w.step(); return true }}).Against(ctx, w.v(), w.src)
+		opts := verify.Options{Failed: func(error) { w.step() }, Select: func(*tree.Entry) bool { w.step(); return true }}
+		_, err := verify.Against(ctx, w.v(), w.src, opts)
+		return err
 	},
 	"entries": func(ctx context.Context, w *trapped) error {
 		for _, err := range w.v().Entries(ctx) {
@@ -201,22 +206,24 @@ var trapJobs = map[string]func(ctx context.Context, w *trapped) error{
 		return nil
 	},
 	"unpack": func(ctx context.Context, w *trapped) error {
-		u := &unpack.Job{Name: "channel", Removed: func(string) { w.step() }}
-		defer u.Close()
-		if err := u.Prepare(ctx, w.v(), w.dir); err != nil {
+		u, err := unpack.Prepare(ctx, w.v(), w.dir, unpack.Options{Name: "channel", Removed: func(string) { w.step() }})
+		if err != nil {
 			return err
 		}
-		return u.Run(ctx)
+		defer u.Close()
+		_, err = u.Run(ctx)
+		return err
 	},
 	"rotate and reseal": func(ctx context.Context, w *trapped) error {
 		if _, err := rekey.Rotate(ctx, w.d); err != nil {
 			return err
 		}
-		_, _, err := new(rekey.Reseal).Run(ctx, w.d)
+		_, err := rekey.Reseal(ctx, w.d, rekey.Options{})
 		return err
 	},
 	"collection": func(ctx context.Context, w *trapped) error {
-		return new(dataset.Collection).Run(ctx, w.d)
+		_, err := w.d.Collect(ctx, dataset.CollectOptions{})
+		return err
 	},
 	"slots": func(ctx context.Context, w *trapped) error {
 		_, err := w.d.AddSlot(ctx, trapKey{envelope.GenerateLocalKey(), w.trap})
@@ -234,8 +241,8 @@ func (w *trapped) options() uploader.Options {
 		Warn:    func(error) { w.step() }}
 }
 
-func (w *trapped) restore() *restore.Job {
-	return &restore.Job{
+func (w *trapped) restore() restore.Options {
+	return restore.Options{
 		Failed: func(string, error) { w.step() },
 		Told:   func(restore.Action, *tree.Entry) { w.step() },
 		Select: func(*tree.Entry) bool { w.step(); return true }}

@@ -11,32 +11,41 @@ import (
 	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
-// A Removal removes a whole dataset.
-type Removal struct {
+// RemoveOptions configure [Dataset.Remove].
+type RemoveOptions struct {
 	// EndUploads removes the dataset even if an upload is under way, which then fails.
 	EndUploads bool
+}
 
+// A RemoveResult is the result of [Dataset.Remove], or how far it came before an error.
+type RemoveResult struct {
 	// Deleted counts the deleted objects. Closed holds the numbers that stay
 	// closed, because an upload that has not ended might commit under them.
 	Deleted int
 	Closed  []int64
 }
 
-// Run removes everything of the dataset: the versions first, newest first, so that no
+// Remove removes everything of the dataset: the versions first, newest first, so that no
 // reader finds an incomplete one, and the keyrings before the numbers. It returns a
-// [*BusyError] if an upload is under way, and ErrUnknownDataset if there is nothing.
-func (r *Removal) Run(ctx context.Context, d *Dataset) error {
-	if r == nil {
-		return errNoJob
-	}
+// [*BusyError] if an upload is under way, and [ErrUnknownDataset] if there is nothing.
+func (d *Dataset) Remove(ctx context.Context, opts RemoveOptions) (RemoveResult, error) {
 	if err := d.begin(ctx); err != nil {
-		return err
+		return RemoveResult{}, err
 	}
-	if !r.EndUploads {
+	if !opts.EndUploads {
 		if err := d.Busy(ctx); err != nil {
-			return err
+			return RemoveResult{}, err
 		}
 	}
+	r := &removal{}
+	err := r.run(ctx, d)
+	return r.RemoveResult, err
+}
+
+// A removal is one run of Remove.
+type removal struct{ RemoveResult }
+
+func (r *removal) run(ctx context.Context, d *Dataset) error {
 	// What is listed now is removed. Who begins after the versions are gone makes
 	// other objects.
 	var names []string
@@ -79,7 +88,7 @@ func (r *Removal) Run(ctx context.Context, d *Dataset) error {
 
 // versions puts a mark in the place of each version, and closes a number, so that
 // neither who continues from the versions commits, nor who has begun before.
-func (r *Removal) versions(ctx context.Context, d *Dataset, all objects.Numbers) (objects.Numbers, error) {
+func (r *removal) versions(ctx context.Context, d *Dataset, all objects.Numbers) (objects.Numbers, error) {
 	for _, t := range slices.Backward(all) {
 		if t.Mark == "" {
 			if err := d.set().PutMark(ctx, t.Number, codec.RemovedMark); err != nil {
@@ -99,7 +108,7 @@ func (r *Removal) versions(ctx context.Context, d *Dataset, all objects.Numbers)
 }
 
 // numbers gives the numbers free again, but for those of uploads that have not ended.
-func (r *Removal) numbers(ctx context.Context, d *Dataset, all objects.Numbers, left *unfinished) error {
+func (r *removal) numbers(ctx context.Context, d *Dataset, all objects.Numbers, left *unfinished) error {
 	now, err := d.unfinished(ctx)
 	if err != nil {
 		return err

@@ -70,7 +70,7 @@ func (left *unfinished) live(all objects.Numbers, now time.Time) *pendingObject 
 // may be asleep; and if records are removed from which somebody goes on who has begun
 // meanwhile. Next to the number that the upload is to commit that is the one after the
 // highest: whoever has begun before commits no other.
-func (left *unfinished) decide(c *Collection, all objects.Numbers, now time.Time) (fence []int64, err error) {
+func (left *unfinished) decide(c *collection, all objects.Numbers, now time.Time) (fence []int64, err error) {
 	if l := left.live(all, now); l != nil && !c.EndUploads {
 		return nil, &busyLease{l}
 	}

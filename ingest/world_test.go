@@ -58,7 +58,8 @@ func (w *world) latest() (*dataset.Version, map[string]string) {
 		return nil, nil
 	}
 	check(w.t, err)
-	check(w.t, (&verify.Job{}).Run(context.Background(), v))
+	_, err = verify.Run(context.Background(), v, verify.Options{})
+	check(w.t, err)
 	files := map[string]string{}
 	for e, err := range v.Entries(context.Background()) {
 		check(w.t, err)

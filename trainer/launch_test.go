@@ -223,7 +223,7 @@ func TestBesideDatasets(t *testing.T) {
 		t.Errorf("datasets %v, %v", names, err)
 	}
 	before := len(w.objects())
-	if err := (&dataset.Collection{}).Run(t.Context(), w.open("digits")); err != nil {
+	if _, err := w.open("digits").Collect(t.Context(), dataset.CollectOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if n := len(w.objects()); n != before {

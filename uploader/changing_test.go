@@ -118,7 +118,7 @@ func TestFilesThatChange(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out")
 	restoreTo(t, res.Version, out)
 	treetest.Equal(t, src, out)
-	if err := (&verify.Job{Failed: func(err error) { t.Error(err) }}).Against(ctx, res.Version, src); err != nil {
+	if _, err := verify.Against(ctx, res.Version, src, verify.Options{Failed: func(err error) { t.Error(err) }}); err != nil {
 		t.Fatal(err)
 	}
 }

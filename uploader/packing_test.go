@@ -117,8 +117,8 @@ func TestResumeByChecksum(t *testing.T) {
 			sent, resumed := int64(0), int64(1)
 			if checksum {
 				sent, resumed = 1, 0
-				against := &verify.Job{Failed: func(err error) { t.Errorf("%d bytes: %v", size, err) }}
-				if err := against.Against(ctx, res.Version, src); err != nil {
+				failed := func(err error) { t.Errorf("%d bytes: %v", size, err) }
+				if _, err := verify.Against(ctx, res.Version, src, verify.Options{Failed: failed}); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -39,8 +39,8 @@ func TestReseal(t *testing.T) {
 	put("a small one", []byte("small"))
 	upload(t, v, "d", src)
 	d := open(t, v, "d")
-	if _, made, err := new(rekey.Reseal).Run(ctx, d); made || err != nil {
-		t.Fatalf("with one data key: made %v, %v", made, err)
+	if r, err := rekey.Reseal(ctx, d, rekey.Options{}); r.Made || err != nil {
+		t.Fatalf("with one data key: made %v, %v", r.Made, err)
 	}
 	rotated, err := rekey.Rotate(ctx, d)
 	if err != nil {
@@ -53,21 +53,20 @@ func TestReseal(t *testing.T) {
 	full := v.Store
 	var total int64
 	for try := range 100 {
-		var r rekey.Reseal
 		broken := &breakingStore{Store: full, after: 1 + try%3}
 		v.Store = broken
-		ver, made, err := r.Run(ctx, open(t, v, "d"))
+		r, err := rekey.Reseal(ctx, open(t, v, "d"), rekey.Options{})
 		v.Store = full
-		total += r.Packs.Load()
+		total += r.Packs
 		if err != nil && !errors.Is(err, errBroken) {
 			t.Fatal(err)
 		}
-		if err == nil && broken.puts == 0 && made {
+		if err == nil && broken.puts == 0 && r.Made {
 			t.Fatal("a version without a write")
 		}
-		if err == nil && made {
-			if r.Resumed.Load() == 0 || ver.Number != res.Version.Number+1 || ver.KeyID != rotated.KeyID {
-				t.Errorf("after %d tries: version %d under %s, resumed %d packs", try+1, ver.Number, ver.KeyID, r.Resumed.Load())
+		if err == nil && r.Made {
+			if r.Resumed == 0 || r.Version.Number != res.Version.Number+1 || r.Version.KeyID != rotated.KeyID {
+				t.Errorf("after %d tries: version %d under %s, resumed %d packs", try+1, r.Version.Number, r.Version.KeyID, r.Resumed)
 			}
 			break
 		}
@@ -106,7 +105,7 @@ func TestReseal(t *testing.T) {
 		}
 	}
 	time.Sleep(10 * time.Millisecond)
-	if err := (&dataset.Collection{}).Run(ctx, open(t, v, "d")); err != nil {
+	if _, err := open(t, v, "d").Collect(ctx, dataset.CollectOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if rings, err := d.Keyrings(ctx); err != nil || len(rings) != 1 || rings[0].ID() != latest.KeyID {
@@ -117,8 +116,8 @@ func TestReseal(t *testing.T) {
 	if again.Committed || u.SentFiles != 0 {
 		t.Errorf("the next upload sends %d files", u.SentFiles)
 	}
-	if _, made, err := new(rekey.Reseal).Run(ctx, open(t, v, "d")); made || err != nil {
-		t.Errorf("once more: made %v, %v", made, err)
+	if r, err := rekey.Reseal(ctx, open(t, v, "d"), rekey.Options{}); r.Made || err != nil {
+		t.Errorf("once more: made %v, %v", r.Made, err)
 	}
 }
 
@@ -147,8 +146,8 @@ func TestResealOfATamperedPack(t *testing.T) {
 			t.Fatal(err)
 		}
 		b[at] ^= 1
-		if _, made, err := new(rekey.Reseal).Run(ctx, open(t, v, "d")); made || !errors.Is(err, envelope.ErrAuthentication) {
-			t.Errorf("byte %d changed: made %v, %v", at, made, err)
+		if r, err := rekey.Reseal(ctx, open(t, v, "d"), rekey.Options{}); r.Made || !errors.Is(err, envelope.ErrAuthentication) {
+			t.Errorf("byte %d changed: made %v, %v", at, r.Made, err)
 		}
 		if left, _ := filepath.Glob(filepath.Join(v.Location, "d/packs/*")); len(left) != 1 {
 			t.Errorf("byte %d changed: %d packs are there", at, len(left))

@@ -34,9 +34,9 @@ func TestSumsAreCompared(t *testing.T) {
 		out := t.TempDir()
 		for name, read := range map[string]func() error{
 			"cat":     func() error { return bad.WriteFile(ctx, &bytes.Buffer{}, e) },
-			"restore": func() error { return (&restore.Job{}).Run(ctx, bad, out) },
-			"verify":  func() error { return (&verify.Job{}).Run(ctx, bad) },
-			"against": func() error { return (&verify.Job{}).Against(ctx, bad, src) },
+			"restore": func() error { _, err := restore.Run(ctx, bad, out, restore.Options{}); return err },
+			"verify":  func() error { _, err := verify.Run(ctx, bad, verify.Options{}); return err },
+			"against": func() error { _, err := verify.Against(ctx, bad, src, verify.Options{}); return err },
 		} {
 			if err := read(); !errors.Is(err, envelope.ErrAuthentication) {
 				t.Errorf("%s of %s: %v", name, of, err)

@@ -66,22 +66,22 @@ func upload(t testing.TB, v *vault.Vault, name, dir string, set ...func(*uploade
 	return res.Stats, res
 }
 
-func restoreTo(t testing.TB, ver *dataset.Version, dir string) *restore.Job {
+func restoreTo(t testing.TB, ver *dataset.Version, dir string) restore.Result {
 	t.Helper()
-	r := &restore.Job{PreserveSetID: true, Failed: func(path string, err error) { t.Errorf("%q failed: %v", path, err) }}
-	if err := r.Run(ctx, ver, dir); err != nil {
+	res, err := restore.Run(ctx, ver, dir, restore.Options{PreserveSetID: true, Failed: func(path string, err error) { t.Errorf("%q failed: %v", path, err) }})
+	if err != nil {
 		t.Fatal(err)
 	}
-	return r
+	return res
 }
 
-func verified(t testing.TB, ver *dataset.Version) *verify.Job {
+func verified(t testing.TB, ver *dataset.Version) verify.Result {
 	t.Helper()
-	c := &verify.Job{Sample: 1, Failed: func(err error) { t.Error(err) }}
-	if err := c.Run(ctx, ver); err != nil {
+	res, err := verify.Run(ctx, ver, verify.Options{Sample: 1, Failed: func(err error) { t.Error(err) }})
+	if err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return res
 }
 
 func TestOddTreeComesBack(t *testing.T) {
@@ -93,15 +93,15 @@ func TestOddTreeComesBack(t *testing.T) {
 	}
 	restoreTo(t, res.Version, out)
 	treetest.Equal(t, src, out)
-	if c := verified(t, res.Version); c.Packs.Load() != u.Packs {
-		t.Errorf("verified %d of %d packs", c.Packs.Load(), u.Packs)
+	if c := verified(t, res.Version); c.Packs != u.Packs {
+		t.Errorf("verified %d of %d packs", c.Packs, u.Packs)
 	}
-	against := &verify.Job{Failed: func(err error) { t.Error(err) }}
-	if err := against.Against(ctx, res.Version, src); err != nil {
+	against, err := verify.Against(ctx, res.Version, src, verify.Options{Failed: func(err error) { t.Error(err) }})
+	if err != nil {
 		t.Fatal(err)
 	}
-	if against.Bytes.Load() != u.Bytes {
-		t.Errorf("compared %d of %d bytes", against.Bytes.Load(), u.Bytes)
+	if against.Bytes != u.Bytes {
+		t.Errorf("compared %d of %d bytes", against.Bytes, u.Bytes)
 	}
 
 	// Packs keep to their bound, and the files of a sample to one pack.
@@ -132,8 +132,8 @@ func TestOddTreeComesBack(t *testing.T) {
 	if again.Committed || u.SentFiles != 0 || u.UnchangedFiles != u.Files {
 		t.Errorf("second run: committed %v, sent %d, unchanged %d of %d", again.Committed, u.SentFiles, u.UnchangedFiles, u.Files)
 	}
-	if r := restoreTo(t, res.Version, out); r.Files.Load() != 0 {
-		t.Errorf("restored %d files that were there", r.Files.Load())
+	if r := restoreTo(t, res.Version, out); r.Files != 0 {
+		t.Errorf("restored %d files that were there", r.Files)
 	}
 	treetest.Equal(t, src, out)
 }

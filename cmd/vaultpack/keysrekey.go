@@ -23,23 +23,23 @@ func keysRotate(c *cli.Context, con *console, d *dataset.Dataset) error {
 }
 
 func keysReseal(c *cli.Context, con *console, d *dataset.Dataset) error {
-	var r rekey.Reseal
-	v, made, err := r.Run(c.Context, d)
+	r, err := rekey.Reseal(c.Context, d, rekey.Options{})
 	if err != nil {
-		if r.Packs.Load() > 0 {
-			con.notef("%s %s resealed so far. Run the same command again to continue.", count(r.Packs.Load(), "pack"), verb(r.Packs.Load(), "was", "were"))
+		if r.Packs > 0 {
+			con.notef("%s %s resealed so far. Run the same command again to continue.", count(r.Packs, "pack"), verb(r.Packs, "was", "were"))
 		}
 		return err
 	}
+	v := r.Version
 	older, err := rekey.UnderOtherKeys(c.Context, d, v.KeyID)
 	if err != nil {
 		return fmt.Errorf("version %d of %s uses only data key %s, but which older versions use other keys is not known: %w", v.Number, d.Name, v.KeyID, err)
 	}
-	con.emit(perDataset(c), event{"command": "keys reseal", "dataset": d.Name, "version": v.Number, "made": made, "key_id": v.KeyID.String(),
-		"digest": v.Digest(), "packs": r.Packs.Load(), "resumed_packs": r.Resumed.Load(), "bytes": r.Bytes.Load(), "older_versions": append([]int64{}, older...)})
-	if made {
-		con.printf("%s, version %d: %s, %s, resealed under data key %s", d.Name, v.Number, count(r.Packs.Load(), "pack"), size(r.Bytes.Load()), v.KeyID)
-		if n := r.Resumed.Load(); n > 0 {
+	con.emit(perDataset(c), event{"command": "keys reseal", "dataset": d.Name, "version": v.Number, "made": r.Made, "key_id": v.KeyID.String(),
+		"digest": v.Digest(), "packs": r.Packs, "resumed_packs": r.Resumed, "bytes": r.Bytes, "older_versions": append([]int64{}, older...)})
+	if r.Made {
+		con.printf("%s, version %d: %s, %s, resealed under data key %s", d.Name, v.Number, count(r.Packs, "pack"), size(r.Bytes), v.KeyID)
+		if n := r.Resumed; n > 0 {
 			con.printf("%s %s already in the vault from an unfinished run", count(n, "pack"), verb(n, "was", "were"))
 		}
 	} else {

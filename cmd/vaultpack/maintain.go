@@ -29,32 +29,32 @@ func gcCommand(con *console) *cli.Command {
 			if c.Duration("grace") < 0 {
 				return usagef("--grace: a duration cannot be negative")
 			}
-			g := &dataset.Collection{Grace: c.Duration("grace"), EndUploads: c.Bool("end-uploads"), DryRun: c.Bool("dry-run")}
-			err := g.Run(c.Context, d)
+			opts := dataset.CollectOptions{Grace: c.Duration("grace"), EndUploads: c.Bool("end-uploads"), DryRun: c.Bool("dry-run")}
+			g, err := d.Collect(c.Context, opts)
 			for _, name := range g.Strange {
 				con.warning(fmt.Errorf("%s does not belong to vaultpack and is kept", show(name)))
 			}
 			if err != nil {
 				return err
 			}
-			con.emit("summary", event{"command": "gc", "dataset": d.Name, "dry_run": g.DryRun, "packs": g.Packs, "index_parts": g.Indexes,
+			con.emit("summary", event{"command": "gc", "dataset": d.Name, "dry_run": opts.DryRun, "packs": g.Packs, "index_parts": g.Indexes,
 				"records": g.Pending, "keyrings": g.Keyrings, "bytes": g.Bytes, "young": g.Young, "young_bytes": g.YoungBytes, "unfinished_uploads": g.Uploads, "leases": g.Leases, "closed": g.Closed})
 			verb, abort := "removed", "aborted "
-			if g.DryRun {
+			if opts.DryRun {
 				verb, abort = "to remove", "to abort"
 			}
 			con.printf("%s from %s: %s, %s, %s, %s; %s", verb, d.Name, count(int64(g.Packs), "pack"), count(int64(g.Indexes), "index part"),
 				count(int64(g.Pending), "record"), count(int64(g.Keyrings), "keyring"), size(g.Bytes))
 			if g.Young > 0 {
 				con.printf("kept     %s, %s, unused but younger than %v; to remove them too: %s",
-					count(int64(g.Young), "object"), size(g.YoungBytes), g.Grace, con.next("gc", d.Name, "--grace", "0s"))
+					count(int64(g.Young), "object"), size(g.YoungBytes), opts.Grace, con.next("gc", d.Name, "--grace", "0s"))
 			}
 			if g.Uploads > 0 {
 				con.printf("%s %s that had not been finished", abort, count(int64(g.Uploads), "multipart upload"))
 			}
 			if g.Closed > 0 {
 				closed := "closed  "
-				if g.DryRun {
+				if opts.DryRun {
 					closed = "to close"
 				}
 				con.printf("%s number %d: an unfinished upload can no longer create that version", closed, g.Closed)
@@ -136,8 +136,8 @@ func removeDataset(c *cli.Context, con *console, d *dataset.Dataset) error {
 	if err := confirmed(c.Context, c, con, d.Name); err != nil {
 		return err
 	}
-	r := &dataset.Removal{EndUploads: c.Bool("end-uploads")}
-	if err := r.Run(c.Context, d); err != nil {
+	r, err := d.Remove(c.Context, dataset.RemoveOptions{EndUploads: c.Bool("end-uploads")})
+	if err != nil {
 		return err
 	}
 	con.emit("summary", event{"command": "rm", "dataset": d.Name, "objects": r.Deleted, "closed": r.Closed})

@@ -162,18 +162,21 @@ func verifyVersion(c *cli.Context, con *console, ref string) error {
 		return err
 	}
 	began := time.Now()
-	check := &verify.Job{Sample: sample, Failed: con.damaged, Select: sel.selects, FollowLinks: links == uploader.FollowLinks}
+	var progress verify.Progress
+	opts := verify.Options{Progress: &progress, Sample: sample, Failed: con.damaged, Select: sel.selects, FollowLinks: links == uploader.FollowLinks}
 	total := int64(float64(v.Totals.Bytes) * sample)
 	if !sel.all() {
 		total = 0
 	}
 	stop := con.track("verifying", func() (int64, int64, int64, int64) {
-		return check.Bytes.Load(), total, check.Entries.Load(), check.Failures.Load()
+		s := progress.Stats()
+		return s.Bytes, total, s.Entries, s.Failures
 	})
+	var res verify.Result
 	if against != "" {
-		err = check.Against(c.Context, v, against)
+		res, err = verify.Against(c.Context, v, against, opts)
 	} else {
-		err = check.Run(c.Context, v)
+		res, err = verify.Run(c.Context, v, opts)
 	}
 	stop()
 	if !isPartial(err) {
@@ -182,30 +185,30 @@ func verifyVersion(c *cli.Context, con *console, ref string) error {
 	if against != "" {
 		sel.checkFolder(con, v, against)
 	}
-	return con.tellVerified(d, v, check, against, err, time.Since(began))
+	return con.tellVerified(d, v, res, against, err, time.Since(began))
 }
 
 // tellVerified ends a verify that came to its end with err.
-func (c *console) tellVerified(d *dataset.Dataset, v *dataset.Version, check *verify.Job, against string, err error, took time.Duration) error {
+func (c *console) tellVerified(d *dataset.Dataset, v *dataset.Version, res verify.Result, against string, err error, took time.Duration) error {
 	c.tellUsage(d.Vault())
 	c.emit("summary", event{"command": "verify", "dataset": d.Name, "version": v.Number, "digest": v.Digest(), "against": against,
-		"entries": check.Entries.Load(), "packs": check.Packs.Load(), "packs_of_version": v.Totals.Packs,
-		"bytes": check.Bytes.Load(), "flaws": v.Totals.Flaws, "failed": check.Failures.Load(), "seconds": took.Seconds()})
+		"entries": res.Entries, "packs": res.Packs, "packs_of_version": v.Totals.Packs,
+		"bytes": res.Bytes, "flaws": v.Totals.Flaws, "failed": res.Failures, "seconds": took.Seconds()})
 	c.tellIncomplete(v)
 	if err := partly(err, "check", "the rest is sound"); err != nil {
 		var partial *partialError
-		if packs := check.DamagedPacks(); len(packs) > 0 && errors.As(err, &partial) {
+		if packs := res.DamagedPacks; len(packs) > 0 && errors.As(err, &partial) {
 			partial.hint = resendHint(d.Name, packs)
 		}
 		return err
 	}
 	if against != "" {
 		c.printf("%s, version %d, is what is in %s: %s, %s, %s",
-			d.Name, v.Number, show(against), count(check.Entries.Load(), "entry"), size(check.Bytes.Load()), speed(check.Bytes.Load(), took))
+			d.Name, v.Number, show(against), count(res.Entries, "entry"), size(res.Bytes), speed(res.Bytes, took))
 		return nil
 	}
 	c.printf("%s, version %d, is sound: %s, %d of %s, %s, %s",
-		d.Name, v.Number, count(check.Entries.Load(), "entry"), check.Packs.Load(), count(v.Totals.Packs, "pack"), size(check.Bytes.Load()), speed(check.Bytes.Load(), took))
+		d.Name, v.Number, count(res.Entries, "entry"), res.Packs, count(v.Totals.Packs, "pack"), size(res.Bytes), speed(res.Bytes, took))
 	c.printf("digest   %s", v.Digest())
 	return nil
 }

@@ -87,27 +87,29 @@ func restoreFolder(c *cli.Context, con *console, ref string, paths []string, dir
 	if err != nil {
 		return err
 	}
-	r := &restore.Job{Keep: cfg.Files, Select: sel.selects, UnsafeLinks: c.Bool("unsafe-links"), PreserveSetID: c.Bool("preserve-setid"),
+	var progress restore.Progress
+	opts := restore.Options{Progress: &progress, Keep: cfg.Files, Select: sel.selects, UnsafeLinks: c.Bool("unsafe-links"), PreserveSetID: c.Bool("preserve-setid"),
 		Overwrite: overwrite, Delete: c.Bool("delete"), DryRun: c.Bool("dry-run"), AllowIncomplete: c.Bool("allow-incomplete"), Failed: con.failed}
-	if r.Delete || r.DryRun {
-		r.Told = con.told(r.DryRun)
+	if opts.Delete || opts.DryRun {
+		opts.Told = con.told(opts.DryRun)
 	}
 	total := v.Totals.Bytes
 	if !sel.all() {
 		total = 0 // not known
 	}
 	stop := con.track("restoring", func() (int64, int64, int64, int64) {
-		return r.Bytes.Load() + r.UnchangedBytes.Load(), total, r.Files.Load() + r.Unchanged.Load(), r.Failures.Load()
+		s := progress.Stats()
+		return s.Bytes + s.UnchangedBytes, total, s.Files + s.Unchanged, s.Failures
 	})
-	err = r.Run(c.Context, v, dir)
+	res, err := restore.Run(c.Context, v, dir, opts)
 	stop()
 	if !isPartial(err) {
 		return err
 	}
-	if r.Delete {
+	if opts.Delete {
 		sel.checkFolder(con, v, dir)
 	}
-	con.restored(r, d, v, dir, time.Since(began))
+	con.restored(opts, res, d, v, dir, time.Since(began))
 	return partly(err, "entry", "existing files in their place are kept, and the rest is restored")
 }
 
@@ -132,39 +134,39 @@ func (c *console) told(dry bool) func(restore.Action, *tree.Entry) {
 }
 
 // restored tells how a restore has ended.
-func (c *console) restored(r *restore.Job, d *dataset.Dataset, v *dataset.Version, dir string, took time.Duration) {
+func (c *console) restored(opts restore.Options, r restore.Result, d *dataset.Dataset, v *dataset.Version, dir string, took time.Duration) {
 	abs := dir
 	if a, err := filepath.Abs(dir); err == nil {
 		abs = a
 	}
 	defer c.emit("summary", event{"command": "restore", "dataset": d.Name, "version": v.Number, "digest": v.Digest(), "dir": abs,
-		"files": r.Files.Load(), "bytes": r.Bytes.Load(), "links": r.Links.Load(), "folders": r.Folders.Load(),
-		"unchanged": r.Unchanged.Load(), "left": r.Left.Load(), "deleted": r.Deleted.Load(), "setid_left_out": r.SetIDs.Load(),
-		"flaws": v.Totals.Flaws, "failed": r.Failures.Load(), "dry_run": r.DryRun,
-		"no_modes": r.NoModes.Load(), "no_times": r.NoTimes.Load(), "leftovers": append([]string{}, r.Leftovers...), "seconds": took.Seconds()})
+		"files": r.Files, "bytes": r.Bytes, "links": r.Links, "folders": r.Folders,
+		"unchanged": r.Unchanged, "left": r.Left, "deleted": r.Deleted, "setid_left_out": r.SetIDs,
+		"flaws": v.Totals.Flaws, "failed": r.Failures, "dry_run": opts.DryRun,
+		"no_modes": r.NoModes, "no_times": r.NoTimes, "leftovers": append([]string{}, r.Leftovers...), "seconds": took.Seconds()})
 	what := "restored"
-	if r.DryRun {
+	if opts.DryRun {
 		what = "Dry run: nothing was changed. To be restored:"
 	}
 	c.printf("%s %s, version %d, to %s", what, d.Name, v.Number, show(abs))
 	c.printf("files    %s, %s; %s; %s; %s",
-		count(r.Files.Load(), "file"), size(r.Bytes.Load()), count(r.Links.Load(), "link"), count(r.Folders.Load(), "folder"), speed(r.Bytes.Load(), took))
-	if n := r.Unchanged.Load(); n > 0 {
+		count(r.Files, "file"), size(r.Bytes), count(r.Links, "link"), count(r.Folders, "folder"), speed(r.Bytes, took))
+	if n := r.Unchanged; n > 0 {
 		c.printf("kept     %s already there", count(n, "file"))
 	}
-	if n := r.Left.Load(); n > 0 {
+	if n := r.Left; n > 0 {
 		c.printf("left     %s that %s different from the version, as --overwrite says", count(n, "file"), verb(n, "is", "are"))
 	}
-	if n := r.Deleted.Load(); n > 0 {
+	if n := r.Deleted; n > 0 {
 		c.printf("removed  %s that the version does not have", count(n, "file"))
 	}
-	if n := r.SetIDs.Load(); n > 0 && !r.PreserveSetID {
+	if n := r.SetIDs; n > 0 && !opts.PreserveSetID {
 		c.notef("note: set-user-ID or set-group-ID bits of %s were not restored, since owners are not restored; --preserve-setid restores them", count(n, "file"))
 	}
-	if r.NoModes.Load() {
+	if r.NoModes {
 		c.notef("note: the file system of %s does not keep modes, so file modes were not restored: everyone who can read there can read these files", show(abs))
 	}
-	if r.NoTimes.Load() {
+	if r.NoTimes {
 		c.notef("note: times cannot be set in %s, so file times were not restored, and the next restore writes every file again", show(abs))
 	}
 	for _, name := range r.Leftovers {

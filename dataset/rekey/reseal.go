@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/vaultpack/vaultpack/dataset"
@@ -18,19 +17,19 @@ import (
 	"github.com/vaultpack/vaultpack/internal/packs"
 )
 
-// A Reseal reseals the packs of the newest version that are sealed under older
-// data keys. It seals them under the version's own data key, which is the newest
-// after [Rotate], and makes a version with the same files and nothing under an
-// older key. Older versions stay unchanged, and readable with their keys, until
-// they are removed.
-//
-// Each pack is read completely and compared with its pin before its copy is used.
-// Packs are resealed one after the other, with the entries of one index part in
-// memory. Progress is recorded in the vault, so that another run can continue.
-type Reseal struct {
-	// Results: the packs that were resealed, their bytes, and the packs that an earlier
-	// run had resealed. They may be read during Run.
-	Packs, Bytes, Resumed atomic.Int64
+// Options configure [Reseal].
+type Options struct {
+	// Progress, if not nil, counts what has been done so far.
+	Progress *Progress
+}
+
+// A Result is the result of [Reseal], or how far it came before an error.
+type Result struct {
+	// Version is the newest version. It may be nil after an error. Made reports whether
+	// this run made it.
+	Version *dataset.Version
+	Made    bool
+	Stats
 }
 
 // resealSource marks the records, each entry of which stands for a pack: its path
@@ -40,47 +39,50 @@ const (
 	resealFolder = ".vaultpack-reseal/"
 )
 
-// errNoReseal is of a job that was not made.
-var errNil = errors.New("rekey: a nil job")
-
-// Run reseals the newest version of the dataset. If none of its packs is sealed
-// under an older key, Run returns that version, and made is false.
+// Reseal reseals the packs of the newest version that are sealed under older data keys.
+// It seals them under the version's own data key, which is the newest after [Rotate],
+// and makes a version with the same files and nothing under an older key. If nothing is
+// sealed under an older key, it makes no version. Older versions stay unchanged, and
+// readable with their keys, until they are removed.
+//
+// Each pack is read completely and compared with its pin before its copy is used.
+// Packs are resealed one after the other, with the entries of one index part in
+// memory. Progress is recorded in the vault, so that another run can continue.
 //
 // Like an upload, it returns [dataset.ErrConflict] if another writer has made a version
 // meanwhile, and [dataset.ErrCollected] if a collection has ended it.
-func (r *Reseal) Run(ctx context.Context, d *dataset.Dataset) (v *dataset.Version, made bool, err error) {
-	if r == nil {
-		return nil, false, errNil
-	}
+func Reseal(ctx context.Context, d *dataset.Dataset, opts Options) (Result, error) {
 	l, err := commit.Begin(ctx, d, resealSource)
 	if err != nil {
-		return nil, false, err
+		return Result{}, err
 	}
 	defer l.Abandon()
-	v, made, err = r.reseal(l.Context(), d, l)
+	s := &resealing{dataset: d, copies: map[envelope.ObjectID]*tree.Object{}, lease: l}
+	if opts.Progress != nil {
+		opts.Progress.now.Store(&s.counters)
+	}
+	v, made, err := s.reseal(l.Context())
 	err = l.Because(err)
 	if end := l.End(ctx); end != nil && err == nil {
 		err = fmt.Errorf("version %d is resealed, but: %w", v.Number, end)
 	}
-	return v, made, err
+	return Result{Version: v, Made: made, Stats: s.stats()}, err
 }
 
-func (r *Reseal) reseal(ctx context.Context, d *dataset.Dataset, l *commit.Lease) (v *dataset.Version, made bool, err error) {
-	prev := l.Previous()
+func (s *resealing) reseal(ctx context.Context) (v *dataset.Version, made bool, err error) {
+	prev := s.lease.Previous()
 	if prev == nil {
-		return nil, false, fmt.Errorf("dataset %q: %w", d.Name, dataset.ErrUnknownDataset)
+		return nil, false, fmt.Errorf("dataset %q: %w", s.dataset.Name, dataset.ErrUnknownDataset)
 	}
-	key, err := l.SealingKey(ctx)
-	if err != nil {
+	if s.key, err = s.lease.SealingKey(ctx); err != nil {
 		return nil, false, err
 	}
-	s := &resealing{Reseal: r, dataset: d, key: key, copies: map[envelope.ObjectID]*tree.Object{}, lease: l}
-	if made, err = underOther(ctx, prev, key.ID()); err != nil {
+	if made, err = underOther(ctx, prev, s.key.ID()); err != nil {
 		return nil, false, err
 	}
 	v = prev
 	if made {
-		if err := s.resume(ctx, l.Pending()); err != nil {
+		if err := s.resume(ctx, s.lease.Pending()); err != nil {
 			return nil, false, err
 		}
 		if v, err = s.run(ctx, prev); err != nil {
@@ -88,15 +90,15 @@ func (r *Reseal) reseal(ctx context.Context, d *dataset.Dataset, l *commit.Lease
 		}
 	}
 	// It is done; whatever happens to the records now.
-	if err := l.Forget(ctx); err != nil {
+	if err := s.lease.Forget(ctx); err != nil {
 		return v, made, fmt.Errorf("version %d is resealed, but removing the records failed: %w", v.Number, err)
 	}
 	return v, made, nil
 }
 
-// A resealing is one run of a Reseal.
+// A resealing is one run of Reseal.
 type resealing struct {
-	*Reseal
+	counters
 	dataset *dataset.Dataset
 	key     *envelope.DataKey
 	copies  map[envelope.ObjectID]*tree.Object // of old packs, by their IDs

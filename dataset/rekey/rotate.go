@@ -37,7 +37,7 @@ func rotate(ctx context.Context, d *dataset.Dataset, l *commit.Lease) (*dataset.
 	if errors.Is(err, dataset.ErrConflict) || errors.Is(err, dataset.ErrCollected) {
 		// Nothing names the new key. After any other error a version might, whose
 		// commit was not answered, and then its keyring is all that opens it; if none
-		// does, a Collection removes the keyring.
+		// does, a collection removes the keyring.
 		return nil, errors.Join(err, objects.Of(d).Vault.Delete(context.WithoutCancel(ctx), objects.Of(d).KeyName(key.ID())))
 	}
 	return v, err

@@ -63,15 +63,14 @@ func TestRestoreWithoutModesOrTimes(t *testing.T) {
 		c.weak()
 		for _, dir := range []string{there, missing} {
 			for run, unchanged := range []int64{0, c.want.unchanged} {
-				r := &Job{}
-				err := r.Run(ctx, v, dir)
+				res, err := Run(ctx, v, dir, Options{})
 				if c.want.err != nil {
 					if !errors.Is(err, c.want.err) {
 						t.Errorf("%s: run %d gives %v", c.what, run, err)
 					}
 					continue
 				}
-				got := outcome{r.NoModes.Load(), r.NoTimes.Load(), r.Unchanged.Load(), err}
+				got := outcome{res.NoModes, res.NoTimes, res.Unchanged, err}
 				if want := (outcome{c.want.noModes, c.want.noTimes, unchanged, nil}); got != want {
 					t.Errorf("%s: run %d to %s gives %+v, want %+v", c.what, run, dir, got, want)
 				}

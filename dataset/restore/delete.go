@@ -17,7 +17,7 @@ import (
 )
 
 // deleteExtras removes what is selected in the destination and not in the version.
-func (r *Job) deleteExtras(ctx context.Context) error {
+func (r *job) deleteExtras(ctx context.Context) error {
 	if !r.Delete || r.to.Root == nil {
 		return nil
 	}
@@ -63,7 +63,7 @@ func (r *Job) deleteExtras(ctx context.Context) error {
 
 // remove removes one path of the destination. A folder that something is left in, which
 // was not to be removed, stays.
-func (r *Job) remove(e *tree.Entry) error {
+func (r *job) remove(e *tree.Entry) error {
 	if r.DryRun {
 		r.Deleted.Add(1)
 		r.tell(Remove, e)
@@ -98,10 +98,10 @@ func (r *Job) remove(e *tree.Entry) error {
 
 // isOwn reports whether a path, without a slash at its end, is the vault or a key, or
 // lies in it, or would take the place of a folder that holds it.
-func (r *Job) isOwn(p string) bool { return walk.IsOwn(r.own, p) }
+func (r *job) isOwn(p string) bool { return walk.IsOwn(r.own, p) }
 
 // holdsOwn reports whether the vault or a key is at a path, in it or above it.
-func (r *Job) holdsOwn(p string) bool {
+func (r *job) holdsOwn(p string) bool {
 	for _, o := range slices.Concat(r.own, r.keep) {
 		if strings.HasPrefix(string(o), p+"/") {
 			return true

@@ -17,7 +17,7 @@ import (
 
 // checkDelete refuses to remove what is in the destination where nothing of that is of
 // the version: then it is more likely another folder than an old state of this one.
-func (r *Job) checkDelete(ctx context.Context, dir string) error {
+func (r *job) checkDelete(ctx context.Context, dir string) error {
 	if !r.Delete || r.to.Root == nil {
 		return nil
 	}
@@ -50,7 +50,7 @@ var errIsKey = errors.New("it is a vaultpack key, which is never deleted; move i
 
 // isKey reports whether a file of the destination is a secret key of vaultpack's,
 // whichever vault it is for.
-func (r *Job) isKey(p string) bool {
+func (r *job) isKey(p string) bool {
 	f, err := r.to.Root.OpenFile(p, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return false

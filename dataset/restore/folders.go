@@ -18,7 +18,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/place"
 )
 
-// A folderList follows a Job through the folders of a version, and keeps those
+// A folderList follows a restore through the folders of a version, and keeps those
 // whose attributes are to be set when all that lies in them is there.
 type folderList struct {
 	created bool          // the restore has made the destination
@@ -77,7 +77,7 @@ func (l *folderList) keepOwn(path string, st unix.Stat_t) {
 
 // foldersAbove makes the folders above an entry that are still missing, with the
 // attributes that the version has for them, whether or not they were asked for.
-func (r *Job) foldersAbove(ctx context.Context, e *tree.Entry) error {
+func (r *job) foldersAbove(ctx context.Context, e *tree.Entry) error {
 	l := &r.folders
 	for ; l.made < len(l.above) && l.above[l.made] != e; l.made++ {
 		if err := r.folder(ctx, l.above[l.made], false); err != nil {
@@ -88,7 +88,7 @@ func (r *Job) foldersAbove(ctx context.Context, e *tree.Entry) error {
 }
 
 // planAbove is foldersAbove for a dry run.
-func (r *Job) planAbove(ctx context.Context, e *tree.Entry) error {
+func (r *job) planAbove(ctx context.Context, e *tree.Entry) error {
 	l := &r.folders
 	for ; l.made < len(l.above) && l.above[l.made] != e; l.made++ {
 		if err := r.planFolder(ctx, l.above[l.made], false); err != nil {
@@ -99,7 +99,7 @@ func (r *Job) planAbove(ctx context.Context, e *tree.Entry) error {
 }
 
 // planFolder counts a folder that folder would make, or give attributes.
-func (r *Job) planFolder(ctx context.Context, e *tree.Entry, asked bool) error {
+func (r *job) planFolder(ctx context.Context, e *tree.Entry, asked bool) error {
 	there, _ := r.look(e)
 	switch {
 	case e.Path == "":
@@ -120,7 +120,7 @@ func (r *Job) planFolder(ctx context.Context, e *tree.Entry, asked bool) error {
 // folder makes a folder that its owner can write to; its own mode comes last. One that
 // is there already gets the version's attributes only if it was asked for, and the
 // destination never, unless the restore has made it.
-func (r *Job) folder(ctx context.Context, e *tree.Entry, asked bool) error {
+func (r *job) folder(ctx context.Context, e *tree.Entry, asked bool) error {
 	if e.Path == "" {
 		if r.folders.created {
 			r.folders.add(e, true)
@@ -167,13 +167,13 @@ func (r *Job) folder(ctx context.Context, e *tree.Entry, asked bool) error {
 }
 
 // folderThere lets the owner write to a folder that is there.
-func (r *Job) folderThere(e *tree.Entry, dir int, base string, st unix.Stat_t, keeps bool) error {
+func (r *job) folderThere(e *tree.Entry, dir int, base string, st unix.Stat_t, keeps bool) error {
 	if keeps {
 		r.folders.keepOwn(e.Path, st)
 	} else {
 		r.folders.add(e, false)
 	}
-	if st.Mode&0o700 == 0o700 || r.NoModes.Load() {
+	if st.Mode&0o700 == 0o700 || r.noModes.Load() {
 		return nil
 	}
 	return place.Retry("chmod", e.Path, func() error { return unix.Fchmodat(dir, base, uint32(st.Mode)&0o7777|0o700, 0) })
@@ -181,7 +181,7 @@ func (r *Job) folderThere(e *tree.Entry, dir int, base string, st unix.Stat_t, k
 
 // openUp lets the owner read and write a folder that is there and keeps its attributes,
 // until these are put back. It reports whether that has changed anything.
-func (r *Job) openUp(p string) bool {
+func (r *job) openUp(p string) bool {
 	if p == "" || r.DryRun {
 		return false // holdRoot has seen to it
 	}
@@ -198,7 +198,7 @@ func (r *Job) openUp(p string) bool {
 // folderAttributes gives the folders their modes and times, each after all that
 // lies in it. Unless the whole index has been gone through, only those are done that
 // are known.
-func (r *Job) folderAttributes(ctx context.Context, whole bool) error {
+func (r *job) folderAttributes(ctx context.Context, whole bool) error {
 	l := &r.folders
 	var open []*tree.Entry // from the root down to the current folder
 	closeTo := func(path string) {
@@ -249,7 +249,7 @@ func (r *Job) folderAttributes(ctx context.Context, whole bool) error {
 }
 
 // keptAttributes puts back what the folders had that keep their attributes.
-func (r *Job) keptAttributes() {
+func (r *job) keptAttributes() {
 	l := &r.folders
 	for _, p := range slices.Backward(slices.Sorted(maps.Keys(l.own))) {
 		if p == "" {
@@ -282,7 +282,7 @@ func (r *Job) keptAttributes() {
 	}
 }
 
-func (r *Job) closeFolder(e *tree.Entry) {
+func (r *job) closeFolder(e *tree.Entry) {
 	switch there, err := r.to.CloseFolder(e); {
 	case err != nil:
 		r.fail(e, err)
@@ -294,7 +294,7 @@ func (r *Job) closeFolder(e *tree.Entry) {
 // holdRoot keeps the attributes of a destination that was there, and others out of one
 // that has been made, until it has those of the version. settle ends that where the
 // version has none for it.
-func (r *Job) holdRoot(name string) (settle func(err error), err error) {
+func (r *job) holdRoot(name string) (settle func(err error), err error) {
 	fd, err := r.to.OpenDir("")
 	if err != nil {
 		return nil, err
@@ -321,7 +321,7 @@ func (r *Job) holdRoot(name string) (settle func(err error), err error) {
 		}, nil
 	}
 	if err := r.to.Chmod(fd, ".", 0o700); fsys.NoAttributes(err) {
-		r.NoModes.Store(true)
+		r.noModes.Store(true)
 	} else if err != nil {
 		return nil, err
 	}

@@ -34,7 +34,7 @@ func (t thing) otherKind(e *tree.Entry) bool {
 // look looks at the place of an entry, and decides what Overwrite makes of it. What a
 // run before this one has put there, or the user, is the same if it has the size,
 // time and mode.
-func (r *Job) look(e *tree.Entry) (thing, Action) {
+func (r *job) look(e *tree.Entry) (thing, Action) {
 	dir, err := r.to.Parent(e)
 	var st unix.Stat_t
 	if err != nil || place.Lstat(dir, path.Base(e.Name()), &st) != nil {
@@ -66,7 +66,7 @@ func (r *Job) look(e *tree.Entry) (thing, Action) {
 }
 
 // put is place, but takes out of the way what may be.
-func (r *Job) put(ctx context.Context, staged string, e *tree.Entry) error {
+func (r *job) put(ctx context.Context, staged string, e *tree.Entry) error {
 	action := Create
 	if r.Told != nil {
 		if there, _ := r.look(e); there != nothingThere {

@@ -23,10 +23,10 @@ import (
 	"github.com/vaultpack/vaultpack/internal/place"
 )
 
-func placed(t *testing.T, r *Job, entries []*tree.Entry, dir string) error {
+func placed(t *testing.T, opts Options, entries []*tree.Entry, dir string) (Result, error) {
 	t.Helper()
 	d := datasettest.New(t)
-	return r.Run(ctx, datasettest.Commit(t, d, entries), dir)
+	return Run(ctx, datasettest.Commit(t, d, entries), dir, opts)
 }
 
 // No link that a restore makes leads out of the destination, judged where it comes to
@@ -58,8 +58,8 @@ func TestNoLinkLeadsOut(t *testing.T) {
 				}
 			}
 			var failed []string
-			r := &Job{Failed: func(p string, err error) { failed = append(failed, p); t.Log(p, err) }}
-			err := placed(t, r, test.entries, out)
+			opts := Options{Failed: func(p string, err error) { failed = append(failed, p); t.Log(p, err) }}
+			_, err := placed(t, opts, test.entries, out)
 			if got := strings.Join(failed, " "); got != test.failed || (err == nil) != (test.failed == "") {
 				t.Errorf("failed: %q, want %q; %v", got, test.failed, err)
 			}
@@ -71,7 +71,7 @@ func TestNoLinkLeadsOut(t *testing.T) {
 func TestTimesBeyond2262(t *testing.T) {
 	tm := time.Unix(9_999_999_999, 5)
 	out := filepath.Join(t.TempDir(), "out")
-	if err := placed(t, &Job{}, []*tree.Entry{{Path: "", Mode: 0o755, ModTime: tm}, {Path: "a", Mode: 0o644, ModTime: tm},
+	if _, err := placed(t, Options{}, []*tree.Entry{{Path: "", Mode: 0o755, ModTime: tm}, {Path: "a", Mode: 0o644, ModTime: tm},
 		{Path: "d/", Mode: 0o700, ModTime: tm}, {Path: "l", Mode: 0o777, Link: "a", ModTime: tm}}, out); err != nil {
 		t.Fatal(err)
 	}
@@ -92,9 +92,9 @@ func TestAttributes(t *testing.T) {
 	}
 	entries := []*tree.Entry{{Path: "", Mode: 0o700}, {Path: "p/", Mode: 0o710}, {Path: "p/d/", Mode: 0o700}, {Path: "p/d/f", Mode: 0o755 | fs.ModeSetuid},
 		{Path: "q/", Mode: 0o755}}
-	r := &Job{Select: func(e *tree.Entry) bool { return e.Path == "p/d/f" }}
-	if err := placed(t, r, entries, out); err != nil || r.SetIDs.Load() != 1 {
-		t.Fatal(err, r.SetIDs.Load())
+	opts := Options{Select: func(e *tree.Entry) bool { return e.Path == "p/d/f" }}
+	if res, err := placed(t, opts, entries, out); err != nil || res.SetIDs != 1 {
+		t.Fatal(err, res.SetIDs)
 	}
 	for p, want := range map[string]fs.FileMode{"": 0o777 | fs.ModeSticky, "p": 0o710, "p/d": 0o700, "p/d/f": 0o755} {
 		if info, err := os.Stat(filepath.Join(out, p)); err != nil || info.Mode()&fsys.ModeMask != want {
@@ -107,8 +107,7 @@ func TestAttributes(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(out, "q")); err == nil {
 		t.Error("q was not selected")
 	}
-	r = &Job{PreserveSetID: true}
-	if err := placed(t, r, entries, out); err != nil {
+	if _, err := placed(t, Options{PreserveSetID: true}, entries, out); err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(filepath.Join(out, "p/d/f")); err != nil || info.Mode()&fs.ModeSetuid == 0 {
@@ -165,7 +164,7 @@ func TestRecordedSum(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := filepath.Join(t.TempDir(), "out")
-	err = (&Job{}).Run(ctx, v, out)
+	_, err = Run(ctx, v, out, Options{})
 	if !errors.Is(err, envelope.ErrAuthentication) {
 		t.Errorf("restore: %v", err)
 	}
@@ -173,9 +172,9 @@ func TestRecordedSum(t *testing.T) {
 	if got := fmt.Sprint(names); len(names) != 2 || names[0].Name() != "large" || names[1].Name() != "small" {
 		t.Errorf("restored: %v", got)
 	}
-	c := &verify.Job{}
-	if err := c.Run(ctx, v); !errors.Is(err, envelope.ErrAuthentication) || c.Failures.Load() != 3 || c.Packs.Load() != 3 {
-		t.Errorf("verify: %v, %d failures, %d packs", err, c.Failures.Load(), c.Packs.Load())
+	res, err := verify.Run(ctx, v, verify.Options{})
+	if !errors.Is(err, envelope.ErrAuthentication) || res.Failures != 3 || res.Packs != 3 {
+		t.Errorf("verify: %v, %d failures, %d packs", err, res.Failures, res.Packs)
 	}
 	for _, p := range []string{"empty", "large-bad", "small-bad"} {
 		e, err := v.Lookup(ctx, p)

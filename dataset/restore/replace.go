@@ -17,7 +17,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/walk"
 )
 
-// Overwrite says how a Job treats files and links that already exist.
+// Overwrite says how a restore treats files and links that already exist.
 type Overwrite int
 
 const (
@@ -35,7 +35,7 @@ const (
 )
 
 // inTheWay says what is in the place of an entry and why it stays.
-func (r *Job) inTheWay(e *tree.Entry) error {
+func (r *job) inTheWay(e *tree.Entry) error {
 	what, way := "a folder is in the place of this file", "--delete removes it"
 	if e.IsDir() {
 		what, way = "a file or a link is in the place of this folder", "--overwrite always replaces it"
@@ -48,7 +48,7 @@ func (r *Job) inTheWay(e *tree.Entry) error {
 
 // mayClear reports with an error why what is in the place of an entry, and is of
 // another kind, may not be removed.
-func (r *Job) mayClear(ctx context.Context, e *tree.Entry) error {
+func (r *job) mayClear(ctx context.Context, e *tree.Entry) error {
 	switch {
 	case r.holdsOwn(e.Name()):
 		return walk.ErrOwn
@@ -73,7 +73,7 @@ func (r *Job) mayClear(ctx context.Context, e *tree.Entry) error {
 
 // clear puts aside what is in the place of an entry. It is removed with the staging
 // folder in the end, unless it is put back.
-func (r *Job) clear(ctx context.Context, e *tree.Entry) (putBack func(), err error) {
+func (r *job) clear(ctx context.Context, e *tree.Entry) (putBack func(), err error) {
 	if err := r.mayClear(ctx, e); err != nil {
 		return nil, err
 	}
@@ -110,7 +110,7 @@ func (r *Job) clear(ctx context.Context, e *tree.Entry) (putBack func(), err err
 var errStop = errors.New("stop")
 
 // isEmpty reports whether there are only folders below a folder.
-func (r *Job) isEmpty(ctx context.Context, dir string) (bool, error) {
+func (r *job) isEmpty(ctx context.Context, dir string) (bool, error) {
 	w := &walk.Tree{Root: r.to.Root, Enter: func(_ string, d fs.DirEntry) error {
 		if !d.IsDir() {
 			return errStop
@@ -157,7 +157,7 @@ func (l *earlierVersions) load(ctx context.Context, v *dataset.Version) ([]*data
 
 // putThere reports whether what is in the place of an entry is just what another
 // version of the dataset has there: the same files by size and time, and no others.
-func (r *Job) putThere(ctx context.Context, e *tree.Entry) (bool, error) {
+func (r *job) putThere(ctx context.Context, e *tree.Entry) (bool, error) {
 	versions, err := r.earlier.load(ctx, r.version)
 	if err != nil {
 		return false, err
@@ -175,7 +175,7 @@ func (r *Job) putThere(ctx context.Context, e *tree.Entry) (bool, error) {
 }
 
 // isOf compares what is in the place of an entry, of another kind, with a version.
-func (r *Job) isOf(ctx context.Context, v *dataset.Version, e *tree.Entry) error {
+func (r *job) isOf(ctx context.Context, v *dataset.Version, e *tree.Entry) error {
 	name := e.Name()
 	start := name
 	if !e.IsDir() {
@@ -208,7 +208,7 @@ func (r *Job) isOf(ctx context.Context, v *dataset.Version, e *tree.Entry) error
 }
 
 // isAs reports whether what is on disk is the entry, by size, time and target.
-func (r *Job) isAs(e *tree.Entry, d fs.DirEntry) bool {
+func (r *job) isAs(e *tree.Entry, d fs.DirEntry) bool {
 	info, err := d.Info()
 	if err != nil {
 		return false
@@ -227,7 +227,7 @@ func (r *Job) isAs(e *tree.Entry, d fs.DirEntry) bool {
 
 // timeIs reports whether a file of the destination has the time, as far as its file
 // system can hold it: that is tried on another file.
-func (r *Job) timeIs(got, want time.Time) bool {
+func (r *job) timeIs(got, want time.Time) bool {
 	if got.Equal(want) {
 		return true
 	}

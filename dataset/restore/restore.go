@@ -1,7 +1,6 @@
 // Package restore writes the files of a version to a folder:
 //
-//	job := &restore.Job{Overwrite: restore.OverwriteIfNewer}
-//	err := job.Run(ctx, version, "out")
+//	res, err := restore.Run(ctx, version, "out", restore.Options{})
 //
 // A file appears in its place only when it is authentic, complete and on disk.
 package restore
@@ -23,12 +22,8 @@ import (
 	"github.com/vaultpack/vaultpack/internal/walk"
 )
 
-// A Job writes the files of a version below a directory. Every file is first
-// written beside the tree, and moved into place only when all of it is authentic
-// and on disk; an existing file stays until then. No link below the directory is
-// followed. The zero value restores the whole version. A Job must not be used more
-// than once.
-type Job struct {
+// Options configure a restore. The zero value restores the whole version.
+type Options struct {
 	// Select reports whether to restore an entry; nil selects all. With Delete it is
 	// also called for what lies in the directory, with only Path set. It is called
 	// from one goroutine.
@@ -59,30 +54,46 @@ type Job struct {
 	// each folder; in a dry run, with what would be done. It is called from one
 	// goroutine.
 	Told func(a Action, e *tree.Entry)
+	// Progress, if not nil, counts what has been done so far.
+	Progress *Progress
+}
 
-	// Counters, to be read at any time.
-	Files, Bytes              atomic.Int64 // written; in a dry run, to be written
-	Unchanged, UnchangedBytes atomic.Int64 // files that existed already
-	Left                      atomic.Int64 // files that were not replaced because of Overwrite
-	Links, Folders            atomic.Int64
-	Deleted                   atomic.Int64 // files, links and folders
-	SetIDs                    atomic.Int64 // entries whose set-ID bits were left out
-	Failures                  atomic.Int64
+// An Action is what a restore does to a path.
+type Action string
 
+// The actions of a restore.
+const (
+	Create  Action = "create"
+	Replace Action = "replace"
+	Remove  Action = "remove"
+	// Leave is reported for a file that differs and that Overwrite keeps.
+	Leave Action = "leave"
+)
+
+// A Result is the result of a restore, or how far it came before an error.
+type Result struct {
+	// Stats counts what was done, or after a dry run would be.
+	Stats
 	// NoModes and NoTimes report that the destination's file system does not keep modes
 	// or times, so that those of the version were not restored. Without modes, differing
 	// modes do not count as a difference; without times, files are replaced each time. A
 	// dry run cannot detect this, since it writes nothing.
-	NoModes, NoTimes atomic.Bool
-
+	NoModes, NoTimes bool
 	// Leftovers holds the folders in the destination in which other restores work, or
 	// worked until they were killed. Which of the two cannot be determined, since they
 	// ran on another machine or in another container. Leftovers are removed when they
-	// are a day old. Read it after Run has returned.
+	// are a day old.
 	Leftovers []string
+}
+
+// A job is one restore of one version.
+type job struct {
+	Options
+	counters
+	noModes, noTimes atomic.Bool
+	leftovers        []string
 
 	version *dataset.Version
-	used    atomic.Bool
 	fails   jobs.Failures
 	to      *place.Dest
 	own     []walk.Own
@@ -93,30 +104,25 @@ type Job struct {
 	earlier earlierVersions
 }
 
-// errNil is of a job that was not made.
-var errNil = errors.New("restore: a nil job")
-
-// An Action is what a Job does to a path.
-type Action string
-
-// The actions of a Job.
-const (
-	Create  Action = "create"
-	Replace Action = "replace"
-	Remove  Action = "remove"
-	// Leave is reported for a file that differs and that Overwrite keeps.
-	Leave Action = "leave"
-)
-
-// Run restores the version to dir, which it creates if needed. If single files
-// cannot be restored, it restores the rest and returns a *PartialError. If it is
-// interrupted or stops on another error, the files that were authentic and
-// complete are in place, and another Job can continue.
-func (r *Job) Run(ctx context.Context, v *dataset.Version, dir string) error {
-	if r == nil {
-		return errNil
+// Run restores the version to dir, which it creates if needed. Every file is first
+// written beside the tree, and moved into place only when all of it is authentic
+// and on disk; an existing file stays until then. No link below dir is followed.
+//
+// If single files cannot be restored, Run restores the rest and returns a
+// [*dataset.PartialError]. If it is interrupted or stops on another error, the files
+// that were authentic and complete are in place, and another Run can continue. The
+// Result is valid in either case.
+func Run(ctx context.Context, v *dataset.Version, dir string, opts Options) (Result, error) {
+	r := &job{Options: opts}
+	if opts.Progress != nil {
+		opts.Progress.now.Store(&r.counters)
 	}
-	if err := jobs.Begin(ctx, v, &r.used); err != nil {
+	err := r.restore(ctx, v, dir)
+	return Result{Stats: r.stats(), NoModes: r.noModes.Load(), NoTimes: r.noTimes.Load(), Leftovers: r.leftovers}, err
+}
+
+func (r *job) restore(ctx context.Context, v *dataset.Version, dir string) error {
+	if err := jobs.Check(ctx, v); err != nil {
 		return err
 	}
 	if dir == "" {
@@ -129,11 +135,11 @@ func (r *Job) Run(ctx context.Context, v *dataset.Version, dir string) error {
 		return fmt.Errorf("%w, so it cannot tell what to delete", err)
 	}
 	r.version = v
-	r.to = &place.Dest{PreserveSetID: r.PreserveSetID, NoModes: &r.NoModes, NoTimes: &r.NoTimes, Bytes: &r.Bytes}
+	r.to = &place.Dest{PreserveSetID: r.PreserveSetID, NoModes: &r.noModes, NoTimes: &r.noTimes, Bytes: &r.Bytes}
 	return r.fails.End("restore", objects.Of(v).During(ctx, func(ctx context.Context) error { return r.run(ctx, dir) }))
 }
 
-func (r *Job) run(ctx context.Context, dir string) (err error) {
+func (r *job) run(ctx context.Context, dir string) (err error) {
 	if err := walk.CheckDestination(objects.Of(r.version).Vault, dir); err != nil {
 		return err
 	}
@@ -187,7 +193,7 @@ func (r *Job) run(ctx context.Context, dir string) (err error) {
 }
 
 // open opens the destination, and makes it where it is missing.
-func (r *Job) open(dir string) (created bool, err error) {
+func (r *job) open(dir string) (created bool, err error) {
 	info, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -216,7 +222,7 @@ func (r *Job) open(dir string) (created bool, err error) {
 	return created, nil
 }
 
-func (r *Job) fail(e *tree.Entry, err error) {
+func (r *job) fail(e *tree.Entry, err error) {
 	if objects.Of(r.version).IsClosed() {
 		return // it is no failure of the file, and Run returns ErrClosed
 	}
@@ -227,7 +233,7 @@ func (r *Job) fail(e *tree.Entry, err error) {
 	}
 }
 
-func (r *Job) tell(a Action, e *tree.Entry) {
+func (r *job) tell(a Action, e *tree.Entry) {
 	if r.Told != nil {
 		r.Told(a, e)
 	}
@@ -235,7 +241,7 @@ func (r *Job) tell(a Action, e *tree.Entry) {
 
 // wanted reports whether the entry is to be written, once the folders above it are
 // there. It makes the entry itself if that is a folder.
-func (r *Job) wanted(ctx context.Context, e *tree.Entry) bool {
+func (r *job) wanted(ctx context.Context, e *tree.Entry) bool {
 	if r.isOwn(e.Path) {
 		r.fail(e, walk.ErrOwn)
 		return false
@@ -272,7 +278,7 @@ func (r *Job) wanted(ctx context.Context, e *tree.Entry) bool {
 }
 
 // plan tells what would be done to an entry.
-func (r *Job) plan(ctx context.Context, e *tree.Entry, there thing, action Action) {
+func (r *job) plan(ctx context.Context, e *tree.Entry, there thing, action Action) {
 	err := r.planAbove(ctx, e)
 	if err == nil && e.IsDir() {
 		if err = r.planFolder(ctx, e, true); err == nil {

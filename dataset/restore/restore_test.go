@@ -33,11 +33,15 @@ func TestRestoreFolders(t *testing.T) {
 	}
 	v := datasettest.Commit(t, d, entries)
 	dir := filepath.Join(t.TempDir(), "out")
-	r := &Job{Failed: func(path string, err error) { t.Errorf("%s: %v", path, err) }}
-	if err := r.Run(ctx, v, dir); err != nil {
+	var progress Progress
+	res, err := Run(ctx, v, dir, Options{Progress: &progress, Failed: func(path string, err error) { t.Errorf("%s: %v", path, err) }})
+	if err != nil {
 		t.Fatal(err)
 	}
-	if n := r.Folders.Load(); n != int64(len(entries)) {
+	if progress.Stats() != res.Stats {
+		t.Errorf("the progress is %+v, the result %+v", progress.Stats(), res.Stats)
+	}
+	if n := res.Folders; n != int64(len(entries)) {
 		t.Errorf("%d folders were restored of %d", n, len(entries))
 	}
 	for _, e := range entries {
@@ -69,8 +73,8 @@ func TestRestoreLeftoversWithoutLocks(t *testing.T) {
 		}
 	}
 	v := datasettest.Commit(t, datasettest.New(t), []*tree.Entry{{Path: "", Mode: 0o755, ModTime: time.Unix(1, 0)}})
-	r := &Job{}
-	if err := r.Run(ctx, v, dir); err != nil {
+	res, err := Run(ctx, v, dir, Options{})
+	if err != nil {
 		t.Fatal(err)
 	}
 	left, _ := filepath.Glob(filepath.Join(dir, ".*"))
@@ -80,7 +84,7 @@ func TestRestoreLeftoversWithoutLocks(t *testing.T) {
 	if want := []string{elsewhere, alive}; !slices.Equal(left, want) && !slices.Equal(left, []string{alive, elsewhere}) {
 		t.Errorf("there are %q, want %q", left, want)
 	}
-	if !slices.Equal(r.Leftovers, []string{elsewhere}) {
-		t.Errorf("told: %q", r.Leftovers)
+	if !slices.Equal(res.Leftovers, []string{elsewhere}) {
+		t.Errorf("told: %q", res.Leftovers)
 	}
 }

@@ -20,7 +20,7 @@ var calls fsys.Calls
 
 // makeStaging makes and locks the staging folder, and removes those that killed
 // runs have left.
-func (r *Job) makeStaging() (cleanUp func(), err error) {
+func (r *job) makeStaging() (cleanUp func(), err error) {
 	names, err := fs.Glob(r.to.Root.FS(), walk.StagingPrefix+"*")
 	if err != nil {
 		return nil, err
@@ -32,7 +32,7 @@ func (r *Job) makeStaging() (cleanUp func(), err error) {
 		if f, err := r.to.Root.OpenFile(name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0); err == nil {
 			switch fate, err := calls.FateOf(f, strings.TrimPrefix(name, walk.StagingPrefix)); {
 			case err != nil || fate == fsys.Unknown:
-				r.Leftovers = append(r.Leftovers, name)
+				r.leftovers = append(r.leftovers, name)
 			case fate == fsys.Dead:
 				// The destination is as new as it was for that run.
 				_, err := r.to.Root.Lstat(name + "/" + newMarker)
@@ -77,7 +77,7 @@ func (r *Job) makeStaging() (cleanUp func(), err error) {
 }
 
 // removeStaging removes the staging folder, and whatever was put aside in it.
-func (r *Job) removeStaging() {
+func (r *job) removeStaging() {
 	if r.staging == "" {
 		return
 	}

@@ -72,8 +72,7 @@ func TestRestoredFilesAreSyncedBeforeTheyArePlaced(t *testing.T) {
 		}
 		return nil
 	})
-	r := &Job{Failed: func(path string, err error) { t.Errorf("%s: %v", path, err) }}
-	if err := r.Run(ctx, v, dir); err != nil {
+	if _, err := Run(ctx, v, dir, Options{Failed: func(path string, err error) { t.Errorf("%s: %v", path, err) }}); err != nil {
 		t.Fatal(err)
 	}
 	now := inodes(t, dir)
@@ -103,7 +102,7 @@ func TestFailedSyncFailsTheRestore(t *testing.T) {
 			}
 			return nil
 		})
-		err := (&Job{}).Run(ctx, v, dir)
+		_, err := Run(ctx, v, dir, Options{})
 		if !errors.Is(err, unix.EIO) {
 			t.Errorf("sync %d fails: %v", failing, err)
 		}

@@ -20,7 +20,7 @@ var (
 )
 
 // files makes the folders, files and links, window after window.
-func (r *Job) files(ctx context.Context) error {
+func (r *job) files(ctx context.Context) error {
 	var window []*tree.Entry
 	bytes, weight := int64(0), 0
 	for e, err := range r.version.Entries(ctx) {
@@ -53,7 +53,7 @@ func (r *Job) files(ctx context.Context) error {
 
 // window reads the entries' contents into the staging folder, waits until they
 // are on disk, and moves them into place.
-func (r *Job) window(ctx context.Context, window []*tree.Entry) error {
+func (r *job) window(ctx context.Context, window []*tree.Entry) error {
 	if len(window) == 0 {
 		return nil
 	}
@@ -108,7 +108,7 @@ func (r *Job) window(ctx context.Context, window []*tree.Entry) error {
 }
 
 // checkLink refuses a link that leads out of the destination, unless that is asked for.
-func (r *Job) checkLink(e *tree.Entry) error {
+func (r *job) checkLink(e *tree.Entry) error {
 	if r.UnsafeLinks {
 		return nil
 	}
@@ -116,7 +116,7 @@ func (r *Job) checkLink(e *tree.Entry) error {
 }
 
 // link makes a symbolic link, under another name first.
-func (r *Job) link(ctx context.Context, e *tree.Entry) error {
+func (r *job) link(ctx context.Context, e *tree.Entry) error {
 	if err := r.checkLink(e); err != nil {
 		return err
 	}

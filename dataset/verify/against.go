@@ -29,18 +29,18 @@ import (
 // Against compares every file, link and folder of the version with a folder: contents,
 // permissions and, as precisely as the folder's file system stores them, times.
 // Entries that only the folder has also differ, except the vault, its keys, and
-// leftovers of killed restores. If anything differs, Against returns a *PartialError.
-func (c *Job) Against(ctx context.Context, v *dataset.Version, dir string) error {
-	if c == nil {
-		return errNil
+// leftovers of killed restores. If anything differs, Against returns a
+// [*dataset.PartialError]. The Result is valid in any case.
+func Against(ctx context.Context, v *dataset.Version, dir string, opts Options) (Result, error) {
+	if err := jobs.Check(ctx, v); err != nil {
+		return Result{}, err
 	}
-	if err := jobs.Begin(ctx, v, &c.used); err != nil {
-		return err
-	}
-	return c.fails.End("verify", objects.Of(v).During(ctx, func(ctx context.Context) error { return c.against(ctx, v, dir) }))
+	c := newJob(opts)
+	err := objects.Of(v).During(ctx, func(ctx context.Context) error { return c.against(ctx, v, dir) })
+	return c.result(), c.fails.End("verify", err)
 }
 
-func (c *Job) against(ctx context.Context, v *dataset.Version, dir string) error {
+func (c *job) against(ctx context.Context, v *dataset.Version, dir string) error {
 	info, err := os.Stat(dir)
 	if err == nil && !info.IsDir() {
 		err = errors.New("not a folder")
@@ -80,7 +80,7 @@ func (c *Job) against(ctx context.Context, v *dataset.Version, dir string) error
 }
 
 // compare compares the contents of a window of files, and their recorded sums.
-func (c *Job) compare(ctx context.Context, v *dataset.Version, dir string, window []*tree.Entry) error {
+func (c *job) compare(ctx context.Context, v *dataset.Version, dir string, window []*tree.Entry) error {
 	var mu sync.Mutex
 	bad := map[*tree.Entry]bool{}
 	err := packs.ReadExtents(ctx, objects.Of(v), window, func(e *tree.Entry, x tree.Extent, r io.Reader) error {
@@ -115,7 +115,7 @@ func (c *Job) compare(ctx context.Context, v *dataset.Version, dir string, windo
 }
 
 // extras tells what the folder has and the version has not.
-func (c *Job) extras(ctx context.Context, v *dataset.Version, dir string) error {
+func (c *job) extras(ctx context.Context, v *dataset.Version, dir string) error {
 	own, err := walk.OwnBelow(objects.Of(v).Vault, dir)
 	if err != nil {
 		return err
@@ -224,7 +224,7 @@ func (w *linkWalk) enters(info fs.FileInfo, behind bool) bool {
 	return w.ways[id] <= maxLinkWays
 }
 
-func (c *Job) compareAttributes(dir string, e *tree.Entry) error {
+func (c *job) compareAttributes(dir string, e *tree.Entry) error {
 	name := filepath.Join(dir, e.Path)
 	info, err := os.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -272,7 +272,7 @@ func (c *Job) compareAttributes(dir string, e *tree.Entry) error {
 
 // compareExtent compares a run of a file's bytes, and the sum of a file that is no more
 // than that.
-func (c *Job) compareExtent(name string, e *tree.Entry, x tree.Extent, r io.Reader) error {
+func (c *job) compareExtent(name string, e *tree.Entry, x tree.Extent, r io.Reader) error {
 	f, err := os.Open(name)
 	if err != nil {
 		return err

@@ -1,7 +1,7 @@
 // Package verify reads versions without writing them anywhere, and reports what is
 // damaged or what differs from a folder:
 //
-//	err := new(verify.Job).Run(ctx, version)
+//	res, err := verify.Run(ctx, version, verify.Options{})
 package verify
 
 import (
@@ -30,10 +30,8 @@ import (
 	"github.com/vaultpack/vaultpack/internal/workers"
 )
 
-// A Job reads a version without writing it anywhere, and reports what is
-// damaged. The zero value reads all of it. A Job must not be used more than
-// once.
-type Job struct {
+// Options configure [Run] and [Against]. The zero value reads the whole version.
+type Options struct {
 	// Sample is the share of the packs that Run reads, chosen at random: over 0, up
 	// to 1. Both 0 and 1 mean all packs.
 	Sample float64
@@ -43,24 +41,47 @@ type Job struct {
 	// FollowLinks makes Against compare the targets of links in the folder if the version
 	// has no link there, because it was made with links followed.
 	FollowLinks bool
-	// Failed is called for everything that is damaged, and with a *FileError for
-	// each file that differs. It may be called from several goroutines.
+	// Failed is called for everything that is damaged, and with a [*dataset.FileError]
+	// for each file that differs. It may be called from several goroutines.
 	Failed func(err error)
+	// Progress, if not nil, counts what has been done so far.
+	Progress *Progress
+}
 
-	// Counters, to be read at any time.
-	Packs, Bytes atomic.Int64 // packs and plaintext bytes that were authenticated
-	Entries      atomic.Int64 // index entries that were authenticated, or files compared
-	Failures     atomic.Int64
+// A Result is the result of [Run] or [Against], or how far it came before an error.
+type Result struct {
+	Stats
+	// DamagedPacks holds the packs that do not authenticate or are missing, in order of
+	// their IDs. An upload can send their files again.
+	DamagedPacks []envelope.ObjectID
+}
 
-	used    atomic.Bool
+// A job is one verification of one version.
+type job struct {
+	Options
+	counters
+
 	fails   jobs.Failures
 	mu      sync.Mutex
 	damaged map[envelope.ObjectID]bool
 	packs   map[envelope.ObjectID]packPlan
 }
 
-// errNil is of a job that was not made.
-var errNil = errors.New("verify: a nil job")
+// newJob returns a job that counts in the Progress of the options.
+func newJob(opts Options) *job {
+	c := &job{Options: opts}
+	if opts.Progress != nil {
+		opts.Progress.now.Store(&c.counters)
+	}
+	return c
+}
+
+func (c *job) result() Result {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	damaged := slices.SortedFunc(maps.Keys(c.damaged), func(a, b envelope.ObjectID) int { return bytes.Compare(a[:], b[:]) })
+	return Result{Stats: c.stats(), DamagedPacks: damaged}
+}
 
 // verifyWindow is how many files are read at once.
 const verifyWindow = 64 << 10
@@ -77,7 +98,7 @@ const (
 )
 
 // chosen decides, once for each pack, whether it is in the sample.
-func (c *Job) chosen(id envelope.ObjectID) bool {
+func (c *job) chosen(id envelope.ObjectID) bool {
 	if c.packs[id] == packUnknown {
 		c.packs[id] = packPassed
 		if c.Sample == 0 || c.Sample == 1 || rand.Float64() < c.Sample {
@@ -88,21 +109,13 @@ func (c *Job) chosen(id envelope.ObjectID) bool {
 }
 
 // firstRead reports whether a pack is now read for the first time.
-func (c *Job) firstRead(id envelope.ObjectID) bool {
+func (c *job) firstRead(id envelope.ObjectID) bool {
 	first := c.packs[id] == packChosen
 	c.packs[id] = packRead
 	return first
 }
 
-// DamagedPacks returns the packs read so far that do not authenticate or are missing.
-// An upload can send their files again.
-func (c *Job) DamagedPacks() []envelope.ObjectID {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return slices.SortedFunc(maps.Keys(c.damaged), func(a, b envelope.ObjectID) int { return bytes.Compare(a[:], b[:]) })
-}
-
-func (c *Job) fail(err error) {
+func (c *job) fail(err error) {
 	c.Failures.Add(1)
 	c.fails.Add(err)
 	var pack *dataset.DamagedPackError
@@ -121,21 +134,21 @@ func (c *Job) fail(err error) {
 
 // Run verifies the version's index, each pack that it names from beginning to end,
 // the sums of its files, and the roots of the previous versions that still exist. If
-// anything is damaged, Run returns a *PartialError.
-func (c *Job) Run(ctx context.Context, v *dataset.Version) error {
-	if c == nil {
-		return errNil
+// anything is damaged, Run returns a [*dataset.PartialError]. The Result is valid in any
+// case.
+func Run(ctx context.Context, v *dataset.Version, opts Options) (Result, error) {
+	if err := jobs.Check(ctx, v); err != nil {
+		return Result{}, err
 	}
-	if err := jobs.Begin(ctx, v, &c.used); err != nil {
-		return err
+	if !(opts.Sample >= 0 && opts.Sample <= 1) {
+		return Result{}, fmt.Errorf("a sample of %v is not a share of the packs: it must be over 0 and up to 1, or 0 for all", opts.Sample)
 	}
-	if !(c.Sample >= 0 && c.Sample <= 1) {
-		return fmt.Errorf("a sample of %v is not a share of the packs: it must be over 0 and up to 1, or 0 for all", c.Sample)
-	}
-	return c.fails.End("verify", objects.Of(v).During(ctx, func(ctx context.Context) error { return c.run(ctx, v) }))
+	c := newJob(opts)
+	err := objects.Of(v).During(ctx, func(ctx context.Context) error { return c.run(ctx, v) })
+	return c.result(), c.fails.End("verify", err)
 }
 
-func (c *Job) run(ctx context.Context, v *dataset.Version) error {
+func (c *job) run(ctx context.Context, v *dataset.Version) error {
 	if err := c.ancestors(ctx, v); err != nil {
 		return err
 	}
@@ -183,7 +196,7 @@ func (c *Job) run(ctx context.Context, v *dataset.Version) error {
 }
 
 // window reads what a window of entries lies in.
-func (c *Job) window(ctx context.Context, d *objects.Set, window []*tree.Entry) error {
+func (c *job) window(ctx context.Context, d *objects.Set, window []*tree.Entry) error {
 	workers.Run(ctx, objects.PackReaders(), func(_ context.Context, g *workers.Group) error {
 		c.give(ctx, d, window, func(job func()) {
 			g.Go(func() error { job(); return nil })
@@ -194,7 +207,7 @@ func (c *Job) window(ctx context.Context, d *objects.Set, window []*tree.Entry) 
 }
 
 // give makes jobs of a window of entries, of which some run at once.
-func (c *Job) give(ctx context.Context, d *objects.Set, window []*tree.Entry, give func(job func())) {
+func (c *job) give(ctx context.Context, d *objects.Set, window []*tree.Entry, give func(job func())) {
 	var apart []*tree.Entry // those that are read a pack at a time
 	for _, e := range window {
 		all := true
@@ -221,7 +234,7 @@ func (c *Job) give(ctx context.Context, d *objects.Set, window []*tree.Entry, gi
 }
 
 // inOrder reads a file that lies in several packs, to compare its sum.
-func (c *Job) inOrder(ctx context.Context, d *objects.Set, e *tree.Entry, first []bool) {
+func (c *job) inOrder(ctx context.Context, d *objects.Set, e *tree.Entry, first []bool) {
 	sum := sha256.New()
 	for i, x := range e.Extents {
 		if !c.read(ctx, d, []packs.Piece{{Entry: e, Extent: x}}, first[i], func(*tree.Entry) hash.Hash { return sum }) {
@@ -235,7 +248,7 @@ func (c *Job) inOrder(ctx context.Context, d *objects.Set, e *tree.Entry, first 
 
 // pieces reads what lies in one pack, and compares the sums of the files that are
 // wholly in it.
-func (c *Job) pieces(ctx context.Context, d *objects.Set, pieces []packs.Piece, first bool) {
+func (c *job) pieces(ctx context.Context, d *objects.Set, pieces []packs.Piece, first bool) {
 	c.read(ctx, d, pieces, first, func(e *tree.Entry) hash.Hash {
 		if e.Sum == nil || len(e.Extents) > 1 {
 			return nil
@@ -247,7 +260,7 @@ func (c *Job) pieces(ctx context.Context, d *objects.Set, pieces []packs.Piece, 
 // read reads pieces of one pack, and reports whether they are sound. For the first of
 // them it reads the pack whole, and compares its pin. sumOf gives the hash of an
 // entry's bytes, or nil; one that is of this call alone is compared here.
-func (c *Job) read(ctx context.Context, d *objects.Set, pieces []packs.Piece, first bool, sumOf func(*tree.Entry) hash.Hash) bool {
+func (c *job) read(ctx context.Context, d *objects.Set, pieces []packs.Piece, first bool, sumOf func(*tree.Entry) hash.Hash) bool {
 	sound, last := true, ""
 	fail := func(e *tree.Entry, err error) {
 		sound = false
@@ -284,7 +297,7 @@ func (c *Job) read(ctx context.Context, d *objects.Set, pieces []packs.Piece, fi
 }
 
 // ancestors checks that the versions before v are those that it was made after.
-func (c *Job) ancestors(ctx context.Context, v *dataset.Version) error {
+func (c *job) ancestors(ctx context.Context, v *dataset.Version) error {
 	d := jobs.DatasetOf(v)
 	for v.Parent > 0 {
 		// The signed root that names it vouches for it, whoever the signers were then.

@@ -5,7 +5,7 @@ package codec
 // a number that is taken is an upload that cannot commit. No object that is sealed
 // has the size of a mark.
 const (
-	// ClosedMark takes a number that no version will have, see dataset.Collection.
+	// ClosedMark takes a number that no version will have, see dataset.Dataset.Collect.
 	ClosedMark = `{"format":"vaultpack-closed/1"}` + "\n"
 	// RemovedMark is what is left of a version that was removed.
 	RemovedMark = `{"format":"vaultpack-removed/1"}` + "\n"

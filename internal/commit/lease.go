@@ -25,7 +25,7 @@ import (
 )
 
 // A Lease is the right to make one version. It says in the vault that an upload is
-// under way, so that a [dataset.Collection] leaves alone what the upload makes and relies
+// under way, so that a [dataset.Dataset.Collect] leaves alone what the upload makes and relies
 // on. Everything that an upload writes hangs off it; there is no other way to
 // commit.
 //

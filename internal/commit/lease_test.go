@@ -213,7 +213,7 @@ func TestNumbersThatAreTaken(t *testing.T) {
 	if err := s.Create(ctx, objects.Of(d).VersionName(3), []byte("x")); err == nil {
 		t.Error("the number of a version that was removed is free")
 	}
-	if err := (&verify.Job{Sample: 1}).Run(ctx, v); err != nil {
+	if _, err := verify.Run(ctx, v, verify.Options{Sample: 1}); err != nil {
 		t.Error(err)
 	}
 	// What is only cut to the size of a mark is none.
@@ -227,7 +227,7 @@ func TestNumbersThatAreTaken(t *testing.T) {
 	if v, err := d.Latest(ctx); !errors.Is(err, envelope.ErrAuthentication) {
 		t.Errorf("Latest of a version that is cut: %v, %v", v, err)
 	}
-	if err := (&dataset.Collection{}).Run(ctx, d); !errors.Is(err, envelope.ErrAuthentication) {
+	if _, err := d.Collect(ctx, dataset.CollectOptions{}); !errors.Is(err, envelope.ErrAuthentication) {
 		t.Errorf("a collection of a version that is cut: %v", err)
 	}
 }
@@ -281,8 +281,7 @@ func TestCollectionAndLeases(t *testing.T) {
 			s.Age(c.age)
 			for _, dry := range []bool{true, false} {
 				before := names(t, s, "")
-				g := &dataset.Collection{Grace: c.grace, EndUploads: c.end, DryRun: dry}
-				err := g.Run(ctx, d)
+				g, err := d.Collect(ctx, dataset.CollectOptions{Grace: c.grace, EndUploads: c.end, DryRun: dry})
 				var busy *dataset.BusyError
 				if errors.Is(err, dataset.ErrBusy) != c.busy || errors.As(err, &busy) && (busy.Dead != c.dead || busy.Dataset != "d") || !c.busy && err != nil {
 					t.Fatalf("dry %v: %v", dry, err)
@@ -323,8 +322,8 @@ func TestStrangersAmongTheRecords(t *testing.T) {
 	if _, err := upload(t, d, nil, "a"); err != nil {
 		t.Fatal(err)
 	}
-	g := &dataset.Collection{}
-	if err := g.Run(ctx, d); err != nil {
+	g, err := d.Collect(ctx, dataset.CollectOptions{})
+	if err != nil {
 		t.Fatal(err)
 	}
 	slices.Sort(g.Strange)
@@ -350,11 +349,11 @@ func TestRemovalAndUploads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := (&dataset.Removal{}).Run(ctx, d); !errors.Is(err, dataset.ErrBusy) {
+	if _, err := d.Remove(ctx, dataset.RemoveOptions{}); !errors.Is(err, dataset.ErrBusy) {
 		t.Fatalf("under an upload: %v", err)
 	}
-	r := &dataset.Removal{EndUploads: true}
-	if err := r.Run(ctx, d); err != nil || !slices.Contains(r.Closed, 3) {
+	r, err := d.Remove(ctx, dataset.RemoveOptions{EndUploads: true})
+	if err != nil || !slices.Contains(r.Closed, 3) {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	_, sealed, err := l.seal(ctx, key, Contents{})
@@ -372,7 +371,7 @@ func TestRemovalAndUploads(t *testing.T) {
 	if v, err := upload(t, d, nil, "a"); err != nil || v.Parent != 0 {
 		t.Errorf("the next upload: %+v, %v", v, err)
 	}
-	if err := (&dataset.Removal{}).Run(ctx, d); err != nil || len(names(t, s, "")) > 0 {
+	if _, err := d.Remove(ctx, dataset.RemoveOptions{}); err != nil || len(names(t, s, "")) > 0 {
 		t.Errorf("%v; left: %q", err, names(t, s, ""))
 	}
 }

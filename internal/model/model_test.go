@@ -330,8 +330,7 @@ func (r *slowReader) Read(p []byte) (int, error) {
 // collect runs a collection, and many at once now and then.
 func (w *world) collect(ctx context.Context, d *dataset.Dataset) error {
 	grace := []time.Duration{0, 0, time.Hour, 24 * time.Hour}[w.intn(4)]
-	g := &dataset.Collection{Grace: grace, EndUploads: w.intn(4) == 0, DryRun: w.intn(20) == 0}
-	err := g.Run(ctx, d)
+	g, err := d.Collect(ctx, dataset.CollectOptions{Grace: grace, EndUploads: w.intn(4) == 0, DryRun: w.intn(20) == 0})
 	w.count("closed a number", int(min(g.Closed, 1)))
 	return err
 }
@@ -379,8 +378,8 @@ func (w *world) whole() (newest int64) {
 			w.t.Errorf("version %d: %v", n, err)
 			continue
 		}
-		c := &verify.Job{Sample: 1, Failed: func(err error) { w.t.Errorf("version %d: %v", n, err) }}
-		if err := c.Run(ctx, v); err != nil {
+		failed := func(err error) { w.t.Errorf("version %d: %v", n, err) }
+		if _, err := verify.Run(ctx, v, verify.Options{Sample: 1, Failed: failed}); err != nil {
 			w.t.Errorf("version %d: %v", n, err)
 		}
 		newest = n
@@ -461,7 +460,7 @@ func model(t *testing.T, seed uint64, dirs []string, keys *vault.Keys) {
 		d.Close()
 	}
 	d, _ := w.open("last gc")
-	if err := (&dataset.Collection{EndUploads: true}).Run(context.Background(), d); err != nil {
+	if _, err := d.Collect(context.Background(), dataset.CollectOptions{EndUploads: true}); err != nil {
 		t.Error(err)
 	}
 	d.Close()

@@ -65,7 +65,7 @@ var datasetMutants = []mutant{
 	one("records of another version are believed", "trainer/container/unpack/record.go", "private, ok := strings.CutSuffix(h.Source, \" \"+u.version.Digest())", "private, _, ok := strings.Cut(h.Source, \" \")").by("TestRecordsOfAnotherVersion").in("./trainer/container"),
 	one("a file that was touched is believed", "trainer/container/unpack/record.go", "now.Inode == e.Seen.Inode && now.ChangeTime.Equal(e.Seen.ChangeTime)", "now.Inode == e.Seen.Inode").by("TestRecords").in("./trainer/container"),
 	one("what does not belong is left", "trainer/container/unpack/record.go", "		default:\n			if err := u.root.Remove(name); err != nil {", "		default:\n			if err := u.root.Chmod(name, 0o600); err != nil {").by("TestWhatDoesNotBelong").in("./trainer/container"),
-	one("a pack may be missing", "trainer/container/unpack/survey.go", "if s.missing != nil && !u.Partial {", "if s.missing != nil && u.Tars {").by("TestTampered").in("./trainer/container"),
-	one("a file of several packs goes to several hosts", "trainer/container/unpack/survey.go", "case u.Partial && s.split != \"\":", "case u.Partial && s.split == \"\\x00\":").by("TestSharded").in("./trainer/container"),
+	one("a pack may be missing", "trainer/container/unpack/survey.go", "if s.missing != nil && !u.opts.Partial {", "if s.missing != nil && u.opts.Tars {").by("TestTampered").in("./trainer/container"),
+	one("a file of several packs goes to several hosts", "trainer/container/unpack/survey.go", "case u.opts.Partial && s.split != \"\":", "case u.opts.Partial && s.split == \"\\x00\":").by("TestSharded").in("./trainer/container"),
 	one("a file may have the name of the private folder", "trainer/container/unpack/record.go", "if strings.HasPrefix(e.Path, privatePrefix) {", "if e.Path == privatePrefix {").by("TestNamesOfItsOwn").in("./trainer/container"),
 }

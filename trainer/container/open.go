@@ -128,17 +128,17 @@ func (c *Config) unpack(ctx context.Context, versions []*dataset.Version) error 
 				return err
 			}
 		}
-		u := &unpack.Job{Name: ch.Name, Partial: ch.Sharded, Tars: c.Tars}
-		defer u.Close()
 		removed := 0
-		u.Removed = func(path string) {
+		opts := unpack.Options{Name: ch.Name, Partial: ch.Sharded, Tars: c.Tars, Removed: func(path string) {
 			if removed++; removed <= toldOfRemoved {
 				c.logf("channel %s: %q is not part of the dataset and was removed", ch.Name, path)
 			}
-		}
-		if err := u.Prepare(ctx, versions[i], c.channelDir(ch.Name)); err != nil {
+		}}
+		u, err := unpack.Prepare(ctx, versions[i], c.channelDir(ch.Name), opts)
+		if err != nil {
 			return fmt.Errorf("channel %s: %w", ch.Name, err)
 		}
+		defer u.Close()
 		if removed > toldOfRemoved {
 			c.logf("channel %s: and %d more", ch.Name, removed-toldOfRemoved)
 		}
@@ -149,10 +149,11 @@ func (c *Config) unpack(ctx context.Context, versions []*dataset.Version) error 
 	}
 	for i, ch := range c.Channels {
 		began := time.Now()
-		if err := unpacks[i].Run(ctx); err != nil {
+		res, err := unpacks[i].Run(ctx)
+		if err != nil {
 			return fmt.Errorf("channel %s: %w", ch.Name, err)
 		}
-		c.tell(ch, unpacks[i], time.Since(began))
+		c.tell(ch, res, time.Since(began))
 	}
 	return nil
 }
@@ -183,15 +184,15 @@ func (c *Config) checkRoom(unpacks []*unpack.Job) error {
 }
 
 // tell says what was done.
-func (c *Config) tell(ch Channel, u *unpack.Job, took time.Duration) {
-	opened, before := u.Packs.Load(), u.Done.Load()
+func (c *Config) tell(ch Channel, res unpack.Result, took time.Duration) {
+	opened, before := res.Packs, res.Done
 	line := fmt.Sprintf("channel %s: %s@%d, opened packs: %d, files: %d, bytes: %d, in %.1f s", ch.Name, ch.Dataset, ch.Version,
-		opened, u.Files.Load(), u.Bytes.Load(), took.Seconds())
+		opened, res.Files, res.Bytes, took.Seconds())
 	if before > 0 {
 		line += fmt.Sprintf("; open already: %d", before)
 	}
 	if ch.Sharded {
-		line += fmt.Sprintf("; this host has %d of %d packs", opened+before, opened+before+u.Absent.Load())
+		line += fmt.Sprintf("; this host has %d of %d packs", opened+before, opened+before+res.Absent)
 	}
 	c.logf("%s", line)
 }

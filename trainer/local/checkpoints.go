@@ -110,7 +110,8 @@ func (j *Job) fetchCheckpoints(ctx context.Context, ws *workspace) error {
 	case now == nil:
 		return nil
 	}
-	return new(restore.Job).Run(ctx, j.Saved.Version, to)
+	_, err = restore.Run(ctx, j.Saved.Version, to, restore.Options{})
+	return err
 }
 
 // resumeFrom makes what was fetched the job's own.

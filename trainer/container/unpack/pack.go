@@ -57,7 +57,7 @@ func (w *unpacker) pack(ctx context.Context, pieces []packs.Piece) error {
 	s := w.state[pack.ID]
 	var entries []*tree.Entry
 	var err error
-	if w.Tars && !s.raw {
+	if w.opts.Tars && !s.raw {
 		entries, err = w.tar(ctx, pieces)
 	} else {
 		entries, err = w.files(ctx, pieces)

@@ -32,10 +32,10 @@ const wholeSuffix = "-file"
 
 func (u *Job) recordFolder() string {
 	kind := ""
-	if u.Tars {
+	if u.opts.Tars {
 		kind = "-tars"
 	}
-	return u.version.Dataset() + "/opened/" + u.Name + kind + "/"
+	return u.version.Dataset() + "/opened/" + u.opts.Name + kind + "/"
 }
 
 func (u *Job) record(ctx context.Context, name string, entries []*tree.Entry) error {
@@ -244,8 +244,8 @@ func (u *Job) sweepFolder(ctx context.Context, dir string) (kept int, err error)
 			}
 			// An earlier run has made links, which are made again.
 			ours := strings.HasPrefix(name, privatePrefix) || e.Type()&fs.ModeSymlink != 0 && u.done.private != ""
-			if u.Removed != nil && !ours {
-				u.Removed(name)
+			if u.opts.Removed != nil && !ours {
+				u.opts.Removed(name)
 			}
 		}
 	}

@@ -70,7 +70,7 @@ func (u *Job) survey(ctx context.Context) error {
 		}
 		s.entry(e)
 	}
-	if s.missing != nil && !u.Partial {
+	if s.missing != nil && !u.opts.Partial {
 		if p := u.done.stale; p != "" {
 			return fmt.Errorf("%q was changed after it was opened, and its pack is gone; start a new job, with fresh packs: %w", p, dataset.ErrMissing)
 		}
@@ -145,7 +145,7 @@ func (s *surveyor) pack(o *tree.Object) *packState {
 func (u *Job) openable() (need, largest int64, err error) {
 	for id, s := range u.state {
 		switch {
-		case u.Partial && s.split != "":
+		case u.opts.Partial && s.split != "":
 			return 0, 0, fmt.Errorf("%q lies in several packs, which do not all go to one host: give every host the whole dataset (FullyReplicated)", s.split)
 		case s.done:
 			u.Done.Add(1)

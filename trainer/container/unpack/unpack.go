@@ -24,6 +24,31 @@ import (
 	"github.com/vaultpack/vaultpack/internal/workers"
 )
 
+// Options say how to open a folder.
+type Options struct {
+	// Name is a path element that distinguishes the records of several folders in one
+	// store. It is required.
+	Name string
+	// Partial reports whether the folder has only a share of the packs, with whole
+	// files in each. The missing packs belong to other hosts.
+	Partial bool
+	// Tars leaves the small files in their tars, one for each pack:
+	// "<dataset>-000000.tar" and so on, without files that are not in this
+	// version.
+	Tars bool
+	// Removed is called for everything else that was in the folder and was removed. It is
+	// called from one goroutine.
+	Removed func(path string)
+}
+
+// A Result says what [Job.Run] has done, or how far it came before an error.
+type Result struct {
+	Files, Bytes int64 // written
+	Packs        int64 // opened
+	Done         int64 // packs that an earlier run had opened
+	Absent       int64 // packs that belong to other hosts
+}
+
 // A Job turns a folder that holds copies of a version's packs, as "<object
 // ID>.vpk", into one that holds exactly the version's files. It works pack by
 // pack: it writes the files of a pack beside the tree, compares the pack with its
@@ -38,25 +63,8 @@ import (
 //
 // Nothing is synced to disk: the folder need not outlive the machine.
 type Job struct {
-	// Name is a path element that distinguishes the records of several folders in one
-	// store.
-	Name string
-	// Partial reports whether the folder has only a share of the packs, with whole
-	// files in each. The missing packs belong to other hosts.
-	Partial bool
-	// Tars leaves the small files in their tars, one for each pack:
-	// "<dataset>-000000.tar" and so on, without files that are not in this
-	// version.
-	Tars bool
-	// Removed is called for everything else that was in the folder and was removed. It is
-	// called from one goroutine.
-	Removed func(path string)
-
-	// Counters, to be read at any time.
-	Files, Bytes atomic.Int64 // written
-	Packs        atomic.Int64 // opened
-	Done         atomic.Int64 // packs that an earlier run had opened
-	Absent       atomic.Int64 // packs that belong to other hosts
+	opts Options
+	counters
 
 	version *dataset.Version
 	packs   *objects.Set // reads packs from the private folder
@@ -72,8 +80,12 @@ type Job struct {
 	held    []*tree.Entry // the whole index, unless it is large
 }
 
-// errNil is of a job that was not made.
-var errNil = errors.New("container: a nil job")
+// counters are a Result while it is counted.
+type counters struct{ Files, Bytes, Packs, Done, Absent atomic.Int64 }
+
+func (c *counters) result() Result {
+	return Result{Files: c.Files.Load(), Bytes: c.Bytes.Load(), Packs: c.Packs.Load(), Done: c.Done.Load(), Absent: c.Absent.Load()}
+}
 
 // privatePrefix begins the name of the folder in which a Job works. The rest
 // is random and recorded only in sealed form, so that nobody who can have files put
@@ -81,19 +93,21 @@ var errNil = errors.New("container: a nil job")
 const privatePrefix = ".vaultpack-open-"
 
 // Prepare determines what to do: it moves the packs aside, removes what does not
-// belong in dir, and returns an error if a pack is missing. It opens nothing yet.
-// Close must be called afterwards, even after an error.
-func (u *Job) Prepare(ctx context.Context, v *dataset.Version, dir string) (err error) {
-	if u == nil {
-		return errNil
-	}
+// belong in dir, and returns an error if a pack is missing. It opens nothing yet. The
+// Job must be closed.
+func Prepare(ctx context.Context, v *dataset.Version, dir string, opts Options) (*Job, error) {
 	if err := jobs.Check(ctx, v); err != nil {
-		return err
+		return nil, err
 	}
-	if u.root != nil {
-		return errors.New("container: this job has been prepared already; make another one")
+	u := &Job{opts: opts}
+	if err := u.prepare(ctx, v, dir); err != nil {
+		u.Close()
+		return nil, objects.Of(v).Because(err)
 	}
-	defer func() { err = objects.Of(v).Because(err) }()
+	return u, nil
+}
+
+func (u *Job) prepare(ctx context.Context, v *dataset.Version, dir string) (err error) {
 	if err := u.open(v, dir); err != nil {
 		return err
 	}
@@ -132,28 +146,29 @@ func (u *Job) Close() {
 }
 
 // Run writes the files. It returns an error unless the folder then holds everything
-// that it should. To continue after an error, call Prepare and Run on a new Job.
-func (u *Job) Run(ctx context.Context) error {
-	switch {
-	case u == nil:
-		return errNil
-	case u.version == nil || u.lock == nil:
-		return errors.New("container: this job was not prepared")
+// that it should. To continue after an error, call [Prepare] and Run again.
+func (u *Job) Run(ctx context.Context) (Result, error) {
+	if u == nil || u.lock == nil {
+		return Result{}, errNotPrepared
 	}
 	if err := jobs.Check(ctx, u.version); err != nil {
-		return err
+		return Result{}, err
 	}
-	return objects.Of(u.version).During(ctx, func(ctx context.Context) error {
+	err := objects.Of(u.version).During(ctx, func(ctx context.Context) error {
 		if err := u.run(ctx); err != nil {
 			return err
 		}
 		return u.finish(ctx)
 	})
+	return u.result(), err
 }
 
+// errNotPrepared is returned for a Job that does not come from Prepare.
+var errNotPrepared = errors.New("container: this job was not prepared")
+
 func (u *Job) open(v *dataset.Version, dir string) (err error) {
-	if dataset.CheckName(u.Name) != nil {
-		return fmt.Errorf("%q cannot name a folder's records", u.Name)
+	if dataset.CheckName(u.opts.Name) != nil {
+		return fmt.Errorf("%q cannot name a folder's records", u.opts.Name)
 	}
 	u.version = v
 	if u.root, err = os.OpenRoot(dir); err != nil {
@@ -199,7 +214,7 @@ func (u *Job) deal(ctx context.Context, give func([]packs.Piece)) error {
 	to := place.NewDest(u.root, 0, &u.Bytes) // nothing is staged
 	defer to.CloseLast()
 	for _, e := range u.folders {
-		if u.Tars {
+		if u.opts.Tars {
 			break
 		}
 		if err := to.MakeFolder(e); err != nil {
@@ -257,7 +272,7 @@ func (u *Job) finish(ctx context.Context) error {
 	if err := u.root.RemoveAll(u.private); err != nil {
 		return fmt.Errorf("removing what is left of the packs: %w", err)
 	}
-	if u.Tars {
+	if u.opts.Tars {
 		return ctx.Err()
 	}
 	// Each folder after all that lies in it.

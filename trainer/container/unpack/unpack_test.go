@@ -60,12 +60,13 @@ func TestUnpackWithoutKeepingTheIndex(t *testing.T) {
 		check(errors.Join(err, r.Close()))
 		check(os.WriteFile(filepath.Join(out, path.Base(d.PackName(p.ID))), b, 0o644))
 	}
-	u := &unpack.Job{Name: "out"}
+	u, err := unpack.Prepare(ctx, ver, out, unpack.Options{Name: "out"})
+	check(err)
 	defer u.Close()
-	check(u.Prepare(ctx, ver, out))
-	check(u.Run(ctx))
+	res, err := u.Run(ctx)
+	check(err)
 	treetest.Equal(t, src, out)
-	if got := u.Packs.Load(); got != int64(len(c.Packs)) || u.Files.Load() != ver.Totals.Files {
-		t.Errorf("%d packs of %d and %d files of %d", got, len(c.Packs), u.Files.Load(), ver.Totals.Files)
+	if res.Packs != int64(len(c.Packs)) || res.Files != ver.Totals.Files {
+		t.Errorf("%d packs of %d and %d files of %d", res.Packs, len(c.Packs), res.Files, ver.Totals.Files)
 	}
 }
