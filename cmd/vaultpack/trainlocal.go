@@ -105,9 +105,15 @@ func trainLocal(c *cli.Context, con *console) error {
 	case res.Status == local.Stopped:
 		return &partialError{text: fmt.Sprintf("job %s was stopped", job.Name), code: exitInterrupted}
 	}
+	if res.NoModel && job.Output != nil {
+		con.warning(errNoModel)
+	}
 	con.printf("job      %s, completed in %s", job.Name, took(time.Since(began)))
 	return nil
 }
+
+// errNoModel is what a job that has completed without a model is warned of.
+var errNoModel = errors.New("the script wrote nothing to /opt/ml/model (SM_MODEL_DIR): the job has no model")
 
 // maxLocalRuntime is how long a certificate is good, as long as the longest of SageMaker's.
 const maxLocalRuntime = 28 * 24 * time.Hour

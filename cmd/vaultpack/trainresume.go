@@ -53,9 +53,11 @@ type delivery struct {
 	to      local.Destination
 	place   local.Destination // of checkpoints
 	summary event
+	noModel bool // there was none among the results
 }
 
 func (d *delivery) deliver(ctx context.Context, r *local.Results) error {
+	d.noModel = r.Unfinished
 	if d.to.Folder != "" {
 		if err := local.CopyTo(ctx, r, d.to.Folder, d.con.warning); err != nil {
 			return fmt.Errorf("--output: %w", err)
@@ -148,6 +150,9 @@ func resumeLocal(c *cli.Context, con *console) error {
 	}
 	if err := k.Deliver(c.Context, deliver, keep); err != nil {
 		return undelivered(con, err, dir)
+	}
+	if d.noModel && k.Status == local.Completed {
+		con.warning(errNoModel)
 	}
 	con.emit("summary", d.summary)
 	con.printf("job      %s (%s): its results are delivered", k.Job, k.Status)

@@ -71,7 +71,7 @@ type Job struct {
 	// deliver what this one could not.
 	To Destination
 	// Output delivers the results to To. It is called however the job has ended, except if the
-	// job failed or was stopped and has made nothing. If Output returns nil, the results are
+	// job has made nothing. If Output returns nil, the results are
 	// removed; otherwise Run keeps them and returns an [*UndeliveredError]. If Output is nil,
 	// the results are discarded.
 	Output func(ctx context.Context, r *Results) error
@@ -109,6 +109,8 @@ type Result struct {
 	// Reason is the failure reason, as SageMaker shows it, or why the job was stopped if
 	// neither a signal nor the caller requested it.
 	Reason string
+	// NoModel reports whether a completed job has written nothing to /opt/ml/model.
+	NoModel bool
 }
 
 // Run runs the job to its end. The error is about the run itself; the result says
@@ -204,6 +206,7 @@ func (j *Job) Run(ctx context.Context) (res *Result, err error) {
 		j.Logf("%v", err) // what follows tells how it ended
 	}
 	r := newResults(ws.base, j.Name, res.Status, rec.Ended, rec.Checkpoints)
+	res.NoModel = res.Status == Completed && r.Unfinished
 	if free := freeSpace(ws.dir); j.Output != nil && res.Status == Failed && free < 1<<20 {
 		j.Logf("%s is full: set --work-dir to a larger place for the job's files", ws.dir)
 	}
@@ -215,7 +218,7 @@ func (j *Job) Run(ctx context.Context) (res *Result, err error) {
 	if err := r.keep(ctx, j.Keep); err != nil {
 		return res, &UndeliveredError{j.Name, ws.dir, err}
 	}
-	if j.Output == nil || res.Status != Completed && r.Empty() {
+	if j.Output == nil || r.Empty() {
 		return res, nil
 	}
 	if err := j.Output(ctx, r); err != nil {

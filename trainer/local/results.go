@@ -19,8 +19,8 @@ import (
 // Results are the files that a job has made, in the job's folder.
 type Results struct {
 	Job string
-	// Unfinished reports whether there is no usable model, because the job failed or
-	// was stopped before it had made one.
+	// Unfinished reports whether there is no usable model, because the job failed, or
+	// because it made none.
 	Unfinished bool
 
 	base  string
@@ -46,7 +46,7 @@ const (
 
 func newResults(base, job string, status Status, ended time.Time, checkpoints Destination) *Results {
 	r := &Results{Job: job, base: base, ended: ended, apart: checkpoints != (Destination{})}
-	r.Unfinished = status == Failed || status != Completed && isEmpty(r.model())
+	r.Unfinished = status == Failed || isEmpty(r.model())
 	return r
 }
 
