@@ -2,7 +2,7 @@
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: build binaries test check lint peers pulumi fuse thirtytwo vuln race fuzz mutants mutants-sample bench bench-peers bench-compare bench-gate bench-record bench-s3
+.PHONY: build binaries test check lint peers pulumi fuse thirtytwo python vuln race fuzz mutants mutants-sample bench bench-peers bench-compare bench-gate bench-record bench-s3
 
 build: ## the static binaries, bin/vaultpack and bin/vaultpack-run
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/vaultpack ./cmd/vaultpack-run
@@ -16,7 +16,7 @@ test: ## go test ./..., and what it left out
 	go run ./internal/testrun ./...
 
 check: ## everything that CI checks
-	.ci/run lint stranger servers race rest modules mutants
+	.ci/run lint python stranger servers race rest modules mutants
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }
@@ -55,6 +55,13 @@ thirtytwo:
 	@if [ "$$(go env GOHOSTARCH)" != amd64 ]; then echo 'no machine that runs programs for 386: their tests are left out'; else set -x; \
 	GOARCH=386 go test -short -skip 'RoundTrip|Malice|ParallelSources|DestinationBreaks|WaysToWrite|EveryBit|Allocations' ./envelope && \
 	GOARCH=386 go test -short -skip 'PanicsReachTheCaller|CloseBeside' ./dataset; fi
+
+# The Python package, held to the same vectors as package envelope. The tests run the
+# program of this tree.
+PYTHON = python3
+python: ## the tests of the Python package; PYTHON=… for another interpreter
+	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/vaultpack
+	cd python && VAULTPACK_COMMAND=$(CURDIR)/bin/vaultpack $(PYTHON) -B -m tests
 
 race:
 	CGO_ENABLED=1 go run ./internal/testrun -- -race -timeout 30m ./...

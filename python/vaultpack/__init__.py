@@ -1,0 +1,65 @@
+"""Sealed datasets in Python.
+
+>>> import vaultpack
+>>> ds = vaultpack.open("s3://bucket/ml", "scans@3")
+>>> ds.read("train/0001.png")
+
+See docs/PYTHON.md. Modules are loaded when they are used: `import vaultpack.NAME` needs
+what that module needs and nothing else.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .errors import (
+    AuthenticationError,
+    ChildError,
+    Error,
+    FormatError,
+    Interrupted,
+    NoKeyError,
+    NotAllowed,
+    NotFound,
+    SomeFailed,
+    UsageError,
+)
+
+__version__ = "0.1.0"
+
+# Where the names of this package are, which are imported on first use.
+_LAZY = {
+    "Position": "samples",
+    "merge": "samples",
+}
+
+if TYPE_CHECKING:
+    from .samples import Position, merge
+
+__all__ = [
+    "AuthenticationError",
+    "ChildError",
+    "Error",
+    "FormatError",
+    "Interrupted",
+    "NoKeyError",
+    "NotAllowed",
+    "NotFound",
+    "Position",
+    "SomeFailed",
+    "UsageError",
+    "merge",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        value = getattr(importlib.import_module("." + _LAZY[name], __name__), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})
