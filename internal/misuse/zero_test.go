@@ -17,6 +17,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/restore"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/dataset/verify"
+	"github.com/vaultpack/vaultpack/dataset/view"
 	"github.com/vaultpack/vaultpack/envelope/awskms"
 	"github.com/vaultpack/vaultpack/ingest"
 	"github.com/vaultpack/vaultpack/internal/commit"
@@ -38,7 +39,7 @@ import (
 // types are those whose methods do something, or tell what was done.
 var types = []any{
 	dataset.Dataset{}, dataset.Version{}, commit.Lease{}, commit.Pending{}, commit.Index{},
-	dataset.File{}, vaultpack.Vault{}, unpack.Job{},
+	dataset.File{}, view.View{}, view.File{}, vaultpack.Vault{}, unpack.Job{},
 	uploader.Filter{}, ingest.Writer{}, ingest.File{}, ingest.Sample{},
 	trainer.Launcher{}, trainer.Plan{}, trainer.Watcher{}, trainer.Logs{}, trainer.Job{},
 	container.Config{}, container.Tasks{}, local.Job{}, provenance.Certificate{}, provenance.Verifier{}, awskms.Signer{},
@@ -49,7 +50,7 @@ var types = []any{
 // functions are the entry points that are no methods.
 var functions = map[string]any{
 	"uploader.Upload": uploader.Upload, "uploader.UploadStream": uploader.UploadStream, "uploader.Count": uploader.Count, "ingest.New": ingest.New,
-	"dataset.Open": dataset.Open, "dataset.List": dataset.List, "dataset.Diff": dataset.Diff,
+	"dataset.Open": dataset.Open, "view.Open": view.Open, "dataset.List": dataset.List, "dataset.Diff": dataset.Diff,
 	"restore.Run": restore.Run, "verify.Run": verify.Run, "verify.Against": verify.Against, "rekey.Rotate": rekey.Rotate, "rekey.Reseal": rekey.Reseal,
 	"unpack.Prepare": unpack.Prepare,
 	"vaultpack.Open": vaultpack.Open, "vaultpack.Create": vaultpack.Create, "vaultpack.OpenConfigured": vaultpack.OpenConfigured, "vaultpack.New": vaultpack.New,
