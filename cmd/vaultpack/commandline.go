@@ -232,7 +232,7 @@ func (c *console) program() string {
 	return quoted(c.name)
 }
 
-var bareCommand = regexp.MustCompile(`(^|[^/\w.-])vaultpack ((?:init|encrypt-and-upload|push|ls|restore|pull|cat|verify|versions|diff|tag|rm|gc|keys|signers|statement|provenance|models|model|trust|encrypt|decrypt|inspect|train|jobs|logs|stop|policy|doctor|config|completion|man)\b)`)
+var bareCommand = regexp.MustCompile(`(^|[^/\w.-])vaultpack ((?:init|encrypt-and-upload|push|ls|restore|pull|open|cat|verify|versions|diff|tag|rm|gc|keys|signers|statement|provenance|models|model|trust|encrypt|decrypt|inspect|train|jobs|logs|stop|policy|doctor|config|completion|man)\b)`)
 
 // called is a text with its commands as they are to be typed here: packages do not know
 // how the program was called.

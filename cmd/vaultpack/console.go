@@ -25,6 +25,7 @@ type console struct {
 	command string
 	flags   []string
 	behind  int    // how many arguments were typed behind --
+	dashes  bool   // -- was typed
 	dataset string // that the command is about, once it is known
 
 	mu      sync.Mutex

@@ -12,6 +12,7 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/envelope/awskms"
 	"github.com/vaultpack/vaultpack/internal/exitcode"
+	"github.com/vaultpack/vaultpack/trainer/folder"
 	"github.com/vaultpack/vaultpack/trainer/provenance"
 	"github.com/vaultpack/vaultpack/vault"
 )
@@ -100,6 +101,7 @@ func hint(err error) string {
 	var partial *partialError
 	var untrusted *dataset.UntrustedError
 	var rollback *dataset.RollbackError
+	var leftover *folder.LeftoverError
 	switch {
 	case errors.As(err, &partial):
 		return partial.hint
@@ -116,6 +118,8 @@ func hint(err error) string {
 		return "to let the key of one Region open what its replica in another Region wrapped, add to vaultpack.yaml: kms_related: true"
 	case errors.As(err, &noKey):
 		return "set the right key with --local-key, or restore it from its backup; if it is the right key, the keyring was changed"
+	case errors.As(err, &leftover):
+		return "wait for its end; if no restore is running, on any machine: rm -rf " + quoted(leftover.Path)
 	case errors.As(err, &busy) && busy.Dead:
 		return "run that upload again and let it finish, or wait until its records are older than --grace; --end-uploads removes them now"
 	case errors.Is(err, dataset.ErrBusy):

@@ -186,6 +186,8 @@ func TestJSONIsAsDocumented(t *testing.T) {
 	run(0, "diff", "d@1")
 	run(exitFailed, "restore", "none", p.home+"/none")
 	run(exitSomeFailed, "restore", "d", p.home+"/out")
+	run(exitFailed, "open", "d@1", odd)
+	run(0, "open", "odd", p.home+"/opened")
 	run(0, "verify", "d")
 	run(exitSomeFailed, "verify", "d", "--against", odd)
 	run(0, "cat", "d", "a")

@@ -47,6 +47,7 @@ func run(w world, args []string) int {
 	con := newConsole(w)
 	con.json = asksForJSON(args)
 	app := newApp(con)
+	con.dashes = slices.Contains(args, "--")
 	args, behind, err := flagsFirst(app, args)
 	con.behind = behind
 	if err == nil {
@@ -87,6 +88,7 @@ func newApp(con *console) *cli.App {
 			uploadCommand(con),
 			lsCommand(con),
 			restoreCommand(con),
+			openCommand(con),
 			catCommand(con),
 			verifyCommand(con),
 			versionsCommand(con),

@@ -27,6 +27,7 @@ import (
 	"github.com/vaultpack/vaultpack/trainer"
 	"github.com/vaultpack/vaultpack/trainer/container"
 	"github.com/vaultpack/vaultpack/trainer/container/unpack"
+	"github.com/vaultpack/vaultpack/trainer/folder"
 	"github.com/vaultpack/vaultpack/trainer/launcher"
 	"github.com/vaultpack/vaultpack/trainer/local"
 	"github.com/vaultpack/vaultpack/trainer/provenance"
@@ -57,6 +58,7 @@ var functions = map[string]any{
 	"launcher.Open": launcher.Open, "launcher.Connect": launcher.Connect,
 	"trainer.Describe": trainer.Describe, "trainer.List": trainer.List, "trainer.RemoveKey": trainer.RemoveKey, "trainer.Stop": trainer.Stop,
 	"trainer.ReadJob": trainer.ReadJob,
+	"folder.Open":     folder.Open,
 	"container.Open":  container.Open, "local.Stage": local.Stage,
 	"provenance.Certify": provenance.Certify, "provenance.Check": provenance.Check, "provenance.Open": provenance.Open, "provenance.Datasets": provenance.Datasets,
 	"provenance.ReadFolder": provenance.ReadFolder, "provenance.ReadArchive": provenance.ReadArchive,

@@ -12,7 +12,7 @@ import (
 // CheckLink refuses a link that leads out of the destination.
 func (d *Dest) CheckLink(e *tree.Entry) error {
 	if leaves(e) || d.leadsOut(e) {
-		return fmt.Errorf("the link leaves the destination, to %q; it is created only with --unsafe-links", e.Link)
+		return fmt.Errorf("the link leaves the destination, to %q; only restore --unsafe-links creates it", e.Link)
 	}
 	return nil
 }
