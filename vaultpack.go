@@ -109,7 +109,7 @@ type Vault struct {
 // Open opens a vault. If there is none in a directory, the error wraps vault.ErrNoVault.
 // A bucket is asked by what is done first.
 func Open(ctx context.Context, s Settings) (*Vault, error) {
-	if err := given.Check(ctx, true, nil); err != nil {
+	if err := given.Context(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.check(); err != nil {
@@ -126,7 +126,7 @@ func Open(ctx context.Context, s Settings) (*Vault, error) {
 // makes no bucket and no KMS key. Keep a copy of the file of a local key: without it
 // nobody can read the vault.
 func Create(ctx context.Context, s Settings) (*Vault, error) {
-	if err := given.Check(ctx, true, nil); err != nil {
+	if err := given.Context(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.check(); err != nil {
@@ -146,7 +146,7 @@ func Create(ctx context.Context, s Settings) (*Vault, error) {
 // OpenConfigured opens the vault that the command uses here: by vaultpack.yaml in the
 // working folder or above it, and the environment.
 func OpenConfigured(ctx context.Context) (*Vault, error) {
-	if err := given.Check(ctx, true, nil); err != nil {
+	if err := given.Context(ctx); err != nil {
 		return nil, err
 	}
 	c, err := config.Load(func(string) string { return "" })

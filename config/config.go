@@ -200,6 +200,14 @@ func (c *Config) readFile(file string) error {
 		}
 		return full
 	}
+	if err := c.take(&f, file, inFile); err != nil {
+		return err
+	}
+	return tilde
+}
+
+// take takes what a file sets and no source before it has set.
+func (c *Config) take(f *fileConfig, file string, inFile func(string) string) error {
 	c.vaults[file] = inFile(f.Vault)
 	c.set(&c.Vault, inFile(f.Vault), file)
 	c.set(&c.LocalKey, inFile(f.LocalKey), file)
@@ -234,7 +242,7 @@ func (c *Config) readFile(file string) error {
 			return fmt.Errorf("%s: %w", file, err)
 		}
 	}
-	return tilde
+	return nil
 }
 
 // pathIn is a path that a file has, of which the real name is real: relative to its

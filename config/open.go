@@ -151,7 +151,7 @@ func open(ctx context.Context, c *Config) (*vault.Vault, error) {
 		return nil, err
 	}
 	v := &vault.Vault{Store: store, Location: location, Keys: keys, Context: c.Context}
-	v.OpenSigner = c.openSigner(v)
+	c.setSigner(v)
 	v.Trust = c.Memory(location)
 	return v, nil
 }

@@ -24,9 +24,8 @@ const signingComment = `# A signing key of vaultpack. Whoever has this file can 
 
 // SigningKey reads the configured signing key. If none is configured, it returns the key
 // derived from a local key of keys, or else the key in the file of the embedded default.
-// If that file does not exist and create is true, SigningKey creates it and calls
-// Config.MadeSigningKey. If there is no signing key, the error wraps [vault.ErrNoSigner].
-func SigningKey(ctx context.Context, c *Config, keys *vault.Keys, create bool) (signing.Signer, error) {
+// If there is no signing key, the error wraps [vault.ErrNoSigner].
+func SigningKey(ctx context.Context, c *Config, keys *vault.Keys) (signing.Signer, error) {
 	if err := given.Check(ctx, c != nil, errNoConfig); err != nil {
 		return nil, err
 	}
@@ -40,11 +39,18 @@ func SigningKey(ctx context.Context, c *Config, keys *vault.Keys, create bool) (
 		return nil, fmt.Errorf("%w: set one with --signing-key, made by: vaultpack keys new signing FILE", vault.ErrNoSigner)
 	}
 	key, err := readSigningKey(c.Signing)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return key, err
-	}
-	if !create {
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, vault.ErrNoSigner
+	}
+	return key, err
+}
+
+// EnsureSigningKey is SigningKey, but if the file of the embedded default is needed and
+// does not exist, it creates it and calls Config.MadeSigningKey.
+func EnsureSigningKey(ctx context.Context, c *Config, keys *vault.Keys) (signing.Signer, error) {
+	s, err := SigningKey(ctx, c, keys)
+	if !errors.Is(err, vault.ErrNoSigner) || c.Signing.Value == "" {
+		return s, err
 	}
 	if err := CreateSigningKey(c.Signing.Value); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
@@ -99,13 +105,13 @@ func (c *Config) signer(ctx context.Context, services *keyservice.Client) (signi
 	return readSigningKey(c.Signing)
 }
 
-// openSigner opens the signing key of a vault once, when it is first needed, and counts
+// setSigner has the signing key of a vault opened once, when it is first needed, and counts
 // what that bills among the calls of the vault's keys.
-func (c *Config) openSigner(v *vault.Vault) func(ctx context.Context, create bool) (signing.Signer, error) {
+func (c *Config) setSigner(v *vault.Vault) {
 	if !c.signsInService() {
-		return func(ctx context.Context, create bool) (signing.Signer, error) {
-			return SigningKey(ctx, c, v.Keys, create)
-		}
+		v.OpenSigner = func(ctx context.Context) (signing.Signer, error) { return SigningKey(ctx, c, v.Keys) }
+		v.MakeSigner = func(ctx context.Context) (signing.Signer, error) { return EnsureSigningKey(ctx, c, v.Keys) }
+		return
 	}
 	services, others := keyservice.New(keyservice.Settings{AWS: c.aws()}), v.Keys.Calls
 	v.Keys.Calls = func() int64 {
@@ -117,7 +123,7 @@ func (c *Config) openSigner(v *vault.Vault) func(ctx context.Context, create boo
 	}
 	var mu sync.Mutex
 	var opened signing.Signer
-	return func(ctx context.Context, _ bool) (signing.Signer, error) {
+	v.OpenSigner = func(ctx context.Context) (signing.Signer, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		if opened == nil {

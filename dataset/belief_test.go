@@ -106,7 +106,7 @@ func (s *stage) refused(d *dataset.Dataset, number int64, what string) {
 func TestFormerSignersSignNothing(t *testing.T) {
 	s := newStage(t)
 	second := signing.GenerateKey()
-	if _, err := signers.Add(t.Context(), s.d, second.Public(), true); err != nil {
+	if _, err := signers.AddOwner(t.Context(), s.d, second.Public()); err != nil {
 		t.Fatal(err)
 	}
 	s.d.Vault().Signer = second
@@ -149,7 +149,7 @@ func TestOneVersionOfANumber(t *testing.T) {
 func TestNamedSigners(t *testing.T) {
 	s := newStage(t)
 	writer := signing.GenerateKey()
-	if _, err := signers.Add(t.Context(), s.d, writer.Public(), false); err != nil {
+	if _, err := signers.AddWriter(t.Context(), s.d, writer.Public()); err != nil {
 		t.Fatal(err)
 	}
 	for what, c := range map[string]struct {
@@ -243,7 +243,7 @@ func TestGrantedKeys(t *testing.T) {
 func TestReaderWhoMissedARemoval(t *testing.T) {
 	s := newStage(t)
 	second := signing.GenerateKey()
-	v3, err := signers.Add(t.Context(), s.d, second.Public(), true)
+	v3, err := signers.AddOwner(t.Context(), s.d, second.Public())
 	if err != nil {
 		t.Fatal(err)
 	}

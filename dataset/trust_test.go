@@ -270,7 +270,7 @@ func signedAs(t *testing.T, like *dataset.Version, number int64, created time.Ti
 	if err != nil {
 		t.Fatal(err)
 	}
-	signer, err := set.Vault.SigningKey(ctx, false)
+	signer, err := set.Vault.SigningKey(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -101,19 +101,21 @@ func (b *base) isFolder(ctx context.Context, path string) (bool, error) {
 	return e != nil && strings.HasPrefix(e.Path, path+"/"), err
 }
 
-// knownFolder remembers a folder in whose place the version has no file, and reports
-// whether it did before.
-func (b *base) knownFolder(path string, remember bool) bool {
+// rememberFolder remembers a folder in whose place the version has no file.
+func (b *base) rememberFolder(path string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	known := b.folders[path]
-	if remember && !known {
-		if b.folders == nil || len(b.folders) == maxBaseFolders {
-			b.folders = map[string]bool{}
-		}
-		b.folders[path] = true
+	if b.folders == nil || len(b.folders) == maxBaseFolders {
+		b.folders = map[string]bool{}
 	}
-	return known
+	b.folders[path] = true
+}
+
+// knownFolder reports whether a folder was remembered.
+func (b *base) knownFolder(path string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.folders[path]
 }
 
 // allowed looks whether the last version leaves room for a new file of that path.
@@ -139,7 +141,7 @@ func (w *Writer) allowed(path string) error {
 		return fmt.Errorf("it is a folder of version %d: %w", v.Number, fs.ErrExist)
 	}
 	for dir := range parents(path) {
-		if w.base.knownFolder(dir, false) {
+		if w.base.knownFolder(dir) {
 			continue
 		}
 		e, err := w.base.file(w.ctx, dir)
@@ -149,7 +151,9 @@ func (w *Writer) allowed(path string) error {
 		if e != nil && !w.isRemoved(dir) {
 			return fmt.Errorf("%q is a file of version %d: %w", dir, v.Number, fs.ErrExist)
 		}
-		w.base.knownFolder(dir, e == nil)
+		if e == nil {
+			w.base.rememberFolder(dir)
+		}
 	}
 	return nil
 }

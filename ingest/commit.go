@@ -151,7 +151,7 @@ func (w *Writer) index(ctx context.Context) (indexed, error) {
 			}
 		}
 	}
-	if err := m.written("", true); err != nil {
+	if err := m.writtenRest(); err != nil {
 		return indexed{}, err
 	}
 	c, changed, err := m.index.Finish(ctx)
@@ -174,15 +174,29 @@ func (w *Writer) index(ctx context.Context) (indexed, error) {
 }
 
 // written enters what was written up to a path, without it.
-func (m *merge) written(path string, all bool) error {
-	for len(m.paths) > 0 && (all || m.paths[0] < path) {
-		next := m.paths[0]
-		m.paths = m.paths[1:]
-		if err := m.add(m.entry(next, m.files[next]), false); err != nil {
+func (m *merge) written(path string) error {
+	for len(m.paths) > 0 && m.paths[0] < path {
+		if err := m.writtenNext(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// writtenRest enters what was written and has not been entered yet.
+func (m *merge) writtenRest() error {
+	for len(m.paths) > 0 {
+		if err := m.writtenNext(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *merge) writtenNext() error {
+	next := m.paths[0]
+	m.paths = m.paths[1:]
+	return m.add(m.entry(next, m.files[next]), commit.Step{})
 }
 
 // old enters an entry of the last version, or what has come in its place.
@@ -190,7 +204,7 @@ func (m *merge) old(e *tree.Entry) error {
 	if e.Flaw != "" {
 		m.flawed++
 	}
-	if err := m.written(e.Path, false); err != nil {
+	if err := m.written(e.Path); err != nil {
 		return err
 	}
 	if len(m.paths) > 0 && m.paths[0] == e.Path {
@@ -198,21 +212,21 @@ func (m *merge) old(e *tree.Entry) error {
 		now := m.entry(e.Path, m.files[e.Path])
 		switch {
 		case sameContents(now, e):
-			return m.add(e, true) // committed by a Writer that did not get to say so
+			return m.add(e, commit.Step{Unchanged: true}) // committed by a Writer that did not get to say so
 		case m.opts.Mode == Add && !m.removed[e.Path]:
 			return fmt.Errorf("%.200q was written, and version %d has it: %w", e.Path, m.base.version.Number, fs.ErrExist)
 		}
-		return m.add(now, false)
+		return m.add(now, commit.Step{})
 	}
 	if m.removed[e.Path] {
 		m.gap = true
 		return nil
 	}
-	return m.add(e, true)
+	return m.add(e, commit.Step{Unchanged: true})
 }
 
 // add enters an entry, unless it is in a file instead of a folder.
-func (m *merge) add(e *tree.Entry, same bool) error {
+func (m *merge) add(e *tree.Entry, step commit.Step) error {
 	for n := len(m.above); n > 0 && !strings.HasPrefix(e.Path, m.above[n-1]); n-- {
 		m.above = m.above[:n-1]
 	}
@@ -224,7 +238,8 @@ func (m *merge) add(e *tree.Entry, same bool) error {
 	if !e.IsDir() {
 		m.above = append(m.above, e.Path)
 	}
-	err := m.index.Add(m.ctx, e, commit.Step{Unchanged: same, Gap: m.gap})
+	step.Gap = m.gap
+	err := m.index.Add(m.ctx, e, step)
 	m.gap = false
 	return err
 }

@@ -234,8 +234,9 @@ func (j *Job) checkScript(p *problems) {
 	for i, arg := range j.Command {
 		p.text(fmt.Sprintf("command.%d", i), arg, maxArgument)
 	}
-	for _, k := range slices.Sorted(maps.Keys(j.Hyperparameters)) {
-		field, value := "hyperparameters."+k, j.Hyperparameters[k].Sent(j.Source != "")
+	sent := j.SentHyperparameters()
+	for _, k := range slices.Sorted(maps.Keys(sent)) {
+		field, value := "hyperparameters."+k, sent[k]
 		p.check(k != "", "hyperparameters", "one has no name")
 		p.text(field, k, 256)
 		p.text(field, value, 2500)

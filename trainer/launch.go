@@ -271,37 +271,46 @@ func (l *Launcher) Launch(ctx context.Context, p *Plan) (arn string, err error) 
 			err = errors.Join(err, RemoveKey(clean, l.Vault, p.dataset(), name))
 		}
 	}()
+	if own, err = l.stage(ctx, p); err != nil {
+		return "", err
+	}
+	return l.create(ctx, p)
+}
+
+// stage stores what the job needs. It returns, also with an error, the names of the
+// objects that belong to this job alone.
+func (l *Launcher) stage(ctx context.Context, p *Plan) (own []string, err error) {
 	for _, u := range p.uploads {
 		if !u.once {
 			own = append(own, u.name)
 		} else if there, err := l.there(ctx, u); err != nil {
-			return "", fmt.Errorf("staging the job: %w", err)
+			return own, fmt.Errorf("staging the job: %w", err)
 		} else if there {
 			continue
 		}
 		if err := l.Vault.Put(ctx, u.name, u.write); err != nil {
-			return "", fmt.Errorf("staging the job: %w", err)
+			return own, fmt.Errorf("staging the job: %w", err)
 		}
 	}
 	if p.job.KeyChannel != "" {
 		if err := l.stageKey(ctx, p); err != nil {
-			return "", err
+			return own, err
 		}
 	}
 	stored, err := p.certificate(ctx, l.Vault)
-	if own = append(own, stored...); err != nil {
-		return "", err
+	if own = append(own, stored...); err != nil || !p.job.SealModel {
+		return own, err
 	}
-	if p.job.SealModel {
-		stored, err := sealedmodel.NewKey(ctx, p.main().Version, name)
-		if stored != "" {
-			own = append(own, stored)
-		}
-		if err != nil {
-			return "", err
-		}
+	key, err := sealedmodel.NewKey(ctx, p.main().Version, p.Name())
+	if key != "" {
+		own = append(own, key)
 	}
-	began := time.Now()
+	return own, err
+}
+
+// create sends the request.
+func (l *Launcher) create(ctx context.Context, p *Plan) (arn string, err error) {
+	name, began := p.Name(), time.Now()
 	out, err := l.SageMaker.CreateTrainingJob(ctx, p.Request)
 	if err == nil {
 		return aws.ToString(out.TrainingJobArn), nil

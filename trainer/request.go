@@ -94,10 +94,7 @@ func (l *Launcher) request(p *Plan, name string, args []string) error {
 }
 
 func (l *Launcher) addParameters(p *Plan, name string) {
-	params := map[string]string{}
-	for k, v := range p.job.Hyperparameters {
-		params[k] = v.Sent(p.source != nil)
-	}
+	params := p.job.SentHyperparameters()
 	if p.source != nil {
 		scriptMode(params, p.job.Entry, name, l.Region)
 		maps.Copy(params, p.job.launcherParameters())

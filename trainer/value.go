@@ -31,16 +31,34 @@ func ParseValue(s string) Value {
 	return Value{text: s, json: jsonString(s)}
 }
 
-// Sent returns the value as it is sent to SageMaker: as JSON if script is true,
-// otherwise unchanged.
-func (v Value) Sent(script bool) string {
+// Text returns the value as it was written, without the quotes of a string.
+func (v Value) Text() string {
 	if v == (Value{}) {
 		return "null"
 	}
-	if script {
-		return v.json
-	}
 	return v.text
+}
+
+// JSON returns the value as JSON.
+func (v Value) JSON() string {
+	if v == (Value{}) {
+		return "null"
+	}
+	return v.json
+}
+
+// SentHyperparameters returns the hyperparameters as they are sent to SageMaker: in
+// script mode as JSON, and otherwise as they were written.
+func (j *Job) SentHyperparameters() map[string]string {
+	sent := map[string]string{}
+	for name, v := range j.Hyperparameters {
+		if j.Source != "" {
+			sent[name] = v.JSON()
+		} else {
+			sent[name] = v.Text()
+		}
+	}
+	return sent
 }
 
 // UnmarshalYAML decodes a Value of any type. Numbers and dates stay as they were

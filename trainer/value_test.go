@@ -27,17 +27,17 @@ func TestValues(t *testing.T) {
 			t.Errorf("%s: %v", c.yaml, err)
 			continue
 		}
-		if v := j.Hyperparameters["k"]; v.Sent(false) != c.text || v.Sent(true) != c.json {
-			t.Errorf("%s: sent as %s, and in script mode %s", c.yaml, v.Sent(false), v.Sent(true))
+		if v := j.Hyperparameters["k"]; v.Text() != c.text || v.JSON() != c.json {
+			t.Errorf("%s: sent as %s, and in script mode %s", c.yaml, v.Text(), v.JSON())
 		}
 	}
 	j, err := trainer.ParseJob("job.yaml", []byte("hyperparameters: {a: &a [1.50], b: *a}\nenvironment: {N: 1.10, D: 2026-01-02, T: true}\n"))
-	if err != nil || j.Hyperparameters["b"].Sent(true) != "[1.50]" || j.Environment["N"] != "1.10" || j.Environment["D"] != "2026-01-02" || j.Environment["T"] != "true" {
+	if err != nil || j.Hyperparameters["b"].JSON() != "[1.50]" || j.Environment["N"] != "1.10" || j.Environment["D"] != "2026-01-02" || j.Environment["T"] != "true" {
 		t.Errorf("%+v, %v", j, err)
 	}
 	for _, bad := range []string{".inf", "{a: .nan}", "&a [*a]", "{a: 1, a: 2}", "{[1]: 2}"} {
 		if j, err := trainer.ParseJob("job.yaml", []byte("hyperparameters:\n  k: "+bad+"\n")); err == nil {
-			t.Errorf("%s: %q", bad, j.Hyperparameters["k"].Sent(true))
+			t.Errorf("%s: %q", bad, j.Hyperparameters["k"].JSON())
 		}
 	}
 }

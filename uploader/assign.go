@@ -125,8 +125,12 @@ func (p *planner) knownPieces(it *item, candidates []*tree.Entry) map[int64][]kn
 	found := map[int64][]knownExtent{}
 	take := func(e *tree.Entry, pending bool) {
 		trusted := e.Path == it.entry.Path && p.trusts(it.entry, e)
+		has := p.hasPackOrWarn
+		if pending {
+			has = p.hasPack
+		}
 		for _, x := range e.Extents {
-			if (trusted || summed([]tree.Extent{x})) && p.hasPack(x.Pack, !pending) {
+			if (trusted || summed([]tree.Extent{x})) && has(x.Pack) {
 				found[x.At] = append(found[x.At], knownExtent{x, trusted, pending})
 			}
 		}

@@ -83,7 +83,7 @@ func (t *elsewhere) read(ctx context.Context) {
 		x := e.Extents[0]
 		n, ok := t.index[x.Pack.ID]
 		if !ok {
-			if !t.hasPack(x.Pack, false) {
+			if !t.hasPack(x.Pack) {
 				continue
 			}
 			n = len(t.objects)

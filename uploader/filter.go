@@ -78,8 +78,16 @@ func parseRule(pattern string) (r rule, err error) {
 	return r, nil
 }
 
-func (r rule) matches(path string, isDir bool) bool {
-	if r.dirsOnly && !isDir {
+// A kind is what a path is of, which a pattern with a slash at its end asks for.
+type kind bool
+
+const (
+	aFile   kind = false
+	aFolder kind = true
+)
+
+func (r rule) matches(path string, is kind) bool {
+	if r.dirsOnly && is != aFolder {
 		return false
 	}
 	ok, err := doublestar.Match(r.glob, path)
@@ -113,13 +121,13 @@ func (f *Filter) Unmatched() (include, exclude []string) {
 
 // excluded reports whether the path, without the slash of a folder, is left out
 // and with it all that lies below.
-func (f *Filter) excluded(path string, isDir bool) bool {
+func (f *Filter) excluded(path string, is kind) bool {
 	if f == nil {
 		return false
 	}
 	out := false
 	for _, r := range f.exclude {
-		if r.matches(path, isDir) {
+		if r.matches(path, is) {
 			out = !r.negated
 		}
 	}
@@ -133,14 +141,14 @@ func (f *Filter) Selects(path string) bool {
 		return true
 	}
 	for i, c := range []byte(path) {
-		if c == '/' && f.excluded(path[:i], true) {
+		if c == '/' && f.excluded(path[:i], aFolder) {
 			return false
 		}
 	}
 	if path == "" || strings.HasSuffix(path, "/") {
 		return len(f.include) == 0 || path != "" && f.included(path)
 	}
-	return !f.excluded(path, false) && f.included(path)
+	return !f.excluded(path, aFile) && f.included(path)
 }
 
 // included reports whether a file, or a folder above it, is asked for.
@@ -150,12 +158,12 @@ func (f *Filter) included(path string) bool {
 	}
 	in := false
 	for _, r := range f.include { // all of them, to know which match
-		if r.matches(path, false) {
+		if r.matches(path, aFile) {
 			in = true
 			continue
 		}
 		for i, c := range []byte(path) {
-			if c == '/' && r.matches(path[:i], true) {
+			if c == '/' && r.matches(path[:i], aFolder) {
 				in = true
 				break
 			}

@@ -64,7 +64,7 @@ func (f *finisher) add(ctx context.Context, it *item) error {
 // keep tells that a file could not be read, and enters it as the previous version
 // has it. It reports false if that has nothing of it.
 func (f *finisher) keep(it *item) bool {
-	if it.then == nil || !it.then.IsFile() || !f.inVault(it.then.Extents, true) {
+	if it.then == nil || !it.then.IsFile() || !f.inVaultOrWarn(it.then.Extents) {
 		f.missing++
 		f.fail(it.entry.Path, fmt.Errorf("%w; the new version does not have it", it.failed))
 		return false

@@ -26,7 +26,11 @@ type knownExtent struct {
 // unfinished uploads, as far as the vault still has it.
 func (p *planner) recall(it *item, candidates []*tree.Entry) {
 	take := func(e *tree.Entry, pending bool) {
-		if e.Size != it.entry.Size || !wholeFile(e) || !p.inVault(e.Extents, !pending) {
+		has := p.inVaultOrWarn
+		if pending {
+			has = p.inVault
+		}
+		if e.Size != it.entry.Size || !wholeFile(e) || !has(e.Extents) {
 			return
 		}
 		k := known{extents: e.Extents, sum: e.Sum, pending: pending}
@@ -57,7 +61,7 @@ func (p *planner) stillThere(extents []tree.Extent) bool {
 	if len(extents) == 1 && extents[0].Pack == p.lastPack {
 		return true
 	}
-	if !p.inVault(extents, true) {
+	if !p.inVaultOrWarn(extents) {
 		return false
 	}
 	p.lastPack = extents[len(extents)-1].Pack
@@ -100,24 +104,35 @@ func summed(extents []tree.Extent) bool {
 	return len(extents) > 0
 }
 
-// inVault reports whether the vault has the packs of the extents, whole. With tell,
-// Warn is told each that it lacks, once.
-func (u *upload) inVault(extents []tree.Extent, tell bool) bool {
+// inVault reports whether the vault has the packs of the extents, whole.
+func (u *upload) inVault(extents []tree.Extent) bool {
+	for _, x := range extents {
+		if !u.hasPack(x.Pack) {
+			return false
+		}
+	}
+	return true
+}
+
+// inVaultOrWarn is inVault, and warns of each pack that the vault lacks, once.
+func (u *upload) inVaultOrWarn(extents []tree.Extent) bool {
 	all := true
 	for _, x := range extents {
-		all = u.hasPack(x.Pack, tell) && all
+		all = u.hasPackOrWarn(x.Pack) && all
 	}
 	return all
 }
 
-func (u *upload) hasPack(o *tree.Object, tell bool) bool {
+func (u *upload) hasPack(o *tree.Object) bool {
 	size, ok := u.packs[o.ID]
-	if ok && size == o.Pin.Size {
+	return ok && size == o.Pin.Size
+}
+
+func (u *upload) hasPackOrWarn(o *tree.Object) bool {
+	if u.hasPack(o) {
 		return true
 	}
-	if !tell {
-		return false
-	}
+	size, ok := u.packs[o.ID]
 	u.mu.Lock()
 	told := u.lost[o.ID]
 	if u.lost == nil {

@@ -105,7 +105,7 @@ func (u *upload) plan(ctx context.Context, jobs chan<- *job, windows chan<- []*i
 	if err := w.walk(ctx, u.path); err != nil {
 		return err
 	}
-	if _, err := p.before("", true); err != nil {
+	if err := p.passRest(); err != nil {
 		return err
 	}
 	for _, kept := range p.unread {
@@ -142,7 +142,7 @@ func (p *planner) kept(e *tree.Entry) bool {
 	}
 	under := func(path string) bool {
 		_, ok := p.unread[path]
-		if ok = ok && p.inVault(e.Extents, true); ok {
+		if ok = ok && p.inVaultOrWarn(e.Extents); ok {
 			p.unread[path] = true
 		}
 		return ok
@@ -157,7 +157,7 @@ func (p *planner) kept(e *tree.Entry) bool {
 
 // take is called for everything that the walk finds.
 func (p *planner) take(f found) error {
-	then, err := p.before(f.entry.Path, false)
+	then, err := p.before(f.entry.Path)
 	if err != nil {
 		return err
 	}
@@ -194,28 +194,47 @@ func (p *planner) bound() error {
 // before moves through the previous version up to the path, and gives its entry
 // there if it has one. What it passes is gone from the source, or could not be
 // read and is kept.
-func (p *planner) before(path string, all bool) (*tree.Entry, error) {
+func (p *planner) before(path string) (*tree.Entry, error) {
 	for {
 		e, err := p.old.peek()
-		if err != nil || e == nil || !all && e.Path > path {
+		if err != nil || e == nil || e.Path > path {
 			return nil, err
 		}
 		p.old.next()
-		if !all && e.Path == path {
+		if e.Path == path {
 			return e, nil
 		}
-		if !p.kept(e) {
-			p.removed(e)
-			p.gap = true
-			continue
-		}
-		it := &item{entry: keptEntry(e), then: e, gap: p.gap, reused: true, settled: true}
-		p.gap = false
-		p.window = append(p.window, it)
-		if err := p.bound(); err != nil {
+		if err := p.pass(e); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// passRest moves to the end of the previous version.
+func (p *planner) passRest() error {
+	for {
+		e, err := p.old.peek()
+		if err != nil || e == nil {
+			return err
+		}
+		p.old.next()
+		if err := p.pass(e); err != nil {
+			return err
+		}
+	}
+}
+
+// pass settles an entry of the previous version that the walk has not found.
+func (p *planner) pass(e *tree.Entry) error {
+	if !p.kept(e) {
+		p.removed(e)
+		p.gap = true
+		return nil
+	}
+	it := &item{entry: keptEntry(e), then: e, gap: p.gap, reused: true, settled: true}
+	p.gap = false
+	p.window = append(p.window, it)
+	return p.bound()
 }
 
 func (p *planner) removed(e *tree.Entry) {

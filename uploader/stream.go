@@ -31,7 +31,7 @@ func newStream(r io.Reader, name string) *stream {
 
 // takeStream makes the stream the one file of the new version.
 func (p *planner) takeStream() error {
-	then, err := p.before(p.stream.name, false)
+	then, err := p.before(p.stream.name)
 	if err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (p *planner) takeStream() error {
 		e.Sum = p.stream.sha.Sum(nil)
 	}
 	p.window = append(p.window, it)
-	if _, err := p.before("", true); err != nil {
+	if err := p.passRest(); err != nil {
 		return err
 	}
 	if n := p.Removed.Load(); n > 0 {

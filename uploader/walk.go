@@ -88,7 +88,7 @@ func (w *walker) folder(ctx context.Context, dir, prefix string) error {
 	// What is left out is no part of a sample either.
 	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
 		path := prefix + e.Name()
-		return w.filter.excluded(path, e.IsDir()) || !e.IsDir() && !w.filter.included(path)
+		return w.filter.excluded(path, kind(e.IsDir())) || !e.IsDir() && !w.filter.included(path)
 	})
 	for i, e := range entries {
 		if err := w.one(ctx, dir, prefix, e, func() bool { return sampleGoesOn(entries, i) }); err != nil {

@@ -13,19 +13,28 @@ import (
 // configured.
 var ErrNoSigner = errors.New("no signing key is configured")
 
-// SigningKey returns the key that signs new versions. If there is none yet and one can be
-// made, SigningKey makes it if create is true.
-func (v *Vault) SigningKey(ctx context.Context, create bool) (signing.Signer, error) {
+// SigningKey returns the key that signs new versions. If there is none, the error wraps
+// [ErrNoSigner].
+func (v *Vault) SigningKey(ctx context.Context) (signing.Signer, error) {
 	if v.Signer != nil {
 		return v.Signer, nil
 	}
 	if v.OpenSigner != nil {
-		return v.OpenSigner(ctx, create)
+		return v.OpenSigner(ctx)
 	}
 	if local := v.Keys.Local(); local != nil {
 		return signing.OfLocalKey(local)
 	}
 	return nil, ErrNoSigner
+}
+
+// EnsureSigningKey is SigningKey, but makes the key with MakeSigner if there is none yet.
+func (v *Vault) EnsureSigningKey(ctx context.Context) (signing.Signer, error) {
+	s, err := v.SigningKey(ctx)
+	if errors.Is(err, ErrNoSigner) && v.MakeSigner != nil {
+		return v.MakeSigner(ctx)
+	}
+	return s, err
 }
 
 // A BilledSigner is a signer that makes one call to a key service for each signature,

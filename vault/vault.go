@@ -30,10 +30,11 @@ type Vault struct {
 	// them. If OpenSigner is nil too, the key derived from the first local key of Keys
 	// signs them. A vault with none of these is read only.
 	Signer signing.Signer
-	// OpenSigner returns the signing key when it is first needed. If there is none,
-	// OpenSigner makes one if create is true, and otherwise returns an error that wraps
-	// [ErrNoSigner].
-	OpenSigner func(ctx context.Context, create bool) (signing.Signer, error)
+	// OpenSigner returns the signing key when it is first needed. If there is none, it
+	// returns an error that wraps [ErrNoSigner]. MakeSigner, if not nil, then makes one for
+	// an upload.
+	OpenSigner func(ctx context.Context) (signing.Signer, error)
+	MakeSigner func(ctx context.Context) (signing.Signer, error)
 	// Trust is what the user knows of the vault's datasets. If it is nil, nothing is
 	// known and nothing is remembered.
 	Trust trust.Memory

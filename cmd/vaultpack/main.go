@@ -83,43 +83,48 @@ func newApp(con *console) *cli.App {
 			}
 			return cli.ShowAppHelp(c)
 		},
-		Commands: []*cli.Command{
-			initCommand(con),
-			uploadCommand(con),
-			lsCommand(con),
-			restoreCommand(con),
-			openCommand(con),
-			catCommand(con),
-			verifyCommand(con),
-			versionsCommand(con),
-			diffCommand(con),
-			tagCommand(con),
-			rmCommand(con),
-			gcCommand(con),
-			keysCommand(con),
-			signersCommand(con),
-			statementCommand(con),
-			provenanceCommand(con),
-			modelsCommand(con),
-			modelCommand(con),
-			trustCommand(con),
-			encryptCommand(con),
-			decryptCommand(con),
-			inspectCommand(con),
-			trainCommand(con),
-			jobsCommand(con),
-			logsCommand(con),
-			stopCommand(con),
-			policyCommand(con),
-			doctorCommand(con),
-			configCommand(con),
-			completionCommand(con),
-			manCommand(con),
-		},
+		Commands: commands(con),
 	}
 	app.OnUsageError = onUsageError
 	prepare(con, "", app.Commands)
 	return app
+}
+
+// commands are the commands in the order of the help.
+func commands(con *console) []*cli.Command {
+	return []*cli.Command{
+		initCommand(con),
+		uploadCommand(con),
+		lsCommand(con),
+		restoreCommand(con),
+		openCommand(con),
+		catCommand(con),
+		verifyCommand(con),
+		versionsCommand(con),
+		diffCommand(con),
+		tagCommand(con),
+		rmCommand(con),
+		gcCommand(con),
+		keysCommand(con),
+		signersCommand(con),
+		statementCommand(con),
+		provenanceCommand(con),
+		modelsCommand(con),
+		modelCommand(con),
+		trustCommand(con),
+		encryptCommand(con),
+		decryptCommand(con),
+		inspectCommand(con),
+		trainCommand(con),
+		jobsCommand(con),
+		logsCommand(con),
+		stopCommand(con),
+		policyCommand(con),
+		doctorCommand(con),
+		configCommand(con),
+		completionCommand(con),
+		manCommand(con),
+	}
 }
 
 func onUsageError(c *cli.Context, err error, _ bool) error {

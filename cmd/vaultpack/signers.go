@@ -89,7 +89,7 @@ func signersKey(c *cli.Context, con *console) error {
 		return err
 	}
 	keys, keysErr := config.ReadableKeys(c.Context, cfg)
-	s, err := config.SigningKey(c.Context, cfg, keys, true)
+	s, err := config.EnsureSigningKey(c.Context, cfg, keys)
 	if err != nil {
 		return errors.Join(err, keysErr)
 	}
@@ -99,16 +99,16 @@ func signersKey(c *cli.Context, con *console) error {
 }
 
 func signersAdd(c *cli.Context, con *console) error {
-	role, a := "writer", "a writer"
+	role, a, add := "writer", "a writer", signers.AddWriter
 	if c.Bool("owner") {
-		role, a = "owner", "an owner"
+		role, a, add = "owner", "an owner", signers.AddOwner
 	}
 	return onDatasets(c, con, 2, func(d *dataset.Dataset, args []string) error {
 		key, err := config.ReadSigner(args[0], args[0])
 		if err != nil {
 			return usageError{err}
 		}
-		v, err := signers.Add(c.Context, d, key, c.Bool("owner"))
+		v, err := add(c.Context, d, key)
 		return tellSigners(c, con, d, v, err, event{"command": "signers add", "role": role, "id": key.ID().String()}, key.ID().Short()+" is "+a)
 	})
 }

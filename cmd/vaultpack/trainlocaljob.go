@@ -54,12 +54,9 @@ func localChannels(in *trainer.Job) local.Channels {
 // newLocalJob is the job, but for its channels and what becomes of its results.
 func newLocalJob(c *cli.Context, con *console, in *trainer.Job, main string) (*local.Job, error) {
 	job := &local.Job{
-		Name: in.Name, Source: in.Source, Entry: in.Entry, Command: in.Command, Env: in.Environment, Hyperparameters: map[string]string{},
+		Name: in.Name, Source: in.Source, Entry: in.Entry, Command: in.Command, Env: in.Environment, Hyperparameters: in.SentHyperparameters(),
 		Tars: in.Format == "tar", MaxRuntime: time.Duration(in.MaxRuntime), NoNamespace: c.Bool("no-namespace"), Stdout: con.stdout, Stderr: con.stderr,
 		Logf: func(format string, args ...any) { con.notef("vaultpack: "+format, args...) },
-	}
-	for name, v := range in.Hyperparameters {
-		job.Hyperparameters[name] = v.Sent(in.Source != "")
 	}
 	var err error
 	if job.Dir, err = workDir(c); err != nil {

@@ -85,11 +85,7 @@ func upload(c *cli.Context, con *console, path string, command []string) error {
 		return err
 	}
 	con.dataset = name
-	// Before a vault is made for it.
-	if _, err := os.Stat(path); path != "-" && err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("%s does not exist", show(path))
-		}
+	if err := isThere(path); err != nil { // before a vault is made for it
 		return err
 	}
 	open := uploadVault
@@ -134,6 +130,18 @@ func upload(c *cli.Context, con *console, path string, command []string) error {
 		return &partialError{text: fmt.Sprintf("%s could not be read; the rest is safe in the vault", count(n, "file")), code: exitSomeFailed}
 	}
 	return nil
+}
+
+// isThere returns an error if the source does not exist.
+func isThere(path string) error {
+	if path == "-" {
+		return nil
+	}
+	_, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s does not exist", show(path))
+	}
+	return err
 }
 
 // limitMemory has the garbage collector keep to what an upload may take.

@@ -49,20 +49,26 @@ func (l *folderList) follow(e *tree.Entry) {
 	}
 }
 
-// add keeps a folder, of which the same entry tells again what is to be done unless it
-// is special.
-func (l *folderList) add(e *tree.Entry, special bool) {
+// add keeps a folder, and reports whether there was room for it. If not, its entry is
+// read once more.
+func (l *folderList) add(e *tree.Entry) bool {
 	if l.weight += codec.Weight(e); !l.more && len(l.set) < maxFolders && l.weight < codec.MaxWeight {
 		l.set = append(l.set, e)
-		return
+		return true
 	}
 	l.more = true
-	if special {
-		if l.further == nil {
-			l.further = map[string]bool{}
-		}
-		l.further[e.Path] = true
+	return false
+}
+
+// addSpecial keeps a folder whose entry alone does not say that its attributes are set.
+func (l *folderList) addSpecial(e *tree.Entry) {
+	if l.add(e) {
+		return
 	}
+	if l.further == nil {
+		l.further = map[string]bool{}
+	}
+	l.further[e.Path] = true
 }
 
 // keepOwn remembers the attributes of a folder that is there and keeps them.
@@ -80,7 +86,7 @@ func (l *folderList) keepOwn(path string, st unix.Stat_t) {
 func (r *job) foldersAbove(ctx context.Context, e *tree.Entry) error {
 	l := &r.folders
 	for ; l.made < len(l.above) && l.above[l.made] != e; l.made++ {
-		if err := r.folder(ctx, l.above[l.made], false); err != nil {
+		if err := r.folder(ctx, l.above[l.made], onTheWay); err != nil {
 			return err
 		}
 	}
@@ -91,15 +97,23 @@ func (r *job) foldersAbove(ctx context.Context, e *tree.Entry) error {
 func (r *job) planAbove(ctx context.Context, e *tree.Entry) error {
 	l := &r.folders
 	for ; l.made < len(l.above) && l.above[l.made] != e; l.made++ {
-		if err := r.planFolder(ctx, l.above[l.made], false); err != nil {
+		if err := r.planFolder(ctx, l.above[l.made], onTheWay); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// A need says why a folder is made.
+type need int
+
+const (
+	onTheWay need = iota // for what lies in it
+	selected
+)
+
 // planFolder counts a folder that folder would make, or give attributes.
-func (r *job) planFolder(ctx context.Context, e *tree.Entry, asked bool) error {
+func (r *job) planFolder(ctx context.Context, e *tree.Entry, why need) error {
 	there, _ := r.look(e)
 	switch {
 	case e.Path == "":
@@ -110,7 +124,7 @@ func (r *job) planFolder(ctx context.Context, e *tree.Entry, asked bool) error {
 		if err := r.mayClear(ctx, e); err != nil {
 			return err
 		}
-	case there == folderThere && (!asked || r.Overwrite >= OverwriteIfNewer):
+	case there == folderThere && (why == onTheWay || r.Overwrite >= OverwriteIfNewer):
 		return nil
 	}
 	r.Folders.Add(1)
@@ -120,10 +134,10 @@ func (r *job) planFolder(ctx context.Context, e *tree.Entry, asked bool) error {
 // folder makes a folder that its owner can write to; its own mode comes last. One that
 // is there already gets the version's attributes only if it was asked for, and the
 // destination never, unless the restore has made it.
-func (r *job) folder(ctx context.Context, e *tree.Entry, asked bool) error {
+func (r *job) folder(ctx context.Context, e *tree.Entry, why need) error {
 	if e.Path == "" {
 		if r.folders.created {
-			r.folders.add(e, true)
+			r.folders.addSpecial(e)
 		}
 		return nil
 	}
@@ -131,10 +145,10 @@ func (r *job) folder(ctx context.Context, e *tree.Entry, asked bool) error {
 	if err != nil {
 		return err
 	}
-	keeps := !asked || r.Overwrite >= OverwriteIfNewer
+	keeps := why == onTheWay || r.Overwrite >= OverwriteIfNewer
 	base := path.Base(e.Name())
 	mode := uint32(0o700)
-	if !asked { // then a run that goes on from a killed one does not set it again
+	if why == onTheWay { // then a run that goes on from a killed one does not set it again
 		mode |= fsys.PosixMode(e.Mode) & 0o777
 	}
 	mkdir := func() error {
@@ -147,7 +161,12 @@ func (r *job) folder(ctx context.Context, e *tree.Entry, asked bool) error {
 			return err
 		}
 		if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-			return r.folderThere(e, dir, base, st, keeps)
+			if keeps {
+				r.folders.keepOwn(e.Path, st)
+			} else {
+				r.folders.add(e)
+			}
+			return r.letOwnerWrite(e, dir, base, st)
 		}
 		putBack, cerr := r.clear(ctx, e)
 		if cerr != nil {
@@ -160,19 +179,19 @@ func (r *job) folder(ctx context.Context, e *tree.Entry, asked bool) error {
 			putBack()
 		}
 	}
-	if err == nil {
-		r.folders.add(e, keeps)
+	switch {
+	case err != nil:
+		return err
+	case keeps:
+		r.folders.addSpecial(e)
+	default:
+		r.folders.add(e)
 	}
-	return err
+	return nil
 }
 
-// folderThere lets the owner write to a folder that is there.
-func (r *job) folderThere(e *tree.Entry, dir int, base string, st unix.Stat_t, keeps bool) error {
-	if keeps {
-		r.folders.keepOwn(e.Path, st)
-	} else {
-		r.folders.add(e, false)
-	}
+// letOwnerWrite lets the owner write to a folder that is there.
+func (r *job) letOwnerWrite(e *tree.Entry, dir int, base string, st unix.Stat_t) error {
 	if st.Mode&0o700 == 0o700 || r.noModes.Load() {
 		return nil
 	}
@@ -192,7 +211,8 @@ func (r *job) openUp(p string) bool {
 	if err != nil || place.Lstat(dir, base, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR || st.Mode&0o700 == 0o700 {
 		return false
 	}
-	return r.folderThere(e, dir, base, st, true) == nil
+	r.folders.keepOwn(e.Path, st)
+	return r.letOwnerWrite(e, dir, base, st) == nil
 }
 
 // folderAttributes gives the folders their modes and times, each after all that

@@ -267,7 +267,7 @@ func (r *job) wanted(ctx context.Context, e *tree.Entry) bool {
 	}
 	err := r.foldersAbove(ctx, e)
 	if err == nil && e.IsDir() {
-		if err = r.folder(ctx, e, true); err == nil {
+		if err = r.folder(ctx, e, selected); err == nil {
 			r.folders.made = len(r.folders.above)
 		}
 	}
@@ -281,7 +281,7 @@ func (r *job) wanted(ctx context.Context, e *tree.Entry) bool {
 func (r *job) plan(ctx context.Context, e *tree.Entry, there thing, action Action) {
 	err := r.planAbove(ctx, e)
 	if err == nil && e.IsDir() {
-		if err = r.planFolder(ctx, e, true); err == nil {
+		if err = r.planFolder(ctx, e, selected); err == nil {
 			r.folders.made = len(r.folders.above)
 			return
 		}

@@ -171,7 +171,11 @@ func (w *world) step() {
 		w.took("push", p, v, err, owner || slices.Contains(w.writers, p.signer.Public()))
 	case 3:
 		makeOwner := w.rng.IntN(3) == 0
-		v, err := signers.Add(ctx, w.open(p, true), other, makeOwner)
+		add := signers.AddWriter
+		if makeOwner {
+			add = signers.AddOwner
+		}
+		v, err := add(ctx, w.open(p, true), other)
 		there := makeOwner && slices.Contains(w.owners, other) || !makeOwner && slices.Contains(w.writers, other)
 		last := !makeOwner && len(w.owners) == 1 && w.owners[0] == other
 		if owner && (there || last) {

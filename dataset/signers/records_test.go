@@ -322,7 +322,7 @@ func (s *stage) step() {
 		delete(s.left, v.KeyID)
 		s.seen["rotated"]++
 	case n == 8 && exists && !s.writes:
-		_, err := signers.Add(ctx, s.open(s.owner, s.store), s.writer.signer.Public(), false)
+		_, err := signers.AddWriter(ctx, s.open(s.owner, s.store), s.writer.signer.Public())
 		s.must(err)
 		s.writes = true
 	case n == 9 && exists && s.writes:

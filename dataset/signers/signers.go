@@ -19,23 +19,28 @@ import (
 // ErrUnchanged is returned if a change would leave the signers as they are.
 var ErrUnchanged = errors.New("the signers are that already")
 
-// Add makes the key an owner if owner is true, and otherwise a writer, also if the key
-// already is the other. It returns [dataset.ErrConflict] if another writer has made a
-// version meanwhile.
-func Add(ctx context.Context, d *dataset.Dataset, key signing.PublicKey, owner bool) (*dataset.Version, error) {
+// AddOwner makes the key an owner, also if it is a writer already. It returns
+// [dataset.ErrConflict] if another writer has made a version meanwhile.
+func AddOwner(ctx context.Context, d *dataset.Dataset, key signing.PublicKey) (*dataset.Version, error) {
+	return add(ctx, d, key, chain.Owner)
+}
+
+// AddWriter makes the key a writer, also if it is an owner already. It returns
+// [dataset.ErrConflict] if another writer has made a version meanwhile.
+func AddWriter(ctx context.Context, d *dataset.Dataset, key signing.PublicKey) (*dataset.Version, error) {
+	return add(ctx, d, key, chain.Writer)
+}
+
+func add(ctx context.Context, d *dataset.Dataset, key signing.PublicKey, role chain.Role) (*dataset.Version, error) {
 	if key.IsZero() {
 		return nil, errors.New("signers: a public key of zero value")
 	}
 	return change(ctx, d, func(next *chain.Link) error {
-		role := chain.Writer
-		if owner {
-			role = chain.Owner
-		}
 		if next.Role(key) == role {
 			return fmt.Errorf("%s: %w", key.ID().Short(), ErrUnchanged)
 		}
 		without(next, key)
-		if owner {
+		if role == chain.Owner {
 			next.Owners = append(next.Owners, key)
 		} else {
 			next.Writers = append(next.Writers, key)

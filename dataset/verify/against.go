@@ -141,7 +141,7 @@ func (c *job) extras(ctx context.Context, v *dataset.Version, dir string) error 
 		return nil
 	}
 	if c.FollowLinks {
-		return (&linkWalk{enter: enter}).folder(ctx, dir, "", false)
+		return (&linkWalk{enter: enter}).folder(ctx, walked{dir: dir})
 	}
 	return (&walk.Tree{Root: root, Enter: enter}).Folder(ctx, "")
 }
@@ -159,19 +159,24 @@ type linkWalk struct {
 // maxLinkWays is as many ways to a folder as an upload follows.
 const maxLinkWays = 100
 
-// folder walks below dir, whose path in the index is prefix. behind says that the way to
-// it has led through a link.
-func (w *linkWalk) folder(ctx context.Context, dir, prefix string, behind bool) error {
+// A walked is a folder that is walked.
+type walked struct {
+	dir        string
+	prefix     string // its path in the index
+	behindLink bool   // the way to it has led through a link
+}
+
+func (w *linkWalk) folder(ctx context.Context, at walked) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	self, err := os.Stat(dir)
+	self, err := os.Stat(at.dir)
 	if err != nil {
 		return err
 	}
 	w.above = append(w.above, self)
 	defer func() { w.above = w.above[:len(w.above)-1] }()
-	entries, err := os.ReadDir(dir)
+	entries, err := os.ReadDir(at.dir)
 	if err != nil {
 		return err
 	}
@@ -182,11 +187,11 @@ func (w *linkWalk) folder(ctx context.Context, dir, prefix string, behind bool) 
 	}
 	var all []named
 	for _, d := range entries {
-		n := named{prefix + d.Name(), d.Type() == fs.ModeSymlink, d}
-		if info, err := os.Stat(filepath.Join(dir, d.Name())); err == nil {
+		n := named{at.prefix + d.Name(), d.Type() == fs.ModeSymlink, d}
+		if info, err := os.Stat(filepath.Join(at.dir, d.Name())); err == nil {
 			n.DirEntry = fs.FileInfoToDirEntry(info)
 			if info.IsDir() {
-				if n.isLink && !w.enters(info, behind) {
+				if n.isLink && !w.enters(info, at.behindLink) {
 					continue
 				}
 				n.path += "/"
@@ -198,7 +203,7 @@ func (w *linkWalk) folder(ctx context.Context, dir, prefix string, behind bool) 
 	for _, d := range all {
 		err := w.enter(d.path, d.DirEntry)
 		if err == nil && d.IsDir() {
-			err = w.folder(ctx, filepath.Join(dir, d.Name()), d.path, behind || d.isLink)
+			err = w.folder(ctx, walked{filepath.Join(at.dir, d.Name()), d.path, at.behindLink || d.isLink})
 		}
 		if err != nil && !errors.Is(err, fs.SkipDir) {
 			return err
@@ -208,12 +213,12 @@ func (w *linkWalk) folder(ctx context.Context, dir, prefix string, behind bool) 
 }
 
 // enters reports whether a folder is entered that a link leads to.
-func (w *linkWalk) enters(info fs.FileInfo, behind bool) bool {
+func (w *linkWalk) enters(info fs.FileInfo, behindLink bool) bool {
 	if slices.ContainsFunc(w.above, func(a fs.FileInfo) bool { return os.SameFile(a, info) }) {
 		return false
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || !behind {
+	if !ok || !behindLink {
 		return true
 	}
 	if w.ways == nil {

@@ -42,7 +42,7 @@ type grantJSON struct {
 
 // Grant makes a data key, which the signer has made, one of the dataset's.
 func (c *Chain) Grant(ctx context.Context, s signing.Signer, key envelope.KeyID, commitment [32]byte) (Grant, error) {
-	return c.grant(ctx, s, key, commitment, false)
+	return c.grant(ctx, s, grantJSON{KeyID: key.String(), Commit: commitment[:]})
 }
 
 // TakeOver makes a data key that the signer has granted in another chain of the same
@@ -57,16 +57,17 @@ func (c *Chain) TakeOver(ctx context.Context, s signing.Signer, g Grant) (Grant,
 // ReadWith makes the data key of any grant one of this chain's, to read with: who signs
 // that says that what lies under it is the dataset's.
 func (c *Chain) ReadWith(ctx context.Context, s signing.Signer, g Grant) (Grant, error) {
-	return c.grant(ctx, s, g.KeyID, g.Commitment, true)
+	return c.grant(ctx, s, grantJSON{KeyID: g.KeyID.String(), Commit: g.Commitment[:], ReadOnly: true})
 }
 
-func (c *Chain) grant(ctx context.Context, s signing.Signer, key envelope.KeyID, commitment [32]byte, readOnly bool) (Grant, error) {
+// grant makes a grant, of which the key is given, under the last link.
+func (c *Chain) grant(ctx context.Context, s signing.Signer, g grantJSON) (Grant, error) {
 	l := c.Last()
 	if l.Role(s.Public()) == None {
 		return Grant{}, fmt.Errorf("a data key of dataset %q was to be granted by %s, which is no signer of it", l.Dataset, s.Public().ID().Short())
 	}
-	payload, err := json.Marshal(grantJSON{Format: grantFormat, Dataset: l.Dataset, ID: l.ID, KeyID: key.String(),
-		Commit: commitment[:], Epoch: l.Epoch, Sequence: l.Sequence, ReadOnly: readOnly})
+	g.Format, g.Dataset, g.ID, g.Epoch, g.Sequence = grantFormat, l.Dataset, l.ID, l.Epoch, l.Sequence
+	payload, err := json.Marshal(g)
 	if err != nil {
 		return Grant{}, err
 	}

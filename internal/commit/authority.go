@@ -34,7 +34,11 @@ type authority struct {
 // authorize finds out what the configured signing key may do.
 func (l *Lease) authorize(ctx context.Context) error {
 	set := objects.Of(l.dataset)
-	signer, err := set.Vault.SigningKey(ctx, !l.planned)
+	open := set.Vault.EnsureSigningKey
+	if l.planned {
+		open = set.Vault.SigningKey
+	}
+	signer, err := open(ctx)
 	if l.planned && errors.Is(err, vault.ErrNoSigner) {
 		signer, err = signing.GenerateKey(), nil // a plan signs nothing that anybody reads
 	}
@@ -51,7 +55,7 @@ func (l *Lease) authorize(ctx context.Context) error {
 		return l.beginAnew(ctx)
 	}
 	if l.auth.chain.Last().Role(signer.Public()) == chain.None {
-		return l.notSigner(false)
+		return l.needs(chain.Writer)
 	}
 	return nil
 }
@@ -74,8 +78,9 @@ func (l *Lease) beginAnew(ctx context.Context) error {
 	return nil
 }
 
-func (l *Lease) notSigner(owner bool) error {
-	return &dataset.NotSignerError{Dataset: l.dataset.Name, Key: l.auth.signer.Public(), Owner: owner, Owners: l.auth.chain.Last().Owners}
+// needs returns the error for a signing key that does not have a role.
+func (l *Lease) needs(role chain.Role) error {
+	return &dataset.NotSignerError{Dataset: l.dataset.Name, Key: l.auth.signer.Public(), Owner: role == chain.Owner, Owners: l.auth.chain.Last().Owners}
 }
 
 // vouch gives what a record of an unfinished upload lists, if somebody has signed it who
@@ -267,7 +272,7 @@ func (l *Lease) ChangeSigners(ctx context.Context, change func(*chain.Link) erro
 	}
 	c, err := l.auth.chain.Extend(ctx, l.auth.signer, l.prev.Number, change)
 	if errors.Is(err, chain.ErrNotOwner) {
-		return l.notSigner(true)
+		return l.needs(chain.Owner)
 	}
 	if err != nil {
 		return err

@@ -19,7 +19,7 @@ func Change(ctx context.Context, d *dataset.Dataset, source, made string, do fun
 
 // ChangeAnew is Change for a version that begins a new chain of signers.
 func ChangeAnew(ctx context.Context, d *dataset.Dataset, source, made string, do func(context.Context, *Lease) (*dataset.Version, error)) (*dataset.Version, error) {
-	l, err := begin(ctx, d, source, true)
+	l, err := begin(ctx, d, source, newChain)
 	if err != nil {
 		return nil, err
 	}

@@ -58,12 +58,18 @@ type Lease struct {
 // Begin begins an upload. source says in the uploader's own words where the data
 // comes from; it marks the upload's records.
 func Begin(ctx context.Context, d *dataset.Dataset, source string) (*Lease, error) {
-	return begin(ctx, d, source, false)
+	return begin(ctx, d, source, oldChain)
 }
 
-// begin is Begin; anew begins a new chain of signers, whoever those of the version before
-// are.
-func begin(ctx context.Context, d *dataset.Dataset, source string, anew bool) (*Lease, error) {
+// A chainOf says which chain of signers a version has.
+type chainOf int
+
+const (
+	oldChain chainOf = iota // that of the version before
+	newChain                // a new one, whoever the signers of the version before are
+)
+
+func begin(ctx context.Context, d *dataset.Dataset, source string, signers chainOf) (*Lease, error) {
 	if err := given.Check(ctx, d != nil && objects.Of(d).Usable(), errNoDataset); err != nil {
 		return nil, err
 	}
@@ -73,7 +79,7 @@ func begin(ctx context.Context, d *dataset.Dataset, source string, anew bool) (*
 	}
 	l := &Lease{dataset: d, number: all.Highest() + 1, started: time.Now(), stop: func() {}, planned: objects.Of(d).Planned()}
 	l.upload = fmt.Sprintf("%010d-%s", l.number, strings.ToLower(rand.Text()))
-	l.auth.anew = anew
+	l.auth.anew = signers == newChain
 	l.record = &checkpoint{dataset: d, source: source, upload: l.upload, sign: l.signRecord}
 	l.context, l.cancel = context.WithCancelCause(ctx)
 	objects.Of(d).Enter(&l.cancel)

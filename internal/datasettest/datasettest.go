@@ -117,7 +117,7 @@ func SealRoot(t testing.TB, like *dataset.Version, r *codec.Root) []byte {
 	ctx := context.Background()
 	set, root := objects.Of(like), objects.RootOf(like)
 	r.Signers, r.Keys = root.Signers, root.Keys
-	signer, err := set.Vault.SigningKey(ctx, false)
+	signer, err := set.Vault.SigningKey(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}

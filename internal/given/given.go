@@ -8,13 +8,19 @@ import (
 
 var errNilContext = errors.New("a nil context was given; use context.Background()")
 
-// Check is missing unless all is there that the caller has to give; else the error of a
-// context that is nil, or has ended already. Nothing is begun after an error.
+// Check returns missing unless the caller has given everything that it must, which there
+// says, and otherwise the error of Context.
 func Check(ctx context.Context, there bool, missing error) error {
-	switch {
-	case !there:
+	if !there {
 		return missing
-	case ctx == nil:
+	}
+	return Context(ctx)
+}
+
+// Context returns an error if a context is nil or has already ended. After an error,
+// nothing is begun.
+func Context(ctx context.Context) error {
+	if ctx == nil {
 		return errNilContext
 	}
 	return ctx.Err()

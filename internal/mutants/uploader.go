@@ -10,8 +10,8 @@ var ofUploader = target{
 
 var uploaderMutants = []mutant{
 	one("a link in a file's place is followed", inUploader+"read.go", "os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)", "os.O_RDONLY|syscall.O_NONBLOCK, 0)").by("TestWhatTookAFilesPlaceIsNotRead"),
-	one("a pack that a record names is not looked for", inUploader+"known.go", "if ok && size == o.Pin.Size {", "if !ok || size == o.Pin.Size {").by("TestRecordedPacksAreLookedFor"),
-	one("a pack that was cut is counted on", inUploader+"known.go", "if ok && size == o.Pin.Size {", "if ok {").by("TestRecordedPacksAreLookedFor"),
+	one("a pack that a record names is not looked for", inUploader+"known.go", "return ok && size == o.Pin.Size", "return !ok || size == o.Pin.Size").by("TestRecordedPacksAreLookedFor"),
+	one("a pack that was cut is counted on", inUploader+"known.go", "return ok && size == o.Pin.Size", "return ok && size > 0").by("TestRecordedPacksAreLookedFor"),
 	one("a file that changes while it is read is taken for stable", inUploader+"read.go", "	if sameFile(now, it.entry) {\n		return nil\n	}\n	if it.torn {", "	if sameFile(now, it.entry) || !it.torn {\n		return nil\n	}\n	if it.torn {").by("TestFilesThatChange"),
 	one("what is torn is not told", inUploader+"read.go", "\tif it.torn {\n\t\tit.entry.Flaw = tree.FlawTorn\n\t\treturn nil\n", "	if it.torn {\n		return nil\n"),
 	one("a file that was just written is trusted", inUploader+"known.go", " && !then.Recent && sameFile(now, then)", " && sameFile(now, then)").by("TestTrust|TestRecentFiles"),

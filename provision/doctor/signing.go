@@ -28,7 +28,7 @@ func (d *Doctor) signingKey(ctx context.Context) Finding {
 	if signsInKMS(c) {
 		return d.signingKeyInKMS(ctx, c.Signing.Value)
 	}
-	key, err := config.SigningKey(ctx, c, d.keys, false)
+	key, err := config.SigningKey(ctx, c, d.keys)
 	switch {
 	case errors.Is(err, vault.ErrNoSigner) && c.Signing.Value == "":
 		return warning("vaultpack keys new signing FILE, and signing_key: FILE in "+config.FileName, "there is none: versions can be read from here, and not made")

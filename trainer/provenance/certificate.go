@@ -63,7 +63,7 @@ func certifier(ctx context.Context, d *dataset.Dataset) (signing.Signer, *chain.
 	if err := given.Check(ctx, d != nil && d.Vault() != nil, errors.New("provenance: no dataset")); err != nil {
 		return nil, nil, err
 	}
-	signer, err := d.Vault().SigningKey(ctx, false)
+	signer, err := d.Vault().SigningKey(ctx)
 	if errors.Is(err, vault.ErrNoSigner) {
 		return nil, nil, fmt.Errorf("%w: %w", ErrNotSigner, err)
 	}

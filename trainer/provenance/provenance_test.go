@@ -359,7 +359,7 @@ func TestFormerSigners(t *testing.T) {
 	w := newWorld(t)
 	v := w.d.Vault()
 	writer := signing.GenerateKey()
-	if _, err := signers.Add(t.Context(), w.d, writer.Public(), false); err != nil {
+	if _, err := signers.AddWriter(t.Context(), w.d, writer.Public()); err != nil {
 		t.Fatal(err)
 	}
 	v.Signer = writer

@@ -30,7 +30,7 @@ func (s *Store) Get(ctx context.Context, name string, off, n int64) (io.ReadClos
 		return nil, fmt.Errorf("reading %s: the offset %d is negative", s.url(key), off)
 	}
 	if n == 0 {
-		if _, err := s.head(ctx, key, false); err != nil {
+		if _, err := s.head(ctx, key); err != nil {
 			return nil, s.explain(ctx, opHead, key, err)
 		}
 		return http.NoBody, nil
@@ -213,7 +213,7 @@ func (s *Store) Stat(ctx context.Context, name string) (vault.Object, error) {
 	if err != nil {
 		return vault.Object{}, err
 	}
-	head, err := s.head(ctx, key, false)
+	head, err := s.head(ctx, key)
 	if err != nil {
 		return vault.Object{}, s.explain(ctx, opHead, key, err)
 	}

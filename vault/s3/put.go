@@ -132,7 +132,7 @@ func (e *SSEError) Unwrap() error { return e.Err }
 // check looks at what was stored. What the server has not encrypted as it was
 // asked to is a [*SSEError].
 func (s *Store) check(ctx context.Context, key string, size int64) (*s3.HeadObjectOutput, error) {
-	head, err := s.head(ctx, key, false)
+	head, err := s.head(ctx, key)
 	if err != nil {
 		return nil, fmt.Errorf("checking what was stored: %w", s.explain(ctx, opHead, key, err))
 	}
@@ -177,11 +177,18 @@ func sameKey(got, want string) bool {
 	return got != "" && (got == want || got == minio+want && !strings.Contains(want, ":"))
 }
 
-func (s *Store) head(ctx context.Context, key string, checksum bool) (*s3.HeadObjectOutput, error) {
-	in := &s3.HeadObjectInput{Bucket: &s.loc.Bucket, Key: &key, ExpectedBucketOwner: s.owner, RequestPayer: s.payer}
-	if checksum {
-		in.ChecksumMode = types.ChecksumModeEnabled
-	}
+func (s *Store) headInput(key string) *s3.HeadObjectInput {
+	return &s3.HeadObjectInput{Bucket: &s.loc.Bucket, Key: &key, ExpectedBucketOwner: s.owner, RequestPayer: s.payer}
+}
+
+func (s *Store) head(ctx context.Context, key string) (*s3.HeadObjectOutput, error) {
+	return s.client.HeadObject(ctx, s.headInput(key))
+}
+
+// headWithChecksum is head, and asks for the object's checksum too.
+func (s *Store) headWithChecksum(ctx context.Context, key string) (*s3.HeadObjectOutput, error) {
+	in := s.headInput(key)
+	in.ChecksumMode = types.ChecksumModeEnabled
 	return s.client.HeadObject(ctx, in)
 }
 
@@ -190,7 +197,7 @@ func (s *Store) head(ctx context.Context, key string, checksum bool) (*s3.HeadOb
 // hold 32 random bytes, and under other names the same bytes are as good. Without
 // one it is taken for missing, and sent again by the next run.
 func (s *Store) stored(ctx context.Context, key string, o *oneUpload) bool {
-	head, err := s.head(ctx, key, true)
+	head, err := s.headWithChecksum(ctx, key)
 	return err == nil && deref(head.ContentLength) == o.size && o.sum != "" && s.sum.in(head) == o.sum
 }
 
