@@ -11,11 +11,11 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// flagsFirst puts the flags of a command in front of its arguments, and tells how many
+// flagsFirst moves the flags of a command in front of its arguments, and returns how many
 // arguments stand behind --. People write flags behind arguments too, and version 2 of
-// the library cannot read them there: it leaves that to package flag, which stops at
-// the first argument and drops the --. A flag whose value is missing is refused: package
-// flag would take what comes next for it.
+// the library cannot read them there: it leaves parsing to package flag, which stops at
+// the first argument and drops the --. A flag without its value is refused, since package
+// flag would take the next word for it.
 func flagsFirst(app *cli.App, args []string) (sorted []string, behind int, err error) {
 	if len(args) == 0 {
 		return args, 0, nil
@@ -42,11 +42,11 @@ func flagsFirst(app *cli.App, args []string) (sorted []string, behind int, err e
 	return s.command(cmd)
 }
 
-// A sorter goes through the arguments of a command line.
+// A sorter sorts the arguments of a command line into flags and others.
 type sorter struct {
 	out, rest []string
-	flags     []cli.Flag // of the command that has been named
-	machine   bool       // it is called by programs, which leave values empty
+	flags     []cli.Flag // of the command named so far
+	machine   bool       // programs call it, and they leave values empty
 }
 
 func (s *sorter) shift() string {
@@ -55,7 +55,7 @@ func (s *sorter) shift() string {
 	return arg
 }
 
-// command sorts what comes after the name of a command.
+// command sorts what follows the name of a command.
 func (s *sorter) command(cmd *cli.Command) (sorted []string, behind int, err error) {
 	var positional []string
 	s.flags, s.machine = cmd.Flags, cmd.Hidden
@@ -82,13 +82,13 @@ func (s *sorter) command(cmd *cli.Command) (sorted []string, behind int, err err
 	return s.out, behind, nil
 }
 
-// flag takes a flag, with its value if it has one.
+// flag takes a flag, and its value if it has one.
 func (s *sorter) flag(arg string) error {
 	s.out = append(s.out, arg)
 	name, value, joined := strings.Cut(strings.TrimLeft(arg, "-"), "=")
 	f := flagOf(s.flags, name)
 	if f == nil {
-		return nil // package flag tells
+		return nil // package flag reports it
 	}
 	if _, isBool := f.(*cli.BoolFlag); isBool {
 		return nil
@@ -118,8 +118,8 @@ func flagOf(flags []cli.Flag, name string) cli.Flag {
 	return nil
 }
 
-// isNegative reports whether a value is a number for a flag that takes one, to which
-// the command itself says what it thinks of it.
+// isNegative reports whether a value is a negative number for a flag that takes a number;
+// the command itself checks its range.
 func isNegative(f cli.Flag, value string) bool {
 	switch f.(type) {
 	case *cli.IntFlag, *cli.Int64Flag, *cli.DurationFlag:
@@ -135,8 +135,8 @@ func dashes(name string) string {
 	return "--" + name
 }
 
-// asksForJSON reports whether --json is among the flags, so that an error of the
-// command line itself is told as the caller wants it.
+// asksForJSON reports whether --json is among the flags, so that errors of the command
+// line itself are also reported as JSON.
 func asksForJSON(args []string) bool {
 	for _, arg := range args {
 		switch arg {
@@ -151,7 +151,7 @@ func asksForJSON(args []string) bool {
 
 var flagInError = regexp.MustCompile(`(not defined: |an argument: |for flag |for )-([A-Za-z][\w-]+)`)
 
-// flagError is an error of package flag in the words of this program.
+// flagError puts an error of package flag into this program's words.
 func flagError(cmd *cli.Command, err error) error {
 	text := flagInError.ReplaceAllString(err.Error(), "${1}--$2")
 	if name, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); ok {
@@ -167,7 +167,7 @@ func flagError(cmd *cli.Command, err error) error {
 	return errors.New(text)
 }
 
-// noCommand is the error of a command that there is not.
+// noCommand is the error for an unknown command.
 func noCommand(prefix, name string, cmds []*cli.Command) error {
 	var names []string
 	for _, cmd := range cmds {
@@ -182,7 +182,7 @@ func noCommand(prefix, name string, cmds []*cli.Command) error {
 	return usagef("there is no command %q; %ssee: vaultpack %s--help", prefix+name, meant, prefix)
 }
 
-// nearest is the name that was probably meant, or empty.
+// nearest returns the name that was probably meant, or "".
 func nearest(typed string, names []string) string {
 	best, at := "", 3
 	for _, name := range names {
@@ -197,8 +197,8 @@ func nearest(typed string, names []string) string {
 	return best
 }
 
-// distance is how many letters are to be put in, left out, changed, or swapped with
-// their neighbours.
+// distance returns how many letters have to be inserted, removed, changed, or swapped
+// with their neighbors.
 func distance(a, b string) int {
 	rows := make([][]int, len(a)+1)
 	for i := range rows {
@@ -224,7 +224,7 @@ func distance(a, b string) int {
 	return rows[len(a)][len(b)]
 }
 
-// program is how the user called vaultpack, for the commands that are suggested.
+// program returns how the user called vaultpack, for suggested commands.
 func (c *console) program() string {
 	if strings.Contains(c.name, string(filepath.Separator)+"go-build") {
 		return "go run ./cmd/vaultpack"
@@ -234,8 +234,8 @@ func (c *console) program() string {
 
 var bareCommand = regexp.MustCompile(`(^|[^/\w.-])vaultpack ((?:init|encrypt-and-upload|push|ls|restore|pull|open|cat|verify|versions|diff|tag|rm|gc|keys|signers|statement|provenance|models|model|trust|encrypt|decrypt|inspect|train|jobs|logs|stop|policy|doctor|config|completion|man)\b)`)
 
-// called is a text with its commands as they are to be typed here: packages do not know
-// how the program was called.
+// called replaces the commands in a text by what the user has to type here: packages do
+// not know how the program was called.
 func (c *console) called(text string) string {
 	return bareCommand.ReplaceAllStringFunc(text, func(s string) string {
 		m := bareCommand.FindStringSubmatch(s)
@@ -243,10 +243,10 @@ func (c *console) called(text string) string {
 	})
 }
 
-// placing are the common flags that say where the vault and its keys are.
+// placing are the common flags that locate the vault and its keys.
 var placing = []string{"vault", "kms-key", "sse", "local-key", "signing-key", "identity", "passphrase-file"}
 
-// placed are the flags among them that were given, as they are typed.
+// placed returns those of them that were given, as typed.
 func placed(c *cli.Context) (flags []string) {
 	for _, name := range placing {
 		if v := lineageString(c, name); v != "" {
@@ -256,7 +256,7 @@ func placed(c *cli.Context) (flags []string) {
 	return flags
 }
 
-// next is a command that does as printed: for the vault that this one has found.
+// next returns a command that works as printed, on the vault that this command uses.
 func (c *console) next(args ...string) string {
 	words := []string{c.program()}
 	for _, arg := range append(args, c.flags...) {
@@ -267,7 +267,7 @@ func (c *console) next(args ...string) string {
 
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
 
-// quoted is a word as a shell has to be told it.
+// quoted returns a word as it must be written in a shell.
 func quoted(s string) string {
 	if plainWord.MatchString(s) {
 		return s
@@ -277,8 +277,8 @@ func quoted(s string) string {
 
 var inBraces = regexp.MustCompile(`\{([^{}]*)\}`)
 
-// hint says what to do next about an error. Its commands are written as they are to
-// be typed here.
+// hint returns what to do next about an error. Its commands are written as they must be
+// typed here.
 func (c *console) hint(err error) string {
 	return inBraces.ReplaceAllStringFunc(hint(err), func(s string) string {
 		words := strings.Fields(strings.Trim(s, "{}"))

@@ -11,7 +11,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/printable"
 )
 
-// shells are those that a completion script can be printed for.
+// shells are the shells that completion scripts exist for.
 var shells = map[string]func([]*spot) string{"bash": bashCompletion, "zsh": zshCompletion, "fish": fishCompletion}
 
 func completionCommand(con *console) *cli.Command {
@@ -42,7 +42,7 @@ func completionCommand(con *console) *cli.Command {
 	}
 }
 
-// A spot on the command line: after the words of a command.
+// A spot is a place on the command line: behind the words of a command.
 type spot struct {
 	path  string // " keys add"; empty at the beginning
 	names []string
@@ -50,14 +50,14 @@ type spot struct {
 	flags []word
 }
 
-// A word may come at a spot.
+// A word can stand at a spot.
 type word struct {
 	names []string // with dashes, if it is a flag
 	usage string
-	value bool // a value follows
+	value bool // a value follows it
 }
 
-// spots are all spots of the command line, the beginning first.
+// spots returns all spots of the command line, the beginning first.
 func spots(app *cli.App) (all []*spot) {
 	var add func(path string, names []string, flags []cli.Flag, cmds []*cli.Command)
 	add = func(path string, names []string, flags []cli.Flag, cmds []*cli.Command) {
@@ -89,7 +89,7 @@ func spots(app *cli.App) (all []*spot) {
 	return all
 }
 
-// typed are the ways to type the last word of a spot, after those before.
+// typed returns the ways to type the last word of a spot, behind the words before it.
 func (p *spot) typed() (all []string) {
 	before := p.path[:strings.LastIndex(p.path, " ")]
 	for _, name := range p.names {
@@ -98,12 +98,12 @@ func (p *spot) typed() (all []string) {
 	return all
 }
 
-// text is a usage without the marks of its placeholder.
+// text returns a usage without the marks of its placeholder.
 func (w word) text() string {
 	return strings.Join(strings.Fields(strings.ReplaceAll(w.usage, "`", "")), " ")
 }
 
-// every is every way to type the words.
+// every returns every way to type the words.
 func every(words []word) (all []string) {
 	for _, w := range words {
 		all = append(all, w.names...)
@@ -111,7 +111,7 @@ func every(words []word) (all []string) {
 	return all
 }
 
-// single is a string in single quotes of the Bourne shell.
+// single returns a string in single quotes for the Bourne shell.
 func single(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 func bashCompletion(spots []*spot) string {

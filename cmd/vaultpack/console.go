@@ -14,25 +14,25 @@ import (
 	"github.com/vaultpack/vaultpack/internal/printable"
 )
 
-// A console is where a command tells what it does: results on standard output,
-// everything else on standard error; or, with --json, events as objects on
-// standard output. It is safe for concurrent use.
+// A console is where a command reports: results go to standard output, everything else to
+// standard error. With --json, events go to standard output as objects. It is safe for
+// concurrent use.
 type console struct {
 	world
 	json, quiet, terminal bool
-	// command is the command that runs, and flags the common flags that it was given,
-	// by which it has found the vault and the keys.
+	// command is the command that runs. flags are the common flags given to it, which
+	// locate the vault and the keys.
 	command string
 	flags   []string
 	behind  int    // how many arguments were typed behind --
 	dashes  bool   // -- was typed
-	dataset string // that the command is about, once it is known
+	dataset string // the dataset of the command, once known
 
 	mu      sync.Mutex
 	out     *bufio.Writer
 	err     io.Writer // replaced while a progress bar is drawn
-	summary event     // told at the end
-	outErr  error     // the first of writing to out
+	summary event     // printed at the end
+	outErr  error     // the first error of writing to out
 }
 
 func newConsole(w world) *console {
@@ -49,21 +49,21 @@ func (c *console) printf(format string, args ...any) {
 	c.keep(c.out.WriteString(printable.Line(format, args...) + "\n"))
 }
 
-// write writes the result itself, which neither --quiet nor --json changes.
+// write writes the result itself, which --quiet and --json do not change.
 func (c *console) write(b []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.keep(c.out.Write(b))
 }
 
-// flush shows what printf has written, where people wait for it.
+// flush shows what printf has written, when people wait for it.
 func (c *console) flush() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.keep(0, c.out.Flush())
 }
 
-// keep remembers the first error of standard output.
+// keep remembers the first error of writing to standard output.
 func (c *console) keep(_ int, err error) {
 	if c.outErr == nil {
 		c.outErr = err
@@ -77,15 +77,14 @@ func (c *console) broke(err error) {
 	c.keep(0, err)
 }
 
-// dataOnOutput says that standard output has data, so that events go to standard
-// error.
+// dataOnOutput says that standard output holds data, so that events go to standard error.
 func (c *console) dataOnOutput() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.out = bufio.NewWriter(c.stderr)
 }
 
-// notef writes a line that is good to know.
+// notef writes a line that --quiet hides.
 func (c *console) notef(format string, args ...any) {
 	if c.json || c.quiet {
 		return
@@ -97,12 +96,11 @@ func (c *console) notef(format string, args ...any) {
 func (c *console) warnf(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.keep(0, c.out.Flush()) // on a terminal, both are read in the order of writing
+	c.keep(0, c.out.Flush()) // on a terminal, both appear in the order of writing
 	io.WriteString(c.err, printable.Line(format, args...)+"\n")
 }
 
-// show makes a path safe to print: one with anything but printable characters is
-// quoted.
+// show makes a path safe to print. A path with unprintable characters is quoted.
 func show(path string) string {
 	if q := strconv.Quote(path); q[1:len(q)-1] != path || path == "" || strings.TrimSpace(path) != path {
 		return q
@@ -110,7 +108,7 @@ func show(path string) string {
 	return path
 }
 
-// size is a number of bytes for people.
+// size formats a number of bytes for people.
 func size(n int64) string {
 	if n < 1024 {
 		return fmt.Sprintf("%d B", n)
@@ -118,7 +116,7 @@ func size(n int64) string {
 	return fmt.Sprintf("% .1f", decor.SizeB1024(n))
 }
 
-// number is one that people read, with commas.
+// number formats a number for people, with commas.
 func number(n int64) string {
 	digits := strconv.FormatInt(n, 10)
 	for i := len(digits) - 3; i > 0; i -= 3 {
@@ -127,7 +125,7 @@ func number(n int64) string {
 	return digits
 }
 
-// verb is the form of a verb for n things.
+// verb returns the form of a verb for n things.
 func verb(n int64, one, more string) string {
 	if n == 1 {
 		return one
@@ -135,7 +133,7 @@ func verb(n int64, one, more string) string {
 	return more
 }
 
-// count is a number with its noun.
+// count returns a number with its noun.
 func count(n int64, noun string) string {
 	if n == 1 {
 		return "1 " + noun

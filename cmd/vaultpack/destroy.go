@@ -11,8 +11,8 @@ import (
 	"github.com/vaultpack/vaultpack/provision"
 )
 
-// destroySteps prints what a person does to remove a vault. It does nothing itself,
-// and names what there is.
+// destroySteps prints the steps by which a person removes a vault. It does nothing
+// itself, and names only what exists.
 func destroySteps(ctx context.Context, con *console, p *provision.Provisioner) error {
 	if err := p.Find(ctx); err != nil {
 		return err
@@ -42,7 +42,7 @@ func destroySteps(ctx context.Context, con *console, p *provision.Provisioner) e
 		}
 		add("Schedule the key's deletion in 30 days. After that, NOBODY can read anything encrypted with it, including copies and backups.",
 			"aws kms schedule-key-deletion --key-id %s --pending-window-in-days 30 --region %s", o.KMSKeyARN, o.Region)
-		if p.SigningKey == "" && o.SigningKey != "" { // one that was given is somebody else's
+		if p.SigningKey == "" && o.SigningKey != "" { // a key that was given belongs to somebody else
 			add("Schedule the deletion of the key that versions were signed with.",
 				"aws kms schedule-key-deletion --key-id %s --pending-window-in-days 30 --region %s", o.SigningKey, o.Region)
 		}
@@ -56,7 +56,7 @@ func destroySteps(ctx context.Context, con *console, p *provision.Provisioner) e
 	return nil
 }
 
-// s3Console is the host of the console of S3 in the Region's partition.
+// s3Console returns the host of the S3 console in the Region's partition.
 func s3Console(region string) string {
 	switch {
 	case strings.HasPrefix(region, "cn-"):

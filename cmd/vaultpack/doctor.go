@@ -50,7 +50,7 @@ func doctorCommand(con *console) *cli.Command {
 	}
 }
 
-// containerBinary says which vaultpack a job launched from here would run.
+// containerBinary describes the vaultpack that a job launched from here would run.
 func containerBinary() (string, error) {
 	var first error
 	for _, arch := range []string{"amd64", "arm64"} { // most instances first
@@ -63,8 +63,7 @@ func containerBinary() (string, error) {
 	return "", first
 }
 
-// tellFinding writes what a check has found. What has failed is told even with
-// --quiet.
+// tellFinding prints what a check found. Failures are printed even with --quiet.
 func (c *console) tellFinding(f doctor.Finding) {
 	f.Reason, f.Fix = c.called(f.Reason), c.called(f.Fix)
 	e := event{"check": f.Check, "result": f.Result, "reason": f.Reason}
@@ -92,8 +91,7 @@ func (c *console) tellFinding(f doctor.Finding) {
 	c.flush()
 }
 
-// oneLine keeps what servers and files say to one line, and to printable
-// characters.
+// oneLine reduces what servers and files say to one line of printable characters.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '\n' || r == '\t' {

@@ -11,16 +11,16 @@ import (
 	"github.com/vaultpack/vaultpack/internal/printable"
 )
 
-// schemaVersion is the version of what --json prints: docs/JSON.md. It changes when
-// a field goes or means something else, not when one is added.
+// schemaVersion is the version of the output of --json, see docs/JSON.md. It changes when
+// a field is removed or changes its meaning, not when one is added.
 const schemaVersion = 1
 
 // An event is a line of --json. Its fields come between "event" and
 // "schema", sorted.
 type event map[string]any
 
-// emit prints an event. The summary waits for the end of the command, which knows
-// how it has ended.
+// emit prints an event. The summary is held back until the end of the command, when its
+// outcome is known.
 func (c *console) emit(name string, e event) {
 	if !c.json {
 		return
@@ -35,8 +35,8 @@ func (c *console) emit(name string, e event) {
 	c.flush()
 }
 
-// encode is the event's line. What cannot be JSON is told in its place, and fails
-// the command.
+// encode returns the event's line. What cannot be encoded as JSON is replaced by a
+// message, and fails the command.
 func (c *console) encode(name string, e event) string {
 	fields := maps.Clone(e)
 	if fields == nil {
@@ -65,8 +65,8 @@ func (c *console) encode(name string, e event) string {
 	return fmt.Sprintf(`{"event":%q%s,"schema":%d}`, name, printable.JSON(rest[:len(rest)-1]), schemaVersion) + "\n"
 }
 
-// timeText is a time in RFC 3339, which has years of four digits. One that is out
-// of its range is told in seconds since 1970, as @SECONDS.
+// timeText returns a time in RFC 3339, which has years of four digits. A time outside of
+// that range is returned in seconds since 1970, as @SECONDS.
 func timeText(t time.Time) string {
 	if y := t.UTC().Year(); y < 0 || y > 9998 { // whatever the zone, it has four digits
 		return fmt.Sprintf("@%d", t.Unix())
@@ -74,7 +74,7 @@ func timeText(t time.Time) string {
 	return t.Format(time.RFC3339Nano)
 }
 
-// setPath puts a path into an event; JSON cannot hold one that is not UTF-8.
+// setPath puts a path into an event. JSON cannot hold a path that is not UTF-8.
 func (e event) setPath(path string) event {
 	e["path"] = path
 	if !utf8.ValidString(path) {
@@ -92,13 +92,13 @@ func (c *console) failure(err error) event {
 	return e
 }
 
-// failed tells a file that could not be processed.
+// failed reports a file that could not be processed.
 func (c *console) failed(path string, err error) {
 	c.emit("failed", c.failure(err).setPath(path))
 	c.warnf("failed: %s: %v", show(path), err)
 }
 
-// damaged tells what does not authenticate or differs, which may be no file.
+// damaged reports what does not authenticate or differs, which may not be a file.
 func (c *console) damaged(err error) {
 	c.emit("failed", c.failure(err))
 	c.warnf("failed: %v", err)
@@ -109,7 +109,7 @@ func (c *console) warning(err error) {
 	c.warnf("warning: %v", err)
 }
 
-// end reports the error that ended the command and gives the exit code.
+// end reports the error that ended the command and returns the exit code.
 func (c *console) end(err error) int {
 	code, h := exitCode(err), c.hint(err)
 	if err != nil {
@@ -132,7 +132,7 @@ func (c *console) end(err error) int {
 	return code
 }
 
-// calledError is an error with its commands as they are to be typed here.
+// calledError is an error whose commands are written as they must be typed here.
 type calledError struct {
 	con *console
 	error

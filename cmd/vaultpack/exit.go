@@ -17,7 +17,7 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// Exit codes, as the help tells them.
+// The exit codes, as in the help.
 const (
 	exitDone           = exitcode.Done
 	exitFailed         = exitcode.Failed
@@ -37,12 +37,12 @@ func (e usageError) Unwrap() error { return e.error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// A partialError ends a command that has done its work but for some files, each
-// of which has been told already.
+// A partialError ends a command that has done its work except for some files, which have
+// all been reported already.
 type partialError struct {
 	text string
 	code int
-	hint string // as hint gives it
+	hint string // as hint returns it
 }
 
 func (e *partialError) Error() string { return e.text }
@@ -62,7 +62,7 @@ func exitCode(err error) int {
 	return exitcode.Of(err)
 }
 
-// worse is the exit code that says more of the two.
+// worse returns the exit code that says more.
 func worse(a, b int) int {
 	rank := map[int]int{exitDone: 0, exitSomeFailed: 1, exitFailed: 2, exitNotAllowed: 3, exitAuthentication: 4}
 	if rank[b] > rank[a] {
@@ -71,7 +71,7 @@ func worse(a, b int) int {
 	return a
 }
 
-// damagedHint says how to continue where a version cannot be read.
+// damagedHint says how to continue if a version cannot be read.
 func damagedHint(e *dataset.DamagedError) string {
 	return fmt.Sprintf("do not use version %d. If you have a backup of the vault, restore what is damaged or missing. "+
 		"{versions %s} shows which versions can be read, and how to restore one; to continue without this one: {rm %s@%d --damaged}",
@@ -90,8 +90,8 @@ func isNetwork(err error) bool {
 	return errors.As(err, &op) || errors.As(err, &dns)
 }
 
-// hint says what to do next about an error, or nothing where the error does. What
-// is in braces is a command, less the name of the program.
+// hint says what to do next about an error. It returns "" if the error itself says so.
+// Text in braces is a command, without the name of the program.
 func hint(err error) string {
 	var noKey *envelope.NoKeyError
 	var related *awskms.RelatedError

@@ -9,7 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// Help is written for a terminal of this many columns; what flags mean begins at
+// Help is written for a terminal of this many columns. The descriptions of flags begin at
 // helpIndent.
 const (
 	helpWidth  = 80
@@ -25,8 +25,8 @@ func init() {
 	}
 }
 
-// reflow breaks a text into lines that begin at indent, where the first one is
-// already. Empty lines stay, and so do lines that begin with a space.
+// reflow breaks a text into lines that begin at indent; the first line is there already.
+// Empty lines are kept, and so are lines that begin with a space.
 func reflow(text string, indent int) string {
 	var out []string
 	var words []string
@@ -74,7 +74,7 @@ func options(categories []cli.VisibleFlagCategory) string {
 		}
 		for _, f := range c.Flags() {
 			names, usage, _ := strings.Cut(fmt.Sprint(f), "\t")
-			names, _, _ = strings.Cut(names, " [ ") // that it may be repeated, the usage says
+			names, _, _ = strings.Cut(names, " [ ") // the usage says that it can be repeated
 			names = "   " + strings.TrimSpace(names)
 			gap := helpIndent - utf8.RuneCountInString(names)
 			if gap < 2 {

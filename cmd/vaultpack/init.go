@@ -83,7 +83,7 @@ func initFlags() []cli.Flag {
 	return inAWS
 }
 
-// initVault makes a directory and a local key, or looks into a bucket.
+// initVault makes a directory and a local key, or inspects a bucket.
 func initVault(ctx context.Context, con *console, cfg *config.Config) error {
 	v, made, err := config.Init(ctx, cfg)
 	if err != nil {
@@ -104,7 +104,7 @@ func initVault(ctx context.Context, con *console, cfg *config.Config) error {
 	return nil
 }
 
-// tellFileSystem says what is weaker where the vault lies.
+// tellFileSystem reports what the file system of the vault cannot guarantee.
 func (c *console) tellFileSystem(ctx context.Context, v *vault.Vault) error {
 	p, ok := vault.As[vault.Prober](v.Store)
 	if !ok {

@@ -67,7 +67,7 @@ func initS3(c *cli.Context, con *console, cfg *config.Config) error {
 	return tellVault(c, con, cfg, p, target, plan)
 }
 
-// tellSteps tells what a plan has found.
+// tellSteps prints what a plan found.
 func (c *console) tellSteps(plan *provision.Plan) {
 	for _, s := range plan.Steps {
 		e := event{"change": s.Change, "resource": s.Resource, "property": s.Property, "from": s.From, "to": s.To, "action": s.Action}
@@ -86,7 +86,7 @@ func (c *console) tellSteps(plan *provision.Plan) {
 	}
 }
 
-// apply carries out a plan, and tells each step that is done.
+// apply carries out a plan, and prints each step.
 func (c *console) apply(ctx context.Context, p *provision.Provisioner, plan *provision.Plan) error {
 	n, done := len(plan.Steps), 0
 	err := p.Apply(ctx, plan, func(s provision.Step) {
@@ -104,7 +104,7 @@ func (c *console) apply(ctx context.Context, p *provision.Provisioner, plan *pro
 	return nil
 }
 
-// watch tells what a provisioner waits for, and how far it is.
+// watch prints what a provisioner waits for, and its progress.
 func (c *console) watch(p *provision.Provisioner) {
 	p.OnWait = func(w provision.Wait) {
 		what := w.What
@@ -122,18 +122,18 @@ func (c *console) watch(p *provision.Provisioner) {
 	}
 }
 
-// reason is the answer of a service in short.
+// reason returns the answer of a service in short.
 func reason(err error) string {
 	return cmp.Or(awserr.Code(err), err.Error())
 }
 
-// newProvisioner reads the settings: those of the configuration, and the flags.
+// newProvisioner reads the settings from the configuration and the flags.
 func newProvisioner(c *cli.Context, cfg *config.Config) (*provision.Provisioner, *provision.Target, error) {
 	loc, err := s3store.ParseURL(cfg.Vault.Value)
 	if err != nil {
 		return nil, nil, usagef("%w", err)
 	}
-	// The key and the settings of another vault are not for a new one.
+	// The key and the settings of another vault do not apply to a new one.
 	cfg.KMSKeys = slices.DeleteFunc(cfg.KMSKeys, func(k config.Setting) bool { return cfg.OfOtherVault(k.Source) })
 	if cfg.OfOtherVault(cfg.ProvisionSource) {
 		cfg.Provision = nil
@@ -171,9 +171,9 @@ func newProvisioner(c *cli.Context, cfg *config.Config) (*provision.Provisioner,
 	return p, t, nil
 }
 
-// signsItself reports whether this vault's vaultpack.yaml has a signing key that is not in
-// AWS: in a file, or in ssh-agent. Then init makes none. A flag or the environment says
-// what one command signs with, and nothing about the vault.
+// signsItself reports whether this vault's vaultpack.yaml has a signing key outside of
+// AWS: in a file, or in ssh-agent. If so, init makes none. A flag or the environment says
+// only what one command signs with.
 func signsItself(cfg *config.Config) bool {
 	return slices.Contains(cfg.Files, cfg.Signing.Source) && !isKeyARN(cfg.Signing) && !cfg.OfOtherVault(cfg.Signing.Source)
 }
@@ -207,13 +207,13 @@ func setTarget(c *cli.Context, t *provision.Target) error {
 	return nil
 }
 
-// serverKey is the key that a server which is not AWS is to encrypt under.
+// serverKey returns the key for encryption by a server that is not AWS.
 func serverKey(ctx context.Context, cfg *config.Config) (string, error) {
 	cfg, err := cfg.Resolved(ctx)
 	if err != nil {
 		return "", err
 	}
-	// What is wrong with the settings is said before anything is made.
+	// Wrong settings are reported before anything is made.
 	set := cfg.S3
 	set.KMSKey = cfg.SSEKey()
 	if _, err := s3store.Open(ctx, cfg.Vault.Value, set); err != nil {
@@ -222,8 +222,8 @@ func serverKey(ctx context.Context, cfg *config.Config) (string, error) {
 	return set.KMSKey, nil
 }
 
-// oneKey is the key in AWS that is for both, data keys and objects; empty if none is
-// configured.
+// oneKey returns the key in AWS that serves for both data keys and objects, or "" if none
+// is configured.
 func oneKey(ctx context.Context, cfg *config.Config) (string, error) {
 	if len(cfg.KMSKeys) == 0 {
 		return cfg.S3.KMSKey, nil
@@ -243,7 +243,7 @@ func oneKey(ctx context.Context, cfg *config.Config) (string, error) {
 	return first, nil
 }
 
-// provisionSettings are those of the configuration file.
+// provisionSettings returns the settings of the configuration file.
 func provisionSettings(cfg *config.Config) (s provision.Settings, err error) {
 	if cfg.Provision == nil {
 		return s, nil
@@ -283,7 +283,7 @@ func as(caller string) string {
 	return ", as " + caller
 }
 
-// ask wants a yes, from a person.
+// ask asks a person for a yes.
 func (c *console) ask(question string) error {
 	if c.json || c.quiet || !term.IsTerminal(int(c.stdin.Fd())) {
 		return usagef("init needs your confirmation: use --yes to apply the plan, or --plan only to see it")

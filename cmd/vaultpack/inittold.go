@@ -18,7 +18,7 @@ import (
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
-// tellVault ends an init: the vault is there.
+// tellVault prints the end of an init: the vault exists.
 func tellVault(c *cli.Context, con *console, cfg *config.Config, p *provision.Provisioner, t *provision.Target, plan *provision.Plan) error {
 	n := len(plan.Steps)
 	switch {
@@ -75,8 +75,8 @@ func tellVault(c *cli.Context, con *console, cfg *config.Config, p *provision.Pr
 	return nil
 }
 
-// writeConfig writes vaultpack.yaml: the one that names the vault, or the one in
-// the working folder or the nearest above it.
+// writeConfig writes vaultpack.yaml: the one that names the vault, or else the one in the
+// working folder or in the nearest folder above it.
 func writeConfig(con *console, cfg *config.Config, p *provision.Provisioner, o provision.Outputs) (file string, err error) {
 	change := config.Change{Vault: p.URL(), Region: o.Region}
 	if chosen := p.Chosen(); !reflect.ValueOf(chosen).IsZero() {

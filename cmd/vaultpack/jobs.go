@@ -100,7 +100,7 @@ func logsCommand(con *console) *cli.Command {
 			if f.since, err = sinceTime(c.String("since"), time.Now()); err != nil {
 				return err
 			}
-			if c.Bool("follow") { // without a look of its own, which would be less patient than the wait
+			if c.Bool("follow") { // do not poll before: the wait is more patient
 				f.showLogs = true
 				return f.toEnd(c.Context)
 			}
@@ -119,7 +119,7 @@ func logsCommand(con *console) *cli.Command {
 	}
 }
 
-// sinceTime is a time, or one so long ago; the zero time for none.
+// sinceTime parses a time, or a duration before now. It returns the zero time for "".
 func sinceTime(s string, now time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
@@ -186,7 +186,7 @@ type follower struct {
 	con      *console
 	sm       trainer.API
 	logs     trainer.LogsAPI
-	vault    func(context.Context) (*vault.Vault, error) // only a key channel needs it
+	vault    func(context.Context) (*vault.Vault, error) // only needed for a key channel
 	job      string
 	timeout  time.Duration
 	showLogs bool
@@ -241,7 +241,7 @@ func (f *follower) watcher() *trainer.Watcher {
 	return w
 }
 
-// toEnd waits for the job's end, and tells how it ended.
+// toEnd waits for the job's end, and prints how it ended.
 func (f *follower) toEnd(ctx context.Context) error {
 	limited, cancel := f.limit(ctx)
 	defer cancel()
@@ -276,8 +276,8 @@ func (f *follower) toEnd(ctx context.Context) error {
 	return err
 }
 
-// spotSaving is what a job on spot instances has saved, as SageMaker defines it: the part
-// of its training time that is not billed.
+// spotSaving returns what a job on spot instances saved, as SageMaker defines it: the
+// share of its training time that is not billed.
 func spotSaving(out *sagemaker.DescribeTrainingJobOutput) (percent int, known bool) {
 	trained, billed := aws.ToInt32(out.TrainingTimeInSeconds), out.BillableTimeInSeconds
 	if !aws.ToBool(out.EnableManagedSpotTraining) || trained <= 0 || billed == nil {
@@ -286,7 +286,7 @@ func spotSaving(out *sagemaker.DescribeTrainingJobOutput) (percent int, known bo
 	return int(math.Round(100 * (1 - float64(*billed)/float64(trained)))), true
 }
 
-// untilKeyIsGone waits until the job needs its key channel no more.
+// untilKeyIsGone waits until the job no longer needs its key channel.
 func (f *follower) untilKeyIsGone(ctx context.Context) error {
 	out, err := f.watcher().WaitForKey(ctx)
 	if out == nil {
@@ -313,7 +313,7 @@ func (f *follower) detached(ctx, limited context.Context, err error) error {
 		return err
 	}
 	if f.command == "logs" && errors.Is(err, trainer.ErrNoJob) {
-		return on.Err // the name is wrong, so nothing continues
+		return on.Err // the name is wrong, so no job continues
 	}
 	code, why := exitCode(err), on.Err.Error()
 	switch {

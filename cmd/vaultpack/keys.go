@@ -135,7 +135,7 @@ func newKey(c *cli.Context, con *console) (envelope.KeyWrapper, error) {
 	return found, nil
 }
 
-// withDataset opens the dataset that the first of n arguments names.
+// withDataset calls f with the dataset named by the first of n arguments.
 func withDataset(con *console, n int, f func(*cli.Context, *console, *dataset.Dataset, []string) error) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		args, err := arguments(c, n, n)
@@ -156,8 +156,8 @@ func withDataset(con *console, n int, f func(*cli.Context, *console, *dataset.Da
 	}
 }
 
-// onDatasets runs f on the dataset that the first of n arguments names, or with
-// --all on each of the vault. One that fails does not keep f from the others.
+// onDatasets calls f with the dataset named by the first of n arguments or, with --all,
+// with each dataset of the vault. If one fails, it continues with the others.
 func onDatasets(c *cli.Context, con *console, n int, f func(*dataset.Dataset, []string) error) error {
 	if !c.Bool("all") {
 		return withDataset(con, n, func(_ *cli.Context, _ *console, d *dataset.Dataset, rest []string) error { return f(d, rest) })(c)
@@ -173,7 +173,7 @@ func onDatasets(c *cli.Context, con *console, n int, f func(*dataset.Dataset, []
 	return onEach(c, con, v, func(d *dataset.Dataset) error { return f(d, args) })
 }
 
-// onEach runs f on each dataset of the vault, and names those that failed.
+// onEach calls f with each dataset of the vault, and names those that failed.
 func onEach(c *cli.Context, con *console, v *vault.Vault, f func(*dataset.Dataset) error) error {
 	names, err := dataset.List(c.Context, v)
 	if err != nil {
@@ -212,8 +212,7 @@ func onEach(c *cli.Context, con *console, v *vault.Vault, f func(*dataset.Datase
 	return &partialError{text: fmt.Sprintf("%d of %s failed: %s", len(failed), count(int64(len(names)), "dataset"), strings.Join(failed, ", ")), code: code}
 }
 
-// perDataset is the event that tells what was done to a dataset: the summary, but
-// where others follow.
+// perDataset returns the event for one dataset: the summary, unless others follow.
 func perDataset(c *cli.Context) string {
 	if c.Bool("all") {
 		return "dataset"
@@ -221,7 +220,7 @@ func perDataset(c *cli.Context) string {
 	return "summary"
 }
 
-// changed tells how many keyrings a command has changed, and what opens them now.
+// changed prints how many keyrings a command has changed, and which keys open them now.
 func changed(c *cli.Context, con *console, command string, d *dataset.Dataset, n int, what string) {
 	con.emit(perDataset(c), event{"command": "keys " + command, "dataset": d.Name, "keyrings": n})
 	con.printf("%s: %s of %s", what, count(int64(n), "keyring"), d.Name)
@@ -291,8 +290,8 @@ func keysRewrap(c *cli.Context, con *console) error {
 	return err
 }
 
-// onSlot is onDatasets for a command about one key. Of all datasets, those that
-// have no slot of the key are passed over, but for all of them to have none.
+// onSlot is onDatasets for a command about one key. With --all, it passes over datasets
+// without a slot for the key, unless none has one.
 func onSlot(c *cli.Context, con *console, f func(*dataset.Dataset, []string) (int, error)) error {
 	found, key := false, ""
 	err := onDatasets(c, con, 3, func(d *dataset.Dataset, slot []string) error {
@@ -310,7 +309,7 @@ func onSlot(c *cli.Context, con *console, f func(*dataset.Dataset, []string) (in
 	return err
 }
 
-// newKeyFlag is the flag of keys add for a kind of slot.
+// newKeyFlag holds the flag of keys add for each kind of slot.
 var newKeyFlag = map[string]string{"hpke": "--recipient", "aws-kms": "--new-kms-key", "local": "--new-local-key", "passphrase": "--new-passphrase-file"}
 
 func keysNew(c *cli.Context, con *console) error {

@@ -94,7 +94,7 @@ func listKeyrings(c *cli.Context, con *console, d *dataset.Dataset) (int, error)
 	return len(rings), nil
 }
 
-// configuredFor gives the name of the configured key that a slot claims to be for.
+// configuredFor returns the name of the configured key that a slot claims to be for.
 func configuredFor(keys *vault.Keys, s envelope.Slot) (name string, ok bool) {
 	for i, w := range keys.Open {
 		if m, is := w.(envelope.SlotMatcher); is && m.Matches(s) {

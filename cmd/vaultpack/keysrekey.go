@@ -57,8 +57,8 @@ func keysReseal(c *cli.Context, con *console, d *dataset.Dataset) error {
 	return nil
 }
 
-// tellLeftBehind names the keys that open older data and not the new data key: who
-// is to read on has to be added again, which takes their public key.
+// tellLeftBehind names the keys that open older data but not the new data key. They have
+// to be added again, which needs their public key.
 func tellLeftBehind(c *cli.Context, con *console, d *dataset.Dataset, current envelope.KeyID) error {
 	rings, err := d.Keyrings(c.Context)
 	if err != nil {

@@ -17,7 +17,8 @@ import (
 func keysShred(c *cli.Context, con *console, d *dataset.Dataset, _ []string) error {
 	rings, err := d.Keyrings(c.Context)
 	if errors.Is(err, dataset.ErrUnknownDataset) {
-		// They may have been deleted before, and their old versions be there.
+		// The keyrings may have been deleted before, while their old versions still
+		// exist.
 		if old, oerr := d.OldKeyrings(c.Context); oerr != nil || old == 0 {
 			return err
 		}
@@ -58,8 +59,8 @@ func keysShred(c *cli.Context, con *console, d *dataset.Dataset, _ []string) err
 	return nil
 }
 
-// shredOld deletes the old versions of the keyrings that a bucket keeps, if the
-// user says so.
+// shredOld deletes the old versions of keyrings that a bucket keeps, if the user confirms
+// it.
 func shredOld(c *cli.Context, con *console, d *dataset.Dataset) (deleted, left int, err error) {
 	left, err = d.OldKeyrings(c.Context)
 	if err != nil && !c.Bool("old-versions") {
@@ -79,7 +80,7 @@ func shredOld(c *cli.Context, con *console, d *dataset.Dataset) (deleted, left i
 	return deleted, left - deleted, err
 }
 
-// ask gives the line that the user types, and nothing where nobody can be asked.
+// ask returns the line that the user types, or "" if nobody can be asked.
 func ask(ctx context.Context, con *console, question string) (string, error) {
 	if con.json || !term.IsTerminal(int(con.stdin.Fd())) {
 		return "", nil
@@ -98,7 +99,7 @@ func ask(ctx context.Context, con *console, question string) (string, error) {
 	}
 }
 
-// confirmed makes sure that the user means the dataset of this name.
+// confirmed checks that the user means the dataset of this name.
 func confirmed(ctx context.Context, c *cli.Context, con *console, name string) error {
 	answer := c.String("confirm")
 	if answer == "" {

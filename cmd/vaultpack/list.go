@@ -61,7 +61,7 @@ func listDatasets(c *cli.Context, con *console) error {
 		latest, err := d.Latest(c.Context)
 		d.Close()
 		if err != nil {
-			// A dataset without a version is an upload that has not finished.
+			// A dataset without a version is an unfinished upload.
 			switch {
 			case noDatasetYet(err):
 			case notOurs(err):
@@ -80,8 +80,8 @@ func listDatasets(c *cli.Context, con *console) error {
 	return fails.err("dataset", "the others are listed")
 }
 
-// notOurs reports whether a dataset is one of other people's: none of the keys opens
-// it, and nothing says that it was tampered with.
+// notOurs reports whether a dataset belongs to other people: none of the keys opens it,
+// and there is no sign of tampering.
 func notOurs(err error) bool {
 	var noKey *envelope.NoKeyError
 	return errors.As(err, &noKey) || keyservice.Refused(err)
@@ -96,7 +96,7 @@ func versionEvent(v *dataset.Version) event {
 		"signer": v.Signer.ID().String(), "message": v.Message}
 }
 
-// completeness is what is added to the line of a version that is incomplete.
+// completeness returns what is added to the line of an incomplete version.
 func completeness(v *dataset.Version) string {
 	if v.Totals.Flaws == 0 {
 		return ""
@@ -189,7 +189,7 @@ func versionsCommand(con *console) *cli.Command {
 	}
 }
 
-// listVersions lists all versions, also where the newest cannot be read.
+// listVersions lists all versions, even if the newest cannot be read.
 func listVersions(c *cli.Context, con *console, name string) error {
 	vault, err := openVault(c, con)
 	if err != nil {

@@ -1,6 +1,5 @@
-// Command vaultpack keeps datasets encrypted in a vault. This package is flags,
-// output and exit codes; the work is done by packages uploader, dataset, vault
-// and envelope.
+// Command vaultpack keeps datasets encrypted in a vault. This package holds flags, output
+// and exit codes; packages uploader, dataset, vault and envelope do the work.
 package main
 
 import (
@@ -24,8 +23,8 @@ import (
 
 func main() { os.Exit(run(process(), os.Args)) }
 
-// run is the whole program. The first interrupt cancels the context, so that
-// everything is put in order; a second one ends the process at once.
+// run is the whole program. The first interrupt cancels the context, so that everything
+// ends in order; a second one ends the process at once.
 func run(w world, args []string) int {
 	if len(args) > 1 && args[1] == opener.Command {
 		return opener.Main(args)
@@ -41,7 +40,7 @@ func run(w world, args []string) int {
 	defer stop()
 
 	if os.Getenv("GOMEMLIMIT") == "" {
-		// A soft bound: garbage is collected before it adds up to this.
+		// A soft limit: garbage is collected before it adds up to this.
 		debug.SetMemoryLimit(640 << 20)
 	}
 	con := newConsole(w)
@@ -65,7 +64,7 @@ func newApp(con *console) *cli.App {
 		Usage:   "keep machine-learning data encrypted from the laptop to the GPU",
 		Version: version.String(),
 		Flags:   commonFlags(),
-		// Help is written here.
+		// The help is written here.
 		Writer:    con.stdout,
 		ErrWriter: con.stderr,
 		// Errors are reported in one place, by run.
@@ -90,7 +89,7 @@ func newApp(con *console) *cli.App {
 	return app
 }
 
-// commands are the commands in the order of the help.
+// commands returns the commands in the order of the help.
 func commands(con *console) []*cli.Command {
 	return []*cli.Command{
 		initCommand(con),
@@ -129,19 +128,19 @@ func commands(con *console) []*cli.Command {
 
 func onUsageError(c *cli.Context, err error, _ bool) error {
 	of := c.App.Name
-	if c.Command.Name != of { // the command line's own flags are of a command with its name
+	if c.Command.Name != of { // the flags of the command line itself belong to a command with the program's name
 		of = strings.TrimSpace(of + " " + c.Command.Name)
 	}
 	return usagef("%w; see: %s --help", flagError(c.Command, err), of)
 }
 
-// prepare gives commands what all have in common. Their names follow the prefix.
+// prepare gives commands what all of them have in common. Their names follow the prefix.
 func prepare(con *console, prefix string, cmds []*cli.Command) {
 	for _, cmd := range cmds {
 		name := prefix + cmd.Name
 		prepare(con, name+" ", cmd.Subcommands)
 		for _, f := range commonFlags() {
-			// A command may mean something else by a common name.
+			// A command may use a common name for something else.
 			if !slices.ContainsFunc(cmd.Flags, func(own cli.Flag) bool { return own.Names()[0] == f.Names()[0] }) {
 				cmd.Flags = append(cmd.Flags, f)
 			}
@@ -153,7 +152,7 @@ func prepare(con *console, prefix string, cmds []*cli.Command) {
 		cmd.HideHelpCommand = len(cmd.Subcommands) == 0
 		for _, f := range cmd.Flags {
 			if b, ok := f.(*cli.BoolFlag); ok {
-				b.DisableDefaultText = true // that it is off says nothing
+				b.DisableDefaultText = true // do not show that it is off by default
 			}
 		}
 		if cmd.Action != nil {
@@ -162,7 +161,7 @@ func prepare(con *console, prefix string, cmds []*cli.Command) {
 	}
 }
 
-// action is what a command does, on a console that knows which one it is.
+// action returns what a command does, on a console that knows the command's name.
 func action(con *console, name string, do cli.ActionFunc) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		con.json, con.quiet = lineageBool(c, "json"), lineageBool(c, "quiet")
@@ -174,7 +173,7 @@ func action(con *console, name string, do cli.ActionFunc) cli.ActionFunc {
 	}
 }
 
-// commonFlags may stand before the command and after it.
+// commonFlags can stand before the command and behind it.
 func commonFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "vault", Usage: "`URL` of the vault: a directory or s3://bucket/prefix", Category: "common"},
@@ -189,7 +188,7 @@ func commonFlags() []cli.Flag {
 	}
 }
 
-// lineageString is a common flag's value, wherever on the command line it stands.
+// lineageString returns a common flag's value, wherever it stands on the command line.
 func lineageString(c *cli.Context, name string) string {
 	for _, l := range c.Lineage() {
 		if l.IsSet(name) {
@@ -225,7 +224,7 @@ func loadConfig(c *cli.Context, con *console) (*config.Config, error) {
 	return cfg, nil
 }
 
-// configAlone is the configuration for a command that takes no arguments.
+// configAlone returns the configuration, for a command that takes no arguments.
 func configAlone(c *cli.Context, con *console) (*config.Config, error) {
 	if _, err := arguments(c, 0, 0); err != nil {
 		return nil, err

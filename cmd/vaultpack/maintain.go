@@ -124,7 +124,7 @@ func removeVersion(c *cli.Context, con *console, d *dataset.Dataset, number int6
 }
 
 func removeDataset(c *cli.Context, con *console, d *dataset.Dataset) error {
-	tell := con.warnf // before it asks
+	tell := con.warnf // before the question
 	if c.String("confirm") != "" {
 		tell = con.notef
 	}

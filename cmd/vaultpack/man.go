@@ -31,9 +31,9 @@ func manCommand(con *console) *cli.Command {
 	}
 }
 
-// The manual page in Markdown, which the library turns into one. Its own template leaves
-// out what a command does and which arguments it takes, and repeats the common flags for
-// each.
+// The manual page in Markdown, which the library converts. The library's own template
+// omits what a command does and which arguments it takes, and repeats the common flags
+// for each.
 func init() {
 	const flag = "\n**{{range $i, $name := .Names}}{{if $i}}, {{end}}{{if gt (len $name) 1}}--{{else}}-{{end}}{{$name}}{{end}}**" +
 		"{{if .TakesValue}} *value*{{end}}\n" +

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/term"
 )
 
-// askMFA asks for the code of an MFA device, of the person at the terminal: what is
-// piped in is data.
+// askMFA asks the person at the terminal for the code of an MFA device: standard input
+// may be data.
 func (c *console) askMFA(_ context.Context, profile, serial string) (string, error) {
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil || !term.IsTerminal(int(c.stderr.Fd())) {

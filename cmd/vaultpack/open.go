@@ -48,8 +48,8 @@ func (c *console) tellNewVault(v *vault.Vault) {
 		show(v.Location), show(strings.Join(v.Keys.WrapNames, ", ")), c.next("keys", "new", "signing", "FILE"), c.next("signers", "add", "--all", "FILE.pub", "--owner"))
 }
 
-// tellOnlyOpen warns, of a new dataset, of keys that are given to open with and do not open
-// it: whoever relies on one, and loses the key that does, has lost the data.
+// tellOnlyOpen warns about keys for a new dataset that are given to open with but do not
+// open it: whoever relies on such a key, and loses the one that does, has lost the data.
 func (c *console) tellOnlyOpen(v *vault.Vault, name string) {
 	for _, key := range v.Keys.Names {
 		if !slices.Contains(v.Keys.WrapNames, key) {
@@ -59,14 +59,14 @@ func (c *console) tellOnlyOpen(v *vault.Vault, name string) {
 	}
 }
 
-// tellSigningKey tells that a signing key was made.
+// tellSigningKey reports that a signing key was made.
 func (c *console) tellSigningKey(file string) {
 	c.emit("signing-key-created", event{"file": file})
 	c.notef("A signing key was created, which makes versions of this vault's datasets yours:\n  key    %s\nKeep a copy of it. "+
 		"Whoever loses it cannot add versions, unless another owner was added: vaultpack signers add DATASET KEY --owner", show(file))
 }
 
-// tellUsage tells what the command has asked of services that bill it.
+// tellUsage prints the requests of the command to services that bill them.
 func (c *console) tellUsage(v *vault.Vault) { c.usage("requests", v) }
 
 func (c *console) usage(label string, v *vault.Vault) {
@@ -85,7 +85,7 @@ func (c *console) usage(label string, v *vault.Vault) {
 	c.printf("%-8s %s; %s sent, %s received; %s to KMS", label, asked, size(u.S3.BytesSent), size(u.S3.BytesReceived), count(u.KMSCalls, "call"))
 }
 
-// versionFlags choose a version, beside what DATASET@VERSION says.
+// versionFlags choose a version, in addition to DATASET@VERSION.
 func versionFlags() []cli.Flag {
 	return []cli.Flag{
 		atLeastFlag(),
@@ -105,8 +105,8 @@ func atLeastFlag() cli.Flag {
 	}
 }
 
-// openVersion opens the dataset and version that ref names, as NAME or
-// NAME@NUMBER. The caller closes the dataset.
+// openVersion opens the dataset and version that ref names, as NAME or NAME@NUMBER. The
+// caller closes the dataset.
 func openVersion(c *cli.Context, con *console, ref string) (*dataset.Dataset, *dataset.Version, error) {
 	r, err := parseRef(ref)
 	if err != nil {
@@ -133,7 +133,7 @@ func openVersion(c *cli.Context, con *console, ref string) (*dataset.Dataset, *d
 	return d, ver, nil
 }
 
-// choiceOf is what a reference and the flags choose.
+// choiceOf returns what a reference and the flags choose.
 func choiceOf(c *cli.Context, r dataset.Reference) (dataset.Choice, error) {
 	choice := r.Choice()
 	choice.AtLeast = c.Int64("at-least")
@@ -150,7 +150,7 @@ func choiceOf(c *cli.Context, r dataset.Reference) (dataset.Choice, error) {
 	return choice, nil
 }
 
-// parseRef reads what a command line has for a version.
+// parseRef parses a reference from the command line.
 func parseRef(ref string) (r dataset.Reference, err error) {
 	if r, err = dataset.ParseReference(ref); err != nil {
 		err = usageError{err}
@@ -158,7 +158,7 @@ func parseRef(ref string) (r dataset.Reference, err error) {
 	return r, err
 }
 
-// selection is what --include and --exclude flags choose.
+// selection returns what the --include and --exclude flags choose.
 func selectionFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringSliceFlag{Name: "include", Usage: "only files that match `PATTERN` (gitignore syntax); can be repeated"},
@@ -166,7 +166,7 @@ func selectionFlags() []cli.Flag {
 	}
 }
 
-// parseSize reads a number of bytes such as 1000, 64KiB, 128MiB or 1GiB.
+// parseSize parses a number of bytes such as 1000, 64KiB, 128MiB or 1GiB.
 func parseSize(s string) (int64, error) {
 	units := map[string]int64{"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 	digits := strings.TrimRight(s, "BbKkMmGgi ")
@@ -180,7 +180,7 @@ func parseSize(s string) (int64, error) {
 	return n * factor, nil
 }
 
-// noDatasetYet reports whether the error says only that nothing is there yet.
+// noDatasetYet reports whether the error only says that nothing exists yet.
 func noDatasetYet(err error) bool {
 	return errors.Is(err, vault.ErrNoVault) || errors.Is(err, dataset.ErrUnknownDataset)
 }

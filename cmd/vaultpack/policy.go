@@ -100,7 +100,7 @@ func choosePolicy(c *cli.Context, cfg *config.Config) (policy.Document, error) {
 	return t.RolePolicy(v, c.String("for"), c.String("part"), c.String("principal"), datasets)
 }
 
-// policyVault is the vault that is configured, as policies need it.
+// policyVault returns the configured vault as policies need it.
 func policyVault(ctx context.Context, cfg *config.Config) (policy.Vault, error) {
 	if !s3store.IsURL(cfg.Vault.Value) {
 		return policy.Vault{}, fmt.Errorf("the vault is %s (from %s), but policies are for vaults in S3: set --vault s3://BUCKET/PREFIX", cfg.Vault.Value, cfg.Vault.Source)
@@ -122,7 +122,7 @@ func policyVault(ctx context.Context, cfg *config.Config) (policy.Vault, error) 
 	return v, v.Check()
 }
 
-// errAsking is a failure of what was asked of AWS, not of what was typed.
+// errAsking marks a failed request to AWS, as opposed to wrong usage.
 var errAsking = errors.New("policies name the key by its ARN")
 
 func isKeyARN(s config.Setting) bool { return awskms.IsKeyARN(s.Value) }

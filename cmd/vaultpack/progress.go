@@ -9,12 +9,11 @@ import (
 	"golang.org/x/term"
 )
 
-// A meter reads the counters of work that is under way. total is 0 while it is
-// not known.
+// A meter reads the counters of running work. total is 0 while it is unknown.
 type meter func() (done, total, files, errors int64)
 
-// track shows a meter until the function that it returns is called: as a bar on
-// a terminal, as events with --json, and as a line now and then elsewhere.
+// track shows a meter until the function that it returns is called: as a bar on a
+// terminal, as events with --json, and otherwise as occasional lines.
 func (c *console) track(what string, read meter) (stop func()) {
 	began := time.Now()
 	quit, ended := make(chan struct{}), make(chan struct{})
@@ -65,12 +64,12 @@ func rate(n int64, since time.Time) int64 {
 	return int64(float64(n) / max(time.Since(since).Seconds(), 1e-3))
 }
 
-// bar draws a bar below what else is written to standard error.
+// bar draws a bar below other output to standard error.
 func (c *console) bar(what string, read meter) (show, finish func()) {
 	p := mpb.New(mpb.WithOutput(c.err), mpb.WithWidth(100))
 	narrow := false
 	if w, _, err := term.GetSize(int(c.stderr.Fd())); err == nil && w < 80 {
-		narrow = true // the rate, the time and the bar have no room
+		narrow = true // no room for the rate, the time and the bar
 	}
 	tail := decor.Any(func(decor.Statistics) string {
 		_, _, files, errors := read()
@@ -94,7 +93,7 @@ func (c *console) bar(what string, read meter) (show, finish func()) {
 	c.mu.Unlock()
 	show = func() {
 		done, total, _, _ := read()
-		bar.SetTotal(max(total, done)+1, false) // one more: full means finished, and that is not ours to say
+		bar.SetTotal(max(total, done)+1, false) // one more: a full bar means finished, which is not for the bar to say
 		bar.SetCurrent(done)
 	}
 	return show, func() {
@@ -106,7 +105,7 @@ func (c *console) bar(what string, read meter) (show, finish func()) {
 	}
 }
 
-// took is a duration for people.
+// took formats a duration for people.
 func took(d time.Duration) string {
 	if d < 10*time.Second {
 		return fmt.Sprintf("%.2f s", d.Seconds())

@@ -83,7 +83,7 @@ func showProvenance(c *cli.Context, con *console, model string) error {
 	return nil
 }
 
-// readModel reads the files of a model, wherever it is, and tells what was taken for it.
+// readModel reads the files of a model, wherever it is, and prints which model it reads.
 func readModel(ctx context.Context, v *vault.Vault, ver *provenance.Verifier, model string) (what string, files *provenance.Files, err error) {
 	info, err := os.Stat(model)
 	switch {
@@ -115,7 +115,7 @@ func readModel(ctx context.Context, v *vault.Vault, ver *provenance.Verifier, mo
 
 const modelFile = "model.tar.gz"
 
-// readSealedModel reads the model of a version, as train --local seals it.
+// readSealedModel reads the model in a version, as train --local seals it.
 func readSealedModel(ctx context.Context, v *vault.Vault, ref dataset.Reference) (what string, files *provenance.Files, err error) {
 	d, err := dataset.Open(v, ref.Dataset)
 	if err != nil {
@@ -136,7 +136,7 @@ func readSealedModel(ctx context.Context, v *vault.Vault, ref dataset.Reference)
 	return what, files, err
 }
 
-// readJobsModel reads the model of a job in SageMaker that lies in the vault.
+// readJobsModel reads the model of a job in SageMaker from the vault.
 func readJobsModel(ctx context.Context, v *vault.Vault, ver *provenance.Verifier, job string) (what string, files *provenance.Files, err error) {
 	object, err := jobsModel(ctx, v, ver, job)
 	if err != nil {
@@ -151,7 +151,8 @@ func readJobsModel(ctx context.Context, v *vault.Vault, ver *provenance.Verifier
 	return object, files, err
 }
 
-// jobsModel is the name of the object with the model of a job, which its launch record says.
+// jobsModel returns the name of the object with the model of a job, from its launch
+// record.
 func jobsModel(ctx context.Context, v *vault.Vault, ver *provenance.Verifier, job string) (object string, err error) {
 	unknown := usagef("%q is no file, no dataset of this vault, and no training job on one", job)
 	sets, err := provenance.Datasets(ctx, v)
@@ -277,7 +278,7 @@ func listModels(c *cli.Context, con *console, arg string) error {
 		return &partialError{code: exitAuthentication, text: fmt.Sprintf("%s cannot be believed: it may have been given any version", count(int64(wrong), "record"))}
 	}
 	if n == 0 {
-		// A name that was mistyped has no jobs either, and that is no answer.
+		// A mistyped name has no jobs either, and that is no answer.
 		if err := wasThere(c.Context, v, ref.Dataset, version); err != nil {
 			return err
 		}
@@ -288,7 +289,8 @@ func listModels(c *cli.Context, con *console, arg string) error {
 	return nil
 }
 
-// wasThere returns an error unless the dataset is there, and the version is or may have been.
+// wasThere returns an error unless the dataset exists, and the version exists or may have
+// existed.
 func wasThere(ctx context.Context, v *vault.Vault, name string, version int64) error {
 	d, err := dataset.Open(v, name)
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 	"github.com/vaultpack/vaultpack/uploader"
 )
 
-// failures tells what goes wrong with single parts of a listing, and collects it.
+// failures reports and collects what fails in single parts of a listing.
 type failures struct {
 	con *console
 	all jobs.Failures
@@ -35,15 +35,15 @@ func (f *failures) any(err error) {
 	f.all.Add(err)
 }
 
-// err is nil if nothing failed.
+// err returns nil if nothing failed.
 func (f *failures) err(what, rest string) error { return partly(f.all.Err("list"), what, rest) }
 
-// partly is how a command ends whose job returned err: where single files failed, each
-// of which has been told already, with how many, and a word on the rest.
+// partly returns how a command ends whose job returned err. If single files failed, which
+// have all been reported already, the error says how many, and a word on the rest.
 func partly(err error, what, rest string) error {
 	var p *dataset.PartialError
 	if !errors.As(err, &p) || err != error(p) {
-		return err // nil, or what has stopped it
+		return err // nil, or what stopped it
 	}
 	text := count(p.Count, what) + " failed; " + rest
 	code := exitSomeFailed
@@ -188,7 +188,7 @@ func verifyVersion(c *cli.Context, con *console, ref string) error {
 	return con.tellVerified(d, v, res, against, err, time.Since(began))
 }
 
-// tellVerified ends a verify that came to its end with err.
+// tellVerified prints how a verify ended that came to its end with err.
 func (c *console) tellVerified(d *dataset.Dataset, v *dataset.Version, res verify.Result, against string, err error, took time.Duration) error {
 	c.tellUsage(d.Vault())
 	c.emit("summary", event{"command": "verify", "dataset": d.Name, "version": v.Number, "digest": v.Digest(), "against": against,
@@ -213,7 +213,7 @@ func (c *console) tellVerified(d *dataset.Dataset, v *dataset.Version, res verif
 	return nil
 }
 
-// resendHint says how to have what lies in damaged packs in the vault again.
+// resendHint says how to upload the contents of damaged packs again.
 func resendHint(name string, packs []envelope.ObjectID) string {
 	cmd := "encrypt-and-upload FOLDER -d " + name
 	for _, id := range packs {
@@ -223,7 +223,7 @@ func resendHint(name string, packs []envelope.ObjectID) string {
 		"as far as the source folder still has them: {" + cmd + "}; older versions stay damaged: remove them with rm"
 }
 
-// parseShare reads a percentage, or a number over 0 and up to 1.
+// parseShare parses a percentage, or a number above 0 and up to 1.
 func parseShare(s string) (float64, error) {
 	digits, percent := strings.CutSuffix(s, "%")
 	f, err := strconv.ParseFloat(digits, 64)

@@ -95,7 +95,7 @@ func restoreFolder(c *cli.Context, con *console, ref string, paths []string, dir
 	}
 	total := v.Totals.Bytes
 	if !sel.all() {
-		total = 0 // not known
+		total = 0 // unknown
 	}
 	stop := con.track("restoring", func() (int64, int64, int64, int64) {
 		s := progress.Stats()
@@ -113,7 +113,8 @@ func restoreFolder(c *cli.Context, con *console, ref string, paths []string, dir
 	return partly(err, "entry", "existing files in their place are kept, and the rest is restored")
 }
 
-// told tells what a restore removes, and in a dry run all that it would do.
+// told returns a function that prints what a restore removes and, in a dry run,
+// everything that it would do.
 func (c *console) told(dry bool) func(restore.Action, *tree.Entry) {
 	return func(a restore.Action, e *tree.Entry) {
 		if !dry && a != restore.Remove {
@@ -133,7 +134,7 @@ func (c *console) told(dry bool) func(restore.Action, *tree.Entry) {
 	}
 }
 
-// restored tells how a restore has ended.
+// restored prints how a restore ended.
 func (c *console) restored(opts restore.Options, r restore.Result, d *dataset.Dataset, v *dataset.Version, dir string, took time.Duration) {
 	abs := dir
 	if a, err := filepath.Abs(dir); err == nil {
@@ -177,7 +178,8 @@ func (c *console) restored(opts restore.Options, r restore.Result, d *dataset.Da
 	c.tellUsage(d.Vault())
 }
 
-// tellIncomplete warns of a version of which some of the source could not be read.
+// tellIncomplete warns about a version that lacks some of its source, which could not be
+// read.
 func (c *console) tellIncomplete(v *dataset.Version) {
 	if err := v.CheckComplete(); err != nil {
 		c.warning(err)

@@ -15,20 +15,19 @@ import (
 )
 
 // A selection is the part of a version that PATH arguments, --include and --exclude
-// choose together. It remembers which of them have chosen something.
+// choose together. It remembers which of them have matched something.
 type selection struct {
 	paths  []*pathPattern
-	filter *uploader.Filter // nil where there are no such flags
+	filter *uploader.Filter // nil without such flags
 	flags  []*flagPattern
-	// folder says that what is in a folder is asked for too: what is excluded may be in
-	// that alone.
+	// folder says that a folder is compared too: what is excluded may exist only there.
 	folder bool
 }
 
-// A pathPattern is a path of a dataset, or a pattern for such.
+// A pathPattern is a path in a dataset, or a pattern for paths.
 type pathPattern struct {
-	text  string // as it was typed
-	path  string // without . and slash at the end; empty is the whole dataset
+	text  string // as typed
+	path  string // without . and the slash at the end; empty for the whole dataset
 	found bool
 }
 
@@ -39,7 +38,7 @@ type flagPattern struct {
 	found      bool
 }
 
-// againstFlags are --include and --exclude, of a command where they need --against.
+// againstFlags are --include and --exclude, for a command in which they need --against.
 func againstFlags() []cli.Flag {
 	flags := selectionFlags()
 	for _, f := range flags {
@@ -90,7 +89,7 @@ func newSelection(c *cli.Context, paths []string) (*selection, error) {
 // all reports whether the selection is the whole version.
 func (s *selection) all() bool { return s.filter == nil && len(s.paths) == 0 }
 
-// selects reports whether an entry is chosen. Only its path counts.
+// selects reports whether an entry is chosen. Only its path matters.
 func (s *selection) selects(e *tree.Entry) bool {
 	if s.filter != nil && !s.filter.Selects(e.Path) {
 		return false
@@ -104,7 +103,7 @@ func (s *selection) selects(e *tree.Entry) bool {
 	return chosen
 }
 
-// matches reports whether the path, or a folder above it, is the one that was asked for.
+// matches reports whether the path, or a folder above it, was asked for.
 func (p *pathPattern) matches(name string) bool {
 	if p.path == "" || name == p.path || strings.HasPrefix(name, p.path+"/") {
 		return true
@@ -114,7 +113,7 @@ func (p *pathPattern) matches(name string) bool {
 	}
 	for i := 0; i <= len(name); i++ {
 		if i == len(name) || name[i] == '/' {
-			if ok, _ := doublestar.Match(p.path, name[:i]); ok { // it has been validated
+			if ok, _ := doublestar.Match(p.path, name[:i]); ok { // the pattern has been validated
 				return true
 			}
 		}
@@ -122,8 +121,8 @@ func (p *pathPattern) matches(name string) bool {
 	return false
 }
 
-// check makes sure that something is selected, and each pattern has its part in that,
-// before anything is done. It reads the index as far as it needs to.
+// check makes sure, before anything is done, that something is selected and that each
+// pattern matches something. It reads the index as far as necessary.
 func (s *selection) check(ctx context.Context, con *console, v *dataset.Version) error {
 	if s.all() {
 		return nil
@@ -158,8 +157,8 @@ func (s *selection) check(ctx context.Context, con *console, v *dataset.Version)
 	return nil
 }
 
-// checkFolder warns, once the folder has been gone through, of what is excluded and is
-// neither there nor in the version.
+// checkFolder warns, after the folder has been compared, about exclude patterns that
+// match neither in it nor in the version.
 func (s *selection) checkFolder(con *console, v *dataset.Version, dir string) {
 	_, exclude := s.filter.Unmatched()
 	for _, p := range exclude {
@@ -167,7 +166,7 @@ func (s *selection) checkFolder(con *console, v *dataset.Version, dir string) {
 	}
 }
 
-// note takes an entry into account, and reports whether all patterns have found one.
+// note takes an entry into account, and reports whether all patterns have matched.
 func (s *selection) note(e *tree.Entry) bool {
 	all := true
 	for _, p := range s.flags {

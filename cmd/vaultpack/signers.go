@@ -81,8 +81,8 @@ func signersList(c *cli.Context, con *console) error {
 	return nil
 }
 
-// signersKey makes the signing key if there is none: it is the first that whoever is to
-// become a signer runs.
+// signersKey makes the signing key if there is none: somebody who is to become a signer
+// runs it first.
 func signersKey(c *cli.Context, con *console) error {
 	cfg, err := configAlone(c, con)
 	if err != nil {
@@ -142,7 +142,7 @@ func signersInit(c *cli.Context, con *console) error {
 	})(c)
 }
 
-// tellSigners tells what has become of the signers of a dataset.
+// tellSigners prints the changed signers of a dataset.
 func tellSigners(c *cli.Context, con *console, d *dataset.Dataset, made *dataset.Version, err error, e event, done string) error {
 	if errors.Is(err, signers.ErrUnchanged) {
 		return usageError{err}

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/term"
 )
 
-// An input is a stream whose reads end at once when the context does, though its
-// producer neither writes nor ends: a read of a pipe cannot be broken off.
+// An input is a stream whose reads end as soon as the context does, even if its producer
+// neither writes nor ends: a read of a pipe cannot be interrupted.
 type input struct {
 	ctx    context.Context
 	chunks chan chunk
@@ -28,8 +28,7 @@ type chunk struct {
 	err error
 }
 
-// newInput reads r in a goroutine of its own, which may outlast the context by a
-// read.
+// newInput reads r in a goroutine of its own, which may outlive the context by one read.
 func newInput(ctx context.Context, r io.Reader) *input {
 	in := &input{ctx: ctx, chunks: make(chan chunk), free: make(chan []byte, 2)}
 	for range cap(in.free) {
@@ -80,22 +79,22 @@ func (in *input) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// A producer is a command whose standard output is uploaded. Its end of the stream
-// is one only if it exits with 0.
+// A producer is a command whose standard output is uploaded. The stream is complete only
+// if the command exits with 0.
 type producer struct {
 	cmd *exec.Cmd
 	out *input
 	end error
 }
 
-// startProducer starts a command. Its standard input and error are those of this
-// program. When the context ends it gets SIGTERM, and SIGKILL after 5 seconds.
+// startProducer starts a command. Its standard input and error are those of this program.
+// When the context ends, it gets SIGTERM, and SIGKILL after 5 seconds.
 func (c *console) startProducer(ctx context.Context, args []string) (*producer, error) {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Stdin, cmd.Stderr, cmd.WaitDelay = c.stdin, c.stderr, 5*time.Second
 	if !term.IsTerminal(int(c.stdin.Fd())) {
-		// What it has started itself ends with it. Behind a terminal the group has to
-		// stay the one that may read from it.
+		// What the command has started ends with it. On a terminal, the group must remain
+		// the one that may read from it.
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	}
 	cmd.Cancel = func() error { return signalProducer(cmd, syscall.SIGTERM) }
@@ -138,7 +137,7 @@ func (p *producer) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// stop ends the command, if it has not ended.
+// stop ends the command if it is still running.
 func (p *producer) stop() {
 	if p.end != nil {
 		return

@@ -17,9 +17,9 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// checkpointPlace is where --checkpoints says that those of a job on this machine are kept:
-// a folder, which has a separator in it or begins with a dot, or a dataset. It is zero
-// where nothing is said, or none.
+// checkpointPlace returns where --checkpoints keeps the checkpoints of a job on this
+// machine: in a folder, whose name contains a separator or begins with a dot, or in a
+// dataset. It is zero if the flag is missing, or none.
 func checkpointPlace(c *cli.Context, v *vault.Vault) (at local.Destination, err error) {
 	switch s := c.String("checkpoints"); {
 	case !c.IsSet("checkpoints") || s == "none":
@@ -41,7 +41,7 @@ func checkpointPlace(c *cli.Context, v *vault.Vault) (at local.Destination, err 
 	return at, nil
 }
 
-// resumeCheckpoints has the job begin with what an earlier one has left in the place of
+// resumeCheckpoints makes the job begin with what an earlier job left in the place of
 // --checkpoints, and keep its own there.
 func resumeCheckpoints(c *cli.Context, v *vault.Vault, in *trainer.Job, job *local.Job, d *delivery) (err error) {
 	if d.place, err = checkpointPlace(c, v); err != nil || d.place == (local.Destination{}) {
@@ -73,14 +73,14 @@ func resumeCheckpoints(c *cli.Context, v *vault.Vault, in *trainer.Job, job *loc
 	return nil
 }
 
-// unused are the fields of a job's file that have no effect on this machine.
+// unused returns the fields of a job's file that have no effect on this machine.
 func unused(c *cli.Context, in *trainer.Job) []string {
 	return slices.DeleteFunc(in.OnlySageMaker(), func(field string) bool {
 		return c.IsSet("checkpoints") && strings.HasPrefix(field, "checkpoint")
 	})
 }
 
-// keep brings the checkpoints to their place, and tells so.
+// keep delivers the checkpoints, and prints where.
 func (d *delivery) keep(ctx context.Context, r *local.Results) error {
 	if d.place.Folder != "" {
 		if err := local.CopyCheckpoints(ctx, r, d.place.Folder, d.con.warning); err != nil {

@@ -16,8 +16,8 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// readLocalJob reads a job as one for SageMaker is read, and refuses what SageMaker would
-// not take, by the same rules.
+// readLocalJob reads a job as for SageMaker, and refuses what SageMaker would refuse, by
+// the same rules.
 func readLocalJob(c *cli.Context, con *console) (*trainer.Job, error) {
 	in, err := readJob(c, con)
 	if err != nil {
@@ -40,7 +40,7 @@ func readLocalJob(c *cli.Context, con *console) (*trainer.Job, error) {
 	return in, nil
 }
 
-// localChannels are the channels of a job as they are filled on this machine.
+// localChannels returns the channels of a job as they are filled on this machine.
 func localChannels(in *trainer.Job) local.Channels {
 	all := local.Channels{Main: in.Dataset, More: map[string]string{}, AtLeast: in.AtLeast, AllowIncomplete: in.AllowIncomplete}
 	for name, ch := range in.Channels {
@@ -51,7 +51,8 @@ func localChannels(in *trainer.Job) local.Channels {
 	return all
 }
 
-// newLocalJob is the job, but for its channels and what becomes of its results.
+// newLocalJob returns the job without its channels and without the destination of its
+// results.
 func newLocalJob(c *cli.Context, con *console, in *trainer.Job, main string) (*local.Job, error) {
 	job := &local.Job{
 		Name: in.Name, Source: in.Source, Entry: in.Entry, Command: in.Command, Env: in.Environment, Hyperparameters: in.SentHyperparameters(),
@@ -80,7 +81,7 @@ func newLocalJob(c *cli.Context, con *console, in *trainer.Job, main string) (*l
 	return job, nil
 }
 
-// fill opens what the job's channels are to be filled with.
+// fill opens what fills the job's channels.
 func fill(c *cli.Context, v *vault.Vault, job *local.Job, channels local.Channels) error {
 	err := job.Fill(c.Context, v, channels)
 	var wrong *local.ChannelError

@@ -15,9 +15,9 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// localDestination is where the results are to go. A model can give away what it was
-// trained on, so that it is sealed unless something else is asked for. It is zero where
-// the results are to be dropped.
+// localDestination returns the destination of the results. A model can reveal what it was
+// trained on, so it is sealed unless something else is asked for. It is zero if the
+// results are to be discarded.
 func localDestination(c *cli.Context, v *vault.Vault, from string) (to local.Destination, err error) {
 	switch out := c.String("output"); {
 	case out != "seal" && c.IsSet("output-seal"):
@@ -46,10 +46,10 @@ func localDestination(c *cli.Context, v *vault.Vault, from string) (to local.Des
 	return to, nil
 }
 
-// A delivery brings results where they are to go, and tells so.
+// A delivery delivers results, and prints where.
 type delivery struct {
 	con     *console
-	vault   *vault.Vault // of a destination in one
+	vault   *vault.Vault // the vault of a destination that is a dataset
 	to      local.Destination
 	place   local.Destination // of checkpoints
 	summary event
@@ -89,7 +89,8 @@ func (d *delivery) deliver(ctx context.Context, r *local.Results) error {
 	return nil
 }
 
-// workDir is --work-dir as it can be told to the user, wherever he goes.
+// workDir returns --work-dir as an absolute path, which stays valid in another working
+// folder.
 func workDir(c *cli.Context) (string, error) {
 	dir := c.String("work-dir")
 	if dir == "" {
@@ -103,7 +104,7 @@ func workDir(c *cli.Context) (string, error) {
 	return filepath.Abs(dir)
 }
 
-// undelivered tells of results that are kept how to continue.
+// undelivered says how to continue with results that were kept.
 func undelivered(con *console, err error, workDir string) error {
 	var kept *local.UndeliveredError
 	if !errors.As(err, &kept) {
@@ -159,8 +160,8 @@ func resumeLocal(c *cli.Context, con *console) error {
 	return nil
 }
 
-// redirect has the results and the checkpoints of a job go where flags say, and opens the
-// vault that they are for.
+// redirect sends the results and the checkpoints of a job where flags say, and opens the
+// vault that they go to.
 func (d *delivery) redirect(c *cli.Context, k *local.Kept) (err error) {
 	if c.IsSet("checkpoints") && k.Checkpoints == (local.Destination{}) {
 		return usagef("the checkpoints of job %s are among its results: --output says where they go", k.Job)
@@ -190,7 +191,7 @@ func (d *delivery) redirect(c *cli.Context, k *local.Kept) (err error) {
 	return nil
 }
 
-// localJobs lists the jobs on this machine that run, or have results left.
+// localJobs lists the jobs on this machine that are running, or have results left.
 func localJobs(c *cli.Context, con *console) error {
 	dir, err := workDir(c)
 	if err != nil {

@@ -58,7 +58,7 @@ func trustCommand(con *console) *cli.Command {
 	}
 }
 
-// memory is what is remembered of the configured vault. The vault is not opened.
+// memory returns what is remembered of the configured vault. The vault is not opened.
 func memory(c *cli.Context, con *console) (*trust.Dir, error) {
 	cfg, err := loadConfig(c, con)
 	if err != nil {
@@ -128,7 +128,7 @@ func trustForget(c *cli.Context, con *console) error {
 	if err != nil {
 		return err
 	}
-	// What is remembered and cannot be read is forgotten like anything else.
+	// Unreadable records are forgotten like any others.
 	if r, err := dir.Record(args[0]); err == nil && r == nil {
 		return fmt.Errorf("nothing is remembered of dataset %q in %s", args[0], dir.Vault)
 	}

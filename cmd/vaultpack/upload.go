@@ -144,16 +144,16 @@ func isThere(path string) error {
 	return err
 }
 
-// limitMemory has the garbage collector keep to what an upload may take.
+// limitMemory makes the garbage collector respect the memory limit of an upload.
 func limitMemory(memory int64) {
 	if os.Getenv("GOMEMLIMIT") == "" {
-		// What waits to be collected counts too; the program itself takes the rest.
+		// Garbage that waits for collection counts too; the program itself takes the
+		// rest.
 		debug.SetMemoryLimit(max(memory, 256<<20) - 48<<20)
 	}
 }
 
-// isAsPinned returns an error unless the newest version is one that --at-least and --digest
-// allow.
+// isAsPinned returns an error unless --at-least and --digest allow the newest version.
 func isAsPinned(c *cli.Context, d *dataset.Dataset) error {
 	if !c.IsSet("at-least") && !c.IsSet("digest") {
 		return nil
@@ -239,7 +239,7 @@ func uploadOptions(c *cli.Context, con *console, path string) (o uploader.Option
 	}, nil
 }
 
-// datasetName is the given name, or what the path suggests.
+// datasetName returns the given name, or the one that the path suggests.
 func datasetName(name, path string) (string, error) {
 	if name != "" {
 		if err := dataset.CheckName(name); err != nil {
@@ -261,14 +261,14 @@ func datasetName(name, path string) (string, error) {
 	return name, nil
 }
 
-// uploadVault opens the vault, and makes the default one.
+// uploadVault opens the vault, and makes the default one if it is missing.
 func uploadVault(c *cli.Context, con *console) (v *vault.Vault, cleanUp func(), err error) {
 	v, err = openForWriting(c, con)
 	return v, func() {}, err
 }
 
-// dryRunVault opens the vault, and makes none: where the default vault is yet to be made,
-// a dry run plans against an empty one in a temporary folder.
+// dryRunVault opens the vault, and makes none: if the default vault does not exist yet, a
+// dry run plans against an empty one in a temporary folder.
 func dryRunVault(c *cli.Context, con *console) (v *vault.Vault, cleanUp func(), err error) {
 	cleanUp = func() {}
 	if v, err = openVault(c, con); err == nil || !noDatasetYet(err) {
@@ -292,8 +292,8 @@ func dryRunVault(c *cli.Context, con *console) (v *vault.Vault, cleanUp func(), 
 	return v, cleanUp, nil
 }
 
-// uploadMeter reads the upload's counters. On a terminal the source is counted
-// beside the upload, so that the bar knows how much is to come.
+// uploadMeter reads the upload's counters. On a terminal, the source is counted at the
+// same time, so that the bar knows the total.
 func uploadMeter(ctx context.Context, con *console, path string, opts uploader.Options) (read meter, stop func()) {
 	var files, bytes atomic.Int64
 	counted, cancel := make(chan struct{}), func() {}

@@ -7,17 +7,18 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// A world is what the program is given from outside. Tests give it another.
+// A world is what the program gets from outside. Tests provide another one.
 type world struct {
-	name                  string // how it was called
+	name                  string // how the program was called
 	stdin, stdout, stderr *os.File
-	// store wraps the store of a vault that is opened for writing; nil leaves it as it is.
+	// store wraps the store of a vault that is opened for writing; nil leaves the store
+	// unchanged.
 	store func(vault.Store) vault.Store
-	// every is how often a job is looked at; 0 leaves that to package trainer.
+	// every is the interval at which a job is polled; 0 leaves it to package trainer.
 	every time.Duration
 }
 
-// process is the world of this process.
+// process returns the world of this process.
 func process() world {
 	return world{name: os.Args[0], stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
 }
