@@ -11,9 +11,9 @@ import (
 	"github.com/vaultpack/vaultpack/internal/tarpack"
 )
 
-// sample settles the files of one sample, which share a pack. If one of them has
-// to be sent, all are, unless they are a series or too large for a pack: then each
-// stands alone.
+// sample settles the files of one sample, which share a pack. If one of them has to be
+// sent, all are, unless they are a series or too large for one pack: then each is settled
+// on its own.
 func (p *planner) sample(items []*item) error {
 	if !slices.ContainsFunc(items, func(it *item) bool { return !it.trusted }) {
 		for _, it := range items {
@@ -42,7 +42,7 @@ func (p *planner) sample(items []*item) error {
 	return nil
 }
 
-// place brings files that share a pack into one, now or when others have come.
+// place puts files that share a pack into one, now or when more have come.
 func (p *planner) place(items []*item, size int64) error {
 	if p.Shuffle {
 		p.shuffled(items, size)
@@ -51,7 +51,7 @@ func (p *planner) place(items []*item, size int64) error {
 	return p.pack(items, size)
 }
 
-// pack puts files into the pack being filled, or into the next.
+// pack adds files to the pack being filled, or to the next one.
 func (p *planner) pack(items []*item, size int64) error {
 	if p.open != nil && p.fill+size+tarpack.End > p.PackSize {
 		if err := p.dispatchAndSend(); err != nil {
@@ -70,7 +70,8 @@ func (p *planner) pack(items []*item, size int64) error {
 }
 
 // series reports whether files that share a name up to the first dot are numbered
-// (img.001.jpg, img.002.jpg) and so not the parts of one sample (img.jpg, img.json).
+// (img.001.jpg, img.002.jpg), so that they are not the parts of one sample (img.jpg,
+// img.json).
 func series(items []*item) bool {
 	seen := map[string]bool{}
 	for _, it := range items {
@@ -89,7 +90,7 @@ func series(items []*item) bool {
 	return false
 }
 
-// closeSamples settles the samples of which not all files have come, in order.
+// closeSamples settles, in order, the samples that are still incomplete.
 func (p *planner) closeSamples() error {
 	for _, key := range slices.Sorted(maps.Keys(p.samples)) {
 		items := p.samples[key]
@@ -118,9 +119,9 @@ func (p *planner) large(it *item, candidates []*tree.Entry) error {
 	return nil
 }
 
-// knownPieces are the runs of a large file that the vault may have, by where they
-// begin in it: those of the previous version, of unfinished uploads, and of a file
-// of the same size under another name.
+// knownPieces returns the runs of a large file that the vault may have, by their offsets
+// in the file: from the previous version, from unfinished uploads, and from a file of the
+// same size under another name.
 func (p *planner) knownPieces(it *item, candidates []*tree.Entry) map[int64][]knownExtent {
 	found := map[int64][]knownExtent{}
 	take := func(e *tree.Entry, pending bool) {
@@ -150,7 +151,7 @@ func (p *planner) knownPieces(it *item, candidates []*tree.Entry) map[int64][]kn
 	return found
 }
 
-// rank puts what need not be read first.
+// rank sorts what need not be read to the front.
 func rank(x knownExtent) int {
 	if x.trusted {
 		return 0
@@ -158,15 +159,15 @@ func rank(x knownExtent) int {
 	return 1
 }
 
-// cut cuts a large file: where it was cut before as long as that goes, and
-// then by the size of a pack.
+// cut cuts a large file: where it was cut before as far as possible, and then by the size
+// of a pack.
 func (u *upload) cut(it *item, found map[int64][]knownExtent) []*job {
 	var jobs []*job
 	for off := int64(0); off == 0 || off < it.entry.Size; {
 		j := &job{items: []*item{it}, off: off, n: min(u.PackSize, it.entry.Size-off), piece: true, done: make(chan struct{})}
 		for _, x := range found[off] {
-			// A short last piece of a file that has grown is not kept: the file
-			// would be in ever smaller pieces.
+			// A short last piece of a file that has grown is not kept: otherwise the file
+			// would end up in ever smaller pieces.
 			if len(j.known) == 0 && x.Length > 0 && (x.Length >= u.PackSize || off+x.Length == it.entry.Size) && off+x.Length <= it.entry.Size {
 				j.n = x.Length
 			}
@@ -183,7 +184,7 @@ func (u *upload) cut(it *item, found map[int64][]knownExtent) []*job {
 	return jobs
 }
 
-// takeTrusted settles a piece that is in the vault by the file's times.
+// takeTrusted settles a piece that is in the vault if the file's times say so.
 func (j *job) takeTrusted() bool {
 	if len(j.known) == 0 || !j.known[0].trusted {
 		return false
@@ -199,7 +200,7 @@ func (j *job) reuse(x knownExtent) {
 	j.reused, j.resumed = true, x.pending
 }
 
-// dispatch sends the pack being filled on its way.
+// dispatch sends the pack being filled to a worker.
 func (p *planner) dispatch() error {
 	if err := p.mix(); err != nil {
 		return err

@@ -12,10 +12,10 @@ import (
 	"github.com/vaultpack/vaultpack/internal/commit"
 )
 
-// A checkpointer records finished packs in the vault while the upload continues,
-// each in a record of its own, once so many further packs have been begun as are
-// written at once. So an upload that ends soon leaves no records, and how many
-// one makes depends on its packs alone, not on time: a dry run can tell.
+// A checkpointer records finished packs in the vault while the upload continues, each in
+// a record of its own. A pack is recorded once as many further packs have been begun as
+// are written at once. So a short upload leaves no records, and the number of records
+// depends on the packs alone, not on time: a dry run can predict it.
 type checkpointer struct {
 	to  *commit.Lease
 	key *envelope.DataKey
@@ -31,7 +31,7 @@ func newCheckpointer(to *commit.Lease, key *envelope.DataKey, lag int) *checkpoi
 	return &checkpointer{to: to, key: key, lag: lag, due: make(chan *job, lag)}
 }
 
-// began is told each job that a worker has taken, in order, by the planner.
+// began is called by the planner with each job that a worker has taken, in order.
 func (c *checkpointer) began(ctx context.Context, j *job) error {
 	c.mu.Lock()
 	c.begun = append(c.begun, j)
@@ -51,7 +51,7 @@ func (c *checkpointer) began(ctx context.Context, j *job) error {
 	}
 }
 
-// add notes a job that is done, for what recordRest records.
+// add notes a finished job for recordRest.
 func (c *checkpointer) add(j *job) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -92,7 +92,7 @@ func (c *checkpointer) record(ctx context.Context, j *job) error {
 	return nil
 }
 
-// recordRest records in one what is finished and has no record yet.
+// recordRest records, in one record, what is finished and has none yet.
 func (c *checkpointer) recordRest(ctx context.Context) error {
 	c.mu.Lock()
 	jobs := slices.Concat(c.waiting, c.begun)

@@ -15,8 +15,8 @@ import (
 	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
-// resolve finds out which files of a tar job the vault has already, by the sums of
-// what they hold now, and gives those that are to be sent. The files of a sample are
+// resolve finds out which files of a tar job the vault already has, by the sums of their
+// current contents, and returns those that have to be sent. The files of a sample are
 // taken over from one pack, or sent.
 func (u *upload) resolve(ctx context.Context, j *job) (send []*item, err error) {
 	for i := 0; i < len(j.items); {
@@ -43,7 +43,7 @@ func (u *upload) resolve(ctx context.Context, j *job) (send []*item, err error) 
 	return send, nil
 }
 
-// matches are the places in the vault that hold what a file holds now.
+// matches are the places in the vault that hold a file's current contents.
 type matches struct {
 	known  []known
 	places []place // found by their sums, sorted by pack
@@ -51,11 +51,11 @@ type matches struct {
 
 func (m matches) none() bool { return len(m.known)+len(m.places) == 0 }
 
-// maxPlaces is how many packs are tried for a sample.
+// maxPlaces is the number of packs that are tried for a sample.
 const maxPlaces = 256
 
-// together gives each file of a sample one of its places, all of them in one pack, or
-// nil if there is no such pack.
+// together returns a place for each file of a sample, all of them in one pack, or nil if
+// there is no such pack.
 func (u *upload) together(found []matches) []known {
 	anchor := 0
 	for k, m := range found {
@@ -90,7 +90,7 @@ func (u *upload) together(found []matches) []known {
 	return nil
 }
 
-// within gives a place that lies in the pack.
+// within returns a place that lies in the pack.
 func (u *upload) within(m matches, pack *tree.Object) (known, bool) {
 	for _, k := range m.known {
 		if k.extents[0].Pack.ID == pack.ID {
@@ -103,9 +103,9 @@ func (u *upload) within(m matches, pack *tree.Object) (known, bool) {
 	return known{}, false
 }
 
-// find looks for the contents of a small file in the vault. It reads the file only
-// if there is something to compare it with. What goes wrong with the file is left
-// to the one that is to send it.
+// find looks for the contents of a small file in the vault. It reads the file only if
+// there is something to compare it with. Errors of the file are left to the one that
+// sends it.
 func (u *upload) find(ctx context.Context, it *item) (matches, error) {
 	if it.trusted {
 		return matches{known: []known{it.first()}}, nil
@@ -123,7 +123,7 @@ func (u *upload) find(ctx context.Context, it *item) (matches, error) {
 	return matches{}, nil
 }
 
-// ignoreFile passes on errors of the vault only.
+// ignoreFile returns only errors of the vault.
 func ignoreFile(err error) error {
 	var file *stopped
 	if errors.As(err, &file) {
@@ -140,7 +140,7 @@ func (u *upload) findOnce(ctx context.Context, it *item, elsewhere bool) (m matc
 	}
 	defer f.Close()
 	if it.entry.Size != planned {
-		return m, nil // what is known was of another size
+		return m, nil // what is known has another size
 	}
 	var sha hash.Hash
 	if u.Checksum {
@@ -183,11 +183,11 @@ func (u *upload) findOnce(ctx context.Context, it *item, elsewhere bool) (m matc
 type comparison struct {
 	u      *upload
 	f      *os.File
-	sha    hash.Hash // nil unless the SHA-256 is wanted
+	sha    hash.Hash // nil unless the SHA-256 is needed
 	sha256 []byte
-	last   tree.Extent // whose sum it is
+	last   tree.Extent // the extent of the last sum
 	done   bool
-	read   error // of the file
+	read   error // an error of reading the file
 }
 
 // matches reports whether the file holds what the extents hold.
@@ -201,7 +201,7 @@ func (c *comparison) matches(ctx context.Context, extents []tree.Extent) (bool, 
 	return true, nil
 }
 
-// sum is the keyed sum of the file's bytes in the place of the extent.
+// sum returns the keyed sum of the file's bytes that correspond to the extent.
 func (c *comparison) sum(ctx context.Context, x tree.Extent) (envelope.ContentSum, error) {
 	if c.done && c.last.At == x.At && c.last.Length == x.Length && c.last.Pack.KeyID == x.Pack.KeyID {
 		return c.last.Sum, nil
@@ -233,7 +233,8 @@ func (c *comparison) sum(ctx context.Context, x tree.Extent) (envelope.ContentSu
 	return c.last.Sum, nil
 }
 
-// fileError marks an error of reading the file, to tell it from one of the vault.
+// fileError marks an error of reading the file, to distinguish it from errors of the
+// vault.
 func (c *comparison) fileError(it *item, err error) error {
 	if c.read == nil || errors.Is(err, errChanged) || errors.Is(err, context.Canceled) {
 		return err
@@ -241,8 +242,8 @@ func (c *comparison) fileError(it *item, err error) error {
 	return &stopped{it, err}
 }
 
-// endsAt returns errChanged if the file goes on at off. Its size may not say so, as
-// that of files which the kernel makes up does not.
+// endsAt returns errChanged if the file continues after off. Its size may not say so, as
+// for files that the kernel generates.
 func endsAt(f *os.File, off int64) error {
 	var b [1]byte
 	if n, _ := f.ReadAt(b[:], off); n > 0 {
@@ -251,7 +252,7 @@ func endsAt(f *os.File, off int64) error {
 	return nil
 }
 
-// comparePiece looks whether the vault has a piece of a large file.
+// comparePiece checks whether the vault has a piece of a large file.
 func (u *upload) comparePiece(ctx context.Context, j *job, f *os.File) (bool, error) {
 	c := &comparison{u: u, f: f}
 	for _, x := range j.known {

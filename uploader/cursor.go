@@ -6,8 +6,8 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/tree"
 )
 
-// A cursor goes through entries that were asked for as a sequence. One that nobody
-// has looked at needs no stop.
+// A cursor reads a sequence of entries step by step. A cursor that was never peeked at
+// needs no stop.
 type cursor struct {
 	seq   iter.Seq2[*tree.Entry, error]
 	pull  func() (*tree.Entry, error, bool)
@@ -19,7 +19,7 @@ type cursor struct {
 
 func newCursor(seq iter.Seq2[*tree.Entry, error]) *cursor { return &cursor{seq: seq} }
 
-// peek gives the next entry, or nil at the end.
+// peek returns the next entry, or nil at the end.
 func (c *cursor) peek() (*tree.Entry, error) {
 	if c.ahead == nil && c.err == nil && !c.ended {
 		if c.pull == nil {

@@ -10,9 +10,9 @@ import (
 	"github.com/vaultpack/vaultpack/internal/tarpack"
 )
 
-// planTar does for a dry run what sendTar does, without reading: the pack's size
-// follows from the sizes of its files. It opens them, so that those are known that
-// cannot be read.
+// planTar does in a dry run what sendTar does, without reading: the size of the pack
+// follows from the sizes of its files. It opens the files, to find those that cannot be
+// read.
 func (u *upload) planTar(ctx context.Context, j *job, items []*item) error {
 	var good []*item
 	for _, it := range items {
@@ -49,13 +49,13 @@ func (u *upload) planTar(ctx context.Context, j *job, items []*item) error {
 	return nil
 }
 
-// plannedSum takes as much room in an index as a real one.
+// plannedSum takes as much room in an index as a real sum.
 func plannedSum() (s envelope.ContentSum) {
 	rand.Read(s[:])
 	return s
 }
 
-// planPiece does for a dry run what sendPiece does.
+// planPiece does in a dry run what sendPiece does.
 func (u *upload) planPiece(ctx context.Context, j *job) error {
 	pack, err := objects.Of(u.dataset).PlanPack(ctx, u.key, j.n)
 	if err != nil {

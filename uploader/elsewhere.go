@@ -13,17 +13,17 @@ import (
 	"github.com/vaultpack/vaultpack/internal/tarpack"
 )
 
-// elsewhere finds contents of the previous version by their sums, whatever the name
-// of the file: one that was moved or copied is read, and not sent. It is made when a
-// file with a new name is first met, by one pass over the previous index, and takes
-// 48 bytes for each of that version's files, up to a bound: the files beyond it are
-// not found. It is safe for concurrent use.
+// elsewhere finds contents of the previous version by their sums, whatever the name of
+// the file: a file that was moved or copied is read, but not sent. It is built when a
+// file with a new name is first met, in one pass over the previous index, and takes 48
+// bytes for each of that version's files, up to a limit. Files beyond the limit are not
+// found. It is safe for concurrent use.
 type elsewhere struct {
 	*upload
-	turn    chan struct{} // holds one token while nobody loads; closed when all is loaded
+	turn    chan struct{} // holds one token while nobody loads; closed when everything is loaded
 	files   []place
 	objects []*tree.Object
-	index   map[envelope.ObjectID]int // of objects, as far as the vault has them
+	index   map[envelope.ObjectID]int // places in objects, as far as the vault has them
 	// whole are the entries of files too large for a pack of their own.
 	whole map[int64][]*tree.Entry
 }
@@ -32,11 +32,11 @@ type elsewhere struct {
 type place struct {
 	size   int64
 	sum    envelope.ContentSum
-	pack   int // in objects
+	pack   int // index in objects
 	offset int64
 }
 
-// maxWhole bounds the large files that are kept, by their extents.
+// maxWhole limits the large files that are kept, by their extents.
 const maxWhole = 1 << 16
 
 func newElsewhere(u *upload) *elsewhere {
@@ -45,9 +45,9 @@ func newElsewhere(u *upload) *elsewhere {
 	return t
 }
 
-// load makes the tables. What cannot be read of the index is not found here; the
-// planner, which reads it too, tells why. Others wait on a channel, not on a lock:
-// to read may take long.
+// load builds the tables. If some of the index cannot be read, its contents are not found
+// here; the planner, which reads it too, reports why. Others wait on a channel and not on
+// a lock, since reading may take long.
 func (t *elsewhere) load(ctx context.Context) {
 	if _, first := <-t.turn; first {
 		defer close(t.turn)
@@ -104,7 +104,7 @@ func (t *elsewhere) has(ctx context.Context, size int64) bool {
 	return i < len(t.files) && t.files[i].size == size
 }
 
-// small gives the places where the contents of a small file lie, sorted by pack.
+// small returns the places where the contents of a small file lie, sorted by pack.
 func (t *elsewhere) small(size int64, sum envelope.ContentSum) []place {
 	compare := func(a, b place) int { return cmp.Or(cmp.Compare(a.size, b.size), bytes.Compare(a.sum[:], b.sum[:])) }
 	i, ok := slices.BinarySearchFunc(t.files, place{size: size, sum: sum}, compare)
@@ -118,7 +118,7 @@ func (t *elsewhere) small(size int64, sum envelope.ContentSum) []place {
 	return t.files[i:n]
 }
 
-// in gives the one of some places of the same contents that lies in the pack.
+// in returns the place that lies in the pack, of several places of the same contents.
 func (t *elsewhere) in(places []place, pack envelope.ObjectID) (place, bool) {
 	n, ok := t.index[pack]
 	if !ok {
@@ -131,12 +131,12 @@ func (t *elsewhere) in(places []place, pack envelope.ObjectID) (place, bool) {
 	return places[i], true
 }
 
-// known is what lies in a place.
+// known returns what lies in a place.
 func (t *elsewhere) known(p place) known {
 	return known{extents: []tree.Extent{{Pack: t.objects[p.pack], Offset: p.offset, Length: p.size, Sum: p.sum}}}
 }
 
-// large gives the files of that size that are too large for a pack of their own.
+// large returns the files of that size that are too large for a pack of their own.
 func (t *elsewhere) large(ctx context.Context, size int64) []*tree.Entry {
 	t.load(ctx)
 	return t.whole[size]

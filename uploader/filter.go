@@ -78,7 +78,8 @@ func parseRule(pattern string) (r rule, err error) {
 	return r, nil
 }
 
-// A kind is what a path is of, which a pattern with a slash at its end asks for.
+// A kind is the kind of thing that a path names, which matters to patterns with a slash
+// at the end.
 type kind bool
 
 const (
@@ -100,7 +101,7 @@ func (r rule) matches(path string, is kind) bool {
 	return ok
 }
 
-// all reports whether the filter chooses everything.
+// all reports whether the filter selects everything.
 func (f *Filter) all() bool { return f == nil || len(f.include)+len(f.exclude) == 0 }
 
 // Unmatched returns the patterns that have matched nothing since the Filter was made.
@@ -119,8 +120,8 @@ func (f *Filter) Unmatched() (include, exclude []string) {
 	return unmatched(f.include), unmatched(f.exclude)
 }
 
-// excluded reports whether the path, without the slash of a folder, is left out
-// and with it all that lies below.
+// excluded reports whether the path, without the slash of a folder, is excluded, and with
+// it everything below it.
 func (f *Filter) excluded(path string, is kind) bool {
 	if f == nil {
 		return false
@@ -151,7 +152,7 @@ func (f *Filter) Selects(path string) bool {
 	return !f.excluded(path, aFile) && f.included(path)
 }
 
-// included reports whether a file, or a folder above it, is asked for.
+// included reports whether a file, or a folder above it, is included.
 func (f *Filter) included(path string) bool {
 	if f == nil || len(f.include) == 0 {
 		return true

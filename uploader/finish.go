@@ -15,20 +15,20 @@ import (
 	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
-// A finisher enters the items in the index, in order, as their packs come in,
-// and commits the version.
+// A finisher adds the items to the index, in order, as their packs are finished, and
+// commits the version.
 type finisher struct {
 	*upload
 	index   *commit.Index
-	gap     bool  // a file that the last version had is left out before the next
-	missing int64 // files that could not be read and of which nothing is known
+	gap     bool  // the last version had a file before the next item that this one does not have
+	missing int64 // files that could not be read and that no version holds
 }
 
 func newFinisher(u *upload) *finisher {
 	return &finisher{upload: u, index: commit.NewIndex(u.dataset, u.key, u.prev)}
 }
 
-// add waits for the item's packs and enters it. The error is one of the vault.
+// add waits for the item's packs and adds it to the index. The error is one of the vault.
 func (f *finisher) add(ctx context.Context, it *item) error {
 	for _, j := range it.jobs {
 		select {
@@ -61,8 +61,8 @@ func (f *finisher) add(ctx context.Context, it *item) error {
 	return err
 }
 
-// keep tells that a file could not be read, and enters it as the previous version
-// has it. It reports false if that has nothing of it.
+// keep reports that a file could not be read, and adds it as the previous version has it.
+// It returns false if the previous version does not have it.
 func (f *finisher) keep(it *item) bool {
 	if it.then == nil || !it.then.IsFile() || !f.inVaultOrWarn(it.then.Extents) {
 		f.missing++
@@ -74,7 +74,7 @@ func (f *finisher) keep(it *item) bool {
 	return true
 }
 
-// alike reports whether two entries of one path say the same, but for Recent.
+// alike reports whether two entries of one path are the same, except for Recent.
 func alike(now, then *tree.Entry) bool {
 	if now == then {
 		return true
@@ -99,7 +99,7 @@ func sameState(a, b *tree.Entry) bool {
 	return a.Size == b.Size && a.Mode == b.Mode && a.ModTime.Equal(b.ModTime) && a.Flaw == b.Flaw
 }
 
-// count counts what has become of a file.
+// count counts what was done with a file.
 func (f *finisher) count(it *item) {
 	if it.entry.Flaw == tree.FlawTorn && it.failed == nil {
 		f.fail(it.entry.Path, fmt.Errorf("%w each time; it is stored as it was read, with possibly mixed contents", errChanged))
@@ -127,7 +127,7 @@ func (f *finisher) count(it *item) {
 		f.ResumedFiles.Add(1)
 	}
 	if len(it.jobs) > 0 && it.jobs[0].piece && it.failed == nil {
-		return // its pieces have been counted
+		return // its pieces were counted
 	}
 	if it.resumed {
 		f.ResumedBytes.Add(it.entry.Size)
@@ -136,8 +136,8 @@ func (f *finisher) count(it *item) {
 	}
 }
 
-// pieces puts the extents of a large file together. If the file changed under
-// the pieces it is gone through once more, from the beginning.
+// pieces joins the extents of a large file. If the file changed between the pieces, it is
+// read once more from the beginning.
 func (f *finisher) pieces(ctx context.Context, it *item) error {
 	err := f.collect(ctx, it)
 	var stop *stopped
@@ -184,10 +184,9 @@ func (f *finisher) collect(ctx context.Context, it *item) error {
 	return nil
 }
 
-// sumPieces records the SHA-256 of a large file, whose pieces were read side by side.
-// It reads the file once more, and makes sure by their keyed sums that what it reads
-// are the bytes that are in the vault: a SHA-256 of others would make the file one that
-// no reader takes.
+// sumPieces records the SHA-256 of a large file, whose pieces were read concurrently. It
+// reads the file once more, and makes sure by the keyed sums that it reads the bytes that
+// are in the vault: with the SHA-256 of other bytes, no reader would accept the file.
 func (f *finisher) sumPieces(ctx context.Context, it *item) error {
 	file, err := openSource(it.file)
 	if err != nil {
@@ -223,9 +222,8 @@ func (f *finisher) sumPieces(ctx context.Context, it *item) error {
 	return nil
 }
 
-// resend goes through all of a large file again, a piece at a time. What of it is
-// in the vault is not sent. If nothing better is known of the file, it is put up
-// with that it changes again.
+// resend reads all of a large file again, one piece at a time. What is in the vault
+// already is not sent. If there is nothing better, a file that changes again is accepted.
 func (f *finisher) resend(ctx context.Context, it *item) error {
 	old := it.jobs
 	entry := *it.entry
@@ -261,8 +259,9 @@ func (f *finisher) resend(ctx context.Context, it *item) error {
 	return f.collect(ctx, it)
 }
 
-// reliedOn are the packs of others that the index names and that were there when the
-// upload began. What was lost before is lost also if the commit fails.
+// reliedOn returns the packs of others that the index names and that existed when the
+// upload began. A pack that was lost before is not among them, since to fail the commit
+// would not bring it back.
 func (f *finisher) reliedOn() map[envelope.ObjectID]*tree.Object {
 	packs := map[envelope.ObjectID]*tree.Object{}
 	for id, o := range f.index.Packs() {
@@ -281,7 +280,7 @@ func (f *finisher) commit(ctx context.Context) (*Result, error) {
 	}
 	c.Totals.Flaws += f.missing + f.unknown
 	if f.prev != nil && f.prev.Totals.Flaws != c.Totals.Flaws {
-		changed = true // what could not be read has become another
+		changed = true // what could not be read is different now
 	}
 	if !changed && f.Message != "" {
 		f.Warn(errors.New("nothing has changed, so no version was created that could carry the message; a tag names the version that is there"))
@@ -306,7 +305,7 @@ func (f *finisher) commit(ctx context.Context) (*Result, error) {
 		f.Warn(fmt.Errorf("the records of this upload could not be removed: %w", err))
 	}
 	if f.DryRun {
-		res.Version = nil // there is none of that number
+		res.Version = nil // no version has that number
 	}
 	return res, nil
 }

@@ -7,10 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// holes finds the pieces of a large file that are holes. They are all the same: the
-// first of each length is sent, and the others share its extent, unread.
+// holes finds the pieces of a large file that are holes. They are all the same: the first
+// of each length is sent, and the others share its extent without being read.
 type holes struct {
-	f     *os.File // nil where the file cannot be opened; whoever sends it tells why
+	f     *os.File // nil if the file cannot be opened; whoever sends it reports why
 	first map[int64]*job
 }
 
@@ -28,8 +28,8 @@ func (h *holes) close() {
 	}
 }
 
-// share makes the piece one of the contents of an earlier one, if both are holes,
-// and reports whether it is.
+// share makes the piece share the contents of an earlier one, if both are holes, and
+// reports whether they are.
 func (h *holes) share(j *job) bool {
 	if h.f == nil || !isHole(h.f, j.off, j.n) {
 		return false
@@ -43,15 +43,15 @@ func (h *holes) share(j *job) bool {
 	return true
 }
 
-// isHole reports whether the file system says that n bytes from off were never
-// written. Where it cannot tell, they were.
+// isHole reports whether the file system says that n bytes from off were never written.
+// If it cannot tell, isHole returns false.
 func isHole(f *os.File, off, n int64) bool {
 	if n == 0 {
 		return false
 	}
 	data, err := unix.Seek(int(f.Fd()), off, unix.SEEK_DATA)
 	if errors.Is(err, unix.ENXIO) {
-		return true // up to the end
+		return true // to the end
 	}
 	return err == nil && data >= off+n
 }

@@ -22,8 +22,8 @@ type knownExtent struct {
 	trusted, pending bool
 }
 
-// recall finds out what is known of a file: from the previous version and from
-// unfinished uploads, as far as the vault still has it.
+// recall finds out what is known of a file, from the previous version and from unfinished
+// uploads, as far as the vault still has it.
 func (p *planner) recall(it *item, candidates []*tree.Entry) {
 	take := func(e *tree.Entry, pending bool) {
 		has := p.inVaultOrWarn
@@ -55,8 +55,7 @@ func (p *planner) recall(it *item, candidates []*tree.Entry) {
 	}
 }
 
-// stillThere is inVault for the planner, which mostly asks for the same pack as
-// before.
+// stillThere is inVault for the planner, which mostly asks about the same pack as before.
 func (p *planner) stillThere(extents []tree.Extent) bool {
 	if len(extents) == 1 && extents[0].Pack == p.lastPack {
 		return true
@@ -68,7 +67,7 @@ func (p *planner) stillThere(extents []tree.Extent) bool {
 	return true
 }
 
-// first is what a trusted item is known to hold.
+// first returns what a trusted item is known to hold.
 func (it *item) first() known {
 	if it.same {
 		return known{extents: it.then.Extents, sum: it.then.Sum}
@@ -152,7 +151,7 @@ func (u *upload) hasPackOrWarn(o *tree.Object) bool {
 	return false
 }
 
-// reuse gives the item contents that are in the vault.
+// reuse gives the item contents that are in the vault already.
 func (it *item) reuse(k known) {
 	e := *it.entry
 	e.Extents = k.extents

@@ -47,12 +47,12 @@ var (
 	errLinkNoFile = errors.New("the link leads to what is neither a folder nor a regular file")
 )
 
-// maxWays is in how many ways a folder is come to through links that lie behind other
-// links. Without a bound, some few links that lead to one another's folders are a tree
-// without an end.
+// maxWays is the number of ways in which a folder is entered through links that lie
+// behind other links. Without a limit, a few links to one another's folders are an
+// endless tree.
 const maxWays = 100
 
-// A followed is a link that is taken for what it points to.
+// A followed is a link that stands for its target.
 type followed struct {
 	fs.DirEntry
 	target fs.FileInfo
@@ -70,7 +70,7 @@ func (f *followed) Type() fs.FileMode {
 	return f.target.Mode().Type()
 }
 
-// follow puts what links point to in their place.
+// follow replaces links by their targets.
 func (w *walker) follow(dir string, entries []fs.DirEntry) []fs.DirEntry {
 	if w.links != FollowLinks {
 		return entries
@@ -107,7 +107,7 @@ func (w *walker) resolve(file string, e fs.DirEntry) *followed {
 	return f
 }
 
-// countWay counts a way to a folder, and gives how many there have been.
+// countWay counts a way to a folder, and returns how many there have been.
 func (w *walker) countWay(info fs.FileInfo) int {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
@@ -133,8 +133,8 @@ func (w *walker) ownTarget(file string) bool {
 	}
 }
 
-// leadsOut reports whether a link of the source leads out of it: by an absolute
-// path, or by where it ends.
+// leadsOut reports whether a link of the source leads out of it: by an absolute path, or
+// by its target.
 func (w *walker) leadsOut(file, target string) bool {
 	if filepath.IsAbs(target) {
 		return true

@@ -63,7 +63,7 @@ type Options struct {
 	Progress *Progress
 }
 
-// complete checks the options and fills in what is left to this package.
+// complete checks the options and fills in defaults.
 func (o *Options) complete() error {
 	if o.Memory < 0 || o.Concurrency < 0 {
 		return errors.New("uploader: a bound below zero; 0 lets the upload choose")
@@ -97,24 +97,24 @@ const DefaultMemory = 512 << 20
 const MinMemory = otherMemory + segmentMemory
 
 const (
-	// otherMemory is for all but the packs under way: the program, the index and
-	// the files between the walk and the index.
+	// otherMemory is the memory for everything except packs under way: the program, the
+	// index, and the files between the walk and the index.
 	otherMemory = 192 << 20
-	// segmentMemory is what a segment that is being sealed takes, with what waits
-	// for its turn behind it.
+	// segmentMemory is the memory for a segment that is being sealed, with what waits
+	// behind it.
 	segmentMemory = 4 << 20
 	maxPacks      = 8
 )
 
-// limits are how many packs are written at once, and how many segments of each
-// are sealed at once, within the memory and on all cores.
+// limits returns how many packs are written at once, and how many segments of each are
+// sealed at once, so that all cores are used within the memory.
 func (u *upload) limits() (packs, segments int) {
 	cores := runtime.GOMAXPROCS(0)
 	want := u.Concurrency
 	switch {
 	case want > 0:
 	case u.stream != nil:
-		want = 2 // one is read into, and one is being finished
+		want = 2 // one is being read into, and one is being finished
 	default:
 		want = min(max(2, cores), maxPacks)
 	}
@@ -124,7 +124,7 @@ func (u *upload) limits() (packs, segments int) {
 	}
 	room := max(u.Memory-otherMemory, 0)
 	packs = int(max(min(int64(want), room/(put+segmentMemory)), 1))
-	// Twice as many segments as cores, so that none idles while packs begin and end.
+	// Twice as many segments as cores, so that no core idles while packs begin and end.
 	filled := packs // at the same time
 	if u.stream != nil {
 		filled = 1

@@ -12,8 +12,8 @@ import (
 	"github.com/vaultpack/vaultpack/internal/tarpack"
 )
 
-// runJob brings the job's contents into the vault. Files that fail are marked, and
-// the rest is written without them. The error it returns is one of the vault.
+// runJob stores the job's contents in the vault. Files that fail are marked, and the rest
+// is written without them. The error is one of the vault.
 func (u *upload) runJob(ctx context.Context, j *job) error {
 	if u.stream != nil {
 		return u.sendStream(ctx, j)
@@ -31,9 +31,9 @@ func (u *upload) runJob(ctx context.Context, j *job) error {
 	return u.sendTar(ctx, j, items)
 }
 
-// sendTar writes small files as a tar. If one of them fails in the middle of its
-// contents the pack is begun again, as another object: with the file once more
-// if it has changed, and then without it.
+// sendTar writes small files as a tar. If a file fails in the middle of its contents, the
+// pack is begun again as another object: with the file once more if it has changed, and
+// then without it.
 func (u *upload) sendTar(ctx context.Context, j *job, items []*item) error {
 	sums, err := u.newSums()
 	if err != nil {
@@ -67,8 +67,8 @@ func (u *upload) sendTar(ctx context.Context, j *job, items []*item) error {
 
 var errEmptyPack = errors.New("nothing to pack")
 
-// again decides what becomes of a file that has spoilt a pack: it is tried once
-// more if it has changed, and then as it is, if nothing better is known of it.
+// again decides what happens to a file that spoiled a pack: it is tried once more if it
+// has changed, and then accepted as it is, if nothing better is known of it.
 func (u *upload) again(stop *stopped, tries int) {
 	changed := errors.Is(stop.err, errChanged)
 	switch {
@@ -94,19 +94,18 @@ func (u *upload) packDone(j *job, good []*item) {
 	}
 }
 
-// A tarWriter writes the tar of one attempt to send a pack.
+// A tarWriter writes the tar in one attempt to send a pack.
 type tarWriter struct {
 	*upload
 	ctx  context.Context
 	sums *sums
 	tar  *tarpack.Writer
 
-	good    []*item // that are in the tar
+	good    []*item // those that are in the tar
 	extents []tree.Extent
 }
 
-// write writes the items to w. A *stopped error means that one of them has spoilt
-// the tar.
+// write writes the items to w. A *stopped error means that one of them spoiled the tar.
 func (t *tarWriter) write(w io.Writer, items []*item) error {
 	t.good, t.extents = nil, nil
 	t.tar = tarpack.NewWriter(w)
@@ -124,7 +123,7 @@ func (t *tarWriter) write(w io.Writer, items []*item) error {
 	return t.tar.Close()
 }
 
-// add adds one file. One that cannot be read is marked failed.
+// add adds one file. A file that cannot be read is marked as failed.
 func (t *tarWriter) add(it *item) error {
 	f, err := t.openItem(t.ctx, it)
 	if err != nil {
@@ -133,7 +132,7 @@ func (t *tarWriter) add(it *item) error {
 	}
 	defer func() { f.Close() }() // readStable may open it anew
 	if t.tar.Written()+tarpack.Size(it.entry)+tarpack.End > t.PackSize && it.entry.Size > it.planned {
-		it.failed = errChanged // it has grown, and the pack has no room for that
+		it.failed = errChanged // it has grown, and the pack has no room for it
 		return nil
 	}
 	t.sums.reset()
@@ -168,8 +167,8 @@ func (t *tarWriter) add(it *item) error {
 	return nil
 }
 
-// sendPiece brings one piece of a large file into the vault. What is wrong with
-// the file is left to the finisher, which sees all pieces.
+// sendPiece stores one piece of a large file in the vault. Errors of the file are left to
+// the finisher, which sees all pieces.
 func (u *upload) sendPiece(ctx context.Context, j *job) error {
 	it := j.items[0]
 	settle(ctx, it.entry)

@@ -14,24 +14,24 @@ type item struct {
 	entry *tree.Entry
 	// then is the previous version's entry of the same path, nil if there is none.
 	then *tree.Entry
-	file string // where it is read from
-	// planned is the size that room was made for in a pack.
+	file string // its path on this machine
+	// planned is the size that was reserved for it in a pack.
 	planned int64
-	// known are contents in the vault that may be the file's. If trusted, the first
-	// of them are: the file's times say so.
+	// known are contents in the vault that may be the file's. If trusted, the first of
+	// them are, because the file's times say so.
 	known   []known
 	trusted bool
-	same    bool    // trusted to be just what the previous version has
-	gap     bool    // files which the previous version had before it are gone
-	sample  []*item // that share a pack with it, itself included; nil if it is alone
-	jobs    []*job  // that write its contents
+	same    bool    // trusted to be exactly what the previous version has
+	gap     bool    // files that the previous version had before it are gone
+	sample  []*item // the items that share a pack with it, including itself; nil if it is alone
+	jobs    []*job  // the jobs that write its contents
 	settled bool    // nothing remains to be decided, and the jobs are under way
-	// What has become of it: its contents were in the vault, from an unfinished
-	// upload if resumed; or they were sent; or it could not be read.
+	// The outcome: its contents were in the vault, from an unfinished upload if resumed;
+	// or they were sent; or it could not be read.
 	reused, resumed bool
 	sent            bool
-	matched         bool // what it holds is in the vault, though it may be sent with its sample
-	torn            bool // that it changes while it is read is put up with
+	matched         bool // its contents are in the vault, though it may be sent with its sample
+	torn            bool // it is accepted that it changes while it is read
 	failed          error
 }
 
@@ -43,27 +43,27 @@ type job struct {
 	piece bool
 	// known are extents in the vault that may hold the piece.
 	known []knownExtent
-	like  *job // whose contents the piece shares, being a hole as that is
-	// read is closed when a piece of a stream has been read, and n is known; more says
+	like  *job // the piece with the same contents, as both are holes
+	// read is closed when a piece of a stream has been read, and n is known. more says
 	// that the stream may continue.
 	read chan struct{}
 	more bool
 
 	done chan struct{} // closed when the contents are in the vault, or err is set
 	pack *tree.Object
-	// extent is where the piece lies in the end: where it lay before if reused, put
-	// there by an unfinished upload if resumed.
+	// extent is where the piece finally lies: where it was before if reused, or where an
+	// unfinished upload put it if resumed.
 	extent          tree.Extent
 	reused, resumed bool
 	err             error
-	// record is what is to be remembered of it, should the upload not get to its end.
+	// record is what is recorded of it, in case the upload does not finish.
 	record []*tree.Entry
 }
 
-// maxWindow bounds the items that are held until they can go to the index.
+// maxWindow limits the items that wait for their turn in the index.
 const maxWindow = 64 << 10
 
-// A planner decides, in the order of the walk, what becomes of each file.
+// A planner decides, in the order of the walk, what to do with each file.
 type planner struct {
 	*upload
 	ctx     context.Context
@@ -72,14 +72,14 @@ type planner struct {
 
 	old     *cursor         // entries of the previous version
 	records *cursor         // and of unfinished uploads
-	unread  map[string]bool // what could not be read, and whether any of it is kept
+	unread  map[string]bool // paths that could not be read, and whether anything of them is kept
 	gap     bool            // entries of the previous version were left out since the last item
 
-	lastPack *tree.Object // that the vault was found to have
+	lastPack *tree.Object // the pack last found in the vault
 
 	window  []*item
-	samples map[string][]*item // begun, and not yet complete
-	pool    []unit             // that wait to be mixed
+	samples map[string][]*item // begun, and not complete yet
+	pool    []unit             // units that wait to be mixed
 	open    *job               // the pack being filled
 	fill    int64              // plaintext bytes in it
 }
@@ -127,15 +127,15 @@ func (u *upload) plan(ctx context.Context, jobs chan<- *job, windows chan<- []*i
 
 func noEntries(func(*tree.Entry, error) bool) {}
 
-// unreadable notes what the walk could not look at. What the previous version has
-// there is kept.
+// unreadable notes what the walk could not read. The entries of the previous version are
+// kept.
 func (p *planner) unreadable(path string, err error) {
 	p.fail(path, err)
 	p.unread[path] = false
 }
 
-// kept reports whether an entry of the previous version that the walk has not come
-// to could not be read, and so is not known to be gone.
+// kept reports whether an entry of the previous version, which the walk has not found,
+// could not be read, so that it is not known to be gone.
 func (p *planner) kept(e *tree.Entry) bool {
 	if !p.Filter.Selects(e.Path) {
 		return false
@@ -155,7 +155,7 @@ func (p *planner) kept(e *tree.Entry) bool {
 	return under(e.Path)
 }
 
-// take is called for everything that the walk finds.
+// take is called with everything that the walk finds.
 func (p *planner) take(f found) error {
 	then, err := p.before(f.entry.Path)
 	if err != nil {
@@ -176,8 +176,7 @@ func (p *planner) take(f found) error {
 	return p.bound()
 }
 
-// bound keeps the window from growing without end where something at its head
-// keeps it from moving on.
+// bound limits the window if an item at its head holds up the others.
 func (p *planner) bound() error {
 	if len(p.window) < maxWindow {
 		return nil
@@ -191,9 +190,9 @@ func (p *planner) bound() error {
 	return p.send()
 }
 
-// before moves through the previous version up to the path, and gives its entry
-// there if it has one. What it passes is gone from the source, or could not be
-// read and is kept.
+// before moves through the previous version up to the path, and returns its entry for the
+// path if there is one. The entries that it passes are gone from the source, or could not
+// be read and are kept.
 func (p *planner) before(path string) (*tree.Entry, error) {
 	for {
 		e, err := p.old.peek()
@@ -243,23 +242,23 @@ func (p *planner) removed(e *tree.Entry) {
 	}
 }
 
-// keptEntry is the previous version's entry of something that could not be read.
+// keptEntry returns the previous version's entry for something that could not be read.
 func keptEntry(then *tree.Entry) *tree.Entry {
 	if then.Flaw != "" {
-		return then // what is wrong with it stays wrong
+		return then // a flaw stays a flaw
 	}
 	e := *then
 	e.Flaw = tree.FlawKept
 	return &e
 }
 
-// recorded gives what unfinished uploads have recorded of the path.
+// recorded returns what unfinished uploads have recorded for the path.
 func (p *planner) recorded(name string) ([]*tree.Entry, error) {
 	var out []*tree.Entry
 	for {
 		e, err := p.records.peek()
 		if err != nil {
-			// It was readable a moment ago; what it named is sent again.
+			// It was readable a moment ago. What it names is sent again.
 			p.Warn(fmt.Errorf("a record of an unfinished upload cannot be used any more: %w", err))
 			p.records.stop()
 			p.records = newCursor(noEntries)

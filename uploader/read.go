@@ -15,13 +15,13 @@ import (
 	"github.com/vaultpack/vaultpack/internal/tarpack"
 )
 
-// inMemory is the size up to which a file is read whole before any of it goes
-// into a pack, so that one which changes meanwhile costs nothing.
+// inMemory is the size up to which a file is read completely before any of it goes into a
+// pack, so that a file that changes meanwhile costs nothing.
 const inMemory = 4 << 20
 
 var errChanged = errors.New("the file changed while it was being read")
 
-// How files and folders of the source are opened; variables for the tests only.
+// These open files and folders of the source. They are variables for the tests only.
 var (
 	openSource = openRegular
 	openFolder = os.Open
@@ -32,7 +32,7 @@ func openRegular(name string) (*os.File, error) {
 	return os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 }
 
-// openItem opens the file and takes its attributes over as they are now.
+// openItem opens the file and updates the entry with its current attributes.
 func (u *upload) openItem(ctx context.Context, it *item) (*os.File, error) {
 	settle(ctx, it.entry)
 	f, err := openSource(it.file)
@@ -51,13 +51,13 @@ func (u *upload) openItem(ctx context.Context, it *item) (*os.File, error) {
 	it.entry.Flaw = ""
 	if tarpack.Size(it.entry)+tarpack.End > u.PackSize && len(it.jobs) > 0 && !it.jobs[0].piece {
 		f.Close()
-		return nil, errChanged // it has outgrown a pack since it was found
+		return nil, errChanged // it no longer fits into a pack
 	}
 	return f, nil
 }
 
-// stable reports errChanged if the open file is no longer as the entry says. Of an
-// item that is torn anyway, it notes that.
+// stable reports errChanged if the open file no longer matches the entry. For an item
+// that is torn anyway, it only notes that.
 func (u *upload) stable(f *os.File, it *item) error {
 	info, err := f.Stat()
 	if err != nil {
@@ -75,12 +75,12 @@ func (u *upload) stable(f *os.File, it *item) error {
 	return errChanged
 }
 
-// mayTear reports whether nothing better is known of the file than what is read
-// while it changes.
+// mayTear reports whether nothing better is known of the file than what is read while it
+// changes.
 func (it *item) mayTear() bool { return it.then == nil || it.then.Flaw == tree.FlawTorn }
 
-// readStable reads a small file whole, once more if it changes meanwhile. One that
-// changes again is taken as it was read, if the item is torn.
+// readStable reads a small file completely, and once more if it changes meanwhile. A file
+// that changes again is taken as it was read, if the item is torn.
 func (u *upload) readStable(ctx context.Context, f **os.File, it *item) ([]byte, error) {
 	for try := 0; ; try++ {
 		b, err := u.readWhole(*f, it)
@@ -104,12 +104,12 @@ func (u *upload) readStable(ctx context.Context, f **os.File, it *item) ([]byte,
 	}
 }
 
-// readWhole reads a small file. The entry gets the size of what was read if the
-// item is torn.
+// readWhole reads a small file. If the item is torn, the entry gets the size of what was
+// read.
 func (u *upload) readWhole(f *os.File, it *item) ([]byte, error) {
 	var b bytes.Buffer
 	b.Grow(int(it.entry.Size) + 512)
-	// One byte more than there should be, to notice growth.
+	// One byte more than expected, to notice growth.
 	n, err := io.Copy(&b, io.LimitReader(f, it.entry.Size+1))
 	if err != nil {
 		return nil, err
@@ -127,9 +127,9 @@ func (u *upload) readWhole(f *os.File, it *item) ([]byte, error) {
 	return b.Bytes(), u.stable(f, it)
 }
 
-// copyStable copies n bytes from off of the open file, and adds them to sum, which
-// cannot fail. A *stopped error says
-// that they cannot be had, or are not those of the file as it was opened.
+// copyStable copies n bytes from off of the open file, and adds them to sum, which cannot
+// fail. A *stopped error says that the bytes cannot be read, or are not those of the file
+// as it was opened.
 func (u *upload) copyStable(dst, sum io.Writer, f *os.File, it *item, off, n int64) error {
 	src := &countedFile{r: io.NewSectionReader(f, off, n), n: &u.SentBytes, sum: sum}
 	copied, err := io.Copy(dst, src)
@@ -147,7 +147,7 @@ func (u *upload) copyStable(dst, sum io.Writer, f *os.File, it *item, off, n int
 	return nil
 }
 
-// stopped says that a pack was given up because of one file.
+// A stopped error says that a pack was given up because of one file.
 type stopped struct {
 	it  *item
 	err error
@@ -156,9 +156,9 @@ type stopped struct {
 func (s *stopped) Error() string { return s.err.Error() }
 func (s *stopped) Unwrap() error { return s.err }
 
-// A countedFile counts what is read, adds it to a sum, and remembers an error of
-// reading. It is a reader, and not a writer beside the destination, so that this can
-// read straight into its own buffers.
+// A countedFile counts what is read, adds it to a sum, and remembers an error of reading.
+// It is a reader, and not a second writer beside the destination, so that the destination
+// can read straight into its own buffers.
 type countedFile struct {
 	r   io.Reader
 	n   interface{ Add(int64) int64 }
@@ -176,10 +176,10 @@ func (c *countedFile) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// sums computes the keyed sum of some contents, and their SHA-256 if it is asked for.
+// sums computes the keyed sum of some contents, and their SHA-256 if requested.
 type sums struct {
 	keyed *envelope.ContentHash
-	sha   hash.Hash // nil unless asked for
+	sha   hash.Hash // nil unless requested
 }
 
 func (u *upload) newSums() (*sums, error) {
@@ -201,7 +201,7 @@ func (s *sums) Write(p []byte) (int, error) {
 	return s.keyed.Write(p)
 }
 
-// reset makes ready for the next contents.
+// reset prepares for the next contents.
 func (s *sums) reset() {
 	s.keyed.Reset()
 	if s.sha != nil {
@@ -209,7 +209,7 @@ func (s *sums) reset() {
 	}
 }
 
-// take gives the entry the SHA-256, and returns the keyed sum.
+// take stores the SHA-256 in the entry, and returns the keyed sum.
 func (s *sums) take(e *tree.Entry) envelope.ContentSum {
 	if s.sha != nil {
 		e.Sum = s.sha.Sum(nil)

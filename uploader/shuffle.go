@@ -7,14 +7,14 @@ import (
 	"slices"
 )
 
-// A unit is what goes into one pack whole: a sample, or a file.
+// A unit is what must go into one pack: a sample, or a file.
 type unit struct {
 	items []*item
 	size  int64
 	rank  [sha256.Size]byte
 }
 
-// shuffled keeps a unit until many are there to be mixed: see mix.
+// shuffled keeps a unit until enough of them can be mixed: see mix.
 func (p *planner) shuffled(items []*item, size int64) {
 	// The rank follows from the name alone, so that the same files make the same packs.
 	dir, name := path.Split(items[0].entry.Path)
@@ -22,7 +22,7 @@ func (p *planner) shuffled(items []*item, size int64) {
 }
 
 // mix packs the units of the pool in the order of their ranks. The pool is as large as
-// the window: with fewer files than that each pack has some of all folders.
+// the window: with fewer files than that, each pack has some of every folder.
 func (p *planner) mix() error {
 	pool := p.pool
 	p.pool = nil

@@ -18,7 +18,7 @@ var ErrEmptied = errors.New("there is nothing to upload")
 // ErrNoMatch is returned if include patterns match nothing in the source.
 var ErrNoMatch = errors.New("matches nothing in the source")
 
-// newWalker is a walker over the upload's source.
+// newWalker returns a walker over the upload's source.
 func (u *upload) newWalker(yield func(found) error) *walker {
 	return &walker{filter: u.Filter, links: u.Links, own: ownFiles(u.ownNames()), host: u.host, failed: u.fail, skipped: u.skip,
 		linked: u.linked, yield: yield}
@@ -36,7 +36,7 @@ func (u *upload) linked(path string, out bool) {
 	}
 }
 
-// maxNamed is how many paths a message names.
+// maxNamed is the number of paths that a message names.
 const maxNamed = 5
 
 // named lists some of n paths.
@@ -52,8 +52,8 @@ func named(some []string, n int64) string {
 	return text
 }
 
-// checkWalk refuses, once all of the source has been seen, what would make a
-// version that nobody wants, and warns of what may not be meant.
+// checkWalk refuses, after the whole source has been seen, what would make a version that
+// nobody wants, and warns about what may be a mistake.
 func (u *upload) checkWalk() error {
 	include, exclude := u.Filter.Unmatched()
 	if len(include) > 0 {
@@ -76,7 +76,8 @@ func (u *upload) checkWalk() error {
 	return u.checkRemoved()
 }
 
-// checkResent warns of packs that were to be sent again and of which nothing was met.
+// checkResent warns about packs that were to be sent again but were not found in the last
+// version.
 func (u *upload) checkResent() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -87,7 +88,7 @@ func (u *upload) checkResent() {
 	}
 }
 
-// checkRemoved looks at how much of the last version is no longer there.
+// checkRemoved checks how much of the last version is gone.
 func (u *upload) checkRemoved() error {
 	if u.prev == nil || u.AllowEmpty {
 		return nil
@@ -108,9 +109,9 @@ func (u *upload) checkRemoved() error {
 	return nil
 }
 
-// leftover says what a file or folder is that a process which was killed has left,
-// and is empty for all others. The random part of their names keeps those of users
-// from being taken for them.
+// leftover describes a file or folder that a killed process left behind, and returns ""
+// for all others. The random part of such names keeps users' files from being mistaken
+// for them.
 func leftover(name string) string {
 	for prefix, what := range map[string]string{
 		".vaultpack-restore-": "leftover of a restore that was killed",
@@ -130,7 +131,7 @@ func isClaim(s string) bool {
 	return (kind == "claim" || kind == "break") && len(hash) == 20 && strings.Trim(hash, "0123456789abcdef") == ""
 }
 
-// absolute is the path from the root, or as it is where that is not known.
+// absolute returns the absolute path, or the path itself if that is unknown.
 func absolute(path string) string {
 	if abs, err := filepath.Abs(path); err == nil {
 		return abs

@@ -16,13 +16,13 @@ import (
 	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
-// A stream is a source that can be read once, from its beginning to its end. Its jobs
-// are pieces of which the planner starts one when that before has been read: so one
-// job reads at a time, while those before it are still being brought into the vault.
+// A stream is a source that can be read once, from beginning to end. Its jobs are pieces.
+// The planner starts a piece when the one before it has been read: so one job reads at a
+// time, while those before it are still being stored.
 type stream struct {
 	name string
 	r    *bufio.Reader
-	sha  hash.Hash // of all that was read
+	sha  hash.Hash // of everything that was read
 }
 
 func newStream(r io.Reader, name string) *stream {
@@ -71,13 +71,13 @@ func (p *planner) takeStream() error {
 	return p.send()
 }
 
-// sendStream brings the next piece of the stream into the vault. What it returns is
-// never about the file alone: without the stream there is nothing to upload.
+// sendStream stores the next piece of the stream in the vault. Its error is never about
+// the file alone: without the stream there is nothing to upload.
 func (u *upload) sendStream(ctx context.Context, j *job) error {
 	if _, err := u.stream.r.Peek(1); err != nil && err != io.EOF {
 		return fmt.Errorf("reading the stream: %w", err)
 	} else if err == io.EOF && j.off > 0 {
-		close(j.read) // the piece before was the last
+		close(j.read) // the piece before it was the last
 		return nil
 	}
 	sum, err := envelope.NewContentHash(u.key)
@@ -108,7 +108,7 @@ func (u *upload) sendStream(ctx context.Context, j *job) error {
 	j.extent = tree.Extent{Pack: j.pack, Length: j.n, At: j.off, Sum: sum.Sum()}
 	u.Packs.Add(1)
 	u.SealedBytes.Add(pack.Pin.Size)
-	return nil // and no record of it: nobody could go on from there
+	return nil // and no record of it: nobody could continue from there
 }
 
 func (u *upload) writeStream(ctx context.Context, j *job, fill func(io.Writer) error) (tree.Object, error) {

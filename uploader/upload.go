@@ -78,10 +78,10 @@ type upload struct {
 	Options
 	counters
 
-	dataset *dataset.Dataset // a plan, in a dry run
+	dataset *dataset.Dataset // a plan in a dry run
 	path    string           // of the source
 	stream  *stream          // or what is read instead
-	source  string           // names the source, on this machine, in records
+	source  string           // identifies the source on this machine in records
 	host    string
 	fails   jobs.Failures
 	key     *envelope.DataKey
@@ -90,14 +90,14 @@ type upload struct {
 	pending *commit.Pending
 	check   *checkpointer
 	out     []string // some of the links that lead out of the source
-	// segments is how many of a pack are sealed at once.
+	// segments is how many segments of a pack are sealed at once.
 	segments int
-	// packs are those in the vault, with their sealed sizes in bytes.
+	// packs are the packs in the vault, with their sealed sizes in bytes.
 	packs     map[envelope.ObjectID]int64
 	elsewhere *elsewhere
 	mu        sync.Mutex
-	lost      map[envelope.ObjectID]bool // packs that have been told to be missing
-	unknown   int64                      // paths that the walk could not look at, and of which nothing is kept
+	lost      map[envelope.ObjectID]bool // packs that were reported as missing
+	unknown   int64                      // paths that the walk could not read, and of which nothing is kept
 }
 
 func (u *upload) run(ctx context.Context) (*Result, error) {
@@ -150,10 +150,10 @@ func (u *upload) make(ctx context.Context) (*Result, error) {
 
 var errNoDataset = errors.New("uploader: a dataset that was not opened in a vault")
 
-// name looks whether there is a source, and names it.
+// name checks that the source exists, and computes its name in records.
 func (u *upload) name() error {
 	if u.stream != nil {
-		return nil // no other upload goes on from what this one records
+		return nil // no other upload continues from what this one records
 	}
 	abs, err := filepath.Abs(u.path)
 	if err != nil {
@@ -167,14 +167,15 @@ func (u *upload) name() error {
 	return nil
 }
 
-// send brings the source into the vault and into the index. The first error of any of
-// those at work ends the context of all; whoever waits for another looks at it too.
+// send stores the source in the vault and adds it to the index. The first error of any
+// goroutine ends the context of all; whoever waits for another goroutine also watches the
+// context.
 func (u *upload) send(ctx context.Context, fin *finisher) error {
 	packs := u.check.lag
 	return workers.Run(ctx, packs+2, func(ctx context.Context, g *workers.Group) error {
 		jobs := make(chan *job)
 		windows := make(chan []*item, 2)
-		// First of all: whoever is started after it ends with it.
+		// This goroutine is first, so that those started after it end with it.
 		if !g.Go(func() error {
 			defer close(windows)
 			defer close(u.check.due)
@@ -233,7 +234,7 @@ func (u *upload) open(ctx context.Context) (err error) {
 	return err
 }
 
-// end ends the upload in good order, whatever has become of it.
+// end ends the upload in good order, whatever its outcome.
 func (u *upload) end(ctx context.Context) {
 	if u.lease == nil {
 		return
@@ -252,7 +253,7 @@ func (u *upload) fail(path string, err error) {
 	u.Failed(path, err)
 }
 
-// ownNames are the files and folders that are never sealed, whether or not the caller
+// ownNames returns the files and folders that are never sealed, whether or not the caller
 // has named them.
 func (u *upload) ownNames() []string {
 	v := u.dataset.Vault()
@@ -268,8 +269,8 @@ func (u *upload) skip(path, kind string) {
 	u.Skipped(path, kind)
 }
 
-// hostID tells one machine's records of inodes and times from another's. It is
-// hashed, so that the index does not tell the machine's name.
+// hostID distinguishes this machine's records of inodes and times from those of others.
+// It is hashed, so that the index does not reveal the machine's name.
 func hostID() string {
 	for _, file := range []string{"/etc/machine-id", "/var/lib/dbus/machine-id"} {
 		if b, err := os.ReadFile(file); err == nil && len(b) > 0 {

@@ -16,7 +16,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/given"
 )
 
-// A found is something that the walk has come to.
+// A found is something that the walk has found.
 type found struct {
 	entry *tree.Entry // without extents
 	file  string      // its path on this machine
@@ -24,8 +24,8 @@ type found struct {
 	more bool
 }
 
-// A walker goes through the source in the order of the index: by the bytes of
-// the paths, those of folders with a slash at the end.
+// A walker walks the source in the order of the index: by the bytes of the paths, where
+// folders end in a slash.
 type walker struct {
 	filter  *Filter
 	links   Links
@@ -33,7 +33,7 @@ type walker struct {
 	host    string
 	failed  func(path string, err error)
 	skipped func(path, why string)
-	linked  func(path string, out bool) // told each link that is kept
+	linked  func(path string, out bool) // called with each link that is kept
 	yield   func(found) error
 
 	root, realRoot string
@@ -73,7 +73,7 @@ func (w *walker) walk(ctx context.Context, root string) error {
 	return w.folder(ctx, root, "")
 }
 
-// folder walks what lies in one folder; prefix is its path with a slash.
+// folder walks one folder; prefix is its path with a slash.
 func (w *walker) folder(ctx context.Context, dir, prefix string) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -85,7 +85,7 @@ func (w *walker) folder(ctx context.Context, dir, prefix string) error {
 	if err != nil {
 		w.failed(strings.TrimSuffix(prefix, "/"), err)
 	}
-	// What is left out is no part of a sample either.
+	// An excluded file is not part of a sample either.
 	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
 		path := prefix + e.Name()
 		return w.filter.excluded(path, kind(e.IsDir())) || !e.IsDir() && !w.filter.included(path)
@@ -111,7 +111,7 @@ func (w *walker) one(ctx context.Context, dir, prefix string, e fs.DirEntry, mor
 		w.failed(path, err)
 		return nil
 	case info.IsDir() != e.IsDir():
-		w.failed(path, errChanged) // and so in another place of the order
+		w.failed(path, errChanged) // and so at another place in the order
 		return nil
 	}
 	if w.isOwn(info) || isFollowed && w.ownTarget(target.file) {
@@ -194,8 +194,8 @@ func (w *walker) isOwn(info fs.FileInfo) bool {
 	return slices.ContainsFunc(w.own, func(own fs.FileInfo) bool { return os.SameFile(own, info) })
 }
 
-// readDir gives a folder's entries in the order of the index. With an error it
-// gives those that it could read.
+// readDir returns a folder's entries in the order of the index. If it returns an error,
+// it also returns the entries that it could read.
 func (w *walker) readDir(dir string) ([]fs.DirEntry, error) {
 	f, err := openFolder(dir)
 	if err != nil {
@@ -215,8 +215,8 @@ func (w *walker) readDir(dir string) ([]fs.DirEntry, error) {
 	return entries, err
 }
 
-// orderByte is byte n of the entry's name, at whose end a folder has a slash and
-// a file nothing.
+// orderByte returns byte n of the entry's name, after which a folder has a slash and a
+// file nothing.
 func orderByte(e fs.DirEntry, n int) byte {
 	switch {
 	case n < len(e.Name()):
@@ -227,9 +227,8 @@ func orderByte(e fs.DirEntry, n int) byte {
 	return 0
 }
 
-// sampleStem is what the files of one sample have in common, in the manner of
-// WebDataset: the name up to its first dot. A name that begins with a dot is a
-// sample of its own.
+// sampleStem returns what the files of one sample have in common, as in WebDataset: the
+// name up to its first dot. A name that begins with a dot is a sample of its own.
 func sampleStem(name string) string {
 	if i := strings.IndexByte(name, '.'); i > 0 {
 		return name[:i]
@@ -237,9 +236,9 @@ func sampleStem(name string) string {
 	return name
 }
 
-// sampleGoesOn reports whether a file after entries[i] is of the same sample. The
-// names that continue with a dot follow one another, but for folders between them;
-// the bare stem may stand further before them.
+// sampleGoesOn reports whether a file after entries[i] belongs to the same sample. The
+// names that continue with a dot follow one another, except for folders between them; the
+// bare stem may precede them by some distance.
 func sampleGoesOn(entries []fs.DirEntry, i int) bool {
 	name := entries[i].Name()
 	stem := sampleStem(name)
@@ -272,7 +271,7 @@ func (w *walker) entry(path string, info fs.FileInfo) *tree.Entry {
 	return e
 }
 
-// describe takes the attributes of info over into the entry.
+// describe copies the attributes of info to the entry.
 func describe(e *tree.Entry, info fs.FileInfo, host string) {
 	e.Mode, e.ModTime = info.Mode()&entryModes, info.ModTime()
 	if info.Mode()&fs.ModeSymlink != 0 {
@@ -288,18 +287,17 @@ func describe(e *tree.Entry, info fs.FileInfo, host string) {
 	e.Recent = recent(e.ModTime) || recent(e.Seen.ChangeTime)
 }
 
-// recent reports whether the time is so near to now that a further change could
-// leave it as it is: some file systems keep times in steps of 2 s. A time far ahead
-// of the clock was set by somebody; a change takes it back.
+// recent reports whether the time is so close to now that a further change could leave it
+// unchanged: some file systems keep times in steps of 2 s. A time far ahead of the clock
+// was set by somebody; a change sets it back.
 func recent(t time.Time) bool {
 	const step = 2 * time.Second
 	age := time.Since(t)
 	return age < step && age > -time.Hour
 }
 
-// sameFile reports whether a file found now is the one that was recorded: by size,
-// time and mode, and where this machine wrote the record by inode and change
-// time too.
+// sameFile reports whether a file found now is the recorded one: by size, time and mode,
+// and also by inode and change time if this machine wrote the record.
 func sameFile(now, then *tree.Entry) bool {
 	if !then.IsFile() || now.Size != then.Size || now.Mode != then.Mode || !now.ModTime.Equal(then.ModTime) {
 		return false
@@ -320,9 +318,9 @@ func kindName(m fs.FileMode) string {
 	return "special file"
 }
 
-// settle waits until a file that has just been changed is older than the clock
-// tick of file systems. A change within the same tick would leave its time, and
-// so be taken for none by the next run.
+// settle waits until a file that has just been changed is older than the clock tick of
+// file systems. A change within the same tick would leave its time unchanged, and the
+// next run would not notice it.
 func settle(ctx context.Context, e *tree.Entry) {
 	const tick = 20 * time.Millisecond
 	age := time.Since(e.Seen.ChangeTime)
