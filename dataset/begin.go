@@ -7,15 +7,15 @@ import (
 	"github.com/vaultpack/vaultpack/internal/given"
 )
 
-// What a caller has not made is told before anything is asked of the vault, and so is
-// a context that has ended already.
+// What the caller has not made, and a context that has already ended, are reported before
+// any request to the vault.
 var (
 	errNoDataset = errors.New("dataset: a dataset that was not opened in a vault")
 	errNoVault   = errors.New("dataset: a vault without a store or without keys")
 	errNoVersion = errors.New("dataset: a version that was not read from a dataset")
 )
 
-// usable reports whether the dataset was opened, in a vault that can be asked.
+// usable reports whether the dataset was opened in a usable vault.
 func (d *Dataset) usable() bool {
 	return d != nil && d.set().Usable()
 }

@@ -62,7 +62,7 @@ func (d *Dataset) RemoveDamaged(ctx context.Context, number int64) error {
 	return d.set().Removed(ctx, number)
 }
 
-// readAll reads the root of a version and the whole of its index.
+// readAll reads the root of a version and its whole index.
 func (d *Dataset) readAll(ctx context.Context, number int64) error {
 	v, err := d.Version(ctx, number)
 	if err != nil {
@@ -76,8 +76,8 @@ func (d *Dataset) readAll(ctx context.Context, number int64) error {
 	return nil
 }
 
-// opensAny returns an error unless one of the keyrings opens: then it is the right keys
-// that are there, and the right encryption context.
+// opensAny returns an error unless one of the keyrings can be opened. If so, the keys and
+// the encryption context are the right ones.
 func (d *Dataset) opensAny(ctx context.Context) error {
 	err := error(ErrMissing)
 	for o, lerr := range d.set().Vault.List(ctx, d.Name+"/keys/") {

@@ -49,7 +49,7 @@ type access = objects.Handle
 
 func (d *Dataset) set() *objects.Set { return objects.Of(&d.access) }
 
-// of is the dataset of a set of objects.
+// of returns the dataset of a set of objects.
 func of(s *objects.Set) *Dataset {
 	d := &Dataset{}
 	if s != nil {

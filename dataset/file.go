@@ -94,7 +94,7 @@ func (f *File) ReadAt(p []byte, off int64) (n int, err error) {
 	return n, nil
 }
 
-// readPack reads a part of an extent.
+// readPack reads part of an extent.
 func (f *File) readPack(x tree.Extent, p []byte, from int64) (int, error) {
 	r, err := f.pack(x.Pack)
 	if err != nil {

@@ -83,7 +83,7 @@ func (e *BusyError) Error() string {
 
 func (e *BusyError) Unwrap() error { return ErrBusy }
 
-// errNumberTaken says that somebody has committed while a collection looked.
+// errNumberTaken means that somebody has committed during a collection.
 var errNumberTaken = errors.New("uploads are committed all the time, so nothing is deleted; try again")
 
 // Collect removes what nothing needs any more: packs and index parts that neither a
@@ -117,8 +117,8 @@ func (d *Dataset) Collect(ctx context.Context, opts CollectOptions) (CollectResu
 	return c.CollectResult, d.set().Because(err)
 }
 
-// collect does it once. The order of its steps is what makes it safe; it is argued in
-// docs/FORMAT.md, Collection.
+// collect does it once. The order of its steps makes it safe; docs/FORMAT.md, Collection,
+// has the argument.
 func (c *collection) collect(ctx context.Context, d *Dataset) error {
 	now := time.Now()
 	old, young, err := c.candidates(ctx, d, now.Add(-c.Grace))
@@ -161,7 +161,7 @@ func (c *collection) collect(ctx context.Context, d *Dataset) error {
 			return err
 		}
 	}
-	// Not before the fence: who comes next has to see them if this one dies here.
+	// Not before the fence: if this collection dies here, the next one has to see them.
 	for _, l := range left.leases {
 		if err := c.remove(ctx, d, l.Object, &c.Leases); err != nil {
 			return err
@@ -177,7 +177,7 @@ func (c *collection) collect(ctx context.Context, d *Dataset) error {
 	return c.sweep(ctx, d, old, used)
 }
 
-// has reports whether an object is needed, or none of vaultpack's.
+// has reports whether an object is needed, or is not vaultpack's.
 func (used *usedObjects) has(name string) bool {
 	if strings.HasSuffix(path.Dir(name), "/keys") {
 		id, err := envelope.ParseKeyID(strings.TrimSuffix(path.Base(name), ".json"))
@@ -186,7 +186,7 @@ func (used *usedObjects) has(name string) bool {
 	return used.names[name]
 }
 
-// close takes the number, so that no upload commits it.
+// close takes the number, so that no upload can commit it.
 func (c *collection) close(ctx context.Context, d *Dataset, number int64) error {
 	if !c.DryRun {
 		err := d.set().Vault.Create(ctx, d.set().VersionName(number), []byte(codec.ClosedMark))
@@ -201,7 +201,8 @@ func (c *collection) close(ctx context.Context, d *Dataset, number int64) error 
 	return nil
 }
 
-// candidates are the objects that are old enough to be removed, and those that are not.
+// candidates returns the objects that are old enough to be removed, and those that are
+// not.
 func (c *collection) candidates(ctx context.Context, d *Dataset, limit time.Time) (old, young []vault.Object, err error) {
 	for _, folder := range []string{"/packs/", "/index/", "/keys/"} {
 		for o, err := range d.set().Vault.List(ctx, d.Name+folder) {
@@ -252,13 +253,13 @@ func (c *collection) remove(ctx context.Context, d *Dataset, o vault.Object, cou
 	return nil
 }
 
-// usedObjects are packs and index parts by name, and data keys, that are needed.
+// usedObjects holds what is needed: packs and index parts by name, and data keys.
 type usedObjects struct {
 	names map[string]bool
 	keys  map[envelope.KeyID]bool
 }
 
-// markAll notes what the versions and the records that are kept name.
+// markAll marks what the versions and the kept records name.
 func (d *Dataset) markAll(ctx context.Context, all objects.Numbers, left *unfinished) (*usedObjects, error) {
 	used := &usedObjects{map[string]bool{}, map[envelope.KeyID]bool{}}
 	for _, t := range all {
@@ -270,7 +271,7 @@ func (d *Dataset) markAll(ctx context.Context, all objects.Numbers, left *unfini
 		}
 		v, err := d.Version(ctx, t.Number)
 		if errors.Is(err, ErrUnknownVersion) {
-			continue // it was removed a moment ago
+			continue // it has just been removed
 		}
 		if err != nil {
 			return nil, fmt.Errorf("version %d cannot be read, so nothing is deleted: %w", t.Number, err)
@@ -286,7 +287,7 @@ func (d *Dataset) markAll(ctx context.Context, all objects.Numbers, left *unfini
 		}
 		var entries []*tree.Entry
 		if err == nil {
-			// Whoever has signed it: what is kept for nothing does no harm.
+			// It does not matter who signed it: keeping too much does no harm.
 			_, entries, err = d.set().Listed(record)
 		}
 		if err != nil {
@@ -298,12 +299,12 @@ func (d *Dataset) markAll(ctx context.Context, all objects.Numbers, left *unfini
 	return used, nil
 }
 
-// mark notes the objects that the version names, and the keys they are under.
+// mark marks the objects that the version names, and the keys they are sealed under.
 func (v *Version) mark(ctx context.Context, used *usedObjects) error {
 	used.keys[v.KeyID] = true
 	for _, g := range objects.RootOf(v).Grants {
 		if !g.ReadOnly && g.Epoch == objects.RootOf(v).Chain.Last().Epoch {
-			used.keys[g.KeyID] = true // the next upload may go on under it
+			used.keys[g.KeyID] = true // the next upload may continue under it
 		}
 	}
 	for i, part := range v.Parts {

@@ -63,8 +63,8 @@ func (d *Dataset) RemoveVersion(ctx context.Context, number int64) error {
 	case at == len(versions)-1:
 		return fmt.Errorf("version %d is the newest of dataset %q, which can be removed only if it is damaged: create another version first, or remove the whole dataset", number, d.Name)
 	}
-	// Were the number free again, an upload that has slept since before the version
-	// was made could commit under it, and nothing would know what it names.
+	// If the number were free again, an upload that has been asleep since before the
+	// version was made could commit under it, and nothing would know what it names.
 	if err := d.set().PutMark(ctx, number, codec.RemovedMark); err != nil {
 		return fmt.Errorf("removing version %d: %w", number, err)
 	}

@@ -46,8 +46,8 @@ func (d *Dataset) Remove(ctx context.Context, opts RemoveOptions) (RemoveResult,
 type removal struct{ RemoveResult }
 
 func (r *removal) run(ctx context.Context, d *Dataset) error {
-	// What is listed now is removed. Who begins after the versions are gone makes
-	// other objects.
+	// What is listed now is removed. An upload that begins after the versions are gone
+	// makes other objects.
 	var names []string
 	for _, folder := range []string{"pending", "index", "packs", "keys"} {
 		for o, err := range d.set().Vault.List(ctx, d.Name+"/"+folder+"/") {
@@ -86,8 +86,8 @@ func (r *removal) run(ctx context.Context, d *Dataset) error {
 	return d.set().Forget(ctx)
 }
 
-// versions puts a mark in the place of each version, and closes a number, so that
-// neither who continues from the versions commits, nor who has begun before.
+// versions replaces each version by a mark, and closes a number, so that neither uploads
+// that continue from the versions nor those that began before can commit.
 func (r *removal) versions(ctx context.Context, d *Dataset, all objects.Numbers) (objects.Numbers, error) {
 	for _, t := range slices.Backward(all) {
 		if t.Mark == "" {
@@ -107,15 +107,15 @@ func (r *removal) versions(ctx context.Context, d *Dataset, all objects.Numbers)
 	return append(slices.Clone(all), objects.Taken{Number: next, Mark: codec.ClosedMark}), nil
 }
 
-// numbers gives the numbers free again, but for those of uploads that have not ended.
+// numbers frees the numbers, except for those of unfinished uploads.
 func (r *removal) numbers(ctx context.Context, d *Dataset, all objects.Numbers, left *unfinished) error {
 	now, err := d.unfinished(ctx)
 	if err != nil {
 		return err
 	}
 	for _, t := range slices.Backward(all) {
-		// The highest stays wherever an upload may be under way: the numbers that are
-		// given out from now on have to be above it.
+		// The highest number stays if an upload may be under way: numbers given out from
+		// now on must be above it.
 		asleep := func(l pendingObject) bool { return l.Number == t.Number || t.Number == all.Highest() }
 		if slices.ContainsFunc(left.leases, asleep) || slices.ContainsFunc(now.leases, asleep) {
 			r.Closed = append(r.Closed, t.Number)
@@ -124,7 +124,7 @@ func (r *removal) numbers(ctx context.Context, d *Dataset, all objects.Numbers, 
 		if err := d.set().Vault.Delete(ctx, d.set().VersionName(t.Number)); err != nil {
 			return fmt.Errorf("removing number %d: %w", t.Number, err)
 		}
-		if t.Number < all.Highest() { // that one was made for the removal
+		if t.Number < all.Highest() { // the highest was made for the removal
 			r.Deleted++
 		}
 	}

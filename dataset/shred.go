@@ -39,9 +39,9 @@ func (d *Dataset) Shred(ctx context.Context) (deleted int, err error) {
 	return deleted, err
 }
 
-// keyObjects are the names of all objects where the keyrings are, and the copies
-// that are there for training jobs without network: each has, below key/ in its folder,
-// those of all datasets that it reads.
+// keyObjects returns the names of all objects in which the keyrings are, including the
+// copies for training jobs without network: each job has those of all datasets that it
+// reads, below key/ in its folder.
 func (d *Dataset) keyObjects(ctx context.Context) (names []string, err error) {
 	folders := []string{d.Name + "/keys/"}
 	trained, err := d.set().Vault.Folders(ctx, objects.JobsFolder)

@@ -14,11 +14,11 @@ import (
 // ErrNoSuchSlot is returned for a slot that is in none of the keyrings.
 var ErrNoSuchSlot = errors.New("no keyring of the dataset has this slot")
 
-// changeKeyrings stores, for each of the dataset's keyrings, what change makes of
-// it; nil leaves it as it is. Each is one conditional write, so of two changes at
-// once one is told to try again; readers see the keyring before or after it. What
-// was stored is read again. A keyring that cannot be changed does not keep the
-// others from it; the error names each. It tells how many were changed.
+// changeKeyrings stores, for each of the dataset's keyrings, what change returns for it;
+// nil leaves it unchanged. Each is one conditional write, so of two concurrent changes
+// one fails with advice to try again; readers see the keyring before or after it. What
+// was stored is read again. If a keyring cannot be changed, the others still are; the
+// error names each failure. It returns how many were changed.
 func (d *Dataset) changeKeyrings(ctx context.Context, change func(*envelope.Keyring) (*envelope.Keyring, error)) (changed int, err error) {
 	rings, err := d.Keyrings(ctx)
 	if err != nil {
@@ -92,7 +92,7 @@ func (d *Dataset) AddSlot(ctx context.Context, w envelope.KeyWrapper) (changed i
 // hasTwice reports whether two slots of the keyring name the key.
 func hasTwice(ring *envelope.Keyring, w envelope.KeyWrapper) bool {
 	if _, ok := w.(*envelope.Passphrase); ok {
-		return false // each may be for another passphrase
+		return false // each may be for a different passphrase
 	}
 	m, ok := w.(envelope.SlotMatcher)
 	names := map[string]bool{}
@@ -114,7 +114,7 @@ func (d *Dataset) RemoveSlot(ctx context.Context, kind, key string) (changed int
 		if !hasSlot(ring, kind, key) {
 			return nil, nil
 		}
-		// Only who can open it may say who cannot any more.
+		// Only a caller who can open it may remove the access of others.
 		if _, err := d.set().Key(ctx, ring.ID()); err != nil {
 			return nil, err
 		}
@@ -149,8 +149,8 @@ func (d *Dataset) opensWithout(ctx context.Context, ring *envelope.Keyring, kind
 // the dataset.
 var ErrLastKey = errors.New("the slot is not removed")
 
-// noSlotLeft looks whether a key has a slot again: an upload may have made a new
-// keyring meanwhile. after is what has gone wrong already, which explains it.
+// noSlotLeft checks whether a key has a slot again, since an upload may have made a new
+// keyring meanwhile. after is an earlier error, which explains it.
 func (d *Dataset) noSlotLeft(ctx context.Context, after error, kind, key string) error {
 	if after != nil {
 		return nil
@@ -187,7 +187,7 @@ func (d *Dataset) Rewrap(ctx context.Context, kind, key string, to envelope.KeyW
 		if err != nil {
 			return nil, err
 		}
-		// The new slot is made of the data key itself, so it may be the only one.
+		// The new slot was made from the data key itself, so it may be the only one.
 		if next, err = ring.Add(ctx, d.set().Context(), dataKey, to); err != nil {
 			return nil, err
 		}
@@ -202,8 +202,8 @@ func (d *Dataset) Rewrap(ctx context.Context, kind, key string, to envelope.KeyW
 	return changed, err
 }
 
-// reEncrypt moves a slot from one key of a key service to another with one call, in
-// which nobody sees the data key. Where that is not possible the error wraps
+// reEncrypt moves a slot from one key of a key service to another with one call, in which
+// nobody sees the data key. If that is not possible, the error wraps
 // errors.ErrUnsupported.
 func (d *Dataset) reEncrypt(ctx context.Context, ring *envelope.Keyring, kind, key string, to envelope.KeyWrapper) (*envelope.Keyring, error) {
 	i, single := oneSlot(ring, kind, key)
@@ -229,8 +229,8 @@ func (d *Dataset) reEncrypt(ctx context.Context, ring *envelope.Keyring, kind, k
 	return nil, errors.ErrUnsupported
 }
 
-// fits tries a slot that a key service has made without showing what is in it. Who
-// may not use the new key takes the service's word.
+// fits tests a slot that a key service has made without revealing its contents. A caller
+// who may not use the new key has to trust the service.
 func (d *Dataset) fits(ctx context.Context, ring *envelope.Keyring, w envelope.KeyWrapper) error {
 	opened, err := ring.Unwrap(ctx, d.set().Context(), w)
 	switch {
@@ -246,7 +246,7 @@ func hasSlot(ring *envelope.Keyring, kind, key string) bool {
 	return slices.ContainsFunc(ring.Slots(), func(s envelope.Slot) bool { return s.Kind == kind && s.Key == key })
 }
 
-// oneSlot finds the slot of a key that has one only.
+// oneSlot finds the slot of a key that has exactly one.
 func oneSlot(ring *envelope.Keyring, kind, key string) (i int, single bool) {
 	i, n := -1, 0
 	for at, s := range ring.Slots() {

@@ -12,12 +12,12 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// unfinished is what uploads that have not ended have in the vault.
+// unfinished holds what unfinished uploads have in the vault.
 type unfinished struct {
 	leases, records []pendingObject
 	strange         []string
 
-	// What is to become of the records; see decide.
+	// The fate of the records; see decide.
 	kept, doomed []vault.Object
 }
 
@@ -26,8 +26,8 @@ type pendingObject struct {
 	codec.PendingName
 }
 
-// unfinished lists the leases, and after them the records: who ends in good order
-// has written its records before its lease goes.
+// unfinished lists the leases, and after them the records: an upload that ends in good
+// order has written its records before its lease is removed.
 func (d *Dataset) unfinished(ctx context.Context) (*unfinished, error) {
 	left := &unfinished{}
 	for _, leases := range []bool{true, false} {
@@ -51,8 +51,8 @@ func (d *Dataset) unfinished(ctx context.Context) (*unfinished, error) {
 
 func (left *unfinished) empty() bool { return len(left.leases)+len(left.records) == 0 }
 
-// live is a lease whose upload lives and may commit, or nil. A time to come is that of
-// another clock, and so a living one's.
+// live returns a lease whose upload is alive and may commit, or nil. A time in the future
+// comes from another clock, and so from a live upload.
 func (left *unfinished) live(all objects.Numbers, now time.Time) *pendingObject {
 	for i, l := range left.leases {
 		if !all.Has(l.Number) && now.Sub(l.Modified) < objects.LeaseTTL {
@@ -62,14 +62,12 @@ func (left *unfinished) live(all objects.Numbers, now time.Time) *pendingObject 
 	return nil
 }
 
-// decide says what becomes of the records. If an upload is under way it returns a
-// *BusyError.
-//
-// fence are the numbers to close before anything is removed. There are some if there
-// is an upload that has not ended and that no closed number has ended yet, since it
-// may be asleep; and if records are removed from which somebody goes on who has begun
-// meanwhile. Next to the number that the upload is to commit that is the one after the
-// highest: whoever has begun before commits no other.
+// decide determines the fate of the records. If an upload is under way, it returns a
+// *BusyError. fence holds the numbers to close before anything is removed. There are some
+// if an unfinished upload, which may be asleep, has not been ended by a closed number;
+// and if records are removed from which another upload may have continued meanwhile.
+// Besides the number that the upload would commit, this is the one after the highest: no
+// upload that has begun before commits another.
 func (left *unfinished) decide(c *collection, all objects.Numbers, now time.Time) (fence []int64, err error) {
 	if l := left.live(all, now); l != nil && !c.EndUploads {
 		return nil, &busyLease{l}
@@ -82,7 +80,7 @@ func (left *unfinished) decide(c *collection, all objects.Numbers, now time.Time
 			}
 		}
 	}
-	var open []vault.Object // records that an upload may go on from
+	var open []vault.Object // records that an upload may continue from
 	var last time.Time
 	for _, r := range left.records {
 		if r.Number <= all.Closed() {
@@ -97,7 +95,7 @@ func (left *unfinished) decide(c *collection, all objects.Numbers, now time.Time
 	young := len(open) > 0 && last.After(now.Add(-c.Grace)) && !c.EndUploads
 	switch {
 	case young && fence != nil:
-		// To close a number would end them.
+		// Closing a number would end them.
 		return nil, &BusyError{Last: last, Dead: true}
 	case young:
 		left.kept = open
@@ -111,12 +109,12 @@ func (left *unfinished) decide(c *collection, all objects.Numbers, now time.Time
 	return slices.Compact(fence), nil
 }
 
-// busyLease is the lease that makes a collection give up.
+// busyLease returns the lease that makes a collection give up.
 type busyLease struct{ *pendingObject }
 
 func (busyLease) Error() string { return ErrBusy.Error() }
 
-// since makes of what decide returned the error for the user.
+// since turns the error of decide into the one for the user.
 func (d *Dataset) since(ctx context.Context, err error) error {
 	var dead *BusyError
 	if errors.As(err, &dead) {
@@ -128,7 +126,7 @@ func (d *Dataset) since(ctx context.Context, err error) error {
 		return err
 	}
 	busy := &BusyError{Dataset: d.Name, Last: l.Modified}
-	// What it says of itself is not authentic, and shown only.
+	// What the lease says is not authentic, and only shown.
 	if b, err := d.set().Get(ctx, l.Name, 4<<10); err == nil {
 		if started, ok := codec.DecodeLease(b); ok {
 			busy.Since = started

@@ -92,7 +92,7 @@ func (d *Dataset) Version(ctx context.Context, number int64) (*Version, error) {
 	return versionOf(d.set(), r), nil
 }
 
-// versionOf is the version of a root.
+// versionOf returns the version of a root.
 func versionOf(s *objects.Set, r *objects.Root) *Version {
 	v := &Version{Number: r.Number, Created: r.Created, Totals: r.Totals, Parts: r.Parts,
 		Parent: r.Parent, ParentPin: r.ParentPin, KeyID: r.KeyID, Pin: r.Pin, Signer: r.Signer, Message: r.Message}
@@ -106,8 +106,8 @@ func (v *Version) Entries(ctx context.Context) iter.Seq2[*tree.Entry, error] {
 	return v.EntriesFrom(ctx, "")
 }
 
-// readAhead is how many entries of a part are taken before the next part is read
-// beside the caller. Who looks for a single file reads no second part.
+// readAhead is how many entries of a part are used before the next part is read
+// concurrently. A caller who looks for a single file reads no second part.
 const readAhead = 8
 
 // EntriesFrom yields the entries from path on.
@@ -122,10 +122,10 @@ func (v *Version) EntriesFrom(ctx context.Context, path string) iter.Seq2[*tree.
 		defer func() {
 			cancel()
 			if ahead != nil {
-				ahead() // whoever closes the dataset next finds nobody at work
+				ahead() // so that closing the dataset next finds no goroutine at work
 			}
 		}()
-		// The part that holds path is the last whose first entry is not after it.
+		// The part that holds path is the last one whose first entry is not after it.
 		start := sort.Search(len(v.Parts), func(i int) bool { return v.Parts[i].First > path })
 		for i := max(start-1, 0); i < len(v.Parts); i++ {
 			var part partRead
@@ -159,7 +159,7 @@ func (v *Version) EntriesFrom(ctx context.Context, path string) iter.Seq2[*tree.
 	}
 }
 
-// A partRead is what reading a part of the index has given.
+// A partRead is the result of reading a part of the index.
 type partRead struct {
 	entries []*tree.Entry
 	err     error
@@ -177,7 +177,7 @@ func (v *Version) ReadPart(ctx context.Context, i int) ([]*tree.Entry, error) {
 	return entries, v.set().Because(err)
 }
 
-// readPart reads part i of the index, and checks that it goes where the root
+// readPart reads part i of the index, and checks that its entries lie where the root
 // says.
 func (v *Version) readPart(ctx context.Context, i int) ([]*tree.Entry, error) {
 	part := v.Parts[i]

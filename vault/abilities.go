@@ -146,7 +146,7 @@ func (d *dirStore) Abilities(ctx context.Context) (a Abilities, err error) {
 	return a, errors.Join(err, ctx.Err())
 }
 
-// haveLocks reports whether a lock on the file keeps another out.
+// haveLocks reports whether a lock on the file excludes another.
 func (d *dirStore) haveLocks(f *os.File, name string) (bool, error) {
 	calls := &d.files.Calls
 	if locked, err := calls.TryLock(f); err != nil || !locked {
@@ -164,7 +164,7 @@ func (d *dirStore) haveLocks(f *os.File, name string) (bool, error) {
 	return false, err
 }
 
-// probeTimes reads the clock of the file system, and sets a time that few can keep.
+// probeTimes reads the clock of the file system, and sets a time that few can represent.
 func (d *dirStore) probeTimes(a *Abilities, name string) error {
 	before := time.Now()
 	now, err := d.files.Now(".")
@@ -174,7 +174,7 @@ func (d *dirStore) probeTimes(a *Abilities, name string) error {
 	a.Ahead = now.Sub(before)
 	odd := time.Date(2001, 2, 3, 4, 5, 7, 987654321, time.UTC)
 	if d.root.Chtimes(name, odd, odd) != nil {
-		return nil // it keeps its own, and nothing here needs others
+		return nil // it keeps its own times, and nothing here needs others
 	}
 	info, err := d.root.Lstat(name)
 	if err == nil {

@@ -43,8 +43,8 @@ var (
 	_ Prober        = (*dirStore)(nil)
 )
 
-// tmpPrefix begins the names of files being written, and of claims to a name. They
-// are no objects.
+// tmpPrefix begins the names of files being written, and of claims to a name. They are
+// not objects.
 const tmpPrefix = ".tmp-"
 
 func (d *dirStore) Put(ctx context.Context, name string, write func(io.Writer) error) error {
@@ -84,8 +84,8 @@ func (d *dirStore) Get(ctx context.Context, name string, off, n int64) (io.ReadC
 	}{r, f}, nil
 }
 
-// Link gives an object another name on the same file system. Whoever uses it must
-// not write into the file.
+// Link gives an object another name in the same file system. The caller must not write to
+// the file.
 func (d *dirStore) Link(name, file string) error {
 	info, err := d.root.Lstat(name)
 	if err != nil {
@@ -111,8 +111,8 @@ func (d *dirStore) List(ctx context.Context, prefix string) iter.Seq2[Object, er
 	}
 }
 
-// list walks one folder. Because "/" sorts after "-" and ".", folders are
-// ordered as if their names ended in it.
+// list walks one folder. Because "/" sorts after "-" and ".", folders are ordered as if
+// their names ended in it.
 func (d *dirStore) list(ctx context.Context, dir string, yield func(Object, error) bool) bool {
 	entries, err := d.readDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -189,7 +189,7 @@ func sortName(e fs.DirEntry) string {
 func (d *dirStore) Delete(_ context.Context, name string) error {
 	_, err := fsys.Again(func() (struct{}, error) { return struct{}{}, d.root.Remove(name) })
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		// Folders are no objects: an empty one is a leftover.
+		// Folders are not objects: an empty one is a leftover.
 		for dir := path.Dir(name); dir != "." && d.root.Remove(dir) == nil; dir = path.Dir(dir) {
 		}
 		return nil
@@ -197,17 +197,17 @@ func (d *dirStore) Delete(_ context.Context, name string) error {
 	return err
 }
 
-// Sweep removes what processes that died left half-written below prefix. What
-// a living process is writing is left alone.
+// Sweep removes half-written files of dead processes below prefix. What a live process is
+// writing is left alone.
 func (d *dirStore) Sweep(ctx context.Context, prefix string) error {
 	return d.files.Sweep(ctx, path.Clean("./"+prefix))
 }
 
-// CountOld is none: what is deleted in a directory is gone.
+// CountOld returns 0: a directory keeps no old versions.
 func (d *dirStore) CountOld(ctx context.Context, prefix string) (int, error) { return 0, ctx.Err() }
 
 // DeleteOld has nothing to delete.
 func (d *dirStore) DeleteOld(ctx context.Context, prefix string) (int, error) { return 0, ctx.Err() }
 
-// PutMemory is none: what is written goes to the file as it comes.
+// PutMemory returns 0: what is written goes straight to the file.
 func (d *dirStore) PutMemory() int64 { return 0 }

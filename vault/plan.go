@@ -32,20 +32,20 @@ func (v *Vault) Plan() *Vault {
 	return &p
 }
 
-// A plannedStore counts what is written to it. Of what the store could do besides it
-// keeps only what changes nothing: the rest would be done.
+// A plannedStore counts what is written to it. Of the store's other capabilities it keeps
+// only those that change nothing, since the others would really act.
 type plannedStore struct {
 	Store
-	meter    Metered // nil where requests are not billed
+	meter    Metered // nil if requests are not billed
 	kmsCalls atomic.Int64
 
 	mu    sync.Mutex
 	usage Requests
-	puts  map[string]bool // what a run would have put by now
+	puts  map[string]bool // what a run would have stored by now
 }
 
-// Unwrap keeps what the store takes of memory: how many packs are written at once
-// depends on it.
+// Unwrap keeps the limit of the store's memory use, on which the number of packs written
+// at once depends.
 func (p *plannedStore) Unwrap() Store {
 	if b, ok := As[Buffered](p.Store); ok {
 		return plannedBuffer{p, b}
@@ -90,8 +90,8 @@ func (n *writeCounter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Create does not look whether there is an object of the name: another writer
-// may make one at any time, and a plan cannot foresee it.
+// Create does not check whether an object has the name: another writer may create one at
+// any time, which a plan cannot foresee.
 func (p *plannedStore) Create(ctx context.Context, name string, data []byte) error {
 	return p.PlanPut(ctx, name, int64(len(data)))
 }
@@ -108,8 +108,8 @@ func (p *plannedStore) Delete(_ context.Context, name string) error {
 	return nil
 }
 
-// List gives what is there, and counts the requests that it would take with what
-// a run would have put by then.
+// List yields what exists, and counts the requests that it would take with what a run
+// would have stored by then.
 func (p *plannedStore) List(ctx context.Context, prefix string) iter.Seq2[Object, error] {
 	return func(yield func(Object, error) bool) {
 		n := 0
@@ -132,7 +132,7 @@ func (p *plannedStore) List(ctx context.Context, prefix string) iter.Seq2[Object
 	}
 }
 
-// Sweep counts what a run would sweep, where that takes requests.
+// Sweep counts what a run would sweep, if that takes requests.
 func (p *plannedStore) Sweep(ctx context.Context, prefix string) error {
 	s, ok := As[UploadKeeper](p.Store)
 	if !ok {

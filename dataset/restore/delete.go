@@ -16,7 +16,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/walk"
 )
 
-// deleteExtras removes what is selected in the destination and not in the version.
+// deleteExtras removes what is selected in the destination but not in the version.
 func (r *job) deleteExtras(ctx context.Context) error {
 	if !r.Delete || r.to.Root == nil {
 		return nil
@@ -30,7 +30,7 @@ func (r *job) deleteExtras(ctx context.Context) error {
 		}
 		return r.remove(e)
 	}
-	extra := map[string]bool{} // folders that are being gone through
+	extra := map[string]bool{} // folders that are being walked
 	w := &walk.Tree{Root: r.to.Root, Enter: func(p string, d fs.DirEntry) error {
 		if r.isOwn(p) || d.IsDir() && walk.IsStaging(d.Name()) {
 			return fs.SkipDir
@@ -42,7 +42,7 @@ func (r *job) deleteExtras(ctx context.Context) error {
 		switch {
 		case d.IsDir():
 			if info, err := d.Info(); err == nil && info.Mode()&0o500 != 0o500 {
-				r.openUp(p) // so that it can be gone through
+				r.openUp(p) // so that it can be walked
 			}
 			extra[p] = true
 			return nil
@@ -61,8 +61,8 @@ func (r *job) deleteExtras(ctx context.Context) error {
 	return w.Folder(ctx, "")
 }
 
-// remove removes one path of the destination. A folder that something is left in, which
-// was not to be removed, stays.
+// remove removes one path of the destination. A folder stays if something in it was not
+// to be removed.
 func (r *job) remove(e *tree.Entry) error {
 	if r.DryRun {
 		r.Deleted.Add(1)
@@ -97,7 +97,7 @@ func (r *job) remove(e *tree.Entry) error {
 }
 
 // isOwn reports whether a path, without a slash at its end, is the vault or a key, or
-// lies in it, or would take the place of a folder that holds it.
+// lies in it, or would replace a folder that holds it.
 func (r *job) isOwn(p string) bool { return walk.IsOwn(r.own, p) }
 
 // holdsOwn reports whether the vault or a key is at a path, in it or above it.

@@ -15,8 +15,8 @@ import (
 	"github.com/vaultpack/vaultpack/internal/walk"
 )
 
-// checkDelete refuses to remove what is in the destination where nothing of that is of
-// the version: then it is more likely another folder than an old state of this one.
+// checkDelete refuses to delete if nothing in the destination belongs to the version:
+// then it is more likely the wrong folder than an old state of the right one.
 func (r *job) checkDelete(ctx context.Context, dir string) error {
 	if !r.Delete || r.to.Root == nil {
 		return nil
@@ -45,11 +45,11 @@ func (r *job) checkDelete(ctx context.Context, dir string) error {
 	return fmt.Errorf("the version has nothing that is in %s, so all of it would be deleted; if this is the right folder, restore to it without deleting first", dir)
 }
 
-// errIsKey is told of a file that is not removed.
+// errIsKey is reported for a file that is not removed.
 var errIsKey = errors.New("it is a vaultpack key, which is never deleted; move it away")
 
-// isKey reports whether a file of the destination is a secret key of vaultpack's,
-// whichever vault it is for.
+// isKey reports whether a file in the destination is a secret key of vaultpack, for any
+// vault.
 func (r *job) isKey(p string) bool {
 	f, err := r.to.Root.OpenFile(p, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {

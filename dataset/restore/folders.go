@@ -18,26 +18,26 @@ import (
 	"github.com/vaultpack/vaultpack/internal/place"
 )
 
-// A folderList follows a restore through the folders of a version, and keeps those
-// whose attributes are to be set when all that lies in them is there.
+// A folderList follows a restore through the folders of a version, and keeps those whose
+// attributes must be set when everything in them is there.
 type folderList struct {
 	created bool          // the restore has made the destination
-	above   []*tree.Entry // from the root down to the entry that is being looked at
-	made    int           // how many of them have been seen to
+	above   []*tree.Entry // from the root down to the current entry
+	made    int           // how many of them have been made
 	set     []*tree.Entry // in the order of their paths, up to maxFolders
 	weight  int           // of these, in memory
-	more    bool          // there are more
-	// further are those that more stands for and that nothing else tells from others:
-	// made for what lies in them, without having been asked for.
+	more    bool          // there are more than set holds
+	// further are those of the additional folders whose entries alone do not say what to
+	// do: they were made for what lies in them, without being selected.
 	further map[string]bool
 	own     map[string]unix.Stat_t // folders that were there and keep their attributes
 }
 
-// maxFolders is up to how many folders are kept until their attributes are set,
-// some 30 MB; of more than these the index is read once more.
+// maxFolders is the maximum number of folders kept until their attributes are set, some
+// 30 MB. For more than these, the index is read once more.
 var maxFolders = 100_000 // a variable for the tests only
 
-// follow goes on to the next entry of the version.
+// follow moves on to the next entry of the version.
 func (l *folderList) follow(e *tree.Entry) {
 	n := len(l.above)
 	for n > 0 && !strings.HasPrefix(e.Path, l.above[n-1].Path) {
@@ -71,7 +71,7 @@ func (l *folderList) addSpecial(e *tree.Entry) {
 	l.further[e.Path] = true
 }
 
-// keepOwn remembers the attributes of a folder that is there and keeps them.
+// keepOwn remembers the attributes of an existing folder that keeps them.
 func (l *folderList) keepOwn(path string, st unix.Stat_t) {
 	if l.own == nil {
 		l.own = map[string]unix.Stat_t{}
@@ -81,8 +81,8 @@ func (l *folderList) keepOwn(path string, st unix.Stat_t) {
 	}
 }
 
-// foldersAbove makes the folders above an entry that are still missing, with the
-// attributes that the version has for them, whether or not they were asked for.
+// foldersAbove makes the missing folders above an entry, with the attributes that the
+// version has for them, whether or not they were selected.
 func (r *job) foldersAbove(ctx context.Context, e *tree.Entry) error {
 	l := &r.folders
 	for ; l.made < len(l.above) && l.above[l.made] != e; l.made++ {
@@ -112,7 +112,7 @@ const (
 	selected
 )
 
-// planFolder counts a folder that folder would make, or give attributes.
+// planFolder counts a folder that folder would make, or whose attributes it would set.
 func (r *job) planFolder(ctx context.Context, e *tree.Entry, why need) error {
 	there, _ := r.look(e)
 	switch {
@@ -131,8 +131,8 @@ func (r *job) planFolder(ctx context.Context, e *tree.Entry, why need) error {
 	return nil
 }
 
-// folder makes a folder that its owner can write to; its own mode comes last. One that
-// is there already gets the version's attributes only if it was asked for, and the
+// folder makes a folder that its owner can write to; its own mode is set last. An
+// existing folder gets the version's attributes only if it was selected, and the
 // destination never, unless the restore has made it.
 func (r *job) folder(ctx context.Context, e *tree.Entry, why need) error {
 	if e.Path == "" {
@@ -148,7 +148,7 @@ func (r *job) folder(ctx context.Context, e *tree.Entry, why need) error {
 	keeps := why == onTheWay || r.Overwrite >= OverwriteIfNewer
 	base := path.Base(e.Name())
 	mode := uint32(0o700)
-	if why == onTheWay { // then a run that goes on from a killed one does not set it again
+	if why == onTheWay { // so that a run that continues from a killed one does not set it again
 		mode |= fsys.PosixMode(e.Mode) & 0o777
 	}
 	mkdir := func() error {
@@ -190,7 +190,7 @@ func (r *job) folder(ctx context.Context, e *tree.Entry, why need) error {
 	return nil
 }
 
-// letOwnerWrite lets the owner write to a folder that is there.
+// letOwnerWrite lets the owner write to an existing folder.
 func (r *job) letOwnerWrite(e *tree.Entry, dir int, base string, st unix.Stat_t) error {
 	if st.Mode&0o700 == 0o700 || r.noModes.Load() {
 		return nil
@@ -198,11 +198,11 @@ func (r *job) letOwnerWrite(e *tree.Entry, dir int, base string, st unix.Stat_t)
 	return place.Retry("chmod", e.Path, func() error { return unix.Fchmodat(dir, base, uint32(st.Mode)&0o7777|0o700, 0) })
 }
 
-// openUp lets the owner read and write a folder that is there and keeps its attributes,
-// until these are put back. It reports whether that has changed anything.
+// openUp lets the owner read and write an existing folder that keeps its attributes,
+// until they are restored. It reports whether that changed anything.
 func (r *job) openUp(p string) bool {
 	if p == "" || r.DryRun {
-		return false // holdRoot has seen to it
+		return false // holdRoot has done it
 	}
 	e := &tree.Entry{Path: p}
 	dir, err := r.to.Parent(e)
@@ -215,9 +215,8 @@ func (r *job) openUp(p string) bool {
 	return r.letOwnerWrite(e, dir, base, st) == nil
 }
 
-// folderAttributes gives the folders their modes and times, each after all that
-// lies in it. Unless the whole index has been gone through, only those are done that
-// are known.
+// folderAttributes sets the modes and times of the folders, each after everything in it.
+// Unless the whole index has been read, only the known folders are done.
 func (r *job) folderAttributes(ctx context.Context, whole bool) error {
 	l := &r.folders
 	var open []*tree.Entry // from the root down to the current folder
@@ -253,13 +252,13 @@ func (r *job) folderAttributes(ctx context.Context, whole bool) error {
 			}
 		}
 	}
-	closeTo("\x00") // no path: a prefix of the root's only
+	closeTo("\x00") // not a path: a prefix of the root's only
 	r.keptAttributes()
 	if len(open) == 0 || open[0].Path != "" {
 		return failed
 	}
 	if m := open[0].Mode; !whole && m&0o700 != 0o700 {
-		// The staging folder stays, as a sign to the next run that it is to do this.
+		// The staging folder stays, as a sign to the next run that it has to do this.
 		r.staging = ""
 		return failed
 	}
@@ -268,7 +267,7 @@ func (r *job) folderAttributes(ctx context.Context, whole bool) error {
 	return failed
 }
 
-// keptAttributes puts back what the folders had that keep their attributes.
+// keptAttributes restores the attributes of the folders that keep theirs.
 func (r *job) keptAttributes() {
 	l := &r.folders
 	for _, p := range slices.Backward(slices.Sorted(maps.Keys(l.own))) {
@@ -283,7 +282,7 @@ func (r *job) keptAttributes() {
 		f, err := place.OpenBelow(r.to.Root, nil, p)
 		var not *place.NotFolderError
 		if errors.Is(err, fs.ErrNotExist) || errors.As(err, &not) {
-			continue // it was to be removed, or replaced
+			continue // it was removed or replaced, as requested
 		}
 		if err != nil {
 			r.fail(e, err)
@@ -311,9 +310,8 @@ func (r *job) closeFolder(e *tree.Entry) {
 	}
 }
 
-// holdRoot keeps the attributes of a destination that was there, and others out of one
-// that has been made, until it has those of the version. settle ends that where the
-// version has none for it.
+// holdRoot keeps the attributes of an existing destination, and keeps others out of a new
+// one until it has those of the version. settle ends that if the version has none for it.
 func (r *job) holdRoot(name string) (settle func(err error), err error) {
 	fd, err := r.to.OpenDir("")
 	if err != nil {
@@ -328,8 +326,8 @@ func (r *job) holdRoot(name string) (settle func(err error), err error) {
 		if st.Mode&0o700 == 0o700 {
 			return func(error) {}, nil
 		}
-		// One that it may not write to, another restore may have made so. If it is not
-		// this user's, what is written first says so.
+		// If this user may not write to it, another restore may have made it so. If it is
+		// somebody else's, the first write reports it.
 		err := r.to.Chmod(fd, ".", uint32(st.Mode)&0o7777|0o700)
 		if err != nil && !errors.Is(err, fs.ErrPermission) && !fsys.NoAttributes(err) {
 			return nil, err
@@ -350,7 +348,8 @@ func (r *job) holdRoot(name string) (settle func(err error), err error) {
 			return
 		}
 		if stopped != nil {
-			// Nothing has come into it: the next run is to make it, and to know that.
+			// Nothing was written to it: the next run must make it, and must know that it
+			// did.
 			r.removeStaging()
 			if os.Remove(name) == nil {
 				return

@@ -23,7 +23,7 @@ const (
 	otherThere
 )
 
-// otherKind reports whether a rename cannot replace it by the entry.
+// otherKind reports whether a rename cannot replace it with the entry.
 func (t thing) otherKind(e *tree.Entry) bool {
 	if e.IsDir() {
 		return t != nothingThere && t != folderThere
@@ -31,9 +31,8 @@ func (t thing) otherKind(e *tree.Entry) bool {
 	return t == folderThere
 }
 
-// look looks at the place of an entry, and decides what Overwrite makes of it. What a
-// run before this one has put there, or the user, is the same if it has the size,
-// time and mode.
+// look looks at the place of an entry, and decides what Overwrite means for it. What an
+// earlier run or the user has put there is the same if it has the size, time and mode.
 func (r *job) look(e *tree.Entry) (thing, Action) {
 	dir, err := r.to.Parent(e)
 	var st unix.Stat_t
@@ -56,16 +55,16 @@ func (r *job) look(e *tree.Entry) (thing, Action) {
 		r.to.HasMode(&st, e) && r.timeIs(place.ModTime(&st), e.ModTime):
 		return sameThere, ""
 	case there == linkThere && e.IsLink() && place.Readlink(dir, path.Base(e.Path)) == e.Link:
-		return there, Replace // its time, if anything
+		return there, Replace // only its time, if at all
 	case there == folderThere:
-		return there, Replace // if that may be
+		return there, Replace // if that is allowed
 	case r.Overwrite == OverwriteNever, r.Overwrite == OverwriteIfNewer && !e.ModTime.After(place.ModTime(&st)):
 		return there, Leave
 	}
 	return there, Replace
 }
 
-// put is place, but takes out of the way what may be.
+// put is place, but moves out of the way what may be replaced.
 func (r *job) put(ctx context.Context, staged string, e *tree.Entry) error {
 	action := Create
 	if r.Told != nil {

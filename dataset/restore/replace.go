@@ -46,8 +46,8 @@ func (r *job) inTheWay(e *tree.Entry) error {
 	return fmt.Errorf("%s, and it is not from a version of the dataset; move it away and run the same command again, or %s", what, way)
 }
 
-// mayClear reports with an error why what is in the place of an entry, and is of
-// another kind, may not be removed.
+// mayClear returns an error that says why something of another kind, in the place of an
+// entry, may not be removed.
 func (r *job) mayClear(ctx context.Context, e *tree.Entry) error {
 	switch {
 	case r.holdsOwn(e.Name()):
@@ -71,13 +71,13 @@ func (r *job) mayClear(ctx context.Context, e *tree.Entry) error {
 	return err
 }
 
-// clear puts aside what is in the place of an entry. It is removed with the staging
-// folder in the end, unless it is put back.
+// clear moves aside what is in the place of an entry. It is removed with the staging
+// folder at the end, unless it is put back.
 func (r *job) clear(ctx context.Context, e *tree.Entry) (putBack func(), err error) {
 	if err := r.mayClear(ctx, e); err != nil {
 		return nil, err
 	}
-	r.to.CloseLast() // it may be what is going
+	r.to.CloseLast() // it may hold the folder that is moved
 	dir, err := r.to.Parent(e)
 	if err != nil {
 		return nil, err
@@ -87,7 +87,7 @@ func (r *job) clear(ctx context.Context, e *tree.Entry) (putBack func(), err err
 		return place.Retry("put aside", e.Name(), func() error { return unix.Renameat(dir, base, r.to.StageFD, name) })
 	}
 	err = aside()
-	// A folder that its owner may not write to does not move to another one.
+	// A folder that its owner may not write to cannot be moved to another folder.
 	if errors.Is(err, fs.ErrPermission) && r.openUp(e.Name()+"/") {
 		err = aside()
 	}
@@ -124,13 +124,13 @@ func (r *job) isEmpty(ctx context.Context, dir string) (bool, error) {
 	return err == nil, err
 }
 
-// earlierVersions are the other versions of the dataset, read when they are needed.
+// earlierVersions are the other versions of the dataset, read when needed.
 type earlierVersions struct {
 	read     bool
 	versions []*dataset.Version
 }
 
-// maxEarlier is how many versions are looked at, the newest first.
+// maxEarlier is how many versions are tried, the newest first.
 const maxEarlier = 16
 
 func (l *earlierVersions) load(ctx context.Context, v *dataset.Version) ([]*dataset.Version, error) {
@@ -146,7 +146,7 @@ func (l *earlierVersions) load(ctx context.Context, v *dataset.Version) ([]*data
 		if numbers[i] == v.Number {
 			continue
 		}
-		// One that cannot be read proves nothing of what is there.
+		// A version that cannot be read proves nothing about what is there.
 		if other, err := d.Version(ctx, numbers[i]); err == nil {
 			l.versions = append(l.versions, other)
 		}
@@ -155,7 +155,7 @@ func (l *earlierVersions) load(ctx context.Context, v *dataset.Version) ([]*data
 	return l.versions, ctx.Err()
 }
 
-// putThere reports whether what is in the place of an entry is just what another
+// putThere reports whether what is in the place of an entry is exactly what another
 // version of the dataset has there: the same files by size and time, and no others.
 func (r *job) putThere(ctx context.Context, e *tree.Entry) (bool, error) {
 	versions, err := r.earlier.load(ctx, r.version)
@@ -179,7 +179,7 @@ func (r *job) isOf(ctx context.Context, v *dataset.Version, e *tree.Entry) error
 	name := e.Name()
 	start := name
 	if !e.IsDir() {
-		start += "/" // it is a folder there
+		start += "/" // it is a folder in that version
 	}
 	c := walk.NewCursor(ctx, v, start)
 	defer c.Stop()
@@ -225,8 +225,8 @@ func (r *job) isAs(e *tree.Entry, d fs.DirEntry) bool {
 	return false
 }
 
-// timeIs reports whether a file of the destination has the time, as far as its file
-// system can hold it: that is tried on another file.
+// timeIs reports whether a file in the destination has the time, as far as its file
+// system can represent it: that is tested on another file.
 func (r *job) timeIs(got, want time.Time) bool {
 	if got.Equal(want) {
 		return true

@@ -181,7 +181,7 @@ func (r *job) run(ctx context.Context, dir string) (err error) {
 	if err == nil {
 		err = r.deleteExtras(ctx)
 	}
-	// Whatever has stopped it: folders are not left in a state of in between.
+	// Whatever has stopped it, folders are not left in an intermediate state.
 	if aerr := r.folderAttributes(ctx, err == nil); err == nil {
 		err = aerr
 	}
@@ -192,7 +192,7 @@ func (r *job) run(ctx context.Context, dir string) (err error) {
 	return err
 }
 
-// open opens the destination, and makes it where it is missing.
+// open opens the destination, and makes it if it is missing.
 func (r *job) open(dir string) (created bool, err error) {
 	info, err := os.Stat(dir)
 	switch {
@@ -224,7 +224,7 @@ func (r *job) open(dir string) (created bool, err error) {
 
 func (r *job) fail(e *tree.Entry, err error) {
 	if objects.Of(r.version).IsClosed() {
-		return // it is no failure of the file, and Run returns ErrClosed
+		return // the file has not failed: Run returns ErrClosed
 	}
 	r.Failures.Add(1)
 	r.fails.Add(&dataset.FileError{Path: e.Name(), Err: err})
@@ -239,8 +239,8 @@ func (r *job) tell(a Action, e *tree.Entry) {
 	}
 }
 
-// wanted reports whether the entry is to be written, once the folders above it are
-// there. It makes the entry itself if that is a folder.
+// wanted reports whether the entry must be written, after it has made the folders above
+// it. It makes the entry itself if that is a folder.
 func (r *job) wanted(ctx context.Context, e *tree.Entry) bool {
 	if r.isOwn(e.Path) {
 		r.fail(e, walk.ErrOwn)
@@ -277,7 +277,7 @@ func (r *job) wanted(ctx context.Context, e *tree.Entry) bool {
 	return err == nil && !e.IsDir()
 }
 
-// plan tells what would be done to an entry.
+// plan counts and reports what would be done to an entry.
 func (r *job) plan(ctx context.Context, e *tree.Entry, there thing, action Action) {
 	err := r.planAbove(ctx, e)
 	if err == nil && e.IsDir() {

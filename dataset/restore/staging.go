@@ -12,14 +12,14 @@ import (
 	"github.com/vaultpack/vaultpack/internal/walk"
 )
 
-// newMarker is a file in a staging folder: there the restore has made the destination.
-const newMarker = ".new" // no stageName
+// newMarker is a file in a staging folder. It says that the restore has made the
+// destination.
+const newMarker = ".new" // not a stageName
 
-// calls are the kernel's own; tests put others in their place.
+// calls are the kernel's own; tests replace them.
 var calls fsys.Calls
 
-// makeStaging makes and locks the staging folder, and removes those that killed
-// runs have left.
+// makeStaging makes and locks the staging folder, and removes those of killed runs.
 func (r *job) makeStaging() (cleanUp func(), err error) {
 	names, err := fs.Glob(r.to.Root.FS(), walk.StagingPrefix+"*")
 	if err != nil {
@@ -52,7 +52,7 @@ func (r *job) makeStaging() (cleanUp func(), err error) {
 		return nil, err
 	}
 	r.to.StageFD = int(lock.Fd())
-	// Where there are no locks, the name says whose it is.
+	// Without locks, the name says whose it is.
 	if _, err := calls.Lock(lock); err != nil {
 		lock.Close()
 		return nil, errors.Join(err, r.to.Root.RemoveAll(r.staging))
@@ -76,13 +76,13 @@ func (r *job) makeStaging() (cleanUp func(), err error) {
 	return cleanUp, nil
 }
 
-// removeStaging removes the staging folder, and whatever was put aside in it.
+// removeStaging removes the staging folder, and everything that was moved aside into it.
 func (r *job) removeStaging() {
 	if r.staging == "" {
 		return
 	}
 	if r.to.Root.RemoveAll(r.staging) != nil {
-		// A folder that was put aside may keep its owner from emptying it.
+		// The mode of a folder that was moved aside may keep its owner from emptying it.
 		fs.WalkDir(r.to.Root.FS(), r.staging, func(name string, d fs.DirEntry, err error) error {
 			if d != nil && d.IsDir() {
 				if f, err := r.to.Root.OpenFile(name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0); err == nil {

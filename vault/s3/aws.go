@@ -10,7 +10,8 @@ import (
 	"github.com/vaultpack/vaultpack/internal/awsload"
 )
 
-// loadAWS reads the configuration of the SDK as the settings want it, after own.
+// loadAWS loads the configuration of the SDK according to the settings, with the options
+// of own first.
 func (set *Settings) loadAWS(ctx context.Context, own ...func(*config.LoadOptions) error) (aws.Config, error) {
 	load := awsload.Settings{Region: set.Region, Profile: set.Profile, MFACode: set.MFACode, Options: set.LoadOptions}
 	return load.Load(ctx, own...)

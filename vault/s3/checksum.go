@@ -17,9 +17,8 @@ import (
 	"github.com/minio/crc64nvme"
 )
 
-// A checksum is what goes with every upload for the server to check, as
-// Settings.Checksum names it. What is uploaded authenticates itself besides, so
-// it may be left out.
+// A checksum is sent with every upload for the server to check, as Settings.Checksum
+// names it. What is uploaded also authenticates itself, so the checksum is optional.
 type checksum string
 
 const (
@@ -39,7 +38,7 @@ func newChecksum(setting string) (checksum, error) {
 	return "", fmt.Errorf("checksum is %q, but has to be crc64nvme, crc32, sha256 or none", setting)
 }
 
-// calculation keeps the SDK from adding a checksum where none is wanted.
+// calculation keeps the SDK from adding a checksum if none is wanted.
 func (c checksum) calculation() aws.RequestChecksumCalculation {
 	if c == sumNone {
 		return aws.RequestChecksumCalculationWhenRequired
@@ -47,7 +46,7 @@ func (c checksum) calculation() aws.RequestChecksumCalculation {
 	return aws.RequestChecksumCalculationWhenSupported
 }
 
-// algorithm is the checksum's name in S3, empty for none.
+// algorithm returns the checksum's name in S3, or "" for none.
 func (c checksum) algorithm() types.ChecksumAlgorithm {
 	switch c {
 	case sumCRC64NVME:
@@ -60,8 +59,8 @@ func (c checksum) algorithm() types.ChecksumAlgorithm {
 	return ""
 }
 
-// kind is of what the checksum of an object in parts is: of all its bytes, or with
-// SHA-256, for which S3 knows nothing else, of the checksums of its parts.
+// kind returns what the checksum of an object in parts covers: all of its bytes or, with
+// SHA-256, for which S3 knows nothing else, the checksums of its parts.
 func (c checksum) kind() types.ChecksumType {
 	switch c {
 	case sumCRC64NVME, sumCRC32:
@@ -75,7 +74,7 @@ func (c checksum) kind() types.ChecksumType {
 // A partSum is the checksum and the size of a part of an object.
 type partSum struct {
 	crc  uint64
-	text *string // as S3's headers have it, nil for none
+	text *string // as in S3's headers, nil for none
 	size int64
 }
 
@@ -136,8 +135,8 @@ func (c checksum) setPart(in *s3.UploadPartInput, s partSum) {
 	}
 }
 
-// setComplete gives the request that makes an object of its parts what S3 checks it
-// by, and returns the object's checksum as S3 tells it, empty where there is none.
+// setComplete sets the checksum in the request that makes an object of its parts, and
+// returns the object's checksum as S3 reports it, or "" if there is none.
 func (c checksum) setComplete(in *s3.CompleteMultipartUploadInput, parts *partSums) (sum string, size int64) {
 	sum, size = parts.whole(c)
 	in.ChecksumType, in.MpuObjectSize = c.kind(), &size
@@ -155,7 +154,7 @@ func (c checksum) setComplete(in *s3.CompleteMultipartUploadInput, parts *partSu
 	return sum, size
 }
 
-// in is the checksum that the server tells of an object, empty if it does not.
+// in returns the checksum of an object in an answer of the server, or "".
 func (c checksum) in(head *s3.HeadObjectOutput) string {
 	switch c {
 	case sumCRC64NVME:
@@ -168,7 +167,7 @@ func (c checksum) in(head *s3.HeadObjectOutput) string {
 	return ""
 }
 
-// partSums collects those of all parts. It is safe for concurrent use.
+// partSums collects the checksums of all parts. It is safe for concurrent use.
 type partSums struct {
 	mu  sync.Mutex
 	all map[int32]partSum
@@ -189,7 +188,7 @@ func (p *partSums) text(number int32) *string {
 	return p.all[number].text
 }
 
-// whole is the checksum and the size of the object.
+// whole returns the checksum and the size of the object.
 func (p *partSums) whole(c checksum) (sum string, size int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -12,28 +12,28 @@ type polynomial struct {
 }
 
 var (
-	// nvme is that of CRC-64/NVME in the catalogue of parametrised CRC algorithms,
-	// which inverts all bits before and after. S3 calls it CRC64NVME. The standard
-	// library computes it too, but at a tenth of the speed: it knows the machine's
-	// instructions for no polynomial of 64 bits.
+	// nvme is CRC-64/NVME in the catalogue of parametrised CRC algorithms, which inverts
+	// all bits before and after. S3 calls it CRC64NVME. The standard library computes it
+	// too, but at a tenth of the speed: it uses the machine's instructions for no
+	// polynomial of 64 bits.
 	nvme = polynomial{0x9a6c9329ac4bc9b5, 63}
-	// ieee is that of CRC-32/ISO-HDLC. S3 calls it CRC32.
+	// ieee is CRC-32/ISO-HDLC. S3 calls it CRC32.
 	ieee = polynomial{0xedb88320, 31}
 )
 
-// encodeCRC writes a CRC64NVME as S3's headers have it.
+// encodeCRC formats a CRC64NVME as in S3's headers.
 func encodeCRC(crc uint64) string { return nvme.encode(crc) }
 
-// encode writes a checksum as S3's headers have it.
+// encode formats a checksum as in S3's headers.
 func (p polynomial) encode(crc uint64) string {
 	b := binary.BigEndian.AppendUint64(nil, crc)
 	return base64.StdEncoding.EncodeToString(b[7-p.top/8:])
 }
 
-// combine is the checksum of two strings behind each other, from their own
-// and the length of the second. A CRC without its inversions is linear, so that
-// of the first is carried over as many zero bytes by multiplying it with
-// x^(8·length) modulo the polynomial, as zlib's crc32_combine does.
+// combine returns the checksum of two concatenated strings, from their checksums and the
+// length of the second. A CRC without its inversions is linear, so the first is extended
+// by as many zero bytes by multiplying it with x^(8·length) modulo the polynomial, as
+// zlib's crc32_combine does.
 func (p polynomial) combine(first, second uint64, length int64) uint64 {
 	power, square := uint64(1)<<p.top, uint64(1)<<(p.top-8) // x^0, x^8
 	for n := length; n > 0; n >>= 1 {

@@ -45,7 +45,7 @@ func (s *Store) Replace(ctx context.Context, name string, old, data []byte) erro
 	if err := s.exchange(ctx, name, old, data); err != nil {
 		return err
 	}
-	// Whoever gives up now must not leave it unchecked.
+	// If the caller gives up now, the object must still be checked.
 	ctx, cancel := cleanup(ctx)
 	defer cancel()
 	_, bad := s.check(ctx, key, int64(len(data)))
@@ -64,7 +64,7 @@ func (s *Store) Replace(ctx context.Context, name string, old, data []byte) erro
 	return fmt.Errorf("%w; its old contents were put back", bad)
 }
 
-// exchange puts data in the place of old, and does not look at how it was stored.
+// exchange replaces old by data, and does not check how it was stored.
 func (s *Store) exchange(ctx context.Context, name string, old, data []byte) error {
 	b := &s3Body{s: s, ctx: ctx, end: -1}
 	var err error
@@ -85,9 +85,9 @@ func (s *Store) exchange(ctx context.Context, name string, old, data []byte) err
 	return err
 }
 
-// putIf stores a small object under a condition, and returns an error that wraps
-// refused if that is not met. It gives the object's ETag, empty where the answer
-// that held it was lost.
+// putIf stores a small object under a condition, and returns an error that wraps refused
+// if the condition is not met. It returns the object's ETag, or "" if the answer with it
+// was lost.
 func (s *Store) putIf(ctx context.Context, name string, data []byte, refused error, condition func(*s3.PutObjectInput)) (etag string, err error) {
 	key, err := s.key(name)
 	if err != nil {
@@ -126,8 +126,8 @@ func (s *Store) putIf(ctx context.Context, name string, data []byte, refused err
 		if mine, herr := s.holds(ctx, name, data); herr == nil && mine {
 			return "", nil
 		}
-		// That the object is there and another does not say that the condition
-		// was not met: what was in doubt stays in doubt.
+		// That another object exists does not mean that the condition was not met: what
+		// was in doubt stays in doubt.
 		return "", s.explain(ctx, opCreate, key, err)
 	}
 }
@@ -167,8 +167,8 @@ func (s *Store) pause(ctx context.Context, attempt int, err error) error {
 	}
 }
 
-// holds reports whether the object has exactly these bytes. That there is none is
-// an error that wraps fs.ErrNotExist.
+// holds reports whether the object has exactly these bytes. If there is no object, the
+// error wraps fs.ErrNotExist.
 func (s *Store) holds(ctx context.Context, name string, data []byte) (bool, error) {
 	r, err := s.Get(ctx, name, 0, -1)
 	if err != nil {

@@ -18,11 +18,11 @@ import (
 	"github.com/vaultpack/vaultpack/internal/awsload"
 )
 
-// An operation is what a request does, and the permissions that it takes.
+// An operation is what a request does, with the permissions that it needs.
 type operation struct {
 	doing string
-	// action is the IAM action, on the bucket if bucket is true, else on the
-	// object. kms are the actions on the key that SSE-KMS takes.
+	// action is the IAM action, on the bucket if bucket is true, otherwise on the object.
+	// kms are the actions on the key that SSE-KMS needs.
 	action string
 	bucket bool
 	kms    []string
@@ -46,7 +46,7 @@ var (
 	opListMultipart     = operation{doing: "listing the unfinished uploads of", action: "s3:ListBucketMultipartUploads", bucket: true}
 )
 
-// An s3Error says what failed and what to do. It wraps what callers branch on.
+// An s3Error says what failed and what to do. It wraps the errors that callers branch on.
 type s3Error struct {
 	msg   string
 	class error // fs.ErrNotExist, fs.ErrPermission or nil
@@ -62,7 +62,7 @@ func (e *s3Error) Unwrap() []error {
 	return []error{e.class, e.err}
 }
 
-// explain turns an error of the SDK into one for people. Of nil it makes nil.
+// explain turns an error of the SDK into one for people. It returns nil for nil.
 func (s *Store) explain(ctx context.Context, op operation, key string, err error) error {
 	if err == nil {
 		return nil
@@ -94,8 +94,8 @@ func (s *Store) explain(ctx context.Context, op operation, key string, err error
 	return e
 }
 
-// advice is what to do about an error, empty if nothing is known, and the class of it
-// that callers branch on: fs.ErrNotExist, fs.ErrPermission or nil.
+// advice returns what to do about an error, or "" if nothing is known, and its class that
+// callers branch on: fs.ErrNotExist, fs.ErrPermission or nil.
 func (s *Store) advice(op operation, key string, err error) (advice string, class error) {
 	status, code := awserr.Status(err), awserr.Code(err)
 	switch {
@@ -106,7 +106,7 @@ func (s *Store) advice(op operation, key string, err error) (advice string, clas
 	case isRegion(err, status), s.otherRegion(err) != "":
 		return s.wrongRegion(err), nil
 	case code == "NoSuchBucket" || status == http.StatusNotFound && op.bucket:
-		// Not fs.ErrNotExist: what is missing is not the object.
+		// Not fs.ErrNotExist: it is not the object that is missing.
 		return fmt.Sprintf("there is no bucket %s; check its name and the account, or create the bucket first", s.loc.Bucket), nil
 	case code == "NoSuchUpload":
 		return "the server has dropped the unfinished upload; try again", nil
@@ -140,7 +140,7 @@ func (s *Store) advice(op operation, key string, err error) (advice string, clas
 	return "", nil
 }
 
-// permission names the permission that is missing, or the ones that it may be.
+// permission names the missing permission, or the candidates for it.
 func (s *Store) permission(op operation, key string, err error) string {
 	if action, on, named := awserr.Missing(err); named && on != "" {
 		return fmt.Sprintf("not allowed: the permission %s on %s is missing", action, on)
@@ -161,7 +161,7 @@ func (s *Store) permission(op operation, key string, err error) string {
 	return b
 }
 
-// arn is the ARN of the object, or of the bucket, in policies.
+// arn returns the ARN of the object, or of the bucket, as used in policies.
 func (s *Store) arn(op operation, key string) string {
 	if a, err := awsarn.Parse(s.loc.Bucket); err == nil {
 		if op.bucket {
@@ -178,8 +178,8 @@ func (s *Store) arn(op operation, key string) string {
 
 func (s *Store) url(key string) string { return "s3://" + s.loc.Bucket + "/" + key }
 
-// otherRegion is the region that the answer says the bucket is in, if it is not the
-// one that is set.
+// otherRegion returns the region in which the bucket is according to the answer, if it is
+// not the configured one.
 func (s *Store) otherRegion(err error) string {
 	if region := awserr.BucketRegion(err); region != s.region {
 		return region
@@ -206,8 +206,8 @@ func (s *Store) otherSum() string {
 	return fmt.Sprintf("set s3.checksum in vaultpack.yaml to %s (what is stored is sealed, and checked when it is read, in any case)", strings.Join(others, " or "))
 }
 
-// notImplemented says what of the request a server may be without, and how to do
-// without it too. Where its answer names a header, that is it.
+// notImplemented says which part of the request a server may not implement, and how to do
+// without it. If the answer names a header, it is that one.
 func (s *Store) notImplemented(op operation, err error) string {
 	var lacks []string
 	put := op.action == opPut.action
@@ -231,8 +231,8 @@ func (s *Store) notImplemented(op operation, err error) string {
 	return "the server does not implement this request, and retrying does not help; it may lack " + strings.Join(lacks, "; or ")
 }
 
-// isSumRefused tells that the server does not take the kind of checksum: not that
-// the checksum was another.
+// isSumRefused reports whether the server does not accept the kind of checksum, as
+// opposed to a wrong checksum.
 func (s *Store) isSumRefused(err error, status int) bool {
 	if s.sum == sumNone || status < 400 || status >= 500 {
 		return false
@@ -254,9 +254,9 @@ func isRegion(err error, status int) bool {
 	return status == http.StatusMovedPermanently
 }
 
-// isClockSkew tells an error that comes from this machine's clock, or the
-// server's. The answer to a HEAD has no body to say so, but it has a date. The
-// SDK corrects the clock by that date for the next attempt.
+// isClockSkew reports whether an error comes from this machine's clock, or the server's.
+// The answer to a HEAD has no body to say so, but it has a date. The SDK corrects the
+// clock by that date for the next attempt.
 func isClockSkew(err error) bool {
 	if awserr.Is(err, "RequestTimeTooSkewed", "RequestInTheFuture") {
 		return true
@@ -267,21 +267,21 @@ func isClockSkew(err error) bool {
 	}
 	served, err := http.ParseTime(r.Header.Get("Date"))
 	signed, serr := time.Parse("20060102T150405Z", r.Request.Header.Get("X-Amz-Date"))
-	return err == nil && serr == nil && served.Sub(signed).Abs() > 10*time.Minute // S3 bears 15
+	return err == nil && serr == nil && served.Sub(signed).Abs() > 10*time.Minute // S3 tolerates 15
 }
 
-// isBroken tells an answer that ended early, which the SDK does not repeat.
+// isBroken reports whether an answer ended early, in which case the SDK does not retry.
 func isBroken(err error) bool {
 	var de *smithy.DeserializationError
 	return errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &de)
 }
 
-// isGarbled tells that a request's body was not what its checksums say. The SDK
-// does not repeat it, though that helps if the network did it.
+// isGarbled reports whether a request's body did not match its checksums. The SDK does
+// not retry then, although that helps if the network was the cause.
 func isGarbled(err error) bool {
 	switch awserr.Code(err) {
 	case "BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch",
-		"MalformedXML": // the SDK's is well formed
+		"MalformedXML": // the SDK's is well-formed
 		return true
 	}
 	return false

@@ -57,19 +57,19 @@ type s3Body struct {
 	etag   string // of the object that was opened first
 	ranged bool
 	off    int64 // the next byte
-	end    int64 // the byte behind the last, -1 if that is the object's and not known
+	end    int64 // the byte behind the last, -1 if it is the object's and unknown
 	rc     io.ReadCloser
 	err    error // sticky
 
-	want string // the CRC64NVME of a whole object, if the server tells it
-	crc  uint64 // that of what was read so far
+	want string // the CRC64NVME of a whole object, if the server sends it
+	crc  uint64 // the one of what was read so far
 
 	failures int   // since the last progress
 	failedAt int64 // the offset then
 }
 
-// progress is how far a body has to have come since the last failure for the
-// count of failures to begin again. It bounds the requests for an object.
+// progress is the number of bytes that a body must have advanced since the last failure
+// to reset the count of failures. It limits the requests for an object.
 const progress = 1 << 20
 
 func (b *s3Body) Read(p []byte) (int, error) {
@@ -124,7 +124,7 @@ func (b *s3Body) failed(err error) {
 	}
 }
 
-// finish is what the Read behind the last byte gives.
+// finish returns what the Read behind the last byte returns.
 func (b *s3Body) finish() error {
 	if b.want != "" && encodeCRC(b.crc) != b.want {
 		return fmt.Errorf("%s did not arrive as it was stored: its CRC64NVME is %s, not %s; try again; if this persists, the object is damaged",
@@ -133,7 +133,7 @@ func (b *s3Body) finish() error {
 	return io.EOF
 }
 
-// open asks for what is still missing.
+// open requests what is still missing.
 func (b *s3Body) open() error {
 	in := &s3.GetObjectInput{Bucket: &b.s.loc.Bucket, Key: &b.key, ExpectedBucketOwner: b.s.owner, RequestPayer: b.s.payer}
 	first := b.etag == ""
@@ -163,7 +163,7 @@ func (b *s3Body) open() error {
 	return nil
 }
 
-// accept checks what the server says that it sends against what was asked for.
+// accept compares what the server claims to send with what was requested.
 func (b *s3Body) accept(out *s3.GetObjectOutput, ranged bool) error {
 	length := deref(out.ContentLength)
 	if out.ContentLength == nil || length < 0 {
@@ -190,7 +190,7 @@ func (b *s3Body) accept(out *s3.GetObjectOutput, ranged bool) error {
 	}
 	b.etag, b.end = deref(out.ETag), end
 	if !ranged {
-		b.want = deref(out.ChecksumCRC64NVME) // always that of the full object
+		b.want = deref(out.ChecksumCRC64NVME) // always the one of the full object
 	}
 	return nil
 }

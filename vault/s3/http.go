@@ -66,8 +66,8 @@ func (b *countedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// newHTTPClient makes the SDK's client give up on connections that are silent
-// for too long. The SDK itself waits for ever for an answer.
+// newHTTPClient returns a client that gives up on connections that are silent for too
+// long. The SDK itself waits forever for an answer.
 func newHTTPClient(stall time.Duration) *awshttp.BuildableClient {
 	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 		dialer := net.Dialer{Timeout: min(stall, 15*time.Second), KeepAlive: 30 * time.Second}
@@ -82,12 +82,12 @@ func newHTTPClient(stall time.Duration) *awshttp.BuildableClient {
 		t.WriteBufferSize, t.ReadBufferSize = 64<<10, 64<<10
 		t.MaxIdleConnsPerHost = 64
 		t.MaxIdleConns = 64
-		// Below the bound of stallConn, which cannot tell idle from silent.
+		// Below the limit of stallConn, which cannot distinguish idle from silent.
 		t.IdleConnTimeout = min(stall/2, 30*time.Second)
 	})
 }
 
-// A stallConn fails when nothing has moved for some time in either direction.
+// A stallConn fails if nothing has moved for some time in either direction.
 type stallConn struct {
 	net.Conn
 	stall time.Duration
@@ -100,8 +100,8 @@ func (c *stallConn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// Write also puts off the deadline of a Read that is waiting: the transport
-// begins to read before it sends.
+// Write also extends the deadline of a Read that is waiting: the transport begins to read
+// before it sends.
 func (c *stallConn) Write(p []byte) (int, error) {
 	if err := c.SetDeadline(time.Now().Add(c.stall)); err != nil {
 		return 0, err

@@ -35,7 +35,7 @@ func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[vault.Object,
 				}
 				last = name
 				if strings.HasSuffix(name, "/") {
-					continue // what consoles make for an empty folder
+					continue // consoles make these for an empty folder
 				}
 				if !yield(vault.Object{Name: name, Size: deref(o.Size), Modified: aws.ToTime(o.LastModified)}, nil) {
 					return
@@ -69,7 +69,7 @@ func (s *Store) Folders(ctx context.Context, prefix string) ([]string, error) {
 	return names, nil
 }
 
-// pages are the pages of a listing.
+// pages yields the pages of a listing.
 func (s *Store) pages(ctx context.Context, prefix, delimiter string) iter.Seq2[*s3.ListObjectsV2Output, error] {
 	return func(yield func(*s3.ListObjectsV2Output, error) bool) {
 		if s == nil || s.client == nil {
@@ -195,7 +195,7 @@ func (s *Store) MeasureStale(ctx context.Context, prefix string, age time.Durati
 	return n, bytes, unknown
 }
 
-// stale gives the multipart uploads below prefix that were begun at least age ago.
+// stale yields the multipart uploads below prefix that were begun at least age ago.
 func (s *Store) stale(ctx context.Context, prefix string, age time.Duration) iter.Seq2[types.MultipartUpload, error] {
 	if s == nil || s.client == nil {
 		return func(yield func(types.MultipartUpload, error) bool) { yield(types.MultipartUpload{}, errNotOpened) }
@@ -204,8 +204,8 @@ func (s *Store) stale(ctx context.Context, prefix string, age time.Duration) ite
 	begun := time.Now().Add(-age)
 	in := &s3.ListMultipartUploadsInput{Bucket: &s.loc.Bucket, Prefix: &full, ExpectedBucketOwner: s.owner, RequestPayer: s.payer}
 	if s.custom {
-		// MinIO takes a prefix for the full name of one object, but without one
-		// it lists all of the bucket.
+		// MinIO takes a prefix for the full name of one object, but without one it lists
+		// the whole bucket.
 		in.Prefix = nil
 	}
 	return func(yield func(types.MultipartUpload, error) bool) {

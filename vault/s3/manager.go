@@ -10,15 +10,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// A partSender is all that knows of the SDK's upload manager: it cuts a stream
-// into parts, keeps them until they are sent, and makes the requests of an
-// upload through a client that is given for it.
+// A partSender hides the SDK's upload manager: it cuts a stream into parts, keeps them
+// until they are sent, and makes the requests of an upload through the given client.
 type partSender struct{ m *manager.Uploader }
 
 func newPartSender(client *s3.Client, partSize int64, concurrency int, calculation aws.RequestChecksumCalculation) *partSender {
 	return &partSender{manager.NewUploader(client, func(u *manager.Uploader) {
 		u.PartSize, u.Concurrency = partSize, concurrency
-		u.LeavePartsOnError = true // Store.upload aborts, which knows more
+		u.LeavePartsOnError = true // Store.upload aborts, since it knows more
 		u.RequestChecksumCalculation = calculation
 	})}
 }

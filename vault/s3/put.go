@@ -28,7 +28,7 @@ func (s *Store) Put(ctx context.Context, name string, write func(io.Writer) erro
 		return err
 	}
 	pr, pw := io.Pipe()
-	// Whoever waits for the other at the pipe when the context ends is let go.
+	// Whoever waits at the pipe when the context ends is released.
 	defer context.AfterFunc(ctx, func() { pw.CloseWithError(ctx.Err()) })()
 	sent := workers.Beside(func() error {
 		err := errors.New("the upload panicked")
@@ -36,7 +36,7 @@ func (s *Store) Put(ctx context.Context, name string, write func(io.Writer) erro
 		err = s.upload(ctx, key, pr)
 		return err
 	})
-	werr := errors.New("the writer of the object panicked") // then nothing is stored either
+	werr := errors.New("the writer of the object panicked") // nothing is stored then either
 	defer func() {
 		pw.CloseWithError(werr) // nil is the end of the object
 		uerr := sent()
@@ -58,8 +58,7 @@ func (s *Store) Put(ctx context.Context, name string, write func(io.Writer) erro
 	return werr
 }
 
-// upload sends one object and does not return before it is known what has
-// become of it.
+// upload sends one object and does not return before its outcome is known.
 func (s *Store) upload(ctx context.Context, key string, body io.Reader) error {
 	in := &s3.PutObjectInput{
 		Bucket: &s.loc.Bucket, Key: &key, Body: body,
@@ -78,7 +77,8 @@ func (s *Store) upload(ctx context.Context, key string, body io.Reader) error {
 	return s.verify(ctx, key, o.size, "")
 }
 
-// protect asks for server-side encryption and what else belongs to every write.
+// protect requests server-side encryption and sets everything else that belongs to every
+// write.
 func (s *Store) protect(in *s3.PutObjectInput) {
 	if s.set.SSE != SSENone {
 		in.ServerSideEncryption = types.ServerSideEncryptionAwsKms
@@ -129,8 +129,8 @@ func (e *SSEError) Error() string {
 
 func (e *SSEError) Unwrap() error { return e.Err }
 
-// check looks at what was stored. What the server has not encrypted as it was
-// asked to is a [*SSEError].
+// check looks at what was stored. If the server has not encrypted it as requested, the
+// error is a [*SSEError].
 func (s *Store) check(ctx context.Context, key string, size int64) (*s3.HeadObjectOutput, error) {
 	head, err := s.head(ctx, key)
 	if err != nil {
@@ -147,8 +147,8 @@ func (s *Store) check(ctx context.Context, key string, size int64) (*s3.HeadObje
 		GotSSE: string(head.ServerSideEncryption), GotKey: deref(head.SSEKMSKeyId)}
 }
 
-// verify is check for an object that is new, and deletes it if the server has not
-// encrypted it. An ETag, if known, tells it from another writer's.
+// verify is check for a new object, and deletes it if the server has not encrypted it. An
+// ETag, if known, distinguishes it from another writer's.
 func (s *Store) verify(ctx context.Context, key string, size int64, etag string) error {
 	head, err := s.check(ctx, key, size)
 	var bad *SSEError
@@ -170,8 +170,8 @@ func (s *Store) verify(ctx context.Context, key string, size int64, etag string)
 	return bad
 }
 
-// sameKey compares what a server tells about the key with what was asked for.
-// MinIO answers with the name that it was given, made an ARN.
+// sameKey compares the key that a server reports with the requested one. MinIO reports
+// the name that it was given, as an ARN.
 func sameKey(got, want string) bool {
 	const minio = "arn:aws:kms:"
 	return got != "" && (got == want || got == minio+want && !strings.Contains(want, ":"))
@@ -185,25 +185,25 @@ func (s *Store) head(ctx context.Context, key string) (*s3.HeadObjectOutput, err
 	return s.client.HeadObject(ctx, s.headInput(key))
 }
 
-// headWithChecksum is head, and asks for the object's checksum too.
+// headWithChecksum is head, and also requests the object's checksum.
 func (s *Store) headWithChecksum(ctx context.Context, key string) (*s3.HeadObjectOutput, error) {
 	in := s.headInput(key)
 	in.ChecksumMode = types.ChecksumModeEnabled
 	return s.client.HeadObject(ctx, in)
 }
 
-// stored tells, after an upload whose end is in doubt, whether the object is
-// there nevertheless. Its checksum says that it is this one: names of packs
-// hold 32 random bytes, and under other names the same bytes are as good. Without
-// one it is taken for missing, and sent again by the next run.
+// stored reports, after an upload whose outcome is in doubt, whether the object exists
+// nevertheless. Its checksum identifies it: names of packs hold 32 random bytes, and
+// under other names the same bytes are just as good. Without a checksum it counts as
+// missing, and the next run sends it again.
 func (s *Store) stored(ctx context.Context, key string, o *oneUpload) bool {
 	head, err := s.headWithChecksum(ctx, key)
 	return err == nil && deref(head.ContentLength) == o.size && o.sum != "" && s.sum.in(head) == o.sum
 }
 
-// mayHavePersisted reports whether a failed write may have been done. An answer
-// of the class 4xx says that it was not, but for those that answer a repeated
-// request; and so does one that says that the server does not know how.
+// mayHavePersisted reports whether a failed write may have succeeded. An answer of class
+// 4xx means that it has not, except for those that answer a repeated request; the same
+// holds for an answer that the server does not implement it.
 func mayHavePersisted(err error) bool {
 	switch code := awserr.Status(err); {
 	case code == http.StatusNotFound, code == http.StatusRequestTimeout, code == http.StatusConflict:
@@ -215,21 +215,21 @@ func mayHavePersisted(err error) bool {
 	}
 }
 
-// A oneUpload stands between the manager and the client for one upload. It
-// gives every request its checksum, and remembers what the manager does not
-// tell when it fails.
+// A oneUpload stands between the manager and the client for one upload. It adds the
+// checksum to every request, and remembers what the manager does not report when it
+// fails.
 type oneUpload struct {
 	s        *Store
 	op       operation
 	uploadID string
 	parts    partSums
 	size     int64
-	sum      string // the checksum of the object as S3 writes it, empty for none
+	sum      string // the checksum of the object as S3 writes it, or ""
 	doubt    bool   // the last request, which makes the object, was sent
 }
 
-// unsigned leaves the body out of the signature where TLS protects it. Over
-// http the SDK signs its SHA-256.
+// unsigned leaves the body out of the signature if TLS protects it. Over http, the SDK
+// signs its SHA-256.
 func (o *oneUpload) unsigned(opts []func(*s3.Options)) []func(*s3.Options) {
 	if !o.s.https {
 		return opts
@@ -253,7 +253,7 @@ func (o *oneUpload) PutObject(ctx context.Context, in *s3.PutObjectInput, opts .
 func (o *oneUpload) CreateMultipartUpload(ctx context.Context, in *s3.CreateMultipartUploadInput, opts ...func(*s3.Options)) (*s3.CreateMultipartUploadOutput, error) {
 	o.op = opCreateMultipart
 	in.ChecksumType = o.s.sum.kind()
-	in.StorageClass = o.s.storageClass(classMinSize) // a part is more
+	in.StorageClass = o.s.storageClass(classMinSize) // a part has more bytes
 	out, err := o.s.client.CreateMultipartUpload(ctx, in, opts...)
 	if err == nil {
 		o.uploadID = deref(out.UploadId)
@@ -261,7 +261,7 @@ func (o *oneUpload) CreateMultipartUpload(ctx context.Context, in *s3.CreateMult
 	return out, err
 }
 
-// UploadPart is called by several goroutines.
+// UploadPart is called from several goroutines.
 func (o *oneUpload) UploadPart(ctx context.Context, in *s3.UploadPartInput, opts ...func(*s3.Options)) (*s3.UploadPartOutput, error) {
 	sum, err := o.s.sum.of(in.Body)
 	if err != nil {
@@ -287,8 +287,8 @@ func (o *oneUpload) AbortMultipartUpload(ctx context.Context, in *s3.AbortMultip
 	return o.s.client.AbortMultipartUpload(ctx, in, opts...)
 }
 
-// abort gives back the room that the parts take, also after a cancellation. If
-// it fails, Sweep does it later.
+// abort frees the space of the parts, also after a cancellation. If it fails, Sweep does
+// it later.
 func (o *oneUpload) abort(ctx context.Context, key string) {
 	if o.uploadID == "" {
 		return
@@ -306,7 +306,7 @@ func (s *Store) storageClass(size int64) types.StorageClass {
 	return types.StorageClass(s.set.StorageClass)
 }
 
-// cleanup is a context for undoing what a cancelled call has begun.
+// cleanup returns a context for undoing what a cancelled call has begun.
 func cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 }

@@ -88,9 +88,9 @@ type Settings struct {
 	LoadOptions []func(*config.LoadOptions) error `yaml:"-"`
 }
 
-// The bounds of settings.
+// The limits of settings.
 const (
-	minPartSize = 5 << 20 // the bound of S3
+	minPartSize = 5 << 20 // the limit of S3
 	// MinIO refuses larger chunks over TLS.
 	maxPartSize = 16 << 20
 	// A little more than 8 MiB, so that a sealed pack of 128 MiB takes sixteen
@@ -100,7 +100,7 @@ const (
 	defaultAttempts    = 6
 	defaultStall       = time.Minute
 	defaultBackoff     = 10 * time.Second
-	// classMinSize is the least size that S3 bills in its cheaper classes.
+	// classMinSize is the minimum size that S3 bills in its cheaper classes.
 	classMinSize = 128 << 10
 )
 
@@ -130,7 +130,7 @@ type Store struct {
 	owner   *string
 	sum     checksum
 	https   bool
-	custom  bool // another endpoint than that of AWS
+	custom  bool // another endpoint than AWS
 }
 
 var (
@@ -161,7 +161,7 @@ func Open(ctx context.Context, url string, set Settings) (*Store, error) {
 			}
 			return aws.UnknownTernary
 		}))
-		// The SDK's quota would end a long upload in a bad minute of the server.
+		// The SDK's quota would end a long upload if the server has a bad minute.
 		o.RateLimiter = ratelimit.None
 	})
 	cfg, err := set.loadAWS(ctx,
@@ -182,7 +182,7 @@ func Open(ctx context.Context, url string, set Settings) (*Store, error) {
 		s.region = o.Region
 		o.UseARNRegion = true
 		o.RequestChecksumCalculation = s.sum.calculation()
-		// Bodies are checked by s3Body, also those that were resumed.
+		// Bodies are checked by s3Body, also resumed ones.
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 		s.meter.next = o.HTTPClient
 		o.HTTPClient = s.meter
@@ -197,7 +197,7 @@ func Open(ctx context.Context, url string, set Settings) (*Store, error) {
 	return s, nil
 }
 
-// defaultRegion is the region where none is configured.
+// defaultRegion returns the region if none is configured.
 func defaultRegion(loc Location, custom bool) string {
 	if a, err := awsarn.Parse(loc.Bucket); err == nil && a.Region != "" {
 		return a.Region
@@ -208,7 +208,7 @@ func defaultRegion(loc Location, custom bool) string {
 	return ""
 }
 
-// defaults fills in what is not set, and checks what can be checked alone.
+// defaults fills in defaults, and checks what can be checked without a request.
 func (s *Store) defaults() error {
 	set := &s.set
 	if set.PartSize == 0 {
@@ -261,7 +261,7 @@ func (s *Store) defaults() error {
 	return s.encodeTags()
 }
 
-// encodeTags checks the tags by the limits of S3 and encodes them for its header.
+// encodeTags checks the tags against the limits of S3 and encodes them for its header.
 func (s *Store) encodeTags() error {
 	if len(s.set.Tags) > 10 {
 		return fmt.Errorf("there are %d tags, but S3 takes 10 at most", len(s.set.Tags))
@@ -312,8 +312,8 @@ func (s *Store) checkKMSKey(custom bool) error {
 // PutMemory returns the maximum number of bytes that a Put buffers. An object
 // that fits into one part takes at most twice its size.
 func (s *Store) PutMemory() int64 {
-	// The manager keeps one buffer more than there are senders, and reads the
-	// first part into memory of its own, which grows as it is read.
+	// The manager keeps one buffer more than there are senders, and reads the first part
+	// into memory of its own, which grows while it is read.
 	return s.set.PartSize * int64(s.set.PartConcurrency+3)
 }
 
@@ -341,7 +341,7 @@ func (s *Store) Usage() vault.Requests {
 // Location returns the store's location in S3.
 func (s *Store) Location() Location { return s.loc }
 
-// key is the key of the object of that name.
+// key returns the key of the object with that name.
 func (s *Store) key(name string) (string, error) {
 	if s == nil || s.client == nil {
 		return "", errNotOpened

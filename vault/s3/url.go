@@ -24,7 +24,7 @@ func IsURL(url string) bool {
 	return len(url) >= 5 && strings.EqualFold(url[:5], "s3://")
 }
 
-// pointName is the rule for names of access points.
+// pointName matches names of access points.
 var pointName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,98}[a-z0-9]$`)
 
 // ParseURL parses s3://BUCKET and s3://BUCKET/PREFIX, and the same with the ARN of an
@@ -53,7 +53,7 @@ func ParseURL(url string) (Location, error) {
 		if err := checkKey(rest); err != nil {
 			return bad("the prefix %v", err)
 		}
-		// A query or a fragment is a mistake, not a part of a name.
+		// A query or a fragment is a mistake, not part of a name.
 		if strings.ContainsAny(rest, "?#") {
 			return bad("the prefix %q holds a ? or #", rest)
 		}
@@ -79,7 +79,7 @@ func checkBucket(name string) string {
 	return ""
 }
 
-// cutAccessPoint parts the ARN of an access point from the prefix behind it.
+// cutAccessPoint separates the ARN of an access point from the prefix behind it.
 func cutAccessPoint(s string) (point, prefix string, err error) {
 	a, err := arn.Parse(s)
 	if err != nil || a.Service != "s3" || !strings.HasPrefix(a.Resource, "accesspoint/") {
@@ -93,8 +93,8 @@ func cutAccessPoint(s string) (point, prefix string, err error) {
 	return a.String(), prefix, nil
 }
 
-// checkKey refuses keys that S3 would take but that tools and servers treat in
-// different ways.
+// checkKey refuses keys that S3 would accept but that tools and servers treat
+// differently.
 func checkKey(key string) error {
 	if key == "" || len(key) > 1024 || !utf8.ValidString(key) {
 		return fmt.Errorf("%q is not 1 to 1024 bytes of UTF-8", key)

@@ -50,7 +50,7 @@ func (s *Store) DeleteOld(ctx context.Context, prefix string) (deleted int, err 
 
 type oldVersion struct{ key, id string }
 
-// old gives the versions below prefix that are not current.
+// old yields the versions below prefix that are not current.
 func (s *Store) old(ctx context.Context, prefix string) iter.Seq2[oldVersion, error] {
 	if s == nil || s.client == nil {
 		return func(yield func(oldVersion, error) bool) { yield(oldVersion{}, errNotOpened) }
