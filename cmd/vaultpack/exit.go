@@ -140,6 +140,13 @@ func hint(err error) string {
 		return "{ls DATASET} lists its files"
 	case errors.Is(err, vault.ErrNoVault):
 		return "{config} shows where the setting comes from; {init} creates a vault there"
+	}
+	return machineHint(err)
+}
+
+// machineHint is hint for errors of this machine, of the network and of files.
+func machineHint(err error) string {
+	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return "free some space and run the same command again; finished work is kept"
 	case isNetwork(err):

@@ -110,7 +110,7 @@ func (f *File) readAt(ctx context.Context, p []byte, off int64, how intent) (n i
 		return 0, f.bad("read", err)
 	}
 	defer done()
-	if err := given.Check(ctx, true, nil); err != nil {
+	if err := given.Context(ctx); err != nil {
 		return 0, f.bad("read", f.view.because(err))
 	}
 	if err := f.check(ctx); err != nil {

@@ -131,7 +131,7 @@ func (v *View) begin() (done func(), err error) {
 	if done, err = v.enter(); err != nil {
 		return nil, err
 	}
-	if err := given.Check(v.ctx, true, nil); err != nil {
+	if err := given.Context(v.ctx); err != nil {
 		done()
 		return nil, v.because(err)
 	}
