@@ -124,10 +124,10 @@ func ReadKeys(ctx context.Context, c *Config) (*vault.Keys, error) {
 	return k, nil
 }
 
-// ReadSecret reads a file that only its owner may read, and that belongs to this
+// readSecret reads a file that only its owner may read, and that belongs to this
 // user or to root. what names its contents in errors, which never contain any of
 // them.
-func ReadSecret(what string, s Setting) ([]byte, error) {
+func readSecret(what string, s Setting) ([]byte, error) {
 	file := s.Value
 	if s.fromFile() {
 		// Who has written the configuration has not looked at the way to the file.
@@ -168,7 +168,7 @@ func ReadSecret(what string, s Setting) ([]byte, error) {
 }
 
 func readIdentity(s Setting) (*envelope.Identity, error) {
-	b, err := ReadSecret("identity", s)
+	b, err := readSecret("identity", s)
 	if isRecipient(s.Value) {
 		return nil, fmt.Errorf("%s is a recipient (a public key) and opens nothing. Use its identity, usually the file without .pub", s.Value)
 	}
@@ -209,7 +209,7 @@ func isSecret(b []byte) bool {
 
 // ReadPassphrase reads the passphrase from a file that consists of that one line.
 func ReadPassphrase(s Setting) (*envelope.Passphrase, error) {
-	b, err := ReadSecret("passphrase file", s)
+	b, err := readSecret("passphrase file", s)
 	if err != nil {
 		return nil, err
 	}
@@ -249,7 +249,7 @@ func ReadRecipient(s Setting) (*envelope.Recipient, error) {
 // do, and never contain any of its contents.
 func ReadLocalKey(c *Config) (*envelope.LocalKey, error) {
 	file := c.LocalKey.Value
-	b, err := ReadSecret("local key", c.LocalKey)
+	b, err := readSecret("local key", c.LocalKey)
 	if err != nil {
 		return nil, err
 	}

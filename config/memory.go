@@ -14,9 +14,9 @@ import (
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
-// Memory returns what this user remembers of the datasets of a vault, with the
+// memory returns what this user remembers of the datasets of a vault, with the
 // pins of the configuration.
-func (c *Config) Memory(location string) *trust.Pinned {
+func (c *Config) memory(location string) *trust.Pinned {
 	path, err := StateDir()
 	if err != nil {
 		// As a folder that cannot be made: nothing is remembered, and that is told.
@@ -101,7 +101,7 @@ func (c *Config) pins(file string, signers, pins []string, inFile func(string) s
 	}
 	if c.Pins == nil {
 		for _, p := range pins {
-			if err := c.Pin(p); err != nil {
+			if err := c.pin(p); err != nil {
 				return fmt.Errorf("%s: pins: %w", file, err)
 			}
 		}
@@ -109,8 +109,8 @@ func (c *Config) pins(file string, signers, pins []string, inFile func(string) s
 	return nil
 }
 
-// Pin pins a version: DATASET@NUMBER#DIGEST.
-func (c *Config) Pin(ref string) error {
+// pin pins a version: DATASET@NUMBER#DIGEST.
+func (c *Config) pin(ref string) error {
 	r, err := dataset.ParseReference(ref)
 	if err != nil {
 		return err

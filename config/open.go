@@ -53,7 +53,7 @@ func OpenPublic(ctx context.Context, c *Config) (v *vault.Vault, keys, err error
 		return nil, nil, err
 	}
 	k, keys := ReadableKeys(ctx, c)
-	return &vault.Vault{Store: store, Location: location, Keys: k, Context: c.Context, Trust: c.Memory(location)}, keys, nil
+	return &vault.Vault{Store: store, Location: location, Keys: k, Context: c.Context, Trust: c.memory(location)}, keys, nil
 }
 
 // OpenForWriting is like Open, but creates the embedded default vault on its
@@ -152,7 +152,7 @@ func open(ctx context.Context, c *Config) (*vault.Vault, error) {
 	}
 	v := &vault.Vault{Store: store, Location: location, Keys: keys, Context: c.Context}
 	c.setSigner(v)
-	v.Trust = c.Memory(location)
+	v.Trust = c.memory(location)
 	return v, nil
 }
 

@@ -90,12 +90,12 @@ func (c *Config) sseNamed(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return !c.S3Elsewhere(cfg), nil
+	return !c.s3Elsewhere(cfg), nil
 }
 
-// S3Elsewhere reports whether S3 is a server other than AWS: whether S3 has its own
+// s3Elsewhere reports whether S3 is a server other than AWS: whether S3 has its own
 // endpoint that is not the endpoint of all of AWS (AWS_ENDPOINT_URL).
-func (c *Config) S3Elsewhere(cfg aws.Config) bool {
+func (c *Config) s3Elsewhere(cfg aws.Config) bool {
 	at := s3.NewFromConfig(cfg, c.S3Options).Options().BaseEndpoint
 	all := sts.NewFromConfig(cfg).Options().BaseEndpoint
 	return at != nil && (all == nil || *all != *at)

@@ -140,7 +140,7 @@ func (c *Config) setSigner(v *vault.Vault) {
 // readSigningKey reads a file with a signing key: one of vaultpack's own, or an OpenSSH
 // private key.
 func readSigningKey(s Setting) (signing.Signer, error) {
-	b, err := ReadSecret("signing key", s)
+	b, err := readSecret("signing key", s)
 	if err != nil {
 		return nil, err
 	}

@@ -20,8 +20,8 @@ var permissions = map[string]string{
 	"DescribeTrainingJob": "sagemaker:DescribeTrainingJob",
 	"StopTrainingJob":     "sagemaker:StopTrainingJob",
 	"ListTrainingJobs":    "sagemaker:ListTrainingJobs",
-	"DescribeLogStreams":  "logs:DescribeLogStreams on the log group " + LogGroup,
-	"GetLogEvents":        "logs:GetLogEvents on the log group " + LogGroup,
+	"DescribeLogStreams":  "logs:DescribeLogStreams on the log group " + logGroup,
+	"GetLogEvents":        "logs:GetLogEvents on the log group " + logGroup,
 }
 
 // ErrNoJob is returned if SageMaker has no job with the name.

@@ -16,8 +16,8 @@ import (
 	"github.com/vaultpack/vaultpack/internal/given"
 )
 
-// LogGroup is the log group to which SageMaker writes the output of training jobs.
-const LogGroup = "/aws/sagemaker/TrainingJobs"
+// logGroup is the log group to which SageMaker writes the output of training jobs.
+const logGroup = "/aws/sagemaker/TrainingJobs"
 
 // LogsAPI is the part of CloudWatch Logs that this package calls.
 type LogsAPI interface {
@@ -82,7 +82,7 @@ func (l *Logs) Poll(ctx context.Context) (bool, error) {
 // findStreams looks for the streams of the job: JOB/algo-N-TIME, another for each
 // restart.
 func (l *Logs) findStreams(ctx context.Context) error {
-	in := &cloudwatchlogs.DescribeLogStreamsInput{LogGroupName: aws.String(LogGroup), LogStreamNamePrefix: aws.String(l.Job + "/")}
+	in := &cloudwatchlogs.DescribeLogStreamsInput{LogGroupName: aws.String(logGroup), LogStreamNamePrefix: aws.String(l.Job + "/")}
 	for {
 		out, err := l.API.DescribeLogStreams(ctx, in)
 		var none *types.ResourceNotFoundException
@@ -112,7 +112,7 @@ func (l *Logs) read(ctx context.Context, stream string) (lines []Line, err error
 		host = host[:i]
 	}
 	for {
-		in := &cloudwatchlogs.GetLogEventsInput{LogGroupName: aws.String(LogGroup), LogStreamName: &stream, StartFromHead: aws.Bool(true), NextToken: l.tokens[stream]}
+		in := &cloudwatchlogs.GetLogEventsInput{LogGroupName: aws.String(logGroup), LogStreamName: &stream, StartFromHead: aws.Bool(true), NextToken: l.tokens[stream]}
 		if !l.Since.IsZero() {
 			in.StartTime = aws.Int64(l.Since.UnixMilli())
 		}

@@ -15,10 +15,10 @@ var Formats = []string{"json", "pulumi", "cloudformation", "terraform"}
 func (d Document) Format(format, name string) (string, error) {
 	switch format {
 	case "json":
-		return d.Indented(), nil
+		return d.indented(), nil
 	case "pulumi":
 		return fmt.Sprintf("name: %s\nruntime: yaml\nresources:\n  %s:\n    type: aws:iam:Policy\n    properties:\n      name: %s\n      policy:\n        fn::toJSON:\n%s"+
-			"outputs:\n  policyArn: ${%s.arn}\n", name, name, name, indent(pulumiText(d.Indented()), 10), name), nil
+			"outputs:\n  policyArn: ${%s.arn}\n", name, name, name, indent(pulumiText(d.indented()), 10), name), nil
 	case "cloudformation":
 		template := map[string]any{
 			"AWSTemplateFormatVersion": "2010-09-09",
@@ -32,7 +32,7 @@ func (d Document) Format(format, name string) (string, error) {
 		return string(b) + "\n", err
 	case "terraform":
 		// The text of JSON is an expression of Terraform's too, but for templates.
-		text := strings.NewReplacer("${", "$${", "%{", "%%{").Replace(strings.TrimSuffix(d.Indented(), "\n"))
+		text := strings.NewReplacer("${", "$${", "%{", "%%{").Replace(strings.TrimSuffix(d.indented(), "\n"))
 		return fmt.Sprintf("resource \"aws_iam_policy\" %q {\n  name   = %q\n  policy = jsonencode(%s)\n}\n", name, name, strings.TrimSpace(indent(text, 2))), nil
 	}
 	return "", fmt.Errorf("the format is %q, but has to be one of %s", format, strings.Join(Formats, ", "))

@@ -56,8 +56,8 @@ func (p *Principal) MarshalJSON() ([]byte, error) {
 // JSON returns the document as compact JSON for AWS. It is always the same.
 func (d Document) JSON() string { return string(d.marshal()) }
 
-// Indented returns the document as indented JSON, for people.
-func (d Document) Indented() string {
+// indented returns the document as indented JSON, for people.
+func (d Document) indented() string {
 	var b bytes.Buffer
 	if err := json.Indent(&b, d.marshal(), "", "  "); err != nil {
 		panic("policy: " + err.Error()) // it was marshalled here

@@ -210,9 +210,9 @@ func (v Vault) BucketPolicy() Document {
 		key       = "s3:x-amz-server-side-encryption-aws-kms-key-id"
 		customer  = "s3:x-amz-server-side-encryption-customer-algorithm"
 	)
-	put, all := []string{"s3:PutObject"}, []string{v.BucketARN() + "/*"}
+	put, all := []string{"s3:PutObject"}, []string{v.bucketARN() + "/*"}
 	return document(
-		deny("VaultpackTLSOnly", []string{"s3:*"}, []string{v.BucketARN(), v.BucketARN() + "/*"}, when("Bool", "aws:SecureTransport", "false")),
+		deny("VaultpackTLSOnly", []string{"s3:*"}, []string{v.bucketARN(), v.bucketARN() + "/*"}, when("Bool", "aws:SecureTransport", "false")),
 		deny("VaultpackOtherAlgorithm", put, all, when("Null", algorithm, "false"), when("StringNotEquals", algorithm, "aws:kms")),
 		deny("VaultpackOtherKey", put, all, when("Null", key, "false"), when("StringNotEquals", key, v.KeyARN)),
 		deny("VaultpackKeyOfAWS", put, all, when("StringEquals", algorithm, "aws:kms"), when("Null", key, "true")),

@@ -49,14 +49,14 @@ func (v Vault) partition() string { return v.key().Partition }
 func (v Vault) region() string    { return v.key().Region }
 func (v Vault) account() string   { return v.key().Account }
 
-// BucketARN returns the ARN of the bucket.
-func (v Vault) BucketARN() string { return arn.Bucket(v.partition(), v.Bucket) }
+// bucketARN returns the ARN of the bucket.
+func (v Vault) bucketARN() string { return arn.Bucket(v.partition(), v.Bucket) }
 
 // objects are the ARNs of the objects below the vault that the patterns name.
 func (v Vault) objects(patterns ...string) []string {
 	var arns []string
 	for _, p := range patterns {
-		arns = append(arns, v.BucketARN()+"/"+v.Prefix+p)
+		arns = append(arns, v.bucketARN()+"/"+v.Prefix+p)
 	}
 	return arns
 }
@@ -105,7 +105,7 @@ func (v Vault) listing(actions []string, patterns ...string) Statement {
 	for _, p := range patterns {
 		prefixes = append(prefixes, v.Prefix+p)
 	}
-	return allow("VaultpackList", actions, []string{v.BucketARN()}, when("StringLike", "s3:prefix", prefixes...))
+	return allow("VaultpackList", actions, []string{v.bucketARN()}, when("StringLike", "s3:prefix", prefixes...))
 }
 
 // dataKeys allows the actions on the data keys of the datasets: vaultpack's own
@@ -122,7 +122,7 @@ func (v Vault) dataKeys(sid string, datasets []string, actions ...string) Statem
 // the vault and of the other ARNs: SSE-KMS.
 func (v Vault) throughS3(sid string, others []string, actions ...string) Statement {
 	// The bucket for objects with a bucket key, the object for others.
-	arns := append(v.buckets(others), v.BucketARN()+"/"+v.Prefix+"*")
+	arns := append(v.buckets(others), v.bucketARN()+"/"+v.Prefix+"*")
 	for _, o := range others {
 		if !slices.Contains(arns, o) {
 			arns = append(arns, o)
@@ -146,7 +146,7 @@ func (v Vault) inKeyPolicy(s Statement, others []string) Statement {
 
 // buckets are the ARNs of the vault's bucket and those of the objects.
 func (v Vault) buckets(objects []string) []string {
-	arns := []string{v.BucketARN()}
+	arns := []string{v.bucketARN()}
 	for _, o := range objects {
 		if bucket, _, _ := strings.Cut(o, "/"); !slices.Contains(arns, bucket) {
 			arns = append(arns, bucket)

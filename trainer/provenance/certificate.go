@@ -25,7 +25,7 @@ import (
 
 // Names of objects in a job's folder in the vault.
 const (
-	LaunchName  = "launch.json" // which versions it was given
+	launchName  = "launch.json" // which versions it was given
 	SigningName = "signing.vpk" // its certificate, sealed
 )
 
@@ -161,7 +161,7 @@ func (c *Certificate) Record(ctx context.Context, v vault.Store) (stored []strin
 		return nil, err
 	}
 	for _, name := range datasetsOf(c.Run.Inputs) {
-		object := objects.JobFolder(name, c.Run.Job) + LaunchName
+		object := objects.JobFolder(name, c.Run.Job) + launchName
 		stored = append(stored, object)
 		if err := v.Create(ctx, object, b); err != nil {
 			stored = stored[:len(stored)-1]

@@ -86,7 +86,7 @@ func (v *Verifier) Launch(ctx context.Context, name, job string) (*Launch, error
 // launch is nil where the job has no record. It may have been launched by somebody who is
 // no signer.
 func (v *Verifier) launch(ctx context.Context, name, job string) (*Launch, error) {
-	r, err := v.vault.Get(ctx, objects.JobFolder(name, job)+LaunchName, 0, -1)
+	r, err := v.vault.Get(ctx, objects.JobFolder(name, job)+launchName, 0, -1)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
