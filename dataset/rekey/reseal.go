@@ -32,8 +32,8 @@ type Result struct {
 	Stats
 }
 
-// resealSource marks the records, each entry of which stands for a pack: its path
-// is resealFolder and the ID of the old one, and its extent is all of the new one.
+// resealSource marks the records. Each entry of a record stands for a pack: its path is
+// resealFolder and the ID of the old pack, and its extent is the whole new one.
 const (
 	resealSource = "reseal"
 	resealFolder = ".vaultpack-reseal/"
@@ -89,7 +89,7 @@ func (s *resealing) reseal(ctx context.Context) (v *dataset.Version, made bool, 
 			return nil, false, err
 		}
 	}
-	// It is done; whatever happens to the records now.
+	// The version exists; a failure to remove the records does not change that.
 	if err := s.lease.Forget(ctx); err != nil {
 		return v, made, fmt.Errorf("version %d is resealed, but removing the records failed: %w", v.Number, err)
 	}
@@ -131,7 +131,7 @@ func (s *resealing) resume(ctx context.Context, p *commit.Pending) error {
 	return nil
 }
 
-// run makes the version. Whatever happens, what was done is recorded.
+// run makes the version. In any case, what was done is recorded.
 func (s *resealing) run(ctx context.Context, prev *dataset.Version) (v *dataset.Version, err error) {
 	committed := false
 	defer func() {
@@ -167,8 +167,8 @@ func (s *resealing) run(ctx context.Context, prev *dataset.Version) (v *dataset.
 	return v, err
 }
 
-// pack has the pieces, which are all those of one pack in a part of the index, lie
-// in its copy instead.
+// pack moves the pieces, which are all pieces of one pack in a part of the index, to the
+// pack's copy.
 func (s *resealing) pack(ctx context.Context, pieces []packs.Piece) (err error) {
 	old := pieces[0].Extent.Pack
 	if old.KeyID == s.key.ID() {
@@ -202,8 +202,8 @@ func (s *resealing) pack(ctx context.Context, pieces []packs.Piece) (err error) 
 	return nil
 }
 
-// copy seals a pack again. If it proves to be another than the pinned one, or a sum
-// does not fit, nothing is stored.
+// copy seals a pack again. If it turns out not to be the pinned one, or a sum does not
+// match, nothing is stored.
 func (s *resealing) copy(ctx context.Context, old *tree.Object, h *spans) (*tree.Object, error) {
 	r, closer, err := objects.Of(s.dataset).OpenPack(ctx, old)
 	if err != nil {
@@ -235,7 +235,7 @@ func (s *resealing) copy(ctx context.Context, old *tree.Object, h *spans) (*tree
 	return &o, s.checkpoint(ctx, 5*time.Second)
 }
 
-// checkpoint records what is done, unless that was done a moment ago.
+// checkpoint records what is done, unless the last record is recent.
 func (s *resealing) checkpoint(ctx context.Context, every time.Duration) error {
 	if len(s.done) == 0 || time.Since(s.recorded) < every {
 		return nil
@@ -247,8 +247,8 @@ func (s *resealing) checkpoint(ctx context.Context, every time.Duration) error {
 	return nil
 }
 
-// readSpans reads those spans of a pack whose sums are still missing: it was copied
-// before, or some overlap.
+// readSpans reads those spans of a pack whose sums are still missing, because the pack
+// was copied before or spans overlap.
 func (s *resealing) readSpans(ctx context.Context, old *tree.Object, h *spans) error {
 	size, err := old.PlaintextSize()
 	for err == nil && len(h.left) > 0 {

@@ -25,7 +25,7 @@ func Rotate(ctx context.Context, d *dataset.Dataset) (*dataset.Version, error) {
 
 func rotate(ctx context.Context, d *dataset.Dataset, l *commit.Lease) (*dataset.Version, error) {
 	latest := l.Previous()
-	// Who cannot read the old data must not become the owner of the new key.
+	// A caller who cannot read the old data must not become the owner of the new key.
 	if _, err := objects.Of(d).Key(ctx, latest.KeyID); err != nil {
 		return nil, err
 	}
@@ -35,9 +35,9 @@ func rotate(ctx context.Context, d *dataset.Dataset, l *commit.Lease) (*dataset.
 	}
 	v, err := l.Commit(ctx, key, commit.Same(latest))
 	if errors.Is(err, dataset.ErrConflict) || errors.Is(err, dataset.ErrCollected) {
-		// Nothing names the new key. After any other error a version might, whose
-		// commit was not answered, and then its keyring is all that opens it; if none
-		// does, a collection removes the keyring.
+		// Nothing names the new key. After any other error, a version might, if the
+		// answer to its commit was lost, and then its keyring is all that opens it; if
+		// none does, a collection removes the keyring.
 		return nil, errors.Join(err, objects.Of(d).Vault.Delete(context.WithoutCancel(ctx), objects.Of(d).KeyName(key.ID())))
 	}
 	return v, err

@@ -17,8 +17,8 @@ type span struct{ off, n int64 }
 
 func spanOf(x tree.Extent) span { return span{x.Offset, x.Length} }
 
-// spans computes the sums of the runs of one pack under another data key, and
-// compares those that were recorded under the old one.
+// spans computes the sums of the runs of one pack under another data key, and compares
+// those that were recorded under the old one.
 type spans struct {
 	d        *dataset.Dataset
 	from, to envelope.KeyID
@@ -42,8 +42,8 @@ func (s *spans) want(x tree.Extent) {
 	}
 }
 
-// copy writes what it reads of r, which is at an offset of the pack, to w as far as
-// the last of the runs. Those that overlap one that comes before are left.
+// copy copies r, which is at an offset of the pack, to w up to the end of the last run.
+// Runs that overlap an earlier one are left for later.
 func (s *spans) copy(ctx context.Context, w io.Writer, r io.Reader, at int64) (err error) {
 	from, err := objects.Of(s.d).ContentHash(ctx, s.from)
 	if err != nil {
@@ -77,7 +77,7 @@ func (s *spans) copy(ctx context.Context, w io.Writer, r io.Reader, at int64) (e
 		at = x.off + x.n
 	}
 	if len(left) == len(s.left) && len(left) > 0 {
-		return errors.New("the runs of a pack begin before it") // whoever calls begins at the first
+		return errors.New("the runs of a pack begin before it") // the caller begins at the first run
 	}
 	s.left = left
 	return nil

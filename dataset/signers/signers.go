@@ -90,9 +90,9 @@ func change(ctx context.Context, d *dataset.Dataset, how func(*chain.Link) error
 	})
 }
 
-// again commits what the version before has.
+// again commits the contents of the version before.
 func again(ctx context.Context, l *commit.Lease) (*dataset.Version, error) {
-	// A key that only a signer of before may seal under is not gone on with.
+	// The upload must not continue under a key that only a former signer may seal under.
 	key, err := l.SealingKey(ctx)
 	if err != nil {
 		return nil, err

@@ -99,8 +99,8 @@ func (e *Entry) Equal(o *Entry) bool {
 		e.Flaw == o.Flaw && (e.Sum == nil || o.Sum == nil || bytes.Equal(e.Sum, o.Sum)) && !e.sumsDiffer(o)
 }
 
-// sumsDiffer reports whether keyed sums show that the contents differ. Sums of
-// different runs, or under different data keys, show nothing.
+// sumsDiffer reports whether keyed sums show that the contents differ. Sums of different
+// runs, or under different data keys, show nothing.
 func (e *Entry) sumsDiffer(o *Entry) bool {
 	if len(e.Extents) != len(o.Extents) {
 		return false

@@ -26,7 +26,7 @@ type Merkle struct {
 // Add adds the next entry. Paths must be in ascending order.
 func (m *Merkle) Add(e *Entry) {
 	if m.missing || e.IsFile() && len(e.Sum) != sha256.Size {
-		m.missing = true // nobody can tell from here on
+		m.missing = true // nothing can be computed from here on
 		return
 	}
 	if m.h == nil {

@@ -101,7 +101,7 @@ func (c *job) compare(ctx context.Context, v *dataset.Version, dir string, windo
 		if e.Sum == nil || len(e.Extents) == 1 || bad[e] {
 			continue
 		}
-		// The bytes are those of the folder, in which they lie in their order.
+		// The bytes are those in the folder, where they lie in order.
 		f, err := os.Open(filepath.Join(dir, e.Path))
 		if err == nil {
 			err = place.CheckSum(e, f)
@@ -114,7 +114,7 @@ func (c *job) compare(ctx context.Context, v *dataset.Version, dir string, windo
 	return ctx.Err()
 }
 
-// extras tells what the folder has and the version has not.
+// extras reports what the folder has and the version does not.
 func (c *job) extras(ctx context.Context, v *dataset.Version, dir string) error {
 	own, err := walk.OwnBelow(objects.Of(v).Vault, dir)
 	if err != nil {
@@ -146,17 +146,17 @@ func (c *job) extras(ctx context.Context, v *dataset.Version, dir string) error 
 	return (&walk.Tree{Root: root, Enter: enter}).Folder(ctx, "")
 }
 
-// A linkWalk goes through a folder in the order of an index, as an upload does that
-// follows links: they are taken for what they lead to. Not entered are folders that it is
-// in already, and those that it has come to too often behind other links: no upload
-// enters them either, and says so.
+// A linkWalk walks a folder in the order of an index, like an upload that follows links:
+// links stand for their targets. It does not enter folders that it is in already, nor
+// those that it has reached too often behind other links: an upload does not enter them
+// either, and says so.
 type linkWalk struct {
 	enter func(p string, d fs.DirEntry) error
-	above []fs.FileInfo // the folders that it is in
+	above []fs.FileInfo // the folders that the walk is in
 	ways  map[[2]uint64]int
 }
 
-// maxLinkWays is as many ways to a folder as an upload follows.
+// maxLinkWays is the number of ways to a folder that an upload follows.
 const maxLinkWays = 100
 
 // A walked is a folder that is walked.
@@ -275,8 +275,8 @@ func (c *job) compareAttributes(dir string, e *tree.Entry) error {
 	return nil
 }
 
-// compareExtent compares a run of a file's bytes, and the sum of a file that is no more
-// than that.
+// compareExtent compares a run of a file's bytes, and the sum of a file that consists of
+// one run.
 func (c *job) compareExtent(name string, e *tree.Entry, x tree.Extent, r io.Reader) error {
 	f, err := os.Open(name)
 	if err != nil {

@@ -83,11 +83,11 @@ func (c *job) result() Result {
 	return Result{Stats: c.stats(), DamagedPacks: damaged}
 }
 
-// verifyWindow is how many files are read at once.
+// verifyWindow is the number of files that are read at once.
 const verifyWindow = 64 << 10
 
-// A packPlan is what is done with a pack: it is read whole, and its pin compared, for
-// the first entries that have something in it.
+// A packPlan says what to do with a pack: for the first entries that lie in it, it is
+// read completely and compared with its pin.
 type packPlan int
 
 const (
@@ -108,7 +108,7 @@ func (c *job) chosen(id envelope.ObjectID) bool {
 	return c.packs[id] != packPassed
 }
 
-// firstRead reports whether a pack is now read for the first time.
+// firstRead reports whether a pack is read for the first time now.
 func (c *job) firstRead(id envelope.ObjectID) bool {
 	first := c.packs[id] == packChosen
 	c.packs[id] = packRead
@@ -195,7 +195,7 @@ func (c *job) run(ctx context.Context, v *dataset.Version) error {
 	return c.window(ctx, objects.Of(v), window)
 }
 
-// window reads what a window of entries lies in.
+// window reads the packs that a window of entries lies in.
 func (c *job) window(ctx context.Context, d *objects.Set, window []*tree.Entry) error {
 	workers.Run(ctx, objects.PackReaders(), func(_ context.Context, g *workers.Group) error {
 		c.give(ctx, d, window, func(job func()) {
@@ -206,9 +206,9 @@ func (c *job) window(ctx context.Context, d *objects.Set, window []*tree.Entry) 
 	return ctx.Err()
 }
 
-// give makes jobs of a window of entries, of which some run at once.
+// give makes jobs from a window of entries, some of which run at once.
 func (c *job) give(ctx context.Context, d *objects.Set, window []*tree.Entry, give func(job func())) {
-	var apart []*tree.Entry // those that are read a pack at a time
+	var apart []*tree.Entry // entries that are read one pack at a time
 	for _, e := range window {
 		all := true
 		for _, x := range e.Extents {
@@ -218,7 +218,7 @@ func (c *job) give(ctx context.Context, d *objects.Set, window []*tree.Entry, gi
 			apart = append(apart, e)
 			continue
 		}
-		// A hash takes the pieces in their order, however many packs these are.
+		// A hash takes the pieces in order, in however many packs they are.
 		first := make([]bool, len(e.Extents))
 		for i, x := range e.Extents {
 			first[i] = c.firstRead(x.Pack.ID)
@@ -246,8 +246,8 @@ func (c *job) inOrder(ctx context.Context, d *objects.Set, e *tree.Entry, first 
 	}
 }
 
-// pieces reads what lies in one pack, and compares the sums of the files that are
-// wholly in it.
+// pieces reads what lies in one pack, and compares the sums of the files that lie
+// completely in it.
 func (c *job) pieces(ctx context.Context, d *objects.Set, pieces []packs.Piece, first bool) {
 	c.read(ctx, d, pieces, first, func(e *tree.Entry) hash.Hash {
 		if e.Sum == nil || len(e.Extents) > 1 {
@@ -257,14 +257,15 @@ func (c *job) pieces(ctx context.Context, d *objects.Set, pieces []packs.Piece, 
 	})
 }
 
-// read reads pieces of one pack, and reports whether they are sound. For the first of
-// them it reads the pack whole, and compares its pin. sumOf gives the hash of an
-// entry's bytes, or nil; one that is of this call alone is compared here.
+// read reads pieces of one pack, and reports whether they are sound. When it reads from a
+// pack for the first time, it reads the whole pack, and compares its pin. sumOf returns
+// the hash of an entry's bytes, or nil; the sum of an entry with a single extent is
+// compared here.
 func (c *job) read(ctx context.Context, d *objects.Set, pieces []packs.Piece, first bool, sumOf func(*tree.Entry) hash.Hash) bool {
 	sound, last := true, ""
 	fail := func(e *tree.Entry, err error) {
 		sound = false
-		// A pack that does not open is told once, not for each of its files.
+		// A pack that does not open is reported once, not for each of its files.
 		if text := err.Error(); ctx.Err() == nil && text != last {
 			last = text
 			c.fail(&dataset.FileError{Path: e.Name(), Err: err})

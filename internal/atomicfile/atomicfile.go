@@ -12,14 +12,13 @@ import (
 	"path/filepath"
 )
 
-// Create makes a new file with the permissions mode. It returns an error that
-// wraps fs.ErrExist if there is one of the name, and of several callers at once
-// one wins.
+// Create makes a new file with the permissions mode. If the file exists, it returns an
+// error that wraps fs.ErrExist; of several concurrent callers, one wins.
 func Create(name string, mode fs.FileMode, write func(io.Writer) error) error {
 	return in(name, func(d *Folder, base string) error { return d.Create(context.Background(), base, mode, write) })
 }
 
-// Replace is Create, but takes the place of a file that is there.
+// Replace is Create, but replaces an existing file.
 func Replace(name string, mode fs.FileMode, write func(io.Writer) error) error {
 	return in(name, func(d *Folder, base string) error { return d.Put(context.Background(), base, mode, write) })
 }

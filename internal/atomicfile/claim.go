@@ -37,10 +37,10 @@ type claim struct {
 const (
 	claimPrefix = "claim-"
 	breakPrefix = "break-"
-	// staleClaim is how long a claim is held at most by a writer of which nothing is
-	// known; a claim is held while a file is read and one is renamed.
+	// staleClaim is the longest time that an unknown writer holds a claim; it is held
+	// while one file is read and another renamed.
 	staleClaim = 2 * time.Minute
-	// claimPatience is how long to wait for a writer that lives.
+	// claimPatience is how long to wait for a live writer.
 	claimPatience = 5 * time.Minute
 	maxClaim      = 4 << 10
 )
@@ -52,8 +52,8 @@ func short(s string) string {
 	return hex.EncodeToString(sum[:10])
 }
 
-// claim waits until the name is ours to give, and tmp to have it. wanted reports whether
-// to go on waiting.
+// claim waits until this writer may give the name, and tmp may get it. wanted reports
+// whether to continue waiting.
 func (d *Folder) claim(ctx context.Context, name, tmp string, wanted func() error) (*claim, error) {
 	c := &claim{d: d, file: path.Join(path.Dir(name), d.Prefix+claimPrefix+short(path.Base(name))),
 		text: []byte(path.Base(tmp) + "\n" + path.Base(name) + "\n")}
@@ -99,7 +99,7 @@ func (c *claim) take() error {
 	if err != nil {
 		return err
 	}
-	// The lock comes before the text: who reads the text and gets the lock knows that
+	// The lock comes before the text: whoever reads the text and gets the lock knows that
 	// the writer is dead.
 	if _, err = c.d.Calls.Lock(f); err == nil {
 		_, err = f.Write(c.text)
@@ -117,7 +117,7 @@ func (c *claim) take() error {
 	return nil
 }
 
-// held returns an error unless the claim is still ours.
+// held returns an error unless the claim is still this writer's.
 func (c *claim) held() error {
 	text, err := c.d.read(c.file, maxClaim)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !bytes.Equal(text, c.text) {
@@ -133,8 +133,8 @@ func (c *claim) release() {
 	c.lock.Close()
 }
 
-// breakClaim removes the claim of a writer that is dead, and what it had ready first.
-// stale tells of one of which nothing is known that it must be.
+// breakClaim removes the claim of a dead writer, and the file that it had ready first.
+// stale reports whether an unknown writer must be dead.
 func (d *Folder) breakClaim(file string, stale func() bool) (broken bool, err error) {
 	text, err := d.read(file, maxClaim)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -151,7 +151,7 @@ func (d *Folder) breakClaim(file string, stale func() bool) (broken bool, err er
 	breaker := path.Join(path.Dir(file), d.Prefix+breakPrefix+short(file+"\n"+string(text)))
 	f, err := d.Root.OpenFile(breaker, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if errors.Is(err, fs.ErrExist) {
-		// Somebody else does it, unless that one has died over it.
+		// Somebody else is breaking it, unless they have died meanwhile.
 		if d.olderThan(breaker, staleAfter) {
 			d.Root.Remove(breaker)
 		}
@@ -167,7 +167,7 @@ func (d *Folder) breakClaim(file string, stale func() bool) (broken bool, err er
 			return false, err
 		}
 	}
-	// While it was looked at, somebody else may have broken it, and a third claimed.
+	// Meanwhile, somebody else may have broken it, and a third may have claimed the name.
 	if now, err := d.read(file, maxClaim); err != nil || !bytes.Equal(now, text) {
 		return true, nil
 	}
@@ -187,8 +187,8 @@ func (d *Folder) olderThan(file string, age time.Duration) bool {
 	return err == nil && now.Sub(info.ModTime()) > age
 }
 
-// Now is the time by the clock of the file system, which may be another machine's,
-// as a new file in the folder has it.
+// Now returns the time by the clock of the file system, which may be another machine's,
+// as the time of a new file in the folder.
 func (d *Folder) Now(dir string) (time.Time, error) {
 	name := d.tempName(path.Join(dir, "now"))
 	f, err := d.Root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -204,8 +204,8 @@ func (d *Folder) Now(dir string) (time.Time, error) {
 	return info.ModTime(), nil
 }
 
-// dead reports whether the writer of a file, whose name says who it is, is no more. It
-// asks stale only where nothing is known.
+// dead reports whether the writer of a file, which the file's name identifies, has ended.
+// It calls stale only if nothing is known.
 func (d *Folder) dead(file, writer string, stale func() bool) (bool, error) {
 	owner, named := fsys.ParseOwner(strings.TrimPrefix(writer, d.Prefix))
 	if named && owner.Known() {
@@ -220,14 +220,14 @@ func (d *Folder) dead(file, writer string, stale func() bool) (bool, error) {
 	case err != nil:
 		return false, err
 	case named && owner.Here() && locked:
-		return true, nil // locks are common to all containers of a machine
+		return true, nil // all containers of a machine share these locks
 	}
 	return stale(), nil
 }
 
-// locks tries the lock on a file, and lets go of it.
+// locks tries the lock on a file, and releases it.
 func (d *Folder) locks(file string) (locked bool, err error) {
-	// Over NFS, only what is open for writing can be locked.
+	// Over NFS, only a file that is open for writing can be locked.
 	f, err := d.Root.OpenFile(file, os.O_RDWR|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrPermission) {
 		f, err = d.Root.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)

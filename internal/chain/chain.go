@@ -1,10 +1,9 @@
 // Package chain says who may make versions of a dataset, and under which data keys: a
-// chain of sets of signers, each signed by an owner of the one before, the grants of
-// data keys, and certificates for short-lived keys. All of it lies in each version root.
-// docs/FORMAT.md specifies it.
-//
-// The model is the root role of The Update Framework (TUF 1.0, section 5.3): who trusts
-// any link of a chain can follow it to the last one, and nobody can take one back.
+// chain of sets of signers, each signed by an owner of the one before, the grants of data
+// keys, and certificates for short-lived keys. All of it is in each version root.
+// docs/FORMAT.md specifies it. The model is the root role of The Update Framework (TUF
+// 1.0, section 5.3): a reader who trusts any link of a chain can follow it to the last
+// one, and nobody can take one back.
 package chain
 
 import (
@@ -22,7 +21,7 @@ import (
 	"github.com/vaultpack/vaultpack/trust"
 )
 
-// Bounds, which FORMAT.md states.
+// Limits, which FORMAT.md states.
 const (
 	MaxLinks   = 4096 // of a chain
 	MaxMembers = 256  // owners and writers of a link
@@ -35,7 +34,7 @@ type Role int
 const (
 	None   Role = iota
 	Writer      // makes versions
-	Owner       // besides: changes the signers, rotates data keys, grants them for all
+	Owner       // also changes the signers, rotates data keys, and grants them for all
 )
 
 func (r Role) String() string {
@@ -51,21 +50,21 @@ func (r Role) String() string {
 // A Link is one set of signers. Owners and Writers are sorted by their key IDs.
 type Link struct {
 	Dataset  string
-	ID       string // names the dataset among all of this name: 16 random bytes in hex
+	ID       string // distinguishes datasets with the same name: 16 random bytes in hex
 	Sequence int    // from 1
 	Created  time.Time
-	// After is the number of the newest version when the link was made: every version
-	// after that carries it.
+	// After is the number of the newest version when the link was made: every later
+	// version carries the link.
 	After int64
 	// Epoch counts the rotations of the data key. Nothing new is sealed under a data key
-	// of an earlier one.
+	// of an earlier epoch.
 	Epoch           int
 	Owners, Writers []signing.PublicKey
 	// Digest is the SHA-256 of the payload, in hex.
 	Digest string
 }
 
-// Role is the role of the key in this set.
+// Role returns the role of the key in this set.
 func (l *Link) Role(key signing.PublicKey) Role {
 	switch {
 	case key.IsZero():
@@ -82,14 +81,14 @@ func (l *Link) Role(key signing.PublicKey) Role {
 // safe for concurrent use.
 type Chain struct {
 	links []Link
-	by    []signing.PublicKey // who signed each
+	by    []signing.PublicKey // the signer of each
 	raw   []string            // signed envelopes
 }
 
-// ErrNotOwner is returned where an owner's signature is needed.
+// ErrNotOwner is returned if an owner's signature is needed.
 var ErrNotOwner = errors.New("only an owner of the dataset may do that")
 
-// New makes a chain of one link, in which the signer is the owner.
+// New returns a chain of one link, in which the signer is the owner.
 func New(ctx context.Context, dataset string, s signing.Signer) (*Chain, error) {
 	var id [16]byte
 	rand.Read(id[:])
@@ -97,8 +96,8 @@ func New(ctx context.Context, dataset string, s signing.Signer) (*Chain, error) 
 	return (&Chain{}).sign(ctx, first, s)
 }
 
-// Extend is the chain with one more link, which change makes of the last one. The
-// version of the number after is the newest one.
+// Extend returns the chain with one more link, which change makes from the last one.
+// after is the number of the newest version.
 func (c *Chain) Extend(ctx context.Context, s signing.Signer, after int64, change func(*Link) error) (*Chain, error) {
 	next := *c.Last()
 	next.Owners, next.Writers = slices.Clone(next.Owners), slices.Clone(next.Writers)
@@ -129,8 +128,8 @@ func (c *Chain) sign(ctx context.Context, l Link, s signing.Signer) (*Chain, err
 	return c.add(l.Dataset, string(raw))
 }
 
-// Parse reads a chain and verifies it: all that is known already is not verified again.
-// Every fault is an error that wraps envelope.ErrAuthentication.
+// Parse reads a chain and verifies it, except for what is known already. Every fault is
+// an error that wraps envelope.ErrAuthentication.
 func Parse(dataset string, raw []string, known *Chain) (*Chain, error) {
 	if len(raw) == 0 || len(raw) > MaxLinks {
 		return nil, fmt.Errorf("a chain of %d sets of signers: %w", len(raw), envelope.ErrAuthentication)
@@ -158,7 +157,7 @@ func (c *Chain) add(dataset, raw string) (*Chain, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Who may sign a link stands in the one before; the first link vouches for itself.
+	// The signers of a link are in the one before; the first link vouches for itself.
 	var may []signing.PublicKey
 	if len(c.links) > 0 {
 		may = c.Last().Owners
@@ -203,10 +202,10 @@ func (c *Chain) previous() string {
 	return c.Last().Digest
 }
 
-// Last is the set of signers that holds now.
+// Last returns the current set of signers.
 func (c *Chain) Last() *Link { return &c.links[len(c.links)-1] }
 
-// At is the link of a sequence number, or nil.
+// At returns the link with a sequence number, or nil.
 func (c *Chain) At(sequence int) *Link {
 	if sequence < 1 || sequence > len(c.links) {
 		return nil
@@ -214,13 +213,13 @@ func (c *Chain) At(sequence int) *Link {
 	return &c.links[sequence-1]
 }
 
-// Links are all of them, the first first. They are not to be changed.
+// Links returns all links in order. They must not be changed.
 func (c *Chain) Links() []Link { return c.links }
 
-// ID names the dataset among all that have its name.
+// ID distinguishes the dataset from others with its name.
 func (c *Chain) ID() string { return c.Last().ID }
 
-// Raw are the signed envelopes of the links.
+// Raw returns the signed envelopes of the links.
 func (c *Chain) Raw() []string { return slices.Clone(c.raw) }
 
 // SignedBy reports whether any of the keys has signed a link.
@@ -228,7 +227,7 @@ func (c *Chain) SignedBy(keys []signing.PublicKey) bool {
 	return slices.ContainsFunc(c.by, func(k signing.PublicKey) bool { return slices.Contains(keys, k) })
 }
 
-// Seen is the chain as a reader remembers it.
+// Seen returns the chain as a reader remembers it.
 func (c *Chain) Seen() []trust.Link {
 	seen := make([]trust.Link, len(c.links))
 	for i, l := range c.links {

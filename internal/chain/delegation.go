@@ -18,17 +18,17 @@ const (
 )
 
 // A Delegation certifies a short-lived key: it signs one version, or one job's results,
-// in the place of a signer, who need not be there.
+// in place of a signer, who need not be present.
 type Delegation struct {
-	Purpose, Name string // which job, or which plan
+	Purpose, Name string // the job or the plan
 	Key           signing.PublicKey
 	NotAfter      time.Time
-	// UpTo is the highest number of a version that the key may sign. A clock can be set
-	// back by whoever has the key; the numbers cannot.
+	// UpTo is the highest number of a version that the key may sign. The holder of the
+	// key can set back a clock, but not the numbers.
 	UpTo     int64
 	Sequence int
 	By       signing.PublicKey
-	// Former says that By was a signer then and is none any more.
+	// Former says that By was a signer then but is none now.
 	Former bool
 	raw    string
 }
@@ -69,8 +69,8 @@ func (c *Chain) Delegate(ctx context.Context, s signing.Signer, d Delegation) (D
 	return c.ParseDelegation(string(raw))
 }
 
-// ParseDelegation reads a delegation by one who is a signer now. Whether it covers what
-// was signed, Covers tells.
+// ParseDelegation reads a delegation by a current signer. Covers reports whether it
+// covers what was signed.
 func (c *Chain) ParseDelegation(raw string) (Delegation, error) {
 	d, err := c.ReadDelegation(raw)
 	if err == nil && d.Former {
@@ -82,8 +82,8 @@ func (c *Chain) ParseDelegation(raw string) (Delegation, error) {
 	return d, nil
 }
 
-// DelegationOf tells of which dataset a delegation is, which is not verified: it is for
-// finding the chain to read it with.
+// DelegationOf returns the dataset of a delegation without verifying it, to find the
+// chain for reading it.
 func DelegationOf(raw string) (dataset string, err error) {
 	_, payload, err := signing.Unverified([]byte(raw))
 	if err != nil {
@@ -96,7 +96,8 @@ func DelegationOf(raw string) (dataset string, err error) {
 	return j.Dataset, nil
 }
 
-// ReadDelegation reads a delegation by one who was a signer when it was made, as it says.
+// ReadDelegation reads a delegation by somebody who was a signer when it says that it was
+// made.
 func (c *Chain) ReadDelegation(raw string) (Delegation, error) {
 	bad := func(why string) (Delegation, error) {
 		return Delegation{}, fmt.Errorf("a delegation of dataset %q: %s: %w", c.Last().Dataset, why, envelope.ErrAuthentication)
@@ -117,8 +118,8 @@ func (c *Chain) ReadDelegation(raw string) (Delegation, error) {
 	return Delegation{j.Purpose, j.Name, j.Key, j.NotAfter, j.UpTo, j.Sequence, by, c.Last().Role(by) == None, raw}, nil
 }
 
-// Covers returns an error unless the delegation is for a version of the number that was
-// made at a time.
+// Covers returns an error unless the delegation covers a version of the number, made at a
+// time.
 func (d Delegation) Covers(number int64, at time.Time) error {
 	switch {
 	case number > d.UpTo:

@@ -12,7 +12,7 @@ import (
 	"github.com/vaultpack/vaultpack/signing"
 )
 
-// Types of signed payloads, and the formats that stand in them.
+// Types of signed payloads, and the formats inside them.
 const (
 	linkPayload       = "application/vnd.vaultpack.signers+json"
 	grantPayload      = "application/vnd.vaultpack.data-key+json"
@@ -55,7 +55,7 @@ func sorted(keys []signing.PublicKey, cmp func(a, b signing.PublicKey) int) []si
 	return keys
 }
 
-// check looks whether a set can be one.
+// check checks that a set is valid.
 func (j *linkJSON) check() error {
 	switch n := len(j.Owners) + len(j.Writers); {
 	case len(j.Owners) == 0:
@@ -96,7 +96,7 @@ func decodeLink(payload []byte) (l Link, previous string, err error) {
 		Owners: j.Owners, Writers: j.Writers}, j.Previous, nil
 }
 
-// decode reads JSON in the one encoding in which it is written.
+// decode decodes JSON that must be in its canonical encoding.
 func decode(payload []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(payload))
 	d.DisallowUnknownFields()

@@ -9,18 +9,18 @@ import (
 	"github.com/vaultpack/vaultpack/signing"
 )
 
-// A Grant says that a data key is one of the dataset's. Whoever may write versions may
-// grant a key; one that a writer has granted is for that writer alone to seal under: who
-// may upload and not decrypt still knows the keys that he has made.
+// A Grant says that a data key belongs to the dataset. Anyone who may write versions may
+// grant a key; only the writer itself may seal under a key that a writer has granted: a
+// user who may upload but not decrypt still knows the keys that he has made.
 type Grant struct {
 	KeyID envelope.KeyID
-	// Commitment is that of the data key: no other key of this ID is meant.
+	// Commitment is the one of the data key: no other key with this ID is meant.
 	Commitment [32]byte
-	// Epoch is the one that the key was made in, and Sequence that of the link that says
-	// that By might do so.
+	// Epoch is the one in which the key was made, and Sequence the number of the link by
+	// which By was entitled to grant it.
 	Epoch, Sequence int
 	By              signing.PublicKey
-	// ReadOnly says that nothing more is to be sealed under the key: it comes from an
+	// ReadOnly says that nothing more may be sealed under the key: it comes from an
 	// upload that began another chain, and lost.
 	ReadOnly bool
 	raw      string
@@ -45,8 +45,8 @@ func (c *Chain) Grant(ctx context.Context, s signing.Signer, key envelope.KeyID,
 	return c.grant(ctx, s, grantJSON{KeyID: key.String(), Commit: commitment[:]})
 }
 
-// TakeOver makes a data key that the signer has granted in another chain of the same
-// dataset one of this one's, to read with.
+// TakeOver adopts, for reading, a data key that the signer has granted in another chain
+// of the same dataset.
 func (c *Chain) TakeOver(ctx context.Context, s signing.Signer, g Grant) (Grant, error) {
 	if g.By != s.Public() {
 		return Grant{}, fmt.Errorf("the data key %s was granted by another: %w", g.KeyID, envelope.ErrAuthentication)
@@ -54,8 +54,8 @@ func (c *Chain) TakeOver(ctx context.Context, s signing.Signer, g Grant) (Grant,
 	return c.ReadWith(ctx, s, g)
 }
 
-// ReadWith makes the data key of any grant one of this chain's, to read with: who signs
-// that says that what lies under it is the dataset's.
+// ReadWith adopts, for reading, the data key of any grant: the signer thereby says that
+// what is sealed under it belongs to the dataset.
 func (c *Chain) ReadWith(ctx context.Context, s signing.Signer, g Grant) (Grant, error) {
 	return c.grant(ctx, s, grantJSON{KeyID: g.KeyID.String(), Commit: g.Commitment[:], ReadOnly: true})
 }
@@ -99,7 +99,7 @@ func (c *Chain) ParseGrant(raw string) (Grant, error) {
 	return Grant{KeyID: key, Commitment: [32]byte(j.Commit), Epoch: j.Epoch, Sequence: j.Sequence, By: by, ReadOnly: j.ReadOnly, raw: raw}, nil
 }
 
-// open decodes what was signed by somebody who ever was a signer. If nobody like that has
+// open decodes what was signed by anybody who ever was a signer. If no such key has
 // signed it, why says so, and there is no error.
 func (c *Chain) open(raw, payloadType string, v any) (by signing.PublicKey, why string, err error) {
 	id, _, err := signing.Unverified([]byte(raw))
@@ -117,7 +117,7 @@ func (c *Chain) open(raw, payloadType string, v any) (by signing.PublicKey, why 
 	return by, "", decode(payload, v)
 }
 
-// member finds a key among all that ever were signers, newest set first.
+// member finds a key among all former and current signers, newest set first.
 func (c *Chain) member(id signing.KeyID) (signing.PublicKey, bool) {
 	for i := len(c.links) - 1; i >= 0; i-- {
 		for _, keys := range [][]signing.PublicKey{c.links[i].Owners, c.links[i].Writers} {
@@ -132,7 +132,7 @@ func (c *Chain) member(id signing.KeyID) (signing.PublicKey, bool) {
 }
 
 // MaySeal reports whether the signer may seal under the key of the grant: it is of this
-// epoch, and of an owner or his own.
+// epoch, and an owner or the signer itself has granted it.
 func (c *Chain) MaySeal(g Grant, signer signing.PublicKey) bool {
 	l := c.Last()
 	return !g.ReadOnly && g.Epoch == l.Epoch && (g.By == signer || l.Role(g.By) == Owner)

@@ -10,7 +10,7 @@ import (
 	"github.com/vaultpack/vaultpack/signing"
 )
 
-// An upload signs the records of its progress with a key that it makes for them, and that
+// An upload signs the records of its progress with a key that it makes for them and that
 // a signer certifies: so a key in a service or an agent signs once, however many records
 // there are. The key never leaves the process, and its certificate is for one upload.
 const (
@@ -37,8 +37,8 @@ type recordJSON struct {
 	SHA256 string `json:"sha256"`
 }
 
-// CertifyUpload certifies the key that signs the records of an upload, which is named as
-// in the vault.
+// CertifyUpload certifies the key that signs the records of an upload, whose name is the
+// one in the vault.
 func (c *Chain) CertifyUpload(ctx context.Context, s signing.Signer, upload string, key signing.PublicKey) (raw string, err error) {
 	l := c.Last()
 	if l.Role(s.Public()) == None {
@@ -52,8 +52,8 @@ func (c *Chain) CertifyUpload(ctx context.Context, s signing.Signer, upload stri
 	return string(b), err
 }
 
-// SignRecord signs the record of a number, whose list has the SHA-256, with the key of the
-// upload.
+// SignRecord signs a record, given its number and the SHA-256 of its list, with the key
+// of the upload.
 func SignRecord(ctx context.Context, s signing.Signer, upload string, number int64, sum [32]byte) (raw string, err error) {
 	payload, err := json.Marshal(recordJSON{recordFormat, upload, number, hex.EncodeToString(sum[:])})
 	if err != nil {
@@ -63,8 +63,9 @@ func SignRecord(ctx context.Context, s signing.Signer, upload string, number int
 	return string(b), err
 }
 
-// CheckRecord returns an error unless the record of that upload, number and sum was signed
-// by a key that somebody has certified for it who is a signer now, and was one then.
+// CheckRecord returns an error unless the record with that upload, number and sum was
+// signed by a key that a signer has certified for it, who is a signer now and was one
+// then.
 func (c *Chain) CheckRecord(certificate, signed, upload string, number int64, sum [32]byte) error {
 	bad := func(why string) error {
 		return fmt.Errorf("a record of an upload to dataset %q: %s: %w", c.Last().Dataset, why, envelope.ErrAuthentication)

@@ -8,17 +8,17 @@ import (
 	"github.com/vaultpack/vaultpack/internal/fsys"
 )
 
-// Weight is about what the entry takes of memory, in bytes.
+// Weight returns roughly how many bytes of memory the entry takes.
 func Weight(e *tree.Entry) int {
 	return 256 + len(e.Path) + len(e.Link) + 64*len(e.Extents)
 }
 
-// MaxWeight bounds what is kept of a version at one time, in bytes of weight:
-// entries whose files are being read, or folders whose attributes come last.
+// MaxWeight limits what is kept of a version at one time, in bytes of weight: entries
+// whose files are being read, or folders whose attributes are set last.
 const MaxWeight = 96 << 20
 
-// Check refuses what no honest writer makes and a restore must not follow:
-// absolute paths, dot elements, sizes and extents that do not fit.
+// Check refuses what no honest writer makes and a restore must not follow: absolute
+// paths, dot elements, and sizes and extents that do not match.
 func Check(e *tree.Entry) error {
 	bad := func(why string) error { return fmt.Errorf("the index entry %q %s", e.Path, why) }
 	if e.Path != "" {
@@ -41,8 +41,7 @@ func Check(e *tree.Entry) error {
 	return nil
 }
 
-// CheckExtents makes sure that the extents are the whole file and lie in their
-// packs.
+// CheckExtents makes sure that the extents are the whole file and lie inside their packs.
 func CheckExtents(e *tree.Entry) error {
 	at := int64(0)
 	for _, x := range e.Extents {
@@ -58,11 +57,11 @@ func CheckExtents(e *tree.Entry) error {
 	return nil
 }
 
-// packLen is about what a pack takes in a list, in bytes.
+// packLen is roughly what a pack takes in a list, in bytes.
 const packLen = 256
 
-// PathLen is what the entry counts towards partPathLen. Small files share packs;
-// those of a large one are its own.
+// PathLen returns what the entry counts towards partPathLen. Small files share packs; a
+// large file has its own.
 func PathLen(e *tree.Entry) int {
 	return len(e.Path) + len(e.Link) + packLen*max(len(e.Extents)-1, 0)
 }

@@ -2,10 +2,10 @@ package codec
 
 import "bytes"
 
-// quickLine reads a line of a list that looks just as EncodeList writes most of
-// them: known fields in their order, paths in ASCII without escapes, numbers that
-// fit. It reports whether it could; all else is left to encoding/json, which takes
-// many times as long. j is to be zero, but for slices to be written over.
+// quickLine reads a line of a list that looks exactly as EncodeList writes most of them:
+// known fields in order, paths in ASCII without escapes, numbers in range. It reports
+// whether it could; everything else is left to encoding/json, which takes many times as
+// long. j must be zero, except for slices to be overwritten.
 func (j *entryJSON) quickLine(line []byte) bool {
 	s := quickScanner{rest: line}
 	*j = entryJSON{Extents: j.Extents[:0], Sums: j.Sums[:0], Seen: j.Seen[:0]}
@@ -52,14 +52,13 @@ func (j *entryJSON) quickLine(line []byte) bool {
 	return !s.bad && len(s.rest) == 0
 }
 
-// A quickScanner goes through a line. Once something is not as expected, it is
-// bad for good.
+// A quickScanner reads a line. After anything unexpected, it fails for good.
 type quickScanner struct {
 	rest []byte
 	bad  bool
 }
 
-// has passes over the literal if it comes next.
+// has skips the literal if it comes next.
 func (s *quickScanner) has(literal string) bool {
 	ok := len(s.rest) >= len(literal) && string(s.rest[:len(literal)]) == literal
 	if ok {
@@ -75,7 +74,7 @@ func (s *quickScanner) lit(literal string) *quickScanner {
 	return s
 }
 
-// text reads a string to behind its closing quote.
+// text reads a string up to and including its closing quote.
 func (s *quickScanner) text() string {
 	n := bytes.IndexByte(s.rest, '"')
 	if n < 0 {

@@ -1,6 +1,6 @@
-// Package codec has the encodings of what a dataset keeps in its sealed objects: lists
-// of entries, the roots of versions, the marks in the place of some, and leases. What
-// is read is bounded and checked before it is believed; docs/FORMAT.md states how.
+// Package codec encodes what a dataset keeps in its sealed objects: lists of entries, the
+// roots of versions, the marks that replace some, and leases. What is read is limited and
+// checked before it is believed; docs/FORMAT.md states how.
 package codec
 
 import (
@@ -23,9 +23,9 @@ import (
 	"github.com/vaultpack/vaultpack/internal/fsys"
 )
 
-// The formats of a list of entries: zstd-compressed lines of JSON, the first of
-// them a Header and each further one an entry. The format's name keeps the
-// one from being taken for the other.
+// The formats of a list of entries: zstd-compressed lines of JSON, the first of them a
+// Header and each further one an entry. The name of the format keeps one kind from being
+// taken for the other.
 const (
 	IndexFormat   = "vaultpack-index/1"
 	PendingFormat = "vaultpack-pending/1"
@@ -36,7 +36,7 @@ type Header struct {
 	Dataset string       `json:"dataset"`
 	Packs   []objectJSON `json:"packs"`
 	Hosts   []string     `json:"hosts,omitempty"`
-	// Source is of a pending list only: whose upload it belongs to.
+	// Source is only in a pending list: it says whose upload the list belongs to.
 	Source string `json:"source,omitempty"`
 }
 
@@ -74,8 +74,8 @@ func parseDigest(s string) (d [32]byte, err error) {
 	return [32]byte(b), nil
 }
 
-// entryJSON is a line of a list. Strings that are not UTF-8 go as base64, since
-// JSON cannot hold them.
+// entryJSON is a line of a list. Strings that are not UTF-8 are in base64, since JSON
+// cannot hold them.
 type entryJSON struct {
 	Path    string     `json:"path"`
 	Path64  []byte     `json:"path64,omitempty"`
@@ -93,10 +93,10 @@ type entryJSON struct {
 	Flaw    tree.Flaw  `json:"flaw,omitempty"`
 }
 
-// sumEncoding is how keyed sums stand in a list.
+// sumEncoding is the encoding of keyed sums in a list.
 var sumEncoding = base64.RawStdEncoding.Strict()
 
-// decodeSums gives the extents their sums: one each, or none at all.
+// decodeSums sets the sums of the extents: one each, or none at all.
 func decodeSums(e *tree.Entry, sums []string) error {
 	if len(sums) > 0 && len(sums) != len(e.Extents) {
 		return fmt.Errorf("the index entry %q has %d sums for %d extents", e.Path, len(sums), len(e.Extents))
@@ -127,7 +127,7 @@ func fromUTF8(s string, raw []byte) string {
 	return s
 }
 
-// EncodeList makes the compressed list of entries in the given format.
+// EncodeList encodes the compressed list of entries in the given format.
 func EncodeList(format, dataset, source string, entries []*tree.Entry) ([]byte, error) {
 	l := lister{header: Header{Format: format, Dataset: dataset, Packs: []objectJSON{}, Source: source},
 		packs: map[envelope.ObjectID]int64{}, hosts: map[string]int64{}}
@@ -151,7 +151,7 @@ func EncodeList(format, dataset, source string, entries []*tree.Entry) ([]byte, 
 	return encoder().EncodeAll(slices.Concat(first, []byte("\n"), body.Bytes()), nil), nil
 }
 
-// A lister makes the lines of a list, and a header that has what they point to.
+// A lister makes the lines of a list, and a header with what they refer to.
 type lister struct {
 	header  Header
 	packs   map[envelope.ObjectID]int64 // in the header's list
@@ -159,7 +159,7 @@ type lister struct {
 	extents int // of all lines
 }
 
-// line makes the line of an entry.
+// line returns the line of an entry.
 func (l *lister) line(e *tree.Entry) entryJSON {
 	j := entryJSON{Size: e.Size, Mode: fsys.PosixMode(e.Mode), ModTime: [2]int64{e.ModTime.Unix(), int64(e.ModTime.Nanosecond())},
 		Recent: e.Recent, Flaw: e.Flaw}
@@ -176,14 +176,14 @@ func (l *lister) line(e *tree.Entry) entryJSON {
 			l.hosts[e.Seen.Host] = n
 			l.header.Hosts = append(l.header.Hosts, e.Seen.Host)
 		}
-		if ok { // one more machine than are recorded looks at size and time alone
+		if ok { // for more machines than are recorded, only size and time are compared
 			j.Seen = []int64{n, int64(e.Seen.Inode), e.Seen.ChangeTime.Unix(), int64(e.Seen.ChangeTime.Nanosecond())}
 		}
 	}
 	return j
 }
 
-// place says in the line where the contents of the entry lie.
+// place records in the line where the contents of the entry lie.
 func (l *lister) place(j *entryJSON, e *tree.Entry) {
 	whole := int64(0)
 	l.extents += len(e.Extents)
@@ -220,8 +220,8 @@ var encoder = sync.OnceValue(func() *zstd.Encoder {
 	return e
 })
 
-// DecodeList reads what EncodeList made. The bytes have been authenticated, so
-// any fault is one of the program that wrote them.
+// DecodeList reads the output of EncodeList. The bytes have been authenticated, so any
+// fault is one of the program that wrote them.
 func DecodeList(format, dataset string, b []byte) (header Header, entries []*tree.Entry, err error) {
 	kind := kindOf(format)
 	lines, err := newLineReader(kind, b)
@@ -244,7 +244,7 @@ func DecodeList(format, dataset string, b []byte) (header Header, entries []*tre
 		return header, nil, fmt.Errorf("a list %.100q of dataset %.100q where %q of %q belongs: %w",
 			header.Format, header.Dataset, format, dataset, envelope.ErrAuthentication)
 	}
-	var j entryJSON // its slices serve one line after the other
+	var j entryJSON // its slices are reused for each line
 	extents := 0
 	for {
 		line, err := lines.next()
@@ -283,7 +283,7 @@ func decodeEntry(j *entryJSON, line []byte, packs []*tree.Object, hosts []string
 	}
 	e := &tree.Entry{Path: fromUTF8(j.Path, j.Path64), Size: j.Size, Mode: fsys.GoMode(j.Mode),
 		ModTime: time.Unix(j.ModTime[0], j.ModTime[1]), Link: fromUTF8(j.Link, j.Link64), Recent: j.Recent, Flaw: j.Flaw}
-	if err := Check(e); err != nil { // first, so that an error names no endless path
+	if err := Check(e); err != nil { // first, so that an error does not quote an endless path
 		return nil, err
 	}
 	if j.Sum != "" {

@@ -16,13 +16,13 @@ type leaseJSON struct {
 
 const leaseFormat = "vaultpack-lease/1"
 
-// EncodeLease makes the contents of the lease of an upload that began at a time.
+// EncodeLease encodes the lease of an upload that began at a time.
 func EncodeLease(started time.Time) ([]byte, error) {
 	b, err := json.Marshal(leaseJSON{leaseFormat, started.UTC().Truncate(time.Second)})
 	return append(b, '\n'), err
 }
 
-// DecodeLease reads when an upload began, as its lease says: that is not authentic.
+// DecodeLease reads when an upload began according to its lease, which is not authentic.
 func DecodeLease(b []byte) (started time.Time, ok bool) {
 	var j leaseJSON
 	ok = json.Unmarshal(b, &j) == nil && j.Format == leaseFormat
@@ -32,8 +32,8 @@ func DecodeLease(b []byte) (started time.Time, ok bool) {
 // LeaseSuffix ends the name of a lease.
 const LeaseSuffix = ".lease"
 
-// UploadNumber is the number that an upload is to commit: it names its objects below
-// pending/ by that and 26 random characters.
+// UploadNumber returns the number that an upload will commit: the name of its objects
+// below pending/ is that number and 26 random characters.
 func UploadNumber(upload string) (int64, bool) {
 	number, name, ok := strings.Cut(upload, "-")
 	n, err := strconv.ParseInt(number, 10, 64)
@@ -43,13 +43,13 @@ func UploadNumber(upload string) (int64, bool) {
 // A PendingName is what the name of an object below pending/ says.
 type PendingName struct {
 	Upload string
-	Number int64 // that the upload is to commit
-	Lease  bool  // else it is a record
-	Record int64 // its number among those of the upload
+	Number int64 // the number that the upload will commit
+	Lease  bool  // otherwise a record
+	Record int64 // its number among the records of the upload
 }
 
-// ParsePending reads the name of an object below pending/. What is neither a lease
-// nor a record is a stranger's, and not ok.
+// ParsePending parses the name of an object below pending/. An object that is neither a
+// lease nor a record belongs to somebody else, and ok is false.
 func ParsePending(name string) (p PendingName, ok bool) {
 	dir, base := path.Split(name)
 	if p.Upload, p.Lease = strings.CutSuffix(base, LeaseSuffix); !p.Lease {

@@ -14,10 +14,9 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 )
 
-// Bounds of what is read of a list. Whoever holds a data key can seal a few
-// kilobytes that decompress to gigabytes, or numbers that take many times their
-// text in memory, so each is checked before room is made for it. FORMAT.md states
-// them.
+// Limits of what is read of a list. Anyone who holds a data key can seal a few kilobytes
+// that decompress to gigabytes, or numbers that take many times their text in memory, so
+// each is checked before memory is allocated for it. FORMAT.md states them.
 const (
 	MaxList    = 64 << 20 // an index part, decompressed and not, in bytes
 	MaxPending = 2 * MaxList
@@ -30,7 +29,7 @@ const (
 	maxSource         = 1 << 10
 )
 
-// A listKind is a format of lists with the bounds that it has.
+// A listKind is a format of lists with its limits.
 type listKind struct {
 	format         string
 	bytes, entries int
@@ -43,14 +42,14 @@ func kindOf(format string) listKind {
 	return listKind{format, MaxList, maxEntries}
 }
 
-// Beyond is the error of a list that exceeds a bound. It has been authenticated,
-// so who made it holds the key: it is as little to be used as what does not.
+// Beyond returns the error for a list that exceeds a limit. It has been authenticated, so
+// its author holds the key: it must not be used, like one that does not authenticate.
 func Beyond(what string, bound int) error {
 	return fmt.Errorf("the list has %s, and the bound is %d: %w", what, bound, envelope.ErrAuthentication)
 }
 
-// A lineReader reads the lines of a compressed list one by one, so that what is
-// in memory is one of them.
+// A lineReader reads the lines of a compressed list one by one, so that only one of them
+// is in memory.
 type lineReader struct {
 	zstd *zstd.Decoder
 	src  *bufio.Reader
@@ -60,7 +59,7 @@ type lineReader struct {
 }
 
 var decoders = sync.Pool{New: func() any {
-	// Of one decoder at a time, without goroutines that would have to be ended.
+	// One decoder at a time, without goroutines that would have to be ended.
 	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
 	if err != nil {
 		panic("codec: zstd: " + err.Error()) // constant options
@@ -82,7 +81,7 @@ func (r *lineReader) close() {
 	decoders.Put(r.zstd)
 }
 
-// next gives the next line without its newline, until the next call; io.EOF after
+// next returns the next line without its newline, valid until the next call; io.EOF after
 // the last.
 func (r *lineReader) next() ([]byte, error) {
 	r.long = r.long[:0]
@@ -110,8 +109,8 @@ func (r *lineReader) next() ([]byte, error) {
 	}
 }
 
-// readHeader reads the first line. Its packs are read one by one, since an element
-// in memory takes many times the shortest text of one.
+// readHeader reads the first line. Its packs are read one by one, since an element takes
+// many times its shortest text in memory.
 func readHeader(line []byte) (h Header, packs []*tree.Object, err error) {
 	if err := checkLine(line); err != nil {
 		return h, nil, err
@@ -156,8 +155,8 @@ func readHeader(line []byte) (h Header, packs []*tree.Object, err error) {
 	return h, packs, err
 }
 
-// readObject reads a JSON object, each field by its function, and passes over
-// those that have none.
+// readObject reads a JSON object, each field with its function, and skips fields without
+// one.
 func readObject(b []byte, fields map[string]func(*json.Decoder) error) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	if err := readDelim(d, '{'); err != nil {
@@ -185,7 +184,7 @@ func readObject(b []byte, fields map[string]func(*json.Decoder) error) error {
 	return nil
 }
 
-// skipValue passes over a value, token by token.
+// skipValue skips a value, token by token.
 func skipValue(d *json.Decoder) error {
 	for depth := 0; ; {
 		t, err := d.Token()
@@ -240,11 +239,11 @@ func noMoreInput(err error) error {
 }
 
 // checkLine refuses a line whose numbers or strings would take more memory than the
-// bounds allow, before any of them is read.
+// limits allow, before any of them is read.
 func checkLine(line []byte) error {
 	const (
 		numbers = 4*maxExtents + 64
-		text    = 8 * tree.MaxPath // of a path of which all is escaped, and its quotes
+		text    = 8 * tree.MaxPath // for a path in which everything is escaped, with its quotes
 	)
 	if len(line) > numbers && bytes.Count(line, []byte(",")) > numbers {
 		return Beyond("an entry of more numbers", numbers)
@@ -263,7 +262,7 @@ func checkLine(line []byte) error {
 	return nil
 }
 
-// stringLen is the length of a JSON string up to its closing quote, or to the end.
+// stringLen returns the length of a JSON string up to its closing quote, or to the end.
 func stringLen(b []byte) int {
 	for i := 0; i < len(b); i++ {
 		switch b[i] {

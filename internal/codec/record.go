@@ -10,15 +10,15 @@ import (
 	"github.com/vaultpack/vaultpack/internal/chain"
 )
 
-// A Record is a record of an unfinished upload as it stands in the vault: a list of
-// entries in the PendingFormat, compressed, and what makes it believed. Whoever holds a
-// data key can seal a list; an upload signs those that it makes.
+// A Record is a record of an unfinished upload as it is in the vault: a list of entries
+// in the PendingFormat, compressed, and the evidence for it. Anyone who holds a data key
+// can seal a list; an upload signs those that it makes.
 type Record struct {
-	// Signers is the chain of signers where there is no version at all, and Keys are
-	// signed grants of data keys that no version names yet.
+	// Signers is the chain of signers if there is no version yet, and Keys are signed
+	// grants of data keys that no version names yet.
 	Signers, Keys []string
 	// Upload is the certificate of the key that the upload signs its records with, and
-	// Signed what it has signed of this one: see chain.OpenRecord.
+	// Signed is its signature of this one: see chain.OpenRecord.
 	Upload, Signed string
 	List           []byte
 }
@@ -39,7 +39,7 @@ const (
 	maxProof     = MaxRoot / 2 // the first line of a record, in bytes
 )
 
-// EncodeRecord makes the plaintext of a record: a line of JSON, then the list.
+// EncodeRecord returns the plaintext of a record: a line of JSON, then the list.
 func EncodeRecord(r *Record) ([]byte, error) {
 	first, err := json.Marshal(recordJSON{recordFormat, rawMessages(r.Signers), rawMessages(r.Keys), json.RawMessage(r.Upload), json.RawMessage(r.Signed)})
 	if err != nil {
@@ -51,7 +51,7 @@ func EncodeRecord(r *Record) ([]byte, error) {
 	return append(append(first, '\n'), r.List...), nil
 }
 
-// DecodeRecord reads what EncodeRecord made. Nothing of it is verified.
+// DecodeRecord reads the output of EncodeRecord. It verifies nothing.
 func DecodeRecord(b []byte) (*Record, error) {
 	end := bytes.IndexByte(b[:min(len(b), maxProof+1)], '\n')
 	if end < 0 {

@@ -54,18 +54,18 @@ type partJSON struct {
 	First   string `json:"first"`
 	First64 []byte `json:"first64,omitempty"`
 	Entries int    `json:"entries"`
-	// Sum is the SHA-256 of the part's plaintext. Its pin does not bind whoever holds the
-	// data key.
+	// Sum is the SHA-256 of the part's plaintext. The pin alone does not bind somebody
+	// who holds the data key.
 	Sum string `json:"sha256"`
 }
 
-// sound reports whether the totals can be those of any version.
+// sound reports whether a version can have these totals.
 func sound(t tree.Totals) bool {
 	return min(t.Files, t.Folders, t.Links, t.Bytes, t.Packs, t.SealedBytes) >= 0
 }
 
-// readRoot reads a root's JSON. The parts are read one by one, each checked before
-// the next: in memory they take many times the shortest text.
+// readRoot reads a root's JSON. The parts are read one by one, each checked before the
+// next: in memory they take many times their shortest text.
 func readRoot(b []byte) (j rootJSON, parts []tree.Part, err error) {
 	field := func(v any) func(*json.Decoder) error { return func(d *json.Decoder) error { return d.Decode(v) } }
 	err = readObject(b, map[string]func(*json.Decoder) error{
@@ -127,19 +127,19 @@ type Root struct {
 	// exact bytes of its root.
 	Parent    int64
 	ParentPin envelope.Pin
-	// Signers is the chain of those who may sign, and Keys the grants of data keys:
-	// signed envelopes. Delegation is that of the key that has signed, where it is not
-	// a signer's.
+	// Signers is the chain of signers, and Keys are the grants of data keys: signed
+	// envelopes. Delegation is the one for the key that has signed, if it is not a
+	// signer's.
 	Signers, Keys []string
 	Delegation    string
-	// Message is what whoever made the version says about it.
+	// Message is what the maker of the version says about it.
 	Message string
 	// Tags are names of versions, sorted.
 	Tags []Tag
 	// Tree is the hash of the files in the clear, if HasTree: see tree.Merkle.
 	Tree    [32]byte
 	HasTree bool
-	// Sum is the SHA-256 of these contents as they stand in the vault.
+	// Sum is the SHA-256 of these contents as they are in the vault.
 	Sum [32]byte
 }
 
@@ -150,13 +150,13 @@ type Tag struct {
 	Digest [32]byte // of the version's root
 }
 
-// MaxTags and MaxMessage bound what is said about versions, in tags and in bytes.
+// MaxTags and MaxMessage limit what is said about versions, in tags and in bytes.
 const (
 	MaxTags    = 1024
 	MaxMessage = 4096
 )
 
-// EncodeRoot makes the contents of the root of a version, and notes its Sum.
+// EncodeRoot encodes the contents of the root of a version, and sets its Sum.
 func EncodeRoot(dataset string, r *Root) ([]byte, error) {
 	j := rootJSON{Format: versionFormat, Dataset: dataset, Number: r.Number, Created: r.Created, Totals: r.Totals, Parts: []partJSON{}}
 	if r.Parent > 0 {
@@ -204,7 +204,7 @@ func texts(raw []json.RawMessage) []string {
 	return all
 }
 
-// rawArray reads an array of objects, each as it stands there.
+// rawArray reads an array of objects, each as it was encoded.
 func rawArray(to *[]json.RawMessage, most int) func(*json.Decoder) error {
 	return func(d *json.Decoder) error {
 		return readArray(d, func() error {
@@ -219,7 +219,7 @@ func rawArray(to *[]json.RawMessage, most int) func(*json.Decoder) error {
 	}
 }
 
-// DecodeRoot reads what EncodeRoot made of a version of the number.
+// DecodeRoot reads the output of EncodeRoot for the version of the number.
 func DecodeRoot(dataset string, number int64, b []byte) (*Root, error) {
 	j, parts, err := readRoot(b)
 	if errors.Is(err, envelope.ErrAuthentication) {
@@ -229,7 +229,7 @@ func DecodeRoot(dataset string, number int64, b []byte) (*Root, error) {
 		return nil, fmt.Errorf("version %d is in a newer format, or of another program", number)
 	}
 	if j.Dataset != dataset || j.Number != number || j.Parent != nil && (j.Parent.Number < 1 || j.Parent.Number >= number) || !sound(j.Totals) {
-		return nil, envelope.ErrAuthentication // another's root under this name
+		return nil, envelope.ErrAuthentication // another root under this name
 	}
 	r := &Root{Number: number, Created: j.Created, Totals: j.Totals, Parts: parts, Signers: texts(j.Signers), Keys: texts(j.Keys),
 		Delegation: string(j.Delegation), Message: j.Message, Sum: sha256.Sum256(b)}

@@ -17,13 +17,13 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// An authority is the right to make a version: who signs, as which of the signers, and
-// the data keys that the dataset has been granted.
+// An authority is the right to make a version: the signing key, its role, and the data
+// keys that were granted to the dataset.
 type authority struct {
 	signer signing.Signer
-	chain  *chain.Chain  // nil until a first version's is begun
+	chain  *chain.Chain  // nil until the chain of a first version has begun
 	grants []chain.Grant // of the version before, and those made since
-	root   *objects.Root // of the version before, nil where there is none
+	root   *objects.Root // of the version before, nil if there is none
 	anew   bool          // a new chain is begun
 
 	// recorder signs the records of this upload, as certificate says.
@@ -31,7 +31,7 @@ type authority struct {
 	certificate string
 }
 
-// authorize finds out what the configured signing key may do.
+// authorize determines what the configured signing key may do.
 func (l *Lease) authorize(ctx context.Context) error {
 	set := objects.Of(l.dataset)
 	open := set.Vault.EnsureSigningKey
@@ -47,7 +47,7 @@ func (l *Lease) authorize(ctx context.Context) error {
 	}
 	l.auth.signer = signer
 	if l.prev == nil {
-		return nil // who begins a dataset is its owner
+		return nil // whoever begins a dataset is its owner
 	}
 	l.auth.root = objects.RootOf(l.prev)
 	l.auth.chain, l.auth.grants = l.auth.root.Chain, slices.Clone(l.auth.root.Grants)
@@ -60,7 +60,8 @@ func (l *Lease) authorize(ctx context.Context) error {
 	return nil
 }
 
-// beginAnew begins a chain, in which the data keys of the version before can be read with.
+// beginAnew begins a new chain, in which the data keys of the version before can be used
+// for reading.
 func (l *Lease) beginAnew(ctx context.Context) error {
 	c, err := chain.New(ctx, l.dataset.Name, l.auth.signer)
 	if err != nil {
@@ -83,12 +84,13 @@ func (l *Lease) needs(role chain.Role) error {
 	return &dataset.NotSignerError{Dataset: l.dataset.Name, Key: l.auth.signer.Public(), Owner: role == chain.Owner, Owners: l.auth.chain.Last().Owners}
 }
 
-// vouch gives what a record of an unfinished upload lists, if somebody has signed it who
-// may write, and all that it names is under data keys of the dataset. It is an error why
-// not. The keys that are granted in the record are the dataset's from then on.
+// vouch returns what a record of an unfinished upload lists, if somebody who may write
+// has signed it, and everything that it names is sealed under data keys of the dataset.
+// Otherwise the error says why not. From then on, the keys that the record grants belong
+// to the dataset.
 func (l *Lease) vouch(ctx context.Context, name codec.PendingName, r *codec.Record, id envelope.KeyID) (h codec.Header, entries []*tree.Entry, err error) {
 	c := l.auth.chain
-	var other *chain.Chain // that the upload has begun, and that did not become the dataset's
+	var other *chain.Chain // the one that the upload began, and that did not become the dataset's
 	if c == nil || len(r.Signers) > 0 {
 		begun, err := chain.Parse(l.dataset.Name, r.Signers, nil)
 		if err != nil {
@@ -117,8 +119,8 @@ func (l *Lease) vouch(ctx context.Context, name codec.PendingName, r *codec.Reco
 	return h, entries, l.takeGrants(ctx, r, id, entries, c, other)
 }
 
-// takeGrants has the data keys that are granted in a record be the dataset's, if what the
-// record names is under them or those of the version before.
+// takeGrants adds the data keys that a record grants to the dataset's, if what the record
+// names is sealed under them or under those of the version before.
 func (l *Lease) takeGrants(ctx context.Context, r *codec.Record, id envelope.KeyID, entries []*tree.Entry, c, other *chain.Chain) error {
 	granted := map[envelope.KeyID]bool{}
 	for _, g := range l.auth.grants {
@@ -152,8 +154,8 @@ func (l *Lease) takeGrants(ctx context.Context, r *codec.Record, id envelope.Key
 	return nil
 }
 
-// grantOf reads a grant of a record. One of another chain, which this signer has begun
-// and which has lost against c, is made anew.
+// grantOf reads a grant of a record. If it is of another chain, which this signer has
+// begun and which has lost against c, it is made again.
 func (l *Lease) grantOf(ctx context.Context, raw string, c, other *chain.Chain) (chain.Grant, error) {
 	if other == nil {
 		return c.ParseGrant(raw)
@@ -168,9 +170,9 @@ func (l *Lease) grantOf(ctx context.Context, raw string, c, other *chain.Chain) 
 	return c.TakeOver(ctx, l.auth.signer, g)
 }
 
-// SealingKey gives the data key that the upload seals under: the newest one that may be
-// used for it, or a new one. One may be used that an owner has granted, or the signer
-// itself, since the last rotation; what merely lies in the vault may not.
+// SealingKey returns the data key that the upload seals under: the newest one that it may
+// use, or a new one. It may use keys that an owner, or the signer itself, has granted
+// since the last rotation, but not a key that merely lies in the vault.
 func (l *Lease) SealingKey(ctx context.Context) (*envelope.DataKey, error) {
 	if err := l.begin(ctx); err != nil {
 		return nil, err
@@ -185,7 +187,7 @@ func (l *Lease) SealingKey(ctx context.Context) (*envelope.DataKey, error) {
 	return l.NewKey(ctx)
 }
 
-// usable finds the data key to go on with; it is zero where there is none.
+// usable finds the data key to continue with, or returns zero.
 func (l *Lease) usable(ctx context.Context) (envelope.KeyID, error) {
 	none := envelope.KeyID{}
 	if l.auth.chain == nil {
@@ -226,9 +228,9 @@ func (l *Lease) NewKey(ctx context.Context) (*envelope.DataKey, error) {
 	signer := l.auth.signer
 	c := l.auth.chain
 	if l.planned {
-		// Of the right size, and never read.
+		// It has the right size, and is never read.
 		if set.Vault.PlanSignature(signer); c == nil {
-			set.Vault.PlanSignature(signer) // of the first link too
+			set.Vault.PlanSignature(signer) // also in the first link
 		}
 		signer = signing.GenerateKey()
 		c = nil
@@ -261,8 +263,8 @@ func (l *Lease) NewKey(ctx context.Context) (*envelope.DataKey, error) {
 	return key, set.Vouch([]chain.Grant{g})
 }
 
-// ChangeSigners makes what change makes of the signers hold from the version on that the
-// lease is for. Only an owner may do that.
+// ChangeSigners changes the signers from the version on that the lease is for. Only an
+// owner may do that.
 func (l *Lease) ChangeSigners(ctx context.Context, change func(*chain.Link) error) error {
 	if err := l.begin(ctx); err != nil {
 		return err
@@ -284,7 +286,7 @@ func (l *Lease) ChangeSigners(ctx context.Context, change func(*chain.Link) erro
 	return nil
 }
 
-// Rotate begins a new epoch: nothing more is sealed under the data keys of before.
+// Rotate begins a new epoch: nothing more is sealed under earlier data keys.
 func (l *Lease) Rotate(ctx context.Context) (*envelope.DataKey, error) {
 	err := l.ChangeSigners(ctx, func(next *chain.Link) error {
 		next.Epoch++
@@ -296,9 +298,9 @@ func (l *Lease) Rotate(ctx context.Context) (*envelope.DataKey, error) {
 	return l.NewKey(ctx)
 }
 
-// signRecord makes the record of a number of a list, with what makes another run believe
-// it: the grants that no version has yet, the signers where there is no version, and the
-// signature. The first one of an upload takes a signature of the signing key.
+// signRecord returns the record with a number and a list, with the evidence for another
+// run: the grants that no version has yet, the signers if there is no version, and the
+// signature. The first record of an upload takes one signature by the signing key.
 func (l *Lease) signRecord(ctx context.Context, number int64, list []byte) (*codec.Record, error) {
 	r := &codec.Record{List: list}
 	if l.auth.root == nil && l.auth.chain != nil {
@@ -323,7 +325,7 @@ func (l *Lease) signRecord(ctx context.Context, number int64, list []byte) (*cod
 // certify makes the key that signs the records of this upload.
 func (l *Lease) certify(ctx context.Context) (err error) {
 	c, signer := l.auth.chain, l.auth.signer
-	if l.planned { // of the right size, and never read
+	if l.planned { // it has the right size, and is never read
 		objects.Of(l.dataset).Vault.PlanSignature(signer)
 		signer = signing.GenerateKey()
 		if c, err = chain.New(ctx, l.dataset.Name, signer); err != nil {
@@ -341,8 +343,8 @@ func (l *Lease) certify(ctx context.Context) (err error) {
 	return nil
 }
 
-// keys are the grants that a version carries: those of data keys that it uses, as far as
-// that is known, and those that may still be sealed under.
+// keys returns the grants that a version carries: those of data keys that it uses, as far
+// as known, and those that may still be sealed under.
 func (l *Lease) keys(used map[envelope.KeyID]bool) []string {
 	var raw []string
 	for _, g := range l.auth.grants {

@@ -7,8 +7,8 @@ import (
 	"github.com/vaultpack/vaultpack/dataset"
 )
 
-// Change makes a version as do commits it, for what changes no files: it begins the upload
-// and ends it, whatever becomes of it. made says in an error what the version is for.
+// Change makes a version that changes no files, as do commits it: it begins the upload
+// and ends it, whatever happens. made says in errors what the version is for.
 func Change(ctx context.Context, d *dataset.Dataset, source, made string, do func(context.Context, *Lease) (*dataset.Version, error)) (*dataset.Version, error) {
 	l, err := Begin(ctx, d, source)
 	if err != nil {

@@ -13,16 +13,16 @@ import (
 	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
-// Bounds of a part of an index. A part is what a reader fetches to find one
-// file, and what is held in memory. Variables for the tests only.
+// Limits of a part of an index. A part is what a reader fetches to find one file, and
+// what is held in memory. They are variables for the tests only.
 var (
 	PartEntries = 16 << 10
 	partPathLen = 4 << 20 // bytes of paths, link targets and packs
 )
 
-// An Index writes the index of a new version, entry after entry in the
-// order of their paths. A part of the previous version's index in which nothing
-// has changed is taken over as it is, and not written again.
+// An Index writes the index of a new version, entry by entry in the order of their paths.
+// A part of the previous version's index in which nothing has changed is reused, and not
+// written again.
 type Index struct {
 	dataset *dataset.Dataset
 	key     *envelope.DataKey
@@ -30,7 +30,7 @@ type Index struct {
 
 	pending []*tree.Entry
 	pathLen int
-	part    int // of prev, which pending is so far the beginning of, or -1
+	part    int // the part of prev that pending is the beginning of so far, or -1
 	next    int // the part of prev that begins next
 
 	parts  []tree.Part
@@ -39,8 +39,7 @@ type Index struct {
 	merkle tree.Merkle
 	packs  map[envelope.ObjectID]*tree.Object
 	last   string
-	// confirmed are entries that take the place of pending ones wherever these have
-	// to be written again.
+	// confirmed are entries that replace pending ones if these have to be written again.
 	confirmed map[*tree.Entry]*tree.Entry
 }
 
@@ -49,12 +48,13 @@ func NewIndex(d *dataset.Dataset, key *envelope.DataKey, prev *dataset.Version) 
 	return &Index{dataset: d, key: key, prev: prev, part: -1, packs: map[envelope.ObjectID]*tree.Object{}}
 }
 
-// A Step says how an entry stands to the previous version. The zero value is that of one
-// which is new, or has changed.
+// A Step relates an entry to the previous version. The zero value is for an entry that is
+// new, or has changed.
 type Step struct {
 	// Unchanged says that the previous version has the very same entry.
 	Unchanged bool
-	// Gap says that it has others, now gone, between the entry added before and this one.
+	// Gap says that the previous version has entries, now gone, between the entry added
+	// before and this one.
 	Gap bool
 }
 
@@ -87,10 +87,10 @@ func (w *Index) Add(ctx context.Context, e *tree.Entry, step Step) error {
 		}
 		return nil
 	}
-	// Where a part of the previous index is still to come, this one may grow up
-	// to it, so that one more entry does not shift the bounds of all that follow.
-	// One that has grown too large is halved: the second half is then large
-	// enough to be cut off at the next of the old bounds.
+	// If a part of the previous index is still to come, this one may grow up to it, so
+	// that one more entry does not shift the bounds of all that follow. A part that has
+	// grown too large is halved: the second half is then large enough to be cut off at
+	// the next old bound.
 	if w.prev != nil && w.next < len(w.prev.Parts) {
 		if len(w.pending) >= 2*PartEntries || w.pathLen >= 2*partPathLen {
 			return w.write(ctx, max(len(w.pending)/2, 1))
@@ -103,8 +103,8 @@ func (w *Index) Add(ctx context.Context, e *tree.Entry, step Step) error {
 	return nil
 }
 
-// follow keeps track of whether what is pending is the beginning of a part of
-// the previous index.
+// follow keeps track of whether the pending entries are the beginning of a part of the
+// previous index.
 func (w *Index) follow(ctx context.Context, e *tree.Entry, step Step) error {
 	if w.prev == nil {
 		return nil
@@ -119,7 +119,7 @@ func (w *Index) follow(ctx context.Context, e *tree.Entry, step Step) error {
 		}
 		return nil
 	}
-	// What is pending is cut off here, unless that left a tiny part.
+	// The pending entries are cut off here, unless that would leave a tiny part.
 	if n := len(w.pending); w.part < 0 && n > 0 && n < PartEntries/4 {
 		return nil
 	}
@@ -154,10 +154,9 @@ func (w *Index) count(e *tree.Entry) {
 	}
 }
 
-// Confirm says that now is to stand in the index in the place of then, which is an
-// entry of the previous version that is to be added as unchanged: but only if the
-// part that it lies in has to be written anyway, for now says nothing that matters
-// to readers.
+// Confirm replaces then, an entry of the previous version that is to be added as
+// unchanged, by now in the index: but only if its part has to be written anyway, since
+// now says nothing that matters to readers.
 func (w *Index) Confirm(then, now *tree.Entry) {
 	if w.confirmed == nil {
 		w.confirmed = map[*tree.Entry]*tree.Entry{}
@@ -206,32 +205,32 @@ func (w *Index) write(ctx context.Context, n int) error {
 	return nil
 }
 
-// Contents is what a version is made of.
+// Contents is what a version consists of.
 type Contents struct {
 	Parts  []tree.Part
 	Totals tree.Totals
 	// Tree is the hash of the files in the clear, if HasTree.
 	Tree    [32]byte
 	HasTree bool
-	// KeyIDs are the data keys that packs and parts are under; nil where that is not
-	// known, as of a version whose index was taken over unread.
+	// KeyIDs are the data keys that packs and parts are sealed under; nil if unknown, as
+	// for a version whose index was reused unread.
 	KeyIDs map[envelope.KeyID]bool
-	// Relied are packs that the version relies on and the upload has not made.
+	// Relied are packs that the version relies on and that the upload has not made.
 	Relied map[envelope.ObjectID]*tree.Object
-	// Message is what the version's maker says about it.
+	// Message is what the maker of the version says about it.
 	Message string
-	// Tags are the version's, where they are not those of the one before.
+	// Tags are the version's, if they are not those of the one before.
 	Tags *[]codec.Tag
 }
 
-// Same is the contents of a version, for another one that has the same.
+// Same returns the contents of a version, for another one with the same contents.
 func Same(v *dataset.Version) Contents {
 	r := objects.RootOf(v)
 	return Contents{Parts: v.Parts, Totals: v.Totals, Tree: r.Tree, HasTree: r.HasTree}
 }
 
-// Finish writes what is outstanding. changed is false if the index is that of
-// the previous version, to the last entry.
+// Finish writes what is outstanding. changed is false if the index is exactly that of the
+// previous version.
 func (w *Index) Finish(ctx context.Context) (c Contents, changed bool, err error) {
 	if err := w.begin(ctx); err != nil {
 		return c, false, err
@@ -251,5 +250,5 @@ func (w *Index) Finish(ctx context.Context) (c Contents, changed bool, err error
 	return c, changed, nil
 }
 
-// Packs are those that the index names, for [Lease.Commit].
+// Packs returns those that the index names, for [Lease.Commit].
 func (w *Index) Packs() map[envelope.ObjectID]*tree.Object { return w.packs }

@@ -55,8 +55,8 @@ type Lease struct {
 	unsure    atomic.Bool // a write may yet reach the vault, so the lease stays
 }
 
-// Begin begins an upload. source says in the uploader's own words where the data
-// comes from; it marks the upload's records.
+// Begin begins an upload. source identifies, for the uploader, where the data comes from;
+// it marks the upload's records.
 func Begin(ctx context.Context, d *dataset.Dataset, source string) (*Lease, error) {
 	return begin(ctx, d, source, oldChain)
 }
@@ -95,8 +95,8 @@ func begin(ctx context.Context, d *dataset.Dataset, source string, signers chain
 	if !l.planned {
 		l.renew()
 	}
-	// Not before the lease is there: a collection that does not see it must be one
-	// that has marked what is found now.
+	// Not before the lease exists: a collection that does not see it must have marked
+	// what is found now.
 	if err := l.read(ctx, all); err != nil {
 		return nil, errors.Join(err, l.End(ctx))
 	}
@@ -136,8 +136,8 @@ func (l *Lease) write(ctx context.Context) error {
 	})
 }
 
-// renew keeps the lease young until it ends, or is gone. If the store panics, stop
-// does, once.
+// renew keeps the lease young until it ends, or is gone. If the store panics, stop panics
+// likewise, once.
 func (l *Lease) renew() {
 	ctx, cancel := context.WithCancel(l.context)
 	wait := workers.Beside(func() error {
@@ -172,13 +172,13 @@ func (l *Lease) keepYoung(ctx context.Context) error {
 		if err := l.check(ctx); errors.Is(err, dataset.ErrCollected) {
 			return err
 		} else if err == nil {
-			l.write(ctx) // if it fails, the next one may not, and Commit looks
+			l.write(ctx) // if it fails, the next one may not, and Commit checks
 		}
 	}
 }
 
-// Abandon ends the renewal of a lease that is not ended in good order: a collection
-// finds it dead. After End it does nothing.
+// Abandon ends the renewal of a lease that does not end in good order: a collection finds
+// it dead. After End it does nothing.
 func (l *Lease) Abandon() {
 	if l == nil || l.dataset == nil {
 		return
@@ -188,7 +188,7 @@ func (l *Lease) Abandon() {
 	l.stop()
 }
 
-// Because is err, or why the lease's context has ended where that is it.
+// Because returns err, or why the lease's context has ended if that caused err.
 func (l *Lease) Because(err error) error {
 	if l == nil || l.context == nil {
 		return errNoLease
@@ -200,7 +200,7 @@ func (l *Lease) Because(err error) error {
 	return err
 }
 
-// check looks whether the lease is there.
+// check checks whether the lease exists.
 func (l *Lease) check(ctx context.Context) error {
 	_, err := objects.Of(l.dataset).Vault.Stat(ctx, l.name())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -217,15 +217,15 @@ func (l *Lease) check(ctx context.Context) error {
 // the dataset is closed.
 func (l *Lease) Context() context.Context { return l.context }
 
-// Previous is the version that the new one is made after, or nil.
+// Previous returns the version that the new one is made after, or nil.
 func (l *Lease) Previous() *dataset.Version { return l.prev }
 
-// Pending is what unfinished uploads have recorded, as far as it can be relied on.
+// Pending returns what unfinished uploads have recorded, as far as it can be relied on.
 func (l *Lease) Pending() *Pending { return l.pending }
 
-// Record records entries whose packs are in the vault, sealed under key, so that
-// another run, on any machine, continues from there if this one does not get to its
-// end. A file of which only some pieces are has those extents only. It sorts entries.
+// Record records entries whose packs are in the vault, sealed under key, so that another
+// run, on any machine, can continue from there. A file with only some of its pieces in
+// the vault has only those extents. It sorts entries.
 func (l *Lease) Record(ctx context.Context, key *envelope.DataKey, entries []*tree.Entry) error {
 	if err := l.begin(ctx); err != nil {
 		return err
@@ -233,8 +233,8 @@ func (l *Lease) Record(ctx context.Context, key *envelope.DataKey, entries []*tr
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	// One that is begun is not broken off at once: it might reach the vault after the
-	// lease has ended, when a collection no longer expects any.
+	// A record that has begun is not interrupted at once: it might reach the vault after
+	// the lease has ended, when a collection no longer expects any.
 	ctx, cancel := lingering(ctx, 10*time.Second)
 	defer cancel()
 	l.recording.Lock()
@@ -246,7 +246,7 @@ func (l *Lease) Record(ctx context.Context, key *envelope.DataKey, entries []*tr
 	return err
 }
 
-// lingering is a context that is cancelled some time after ctx.
+// lingering returns a context that is cancelled some time after ctx.
 func lingering(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	out, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
@@ -270,9 +270,9 @@ func (l *Lease) Forget(ctx context.Context) error {
 	return errors.Join(l.record.Remove(ctx), l.pending.Remove(ctx, l.record.source))
 }
 
-// End ends the lease. Whoever is interrupted records first what there is to record.
-// Where it is not known whether a write has reached the vault, the lease stays there
-// and is left to a collection. If ctx is cancelled End has ten seconds more.
+// End ends the lease. An interrupted upload first records its progress. If it is unknown
+// whether a write has reached the vault, the lease stays there and is left to a
+// collection. If ctx is cancelled, End has ten more seconds.
 func (l *Lease) End(ctx context.Context) error {
 	if err := l.begin(ctx); err != nil && (ctx == nil || err != ctx.Err()) {
 		return err

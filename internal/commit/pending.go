@@ -23,12 +23,12 @@ type checkpoint struct {
 	source  string
 	upload  string
 	n       int
-	// sign makes the records believed: see [Lease.signRecord].
+	// sign signs the records: see [Lease.signRecord].
 	sign func(ctx context.Context, number int64, list []byte) (*codec.Record, error)
 }
 
-// Write records entries whose packs are in the vault. A file of which only some
-// pieces are has those extents only. It sorts entries.
+// Write records entries whose packs are in the vault. A file with only some of its pieces
+// in the vault has only those extents. It sorts entries.
 func (c *checkpoint) Write(ctx context.Context, key *envelope.DataKey, entries []*tree.Entry) error {
 	slices.SortFunc(entries, func(a, b *tree.Entry) int { return cmp.Compare(a.Path, b.Path) })
 	for len(entries) > 0 {
@@ -41,8 +41,8 @@ func (c *checkpoint) Write(ctx context.Context, key *envelope.DataKey, entries [
 	return nil
 }
 
-// recordEntries is how many of the entries, at least one, go into the next record,
-// so that it stays within the bounds of a list.
+// recordEntries returns how many of the entries, at least one, go into the next record,
+// so that it stays within the limits of a list.
 func recordEntries(entries []*tree.Entry) int {
 	n, size := 0, 0
 	for n < len(entries) && n < codec.MaxPendingEntries/4 {
@@ -103,7 +103,7 @@ type Pending struct {
 
 	dataset *dataset.Dataset
 	lists   []pendingList
-	runs    [][]pendingList // what Entries gives of them
+	runs    [][]pendingList // what Entries yields of them
 	broken  []string        // names of those that are unreadable
 }
 
@@ -114,9 +114,9 @@ type pendingList struct {
 	weight       int // of its entries
 }
 
-// readPending reads the records of unfinished uploads. Those of uploads that the number
-// closed has ended are passed over: a collection may be at work on their packs. A record
-// that vouch has an error for is not used.
+// readPending reads the records of unfinished uploads. It skips those of uploads that the
+// closed number has ended: a collection may be working on their packs. A record for which
+// vouch returns an error is not used.
 func readPending(ctx context.Context, d *dataset.Dataset, closed int64,
 	vouch func(context.Context, codec.PendingName, *codec.Record, envelope.KeyID) (codec.Header, []*tree.Entry, error)) (*Pending, error) {
 	p := &Pending{dataset: d}
@@ -160,9 +160,9 @@ func readPending(ctx context.Context, d *dataset.Dataset, closed int64,
 }
 
 // arrange sorts the lists into runs, of which one list each is in memory at a time.
-// Uploads go through a tree in order, so their lists follow one another but for what
-// finished out of turn: a few runs hold them all. Those for which there would be no
-// room are left out: what they name is sent again.
+// Uploads walk a tree in order, so their lists follow one another except for what
+// finished out of turn: a few runs hold them all. Lists for which there is no room are
+// left out: what they name is sent again.
 func (p *Pending) arrange() {
 	total := 0
 	largest := []int{} // of each run
@@ -186,9 +186,9 @@ func (p *Pending) arrange() {
 	}
 }
 
-// Entries gives all recorded entries in the order of their paths; the same path
-// may come several times, with other extents. One list of each run of lists is
-// in memory at a time.
+// Entries yields all recorded entries in the order of their paths; the same path may
+// occur several times, with other extents. One list of each run of lists is in memory at
+// a time.
 func (p *Pending) Entries(ctx context.Context) iter.Seq2[*tree.Entry, error] {
 	return func(yield func(*tree.Entry, error) bool) {
 		if err := p.begin(ctx); err != nil {
@@ -233,17 +233,17 @@ func (p *Pending) Entries(ctx context.Context) iter.Seq2[*tree.Entry, error] {
 	}
 }
 
-// A PendingUpload is an unfinished upload, or one that has finished and could not remove
-// its records.
+// A PendingUpload is an unfinished upload, or a finished one that could not remove its
+// records.
 type PendingUpload struct {
-	// Number is the one that it was to commit.
+	// Number is the one that it would have committed.
 	Number int64
 
 	pending *Pending
 	lists   []pendingList
 }
 
-// Uploads are the uploads of source that have left records.
+// Uploads returns the uploads of source that have left records.
 func (p *Pending) Uploads(source string) []PendingUpload {
 	if p == nil {
 		return nil
@@ -263,8 +263,8 @@ func (p *Pending) Uploads(source string) []PendingUpload {
 	return all
 }
 
-// Entries gives what the upload has recorded, in the order in which it has: the same path
-// may come again.
+// Entries yields what the upload has recorded, in the order of recording: the same path
+// may occur again.
 func (u PendingUpload) Entries(ctx context.Context) iter.Seq2[*tree.Entry, error] {
 	if err := u.pending.begin(ctx); err != nil {
 		return func(yield func(*tree.Entry, error) bool) { yield(nil, err) }
@@ -272,14 +272,13 @@ func (u PendingUpload) Entries(ctx context.Context) iter.Seq2[*tree.Entry, error
 	return u.pending.run(ctx, u.lists)
 }
 
-// A Record is one of an upload, and the data key that it is sealed under.
+// A Record is a record of an upload, with the data key that it is sealed under.
 type Record struct {
 	Entries []*tree.Entry
 	KeyID   envelope.KeyID
 }
 
-// Records gives the records of the uploads of source. Those that cannot be read are
-// passed over.
+// Records yields the records of the uploads of source. Unreadable ones are skipped.
 func (p *Pending) Records(ctx context.Context, source string) iter.Seq2[*Record, error] {
 	return func(yield func(*Record, error) bool) {
 		if err := p.begin(ctx); err != nil {
@@ -302,7 +301,8 @@ func (p *Pending) Records(ctx context.Context, source string) iter.Seq2[*Record,
 	}
 }
 
-// read reads a list again that was vouched for. Another one in its place is refused.
+// read reads again a list that was vouched for. If another one has replaced it, it is
+// refused.
 func (p *Pending) read(ctx context.Context, l pendingList) ([]*tree.Entry, envelope.KeyID, error) {
 	r, id, err := objects.Of(p.dataset).ReadRecord(ctx, l.name)
 	if err == nil && r.Sum() != l.sum {
@@ -315,7 +315,7 @@ func (p *Pending) read(ctx context.Context, l pendingList) ([]*tree.Entry, envel
 	return entries, id, err
 }
 
-// run gives the entries of lists that follow one another.
+// run yields the entries of lists that follow one another.
 func (p *Pending) run(ctx context.Context, lists []pendingList) iter.Seq2[*tree.Entry, error] {
 	return func(yield func(*tree.Entry, error) bool) {
 		for _, l := range lists {

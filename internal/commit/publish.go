@@ -30,7 +30,7 @@ func (l *Lease) Commit(ctx context.Context, key *envelope.DataKey, c Contents) (
 	if err := l.begin(ctx); err != nil {
 		return nil, err
 	}
-	l.stop() // from here on the lease is not renewed, and its loss breaks nothing off
+	l.stop() // from here on the lease is not renewed, and its loss interrupts nothing
 	if err := l.look(ctx, key, c.Parts, c.Relied); err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func (l *Lease) Commit(ctx context.Context, key *envelope.DataKey, c Contents) (
 	if l.prev == nil || l.auth.anew {
 		err = set.Adopt(ctx, root)
 	} else {
-		err = set.Believe(ctx, root, objects.Numbers{}) // what it was made after has been looked at
+		err = set.Believe(ctx, root, objects.Numbers{}) // the version that it was made after has been checked
 	}
 	if err != nil {
 		return v, fmt.Errorf("version %d was created, but this machine does not remember it: %w", l.number, err)
@@ -67,7 +67,7 @@ func (l *Lease) Commit(ctx context.Context, key *envelope.DataKey, c Contents) (
 	return v, nil
 }
 
-// look looks for all that a version relies on: that nobody has ended the upload, the
+// look checks everything that a version relies on: that nobody has ended the upload, the
 // keyrings, and what it takes over from others.
 func (l *Lease) look(ctx context.Context, key *envelope.DataKey, parts []tree.Part, packs map[envelope.ObjectID]*tree.Object) error {
 	d := l.dataset
@@ -170,7 +170,7 @@ func (l *Lease) seal(ctx context.Context, key *envelope.DataKey, c Contents) (*o
 	if l.planned {
 		return &objects.Root{Root: root, Chain: l.auth.chain, KeyID: key.ID(), Pin: w.Pin()}, sealed.Bytes(), nil
 	}
-	// Read as every reader will: what they would refuse is not committed.
+	// Read it as every reader will: what they would refuse is not committed.
 	r, err := objects.Of(l.dataset).OpenRoot(l.number, b, key.ID())
 	if err != nil {
 		return nil, nil, fmt.Errorf("the version that was to be created would not be believed: %w", err)
@@ -179,7 +179,7 @@ func (l *Lease) seal(ctx context.Context, key *envelope.DataKey, c Contents) (*o
 	return r, sealed.Bytes(), nil
 }
 
-// leaseVersion is the version of a root.
+// leaseVersion returns the version of a root.
 func leaseVersion(s *objects.Set, r *objects.Root) *dataset.Version {
 	v := &dataset.Version{Number: r.Number, Created: r.Created, Totals: r.Totals, Parts: r.Parts,
 		Parent: r.Parent, ParentPin: r.ParentPin, KeyID: r.KeyID, Pin: r.Pin, Signer: r.Signer, Message: r.Message}
