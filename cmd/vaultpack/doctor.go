@@ -35,13 +35,12 @@ func doctorCommand(con *console) *cli.Command {
 					return usagef("--dataset: %w", err)
 				}
 			}
-			d := &doctor.Doctor{Config: cfg, Dataset: c.String("dataset"), Role: c.String("role"), Binary: containerBinary}
 			settings, err := provisionSettings(cfg)
 			if err != nil {
 				return err
 			}
-			d.Outputs = settings.Outputs
-			report, err := d.Run(c.Context, con.tellFinding)
+			report, err := doctor.Run(c.Context, doctor.Options{Config: cfg, Dataset: c.String("dataset"), Role: c.String("role"),
+				Outputs: settings.Outputs, Binary: containerBinary, Told: con.tellFinding})
 			if err != nil {
 				return err
 			}

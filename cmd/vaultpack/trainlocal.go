@@ -84,6 +84,11 @@ func trainLocal(c *cli.Context, con *console) error {
 			return err
 		}
 	}
+	return runLocal(c, con, job, summary)
+}
+
+// runLocal runs a job that is ready on this machine, and reports how it ended.
+func runLocal(c *cli.Context, con *console, job *local.Job, summary event) error {
 	signals := make(chan os.Signal, 4)
 	interrupt.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)

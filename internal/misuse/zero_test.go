@@ -44,7 +44,7 @@ var types = []any{
 	uploader.Filter{}, ingest.Writer{}, ingest.File{}, ingest.Sample{},
 	trainer.Launcher{}, trainer.Plan{}, trainer.Watcher{}, trainer.Logs{}, trainer.Job{},
 	container.Config{}, container.Tasks{}, local.Job{}, provenance.Certificate{}, provenance.Verifier{}, awskms.Signer{},
-	provision.Provisioner{}, provision.Target{}, doctor.Doctor{},
+	provision.Provisioner{}, provision.Target{},
 	config.Config{}, s3store.Store{},
 }
 
@@ -53,7 +53,7 @@ var functions = map[string]any{
 	"uploader.Upload": uploader.Upload, "uploader.UploadStream": uploader.UploadStream, "uploader.Count": uploader.Count, "ingest.New": ingest.New,
 	"dataset.Open": dataset.Open, "view.Open": view.Open, "dataset.List": dataset.List, "dataset.Diff": dataset.Diff,
 	"restore.Run": restore.Run, "verify.Run": verify.Run, "verify.Against": verify.Against, "rekey.Rotate": rekey.Rotate, "rekey.Reseal": rekey.Reseal,
-	"unpack.Prepare": unpack.Prepare,
+	"unpack.Prepare": unpack.Prepare, "doctor.Run": doctor.Run,
 	"vaultpack.Open": vaultpack.Open, "vaultpack.Create": vaultpack.Create, "vaultpack.OpenConfigured": vaultpack.OpenConfigured, "vaultpack.New": vaultpack.New,
 	"launcher.Open": launcher.Open, "launcher.Connect": launcher.Connect,
 	"trainer.Describe": trainer.Describe, "trainer.List": trainer.List, "trainer.RemoveKey": trainer.RemoveKey, "trainer.Stop": trainer.Stop,

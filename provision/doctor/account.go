@@ -23,7 +23,7 @@ import (
 const soon = 30 * time.Minute
 
 // credentials asks STS who calls, which takes no permission.
-func (d *Doctor) credentials(ctx context.Context) Finding {
+func (d *doctor) credentials(ctx context.Context) Finding {
 	unknown := func(format string, args ...any) Finding {
 		f := failed(login, format, args...)
 		f.unknown = true
@@ -61,7 +61,7 @@ func (d *Doctor) credentials(ctx context.Context) Finding {
 }
 
 // role looks whether SageMaker may assume the role of training jobs.
-func (d *Doctor) role(ctx context.Context) Finding {
+func (d *doctor) role(ctx context.Context) Finding {
 	if d.Role == "" {
 		return skipped("set the role of training jobs with --role ARN")
 	}

@@ -18,7 +18,7 @@ import (
 
 // ofBucket skips a check of the bucket's settings where only an access point is
 // known.
-func (d *Doctor) ofBucket(run func(context.Context) Finding) func(context.Context) Finding {
+func (d *doctor) ofBucket(run func(context.Context) Finding) func(context.Context) Finding {
 	return func(ctx context.Context) Finding {
 		if strings.Contains(d.loc.Bucket, ":") {
 			return skipped("the vault is behind an access point, which does not tell its bucket's settings")
@@ -27,11 +27,11 @@ func (d *Doctor) ofBucket(run func(context.Context) Finding) func(context.Contex
 	}
 }
 
-func (d *Doctor) mendInit() string { return "run: vaultpack init --vault " + d.Config.Vault.Value }
+func (d *doctor) mendInit() string { return "run: vaultpack init --vault " + d.Config.Vault.Value }
 
 // encryption looks at what the bucket does with objects that ask for nothing.
 // vaultpack's own ask; the output of training jobs may not.
-func (d *Doctor) encryption(ctx context.Context) Finding {
+func (d *doctor) encryption(ctx context.Context) Finding {
 	want := d.sseKey
 	out, err := d.s3.GetBucketEncryption(ctx, &s3.GetBucketEncryptionInput{Bucket: &d.loc.Bucket, ExpectedBucketOwner: d.owner()})
 	if awserr.Code(err) == "ServerSideEncryptionConfigurationNotFoundError" {
@@ -62,7 +62,7 @@ func (d *Doctor) encryption(ctx context.Context) Finding {
 	return warning(d.mendInit(), "the bucket has no default encryption: objects without encryption settings, such as training output, are not under the vault's key")
 }
 
-func (d *Doctor) publicAccess(ctx context.Context) Finding {
+func (d *doctor) publicAccess(ctx context.Context) Finding {
 	fix := "aws s3api put-public-access-block --bucket " + d.loc.Bucket +
 		" --public-access-block-configuration BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true"
 	out, err := d.s3.GetPublicAccessBlock(ctx, &s3.GetPublicAccessBlockInput{Bucket: &d.loc.Bucket, ExpectedBucketOwner: d.owner()})
@@ -86,7 +86,7 @@ func (d *Doctor) publicAccess(ctx context.Context) Finding {
 }
 
 // policy looks for who is let in, and for what should be denied.
-func (d *Doctor) policy(ctx context.Context) Finding {
+func (d *doctor) policy(ctx context.Context) Finding {
 	out, err := d.s3.GetBucketPolicy(ctx, &s3.GetBucketPolicyInput{Bucket: &d.loc.Bucket, ExpectedBucketOwner: d.owner()})
 	text := `{"Statement":[]}`
 	switch {
@@ -125,7 +125,7 @@ func (d *Doctor) policy(ctx context.Context) Finding {
 	return ok("it allows no public access, and denies requests without TLS")
 }
 
-func (d *Doctor) versioning(ctx context.Context) Finding {
+func (d *doctor) versioning(ctx context.Context) Finding {
 	out, err := d.s3.GetBucketVersioning(ctx, &s3.GetBucketVersioningInput{Bucket: &d.loc.Bucket, ExpectedBucketOwner: d.owner()})
 	if err != nil {
 		return unseen(err, "s3:GetBucketVersioning", d.loc.Bucket)
@@ -139,7 +139,7 @@ func (d *Doctor) versioning(ctx context.Context) Finding {
 }
 
 // lifecycle looks for rules that destroy a vault, and for the one that saves money.
-func (d *Doctor) lifecycle(ctx context.Context) Finding {
+func (d *doctor) lifecycle(ctx context.Context) Finding {
 	out, err := d.s3.GetBucketLifecycleConfiguration(ctx, &s3.GetBucketLifecycleConfigurationInput{Bucket: &d.loc.Bucket, ExpectedBucketOwner: d.owner()})
 	if awserr.Code(err) == "NoSuchLifecycleConfiguration" {
 		out, err = &s3.GetBucketLifecycleConfigurationOutput{}, nil
@@ -165,7 +165,7 @@ func (d *Doctor) lifecycle(ctx context.Context) Finding {
 }
 
 // unfinished counts the multipart uploads that nobody continues with.
-func (d *Doctor) unfinished(ctx context.Context) Finding {
+func (d *doctor) unfinished(ctx context.Context) Finding {
 	under := ""
 	if d.Dataset != "" {
 		under = d.Dataset + "/"

@@ -30,8 +30,8 @@ import (
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
-// A Doctor checks a configuration. Run must not be called more than once.
-type Doctor struct {
+// Options say what to check, and for whom. Config is required.
+type Options struct {
 	Config *config.Config
 	// Dataset is the dataset that will be used, or empty. The calls to KMS are
 	// tested with its encryption context, and its keyrings are opened.
@@ -42,6 +42,13 @@ type Doctor struct {
 	Outputs []string
 	// Binary finds the vaultpack program that training images run, and describes it.
 	Binary func() (string, error)
+	// Told, if not nil, is called with each finding immediately.
+	Told func(Finding)
+}
+
+// A doctor is one run of Run.
+type doctor struct {
+	Options
 
 	aws   aws.Config
 	s3    *s3.Client
@@ -66,7 +73,7 @@ type Doctor struct {
 	sseErr   error             // what the store has seen of the probe
 	weak     []vault.Weakness  // of the file system of a directory
 
-	// What the tests put something else in the place of.
+	// Tests replace these.
 	root func() fs.FS
 	free func(dir string) (uint64, error)
 	wrap func(vault.Store) vault.Store
@@ -149,11 +156,14 @@ type check struct {
 	run      func(context.Context) Finding
 }
 
-// Run performs all checks, in the order of their dependencies, and calls told with
-// each finding immediately. The only error is that of ctx; the findings so far are
-// returned with it.
-func (d *Doctor) Run(ctx context.Context, told func(Finding)) (Report, error) {
-	if err := given.Check(ctx, d != nil && d.Config != nil, errors.New("doctor: no configuration to look at")); err != nil {
+// Run performs all checks, in the order of their dependencies. The only error is that of
+// ctx, or of missing options; the findings so far are returned with it.
+func Run(ctx context.Context, opts Options) (Report, error) {
+	return (&doctor{Options: opts}).check(ctx)
+}
+
+func (d *doctor) check(ctx context.Context) (Report, error) {
+	if err := given.Check(ctx, d.Config != nil, errors.New("doctor: no configuration to look at")); err != nil {
 		return nil, err
 	}
 	d.defaults()
@@ -185,7 +195,9 @@ func (d *Doctor) Run(ctx context.Context, told func(Finding)) (Report, error) {
 		}
 		f.Check, f.On = c.name, c.on
 		report = append(report, f)
-		told(f)
+		if d.Told != nil {
+			d.Told(f)
+		}
 	}
 	return report, nil
 }
@@ -203,7 +215,7 @@ func (c check) runFor(ctx context.Context) Finding {
 	return f
 }
 
-func (d *Doctor) defaults() {
+func (d *doctor) defaults() {
 	d.arns = map[string]string{}
 	if d.free == nil {
 		d.free = freeRoom
@@ -220,7 +232,7 @@ func (d *Doctor) defaults() {
 }
 
 // checks are those that this configuration needs.
-func (d *Doctor) checks() []check {
+func (d *doctor) checks() []check {
 	inS3, inKMS := s3store.IsURL(d.Config.Vault.Value), len(d.Config.KMSKeys) > 0 || signsInKMS(d.Config)
 	all := []check{{name: "settings", run: d.settings}}
 	if inS3 || inKMS {
@@ -259,7 +271,7 @@ func reached(inS3 bool) string {
 }
 
 // settings makes the clients, which sends nothing.
-func (d *Doctor) settings(ctx context.Context) Finding {
+func (d *doctor) settings(ctx context.Context) Finding {
 	c := d.Config
 	if !s3store.IsURL(c.Vault.Value) && strings.Contains(c.Vault.Value, "://") {
 		return failed("write s3://BUCKET/PREFIX or a directory", "the vault %s (from %s) is neither in S3 nor a directory", c.Vault.Value, c.Vault.Source)

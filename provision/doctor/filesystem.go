@@ -20,7 +20,7 @@ var abilities = []struct{ name, fine string }{
 // fileSystemChecks tell what the file system of a vault in a directory lacks. Only
 // that it cannot keep two writers apart is a failure: all else is got around, and
 // what is weaker then is said.
-func (d *Doctor) fileSystemChecks() []check {
+func (d *doctor) fileSystemChecks() []check {
 	var all []check
 	for i, a := range abilities {
 		needs := []string{abilities[0].name}
@@ -35,7 +35,7 @@ func (d *Doctor) fileSystemChecks() []check {
 }
 
 // fileSystem tries it all.
-func (d *Doctor) fileSystem(ctx context.Context, name, fine string) Finding {
+func (d *doctor) fileSystem(ctx context.Context, name, fine string) Finding {
 	p, ok := vault.As[vault.Prober](d.store)
 	if !ok {
 		f := skipped("this store cannot tell")
@@ -50,7 +50,7 @@ func (d *Doctor) fileSystem(ctx context.Context, name, fine string) Finding {
 	return d.ability(name, fine)
 }
 
-func (d *Doctor) ability(name, fine string) Finding {
+func (d *doctor) ability(name, fine string) Finding {
 	i := slices.IndexFunc(d.weak, func(w vault.Weakness) bool { return w.What == name })
 	if i < 0 {
 		return ok("%s", fine)

@@ -26,7 +26,7 @@ import (
 )
 
 // keyChecks are those of the configured keys, and of that for objects in S3.
-func (d *Doctor) keyChecks() []check {
+func (d *doctor) keyChecks() []check {
 	c := d.Config
 	needs := []string{"settings"}
 	if len(c.KMSKeys) > 0 {
@@ -64,7 +64,7 @@ func (d *Doctor) keyChecks() []check {
 }
 
 // readKeys reads the local key and whatever else is configured to open data keys.
-func (d *Doctor) readKeys(ctx context.Context) Finding {
+func (d *doctor) readKeys(ctx context.Context) Finding {
 	var err error
 	d.keys, err = config.ReadKeys(ctx, d.Config)
 	if err != nil {
@@ -92,7 +92,7 @@ func inRegion(key string) func(*kms.Options) {
 	}
 }
 
-func (d *Doctor) keyState(ctx context.Context, key string) Finding {
+func (d *doctor) keyState(ctx context.Context, key string) Finding {
 	out, err := d.kms.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &key}, inRegion(key))
 	if code := awserr.Code(err); code == "NotFoundException" || code == "InvalidArnException" {
 		return failed("check kms_keys and kms_key in "+settingsFile(d.Config)+", the region and the account", "there is no such key: %s", said(err))
@@ -117,7 +117,7 @@ func (d *Doctor) keyState(ctx context.Context, key string) Finding {
 	return ok("enabled")
 }
 
-func (d *Doctor) rotation(ctx context.Context, key string) Finding {
+func (d *doctor) rotation(ctx context.Context, key string) Finding {
 	id := key
 	if d.arns[key] != "" {
 		id = d.arns[key]
@@ -143,18 +143,18 @@ func (d *Doctor) rotation(ctx context.Context, key string) Finding {
 // A permission is a call to KMS, tried with DryRun, and what needs it.
 type permission struct {
 	action, serves string
-	call           func(context.Context, *Doctor, string, envelope.EncryptionContext) error
+	call           func(context.Context, *doctor, string, envelope.EncryptionContext) error
 }
 
 var permissions = []permission{
-	{"kms:GenerateDataKey", "the first upload of a dataset, and by keys rotate", func(ctx context.Context, d *Doctor, key string, ec envelope.EncryptionContext) error {
+	{"kms:GenerateDataKey", "the first upload of a dataset, and by keys rotate", func(ctx context.Context, d *doctor, key string, ec envelope.EncryptionContext) error {
 		out, err := d.kms.GenerateDataKey(ctx, &kms.GenerateDataKeyInput{KeyId: &key, KeySpec: types.DataKeySpecAes256, EncryptionContext: ec, DryRun: aws.Bool(true)}, inRegion(key))
 		if err == nil {
 			clear(out.Plaintext) // a server that does not know DryRun has made one
 		}
 		return err
 	}},
-	{"kms:Decrypt", "all that reads, training too, and by uploads that go on or send what has changed", func(ctx context.Context, d *Doctor, key string, ec envelope.EncryptionContext) error {
+	{"kms:Decrypt", "all that reads, training too, and by uploads that go on or send what has changed", func(ctx context.Context, d *doctor, key string, ec envelope.EncryptionContext) error {
 		out, err := d.kms.Decrypt(ctx, &kms.DecryptInput{KeyId: &key, EncryptionContext: ec, DryRun: aws.Bool(true),
 			DryRunModifiers: []types.DryRunModifierType{types.DryRunModifierTypeIgnoreCiphertext}}, inRegion(key))
 		if err == nil {
@@ -162,14 +162,14 @@ var permissions = []permission{
 		}
 		return err
 	}},
-	{"kms:Encrypt", "a second KMS key, and by keys add", func(ctx context.Context, d *Doctor, key string, ec envelope.EncryptionContext) error {
+	{"kms:Encrypt", "a second KMS key, and by keys add", func(ctx context.Context, d *doctor, key string, ec envelope.EncryptionContext) error {
 		_, err := d.kms.Encrypt(ctx, &kms.EncryptInput{KeyId: &key, Plaintext: make([]byte, envelope.DataKeySize), EncryptionContext: ec, DryRun: aws.Bool(true)}, inRegion(key))
 		return err
 	}},
 }
 
 // permission tries a call with the encryption context of a data key of the dataset.
-func (d *Doctor) permission(ctx context.Context, key string, p permission, further bool) Finding {
+func (d *doctor) permission(ctx context.Context, key string, p permission, further bool) Finding {
 	name := d.Dataset
 	if name == "" {
 		name = "vaultpack-doctor"
@@ -209,7 +209,7 @@ func (d *Doctor) permission(ctx context.Context, key string, p permission, furth
 
 // keyrings opens those of the dataset, or in a directory, where it costs nothing,
 // of all.
-func (d *Doctor) keyrings(ctx context.Context) Finding {
+func (d *doctor) keyrings(ctx context.Context) Finding {
 	names := []string{d.Dataset}
 	v := &vault.Vault{Store: d.store, Location: d.Config.Vault.Value, Keys: d.keys, Context: d.Config.Context}
 	if d.Dataset == "" {
@@ -243,7 +243,7 @@ func (d *Doctor) keyrings(ctx context.Context) Finding {
 	return ok("%s of the dataset %s can be opened; its newest version has %s", plural(opened, "keyring"), d.Dataset, size(d.bytes))
 }
 
-func (d *Doctor) openKeyrings(ctx context.Context, ds *dataset.Dataset) (n int, err error) {
+func (d *doctor) openKeyrings(ctx context.Context, ds *dataset.Dataset) (n int, err error) {
 	rings, err := ds.Keyrings(ctx)
 	if err != nil {
 		return 0, err

@@ -9,7 +9,7 @@ import (
 // known looks at where it is remembered which versions and signers were seen: without it
 // every use of a dataset is a first contact, and an older vault in the place of this one
 // is not noticed.
-func (d *Doctor) known(context.Context) Finding {
+func (d *doctor) known(context.Context) Finding {
 	dir, err := d.Config.Remembered()
 	if err != nil {
 		return failed("set HOME, XDG_STATE_HOME or VAULTPACK_HOME", "there is no folder to remember datasets in: %v", err)

@@ -21,7 +21,7 @@ import (
 
 // directory looks at a vault in a directory. The embedded default may be missing:
 // the first upload creates it.
-func (d *Doctor) directory(ctx context.Context) Finding {
+func (d *doctor) directory(ctx context.Context) Finding {
 	c := d.Config
 	dir := c.Vault.Value
 	v, err := config.Open(ctx, c)
@@ -79,7 +79,7 @@ const (
 )
 
 // disk looks at the room for the vault, or where a dataset would be restored to.
-func (d *Doctor) disk(context.Context) Finding {
+func (d *doctor) disk(context.Context) Finding {
 	dir, use := d.Config.Vault.Value, "where the vault is"
 	if s3store.IsURL(dir) {
 		dir, use = ".", "where a dataset would be restored to"
@@ -105,7 +105,7 @@ func (d *Doctor) disk(context.Context) Finding {
 	return ok("%s are free in %s, %s", room, dir, use)
 }
 
-func (d *Doctor) memory(context.Context) Finding {
+func (d *doctor) memory(context.Context) Finding {
 	available, err := memoryOf(d.root())
 	if err != nil {
 		return skipped("this system does not report how much memory is free")
@@ -158,7 +158,7 @@ func freeRoom(dir string) (uint64, error) {
 }
 
 // binary looks for the program that runs inside training images.
-func (d *Doctor) binary(context.Context) Finding {
+func (d *doctor) binary(context.Context) Finding {
 	if d.Binary == nil {
 		return skipped("nobody has said how to find it")
 	}

@@ -27,7 +27,7 @@ func (s simulated) String() string { return s.action + " on " + s.resource }
 
 // permissions asks IAM what the policies of the role allow of what a job on the dataset takes,
 // and of what it must not have. IAM simulates no policies of keys and buckets for roles.
-func (d *Doctor) permissions(ctx context.Context) Finding {
+func (d *doctor) permissions(ctx context.Context) Finding {
 	switch {
 	case d.Role == "":
 		return skipped("set the role of training jobs with --role ARN")
@@ -74,7 +74,7 @@ func needed(all []simulated) (n int) {
 }
 
 // requestsOfJobs are those of a job on the dataset as vaultpack train makes it by default.
-func (d *Doctor) requestsOfJobs() (all []simulated) {
+func (d *doctor) requestsOfJobs() (all []simulated) {
 	a, _ := arn.ParseKey(d.sseKey)
 	partition, region := "aws", d.aws.Region
 	if a.Partition != "" {
@@ -142,7 +142,7 @@ func byContext(all []simulated) (groups [][]simulated) {
 }
 
 // simulate asks IAM about requests of one action and context.
-func (d *Doctor) simulate(ctx context.Context, group []simulated) (allowed []bool, err error) {
+func (d *doctor) simulate(ctx context.Context, group []simulated) (allowed []bool, err error) {
 	in := &iam.SimulatePrincipalPolicyInput{PolicySourceArn: &d.Role, ActionNames: []string{group[0].action}}
 	for _, k := range slices.Sorted(maps.Keys(group[0].context)) {
 		in.ContextEntries = append(in.ContextEntries, types.ContextEntry{ContextKeyName: aws.String(k), ContextKeyType: types.ContextKeyTypeEnumString, ContextKeyValues: []string{group[0].context[k]}})

@@ -90,7 +90,7 @@ func TestRolePermissions(t *testing.T) {
 			}
 			d := newDoctor(cfg)
 			d.Dataset, d.Role, d.Outputs = c.dataset, role, c.settings.Outputs
-			report, err := d.Run(t.Context(), func(doctor.Finding) {})
+			report, err := d.Check(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -19,7 +19,7 @@ import (
 // probeChecks store two objects of some bytes, as uploads do, and remove them. They
 // lie where an uploader may delete: below pending/. Their names are none that an
 // upload gives.
-func (d *Doctor) probeChecks(inS3 bool) []check {
+func (d *doctor) probeChecks(inS3 bool) []check {
 	folder := d.folder() + "/pending/doctor-" + rand.Text()
 	plain, once := folder+"/probe", folder+"/once"
 	stored := "put"
@@ -35,7 +35,7 @@ func (d *Doctor) probeChecks(inS3 bool) []check {
 }
 
 // folder is one that roles for all datasets may use, or the dataset's.
-func (d *Doctor) folder() string {
+func (d *doctor) folder() string {
 	if d.Dataset != "" {
 		return d.Dataset
 	}
@@ -45,7 +45,7 @@ func (d *Doctor) folder() string {
 var probeText = []byte("a probe of vaultpack doctor; it may be deleted\n")
 
 // where is the place of the probe for people.
-func (d *Doctor) where() string {
+func (d *doctor) where() string {
 	if s3store.IsURL(d.Config.Vault.Value) {
 		return "the bucket"
 	}
@@ -53,14 +53,14 @@ func (d *Doctor) where() string {
 }
 
 // advice is what to do when the store fails.
-func (d *Doctor) advice() string {
+func (d *doctor) advice() string {
 	if s3store.IsURL(d.Config.Vault.Value) {
 		return "do what the message says, then run doctor again"
 	}
 	return "check that the file system is writable and healthy, or put the vault on a local file system"
 }
 
-func (d *Doctor) put(ctx context.Context, name string) Finding {
+func (d *doctor) put(ctx context.Context, name string) Finding {
 	d.probes = append(d.probes, name)
 	err := d.store.Put(ctx, name, func(w io.Writer) error {
 		_, err := w.Write(probeText)
@@ -81,7 +81,7 @@ func (d *Doctor) put(ctx context.Context, name string) Finding {
 }
 
 // actions are what a request may lack: none in a directory.
-func (d *Doctor) actions(s3 string, kms ...string) []string {
+func (d *doctor) actions(s3 string, kms ...string) []string {
 	switch {
 	case !s3store.IsURL(d.Config.Vault.Value):
 		return nil
@@ -92,7 +92,7 @@ func (d *Doctor) actions(s3 string, kms ...string) []string {
 }
 
 // objectEncryption is what the store has seen when it looked at what it stored.
-func (d *Doctor) objectEncryption(ctx context.Context, name string) Finding {
+func (d *doctor) objectEncryption(ctx context.Context, name string) Finding {
 	if d.sseErr != nil {
 		return failed("use a server that supports SSE-KMS, or set sse: none in "+settingsFile(d.Config), "%v", d.sseErr)
 	}
@@ -102,7 +102,7 @@ func (d *Doctor) objectEncryption(ctx context.Context, name string) Finding {
 	return ok("the object was stored with SSE-KMS under %s", d.sseKey)
 }
 
-func (d *Doctor) get(ctx context.Context, name string) Finding {
+func (d *doctor) get(ctx context.Context, name string) Finding {
 	got, err := d.read(ctx, name)
 	if err != nil {
 		return broken(d.advice(), err, d.actions("s3:GetObject", "kms:Decrypt")...)
@@ -113,7 +113,7 @@ func (d *Doctor) get(ctx context.Context, name string) Finding {
 	return ok("what was stored is read back")
 }
 
-func (d *Doctor) read(ctx context.Context, name string) ([]byte, error) {
+func (d *doctor) read(ctx context.Context, name string) ([]byte, error) {
 	r, err := d.store.Get(ctx, name, 0, -1)
 	if err != nil {
 		return nil, err
@@ -124,7 +124,7 @@ func (d *Doctor) read(ctx context.Context, name string) ([]byte, error) {
 
 // conditional makes an object that must not be there twice. On this rests that of
 // two writers one wins.
-func (d *Doctor) conditional(ctx context.Context, name string) Finding {
+func (d *doctor) conditional(ctx context.Context, name string) Finding {
 	d.probes = append(d.probes, name)
 	fix := "use a server that supports If-None-Match on PUT (AWS S3, MinIO), or make sure that only one upload runs at a time"
 	if !s3store.IsURL(d.Config.Vault.Value) {
@@ -146,7 +146,7 @@ func (d *Doctor) conditional(ctx context.Context, name string) Finding {
 	return ok("an existing object is not created again")
 }
 
-func (d *Doctor) delete(ctx context.Context) Finding {
+func (d *doctor) delete(ctx context.Context) Finding {
 	for _, name := range d.probes {
 		if err := d.store.Delete(ctx, name); err != nil {
 			f := broken(d.advice(), err, d.actions("s3:DeleteObject")...)
@@ -165,7 +165,7 @@ func (d *Doctor) delete(ctx context.Context) Finding {
 }
 
 // removeProbes is for when the check of deleting was not reached, or has failed.
-func (d *Doctor) removeProbes(ctx context.Context) {
+func (d *doctor) removeProbes(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	for _, name := range d.probes {
@@ -178,7 +178,7 @@ func (d *Doctor) removeProbes(ctx context.Context) {
 
 // removeVersions removes what a bucket with versioning keeps of the probes, marks
 // of deletion too.
-func (d *Doctor) removeVersions(ctx context.Context) error {
+func (d *doctor) removeVersions(ctx context.Context) error {
 	if !s3store.IsURL(d.Config.Vault.Value) {
 		return nil
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 // bucketChecks are those of a vault in S3 that change nothing.
-func (d *Doctor) bucketChecks() []check {
+func (d *doctor) bucketChecks() []check {
 	all := []check{
 		{name: "endpoint", needs: []string{"credentials"}, run: d.endpoint},
 		{name: "clock", needs: []string{"endpoint"}, run: d.clock},
@@ -38,7 +38,7 @@ func (d *Doctor) bucketChecks() []check {
 	return all
 }
 
-func (d *Doctor) owner() *string {
+func (d *doctor) owner() *string {
 	if d.Config.S3.BucketOwner == "" {
 		return nil
 	}
@@ -46,7 +46,7 @@ func (d *Doctor) owner() *string {
 }
 
 // endpoint sends the first request. That it is answered is all that is asked here.
-func (d *Doctor) endpoint(ctx context.Context) Finding {
+func (d *doctor) endpoint(ctx context.Context) Finding {
 	out, err := d.s3.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &d.loc.Bucket, ExpectedBucketOwner: d.owner()})
 	d.headTime, d.headErr = time.Now(), err
 	if d.head = awserr.Response(err); err == nil {
@@ -79,7 +79,7 @@ const (
 	skewWarning = time.Minute
 )
 
-func (d *Doctor) clock(context.Context) Finding {
+func (d *doctor) clock(context.Context) Finding {
 	date, err := http.ParseTime(d.head.Header.Get("Date"))
 	if err != nil {
 		return skipped("the server sends no date")
@@ -101,7 +101,7 @@ func (d *Doctor) clock(context.Context) Finding {
 }
 
 // region compares where the bucket is with what is configured, for it and for keys.
-func (d *Doctor) region(context.Context) Finding {
+func (d *doctor) region(context.Context) Finding {
 	here := d.s3.Options().Region
 	fix := "set region in " + settingsFile(d.Config) + " (section s3)"
 	there := d.head.Header.Get("X-Amz-Bucket-Region")
@@ -120,7 +120,7 @@ func (d *Doctor) region(context.Context) Finding {
 }
 
 // bucket looks whether it is there and may be listed.
-func (d *Doctor) bucket(ctx context.Context) Finding {
+func (d *doctor) bucket(ctx context.Context) Finding {
 	switch {
 	case d.head.StatusCode == http.StatusNotFound:
 		return failed("create it with: vaultpack init --vault "+d.Config.Vault.Value, "there is no bucket %s", d.loc.Bucket)

@@ -23,7 +23,7 @@ func signsInKMS(c *config.Config) bool {
 
 // signingKey looks for the key that versions are signed with, and has KMS say whether this
 // caller may sign with it. Reading needs none.
-func (d *Doctor) signingKey(ctx context.Context) Finding {
+func (d *doctor) signingKey(ctx context.Context) Finding {
 	c := d.Config
 	if signsInKMS(c) {
 		return d.signingKeyInKMS(ctx, c.Signing.Value)
@@ -40,7 +40,7 @@ func (d *Doctor) signingKey(ctx context.Context) Finding {
 	return ok("versions are signed with %s", key.Public().ID())
 }
 
-func (d *Doctor) signingKeyInKMS(ctx context.Context, name string) Finding {
+func (d *doctor) signingKeyInKMS(ctx context.Context, name string) Finding {
 	key, err := awskms.NewSigner(ctx, d.kms, name)
 	if err != nil {
 		return d.noSigning(err, "kms:GetPublicKey", name)
@@ -55,7 +55,7 @@ func (d *Doctor) signingKeyInKMS(ctx context.Context, name string) Finding {
 }
 
 // noSigning is the finding where KMS does not let this caller sign.
-func (d *Doctor) noSigning(err error, action, key string) Finding {
+func (d *doctor) noSigning(err error, action, key string) Finding {
 	var denied *provision.DeniedError
 	switch {
 	case isIdentity(err):

@@ -57,7 +57,7 @@ const gib = 1 << 30
 var machine = fstest.MapFS{"proc/meminfo": {Data: []byte("MemTotal:  8000000 kB\nMemAvailable:    4000000 kB\n")}}
 
 func newDoctor(cfg *config.Config) *doctor.Doctor {
-	d := &doctor.Doctor{Config: cfg, Dataset: "scans"}
+	d := &doctor.Doctor{Options: doctor.Options{Config: cfg, Dataset: "scans"}}
 	d.OnMachine(machine, 100*gib)
 	return d
 }
@@ -175,7 +175,8 @@ func (w *world) caller(actions ...string) {
 func (w *world) examine(ctx context.Context) (doctor.Report, error) {
 	w.t.Helper()
 	told := 0
-	report, err := w.doc.Run(ctx, func(doctor.Finding) { told++ })
+	w.doc.Told = func(doctor.Finding) { told++ }
+	report, err := w.doc.Check(ctx)
 	if told != len(report) {
 		w.t.Errorf("%d of %d findings were told", told, len(report))
 	}
