@@ -163,8 +163,7 @@ func TestDocumentedCommandsWork(t *testing.T) {
 		write(t, filepath.Join(p.home, "scans", "labels", "1.csv"), []byte("1"))
 		write(t, filepath.Join(p.home, "scans", "a.tmp"), []byte("a"))
 		write(t, filepath.Join(p.home, "report.pdf"), []byte("a report"))
-		write(t, filepath.Join(p.home, "train.sh"), []byte("#!/bin/sh\nls $1/train/0001.json\n"))
-		check(t, os.Chmod(filepath.Join(p.home, "train.sh"), 0o755))
+		program(t, filepath.Join(p.home, "train.sh"), "#!/bin/sh\nls $1/train/0001.json\n")
 	}
 	// Versions to name. The first push of the README makes one more.
 	for i := range 7 {

@@ -36,6 +36,8 @@ var notRun = map[string]string{
 	"TRAINING.md: train":                 takesJob,
 	"TRAINING.md: logs":                  takesJob,
 	"TRAINING.md: stop":                  takesJob,
+	"TRAINING-ANYWHERE.md: open labels":  isPart,
+	"TRAINING-ANYWHERE.md: push ./model": isPart,
 	"aws-checklist.md: keys add":         isPart,
 	"aws-checklist.md: push --dry":       isPart,
 	"aws-checklist.md: train":            takesJob,
@@ -76,6 +78,7 @@ func TestCommandsOfPagesWork(t *testing.T) {
 	write(t, filepath.Join(other.home, "scans", "2.json"), []byte("of another machine"))
 	other.run(exitDone, "push", "-q", "./scans")
 	write(t, filepath.Join(p.home, "testdata", "dataset", "1.png"), []byte("an image"))
+	program(t, filepath.Join(p.home, "train.sh"), "#!/bin/sh\nls $1/1.json\n")
 	p.run(exitDone, "train", "--local", "scans", "--", "sh", "-c", "echo model >$SM_MODEL_DIR/m")
 	p.run(exitDone, "restore", "scans-models", ".")
 	named := strings.NewReplacer("NAME", "scans", "DATASET", "scans", "ROLE-ARN", "arn:aws:iam::111122223333:role/vaultpack-my-bucket-trainer")
