@@ -22,7 +22,7 @@ import (
 // Settings say how services are reached.
 type Settings struct {
 	AWS awsload.Settings
-	// Related has multi-Region keys of AWS open what their related keys have wrapped:
+	// Related lets multi-Region keys of AWS open what their related keys have wrapped:
 	// see [awskms.AcceptRelated].
 	Related bool
 }
@@ -30,22 +30,22 @@ type Settings struct {
 // A service is a kind of key service.
 type service struct {
 	kind string // of the slots of its keys
-	// named reports whether a name is of one of its keys, and fixed whether it names
-	// one key for good, so that nobody is asked which.
+	// named reports whether a name belongs to one of its keys, and fixed whether it names
+	// one key for good, so that no request is needed to find out which.
 	named, fixed func(name string) bool
-	// connect makes what opens keys. Each call to the service is counted.
+	// connect returns what opens keys. Each call to the service is counted.
 	connect func(ctx context.Context, set Settings, calls *atomic.Int64) (opener, error)
-	// signer opens a key that signs, which named has taken. Each call to the service is
-	// counted.
+	// signer opens a signing key, whose name named has accepted. Each call to the service
+	// is counted.
 	signer func(ctx context.Context, set Settings, calls *atomic.Int64, name string) (signing.Signer, error)
-	// refused reports whether an error of its keys says that the caller may not use
-	// the key, and stranger whether it says that the caller is not known.
+	// refused reports whether an error of its keys says that the caller may not use the
+	// key, and stranger whether it says that the caller is unknown.
 	refused, stranger func(err error) bool
 }
 
 type opener func(ctx context.Context, name string) (envelope.ServiceKey, error)
 
-// services are all that there are. The first that takes a name for its own has it.
+// services are all key services. The first that accepts a name gets it.
 var services = []*service{
 	{
 		kind:  awskms.SlotKind,
@@ -64,8 +64,8 @@ func serviceOf(name string) (*service, error) {
 	return nil, fmt.Errorf("%q is not a key of a key service: use a key ARN, an alias ARN, alias/NAME or a key ID of AWS KMS", name)
 }
 
-// Fixed reports whether the name names one key for good: for AWS KMS an ARN, and no
-// alias.
+// Fixed reports whether the name names one key for good: for AWS KMS an ARN that is not
+// an alias.
 func Fixed(name string) bool {
 	s, err := serviceOf(name)
 	return err == nil && s.fixed(name)
@@ -76,7 +76,7 @@ func IsKind(kind string) bool {
 	return slices.ContainsFunc(services, func(s *service) bool { return s.kind == kind })
 }
 
-// Refused reports whether the error says that a key service knows the caller, and does
+// Refused reports whether the error says that a key service knows the caller, but does
 // not let it use the key.
 func Refused(err error) bool {
 	return slices.ContainsFunc(services, func(s *service) bool { return s.refused(err) })
@@ -95,10 +95,10 @@ type Client struct {
 	calls atomic.Int64
 }
 
-// New makes a client. It calls nobody.
+// New returns a client. It makes no request.
 func New(set Settings) *Client { return &Client{set: set, open: map[*service]opener{}} }
 
-// Calls tells how many calls have been made, without what an SDK repeats.
+// Calls returns how many calls have been made, without retries of an SDK.
 func (c *Client) Calls() int64 { return c.calls.Load() }
 
 // Key opens a key by its name. One that is not [Fixed] takes a call.
@@ -115,7 +115,7 @@ func (c *Client) Key(ctx context.Context, name string) (envelope.ServiceKey, err
 	return c.open[s](ctx, name)
 }
 
-// Signer opens a key that signs, by its name, which takes a call.
+// Signer opens a signing key by its name, which takes a call.
 func (c *Client) Signer(ctx context.Context, name string) (signing.Signer, error) {
 	s, err := serviceOf(name)
 	if err != nil {
@@ -136,13 +136,13 @@ func signerOfAWS(ctx context.Context, set Settings, calls *atomic.Int64, name st
 	return billed{s}, nil
 }
 
-// billed is a signer of which each signature is a call that its service bills.
+// billed is a signer each of whose signatures is a call that its service bills.
 type billed struct{ signing.Signer }
 
-// Billed is what [vault.BilledSigner] asks for.
+// Billed implements [vault.BilledSigner].
 func (billed) Billed() {}
 
-// connectAWS makes a client of KMS with credentials, region and endpoint from the chain
+// connectAWS returns a client of KMS with credentials, region and endpoint from the chain
 // of the AWS SDK.
 func connectAWS(ctx context.Context, set Settings, calls *atomic.Int64) (opener, error) {
 	cfg, err := set.AWS.Load(ctx)
@@ -162,7 +162,7 @@ func connectAWS(ctx context.Context, set Settings, calls *atomic.Int64) (opener,
 	}, nil
 }
 
-// ofAWS tells errors of AWS KMS that have the reason.
+// ofAWS reports whether an error comes from AWS KMS with the reason.
 func ofAWS(reason awskms.Reason) func(error) bool {
 	return func(err error) bool {
 		var e *awskms.Error

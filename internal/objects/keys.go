@@ -14,7 +14,7 @@ import (
 type openKeys struct {
 	mu     sync.Mutex
 	closed bool
-	jobs   map[*context.CancelCauseFunc]struct{} // that use the keys now
+	jobs   map[*context.CancelCauseFunc]struct{} // those that use the keys now
 	keys   map[envelope.KeyID]*envelope.DataKey
 	// vouched are the commitments of the data keys that signed roots name.
 	vouched map[envelope.KeyID][32]byte
@@ -27,8 +27,8 @@ func newOpenKeys() *openKeys {
 	return &openKeys{keys: map[envelope.KeyID]*envelope.DataKey{}, vouched: map[envelope.KeyID][32]byte{}, jobs: map[*context.CancelCauseFunc]struct{}{}}
 }
 
-// During is ctx for a job that uses the keys: it ends when they are wiped, and not
-// after that. It returns the job's error, or ErrClosed where that is why it ended.
+// During calls a job that uses the keys with a context that also ends when they are wiped.
+// It returns the job's error, or ErrClosed if that is why it ended.
 func (k *openKeys) During(ctx context.Context, job func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -36,7 +36,7 @@ func (k *openKeys) During(ctx context.Context, job func(context.Context) error) 
 	defer k.Leave(&cancel) // also where the job panics
 	err := job(ctx)
 	if context.Cause(ctx) == ErrClosed {
-		return ErrClosed // also where the job thinks that it has done all
+		return ErrClosed // also if the job thinks that it is complete
 	}
 	return err
 }
@@ -51,15 +51,15 @@ func (k *openKeys) Enter(cancel *context.CancelCauseFunc) {
 	k.jobs[cancel] = struct{}{}
 }
 
-// Leave ends that.
+// Leave undoes Enter.
 func (k *openKeys) Leave(cancel *context.CancelCauseFunc) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.jobs, cancel)
 }
 
-// Context is the encryption context of the dataset's keyrings. It is computed,
-// never read from the vault.
+// Context returns the encryption context of the dataset's keyrings. It is computed, never
+// read from the vault.
 func (s *Set) Context() envelope.EncryptionContext {
 	ec := envelope.EncryptionContext{}
 	maps.Copy(ec, s.Vault.Context)
@@ -86,7 +86,7 @@ func (s *Set) NewKey(ctx context.Context) (*envelope.DataKey, error) {
 	return key, nil
 }
 
-// Key opens one of the dataset's data keys, once however often it is asked for.
+// Key opens one of the dataset's data keys, once however often it is called.
 func (s *Set) Key(ctx context.Context, id envelope.KeyID) (*envelope.DataKey, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -114,7 +114,7 @@ func (s *Set) Key(ctx context.Context, id envelope.KeyID) (*envelope.DataKey, er
 	return key, nil
 }
 
-// isCommitted returns an error unless it is the data key that a commitment is to.
+// isCommitted returns an error unless the data key matches a commitment.
 func isCommitted(key *envelope.DataKey, want [32]byte) error {
 	got, err := key.Commitment()
 	if err == nil && got != want {
@@ -139,8 +139,8 @@ func (s *Set) Vouch(grants []chain.Grant) error {
 	return nil
 }
 
-// areOpen returns an error if a data key that has been opened is another than the one that
-// is granted under its ID.
+// areOpen returns an error if an opened data key differs from the one that is granted
+// under its ID.
 func (s *Set) areOpen(grants []chain.Grant) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -166,7 +166,7 @@ func (s *Set) Close() {
 	defer s.mu.Unlock()
 	s.closed = true
 	for cancel := range s.jobs {
-		(*cancel)(ErrClosed) // before there is anything that fails for another reason
+		(*cancel)(ErrClosed) // before anything fails for another reason
 	}
 	for _, key := range s.keys {
 		key.Wipe()
@@ -175,10 +175,10 @@ func (s *Set) Close() {
 	s.hashes.Clear()
 }
 
-// MaxKeyring bounds a keyring, as package envelope does, in bytes.
+// MaxKeyring limits a keyring, as package envelope does, in bytes.
 const MaxKeyring = 64 << 10
 
-// Keyring reads one keyring. Its encoding is the object: there is one only.
+// Keyring reads one keyring. There is exactly one encoding of it.
 func (s *Set) Keyring(ctx context.Context, id envelope.KeyID) (*envelope.Keyring, error) {
 	b, err := s.Get(ctx, s.KeyName(id), MaxKeyring)
 	if err != nil {
@@ -194,8 +194,8 @@ func (s *Set) Keyring(ctx context.Context, id envelope.KeyID) (*envelope.Keyring
 	return ring, nil
 }
 
-// Because is err, or ErrClosed where that is why: a key that is wiped beside its use
-// fails in many ways, none of which tells of damage.
+// Because returns err, or ErrClosed if that is the cause: a key that is wiped while it is
+// in use fails in many ways, none of which means damage.
 func (k *openKeys) Because(err error) error {
 	if err != nil && k.IsClosed() {
 		return ErrClosed

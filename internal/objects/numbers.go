@@ -21,8 +21,9 @@ type Taken struct {
 	Mark   string // empty for a version
 }
 
-// Numbers lists the numbers that are taken. What is known of the dataset is recalled before:
-// what another process makes and remembers after the list is then no rollback.
+// Numbers lists the numbers that are taken. What is known of the dataset is recalled
+// before that: what another process makes and remembers after the list is then not a
+// rollback.
 func (s *Set) Numbers(ctx context.Context) (Numbers, error) {
 	if _, err := s.Known(ctx); err != nil {
 		return nil, err
@@ -48,7 +49,7 @@ func (s *Set) Numbers(ctx context.Context) (Numbers, error) {
 	return all, nil
 }
 
-// Highest is the highest number that is taken, or 0.
+// Highest returns the highest number that is taken, or 0.
 func (all Numbers) Highest() int64 {
 	if len(all) == 0 {
 		return 0
@@ -61,7 +62,7 @@ func (all Numbers) Has(number int64) bool {
 	return slices.ContainsFunc(all, func(t Taken) bool { return t.Number == number })
 }
 
-// Closed is the highest number that is closed, or 0.
+// Closed returns the highest number that is closed, or 0.
 func (all Numbers) Closed() int64 {
 	for _, t := range slices.Backward(all) {
 		if t.Mark == codec.ClosedMark {
@@ -71,7 +72,7 @@ func (all Numbers) Closed() int64 {
 	return 0
 }
 
-// Versions are those that are versions.
+// Versions returns the numbers that are versions.
 func (all Numbers) Versions() []int64 {
 	var out []int64
 	for _, t := range all {
@@ -82,7 +83,7 @@ func (all Numbers) Versions() []int64 {
 	return out
 }
 
-// PutMark writes a mark in the place of what has the number.
+// PutMark replaces what has the number by a mark.
 func (s *Set) PutMark(ctx context.Context, number int64, mark string) error {
 	return s.Vault.Put(ctx, s.VersionName(number), func(w io.Writer) error {
 		_, err := io.WriteString(w, mark)
@@ -101,7 +102,6 @@ func (s *Set) Exists(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// LeaseTTL is how long an upload that gives no sign of life is taken to live. What
-// is safe does not depend on it: an upload that sleeps longer cannot commit once a
-// collection has run.
+// LeaseTTL is how long an upload without a sign of life counts as alive. Safety does not
+// depend on it: an upload that sleeps longer cannot commit once a collection has run.
 const LeaseTTL = 15 * time.Minute

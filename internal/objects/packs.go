@@ -14,8 +14,8 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 )
 
-// A DamagedPackError says that a pack does not authenticate, or is missing. It wraps
-// why.
+// A DamagedPackError says that a pack does not authenticate, or is missing. It wraps the
+// cause.
 type DamagedPackError struct {
 	Pack envelope.ObjectID
 	Err  error
@@ -25,20 +25,20 @@ func (e *DamagedPackError) Error() string { return e.Err.Error() }
 
 func (e *DamagedPackError) Unwrap() error { return e.Err }
 
-// A KeyringError is of a keyring that does not open. That may be damaged too, but more
-// often it is the key, or the encryption context, that is another.
+// A KeyringError is returned for a keyring that does not open. It may be damaged, but
+// more often the key or the encryption context is the wrong one.
 type KeyringError struct{ error }
 
 func (e *KeyringError) Unwrap() error { return e.error }
 
-// Unauthentic reports whether err is of what somebody has changed or removed.
+// Unauthentic reports whether err means that somebody has changed or removed something.
 func Unauthentic(err error) bool {
 	var noKey *envelope.NoKeyError
 	return !errors.As(err, &noKey) && (errors.Is(err, envelope.ErrAuthentication) || errors.Is(err, ErrMissing))
 }
 
-// damagedPack is err, with the name of the pack, as a *DamagedPackError if it is the
-// pack that is damaged.
+// damagedPack returns err, with the name of the pack, as a *DamagedPackError if the pack
+// is damaged.
 func (s *Set) damagedPack(pack *tree.Object, err error) error {
 	var ring *KeyringError
 	if !Unauthentic(err) || errors.As(err, &ring) {
@@ -47,15 +47,15 @@ func (s *Set) damagedPack(pack *tree.Object, err error) error {
 	return &DamagedPackError{pack.ID, err}
 }
 
-// PackReaders is how many packs are read at once: more than there are cores,
-// since each waits for the store, for its own segments and for the disk in turn.
-// openWorkers is how many segments of each are opened at once. Together they
-// take some 3 MiB for each segment.
+// PackReaders returns how many packs are read at once: more than there are cores, since
+// each waits for the store, for its own segments and for the disk in turn. openWorkers is
+// how many segments of each are opened at once. Together they take some 3 MiB for each
+// segment.
 func PackReaders() int { return min(max(4, 2*runtime.GOMAXPROCS(0)), 16) }
 
 func openWorkers() int { return min(max(2, 2*runtime.GOMAXPROCS(0)/PackReaders()), 12) }
 
-// OpenPack opens the whole of a pack. After io.EOF its Pin is to be compared.
+// OpenPack opens a whole pack. After io.EOF, the caller must compare its Pin.
 func (s *Set) OpenPack(ctx context.Context, pack *tree.Object) (*envelope.Reader, io.Closer, error) {
 	key, err := s.Key(ctx, pack.KeyID)
 	if err != nil {
@@ -96,7 +96,7 @@ func (s *Set) PackError(pack *tree.Object, err error) error {
 	return s.damagedPack(pack, fmt.Errorf("%s: %w", s.PackName(pack.ID), err))
 }
 
-// ContentHash is a hash for the sums of what packs under a data key hold.
+// ContentHash returns a hash for the sums of contents of packs under a data key.
 func (s *Set) ContentHash(ctx context.Context, id envelope.KeyID) (*envelope.ContentHash, error) {
 	pool, ok := s.hashes.Load(id)
 	if ok {
@@ -111,7 +111,7 @@ func (s *Set) ContentHash(ctx context.Context, id envelope.KeyID) (*envelope.Con
 	return envelope.NewContentHash(key)
 }
 
-// ReleaseHash keeps a hash for the next user.
+// ReleaseHash keeps a hash for the next caller.
 func (s *Set) ReleaseHash(id envelope.KeyID, h *envelope.ContentHash) {
 	if h == nil {
 		return
@@ -121,8 +121,8 @@ func (s *Set) ReleaseHash(id envelope.KeyID, h *envelope.ContentHash) {
 	pool.(*sync.Pool).Put(h)
 }
 
-// Packs lists the packs that the vault has of the dataset, with their sealed sizes
-// in bytes. The list is the vault's word.
+// Packs lists the packs of the dataset in the vault, with their sealed sizes in bytes.
+// The list is not authenticated.
 func (s *Set) Packs(ctx context.Context) (map[envelope.ObjectID]int64, error) {
 	packs := map[envelope.ObjectID]int64{}
 	for o, err := range s.Vault.List(ctx, s.Name+"/packs/") {
@@ -137,8 +137,8 @@ func (s *Set) Packs(ctx context.Context) (map[envelope.ObjectID]int64, error) {
 	return packs, nil
 }
 
-// HasPack reports whether a pack is in the vault with the size that it is pinned
-// to. A record of an unfinished upload may outlive its packs.
+// HasPack reports whether the vault has a pack with its pinned size. A record of an
+// unfinished upload may outlive its packs.
 func (s *Set) HasPack(ctx context.Context, o *tree.Object) bool {
 	got, err := s.Vault.Stat(ctx, s.PackName(o.ID))
 	return err == nil && got.Size == o.Pin.Size

@@ -14,8 +14,8 @@ import (
 	"github.com/vaultpack/vaultpack/internal/codec"
 )
 
-// Tampered turns the complaint that an object is malformed into the one that it
-// does not authenticate. In a vault both mean that somebody changed it.
+// Tampered turns the error for a malformed object into the one for an object that does
+// not authenticate. In a vault, both mean that somebody changed it.
 func Tampered(err error) error {
 	if errors.Is(err, envelope.ErrFormat) || errors.Is(err, envelope.ErrNoKeyring) {
 		return envelope.ErrAuthentication
@@ -23,7 +23,7 @@ func Tampered(err error) error {
 	return err
 }
 
-// Get reads a small object whole.
+// Get reads a whole small object.
 func (s *Set) Get(ctx context.Context, name string, limit int64) ([]byte, error) {
 	r, err := s.open(ctx, name, 0, -1)
 	if err != nil {
@@ -74,7 +74,7 @@ func (s *Set) ReadIndex(ctx context.Context, part tree.Part) ([]*tree.Entry, err
 	return entries, nil
 }
 
-// malformed is the error of a part that no honest writer has made. Its bytes are
+// malformed returns the error for a part that no honest writer has made. Its bytes are
 // authentic, so it was made by somebody who holds the key.
 func (s *Set) malformed(o tree.Object, err error) error {
 	if errors.Is(err, envelope.ErrAuthentication) {
@@ -113,13 +113,13 @@ func (s *Set) ReadPinned(ctx context.Context, kind envelope.Kind, name string, o
 	return b.Bytes(), nil
 }
 
-// headerOf is the header that the object must have.
+// headerOf returns the header that the object must have.
 func headerOf(o tree.Object, kind envelope.Kind) envelope.Header {
 	return envelope.Header{Kind: kind, KeyID: o.KeyID, ObjectID: o.ID}
 }
 
-// ReadRecord reads a record of an unfinished upload, and tells which data key it is under.
-// Who has signed it, the caller looks at.
+// ReadRecord reads a record of an unfinished upload, and returns the data key that it is
+// sealed under. The caller checks who has signed it.
 func (s *Set) ReadRecord(ctx context.Context, name string) (r *codec.Record, id envelope.KeyID, err error) {
 	b, id, err := s.ReadSealed(ctx, name, codec.MaxList)
 	if err != nil {
@@ -129,13 +129,13 @@ func (s *Set) ReadRecord(ctx context.Context, name string) (r *codec.Record, id 
 	return r, id, err
 }
 
-// Listed are the entries of a record of an unfinished upload.
+// Listed returns the entries of a record of an unfinished upload.
 func (s *Set) Listed(r *codec.Record) (codec.Header, []*tree.Entry, error) {
 	return codec.DecodeList(codec.PendingFormat, s.Name, r.List)
 }
 
-// ReadPrivateList reads a list in the format of records that nobody else can have written:
-// it is in no vault.
+// ReadPrivateList reads a list in the format of records that nobody else can have
+// written: it is not in a vault.
 func (s *Set) ReadPrivateList(ctx context.Context, name string) (h codec.Header, entries []*tree.Entry, err error) {
 	b, _, err := s.ReadSealed(ctx, name, codec.MaxList)
 	if err != nil {
@@ -144,9 +144,9 @@ func (s *Set) ReadPrivateList(ctx context.Context, name string) (h codec.Header,
 	return codec.DecodeList(codec.PendingFormat, s.Name, b)
 }
 
-// ReadSealed reads a whole object that nothing pins, of the kind of an index, and tells which
-// data key it is under. Only its contents say what it is: another of the kind may lie in
-// its place.
+// ReadSealed reads a whole object that nothing pins, of the kind of an index, and returns
+// the data key that it is sealed under. Only its contents identify it: another object of
+// that kind may be in its place.
 func (s *Set) ReadSealed(ctx context.Context, name string, limit int64) (b []byte, id envelope.KeyID, err error) {
 	src, err := s.open(ctx, name, 0, -1)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// Errors of objects; package dataset says what they mean.
+// Errors of objects; package dataset documents them.
 var (
 	ErrMissing        = errors.New("an object of the dataset is missing")
 	ErrClosed         = errors.New("the dataset has been closed")
@@ -20,7 +20,7 @@ var (
 	ErrConflict       = errors.New("another writer changed the dataset")
 )
 
-// A Set is the objects of one dataset in a vault, and the data keys that open them.
+// A Set is the objects of one dataset in a vault, with the data keys that open them.
 type Set struct {
 	Name  string
 	Vault *vault.Vault
@@ -28,44 +28,45 @@ type Set struct {
 	*openKeys // shared with other views of the dataset
 }
 
-// NewSet is the objects of the dataset of the name.
+// NewSet returns the objects of the dataset with the name.
 func NewSet(v *vault.Vault, name string) *Set {
 	return &Set{Name: name, Vault: v, openKeys: newOpenKeys()}
 }
 
-// Usable reports whether there is a vault that can be asked.
+// Usable reports whether the Set has a usable vault.
 func (s *Set) Usable() bool {
 	return s != nil && s.Vault != nil && s.Vault.Store != nil && s.Vault.Keys != nil && s.openKeys != nil
 }
 
-// Over is the same dataset with its objects in another store, and the same keys.
+// Over returns the same dataset with its objects in another store, and the same keys.
 func (s *Set) Over(store vault.Store) *Set {
 	v := *s.Vault
 	v.Store = store
 	return &Set{Name: s.Name, Vault: &v, openKeys: s.openKeys}
 }
 
-// JobsFolder is where a vault has what belongs to training jobs, beside the datasets.
+// JobsFolder is the folder of the vault for what belongs to training jobs, beside the
+// datasets.
 const JobsFolder = "_vaultpack/jobs/"
 
-// JobFolder is what belongs to one job: below the dataset that it trains on, so that a role
-// for one dataset has to do with the jobs of no other.
+// JobFolder returns the folder for what belongs to one job: below the dataset that it
+// trains on, so that a role for one dataset has no access to the jobs of another.
 func JobFolder(dataset, job string) string { return JobsFolder + dataset + "/" + job + "/" }
 
-// KeyName is the name of a keyring in the store.
+// KeyName returns the name of a keyring in the store.
 func (s *Set) KeyName(id envelope.KeyID) string { return s.Name + "/keys/" + id.String() + ".json" }
 
-// PackName is the name of a pack in the store.
+// PackName returns the name of a pack in the store.
 func (s *Set) PackName(id envelope.ObjectID) string {
 	return s.Name + "/packs/" + id.String() + ".vpk"
 }
 
-// IndexName is the name of a part of an index in the store.
+// IndexName returns the name of a part of an index in the store.
 func (s *Set) IndexName(id envelope.ObjectID) string {
 	return s.Name + "/index/" + id.String() + ".vpk"
 }
 
-// VersionName is the name of the root of a version in the store.
+// VersionName returns the name of the root of a version in the store.
 func (s *Set) VersionName(n int64) string {
 	return fmt.Sprintf("%s/versions/%010d.vpk", s.Name, n)
 }

@@ -22,8 +22,7 @@ const versionPredicateType = "https://github.com/vaultpack/vaultpack/version/v1"
 var errUnsigned = errors.New("it is not signed, as vaultpack does it")
 
 // A versionPredicate is what a version's statement says, for tools that do not read
-// roots. All of it stands in the root too, which the statement's subject names by its
-// hash.
+// roots. All of it is also in the root, which the statement's subject names by its hash.
 type versionPredicate struct {
 	Dataset   string    `json:"dataset"`
 	DatasetID string    `json:"dataset_id"`
@@ -35,7 +34,7 @@ type versionPredicate struct {
 	Tree string `json:"tree,omitempty"`
 }
 
-// StatementOf is the only statement that there is about a version of these contents.
+// StatementOf returns the only possible statement about a version with these contents.
 func StatementOf(dataset string, r *codec.Root, c *chain.Chain) (*signing.Statement, error) {
 	p := versionPredicate{Dataset: dataset, DatasetID: c.ID(), Number: r.Number, Created: r.Created, Signers: c.Last().Sequence, Message: r.Message}
 	if r.HasTree {
@@ -52,8 +51,8 @@ func StatementOf(dataset string, r *codec.Root, c *chain.Chain) (*signing.Statem
 	}, nil
 }
 
-// SignRoot makes the plaintext of a version root: its contents in a line, and the signed
-// statement about them in another.
+// SignRoot returns the plaintext of a version root: a line with its contents, and a line
+// with the signed statement about them.
 func SignRoot(ctx context.Context, dataset string, r *codec.Root, c *chain.Chain, s signing.Signer) ([]byte, error) {
 	contents, err := codec.EncodeRoot(dataset, r)
 	if err != nil {
@@ -70,9 +69,9 @@ func SignRoot(ctx context.Context, dataset string, r *codec.Root, c *chain.Chain
 	return bytes.Join([][]byte{contents, signed, nil}, []byte("\n")), nil
 }
 
-// openRoot reads what SignRoot made, and verifies that the version was made by somebody
-// who was allowed to. Whether its chain of signers is the one that the reader knows is
-// not looked at.
+// openRoot reads the output of SignRoot, and verifies that the version was made by
+// somebody who was allowed to. It does not check whether the reader knows its chain of
+// signers.
 func (s *Set) openRoot(number int64, b []byte) (*Root, error) {
 	contents, signed, _ := bytes.Cut(b, []byte("\n"))
 	if len(signed) == 0 {
@@ -136,8 +135,8 @@ func signerOf(root *codec.Root, c *chain.Chain, signed []byte) (signing.PublicKe
 	return signing.PublicKey{}, fmt.Errorf("version %d was signed by %s, which is no signer of the dataset: %w", root.Number, id.Short(), envelope.ErrAuthentication)
 }
 
-// readGrants reads the grants of data keys of a root, and looks whether all that the root
-// names is under one of them.
+// readGrants reads the grants of data keys in a root, and checks that they cover
+// everything that the root names.
 func (s *Set) readGrants(r *Root) error {
 	r.Grants = make([]chain.Grant, 0, len(r.Keys))
 	r.granted = map[envelope.KeyID]*chain.Grant{}

@@ -9,8 +9,8 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// SweepUnfinished removes what writers that died have left half-written. Of a store
-// that cannot tell the error wraps errors.ErrUnsupported.
+// SweepUnfinished removes half-written objects of dead writers. If the store cannot
+// identify them, the error wraps errors.ErrUnsupported.
 func (s *Set) SweepUnfinished(ctx context.Context) error {
 	w, ok := vault.As[vault.Sweeper](s.Vault.Store)
 	if !ok {
@@ -21,9 +21,9 @@ func (s *Set) SweepUnfinished(ctx context.Context) error {
 
 var errNoSweep = fmt.Errorf("the vault's store cannot tell what writers that died have left half-written: %w", errors.ErrUnsupported)
 
-// SweepOlder is SweepUnfinished, but where the store cannot tell the dead from the
-// living, what is at least age old is dead. It tells how many multipart uploads
-// were aborted.
+// SweepOlder is SweepUnfinished, but if the store cannot distinguish dead writers from
+// live ones, what is at least age old counts as dead. It returns how many multipart
+// uploads were aborted.
 func (s *Set) SweepOlder(ctx context.Context, age time.Duration) (aborted int, err error) {
 	if w, ok := vault.As[vault.UploadKeeper](s.Vault.Store); ok {
 		return w.AbortStale(ctx, s.Name+"/", age)
@@ -31,8 +31,8 @@ func (s *Set) SweepOlder(ctx context.Context, age time.Duration) (aborted int, e
 	return 0, s.SweepUnfinished(ctx)
 }
 
-// CountOlder tells how many multipart uploads sweepOlder would abort: none where the
-// store has no such thing.
+// CountOlder returns how many multipart uploads SweepOlder would abort: 0 if the store
+// has none.
 func (s *Set) CountOlder(ctx context.Context, age time.Duration) (int, error) {
 	if w, ok := vault.As[vault.UploadKeeper](s.Vault.Store); ok {
 		return w.CountStale(ctx, s.Name+"/", age)

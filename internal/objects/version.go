@@ -14,8 +14,7 @@ import (
 	"github.com/vaultpack/vaultpack/signing"
 )
 
-// A Root is the root of a version, with what it is sealed under, its exact bytes, and who
-// has signed it.
+// A Root is the root of a version, with its data key, its exact bytes, and its signer.
 type Root struct {
 	*codec.Root
 	KeyID envelope.KeyID
@@ -31,7 +30,7 @@ type Root struct {
 }
 
 // A DamagedError says that a version cannot be read: its root, or a part of its index,
-// does not authenticate, or is missing. It wraps why.
+// does not authenticate, or is missing. It wraps the cause.
 type DamagedError struct {
 	Dataset string
 	Number  int64
@@ -112,7 +111,7 @@ func (s *Set) parseRoot(ctx context.Context, number int64, sealed []byte) (*Root
 }
 
 // OpenRoot reads the plaintext of a root that was sealed under the data key of the ID.
-// Nothing of it is used for anything before it is believed.
+// Nothing of it is used before it is believed.
 func (s *Set) OpenRoot(number int64, b []byte, id envelope.KeyID) (*Root, error) {
 	root, err := s.openRoot(number, b)
 	if err != nil {
@@ -125,8 +124,9 @@ func (s *Set) OpenRoot(number int64, b []byte, id envelope.KeyID) (*Root, error)
 	return root, s.areOpen(root.Grants)
 }
 
-// Newest reads the root of the newest version. It returns ErrUnknownDataset if there is none.
-// It returns a *[RollbackError] if an older one is the newest than has been seen.
+// Newest reads the root of the newest version. It returns ErrUnknownDataset if there is
+// none, and a *[RollbackError] if the newest version is older than one that has been
+// seen.
 func (s *Set) Newest(ctx context.Context, all Numbers) (*Root, error) {
 	known, err := s.Known(ctx)
 	if err != nil {
@@ -147,7 +147,8 @@ func (s *Set) Newest(ctx context.Context, all Numbers) (*Root, error) {
 	return nil, fmt.Errorf("dataset %q: %w", s.Name, ErrUnknownDataset)
 }
 
-// CheckMark reads a mark, so that what is only cut to its size is not taken for one.
+// CheckMark reads a mark, so that an object that was only cut to its size does not count
+// as one.
 func (s *Set) CheckMark(ctx context.Context, t Taken) error {
 	b, err := s.Get(ctx, s.VersionName(t.Number), codec.MaxRoot)
 	if err == nil && string(b) != t.Mark {
@@ -160,7 +161,7 @@ func (s *Set) CheckMark(ctx context.Context, t Taken) error {
 	return s.Damaged(t.Number, err)
 }
 
-// Marked says why a number that has a mark is no version.
+// Marked returns why a number with a mark is not a version.
 func (s *Set) Marked(number int64, mark string) error {
 	if mark == codec.RemovedMark {
 		return fmt.Errorf("version %d of dataset %q was removed: %w", number, s.Name, ErrUnknownVersion)
@@ -168,7 +169,7 @@ func (s *Set) Marked(number int64, mark string) error {
 	return fmt.Errorf("number %d of dataset %q was closed by a collection: %w", number, s.Name, ErrUnknownVersion)
 }
 
-// Damaged is err as a *DamagedError, if it is the version that is damaged.
+// Damaged returns err as a *DamagedError if the version is damaged.
 func (s *Set) Damaged(number int64, err error) error {
 	var ring *KeyringError
 	var known *DamagedError

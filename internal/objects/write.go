@@ -11,9 +11,9 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// WritePack seals what fill writes as a new pack. If fill fails, nothing is
-// stored. Every call makes a new object ID, so whatever is read again from its
-// source is sealed again as another object.
+// WritePack seals what fill writes as a new pack. If fill fails, nothing is stored. Every
+// call makes a new object ID, so whatever is read again from its source is sealed as
+// another object.
 func (s *Set) WritePack(ctx context.Context, key *envelope.DataKey, fill func(io.Writer) error, opts ...envelope.Option) (tree.Object, error) {
 	return s.Seal(ctx, envelope.KindPack, key, s.PackName, fill, opts...)
 }
@@ -51,7 +51,7 @@ func (s *Set) SealData(ctx context.Context, key *envelope.DataKey, name string, 
 	return err
 }
 
-// A lateWriter keeps what is written to it until it knows where to.
+// A lateWriter keeps what is written to it until it knows its destination.
 type lateWriter struct {
 	held []byte
 	to   io.Writer
@@ -71,14 +71,14 @@ func (w *lateWriter) begin(to io.Writer) error {
 	return err
 }
 
-// Planned reports whether what is written is dropped.
+// Planned reports whether what is written is discarded.
 func (s *Set) Planned() bool {
 	_, ok := vault.As[vault.Planner](s.Vault.Store)
 	return ok
 }
 
-// PlanPack counts a pack of size bytes of plaintext, in a planned dataset, and
-// makes up an object for it that takes as much room in an index as a real one.
+// PlanPack counts a pack of size bytes of plaintext, in a planned dataset, and makes up
+// an object for it that takes as much room in an index as a real one.
 func (s *Set) PlanPack(ctx context.Context, key *envelope.DataKey, size int64) (tree.Object, error) {
 	planned, ok := vault.As[vault.Planner](s.Vault.Store)
 	if !ok {

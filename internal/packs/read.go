@@ -22,9 +22,8 @@ type Piece struct {
 	Extent tree.Extent
 }
 
-// A takePiece function takes the bytes of one piece. It must read r to the end.
-// It is called from several goroutines, for one entry too if that lies in
-// several packs.
+// A takePiece function takes the bytes of one piece. It must read r to the end. It is
+// called from several goroutines, also for one entry if that lies in several packs.
 type takePiece func(e *tree.Entry, x tree.Extent, r io.Reader) error
 
 // PackReads sorts the pieces of the entries by pack.
@@ -52,8 +51,8 @@ func PackReads(entries []*tree.Entry) [][]Piece {
 	return reads
 }
 
-// Rounds divides pieces of a pack, sorted by offset, so that in each round no two
-// of them overlap: a pack is read forwards, once for each round.
+// Rounds divides pieces of a pack, sorted by offset, so that no two pieces in one round
+// overlap: a pack is read forwards, once for each round.
 func Rounds(pieces []Piece) [][]Piece {
 	var out [][]Piece
 	for len(pieces) > 0 {
@@ -72,12 +71,12 @@ func Rounds(pieces []Piece) [][]Piece {
 	return out
 }
 
-// ReadExtents reads the entries' extents, a pack a worker, and gives each to take.
-// A pack that fails does not stop the others: failed is told each piece that
-// take has not taken, or that lies in a pack whose bytes proved to be others
-// than the pinned ones after take had taken it.
+// ReadExtents reads the entries' extents, one pack per worker, and passes each to take. A
+// pack that fails does not stop the others: failed is called for each piece that take has
+// not taken, or that lies in a pack whose bytes turned out not to be the pinned ones
+// after take had taken it.
 func ReadExtents(ctx context.Context, d *objects.Set, entries []*tree.Entry, take takePiece, failed func(*tree.Entry, error)) error {
-	// What is being read continues where one panics: it would else be told to have failed.
+	// Running reads continue if one panics: otherwise they would be reported as failed.
 	workers.Run(ctx, objects.PackReaders(), func(_ context.Context, g *workers.Group) error {
 		for _, pieces := range PackReads(entries) {
 			g.Go(func() error {
@@ -103,8 +102,8 @@ func ReadPack(ctx context.Context, d *objects.Set, pieces []Piece, take takePiec
 	for len(pieces) > 0 && err == nil {
 		var done int
 		if wanted >= size/2 || size-wanted < envelope.SegmentSize {
-			// Most of it: read it whole, and compare the pin at the end. So
-			// restoring all of a version notices every change of its packs.
+			// Most of it is needed: read all of it, and compare the pin at the end. So
+			// restoring a whole version notices every change of its packs.
 			done, err = ReadWholePack(ctx, d, pack, pieces, take, failed)
 		} else {
 			done, err = readRun(ctx, d, pack, size, pieces, take, failed)
@@ -116,8 +115,8 @@ func ReadPack(ctx context.Context, d *objects.Set, pieces []Piece, take takePiec
 	}
 }
 
-// ReadWholePack reads the pack from its first byte to its last, and tells how
-// many of the pieces, from the first on, are authentic.
+// ReadWholePack reads the pack from its first byte to its last, and returns how many of
+// the pieces, from the first on, are authentic.
 func ReadWholePack(ctx context.Context, d *objects.Set, pack *tree.Object, pieces []Piece, take takePiece, failed func(*tree.Entry, error)) (done int, err error) {
 	r, closer, err := d.OpenPack(ctx, pack)
 	if err != nil {
@@ -139,8 +138,8 @@ func ReadWholePack(ctx context.Context, d *objects.Set, pack *tree.Object, piece
 	return len(pieces), nil
 }
 
-// nextRun is how many of the pieces, from the first on, lie so close to one
-// another that they are read with one request, and the bytes that these take.
+// nextRun returns how many of the pieces, from the first on, lie so close to one another
+// that they are read with one request, and the bytes that these take.
 func nextRun(pieces []Piece) (n int, start, end int64) {
 	for ; n < len(pieces); n++ {
 		x := pieces[n].Extent
@@ -155,8 +154,8 @@ func nextRun(pieces []Piece) (n int, start, end int64) {
 	return n, start, end
 }
 
-// readRun reads, with one request, the first of the pieces and those that lie
-// close behind it, and tells how many it has dealt with.
+// readRun reads, with one request, the first of the pieces and those that lie close
+// behind it, and returns how many it has processed.
 func readRun(ctx context.Context, d *objects.Set, pack *tree.Object, size int64, pieces []Piece, take takePiece, failed func(*tree.Entry, error)) (done int, err error) {
 	n, start, end := nextRun(pieces)
 	r, closer, err := d.OpenRange(ctx, pack, size, start, end-start)
@@ -173,7 +172,7 @@ func readRun(ctx context.Context, d *objects.Set, pack *tree.Object, size int64,
 	return n, nil
 }
 
-// A sequence gives pieces out of a pack's plaintext, read forwards only.
+// A sequence reads pieces out of a pack's plaintext, forwards only.
 type sequence struct {
 	ctx context.Context
 	d   *objects.Set
@@ -181,8 +180,8 @@ type sequence struct {
 	at  int64
 }
 
-// give passes one piece to take. An error of the pack is returned; one of take
-// alone is told to failed, and the next piece can follow.
+// give passes one piece to take. An error of the pack is returned; an error of take alone
+// is passed to failed, and the next piece can follow.
 func (s *sequence) give(p Piece, take takePiece, failed func(*tree.Entry, error)) (err error) {
 	if err := s.ctx.Err(); err != nil {
 		return err
@@ -200,7 +199,7 @@ func (s *sequence) give(p Piece, take takePiece, failed func(*tree.Entry, error)
 	}
 	defer src.done()
 	err = take(p.Entry, p.Extent, src)
-	// What take has left is passed over.
+	// What take has not read is skipped.
 	if src.err == nil {
 		if _, cerr := io.Copy(io.Discard, src); cerr == nil && src.n != p.Extent.Length {
 			src.err = envelope.ErrAuthentication
@@ -219,12 +218,12 @@ func (s *sequence) give(p Piece, take takePiece, failed func(*tree.Entry, error)
 	return nil
 }
 
-// ErrSum is told of bytes that are authentic in their pack, and are not those that
-// the index recorded: whoever wrote them made a mistake, or a forgery.
+// ErrSum is reported for bytes that are authentic in their pack but not those that the
+// index recorded: their writer made a mistake, or a forgery.
 var ErrSum = fmt.Errorf("the contents do not have the recorded sum: %w", envelope.ErrAuthentication)
 
-// sumOf starts the sum of an extent's bytes, or gives nil where none was recorded.
-// done is called when it is no longer needed.
+// sumOf starts the sum of an extent's bytes, or returns nil if none was recorded. done is
+// called when it is no longer needed.
 func sumOf(ctx context.Context, d *objects.Set, x tree.Extent) (h *envelope.ContentHash, done func(), err error) {
 	if !x.HasSum() {
 		return nil, func() {}, nil
@@ -240,12 +239,12 @@ func NoEOF(err error) error {
 	return err
 }
 
-// A sourceReader remembers an error of the source, to tell it from one of the
+// A sourceReader remembers an error of the source, to distinguish it from errors of the
 // destination, and adds what is read to a sum.
 type sourceReader struct {
 	r    io.Reader
 	n    int64
-	sum  *envelope.ContentHash // nil where none was recorded
+	sum  *envelope.ContentHash // nil if none was recorded
 	done func()
 	err  error
 }
@@ -282,5 +281,5 @@ func CopyExtent(ctx context.Context, d *objects.Set, w io.Writer, r io.Reader, x
 	return err
 }
 
-// ErrSHA256 is told of contents that are not those whose SHA-256 was recorded.
+// ErrSHA256 is reported for contents that do not have the recorded SHA-256.
 var ErrSHA256 = fmt.Errorf("the contents do not have the recorded SHA-256: %w", envelope.ErrAuthentication)

@@ -16,16 +16,16 @@ var (
 )
 
 // ProbeAttributes finds out whether the destination's file system keeps modes and times:
-// some refuse to set them, others only seem to. It has to have a staging folder.
+// some refuse to set them, others only pretend to. It needs a staging folder.
 func (d *Dest) ProbeAttributes() error {
-	const name = ".attributes" // no stageName
+	const name = ".attributes" // not a stageName
 	fd, err := d.Create(name)
 	if err != nil {
 		return err
 	}
 	defer unix.Unlinkat(d.StageFD, name, 0)
 	defer unix.Close(fd)
-	// One of the two is not what all files there have.
+	// One of the two is not what every file there has.
 	for _, mode := range []uint32{0o640, 0o604} {
 		var st unix.Stat_t
 		err := Retry("chmod", name, func() error { return Fchmod(fd, mode) })
@@ -43,7 +43,7 @@ func (d *Dest) ProbeAttributes() error {
 			d.NoModes.Store(true)
 		}
 	}
-	then := time.Unix(1_000_000_000, 0) // any file system can hold it
+	then := time.Unix(1_000_000_000, 0) // any file system can represent it
 	err = SetTime(d.StageFD, name, then)
 	var st unix.Stat_t
 	switch {
@@ -62,7 +62,7 @@ func (d *Dest) ProbeAttributes() error {
 	return nil
 }
 
-// Chmod sets the mode of an open file or folder, where there are modes.
+// Chmod sets the mode of an open file or folder, if the file system keeps modes.
 func (d *Dest) Chmod(fd int, name string, mode uint32) error {
 	if d.NoModes.Load() {
 		return nil
@@ -70,7 +70,7 @@ func (d *Dest) Chmod(fd int, name string, mode uint32) error {
 	return Retry("chmod", name, func() error { return Fchmod(fd, mode) })
 }
 
-// setTime is setTime, where there are times.
+// setTime is SetTime, if the file system keeps times.
 func (d *Dest) setTime(dir int, name string, t time.Time) error {
 	if d.NoTimes.Load() {
 		return nil

@@ -1,6 +1,6 @@
 // Package place puts files, links and folders of a version into a folder on disk: each is
-// staged beside the others first, and moved to its place when it is whole. Restoring and
-// the opening of training channels stand on it.
+// staged beside the others first, and moved to its place when it is complete. Restores
+// and the opening of training channels use it.
 package place
 
 import (
@@ -21,29 +21,29 @@ import (
 )
 
 // A Dest is a folder that entries are placed in: each is made in a staging folder first,
-// and moved to its place when it is whole. No link below the folder is followed.
+// and moved to its place when it is complete. No link below the folder is followed.
 type Dest struct {
-	Root    *os.Root // nil in a dry run where there is no folder
+	Root    *os.Root // nil in a dry run if there is no folder
 	StageFD int      // the staging folder
 	// PreserveSetID keeps set-user-ID and set-group-ID bits.
 	PreserveSetID bool
-	// NoModes and NoTimes are set where the file system does not keep modes, or times.
+	// NoModes and NoTimes are set if the file system does not keep modes, or times.
 	NoModes, NoTimes *atomic.Bool
 	Bytes            *atomic.Int64 // written
 
 	seq    atomic.Int64
 	last   openFolder
 	mu     sync.Mutex
-	staged map[*tree.Entry]*stagedFile // by prepare
+	staged map[*tree.Entry]*stagedFile // by Prepare
 }
 
-// NewDest is a folder in which files are staged in another, both of which stay the
-// caller's.
+// NewDest returns a Dest whose files are staged in another folder. Both folders remain
+// the caller's.
 func NewDest(root *os.Root, stageFD int, bytes *atomic.Int64) *Dest {
 	return &Dest{Root: root, StageFD: stageFD, Bytes: bytes, NoModes: new(atomic.Bool), NoTimes: new(atomic.Bool)}
 }
 
-// Prepare makes the dest ready for staging the files, and forgets those before.
+// Prepare prepares the Dest for staging the files, and forgets earlier ones.
 func (d *Dest) Prepare(files []*tree.Entry) {
 	d.staged = make(map[*tree.Entry]*stagedFile, len(files))
 	for _, e := range files {
@@ -51,7 +51,7 @@ func (d *Dest) Prepare(files []*tree.Entry) {
 	}
 }
 
-// Adopt makes a file in the staging folder, open as f, that of an entry.
+// Adopt makes f, an open file in the staging folder, the file of an entry.
 func (d *Dest) Adopt(e *tree.Entry, name string, f *os.File) {
 	d.staged = map[*tree.Entry]*stagedFile{e: {name: name, f: f}}
 }
@@ -68,7 +68,7 @@ func (d *Dest) Discard() {
 	}
 }
 
-// Complete moves a staged file to its place, once it has its mode and time, and tells
+// Complete moves a staged file to its place, once it has its mode and time, and returns
 // what is there then.
 func (d *Dest) Complete(e *tree.Entry) (st unix.Stat_t, err error) {
 	s := d.staged[e]
@@ -89,8 +89,8 @@ func (d *Dest) Complete(e *tree.Entry) (st unix.Stat_t, err error) {
 	return st, Lstat(dir, path.Base(e.Path), &st)
 }
 
-// MakeFolder makes a folder that its owner can write to, or lets the owner write to one
-// that is there.
+// MakeFolder makes a folder that its owner can write to, or lets the owner write to an
+// existing one.
 func (d *Dest) MakeFolder(e *tree.Entry) error {
 	if e.Path == "" {
 		return nil
@@ -117,8 +117,8 @@ func (d *Dest) MakeFolder(e *tree.Entry) error {
 	return Retry("chmod", e.Path, func() error { return unix.Fchmodat(dir, base, uint32(st.Mode)&0o7777|0o700, 0) })
 }
 
-// CloseFolder gives a folder its mode and time. there is false where it could not be made,
-// which was told then.
+// CloseFolder sets the mode and time of a folder. there is false if it could not be made,
+// which was reported then.
 func (d *Dest) CloseFolder(e *tree.Entry) (there bool, err error) {
 	f, err := OpenBelow(d.Root, &d.last, e.Path)
 	var not *NotFolderError
@@ -137,13 +137,13 @@ func (d *Dest) CloseFolder(e *tree.Entry) (there bool, err error) {
 	return true, err
 }
 
-// IsLink reports whether the link of the entry is there.
+// IsLink reports whether the link of the entry exists.
 func (d *Dest) IsLink(e *tree.Entry) (bool, error) {
 	dir, err := d.MakeParent(e)
 	return err == nil && Readlink(dir, path.Base(e.Path)) == e.Link, err
 }
 
-// SetLinkTime sets the time of a link that is there.
+// SetLinkTime sets the time of an existing link.
 func (d *Dest) SetLinkTime(e *tree.Entry) error {
 	dir, err := d.Parent(e)
 	if err != nil {
@@ -152,8 +152,8 @@ func (d *Dest) SetLinkTime(e *tree.Entry) error {
 	return d.setTime(dir, path.Base(e.Path), e.ModTime)
 }
 
-// StageLink makes a symbolic link in the staging folder, under the name that it returns
-// also where the link has no time yet.
+// StageLink makes a symbolic link in the staging folder. It returns the link's name also
+// if its time could not be set.
 func (d *Dest) StageLink(e *tree.Entry) (name string, err error) {
 	name = d.StageName()
 	err = Retry("symlink", e.Path, func() error { return unix.Symlinkat(e.Link, d.StageFD, name) })
@@ -173,7 +173,7 @@ func (d *Dest) StageLink(e *tree.Entry) (name string, err error) {
 // Unstage removes what was staged under a name.
 func (d *Dest) Unstage(name string) { unix.Unlinkat(d.StageFD, name, 0) }
 
-// PlaceLink makes a link that leads nowhere else than into the folder.
+// PlaceLink makes a link that leads nowhere but into the folder.
 func (d *Dest) PlaceLink(e *tree.Entry) error {
 	if err := d.CheckLink(e); err != nil {
 		return err
@@ -203,7 +203,8 @@ func (d *Dest) PlaceEmpty(e *tree.Entry) error {
 	return d.Place(d.staged[e].name, e)
 }
 
-// SetFolderTime sets the time of a folder of the destination, or of that itself.
+// SetFolderTime sets the time of a folder in the destination, or of the destination
+// itself.
 func (d *Dest) SetFolderTime(e *tree.Entry, t time.Time) error {
 	dir, err := d.Parent(e)
 	if err != nil {
@@ -212,11 +213,11 @@ func (d *Dest) SetFolderTime(e *tree.Entry, t time.Time) error {
 	return d.setTime(dir, path.Base(e.Name()), t)
 }
 
-// CloseLast lets go of the folder that was used last: who removes or renames one calls it
-// first, and who is done with the dest.
+// CloseLast releases the folder that was used last. Call it before removing or renaming a
+// folder, and at the end.
 func (d *Dest) CloseLast() { d.last.close() }
 
-// Fail tells that a file could not be staged.
+// Fail records that a file could not be staged.
 func (d *Dest) Fail(e *tree.Entry, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -225,8 +226,8 @@ func (d *Dest) Fail(e *tree.Entry, err error) {
 	}
 }
 
-// Failure is why a file could not be staged, once all has been read.
+// Failure returns why a file could not be staged, once everything has been read.
 func (d *Dest) Failure(e *tree.Entry) error { return d.staged[e].err }
 
-// Name is what a file is named in the staging folder; empty where it is not there.
+// Name returns the name of a file in the staging folder, or "" if it is not there.
 func (d *Dest) Name(e *tree.Entry) string { return d.staged[e].name }

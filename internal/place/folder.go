@@ -15,9 +15,9 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/tree"
 )
 
-// The calls of this file name a folder by its descriptor and a file in it by one
-// path element, so that no link is followed and no path is resolved again for
-// each of a million files.
+// The calls of this file name a folder by its descriptor and a file in it by one path
+// element, so that no link is followed and no path is resolved again for each of a
+// million files.
 
 // Retry repeats a call that a signal has interrupted, and says what failed.
 func Retry(op, name string, call func() error) error {
@@ -33,9 +33,9 @@ func Retry(op, name string, call func() error) error {
 	}
 }
 
-// SetTime takes seconds and nanoseconds apart: in nanoseconds alone, times before
-// 1678 and after 2262 would wrap. Where the system's numbers have 32 bits, a time
-// beyond these is set to their end, as file systems do with times beyond theirs.
+// SetTime takes seconds and nanoseconds separately: in nanoseconds alone, times before
+// 1678 and after 2262 would wrap. If the system's numbers have 32 bits, a time beyond
+// these is set to their limit, as file systems do with times beyond theirs.
 func SetTime(dir int, name string, t time.Time) error {
 	ts, err := unix.TimeToTimespec(t)
 	switch {
@@ -56,8 +56,8 @@ func Lstat(dir int, name string, st *unix.Stat_t) error {
 	return Retry("stat", name, func() error { return unix.Fstatat(dir, name, st, unix.AT_SYMLINK_NOFOLLOW) })
 }
 
-// An openFolder is the folder that was used last: entries come in the order of
-// their paths, so it is mostly the one that is needed next.
+// An openFolder is the folder that was used last: entries come in the order of their
+// paths, so it is mostly the one that is needed next.
 type openFolder struct {
 	path string
 	f    *os.File
@@ -78,8 +78,8 @@ func (e *NotFolderError) Error() string {
 	return fmt.Sprintf("%q is a link or a file in the place of a folder, and no link is followed", e.path)
 }
 
-// OpenBelow opens a folder below root by its path, empty or with a slash at the end.
-// No element of it may be a link. from is an open folder above it, or nil.
+// OpenBelow opens a folder below root by its path, which is empty or ends in a slash. No
+// element of it may be a link. from is an open folder above it, or nil.
 func OpenBelow(root *os.Root, from *openFolder, dir string) (*os.File, error) {
 	var f *os.File
 	var err error
@@ -120,7 +120,7 @@ func (d *Dest) OpenDir(dir string) (fd int, err error) {
 		return d.last.fd, nil
 	}
 	if d.Root == nil {
-		return 0, fs.ErrNotExist // a dry run
+		return 0, fs.ErrNotExist // in a dry run
 	}
 	f, err := OpenBelow(d.Root, &d.last, dir)
 	if err != nil {
@@ -131,8 +131,8 @@ func (d *Dest) OpenDir(dir string) (fd int, err error) {
 	return d.last.fd, nil
 }
 
-// MakeParent is parent, but makes the folders that are missing, for their owner
-// alone: nothing is known of them.
+// MakeParent is Parent, but makes the missing folders, for their owner alone: nothing is
+// known of them.
 func (d *Dest) MakeParent(e *tree.Entry) (fd int, err error) {
 	if fd, err = d.Parent(e); !errors.Is(err, fs.ErrNotExist) {
 		return fd, err
@@ -154,7 +154,7 @@ func (d *Dest) MakeParent(e *tree.Entry) (fd int, err error) {
 	return d.Parent(e)
 }
 
-// Readlink is the target of a link, or empty.
+// Readlink returns the target of a link, or "".
 func Readlink(dir int, name string) string {
 	b := make([]byte, unix.PathMax)
 	n := 0

@@ -17,10 +17,9 @@ func (d *Dest) CheckLink(e *tree.Entry) error {
 	return nil
 }
 
-// leaves reports whether a link's target may lie outside the restored tree.
-// Leading ".." elements start from a real folder, since no entry is placed below a
-// link, and can be counted. Later ones may start from another link, so they are not
-// trusted.
+// leaves reports whether a link's target may lie outside the restored tree. Leading ".."
+// elements start from a real folder, since no entry is placed below a link, and can be
+// counted. Later ones may start from another link, so they are not trusted.
 func leaves(e *tree.Entry) bool {
 	if filepath.IsAbs(e.Link) {
 		return true
@@ -44,10 +43,10 @@ func leaves(e *tree.Entry) bool {
 // maxLinks is how many links the system follows in one path, at most.
 const maxLinks = 40
 
-// leadsOut reports whether the link would lead out of the destination through a link
-// that is there: links of the index lead nowhere else, but others may.
+// leadsOut reports whether the link would lead out of the destination through an existing
+// link: links of the index lead nowhere else, but others may.
 func (d *Dest) leadsOut(e *tree.Entry) bool {
-	var at []string // the real folder that has been come to
+	var at []string // the real folder that has been reached
 	if dir := strings.TrimSuffix(ParentOf(e), "/"); dir != "" {
 		at = strings.Split(dir, "/")
 	}
@@ -88,7 +87,7 @@ func (d *Dest) leadsOut(e *tree.Entry) bool {
 	return false
 }
 
-// ParentOf is the path of the folder that the entry lies in.
+// ParentOf returns the path of the folder that the entry lies in.
 func ParentOf(e *tree.Entry) string {
 	p := strings.TrimSuffix(e.Path, "/")
 	return p[:strings.LastIndexByte(p, '/')+1]

@@ -6,15 +6,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// holeSize is what a run of zeros takes in a file before it becomes a hole, and its
+// holeSize is the length from which a run of zeros in a file becomes a hole, and its
 // alignment.
 const holeSize = 64 << 10
 
 var zeros [holeSize]byte
 
-// writeSparse writes b at off, but passes over what is all zeros from one multiple of
-// holeSize to the next. The file is to be new, so that zeros are there, and is to be
-// given its size in the end.
+// writeSparse writes b at off, but skips multiples of holeSize that are all zeros. The
+// file must be new, so that zeros are there already, and its size must be set at the end.
 func writeSparse(fd int, name string, b []byte, off int64) error {
 	for len(b) > 0 {
 		n := dataRun(b, off)
@@ -40,7 +39,7 @@ func zeroBlock(b []byte, off int64) bool {
 	return off%holeSize == 0 && len(b) >= holeSize && bytes.Equal(b[:holeSize], zeros[:])
 }
 
-// dataRun is the number of bytes from the start of b that are to be written.
+// dataRun returns the number of bytes from the start of b that must be written.
 func dataRun(b []byte, off int64) (n int) {
 	for n < len(b) && !zeroBlock(b[n:], off+int64(n)) {
 		n += min(int(holeSize-(off+int64(n))%holeSize), len(b)-n)
@@ -48,7 +47,7 @@ func dataRun(b []byte, off int64) (n int) {
 	return n
 }
 
-// holeRun is the number of bytes from the start of b that make a hole.
+// holeRun returns the number of bytes from the start of b that make a hole.
 func holeRun(b []byte, off int64) (n int) {
 	for zeroBlock(b[n:], off+int64(n)) {
 		n += holeSize

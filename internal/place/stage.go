@@ -18,7 +18,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/packs"
 )
 
-// A stagedFile is one being written beside the tree.
+// A stagedFile is a file being written beside the tree.
 type stagedFile struct {
 	name  string   // in the staging folder
 	f     *os.File // open while a file in several pieces is being written
@@ -27,8 +27,8 @@ type stagedFile struct {
 	err   error
 }
 
-// Settle ends what is still open of a file once all packs have been read. stopped is
-// what kept some of them from being read.
+// Settle closes a file after all packs have been read. stopped is what kept some of them
+// from being read.
 func (d *Dest) Settle(e *tree.Entry, stopped error) {
 	s := d.staged[e]
 	if s.f != nil {
@@ -40,7 +40,7 @@ func (d *Dest) Settle(e *tree.Entry, stopped error) {
 	}
 	switch {
 	case len(e.Extents) == 0:
-		// Every file has an extent, but not in versions of other writers.
+		// Every file has an extent, except in versions of other writers.
 		s.err = d.stageSmall(e, strings.NewReader(""))
 	case stopped != nil:
 		s.err = stopped
@@ -60,17 +60,16 @@ func (d *Dest) Create(name string) (fd int, err error) {
 	return fd, err
 }
 
-// inOneWrite is the size up to which a file is held in memory and written by one
-// call.
+// inOneWrite is the size up to which a file is held in memory and written with one call.
 const inOneWrite = 1 << 20
 
-// writeSize is what is written of a larger one at once. More does not stay in
-// the caches.
+// writeSize is how much of a larger file is written at once. More does not stay in the
+// caches.
 const writeSize = 256 << 10
 
 var stagePool = sync.Pool{New: func() any { b := make([]byte, inOneWrite); return &b }}
 
-// Stage writes one extent of a file to its staged file. Who writes the last one
+// Stage writes one extent of a file to its staged file. The call that writes the last one
 // completes the file.
 func (d *Dest) Stage(e *tree.Entry, x tree.Extent, src io.Reader) error {
 	if len(e.Extents) <= 1 && e.Size <= inOneWrite {
@@ -106,7 +105,7 @@ func (d *Dest) Stage(e *tree.Entry, x tree.Extent, src io.Reader) error {
 
 // writeExtent writes the extent's bytes where they lie in the file.
 func (d *Dest) writeExtent(fd int, e *tree.Entry, x tree.Extent, src io.Reader) error {
-	// The pieces of a file are written at once, and take turns at its lock: few
+	// The pieces of a file are written concurrently, and take turns at its lock: a few
 	// large writes wait less than many small ones.
 	buf := stagePool.Get().(*[]byte)
 	defer stagePool.Put(buf)
@@ -145,7 +144,7 @@ func (d *Dest) stageSmall(e *tree.Entry, src io.Reader) error {
 	if err != nil {
 		return err
 	}
-	s.name = name // of this goroutine alone: a small file has one extent
+	s.name = name // used by this goroutine alone: a small file has one extent
 	err = writeSparse(fd, e.Path, b, 0)
 	if err == nil && len(b) > 0 && len(b)%holeSize == 0 { // it may end in a hole
 		err = Retry("truncate", e.Path, func() error { return unix.Ftruncate(fd, e.Size) })
@@ -195,8 +194,8 @@ func CheckSum(e *tree.Entry, f *os.File) error {
 	return nil
 }
 
-// finish gives a staged file its mode and time, unless writing it has failed
-// with err, and closes it.
+// finish sets the mode and time of a staged file, unless writing it has failed with err,
+// and closes it.
 func (d *Dest) finish(e *tree.Entry, name string, fd int, close func() error, err error) error {
 	if err == nil {
 		err = d.Chmod(fd, e.Path, d.mode(e))
@@ -204,7 +203,7 @@ func (d *Dest) finish(e *tree.Entry, name string, fd int, close func() error, er
 	if err == nil {
 		err = syncFile(fd)
 	}
-	// What close says of earlier writes matters; there is no trying again.
+	// What close reports about earlier writes matters; they cannot be repeated.
 	if cerr := close(); err == nil && cerr != nil && !errors.Is(cerr, unix.EINTR) {
 		err = fmt.Errorf("closing the file: %w", cerr)
 	}
@@ -214,7 +213,7 @@ func (d *Dest) finish(e *tree.Entry, name string, fd int, close func() error, er
 	return d.setTime(d.StageFD, name, e.ModTime)
 }
 
-// mode is the entry's mode as it is restored.
+// mode returns the entry's mode as it is restored.
 func (d *Dest) mode(e *tree.Entry) uint32 {
 	m := fsys.PosixMode(e.Mode)
 	if !d.PreserveSetID {

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// syncFile does nothing where the whole file system is synced at once.
+// syncFile does nothing if the whole file system is synced at once.
 func syncFile(int) error { return nil }
 
 func ModTime(st *unix.Stat_t) time.Time { return time.Unix(st.Mtim.Unix()) }

@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// A Order follows the paths of an index in their order, and finds those that lie
-// below a file or a link, or are both a file and a folder. No tree of files has such.
+// An Order follows the paths of an index in their order, and finds those that lie below a
+// file or a link, or are both a file and a folder. No tree of files has such paths.
 type Order struct {
-	above []string // files and links whose paths begin the one that came last
+	above []string // files and links whose paths are prefixes of the last one
 }
 
 func (o *Order) Check(p string) error {

@@ -28,8 +28,8 @@ func IsOwn(own []Own, p string) bool {
 	return false
 }
 
-// CheckDestination refuses a folder that is the vault, or lies in it, or holds it beside
-// what would be written.
+// CheckDestination refuses a folder that is the vault, or lies in it, or contains it
+// where files would be written.
 func CheckDestination(v *vault.Vault, dir string) error {
 	if v.Location == "" || strings.Contains(v.Location, "://") {
 		return nil
@@ -48,7 +48,7 @@ func CheckDestination(v *vault.Vault, dir string) error {
 	return nil
 }
 
-// relative is the path from dir to a file, with links resolved.
+// relative returns the path from dir to a file, with links resolved.
 func relative(dir, name string) (string, error) {
 	from, err := realPath(dir)
 	if err != nil {
@@ -62,7 +62,7 @@ func relative(dir, name string) (string, error) {
 	return filepath.ToSlash(rel), err
 }
 
-// OwnBelow finds what of the vault lies below dir.
+// OwnBelow finds what lies below dir and belongs to the vault.
 func OwnBelow(v *vault.Vault, dir string) (own []Own, err error) {
 	names := []string{}
 	if v.Location != "" && !strings.Contains(v.Location, "://") {
@@ -74,7 +74,7 @@ func OwnBelow(v *vault.Vault, dir string) (own []Own, err error) {
 	return Below(dir, names)
 }
 
-// Below gives those of the files that there are, and that lie below dir.
+// Below returns those of the files that exist and lie below dir.
 func Below(dir string, names []string) (own []Own, err error) {
 	for _, name := range names {
 		if _, err := os.Stat(name); err != nil {
@@ -91,7 +91,7 @@ func Below(dir string, names []string) (own []Own, err error) {
 	return own, nil
 }
 
-// realPath is the absolute path without links, of a file that need not exist yet.
+// realPath returns the absolute path without links of a file that need not exist yet.
 func realPath(name string) (string, error) {
 	abs, err := filepath.Abs(name)
 	if err != nil {
@@ -105,8 +105,8 @@ func realPath(name string) (string, error) {
 	return filepath.Join(above, filepath.Base(abs)), err
 }
 
-// IsStaging reports whether a folder of the name, a single path element, is one that
-// a restore works in, or has left because it was killed. What is in it is nobody's data.
+// IsStaging reports whether a restore works in a folder with this name, a single path
+// element, or has left it because it was killed. What is in it is nobody's data.
 func IsStaging(name string) bool {
 	random, ok := strings.CutPrefix(name, StagingPrefix)
 	return ok && fsys.IsTemporary(random)

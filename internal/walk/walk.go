@@ -1,5 +1,5 @@
-// Package walk goes through a folder on disk beside a version: in the order of an index,
-// following no link, and past what in it is vaultpack's own.
+// Package walk walks a folder on disk in parallel with a version: in the order of an
+// index, following no link, and skipping what belongs to vaultpack.
 package walk
 
 import (
@@ -22,14 +22,13 @@ import (
 	"github.com/vaultpack/vaultpack/internal/place"
 )
 
-// Tree goes through a folder on disk in the order of an index, without following
-// any link.
+// A Tree walks a folder on disk in the order of an index, without following any link.
 type Tree struct {
 	Root *os.Root
-	// Enter is called for everything; the path of a folder ends in a slash. If it
-	// returns fs.SkipDir, what lies in the folder is passed over.
+	// Enter is called for everything; the path of a folder ends in a slash. If it returns
+	// fs.SkipDir, the folder is skipped.
 	Enter func(p string, d fs.DirEntry) error
-	// Leave is called for each folder after what lies in it. May be nil.
+	// Leave is called for each folder after everything in it. It may be nil.
 	Leave func(p string) error
 }
 
@@ -72,7 +71,7 @@ func (w *Tree) Folder(ctx context.Context, dir string) error {
 	return nil
 }
 
-// A cursor finds entries whose paths are asked for in their order.
+// A Cursor finds entries by their paths, which must be looked up in order.
 type cursor struct {
 	next func() (*tree.Entry, error, bool)
 	Stop func()
@@ -81,7 +80,7 @@ type cursor struct {
 	end  bool
 }
 
-// Find gives the entry of the path, or nil.
+// Find returns the entry of the path, or nil.
 func (c *cursor) Find(p string) (*tree.Entry, error) {
 	for !c.end && c.err == nil && (c.at == nil || strings.Compare(c.at.Path, p) < 0) {
 		var ok bool
@@ -95,7 +94,7 @@ func (c *cursor) Find(p string) (*tree.Entry, error) {
 	return c.at, nil
 }
 
-// read gives what lies in a folder in the order of an index.
+// read returns what lies in a folder in the order of an index.
 func (w *Tree) read(dir string) ([]fs.DirEntry, error) {
 	f, err := place.OpenBelow(w.Root, nil, dir)
 	if err != nil {
@@ -128,7 +127,7 @@ func (w *Tree) read(dir string) ([]fs.DirEntry, error) {
 	return entries, nil
 }
 
-// A statEntry is what lies in a folder, with what is known of it.
+// A statEntry is something in a folder, with what is known of it.
 type statEntry struct {
 	name string
 	st   unix.Stat_t
@@ -161,7 +160,7 @@ func (e *statEntry) Mode() fs.FileMode {
 	return m | fs.ModeIrregular
 }
 
-// NewCursor begins at the path from.
+// NewCursor returns a Cursor that begins at the path from.
 func NewCursor(ctx context.Context, v *dataset.Version, from string) *cursor {
 	c := &cursor{}
 	c.next, c.Stop = iter.Pull2(v.EntriesFrom(ctx, from))

@@ -1,8 +1,9 @@
-// Package workers runs functions in goroutines that a caller of vaultpack does not
-// know of. Whatever such a function calls of the caller's, a Store, a key service, a
-// callback, may end as it likes: with an error, with a panic, or with runtime.Goexit,
-// as testing's FailNow does. It ends the goroutine that has asked for the work in the
-// same way, where the caller's recover and deferred functions are.
+// Package workers runs functions in goroutines that a caller of vaultpack does not know
+// of. Such a function may call the caller's code, such as a Store, a key service or a
+// callback, which may end in any way: with an error, with a panic, or with
+// runtime.Goexit, as testing's FailNow does. The function then ends the goroutine that
+// has asked for the work in the same way, so that the caller's recover and deferred
+// functions take effect.
 package workers
 
 import (
@@ -14,8 +15,8 @@ import (
 	"sync"
 )
 
-// A Panic is the value with which a panic goes on in the goroutine that has asked for
-// the work. It wraps what the function has panicked with if that is an error.
+// A Panic is the value with which a panic continues in the goroutine that has asked for
+// the work. If the function has panicked with an error, it wraps that.
 type Panic struct {
 	Value any
 	Stack []byte // of the goroutine in which it happened
@@ -30,11 +31,11 @@ func (p *Panic) Unwrap() error {
 	return err
 }
 
-// An end is how a function has ended that did not return; nil if it did.
+// An end says how a function ended that did not return; nil if it returned.
 type end struct{ thrown *Panic } // nil after a runtime.Goexit
 
-// call calls f. Neither a panic nor a runtime.Goexit of f goes past it: after the
-// latter nothing more happens in its goroutine, but for what is deferred.
+// call calls f. Neither a panic nor a runtime.Goexit of f gets past it: after the latter
+// nothing more happens in its goroutine, except for what is deferred.
 func call(to **end, f func()) {
 	returned := false
 	defer func() {
@@ -44,7 +45,7 @@ func call(to **end, f func()) {
 		*to = &end{}
 		switch v := recover().(type) {
 		case nil:
-		case *Panic: // from a function that f has run beside it
+		case *Panic: // from a function that f has run concurrently
 			(*to).thrown = v
 		default:
 			(*to).thrown = &Panic{v, debug.Stack()}
@@ -54,7 +55,7 @@ func call(to **end, f func()) {
 	returned = true
 }
 
-// resume ends the calling goroutine likewise.
+// resume ends the calling goroutine in the same way.
 func (e *end) resume() {
 	switch {
 	case e == nil:
@@ -69,10 +70,10 @@ func (e *end) resume() {
 // ready.
 type Guard struct {
 	mu    sync.Mutex
-	first *end // of the first that did not return
+	first *end // the first that did not return
 }
 
-// Call calls f, and reports whether it has returned.
+// Call calls f, and reports whether it returned.
 func (g *Guard) Call(f func()) bool {
 	var how *end
 	defer func() { // runs after a runtime.Goexit too
@@ -89,7 +90,7 @@ func (g *Guard) Call(f func()) bool {
 	return how == nil
 }
 
-// Resume ends its goroutine as the first function has ended that did not return.
+// Resume ends its goroutine as the first function ended that did not return.
 func (g *Guard) Resume() {
 	g.mu.Lock()
 	how := g.first
@@ -97,9 +98,9 @@ func (g *Guard) Resume() {
 	how.resume()
 }
 
-// Beside runs f in a goroutine of its own. The function that it returns waits for the
-// end of f, and returns what f has returned or ends its own goroutine as f has ended.
-// It is to be called, also where the result is of no interest any more.
+// Beside runs f in a goroutine of its own. The function that it returns waits for the end
+// of f, and returns what f has returned or ends its own goroutine as f has ended. It must
+// be called, even if the result is no longer needed.
 func Beside[T any](f func() T) (wait func() T) {
 	var out T
 	var how *end
@@ -115,7 +116,7 @@ func Beside[T any](f func() T) (wait func() T) {
 	}
 }
 
-// A Group is what runs beside one call of Run.
+// A Group runs the functions of one call of Run.
 type Group struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -126,15 +127,15 @@ type Group struct {
 
 var errEnded = errors.New("a function has not returned")
 
-// Run calls f, which starts functions with the Group's Go, at most n of them at once.
-// It returns when f and all of these have. The first error of any of them ends the
-// context that f gets, and is that context's cause, which Run returns; it is nil if
-// the context has not ended. A panic or runtime.Goexit ends the context too, and goes
-// on in Run.
+// Run calls f, which starts functions with the Group's Go, at most n of them at once. It
+// returns when f and all of these have returned. The first error of any of them ends the
+// context that f gets, and is that context's cause, which Run returns; it returns nil if
+// the context has not ended. A panic or runtime.Goexit ends the context too, and
+// continues in Run.
 func Run(ctx context.Context, n int, f func(context.Context, *Group) error) error {
 	g := &Group{slots: make(chan struct{}, max(n, 1))}
 	g.ctx, g.cancel = context.WithCancelCause(ctx)
-	defer func() { // also where f does not return: what it has started is not left behind
+	defer func() { // also if f does not return: the functions that it has started are not left behind
 		g.cancel(errEnded)
 		g.wg.Wait()
 	}()
@@ -146,8 +147,8 @@ func Run(ctx context.Context, n int, f func(context.Context, *Group) error) erro
 	return context.Cause(g.ctx)
 }
 
-// Go runs f in a goroutine of its own, once there is room. It returns false, and f is
-// not run, when the context has ended.
+// Go runs f in a goroutine of its own, once there is room. If the context has ended, it
+// returns false without running f.
 func (g *Group) Go(f func() error) bool {
 	if g.ctx.Err() != nil {
 		return false
