@@ -13,17 +13,17 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/tree"
 )
 
-// A base is the version that a Writer continues from. It looks files up in it, and keeps
-// some parts of its index at hand: programs write in the order of time, or of names. It
-// is safe for concurrent use; version is nil where there is none to continue from.
+// A base is the version that a Writer continues from. It looks files up in it, and caches
+// some parts of its index: programs write in the order of time, or of names. It is safe
+// for concurrent use; version is nil if there is none to continue from.
 type base struct {
 	version *dataset.Version
 
 	reading turn
-	parts   []basePart // the last used first
+	parts   []basePart // most recently used first
 
 	mu      sync.Mutex
-	folders map[string]bool // in whose place the version has no file
+	folders map[string]bool // for which the version has no file
 }
 
 func newBase(v *dataset.Version) *base { return &base{version: v, reading: newTurn()} }
@@ -38,7 +38,7 @@ const (
 	maxBaseFolders = 64 << 10
 )
 
-// part reads a part of the index. The turn is the caller's.
+// part reads a part of the index. The caller holds the turn.
 func (b *base) part(ctx context.Context, i int) ([]*tree.Entry, error) {
 	at := slices.IndexFunc(b.parts, func(p basePart) bool { return p.number == i })
 	if at >= 0 {
@@ -62,7 +62,7 @@ func (b *base) part(ctx context.Context, i int) ([]*tree.Entry, error) {
 	return p.entries, nil
 }
 
-// from gives the first entry that is not before path, or nil.
+// from returns the first entry that is not before path, or nil.
 func (b *base) from(ctx context.Context, path string) (*tree.Entry, error) {
 	if b.version == nil {
 		return nil, nil
@@ -86,7 +86,7 @@ func (b *base) from(ctx context.Context, path string) (*tree.Entry, error) {
 	return nil, nil
 }
 
-// file gives the version's file or link of that path, or nil.
+// file returns the version's file or link of that path, or nil.
 func (b *base) file(ctx context.Context, path string) (*tree.Entry, error) {
 	e, err := b.from(ctx, path)
 	if err != nil || e == nil || e.Path != path {
@@ -95,13 +95,14 @@ func (b *base) file(ctx context.Context, path string) (*tree.Entry, error) {
 	return e, nil
 }
 
-// isFolder reports whether the version has a folder of that path, or something below it.
+// isFolder reports whether the version has a folder with that path, or something below
+// it.
 func (b *base) isFolder(ctx context.Context, path string) (bool, error) {
 	e, err := b.from(ctx, path+"/")
 	return e != nil && strings.HasPrefix(e.Path, path+"/"), err
 }
 
-// rememberFolder remembers a folder in whose place the version has no file.
+// rememberFolder remembers a folder for which the version has no file.
 func (b *base) rememberFolder(path string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -118,7 +119,7 @@ func (b *base) knownFolder(path string) bool {
 	return b.folders[path]
 }
 
-// allowed looks whether the last version leaves room for a new file of that path.
+// allowed checks that the last version has room for a new file with that path.
 func (w *Writer) allowed(path string) error {
 	v := w.base.version
 	if v == nil {

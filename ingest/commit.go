@@ -59,7 +59,7 @@ func (w *Writer) commit(ctx context.Context) (v *dataset.Version, used bool, err
 	}
 	v = w.lease.Previous()
 	if len(w.files) == 0 && w.opts.ID != "" {
-		// A later Writer finds none of what was recorded in the version: see committed.
+		// A later Writer does not find what was recorded in the version: see committed.
 		if err := w.lease.Forget(ctx); err != nil {
 			return nil, false, because(ctx, err)
 		}
@@ -81,7 +81,7 @@ func (w *Writer) commit(ctx context.Context) (v *dataset.Version, used bool, err
 	return v, true, nil
 }
 
-// because is why the context has ended, if err says only that it has.
+// because returns why the context has ended, if err says only that it has.
 func because(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
 		return cause
@@ -89,8 +89,8 @@ func because(ctx context.Context, err error) error {
 	return err
 }
 
-// settle waits until all that was written is in the vault, and keeps the Writer from
-// being written to.
+// settle waits until everything that was written is in the vault, and refuses further
+// writes.
 func (w *Writer) settle(ctx context.Context) (err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -127,15 +127,15 @@ type indexed struct {
 	changed  bool
 }
 
-// A merge enters what was written, and what the last version has, into the index.
+// A merge adds what was written, and what the last version has, to the index.
 type merge struct {
 	*Writer
 	ctx    context.Context
 	index  *commit.Index
-	paths  []string // that were written, and are not entered yet
+	paths  []string // that were written and not added yet
 	gap    bool
-	above  []string // files whose paths the last one begins with
-	flawed int64    // entries of the last version that are
+	above  []string // files whose paths are prefixes of the last path
+	flawed int64    // flawed entries of the last version
 }
 
 func (w *Writer) index(ctx context.Context) (indexed, error) {
@@ -162,7 +162,7 @@ func (w *Writer) index(ctx context.Context) (indexed, error) {
 		return indexed{}, ErrEmpty
 	}
 	if w.base.version != nil {
-		c.Totals.Flaws += max(prev.Totals.Flaws-m.flawed, 0) // what it lacks, this one lacks too
+		c.Totals.Flaws += max(prev.Totals.Flaws-m.flawed, 0) // what the last version lacks, this one lacks too
 	}
 	c.Relied = map[envelope.ObjectID]*tree.Object{}
 	for id, o := range m.index.Packs() {
@@ -173,7 +173,7 @@ func (w *Writer) index(ctx context.Context) (indexed, error) {
 	return indexed{c, changed}, nil
 }
 
-// written enters what was written up to a path, without it.
+// written adds what was written up to a path, without the path itself.
 func (m *merge) written(path string) error {
 	for len(m.paths) > 0 && m.paths[0] < path {
 		if err := m.writtenNext(); err != nil {
@@ -183,7 +183,7 @@ func (m *merge) written(path string) error {
 	return nil
 }
 
-// writtenRest enters what was written and has not been entered yet.
+// writtenRest adds what was written and has not been added yet.
 func (m *merge) writtenRest() error {
 	for len(m.paths) > 0 {
 		if err := m.writtenNext(); err != nil {
@@ -199,7 +199,7 @@ func (m *merge) writtenNext() error {
 	return m.add(m.entry(next, m.files[next]), commit.Step{})
 }
 
-// old enters an entry of the last version, or what has come in its place.
+// old adds an entry of the last version, or what replaces it.
 func (m *merge) old(e *tree.Entry) error {
 	if e.Flaw != "" {
 		m.flawed++
@@ -212,7 +212,7 @@ func (m *merge) old(e *tree.Entry) error {
 		now := m.entry(e.Path, m.files[e.Path])
 		switch {
 		case sameContents(now, e):
-			return m.add(e, commit.Step{Unchanged: true}) // committed by a Writer that did not get to say so
+			return m.add(e, commit.Step{Unchanged: true}) // committed by a Writer that was ended before it could say so
 		case m.opts.Mode == Add && !m.removed[e.Path]:
 			return fmt.Errorf("%.200q was written, and version %d has it: %w", e.Path, m.base.version.Number, fs.ErrExist)
 		}
@@ -225,7 +225,7 @@ func (m *merge) old(e *tree.Entry) error {
 	return m.add(e, commit.Step{Unchanged: true})
 }
 
-// add enters an entry, unless it is in a file instead of a folder.
+// add adds an entry, unless it lies below a file instead of a folder.
 func (m *merge) add(e *tree.Entry, step commit.Step) error {
 	for n := len(m.above); n > 0 && !strings.HasPrefix(e.Path, m.above[n-1]); n-- {
 		m.above = m.above[:n-1]
@@ -244,7 +244,7 @@ func (m *merge) add(e *tree.Entry, step commit.Step) error {
 	return err
 }
 
-// sameContents reports whether two files are the same one, and not only alike.
+// sameContents reports whether two entries are the same file, and not only equal ones.
 func sameContents(a, b *tree.Entry) bool {
 	return a.Size == b.Size && a.Mode == b.Mode && a.ModTime.Equal(b.ModTime) && slices.EqualFunc(a.Extents, b.Extents, func(x, y tree.Extent) bool {
 		return x.Pack.ID == y.Pack.ID && x.Offset == y.Offset && x.Length == y.Length && x.At == y.At

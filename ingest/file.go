@@ -20,12 +20,12 @@ type Meta struct {
 	ModTime time.Time   // the zero time is now
 }
 
-// A state is how far a File is.
+// A state is the progress of a File.
 type state int
 
 const (
 	writing state = iota
-	closing       // Close is at work
+	closing       // Close is running
 	closed        // it is complete
 	dropped       // it was aborted, or has failed
 )
@@ -43,11 +43,11 @@ type File struct {
 	path   string
 	mode   fs.FileMode
 	time   time.Time
-	sample *Sample // nil if it is of none
-	born   int     // in how many panics its goroutine was
+	sample *Sample // nil if it belongs to none
+	born   int     // how many panics its goroutine was in
 	turn   sync.Mutex
 
-	// Of the rest w.mu is the guard.
+	// w.mu guards the rest.
 	state  state
 	err    error
 	blocks [][]byte
@@ -138,7 +138,7 @@ var (
 	errBroken      = errors.New("a write did not return")
 )
 
-// usable is the error of a file that takes no more. w.mu is held.
+// usable returns the error of a file that accepts no more writes. w.mu is held.
 func (f *File) usable() error {
 	if err := f.w.usable(); err != nil {
 		return err
@@ -152,8 +152,8 @@ func (f *File) usable() error {
 	return nil
 }
 
-// fail makes an error sticky, and gives back the memory of what is not going to be.
-// w.mu is held.
+// fail makes an error sticky, and frees the memory of the file, which will not be
+// complete. w.mu is held.
 func (f *File) fail(err error) {
 	if f.err == nil {
 		f.err = fmt.Errorf("%.200q: %w", f.path, err)
@@ -161,7 +161,7 @@ func (f *File) fail(err error) {
 	f.giveBack()
 }
 
-// giveBack gives back the memory of the file. w.mu is held.
+// giveBack frees the memory of the file. w.mu is held.
 func (f *File) giveBack() {
 	if f.sample != nil {
 		f.w.sampled -= f.held
@@ -291,7 +291,7 @@ func (f *File) Abort() {
 	}
 }
 
-// drop gives back all that the file has. w.mu is held.
+// drop frees everything that the file holds. w.mu is held.
 func (f *File) drop() {
 	w := f.w
 	f.state = dropped
@@ -303,7 +303,7 @@ func (f *File) drop() {
 	f.pieces = nil
 }
 
-// parents gives the folders that a path lies in.
+// parents yields the folders that a path lies in.
 func parents(path string) func(func(string) bool) {
 	return func(yield func(string) bool) {
 		for i, c := range []byte(path) {
@@ -314,10 +314,10 @@ func parents(path string) func(func(string) bool) {
 	}
 }
 
-// count is how many paths are kept in memory. w.mu is held.
+// count returns how many paths are kept in memory. w.mu is held.
 func (w *Writer) count() int { return len(w.files) + len(w.open) + len(w.removed) }
 
-// below counts a file that lies in its folders. w.mu is held.
+// below counts a file in its folders. w.mu is held.
 func (w *Writer) below(path string, n int) {
 	for dir := range parents(path) {
 		if w.folders[dir] += n; w.folders[dir] == 0 {

@@ -111,7 +111,7 @@ type Options struct {
 	// goroutines.
 	Warn func(error)
 
-	buffers int64 // for tests: what contents may take of memory
+	buffers int64 // for tests: the memory limit of contents
 }
 
 const (
@@ -145,14 +145,14 @@ type Writer struct {
 	segments int   // of each, at once
 	line     sync.Mutex
 	running  sync.WaitGroup
-	// recording is whose turn it is to record: the vault may be slow.
+	// recording is the turn to record: the vault may be slow.
 	recording turn
 	guard     workers.Guard
 
 	mu      sync.Mutex
-	changed chan struct{} // closed, and made anew, when something has changed
+	changed chan struct{} // closed, and replaced, when something has changed
 	ended   bool
-	busy    bool // Commit is at work
+	busy    bool // Commit is running
 	used    int64
 	waiting int
 	sampled int64 // of used, what open samples hold
@@ -206,7 +206,7 @@ func New(ctx context.Context, d *dataset.Dataset, opts Options) (*Writer, error)
 	w.ctx, w.cancel = context.WithCancelCause(w.lease.Context())
 	begun := false
 	defer func() {
-		if !begun { // also where the store panics
+		if !begun { // also if the store panics
 			w.ended = true
 			w.cancel(ErrEnded)
 			if err := w.lease.End(ctx); err != nil {
@@ -221,7 +221,7 @@ func New(ctx context.Context, d *dataset.Dataset, opts Options) (*Writer, error)
 	return w, nil
 }
 
-// bounds fills in the bounds of memory, and what follows of them.
+// bounds fills in the limits of memory, and what follows from them.
 func (w *Writer) bounds() error {
 	o := &w.opts
 	if o.Memory == 0 {
@@ -290,8 +290,8 @@ func (w *Writer) begin(source string) (err error) {
 	return w.resume(pending, source)
 }
 
-// gone says of what a Writer begins with, and that is missing by now, that somebody has
-// removed it meanwhile: a collection, or another Writer of the ID.
+// gone returns the error for something that a Writer begins with and that is missing by
+// now: somebody has removed it meanwhile, a collection or another Writer with the ID.
 func gone(err error) error {
 	if errors.Is(err, dataset.ErrMissing) && !errors.Is(err, dataset.ErrCollected) {
 		return fmt.Errorf("%w: %w", dataset.ErrCollected, err)
@@ -299,7 +299,7 @@ func gone(err error) error {
 	return err
 }
 
-// cause is why the context has ended, if it has: that says more than err does.
+// cause returns why the context has ended, if it has: that says more than err does.
 func (w *Writer) cause(err error) error {
 	if err == nil || w.ctx.Err() == nil {
 		return err
@@ -317,7 +317,7 @@ var (
 	errNoSample  = errors.New("ingest: the Sample is nil or a zero value; create it with a Writer")
 )
 
-// made is the error of a Writer that is none.
+// made returns an error for a Writer that does not come from New.
 func (w *Writer) made() error {
 	if w == nil || w.lease == nil {
 		return errNoWriter
@@ -325,7 +325,7 @@ func (w *Writer) made() error {
 	return nil
 }
 
-// usable is the error of a Writer that has ended, or failed. w.mu is held.
+// usable returns the error of a Writer that has ended, or failed. w.mu is held.
 func (w *Writer) usable() error {
 	if w.ended {
 		return ErrEnded
@@ -336,7 +336,7 @@ func (w *Writer) usable() error {
 	return nil
 }
 
-// tell wakes all that wait. w.mu is held.
+// tell wakes everybody who waits. w.mu is held.
 func (w *Writer) tell() {
 	close(w.changed)
 	w.changed = make(chan struct{})
@@ -377,7 +377,7 @@ func (w *Writer) Close() error {
 	return w.end(w.lease.Context())
 }
 
-// end waits for what is at work, and ends the lease.
+// end waits for running calls, and ends the lease.
 func (w *Writer) end(ctx context.Context) error {
 	w.cancel(ErrEnded)
 	w.running.Wait()

@@ -13,17 +13,14 @@ const (
 	nextBlock  = 64 << 10
 )
 
-// maxPieces bounds in how many pieces a file can be cut: the index has a bound too.
+// maxPieces limits the number of pieces of a file: the index has a limit too.
 const maxPieces = 1 << 16
 
-// reserve takes n bytes of memory for the file, once there are so many. Those who wait
-// stand in line, so that none is passed over for ever. w.mu is held, and let go of
-// meanwhile.
-//
-// It cannot wait for ever while the vault answers. Memory is held by packs that are being
-// sealed, which end; by the pack that is being filled and by files, which are sealed
-// here and now if nothing else is; and by samples, which may hold half of it and are
-// refused more.
+// reserve reserves n bytes of memory for the file, once they are free. Callers wait in
+// line, so that none waits forever. w.mu is held, and released meanwhile. The wait ends
+// as long as the vault answers. Memory is held by packs that are being sealed, which end;
+// by the pack that is being filled and by files, which are sealed here and now if nothing
+// else is; and by samples, which may hold half of it and are refused more.
 func (w *Writer) reserve(n int64, f *File) error {
 	if w.waiting == 0 && w.used+n <= w.limit {
 		w.used += n
@@ -51,8 +48,8 @@ func (w *Writer) reserve(n int64, f *File) error {
 	return nil
 }
 
-// relieve has what holds the most memory sealed, unless there is enough on its way.
-// w.mu is held.
+// relieve has whatever holds the most memory sealed, unless enough is being sealed
+// already. w.mu is held.
 func (w *Writer) relieve() {
 	if len(w.sealing) >= w.seals || len(w.queue) > 0 {
 		return
@@ -70,7 +67,7 @@ func (w *Writer) relieve() {
 	}
 }
 
-// cut has what the file holds sealed as a piece of it. w.mu is held.
+// cut has what the file holds sealed as one of its pieces. w.mu is held.
 func (w *Writer) cut(f *File) {
 	if f.cuts == maxPieces {
 		f.fail(errors.New("the file has too many pieces: give the writer more memory, or open fewer files"))
@@ -84,8 +81,8 @@ func (w *Writer) cut(f *File) {
 	w.start(p)
 }
 
-// put puts complete files into the pack that is being filled, all into the same. w.mu is
-// held.
+// put puts complete files into the pack that is being filled, all into the same one. w.mu
+// is held.
 func (w *Writer) put(files []*File) {
 	size := int64(0)
 	for _, f := range files {
@@ -103,7 +100,7 @@ func (w *Writer) put(files []*File) {
 		w.enter(f, record{pack: w.filling})
 	}
 	w.filling.size += size
-	// One that nothing more fits into waits for nothing.
+	// A pack that nothing more fits into need not wait.
 	if w.filling.size+tarpack.Size(&tree.Entry{})+tarpack.End > w.opts.PackSize {
 		w.sealFilling()
 	}

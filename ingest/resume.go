@@ -15,9 +15,9 @@ var errNoID = errors.New("a writer without an ID records nothing")
 
 func unixTime(r record) time.Time { return time.Unix(r.seconds, int64(r.nanos)) }
 
-// resume takes over what earlier Writers of the ID have recorded. Their records are
-// written again before anything else is, and removed: of what several of them have
-// recorded of one path, nobody could tell later which is the last.
+// resume takes over what earlier Writers with the ID have recorded. Their records are
+// written again before anything else is, and then removed: if several of them have
+// recorded one path, nobody could tell later which record is the last.
 func (w *Writer) resume(pending *commit.Pending, source string) error {
 	objects := map[envelope.ObjectID]int32{}
 	object := func(o *tree.Object) int32 {
@@ -91,9 +91,9 @@ func (w *Writer) recordAnew() error {
 	return nil
 }
 
-// committed reports whether an earlier Writer has made its version, and was ended before it
-// could remove its records. Later versions may have other files by now, which are not to
-// be replaced by those. The version that it was to make is its own if it has any of the
+// committed reports whether an earlier Writer has made its version, and was ended before
+// it could remove its records. Later versions may have other files by now, which these
+// must not replace. The version that it was to make is its own if it has any of the
 // files: a Writer that leaves none of them in its version removes its records first.
 func (w *Writer) committed(u commit.PendingUpload) (bool, error) {
 	prev := w.lease.Previous()
@@ -102,7 +102,7 @@ func (w *Writer) committed(u commit.PendingUpload) (bool, error) {
 	}
 	v, err := w.dataset.Version(w.ctx, u.Number)
 	if errors.Is(err, dataset.ErrUnknownVersion) {
-		return true, nil // it was removed: what cannot be told is written again
+		return true, nil // it was removed: if in doubt, it is written again
 	}
 	if err != nil {
 		return false, err
@@ -123,7 +123,7 @@ func (w *Writer) committed(u commit.PendingUpload) (bool, error) {
 	return false, nil
 }
 
-// inVault reports whether the vault has all of the file, as far as can be told without
+// inVault reports whether the vault has the whole file, as far as can be told without
 // reading it.
 func (w *Writer) inVault(e *tree.Entry) bool {
 	at := int64(0)

@@ -18,7 +18,7 @@ func (f *File) write(p []byte) (n int, err error) {
 			if err := f.grow(); err != nil {
 				return n, err
 			}
-			continue // what there is may have been cut off meanwhile
+			continue // what there was may have been cut off meanwhile
 		}
 		k := copy(room, p)
 		last := &f.blocks[len(f.blocks)-1]
@@ -31,14 +31,14 @@ func (f *File) write(p []byte) (n int, err error) {
 		if f.sample == nil && f.size >= f.w.opts.PackSize {
 			f.w.cut(f)
 		}
-		if len(p) > 0 { // others may have their turn
+		if len(p) > 0 { // others may get their turn
 			f.w.mu.Unlock()
 			f.w.mu.Lock()
 		}
 	}
 }
 
-// room is what is free of the last block, up to the size of a pack.
+// room returns the free space in the last block, up to the size of a pack.
 func (f *File) room() []byte {
 	if len(f.blocks) == 0 {
 		return nil
@@ -51,7 +51,7 @@ func (f *File) room() []byte {
 	return free
 }
 
-// grow adds a block. w.mu is held, and let go of meanwhile.
+// grow adds a block. w.mu is held, and released meanwhile.
 func (f *File) grow() error {
 	n := int64(nextBlock)
 	if len(f.blocks) == 0 && f.at == 0 {
@@ -75,7 +75,7 @@ func (f *File) grow() error {
 	return nil
 }
 
-// compact makes one block of a small file, if the blocks have much room left.
+// compact makes one block of a small file, if the blocks have much free space.
 func (f *File) compact() {
 	if f.size > nextBlock || f.held-f.size <= f.size/4 {
 		return
@@ -95,8 +95,8 @@ func (f *File) compact() {
 	f.w.tell()
 }
 
-// A turn is a lock for as long as the vault is asked: who waits for it ends with its
-// context.
+// A turn is a lock that is held during requests to the vault: waiting for it ends with
+// the context.
 type turn chan struct{}
 
 func newTurn() turn { return make(turn, 1) }
@@ -112,7 +112,7 @@ func (t turn) take(ctx context.Context) error {
 
 func (t turn) give() { <-t }
 
-// wait waits until something has changed. w.mu is held, and let go of meanwhile.
+// wait waits until something has changed. w.mu is held, and released meanwhile.
 func (w *Writer) wait(ctx context.Context) {
 	changed := w.changed
 	w.mu.Unlock()

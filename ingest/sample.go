@@ -16,7 +16,7 @@ import (
 type Sample struct {
 	w    *Writer
 	born int
-	// Of the rest w.mu is the guard.
+	// w.mu guards the rest.
 	files []*File
 	ended bool
 }
@@ -55,7 +55,7 @@ func (s *Sample) tooLarge() error {
 	return fmt.Errorf("the sample has more than a pack holds, %d bytes: %w", s.w.opts.PackSize, ErrSample)
 }
 
-// grow looks whether the sample may take n more bytes of memory. w.mu is held.
+// grow checks that the sample may take n more bytes of memory. w.mu is held.
 func (s *Sample) grow(n int64) error {
 	if s.w.sampled+n > s.w.limit/2 {
 		return fmt.Errorf("samples that are open hold %d bytes, and may hold %d: %w", s.w.sampled, s.w.limit/2, ErrSample)
@@ -63,7 +63,7 @@ func (s *Sample) grow(n int64) error {
 	return nil
 }
 
-// size is what the sample takes of a pack. w.mu is held.
+// size returns what the sample takes in a pack. w.mu is held.
 func (s *Sample) size() int64 {
 	size := int64(tarpack.End)
 	for _, f := range s.files {

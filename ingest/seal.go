@@ -16,11 +16,11 @@ import (
 	"github.com/vaultpack/vaultpack/internal/tarpack"
 )
 
-// A pack is what is to be sealed as one: small files, or a piece of a large one.
+// A pack is what is sealed as one: small files, or a piece of a large one.
 type pack struct {
 	files []*File
 	file  *File
-	// blocks are the piece, of size bytes from at of the file. Of small files size is
+	// blocks are the piece, of size bytes from at of the file. For small files, size is
 	// what their tar takes.
 	blocks   [][]byte
 	size, at int64
@@ -34,12 +34,12 @@ type record struct {
 	seconds int64
 	nanos   int32
 	mode    fs.FileMode
-	// Where it lies: all of it in one object, or in pieces.
+	// Where it lies: in one object, or in pieces.
 	object  int32
 	offset  int64
 	sum     envelope.ContentSum
 	pieces  []tree.Extent
-	pack    *pack // that it waits in; nil when it is in the vault
+	pack    *pack // the pack that it waits in; nil when it is in the vault
 	resumed bool  // an earlier Writer has written it, and this one has not
 }
 
@@ -51,7 +51,7 @@ func (w *Writer) entry(path string, r record) *tree.Entry {
 	return e
 }
 
-// enter makes the file one that the version will have. w.mu is held.
+// enter adds a file to the version. w.mu is held.
 func (w *Writer) enter(f *File, r record) {
 	r.size, r.mode, r.seconds, r.nanos = f.at+f.size, f.mode, f.time.Unix(), int32(f.time.Nanosecond())
 	if old, ok := w.files[f.path]; ok {
@@ -62,7 +62,7 @@ func (w *Writer) enter(f *File, r record) {
 	w.stats.Bytes += r.size
 }
 
-// forget takes a file out again. w.mu is held.
+// forget removes a file again. w.mu is held.
 func (w *Writer) forget(path string, r record) {
 	delete(w.files, path)
 	w.below(path, -1)
@@ -73,7 +73,7 @@ func (w *Writer) forget(path string, r record) {
 	}
 }
 
-// start has a pack sealed, when it is its turn. w.mu is held.
+// start has a pack sealed when its turn comes. w.mu is held.
 func (w *Writer) start(p *pack) {
 	if w.ended {
 		return
@@ -208,14 +208,14 @@ func (w *Writer) record(entries []*tree.Entry) error {
 	return w.cause(w.lease.Record(w.ctx, w.key, entries))
 }
 
-// complete enters a file all of whose pieces are in the vault. w.mu is held, and let go
-// of meanwhile.
+// complete adds a file all of whose pieces are in the vault. w.mu is held, and released
+// meanwhile.
 func (w *Writer) complete(f *File) error {
 	e := f.entry()
 	e.Extents = f.pieces
 	err := w.unlocked(func() error { return w.record([]*tree.Entry{e}) })
 	if err != nil {
-		w.cancel(err) // it may be in the records, and is not in the version
+		w.cancel(err) // it may be in the records, but is not in the version
 		return err
 	}
 	w.enter(f, record{pieces: f.pieces})
@@ -248,8 +248,8 @@ func (w *Writer) Checkpoint(ctx context.Context) error {
 	return w.sealed(ctx)
 }
 
-// sealed waits until all packs have been sealed that are on their way now. w.mu is held,
-// and let go of meanwhile.
+// sealed waits until all packs that are being sealed now have been. w.mu is held, and
+// released meanwhile.
 func (w *Writer) sealed(ctx context.Context) error {
 	packs := slices.Clone(w.queue)
 	for p := range w.sealing {
