@@ -27,6 +27,11 @@ func (j *Job) launcherParameters() map[string]string {
 		if j.ProcessesPerHost > 0 { // else one for each GPU
 			params["sagemaker_mpi_num_of_processes_per_host"] = strconv.Itoa(j.ProcessesPerHost)
 		}
+		if group := j.launcherGroup(); group != "" {
+			// Without it the toolkit takes the group of each host for the one that trains, and
+			// starts mpirun in each group.
+			params["sagemaker_distribution_instance_groups"] = "[" + jsonString(group) + "]"
+		}
 		return params
 	case SMDDP:
 		return map[string]string{"sagemaker_distributed_dataparallel_enabled": "true", "sagemaker_instance_type": jsonString(j.InstanceType),
@@ -35,11 +40,25 @@ func (j *Job) launcherParameters() map[string]string {
 	return nil
 }
 
+// launcherGroup is the instance group in which the launcher starts processes; empty if the
+// job has no groups. The SageMaker Python SDK takes one group too.
+func (j *Job) launcherGroup() string {
+	if j.LauncherGroup == "" && len(j.InstanceGroups) == 1 {
+		return j.InstanceGroups[0].Name
+	}
+	return j.LauncherGroup
+}
+
 // checkLauncher checks what is said about the processes of a script.
 func (j *Job) checkLauncher(p *problems) {
 	p.oneOf("launcher", j.Launcher, Torchrun, MPI, SMDDP)
 	p.check(j.Launcher == "" || j.Source != "", "launcher", "is for script mode: the image's toolkit starts the script of source and entry. A command of your own starts its processes itself")
 	p.check(j.Launcher == "" || j.Launcher == MPI || len(j.InstanceGroups) == 0, "launcher", "%s goes with one instance_type, and not with instance_groups", j.Launcher)
+	p.check(j.LauncherGroup == "" || j.Launcher == MPI, "launcher_group", "is for the launcher mpi")
+	p.check(j.LauncherGroup == "" || slices.ContainsFunc(j.InstanceGroups, func(g InstanceGroup) bool { return g.Name == j.LauncherGroup }),
+		"launcher_group", "there is no instance group %q", j.LauncherGroup)
+	p.check(j.Launcher != MPI || len(j.InstanceGroups) < 2 || j.LauncherGroup != "", "launcher_group",
+		"is missing: name the instance group in which mpirun starts the script; the other groups run it once on each host")
 	p.check(!j.given("processes_per_host") && j.ProcessesPerHost == 0 || j.Launcher == MPI, "processes_per_host", "is for the launcher mpi")
 	p.check(j.ProcessesPerHost >= 0 && j.ProcessesPerHost <= 1024, "processes_per_host", "is %d, but has to be from 1 to 1024", j.ProcessesPerHost)
 	p.check(j.MPIOptions == "" || slices.Contains([]string{MPI, SMDDP}, j.Launcher), "mpi_options", "are for the launchers mpi and smddp")

@@ -62,8 +62,9 @@ type Job struct {
 	Entry  string `yaml:"entry"`
 	// Launcher makes the image start the script in several processes on each host:
 	// torchrun, mpi or smddp. ProcessesPerHost applies to mpi, and MPIOptions to mpi and
-	// smddp.
+	// smddp. LauncherGroup is the instance group in which mpi starts processes.
 	Launcher         string `yaml:"launcher"`
+	LauncherGroup    string `yaml:"launcher_group"`
 	ProcessesPerHost int    `yaml:"processes_per_host"`
 	MPIOptions       string `yaml:"mpi_options"`
 

@@ -88,6 +88,21 @@ func TestWeakened(t *testing.T) {
 	if p = w.plan(w.job(nil)); len(p.Weakened) > 0 {
 		t.Errorf("the default job is weakened: %v", p.Weakened)
 	}
+	// Of instance groups, those with local disks take no key, and then none gets one.
+	for types, want := range map[string]string{"ml.g5.xlarge ml.p4d.24xlarge": "", "ml.m5.xlarge ml.c5.xlarge": "",
+		"ml.g5.xlarge ml.c5.xlarge": "the volumes of the instance groups b are encrypted with a key of SageMaker's"} {
+		p = w.plan(w.job(func(j *trainer.Job) {
+			a, b, _ := strings.Cut(types, " ")
+			j.InstanceType, j.InstanceCount = "", 0
+			j.InstanceGroups = []trainer.InstanceGroup{{Name: "a", Type: a, Count: 1}, {Name: "b", Type: b, Count: 1}}
+		}))
+		if all := strings.Join(p.Weakened, "\n"); !strings.Contains(all, want) || (want == "") != (all == "") {
+			t.Errorf("%s: weakened: %q, want %q", types, all, want)
+		}
+		if key := p.Request.ResourceConfig.VolumeKmsKeyId; (key != nil) != (types == "ml.m5.xlarge ml.c5.xlarge") {
+			t.Errorf("%s: the key of the volumes is %v", types, key)
+		}
+	}
 }
 
 // A job that is not created leaves nothing of its own behind, and the error names

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -269,7 +270,11 @@ func (l *Launcher) addResources(p *Plan) error {
 		r.VolumeSizeInGB = aws.Int32(int32(size))
 	}
 	switch {
+	case nvme == len(j.types()): // these encrypt themselves
 	case nvme > 0:
+		disks, volumes := j.groupsByStorage()
+		p.weaken("the volumes of the instance groups %s are encrypted with a key of SageMaker's: the request has one key for all groups, and %s, with local disks, takes none; the opened data lies on them while the job runs",
+			strings.Join(volumes, ", "), strings.Join(disks, ", "))
 	case j.VolumeKMSKey == none:
 		p.weaken("the hosts' volumes are encrypted with a key of SageMaker's: volume_kms_key is none; the opened data lies on them while the job runs")
 	case j.VolumeKMSKey != "":
@@ -280,6 +285,19 @@ func (l *Launcher) addResources(p *Plan) error {
 		p.weaken("the hosts' volumes are encrypted with a key of SageMaker's: no volume_kms_key is set; the opened data lies on them while the job runs")
 	}
 	return nil
+}
+
+// groupsByStorage are the names of the instance groups whose instances have local disks,
+// and of those that get volumes.
+func (j *Job) groupsByStorage() (disks, volumes []string) {
+	for _, g := range j.InstanceGroups {
+		if hasNVMe(g.Type) {
+			disks = append(disks, g.Name)
+		} else {
+			volumes = append(volumes, g.Name)
+		}
+	}
+	return disks, volumes
 }
 
 // volume is how many GB the sealed channels take on one host.

@@ -138,6 +138,9 @@ func scalarJSON(n *yaml.Node) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("line %d: %s cannot be written as JSON: %w", n.Line, n.Value, err)
 	}
+	if _, isFloat := x.(float64); isFloat && !strings.ContainsAny(string(b), ".e") {
+		b = append(b, ".0"...) // it stays a float for the script
+	}
 	return string(b), nil
 }
 
