@@ -123,6 +123,7 @@ func commands(con *console) []*cli.Command {
 		configCommand(con),
 		completionCommand(con),
 		manCommand(con),
+		handoverCommand(con),
 	}
 }
 

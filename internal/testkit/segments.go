@@ -185,7 +185,7 @@ func segments() []entry {
 		{"segment_oversized_chunk", Authentication, "one message of 1 MiB and 16 KiB", own(0, mb, [2]int{0, mb + chunkSize})},
 		{"segment_oversized_last", Authentication, "the second message has 2 MiB", own(mb, 2*mb, [2]int{0, mb}, [2]int{1, 2 * mb})},
 		{"segment_short_first", Authentication, "100 bytes, and then a segment of number 1", own(0, 0, [2]int{0, 100}, [2]int{1, 100})},
-		{"segment_short_middle", Authentication, "full, short, full, short", own(mb, mb, [2]int{0, mb}, [2]int{1, 50000 - 50000%chunkSize - 1}, [2]int{2, mb}, [2]int{3, 1})},
+		{"segment_short_middle", Authentication, "full, short, full, short", own(mb, mb+2*chunkSize, [2]int{0, mb}, [2]int{1, 50000 - 50000%chunkSize - 1}, [2]int{2, mb}, [2]int{3, 1})},
 		{"segment_empty_middle", Authentication, "full, empty, short", own(mb, mb, [2]int{0, mb}, [2]int{1, 0}, [2]int{2, 5})},
 		{"segment_chunk_short_middle", Authentication, "the middle one a chunk short, in the same key", own(mb, mb+63*chunkSize, [2]int{0, mb}, [2]int{1, mb - chunkSize}, [2]int{2, 5})},
 		{"segment_extra_empty", Authentication, "a second last one, empty", own(0, 0, [2]int{0, 100}, [2]int{1, 0})},
