@@ -98,6 +98,7 @@ func commands(con *console) []*cli.Command {
 		restoreCommand(con),
 		openCommand(con),
 		catCommand(con),
+		streamCommand(con),
 		verifyCommand(con),
 		versionsCommand(con),
 		diffCommand(con),

@@ -179,6 +179,35 @@ func (c *segments) demand(pack *tree.Object, size, first, last int64, how intent
 	return taken, runs
 }
 
+// wanted makes slots for segments that are going to be read, in any order, and returns the
+// runs that fetch them. It stops where so many slots are in use that the rest is left to
+// those who wait for theirs.
+func (c *segments) wanted(all []segmentKey, packs map[envelope.ObjectID]*tree.Object) (runs []run) {
+	for _, key := range all {
+		if c.slots[key] != nil {
+			continue
+		}
+		if c.busy >= c.total/2 {
+			break
+		}
+		s := c.make(key)
+		if s == nil {
+			break
+		}
+		n := len(runs)
+		if n > 0 {
+			last := runs[n-1].slots[len(runs[n-1].slots)-1].key
+			if last.pack == key.pack && last.n+1 == key.n && len(runs[n-1].slots) < maxRun {
+				runs[n-1].slots = append(runs[n-1].slots, s)
+				continue
+			}
+		}
+		size, _ := packs[key.pack].PlaintextSize() // the caller has checked it
+		runs = append(runs, run{pack: packs[key.pack], size: size, slots: []*slot{s}})
+	}
+	return runs
+}
+
 // ahead makes slots for up to window segments from a segment on, in runs of which the
 // first goes on with begun. It stops at one that is kept or under way, and where so many
 // slots are in use that the rest is left to those who wait for theirs.
