@@ -306,6 +306,14 @@ func (j *Job) types() []string {
 	return all
 }
 
+// Hosts returns how many hosts the job has.
+func (j *Job) Hosts() int {
+	if j == nil {
+		return 0
+	}
+	return j.instances()
+}
+
 // instances is how many there are.
 func (j *Job) instances() int {
 	if len(j.InstanceGroups) == 0 {

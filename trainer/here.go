@@ -3,9 +3,9 @@ package trainer
 // onlySageMaker are the fields that have no effect where a job runs on one machine, in the
 // order that they are told in. The rest has one there too.
 var onlySageMaker = []string{
-	"image", "role", "instance_type", "instance_count", "instance_groups", "distribution", "volume_size", "volume_kms_key", "keep_alive",
-	"launcher", "launcher_group", "processes_per_host", "mpi_options", "output", "output_kms_key", "output_compression", "subnets", "security_groups",
-	"network_isolation", "key_channel", "inter_container_encryption", "max_pending", "spot", "max_wait", "checkpoints", "checkpoint_path",
+	"image", "role", "volume_size", "volume_kms_key", "keep_alive",
+	"output", "output_kms_key", "output_compression", "subnets", "security_groups",
+	"key_channel", "inter_container_encryption", "max_pending", "spot", "max_wait", "checkpoints", "checkpoint_path",
 	"retries", "metrics", "tags", "tensorboard", "tensorboard_path", "profiler", "binary", "arch",
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/leaktest"
 	"github.com/vaultpack/vaultpack/internal/race"
 	"github.com/vaultpack/vaultpack/internal/treetest"
+	"github.com/vaultpack/vaultpack/trainer/sagemakertest"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -71,6 +72,16 @@ func TestScripts(t *testing.T) {
 			env.Setenv("DIGITS", dataset)
 			env.Setenv("EXAMPLES", filepath.Join(dataset, "..", "..", "examples"))
 			return nil
+		},
+		Condition: func(cond string) (bool, error) {
+			if cond != "hosts" { // whether several can be run here
+				return false, fmt.Errorf("there is no condition %q", cond)
+			}
+			err := sagemakertest.Available()
+			if err != nil && os.Getenv("CI") != "" {
+				return false, err
+			}
+			return err == nil, nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": exitsWith,

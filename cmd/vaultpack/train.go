@@ -43,7 +43,8 @@ func trainCommand(con *console) *cli.Command {
 
 // rightFlags refuses flags that would do nothing where the job runs.
 func rightFlags(c *cli.Context) error {
-	both := []string{"at-least", "digest", "hyperparameter", "channel", "environment", "source", "entry", "output", "format", "allow-incomplete", "no-provenance", "seal-model", "file", "name", "max-runtime", "checkpoints"}
+	both := []string{"at-least", "digest", "hyperparameter", "channel", "environment", "source", "entry", "output", "format", "allow-incomplete", "no-provenance", "seal-model", "file", "name", "max-runtime", "checkpoints",
+		"instance-type", "instance-count", "instance-group", "distribution", "launcher", "processes-per-host", "mpi-options"}
 	for _, f := range localTrainFlags() {
 		if name := f.Names()[0]; c.IsSet(name) && !c.Bool("local") {
 			return usagef("--%s needs --local", name)

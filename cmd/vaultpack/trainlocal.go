@@ -27,6 +27,7 @@ func localTrainFlags() []cli.Flag {
 		&cli.StringFlag{Name: "output-seal", Usage: "store the model as dataset `NAME` (default: DATASET-models)", Category: "with --local"},
 		&cli.StringFlag{Name: "resume", Usage: "deliver the results of `JOB`, which an earlier run could not; see: vaultpack jobs local", Category: "with --local"},
 		&cli.StringFlag{Name: "work-dir", Usage: "`DIR` for plaintext while the job runs (default: memory or the temporary folder)", Category: "with --local"},
+		&cli.BoolFlag{Name: "shared-network", Usage: "let several hosts use this machine's network, instead of one of their own without a way out", Category: "with --local"},
 		&cli.BoolFlag{Name: "no-namespace", Usage: "do not create a private /opt/ml; the job finds its files through SAGEMAKER_BASE_DIR", Category: "with --local"},
 	}
 }

@@ -42,8 +42,9 @@ func readLocalJob(c *cli.Context, con *console) (*trainer.Job, error) {
 
 // localChannels returns the channels of a job as they are filled on this machine.
 func localChannels(in *trainer.Job) local.Channels {
-	all := local.Channels{Main: in.Dataset, More: map[string]string{}, AtLeast: in.AtLeast, AllowIncomplete: in.AllowIncomplete}
+	all := local.Channels{Main: in.Dataset, More: map[string]string{}, Sharded: map[string]bool{local.MainChannel: in.Distribution == "ShardedByS3Key"}, AtLeast: in.AtLeast, AllowIncomplete: in.AllowIncomplete}
 	for name, ch := range in.Channels {
+		all.Sharded[name] = all.Sharded[name] || ch.Distribution == "ShardedByS3Key"
 		if all.More[name] = ch.Dataset; ch.Folder != "" {
 			all.More[name] = ch.Folder
 		}
@@ -51,12 +52,25 @@ func localChannels(in *trainer.Job) local.Channels {
 	return all
 }
 
+// localGroups returns the hosts of a job.
+func localGroups(in *trainer.Job) (groups []local.Group) {
+	for _, g := range in.InstanceGroups {
+		groups = append(groups, local.Group{Name: g.Name, Type: g.Type, Count: g.Count})
+	}
+	if groups == nil {
+		groups = []local.Group{{Type: in.InstanceType, Count: max(in.InstanceCount, 1)}}
+	}
+	return groups
+}
+
 // newLocalJob returns the job without its channels and without the destination of its
 // results.
 func newLocalJob(c *cli.Context, con *console, in *trainer.Job, main string) (*local.Job, error) {
 	job := &local.Job{
 		Name: in.Name, Source: in.Source, Entry: in.Entry, Command: in.Command, Env: in.Environment, Hyperparameters: in.SentHyperparameters(),
-		Tars: in.Format == "tar", MaxRuntime: time.Duration(in.MaxRuntime), NoNamespace: c.Bool("no-namespace"), Stdout: con.stdout, Stderr: con.stderr,
+		Tars: in.Format == "tar", MaxRuntime: time.Duration(in.MaxRuntime), Groups: localGroups(in),
+		NoNamespace: c.Bool("no-namespace"), SharedNetwork: c.Bool("shared-network"), Isolated: in.NetworkIsolation,
+		Launcher: in.Launcher, ProcessesPerHost: in.ProcessesPerHost, MPIOptions: in.MPIOptions, Stdout: con.stdout, Stderr: con.stderr,
 		Logf: func(format string, args ...any) { con.notef("vaultpack: "+format, args...) },
 	}
 	var err error
@@ -69,6 +83,15 @@ func newLocalJob(c *cli.Context, con *console, in *trainer.Job, main string) (*l
 		return nil, usagef("%w: choose another --name, or deliver the results of that one: %s", err, con.next("train", "--local", "--resume", job.Name))
 	} else if err != nil {
 		return nil, err
+	}
+	if n := in.Hosts(); n > local.MaxHosts || n > 1 && job.NoNamespace {
+		return nil, usagef("%d hosts: on this machine a job has up to %d, and with --no-namespace one; set another number with --instance-count", n, local.MaxHosts)
+	}
+	if in.LauncherGroup != "" {
+		return nil, usagef("launcher_group: on this machine a launcher starts the script on all hosts; leave it out, or use --launcher ''")
+	}
+	if err := job.CheckLauncher(); err != nil {
+		return nil, usageError{err}
 	}
 	if con.json {
 		job.Stdout = con.stderr // standard output is for events

@@ -29,6 +29,8 @@ type Channels struct {
 	// More are further channels by their names: DATASET[@VERSION], or the path of a
 	// folder, which has a separator in it or begins with a dot.
 	More map[string]string
+	// Sharded names the channels of datasets of which each host gets a part.
+	Sharded map[string]bool
 	// AtLeast is the number of a version of Main that is known to have existed.
 	AtLeast int64
 	// AllowIncomplete also accepts incomplete versions, some of whose source could not be
@@ -123,7 +125,7 @@ func (j *Job) seal(ctx context.Context, v *vault.Vault, channel, ref string, c C
 		return &ChannelError{channel, err}
 	}
 	name := r.Dataset
-	s := Sealed{Channel: channel}
+	s := Sealed{Channel: channel, Sharded: c.Sharded[channel]}
 	if i := slices.IndexFunc(j.Sealed, func(s Sealed) bool { return s.Dataset.Name == name }); i >= 0 {
 		s.Dataset = j.Sealed[i].Dataset
 	} else if s.Dataset, err = dataset.Open(v, name); err != nil {

@@ -88,9 +88,32 @@ func newest(ctx context.Context, d *dataset.Dataset) (*dataset.Version, error) {
 	return v, err
 }
 
-// fetchCheckpoints brings what an earlier job has left to the folder resumedName.
-func (j *Job) fetchCheckpoints(ctx context.Context, ws *workspace) error {
-	to := filepath.Join(ws.dir, resumedName)
+// resume brings what an earlier job has left to every host.
+func (r *run) resume(ctx context.Context) error {
+	first := filepath.Join(r.cluster.hosts[0].dir, resumedName)
+	if err := r.fetchCheckpoints(ctx, first); err != nil {
+		return err
+	}
+	warn := func(err error) { r.Logf("warning: %v", err) }
+	for _, h := range r.cluster.hosts[1:] {
+		to := filepath.Join(h.dir, resumedName, checkpointsName)
+		if err := os.MkdirAll(to, 0o755); err != nil {
+			return err
+		}
+		if err := copyOut(ctx, warn, filepath.Join(first, checkpointsName), ".", to); err != nil {
+			return err
+		}
+	}
+	for _, h := range r.cluster.hosts {
+		if err := h.resumeFrom(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fetchCheckpoints brings what an earlier job has left to a folder.
+func (j *Job) fetchCheckpoints(ctx context.Context, to string) error {
 	if err := os.MkdirAll(filepath.Join(to, checkpointsName), 0o755); err != nil {
 		return err
 	}
@@ -114,16 +137,16 @@ func (j *Job) fetchCheckpoints(ctx context.Context, ws *workspace) error {
 	return err
 }
 
-// resumeFrom makes what was fetched the job's own.
-func resumeFrom(ws *workspace) error {
-	own := filepath.Join(ws.base, checkpointsName)
+// resumeFrom makes what was fetched the host's own.
+func (h *host) resumeFrom() error {
+	own := filepath.Join(h.base(), checkpointsName)
 	if err := os.Remove(own); err != nil { // it is empty
 		return err
 	}
-	if err := os.Rename(filepath.Join(ws.dir, resumedName, checkpointsName), own); err != nil {
+	if err := os.Rename(filepath.Join(h.dir, resumedName, checkpointsName), own); err != nil {
 		return err
 	}
-	return removeTree(filepath.Join(ws.dir, resumedName))
+	return removeTree(filepath.Join(h.dir, resumedName))
 }
 
 // checkPlace returns an error that wraps ErrPlaceTaken where another of the jobs has the

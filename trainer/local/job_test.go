@@ -93,7 +93,8 @@ func TestRun(t *testing.T) {
 		"it heeds no SIGTERM":   {`trap '' TERM; echo ready; sleep 60; sleep 60`, 2, local.Result{Status: local.Stopped, Code: -1}, "ready\n", false},
 		"it runs too long":      {`sh -c 'trap "echo saved >$SM_MODEL_DIR/m; exit 3" TERM; echo ready; while :; do sleep 0.05; done'; exit 0`, 0, local.Result{Status: local.Stopped, Code: -1, Reason: local.MaxRuntimeExceeded}, "ready\n", true},
 		"and heeds no SIGTERM":  {`trap '' TERM; echo ready; sleep 60; sleep 60`, 0, local.Result{Status: local.Stopped, Code: -1, Reason: local.MaxRuntimeExceeded}, "ready\n", false},
-		"it ends in time":       {`echo ready; exit 0`, 0, local.Result{Status: local.Completed}, "ready\n", true},
+		"it ends in time":       {`echo ready; echo m >$SM_MODEL_DIR/m; exit 0`, 0, local.Result{Status: local.Completed}, "ready\n", true},
+		"it has no model":       {`echo ready; exit 0`, 0, local.Result{Status: local.Completed, NoModel: true}, "ready\n", false},
 		"it outlives its grace": {`trap '' TERM; echo ready; sleep 60; sleep 60`, 1, local.Result{Status: local.Stopped, Code: -1}, "ready\n", false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -231,10 +231,13 @@ func (f *folder) look() (k Kept, keep bool, err error) {
 		k.Status = InProgress
 		return k, true, nil
 	}
+	if err := gather(f.dir, func(error) {}); err != nil {
+		return k, false, err
+	}
 	if k.Status == "" {
 		k.Status, k.Reason = Stopped, killed
-		if status, stopped, ok := readExit(f.dir); ok && !stopped { // the command has lived to its end
-			res := result(status, f.base())
+		if e, ok := readExit(f.dir); ok && !e.stopped { // the command has lived to its end
+			res := result(e.status, f.base())
 			k.Status, k.Reason = res.Status, res.Reason
 		}
 		if info, err := os.Stat(f.base()); err == nil {
@@ -273,18 +276,28 @@ func (f *folder) free(ended bool) (bool, error) {
 // running reports whether anything of the job runs: what it has to save it may be saving
 // still.
 func (f *folder) running() (bool, error) {
-	file, err := os.Open(filepath.Join(f.dir, runningName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
+	hosts, err := hostDirs(f.dir)
 	if err != nil {
 		return false, err
 	}
-	defer file.Close()
-	if _, err = new(fsys.Calls).TryLock(file); errors.Is(err, fsys.ErrLocked) {
-		return true, nil
+	for _, dir := range append([]string{f.dir}, hosts...) {
+		file, err := os.Open(filepath.Join(dir, runningName))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		_, err = new(fsys.Calls).TryLock(file)
+		file.Close()
+		switch {
+		case errors.Is(err, fsys.ErrLocked):
+			return true, nil
+		case err != nil:
+			return false, err
+		}
 	}
-	return false, err
+	return false, nil
 }
 
 // removeLeftovers removes the folders of killed runs of this user in parent, and all

@@ -15,14 +15,12 @@ import (
 	"github.com/vaultpack/vaultpack/trainer/container"
 )
 
-// host is this machine's name in the job, as SageMaker names the first one.
-const host = "algo-1"
-
 type object = map[string]any
 
 // layOut makes the files that a job finds when it starts, but for the channels
 // (SageMaker developer guide, "How Amazon SageMaker Provides Training Information").
-func (j *Job) layOut(ctx context.Context, base string) error {
+func (j *run) layOut(ctx context.Context, h *host) error {
+	base := h.base()
 	for _, dir := range []string{"input/config", "input/data", "model", "output/data", "output/intermediate", checkpointsName, "code"} {
 		if err := os.MkdirAll(filepath.Join(base, dir), 0o755); err != nil {
 			return err
@@ -33,7 +31,7 @@ func (j *Job) layOut(ctx context.Context, base string) error {
 		hps = map[string]string{}
 	}
 	for name, v := range map[string]any{
-		"hyperparameters": hps, "inputdataconfig": j.inputDataConfig(), "resourceconfig": resourceConfig(),
+		"hyperparameters": hps, "inputdataconfig": j.inputDataConfig(), "resourceconfig": j.cluster.resources(h),
 	} {
 		b, err := json.Marshal(v)
 		if err != nil {
@@ -69,24 +67,19 @@ func (j *Job) channels() []string {
 func (j *Job) inputDataConfig() object {
 	config := object{}
 	for _, name := range j.channels() {
-		config[name] = object{"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated", "RecordWrapperType": "None"}
+		distribution := "FullyReplicated"
+		if slices.ContainsFunc(j.Sealed, func(s Sealed) bool { return s.Channel == name && s.Sharded }) {
+			distribution = "ShardedByS3Key"
+		}
+		config[name] = object{"TrainingInputMode": "File", "S3DistributionType": distribution, "RecordWrapperType": "None"}
 	}
 	return config
-}
-
-func resourceConfig() object {
-	const group = "homogeneousCluster"
-	return object{
-		"current_host": host, "current_instance_type": "local", "current_group_name": group, "hosts": []string{host},
-		"instance_groups":        []object{{"instance_group_name": group, "instance_type": "local", "hosts": []string{host}}},
-		"network_interface_name": "lo",
-	}
 }
 
 // environment is what the job finds set: SageMaker's own variables, and those that
 // the toolkit in AWS's images sets (sagemaker-training, environment.py), which
 // scripts read. base is where the job sees its files.
-func (j *Job) environment(base string) []string {
+func (j *run) environment(h *host, base string) []string {
 	at := func(elem ...string) string { return filepath.Join(append([]string{base}, elem...)...) }
 	channels := j.channels()
 	dirs := object{}
@@ -94,12 +87,22 @@ func (j *Job) environment(base string) []string {
 		dirs[name] = at("input", "data", name)
 	}
 	module := strings.TrimSuffix(j.Entry, ".py")
-	rc := resourceConfig()
+	rc := j.cluster.resources(h)
+	hosts, groups, byName := j.cluster.names(""), []string{}, object{}
+	for i, g := range j.cluster.groups {
+		groups = append(groups, g.Name)
+		byName[g.Name] = rc["instance_groups"].([]object)[i]
+	}
+	distributed := []string{} // the toolkit's, of the launchers
+	if j.Launcher != "" {
+		distributed = append(distributed, h.group)
+	}
+	main := j.main(h)
 	env := object{
-		"hosts": []string{host}, "current_host": host, "network_interface_name": "lo",
-		"current_instance_type": "local", "current_instance_group": rc["current_group_name"], "current_instance_group_hosts": []string{host},
-		"instance_groups": []any{rc["current_group_name"]}, "instance_groups_dict": object{rc["current_group_name"].(string): rc["instance_groups"].([]object)[0]},
-		"distribution_instance_groups": []string{}, "is_hetero": false,
+		"hosts": hosts, "current_host": h.name, "network_interface_name": j.cluster.iface,
+		"current_instance_type": h.kind, "current_instance_group": h.group, "current_instance_group_hosts": j.cluster.names(h.group),
+		"instance_groups": groups, "instance_groups_dict": byName,
+		"distribution_instance_groups": distributed, "is_hetero": len(groups) > 1,
 		"user_args": j.userArgs(), "user_entry_point": j.Entry, "module_name": module, "module_dir": at("code"),
 		"framework_module": "", "framework_params": object{}, "log_level": 20,
 		"resource_config": rc, "input_data_config": j.inputDataConfig(), "channels": channels,
@@ -108,9 +111,9 @@ func (j *Job) environment(base string) []string {
 		"num_cpus": runtime.NumCPU(), "num_gpus": gpus(), "num_neurons": 0,
 	}
 	env["training_env"] = object{
-		"channel_input_dirs": dirs, "current_host": host, "hosts": []string{host}, "input_config_dir": at("input", "config"),
-		"input_data_config": env["input_data_config"], "input_dir": at("input"), "is_master": true, "job_name": j.Name, "log_level": 20,
-		"master_hostname": host, "model_dir": at("model"), "module_dir": at("code"), "module_name": module, "network_interface_name": "lo",
+		"channel_input_dirs": dirs, "current_host": h.name, "hosts": hosts, "input_config_dir": at("input", "config"),
+		"input_data_config": env["input_data_config"], "input_dir": at("input"), "is_master": main == h.name, "job_name": j.Name, "log_level": 20,
+		"master_hostname": main, "model_dir": at("model"), "module_dir": at("code"), "module_name": module, "network_interface_name": j.cluster.iface,
 		"num_cpus": env["num_cpus"], "num_gpus": env["num_gpus"], "output_data_dir": at("output", "data"), "output_dir": at("output"),
 		"output_intermediate_dir": at("output", "intermediate"), "resource_config": rc, "user_entry_point": j.Entry,
 	}
@@ -119,8 +122,9 @@ func (j *Job) environment(base string) []string {
 	}
 	vars := map[string]string{
 		"TRAINING_JOB_NAME": j.Name, "TRAINING_JOB_ARN": "arn:aws:sagemaker:local:000000000000:training-job/" + j.Name,
-		"CURRENT_HOST": host,
+		"CURRENT_HOST": h.name,
 	}
+	maps.Copy(vars, j.launcherVariables())
 	hps := j.hyperparameters()
 	for k, v := range env {
 		value := python(v)

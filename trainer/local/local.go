@@ -6,16 +6,12 @@ package local
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
-	"github.com/vaultpack/vaultpack/trainer/container"
 	"github.com/vaultpack/vaultpack/trainer/provenance"
 )
 
@@ -24,6 +20,8 @@ type Sealed struct {
 	Channel string
 	Dataset *dataset.Dataset
 	Version *dataset.Version
+	// Sharded has each host get a part of the packs, as with ShardedByS3Key.
+	Sharded bool
 }
 
 // A Job is a training job for this machine.
@@ -40,6 +38,21 @@ type Job struct {
 	Source, Entry string
 	Command       []string
 	Tars          bool
+
+	// Groups are the hosts, each of which is a process with a folder, and, where that is
+	// allowed, names and a network of its own. Empty means one host.
+	Groups []Group
+	// SharedNetwork has several hosts use this machine's network, under addresses of
+	// their own.
+	SharedNetwork bool
+	// Isolated has the hosts reach each other only. It needs Enter; with NoNamespace it
+	// has no effect but a warning.
+	Isolated bool
+	// Launcher starts a script of Python in several processes on each host: Torchrun, or MPI
+	// for one host, with ProcessesPerHost and MPIOptions.
+	Launcher         string
+	ProcessesPerHost int
+	MPIOptions       string
 
 	// Keys open the data keys.
 	Keys    []envelope.KeyWrapper
@@ -113,135 +126,6 @@ type Result struct {
 	NoModel bool
 }
 
-// Run runs the job to its end. The error is about the run itself; the result says
-// how the command ended. All plaintext is in a private folder, which Run removes,
-// except for results that were not delivered.
-func (j *Job) Run(ctx context.Context) (res *Result, err error) {
-	switch {
-	case j == nil:
-		return nil, errors.New("local: a nil Job")
-	case ctx == nil:
-		return nil, errors.New("local: a nil context")
-	case len(j.Command) == 0 && j.Entry == "":
-		return nil, errors.New("local: a job without a command")
-	case ctx.Err() != nil:
-		return nil, ctx.Err()
-	}
-	if j.Logf == nil {
-		j.Logf = func(string, ...any) {}
-	}
-	defer j.Certificate.Wipe()
-	ctx, now, release := j.watch(ctx)
-	defer release()
-	stopped := func() bool { return ctx.Err() != nil }
-	if err := j.To.Check(); err != nil {
-		return nil, fmt.Errorf("the results cannot be delivered there: %w", err)
-	}
-	if err := j.Checkpoints.Check(); err != nil {
-		return nil, fmt.Errorf("the checkpoints cannot be kept there: %w", err)
-	}
-	ws, err := newWorkspace(j)
-	if err != nil {
-		return nil, err
-	}
-	defer ws.close()
-	rec := &record{Job: j.Name, To: j.To, Checkpoints: j.Checkpoints, Drop: j.Output == nil, Started: time.Now().UTC()}
-	if len(j.Sealed) > 0 {
-		rec.Dataset = j.Sealed[0].Dataset.Name
-	}
-	delivered := false
-	// Whatever happens, what the job has made is removed only once it was delivered.
-	defer func() {
-		r := newResults(ws.base, j.Name, rec.Status, rec.Ended, rec.Checkpoints)
-		if !r.unkept() && (delivered || rec.Drop || r.Empty()) {
-			err = errors.Join(err, ws.remove())
-			return
-		}
-		var kept *UndeliveredError
-		if !errors.As(err, &kept) && err != nil {
-			err = &UndeliveredError{j.Name, ws.dir, err}
-		}
-		if serr := ws.strip(); serr != nil {
-			err = errors.Join(err, serr)
-		}
-	}()
-	j.Logf("%s", ws.why)
-	if err := rec.write(ws.dir); err != nil {
-		return nil, err
-	}
-	if err := j.checkOthers(ws.dir); err != nil {
-		return nil, err
-	}
-	if err := j.layOut(ctx, ws.base); err != nil {
-		return nil, err
-	}
-	if err := j.open(ctx, ws.base); err != nil {
-		if stopped() {
-			return &Result{Status: Stopped, Code: -1, Reason: "stopped before the command was started"}, nil
-		}
-		reason := "AlgorithmError: " + err.Error()
-		if werr := container.WriteFailure(ws.base, err); werr != nil {
-			return nil, werr
-		}
-		return &Result{Status: Failed, Code: -1, Reason: reason}, err
-	}
-	if j.Checkpoints != (Destination{}) {
-		if err := j.fetchCheckpoints(ctx, ws); err != nil {
-			if stopped() {
-				return &Result{Status: Stopped, Code: -1, Reason: "stopped before the command was started"}, nil
-			}
-			return nil, fmt.Errorf("fetching the checkpoints of an earlier job: %w", err)
-		}
-		if err := resumeFrom(ws); err != nil {
-			return nil, fmt.Errorf("fetching the checkpoints of an earlier job: %w", err)
-		}
-	}
-	j.Close() // no data key is in memory while the job runs
-	began := time.Now()
-	if res, err = j.run(ctx, ws, now); err != nil {
-		return nil, err
-	}
-	j.sign(ctx, ws.base, res, began)
-	if err := rec.end(ws.dir, res); err != nil {
-		j.Logf("%v", err) // what follows tells how it ended
-	}
-	r := newResults(ws.base, j.Name, res.Status, rec.Ended, rec.Checkpoints)
-	res.NoModel = res.Status == Completed && r.Unfinished
-	if free := freeSpace(ws.dir); j.Output != nil && res.Status == Failed && free < 1<<20 {
-		j.Logf("%s is full: set --work-dir to a larger place for the job's files", ws.dir)
-	}
-	if res.Status == Stopped && ctx.Err() != nil {
-		var cancel context.CancelFunc
-		ctx, cancel = untilAgain(ctx, now)
-		defer cancel()
-	}
-	if err := r.keep(ctx, j.Keep); err != nil {
-		return res, &UndeliveredError{j.Name, ws.dir, err}
-	}
-	if j.Output == nil || r.Empty() {
-		return res, nil
-	}
-	if err := j.Output(ctx, r); err != nil {
-		return res, &UndeliveredError{j.Name, ws.dir, err}
-	}
-	delivered = true
-	return res, nil
-}
-
-// run runs the command. If it cannot be started the checkpoints in the job's folder are an
-// earlier job's, and are removed.
-func (j *Job) run(ctx context.Context, ws *workspace, now <-chan struct{}) (*Result, error) {
-	cmd, err := j.command(ws)
-	var res *Result
-	if err == nil {
-		res, err = j.start(ctx, cmd, ws.base, now)
-	}
-	if cmd == nil || cmd.Process == nil {
-		err = errors.Join(err, removeTree(filepath.Join(ws.base, checkpointsName)))
-	}
-	return res, err
-}
-
 // untilAgain is a context for the results of a job that a signal has stopped: it ends with
 // the next one.
 func untilAgain(ctx context.Context, now <-chan struct{}) (context.Context, context.CancelFunc) {
@@ -286,27 +170,4 @@ func (j *Job) watch(ctx context.Context) (_ context.Context, now <-chan struct{}
 		}
 	}()
 	return ctx, second, func() { close(end); cancel() }
-}
-
-// open stages the sealed channels and opens them.
-func (j *Job) open(ctx context.Context, base string) error {
-	cfg := container.Config{BaseDir: base, Keys: j.Keys, Context: j.Context, Tars: j.Tars, Logf: j.Logf}
-	for _, s := range j.Sealed {
-		ch, err := Stage(ctx, s.Version, s.Dataset, base, s.Channel)
-		if err != nil {
-			return fmt.Errorf("channel %s: %w", s.Channel, err)
-		}
-		cfg.Channels = append(cfg.Channels, ch)
-	}
-	for name, dir := range j.Plain {
-		to := filepath.Join(base, "input", "data", name)
-		if err := os.MkdirAll(to, 0o755); err != nil {
-			return err
-		}
-		if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
-			return fmt.Errorf("channel %s: %w", name, err)
-		}
-	}
-	_, err := container.Open(ctx, &cfg)
-	return err
 }

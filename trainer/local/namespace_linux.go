@@ -3,9 +3,9 @@ package local
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -16,16 +16,33 @@ import (
 	"github.com/vaultpack/vaultpack/trainer/container"
 )
 
-// newNamespace gives the process mounts of its own; an unprivileged user is root in
-// a user namespace for that.
-func newNamespace(cmd *exec.Cmd) {
-	attr := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
-	if os.Geteuid() != 0 {
-		attr.Cloneflags |= syscall.CLONE_NEWUSER
-		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
-		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
+// hostNamespaces gives a host what it is to have of its own.
+func hostNamespaces(attr *syscall.SysProcAttr, w walls) {
+	if w.private {
+		attr.Cloneflags |= syscall.CLONE_NEWNS | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC
 	}
-	cmd.SysProcAttr = attr
+	if w.network {
+		attr.Cloneflags |= syscall.CLONE_NEWNET
+	}
+}
+
+// crewNamespaces gives a crew what it takes to make those of its hosts.
+func crewNamespaces(attr *syscall.SysProcAttr, w walls) {
+	attr.Cloneflags |= syscall.CLONE_NEWNS
+	if w.network {
+		attr.Cloneflags |= syscall.CLONE_NEWNET // for what connects them
+	}
+}
+
+// asRoot has a process with namespaces of its own that an unprivileged user starts be root
+// in a user namespace.
+func asRoot(attr *syscall.SysProcAttr) {
+	if os.Geteuid() == 0 || attr.Cloneflags == 0 {
+		return
+	}
+	attr.Cloneflags |= syscall.CLONE_NEWUSER
+	attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
+	attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
 }
 
 // endWithThread has a process end by a signal when the thread that starts it does.
@@ -62,11 +79,35 @@ func descendants(of int) []int {
 	return found
 }
 
-// mount makes dir/ml visible at /opt/ml, in this process's mount namespace only.
-func mount(dir string) error {
+// wall makes this process's namespaces those of the host.
+func (h *hostSpec) wall() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return os.NewSyscallError("mount", err)
 	}
+	if err := mount(h.Dir); err != nil {
+		return fmt.Errorf("mounting the job's files at %s: %w", container.BaseDir, err)
+	}
+	if err := unix.Sethostname([]byte(h.Name)); err != nil {
+		return fmt.Errorf("naming the host %s: %w", h.Name, err)
+	}
+	const table = "/etc/hosts"
+	if _, err := os.Stat(table); err == nil {
+		own := filepath.Join(h.Dir, "hosts")
+		if err := os.WriteFile(own, h.HostsFile, 0o644); err != nil {
+			return err
+		}
+		if err := unix.Mount(own, table, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("mounting the names of hosts: %w", err)
+		}
+	}
+	if h.Network {
+		return h.connect()
+	}
+	return nil
+}
+
+// mount makes dir/ml visible at /opt/ml, in this process's mount namespace only.
+func mount(dir string) error {
 	from := filepath.Join(dir, "ml")
 	if info, err := os.Lstat(container.BaseDir); err == nil && info.IsDir() {
 		return os.NewSyscallError("mount", unix.Mount(from, container.BaseDir, "", unix.MS_BIND|unix.MS_REC, ""))

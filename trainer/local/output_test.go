@@ -3,6 +3,7 @@ package local
 import (
 	"errors"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"testing"
 	"time"
@@ -25,7 +26,7 @@ func TestOutputThatPanics(t *testing.T) {
 					ended <- returned
 				}
 			}()
-			j.start(t.Context(), exec.Command("/bin/sh", "-c", "echo a; echo b >&2; exit 0"), t.TempDir(), nil)
+			newRun(t, j, t.TempDir()).start(t.Context(), exec.Command("/bin/sh", "-c", "echo a; echo b >&2; exit 0"))
 			returned = true
 		}()
 		value := <-ended
@@ -45,7 +46,7 @@ func TestOutputOfWhatIsLeft(t *testing.T) {
 		got := ""
 		began := time.Now()
 		j := &Job{Stdout: writerFunc(func(p []byte) (int, error) { got += string(p); return len(p), nil })}
-		res, err := j.start(t.Context(), exec.Command("/bin/sh", "-c", script), t.TempDir(), nil)
+		res, err := newRun(t, j, t.TempDir()).start(t.Context(), exec.Command("/bin/sh", "-c", script))
 		if err != nil || res.Status != Completed || got != "last\n" || time.Since(began) > most {
 			t.Errorf("%s: %+v, %v, %q after %v", script, res, err, got, time.Since(began))
 		}
@@ -59,9 +60,19 @@ func TestOutputOfWhatIsLeft(t *testing.T) {
 func TestOutputThatFails(t *testing.T) {
 	errFull := errors.New("full")
 	j := &Job{Stderr: writerFunc(func([]byte) (int, error) { return 0, errFull })}
-	if res, err := j.start(t.Context(), exec.Command("/bin/sh", "-c", "echo a >&2; exit 0"), t.TempDir(), nil); res != nil || !errors.Is(err, errFull) {
+	if res, err := newRun(t, j, t.TempDir()).start(t.Context(), exec.Command("/bin/sh", "-c", "echo a >&2; exit 0")); res != nil || !errors.Is(err, errFull) {
 		t.Errorf("%+v, %v", res, err)
 	}
+}
+
+// newRun is a run of a job in a folder.
+func newRun(t *testing.T, j *Job, dir string) *run {
+	t.Helper()
+	c, err := j.newCluster(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &run{Job: j, ws: &workspace{dir: dir, base: filepath.Join(dir, "ml")}, cluster: c}
 }
 
 type writerFunc func([]byte) (int, error)

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -19,7 +18,7 @@ import (
 )
 
 // start runs the command and waits for its end.
-func (j *Job) start(ctx context.Context, cmd *exec.Cmd, base string, now <-chan struct{}) (res *Result, err error) {
+func (j *run) start(ctx context.Context, cmd *exec.Cmd) (res *Result, err error) {
 	if ctx.Err() != nil {
 		return &Result{Status: Stopped, Code: -1, Reason: "stopped before the command was started"}, nil
 	}
@@ -52,14 +51,18 @@ func (j *Job) start(ctx context.Context, cmd *exec.Cmd, base string, now <-chan 
 	// Before out is closed, which waits for those that write.
 	defer syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	out.started()
-	halted, reason, err := j.wait(ctx, cmd, now)
+	halted, reason, err := j.wait(ctx, cmd, j.now)
 	if err != nil {
 		return nil, err
 	}
 	status, _ := cmd.ProcessState.Sys().(syscall.WaitStatus)
-	if len(j.Enter) > 0 {
-		if s, _, ok := readExit(filepath.Dir(base)); ok {
-			status = s
+	base := j.cluster.hosts[0].base()
+	if e, ok := readExit(j.ws.dir); ok && len(j.Enter) > 0 {
+		status = e.status
+		for _, h := range j.cluster.hosts {
+			if h.name == e.host {
+				base = h.base()
+			}
 		}
 	}
 	if halted {

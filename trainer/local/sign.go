@@ -15,7 +15,7 @@ func (j *Job) sign(ctx context.Context, base string, res *Result, began time.Tim
 	if j.Certificate == nil || res.Status == Failed {
 		return
 	}
-	err := j.Certificate.Sign(context.WithoutCancel(ctx), filepath.Join(base, "model"), provenance.Made{Invocation: j.Name, Host: host, Started: began, Finished: time.Now()})
+	err := j.Certificate.Sign(context.WithoutCancel(ctx), filepath.Join(base, "model"), provenance.Made{Invocation: j.Name, Host: hostPrefix + "1", Started: began, Finished: time.Now()})
 	if err != nil && !errors.Is(err, provenance.ErrNoModel) {
 		j.Logf("warning: the model has no statement of how it was made: %v", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/internal/given"
@@ -24,10 +25,18 @@ const stagers = 4
 // for a job: the packs to the channel's folder below base, the rest to the folder
 // of the channel vaultpack. It returns the channel as the job's arguments name it.
 func Stage(ctx context.Context, v *dataset.Version, d *dataset.Dataset, base, channel string) (container.Channel, error) {
+	return stage(ctx, v, d, base, channel, share{})
+}
+
+// A share is the part of a channel's packs that a host gets. The zero share is all of them.
+type share struct{ part, of int }
+
+// stage is Stage of a share.
+func stage(ctx context.Context, v *dataset.Version, d *dataset.Dataset, base, channel string, s share) (container.Channel, error) {
 	if err := given.Check(ctx, v != nil && d != nil && d.Vault() != nil, errors.New("local: no version, or no dataset")); err != nil {
 		return container.Channel{}, err
 	}
-	ch := container.Channel{Name: channel, Dataset: d.Name, Version: v.Number, Digest: v.Digest()}
+	ch := container.Channel{Name: channel, Dataset: d.Name, Version: v.Number, Digest: v.Digest(), Sharded: s.of > 0}
 	c, err := v.Contents(ctx)
 	if err != nil {
 		return ch, err
@@ -42,8 +51,15 @@ func Stage(ctx context.Context, v *dataset.Version, d *dataset.Dataset, base, ch
 		objects = append(objects, object{name, filepath.Join(meta, name), fetch})
 	}
 	packs := filepath.Join(base, "input", "data", channel)
+	names := make([]string, 0, len(c.Packs))
 	for _, p := range c.Packs {
-		name := d.PackName(p.ID)
+		names = append(names, d.PackName(p.ID))
+	}
+	slices.Sort(names)
+	for i, name := range names {
+		if s.of > 0 && i%s.of != s.part {
+			continue
+		}
 		objects = append(objects, object{name, filepath.Join(packs, path.Base(name)), linkOrFetch})
 	}
 	if err := os.MkdirAll(packs, 0o755); err != nil {

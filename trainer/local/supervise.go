@@ -70,10 +70,15 @@ func (s *supervisor) run(argv []string) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, endNow)
 	defer signal.Stop(signals)
-	runtime.LockOSThread() // the command is to end with this thread
+	runtime.LockOSThread()           // the command is to end with this thread
+	none, err := os.Open(os.DevNull) // as in a container there is no input
+	if err != nil {
+		return err
+	}
+	defer none.Close()
 	attr := &syscall.SysProcAttr{Setpgid: true}
 	endWithThread(attr, syscall.SIGKILL)
-	s.pid, err = syscall.ForkExec(file, argv, &syscall.ProcAttr{Env: os.Environ(), Files: []uintptr{0, 1, 2}, Sys: attr})
+	s.pid, err = syscall.ForkExec(file, argv, &syscall.ProcAttr{Env: os.Environ(), Files: []uintptr{none.Fd(), 1, 2}, Sys: attr})
 	if err != nil {
 		return &os.PathError{Op: "exec", Path: file, Err: err}
 	}
@@ -107,7 +112,7 @@ func (s *supervisor) wait(signals <-chan os.Signal) error {
 			}
 			if r.pid == s.pid {
 				s.ended, s.status = true, r.status
-				if err := writeExit(s.dir, r.status, s.stopped); err != nil {
+				if err := (exit{status: r.status, stopped: s.stopped}).write(s.dir); err != nil {
 					return errors.Join(err, s.kill())
 				}
 			}
@@ -169,20 +174,27 @@ func (s *supervisor) kill() error {
 	return nil
 }
 
-// writeExit records how the command has ended, also for a later run.
-func writeExit(dir string, status syscall.WaitStatus, stopped bool) error {
+// An exit is how a command has ended, or of several hosts the one that failed.
+type exit struct {
+	status  syscall.WaitStatus
+	stopped bool
+	host    string // empty if there is only one, or none failed
+}
+
+// write records it, also for a later run.
+func (e exit) write(dir string) error {
 	return atomicfile.Replace(filepath.Join(dir, exitName), 0o600, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "%d %t\n", status, stopped)
+		_, err := fmt.Fprintf(w, "%d %t %s\n", e.status, e.stopped, e.host)
 		return err
 	})
 }
 
-// readExit reads what writeExit has written; ok is false where there is nothing.
-func readExit(dir string) (status syscall.WaitStatus, stopped, ok bool) {
+// readExit reads what was written; ok is false where there is nothing.
+func readExit(dir string) (e exit, ok bool) {
 	b, err := os.ReadFile(filepath.Join(dir, exitName))
 	if err != nil {
-		return 0, false, false
+		return e, false
 	}
-	_, err = fmt.Fscanf(strings.NewReader(string(b)), "%d %t\n", &status, &stopped)
-	return status, stopped, err == nil
+	n, _ := fmt.Fscan(strings.NewReader(string(b)), &e.status, &e.stopped, &e.host)
+	return e, n >= 2
 }

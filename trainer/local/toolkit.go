@@ -2,6 +2,7 @@ package local
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -76,7 +77,8 @@ func variable(v pyjson.Value) string {
 
 // entry is the command line that a source folder is started with, in code: a module where
 // there is a setup.py, a script of Python's, or a program that a shell runs.
-func (j *Job) entry(code string) ([]string, error) {
+func (j *run) entry(h *host) ([]string, error) {
+	code := filepath.Join(h.base(), "code")
 	has := func(name string) bool {
 		_, err := os.Stat(filepath.Join(code, name))
 		return !errors.Is(err, fs.ErrNotExist)
@@ -88,6 +90,11 @@ func (j *Job) entry(code string) ([]string, error) {
 		j.Logf("requirements.txt is not installed here, as it is in SageMaker; to do so: python3 -m pip install -r %s", filepath.Join(j.Source, "requirements.txt"))
 	}
 	switch {
+	case j.Launcher != "":
+		if isPackage || !python {
+			return nil, fmt.Errorf("the launcher %s starts a script FILE.py, and no package or other program: %s", j.Launcher, j.Entry)
+		}
+		return j.launcher(h, args), nil
 	case isPackage:
 		j.Logf("the package of setup.py is not installed here, as it is in SageMaker: it is run from the source folder")
 		return append([]string{"python3", "-m", strings.ReplaceAll(j.Entry, ".py", "")}, args...), nil

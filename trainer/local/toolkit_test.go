@@ -20,7 +20,7 @@ func TestHyperparametersAsTheToolkit(t *testing.T) {
 		t.Errorf("%q\n%q", got, want)
 	}
 	vars := map[string]string{}
-	for _, kv := range j.environment("/opt/ml") {
+	for _, kv := range newRun(t, j, t.TempDir()).environment(&host{name: "algo-1"}, "/opt/ml") {
 		k, v, _ := strings.Cut(kv, "=")
 		vars[k] = v
 	}
@@ -50,13 +50,15 @@ func TestEntries(t *testing.T) {
 		{"t.sh", []string{"setup.py", "requirements.txt"}, `/bin/sh|-c|./'t.sh' '--ab' 'it'"'"'s'`, ""},
 		{"t", nil, `/bin/sh|-c|./'t' '--ab' 'it'"'"'s'`, ""},
 	} {
-		code := t.TempDir()
+		dir := t.TempDir()
+		code := filepath.Join(dir, "ml", "code")
 		for _, name := range append(c.also, c.entry) {
 			write(t, filepath.Join(code, name), nil)
 		}
 		told := ""
 		j := &Job{Source: code, Entry: c.entry, Hyperparameters: map[string]string{"ab": "it's"}, Logf: func(format string, args ...any) { told += fmt.Sprintf(format, args...) }}
-		argv, err := j.entry(code)
+		r := newRun(t, j, dir)
+		argv, err := r.entry(&r.cluster.hosts[0])
 		if got := strings.Join(argv, "|"); err != nil || got != c.want || !strings.Contains(told, c.told) || c.told == "" && told != "" {
 			t.Errorf("%s, %s: %s, %v\n%s", c.entry, c.also, got, err, told)
 		}

@@ -74,13 +74,22 @@ func (w *workspace) remove() error {
 
 // strip removes all but the results, and the record of whose they are.
 func (w *workspace) strip() error {
-	var errs []error
-	for dir, keep := range map[string][]string{
-		w.dir:                           {filepath.Base(w.base), recordName, exitName},
-		w.base:                          {"model", "output", checkpointsName},
-		filepath.Join(w.base, "output"): {"data", "failure"},
-	} {
+	hosts, err := hostDirs(w.dir) // whose results could not be gathered
+	errs := []error{err}
+	kept := map[string][]string{w.dir: {filepath.Base(w.base), recordName, exitName}}
+	for _, h := range append([]string{w.dir}, hosts...) {
+		base := filepath.Join(h, filepath.Base(w.base))
+		kept[base], kept[filepath.Join(base, "output")] = []string{"model", "output", checkpointsName}, []string{"data", "failure"}
+		if h != w.dir {
+			kept[h] = []string{filepath.Base(w.base)}
+			kept[w.dir] = append(kept[w.dir], filepath.Base(h))
+		}
+	}
+	for dir, keep := range kept {
 		entries, err := os.ReadDir(dir)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
 		errs = append(errs, err)
 		for _, e := range entries {
 			if !slices.Contains(keep, e.Name()) {
@@ -115,14 +124,22 @@ const leastForModel = 2 << 30
 // temporary files.
 func (j *Job) choose() (dir, why string, err error) {
 	need, model := int64(64<<20), int64(leastForModel)
+	hosts := int64(0)
+	for _, g := range j.Groups {
+		hosts += int64(max(g.Count, 1))
+	}
+	hosts = min(max(hosts, 1), MaxHosts)
 	for _, s := range j.Sealed {
-		t := s.Version.Totals
+		t, n := s.Version.Totals, hosts
+		if s.Sharded {
+			n = 1
+		}
 		// The packs, and while they are opened some files beside them.
-		need += t.SealedBytes + t.Files*4096 + min(t.Bytes, 1<<30)
+		need += n*(t.SealedBytes+t.Files*4096) + min(t.Bytes, 1<<30)
 		model = max(model, t.Bytes)
 	}
 	if j.Saved != nil && j.Saved.Version != nil {
-		need += j.Saved.Version.Totals.Bytes + j.Saved.Version.Totals.Files*4096
+		need += hosts * (j.Saved.Version.Totals.Bytes + j.Saved.Version.Totals.Files*4096)
 	}
 	folders := slices.Collect(maps.Values(j.Plain))
 	if j.Checkpoints.Folder != "" {
@@ -133,7 +150,7 @@ func (j *Job) choose() (dir, why string, err error) {
 		if err != nil {
 			return "", "", err
 		}
-		need += n
+		need += hosts * n
 	}
 	if j.Dir != "" {
 		if _, err := os.Stat(j.Dir); err != nil {
