@@ -30,16 +30,25 @@ __version__ = "0.1.0"
 
 # Where the names of this package are, which are imported on first use.
 _LAZY = {
+    "Dataset": "dataset",
+    "Entry": "dataset",
+    "open": "dataset",
     "Position": "samples",
     "merge": "samples",
+    "Writer": "writing",
+    "writer": "writing",
 }
 
 if TYPE_CHECKING:
+    from .dataset import Dataset, Entry, open
     from .samples import Position, merge
+    from .writing import Writer, writer
 
 __all__ = [
     "AuthenticationError",
     "ChildError",
+    "Dataset",
+    "Entry",
     "Error",
     "FormatError",
     "Interrupted",
@@ -49,7 +58,10 @@ __all__ = [
     "Position",
     "SomeFailed",
     "UsageError",
+    "Writer",
     "merge",
+    "open",
+    "writer",
 ]
 
 

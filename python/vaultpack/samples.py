@@ -125,11 +125,13 @@ def check_number(value: object, name: str) -> int:
     return value
 
 
-def order(samples: Sequence[Sample], seed: int | None, epoch: int) -> array[int]:
-    """The order of an epoch: numbers of samples in storage order. The seed is None for no shuffling."""
+def plan(samples: Sequence[Sample], seed: int | None, epoch: int) -> tuple[array[int], array[int]]:
+    """The order of an epoch, as numbers of samples in storage order, and the position behind each
+    of its windows. The seed is None for no shuffling: then each block is a window."""
     check_number(epoch, "epoch")
+    cut = blocks(samples)
     if seed is None:
-        return array("Q", range(len(samples)))
+        return array("Q", range(len(samples))), array("Q", (end for _, end in cut))
     number = check_number(seed, "shuffle").to_bytes(8, "big") + epoch.to_bytes(8, "big")
     block, sample = (hashlib.sha256(b"vaultpack/samples-1 " + what + b"\0" + number) for what in (b"block", b"sample"))
 
@@ -138,13 +140,19 @@ def order(samples: Sequence[Sample], seed: int | None, epoch: int) -> array[int]
         h.update(samples[i].key)
         return bytes(h.digest())
 
-    mixed = sorted(blocks(samples), key=lambda b: rank(block, b[0]))
-    out = array("Q")
+    mixed = sorted(cut, key=lambda b: rank(block, b[0]))
+    out, ends = array("Q"), array("Q")
     for w in range(0, len(mixed), WINDOW_BLOCKS):
         window = [i for first, end in mixed[w : w + WINDOW_BLOCKS] for i in range(first, end)]
         window.sort(key=lambda i: rank(sample, i))
         out.extend(window)
-    return out
+        ends.append(len(out))
+    return out, ends
+
+
+def order(samples: Sequence[Sample], seed: int | None, epoch: int) -> array[int]:
+    """The order of an epoch: numbers of samples in storage order. The seed is None for no shuffling."""
+    return plan(samples, seed, epoch)[0]
 
 
 # Ranges of positions: sorted, not empty, neither overlapping nor touching.

@@ -1,0 +1,76 @@
+"""The file system vault:// for fsspec: vault://scans@3/train/a.csv, in the vault that the command
+finds, or in the one of the option vault. It only reads."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from fsspec.spec import AbstractFileSystem
+
+from . import dataset as _dataset
+from .errors import UsageError
+
+
+class VaultFileSystem(AbstractFileSystem):  # type: ignore[misc]
+    """Paths are DATASET@VERSION/PATH. A version is opened once for each reference that is used."""
+
+    protocol = "vault"
+    root_marker = ""
+
+    def __init__(self, vault: str | None = None, **options: Any) -> None:
+        keys = {k: options.pop(k, None) for k in ("local_key", "identity", "passphrase_file", "kms_key", "digest", "at_least")}
+        super().__init__(vault=vault, **keys, **options)
+        self._vault, self._keys = vault, keys
+        self._versions: dict[str, _dataset.Dataset] = {}
+        self._lock = threading.Lock()
+
+    def _split(self, path: str) -> tuple[_dataset.Dataset, str]:
+        ref, _, rest = self._strip_protocol(path).lstrip("/").partition("/")
+        if not ref:
+            raise UsageError("vault:// wants a dataset: vault://DATASET@VERSION/PATH")
+        with self._lock:
+            if ref not in self._versions:
+                self._versions[ref] = _dataset.open(self._vault, ref, **self._keys) if self._vault else _dataset.open(ref, **self._keys)
+            return self._versions[ref], rest.strip("/")
+
+    def _info(self, ref: str, e: _dataset.Entry) -> dict[str, Any]:
+        kind = "directory" if e.is_dir else "link" if e.is_link else "file"
+        path = e.name.rstrip("/")
+        return {"name": f"{ref}/{path}" if path else ref, "size": e.size, "type": kind, "mode": e.mode, "mtime": e.mtime_ns / 1e9}
+
+    def info(self, path: str, **_: Any) -> dict[str, Any]:
+        ds, rest = self._split(path)
+        ref = self._strip_protocol(path).lstrip("/").partition("/")[0]
+        return self._info(ref, ds.entry(rest))
+
+    def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
+        info = self.info(path)
+        out = [info]
+        if info["type"] == "directory":
+            ds, rest = self._split(path)
+            base = info["name"]
+            out = [self.info(f"{base}/{n.rstrip('/')}") for n in ds.list(rest)]
+        return out if detail else [i["name"] for i in out]
+
+    def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **_: Any) -> Any:
+        if mode != "rb":
+            raise UsageError(f"mode {mode!r}: vault:// only reads; see vaultpack.writer")
+        ds, rest = self._split(path)
+        return ds.open(rest)
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
+        ds, rest = self._split(path)
+        if start is None and end is None:
+            return ds.read(rest)
+        e = ds._regular(rest)
+        first, last, _ = slice(start, end).indices(e.size)
+        return ds._range(e, first, max(0, last - first))
+
+    def created(self, path: str) -> Any:
+        raise NotImplementedError("versions do not record when a file was created")
+
+    def modified(self, path: str) -> Any:
+        import datetime
+
+        return datetime.datetime.fromtimestamp(self.info(path)["mtime"], datetime.timezone.utc)

@@ -1,0 +1,180 @@
+"""Where the sealed packs of a dataset are read from."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from typing import Iterable, Iterator, Protocol, Sequence
+
+from .child import Child
+from .errors import ChildError, Error, NotAllowed, from_code
+from .sealed import unauthentic
+
+Request = tuple[str, int, int]
+"""Object ID in hex, offset, length."""
+
+MAX_REQUEST = 16 << 20  # of the command's fetch
+AHEAD = 8
+
+
+class Store(Protocol):
+    def read(self, requests: Iterable[Request]) -> Iterator[bytes]:
+        """The ranges, in order. Where an object ends, or is missing, AuthenticationError."""
+
+    def close(self) -> None: ...
+
+
+class DirStore:
+    """A vault in a directory. Files are kept open, some of them; processes that fork may share them."""
+
+    KEPT = 64
+
+    def __init__(self, vault: str, dataset: str) -> None:
+        self._packs = os.path.join(vault, dataset, "packs")
+        self._open: OrderedDict[str, int] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[DirStore], tuple[str, str]]:
+        vault, dataset = os.path.split(os.path.dirname(self._packs))
+        return DirStore, (vault, dataset)
+
+    def read(self, requests: Iterable[Request]) -> Iterator[bytes]:
+        for id, off, n in requests:
+            with self._lock:
+                fd = self._file(id)
+                b = os.pread(fd, n, off)
+                while 0 < len(b) < n:
+                    more = os.pread(fd, n - len(b), off + len(b))
+                    if not more:
+                        break
+                    b += more
+            if len(b) != n:
+                raise unauthentic()
+            yield b
+
+    def _file(self, id: str) -> int:
+        fd = self._open.get(id)
+        if fd is not None:
+            self._open.move_to_end(id)
+            return fd
+        try:
+            fd = os.open(os.path.join(self._packs, id + ".vpk"), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise type(unauthentic())(f"pack {id} is missing from the vault") from None
+        except PermissionError as err:
+            raise NotAllowed(str(err)) from err
+        self._open[id] = fd
+        if len(self._open) > self.KEPT:
+            os.close(self._open.popitem(last=False)[1])
+        return fd
+
+    def close(self) -> None:
+        with self._lock:
+            while self._open:
+                os.close(self._open.popitem()[1])
+
+    def __del__(self) -> None:
+        try:
+            self.close()
+        except Exception:
+            pass
+
+
+class _Refused(Exception):
+    """An answer that is an error."""
+
+    def __init__(self, error: Error) -> None:
+        self.error = error
+
+
+class ChildStore:
+    """Any other vault: a vaultpack command, one for each process, reads ranges of packs as they are
+    sealed. It needs no key and calls no key service."""
+
+    def __init__(self, dataset: str, settings: Sequence[str]) -> None:
+        self._dataset, self._settings = dataset, tuple(settings)
+        self._child: Child | None = None
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[ChildStore], tuple[str, tuple[str, ...]]]:
+        return ChildStore, (self._dataset, self._settings)
+
+    def _running(self) -> Child:
+        if self._child and self._child.pid != os.getpid():
+            # It is the parent's: this process has been forked. What it holds of the pipes is
+            # closed, so that the parent's child sees the parent's end.
+            self._child.kill()
+            self._child = None
+        if not self._child:
+            self._child = Child(["handover", "fetch", *self._settings, "--", self._dataset])
+        return self._child
+
+    def read(self, requests: Iterable[Request]) -> Iterator[bytes]:
+        parts = list(requests)
+        if any(n > MAX_REQUEST for _, _, n in parts):
+            raise ValueError(f"more than {MAX_REQUEST} bytes in one request")
+        with self._exclusive():
+            for (_, _, n), b in zip(parts, self._answers(parts)):
+                if len(b) != n:
+                    raise unauthentic()
+                yield b
+
+    def _exclusive(self) -> threading.Lock:
+        if self._child and self._child.pid != os.getpid():
+            self._lock = threading.Lock()  # another thread of the parent may have held it
+        return self._lock
+
+    def _answers(self, parts: list[Request]) -> Iterator[bytes]:
+        child = self._running()
+        sent = got = 0
+        try:
+            while got < len(parts):
+                if sent - got < AHEAD // 2:
+                    lines = [f"{id} {off} {n}\n" for id, off, n in parts[sent : got + AHEAD]]
+                    sent += len(lines)
+                    child.stdin.write("".join(lines).encode())
+                    child.stdin.flush()
+                b = self._answer(child)
+                got += 1
+                yield b
+        except _Refused as err:
+            got += 1
+            raise err.error from None
+        except OSError:
+            self._child = None
+            raise child.end() or ChildError("the vaultpack command has ended while it was needed") from None
+        finally:
+            try:
+                while self._child and got < sent:  # answers that nobody reads any more
+                    got += 1
+                    try:
+                        self._answer(child)
+                    except _Refused:
+                        pass
+            except OSError:
+                child.kill()
+                self._child = None
+
+    def _answer(self, child: Child) -> bytes:
+        """The next answer. An OSError says that there is none."""
+        head = child.stdout.readline().decode("utf-8", "replace").rstrip("\n").split(" ", 2)
+        if head[0] == "ERR":
+            raise _Refused(from_code(int(head[1]), head[2]))
+        if head[0] != "OK":
+            raise ConnectionError
+        b = child.stdout.read(int(head[1]))
+        if len(b) < int(head[1]):
+            raise ConnectionError
+        return b
+
+    def close(self) -> None:
+        if self._child:
+            self._child.kill()
+            self._child = None
+
+    def __del__(self) -> None:
+        try:
+            self.close()
+        except Exception:
+            pass

@@ -1,0 +1,139 @@
+"""Streams of samples: what a shard reads of an epoch, in order, resumable at each sample."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Iterator, NamedTuple
+
+from . import samples
+from .store import DirStore
+
+if TYPE_CHECKING:
+    from .dataset import Dataset
+
+AHEAD = 6  # blocks that are read before they are needed, from a vault that is not a folder
+
+
+class _Group(NamedTuple):
+    """Samples of one block that are needed in one window: they are read together."""
+
+    window: int
+    block: int
+    numbers: list[int]
+
+
+class SampleStream:
+    """An iterator of samples. Its state can be taken at any time, in this process: the samples
+    that it has given are done. It is used by one thread."""
+
+    def __init__(self, dataset: Dataset, position: samples.Position, rest: list[samples.Range] | None = None) -> None:
+        """rest are the positions to be read, if not all of those that the position leaves."""
+        self._dataset, self._begin = dataset, position
+        self._rest = position.rest() if rest is None else rest
+        self._given = 0
+        self._items: Iterator[tuple[int, dict[str, Any]]] | None = None
+
+    def __iter__(self) -> SampleStream:
+        return self
+
+    def __len__(self) -> int:
+        """How many samples are left."""
+        return samples.count(self._rest) - self._given
+
+    def __next__(self) -> dict[str, Any]:
+        return self.next_item()[1]
+
+    def next_item(self) -> tuple[int, dict[str, Any]]:
+        """The next sample, after its position in the order of the epoch."""
+        if self._items is None:
+            self._items = self._read()
+        item = next(self._items)
+        self._given += 1
+        return item
+
+    @property
+    def position(self) -> samples.Position:
+        """Where the stream is: after what it has given."""
+        return self._begin.after(self.taken())
+
+    def taken(self) -> list[samples.Range]:
+        """The positions of what the stream has given."""
+        return _first(self._rest, self._given)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position as JSON can hold it; pass it as resume."""
+        return self.position.to_json()
+
+    def close(self) -> None:
+        if self._items is not None:
+            self._items.close()  # type: ignore[attr-defined]
+
+    # How it reads: window by window, and in each the blocks as they are first needed.
+
+    def _windows(self) -> Iterator[tuple[int, list[tuple[int, int, int]]]]:
+        """The windows, each with its positions that are to be read, their samples' numbers and blocks."""
+        p = self._begin
+        order, ends = self._dataset._plan(p.shuffle, p.epoch)
+        starts = self._dataset._block_starts()
+        now, wanted = -1, []
+        for position in samples.positions(self._rest):
+            window = bisect_right(ends, position)
+            if window != now and wanted:
+                yield now, wanted
+                wanted = []
+            now = window
+            wanted.append((position, order[position], bisect_right(starts, order[position]) - 1))
+        if wanted:
+            yield now, wanted
+
+    def _groups(self) -> Iterator[_Group]:
+        for window, wanted in self._windows():
+            blocks: dict[int, list[int]] = {}
+            for _, number, block in wanted:
+                blocks.setdefault(block, []).append(number)
+            for block, numbers in blocks.items():
+                yield _Group(window, block, numbers)
+
+    def _load(self, group: _Group) -> dict[int, dict[str, Any]]:
+        return dict(zip(group.numbers, self._dataset._sample_of(group.numbers)))
+
+    def _read(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        local = isinstance(self._dataset._store, DirStore)
+        pool = None if local else ThreadPoolExecutor(1, "vaultpack")
+        loads = self._loads(pool)
+        try:
+            for _, wanted in self._windows():
+                ready: dict[int, dict[str, Any]] = {}
+                for position, number, _ in wanted:
+                    while number not in ready:
+                        ready.update(next(loads))
+                    yield position, ready.pop(number)
+        finally:
+            if pool:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _loads(self, pool: ThreadPoolExecutor | None) -> Iterator[dict[int, dict[str, Any]]]:
+        """The samples of the groups, in order. With a pool, it reads ahead."""
+        if pool is None:
+            yield from map(self._load, self._groups())
+            return
+        under_way: deque[Future[dict[int, dict[str, Any]]]] = deque()
+        for group in self._groups():
+            under_way.append(pool.submit(self._load, group))
+            if len(under_way) > AHEAD:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+
+
+def _first(ranges: list[samples.Range], n: int) -> list[samples.Range]:
+    """The first n positions of the ranges."""
+    out = []
+    for first, end in ranges:
+        if n <= 0:
+            break
+        out.append((first, min(end, first + n)))
+        n -= end - first
+    return out
