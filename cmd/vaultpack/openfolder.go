@@ -151,8 +151,12 @@ func openFolder(c *cli.Context, con *console, ref, dir string) (string, error) {
 	var occupied *folder.OccupiedError
 	switch {
 	case errors.As(err, &occupied):
-		return "", &partialError{text: err.Error(), code: exitFailed, hint: "choose a folder that is empty or missing. To make this one hold the version and " +
-			"nothing else, which deletes what is not of it: " + con.next("restore", fmt.Sprintf("%s@%d", d.Name, v.Number), dir, "--overwrite", "always", "--delete")}
+		hint := "move that away, or choose a folder that is empty or missing"
+		if !occupied.Foreign() {
+			hint = "choose a folder that is empty or missing, or replace what differs: " +
+				con.next("restore", fmt.Sprintf("%s@%d", d.Name, v.Number), dir, "--overwrite", "always")
+		}
+		return "", &partialError{text: err.Error(), code: exitFailed, hint: hint}
 	case errors.Is(err, dataset.ErrIncomplete):
 		return "", fmt.Errorf("%w; upload it again, choose another version, or use --allow-incomplete", err)
 	}

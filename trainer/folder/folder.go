@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/restore"
@@ -70,6 +71,14 @@ func (e *OccupiedError) Error() string {
 
 // Unwrap returns [dataset.ErrDiffers].
 func (e *OccupiedError) Unwrap() error { return dataset.ErrDiffers }
+
+// Foreign reports whether any of Found is not in the version at all, as in a folder that is
+// used for something else.
+func (e *OccupiedError) Foreign() bool {
+	return slices.ContainsFunc(e.Found, func(f *dataset.FileError) bool { return errors.Is(f, errForeign) })
+}
+
+var errForeign = errors.New("not in the version")
 
 // A LeftoverError says that another restore works in the folder, or has left its files
 // there when it was killed on another machine.

@@ -102,8 +102,11 @@ func TestOpen(t *testing.T) {
 				c.change(dir)
 				before := copyOf(t, dir)
 				again, err := Open(t.Context(), v, dir, Options{Failed: func(p string, err error) { t.Errorf("%s: %v", p, err) }})
+				var occupied *OccupiedError
 				refused := c.says != "" && !(kind == "without sums" && strings.Contains(c.says, "contents differ"))
 				switch {
+				case refused && errors.As(err, &occupied) && occupied.Foreign() != strings.Contains(c.says, "not in the version"):
+					t.Errorf("foreign: %v", occupied.Foreign())
 				case refused && (err == nil || !strings.Contains(err.Error(), c.says)):
 					t.Errorf("no refusal that says %q: %v", c.says, err)
 				case refused:

@@ -90,7 +90,7 @@ func (l *look) enter(ctx context.Context, g *workers.Group, p string, d fs.DirEn
 	case e == nil && d.IsDir() && walk.IsStaging(d.Name()) && p == d.Name()+"/":
 		return l.staging(d.Name())
 	case e == nil:
-		if err := l.add(p, errors.New("not in the version")); err != nil {
+		if err := l.add(p, errForeign); err != nil {
 			return err
 		}
 		return fs.SkipDir
