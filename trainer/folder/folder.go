@@ -152,7 +152,7 @@ func (o *opening) run(ctx context.Context) error {
 		return err
 	}
 	after := &look{opening: o, contents: before.files > 0 || o.unchanged > 0}
-	if after.contents {
+	if before.unsummed || o.unchanged > before.files {
 		// There is nothing to compare these with but the packs themselves.
 		again := restore.Options{Overwrite: restore.OverwriteAlways, Select: func(e *tree.Entry) bool { return e.IsFile() && !hasSums(e) }}
 		if err := o.restore(ctx, again); err != nil {

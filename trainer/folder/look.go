@@ -38,6 +38,7 @@ type look struct {
 	contents bool // compare all of them
 
 	files, entries int64 // that are of the version
+	unsummed       bool  // of one of the files the index has no sums
 	bytes, checked atomic.Int64
 	mu             sync.Mutex
 	found          []*dataset.FileError // what is not
@@ -111,6 +112,7 @@ func (l *look) enter(ctx context.Context, g *workers.Group, p string, d fs.DirEn
 		return l.add(p, errors.New("of another size"))
 	default:
 		l.files++
+		l.unsummed = l.unsummed || !hasSums(e)
 		// A restore would write a file anew that has another time: if that is somebody's, it
 		// is told here.
 		if l.contents || l.first && !place.HeldTime(info.ModTime(), e.ModTime) {
@@ -146,6 +148,9 @@ func hasSums(e *tree.Entry) bool {
 	return !slices.ContainsFunc(e.Extents, func(x tree.Extent) bool { return !x.HasSum() })
 }
 
+// buffers are what files are read through: many are small, and there may be millions.
+var buffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
+
 // compare compares the contents of a file with the sums in the index.
 func (l *look) compare(ctx context.Context, e *tree.Entry) error {
 	if !hasSums(e) {
@@ -159,12 +164,14 @@ func (l *look) compare(ctx context.Context, e *tree.Entry) error {
 		return fmt.Errorf("comparing %q: %w", e.Path, err)
 	}
 	defer f.Close()
+	buf := buffers.Get().(*[64 << 10]byte)
+	defer buffers.Put(buf)
 	for _, x := range e.Extents {
 		h, err := objects.Of(l.version).ContentHash(ctx, x.Pack.KeyID)
 		if err != nil {
 			return err
 		}
-		n, err := io.Copy(h, ctxio.Reader(ctx, io.NewSectionReader(f, x.At, x.Length)))
+		n, err := io.CopyBuffer(h, ctxio.Reader(ctx, io.NewSectionReader(f, x.At, x.Length)), buf[:])
 		same := n == x.Length && h.Sum() == x.Sum
 		objects.Of(l.version).ReleaseHash(x.Pack.KeyID, h)
 		l.bytes.Add(n)
