@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"strconv"
 	"strings"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/verify"
+	"github.com/vaultpack/vaultpack/dataset/view"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/exitcode"
 	"github.com/vaultpack/vaultpack/internal/jobs"
@@ -89,24 +92,50 @@ func catCommand(con *console) *cli.Command {
 				return err
 			}
 			defer d.Close()
+			files, err := view.Open(c.Context, v, view.Options{})
+			if err != nil {
+				return err
+			}
+			defer files.Close()
 			for _, path := range args[1:] {
-				e, err := v.Lookup(c.Context, path)
-				switch {
-				case err != nil:
+				if err := cat(c.Context, con.stdout, files, path); err != nil {
 					return err
-				case e.IsDir():
-					return fmt.Errorf("%s is a folder; use vaultpack restore for folders", show(path))
-				case e.IsLink():
-					return fmt.Errorf("%s is a link to %s", show(path), show(e.Link))
-				}
-				if err := v.WriteFile(c.Context, con.stdout, e); err != nil {
-					return fmt.Errorf("%s: %w", show(path), err)
 				}
 			}
 			return nil
 		},
 	}
 }
+
+// cat writes a file to w.
+func cat(ctx context.Context, w io.Writer, files *view.View, path string) error {
+	e, err := files.Lookup(path)
+	switch {
+	case err != nil:
+		return err
+	case e.IsDir():
+		return fmt.Errorf("%s is a folder; use vaultpack restore for folders", show(path))
+	case e.IsLink():
+		return fmt.Errorf("%s is a link to %s", show(path), show(e.Link))
+	case e.Size > maxViewed:
+		err = files.Version().WriteFile(ctx, w, e) // all its sums are compared
+	default:
+		f, oerr := files.OpenEntry(e)
+		if oerr != nil {
+			return oerr
+		}
+		defer f.Close()
+		_, err = f.WriteTo(w)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", show(path), err)
+	}
+	return nil
+}
+
+// maxViewed is the size up to which cat reads a file through the segments that are in
+// memory: with those beside it, and compared with its sums before.
+const maxViewed = 1 << 20
 
 func verifyCommand(con *console) *cli.Command {
 	return &cli.Command{

@@ -3,14 +3,17 @@ package view
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"iter"
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
+	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 )
 
@@ -32,6 +35,23 @@ func (v *View) lookUp(op, name string, last how) (*tree.Entry, error) {
 	e, err := v.resolve(name, last)
 	if err != nil {
 		return nil, &fs.PathError{Op: op, Path: name, Err: v.because(err)}
+	}
+	return e, nil
+}
+
+// Lookup returns the file, link or folder with the given path, as [dataset.Version.Lookup]
+// does: links are not followed, and the error for a path that the version does not have wraps
+// dataset.ErrNoEntry.
+func (v *View) Lookup(name string) (*tree.Entry, error) {
+	if v == nil || v.shared == nil {
+		return nil, errNoView
+	}
+	e, err := v.lookUp("lookup", strings.TrimSuffix(name, "/"), asIs)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrInvalid), errors.Is(err, syscall.ELOOP):
+		return nil, fmt.Errorf("%q in version %d of dataset %q: %w", name, v.version.Number, v.version.Dataset(), dataset.ErrNoEntry)
+	case err != nil:
+		return nil, err
 	}
 	return e, nil
 }

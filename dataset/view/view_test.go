@@ -206,6 +206,16 @@ func TestLinks(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	for name, link := range map[string]bool{"folder": true, "out": true, "in/deep": false, "in/deep/": false, "folder/file": false} {
+		if e, err := f.Lookup(name); err != nil || e.IsLink() != link {
+			t.Errorf("%s: %+v, %v", name, e, err)
+		}
+	}
+	for _, name := range []string{"nothing", "../x", "in/deep/file/x", "loop/x", "sneaky/x", ""} {
+		if _, err := f.Lookup(name); !errors.Is(err, dataset.ErrNoEntry) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
 	if _, err := f.Open("../x"); !errors.Is(err, fs.ErrInvalid) {
 		t.Errorf("%v", err)
 	}
