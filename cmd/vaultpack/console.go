@@ -27,6 +27,9 @@ type console struct {
 	behind  int    // how many arguments were typed behind --
 	dashes  bool   // -- was typed
 	dataset string // the dataset of the command, once known
+	// untilStopped is set by a command that works until a signal stops it, which is then
+	// no interruption.
+	untilStopped bool
 
 	mu      sync.Mutex
 	out     *bufio.Writer

@@ -52,7 +52,7 @@ func run(w world, args []string) int {
 	if err == nil {
 		err = app.RunContext(ctx, args)
 	}
-	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
+	if ctx.Err() != nil && !con.untilStopped && (err == nil || errors.Is(err, context.Canceled)) {
 		err = errInterrupted
 	}
 	return con.end(err)
@@ -97,6 +97,7 @@ func commands(con *console) []*cli.Command {
 		lsCommand(con),
 		restoreCommand(con),
 		openCommand(con),
+		mountCommand(con),
 		catCommand(con),
 		streamCommand(con),
 		verifyCommand(con),

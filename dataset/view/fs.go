@@ -311,7 +311,7 @@ func (f *folder) ReadDir(n int) (all []fs.DirEntry, err error) {
 			return all, nil
 		}
 		all = append(all, d)
-		f.after = behind(d)
+		f.after = behind(strings.TrimPrefix(d.entry.Path, f.entry.Path))
 	}
 	f.ended = true
 	if n > 0 && len(all) == 0 {
@@ -320,10 +320,10 @@ func (f *folder) ReadDir(n int) (all []fs.DirEntry, err error) {
 	return all, nil
 }
 
-// behind is the name from which children goes on after d.
-func behind(d Info) string {
-	if d.IsDir() {
-		return d.name + "0" // '0' follows '/'
+// behind is the name from which children goes on after one that has this path in its folder.
+func behind(name string) string {
+	if name, isDir := strings.CutSuffix(name, "/"); isDir {
+		return name + "0" // '0' follows '/'
 	}
-	return d.name + "\x00"
+	return name + "\x00"
 }

@@ -62,6 +62,7 @@ type shared struct {
 	set      *objects.Set
 	parts    *parts
 	segments *segments
+	before   []int64 // the number of entries in the parts before each part
 	end      context.CancelFunc
 
 	mu     sync.Mutex
@@ -88,6 +89,11 @@ func Open(ctx context.Context, v *dataset.Version, o Options) (*View, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	s := &shared{version: v, set: objects.Of(v), end: cancel}
+	n := int64(0)
+	for _, p := range v.Parts {
+		s.before = append(s.before, n)
+		n += int64(p.Entries)
+	}
 	s.parts = newParts(ctx, s, o.IndexMemory)
 	s.segments = newSegments(ctx, s, max(o.Memory, minMemory))
 	return &View{ctx, s}, nil

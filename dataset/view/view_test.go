@@ -2,6 +2,7 @@ package view_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -576,4 +577,67 @@ func ExampleOpen() {
 	// .
 	// lower.txt
 	// cde of lower.txt
+}
+
+// Entries are numbered in their order, and the children of a folder can be taken up behind
+// any of them, in parts of the index of two entries too.
+func TestNumbers(t *testing.T) {
+	v, _, _ := sealed(t, 64<<10, func(src string) { treetest.Odd(t, src, 64<<10) })
+	bare := datasettest.Packed(t, datasettest.New(t), []string{"a/b-", "a/b/c", "a/b/d/e", "x"}, map[string]string{})
+	for _, v := range []*dataset.Version{v, bare} {
+		f := open(t, v, view.Options{})
+		n, folders := int64(0), map[string]*tree.Entry{}
+		for e, err := range f.Entries("") {
+			must(t, err)
+			if got, err := f.Number(e.Path); err != nil || got != n {
+				t.Fatalf("%q is number %d, %v, want %d", e.Path, got, err, n)
+			}
+			if got, err := f.Numbered(n); err != nil || got.Path != e.Path {
+				t.Fatalf("number %d is %v, %v, want %q", n, got, err, e.Path)
+			}
+			n++
+			for i, c := range e.Path {
+				if c == '/' || i == 0 {
+					name := e.Path[:i]
+					info := must2(f.Lstat(cmp.Or(name, ".")))
+					folders[name] = info.(view.Info).Entry()
+				}
+			}
+		}
+		for _, i := range []int64{-1, n} {
+			if _, err := f.Numbered(i); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("number %d: %v", i, err)
+			}
+		}
+		if got, err := f.Number("\xff\xff"); err != nil || got != n {
+			t.Errorf("all are %d, %v, want %d", got, err, n)
+		}
+		for name, folder := range folders {
+			var all []string
+			var last *tree.Entry
+			for range f.Children(folder, nil) { // one at a time
+				for e, err := range f.Children(folder, last) {
+					must(t, err)
+					last = e
+					all = append(all, e.Name())
+					break
+				}
+			}
+			slices.Sort(all)
+			var want []string
+			for _, d := range must2(f.ReadDir(cmp.Or(name, "."))) {
+				want = append(want, strings.TrimPrefix(name+"/"+d.Name(), "/"))
+			}
+			slices.Sort(want)
+			if !slices.Equal(all, want) {
+				t.Errorf("%q has %q, want %q", name, all, want)
+			}
+		}
+	}
+	f := open(t, bare, view.Options{})
+	for e, err := range f.Children(must2(f.Numbered(1)), nil) {
+		if err == nil {
+			t.Errorf("a file has the child %v", e)
+		}
+	}
 }
