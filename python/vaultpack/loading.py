@@ -100,7 +100,8 @@ class ShardedStream:
         return samples.count(self._current().rest())
 
     def items(self, worker: int | None = None, workers: int | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The samples of one worker, each after its position in the epoch."""
+        """The samples of one worker, each after its position in the epoch. What a worker reads is
+        decided now."""
         if worker is None or workers is None:
             worker, workers = self.worker()
         position = self._current()
@@ -108,12 +109,7 @@ class ShardedStream:
         rest = samples.subtract(samples.divide(position.rest(), worker, workers), done)
         stream = SampleStream(self.dataset, position, rest)
         self._worker = (worker, workers, done, stream)
-        while True:
-            try:
-                item = stream.next_item()
-            except StopIteration:
-                return
-            yield item
+        return stream.items()
 
     def __iter__(self) -> Iterator[Any]:
         for _, sample in self.items():

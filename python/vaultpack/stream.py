@@ -53,6 +53,15 @@ class SampleStream:
         self._given += 1
         return item
 
+    def items(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """What next_item gives, to the end."""
+        while True:
+            try:
+                item = self.next_item()
+            except StopIteration:
+                return
+            yield item
+
     @property
     def position(self) -> samples.Position:
         """Where the stream is: after what it has given."""
