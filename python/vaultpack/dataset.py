@@ -86,16 +86,18 @@ def open(
     identity: str | os.PathLike[str] | None = None,
     passphrase_file: str | os.PathLike[str] | None = None,
     kms_key: str | None = None,
+    sse: str | None = None,
 ) -> Dataset:
     """Opens a version: open("s3://bucket/ml", "scans@3"), or open("scans") in the vault that the
-    command finds. A reference is DATASET, DATASET@NUMBER or DATASET@TAG, with #DIGEST or without."""
+    command finds. A reference is DATASET, DATASET@NUMBER or DATASET@TAG, with #DIGEST or without.
+    The other arguments are the command's flags, and need not be given where its settings say them."""
     where = None
     if ref is None:
         ref = os.fspath(vault)
     else:
         where = os.fspath(vault)
-    keys = flags(local_key=local_key, identity=identity, passphrase_file=passphrase_file, kms_key=kms_key)
-    at = flags(vault=where)
+    keys = flags(local_key=local_key, identity=identity, passphrase_file=passphrase_file)
+    at = flags(vault=where, sse=sse, kms_key=kms_key)
     one = keyring.LocalKey.generate()
     child = Child(["handover", "version", *at, *keys, *flags(digest=digest, at_least=at_least), "--", ref])
     done = False
@@ -150,7 +152,7 @@ class _Handover:
             key = keyring.parse(ring.encode()).unwrap(self.head["context"], [one])
             keys[key.id.hex()] = key
         name, vault = self.head["dataset"], self.head["vault"]
-        store: Store = DirStore(vault, name) if "://" not in vault else ChildStore(name, flags(vault=vault) if not at else at)
+        store: Store = DirStore(vault, name) if "://" not in vault else ChildStore(name, at)
         return Dataset(self.head, self.entries, self.packs, keys, store)
 
 

@@ -19,7 +19,7 @@ class VaultFileSystem(AbstractFileSystem):  # type: ignore[misc]
     root_marker = ""
 
     def __init__(self, vault: str | None = None, **options: Any) -> None:
-        keys = {k: options.pop(k, None) for k in ("local_key", "identity", "passphrase_file", "kms_key", "digest", "at_least")}
+        keys = {k: options.pop(k, None) for k in ("local_key", "identity", "passphrase_file", "kms_key", "sse", "digest", "at_least")}
         super().__init__(vault=vault, **keys, **options)
         self._vault, self._keys = vault, keys
         self._versions: dict[str, _dataset.Dataset] = {}

@@ -138,8 +138,8 @@ class _File(io.RawIOBase):
 def writer(dataset: str, vault: str | os.PathLike[str] | None = None, *, mode: str = "add", allow_incomplete: bool = False, **keys: Any) -> Writer:
     """Begins a version: with vaultpack.writer("scans") as w: w.write("a.json", b"…"). The files of
     the last version are kept. mode is "add", which refuses to replace one, "update", which does, or "anew", which
-    keeps none. keys are local_key, kms_key and signing_key, as of the command."""
-    unknown = set(keys) - {"local_key", "kms_key", "signing_key", "identity", "passphrase_file"}
+    keeps none. keys are the command's flags local_key, kms_key, signing_key and sse."""
+    unknown = set(keys) - {"local_key", "kms_key", "signing_key", "sse", "identity", "passphrase_file"}
     if unknown:
         raise UsageError(f"writer has no option {sorted(unknown)[0]}")
     return Writer(dataset, vault, mode, {**keys, "allow_incomplete": allow_incomplete})
