@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 
 	"github.com/vaultpack/vaultpack/trainer/provenance"
 	"github.com/vaultpack/vaultpack/vault"
@@ -20,7 +21,7 @@ const slack = 24 * time.Hour
 
 // certifiable finds out whether the job's results can be signed. Who is no signer of the
 // dataset may train on it, and is told that nothing will say how the model was made.
-func (p *Plan) certifiable(ctx context.Context) error {
+func (p *staging) certifiable(ctx context.Context) error {
 	if p.job.NoProvenance {
 		p.weaken("nothing will tell how the model was made, or that the job was given the data: no_provenance is set")
 		return nil
@@ -34,9 +35,9 @@ func (p *Plan) certifiable(ctx context.Context) error {
 	return err
 }
 
-// describe says of the request what a statement about the model says.
-func (p *Plan) describe() {
-	in, r := p.Request, &p.run
+// describeInputs says of the job what it is given, as a statement about what it makes does.
+func (p *staging) describeInputs() {
+	r := &p.run
 	for _, s := range append([]*Sealed{p.main()}, slices.DeleteFunc(slices.Clone(p.Sealed), func(s *Sealed) bool { return s == p.main() })...) {
 		r.Inputs = append(r.Inputs, provenance.Input{Channel: s.Channel, Dataset: s.set.Name, Version: s.Version.Number, Digest: s.Version.Digest()})
 	}
@@ -49,6 +50,12 @@ func (p *Plan) describe() {
 		}
 	}
 	r.Program = p.Binary.SHA256
+}
+
+// describe says of the request what a statement about the model says.
+func (p *Plan) describe() {
+	p.describeInputs()
+	in, r := p.Request, &p.run
 	r.Hyperparameters = maps.Clone(in.HyperParameters)
 	for _, g := range in.ResourceConfig.InstanceGroups {
 		r.Instances = append(r.Instances, fmt.Sprintf("%s:%d", g.InstanceType, aws.ToInt32(g.InstanceCount)))
@@ -61,13 +68,11 @@ func (p *Plan) describe() {
 
 // certificate stores what the job signs with, and the record of what it is given. It returns
 // the names of what it has stored, on an error too.
-func (p *Plan) certificate(ctx context.Context, v *vault.Vault) (stored []string, err error) {
+func (p *staging) certificate(ctx context.Context, v *vault.Vault, limit time.Duration) (stored []string, err error) {
 	if !p.certify {
 		return nil, nil
 	}
-	limits := p.Request.StoppingCondition
-	seconds := max(aws.ToInt32(limits.MaxRuntimeInSeconds), aws.ToInt32(limits.MaxWaitTimeInSeconds)) + aws.ToInt32(limits.MaxPendingTimeInSeconds)
-	cert, err := provenance.Certify(ctx, p.main().set, p.run, time.Now().Add(time.Duration(seconds)*time.Second+slack))
+	cert, err := provenance.Certify(ctx, p.main().set, p.run, time.Now().Add(limit+slack))
 	if err != nil {
 		return nil, err
 	}
@@ -77,4 +82,11 @@ func (p *Plan) certificate(ctx context.Context, v *vault.Vault) (stored []string
 	}
 	name, err := cert.Seal(ctx, p.main().Version)
 	return append(stored, name), err
+}
+
+// limitsOf is how long a training job may take, as SageMaker says.
+func limitsOf(in *sagemaker.CreateTrainingJobInput) time.Duration {
+	limits := in.StoppingCondition
+	seconds := max(aws.ToInt32(limits.MaxRuntimeInSeconds), aws.ToInt32(limits.MaxWaitTimeInSeconds)) + aws.ToInt32(limits.MaxPendingTimeInSeconds)
+	return time.Duration(seconds) * time.Second
 }

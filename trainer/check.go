@@ -65,10 +65,21 @@ func isS3URI(s string) bool {
 // problems collects the mistakes in a job. It is local where the job is to run on this
 // machine: what only SageMaker needs may then be missing.
 type problems struct {
-	job   *Job
-	local bool
-	errs  []error
+	job    *Job
+	local  bool
+	limits limits
+	errs   []error
 }
+
+// limits are those that the two kinds of jobs do not share.
+type limits struct {
+	inputs      int
+	environment int // characters of a name or value
+	runtime     time.Duration
+	instances   int
+}
+
+var trainingLimits = limits{inputs: maxChannels, environment: 512, runtime: maxRuntime, instances: maxInstances}
 
 func (p *problems) add(field, format string, args ...any) {
 	p.errs = append(p.errs, &FieldError{Field: field, Origin: p.job.where(field), Problem: fmt.Sprintf(format, args...)})
@@ -105,7 +116,7 @@ func (j *Job) Check() error {
 	if j == nil {
 		return errors.New("trainer: a nil job")
 	}
-	return j.check(&problems{job: j})
+	return j.check(&problems{job: j, limits: trainingLimits})
 }
 
 // CheckLocal is like [Job.Check], for a job that will run on this machine: image, role
@@ -114,14 +125,11 @@ func (j *Job) CheckLocal() error {
 	if j == nil {
 		return errors.New("trainer: a nil job")
 	}
-	return j.check(&problems{job: j, local: true})
+	return j.check(&problems{job: j, local: true, limits: trainingLimits})
 }
 
 func (j *Job) check(p *problems) error {
-	p.check(!dataset.IsFolder(j.Name), "name", "%q is what vaultpack calls a folder of each dataset, and policies tell the two by the name", j.Name)
-	p.check(j.Name == "" || jobName.MatchString(j.Name), "name",
-		"%q cannot name a job: 1 to 63 letters, digits and hyphens, no hyphen first or last", j.Name)
-	p.check(j.AtLeast == 0 || j.AtLeast > 0 && j.Dataset != "", "at_least", "is the number of a version of the field dataset, from 1, and not %d", j.AtLeast)
+	j.checkName(p)
 	j.checkChannels(p)
 	j.checkContainer(p)
 	j.checkScript(p)
@@ -130,7 +138,15 @@ func (j *Job) check(p *problems) error {
 	j.checkNetwork(p)
 	j.checkTimes(p)
 	j.checkRest(p)
+	p.check(len(j.Outputs) == 0, "outputs", "are those of a processing job: vaultpack process")
 	return errors.Join(p.errs...)
+}
+
+func (j *Job) checkName(p *problems) {
+	p.check(!dataset.IsFolder(j.Name), "name", "%q is what vaultpack calls a folder of each dataset, and policies tell the two by the name", j.Name)
+	p.check(j.Name == "" || jobName.MatchString(j.Name), "name",
+		"%q cannot name a job: 1 to 63 letters, digits and hyphens, no hyphen first or last", j.Name)
+	p.check(j.AtLeast == 0 || j.AtLeast > 0 && j.Dataset != "", "at_least", "is the number of a version of the field dataset, from 1, and not %d", j.AtLeast)
 }
 
 func (j *Job) checkChannelName(p *problems, field, name string) {
@@ -148,7 +164,7 @@ func (j *Job) checkChannelCount(p *problems) {
 		own++
 	}
 	all := j.channels()
-	p.check(len(all)+own <= maxChannels, "channels", "there are %d, and %d of vaultpack's own; the limit is %d", len(all), own, maxChannels)
+	p.check(len(all)+own <= p.limits.inputs, "channels", "there are %d, and %d of vaultpack's own; the limit is %d", len(all), own, p.limits.inputs)
 }
 
 func (j *Job) checkChannels(p *problems) {
@@ -249,8 +265,9 @@ func (j *Job) checkScript(p *problems) {
 	p.check(n <= maxHyperparams, "hyperparameters", "there are %d, those of script mode included; the limit is %d", n, maxHyperparams)
 	for _, k := range slices.Sorted(maps.Keys(j.Environment)) {
 		field := "environment." + k
-		p.check(envName.MatchString(k) && len(k) <= 512, field, "%q cannot name an environment variable of a job: letters, digits and underscores, no digit first, at most 512", k)
-		p.check(utf8.RuneCountInString(j.Environment[k]) <= 512, field, "has %d characters, the limit is 512", utf8.RuneCountInString(j.Environment[k]))
+		most := p.limits.environment
+		p.check(envName.MatchString(k) && len(k) <= most, field, "%q cannot name an environment variable of a job: letters, digits and underscores, no digit first, at most %d", k, most)
+		p.check(utf8.RuneCountInString(j.Environment[k]) <= most, field, "has %d characters, the limit is %d", utf8.RuneCountInString(j.Environment[k]), most)
 	}
 	p.check(len(j.Environment) <= maxEnvironment, "environment", "there are %d variables, the limit is %d", len(j.Environment), maxEnvironment)
 	p.check((j.Source == "") == (j.Entry == ""), "entry", "source (a folder) and entry (the script in it) go together")
@@ -281,7 +298,7 @@ func (j *Job) checkInstances(p *problems) {
 		if j.InstanceType != "" {
 			checkType("instance_type", j.InstanceType)
 		}
-		p.check(j.InstanceCount >= 1 && j.InstanceCount <= maxInstances || !j.given("instance_count") && j.InstanceCount == 0, "instance_count", "is %d, but has to be from 1 to %d", j.InstanceCount, maxInstances)
+		p.check(j.InstanceCount >= 1 && j.InstanceCount <= p.limits.instances || !j.given("instance_count") && j.InstanceCount == 0, "instance_count", "is %d, but has to be from 1 to %d", j.InstanceCount, p.limits.instances)
 	}
 	p.check(j.VolumeSize >= 1 && j.VolumeSize <= maxVolume || !j.given("volume_size") && j.VolumeSize == 0, "volume_size", "is %d GB, but has to be from 1 to %d", j.VolumeSize, maxVolume)
 	if j.VolumeKMSKey != none {
@@ -356,7 +373,7 @@ func (j *Job) checkNetwork(p *problems) {
 
 func (j *Job) checkTimes(p *problems) {
 	run := j.runtime()
-	p.check(run >= time.Second && run <= maxRuntime, "max_runtime", "is %v, but has to be from 1s to %v (28 days)", run, maxRuntime)
+	p.check(run >= time.Second && run <= p.limits.runtime, "max_runtime", "is %v, but has to be from 1s to %v (%d days)", run, p.limits.runtime, p.limits.runtime/(24*time.Hour))
 	wait := time.Duration(j.MaxWait)
 	p.check(wait == 0 || j.Spot, "max_wait", "is for spot instances")
 	p.check(!j.Spot || wait == 0 || wait >= run, "max_wait", "is %v, less than max_runtime %v; it includes that", wait, run)
@@ -381,6 +398,10 @@ func (j *Job) checkRest(p *problems) {
 		p.text(field, m.Name, 255)
 		p.text(field, m.Regex, 500)
 	}
+	j.checkTags(p)
+}
+
+func (j *Job) checkTags(p *problems) {
 	p.check(len(j.Tags) <= 50, "tags", "there are %d, the limit is 50", len(j.Tags))
 	for _, k := range slices.Sorted(maps.Keys(j.Tags)) {
 		p.check(awsname.IsTag(k, j.Tags[k]), "tags."+k,

@@ -16,16 +16,20 @@ import (
 
 // permissions are the IAM actions of calls, and what else they take.
 var permissions = map[string]string{
-	"CreateTrainingJob":   "sagemaker:CreateTrainingJob (with tags also sagemaker:AddTags), and iam:PassRole on the job's role",
-	"DescribeTrainingJob": "sagemaker:DescribeTrainingJob",
-	"StopTrainingJob":     "sagemaker:StopTrainingJob",
-	"ListTrainingJobs":    "sagemaker:ListTrainingJobs",
-	"DescribeLogStreams":  "logs:DescribeLogStreams on the log group " + logGroup,
-	"GetLogEvents":        "logs:GetLogEvents on the log group " + logGroup,
+	"CreateTrainingJob":     "sagemaker:CreateTrainingJob (with tags also sagemaker:AddTags), and iam:PassRole on the job's role",
+	"DescribeTrainingJob":   "sagemaker:DescribeTrainingJob",
+	"StopTrainingJob":       "sagemaker:StopTrainingJob",
+	"ListTrainingJobs":      "sagemaker:ListTrainingJobs",
+	"CreateProcessingJob":   "sagemaker:CreateProcessingJob (with tags also sagemaker:AddTags), and iam:PassRole on the job's role",
+	"DescribeProcessingJob": "sagemaker:DescribeProcessingJob",
+	"StopProcessingJob":     "sagemaker:StopProcessingJob",
+	"ListProcessingJobs":    "sagemaker:ListProcessingJobs",
+	"DescribeLogStreams":    "logs:DescribeLogStreams on the log groups " + logGroup + " and " + ProcessingLogGroup,
+	"GetLogEvents":          "logs:GetLogEvents on the log groups " + logGroup + " and " + ProcessingLogGroup,
 }
 
 // ErrNoJob is returned if SageMaker has no job with the name.
-var ErrNoJob = errors.New("there is no such training job in this account and Region")
+var ErrNoJob = errors.New("there is no such job in this account and Region")
 
 // An apiError says what failed and what to do. It wraps what callers branch on.
 type apiError struct {
@@ -46,6 +50,9 @@ func (e *apiError) Unwrap() []error {
 // explain turns an error of the SDK into one for people. Of nil it makes nil.
 func explain(op, job string, err error) error {
 	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	if explained := (*apiError)(nil); errors.As(err, &explained) {
 		return err
 	}
 	what := op
@@ -100,7 +107,7 @@ func explain(op, job string, err error) error {
 // isNoJob knows what SageMaker says of a job that it does not have: a
 // ValidationException, not a ResourceNotFound.
 func isNoJob(op string, err error) bool {
-	if op != "DescribeTrainingJob" && op != "StopTrainingJob" {
+	if !strings.HasPrefix(op, "Describe") && !strings.HasPrefix(op, "Stop") || !strings.HasSuffix(op, "Job") {
 		return false
 	}
 	return awserr.Is(err, "ResourceNotFound") || awserr.Is(err, "ValidationException") && strings.Contains(strings.ToLower(awserr.Message(err)), "not found")

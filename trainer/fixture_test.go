@@ -86,6 +86,7 @@ func newWorld(t *testing.T) *world {
 			w.keyStore = append(w.keyStore, key)
 			return v.Store, nil
 		}}
+	w.launcher.Processing = w.launcher.SageMaker.(*sagemaker.Client)
 	w.launcher.SetBinary(w.binary)
 	return w
 }
@@ -94,7 +95,7 @@ func (w *world) serve(rw http.ResponseWriter, r *http.Request) {
 	b, _ := io.ReadAll(r.Body)
 	op := strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "SageMaker.")
 	w.mu.Lock()
-	if op == "CreateTrainingJob" {
+	if op == "CreateTrainingJob" || op == "CreateProcessingJob" {
 		w.bodies = append(w.bodies, string(b))
 	}
 	n := len(w.bodies)
@@ -139,6 +140,16 @@ func (w *world) open(name string) *dataset.Dataset {
 func (w *world) plan(j *trainer.Job) *trainer.Plan {
 	w.t.Helper()
 	p, err := w.launcher.Plan(w.t.Context(), j)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(p.Close)
+	return p
+}
+
+func (w *world) planProcessing(j *trainer.Job) *trainer.ProcessingPlan {
+	w.t.Helper()
+	p, err := w.launcher.PlanProcessing(w.t.Context(), j)
 	if err != nil {
 		w.t.Fatal(err)
 	}

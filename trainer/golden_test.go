@@ -54,38 +54,82 @@ func TestRequests(t *testing.T) {
 			if string(sent) != string(printed) {
 				t.Errorf("printed:\n%s\nsent:\n%s", printed, sent)
 			}
-			got := w.withWords(string(sent), p)
-			golden := strings.TrimSuffix(file, ".yaml") + ".json"
-			if *update {
-				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
+			golden(t, file, w.withWords(string(sent), p.Sealed, p.Name()))
+		})
+	}
+}
+
+// The same of processing jobs.
+func TestProcessingRequests(t *testing.T) {
+	files, err := filepath.Glob("testdata/processing/*.yaml")
+	if err != nil || len(files) < 3 {
+		t.Fatalf("%d jobs, %v", len(files), err)
+	}
+	w := newWorld(t)
+	w.upload("digits", 8, 3000)
+	w.upload("validation", 2, 100)
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
+			j, err := trainer.ReadJob(file)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got != string(want) {
-				t.Errorf("got:\n%s\nwant:\n%s", got, want)
+			before := w.objects()
+			p := w.planProcessing(j)
+			printed, err := p.JSON()
+			if err != nil {
+				t.Fatal(err)
 			}
+			if !maps.Equal(before, w.objects()) {
+				t.Error("planning has written to the vault")
+			}
+			if _, err := w.launcher.LaunchProcessing(t.Context(), p); err != nil {
+				t.Fatal(err)
+			}
+			sent, err := trainer.Indent([]byte(w.bodies[len(w.bodies)-1]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(sent) != string(printed) {
+				t.Errorf("printed:\n%s\nsent:\n%s", printed, sent)
+			}
+			golden(t, file, w.withWords(string(sent), p.Sealed, p.Name()))
 		})
+	}
+}
+
+// golden compares a request with the golden one of a job's file.
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	file = strings.TrimSuffix(file, ".yaml") + ".json"
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
 }
 
 // withWords puts words in the place of what is random, and checks the manifests
 // that it replaces.
-func (w *world) withWords(request string, p *trainer.Plan) string {
+func (w *world) withWords(request string, sealed []*trainer.Sealed, job string) string {
 	w.t.Helper()
 	objects := w.objects()
 	words := []string{w.binary.SHA256, "BINARY", w.kmsKey, "KMS-KEY"}
 	own := []string{"_vaultpack/bin/" + w.binary.SHA256 + "/vaultpack"}
-	for _, s := range p.Sealed {
+	for _, s := range sealed {
 		words = append(words, s.Version.Digest(), fmt.Sprintf("DIGEST(%s@%d)", s.Version.Dataset(), s.Version.Number))
 		own = append(own, s.Contents.Metadata...)
 	}
-	own = append(own, "_vaultpack/jobs/"+trainer.MainDataset(p)+"/"+p.Name()+"/signing.vpk")
+	own = append(own, "_vaultpack/jobs/digits/"+job+"/signing.vpk")
 	if strings.Contains(request, "--model-key") {
-		own = append(own, "_vaultpack/jobs/"+trainer.MainDataset(p)+"/"+p.Name()+"/model.vpk")
+		own = append(own, "_vaultpack/jobs/digits/"+job+"/model.vpk")
 	}
 	slices.Sort(own)
 	own = slices.Compact(own)
@@ -98,7 +142,7 @@ func (w *world) withWords(request string, p *trainer.Plan) string {
 		if prefix == "s3://data/ml/" && slices.Equal(names, own) {
 			word = "vaultpack"
 		}
-		for _, s := range p.Sealed {
+		for _, s := range sealed {
 			var full []string
 			for _, n := range names {
 				full = append(full, strings.TrimPrefix(prefix, "s3://data/ml/")+n)

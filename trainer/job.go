@@ -68,6 +68,10 @@ type Job struct {
 	ProcessesPerHost int    `yaml:"processes_per_host"`
 	MPIOptions       string `yaml:"mpi_options"`
 
+	// Outputs maps the outputs of a processing job to the datasets that they become the
+	// next versions of. The script finds each as a folder, /opt/ml/processing/output/NAME.
+	Outputs map[string]string `yaml:"outputs"`
+
 	Output            string `yaml:"output"`         // an s3:// URI
 	OutputKMSKey      string `yaml:"output_kms_key"` // or "none"
 	OutputCompression string `yaml:"output_compression"`

@@ -25,7 +25,7 @@ import (
 func keyFolder(dataset, job string) string { return objects.JobFolder(dataset, job) + "key/" }
 
 // stageKey writes the key channel.
-func (l *Launcher) stageKey(ctx context.Context, p *Plan) error {
+func (l *Launcher) stageKey(ctx context.Context, p *staging) error {
 	store, err := l.KeyStore(ctx, p.job.KeyChannel)
 	if err != nil {
 		return err
@@ -34,7 +34,7 @@ func (l *Launcher) stageKey(ctx context.Context, p *Plan) error {
 	defer key.Wipe()
 	text := key.EncodeSecret()
 	defer clear(text)
-	folder := keyFolder(p.dataset(), p.Name())
+	folder := keyFolder(p.dataset(), p.run.Job)
 	done := map[string]bool{}
 	for _, s := range p.Sealed {
 		for _, id := range s.Contents.Keys {

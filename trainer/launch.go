@@ -45,18 +45,25 @@ type Launcher struct {
 	// KeyStore opens the vault for writing objects under another KMS key.
 	KeyStore  func(ctx context.Context, kmsKey string) (vault.Store, error)
 	SageMaker API
-	Region    string
-	Images    ImageReader
+	// Processing is called for processing jobs only.
+	Processing ProcessingAPI
+	Region     string
+	Images     ImageReader
 
 	findBinary func(file, arch string) (*Binary, error) // FindBinary, but in tests
 }
 
-// A Plan is a checked job, with everything that is needed to launch it. It must be
-// closed.
+// A Plan is a checked training job, with everything that is needed to launch it. It must
+// be closed.
 type Plan struct {
 	Request *sagemaker.CreateTrainingJobInput
-	Sealed  []*Sealed
-	Binary  *Binary
+	staging
+}
+
+// A staging is what a job of either kind needs in the vault.
+type staging struct {
+	Sealed []*Sealed
+	Binary *Binary
 	// Weakened says, in one sentence each, how the job is less protected than it
 	// could be.
 	Weakened []string
@@ -69,6 +76,8 @@ type Plan struct {
 	// what that will say.
 	certify bool
 	run     provenance.Run
+	// ownKey says that the job seals what it makes, under a key of its own.
+	ownKey bool
 }
 
 // An upload is an object that the job needs in the vault. Those that are named
@@ -81,7 +90,7 @@ type upload struct {
 }
 
 // Close wipes the data keys that Plan has opened.
-func (p *Plan) Close() {
+func (p *staging) Close() {
 	for _, s := range p.Sealed {
 		s.set.Close()
 	}
@@ -97,30 +106,53 @@ func (p *Plan) Name() string {
 
 // main is the job's main channel: the one of the field "dataset", else the first by name.
 // What belongs to the job lies below its dataset.
-func (p *Plan) main() *Sealed {
+func (p *staging) main() *Sealed {
 	if i := slices.IndexFunc(p.Sealed, func(s *Sealed) bool { return s.Channel == defaultChannel }); i >= 0 {
 		return p.Sealed[i]
 	}
 	return p.Sealed[0]
 }
 
-func (p *Plan) dataset() string { return p.main().set.Name }
+func (p *staging) dataset() string { return p.main().set.Name }
 
 // Plan checks a job, reads what it names in the vault, and prepares the request.
 // It writes nothing, and sends nothing to SageMaker.
 func (l *Launcher) Plan(ctx context.Context, j *Job) (_ *Plan, err error) {
-	if err := given.Check(ctx, l != nil && j != nil && l.Vault != nil && l.Vault.Store != nil && l.Vault.Keys != nil && l.SageMaker != nil, errors.New("trainer: a nil job, or a launcher without a vault or an API")); err != nil {
+	if err := given.Check(ctx, l.usable() && j != nil && l.SageMaker != nil, errNoLauncher); err != nil {
 		return nil, err
 	}
 	if err := j.Check(); err != nil {
 		return nil, err
 	}
-	p := &Plan{job: j}
+	p := &Plan{staging: staging{job: j, ownKey: j.SealModel}}
 	defer func() {
 		if err != nil {
 			p.Close()
 		}
 	}()
+	command := func(arch string) ([]string, string, error) { return l.command(ctx, j, arch) }
+	args, err := l.prepare(ctx, &p.staging, inTraining, command)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.request(p, p.run.Job, args); err != nil {
+		return nil, err
+	}
+	p.describe()
+	return p, nil
+}
+
+var errNoLauncher = errors.New("trainer: a nil job, or a launcher without a vault or an API")
+
+func (l *Launcher) usable() bool {
+	return l != nil && l.Vault != nil && l.Vault.Store != nil && l.Vault.Keys != nil
+}
+
+// prepare reads what the job names in the vault and plans what is staged. It returns the
+// arguments of the container. The command is what it runs on an architecture, with the
+// digest of the image if that is known.
+func (l *Launcher) prepare(ctx context.Context, p *staging, in inside, find func(arch string) (command []string, digest string, err error)) (args []string, err error) {
+	j := p.job
 	if p.loc, err = Location(l.Vault.Location); err != nil {
 		return nil, err
 	}
@@ -128,14 +160,14 @@ func (l *Launcher) Plan(ctx context.Context, j *Job) (_ *Plan, err error) {
 		return nil, err
 	}
 	arch := cmp.Or(j.Arch, archOf(j.types()[0]))
-	find := l.findBinary
-	if find == nil {
-		find = FindBinary
+	findBinary := l.findBinary
+	if findBinary == nil {
+		findBinary = FindBinary
 	}
-	if p.Binary, err = find(j.Binary, arch); err != nil {
+	if p.Binary, err = findBinary(j.Binary, arch); err != nil {
 		return nil, &FieldError{Field: "binary", Origin: j.where("binary"), Problem: err.Error()}
 	}
-	command, digest, err := l.command(ctx, j, arch)
+	command, digest, err := find(arch)
 	if err != nil {
 		return nil, err
 	}
@@ -151,21 +183,14 @@ func (l *Launcher) Plan(ctx context.Context, j *Job) (_ *Plan, err error) {
 		sum := sha256.Sum256(p.source)
 		digest := hex.EncodeToString(sum[:])
 		p.run.Source = "sha256:" + digest
-		command = append([]string{"/bin/sh", "-c", codeScript, digest}, command...)
+		command = append([]string{"/bin/sh", "-c", in.code, digest}, command...)
 	}
 	flags, err := l.flags(p)
 	if err != nil {
 		return nil, err
 	}
-	args := arguments(p.Binary.SHA256, flags, command)
-	if err := checkArguments(args); err != nil {
-		return nil, err
-	}
-	if err := l.request(p, name, args); err != nil {
-		return nil, err
-	}
-	p.describe()
-	return p, nil
+	args = arguments(p.Binary.SHA256, append(flags, in.flags(j)...), command)
+	return args, checkArguments(args)
 }
 
 // Location returns the location of a vault in S3. It returns an error if SageMaker
@@ -181,12 +206,12 @@ func Location(url string) (s3store.Location, error) {
 	return loc, err
 }
 
-func (p *Plan) root() string { return root(p.loc) }
+func (p *staging) root() string { return root(p.loc) }
 
 func root(l s3store.Location) string { return "s3://" + l.Bucket + "/" + l.Prefix }
 
 // addObjects plans what is staged but the key channel: binary, manifests, source.
-func (p *Plan) addObjects(job string) error {
+func (p *staging) addObjects(job string) error {
 	binary := binaries + p.Binary.SHA256 + "/vaultpack"
 	p.uploads = append(p.uploads, upload{binary, p.Binary.Size, p.Binary.write, true})
 	names := []string{binary}
@@ -201,7 +226,7 @@ func (p *Plan) addObjects(job string) error {
 	if p.certify {
 		names = append(names, objects.JobFolder(p.dataset(), job)+provenance.SigningName)
 	}
-	if p.job.SealModel {
+	if p.ownKey {
 		names = append(names, objects.JobFolder(p.dataset(), job)+sealedmodel.KeyName)
 	}
 	slices.Sort(names)
@@ -209,7 +234,7 @@ func (p *Plan) addObjects(job string) error {
 	if err != nil {
 		return err
 	}
-	if p.addManifest(m); p.certify || p.job.SealModel { // it is for this job alone
+	if p.addManifest(m); p.certify || p.ownKey { // it is for this job alone
 		own := &p.uploads[len(p.uploads)-1]
 		own.name, own.once = objects.JobFolder(p.dataset(), job)+ownManifest, false
 	}
@@ -223,7 +248,7 @@ func (p *Plan) addObjects(job string) error {
 	return nil
 }
 
-func (p *Plan) addManifest(m manifest) {
+func (p *staging) addManifest(m manifest) {
 	p.uploads = append(p.uploads, upload{m.name, int64(len(m.data)), writer(m.data), true})
 }
 
@@ -236,7 +261,7 @@ func writer(b []byte) func(io.Writer) error {
 
 // manifestURI is where the i-th manifest lies; the last is that of vaultpack's own
 // channel, those before it belong to the sealed channels.
-func (p *Plan) manifestURI(i int) string { return p.root() + p.uploads[1+i].name }
+func (p *staging) manifestURI(i int) string { return p.root() + p.uploads[1+i].name }
 
 var notInName = regexp.MustCompile(`[^a-zA-Z0-9]+`)
 
@@ -251,62 +276,27 @@ func defaultName(dataset string, now time.Time) string {
 // Launch stages what the job needs and creates the job. If that fails, Launch
 // removes what belongs to this job alone.
 func (l *Launcher) Launch(ctx context.Context, p *Plan) (arn string, err error) {
-	if err := given.Check(ctx, l != nil && p != nil && p.Request != nil && l.Vault != nil && l.Vault.Store != nil && l.SageMaker != nil, errors.New("trainer: a plan that was not made by Plan, or a launcher without a vault or an API")); err != nil {
+	if err := given.Check(ctx, l.usable() && p != nil && p.Request != nil && l.SageMaker != nil, errNoPlan); err != nil {
 		return "", err
 	}
-	name := p.Name()
-	if err := l.free(ctx, p.dataset(), name); err != nil {
-		return "", err
-	}
-	var own []string
-	defer func() {
-		if err == nil {
-			return
-		}
-		clean := context.WithoutCancel(ctx)
-		for _, o := range own {
-			err = errors.Join(err, l.Vault.Delete(clean, o))
-		}
-		if p.job.KeyChannel != "" {
-			err = errors.Join(err, RemoveKey(clean, l.Vault, p.dataset(), name))
-		}
-	}()
-	if own, err = l.stage(ctx, p); err != nil {
-		return "", err
-	}
-	return l.create(ctx, p)
+	err = l.stage(ctx, &p.staging, limitsOf(p.Request), func() error {
+		arn, err = l.create(ctx, p)
+		return err
+	})
+	return arn, err
 }
 
-// stage stores what the job needs. It returns, also with an error, the names of the
-// objects that belong to this job alone.
-func (l *Launcher) stage(ctx context.Context, p *Plan) (own []string, err error) {
-	for _, u := range p.uploads {
-		if !u.once {
-			own = append(own, u.name)
-		} else if there, err := l.there(ctx, u); err != nil {
-			return own, fmt.Errorf("staging the job: %w", err)
-		} else if there {
-			continue
-		}
-		if err := l.Vault.Put(ctx, u.name, u.write); err != nil {
-			return own, fmt.Errorf("staging the job: %w", err)
-		}
+// Stage stores in the vault what the job needs, and leaves it to others to send the
+// request: it holds no secret. They have a day to do so, after which what the job makes is
+// not signed any more, and can send it once.
+func (l *Launcher) Stage(ctx context.Context, p *Plan) error {
+	if err := given.Check(ctx, l.usable() && p != nil && p.Request != nil, errNoPlan); err != nil {
+		return err
 	}
-	if p.job.KeyChannel != "" {
-		if err := l.stageKey(ctx, p); err != nil {
-			return own, err
-		}
-	}
-	stored, err := p.certificate(ctx, l.Vault)
-	if own = append(own, stored...); err != nil || !p.job.SealModel {
-		return own, err
-	}
-	key, err := sealedmodel.NewKey(ctx, p.main().Version, p.Name())
-	if key != "" {
-		own = append(own, key)
-	}
-	return own, err
+	return l.stage(ctx, &p.staging, limitsOf(p.Request), func() error { return nil })
 }
+
+var errNoPlan = errors.New("trainer: a plan that was not made by Plan, or a launcher without a vault or an API")
 
 // create sends the request.
 func (l *Launcher) create(ctx context.Context, p *Plan) (arn string, err error) {
@@ -364,6 +354,6 @@ func (l *Launcher) free(ctx context.Context, dataset, name string) error {
 	return nil
 }
 
-func (p *Plan) weaken(format string, args ...any) {
+func (p *staging) weaken(format string, args ...any) {
 	p.Weakened = append(p.Weakened, fmt.Sprintf(format, args...))
 }

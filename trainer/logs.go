@@ -36,9 +36,11 @@ type Line struct {
 // keep their order; lines of several hosts are merged by time if they are read
 // together.
 type Logs struct {
-	API  LogsAPI
-	Job  string
-	Line func(Line)
+	API LogsAPI
+	Job string
+	// Group is the log group; the default is that of training jobs.
+	Group string
+	Line  func(Line)
 	// Hosts is the number of hosts of the job, from which Line can tell whether to show
 	// a line's host. A Watcher sets it.
 	Hosts int
@@ -82,7 +84,7 @@ func (l *Logs) Poll(ctx context.Context) (bool, error) {
 // findStreams looks for the streams of the job: JOB/algo-N-TIME, another for each
 // restart.
 func (l *Logs) findStreams(ctx context.Context) error {
-	in := &cloudwatchlogs.DescribeLogStreamsInput{LogGroupName: aws.String(logGroup), LogStreamNamePrefix: aws.String(l.Job + "/")}
+	in := &cloudwatchlogs.DescribeLogStreamsInput{LogGroupName: l.group(), LogStreamNamePrefix: aws.String(l.Job + "/")}
 	for {
 		out, err := l.API.DescribeLogStreams(ctx, in)
 		var none *types.ResourceNotFoundException
@@ -105,6 +107,8 @@ func (l *Logs) findStreams(ctx context.Context) error {
 	}
 }
 
+func (l *Logs) group() *string { return aws.String(cmp.Or(l.Group, logGroup)) }
+
 // read reads a stream to its present end, which is where the token stays the same.
 func (l *Logs) read(ctx context.Context, stream string) (lines []Line, err error) {
 	_, host, _ := strings.Cut(stream, "/")
@@ -112,7 +116,7 @@ func (l *Logs) read(ctx context.Context, stream string) (lines []Line, err error
 		host = host[:i]
 	}
 	for {
-		in := &cloudwatchlogs.GetLogEventsInput{LogGroupName: aws.String(logGroup), LogStreamName: &stream, StartFromHead: aws.Bool(true), NextToken: l.tokens[stream]}
+		in := &cloudwatchlogs.GetLogEventsInput{LogGroupName: l.group(), LogStreamName: &stream, StartFromHead: aws.Bool(true), NextToken: l.tokens[stream]}
 		if !l.Since.IsZero() {
 			in.StartTime = aws.Int64(l.Since.UnixMilli())
 		}

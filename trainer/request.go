@@ -23,7 +23,7 @@ import (
 )
 
 // flags are those of sagemaker-run.
-func (l *Launcher) flags(p *Plan) ([]string, error) {
+func (l *Launcher) flags(p *staging) ([]string, error) {
 	var flags []string
 	for _, s := range p.Sealed {
 		flags = append(flags, s.flags()...)
@@ -52,7 +52,7 @@ func (l *Launcher) flags(p *Plan) ([]string, error) {
 	if p.certify {
 		flags = append(flags, "--signing", objects.JobFolder(p.dataset(), p.run.Job)+provenance.SigningName)
 	}
-	if p.job.SealModel {
+	if p.ownKey {
 		flags = append(flags, "--model-key", objects.JobFolder(p.dataset(), p.run.Job)+sealedmodel.KeyName)
 	}
 	if p.job.Format == tarFormat {
@@ -165,7 +165,22 @@ func plainChannel(name string, ch *Channel) types.Channel {
 }
 
 func (p *Plan) addProtection() {
-	j, in := p.job, p.Request
+	if p.encryptsTraffic() {
+		p.Request.EnableInterContainerTrafficEncryption = aws.Bool(true)
+	}
+	if p.job.NetworkIsolation {
+		p.Request.EnableNetworkIsolation = aws.Bool(true)
+		until := "until it trains"
+		if p.keepKey() {
+			until = "until it ends, since it may start again"
+		}
+		p.weakenByKey(until)
+	}
+}
+
+// encryptsTraffic reports whether the hosts encrypt what they send to each other.
+func (p *staging) encryptsTraffic() bool {
+	j := p.job
 	encrypt := j.instances() > 1
 	if j.InterContainerEncryption != nil {
 		if encrypt && !*j.InterContainerEncryption {
@@ -173,18 +188,12 @@ func (p *Plan) addProtection() {
 		}
 		encrypt = *j.InterContainerEncryption
 	}
-	if encrypt {
-		in.EnableInterContainerTrafficEncryption = aws.Bool(true)
-	}
-	if j.NetworkIsolation {
-		in.EnableNetworkIsolation = aws.Bool(true)
-		until := "until it trains"
-		if p.keepKey() {
-			until = "until it ends, since it may start again"
-		}
-		p.weaken("a key that opens the data lies in S3, encrypted under the KMS key %s, for as long as the job needs it (%s); "+
-			"who may read the bucket and use that KMS key can open the data, and AWS KMS does not log it with the dataset's name", j.KeyChannel, until)
-	}
+	return encrypt
+}
+
+func (p *staging) weakenByKey(until string) {
+	p.weaken("a key that opens the data lies in S3, encrypted under the KMS key %s, for as long as the job needs it (%s); "+
+		"who may read the bucket and use that KMS key can open the data, and AWS KMS does not log it with the dataset's name", p.job.KeyChannel, until)
 }
 
 // keepKey reports whether the job may fetch its channels again after it has begun
@@ -242,45 +251,64 @@ func (l *Launcher) addResources(p *Plan) error {
 	j := p.job
 	r := &types.ResourceConfig{KeepAlivePeriodInSeconds: j.KeepAlive.seconds()}
 	p.Request.ResourceConfig = r
-	nvme := 0
-	for _, t := range j.types() {
-		if hasNVMe(t) {
-			nvme++
-		}
-	}
 	if len(j.InstanceGroups) == 0 {
 		r.InstanceType, r.InstanceCount = types.TrainingInstanceType(j.InstanceType), aws.Int32(int32(j.instances()))
 	}
 	for _, g := range j.InstanceGroups {
 		r.InstanceGroups = append(r.InstanceGroups, types.InstanceGroup{InstanceGroupName: &g.Name, InstanceType: types.TrainingInstanceType(g.Type), InstanceCount: aws.Int32(int32(g.Count))})
 	}
-	need := p.volume()
+	var err error
+	r.VolumeSizeInGB, err = p.volumeSize()
+	r.VolumeKmsKeyId = l.volumeKey(&p.staging)
+	return err
+}
+
+// withDisks is how many of the job's instance types have local disks.
+func (p *staging) withDisks() (n int) {
+	for _, t := range p.job.types() {
+		if hasNVMe(t) {
+			n++
+		}
+	}
+	return n
+}
+
+// volumeSize is the size of each host's volume, nil where no host has one.
+func (p *staging) volumeSize() (*int32, error) {
+	j, need := p.job, p.volume()
+	volumes := p.withDisks() < len(j.types())
 	switch {
-	case j.VolumeSize > 0 && j.VolumeSize < need && nvme < len(j.types()):
-		return &FieldError{Field: "volume_size", Origin: j.where("volume_size"),
+	case j.VolumeSize > 0 && j.VolumeSize < need && volumes:
+		return nil, &FieldError{Field: "volume_size", Origin: j.where("volume_size"),
 			Problem: "is too small: the sealed data takes most of it, and is opened beside itself a pack at a time; leave it out, or give more"}
 	case j.VolumeSize > 0:
-		r.VolumeSizeInGB = aws.Int32(int32(j.VolumeSize))
-	case nvme < len(j.types()):
-		size := max(defaultVolume, need+need/4+10)
-		if size > maxVolume {
-			return &FieldError{Field: "volume_size", Origin: j.where("volume_size"), Problem: fmt.Sprintf(
-				"cannot be large enough: the sealed data and what it is opened to take %d GB on a host, and a volume has at most %d; use more hosts and ShardedByS3Key, or instances with local disks", size, maxVolume)}
-		}
-		r.VolumeSizeInGB = aws.Int32(int32(size))
+		return aws.Int32(int32(j.VolumeSize)), nil
+	case !volumes:
+		return nil, nil
 	}
+	size := max(defaultVolume, need+need/4+10)
+	if size > maxVolume {
+		return nil, &FieldError{Field: "volume_size", Origin: j.where("volume_size"), Problem: fmt.Sprintf(
+			"cannot be large enough: the sealed data and what it is opened to take %d GB on a host, and a volume has at most %d; use more hosts and ShardedByS3Key, or instances with local disks", size, maxVolume)}
+	}
+	return aws.Int32(int32(size)), nil
+}
+
+// volumeKey is the KMS key of the hosts' volumes.
+func (l *Launcher) volumeKey(p *staging) *string {
+	j := p.job
 	switch {
-	case nvme == len(j.types()): // these encrypt themselves
-	case nvme > 0:
+	case p.withDisks() == len(j.types()): // these encrypt themselves
+	case p.withDisks() > 0:
 		disks, volumes := j.groupsByStorage()
 		p.weaken("the volumes of the instance groups %s are encrypted with a key of SageMaker's: the request has one key for all groups, and %s, with local disks, takes none; the opened data lies on them while the job runs",
 			strings.Join(volumes, ", "), strings.Join(disks, ", "))
 	case j.VolumeKMSKey == none:
 		p.weaken("the hosts' volumes are encrypted with a key of SageMaker's: volume_kms_key is none; the opened data lies on them while the job runs")
 	case j.VolumeKMSKey != "":
-		r.VolumeKmsKeyId = &j.VolumeKMSKey
+		return &j.VolumeKMSKey
 	case l.SSEKey != "":
-		r.VolumeKmsKeyId = &l.SSEKey
+		return &l.SSEKey
 	default:
 		p.weaken("the hosts' volumes are encrypted with a key of SageMaker's: no volume_kms_key is set; the opened data lies on them while the job runs")
 	}
@@ -301,7 +329,7 @@ func (j *Job) groupsByStorage() (disks, volumes []string) {
 }
 
 // volume is how many GB the sealed channels take on one host.
-func (p *Plan) volume() int {
+func (p *staging) volume() int {
 	var n int64
 	for _, s := range p.Sealed {
 		share := s.size()
@@ -318,8 +346,16 @@ func (p *Plan) volume() int {
 // JSON returns the body of the request as it is sent, indented and with sorted names.
 func (p *Plan) JSON() ([]byte, error) {
 	if p == nil || p.Request == nil {
-		return nil, errors.New("trainer: a plan that was not made by Plan")
+		return nil, errNoPlan
 	}
+	return body(func(ctx context.Context, c *sagemaker.Client) error {
+		_, err := c.CreateTrainingJob(ctx, p.Request)
+		return err
+	})
+}
+
+// body is that of the request that the call makes, which is not sent.
+func body(call func(context.Context, *sagemaker.Client) error) ([]byte, error) {
 	var sent []byte
 	client := sagemaker.New(sagemaker.Options{Region: "us-east-1", Credentials: aws.AnonymousCredentials{}, HTTPClient: doer(func(r *http.Request) (*http.Response, error) {
 		b, err := io.ReadAll(r.Body)
@@ -331,7 +367,7 @@ func (p *Plan) JSON() ([]byte, error) {
 	}), RetryMaxAttempts: 1})
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if _, err := client.CreateTrainingJob(ctx, p.Request); !errors.Is(err, errNotSent) {
+	if err := call(ctx, client); !errors.Is(err, errNotSent) {
 		return nil, err
 	}
 	return indent(sent)

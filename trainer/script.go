@@ -16,6 +16,24 @@ const openScript = `m=/opt/ml;d=$m/input/data/vaultpack;t=$(mktemp);cat $d/_vaul
 // It runs behind sagemaker-run, in front of the image's own command.
 const codeScript = `f=/opt/ml/input/data/code/sourcedir.tar.gz;echo "$0  $f"|sha256sum -c >&2&&exec "$@";echo "vaultpack: $f is missing, or was changed in S3"|tee /opt/ml/output/failure;exit 1`
 
+// openProcessing and codeProcessing do the same in processing jobs, whose inputs lie
+// elsewhere and whose source nobody else unpacks: the command starts in its folder.
+const (
+	openProcessing = `d=/opt/ml/processing/input/vaultpack;t=$(mktemp);cat $d/_vaultpack/bin/$1/vaultpack $d/vaultpack>$t 2>&-;echo "$1  $t"|sha256sum -c >&2&&chmod 700 $t&&$t -v>&2&&shift&&exec $t "$@";echo vaultpack: binary missing or bad|tee /opt/ml/output/message;exit 1`
+	codeProcessing = `cd /opt/ml/processing/input/code&&echo "$0  sourcedir.tar.gz"|sha256sum -c >&2&&tar -xzf sourcedir.tar.gz&&exec "$@";echo "vaultpack: the source is missing, or was changed in S3"|tee /opt/ml/output/message;exit 1`
+)
+
+// An inside is what differs in the containers of the two kinds of jobs.
+type inside struct {
+	code  string              // the script that checks the source
+	flags func(*Job) []string // of sagemaker-run
+}
+
+var (
+	inTraining   = inside{codeScript, func(*Job) []string { return nil }}
+	inProcessing = inside{codeProcessing, processingFlags}
+)
+
 // arguments are ContainerArguments: the digest for the script, the flags of
 // sagemaker-run, and the command.
 func arguments(binary string, flags, command []string) []string {

@@ -22,7 +22,7 @@ import (
 func jobsCommand(con *console) *cli.Command {
 	return &cli.Command{
 		Name:      "jobs",
-		Usage:     "list training jobs in SageMaker, or on this machine",
+		Usage:     "list jobs in SageMaker, or on this machine",
 		ArgsUsage: "[local]",
 		Description: "With local: running jobs of train --local, and jobs whose results are kept because they\n" +
 			"could not be delivered, each with the command that delivers them.",
@@ -30,6 +30,7 @@ func jobsCommand(con *console) *cli.Command {
 			&cli.IntFlag{Name: "max", Value: 20, Usage: "list the newest `N`"},
 			&cli.StringFlag{Name: "status", Usage: "only jobs with this `STATUS`: InProgress, Completed, Failed, Stopping or Stopped"},
 			&cli.StringFlag{Name: "contains", Usage: "only jobs with `TEXT` in their names"},
+			processingFlag(),
 			&cli.StringFlag{Name: "work-dir", Usage: "with local: also look for jobs in `DIR`, if train had this flag"},
 		},
 		Action: func(c *cli.Context) error {
@@ -38,7 +39,7 @@ func jobsCommand(con *console) *cli.Command {
 			case err != nil:
 				return err
 			case len(args) == 1 && args[0] == "local":
-				for _, name := range []string{"max", "status", "contains"} {
+				for _, name := range []string{"max", "status", "contains", "processing"} {
 					if c.IsSet(name) {
 						return usagef("--%s is for jobs in SageMaker", name)
 					}
@@ -81,9 +82,10 @@ func jobsCommand(con *console) *cli.Command {
 func logsCommand(con *console) *cli.Command {
 	return &cli.Command{
 		Name:      "logs",
-		Usage:     "show the output of a training job",
+		Usage:     "show what a job has printed",
 		ArgsUsage: "JOB",
 		Flags: []cli.Flag{
+			processingFlag(),
 			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "continue until the job ends; exit codes are those of train --wait"},
 			&cli.DurationFlag{Name: "timeout", Usage: "with --follow: wait at most `DURATION`"},
 			&cli.StringFlag{Name: "since", Usage: "leave out what is older than `TIME`: 90s, 10m, 2h, or 2026-01-31T15:04:05Z"},
@@ -137,10 +139,11 @@ func sinceTime(s string, now time.Time) (time.Time, error) {
 func stopCommand(con *console) *cli.Command {
 	return &cli.Command{
 		Name:        "stop",
-		Usage:       "stop a training job",
+		Usage:       "stop a job",
 		ArgsUsage:   "JOB",
 		Description: "The job gets SIGTERM, and 120 seconds to save its model.",
 		Flags: []cli.Flag{
+			processingFlag(),
 			&cli.BoolFlag{Name: "wait", Usage: "wait until the job has ended"},
 			&cli.DurationFlag{Name: "timeout", Usage: "with --wait: wait at most `DURATION`"},
 		},
@@ -191,6 +194,13 @@ type follower struct {
 	timeout  time.Duration
 	showLogs bool
 	since    time.Time
+	group    string // of its log; empty for that of training jobs
+	// completed, if set, is called with the summary when the job is Completed.
+	completed func(context.Context, event) error
+}
+
+func processingFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "processing", Usage: "the job is a processing job (vaultpack process)"}
 }
 
 func newFollower(c *cli.Context, con *console, job string) (*follower, error) {
@@ -202,12 +212,16 @@ func newFollower(c *cli.Context, con *console, job string) (*follower, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &follower{command: c.Command.Name, con: con, sm: aws.SageMaker, logs: aws.Logs, job: job, timeout: c.Duration("timeout"),
-		vault: func(ctx context.Context) (*vault.Vault, error) { return config.Open(ctx, cfg) }}, nil
+	f := &follower{command: c.Command.Name, con: con, sm: aws.SageMaker, logs: aws.Logs, job: job, timeout: c.Duration("timeout"),
+		vault: func(ctx context.Context) (*vault.Vault, error) { return config.Open(ctx, cfg) }}
+	if c.Bool("processing") {
+		f.sm, f.group = trainer.ProcessingJobs(aws.SageMaker), trainer.ProcessingLogGroup
+	}
+	return f, nil
 }
 
 func (f *follower) newLogs() *trainer.Logs {
-	l := &trainer.Logs{API: f.logs, Job: f.job, Since: f.since, Quiet: 4 * f.con.every}
+	l := &trainer.Logs{API: f.logs, Job: f.job, Group: f.group, Since: f.since, Quiet: 4 * f.con.every}
 	l.Line = func(line trainer.Line) {
 		f.con.emit("log", event{"host": line.Host, "time": line.Time, "text": line.Text})
 		if l.Hosts > 1 {
@@ -271,6 +285,15 @@ func (f *follower) toEnd(ctx context.Context) error {
 	if metrics != nil {
 		e["metrics"] = metrics
 	}
+	if err == nil && f.completed != nil {
+		err = f.completed(ctx, e)
+	}
+	if f.group == trainer.ProcessingLogGroup { // whose billed time SageMaker does not tell
+		delete(e, "billable_seconds")
+		f.con.emit("summary", e)
+		f.con.printf("%s %s after %s", strings.ToLower(string(out.TrainingJobStatus)), f.job, since(out.CreationTime, out.TrainingEndTime))
+		return err
+	}
 	f.con.emit("summary", e)
 	f.con.printf("%s %s after %s, %d s billed%s", strings.ToLower(string(out.TrainingJobStatus)), f.job, since(out.CreationTime, out.TrainingEndTime), aws.ToInt32(out.BillableTimeInSeconds), saved)
 	return err
@@ -299,6 +322,14 @@ func (f *follower) untilKeyIsGone(ctx context.Context) error {
 	return err
 }
 
+// next is a command about the job.
+func (f *follower) next(command string, flags ...string) string {
+	if f.group == trainer.ProcessingLogGroup {
+		flags = append([]string{"--processing"}, flags...)
+	}
+	return f.con.next(append([]string{command, f.job}, flags...)...)
+}
+
 func (f *follower) limit(ctx context.Context) (context.Context, context.CancelFunc) {
 	if f.timeout <= 0 {
 		return context.WithCancel(ctx)
@@ -322,7 +353,10 @@ func (f *follower) detached(ctx, limited context.Context, err error) error {
 	case limited.Err() != nil:
 		code, why = exitFailed, "the time to wait ("+f.timeout.String()+") is over"
 	}
-	text := why + "; the job " + f.job + " continues.\n  follow  " + f.con.next("logs", f.job, "--follow") + "\n  stop    " + f.con.next("stop", f.job)
+	text := why + "; the job " + f.job + " continues.\n  follow  " + f.next("logs", "--follow") + "\n  stop    " + f.next("stop")
+	if f.command == "process" {
+		text += "\n  commit  " + f.con.next("process", "--resume", f.job)
+	}
 	if on.Key != "" {
 		text += "\n  Its key still lies in S3, at " + on.Key + ": following the job, or stop --wait, removes it."
 	}

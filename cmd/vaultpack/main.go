@@ -117,6 +117,7 @@ func commands(con *console) []*cli.Command {
 		decryptCommand(con),
 		inspectCommand(con),
 		trainCommand(con),
+		processCommand(con),
 		jobsCommand(con),
 		logsCommand(con),
 		stopCommand(con),

@@ -16,18 +16,24 @@ import (
 
 // Why a command of a page is not run here, by the page and its beginning.
 const (
-	isPart     = "it is a part of a command, of which the page speaks"
-	takesJob   = "it is about a training job: the tests of train, jobs, logs and stop run them with a stand-in for SageMaker"
-	takesLocal = "the tests of train --local run it, with Python"
-	takesBuild = "it looks for the program for containers, which make binaries builds"
-	takesFUSE  = "it takes root and /dev/fuse: TestMountWithCommand and TestMountUntilStopped run it"
-	destroys   = "TestDestroy runs it"
+	isPart          = "it is a part of a command, of which the page speaks"
+	takesJob        = "it is about a training job: the tests of train, jobs, logs and stop run them with a stand-in for SageMaker"
+	takesLocal      = "the tests of train --local run it, with Python"
+	takesBuild      = "it looks for the program for containers, which make binaries builds"
+	takesFUSE       = "it takes root and /dev/fuse: TestMountWithCommand and TestMountUntilStopped run it"
+	destroys        = "TestDestroy runs it"
+	takesProcessing = "TestProcessEndToEnd runs them, with a SageMaker that runs the job"
 )
 
 var notRun = map[string]string{
 	"AWS.md: init --destroy":             destroys,
 	"AWS.md: push --dry-run":             isPart,
 	"COSTS.md: push --dry-run":           isPart,
+	"PROCESSING.md: process":             takesProcessing,
+	"PROCESSING.md: jobs":                takesProcessing,
+	"PROCESSING.md: logs":                takesProcessing,
+	"PROCESSING.md: stop":                takesProcessing,
+	"PROCESSING.md: policy":              isPart,
 	"PULUMI.md: train":                   takesJob,
 	"PULUMI.md: init --vault s3://…":     isPart,
 	"PULUMI.md: policy --format":         isPart,

@@ -181,8 +181,8 @@ func setFields(c *cli.Context, j *trainer.Job) error {
 		"output": &j.Output, "output-kms-key": &j.OutputKMSKey, "output-compression": &j.OutputCompression, "key-channel": &j.KeyChannel,
 		"checkpoints": &j.Checkpoints, "checkpoint-path": &j.CheckpointPath, "tensorboard": &j.TensorBoard, "tensorboard-path": &j.TensorBoardPath,
 		"profiler": &j.Profiler, "binary": &j.Binary, "arch": &j.Arch, "launcher": &j.Launcher, "mpi-options": &j.MPIOptions} {
-		if (flag == "output" || flag == "checkpoints") && c.Bool("local") {
-			continue // a place of this machine
+		if (flag == "output" || flag == "checkpoints") && c.Bool("local") || flag == "output" && c.Command.Name == "process" {
+			continue // a place of this machine, or outputs
 		}
 		if given(flag) {
 			*s = c.String(flag)
@@ -241,6 +241,11 @@ func setPairs(c *cli.Context, j *trainer.Job) error {
 	}
 	if c.IsSet("instance-group") {
 		j.InstanceGroups = nil
+	}
+	if c.Command.Name == "process" {
+		if err := each("output", "outputs", into(&j.Outputs)); err != nil {
+			return err
+		}
 	}
 	return errors.Join(
 		each("environment", "environment", into(&j.Environment)),
@@ -339,7 +344,7 @@ func train(c *cli.Context, con *console) error {
 	}
 	defer p.Close()
 	if c.Bool("print") {
-		return printPlan(con, p)
+		return printPlan(con, p, p.Weakened)
 	}
 	for _, w := range p.Weakened {
 		con.warning(errors.New(w))
@@ -369,8 +374,8 @@ func train(c *cli.Context, con *console) error {
 }
 
 // printPlan prints the request. Standard output is for that alone.
-func printPlan(con *console, p *trainer.Plan) error {
-	for _, w := range p.Weakened {
+func printPlan(con *console, p interface{ JSON() ([]byte, error) }, weakened []string) error {
+	for _, w := range weakened {
 		con.warnf("warning: %s", w)
 	}
 	b, err := p.JSON()

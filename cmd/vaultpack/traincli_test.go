@@ -113,9 +113,9 @@ func TestTrainWait(t *testing.T) {
 	c.run(exitUsage, "logs", "good", "--since", "yesterday")
 	c.run(exitUsage, "logs", "good", "--since", "-1h")
 	_, errs = c.run(1, "logs", "nowhere")
-	says(t, errs, "there is no such training job")
+	says(t, errs, "there is no such job")
 	_, errs = c.run(1, "logs", "nowhere", "--follow")
-	says(t, errs, "there is no such training job")
+	says(t, errs, "there is no such job")
 	if strings.Contains(errs, "continues") {
 		t.Error(errs)
 	}
@@ -127,7 +127,7 @@ func TestTrainWait(t *testing.T) {
 		}
 	})
 	_, errs = c.run(1, "stop", "nowhere")
-	says(t, errs, "there is no such training job")
+	says(t, errs, "there is no such job")
 
 	sm.set(func() { sm.deny = "CreateTrainingJob" })
 	_, errs = run(exitNotAllowed, "Starting", "--name", "denied")

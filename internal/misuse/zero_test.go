@@ -32,8 +32,10 @@ import (
 	"github.com/vaultpack/vaultpack/trainer/folder"
 	"github.com/vaultpack/vaultpack/trainer/launcher"
 	"github.com/vaultpack/vaultpack/trainer/local"
+	"github.com/vaultpack/vaultpack/trainer/outputs"
 	"github.com/vaultpack/vaultpack/trainer/provenance"
 	"github.com/vaultpack/vaultpack/trainer/sealedmodel"
+	"github.com/vaultpack/vaultpack/trainer/sealedoutput"
 	"github.com/vaultpack/vaultpack/uploader"
 	"github.com/vaultpack/vaultpack/vault"
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
@@ -44,7 +46,7 @@ var types = []any{
 	dataset.Dataset{}, dataset.Version{}, commit.Lease{}, commit.Pending{}, commit.Index{},
 	dataset.File{}, view.View{}, view.File{}, mount.Mount{}, samples.Plan{}, vaultpack.Vault{}, unpack.Job{},
 	uploader.Filter{}, ingest.Writer{}, ingest.File{}, ingest.Sample{},
-	trainer.Launcher{}, trainer.Plan{}, trainer.Watcher{}, trainer.Logs{}, trainer.Job{},
+	trainer.Launcher{}, trainer.Plan{}, trainer.ProcessingPlan{}, trainer.Watcher{}, trainer.Logs{}, trainer.Job{},
 	container.Config{}, container.Tasks{}, local.Job{}, provenance.Certificate{}, provenance.Verifier{}, awskms.Signer{},
 	provision.Provisioner{}, provision.Target{},
 	config.Config{}, s3store.Store{},
@@ -59,7 +61,8 @@ var functions = map[string]any{
 	"vaultpack.Open": vaultpack.Open, "vaultpack.Create": vaultpack.Create, "vaultpack.OpenConfigured": vaultpack.OpenConfigured, "vaultpack.New": vaultpack.New,
 	"launcher.Open": launcher.Open, "launcher.Connect": launcher.Connect,
 	"trainer.Describe": trainer.Describe, "trainer.List": trainer.List, "trainer.RemoveKey": trainer.RemoveKey, "trainer.Stop": trainer.Stop,
-	"trainer.ReadJob": trainer.ReadJob,
+	"trainer.ReadJob": trainer.ReadJob, "trainer.DescribeProcessing": trainer.DescribeProcessing,
+	"outputs.Find": outputs.Find, "outputs.Commit": outputs.Commit, "sealedoutput.Seal": sealedoutput.Seal, "sealedoutput.Read": sealedoutput.Read,
 	"folder.Open":     folder.Open,
 	"container.Open":  container.Open, "local.Stage": local.Stage,
 	"provenance.Certify": provenance.Certify, "provenance.Check": provenance.Check, "provenance.Open": provenance.Open, "provenance.Datasets": provenance.Datasets,

@@ -270,6 +270,8 @@ func TestPolicies(t *testing.T) {
 		{"delete a checkpoint", "s3:DeleteObject", o("_vaultpack/jobs/scans/j/checkpoints/1.pt"), tls, "wpo"},
 		{"write into a dataset from a job", "s3:PutObject", o("scans/versions/0000000002.vpk"), sse("aws:kms", key), "uawpo"},
 		{"write logs", "logs:PutLogEvents", logs, ctx{}, "tspo"},
+		{"write the logs of processing jobs", "logs:PutLogEvents", strings.Replace(logs, "TrainingJobs", "ProcessingJobs", 1), ctx{}, "tspo"},
+		{"store an output that a processing job has sealed", "s3:PutObject", o("_vaultpack/jobs/scans/j/output/small/algo-1.vpk"), sse("aws:kms", key), "tswpo"},
 		{"write other logs", "logs:PutLogEvents", "arn:aws:logs:eu-central-1:111122223333:log-group:/audit:log-stream:1", ctx{}, "po"},
 		{"publish metrics", "cloudwatch:PutMetricData", "*", ctx{"cloudwatch:namespace": "/aws/sagemaker/TrainingJobs"}, "tspo"},
 		{"publish other metrics", "cloudwatch:PutMetricData", "*", ctx{"cloudwatch:namespace": "Billing"}, "po"},

@@ -61,14 +61,13 @@ func (v Vault) uploaderKey(sid string, u Uploader) []Statement {
 	}
 }
 
-// A Trainer says what a training job of SageMaker may use.
+// A Trainer says what a training or processing job of SageMaker may use.
 type Trainer struct {
 	// Datasets are the datasets that it may read. An empty list means all.
 	Datasets []string
-	// Outputs are the s3:// URLs, with a prefix, that it may write to. If there is
-	// none, it may write where vaultpack train makes jobs write: in the vault,
-	// below _vaultpack/jobs/DATASET/JOB/output/. Checkpoints are always allowed
-	// beside that.
+	// Outputs are further s3:// URLs, with a prefix, that it may write to. It may always
+	// write where vaultpack train and process make jobs write: in the vault, below
+	// _vaultpack/jobs/DATASET/JOB, to output/ and checkpoints/.
 	Outputs []string
 	// Repositories are the ARNs of the ECR repositories with its images. An empty
 	// list means all in the Region, since AWS's own images are in accounts of AWS.
@@ -90,10 +89,9 @@ func (v Vault) Trainer(t Trainer) Document {
 		allow("VaultpackRead", []string{"s3:GetObject"}, v.objects(slices.Concat(own, read)...)),
 	}
 	out := v.outputs(t.Outputs)
-	if len(out) == 0 {
-		out = v.objects(ofJobs(t.Datasets, "/output/*")...) // not where sources and keys lie
+	for _, folder := range []string{"/output/*", "/checkpoints/*"} { // not where sources and keys lie
+		out = append(out, v.objects(ofJobs(t.Datasets, folder)...)...)
 	}
-	out = append(out, v.objects(ofJobs(t.Datasets, "/checkpoints/*")...)...)
 	statements = append(statements, allow("VaultpackOutput", []string{"s3:PutObject", "s3:AbortMultipartUpload"}, out))
 	statements = append(statements, v.trainerKey("", t)...)
 	return document(append(statements, v.sageMaker(t)...)...)
@@ -126,16 +124,17 @@ func (v Vault) trainerKey(sid string, t Trainer) []Statement {
 
 // sageMaker is what SageMaker does in the role's name besides:
 // https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html, the
-// CreateTrainingJob API.
+// CreateTrainingJob and CreateProcessingJob APIs.
 func (v Vault) sageMaker(t Trainer) []Statement {
-	group := "arn:" + v.partition() + ":logs:" + v.region() + ":" + v.account() + ":log-group:/aws/sagemaker/TrainingJobs"
+	groups := "arn:" + v.partition() + ":logs:" + v.region() + ":" + v.account() + ":log-group:/aws/sagemaker/"
+	training, processing := groups+"TrainingJobs", groups+"ProcessingJobs"
 	images := t.Repositories
 	if len(images) == 0 {
 		images = []string{"arn:" + v.partition() + ":ecr:" + v.region() + ":*:repository/*"}
 	}
 	statements := []Statement{
 		allow("VaultpackLogs", []string{"logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"},
-			[]string{group, group + ":*"}),
+			[]string{training, training + ":*", processing, processing + ":*"}),
 		allow("VaultpackMetrics", []string{"cloudwatch:PutMetricData"}, []string{"*"},
 			when("StringLike", "cloudwatch:namespace", "/aws/sagemaker/*", "aws/sagemaker/*")),
 		allow("VaultpackImages", []string{"ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"}, images),

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/vaultpack/vaultpack/dataset"
@@ -97,6 +98,11 @@ type Config struct {
 	// ModelKey is the name, in the metadata channel, of the key that the model is sealed
 	// under, as package sealedmodel stores it. It is empty if the model is not sealed.
 	ModelKey string
+	// Processing says that the job is a processing job, whose folders are others.
+	Processing bool
+	// Outputs are the names of the folders that a processing job seals what is in. The
+	// command finds each at [Output] and, for SageMaker to store, [SealedOutput] gets it.
+	Outputs []string
 	// Tars leaves small files in their tars.
 	Tars bool
 	// Logf is called with what happens, one line for each call. It may be called
@@ -127,6 +133,16 @@ func (c *Config) Check() error {
 			return fmt.Errorf("%q is not the ARN of a KMS key; in a container nothing else is called", name)
 		}
 	}
+	for i, name := range c.Outputs {
+		switch {
+		case !c.Processing:
+			return fmt.Errorf("output %q: only a processing job has outputs", name)
+		case !IsChannelName(name) || slices.Contains(c.Outputs[:i], name):
+			return fmt.Errorf("%q cannot be the name of an output, or is named twice", name)
+		case c.ModelKey == "":
+			return fmt.Errorf("output %q: no key is named to seal it under", name)
+		}
+	}
 	if c.KMSRelated && len(c.KMSKeys) == 0 {
 		return errors.New("no KMS key is named that could be a replica")
 	}
@@ -150,6 +166,9 @@ func b2i(b bool) int {
 }
 
 func (c *Config) channelDir(name string) string {
+	if c.Processing {
+		return filepath.Join(c.BaseDir, "processing", "input", name)
+	}
 	return filepath.Join(c.BaseDir, "input", "data", name)
 }
 
@@ -162,17 +181,35 @@ func (c *Config) logf(format string, args ...any) {
 // FailureFile returns the file in which SageMaker looks for the reason of a failure.
 func FailureFile(baseDir string) string { return filepath.Join(baseDir, "output", "failure") }
 
-// maxFailure is how much of it SageMaker shows (DescribeTrainingJob, FailureReason).
+// messageFile is the file in which SageMaker looks for what a processing job says.
+func messageFile(baseDir string) string { return filepath.Join(baseDir, "output", "message") }
+
+// maxFailure is how much of either it shows (DescribeTrainingJob, FailureReason;
+// DescribeProcessingJob, ExitMessage).
 const maxFailure = 1024
 
-// WriteFailure writes, for SageMaker, why the job failed: one line of at most
+// WriteFailure writes, for SageMaker, why a training job failed: one line of at most
 // 1024 bytes.
 func WriteFailure(baseDir string, reason error) error {
+	return writeReason(FailureFile(baseDir), reason)
+}
+
+// Failed writes, for SageMaker, why the job failed, as WriteFailure does.
+func (c *Config) Failed(reason error) error {
+	switch {
+	case c == nil || reason == nil:
+		return errors.New("container: a nil Config, or no reason")
+	case c.Processing:
+		return writeReason(messageFile(c.BaseDir), reason)
+	}
+	return WriteFailure(c.BaseDir, reason)
+}
+
+func writeReason(file string, reason error) error {
 	line := strings.ToValidUTF8(strings.Join(strings.Fields(reason.Error()), " "), "?")
 	if len(line) > maxFailure {
 		line = strings.ToValidUTF8(line[:maxFailure-3], "") + "..."
 	}
-	file := FailureFile(baseDir)
 	// Where there is no base directory there is no SageMaker either.
 	if err := os.Mkdir(filepath.Dir(file), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err

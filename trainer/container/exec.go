@@ -103,13 +103,13 @@ func (c *Child) Wait() Ended {
 	}
 }
 
-// host is the name that SageMaker gives this host:
+// host is the name that SageMaker gives this host, in a file below the folder:
 // https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html
-func host(baseDir string) string {
+func host(dir string) string {
 	var c struct {
 		Host string `json:"current_host"`
 	}
-	b, err := os.ReadFile(filepath.Join(baseDir, "input", "config", "resourceconfig.json"))
+	b, err := os.ReadFile(filepath.Join(dir, "resourceconfig.json"))
 	if err != nil || json.Unmarshal(b, &c) != nil || !IsChannelName(c.Host) {
 		c.Host = ""
 	}

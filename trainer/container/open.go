@@ -69,6 +69,9 @@ func Open(ctx context.Context, c *Config) (after *Tasks, err error) {
 		err = context.Cause(ctx)
 	}
 	if err == nil {
+		err = c.makeOutputs()
+	}
+	if err == nil {
 		err = c.emptyKeyChannel()
 	}
 	if err != nil {

@@ -24,6 +24,8 @@ type Tasks struct {
 	certificate *provenance.Certificate
 	modelKey    *envelope.LocalKey
 	mark        sealedmodel.Mark
+	outputs     []string // of a processing job
+	processing  bool
 }
 
 var errNoTasks = errors.New("container: no tasks, or nobody to tell how they went")
@@ -33,7 +35,7 @@ func (c *Config) tasks(ctx context.Context, versions []*dataset.Version) (*Tasks
 	if c.Signing == "" && c.ModelKey == "" {
 		return nil, nil
 	}
-	t := &Tasks{}
+	t := &Tasks{outputs: c.Outputs, processing: c.Processing}
 	var err error
 	if t.certificate, err = c.certificate(ctx, versions); err != nil {
 		return nil, err
@@ -81,11 +83,14 @@ func (t *Tasks) Finish(ctx context.Context, baseDir string, ended Ended, started
 	if err := given.Check(ctx, t != nil && (t.certificate != nil || t.modelKey != nil) && logf != nil, errNoTasks); err != nil {
 		return err
 	}
+	if t.processing {
+		return t.finishOutputs(ctx, baseDir, ended, started, logf)
+	}
 	dir := filepath.Join(baseDir, "model")
 	// SageMaker says that it keeps no model of a command that has failed.
 	if t.certificate != nil && (ended.Code == 0 || ended.Stopped) {
 		err := t.certificate.Sign(ctx, dir, provenance.Made{
-			Invocation: os.Getenv("TRAINING_JOB_ARN"), Host: host(baseDir), Started: started, Finished: time.Now()})
+			Invocation: os.Getenv("TRAINING_JOB_ARN"), Host: host(filepath.Join(baseDir, "input", "config")), Started: started, Finished: time.Now()})
 		switch {
 		case err == nil:
 			logf("vaultpack: signed a statement of how the model was made")

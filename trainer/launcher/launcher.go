@@ -71,7 +71,7 @@ func Open(ctx context.Context, c *config.Config) (*trainer.Launcher, *Services, 
 	if err != nil {
 		return nil, nil, err
 	}
-	l := &trainer.Launcher{Vault: v, SSEKey: c.SSEKey(), SageMaker: s.SageMaker, Region: s.Region, Images: registry.Client{}}
+	l := &trainer.Launcher{Vault: v, SSEKey: c.SSEKey(), SageMaker: s.SageMaker, Processing: s.SageMaker, Region: s.Region, Images: registry.Client{}}
 	l.KeyStore = func(ctx context.Context, key string) (vault.Store, error) {
 		set := c.S3
 		set.SSE, set.KMSKey = "", key

@@ -138,14 +138,16 @@ func (j *job) start(h host, credentials string) (*container, error) {
 	switch {
 	case alg.ContainerArguments != nil:
 		command = append(slices.Clone(command), alg.ContainerArguments...)
-	case alg.ContainerEntrypoint == nil:
+	case alg.ContainerEntrypoint == nil && !j.processing:
 		command = append(slices.Clone(command), "train")
 	}
 	isolated := aws.ToBool(j.in.EnableNetworkIsolation)
 	env := map[string]string{"PATH": os.Getenv("PATH"), "HOME": "/root"}
 	maps.Copy(env, j.image.Env)
 	maps.Copy(env, j.in.Environment)
-	env["TRAINING_JOB_NAME"], env["TRAINING_JOB_ARN"] = j.name, j.arn
+	if !j.processing {
+		env["TRAINING_JOB_NAME"], env["TRAINING_JOB_ARN"] = j.name, j.arn
+	}
 	env["AWS_REGION"] = j.region
 	if !isolated {
 		env["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = j.URL + credentialsPath + credentials

@@ -1,4 +1,4 @@
-// Package sagemakertest is a fake of Amazon SageMaker's training jobs and of
+// Package sagemakertest is a fake of Amazon SageMaker's training and processing jobs and of
 // CloudWatch Logs, for tests. It speaks the wire protocol of both (AWS JSON 1.1),
 // refuses what CreateTrainingJob is documented to refuse, and really runs the jobs:
 // it fetches the channels from an S3 server with the role's credentials, lays out

@@ -19,13 +19,14 @@ import (
 	"github.com/vaultpack/vaultpack/internal/arn"
 )
 
-// A job is a training job. What changes after it was made is under the server's
+// A job is a training job, or a processing job in the words of one. What changes after it was made is under the server's
 // lock.
 type job struct {
 	*Server
 	jobKey
 	in     *sagemaker.CreateTrainingJobInput
-	raw    map[string]json.RawMessage // the request's members
+	proc   *sagemaker.CreateProcessingJobInput // of a processing job
+	raw    map[string]json.RawMessage          // the request's members
 	arn    string
 	creds  aws.Credentials
 	image  Image
@@ -36,6 +37,7 @@ type job struct {
 	status      types.TrainingJobStatus
 	secondary   types.SecondaryStatus
 	reason      string
+	message     string // what a processing job has said
 	transitions []transition
 	created     time.Time
 	modified    time.Time
@@ -103,29 +105,37 @@ func (r *request) createTrainingJob() (any, error) {
 	if !ok && (len(r.cfg.Images) > 0 || in.AlgorithmSpecification.ContainerEntrypoint == nil) {
 		return nil, invalid("Cannot find the image %s: it is not in sagemakertest's Config.Images", uri)
 	}
-	key := jobKey{r.region, *in.TrainingJobName}
-	if err := r.unique(key); err != nil {
+	j := &job{Server: r.Server, jobKey: jobKey{region: r.region, name: *in.TrainingJobName}, in: in, creds: creds, image: image}
+	if err := r.add(j, "training-job"); err != nil {
 		return nil, err
+	}
+	for _, t := range in.Tags {
+		j.tags[*t.Key] = *t.Value
+	}
+	return map[string]string{"TrainingJobArn": j.arn}, nil
+}
+
+// add checks what the job reads, and starts it.
+func (r *request) add(j *job, kind string) error {
+	key, in, creds := j.jobKey, j.in, j.creds
+	if err := r.unique(key); err != nil {
+		return err
 	}
 	r.mu.Unlock()
 	err := r.findObjects(r.ctx, key.region, creds, in)
 	r.mu.Lock()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := r.unique(key); err != nil {
-		return nil, err
+		return err
 	}
 	if r.Server.ctx.Err() != nil {
-		return nil, fail("ServiceUnavailable", "sagemakertest is closed")
+		return fail("ServiceUnavailable", "sagemakertest is closed")
 	}
-	j := &job{Server: r.Server, jobKey: key, in: in, creds: creds, image: image,
-		arn:  fmt.Sprintf("arn:%s:sagemaker:%s:%s:training-job/%s", arn.Partition(r.region), r.region, strings.Split(*in.RoleArn, ":")[4], key.name),
-		done: make(chan struct{}), created: time.Now(), tags: map[string]string{}}
+	j.arn = fmt.Sprintf("arn:%s:sagemaker:%s:%s:%s/%s", arn.Partition(r.region), r.region, strings.Split(*in.RoleArn, ":")[4], kind, key.name)
+	j.done, j.created, j.tags = make(chan struct{}), time.Now(), map[string]string{}
 	json.Unmarshal(r.body, &j.raw)
-	for _, t := range in.Tags {
-		j.tags[*t.Key] = *t.Value
-	}
 	j.ctx, j.cancel = context.WithCancelCause(r.Server.ctx)
 	j.toLocked(types.TrainingJobStatusInProgress, types.SecondaryStatusStarting, "Starting the training job")
 	r.jobs[key] = j
@@ -146,11 +156,13 @@ func (r *request) createTrainingJob() (any, error) {
 		}
 		j.run()
 	})
-	return map[string]string{"TrainingJobArn": j.arn}, nil
+	return nil
 }
 
 func (r *request) unique(key jobKey) error {
-	if j := r.jobs[key]; j != nil {
+	if j := r.jobs[key]; j != nil && key.processing {
+		return fail("ResourceInUse", "Job name must be unique within an AWS account and region, and a job with this name already exists (%s)", j.arn)
+	} else if j != nil {
 		return fail("ResourceInUse", "Training job names must be unique within an AWS account and region, and a training job with this name already exists (%s)", j.arn)
 	}
 	return nil
@@ -166,7 +178,7 @@ func (r *request) find(name string) (*job, error) {
 	if err := nameShape.check(r.body); err != nil {
 		return nil, err
 	}
-	if j := r.jobs[jobKey{r.region, name}]; j != nil {
+	if j := r.jobs[jobKey{region: r.region, name: name}]; j != nil {
 		return j, nil
 	}
 	return nil, invalid("Requested resource not found.")
@@ -261,7 +273,7 @@ func (r *request) listTrainingJobs(in *listJobsIn) (any, error) {
 	}
 	var found []*job
 	for _, j := range r.order {
-		if j.region == r.region && in.wants(j) {
+		if j.region == r.region && !j.processing && in.wants(j) {
 			found = append(found, j)
 		}
 	}

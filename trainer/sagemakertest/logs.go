@@ -13,16 +13,21 @@ import (
 	"github.com/vaultpack/vaultpack/internal/arn"
 )
 
-// LogGroup is the log group of training jobs.
-const LogGroup = "/aws/sagemaker/TrainingJobs"
+// LogGroup is the log group of training jobs, and ProcessingLogGroup that of processing
+// jobs.
+const (
+	LogGroup           = "/aws/sagemaker/TrainingJobs"
+	ProcessingLogGroup = "/aws/sagemaker/ProcessingJobs"
+)
 
 const (
 	maxEvent = 256 << 10 // bytes; a longer line becomes several events
 	maxPage  = 1 << 20   // bytes of events in an answer
 )
 
-// A logGroup is the LogGroup of one Region, from the first job on.
+// A logGroup is that of one kind of jobs in one Region, from the first job on.
 type logGroup struct {
+	name    string
 	streams []*logStream // sorted by name
 	events  []event      // of all streams, in the order in which they came
 }
@@ -47,10 +52,14 @@ type event struct {
 func (j *job) stream(host string) *logStream {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	g := j.groups[j.region]
+	key := logKey{j.region, LogGroup}
+	if j.processing {
+		key.group = ProcessingLogGroup
+	}
+	g := j.groups[key]
 	if g == nil {
-		g = &logGroup{}
-		j.groups[j.region] = g
+		g = &logGroup{name: key.group}
+		j.groups[key] = g
 	}
 	now := time.Now()
 	for at := now.Unix(); ; at++ { // of two attempts in a second, the name of the later is of the next
@@ -108,7 +117,7 @@ func (r *request) logGroup(in logGroupIn) (*logGroup, error) {
 			name = name[strings.LastIndex(name, ":")+1:]
 		}
 	}
-	if g := r.groups[r.region]; g != nil && name == LogGroup {
+	if g := r.groups[logKey{r.region, name}]; g != nil {
 		return g, nil
 	}
 	return nil, fail("ResourceNotFoundException", "The specified log group does not exist.")
@@ -169,7 +178,7 @@ func (r *request) describeLogStreams(in *describeStreamsIn) (any, error) {
 	list := []map[string]any{}
 	for _, l := range found[skip:end] {
 		m := map[string]any{"logStreamName": l.name, "creationTime": l.created.UnixMilli(), "storedBytes": 0,
-			"arn": fmt.Sprintf("arn:%s:logs:%s:111122223333:log-group:%s:log-stream:%s", arn.Partition(r.region), r.region, LogGroup, l.name)}
+			"arn": fmt.Sprintf("arn:%s:logs:%s:111122223333:log-group:%s:log-stream:%s", arn.Partition(r.region), r.region, g.name, l.name)}
 		if len(l.events) > 0 {
 			m["firstEventTimestamp"], m["lastEventTimestamp"], m["lastIngestionTime"] = l.events[0].Timestamp, l.last(), l.last()
 		}

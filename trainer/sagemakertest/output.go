@@ -51,6 +51,9 @@ func collect(hosts []host, folder string) (files []file, err error) {
 // upload puts the model and what is in output/data into S3. The model of a job
 // that failed is not kept.
 func (j *job) upload(c *s3.Client, hosts []host, end error) error {
+	if j.processing {
+		return j.uploadOutputs(c, hosts)
+	}
 	message := "Uploading generated training model"
 	switch {
 	case end == nil:

@@ -223,7 +223,7 @@ func (j *job) train(ctx context.Context, cancel context.CancelCauseFunc, c *s3.C
 			case <-ctx.Done():
 				ct.stop(j.Server.ctx, j.cfg.StopGrace)
 			}
-			if reason := ct.reason(hosts[i]); reason != nil {
+			if reason := j.failureOf(ct, hosts[i]); reason != nil {
 				cancel(reason)
 			}
 		})
@@ -235,6 +235,18 @@ func (j *job) train(ctx context.Context, cancel context.CancelCauseFunc, c *s3.C
 	close(stopSync)
 	<-synced
 	return context.Cause(ctx)
+}
+
+// failureOf is why the container failed, nil if it has not.
+func (j *job) failureOf(ct *container, h host) error {
+	if !j.processing {
+		return ct.reason(h)
+	}
+	j.hear(h)
+	if ct.code == 0 {
+		return nil
+	}
+	return reasonf("AlgorithmError: See job logs for more information")
 }
 
 // reason is why the container failed, as DescribeTrainingJob gives it: the first
@@ -251,6 +263,9 @@ func (ct *container) reason(h host) error {
 // prepare lays out the host's folder: what will be /opt/ml, with the channels, and
 // the channels of FastFile mode beside it.
 func (j *job) prepare(ctx context.Context, c *s3.Client, hosts []host, i int) error {
+	if j.processing {
+		return j.prepareProcessing(ctx, c, hosts, i)
+	}
 	ml := filepath.Join(hosts[i].dir, "ml")
 	for _, d := range []string{"input/config", "input/data", "model", "output/data", "code"} {
 		if err := os.MkdirAll(filepath.Join(ml, d), 0o755); err != nil {

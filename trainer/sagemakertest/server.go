@@ -74,14 +74,20 @@ type Server struct {
 	mu       sync.Mutex
 	jobs     map[jobKey]*job
 	order    []*job
-	groups   map[string]*logGroup // by Region
+	groups   map[logKey]*logGroup
 	creds    map[string]aws.Credentials
 	outcomes map[string]Outcome
 	faults   map[string][]Fault
 	calls    []Call
 }
 
-type jobKey struct{ region, name string }
+// A jobKey names a job. Training and processing jobs have names of their own.
+type jobKey struct {
+	region, name string
+	processing   bool
+}
+
+type logKey struct{ region, group string }
 
 // Start starts a server on a free port of 127.0.0.1.
 func Start(cfg Config) (*Server, error) {
@@ -104,7 +110,7 @@ func Start(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{URL: "http://" + l.Addr().String(), cfg: cfg, s3: &http.Client{Transport: transport},
-		jobs: map[jobKey]*job{}, groups: map[string]*logGroup{}, creds: map[string]aws.Credentials{},
+		jobs: map[jobKey]*job{}, groups: map[logKey]*logGroup{}, creds: map[string]aws.Credentials{},
 		outcomes: map[string]Outcome{}, faults: map[string][]Fault{}}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.http = &http.Server{Handler: s}
@@ -198,13 +204,17 @@ func on[In any](f func(*request, *In) (any, error)) handler {
 
 // The operations, by X-Amz-Target.
 var operations = map[string]handler{
-	"SageMaker.CreateTrainingJob":   (*request).createTrainingJob,
-	"SageMaker.DescribeTrainingJob": on((*request).describeTrainingJob),
-	"SageMaker.StopTrainingJob":     on((*request).stopTrainingJob),
-	"SageMaker.ListTrainingJobs":    on((*request).listTrainingJobs),
-	"SageMaker.AddTags":             on((*request).addTags),
-	"SageMaker.DeleteTags":          on((*request).deleteTags),
-	"SageMaker.ListTags":            on((*request).listTags),
+	"SageMaker.CreateTrainingJob":     (*request).createTrainingJob,
+	"SageMaker.DescribeTrainingJob":   on((*request).describeTrainingJob),
+	"SageMaker.StopTrainingJob":       on((*request).stopTrainingJob),
+	"SageMaker.ListTrainingJobs":      on((*request).listTrainingJobs),
+	"SageMaker.CreateProcessingJob":   (*request).createProcessingJob,
+	"SageMaker.DescribeProcessingJob": on((*request).describeProcessingJob),
+	"SageMaker.StopProcessingJob":     on((*request).stopProcessingJob),
+	"SageMaker.ListProcessingJobs":    on((*request).listProcessingJobs),
+	"SageMaker.AddTags":               on((*request).addTags),
+	"SageMaker.DeleteTags":            on((*request).deleteTags),
+	"SageMaker.ListTags":              on((*request).listTags),
 
 	"Logs_20140328.DescribeLogStreams": on((*request).describeLogStreams),
 	"Logs_20140328.GetLogEvents":       on((*request).getLogEvents),

@@ -22,7 +22,8 @@ type given struct {
 	channels, keys, context, sharded          list
 	region, format, keyChannel, signing, base string
 	modelKey                                  string
-	related                                   bool
+	outputs                                   list
+	related, processing                       bool
 }
 
 func (g *given) flags(base string) *flag.FlagSet {
@@ -38,6 +39,8 @@ func (g *given) flags(base string) *flag.FlagSet {
 	f.StringVar(&g.keyChannel, "key-channel", "", "a channel `NAME` with a key, instead of KMS")
 	f.StringVar(&g.signing, "signing", "", "the `NAME` of the key that signs how the model was made, in channel "+container.MetaChannel)
 	f.StringVar(&g.modelKey, "model-key", "", "the `NAME` of the key that the model is sealed under, in channel "+container.MetaChannel)
+	f.BoolVar(&g.processing, "processing", false, "the job is a processing job")
+	f.Var(&g.outputs, "output", "`NAME=DATASET` of an output that is sealed, of a processing job; can be repeated")
 	f.StringVar(&g.base, "base-dir", base, "the `DIR` in place of "+container.BaseDir+"; SAGEMAKER_BASE_DIR names it too")
 	return f
 }
@@ -57,7 +60,7 @@ func parse(args []string, base string) (cfg *container.Config, command []string,
 	var g given
 	f := g.flags(base)
 	err = f.Parse(args)
-	cfg = &container.Config{BaseDir: g.base, KMSKeys: g.keys, KMSRelated: g.related, Region: g.region, KeyChannel: g.keyChannel, Signing: g.signing, ModelKey: g.modelKey, Context: envelope.EncryptionContext{}}
+	cfg = &container.Config{BaseDir: g.base, KMSKeys: g.keys, KMSRelated: g.related, Region: g.region, KeyChannel: g.keyChannel, Signing: g.signing, ModelKey: g.modelKey, Processing: g.processing, Context: envelope.EncryptionContext{}}
 	if err != nil {
 		return cfg, nil, usagef("the arguments of %s: %w", Command, err)
 	}
@@ -86,6 +89,13 @@ func parse(args []string, base string) (cfg *container.Config, command []string,
 	}
 	for name := range sharded {
 		return cfg, nil, usagef("--sharded: %q is no sealed channel", name)
+	}
+	for _, s := range g.outputs {
+		name, _, ok := strings.Cut(s, "=")
+		if !ok {
+			return cfg, nil, usagef("--output: %q is not NAME=DATASET", s)
+		}
+		cfg.Outputs = append(cfg.Outputs, name)
 	}
 	for _, s := range g.context {
 		k, v, ok := strings.Cut(s, "=")

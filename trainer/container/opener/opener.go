@@ -123,7 +123,7 @@ func run(ctx context.Context, args []string) (code int, err error) {
 			return code, nil
 		}
 	}
-	if werr := container.WriteFailure(cfg.BaseDir, err); werr != nil {
+	if werr := cfg.Failed(err); werr != nil {
 		tell("warning: the reason could not be written for SageMaker: %v", werr)
 	}
 	return 0, err
