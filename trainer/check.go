@@ -71,16 +71,6 @@ type problems struct {
 	errs   []error
 }
 
-// limits are those that the two kinds of jobs do not share.
-type limits struct {
-	inputs      int
-	environment int // characters of a name or value
-	runtime     time.Duration
-	instances   int
-}
-
-var trainingLimits = limits{inputs: maxChannels, environment: 512, runtime: maxRuntime, instances: maxInstances}
-
 func (p *problems) add(field, format string, args ...any) {
 	p.errs = append(p.errs, &FieldError{Field: field, Origin: p.job.where(field), Problem: fmt.Sprintf(format, args...)})
 }

@@ -12,6 +12,16 @@ import (
 	"github.com/vaultpack/vaultpack/dataset"
 )
 
+// limits are those that the two kinds of jobs do not share.
+type limits struct {
+	inputs      int
+	environment int // characters of a name or value
+	runtime     time.Duration
+	instances   int
+}
+
+var trainingLimits = limits{inputs: maxChannels, environment: 512, runtime: maxRuntime, instances: maxInstances}
+
 // The limits of CreateProcessingJob, from its model:
 // https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateProcessingJob.html
 var processingLimits = limits{inputs: 10, environment: 256, runtime: 7 * 24 * time.Hour, instances: 100}

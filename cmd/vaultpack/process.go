@@ -100,7 +100,11 @@ func launchProcess(c *cli.Context, con *console) error {
 	}
 	defer p.Close()
 	if c.Bool("print") {
-		return printPlan(con, p, p.Weakened)
+		b, err := p.JSON()
+		if err != nil {
+			return err
+		}
+		return printPlan(con, b, p.Weakened)
 	}
 	for _, w := range p.Weakened {
 		con.warning(errors.New(w))

@@ -1,11 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -14,7 +14,6 @@ import (
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/trainer"
 	"github.com/vaultpack/vaultpack/trainer/launcher"
-	"github.com/vaultpack/vaultpack/trainer/local"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -28,7 +27,7 @@ func trainCommand(con *console) *cli.Command {
 			"You can describe a job in a file (-f); its fields are the flags with underscores, and\n" +
 			"flags win over the file. With --local the same file runs on this machine. See\n" +
 			"docs/TRAINING.md and docs/TRAINING-LOCAL.md.",
-		Flags: slices.Concat(trainFlags(), jobFlags(), localTrainFlags()),
+		Flags: slices.Concat(trainFlags(), sendFlags(), jobFlags(), localTrainFlags()),
 		Action: func(c *cli.Context) error {
 			if err := rightFlags(c); err != nil {
 				return err
@@ -50,12 +49,12 @@ func rightFlags(c *cli.Context) error {
 			return usagef("--%s needs --local", name)
 		}
 	}
-	for _, f := range slices.Concat(trainFlags(), jobFlags(), localTrainFlags()) {
+	for _, f := range slices.Concat(trainFlags(), sendFlags(), jobFlags(), localTrainFlags()) {
 		if name := f.Names()[0]; c.IsSet(name) && c.IsSet("resume") && !slices.Contains([]string{"local", "resume", "output", "output-seal", "checkpoints", "work-dir"}, name) {
 			return usagef("--resume only delivers results; --%s has no effect with it", name)
 		}
 	}
-	for _, f := range append(trainFlags(), jobFlags()...) {
+	for _, f := range slices.Concat(trainFlags(), sendFlags(), jobFlags()) {
 		if name := f.Names()[0]; c.IsSet(name) && c.Bool("local") && !slices.Contains(both, name) {
 			return usagef("--%s is for SageMaker; it has no effect with --local", name)
 		}
@@ -71,6 +70,14 @@ func trainFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "wait", Usage: "wait until the job ends; exit with 0 only if it is Completed"},
 		&cli.BoolFlag{Name: "logs", Usage: "show the job's output while waiting (implies --wait)"},
 		&cli.DurationFlag{Name: "timeout", Usage: "wait at most `DURATION`; the job continues"},
+	}
+}
+
+// sendFlags are for those who let another program send the request.
+func sendFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "print-as", Usage: "print the request as `FORMAT`: " + strings.Join(trainer.Formats, ", ") + " (implies --print)", DefaultText: "json"},
+		&cli.BoolFlag{Name: "stage", Usage: "print the request and store in the vault what the job needs, so that another program can send it, once and within a day"},
 	}
 }
 
@@ -222,82 +229,6 @@ func setFields(c *cli.Context, j *trainer.Job) error {
 	return setPairs(c, j)
 }
 
-// setPairs sets what is written as NAME=VALUE.
-func setPairs(c *cli.Context, j *trainer.Job) error {
-	each := func(flag, field string, set func(name, value string) error) error {
-		seen := map[string]bool{}
-		for _, s := range c.StringSlice(flag) {
-			name, value, ok := strings.Cut(s, "=")
-			if !ok || name == "" || seen[name] {
-				return fmt.Errorf("--%s: %q is not NAME=VALUE, or the name is used twice", flag, s)
-			}
-			seen[name] = true
-			if err := set(name, value); err != nil {
-				return fmt.Errorf("--%s %s: %w", flag, name, err)
-			}
-			j.Given(field+"."+name, "--"+flag)
-		}
-		return nil
-	}
-	if c.IsSet("instance-group") {
-		j.InstanceGroups = nil
-	}
-	if c.Command.Name == "process" {
-		if err := each("output", "outputs", into(&j.Outputs)); err != nil {
-			return err
-		}
-	}
-	return errors.Join(
-		each("environment", "environment", into(&j.Environment)),
-		each("tag", "tags", into(&j.Tags)),
-		each("hyperparameter", "hyperparameters", func(name, value string) error {
-			if j.Hyperparameters == nil {
-				j.Hyperparameters = map[string]trainer.Value{}
-			}
-			j.Hyperparameters[name] = trainer.ParseValue(value)
-			return nil
-		}),
-		each("metric", "metrics", func(name, value string) error {
-			j.Metrics = append(j.Metrics, trainer.Metric{Name: name, Regex: value})
-			return nil
-		}),
-		each("instance-group", "instance_groups", func(name, value string) error {
-			typ, n, _ := strings.Cut(value, ":")
-			count, err := strconv.Atoi(n)
-			if err != nil {
-				return fmt.Errorf("%q is not TYPE:COUNT", value)
-			}
-			j.InstanceGroups = append(j.InstanceGroups, trainer.InstanceGroup{Name: name, Type: typ, Count: count})
-			return nil
-		}),
-		each("channel", "channels", func(name, value string) error {
-			ch := &trainer.Channel{Folder: value}
-			if !c.Bool("local") || !local.IsFolder(value) {
-				var err error
-				if ch, err = trainer.ParseChannel(value); err != nil {
-					return err
-				}
-			}
-			if j.Channels == nil {
-				j.Channels = map[string]*trainer.Channel{}
-			}
-			j.Channels[name] = ch
-			return nil
-		}),
-	)
-}
-
-// into sets entries of a map, which it makes.
-func into(m *map[string]string) func(name, value string) error {
-	return func(name, value string) error {
-		if *m == nil {
-			*m = map[string]string{}
-		}
-		(*m)[name] = value
-		return nil
-	}
-}
-
 // services are the clients of SageMaker and CloudWatch Logs.
 func services(c *cli.Context, cfg *config.Config) (*launcher.Services, error) {
 	s, err := launcher.Connect(c.Context, cfg)
@@ -316,9 +247,20 @@ func train(c *cli.Context, con *console) error {
 	if d := c.Duration("timeout"); d < 0 || c.IsSet("timeout") && !c.Bool("wait") && !c.Bool("logs") {
 		return usagef("--timeout needs --wait or --logs, and a duration above 0")
 	}
+	if as := c.String("print-as"); as != "" && !slices.Contains(trainer.Formats, as) {
+		return usagef("--print-as: there is no format %q, but %s", as, strings.Join(trainer.Formats, ", "))
+	}
+	for _, f := range []string{"wait", "logs", "timeout"} {
+		if c.IsSet(f) && c.Bool("stage") {
+			return usagef("--stage does not send the request, so there is nothing that --%s could wait for", f)
+		}
+	}
 	j, err := readJob(c, con)
 	if err != nil {
 		return err
+	}
+	if c.Bool("stage") && j.KeyChannel != "" {
+		return usagef("--stage does not go with a key channel (%s): the key would lie in S3 until somebody follows the job", j.KeyChannel)
 	}
 	if err := j.Check(); err != nil {
 		if len(j.Command) > 0 && j.Image == "" {
@@ -343,8 +285,8 @@ func train(c *cli.Context, con *console) error {
 		return err
 	}
 	defer p.Close()
-	if c.Bool("print") {
-		return printPlan(con, p, p.Weakened)
+	if c.Bool("print") || c.Bool("stage") || c.IsSet("print-as") {
+		return printTraining(c, con, l, p)
 	}
 	for _, w := range p.Weakened {
 		con.warning(errors.New(w))
@@ -373,16 +315,27 @@ func train(c *cli.Context, con *console) error {
 	return nil
 }
 
+// printTraining prints the request and, with --stage, stores what it needs.
+func printTraining(c *cli.Context, con *console, l *trainer.Launcher, p *trainer.Plan) error {
+	b, err := p.Print(cmp.Or(c.String("print-as"), "json"), l.Region)
+	if err != nil {
+		return usageError{err}
+	}
+	if c.Bool("stage") {
+		if err := l.Stage(c.Context, p); err != nil {
+			return err
+		}
+		con.tellUsage(l.Vault)
+	}
+	return printPlan(con, b, p.Weakened)
+}
+
 // printPlan prints the request. Standard output is for that alone.
-func printPlan(con *console, p interface{ JSON() ([]byte, error) }, weakened []string) error {
+func printPlan(con *console, request []byte, weakened []string) error {
 	for _, w := range weakened {
 		con.warnf("warning: %s", w)
 	}
-	b, err := p.JSON()
-	if err != nil {
-		return err
-	}
-	con.write(b)
+	con.write(request)
 	con.flush()
 	con.dataOnOutput()
 	return nil

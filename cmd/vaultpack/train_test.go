@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/vaultpack/vaultpack/internal/awstest"
 	"github.com/vaultpack/vaultpack/internal/race"
 	"github.com/vaultpack/vaultpack/internal/s3test"
 	"github.com/vaultpack/vaultpack/trainer/sagemakertest"
@@ -53,6 +55,31 @@ type jobsCloud struct {
 
 func newJobsCloud(t *testing.T) *jobsCloud {
 	t.Helper()
+	canRunJobs(t)
+	c := newCloud(t, s3test.MinIO(t, false))
+	c.kms.SetPrincipal(c.s3.AccessKey, principal)
+	return jobsOn(t, c)
+}
+
+// newJobsAWS is like newJobsCloud, on the AWS in process: nothing has to be built for it.
+func newJobsAWS(t *testing.T) *jobsCloud {
+	t.Helper()
+	canRunJobs(t)
+	aws := awstest.New("us-east-1")
+	h := httptest.NewServer(aws)
+	t.Cleanup(h.Close)
+	aws.AddBucket("jobs", awstest.Bucket{})
+	c := &cloud{place: newPlace(t), s3: &s3test.Server{URL: h.URL, Region: aws.Region, AccessKey: "admin", SecretKey: "x"}, kms: aws.KMS, url: "s3://jobs/data"}
+	c.arn = c.newKey()
+	c.s3.KMSKey = c.newKey()
+	c.env = append(c.env, "AWS_REGION="+aws.Region, "AWS_ACCESS_KEY_ID=admin", "AWS_SECRET_ACCESS_KEY=x", "AWS_ENDPOINT_URL_S3="+h.URL, "AWS_ENDPOINT_URL_KMS="+h.URL,
+		"AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null")
+	c.configure(c.url, "kms_key: "+c.s3.KMSKey)
+	return jobsOn(t, c)
+}
+
+func canRunJobs(t *testing.T) {
+	t.Helper()
 	race.Skip(t, "what runs in a container is not built for the race detector; TestTrainWait and its like are")
 	if err := sagemakertest.Available(); err != nil {
 		if os.Getenv("CI") != "" {
@@ -63,7 +90,11 @@ func newJobsCloud(t *testing.T) *jobsCloud {
 	if _, err := exec.LookPath("python3"); err != nil {
 		t.Skip("there is no python3 here")
 	}
-	c := newCloud(t, s3test.MinIO(t, false))
+}
+
+// jobsOn uploads the dataset of digits, and starts the SageMaker.
+func jobsOn(t *testing.T, c *cloud) *jobsCloud {
+	t.Helper()
 	var kms, region string
 	for _, e := range c.env {
 		if v, ok := strings.CutPrefix(e, "AWS_ENDPOINT_URL_KMS="); ok {
@@ -73,7 +104,6 @@ func newJobsCloud(t *testing.T) *jobsCloud {
 			region = v
 		}
 	}
-	c.kms.SetPrincipal(c.s3.AccessKey, principal)
 	srv, err := sagemakertest.Start(sagemakertest.Config{S3: c.s3.URL, S3Region: c.s3.Region,
 		Roles: map[string]aws.Credentials{trainingRole: {AccessKeyID: c.s3.AccessKey, SecretAccessKey: c.s3.SecretKey}},
 		Env:   map[string]string{"AWS_ENDPOINT_URL_KMS": kms, "AWS_REGION": region, "TMPDIR": t.TempDir()},

@@ -66,10 +66,14 @@ func (t *Tasks) finishOutputs(ctx context.Context, baseDir string, ended Ended, 
 		return nil
 	}
 	made := provenance.Made{Invocation: processingJobARN(baseDir), Host: host(filepath.Join(baseDir, "config")), Started: started, Finished: time.Now()}
-	for _, name := range t.outputs {
+	for i, name := range t.outputs {
 		n, err := t.finishOutput(ctx, baseDir, name, made)
-		if err != nil {
-			return fmt.Errorf("output %s: %w", name, err)
+		if err != nil { // then the job has no outputs
+			err = fmt.Errorf("output %s: %w", name, err)
+			for _, done := range t.outputs[:i] {
+				err = errors.Join(err, os.RemoveAll(filepath.Join(baseDir, sealed, done, made.Host+".vpk")))
+			}
+			return err
 		}
 		logf("vaultpack: sealed output %s: %d files", name, n)
 	}
