@@ -24,8 +24,8 @@ var permissions = map[string]string{
 	"DescribeProcessingJob": "sagemaker:DescribeProcessingJob",
 	"StopProcessingJob":     "sagemaker:StopProcessingJob",
 	"ListProcessingJobs":    "sagemaker:ListProcessingJobs",
-	"DescribeLogStreams":    "logs:DescribeLogStreams on the log groups " + logGroup + " and " + ProcessingLogGroup,
-	"GetLogEvents":          "logs:GetLogEvents on the log groups " + logGroup + " and " + ProcessingLogGroup,
+	"DescribeLogStreams":    "logs:DescribeLogStreams on the log group " + logGroup + ", and for processing jobs " + ProcessingLogGroup,
+	"GetLogEvents":          "logs:GetLogEvents on the log group " + logGroup + ", and for processing jobs " + ProcessingLogGroup,
 }
 
 // ErrNoJob is returned if SageMaker has no job with the name.

@@ -31,7 +31,7 @@ const maxOutputs = 10
 var outputName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 // onlyTraining are the fields that a processing job does not have.
-var onlyTraining = []string{"instance_groups", "keep_alive", "hyperparameters", "launcher", "processes_per_host", "mpi_options",
+var onlyTraining = []string{"instance_groups", "keep_alive", "hyperparameters", "launcher", "launcher_group", "processes_per_host", "mpi_options",
 	"output", "output_compression", "max_pending", "spot", "max_wait", "checkpoints", "checkpoint_path", "retries", "seal_model", "metrics",
 	"tensorboard", "tensorboard_path", "profiler"}
 

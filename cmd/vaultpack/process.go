@@ -106,17 +106,13 @@ func launchProcess(c *cli.Context, con *console) error {
 		}
 		return printPlan(con, b, p.Weakened)
 	}
-	for _, w := range p.Weakened {
-		con.warning(errors.New(w))
-	}
+	tellWeakened(con, p.Weakened)
 	arn, err := l.LaunchProcessing(c.Context, p)
 	if err != nil {
 		return err
 	}
 	con.tellUsage(l.Vault)
-	for _, s := range p.Sealed {
-		con.notef("input    %s: %s@%d, %s", s.Channel, s.Version.Dataset(), s.Version.Number, s.Version.Digest())
-	}
+	tellSealed(con, "input   ", p.Sealed)
 	con.emit("launched", event{"job": p.Name(), "arn": arn})
 	if c.Bool("wait") || c.Bool("logs") || j.KeyChannel != "" { // a key channel stays until the job ends
 		con.notef("launched %s", p.Name())

@@ -247,20 +247,12 @@ func train(c *cli.Context, con *console) error {
 	if d := c.Duration("timeout"); d < 0 || c.IsSet("timeout") && !c.Bool("wait") && !c.Bool("logs") {
 		return usagef("--timeout needs --wait or --logs, and a duration above 0")
 	}
-	if as := c.String("print-as"); as != "" && !slices.Contains(trainer.Formats, as) {
-		return usagef("--print-as: there is no format %q, but %s", as, strings.Join(trainer.Formats, ", "))
-	}
-	for _, f := range []string{"wait", "logs", "timeout"} {
-		if c.IsSet(f) && c.Bool("stage") {
-			return usagef("--stage does not send the request, so there is nothing that --%s could wait for", f)
-		}
-	}
 	j, err := readJob(c, con)
 	if err != nil {
 		return err
 	}
-	if c.Bool("stage") && j.KeyChannel != "" {
-		return usagef("--stage does not go with a key channel (%s): the key would lie in S3 until somebody follows the job", j.KeyChannel)
+	if err := checkSend(c, j); err != nil {
+		return err
 	}
 	if err := j.Check(); err != nil {
 		if len(j.Command) > 0 && j.Image == "" {
@@ -288,17 +280,13 @@ func train(c *cli.Context, con *console) error {
 	if c.Bool("print") || c.Bool("stage") || c.IsSet("print-as") {
 		return printTraining(c, con, l, p)
 	}
-	for _, w := range p.Weakened {
-		con.warning(errors.New(w))
-	}
+	tellWeakened(con, p.Weakened)
 	arn, err := l.Launch(c.Context, p)
 	if err != nil {
 		return err
 	}
 	con.tellUsage(l.Vault)
-	for _, s := range p.Sealed {
-		con.notef("channel  %s: %s@%d, %s", s.Channel, s.Version.Dataset(), s.Version.Number, s.Version.Digest())
-	}
+	tellSealed(con, "channel ", p.Sealed)
 	con.emit("launched", event{"job": p.Name(), "arn": arn})
 	f := &follower{command: "train", con: con, sm: aws.SageMaker, logs: aws.Logs, job: p.Name(), timeout: c.Duration("timeout"), showLogs: c.Bool("logs"),
 		vault: func(context.Context) (*vault.Vault, error) { return l.Vault, nil }}
@@ -312,6 +300,38 @@ func train(c *cli.Context, con *console) error {
 	}
 	con.printf("launched %s\nfollow   %s\nstop     %s", p.Name(), con.next("logs", p.Name(), "--follow"), con.next("stop", p.Name()))
 	con.emit("summary", event{"command": "train", "job": p.Name(), "arn": arn, "status": "InProgress"})
+	return nil
+}
+
+func tellWeakened(con *console, weakened []string) {
+	for _, w := range weakened {
+		con.warning(errors.New(w))
+	}
+}
+
+// tellSealed tells which versions a job was given.
+func tellSealed(con *console, what string, sealed []*trainer.Sealed) {
+	for _, s := range sealed {
+		con.notef("%s %s: %s@%d, %s", what, s.Channel, s.Version.Dataset(), s.Version.Number, s.Version.Digest())
+	}
+}
+
+// checkSend refuses what does not go with a request that another program sends.
+func checkSend(c *cli.Context, j *trainer.Job) error {
+	if as := c.String("print-as"); as != "" && !slices.Contains(trainer.Formats, as) {
+		return usagef("--print-as: there is no format %q, but %s", as, strings.Join(trainer.Formats, ", "))
+	}
+	if !c.Bool("stage") {
+		return nil
+	}
+	for _, f := range []string{"wait", "logs", "timeout"} {
+		if c.IsSet(f) {
+			return usagef("--stage does not send the request, so there is nothing that --%s could wait for", f)
+		}
+	}
+	if j.KeyChannel != "" {
+		return usagef("--stage does not go with a key channel (%s): the key would lie in S3 until somebody follows the job", j.KeyChannel)
+	}
 	return nil
 }
 

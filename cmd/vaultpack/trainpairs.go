@@ -32,12 +32,11 @@ func setPairs(c *cli.Context, j *trainer.Job) error {
 	if c.IsSet("instance-group") {
 		j.InstanceGroups = nil
 	}
+	var errs []error
 	if c.Command.Name == "process" {
-		if err := each("output", "outputs", into(&j.Outputs)); err != nil {
-			return err
-		}
+		errs = append(errs, each("output", "outputs", into(&j.Outputs)))
 	}
-	return errors.Join(
+	return errors.Join(append(errs,
 		each("environment", "environment", into(&j.Environment)),
 		each("tag", "tags", into(&j.Tags)),
 		each("hyperparameter", "hyperparameters", func(name, value string) error {
@@ -60,21 +59,23 @@ func setPairs(c *cli.Context, j *trainer.Job) error {
 			j.InstanceGroups = append(j.InstanceGroups, trainer.InstanceGroup{Name: name, Type: typ, Count: count})
 			return nil
 		}),
-		each("channel", "channels", func(name, value string) error {
-			ch := &trainer.Channel{Folder: value}
-			if !c.Bool("local") || !local.IsFolder(value) {
-				var err error
-				if ch, err = trainer.ParseChannel(value); err != nil {
-					return err
-				}
-			}
-			if j.Channels == nil {
-				j.Channels = map[string]*trainer.Channel{}
-			}
-			j.Channels[name] = ch
-			return nil
-		}),
-	)
+		each("channel", "channels", func(name, value string) error { return setChannel(c, j, name, value) }),
+	)...)
+}
+
+func setChannel(c *cli.Context, j *trainer.Job, name, value string) error {
+	ch := &trainer.Channel{Folder: value}
+	if !c.Bool("local") || !local.IsFolder(value) {
+		var err error
+		if ch, err = trainer.ParseChannel(value); err != nil {
+			return err
+		}
+	}
+	if j.Channels == nil {
+		j.Channels = map[string]*trainer.Channel{}
+	}
+	j.Channels[name] = ch
+	return nil
 }
 
 // into sets entries of a map, which it makes.
