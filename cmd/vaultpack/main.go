@@ -100,6 +100,7 @@ func commands(con *console) []*cli.Command {
 		mountCommand(con),
 		catCommand(con),
 		streamCommand(con),
+		serveCommand(con),
 		verifyCommand(con),
 		versionsCommand(con),
 		diffCommand(con),

@@ -23,6 +23,7 @@ const (
 	takesFUSE       = "it takes root and /dev/fuse: TestMountWithCommand and TestMountUntilStopped run it"
 	destroys        = "TestDestroy runs it"
 	takesProcessing = "TestProcessEndToEnd runs them, with a SageMaker that runs the job"
+	isServer        = "it runs until it is interrupted: TestServe runs it"
 )
 
 var notRun = map[string]string{
@@ -38,6 +39,7 @@ var notRun = map[string]string{
 	"PULUMI.md: init --vault s3://…":     isPart,
 	"PULUMI.md: policy --format":         isPart,
 	"READING.md: mount":                  takesFUSE,
+	"READING.md: serve":                  isServer,
 	"SECURITY.md: keys":                  isPart,
 	"TRAINING-LOCAL.md: train":           takesLocal,
 	"TRAINING-LOCAL.md: restore":         takesLocal,

@@ -24,9 +24,9 @@ import (
 	"github.com/vaultpack/vaultpack/internal/treetest"
 )
 
-// serve answers for an object with other bytes, in perfect order: whole and in
+// serveWith answers for an object with other bytes, in perfect order: whole and in
 // ranges, with an ETag that fits. Of nil there is no such object.
-func serve(b []byte) faultproxy.Action {
+func serveWith(b []byte) faultproxy.Action {
 	return serveAs(fmt.Sprintf(`"%x"`, md5.Sum(b)), b, 1)
 }
 
@@ -106,14 +106,14 @@ type deception struct {
 func deceptions(good []byte, others map[string][]byte) (all []deception) {
 	add := func(name string, b []byte) {
 		if !bytes.Equal(b, good) {
-			all = append(all, deception{name, serve(b), false})
+			all = append(all, deception{name, serveWith(b), false})
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(others)) {
 		other := others[name]
 		add("is "+name, other)
-		all = append(all, deception{"is itself and then " + name, inTurn(serve(good), serve(other)), true},
-			deception{"is " + name + " and then itself", inTurn(serve(other), serve(good)), true})
+		all = append(all, deception{"is itself and then " + name, inTurn(serveWith(good), serveWith(other)), true},
+			deception{"is " + name + " and then itself", inTurn(serveWith(other), serveWith(good)), true})
 		// The same object, so its ETag says, and of the same size.
 		same := slices.Concat(other, good)[:len(good)]
 		all = append(all, deception{"breaks off and goes on as " + name, inTurn(serveAs("e", good, 0.5), serveAs("e", same, 1)), false})
@@ -130,7 +130,7 @@ func deceptions(good []byte, others map[string][]byte) (all []deception) {
 	flipped := bytes.Clone(good)
 	flipped[len(good)/3] ^= 4
 	add("has a bit flipped", flipped)
-	all = append(all, deception{"is gone", serve(nil), false})
+	all = append(all, deception{"is gone", serveWith(nil), false})
 	if !bytes.HasPrefix(good, []byte("vaultpk1pack")) {
 		return all
 	}
@@ -234,7 +234,7 @@ func TestHostileStore(t *testing.T) {
 			})
 		})}
 	}
-	gone := func(n int) fault { return fault{Op: "GetObject", Path: root(n), Times: -1, Do: serve(nil)} }
+	gone := func(n int) fault { return fault{Op: "GetObject", Path: root(n), Times: -1, Do: serveWith(nil)} }
 	invent := fault{Op: "ListObjectsV2", Times: -1, Do: listing(func(all []string) []string {
 		last := all[len(all)-1]
 		if !strings.Contains(last, root(2)) {
@@ -251,16 +251,16 @@ func TestHostileStore(t *testing.T) {
 	}{
 		{"the newest is hidden", []string{"one"}, []fault{hide(root(2))}, 0, "one@1"},
 		{"the newest is hidden and remembered", []string{"one", "--at-least", "2"}, []fault{hide(root(2))}, exitAuthentication, ""},
-		{"the newest is hidden and named", []string{"one@2"}, []fault{{Op: "GetObject", Path: root(2), Times: -1, Do: serve(byKind["versions"][root(2)])}}, 0, "one@2"},
+		{"the newest is hidden and named", []string{"one@2"}, []fault{{Op: "GetObject", Path: root(2), Times: -1, Do: serveWith(byKind["versions"][root(2)])}}, 0, "one@2"},
 		{"the newest is gone and remembered", []string{"one@2", "--at-least", "2"}, []fault{hide(root(2))}, exitAuthentication, ""},
 		{"the newest is gone and named", []string{"one@2"}, []fault{hide(root(2)), gone(2)}, exitFailed, ""},
 		{"the newest is listed and gone", []string{"one"}, []fault{gone(2)}, exitAuthentication, ""},
 		{"all are hidden", []string{"one"}, []fault{hide(root(1), root(2))}, exitFailed, ""},
 		{"all are hidden and remembered", []string{"one", "--at-least", "1"}, []fault{hide(root(1), root(2))}, exitAuthentication, ""},
 		{"a third is invented from the second", []string{"one"},
-			[]fault{invent, {Op: "GetObject", Path: root(3), Times: -1, Do: serve(byKind["versions"][root(2)])}}, exitAuthentication, ""},
+			[]fault{invent, {Op: "GetObject", Path: root(3), Times: -1, Do: serveWith(byKind["versions"][root(2)])}}, exitAuthentication, ""},
 		{"the first poses as the second", []string{"one", "--at-least", "2"},
-			[]fault{{Op: "GetObject", Path: root(2), Times: -1, Do: serve(byKind["versions"][root(1)])}}, exitAuthentication, ""},
+			[]fault{{Op: "GetObject", Path: root(2), Times: -1, Do: serveWith(byKind["versions"][root(1)])}}, exitAuthentication, ""},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			c := c.elsewhere(t)

@@ -25,6 +25,9 @@ import (
 	"github.com/vaultpack/vaultpack/internal/commit"
 	"github.com/vaultpack/vaultpack/provision"
 	"github.com/vaultpack/vaultpack/provision/doctor"
+	"github.com/vaultpack/vaultpack/serve"
+	"github.com/vaultpack/vaultpack/serve/s3api"
+	"github.com/vaultpack/vaultpack/serve/web"
 	"github.com/vaultpack/vaultpack/signing"
 	"github.com/vaultpack/vaultpack/trainer"
 	"github.com/vaultpack/vaultpack/trainer/container"
@@ -44,7 +47,7 @@ import (
 // types are those whose methods do something, or tell what was done.
 var types = []any{
 	dataset.Dataset{}, dataset.Version{}, commit.Lease{}, commit.Pending{}, commit.Index{},
-	dataset.File{}, view.View{}, view.File{}, mount.Mount{}, samples.Plan{}, vaultpack.Vault{}, unpack.Job{},
+	dataset.File{}, view.View{}, view.File{}, serve.Catalog{}, serve.Endpoint{}, mount.Mount{}, samples.Plan{}, vaultpack.Vault{}, unpack.Job{},
 	uploader.Filter{}, ingest.Writer{}, ingest.File{}, ingest.Sample{},
 	trainer.Launcher{}, trainer.Plan{}, trainer.ProcessingPlan{}, trainer.Watcher{}, trainer.Logs{}, trainer.Job{},
 	container.Config{}, container.Tasks{}, local.Job{}, provenance.Certificate{}, provenance.Verifier{}, awskms.Signer{},
@@ -55,7 +58,7 @@ var types = []any{
 // functions are the entry points that are no methods.
 var functions = map[string]any{
 	"uploader.Upload": uploader.Upload, "uploader.UploadStream": uploader.UploadStream, "uploader.Count": uploader.Count, "ingest.New": ingest.New,
-	"dataset.Open": dataset.Open, "view.Open": view.Open, "mount.Start": mount.Start, "samples.New": samples.New, "samples.Merge": samples.Merge, "samples.ParsePosition": samples.ParsePosition, "dataset.List": dataset.List, "dataset.Diff": dataset.Diff,
+	"dataset.Open": dataset.Open, "view.Open": view.Open, "serve.Open": serve.Open, "serve.Listen": serve.Listen, "s3api.New": s3api.New, "web.New": web.New, "mount.Start": mount.Start, "samples.New": samples.New, "samples.Merge": samples.Merge, "samples.ParsePosition": samples.ParsePosition, "dataset.List": dataset.List, "dataset.Diff": dataset.Diff,
 	"restore.Run": restore.Run, "verify.Run": verify.Run, "verify.Against": verify.Against, "rekey.Rotate": rekey.Rotate, "rekey.Reseal": rekey.Reseal,
 	"unpack.Prepare": unpack.Prepare, "doctor.Run": doctor.Run,
 	"vaultpack.Open": vaultpack.Open, "vaultpack.Create": vaultpack.Create, "vaultpack.OpenConfigured": vaultpack.OpenConfigured, "vaultpack.New": vaultpack.New,
