@@ -193,6 +193,7 @@ func (j *Job) checkChannels(p *problems) {
 			continue
 		}
 		sealed++
+		p.check(j.toAllGroups(ch.InstanceGroups), sub("instance_groups"), "names not all groups, and a sealed channel goes to all hosts: one that gets nothing could not tell that from data that was withheld")
 		if ch.InputMode == "FastFile" || ch.InputMode == "Pipe" {
 			p.add(sub("input_mode"), whyNoFastFile, ch.InputMode)
 		}
@@ -311,6 +312,11 @@ func (j *Job) types() []string {
 		all = append(all, g.Type)
 	}
 	return all
+}
+
+// toAllGroups reports whether a channel of groups goes to every host.
+func (j *Job) toAllGroups(groups []string) bool {
+	return len(groups) == 0 || !slices.ContainsFunc(j.InstanceGroups, func(g InstanceGroup) bool { return !slices.Contains(groups, g.Name) })
 }
 
 // Hosts returns how many hosts the job has.

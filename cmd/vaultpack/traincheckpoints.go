@@ -12,7 +12,6 @@ import (
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/trainer"
-	"github.com/vaultpack/vaultpack/trainer/container"
 	"github.com/vaultpack/vaultpack/trainer/local"
 	"github.com/vaultpack/vaultpack/vault"
 )
@@ -47,12 +46,9 @@ func resumeCheckpoints(c *cli.Context, v *vault.Vault, in *trainer.Job, job *loc
 	if d.place, err = checkpointPlace(c, v); err != nil || d.place == (local.Destination{}) {
 		return err
 	}
-	const path = container.BaseDir + "/checkpoints"
 	switch {
 	case d.place.Folder != "" && d.place.Folder == d.to.Folder || d.place.Dataset != "" && slices.Contains([]string{d.place.Dataset, strings.TrimSuffix(d.place.Dataset, "-unfinished")}, d.to.Dataset):
 		return usagef("--checkpoints: %s is where the results go; keep checkpoints in another place", c.String("checkpoints"))
-	case in.CheckpointPath != "" && filepath.Clean(in.CheckpointPath) != path:
-		return usagef("checkpoint_path is %s, and on this machine checkpoints are in %s", in.CheckpointPath, path)
 	case in.Channels["checkpoints"] != nil:
 		return usagef("--checkpoints goes with no channel of the name checkpoints")
 	}
@@ -71,13 +67,6 @@ func resumeCheckpoints(c *cli.Context, v *vault.Vault, in *trainer.Job, job *loc
 		d.con.notef("checkpoints: from %s@%d", d.place.Dataset, job.Saved.Version.Number)
 	}
 	return nil
-}
-
-// unused returns the fields of a job's file that have no effect on this machine.
-func unused(c *cli.Context, in *trainer.Job) []string {
-	return slices.DeleteFunc(in.OnlySageMaker(), func(field string) bool {
-		return c.IsSet("checkpoints") && strings.HasPrefix(field, "checkpoint")
-	})
 }
 
 // keep delivers the checkpoints, and prints where.

@@ -64,7 +64,7 @@ func trainLocal(c *cli.Context, con *console) error {
 	if in.SealModel && deliver.to.Folder != "" {
 		return usagef("--output %s is in the clear, and seal_model says that the model is to be sealed", c.String("output"))
 	}
-	if fields := unused(c, in); len(fields) > 0 {
+	if fields := in.OnlySageMaker(); len(fields) > 0 {
 		con.notef("without effect on this machine: %s", strings.Join(fields, ", "))
 	}
 	if deliver.to != (local.Destination{}) {

@@ -3,9 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -26,16 +24,14 @@ func readLocalJob(c *cli.Context, con *console) (*trainer.Job, error) {
 	if err := in.CheckLocal(); err != nil {
 		return nil, usagef("SageMaker would not take this job: %w", err)
 	}
-	switch {
-	case in.Source == "" && len(in.Command) == 0:
-		return nil, usagef("no command: write it after --, or set a script with --source DIR --entry FILE; that of the image is not here")
-	case in.Source != "" && len(in.Command) > 0:
-		return nil, usagef("use either a source with an entry, or a command, not both")
-	}
-	for _, name := range slices.Sorted(maps.Keys(in.Channels)) {
-		if ch := in.Channels[name]; ch.S3 != "" {
-			return nil, usagef("channel %s: %s is not fetched to this machine: fill the channel with --channel %s=DIR, or with a dataset", name, ch.S3, name)
+	var replaced []string
+	for _, field := range []string{"output", "checkpoints"} {
+		if c.IsSet(field) {
+			replaced = append(replaced, field)
 		}
+	}
+	if err := in.CheckHere(replaced...); err != nil {
+		return nil, usageError{err}
 	}
 	return in, nil
 }
@@ -84,11 +80,8 @@ func newLocalJob(c *cli.Context, con *console, in *trainer.Job, main string) (*l
 	} else if err != nil {
 		return nil, err
 	}
-	if n := in.Hosts(); n > local.MaxHosts || n > 1 && job.NoNamespace {
-		return nil, usagef("%d hosts: on this machine a job has up to %d, and with --no-namespace one; set another number with --instance-count", n, local.MaxHosts)
-	}
-	if in.LauncherGroup != "" {
-		return nil, usagef("launcher_group: on this machine a launcher starts the script on all hosts; leave it out, or use --launcher ''")
+	if n := in.Hosts(); n > 1 && job.NoNamespace {
+		return nil, usagef("%d hosts: with --no-namespace there is one; set --instance-count 1, or leave --no-namespace out", n)
 	}
 	if err := job.CheckLauncher(); err != nil {
 		return nil, usageError{err}
