@@ -25,6 +25,13 @@ var skipped = map[string]bool{".git": true, "__pycache__": true, ".ipynb_checkpo
 // maxSource bounds a source directory, which is held in memory packed.
 const maxSource = 512 << 20
 
+// CheckSource returns an error if a source folder is not one that a job can have: it has no
+// script entry, a key of vaultpack, or a link that leads out of it, for example.
+func CheckSource(dir, entry string) error {
+	_, err := packSource(dir, entry)
+	return err
+}
+
 // packSource makes sourcedir.tar.gz of a directory, with its files at the root. The same
 // files make the same bytes: sorted, without times and owners.
 func packSource(dir, entry string) ([]byte, error) {

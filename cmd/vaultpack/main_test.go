@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -70,11 +72,16 @@ func TestScripts(t *testing.T) {
 			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
 			env.Setenv("TMPDIR", filepath.Join(env.WorkDir, "tmp"))
 			env.Setenv("DIGITS", dataset)
+			env.Setenv("TORCH", torchPython())
 			env.Setenv("EXAMPLES", filepath.Join(dataset, "..", "..", "examples"))
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {
-			if cond != "hosts" { // whether several can be run here
+			switch cond {
+			case "torch":
+				return torchPython() != "", nil
+			case "hosts": // whether several can be run here
+			default:
 				return false, fmt.Errorf("there is no condition %q", cond)
 			}
 			err := sagemakertest.Available()
@@ -96,6 +103,16 @@ func TestScripts(t *testing.T) {
 		},
 	})
 }
+
+// torchPython is a Python that has PyTorch, or "".
+var torchPython = sync.OnceValue(func() string {
+	for _, python := range []string{"python3", "/usr/bin/python3"} {
+		if exec.Command(python, "-c", "import importlib.util as u, sys; sys.exit(not u.find_spec('torch'))").Run() == nil {
+			return python
+		}
+	}
+	return ""
+})
 
 // exitsWith runs a command as "code 4 vaultpack verify d", and wants that exit
 // code. Its output is there for stdout and stderr.

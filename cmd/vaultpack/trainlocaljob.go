@@ -33,6 +33,11 @@ func readLocalJob(c *cli.Context, con *console) (*trainer.Job, error) {
 	if err := in.CheckHere(replaced...); err != nil {
 		return nil, usageError{err}
 	}
+	if in.Source != "" {
+		if err := trainer.CheckSource(in.Source, in.Entry); err != nil {
+			return nil, usagef("--source: %w", err)
+		}
+	}
 	return in, nil
 }
 

@@ -83,6 +83,7 @@ var allowed = map[string]string{
 	"zero *config.Config.AWS":       "a configuration of nothing is AWS's own",
 	"zero *config.Config.Pinned":    "there is nothing to pin",
 	"zero *config.Config.Resolved":  "there is no name in it to look up",
+	"zero *local.Job.CheckLauncher": "no launcher is to be used",
 	"zero *config.Config.S3Options": "it is called by the SDK, with options",
 
 	"nil *provision.Provisioner.RolePolicy": "it is that of the Target in it",

@@ -42,7 +42,7 @@ func (j *run) layOut(ctx context.Context, h *host) error {
 		}
 	}
 	if j.Source != "" {
-		if err := os.CopyFS(filepath.Join(base, "code"), os.DirFS(j.Source)); err != nil {
+		if err := copySource(filepath.Join(base, "code"), j.Source); err != nil {
 			return fmt.Errorf("copying the source folder: %w", err)
 		}
 		if _, err := os.Stat(filepath.Join(base, "code", j.Entry)); err != nil {
@@ -50,6 +50,16 @@ func (j *run) layOut(ctx context.Context, h *host) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// byName returns the names of the groups, and each group of resourceconfig.json by its name.
+func (c *cluster) byName(resources object) (names []string, groups object) {
+	names, groups = []string{}, object{}
+	for i, g := range c.groups {
+		names = append(names, g.Name)
+		groups[g.Name] = resources["instance_groups"].([]object)[i]
+	}
+	return names, groups
 }
 
 // channels are the names of all channels, sorted.
@@ -88,16 +98,12 @@ func (j *run) environment(h *host, base string) []string {
 	}
 	module := strings.TrimSuffix(j.Entry, ".py")
 	rc := j.cluster.resources(h)
-	hosts, groups, byName := j.cluster.names(""), []string{}, object{}
-	for i, g := range j.cluster.groups {
-		groups = append(groups, g.Name)
-		byName[g.Name] = rc["instance_groups"].([]object)[i]
-	}
+	hosts, main := j.cluster.names(""), j.main(h)
+	groups, byName := j.cluster.byName(rc)
 	distributed := []string{} // the toolkit's, of the launchers
 	if j.Launcher != "" {
 		distributed = append(distributed, h.group)
 	}
-	main := j.main(h)
 	env := object{
 		"hosts": hosts, "current_host": h.name, "network_interface_name": j.cluster.iface,
 		"current_instance_type": h.kind, "current_instance_group": h.group, "current_instance_group_hosts": j.cluster.names(h.group),
