@@ -195,6 +195,9 @@ func (f *fileSystem) Open(_ <-chan struct{}, _ *fuse.OpenIn, out *fuse.OpenOut) 
 	return fuse.OK
 }
 
+// Flush has the kernel not ask when a file is closed, either.
+func (f *fileSystem) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status { return fuse.ENOSYS }
+
 func (f *fileSystem) OpenDir(_ <-chan struct{}, _ *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	if f.noOpenDir {
 		return fuse.ENOSYS
