@@ -27,6 +27,7 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/datasettest"
 	"github.com/vaultpack/vaultpack/internal/objects"
+	"github.com/vaultpack/vaultpack/internal/race"
 	"github.com/vaultpack/vaultpack/internal/treetest"
 	"github.com/vaultpack/vaultpack/uploader"
 	"github.com/vaultpack/vaultpack/vault"
@@ -239,11 +240,15 @@ func TestRandomRanges(t *testing.T) {
 		}
 	})
 	f := open(t, v, view.Options{Memory: 1}) // which is taken for the least
+	ranges := 60
+	if race.Enabled {
+		ranges = 6
+	}
 	var all sync.WaitGroup
 	for g := range 32 {
 		all.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(g), 1))
-			for range 100 {
+			for range ranges {
 				name := names[rng.IntN(len(names))]
 				want := data[name]
 				got, err := f.Open(name)
@@ -352,7 +357,7 @@ func TestTampered(t *testing.T) {
 		write(t, filepath.Join(src, "large"), want)
 		write(t, filepath.Join(src, "small"), small)
 	})
-	for range 60 {
+	for range 30 {
 		f := open(t, v, view.Options{})
 		if _, err := f.Stat("large"); err != nil { // the index is read whole
 			t.Fatal(err)
