@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"context"
+	"errors"
 	"iter"
 
 	"github.com/vaultpack/vaultpack/dataset/tree"
@@ -24,13 +25,26 @@ const (
 	Changed ChangeKind = "changed"
 )
 
+var errNoEntries = errors.New("dataset: no entries to compare were given")
+
 // Diff yields the changes between two versions in the order of their paths. After an
 // error it stops.
 func Diff(ctx context.Context, from, to *Version) iter.Seq2[Change, error] {
+	return DiffEntries(from.Entries(ctx), to.Entries(ctx))
+}
+
+// DiffEntries yields the changes between two sequences of entries, as versions have them, both in the
+// order of their paths. It takes the next entry of a sequence only after all up to the one before are
+// compared. After an error it stops.
+func DiffEntries(from, to iter.Seq2[*tree.Entry, error]) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
-		nextOld, stopOld := iter.Pull2(from.Entries(ctx))
+		if from == nil || to == nil {
+			yield(Change{}, errNoEntries)
+			return
+		}
+		nextOld, stopOld := iter.Pull2(from)
 		defer stopOld()
-		nextNew, stopNew := iter.Pull2(to.Entries(ctx))
+		nextNew, stopNew := iter.Pull2(to)
 		defer stopNew()
 		old, errOld, isOld := nextOld()
 		later, errLater, isLater := nextNew()

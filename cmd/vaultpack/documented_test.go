@@ -171,7 +171,7 @@ func TestDocumentedCommandsWork(t *testing.T) {
 		local.run(exitDone, "push", "-q", "./scans")
 	}
 	// These are tried elsewhere, or ask for more than a page can show.
-	skip := regexp.MustCompile(`^(serve|train|process|jobs|logs|stop)\b|[…<>]|\b(ARN|JOB|DATASET|NAME|ROLE)\b|pg_dump|/mnt/|testdata|^keys shred|^keys rewrap|\./snapshot|^push -|^doctor`)
+	skip := regexp.MustCompile(`^(serve|browse|train|process|jobs|logs|stop)\b|[…<>]|\b(ARN|JOB|DATASET|NAME|ROLE)\b|pg_dump|/mnt/|testdata|^keys shred|^keys rewrap|\./snapshot|^push -|^doctor`)
 	ran := 0
 	for _, d := range documentedCommands(t) {
 		if d.page != "README.md" || len(d.args) == 1 || skip.MatchString(d.text) {

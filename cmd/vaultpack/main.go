@@ -101,6 +101,7 @@ func commands(con *console) []*cli.Command {
 		catCommand(con),
 		streamCommand(con),
 		serveCommand(con),
+		browseCommand(con),
 		verifyCommand(con),
 		versionsCommand(con),
 		diffCommand(con),

@@ -23,6 +23,7 @@ const (
 	takesFUSE       = "it takes root and /dev/fuse: TestMountWithCommand and TestMountUntilStopped run it"
 	destroys        = "TestDestroy runs it"
 	takesProcessing = "TestProcessEndToEnd runs them, with a SageMaker that runs the job"
+	isPage          = "it runs until it is interrupted: TestBrowse runs it"
 	isServer        = "it runs until it is interrupted: TestServe runs it"
 )
 
@@ -38,6 +39,7 @@ var notRun = map[string]string{
 	"PULUMI.md: train":                   takesJob,
 	"PULUMI.md: init --vault s3://…":     isPart,
 	"PULUMI.md: policy --format":         isPart,
+	"READING.md: browse":                 isPage,
 	"READING.md: mount":                  takesFUSE,
 	"READING.md: serve":                  isServer,
 	"SECURITY.md: keys":                  isPart,

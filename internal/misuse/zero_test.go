@@ -26,6 +26,7 @@ import (
 	"github.com/vaultpack/vaultpack/provision"
 	"github.com/vaultpack/vaultpack/provision/doctor"
 	"github.com/vaultpack/vaultpack/serve"
+	"github.com/vaultpack/vaultpack/serve/browse"
 	"github.com/vaultpack/vaultpack/serve/s3api"
 	"github.com/vaultpack/vaultpack/serve/web"
 	"github.com/vaultpack/vaultpack/signing"
@@ -58,7 +59,7 @@ var types = []any{
 // functions are the entry points that are no methods.
 var functions = map[string]any{
 	"uploader.Upload": uploader.Upload, "uploader.UploadStream": uploader.UploadStream, "uploader.Count": uploader.Count, "ingest.New": ingest.New,
-	"dataset.Open": dataset.Open, "view.Open": view.Open, "serve.Open": serve.Open, "serve.Listen": serve.Listen, "s3api.New": s3api.New, "web.New": web.New, "mount.Start": mount.Start, "samples.New": samples.New, "samples.Merge": samples.Merge, "samples.ParsePosition": samples.ParsePosition, "dataset.List": dataset.List, "dataset.Diff": dataset.Diff,
+	"dataset.Open": dataset.Open, "view.Open": view.Open, "serve.Open": serve.Open, "serve.Listen": serve.Listen, "s3api.New": s3api.New, "web.New": web.New, "browse.New": browse.New, "mount.Start": mount.Start, "samples.New": samples.New, "samples.Merge": samples.Merge, "samples.ParsePosition": samples.ParsePosition, "dataset.List": dataset.List, "dataset.Diff": dataset.Diff, "dataset.DiffEntries": dataset.DiffEntries,
 	"restore.Run": restore.Run, "verify.Run": verify.Run, "verify.Against": verify.Against, "rekey.Rotate": rekey.Rotate, "rekey.Reseal": rekey.Reseal,
 	"unpack.Prepare": unpack.Prepare, "doctor.Run": doctor.Run,
 	"vaultpack.Open": vaultpack.Open, "vaultpack.Create": vaultpack.Create, "vaultpack.OpenConfigured": vaultpack.OpenConfigured, "vaultpack.New": vaultpack.New,
