@@ -23,7 +23,7 @@ from . import keyring, samples
 from .child import Child, flags
 from .errors import ChildError, NotFound, UsageError
 from .sealed import CHUNK, ContentSum, DataKey, Header, Object, unauthentic
-from .store import ChildStore, DirStore, Request, Store
+from .store import ChildStore, DirStore, Request, Scratch, Store
 from .stream import SampleStream
 
 PIECE = 4 << 20  # of a large file, read at one time
@@ -177,6 +177,7 @@ class Dataset:
         self._head, self._entries, self._packs, self._keys, self._store = head, entries, packs, keys, store
         self._objects: dict[int, Object] = {}
         self._sums: dict[str, ContentSum] = {}
+        self._scratch = Scratch()
         self._samples: list[samples.Sample] | None = None
         self._files: list[Entry] = [e for e in entries if e.is_file]
         self._plans: dict[tuple[int | None, int], tuple[Sequence[int], Sequence[int]]] = {}
@@ -338,7 +339,7 @@ class Dataset:
 
     def _runs(self, wanted: Iterable[tuple[int, int, int]]) -> Iterator[tuple[int, int, int, memoryview]]:
         """Opens ranges of packs, joined where they are close, in the order of packs and offsets:
-        pack, offset, length, plaintext. The store works ahead."""
+        pack, offset, length, plaintext. It is good until the next is asked for."""
         runs: list[list[int]] = []
         for pack, off, n in sorted(wanted):
             last = runs[-1] if runs else None
@@ -351,29 +352,29 @@ class Dataset:
         answers = self._store.read(requests)
         for p, off, n, ranges in plans:
             data = [next(answers) for _ in ranges]
-            yield p, off, n, self._object(p).open(off, n, ranges, data)
+            yield p, off, n, self._object(p).open(off, n, ranges, data, self._scratch.take)
 
     def _whole(self, files: Sequence[Entry]) -> list[bytes]:
         """The whole contents of small files, each compared with its sums."""
-        opened = list(self._runs((x[0], x[1], x[2]) for e in files for x in e.extents if x[2]))
-        begins = [(p, off) for p, off, _, _ in opened]
+        wanted = sorted({(x[0], x[1], x[2]) for e in files for x in e.extents if x[2]})
+        opened: dict[tuple[int, int, int], bytes] = {}
+        i = 0
+        for pack, off, n, plain in self._runs(wanted):
+            while i < len(wanted) and wanted[i][0] == pack and wanted[i][1] < off + n:
+                begin = wanted[i][1] - off
+                opened[wanted[i]] = bytes(plain[begin : begin + wanted[i][2]])
+                i += 1
         out = []
         for e in files:
-            parts: list[bytes | memoryview] = []
-            for x in e.extents:
-                if x[2]:
-                    _, off, n, plain = opened[bisect_left(begins, (x[0], x[1] + 1)) - 1]
-                    parts.append(plain[x[1] - off : x[1] - off + x[2]])
-                else:
-                    parts.append(b"")
+            parts = [opened[x] if x[2] else b"" for x in e.extents]
             self._compare(e, parts)
-            out.append(b"".join(parts))
+            out.append(parts[0] if len(parts) == 1 else b"".join(parts))
         return out
 
-    def _compare(self, e: Entry, parts: Sequence[bytes | memoryview]) -> None:
+    def _compare(self, e: Entry, parts: Sequence[bytes]) -> None:
         """Compares the contents of a whole file, one part for each extent, with what was recorded."""
         for x, want, part in zip(e.extents, e.sums, parts):
-            if want and self._content_sum(x[0]).sum([part]) != want:
+            if want and self._content_sum(x[0]).of(part) != want:
                 raise unauthentic()
         if sum(map(len, parts)) != e.size:
             raise unauthentic()
@@ -390,20 +391,22 @@ class Dataset:
             self._sums[id] = ContentSum(self._keys[id])
         return self._sums[id]
 
-    def _pieces(self, e: Entry) -> Iterator[memoryview]:
+    def _pieces(self, e: Entry) -> Iterator[bytes]:
         """The contents of a large file, in pieces. What was recorded of it is compared at the end
         of each extent, and of the file."""
         whole = hashlib.sha256()
         for i, (pack, off, n) in enumerate(e.extents):
-            held: list[memoryview] = []
+            want = e.sums[i] if i < len(e.sums) else b""
+            summed = self._content_sum(pack).begin() if want else None
             for at in range(0, n, PIECE):
                 k = min(PIECE, n - at)
                 for _, _, _, plain in self._runs([(pack, off + at, k)]):
-                    held.append(plain)
+                    if summed:
+                        summed.update(plain)
                     if e.sha256:
                         whole.update(plain)
-                    yield plain
-            if i < len(e.sums) and e.sums[i] and self._content_sum(pack).sum(held) != e.sums[i]:
+                    yield bytes(plain)
+            if summed and summed.sum() != want:
                 raise unauthentic()
         if e.sha256 and whole.digest() != e.sha256:
             raise unauthentic()
@@ -416,7 +419,7 @@ class Dataset:
             lo, hi = max(off, at), min(end, at + length)
             if lo < hi:
                 for _, _, _, plain in self._runs([(pack, x + lo - at, hi - lo)]):
-                    out.append(plain)
+                    out.append(bytes(plain))
             at += length
         return b"".join(out)
 

@@ -250,8 +250,16 @@ class Object:
             return [(start, end - start)]
         return [(begin, PREFIX), (start, end - start)]
 
-    def open(self, off: int, n: int, ranges: Sequence[Range], data: Sequence[bytes]) -> memoryview:
-        """Opens n bytes at off, given the contents of ranges(off, n)."""
+    def open(
+        self,
+        off: int,
+        n: int,
+        ranges: Sequence[Range],
+        data: Sequence[bytes | memoryview],
+        buffer: Callable[[int], memoryview] = lambda n: memoryview(bytearray(n)),
+    ) -> memoryview:
+        """Opens n bytes at off, given the contents of ranges(off, n). They lie in memory that
+        buffer gives."""
         if n == 0:
             return memoryview(b"")
         for (_, want), got in zip(ranges, data):
@@ -266,8 +274,7 @@ class Object:
         if start % SEALED_SEGMENT == 0:
             chunk = 0
         plain_start = first * SEGMENT + chunk * CHUNK
-        buf = bytearray(max(0, len(sealed)))
-        out, at = memoryview(buf), 0
+        out, at = buffer(len(sealed)), 0
         for segment in range(first, last + 1):
             lo = segment * SEALED_SEGMENT - start
             hi = min(lo + SEALED_SEGMENT, len(sealed))
@@ -305,20 +312,37 @@ def file_read(f: BinaryIO) -> Callable[[int], bytes]:
 class ContentSum:
     """Content sums under a data key: docs/FORMAT.md, section 1."""
 
-    __slots__ = ("_gmac", "_hmac")
+    __slots__ = ("gmac", "hmac_key")
 
     def __init__(self, key: DataKey) -> None:
         keys = key.expand(b"vaultpack/v1 content sum", 64)
-        self._gmac, self._hmac = AESGCM(keys[:32]), keys[32:]
+        self.gmac, self.hmac_key = AESGCM(keys[:32]), keys[32:]
 
-    def sum(self, parts: Sequence[bytes | memoryview]) -> bytes:
-        """The sum of what the parts are one after the other. Each but the last has whole blocks."""
-        h = hmac.new(self._hmac, digestmod=hashlib.sha256)
-        length = i = 0
-        for part in parts:
-            for at in range(0, len(part), CHUNK):
-                h.update(self._gmac.encrypt(bytes(4) + i.to_bytes(8, "big"), b"", bytes(part[at : at + CHUNK])))
-                i += 1
-            length += len(part)
-        h.update(length.to_bytes(8, "big"))
-        return h.digest()[:16]
+    def begin(self) -> RunningSum:
+        return RunningSum(self)
+
+    def of(self, contents: bytes | memoryview) -> bytes:
+        s = self.begin()
+        s.update(contents)
+        return s.sum()
+
+
+class RunningSum:
+    """A content sum in the making. Each update but the last takes whole blocks."""
+
+    __slots__ = ("_gmac", "_hmac", "_length")
+
+    def __init__(self, of: ContentSum) -> None:
+        self._gmac, self._hmac, self._length = of.gmac, hmac.new(of.hmac_key, digestmod=hashlib.sha256), 0
+
+    def update(self, contents: bytes | memoryview) -> None:
+        if self._length % CHUNK:
+            raise ValueError("contents after a block that is not whole")
+        first = self._length // CHUNK
+        for i, at in enumerate(range(0, len(contents), CHUNK), first):
+            self._hmac.update(self._gmac.encrypt(i.to_bytes(12, "big"), b"", bytes(contents[at : at + CHUNK])))
+        self._length += len(contents)
+
+    def sum(self) -> bytes:
+        self._hmac.update(self._length.to_bytes(8, "big"))
+        return self._hmac.digest()[:16]

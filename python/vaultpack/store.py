@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from typing import Iterable, Iterator, Protocol, Sequence
+from typing import Iterable, Iterator, Protocol, Sequence, Union
 
 from .child import Child
 from .errors import ChildError, Error, NotAllowed, from_code
@@ -18,11 +18,28 @@ MAX_REQUEST = 16 << 20  # of the command's fetch
 AHEAD = 8
 
 
+SMALL = 4096
+Contents = Union[bytes, memoryview]
+
+
 class Store(Protocol):
-    def read(self, requests: Iterable[Request]) -> Iterator[bytes]:
-        """The ranges, in order. Where an object ends, or is missing, AuthenticationError."""
+    def read(self, requests: Iterable[Request]) -> Iterator[Contents]:
+        """The ranges, in order. Where an object ends, or is missing, AuthenticationError. Contents
+        of more than SMALL bytes are good until the next are asked for."""
 
     def close(self) -> None: ...
+
+
+class Scratch(threading.local):
+    """A buffer for each thread. Memory that is new costs more to touch than AES does."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def take(self, n: int) -> memoryview:
+        if len(self._buffer) < n:
+            self._buffer = bytearray(1 << (n - 1).bit_length())
+        return memoryview(self._buffer)[:n]
 
 
 class DirStore:
@@ -34,24 +51,24 @@ class DirStore:
         self._packs = os.path.join(vault, dataset, "packs")
         self._open: OrderedDict[str, int] = OrderedDict()
         self._lock = threading.Lock()
+        self._scratch = Scratch()
 
     def __reduce__(self) -> tuple[type[DirStore], tuple[str, str]]:
         vault, dataset = os.path.split(os.path.dirname(self._packs))
         return DirStore, (vault, dataset)
 
-    def read(self, requests: Iterable[Request]) -> Iterator[bytes]:
+    def read(self, requests: Iterable[Request]) -> Iterator[Contents]:
         for id, off, n in requests:
+            out = memoryview(bytearray(n)) if n <= SMALL else self._scratch.take(n)
+            at = 0
             with self._lock:
                 fd = self._file(id)
-                b = os.pread(fd, n, off)
-                while 0 < len(b) < n:
-                    more = os.pread(fd, n - len(b), off + len(b))
-                    if not more:
-                        break
-                    b += more
-            if len(b) != n:
-                raise unauthentic()
-            yield b
+                while at < n:
+                    got = os.preadv(fd, [out[at:]], off + at)
+                    if not got:
+                        raise unauthentic()
+                    at += got
+            yield out
 
     def _file(self, id: str) -> int:
         fd = self._open.get(id)
@@ -96,6 +113,7 @@ class ChildStore:
         self._dataset, self._settings = dataset, tuple(settings)
         self._child: Child | None = None
         self._lock = threading.Lock()
+        self._scratch = Scratch()
 
     def __reduce__(self) -> tuple[type[ChildStore], tuple[str, tuple[str, ...]]]:
         return ChildStore, (self._dataset, self._settings)
@@ -110,7 +128,7 @@ class ChildStore:
             self._child = Child(["handover", "fetch", *self._settings, "--", self._dataset])
         return self._child
 
-    def read(self, requests: Iterable[Request]) -> Iterator[bytes]:
+    def read(self, requests: Iterable[Request]) -> Iterator[Contents]:
         parts = list(requests)
         if any(n > MAX_REQUEST for _, _, n in parts):
             raise ValueError(f"more than {MAX_REQUEST} bytes in one request")
@@ -125,7 +143,7 @@ class ChildStore:
             self._lock = threading.Lock()  # another thread of the parent may have held it
         return self._lock
 
-    def _answers(self, parts: list[Request]) -> Iterator[bytes]:
+    def _answers(self, parts: list[Request]) -> Iterator[Contents]:
         child = self._running()
         sent = got = 0
         try:
@@ -156,17 +174,24 @@ class ChildStore:
                 child.kill()
                 self._child = None
 
-    def _answer(self, child: Child) -> bytes:
+    def _answer(self, child: Child) -> Contents:
         """The next answer. An OSError says that there is none."""
         head = child.stdout.readline().decode("utf-8", "replace").rstrip("\n").split(" ", 2)
         if head[0] == "ERR":
             raise _Refused(from_code(int(head[1]), head[2]))
         if head[0] != "OK":
             raise ConnectionError
-        b = child.stdout.read(int(head[1]))
-        if len(b) < int(head[1]):
+        n = int(head[1])
+        if n > MAX_REQUEST:
             raise ConnectionError
-        return b
+        out = memoryview(bytearray(n)) if n <= SMALL else self._scratch.take(n)
+        at = 0
+        while at < n:
+            got = child.stdout.readinto(out[at:])  # type: ignore[attr-defined]
+            if not got:
+                raise ConnectionError
+            at += got
+        return out
 
     def close(self) -> None:
         if self._child:
