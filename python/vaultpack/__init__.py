@@ -35,6 +35,7 @@ _LAZY = {
     "open": "dataset",
     "Position": "samples",
     "merge": "samples",
+    "SampleStream": "stream",
     "Writer": "writing",
     "writer": "writing",
 }
@@ -42,6 +43,7 @@ _LAZY = {
 if TYPE_CHECKING:
     from .dataset import Dataset, Entry, open
     from .samples import Position, merge
+    from .stream import SampleStream
     from .writing import Writer, writer
 
 __all__ = [
@@ -56,6 +58,7 @@ __all__ = [
     "NotAllowed",
     "NotFound",
     "Position",
+    "SampleStream",
     "SomeFailed",
     "UsageError",
     "Writer",
