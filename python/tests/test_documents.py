@@ -54,7 +54,7 @@ class Page(unittest.TestCase):
     def test_lazy(self) -> None:
         """import vaultpack needs nothing but the standard library."""
         code = "import sys; sys.modules['cryptography'] = None; import vaultpack; print(vaultpack.__version__, dir(vaultpack)[0])"
-        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+        subprocess.run([sys.executable, "-c", code], cwd=vault.REPOSITORY / "python", check=True, capture_output=True)
 
 
 class Wheel(unittest.TestCase):
