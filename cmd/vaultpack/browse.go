@@ -31,7 +31,7 @@ func browseCommand(con *console) *cli.Command {
 			"The link works once, for one browser on this machine. To look at data that is on another\n" +
 			"machine, run browse there with --port N, and here: ssh -L N:127.0.0.1:N MACHINE",
 		Flags: []cli.Flag{
-			&cli.IntFlag{Name: "port", Usage: "listen at port `N` of 127.0.0.1 (default: any that is free)"},
+			&cli.IntFlag{Name: "port", Usage: "listen at port `N` of 127.0.0.1", DefaultText: "any that is free"},
 			&cli.BoolFlag{Name: "open", Usage: "open the page in the default browser"},
 			&cli.StringFlag{Name: "memory", Value: "256MiB", Usage: "keep up to `SIZE` of what was read last in memory"},
 		},
