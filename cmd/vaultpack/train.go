@@ -345,7 +345,6 @@ func printTraining(c *cli.Context, con *console, l *trainer.Launcher, p *trainer
 		if err := l.Stage(c.Context, p); err != nil {
 			return err
 		}
-		con.tellUsage(l.Vault)
 	}
 	return printPlan(con, b, p.Weakened)
 }
