@@ -396,11 +396,3 @@ func (j *Job) checkRest(p *problems) {
 	}
 	j.checkTags(p)
 }
-
-func (j *Job) checkTags(p *problems) {
-	p.check(len(j.Tags) <= 50, "tags", "there are %d, the limit is 50", len(j.Tags))
-	for _, k := range slices.Sorted(maps.Keys(j.Tags)) {
-		p.check(awsname.IsTag(k, j.Tags[k]), "tags."+k,
-			"is not a tag of AWS: keys have 1 to 128 characters and do not begin with aws:, values up to 256; all are letters, digits, spaces and _.:/=+-@")
-	}
-}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/internal/awsname"
 )
 
 // limits are those that the two kinds of jobs do not share.
@@ -69,6 +70,14 @@ func (j *Job) CheckProcessing() error {
 	j.checkTimes(p)
 	j.checkTags(p)
 	return errors.Join(p.errs...)
+}
+
+func (j *Job) checkTags(p *problems) {
+	p.check(len(j.Tags) <= 50, "tags", "there are %d, the limit is 50", len(j.Tags))
+	for _, k := range slices.Sorted(maps.Keys(j.Tags)) {
+		p.check(awsname.IsTag(k, j.Tags[k]), "tags."+k,
+			"is not a tag of AWS: keys have 1 to 128 characters and do not begin with aws:, values up to 256; all are letters, digits, spaces and _.:/=+-@")
+	}
 }
 
 func (j *Job) checkOutputs(p *problems) {
