@@ -96,6 +96,8 @@ type Job struct {
 	NoProvenance bool `yaml:"no_provenance"`
 	// SealModel makes the job seal what it has made before SageMaker stores it.
 	SealModel bool `yaml:"seal_model"`
+	// SealCheckpoints makes the job seal its checkpoints before SageMaker stores them.
+	SealCheckpoints bool `yaml:"seal_checkpoints"`
 
 	Metrics         []Metric          `yaml:"metrics"`
 	Tags            map[string]string `yaml:"tags"`

@@ -76,8 +76,8 @@ type staging struct {
 	// what that will say.
 	certify bool
 	run     provenance.Run
-	// ownKey says that the job seals what it makes, under a key of its own.
-	ownKey bool
+	// ownKeys are the keys of its own under which the job seals what it makes.
+	ownKeys []string
 }
 
 // An upload is an object that the job needs in the vault. Those that are named
@@ -124,7 +124,7 @@ func (l *Launcher) Plan(ctx context.Context, j *Job) (_ *Plan, err error) {
 	if err := j.Check(); err != nil {
 		return nil, err
 	}
-	p := &Plan{staging: staging{job: j, ownKey: j.SealModel}}
+	p := &Plan{staging: staging{job: j, ownKeys: j.ownKeys()}}
 	defer func() {
 		if err != nil {
 			p.Close()
@@ -226,15 +226,15 @@ func (p *staging) addObjects(job string) error {
 	if p.certify {
 		names = append(names, objects.JobFolder(p.dataset(), job)+provenance.SigningName)
 	}
-	if p.ownKey {
-		names = append(names, objects.JobFolder(p.dataset(), job)+sealedmodel.KeyName)
+	for _, key := range p.ownKeys {
+		names = append(names, objects.JobFolder(p.dataset(), job)+key)
 	}
 	slices.Sort(names)
 	m, err := newManifest(p.root(), slices.Compact(names))
 	if err != nil {
 		return err
 	}
-	if p.addManifest(m); p.certify || p.ownKey { // it is for this job alone
+	if p.addManifest(m); p.certify || len(p.ownKeys) > 0 { // it is for this job alone
 		own := &p.uploads[len(p.uploads)-1]
 		own.name, own.once = objects.JobFolder(p.dataset(), job)+ownManifest, false
 	}
@@ -318,6 +318,17 @@ func (l *Launcher) create(ctx context.Context, p *Plan) (arn string, err error) 
 // compared is the size up to which an object that is there is read and compared.
 // Larger ones are the program: if somebody has changed it, jobs say so.
 const compared = 8 << 20
+
+// ownKeys are the keys that the job seals with.
+func (j *Job) ownKeys() (names []string) {
+	if j.SealModel {
+		names = append(names, sealedmodel.KeyName)
+	}
+	if j.SealCheckpoints {
+		names = append(names, sealedmodel.CheckpointsKeyName)
+	}
+	return names
+}
 
 // there reports whether the vault has the upload already.
 func (l *Launcher) there(ctx context.Context, u upload) (bool, error) {

@@ -17,6 +17,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/trainer/container"
 	"github.com/vaultpack/vaultpack/trainer/provenance"
+	"github.com/vaultpack/vaultpack/trainer/sealedmodel"
 )
 
 // A ProcessingPlan is a checked processing job, with everything that is needed to launch
@@ -53,7 +54,10 @@ func (l *Launcher) PlanProcessing(ctx context.Context, j *Job) (_ *ProcessingPla
 	if err := j.CheckProcessing(); err != nil {
 		return nil, err
 	}
-	p := &ProcessingPlan{staging: staging{job: j, ownKey: len(j.Outputs) > 0}}
+	p := &ProcessingPlan{staging: staging{job: j}}
+	if len(j.Outputs) > 0 {
+		p.ownKeys = []string{sealedmodel.KeyName}
+	}
 	defer func() {
 		if err != nil {
 			p.Close()

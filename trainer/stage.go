@@ -51,8 +51,8 @@ func (l *Launcher) stage(ctx context.Context, p *staging, limit time.Duration, c
 	if own = append(own, stored...); err != nil {
 		return err
 	}
-	if p.ownKey {
-		stored, err := sealedmodel.NewKey(ctx, p.main().Version, name)
+	for _, key := range p.ownKeys {
+		stored, err := sealedmodel.NewKey(ctx, p.main().Version, name, key)
 		if stored != "" {
 			own = append(own, stored)
 		}

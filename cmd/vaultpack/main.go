@@ -114,6 +114,7 @@ func commands(con *console) []*cli.Command {
 		provenanceCommand(con),
 		modelsCommand(con),
 		modelCommand(con),
+		checkpointsCommand(con),
 		trustCommand(con),
 		encryptCommand(con),
 		decryptCommand(con),

@@ -76,6 +76,24 @@ func getModel(c *cli.Context, con *console, from, dir string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
+	var opened sealedmodel.Opened
+	err = openBeside(con, dir, func(temp string) (weak bool, err error) {
+		if opened, err = openModel(ctx, v, mark, open, temp); err == nil && !c.Bool("no-provenance") {
+			err = checkModel(ctx, ver, temp, mark.Job)
+		}
+		return opened.Weak, err
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	con.emit("summary", event{"command": "model get", "job": mark.Job, "dataset": mark.Dataset, "dir": dir, "files": opened.Files, "bytes": opened.Bytes})
+	con.printf("%s, %s, of job %s in %s", count(int64(opened.Files), "file"), size(opened.Bytes), mark.Job, show(dir))
+	return nil
+}
+
+// openBeside has something opened into a folder beside dir, which takes its place when all of
+// it is there.
+func openBeside(con *console, dir string, open func(temp string) (weak bool, err error)) error {
 	temp := filepath.Clean(dir) + ".vaultpack-opening"
 	if err := os.Mkdir(temp, 0o700); err != nil {
 		if errors.Is(err, fs.ErrExist) {
@@ -83,27 +101,22 @@ func getModel(c *cli.Context, con *console, from, dir string) error {
 		}
 		return err
 	}
-	opened, err := openModel(ctx, v, mark, open, temp)
-	if err == nil && !c.Bool("no-provenance") {
-		err = checkModel(ctx, ver, temp, mark.Job)
-	}
+	weak, err := open(temp)
 	if err != nil {
-		return errors.Join(fmt.Errorf("%s: %w", what, err), os.RemoveAll(temp))
+		return errors.Join(err, os.RemoveAll(temp))
 	}
 	if err := os.Chmod(temp, 0o755); fsys.NoAttributes(err) {
-		opened.Weak = true
+		weak = true
 	} else if err != nil {
 		return err
 	}
-	if opened.Weak {
+	if weak {
 		con.warnf("warning: the file system of %s keeps not all modes and times, and those of the files are not what they were", show(dir))
 	}
 	os.Remove(dir) // an empty folder
 	if err := os.Rename(temp, dir); err != nil {
-		return fmt.Errorf("the model is opened in %s: %w", show(temp), err)
+		return fmt.Errorf("everything is opened in %s: %w", show(temp), err)
 	}
-	con.emit("summary", event{"command": "model get", "job": mark.Job, "dataset": mark.Dataset, "dir": dir, "files": opened.Files, "bytes": opened.Bytes})
-	con.printf("%s, %s, of job %s in %s", count(int64(opened.Files), "file"), size(opened.Bytes), mark.Job, show(dir))
 	return nil
 }
 
@@ -149,7 +162,7 @@ func openModel(ctx context.Context, v *vault.Vault, mark sealedmodel.Mark, open 
 		return o, err
 	}
 	defer d.Close()
-	key, err := sealedmodel.KeyOf(ctx, d, mark.Job)
+	key, err := sealedmodel.KeyOf(ctx, d, mark.Job, sealedmodel.KeyName)
 	if err != nil {
 		return o, err
 	}

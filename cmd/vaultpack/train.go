@@ -42,7 +42,7 @@ func trainCommand(con *console) *cli.Command {
 
 // rightFlags refuses flags that would do nothing where the job runs.
 func rightFlags(c *cli.Context) error {
-	both := []string{"at-least", "digest", "hyperparameter", "channel", "environment", "source", "entry", "output", "format", "allow-incomplete", "no-provenance", "seal-model", "file", "name", "max-runtime", "checkpoints",
+	both := []string{"at-least", "digest", "hyperparameter", "channel", "environment", "source", "entry", "output", "format", "allow-incomplete", "no-provenance", "seal-model", "seal-checkpoints", "file", "name", "max-runtime", "checkpoints",
 		"instance-type", "instance-count", "instance-group", "distribution", "launcher", "processes-per-host", "mpi-options"}
 	for _, f := range localTrainFlags() {
 		if name := f.Names()[0]; c.IsSet(name) && !c.Bool("local") {
@@ -97,6 +97,7 @@ func jobFlags() []cli.Flag {
 		&cli.StringFlag{Name: "distribution", Usage: "`HOW` hosts share DATASET: FullyReplicated or ShardedByS3Key"},
 		&cli.BoolFlag{Name: "allow-incomplete", Usage: "allow training on an incomplete version"},
 		&cli.BoolFlag{Name: "seal-model", Usage: "seal the model in the job, before SageMaker stores it; vaultpack model get opens it"},
+		&cli.BoolFlag{Name: "seal-checkpoints", Usage: "seal checkpoints in the job, before SageMaker stores them; vaultpack checkpoints get opens them"},
 		&cli.BoolFlag{Name: "no-provenance", Usage: "do not record that the job was given the data, nor sign how the model was made"},
 		&cli.StringFlag{Name: "format", Value: "files", Usage: "`WHAT` the script finds: files, or tar for WebDataset shards"},
 		&cli.StringSliceFlag{Name: "hyperparameter", Aliases: []string{"p", "hp"}, Usage: "`NAME=VALUE` of a hyperparameter; can be repeated"},
@@ -207,7 +208,7 @@ func setFields(c *cli.Context, j *trainer.Job) error {
 			}
 		}
 	}
-	for flag, b := range map[string]*bool{"network-isolation": &j.NetworkIsolation, "spot": &j.Spot, "allow-incomplete": &j.AllowIncomplete, "no-provenance": &j.NoProvenance, "seal-model": &j.SealModel} {
+	for flag, b := range map[string]*bool{"network-isolation": &j.NetworkIsolation, "spot": &j.Spot, "allow-incomplete": &j.AllowIncomplete, "no-provenance": &j.NoProvenance, "seal-model": &j.SealModel, "seal-checkpoints": &j.SealCheckpoints} {
 		if given(flag) {
 			*b = c.Bool(flag)
 		}

@@ -64,6 +64,9 @@ func trainLocal(c *cli.Context, con *console) error {
 	if in.SealModel && deliver.to.Folder != "" {
 		return usagef("--output %s is in the clear, and seal_model says that the model is to be sealed", c.String("output"))
 	}
+	if in.SealCheckpoints && (local.IsFolder(c.String("checkpoints")) || !c.IsSet("checkpoints") && deliver.to.Folder != "") {
+		return usagef("checkpoints would be kept in the clear, and seal_checkpoints says that they are to be sealed: name a dataset with --checkpoints")
+	}
 	if fields := in.OnlySageMaker(); len(fields) > 0 {
 		con.notef("without effect on this machine: %s", strings.Join(fields, ", "))
 	}

@@ -30,6 +30,9 @@ const BaseDir = "/opt/ml"
 // keyrings, version roots and indexes.
 const MetaChannel = "vaultpack"
 
+// SealedCheckpoints is the folder in which checkpoints are sealed, for SageMaker to store.
+const SealedCheckpoints = "sealed-checkpoints"
+
 // A Channel is a sealed channel and the version that belongs in it.
 type Channel struct {
 	Name    string // the name in SageMaker: the folder below input/data
@@ -103,6 +106,12 @@ type Config struct {
 	// Outputs are the names of the folders that a processing job seals what is in. The
 	// command finds each at [Output] and, for SageMaker to store, [SealedOutput] gets it.
 	Outputs []string
+	// CheckpointsKey is the name, in the metadata channel, of the key that checkpoints are
+	// sealed under. It is empty if they are not sealed. The script finds them in
+	// CheckpointPath, by default the folder checkpoints of BaseDir; SageMaker stores
+	// [SealedCheckpoints].
+	CheckpointsKey string
+	CheckpointPath string
 	// Tars leaves small files in their tars.
 	Tars bool
 	// Logf is called with what happens, one line for each call. It may be called
@@ -149,6 +158,9 @@ func (c *Config) Check() error {
 	if c.KeyChannel != "" && (!IsChannelName(c.KeyChannel) || c.KeyChannel == MetaChannel || seen[c.KeyChannel]) {
 		return fmt.Errorf("%q cannot be the key channel", c.KeyChannel)
 	}
+	if p := c.CheckpointPath; p != "" && (c.CheckpointsKey == "" || !IsCheckpointPath(p)) {
+		return fmt.Errorf("%q cannot be the folder of sealed checkpoints: it is an absolute path, outside of what SageMaker fills or stores, and goes with --checkpoints-key", p)
+	}
 	switch kinds := b2i(len(c.KMSKeys) > 0) + b2i(c.KeyChannel != "") + b2i(len(c.Keys) > 0); {
 	case kinds == 0:
 		return fmt.Errorf("no key is named: use --kms-key or --key-channel")
@@ -156,6 +168,22 @@ func (c *Config) Check() error {
 		return fmt.Errorf("keys of KMS and a key channel are both named: use one of them")
 	}
 	return c.Context.Check()
+}
+
+// IsCheckpointPath reports whether sealed checkpoints can be opened in the folder p of a
+// container: it holds nothing of SageMaker's, and is part of nothing that SageMaker stores.
+func IsCheckpointPath(p string) bool {
+	if !filepath.IsAbs(p) || filepath.Clean(p) != strings.TrimSuffix(p, "/") {
+		return false
+	}
+	p = strings.TrimSuffix(p, "/") + "/"
+	for _, own := range []string{"input", "model", "output", "code", SealedCheckpoints} {
+		dir := BaseDir + "/" + own + "/"
+		if strings.HasPrefix(p, dir) || strings.HasPrefix(dir, p) {
+			return false
+		}
+	}
+	return true
 }
 
 func b2i(b bool) int {

@@ -20,8 +20,9 @@ import (
 
 // Open opens the channels. When it returns a nil error, each channel's folder holds exactly
 // the files of its dataset, and no key of the data is left in memory or on disk. After an
-// error, or after the process was killed, the same call continues. The tasks are nil unless
-// the configuration names a certificate or a key for the model.
+// error, or after the process was killed, the same call continues. Sealed checkpoints of
+// an earlier attempt are in their folder too. The tasks are nil unless the configuration names
+// a certificate, or a key for the model or the checkpoints.
 //
 // Each data key takes one call to KMS, however many channels are sealed under it.
 func Open(ctx context.Context, c *Config) (after *Tasks, err error) {
@@ -67,6 +68,9 @@ func Open(ctx context.Context, c *Config) (after *Tasks, err error) {
 	}
 	if err = c.unpack(ctx, versions); err == nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
+	}
+	if err == nil && c.CheckpointsKey != "" {
+		err = after.openCheckpoints(ctx, c)
 	}
 	if err == nil {
 		err = c.makeOutputs()

@@ -15,6 +15,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/given"
 	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/trainer/provenance"
+	"github.com/vaultpack/vaultpack/trainer/sealedcheckpoints"
 	"github.com/vaultpack/vaultpack/trainer/sealedmodel"
 )
 
@@ -26,13 +27,17 @@ type Tasks struct {
 	mark        sealedmodel.Mark
 	outputs     []string // of a processing job
 	processing  bool
+
+	checkpointsKey  *envelope.LocalKey
+	checkpointsMark sealedmodel.Mark
+	checkpoints     *sealedcheckpoints.Keeper
 }
 
 var errNoTasks = errors.New("container: no tasks, or nobody to tell how they went")
 
 // tasks are nil where there are none.
 func (c *Config) tasks(ctx context.Context, versions []*dataset.Version) (*Tasks, error) {
-	if c.Signing == "" && c.ModelKey == "" {
+	if c.Signing == "" && c.ModelKey == "" && c.CheckpointsKey == "" {
 		return nil, nil
 	}
 	t := &Tasks{outputs: c.Outputs, processing: c.Processing}
@@ -41,7 +46,10 @@ func (c *Config) tasks(ctx context.Context, versions []*dataset.Version) (*Tasks
 		return nil, err
 	}
 	if c.ModelKey != "" {
-		err = t.openModelKey(ctx, c, versions)
+		t.modelKey, t.mark, err = c.ownKey(ctx, versions, c.ModelKey, sealedmodel.KeyName)
+	}
+	if err == nil && c.CheckpointsKey != "" {
+		t.checkpointsKey, t.checkpointsMark, err = c.ownKey(ctx, versions, c.CheckpointsKey, sealedmodel.CheckpointsKeyName)
 	}
 	if err != nil {
 		t.Wipe()
@@ -50,18 +58,20 @@ func (c *Config) tasks(ctx context.Context, versions []*dataset.Version) (*Tasks
 	return t, nil
 }
 
-func (t *Tasks) openModelKey(ctx context.Context, c *Config, versions []*dataset.Version) error {
-	v, err := c.versionOf(versions, c.ModelKey)
+// ownKey opens a key of the job, and tells by its name whose it is.
+func (c *Config) ownKey(ctx context.Context, versions []*dataset.Version, object, want string) (*envelope.LocalKey, sealedmodel.Mark, error) {
+	v, err := c.versionOf(versions, object)
 	if err != nil {
-		return err
+		return nil, sealedmodel.Mark{}, err
 	}
-	name, ok := strings.CutPrefix(c.ModelKey, objects.JobsFolder)
+	name, ok := strings.CutPrefix(object, objects.JobsFolder)
 	dataset, job := path.Split(path.Dir(name))
-	if t.mark = (sealedmodel.Mark{Job: job, Dataset: path.Clean(dataset)}); !ok || path.Base(name) != sealedmodel.KeyName || job == "" {
-		return fmt.Errorf("%q cannot be the key of the job's model", c.ModelKey)
+	m := sealedmodel.Mark{Job: job, Dataset: path.Clean(dataset)}
+	if !ok || path.Base(name) != want || job == "" {
+		return nil, m, fmt.Errorf("%q cannot be the key of what the job makes", object)
 	}
-	t.modelKey, err = sealedmodel.OpenKey(ctx, objects.Of(v), c.ModelKey)
-	return err
+	key, err := sealedmodel.OpenKey(ctx, objects.Of(v), object)
+	return key, m, err
 }
 
 // Wipe overwrites the keys.
@@ -70,17 +80,20 @@ func (t *Tasks) Wipe() {
 		return
 	}
 	t.certificate.Wipe()
-	if t.modelKey != nil {
-		t.modelKey.Wipe()
+	for _, key := range []*envelope.LocalKey{t.modelKey, t.checkpointsKey} {
+		if key != nil {
+			key.Wipe()
+		}
 	}
+	t.checkpoints.Close()
 }
 
-// Finish signs and seals what the command has made in its model folder, for this host. If
-// signing fails, Finish returns no error, since the job may have taken days: the model
-// then has no statement, and nothing claims that it has one. If sealing fails, Finish
-// returns an error, and does not leave unsealed files in the folder.
+// Finish signs and seals what the command has made in its model folder, for this host, and
+// its last checkpoints. If signing fails, or the sealing of checkpoints, Finish returns no error, since the job may have taken days: the model
+// then has no statement, and nothing claims that it has one. If sealing the model fails,
+// Finish returns an error, and does not leave unsealed files in the folder.
 func (t *Tasks) Finish(ctx context.Context, baseDir string, ended Ended, started time.Time, logf func(format string, args ...any)) error {
-	if err := given.Check(ctx, t != nil && (t.certificate != nil || t.modelKey != nil) && logf != nil, errNoTasks); err != nil {
+	if err := given.Check(ctx, t != nil && (t.certificate != nil || t.modelKey != nil || t.checkpoints != nil) && logf != nil, errNoTasks); err != nil {
 		return err
 	}
 	if t.processing {
@@ -101,10 +114,21 @@ func (t *Tasks) Finish(ctx context.Context, baseDir string, ended Ended, started
 			logf("vaultpack: warning: the model has no statement of how it was made: %v", err)
 		}
 	}
+	err := t.sealModel(ctx, baseDir, dir, logf)
+	if t.checkpoints != nil {
+		// SageMaker would drop the model of a job that failed over its last checkpoint.
+		if err := t.checkpoints.Finish(ctx); err != nil {
+			logf("vaultpack: warning: the last checkpoints are not stored, those before them are: %v", err)
+		}
+	}
+	return err
+}
+
+// sealModel seals the model in any case: what SageMaker keeps, nobody here can know.
+func (t *Tasks) sealModel(ctx context.Context, baseDir, dir string, logf func(format string, args ...any)) error {
 	if t.modelKey == nil {
 		return nil
 	}
-	// Sealed it is in any case: what SageMaker keeps, nobody here can know.
 	n, err := sealedmodel.Seal(ctx, dir, filepath.Join(baseDir, "not-sealed"), t.modelKey, t.mark)
 	if errors.Is(err, sealedmodel.ErrNoModel) {
 		logf("vaultpack: there is no model to seal")

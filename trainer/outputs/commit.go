@@ -62,7 +62,7 @@ func Commit(ctx context.Context, v *vault.Vault, j *Job, opts Options) (done []C
 		return nil, err
 	}
 	defer set.Close()
-	key, err := sealedmodel.KeyOf(ctx, set, j.Name)
+	key, err := sealedmodel.KeyOf(ctx, set, j.Name, sealedmodel.KeyName)
 	if err != nil {
 		return nil, err
 	}

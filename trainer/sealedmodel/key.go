@@ -1,6 +1,6 @@
 // Package sealedmodel seals a training job's model in place, and opens it again. Each job
-// has its own key for that: anyone who takes the key from the job's memory can open what
-// the job has made, but nothing that it has read.
+// has its own key for that, and another for its checkpoints: anyone who takes a key from
+// the job's memory can open what the job has made, but nothing that it has read.
 package sealedmodel
 
 import (
@@ -16,18 +16,22 @@ import (
 	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
-// KeyName is the name of a job's model key in the job's folder in the vault.
-const KeyName = "model.vpk"
+// The names of a job's keys in the job's folder in the vault.
+const (
+	KeyName            = "model.vpk"
+	CheckpointsKeyName = "checkpoints.vpk"
+)
 
 // keyMax is more than a local key takes as text.
 const keyMax = 4096
 
-var errNoVersion = errors.New("sealedmodel: no version of a dataset that the job reads")
+var errNoVersion = errors.New("sealedmodel: no version of a dataset that the job reads, or no name of a key")
 
-// NewKey makes the model key of a job, and stores it in the job's folder, sealed under the
-// data key of a version that the job reads. It returns the name of the stored object.
-func NewKey(ctx context.Context, v *dataset.Version, job string) (name string, err error) {
-	if err := given.Check(ctx, v != nil && objects.Of(v) != nil, errNoVersion); err != nil {
+// NewKey makes the key of a job that is called KeyName or CheckpointsKeyName, and stores it
+// in the job's folder, sealed under the data key of a version that the job reads. It returns
+// the name of the stored object.
+func NewKey(ctx context.Context, v *dataset.Version, job, keyName string) (name string, err error) {
+	if err := given.Check(ctx, v != nil && objects.Of(v) != nil && keyName != "", errNoVersion); err != nil {
 		return "", err
 	}
 	key := envelope.GenerateLocalKey()
@@ -39,9 +43,9 @@ func NewKey(ctx context.Context, v *dataset.Version, job string) (name string, e
 	if err != nil {
 		return "", err
 	}
-	name = objects.JobFolder(set.Name, job) + KeyName
+	name = objects.JobFolder(set.Name, job) + keyName
 	if err := set.SealData(ctx, dataKey, name, secret); err != nil {
-		return name, fmt.Errorf("sealing the key of the job's model: %w", err)
+		return name, fmt.Errorf("sealing the key of what the job makes: %w", err)
 	}
 	return name, nil
 }
@@ -54,23 +58,24 @@ func OpenKey(ctx context.Context, set *objects.Set, name string) (*envelope.Loca
 	}
 	b, _, err := set.ReadSealed(ctx, name, keyMax)
 	if err != nil {
-		return nil, fmt.Errorf("the key of the job's model: %w", err)
+		return nil, fmt.Errorf("the key of what the job makes: %w", err)
 	}
 	defer clear(b)
 	key, err := envelope.ParseLocalKey(b)
 	if err != nil {
-		return nil, fmt.Errorf("what lies in the place of the key of the job's model is none: %w", envelope.ErrAuthentication)
+		return nil, fmt.Errorf("what lies in the place of the key of what the job makes is none: %w", envelope.ErrAuthentication)
 	}
 	return key, nil
 }
 
-// KeyOf returns the model key of a job on the dataset.
-func KeyOf(ctx context.Context, d *dataset.Dataset, job string) (*envelope.LocalKey, error) {
+// KeyOf returns the key of a job on the dataset that is called KeyName or
+// CheckpointsKeyName.
+func KeyOf(ctx context.Context, d *dataset.Dataset, job, keyName string) (*envelope.LocalKey, error) {
 	if err := given.Check(ctx, d != nil, errNoVersion); err != nil {
 		return nil, err
 	}
 	set := objects.Of(d)
-	return OpenKey(ctx, set, objects.JobFolder(set.Name, job)+KeyName)
+	return OpenKey(ctx, set, objects.JobFolder(set.Name, job)+keyName)
 }
 
 // contextOf is what a sealed file of a job is bound to: the job, and its place in the

@@ -84,9 +84,9 @@ func pack(t *testing.T, dir string) []byte {
 func TestRoundTrip(t *testing.T) {
 	d := datasettest.New(t)
 	v := datasettest.Packed(t, d, []string{"a"}, map[string]string{"a": "1"})
-	name, err := NewKey(ctx, v, "job-1")
+	name, err := NewKey(ctx, v, "job-1", KeyName)
 	check(t, err)
-	key, err := KeyOf(ctx, d, "job-1")
+	key, err := KeyOf(ctx, d, "job-1", KeyName)
 	check(t, err)
 	defer key.Wipe()
 	if again, err := OpenKey(ctx, objects.Of(v), name); err != nil || !bytes.Equal(again.EncodeSecret(), key.EncodeSecret()) {

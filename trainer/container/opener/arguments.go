@@ -21,7 +21,7 @@ func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 type given struct {
 	channels, keys, context, sharded          list
 	region, format, keyChannel, signing, base string
-	modelKey                                  string
+	modelKey, checkpointsKey, checkpointPath  string
 	outputs                                   list
 	related, processing                       bool
 }
@@ -41,6 +41,8 @@ func (g *given) flags(base string) *flag.FlagSet {
 	f.StringVar(&g.modelKey, "model-key", "", "the `NAME` of the key that the model is sealed under, in channel "+container.MetaChannel)
 	f.BoolVar(&g.processing, "processing", false, "the job is a processing job")
 	f.Var(&g.outputs, "output", "`NAME=DATASET` of an output that is sealed, of a processing job; can be repeated")
+	f.StringVar(&g.checkpointsKey, "checkpoints-key", "", "the `NAME` of the key that checkpoints are sealed under, in channel "+container.MetaChannel)
+	f.StringVar(&g.checkpointPath, "checkpoint-path", "", "the `DIR` in which the command has its checkpoints, if they are sealed (default: "+container.BaseDir+"/checkpoints)")
 	f.StringVar(&g.base, "base-dir", base, "the `DIR` in place of "+container.BaseDir+"; SAGEMAKER_BASE_DIR names it too")
 	return f
 }
@@ -60,7 +62,7 @@ func parse(args []string, base string) (cfg *container.Config, command []string,
 	var g given
 	f := g.flags(base)
 	err = f.Parse(args)
-	cfg = &container.Config{BaseDir: g.base, KMSKeys: g.keys, KMSRelated: g.related, Region: g.region, KeyChannel: g.keyChannel, Signing: g.signing, ModelKey: g.modelKey, Processing: g.processing, Context: envelope.EncryptionContext{}}
+	cfg = &container.Config{BaseDir: g.base, KMSKeys: g.keys, KMSRelated: g.related, Region: g.region, KeyChannel: g.keyChannel, Signing: g.signing, ModelKey: g.modelKey, CheckpointsKey: g.checkpointsKey, CheckpointPath: g.checkpointPath, Processing: g.processing, Context: envelope.EncryptionContext{}}
 	if err != nil {
 		return cfg, nil, usagef("the arguments of %s: %w", Command, err)
 	}

@@ -137,6 +137,8 @@ func train(command []string, signals chan os.Signal, after *container.Tasks, bas
 	if err != nil {
 		return 0, err
 	}
+	stop := after.KeepCheckpoints()
 	ended := child.Wait()
+	stop()
 	return ended.Code, after.Finish(context.Background(), baseDir, ended, started, tell)
 }
