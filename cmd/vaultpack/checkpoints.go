@@ -11,7 +11,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
-	"github.com/vaultpack/vaultpack/internal/objects"
+	jobobjects "github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/trainer/provenance"
 	"github.com/vaultpack/vaultpack/trainer/sealedcheckpoints"
 	"github.com/vaultpack/vaultpack/trainer/sealedmodel"
@@ -125,7 +125,7 @@ func findCheckpoints(ctx context.Context, v *vault.Vault, from string, o *sealed
 		return m, done, err
 	}
 	for _, name := range sets {
-		o.Prefix = objects.JobFolder(name, from) + "checkpoints/"
+		o.Prefix = jobobjects.JobFolder(name, from) + "checkpoints/"
 		switch m, err = sealedcheckpoints.ReadMark(ctx, v, o.Prefix); {
 		case errors.Is(err, sealedcheckpoints.ErrNone):
 		case err != nil:
