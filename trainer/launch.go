@@ -22,7 +22,6 @@ import (
 	"github.com/vaultpack/vaultpack/internal/given"
 	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/trainer/provenance"
-	"github.com/vaultpack/vaultpack/trainer/sealedmodel"
 	"github.com/vaultpack/vaultpack/vault"
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
@@ -318,17 +317,6 @@ func (l *Launcher) create(ctx context.Context, p *Plan) (arn string, err error) 
 // compared is the size up to which an object that is there is read and compared.
 // Larger ones are the program: if somebody has changed it, jobs say so.
 const compared = 8 << 20
-
-// ownKeys are the keys that the job seals with.
-func (j *Job) ownKeys() (names []string) {
-	if j.SealModel {
-		names = append(names, sealedmodel.KeyName)
-	}
-	if j.SealCheckpoints {
-		names = append(names, sealedmodel.CheckpointsKeyName)
-	}
-	return names
-}
 
 // there reports whether the vault has the upload already.
 func (l *Launcher) there(ctx context.Context, u upload) (bool, error) {

@@ -18,7 +18,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 
 	"github.com/vaultpack/vaultpack/internal/objects"
-	"github.com/vaultpack/vaultpack/trainer/container"
 	"github.com/vaultpack/vaultpack/trainer/provenance"
 	"github.com/vaultpack/vaultpack/trainer/sealedmodel"
 )
@@ -56,12 +55,7 @@ func (l *Launcher) flags(p *staging) ([]string, error) {
 	if slices.Contains(p.ownKeys, sealedmodel.KeyName) {
 		flags = append(flags, "--model-key", objects.JobFolder(p.dataset(), p.run.Job)+sealedmodel.KeyName)
 	}
-	if p.job.SealCheckpoints {
-		flags = append(flags, "--checkpoints-key", objects.JobFolder(p.dataset(), p.run.Job)+sealedmodel.CheckpointsKeyName)
-		if p.job.CheckpointPath != "" {
-			flags = append(flags, "--checkpoint-path", p.job.CheckpointPath)
-		}
-	}
+	flags = append(flags, p.checkpointFlags()...)
 	if p.job.Format == tarFormat {
 		flags = append(flags, "--format", tarFormat)
 	}
@@ -223,22 +217,7 @@ func (l *Launcher) addOutput(p *Plan, name string) {
 	if in.OutputDataConfig.KmsKeyId == nil {
 		p.weaken("the model is encrypted in S3 by the default of the account and the bucket only: no output_kms_key is set; models can leak what they were trained on")
 	}
-	checkpoints := j.Checkpoints
-	if checkpoints == "" && (j.Spot || j.SealCheckpoints) {
-		checkpoints = p.root() + objects.JobFolder(p.dataset(), name) + "checkpoints/"
-	}
-	if checkpoints != "" {
-		in.CheckpointConfig = &types.CheckpointConfig{S3Uri: &checkpoints}
-		if j.CheckpointPath != "" {
-			in.CheckpointConfig.LocalPath = &j.CheckpointPath
-		}
-	}
-	switch {
-	case j.SealCheckpoints: // SageMaker stores what the opener has sealed, and the script keeps its folder
-		in.CheckpointConfig.LocalPath = aws.String(container.BaseDir + "/" + container.SealedCheckpoints)
-	case checkpoints != "":
-		p.weaken("checkpoints are encrypted in S3 as the default of the bucket says (%s): SageMaker takes no key for them", checkpoints)
-	}
+	p.addCheckpoints(name)
 	if j.Spot {
 		in.EnableManagedSpotTraining = aws.Bool(true)
 		wait := j.MaxWait

@@ -46,7 +46,7 @@ func TestValues(t *testing.T) {
 
 // Of each field it is known whether it has an effect on this machine.
 func TestOnlySageMaker(t *testing.T) {
-	here := []string{"name", "dataset", "at_least", "allow_incomplete", "channels", "format", "command", "hyperparameters", "environment", "source", "entry", "max_runtime", "no_provenance", "seal_model"}
+	here := []string{"name", "dataset", "at_least", "allow_incomplete", "channels", "format", "command", "hyperparameters", "environment", "source", "entry", "max_runtime", "no_provenance", "seal_model", "seal_checkpoints"}
 	j := &trainer.Job{}
 	var fields []string
 	for f := range reflect.TypeFor[trainer.Job]().Fields() {

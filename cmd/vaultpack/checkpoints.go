@@ -150,7 +150,7 @@ func checkCheckpoints(ctx context.Context, ver *provenance.Verifier, s *sealedch
 		return err
 	case by.Former:
 		return fmt.Errorf("they are signed for by somebody who is no signer any more: %w; see --no-provenance", envelope.ErrAuthentication)
-	case !s.Is(signed.Job, signed.Host, signed.Number, signed.Made, sum == signed.Sum):
+	case sum != signed.Sum || !s.Is(signed.Job, signed.Host, signed.Number, signed.Made):
 		return fmt.Errorf("their statement is about others: %w", envelope.ErrAuthentication)
 	}
 	return nil

@@ -232,7 +232,7 @@ func (c *console) program() string {
 	return quoted(c.name)
 }
 
-var bareCommand = regexp.MustCompile(`(^|[^/\w.-])vaultpack ((?:init|encrypt-and-upload|push|ls|restore|pull|open|mount|cat|stream|serve|browse|verify|versions|diff|tag|rm|gc|keys|signers|statement|provenance|models|model|trust|encrypt|decrypt|inspect|train|process|jobs|logs|stop|policy|doctor|config|completion|man)\b)`)
+var bareCommand = regexp.MustCompile(`(^|[^/\w.-])vaultpack ((?:init|encrypt-and-upload|push|ls|restore|pull|open|mount|cat|stream|serve|browse|verify|versions|diff|tag|rm|gc|keys|signers|statement|provenance|models|model|checkpoints|trust|encrypt|decrypt|inspect|train|process|jobs|logs|stop|policy|doctor|config|completion|man)\b)`)
 
 // called replaces the commands in a text by what the user has to type here: packages do
 // not know how the program was called.

@@ -54,6 +54,7 @@ var notRun = map[string]string{
 	"aws-checklist.md: push --dry":       isPart,
 	"aws-checklist.md: train":            takesJob,
 	"TRAINING.md: model get":             takesJob,
+	"TRAINING.md: checkpoints get":       takesJob,
 	"aws-checklist.md: doctor --dataset": takesBuild,
 }
 

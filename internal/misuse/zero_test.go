@@ -38,6 +38,7 @@ import (
 	"github.com/vaultpack/vaultpack/trainer/local"
 	"github.com/vaultpack/vaultpack/trainer/outputs"
 	"github.com/vaultpack/vaultpack/trainer/provenance"
+	"github.com/vaultpack/vaultpack/trainer/sealedcheckpoints"
 	"github.com/vaultpack/vaultpack/trainer/sealedmodel"
 	"github.com/vaultpack/vaultpack/trainer/sealedoutput"
 	"github.com/vaultpack/vaultpack/uploader"
@@ -51,7 +52,7 @@ var types = []any{
 	dataset.File{}, view.View{}, view.File{}, serve.Catalog{}, serve.Endpoint{}, mount.Mount{}, samples.Plan{}, vaultpack.Vault{}, unpack.Job{},
 	uploader.Filter{}, ingest.Writer{}, ingest.File{}, ingest.Sample{},
 	trainer.Launcher{}, trainer.Plan{}, trainer.ProcessingPlan{}, trainer.Watcher{}, trainer.Logs{}, trainer.Job{},
-	container.Config{}, container.Tasks{}, local.Job{}, provenance.Certificate{}, provenance.Verifier{}, awskms.Signer{},
+	container.Config{}, container.Tasks{}, sealedcheckpoints.Opener{}, local.Job{}, provenance.Certificate{}, provenance.Verifier{}, awskms.Signer{},
 	provision.Provisioner{}, provision.Target{},
 	config.Config{}, s3store.Store{},
 }
@@ -72,6 +73,7 @@ var functions = map[string]any{
 	"provenance.Certify": provenance.Certify, "provenance.Check": provenance.Check, "provenance.Open": provenance.Open, "provenance.Datasets": provenance.Datasets,
 	"provenance.ReadFolder": provenance.ReadFolder, "provenance.ReadArchive": provenance.ReadArchive,
 	"sealedmodel.NewKey": sealedmodel.NewKey, "sealedmodel.OpenKey": sealedmodel.OpenKey, "sealedmodel.KeyOf": sealedmodel.KeyOf,
+	"sealedcheckpoints.Open": sealedcheckpoints.Open, "sealedcheckpoints.ReadMark": sealedcheckpoints.ReadMark,
 	"sealedmodel.Seal": sealedmodel.Seal, "sealedmodel.Open": sealedmodel.Open,
 	"awskms.NewSigner": awskms.NewSigner, "signing.AgentKey": signing.AgentKey,
 	"config.Open": config.Open, "config.Init": config.Init, "config.OpenForWriting": config.OpenForWriting, "config.OpenPublic": config.OpenPublic,
@@ -86,6 +88,9 @@ var allowed = map[string]string{
 	"zero *config.Config.Resolved":  "there is no name in it to look up",
 	"zero *local.Job.CheckLauncher": "no launcher is to be used",
 	"zero *config.Config.S3Options": "it is called by the SDK, with options",
+
+	"zero *container.Tasks.KeepCheckpoints": "there are no checkpoints to keep",
+	"nil *container.Tasks.KeepCheckpoints":  "there are no tasks, so no checkpoints",
 
 	"nil *provision.Provisioner.RolePolicy": "it is that of the Target in it",
 }

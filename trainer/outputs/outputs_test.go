@@ -64,9 +64,9 @@ func (w *world) check(err error) {
 func (w *world) job(name string, hosts int, files map[string]string) {
 	w.Helper()
 	ctx := w.Context()
-	keyName, err := sealedmodel.NewKey(ctx, w.v, name)
+	keyName, err := sealedmodel.NewKey(ctx, w.v, name, sealedmodel.KeyName)
 	w.check(err)
-	key, err := sealedmodel.KeyOf(ctx, w.d, name)
+	key, err := sealedmodel.KeyOf(ctx, w.d, name, sealedmodel.KeyName)
 	w.check(err)
 	defer key.Wipe()
 	cert, err := provenance.Certify(ctx, w.d, provenance.Run{Job: name, Builder: provenance.SageMaker,
@@ -237,7 +237,7 @@ func TestForgedOutputs(t *testing.T) {
 		t.Errorf("a host's part is missing: %v", err)
 	}
 	// Who can read the dataset has the job's key, but not its certificate.
-	key, err := sealedmodel.KeyOf(t.Context(), w.d, "one")
+	key, err := sealedmodel.KeyOf(t.Context(), w.d, "one", sealedmodel.KeyName)
 	w.check(err)
 	defer key.Wipe()
 	for name, with := range map[string]func(dir string){

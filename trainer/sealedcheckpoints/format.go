@@ -88,10 +88,9 @@ func (s *Set) Bytes() (n int64) {
 	return n
 }
 
-// Is reports whether a statement with these values, and with the digest of the set if sum is
-// true, is about the set.
-func (s *Set) Is(job, host string, number int64, made time.Time, sum bool) bool {
-	return sum && job == s.Job && host == s.Host && number == s.Number && made.Equal(s.Made)
+// Is reports whether a statement with these values is about the set.
+func (s *Set) Is(job, host string, number int64, made time.Time) bool {
+	return job == s.Job && host == s.Host && number == s.Number && made.Equal(s.Made)
 }
 
 func setName(n int) string { return fmt.Sprintf("%s%06d%s", setPrefix, n, suffix) }
