@@ -115,8 +115,7 @@ func TestFS(t *testing.T) {
 	})
 	must(t, fstest.TestFS(open(t, v, view.Options{}), "a", "b", "a.d/x", "b0", "empty", "0/0-0/f0.txt", "to-file"))
 
-	names, contents := []string{"a/b/c", "a/b-", "x"}, map[string]string{"a/b/c": "1", "a/b-": "2", "x": "3"}
-	names = []string{"a/b-", "a/b/c", "x"}
+	names, contents := []string{"a/b-", "a/b/c", "x"}, map[string]string{"a/b/c": "1", "a/b-": "2", "x": "3"}
 	bare := open(t, datasettest.Packed(t, datasettest.New(t), names, contents), view.Options{})
 	must(t, fstest.TestFS(bare, "a", "a/b", "a/b-", "a/b/c", "x"))
 }

@@ -170,7 +170,7 @@ func TestHostile(t *testing.T) {
 		t.Fatalf("%d items, want %d", len(folder.Items), len(names))
 	}
 	for _, i := range folder.Items {
-		if strings.ContainsAny(i.Name, "\u202e\r\n\xff") {
+		if strings.ContainsAny(i.Name, "\u202e\r\n") || strings.Contains(i.Name, "\xff") {
 			t.Errorf("%q is shown as it is", i.Name)
 		}
 	}

@@ -19,19 +19,19 @@ type object = map[string]any
 
 // layOut makes the files that a job finds when it starts, but for the channels
 // (SageMaker developer guide, "How Amazon SageMaker Provides Training Information").
-func (j *run) layOut(ctx context.Context, h *host) error {
+func (r *run) layOut(ctx context.Context, h *host) error {
 	base := h.base()
 	for _, dir := range []string{"input/config", "input/data", "model", "output/data", "output/intermediate", checkpointsName, "code"} {
 		if err := os.MkdirAll(filepath.Join(base, dir), 0o755); err != nil {
 			return err
 		}
 	}
-	hps := j.Hyperparameters
+	hps := r.Hyperparameters
 	if hps == nil {
 		hps = map[string]string{}
 	}
 	for name, v := range map[string]any{
-		"hyperparameters": hps, "inputdataconfig": j.inputDataConfig(), "resourceconfig": j.cluster.resources(h),
+		"hyperparameters": hps, "inputdataconfig": r.inputDataConfig(), "resourceconfig": r.cluster.resources(h),
 	} {
 		b, err := json.Marshal(v)
 		if err != nil {
@@ -41,12 +41,12 @@ func (j *run) layOut(ctx context.Context, h *host) error {
 			return err
 		}
 	}
-	if j.Source != "" {
-		if err := copySource(filepath.Join(base, "code"), j.Source); err != nil {
+	if r.Source != "" {
+		if err := copySource(filepath.Join(base, "code"), r.Source); err != nil {
 			return fmt.Errorf("copying the source folder: %w", err)
 		}
-		if _, err := os.Stat(filepath.Join(base, "code", j.Entry)); err != nil {
-			return fmt.Errorf("the script %s is not in %s: %w", j.Entry, j.Source, err)
+		if _, err := os.Stat(filepath.Join(base, "code", r.Entry)); err != nil {
+			return fmt.Errorf("the script %s is not in %s: %w", r.Entry, r.Source, err)
 		}
 	}
 	return ctx.Err()
@@ -89,49 +89,49 @@ func (j *Job) inputDataConfig() object {
 // environment is what the job finds set: SageMaker's own variables, and those that
 // the toolkit in AWS's images sets (sagemaker-training, environment.py), which
 // scripts read. base is where the job sees its files.
-func (j *run) environment(h *host, base string) []string {
+func (r *run) environment(h *host, base string) []string {
 	at := func(elem ...string) string { return filepath.Join(append([]string{base}, elem...)...) }
-	channels := j.channels()
+	channels := r.channels()
 	dirs := object{}
 	for _, name := range channels {
 		dirs[name] = at("input", "data", name)
 	}
-	module := strings.TrimSuffix(j.Entry, ".py")
-	rc := j.cluster.resources(h)
-	hosts, main := j.cluster.names(""), j.main(h)
-	groups, byName := j.cluster.byName(rc)
+	module := strings.TrimSuffix(r.Entry, ".py")
+	rc := r.cluster.resources(h)
+	hosts, main := r.cluster.names(""), r.main(h)
+	groups, byName := r.cluster.byName(rc)
 	distributed := []string{} // the toolkit's, of the launchers
-	if j.Launcher != "" {
+	if r.Launcher != "" {
 		distributed = append(distributed, h.group)
 	}
 	env := object{
-		"hosts": hosts, "current_host": h.name, "network_interface_name": j.cluster.iface,
-		"current_instance_type": h.kind, "current_instance_group": h.group, "current_instance_group_hosts": j.cluster.names(h.group),
+		"hosts": hosts, "current_host": h.name, "network_interface_name": r.cluster.iface,
+		"current_instance_type": h.kind, "current_instance_group": h.group, "current_instance_group_hosts": r.cluster.names(h.group),
 		"instance_groups": groups, "instance_groups_dict": byName,
 		"distribution_instance_groups": distributed, "is_hetero": len(groups) > 1,
-		"user_args": j.userArgs(), "user_entry_point": j.Entry, "module_name": module, "module_dir": at("code"),
+		"user_args": r.userArgs(), "user_entry_point": r.Entry, "module_name": module, "module_dir": at("code"),
 		"framework_module": "", "framework_params": object{}, "log_level": 20,
-		"resource_config": rc, "input_data_config": j.inputDataConfig(), "channels": channels,
+		"resource_config": rc, "input_data_config": r.inputDataConfig(), "channels": channels,
 		"input_dir": at("input"), "input_config_dir": at("input", "config"), "model_dir": at("model"),
 		"output_dir": at("output"), "output_data_dir": at("output", "data"), "output_intermediate_dir": at("output", "intermediate"),
 		"num_cpus": runtime.NumCPU(), "num_gpus": gpus(), "num_neurons": 0,
 	}
 	env["training_env"] = object{
 		"channel_input_dirs": dirs, "current_host": h.name, "hosts": hosts, "input_config_dir": at("input", "config"),
-		"input_data_config": env["input_data_config"], "input_dir": at("input"), "is_master": main == h.name, "job_name": j.Name, "log_level": 20,
-		"master_hostname": main, "model_dir": at("model"), "module_dir": at("code"), "module_name": module, "network_interface_name": j.cluster.iface,
+		"input_data_config": env["input_data_config"], "input_dir": at("input"), "is_master": main == h.name, "job_name": r.Name, "log_level": 20,
+		"master_hostname": main, "model_dir": at("model"), "module_dir": at("code"), "module_name": module, "network_interface_name": r.cluster.iface,
 		"num_cpus": env["num_cpus"], "num_gpus": env["num_gpus"], "output_data_dir": at("output", "data"), "output_dir": at("output"),
-		"output_intermediate_dir": at("output", "intermediate"), "resource_config": rc, "user_entry_point": j.Entry,
+		"output_intermediate_dir": at("output", "intermediate"), "resource_config": rc, "user_entry_point": r.Entry,
 	}
 	for name, dir := range dirs {
 		env["channel_"+name] = dir
 	}
 	vars := map[string]string{
-		"TRAINING_JOB_NAME": j.Name, "TRAINING_JOB_ARN": "arn:aws:sagemaker:local:000000000000:training-job/" + j.Name,
+		"TRAINING_JOB_NAME": r.Name, "TRAINING_JOB_ARN": "arn:aws:sagemaker:local:000000000000:training-job/" + r.Name,
 		"CURRENT_HOST": h.name,
 	}
-	maps.Copy(vars, j.launcherVariables())
-	hps := j.hyperparameters()
+	maps.Copy(vars, r.launcherVariables())
+	hps := r.hyperparameters()
 	for k, v := range env {
 		value := python(v)
 		if k == "training_env" {
@@ -146,7 +146,7 @@ func (j *run) environment(h *host, base string) []string {
 	if base != container.BaseDir {
 		vars["SAGEMAKER_BASE_DIR"] = base
 	}
-	maps.Copy(vars, j.Env)
+	maps.Copy(vars, r.Env)
 	return inherited(vars)
 }
 

@@ -18,7 +18,7 @@ import (
 )
 
 // start runs the command and waits for its end.
-func (j *run) start(ctx context.Context, cmd *exec.Cmd) (res *Result, err error) {
+func (r *run) start(ctx context.Context, cmd *exec.Cmd) (res *Result, err error) {
 	if ctx.Err() != nil {
 		return &Result{Status: Stopped, Code: -1, Reason: "stopped before the command was started"}, nil
 	}
@@ -32,10 +32,10 @@ func (j *run) start(ctx context.Context, cmd *exec.Cmd) (res *Result, err error)
 			res, err = nil, failed
 		}
 	}()
-	if cmd.Stdout, err = out.to(j.Stdout); err != nil {
+	if cmd.Stdout, err = out.to(r.Stdout); err != nil {
 		return nil, err
 	}
-	if cmd.Stderr, err = out.to(j.Stderr); err != nil {
+	if cmd.Stderr, err = out.to(r.Stderr); err != nil {
 		return nil, err
 	}
 	if cmd.SysProcAttr == nil {
@@ -51,15 +51,15 @@ func (j *run) start(ctx context.Context, cmd *exec.Cmd) (res *Result, err error)
 	// Before out is closed, which waits for those that write.
 	defer syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	out.started()
-	halted, reason, err := j.wait(ctx, cmd, j.now)
+	halted, reason, err := r.wait(ctx, cmd, r.now)
 	if err != nil {
 		return nil, err
 	}
 	status, _ := cmd.ProcessState.Sys().(syscall.WaitStatus)
-	base := j.cluster.hosts[0].base()
-	if e, ok := readExit(j.ws.dir); ok && len(j.Enter) > 0 {
+	base := r.cluster.hosts[0].base()
+	if e, ok := readExit(r.ws.dir); ok && len(r.Enter) > 0 {
 		status = e.status
-		for _, h := range j.cluster.hosts {
+		for _, h := range r.cluster.hosts {
 			if h.name == e.host {
 				base = h.base()
 			}

@@ -77,34 +77,34 @@ func variable(v pyjson.Value) string {
 
 // entry is the command line that a source folder is started with, in code: a module where
 // there is a setup.py, a script of Python's, or a program that a shell runs.
-func (j *run) entry(h *host) ([]string, error) {
+func (r *run) entry(h *host) ([]string, error) {
 	code := filepath.Join(h.base(), "code")
 	has := func(name string) bool {
 		_, err := os.Stat(filepath.Join(code, name))
 		return !errors.Is(err, fs.ErrNotExist)
 	}
-	args, python := j.userArgs(), !strings.HasSuffix(j.Entry, ".sh")
+	args, python := r.userArgs(), !strings.HasSuffix(r.Entry, ".sh")
 	isPackage := python && has("setup.py")
-	python = isPackage || strings.HasSuffix(j.Entry, ".py")
+	python = isPackage || strings.HasSuffix(r.Entry, ".py")
 	if python && has("requirements.txt") {
-		j.Logf("requirements.txt is not installed here, as it is in SageMaker; to do so: python3 -m pip install -r %s", filepath.Join(j.Source, "requirements.txt"))
+		r.Logf("requirements.txt is not installed here, as it is in SageMaker; to do so: python3 -m pip install -r %s", filepath.Join(r.Source, "requirements.txt"))
 	}
 	switch {
-	case j.Launcher != "":
+	case r.Launcher != "":
 		if isPackage || !python {
-			return nil, fmt.Errorf("the launcher %s starts a script FILE.py, and no package or other program: %s", j.Launcher, j.Entry)
+			return nil, fmt.Errorf("the launcher %s starts a script FILE.py, and no package or other program: %s", r.Launcher, r.Entry)
 		}
-		return j.launcher(h, args), nil
+		return r.launcher(h, args), nil
 	case isPackage:
-		j.Logf("the package of setup.py is not installed here, as it is in SageMaker: it is run from the source folder")
-		return append([]string{"python3", "-m", strings.ReplaceAll(j.Entry, ".py", "")}, args...), nil
+		r.Logf("the package of setup.py is not installed here, as it is in SageMaker: it is run from the source folder")
+		return append([]string{"python3", "-m", strings.ReplaceAll(r.Entry, ".py", "")}, args...), nil
 	case python:
-		return append([]string{"python3", j.Entry}, args...), nil
+		return append([]string{"python3", r.Entry}, args...), nil
 	}
-	if err := os.Chmod(filepath.Join(code, j.Entry), 0o777); err != nil {
+	if err := os.Chmod(filepath.Join(code, r.Entry), 0o777); err != nil {
 		return nil, err
 	}
-	line := "./" + quote(j.Entry)
+	line := "./" + quote(r.Entry)
 	for _, a := range args {
 		line += " " + quote(a)
 	}
