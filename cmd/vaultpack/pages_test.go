@@ -53,6 +53,7 @@ var notRun = map[string]string{
 	"aws-checklist.md: keys add":         isPart,
 	"aws-checklist.md: push --dry":       isPart,
 	"aws-checklist.md: train":            takesJob,
+	"aws-checklist.md: checkpoints get":  takesJob,
 	"TRAINING.md: model get":             takesJob,
 	"TRAINING.md: checkpoints get":       takesJob,
 	"aws-checklist.md: doctor --dataset": takesBuild,
