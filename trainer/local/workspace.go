@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -43,19 +44,37 @@ func newWorkspace(j *Job) (*workspace, error) {
 		removeLeftovers(dir, j.Logf)
 	}
 	w := &workspace{}
-	if w.dir, err = os.MkdirTemp(parent, workPrefix+fsys.Self().String()+"-"); err != nil { // of mode 0700
-		return nil, fmt.Errorf("making a private folder for the job: %w", err)
-	}
-	if w.lock, err = os.Open(w.dir); err == nil {
-		// Where there are no locks, the name says whose it is.
-		_, err = new(fsys.Calls).Lock(w.lock)
+	for range 100 {
+		if err = w.create(parent); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
 	}
 	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(w.dir))
+		return nil, err
 	}
 	w.base = filepath.Join(w.dir, "ml")
 	w.why = fmt.Sprintf("the job's plaintext is in %s (%s) and is deleted at the end", w.dir, why)
 	return w, nil
+}
+
+// create makes the folder, and locks it. The error wraps fs.ErrNotExist if another run has
+// taken it for that of a killed one before it was locked, and removed it.
+func (w *workspace) create(parent string) (err error) {
+	if w.dir, err = os.MkdirTemp(parent, workPrefix+fsys.Self().String()+"-"); err != nil { // of mode 0700
+		return fmt.Errorf("making a private folder for the job: %w", err)
+	}
+	if w.lock, err = os.Open(w.dir); err != nil {
+		return errors.Join(err, os.RemoveAll(w.dir))
+	}
+	// Where there are no locks, the name says whose it is.
+	_, err = new(fsys.Calls).Lock(w.lock)
+	if err == nil {
+		_, err = os.Stat(w.dir)
+	}
+	if err != nil {
+		return errors.Join(err, w.lock.Close(), os.RemoveAll(w.dir))
+	}
+	return nil
 }
 
 func (w *workspace) close() error {

@@ -100,10 +100,9 @@ func TestProcessing(t *testing.T) {
 	w := newWorld(t)
 	w.put("in/a", "1")
 	w.put("in/b", "2")
-	in := processing("two", w.bucket, "/bin/sh", "-c", `cd /opt/ml
-		ls processing/in; echo $(cat config/resourceconfig.json) >processing/out/$(hostname)
-		grep -q processing-job/two config/processingjobconfig.json && ln -s a processing/out/link
-		test -z "$TRAINING_JOB_NAME" && echo "said by $(hostname);" >output/message`)
+	in := processing("two", w.bucket, "/bin/sh", "-c", `eval "$1;$2"`, "sh",
+		`cd /opt/ml;ls processing/in;echo $(cat config/resourceconfig.json)>processing/out/$(hostname)`,
+		`grep -q processing-job/two config/processingjobconfig.json&&ln -s a processing/out/link;test -z "$TRAINING_JOB_NAME"&&echo "said by $(hostname);">output/message`)
 	in.ProcessingResources.ClusterConfig.InstanceCount = aws.Int32(2)
 	in.ProcessingInputs = []types.ProcessingInput{processingInput("in", "/opt/ml/processing/in", "s3://"+w.bucket+"/in/")}
 	in.ProcessingInputs[0].S3Input.S3DataDistributionType = types.ProcessingS3DataDistributionTypeShardedbys3key
