@@ -97,8 +97,8 @@ func (p *Plan) Bytes() int64 {
 	return p.bytes
 }
 
-// maxFiles is how many files a Plan can have: they are numbered with 32 bits.
-const maxFiles = math.MaxUint32 - 1
+// maxFiles is how many files a Plan can have: an int has 32 bits on some machines.
+const maxFiles = math.MaxInt32
 
 // load takes in the files of the version, in the order of their paths.
 func (p *Plan) load(ctx context.Context, selects func(*tree.Entry) bool) error {
