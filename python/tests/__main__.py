@@ -20,13 +20,14 @@ class Result(unittest.TextTestResult):
 
 def main() -> int:
     here = Path(__file__).parent
+    # Before the tests, some of which have a stand-in for one.
+    absent = [m for m in ("boto3", "fsspec", "torch", "torchdata", "IPython", "pandas", "build") if not importlib.util.find_spec(m)]
     suite = unittest.defaultTestLoader.loadTestsFromNames(
         sorted(f"tests.{p.stem}" for p in here.glob("test_*.py")) if len(sys.argv) < 2 else sys.argv[1:]
     )
     result = unittest.TextTestRunner(resultclass=Result, verbosity=1).run(suite)
     for test, reason in result.skipped:
         print(f"LEFT OUT: {test}: {reason}")
-    absent = [m for m in ("boto3", "fsspec", "torch", "torchdata", "IPython", "pandas", "build") if not importlib.util.find_spec(m)]
     print(f"python {platform.python_version()}, without: {', '.join(absent) or 'nothing'}")
     if result.testsRun == 0:
         print("no test ran")
