@@ -130,11 +130,11 @@ func TestTamperedObjects(t *testing.T) {
 	for _, from := range []int64{0, 3 << 20} {
 		s.start()
 		c := s.client()
-		s.store.set(func(name string, off int64, r io.ReadCloser) io.ReadCloser {
-			if !strings.Contains(name, "/packs/") {
-				return r
+		s.store.Spoil(func(name string, off int64, r io.ReadCloser) (io.ReadCloser, error) {
+			if strings.Contains(name, "/packs/") {
+				r = &flipped{ReadCloser: r, off: off, from: from}
 			}
-			return &flipped{ReadCloser: r, off: off, from: from}
+			return r, nil
 		})
 		for _, key := range []string{"large", "small"} {
 			for _, url := range []string{"", s.web.URL + "/~" + s.credentials.Token + "/scans/" + key} {
@@ -149,7 +149,7 @@ func TestTamperedObjects(t *testing.T) {
 				}
 			}
 		}
-		s.store.set(nil)
+		s.store.Spoil(nil)
 		s.end()
 	}
 }

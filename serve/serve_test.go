@@ -2,7 +2,6 @@ package serve_test
 
 import (
 	"context"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -13,8 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
-	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/internal/datasettest"
 	"github.com/vaultpack/vaultpack/serve"
 	"github.com/vaultpack/vaultpack/serve/s3api"
 	"github.com/vaultpack/vaultpack/serve/web"
@@ -35,36 +34,12 @@ func write(t testing.TB, name string, b []byte) {
 	must(t, os.WriteFile(name, b, 0o644))
 }
 
-// A spoiled store can change what is read of it.
-type spoiled struct {
-	vault.Store
-	mu    sync.Mutex
-	spoil func(name string, off int64, r io.ReadCloser) io.ReadCloser
-}
-
-func (s *spoiled) Get(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
-	r, err := s.Store.Get(ctx, name, off, n)
-	s.mu.Lock()
-	spoil := s.spoil
-	s.mu.Unlock()
-	if err != nil || spoil == nil {
-		return r, err
-	}
-	return spoil(name, off, r), nil
-}
-
-func (s *spoiled) set(f func(string, int64, io.ReadCloser) io.ReadCloser) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.spoil = f
-}
-
 // A stand is a vault, and servers of it.
 type stand struct {
 	t     testing.TB
 	dir   string
 	vault *vault.Vault
-	store *spoiled
+	store *datasettest.Watched
 
 	credentials serve.Credentials
 	s3, web     *serve.Endpoint
@@ -77,11 +52,8 @@ type stand struct {
 func newStand(t testing.TB) *stand {
 	t.Helper()
 	dir := t.TempDir()
-	v, _, err := config.Init(t.Context(), &config.Config{Vault: config.Setting{Value: dir + "/vault"}, LocalKey: config.Setting{Value: dir + "/key"}})
-	must(t, err)
-	s := &stand{t: t, dir: dir, vault: v, store: &spoiled{Store: v.Store}, credentials: serve.NewCredentials()}
-	v.Store = s.store
-	return s
+	v, store := datasettest.NewWatched(t, dir)
+	return &stand{t: t, dir: dir, vault: v, store: store, credentials: serve.NewCredentials()}
 }
 
 // upload makes a version of a dataset of what fill writes to its source.

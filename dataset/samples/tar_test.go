@@ -14,15 +14,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/samples"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/dataset/view"
+	"github.com/vaultpack/vaultpack/internal/datasettest"
 	"github.com/vaultpack/vaultpack/internal/race"
 	"github.com/vaultpack/vaultpack/internal/treetest"
 	"github.com/vaultpack/vaultpack/uploader"
-	"github.com/vaultpack/vaultpack/vault"
 )
 
 func must(t testing.TB, err error) {
@@ -32,18 +31,12 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// A faulty store can be made to change what it gives.
-type faulty struct {
-	vault.Store
-	flip bool
-}
-
-func (f *faulty) Get(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
-	r, err := f.Store.Get(ctx, name, off, n)
-	if err != nil || !f.flip || !strings.Contains(name, "/packs/") {
-		return r, err
+// flip changes a byte of what is read of packs.
+func flip(name string, _ int64, r io.ReadCloser) (io.ReadCloser, error) {
+	if strings.Contains(name, "/packs/") {
+		r = &flipped{r, rand.IntN(1 << 20)}
 	}
-	return &flipped{r, rand.IntN(1 << 20)}, nil
+	return r, nil
 }
 
 type flipped struct {
@@ -61,7 +54,7 @@ func (f *flipped) Read(p []byte) (int, error) {
 }
 
 // plan makes a dataset of samples, and the plan of them.
-func plan(t *testing.T) (*samples.Plan, map[string][]byte, *faulty) {
+func plan(t *testing.T) (*samples.Plan, map[string][]byte, *datasettest.Watched) {
 	t.Helper()
 	dir := t.TempDir()
 	want := map[string][]byte{}
@@ -78,10 +71,7 @@ func plan(t *testing.T) (*samples.Plan, map[string][]byte, *faulty) {
 		must(t, os.MkdirAll(filepath.Dir(name), 0o755))
 		must(t, os.WriteFile(name, b, 0o644))
 	}
-	v, _, err := config.Init(t.Context(), &config.Config{Vault: config.Setting{Value: dir + "/vault"}, LocalKey: config.Setting{Value: dir + "/key"}})
-	must(t, err)
-	store := &faulty{Store: v.Store}
-	v.Store = store
+	v, store := datasettest.NewWatched(t, dir)
 	d, err := dataset.Open(v, "d")
 	must(t, err)
 	t.Cleanup(d.Close)
@@ -199,7 +189,7 @@ func first(p *samples.Plan, t *testing.T, pos samples.Position, n int64, part ma
 func TestTarsThatEnd(t *testing.T) {
 	p, want, store := plan(t)
 	for range 8 {
-		store.flip = true
+		store.Spoil(flip)
 		pos, err := p.Begin(samples.Epoch{}, 0, 1)
 		must(t, err)
 		var b bytes.Buffer
@@ -215,7 +205,7 @@ func TestTarsThatEnd(t *testing.T) {
 			}
 		}
 	}
-	store.flip = false
+	store.Spoil(nil)
 	for range 8 { // ended at any sample
 		ctx, cancel := context.WithCancel(t.Context())
 		left := rand.IntN(1502)

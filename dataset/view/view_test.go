@@ -30,7 +30,6 @@ import (
 	"github.com/vaultpack/vaultpack/internal/race"
 	"github.com/vaultpack/vaultpack/internal/treetest"
 	"github.com/vaultpack/vaultpack/uploader"
-	"github.com/vaultpack/vaultpack/vault"
 )
 
 func must(t testing.TB, err error) {
@@ -46,43 +45,14 @@ func write(t testing.TB, name string, b []byte) {
 	must(t, os.WriteFile(name, b, 0o644))
 }
 
-// A watched store counts what is read of it, and can be made to fail.
-type watched struct {
-	vault.Store
-	gets  atomic.Int64
-	mu    sync.Mutex
-	spoil func(name string, off int64, r io.ReadCloser) (io.ReadCloser, error)
-}
-
-func (w *watched) Get(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
-	w.gets.Add(1)
-	r, err := w.Store.Get(ctx, name, off, n)
-	w.mu.Lock()
-	spoil := w.spoil
-	w.mu.Unlock()
-	if err != nil || spoil == nil {
-		return r, err
-	}
-	return spoil(name, off, r)
-}
-
-func (w *watched) set(f func(string, int64, io.ReadCloser) (io.ReadCloser, error)) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.spoil = f
-}
-
 // sealed makes a vault with one dataset of what fill writes.
-func sealed(t testing.TB, packSize int64, fill func(src string)) (v *dataset.Version, src string, store *watched) {
+func sealed(t testing.TB, packSize int64, fill func(src string)) (v *dataset.Version, src string, store *datasettest.Watched) {
 	t.Helper()
 	dir := t.TempDir()
 	src = filepath.Join(dir, "src")
 	must(t, os.Mkdir(src, 0o750))
 	fill(src)
-	vlt, _, err := config.Init(t.Context(), &config.Config{Vault: config.Setting{Value: dir + "/vault"}, LocalKey: config.Setting{Value: dir + "/key"}})
-	must(t, err)
-	store = &watched{Store: vlt.Store}
-	vlt.Store = store
+	vlt, store := datasettest.NewWatched(t, dir)
 	d, err := dataset.Open(vlt, "d")
 	must(t, err)
 	t.Cleanup(d.Close)
@@ -299,9 +269,9 @@ func TestRequests(t *testing.T) {
 		write(t, filepath.Join(src, "large"), treetest.Bytes(64<<20, 1))
 	})
 	cost := func(f func()) int64 {
-		before := store.gets.Load()
+		before := store.Gets.Load()
 		f()
-		return store.gets.Load() - before
+		return store.Gets.Load() - before
 	}
 	f := open(t, v, view.Options{})
 	read := func(name string) {
@@ -362,7 +332,7 @@ func TestTampered(t *testing.T) {
 			t.Fatal(err)
 		}
 		at, hit := rand.Int64N(4<<20), atomic.Bool{}
-		store.set(func(name string, off int64, r io.ReadCloser) (io.ReadCloser, error) {
+		store.Spoil(func(name string, off int64, r io.ReadCloser) (io.ReadCloser, error) {
 			if !strings.Contains(name, "/packs/") {
 				return r, nil
 			}
@@ -381,7 +351,7 @@ func TestTampered(t *testing.T) {
 				t.Errorf("byte %d: %s was read without an error", at, name)
 			}
 		}
-		store.set(nil)
+		store.Spoil(nil)
 		must(t, f.Close())
 	}
 }
@@ -441,11 +411,11 @@ func TestErrorsPass(t *testing.T) {
 	v, _, store := sealed(t, 32<<20, func(src string) { write(t, filepath.Join(src, "large"), treetest.Bytes(20<<20, 1)) })
 	f := open(t, v, view.Options{})
 	broken := errors.New("the network is down")
-	store.set(func(_ string, _ int64, r io.ReadCloser) (io.ReadCloser, error) { r.Close(); return nil, broken })
+	store.Spoil(func(_ string, _ int64, r io.ReadCloser) (io.ReadCloser, error) { r.Close(); return nil, broken })
 	if _, err := f.ReadFile("large"); !errors.Is(err, broken) {
 		t.Errorf("%v", err)
 	}
-	store.set(func(name string, off int64, r io.ReadCloser) (io.ReadCloser, error) {
+	store.Spoil(func(name string, off int64, r io.ReadCloser) (io.ReadCloser, error) {
 		return struct {
 			io.Reader
 			io.Closer
@@ -454,7 +424,7 @@ func TestErrorsPass(t *testing.T) {
 	if b, err := f.ReadFile("large"); !errors.Is(err, broken) || b != nil {
 		t.Errorf("%v", err)
 	}
-	store.set(nil)
+	store.Spoil(nil)
 	if b, err := f.ReadFile("large"); err != nil || !bytes.Equal(b, treetest.Bytes(20<<20, 1)) {
 		t.Errorf("%v", err)
 	}
@@ -475,7 +445,7 @@ func TestEnds(t *testing.T) {
 	}
 	f := open(t, v, view.Options{})
 	must2(f.Stat("large"))
-	store.set(block)
+	store.Spoil(block)
 	ctx, cancel := context.WithCancel(t.Context())
 	read := make(chan error)
 	go func() { _, err := f.WithContext(ctx).ReadFile("large"); read <- err }()
@@ -513,7 +483,7 @@ func TestPanics(t *testing.T) {
 	v, _, store := sealed(t, 32<<20, func(src string) { write(t, filepath.Join(src, "a"), treetest.Bytes(2<<20, 1)) })
 	for _, folder := range []string{"/index/", "/packs/"} {
 		f := open(t, v, view.Options{})
-		store.set(func(name string, _ int64, r io.ReadCloser) (io.ReadCloser, error) {
+		store.Spoil(func(name string, _ int64, r io.ReadCloser) (io.ReadCloser, error) {
 			if strings.Contains(name, folder) {
 				r.Close()
 				panic("thrown")
@@ -528,7 +498,7 @@ func TestPanics(t *testing.T) {
 		if thrown == nil {
 			t.Errorf("%s: no panic", folder)
 		}
-		store.set(nil)
+		store.Spoil(nil)
 		if b, err := f.ReadFile("a"); err != nil || !bytes.Equal(b, treetest.Bytes(2<<20, 1)) {
 			t.Errorf("%s: %v", folder, err)
 		}
