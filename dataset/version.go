@@ -75,6 +75,14 @@ func (v *Version) CheckComplete() error {
 	}
 }
 
+// Reference names exactly this version, with its digest.
+func (v *Version) Reference() Reference {
+	if v == nil {
+		return Reference{}
+	}
+	return Reference{Dataset: v.Dataset(), Number: v.Number, Digest: v.Digest()}
+}
+
 // Digest returns the digest by which a reader can recognize this version later.
 func (v *Version) Digest() string { return hex.EncodeToString(v.Pin.Digest[:]) }
 

@@ -191,7 +191,7 @@ func (s *Sealed) packManifest(root string) (manifest, error) {
 
 // flag is what sagemaker-run is told of the channel.
 func (s *Sealed) flags() []string {
-	f := []string{"--channel", fmt.Sprintf("%s=%s@%d#%s", s.Channel, s.set.Name, s.Version.Number, s.Version.Digest())}
+	f := []string{"--channel", s.Channel + "=" + s.Version.Reference().String()}
 	if s.Sharded {
 		f = append(f, "--sharded", s.Channel)
 	}

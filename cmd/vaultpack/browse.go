@@ -40,20 +40,9 @@ func browseCommand(con *console) *cli.Command {
 }
 
 func runBrowse(c *cli.Context, con *console) error {
-	refs, err := arguments(c, 0, -1)
+	o, err := serveOptions(c)
 	if err != nil {
 		return err
-	}
-	var o serve.Options
-	for _, ref := range refs {
-		r, err := parseRef(ref)
-		if err != nil {
-			return err
-		}
-		o.Datasets = append(o.Datasets, r)
-	}
-	if o.Memory, err = parseSize(c.String("memory")); err != nil {
-		return usagef("--memory: %w", err)
 	}
 	port := c.Int("port")
 	if port < 0 || port > 65535 {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -80,7 +79,7 @@ func mountVersion(c *cli.Context, con *console, ref, dir string, command []strin
 	}
 	defer d.Close() // which wipes the data keys
 	if err := v.CheckComplete(); err != nil && !c.Bool("allow-incomplete") {
-		return fmt.Errorf("%w; upload it again, choose another version, or use --allow-incomplete", err)
+		return orAllow(err)
 	}
 	told := &mountFailures{con: con}
 	began := time.Now()
@@ -93,7 +92,7 @@ func mountVersion(c *cli.Context, con *console, ref, dir string, command []strin
 	con.untilStopped = true
 	con.mounted(d, v, m.Dir(), len(command) > 0)
 	if len(command) > 0 {
-		err = runMounted(c.Context, command, fmt.Sprintf("%s@%d#%s", d.Name, v.Number, v.Digest()))
+		err = runMounted(c.Context, command, v.Reference().String())
 	} else {
 		waitMounted(c.Context, m)
 	}

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/vaultpack/vaultpack/internal/interrupt"
@@ -28,12 +27,7 @@ func runMounted(ctx context.Context, command []string, opened string) error {
 	}
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	for _, kv := range os.Environ() {
-		if !strings.HasPrefix(kv, "VAULTPACK_") {
-			cmd.Env = append(cmd.Env, kv)
-		}
-	}
-	cmd.Env = append(cmd.Env, openedVariable+"="+opened)
+	cmd.Env = commandEnvironment(opened)
 	if err := cmd.Start(); err != nil {
 		return &partialError{text: fmt.Sprintf("the command cannot be started: %v", err), code: exitCannotStart}
 	}

@@ -184,3 +184,8 @@ func parseSize(s string) (int64, error) {
 func noDatasetYet(err error) bool {
 	return errors.Is(err, vault.ErrNoVault) || errors.Is(err, dataset.ErrUnknownDataset)
 }
+
+// orAllow is the error of an incomplete version, with what helps.
+func orAllow(err error) error {
+	return fmt.Errorf("%w; upload it again, choose another version, or use --allow-incomplete", err)
+}

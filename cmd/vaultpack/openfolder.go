@@ -72,14 +72,7 @@ func openAndStart(c *cli.Context, con *console, ref, dir string, command []strin
 	if err != nil || len(command) == 0 {
 		return err
 	}
-	for _, kv := range os.Environ() {
-		if name, _, _ := strings.Cut(kv, "="); strings.HasPrefix(name, "VAULTPACK_") {
-			os.Unsetenv(name)
-		}
-	}
-	if err := os.Setenv(openedVariable, opened); err != nil {
-		return err
-	}
+	env := commandEnvironment(opened)
 	con.sumUp(nil, exitDone, "")
 	con.flush()
 	if con.outErr != nil {
@@ -89,7 +82,18 @@ func openAndStart(c *cli.Context, con *console, ref, dir string, command []strin
 	if errors.As(interrupt.End(c.Context), &stopped) {
 		return stoppedOpening(stopped)
 	}
-	return &partialError{text: container.Exec(command).Error(), code: exitCannotStart}
+	return &partialError{text: container.Exec(command, env).Error(), code: exitCannotStart}
+}
+
+// commandEnvironment returns the environment of a command that is given a version: this
+// process's, without the variables that name vaults and keys.
+func commandEnvironment(opened string) (env []string) {
+	for _, kv := range os.Environ() {
+		if !strings.HasPrefix(kv, "VAULTPACK_") {
+			env = append(env, kv)
+		}
+	}
+	return append(env, openedVariable+"="+opened)
 }
 
 // stoppedOpening is how open ends because of a signal: as a shell tells it.
@@ -158,13 +162,13 @@ func openFolder(c *cli.Context, con *console, ref, dir string) (string, error) {
 		}
 		return "", &partialError{text: err.Error(), code: exitFailed, hint: hint}
 	case errors.Is(err, dataset.ErrIncomplete):
-		return "", fmt.Errorf("%w; upload it again, choose another version, or use --allow-incomplete", err)
+		return "", orAllow(err)
 	}
 	if err := partly(err, "entry", "the rest is in the folder, and no command was started"); err != nil {
 		return "", err
 	}
 	con.opened(d, v, dir, opened, time.Since(began))
-	return fmt.Sprintf("%s@%d#%s", d.Name, v.Number, v.Digest()), nil
+	return v.Reference().String(), nil
 }
 
 // opened tells what open has done.

@@ -45,23 +45,31 @@ func serveCommand(con *console) *cli.Command {
 	}
 }
 
-func runServe(c *cli.Context, con *console) error {
+// serveOptions returns what the arguments and --memory say that is served.
+func serveOptions(c *cli.Context) (o serve.Options, err error) {
 	refs, err := arguments(c, 0, -1)
 	if err != nil {
-		return err
+		return o, err
 	}
-	s := &server{con: con, failures: &failures{con: con}}
-	var o serve.Options
 	for _, ref := range refs {
 		r, err := parseRef(ref)
 		if err != nil {
-			return err
+			return o, err
 		}
 		o.Datasets = append(o.Datasets, r)
 	}
 	if o.Memory, err = parseSize(c.String("memory")); err != nil {
-		return usagef("--memory: %w", err)
+		return o, usagef("--memory: %w", err)
 	}
+	return o, nil
+}
+
+func runServe(c *cli.Context, con *console) error {
+	o, err := serveOptions(c)
+	if err != nil {
+		return err
+	}
+	s := &server{con: con, failures: &failures{con: con}}
 	if err := s.access(c); err != nil {
 		return err
 	}

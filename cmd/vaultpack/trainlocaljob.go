@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"time"
 
@@ -112,7 +111,7 @@ func fill(c *cli.Context, v *vault.Vault, job *local.Job, channels local.Channel
 	case errors.As(err, &wrong):
 		return usageError{wrong}
 	case errors.Is(err, dataset.ErrIncomplete):
-		return fmt.Errorf("%w; upload it again, choose another version, or use --allow-incomplete", err)
+		return orAllow(err)
 	}
 	return err
 }

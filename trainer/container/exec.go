@@ -14,14 +14,14 @@ import (
 	"github.com/vaultpack/vaultpack/internal/interrupt"
 )
 
-// Exec replaces the process with the command, so that signals and the exit code
-// are the command's. It returns only if it fails.
-func Exec(command []string) error {
+// Exec replaces the process with the command, with the environment env, so that signals and
+// the exit code are the command's. It returns only if it fails.
+func Exec(command, env []string) error {
 	path, err := exec.LookPath(command[0])
 	if err != nil {
 		return fmt.Errorf("cannot start the training command: %w", err)
 	}
-	if err := syscall.Exec(path, command, os.Environ()); err != nil {
+	if err := syscall.Exec(path, command, env); err != nil {
 		return fmt.Errorf("cannot start the training command %s: %w", path, err)
 	}
 	return nil

@@ -117,7 +117,7 @@ func run(ctx context.Context, args []string) (code int, err error) {
 	switch {
 	case err != nil:
 	case after == nil:
-		err = container.Exec(command)
+		err = container.Exec(command, os.Environ())
 	default:
 		if code, err = train(command, signals, after, cfg.BaseDir); err == nil {
 			return code, nil
