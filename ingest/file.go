@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/internal/fsys"
 	"github.com/vaultpack/vaultpack/internal/tarpack"
 	"github.com/vaultpack/vaultpack/internal/unwind"
 )
@@ -78,13 +79,11 @@ func (w *Writer) Create(path string, meta Meta) (*File, error) {
 	return f, nil
 }
 
-const modeMask = fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
-
 func (w *Writer) create(path string, meta Meta, s *Sample) (*File, error) {
 	if err := tree.CheckPath(path); err != nil {
 		return nil, err
 	}
-	if meta.Mode&^modeMask != 0 {
+	if meta.Mode&^fsys.ModeMask != 0 {
 		return nil, fmt.Errorf("a file cannot have the mode %v", meta.Mode)
 	}
 	f := &File{w: w, path: path, mode: meta.Mode, time: meta.ModTime, sample: s, born: unwind.Count()}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/internal/fsys"
 	"github.com/vaultpack/vaultpack/internal/given"
 )
 
@@ -263,8 +264,6 @@ func sampleGoesOn(entries []fs.DirEntry, i int) bool {
 	return false
 }
 
-const entryModes = fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
-
 func (w *walker) entry(path string, info fs.FileInfo) *tree.Entry {
 	e := &tree.Entry{Path: path}
 	describe(e, info, w.host)
@@ -273,7 +272,7 @@ func (w *walker) entry(path string, info fs.FileInfo) *tree.Entry {
 
 // describe copies the attributes of info to the entry.
 func describe(e *tree.Entry, info fs.FileInfo, host string) {
-	e.Mode, e.ModTime = info.Mode()&entryModes, info.ModTime()
+	e.Mode, e.ModTime = info.Mode()&fsys.ModeMask, info.ModTime()
 	if info.Mode()&fs.ModeSymlink != 0 {
 		e.Mode = fs.ModePerm // what systems report for links differs and means nothing
 	}

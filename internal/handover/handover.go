@@ -15,13 +15,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"io/fs"
 	"time"
 	"unicode/utf8"
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/fsys"
 	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
@@ -123,7 +123,7 @@ func Write(ctx context.Context, w io.Writer, d *dataset.Dataset, v *dataset.Vers
 }
 
 func entryOf(e *tree.Entry, packs map[envelope.ObjectID]int64) entry {
-	out := entry{Path: e.Path, Size: e.Size, Mode: posixMode(e.Mode), ModTime: [2]int64{e.ModTime.Unix(), int64(e.ModTime.Nanosecond())},
+	out := entry{Path: e.Path, Size: e.Size, Mode: fsys.PosixMode(e.Mode), ModTime: [2]int64{e.ModTime.Unix(), int64(e.ModTime.Nanosecond())},
 		Link: e.Link, Sum: e.Sum, Flaw: e.Flaw}
 	if !utf8.ValidString(e.Path) {
 		out.Path, out.Path64 = "", []byte(e.Path)
@@ -146,15 +146,4 @@ func entryOf(e *tree.Entry, packs map[envelope.ObjectID]int64) entry {
 		}
 	}
 	return out
-}
-
-// posixMode is the twelve bits of a mode.
-func posixMode(m fs.FileMode) uint32 {
-	bits := uint32(m.Perm())
-	for bit, flag := range map[uint32]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
-		if m&flag != 0 {
-			bits |= bit
-		}
-	}
-	return bits
 }
