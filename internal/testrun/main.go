@@ -4,6 +4,9 @@
 //
 //	go run ./internal/testrun [flags] [--] [arguments of go test]
 //
+// A package that a fault of the race detector has ended, not one of its tests, is run
+// once more.
+//
 // It exits with 1 if a test fails, if a package does not build, and if no test ran
 // at all. Its last line says how many tests ran.
 //
@@ -25,6 +28,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -71,6 +75,11 @@ func run(out io.Writer, file string, rest bool, allow *regexp.Regexp, args []str
 		fmt.Fprintf(out, "go test %s\n", strings.Join(args, " "))
 		failed = errors.Join(failed, goTest(all, args))
 	}
+	if len(all.crashed) > 0 && all.failed == 0 && !all.broken {
+		again := append(flags(args), all.crashed...)
+		fmt.Fprintf(out, "the race detector itself crashed, so once more: go test %s\n", strings.Join(again, " "))
+		failed = goTest(all, again)
+	}
 	book.add(all)
 	if err := book.write(file); err != nil {
 		return err
@@ -88,6 +97,11 @@ func run(out io.Writer, file string, rest bool, allow *regexp.Regexp, args []str
 		return fmt.Errorf("no run ran: %s", strings.Join(left, ", "))
 	}
 	return nil
+}
+
+// flags is what comes before the packages.
+func flags(args []string) []string {
+	return slices.DeleteFunc(slices.Clone(args), func(arg string) bool { return strings.HasPrefix(arg, "./") })
 }
 
 // goTest adds the events of one go test to the report. That it exits with 1 is told

@@ -33,6 +33,8 @@ type report struct {
 	results        []result
 	output         map[[2]string][]string // by package and test, until it has passed
 	inPackage      map[string]int         // tests that were left out
+	crashed        []string               // packages that a fault of the race detector has ended
+	broken         bool                   // another package failed
 }
 
 func newReport(w io.Writer) *report {
@@ -93,6 +95,11 @@ func (r *report) endPackage(e event) {
 	}
 	r.packages++
 	if e.Action == "fail" {
+		if r.detectorCrashed(e.Package) {
+			r.crashed = append(r.crashed, e.Package)
+		} else {
+			r.broken = true
+		}
 		for _, key := range slices.SortedFunc(maps.Keys(r.output), compareKeys) {
 			if key[0] == e.Package {
 				for _, text := range r.output[key] {
@@ -111,6 +118,28 @@ func (r *report) endPackage(e event) {
 	fmt.Fprintf(r.w, "%s\t%s\t%.1fs%s\n", word, e.Package, e.Elapsed, note)
 	r.forget(e.Package)
 }
+
+// detectorCrashed reports whether a package ended by a signal outside of Go code, with
+// no word of a test, a panic or a race before it. The tests have no C code but the race
+// detector's, which crashes now and then by itself (go.dev/issue/78059).
+func (r *report) detectorCrashed(pkg string) bool {
+	signal := false
+	for key, lines := range r.output {
+		if key[0] != pkg {
+			continue
+		}
+		for _, line := range lines {
+			if foreign.MatchString(line) {
+				return false
+			}
+			signal = signal || strings.HasPrefix(line, "SIGSEGV: segmentation violation")
+		}
+	}
+	return signal
+}
+
+// foreign is a line of a failure that has another cause.
+var foreign = regexp.MustCompile(`^\s*(--- FAIL|panic:|fatal error:|WARNING: DATA RACE|unexpected fault address)`)
 
 func (r *report) forget(pkg string) {
 	maps.DeleteFunc(r.output, func(key [2]string, _ []string) bool { return key[0] == pkg })

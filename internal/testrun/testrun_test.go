@@ -96,6 +96,47 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// Only where the race detector itself crashed is a package run once more, and then only
+// once.
+func TestDetectorCrashes(t *testing.T) {
+	const dump = "SIGSEGV: segmentation violation\nPC=0x41c909 m=5 sigcode=1\n"
+	for name, c := range map[string]struct {
+		first, second string // what it prints before it exits; nothing is a test that passes
+		runs          int
+		err           bool
+	}{
+		"crash":           {dump, "", 2, false},
+		"crash twice":     {dump, dump, 2, true},
+		"crash and panic": {"panic: oh\n" + dump, "", 1, true},
+		"race":            {"WARNING: DATA RACE\n" + dump, "", 1, true},
+		"fault in Go":     {"unexpected fault address 0x0\nfatal error: fault\n", "", 1, true},
+		"exit":            {"done\n", "", 1, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			module(t, `func TestOnce(t *testing.T) {
+				say := os.Getenv("FIRST")
+				f, err := os.OpenFile(os.Getenv("RUNS"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+				if err != nil { t.Fatal(err) }
+				if s, _ := f.Stat(); s.Size() > 0 { say = os.Getenv("SECOND") }
+				f.WriteString("x")
+				if say != "" { os.Stdout.WriteString(say); os.Exit(2) }
+			}`)
+			runs := filepath.Join(t.TempDir(), "runs")
+			t.Setenv("RUNS", runs)
+			t.Setenv("FIRST", c.first)
+			t.Setenv("SECOND", c.second)
+			var out bytes.Buffer
+			err := run(&out, "", false, none, []string{"-vet=off", "-count=1", "./..."})
+			if (err != nil) != c.err {
+				t.Errorf("error %v, want one: %v\n%s", err, c.err, &out)
+			}
+			if b, err := os.ReadFile(runs); err != nil || len(b) != c.runs {
+				t.Errorf("%d runs, %v, want %d\n%s", len(b), err, c.runs, &out)
+			}
+		})
+	}
+}
+
 // What one run left out the last has to run.
 func TestRest(t *testing.T) {
 	const tests = `func TestAlways(t *testing.T) {}
