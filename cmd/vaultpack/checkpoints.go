@@ -41,12 +41,7 @@ func checkpointsCommand(con *console) *cli.Command {
 				return getCheckpoints(c, con, args[0], args[1])
 			},
 		}},
-		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return noCommand("checkpoints ", c.Args().First(), c.Command.Subcommands)
-			}
-			return cli.ShowSubcommandHelp(c)
-		},
+		Action: chooseCommand,
 	}
 }
 

@@ -182,6 +182,15 @@ func noCommand(prefix, name string, cmds []*cli.Command) error {
 	return usagef("there is no command %q; %ssee: vaultpack %s--help", prefix+name, meant, prefix)
 }
 
+// chooseCommand is the action of a command that only holds others, where none of them was
+// named: it prints the help, or returns an error if the name is unknown.
+func chooseCommand(c *cli.Context) error {
+	if c.Args().Present() {
+		return noCommand(c.Command.Name+" ", c.Args().First(), c.Command.Subcommands)
+	}
+	return cli.ShowSubcommandHelp(c)
+}
+
 // nearest returns the name that was probably meant, or "".
 func nearest(typed string, names []string) string {
 	best, at := "", 3

@@ -25,12 +25,7 @@ func keysCommand(con *console) *cli.Command {
 			"colleague then reads with --identity my.key. See docs/KEYS.md for this, for lost keys,\n" +
 			"and for locking a key out.",
 		Subcommands: keysCommands(con),
-		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return noCommand("keys ", c.Args().First(), c.Command.Subcommands)
-			}
-			return cli.ShowSubcommandHelp(c)
-		},
+		Action:      chooseCommand,
 	}
 }
 

@@ -41,12 +41,7 @@ func modelCommand(con *console) *cli.Command {
 				return getModel(c, con, args[0], args[1])
 			},
 		}},
-		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return noCommand("model ", c.Args().First(), c.Command.Subcommands)
-			}
-			return cli.ShowSubcommandHelp(c)
-		},
+		Action: chooseCommand,
 	}
 }
 

@@ -93,10 +93,7 @@ func launchProcess(c *cli.Context, con *console) error {
 	}
 	p, err := l.PlanProcessing(c.Context, j)
 	if err != nil {
-		if field := (*trainer.FieldError)(nil); errors.As(err, &field) {
-			return usageError{err}
-		}
-		return err
+		return usageOfField(err)
 	}
 	defer p.Close()
 	if c.Bool("print") {

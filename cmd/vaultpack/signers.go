@@ -50,12 +50,7 @@ func signersCommand(con *console) *cli.Command {
 				Action: func(c *cli.Context) error { return signersInit(c, con) },
 			},
 		},
-		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return noCommand("signers ", c.Args().First(), c.Command.Subcommands)
-			}
-			return cli.ShowSubcommandHelp(c)
-		},
+		Action: chooseCommand,
 	}
 }
 

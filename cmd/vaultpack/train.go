@@ -244,6 +244,14 @@ func noRegion(err error) error {
 	return err
 }
 
+// usageOfField makes wrong usage of an error in a field of the job.
+func usageOfField(err error) error {
+	if field := (*trainer.FieldError)(nil); errors.As(err, &field) {
+		return usageError{err}
+	}
+	return err
+}
+
 func train(c *cli.Context, con *console) error {
 	if d := c.Duration("timeout"); d < 0 || c.IsSet("timeout") && !c.Bool("wait") && !c.Bool("logs") {
 		return usagef("--timeout needs --wait or --logs, and a duration above 0")
@@ -271,11 +279,7 @@ func train(c *cli.Context, con *console) error {
 	}
 	p, err := l.Plan(c.Context, j)
 	if err != nil {
-		var field *trainer.FieldError
-		if errors.As(err, &field) {
-			return usageError{err}
-		}
-		return err
+		return usageOfField(err)
 	}
 	defer p.Close()
 	if c.Bool("print") || c.Bool("stage") || c.IsSet("print-as") {

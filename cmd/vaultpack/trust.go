@@ -49,12 +49,7 @@ func trustCommand(con *console) *cli.Command {
 				Action: func(c *cli.Context) error { return trustImport(c, con) },
 			},
 		},
-		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return noCommand("trust ", c.Args().First(), c.Command.Subcommands)
-			}
-			return cli.ShowSubcommandHelp(c)
-		},
+		Action: chooseCommand,
 	}
 }
 
