@@ -6,6 +6,9 @@
 # into docs/BENCHMARKS.md, between its marks.
 #
 #   bench/s3.sh [-write] [s3] [directory] [million]
+#   bench/s3.sh [-write] tools
+#
+# tools measures restic and rclone's crypt remote, as they are found on the path.
 #
 # It takes about 35 minutes, and wants a machine that has nothing else to do, and
 # three times LARGE of memory or disk. The first run builds MinIO and s5cmd, which
@@ -22,6 +25,8 @@ if [ "${1-}" = -write ]; then
 	shift
 fi
 [ $# -gt 0 ] || set -- s3 directory million
+mark=scale # of the page's section
+[ "$*" != tools ] || mark=tools
 large=${LARGE:-4294967296}
 
 # In memory where that can be had: else the disk is measured, not the programs.
@@ -46,6 +51,6 @@ revision=$(git rev-parse --short=12 HEAD)
 if [ -n "$(git status --porcelain -- '*.go' go.mod go.sum)" ]; then
 	revision="$revision, with changes"
 fi
-VAULTPACK_TEST_SERVERS=1 "$tmp/scale" -dir "$dir" -write "$write" -revision "$revision" \
+VAULTPACK_TEST_SERVERS=1 "$tmp/scale" -dir "$dir" -write "$write" -mark "$mark" -revision "$revision" \
 	-vaultpack "$tmp/vaultpack" -s5cmd "$tmp/s5cmd" -runs "${RUNS:-3}" -large "$large" \
 	-files "${FILES:-100000}" -file-size "${FILE_SIZE:-10240}" -million "${MILLION:-1000000}" "$@"

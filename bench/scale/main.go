@@ -44,6 +44,7 @@ func main() {
 	b := &bench{}
 	dir := flag.String("dir", "", "the folder below which everything is made")
 	write := flag.String("write", "", "the Markdown `FILE` to write the tables into")
+	mark := flag.String("mark", "scale", "the `NAME` of the marks in it, between which they go")
 	flag.StringVar(&b.vaultpack, "vaultpack", "", "the vaultpack to measure")
 	flag.StringVar(&b.s5cmd, "s5cmd", "", "the s5cmd to measure beside it")
 	flag.StringVar(&b.revision, "revision", "unknown", "what the vaultpack was built from")
@@ -55,7 +56,7 @@ func main() {
 	flag.Int64Var(&b.tinySize, "tiny-size", 1<<10, "bytes of each")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := b.main(ctx, *dir, *write, flag.Args())
+	err := b.main(ctx, *dir, *write, *mark, flag.Args())
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "scale:", err)
@@ -63,8 +64,8 @@ func main() {
 	}
 }
 
-func (b *bench) main(ctx context.Context, dir, write string, what []string) (err error) {
-	sections := map[string]func(context.Context) error{"s3": b.s3, "directory": b.directory, "million": b.tiny}
+func (b *bench) main(ctx context.Context, dir, write, mark string, what []string) (err error) {
+	sections := map[string]func(context.Context) error{"s3": b.s3, "directory": b.directory, "million": b.tiny, "tools": b.tools}
 	for _, name := range what {
 		if sections[name] == nil {
 			return fmt.Errorf("there is nothing to measure of the name %q", name)
@@ -86,7 +87,7 @@ func (b *bench) main(ctx context.Context, dir, write string, what []string) (err
 		}
 	}
 	if write != "" {
-		return writeBetween(write, text.String())
+		return writeBetween(write, mark, text.String())
 	}
 	return nil
 }
@@ -108,20 +109,23 @@ func (b *bench) describe() {
 		field("/proc/meminfo", "MemTotal"), fileSystem(b.dir), strings.Join(strings.Fields(string(load))[:min(3, len(strings.Fields(string(load))))], " "), b.runs)
 }
 
-// The marks between which a document holds the tables.
-const beginMark, endMark = "<!-- scale: begin -->\n", "<!-- scale: end -->\n"
+// marks are the lines between which a document holds the tables of a name.
+func marks(name string) (begin, end string) {
+	return "<!-- " + name + ": begin -->\n", "<!-- " + name + ": end -->\n"
+}
 
-func writeBetween(file, text string) error {
+func writeBetween(file, name, text string) error {
 	doc, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
-	head, rest, ok := strings.Cut(string(doc), beginMark)
-	_, tail, ok2 := strings.Cut(rest, endMark)
+	begin, end := marks(name)
+	head, rest, ok := strings.Cut(string(doc), begin)
+	_, tail, ok2 := strings.Cut(rest, end)
 	if !ok || !ok2 {
-		return fmt.Errorf("%s has no marks for the tables", file)
+		return fmt.Errorf("%s has no marks %q for the tables", file, name)
 	}
-	return os.WriteFile(file, []byte(head+beginMark+text+endMark+tail), 0o644)
+	return os.WriteFile(file, []byte(head+begin+text+end+tail), 0o644)
 }
 
 // sub makes a folder, and returns it with what removes it again.

@@ -111,28 +111,31 @@ func TestWriteBetween(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "doc.md")
-	if err := os.WriteFile(file, doc, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	for range 2 {
-		if err := writeBetween(file, "\nthe tables\n"); err != nil {
+	for _, name := range []string{"scale", "tools"} {
+		if err := os.WriteFile(file, doc, 0o644); err != nil {
 			t.Fatal(err)
 		}
+		for range 2 {
+			if err := writeBetween(file, name, "\nthe tables\n"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin, end := marks(name)
+		head, rest, _ := bytes.Cut(doc, []byte(begin))
+		_, tail, _ := bytes.Cut(rest, []byte(end))
+		want := bytes.Join([][]byte{head, []byte(begin + "\nthe tables\n" + end), tail}, nil)
+		if !bytes.Equal(got, want) {
+			t.Errorf("%s: more than the tables has changed", name)
+		}
 	}
-	got, err := os.ReadFile(file)
-	if err != nil {
+	if err := os.WriteFile(file, []byte("a page\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	head, rest, _ := bytes.Cut(doc, []byte(beginMark))
-	_, tail, _ := bytes.Cut(rest, []byte(endMark))
-	want := bytes.Join([][]byte{head, []byte(beginMark + "\nthe tables\n" + endMark), tail}, nil)
-	if !bytes.Equal(got, want) {
-		t.Error("more than the tables has changed")
-	}
-	if err := os.WriteFile(file, tail, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := writeBetween(file, ""); err == nil {
+	if err := writeBetween(file, "scale", ""); err == nil {
 		t.Error("a document without marks was written")
 	}
 }

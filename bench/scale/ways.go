@@ -49,31 +49,11 @@ func (b *bench) s3(ctx context.Context) error {
 		return err
 	}
 	defer remove()
-	cloud := kmstest.NewServer()
-	keys := httptest.NewServer(cloud)
-	defer keys.Close()
-	made, err := cloud.Client("us-east-1", "admin").CreateKey(ctx, &kms.CreateKeyInput{})
+	c, stop, err := b.cloud(ctx)
 	if err != nil {
 		return err
 	}
-	c := &cloudPlace{b: b, kms: keys.URL, arn: *made.KeyMetadata.Arn}
-
-	onMinIO := func(what func(url, bucket string) (turn, error)) func() (turn, error) {
-		return func() (turn, error) {
-			server, bucket, stop, err := b.minio()
-			if err != nil {
-				return turn{}, err
-			}
-			t, err := what(server.URL, bucket)
-			if err != nil {
-				stop()
-				return turn{}, err
-			}
-			end := t.end
-			t.end = func() { end(); stop() }
-			return t, nil
-		}
-	}
+	defer stop()
 	inSink := func(what func(url, bucket string) (turn, error)) func() (turn, error) {
 		return func() (turn, error) {
 			server := httptest.NewServer(newSink())
@@ -89,9 +69,9 @@ func (b *bench) s3(ctx context.Context) error {
 		}
 	}
 	if err := b.compare(ctx, "To MinIO and back", works, []way{
-		{"vaultpack", false, onMinIO(c.vaultpack("none"))},
-		{"vaultpack, with SSE-KMS", false, onMinIO(c.vaultpack("aws:kms"))},
-		{"s5cmd", true, onMinIO(c.s5cmd)},
+		{"vaultpack", false, b.onMinIO(c.vaultpack("none"))},
+		{"vaultpack, with SSE-KMS", false, b.onMinIO(c.vaultpack("aws:kms"))},
+		{"s5cmd", true, b.onMinIO(c.s5cmd)},
 	}); err != nil {
 		return err
 	}
@@ -102,6 +82,36 @@ func (b *bench) s3(ctx context.Context) error {
 		{"vaultpack", false, inSink(c.vaultpack("aws:kms"))},
 		{"s5cmd", true, inSink(c.s5cmd)},
 	})
+}
+
+// onMinIO gives each turn a server and a bucket of its own.
+func (b *bench) onMinIO(what func(url, bucket string) (turn, error)) func() (turn, error) {
+	return func() (turn, error) {
+		server, bucket, stop, err := b.minio()
+		if err != nil {
+			return turn{}, err
+		}
+		t, err := what(server.URL, bucket)
+		if err != nil {
+			stop()
+			return turn{}, err
+		}
+		end := t.end
+		t.end = func() { end(); stop() }
+		return t, nil
+	}
+}
+
+// cloud starts the KMS, with one key.
+func (b *bench) cloud(ctx context.Context) (*cloudPlace, func(), error) {
+	cloud := kmstest.NewServer()
+	keys := httptest.NewServer(cloud)
+	made, err := cloud.Client("us-east-1", "admin").CreateKey(ctx, &kms.CreateKeyInput{})
+	if err != nil {
+		keys.Close()
+		return nil, nil, err
+	}
+	return &cloudPlace{b: b, kms: keys.URL, arn: *made.KeyMetadata.Arn}, keys.Close, nil
 }
 
 // A cloudPlace runs clients against S3 servers.
