@@ -301,14 +301,16 @@ func testSagemakerRunStopped(t *testing.T, program string) {
 	mixed(t, src, 50)
 	c.run(0, "push", src, "-d", "d", "--pack-size", "128KiB")
 	c.stage("d", "training")
-	c.kms.Fail("Decrypt", 1, kmstest.Fault{Delay: 3 * time.Second})
+	c.kms.Fail("Decrypt", 1, kmstest.Fault{Delay: time.Minute})
 	cmd := c.train("touch", c.base+"/started")
 	check(t, cmd.Start())
-	time.Sleep(500 * time.Millisecond)
+	for c.kms.Unmet() > 0 { // until it waits for its key
+		time.Sleep(time.Millisecond)
+	}
 	began := time.Now()
 	check(t, cmd.Process.Signal(syscall.SIGTERM))
 	cmd.Wait()
-	if code := cmd.ProcessState.ExitCode(); code != 143 || time.Since(began) > 2*time.Second {
+	if code := cmd.ProcessState.ExitCode(); code != 143 || time.Since(began) > 30*time.Second {
 		t.Errorf("exit code %d after %v", code, time.Since(began))
 	}
 	says(t, c.failure(), "stopped by terminated while the sealed channels were being opened")

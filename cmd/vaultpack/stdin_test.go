@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestInput(t *testing.T) {
@@ -40,11 +42,12 @@ func TestInput(t *testing.T) {
 // A signal ends what waits for its input at once, and what it has started with it.
 func TestSignalWhileInputIsWaitedFor(t *testing.T) {
 	p := newPlace(t)
+	p.run(0, "init")
 	for _, args := range [][]string{
 		{"push", "-", "-d", "d"},
 		{"encrypt", "-o", "sealed"},
 		{"decrypt", "-o", "open"},
-		{"push", "-d", "d", "--from-command", "--", "sh", "-c", "sleep 60 | cat"},
+		{"push", "-d", "d", "--from-command", "--", "sh", "-c", "head -c 1 >/dev/null; sleep 60 | cat"},
 	} {
 		cmd := exec.Command(p.binary, args...)
 		cmd.Dir, cmd.Env = p.home, p.env
@@ -57,11 +60,18 @@ func TestSignalWhileInputIsWaitedFor(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(700 * time.Millisecond)
+		if _, err := w.Write([]byte("v")); err != nil {
+			t.Fatal(err)
+		}
+		for left := 1; left > 0; time.Sleep(time.Millisecond) { // until it has been read, and more is waited for
+			if left, err = unix.IoctlGetInt(int(r.Fd()), unix.TIOCINQ); err != nil {
+				t.Fatal(err)
+			}
+		}
 		cmd.Process.Signal(syscall.SIGTERM)
 		began := time.Now()
 		cmd.Wait()
-		if code, took := cmd.ProcessState.ExitCode(), time.Since(began); code != exitInterrupted || took > 4*time.Second {
+		if code, took := cmd.ProcessState.ExitCode(), time.Since(began); code != exitInterrupted || took > 30*time.Second {
 			t.Errorf("%q: exit code %d after %v: %s", args, code, took, &text)
 		}
 		r.Close()
