@@ -65,20 +65,54 @@ func (l *Logs) Poll(ctx context.Context) (bool, error) {
 	if err := l.findStreams(ctx); err != nil {
 		return false, err
 	}
-	var lines []Line
-	var failed error
-	for _, stream := range slices.Sorted(maps.Keys(l.tokens)) {
-		got, err := l.read(ctx, stream)
-		lines = append(lines, got...)
-		if failed = err; failed != nil {
-			break // what was read is told: it will not be read again
+	pages, err := l.pages(ctx)
+	some := false
+	for {
+		var first *page
+		for _, p := range pages { // in the order of their names, so that equal times keep it
+			if len(p.lines) > 0 && (first == nil || p.lines[0].Time.Before(first.lines[0].Time)) {
+				first = p
+			}
+		}
+		if first == nil {
+			return some, err
+		}
+		some = true
+		l.Line(first.lines[0])
+		if first.lines = first.lines[1:]; len(first.lines) == 0 && err == nil {
+			err = l.turn(ctx, first) // after an error, what was read is still told: it will not be read again
 		}
 	}
-	slices.SortStableFunc(lines, func(a, b Line) int { return cmp.Compare(a.Time.UnixMilli(), b.Time.UnixMilli()) })
-	for _, line := range lines {
-		l.Line(line)
+}
+
+// A page is what was read of a stream and is not told yet: so much that a log of any length
+// takes little memory.
+type page struct {
+	stream string
+	lines  []Line
+	last   bool
+}
+
+// pages reads the next page of each stream. After an error those before it are there.
+func (l *Logs) pages(ctx context.Context) (all []*page, err error) {
+	for _, stream := range slices.Sorted(maps.Keys(l.tokens)) {
+		p := &page{stream: stream}
+		if err := l.turn(ctx, p); err != nil {
+			return all, err
+		}
+		all = append(all, p)
 	}
-	return len(lines) > 0, failed
+	return all, nil
+}
+
+// turn reads the next page that has lines, unless the stream has no more now.
+func (l *Logs) turn(ctx context.Context, p *page) error {
+	for len(p.lines) == 0 && !p.last {
+		if err := l.read(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // findStreams looks for the streams of the job: JOB/algo-N-TIME, another for each
@@ -109,32 +143,30 @@ func (l *Logs) findStreams(ctx context.Context) error {
 
 func (l *Logs) group() *string { return aws.String(cmp.Or(l.Group, logGroup)) }
 
-// read reads a stream to its present end, which is where the token stays the same.
-func (l *Logs) read(ctx context.Context, stream string) (lines []Line, err error) {
-	_, host, _ := strings.Cut(stream, "/")
+// read reads the next page of a stream. The stream ends, for now, where the token stays the
+// same.
+func (l *Logs) read(ctx context.Context, p *page) error {
+	_, host, _ := strings.Cut(p.stream, "/")
 	if i := strings.LastIndexByte(host, '-'); i > 0 {
 		host = host[:i]
 	}
-	for {
-		in := &cloudwatchlogs.GetLogEventsInput{LogGroupName: l.group(), LogStreamName: &stream, StartFromHead: aws.Bool(true), NextToken: l.tokens[stream]}
-		if !l.Since.IsZero() {
-			in.StartTime = aws.Int64(l.Since.UnixMilli())
-		}
-		out, err := l.API.GetLogEvents(ctx, in)
-		if err != nil {
-			return lines, explain("GetLogEvents", l.Job, err)
-		}
-		for _, e := range out.Events {
-			lines = append(lines, Line{Host: host, Time: time.UnixMilli(aws.ToInt64(e.Timestamp)), Text: oneLine(strings.TrimRight(aws.ToString(e.Message), "\r\n"))})
-		}
-		before := l.tokens[stream]
-		if out.NextForwardToken != nil {
-			l.tokens[stream] = out.NextForwardToken
-		}
-		if out.NextForwardToken == nil || before != nil && *before == *out.NextForwardToken {
-			return lines, nil
-		}
+	before := l.tokens[p.stream]
+	in := &cloudwatchlogs.GetLogEventsInput{LogGroupName: l.group(), LogStreamName: &p.stream, StartFromHead: aws.Bool(true), NextToken: before}
+	if !l.Since.IsZero() {
+		in.StartTime = aws.Int64(l.Since.UnixMilli())
 	}
+	out, err := l.API.GetLogEvents(ctx, in)
+	if err != nil {
+		return explain("GetLogEvents", l.Job, err)
+	}
+	for _, e := range out.Events {
+		p.lines = append(p.lines, Line{Host: host, Time: time.UnixMilli(aws.ToInt64(e.Timestamp)), Text: oneLine(strings.TrimRight(aws.ToString(e.Message), "\r\n"))})
+	}
+	p.last = out.NextForwardToken == nil || before != nil && *before == *out.NextForwardToken
+	if out.NextForwardToken != nil {
+		l.tokens[p.stream] = out.NextForwardToken
+	}
+	return nil
 }
 
 // Finish continues to read after the job's end, until no new line has come for Quiet.

@@ -111,6 +111,7 @@ type fakeLogs struct {
 	shown   int                 // how many lines of each are there yet
 	fails   error
 	listed  []string
+	read    int // how many pages
 }
 
 func (f *fakeLogs) DescribeLogStreams(_ context.Context, in *cloudwatchlogs.DescribeLogStreamsInput, _ ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.DescribeLogStreamsOutput, error) {
@@ -143,6 +144,7 @@ func (f *fakeLogs) GetLogEvents(_ context.Context, in *cloudwatchlogs.GetLogEven
 	if !aws.ToBool(in.StartFromHead) {
 		return nil, errors.New("not from the head")
 	}
+	f.read++
 	lines := f.streams[*in.LogStreamName]
 	lines = lines[:min(f.shown, len(lines))]
 	if in.NextToken == nil {
@@ -203,6 +205,28 @@ func TestLogs(t *testing.T) {
 	}
 	if f.listed[0] != "j/" {
 		t.Errorf("streams of %q", f.listed[0])
+	}
+}
+
+// A log is told as it is read: of a long one no more than a page of each stream is held.
+func TestLongLogs(t *testing.T) {
+	f := &fakeLogs{shown: 1000, streams: map[string][]string{}}
+	for _, stream := range []string{"j/algo-1-1", "j/algo-2-1"} {
+		for i := range 1000 {
+			f.streams[stream] = append(f.streams[stream], fmt.Sprintf("%d line", i))
+		}
+	}
+	lines, most := 0, 0
+	l := &trainer.Logs{API: f, Job: "j"}
+	l.Line = func(trainer.Line) {
+		lines++
+		most = max(most, 2*f.read-lines) // two lines are a page
+	}
+	if _, err := l.Poll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if lines != 2000 || most > 12 {
+		t.Errorf("%d lines, of which up to %d were held", lines, most)
 	}
 }
 
