@@ -17,6 +17,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/arn"
 	"github.com/vaultpack/vaultpack/internal/awsname"
 	"github.com/vaultpack/vaultpack/trainer/container"
+	"github.com/vaultpack/vaultpack/trainer/metrics"
 )
 
 // The limits of the API, from its model:
@@ -392,6 +393,9 @@ func (j *Job) checkRest(p *problems) {
 		p.check(m.Name != "" && m.Regex != "", field, "needs a name and a regex")
 		p.text(field, m.Name, 255)
 		p.text(field, m.Regex, 500)
+		if err := metrics.Check(m.Regex); err != nil {
+			p.add(field, "%v", err)
+		}
 	}
 	j.checkTags(p)
 }

@@ -15,7 +15,7 @@ var onlySageMaker = []string{
 	"image", "role", "volume_size", "volume_kms_key", "keep_alive",
 	"output_kms_key", "output_compression", "subnets", "security_groups",
 	"key_channel", "inter_container_encryption", "max_pending", "spot", "max_wait",
-	"retries", "metrics", "tags", "tensorboard", "tensorboard_path", "profiler", "binary", "arch", "outputs",
+	"retries", "tags", "tensorboard", "tensorboard_path", "profiler", "binary", "arch", "outputs",
 }
 
 // OnlySageMaker returns the fields that were set but have no effect on this machine.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 	"github.com/urfave/cli/v2"
 
@@ -21,62 +20,67 @@ import (
 
 func jobsCommand(con *console) *cli.Command {
 	return &cli.Command{
-		Name:      "jobs",
-		Usage:     "list jobs in SageMaker, or on this machine",
-		ArgsUsage: "[local]",
-		Description: "With local: running jobs of train --local, and jobs whose results are kept because they\n" +
-			"could not be delivered, each with the command that delivers them.",
+		Name:        "jobs",
+		Usage:       "list jobs in SageMaker, or on this machine, and show one",
+		Subcommands: []*cli.Command{jobsLocalCommand(con), jobsShowCommand(con)},
 		Flags: []cli.Flag{
 			&cli.IntFlag{Name: "max", Value: 20, Usage: "list the newest `N`"},
 			&cli.StringFlag{Name: "status", Usage: "only jobs with this `STATUS`: InProgress, Completed, Failed, Stopping or Stopped"},
 			&cli.StringFlag{Name: "contains", Usage: "only jobs with `TEXT` in their names"},
 			processingFlag(),
-			&cli.StringFlag{Name: "work-dir", Usage: "with local: also look for jobs in `DIR`, if train had this flag"},
 		},
 		Action: func(c *cli.Context) error {
-			args, err := arguments(c, 0, 1)
-			switch {
-			case err != nil:
-				return err
-			case len(args) == 1 && args[0] == "local":
-				for _, name := range []string{"max", "status", "contains", "processing"} {
-					if c.IsSet(name) {
-						return usagef("--%s is for jobs in SageMaker", name)
-					}
-				}
-				return localJobs(c, con)
-			case len(args) == 1:
-				return usagef("unexpected argument %q; usage: %s %s", args[0], c.Command.HelpName, c.Command.ArgsUsage)
-			case c.IsSet("work-dir"):
-				return usagef("--work-dir is for jobs on this machine: vaultpack jobs local")
+			if c.Args().Present() {
+				return chooseCommand(c)
 			}
-			status := c.String("status")
-			if status != "" && !slices.Contains(types.TrainingJobStatus("").Values(), types.TrainingJobStatus(status)) {
-				return usagef("--status: there is no status %q", status)
-			}
-			if c.Int("max") < 1 {
-				return usagef("--max: %d must be at least 1", c.Int("max"))
-			}
-			f, err := newFollower(c, con, "")
-			if err != nil {
-				return err
-			}
-			all, err := trainer.List(c.Context, f.sm, trainer.Filter{NameContains: c.String("contains"), Status: status, Max: c.Int("max")})
-			if err != nil {
-				return err
-			}
-			if len(all) == 0 {
-				con.notef("No such training job in this account and Region.")
-			}
-			for _, s := range all {
-				name := aws.ToString(s.TrainingJobName)
-				con.emit("job", event{"job": name, "arn": aws.ToString(s.TrainingJobArn), "status": s.TrainingJobStatus, "secondary_status": s.SecondaryStatus,
-					"created": s.CreationTime, "ended": s.TrainingEndTime})
-				con.printf("%-45s %-11s %-18s %s  %s", name, s.TrainingJobStatus, s.SecondaryStatus, day(aws.ToTime(s.CreationTime)), since(s.CreationTime, s.TrainingEndTime))
-			}
-			return nil
+			return listJobs(c, con)
 		},
 	}
+}
+
+func jobsLocalCommand(con *console) *cli.Command {
+	return &cli.Command{
+		Name:  "local",
+		Usage: "list the jobs of train --local that run, or have results left",
+		Description: "Results are left where they could not be delivered. Each such job is listed with the command\n" +
+			"that delivers them.",
+		Flags: []cli.Flag{&cli.StringFlag{Name: "work-dir", Usage: "also look for jobs in `DIR`, if train had this flag"}},
+		Action: func(c *cli.Context) error {
+			if _, err := arguments(c, 0, 0); err != nil {
+				return err
+			}
+			return localJobs(c, con)
+		},
+	}
+}
+
+// listJobs lists the jobs in SageMaker.
+func listJobs(c *cli.Context, con *console) error {
+	status := c.String("status")
+	if status != "" && !slices.Contains(types.TrainingJobStatus("").Values(), types.TrainingJobStatus(status)) {
+		return usagef("--status: there is no status %q", status)
+	}
+	if c.Int("max") < 1 {
+		return usagef("--max: %d must be at least 1", c.Int("max"))
+	}
+	f, err := newFollower(c, con, "")
+	if err != nil {
+		return err
+	}
+	all, err := trainer.List(c.Context, f.sm, trainer.Filter{NameContains: c.String("contains"), Status: status, Max: c.Int("max")})
+	if err != nil {
+		return err
+	}
+	if len(all) == 0 {
+		con.notef("No such training job in this account and Region.")
+	}
+	for _, s := range all {
+		name := aws.ToString(s.TrainingJobName)
+		con.emit("job", event{"job": name, "arn": aws.ToString(s.TrainingJobArn), "status": s.TrainingJobStatus, "secondary_status": s.SecondaryStatus,
+			"created": s.CreationTime, "ended": s.TrainingEndTime})
+		con.printf("%-45s %-11s %-18s %s  %s", name, s.TrainingJobStatus, s.SecondaryStatus, day(aws.ToTime(s.CreationTime)), since(s.CreationTime, s.TrainingEndTime))
+	}
+	return nil
 }
 
 func logsCommand(con *console) *cli.Command {
@@ -269,7 +273,7 @@ func (f *follower) toEnd(ctx context.Context) error {
 		f.con.printf("model    %s", *m.S3ModelArtifacts)
 	}
 	var saved string
-	if percent, spot := spotSaving(out); spot {
+	if percent, spot := trainer.SpotSaving(out); spot {
 		e["spot_saved_percent"] = percent
 		saved = fmt.Sprintf(", %d %% saved by spot", percent)
 	}
@@ -297,16 +301,6 @@ func (f *follower) toEnd(ctx context.Context) error {
 	f.con.emit("summary", e)
 	f.con.printf("%s %s after %s, %d s billed%s", strings.ToLower(string(out.TrainingJobStatus)), f.job, since(out.CreationTime, out.TrainingEndTime), aws.ToInt32(out.BillableTimeInSeconds), saved)
 	return err
-}
-
-// spotSaving returns what a job on spot instances saved, as SageMaker defines it: the
-// share of its training time that is not billed.
-func spotSaving(out *sagemaker.DescribeTrainingJobOutput) (percent int, known bool) {
-	trained, billed := aws.ToInt32(out.TrainingTimeInSeconds), out.BillableTimeInSeconds
-	if !aws.ToBool(out.EnableManagedSpotTraining) || trained <= 0 || billed == nil {
-		return 0, false
-	}
-	return int(math.Round(100 * (1 - float64(*billed)/float64(trained)))), true
 }
 
 // untilKeyIsGone waits until the job no longer needs its key channel.

@@ -42,7 +42,7 @@ func trainCommand(con *console) *cli.Command {
 
 // rightFlags refuses flags that would do nothing where the job runs.
 func rightFlags(c *cli.Context) error {
-	both := []string{"at-least", "digest", "hyperparameter", "channel", "environment", "source", "entry", "output", "format", "allow-incomplete", "no-provenance", "seal-model", "seal-checkpoints", "file", "name", "max-runtime", "checkpoints",
+	both := []string{"at-least", "digest", "hyperparameter", "channel", "environment", "source", "entry", "output", "format", "allow-incomplete", "no-provenance", "seal-model", "seal-checkpoints", "file", "name", "max-runtime", "checkpoints", "metric",
 		"instance-type", "instance-count", "instance-group", "distribution", "launcher", "processes-per-host", "mpi-options"}
 	for _, f := range localTrainFlags() {
 		if name := f.Names()[0]; c.IsSet(name) && !c.Bool("local") {
@@ -122,7 +122,7 @@ func jobFlags() []cli.Flag {
 		&cli.StringFlag{Name: "checkpoints", Usage: "`PLACE` where checkpoints are kept: s3://…; with --local: a dataset or ./DIR, from which the next job resumes"},
 		&cli.StringFlag{Name: "checkpoint-path", Usage: "`PATH` of checkpoints in the container"},
 		&cli.IntFlag{Name: "retries", Usage: "retry up to `N` times after a service error"},
-		&cli.StringSliceFlag{Name: "metric", Usage: "`NAME=REGEX` of a metric that SageMaker reads from the output; can be repeated"},
+		&cli.StringSliceFlag{Name: "metric", Usage: "`NAME=REGEX` of a metric: its values are read from the output, where they stand in the first group of REGEX; can be repeated"},
 		&cli.StringSliceFlag{Name: "tag", Usage: "`NAME=VALUE` of a job tag; can be repeated"},
 		&cli.StringFlag{Name: "tensorboard", Usage: "store TensorBoard data at `s3://…`"},
 		&cli.StringFlag{Name: "tensorboard-path", Usage: "`PATH` of TensorBoard data in the container"},

@@ -88,11 +88,15 @@ func trainLocal(c *cli.Context, con *console) error {
 			return err
 		}
 	}
-	return runLocal(c, con, job, summary)
+	rec, err := newRecorder(in, job)
+	if err != nil {
+		return err
+	}
+	return runLocal(c, con, job, rec, summary)
 }
 
 // runLocal runs a job that is ready on this machine, and reports how it ended.
-func runLocal(c *cli.Context, con *console, job *local.Job, summary event) error {
+func runLocal(c *cli.Context, con *console, job *local.Job, rec *recorder, summary event) error {
 	signals := make(chan os.Signal, 4)
 	interrupt.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
@@ -102,6 +106,9 @@ func runLocal(c *cli.Context, con *console, job *local.Job, summary event) error
 	res, err := job.Run(c.Context)
 	if res != nil {
 		summary["status"], summary["reason"], summary["job_exit_code"], summary["seconds"] = res.Status, res.Reason, res.Code, time.Since(began).Seconds()
+		if err := rec.end(con, job, began, res, summary); err != nil {
+			con.warning(fmt.Errorf("vaultpack jobs show will not know this job: %w", err))
+		}
 		con.emit("summary", summary)
 	}
 	switch {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"regexp"
 	"strings"
 	"time"
 
@@ -83,11 +82,6 @@ type Option func(*Key)
 // the key that the slot names is disabled or has a stricter policy.
 func AcceptRelated() Option { return func(k *Key) { k.related = true } }
 
-var (
-	aliasRef = regexp.MustCompile(`^alias/[A-Za-z0-9/_-]{1,250}$`)
-	bareID   = regexp.MustCompile(`^[A-Za-z0-9-]{1,128}$`)
-)
-
 // IsKeyARN reports whether s is the ARN of a KMS key, not of an alias. The key
 // need not exist.
 func IsKeyARN(s string) bool { return arn.IsKey(s) }
@@ -115,7 +109,7 @@ func New(ctx context.Context, client API, key string, opts ...Option) (*Key, err
 	switch {
 	case IsKeyARN(key):
 		k.arn = key
-	case isAlias, aliasRef.MatchString(key), bareID.MatchString(key):
+	case isAlias, arn.IsAliasName(key), arn.IsKeyID(key):
 		if k.arn, err = resolve(ctx, client, key); err != nil {
 			return nil, err
 		}
@@ -173,7 +167,7 @@ func resolve(ctx context.Context, client API, name string) (string, error) {
 	switch {
 	case isAlias && (region != got.Region || account != got.Account):
 		return "", answer("the answer is %s, of another Region or account", key)
-	case !isAlias && !aliasRef.MatchString(name) && got.ID != name:
+	case !isAlias && !arn.IsAliasName(name) && got.ID != name:
 		return "", answer("the answer is %s, another key", key)
 	case m.KeyUsage != types.KeyUsageTypeEncryptDecrypt || m.KeySpec != types.KeySpecSymmetricDefault:
 		return "", &Error{Op: "DescribeKey", KeyARN: key, Reason: Unsuitable, err: fmt.Errorf("its usage is %s and its spec is %s", m.KeyUsage, m.KeySpec)}

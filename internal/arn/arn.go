@@ -7,9 +7,18 @@ import (
 	"strings"
 )
 
+// Lengths are compared apart: an expression that counts to 250 takes milliseconds to compile,
+// at the start of each command.
+const (
+	maxKeyID = 128
+	maxAlias = 250
+)
+
 var (
-	key   = regexp.MustCompile(`^arn:(aws[a-z-]*):kms:([a-z0-9-]+):([0-9]{12}):key/([A-Za-z0-9-]{1,128})$`)
-	alias = regexp.MustCompile(`^arn:aws[a-z-]*:kms:([a-z0-9-]+):([0-9]{12}):alias/[A-Za-z0-9/_-]{1,250}$`)
+	key   = regexp.MustCompile(`^arn:(aws[a-z-]*):kms:([a-z0-9-]+):([0-9]{12}):key/([A-Za-z0-9-]+)$`)
+	alias = regexp.MustCompile(`^arn:aws[a-z-]*:kms:([a-z0-9-]+):([0-9]{12}):alias/([A-Za-z0-9/_-]+)$`)
+	name  = regexp.MustCompile(`^alias/[A-Za-z0-9/_-]+$`)
+	id    = regexp.MustCompile(`^[A-Za-z0-9-]+$`)
 	role  = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+$`)
 	user  = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:user/[\w+=,.@/-]+$`)
 	repos = regexp.MustCompile(`^arn:aws[a-z-]*:ecr:[a-z0-9-]+:[0-9]{12}:repository/[a-z0-9*][a-z0-9._/*-]*$`)
@@ -22,23 +31,32 @@ type Key struct{ Partition, Region, Account, ID string }
 // ParseKey reads the ARN of a KMS key; ok is false for all else, such as that of an alias.
 func ParseKey(s string) (k Key, ok bool) {
 	m := key.FindStringSubmatch(s)
-	if m == nil {
+	if m == nil || len(m[4]) > maxKeyID {
 		return Key{}, false
 	}
 	return Key{m[1], m[2], m[3], m[4]}, true
 }
 
 // IsKey reports whether s is the ARN of a KMS key, and no alias.
-func IsKey(s string) bool { return key.MatchString(s) }
+func IsKey(s string) bool {
+	_, ok := ParseKey(s)
+	return ok
+}
 
 // ParseAlias reads the Region and the account in the ARN of a KMS alias.
 func ParseAlias(s string) (region, account string, ok bool) {
 	m := alias.FindStringSubmatch(s)
-	if m == nil {
+	if m == nil || len(m[3]) > maxAlias {
 		return "", "", false
 	}
 	return m[1], m[2], true
 }
+
+// IsAliasName reports whether s is the name of a KMS alias, alias/NAME.
+func IsAliasName(s string) bool { return name.MatchString(s) && len(s) <= len("alias/")+maxAlias }
+
+// IsKeyID reports whether s may be the ID of a KMS key.
+func IsKeyID(s string) bool { return id.MatchString(s) && len(s) <= maxKeyID }
 
 // IsRole reports whether s is the ARN of an IAM role.
 func IsRole(s string) bool { return role.MatchString(s) && len(s) <= 2048 }

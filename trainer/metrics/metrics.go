@@ -71,7 +71,7 @@ func New(definitions []Definition) (*Collector, error) {
 	for _, d := range definitions {
 		re, err := regexp.Compile(d.Regex)
 		if err != nil {
-			return nil, fmt.Errorf("metric %q: %w", d.Name, err)
+			return nil, fmt.Errorf("metric %q: %w; see https://go.dev/s/re2syntax", d.Name, err)
 		}
 		c.metrics = append(c.metrics, &metric{regex: re, series: Series{Name: d.Name}, stride: 1})
 	}

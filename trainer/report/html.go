@@ -9,7 +9,7 @@ import (
 
 // page refers to nothing outside of it, and has no script: names and log lines of a job are
 // whatever its code made them.
-var page = template.Must(template.New("report").Parse(`<!DOCTYPE html>
+const page = `<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -31,7 +31,7 @@ svg { max-width: 100%; height: auto }
 {{.Plots}}{{with .Missing}}<p>{{.}}</p>
 {{end}}</body>
 </html>
-`))
+`
 
 // WriteHTML writes the report as a page of its own.
 func (r *Report) WriteHTML(w io.Writer) error {
@@ -52,5 +52,9 @@ func (r *Report) WriteHTML(w io.Writer) error {
 	if len(r.Metrics) > 0 {
 		data.Plots = template.HTML(r.svg()) // in which all text is escaped
 	}
-	return page.Execute(w, data)
+	t, err := template.New("report").Parse(page)
+	if err != nil {
+		return err
+	}
+	return t.Execute(w, data)
 }

@@ -74,25 +74,27 @@ func drawMetric(b *strings.Builder, y int, m metrics.Series) {
 	first, last := clock(m.Points)
 	fmt.Fprintf(b, `<text x="%d" y="%d">%s</text><text x="%d" y="%d" text-anchor="end">%s</text>`+"\n", svgLeft, bottom+16, first, right, bottom+16, last)
 	begin, span := m.Points[0].Time, m.Points[len(m.Points)-1].Time.Sub(m.Points[0].Time)
-	b.WriteString(`<polyline fill="none" stroke="#06c" stroke-width="1.5" points="`)
-	for i, p := range m.Points {
+	place := func(i int) (x, y float64) {
 		at := 0.5
 		switch {
 		case span > 0:
-			at = float64(p.Time.Sub(begin)) / float64(span)
+			at = float64(m.Points[i].Time.Sub(begin)) / float64(span)
 		case len(m.Points) > 1:
 			at = float64(i) / float64(len(m.Points)-1)
 		}
 		// Halves, since the difference of two values may be more than a float holds.
-		up := (p.Value/2 - low/2) / (high/2 - low/2)
-		x, y := svgLeft+at*float64(right-svgLeft), float64(bottom)-up*svgPlot
-		if i > 0 {
-			b.WriteByte(' ')
-		}
-		fmt.Fprintf(b, "%.1f,%.1f", x, y)
-		if len(m.Points) == 1 {
-			fmt.Fprintf(b, " %.1f,%.1f", x+1, y)
-		}
+		up := (m.Points[i].Value/2 - low/2) / (high/2 - low/2)
+		return svgLeft + at*float64(right-svgLeft), float64(bottom) - up*svgPlot
+	}
+	if len(m.Points) == 1 {
+		x, y := place(0)
+		fmt.Fprintf(b, `<circle cx="%.1f" cy="%.1f" r="3" fill="#06c"/>`+"\n", x, y)
+		return
+	}
+	b.WriteString(`<polyline fill="none" stroke="#06c" stroke-width="1.5" points="`)
+	for i := range m.Points {
+		x, y := place(i)
+		fmt.Fprintf(b, "%.1f,%.1f ", x, y)
 	}
 	b.WriteString(`"/>` + "\n")
 }
