@@ -393,9 +393,8 @@ func (j *Job) checkRest(p *problems) {
 		p.check(m.Name != "" && m.Regex != "", field, "needs a name and a regex")
 		p.text(field, m.Name, 255)
 		p.text(field, m.Regex, 500)
-		if err := metrics.Check(m.Regex); err != nil {
-			p.add(field, "%v", err)
-		}
+		err := metrics.Check(m.Regex)
+		p.check(err == nil, field, "%v", err)
 	}
 	j.checkTags(p)
 }

@@ -133,6 +133,16 @@ func addMetrics(ctx context.Context, r *report.Report, d *sagemaker.DescribeTrai
 		return err
 	}
 	r.Metrics = c.Series()
+	for i, m := range r.Metrics { // whose lines CloudWatch has no more
+		if m.Count > 0 {
+			continue
+		}
+		for _, final := range finalMetrics(d) {
+			if final.Name == m.Name {
+				r.Metrics[i] = final
+			}
+		}
+	}
 	return nil
 }
 

@@ -46,7 +46,7 @@ func TestValues(t *testing.T) {
 
 // Of each field it is known whether it has an effect on this machine.
 func TestOnlySageMaker(t *testing.T) {
-	here := []string{"name", "dataset", "at_least", "allow_incomplete", "channels", "format", "command", "hyperparameters", "environment", "source", "entry", "max_runtime", "no_provenance", "seal_model", "seal_checkpoints",
+	here := []string{"name", "dataset", "at_least", "allow_incomplete", "channels", "format", "command", "hyperparameters", "environment", "source", "entry", "max_runtime", "no_provenance", "seal_model", "seal_checkpoints", "metrics",
 		// These have an effect here, or are refused by CheckHere.
 		"instance_count", "instance_groups", "instance_type", "distribution", "network_isolation", "checkpoints", "checkpoint_path", "output",
 		"launcher", "launcher_group", "mpi_options", "processes_per_host"}

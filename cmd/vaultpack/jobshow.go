@@ -84,9 +84,9 @@ func findReport(c *cli.Context, con *console, job string) (*report.Report, error
 }
 
 // reports is where the reports of jobs on this machine are kept.
-func reports() (report.Dir, error) {
+func reports() (*report.Dir, error) {
 	known, err := config.StateDir()
-	return report.Dir{Path: filepath.Join(filepath.Dir(known), "jobs")}, err
+	return &report.Dir{Path: filepath.Join(filepath.Dir(known), "jobs")}, err
 }
 
 func showReport(c *cli.Context, con *console, r *report.Report) error {

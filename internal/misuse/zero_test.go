@@ -36,8 +36,10 @@ import (
 	"github.com/vaultpack/vaultpack/trainer/folder"
 	"github.com/vaultpack/vaultpack/trainer/launcher"
 	"github.com/vaultpack/vaultpack/trainer/local"
+	"github.com/vaultpack/vaultpack/trainer/metrics"
 	"github.com/vaultpack/vaultpack/trainer/outputs"
 	"github.com/vaultpack/vaultpack/trainer/provenance"
+	"github.com/vaultpack/vaultpack/trainer/report"
 	"github.com/vaultpack/vaultpack/trainer/sealedcheckpoints"
 	"github.com/vaultpack/vaultpack/trainer/sealedmodel"
 	"github.com/vaultpack/vaultpack/trainer/sealedoutput"
@@ -51,7 +53,7 @@ var types = []any{
 	dataset.Dataset{}, dataset.Version{}, commit.Lease{}, commit.Pending{}, commit.Index{},
 	dataset.File{}, view.View{}, view.File{}, serve.Catalog{}, serve.Endpoint{}, mount.Mount{}, samples.Plan{}, vaultpack.Vault{}, unpack.Job{},
 	uploader.Filter{}, ingest.Writer{}, ingest.File{}, ingest.Sample{},
-	trainer.Launcher{}, trainer.Plan{}, trainer.ProcessingPlan{}, trainer.Watcher{}, trainer.Logs{}, trainer.Job{},
+	trainer.Launcher{}, trainer.Plan{}, trainer.ProcessingPlan{}, trainer.Watcher{}, trainer.Logs{}, trainer.Job{}, metrics.Collector{}, metrics.Lines{}, report.Report{}, report.Dir{},
 	container.Config{}, container.Tasks{}, sealedcheckpoints.Opener{}, local.Job{}, provenance.Certificate{}, provenance.Verifier{}, awskms.Signer{},
 	provision.Provisioner{}, provision.Target{},
 	config.Config{}, s3store.Store{},
@@ -66,7 +68,7 @@ var functions = map[string]any{
 	"vaultpack.Open": vaultpack.Open, "vaultpack.Create": vaultpack.Create, "vaultpack.OpenConfigured": vaultpack.OpenConfigured, "vaultpack.New": vaultpack.New,
 	"launcher.Open": launcher.Open, "launcher.Connect": launcher.Connect,
 	"trainer.Describe": trainer.Describe, "trainer.List": trainer.List, "trainer.RemoveKey": trainer.RemoveKey, "trainer.Stop": trainer.Stop,
-	"trainer.ReadJob": trainer.ReadJob, "trainer.DescribeProcessing": trainer.DescribeProcessing,
+	"trainer.ReadJob": trainer.ReadJob, "trainer.Summarize": trainer.Summarize, "trainer.DescribeProcessing": trainer.DescribeProcessing,
 	"outputs.Find": outputs.Find, "outputs.Commit": outputs.Commit, "sealedoutput.Seal": sealedoutput.Seal, "sealedoutput.Read": sealedoutput.Read,
 	"folder.Open":    folder.Open,
 	"container.Open": container.Open, "local.Stage": local.Stage,

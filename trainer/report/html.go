@@ -35,7 +35,7 @@ svg { max-width: 100%; height: auto }
 
 // WriteHTML writes the report as a page of its own.
 func (r *Report) WriteHTML(w io.Writer) error {
-	if r == nil {
+	if r == nil || w == nil {
 		return errNoReport
 	}
 	type row struct{ Name, Text string }

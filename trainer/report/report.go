@@ -86,7 +86,7 @@ func (r *Report) state() string {
 // ErrNone is returned by [Dir.Load] if there is no report of the job.
 var ErrNone = errors.New("there is no report of that job")
 
-var errNoReport = errors.New("report: a nil Report, or no folder")
+var errNoReport = errors.New("report: no Report, no folder or no writer")
 
 const (
 	// maxKept is how many reports a folder keeps.
@@ -104,8 +104,8 @@ var jobName = regexp.MustCompile(`^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$`)
 
 // Save stores a report in the place of an earlier one of the same job. Of more than 200
 // reports it removes the oldest.
-func (d Dir) Save(r *Report) error {
-	if r == nil || d.Path == "" {
+func (d *Dir) Save(r *Report) error {
+	if r == nil || d == nil || d.Path == "" {
 		return errNoReport
 	}
 	if !jobName.MatchString(r.Job) {
@@ -131,7 +131,7 @@ func (d Dir) Save(r *Report) error {
 const suffix = ".json"
 
 // trim removes the oldest reports.
-func (d Dir) trim() error {
+func (d *Dir) trim() error {
 	entries, err := os.ReadDir(d.Path)
 	if err != nil {
 		return err
@@ -156,8 +156,8 @@ func (d Dir) trim() error {
 }
 
 // Load reads the report of a job. If there is none, the error wraps [ErrNone].
-func (d Dir) Load(job string) (*Report, error) {
-	if d.Path == "" {
+func (d *Dir) Load(job string) (*Report, error) {
+	if d == nil || d.Path == "" {
 		return nil, errNoReport
 	}
 	if !jobName.MatchString(job) {

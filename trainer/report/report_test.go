@@ -150,7 +150,7 @@ func TestHostileText(t *testing.T) {
 }
 
 func TestDir(t *testing.T) {
-	d := Dir{filepath.Join(t.TempDir(), "jobs")}
+	d := &Dir{filepath.Join(t.TempDir(), "jobs")}
 	r := example(t)
 	if _, err := d.Load(r.Job); !errors.Is(err, ErrNone) {
 		t.Errorf("before: %v", err)

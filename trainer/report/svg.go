@@ -24,7 +24,7 @@ const (
 // WriteSVG writes the plots of the metrics as one picture, which refers to nothing outside
 // of it.
 func (r *Report) WriteSVG(w io.Writer) error {
-	if r == nil {
+	if r == nil || w == nil {
 		return errNoReport
 	}
 	_, err := io.WriteString(w, r.svg())

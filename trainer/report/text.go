@@ -24,7 +24,7 @@ type Style struct {
 // WriteText writes the report for people, with a plot of each metric that has at least two
 // values.
 func (r *Report) WriteText(w io.Writer, s Style) error {
-	if r == nil {
+	if r == nil || w == nil {
 		return errNoReport
 	}
 	if s.Width <= 0 {
