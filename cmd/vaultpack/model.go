@@ -45,7 +45,7 @@ func modelCommand(con *console) *cli.Command {
 	}
 }
 
-// getModel opens a sealed model beside the folder, and puts it there when it is whole.
+// getModel opens a sealed model in a temporary folder, and renames that once it is complete.
 func getModel(c *cli.Context, con *console, from, dir string) error {
 	ctx := c.Context
 	if err := isFree(dir); err != nil {
@@ -86,8 +86,8 @@ func getModel(c *cli.Context, con *console, from, dir string) error {
 	return nil
 }
 
-// openBeside has something opened into a folder beside dir, which takes its place when all of
-// it is there.
+// openBeside calls open with a temporary folder beside dir, and renames that to dir if open
+// returns nil.
 func openBeside(con *console, dir string, open func(temp string) (weak bool, err error)) error {
 	temp := filepath.Clean(dir) + ".vaultpack-opening"
 	if err := os.Mkdir(temp, 0o700); err != nil {
@@ -115,7 +115,7 @@ func openBeside(con *console, dir string, open func(temp string) (weak bool, err
 	return nil
 }
 
-// isFree returns an error unless there is nothing in the place of a folder.
+// isFree returns an error unless dir does not exist or is empty.
 func isFree(dir string) error {
 	entries, err := os.ReadDir(dir)
 	switch {
@@ -129,7 +129,8 @@ func isFree(dir string) error {
 	return nil
 }
 
-// findModel finds the archive of a model: a file, or that of a job, which it names then.
+// findModel finds the archive of a model: a file, or the archive of a job, whose name it
+// returns in that case.
 func findModel(ctx context.Context, v *vault.Vault, ver *provenance.Verifier, from string) (what, job string, open func() (io.ReadCloser, error), err error) {
 	if info, err := os.Stat(from); err == nil && !info.IsDir() {
 		return show(from), "", func() (io.ReadCloser, error) { return os.Open(from) }, nil
@@ -170,8 +171,8 @@ func openModel(ctx context.Context, v *vault.Vault, mark sealedmodel.Mark, open 
 	return sealedmodel.Open(ctx, r, dir, mark.Job, key)
 }
 
-// checkModel returns an error unless the job has made all files of the folder, and a signer
-// stands for it.
+// checkModel returns an error unless signed statements show that the job made all files of the
+// folder.
 func checkModel(ctx context.Context, ver *provenance.Verifier, dir, job string) error {
 	files, err := provenance.ReadFolder(ctx, dir)
 	if err != nil {

@@ -62,7 +62,7 @@ func rightFlags(c *cli.Context) error {
 	return nil
 }
 
-// trainFlags say how to launch.
+// trainFlags returns the flags of a launch.
 func trainFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "read the job's description from a YAML `FILE`"},
@@ -73,7 +73,7 @@ func trainFlags() []cli.Flag {
 	}
 }
 
-// sendFlags are for those who let another program send the request.
+// sendFlags returns the flags for users whose request another program sends.
 func sendFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "print-as", Usage: "print the request as `FORMAT`: " + strings.Join(trainer.Formats, ", ") + " (implies --print)", DefaultText: "json"},
@@ -81,7 +81,7 @@ func sendFlags() []cli.Flag {
 	}
 }
 
-// jobFlags are the fields of a job.
+// jobFlags returns a flag for each field of a job.
 func jobFlags() []cli.Flag {
 	return append(versionFlags(), []cli.Flag{
 		&cli.StringFlag{Name: "name", Usage: "`NAME` of the job (default: from the dataset's name and the time)"},
@@ -132,7 +132,7 @@ func jobFlags() []cli.Flag {
 	}...)
 }
 
-// readJob reads the file, and what the flags say otherwise.
+// readJob reads the job file. Flags override its fields.
 func readJob(c *cli.Context, con *console) (*trainer.Job, error) {
 	j := &trainer.Job{}
 	if file := c.String("file"); file != "" {
@@ -175,7 +175,7 @@ func readJob(c *cli.Context, con *console) (*trainer.Job, error) {
 	return j, nil
 }
 
-// setFields sets the fields that flags were given for.
+// setFields sets the fields whose flags were given.
 func setFields(c *cli.Context, j *trainer.Job) error {
 	var err error
 	given := func(flag string) bool {
@@ -230,13 +230,13 @@ func setFields(c *cli.Context, j *trainer.Job) error {
 	return setPairs(c, j)
 }
 
-// services are the clients of SageMaker and CloudWatch Logs.
+// services returns the clients of SageMaker and CloudWatch Logs.
 func services(c *cli.Context, cfg *config.Config) (*launcher.Services, error) {
 	s, err := launcher.Connect(c.Context, cfg)
 	return s, noRegion(err)
 }
 
-// noRegion makes wrong usage of what the user has to say.
+// noRegion turns a missing Region, which the user has to set, into wrong usage.
 func noRegion(err error) error {
 	if errors.Is(err, launcher.ErrNoRegion) {
 		return usageError{err}
@@ -244,7 +244,7 @@ func noRegion(err error) error {
 	return err
 }
 
-// usageOfField makes wrong usage of an error in a field of the job.
+// usageOfField turns an error in a field of the job into wrong usage.
 func usageOfField(err error) error {
 	if field := (*trainer.FieldError)(nil); errors.As(err, &field) {
 		return usageError{err}
@@ -314,14 +314,14 @@ func tellWeakened(con *console, weakened []string) {
 	}
 }
 
-// tellSealed tells which versions a job was given.
+// tellSealed prints the versions that a job was given.
 func tellSealed(con *console, what string, sealed []*trainer.Sealed) {
 	for _, s := range sealed {
 		con.notef("%s %s: %s@%d, %s", what, s.Channel, s.Version.Dataset(), s.Version.Number, s.Version.Digest())
 	}
 }
 
-// checkSend refuses what does not go with a request that another program sends.
+// checkSend refuses flags that have no effect if another program sends the request.
 func checkSend(c *cli.Context, j *trainer.Job) error {
 	if as := c.String("print-as"); as != "" && !slices.Contains(trainer.Formats, as) {
 		return usagef("--print-as: there is no format %q, but %s", as, strings.Join(trainer.Formats, ", "))
@@ -365,7 +365,7 @@ func printPlan(con *console, request []byte, weakened []string) error {
 	return nil
 }
 
-// since is a time as jobs tell it.
+// since formats the time between two moments, or until now, for people.
 func since(from, to *time.Time) string {
 	if from == nil {
 		return "-"

@@ -20,7 +20,7 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// localTrainFlags are the flags of a run on this machine alone.
+// localTrainFlags returns the flags that only a run on this machine has.
 func localTrainFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "local", Usage: "run on this machine, as SageMaker would", Category: "with --local"},
@@ -32,7 +32,7 @@ func localTrainFlags() []cli.Flag {
 	}
 }
 
-// trainEnter is what a run on this machine starts in front of a job's command.
+// trainEnter is the hidden command that a local run starts, which then starts the job's command.
 const trainEnter = "train-enter"
 
 func trainLocal(c *cli.Context, con *console) error {
@@ -128,14 +128,14 @@ func runLocal(c *cli.Context, con *console, job *local.Job, rec *recorder, summa
 	return nil
 }
 
-// errNoModel is what a job that has completed without a model is warned of.
+// errNoModel is the warning about a job that has completed without a model.
 var errNoModel = errors.New("the script wrote nothing to /opt/ml/model (SM_MODEL_DIR): the job has no model")
 
-// maxLocalRuntime is how long a certificate is good, as long as the longest of SageMaker's.
+// maxLocalRuntime is how long a certificate is valid: as long as SageMaker's longest jobs run.
 const maxLocalRuntime = 28 * 24 * time.Hour
 
-// keepsInputs returns an error if the results would be the next version of a dataset that the
-// job reads, unless that has models of jobs itself.
+// keepsInputs returns an error if the results would become the next version of a dataset that
+// the job reads, unless that dataset holds models of jobs.
 func keepsInputs(ctx context.Context, job *local.Job) error {
 	for _, s := range job.Sealed {
 		if s.Dataset.Name != job.To.Dataset {
@@ -151,7 +151,8 @@ func keepsInputs(ctx context.Context, job *local.Job) error {
 	return nil
 }
 
-// certifyLocal records which versions the job is given, and has it sign what it makes.
+// certifyLocal records which versions the job is given, and gives it a certificate to sign its
+// results with.
 func certifyLocal(c *cli.Context, con *console, v *vault.Vault, job *local.Job) error {
 	run := provenance.Run{Job: job.Name, Builder: provenance.Local, Command: job.Command, Hyperparameters: job.Hyperparameters, Output: job.To.String()}
 	for _, s := range job.Sealed {

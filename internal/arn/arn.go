@@ -1,5 +1,5 @@
-// Package arn knows the ARNs that vaultpack has to do with, by the patterns of the
-// services' API references.
+// Package arn parses the ARNs that vaultpack uses, by the patterns in the services' API
+// references.
 package arn
 
 import (
@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Lengths are compared apart: an expression that counts to 250 takes milliseconds to compile,
-// at the start of each command.
+// Lengths are checked separately: an expression that counts to 250 takes milliseconds to
+// compile, at the start of each command.
 const (
 	maxKeyID = 128
 	maxAlias = 250
@@ -25,10 +25,11 @@ var (
 	root  = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:root$`)
 )
 
-// A Key is what the ARN of a KMS key says.
+// A Key holds the parts of the ARN of a KMS key.
 type Key struct{ Partition, Region, Account, ID string }
 
-// ParseKey reads the ARN of a KMS key; ok is false for all else, such as that of an alias.
+// ParseKey parses the ARN of a KMS key. For anything else, such as the ARN of an alias, ok
+// is false.
 func ParseKey(s string) (k Key, ok bool) {
 	m := key.FindStringSubmatch(s)
 	if m == nil || len(m[4]) > maxKeyID {
@@ -43,7 +44,7 @@ func IsKey(s string) bool {
 	return ok
 }
 
-// ParseAlias reads the Region and the account in the ARN of a KMS alias.
+// ParseAlias returns the Region and the account in the ARN of a KMS alias.
 func ParseAlias(s string) (region, account string, ok bool) {
 	m := alias.FindStringSubmatch(s)
 	if m == nil || len(m[3]) > maxAlias {
@@ -69,7 +70,7 @@ func IsPrincipal(s string) bool { return IsRole(s) || user.MatchString(s) || roo
 // any part of a name.
 func IsRepositories(s string) bool { return repos.MatchString(s) }
 
-// Partition is the part of AWS that a Region belongs to.
+// Partition returns the partition of AWS that a Region belongs to.
 func Partition(region string) string {
 	for prefix, partition := range map[string]string{
 		"cn-": "aws-cn", "us-gov-": "aws-us-gov", "us-iso-": "aws-iso", "us-isob-": "aws-iso-b",
@@ -82,13 +83,13 @@ func Partition(region string) string {
 	return "aws"
 }
 
-// Bucket is the ARN of a bucket.
+// Bucket returns the ARN of a bucket.
 func Bucket(partition, name string) string { return "arn:" + partition + ":s3:::" + name }
 
-// Root is the ARN of an account as a whole.
+// Root returns the ARN of an account as a whole.
 func Root(partition, account string) string { return "arn:" + partition + ":iam::" + account + ":root" }
 
-// Role is the ARN of a role, by its path and name.
+// Role returns the ARN of a role with this path and name.
 func Role(partition, account, name string) string {
 	return "arn:" + partition + ":iam::" + account + ":role/" + name
 }

@@ -15,25 +15,25 @@ import (
 	"github.com/aws/smithy-go/middleware"
 )
 
-// Settings go before what the SDK finds by itself. All may be empty.
+// Settings take precedence over what the SDK finds itself. All may be empty.
 type Settings struct {
 	Region string
 	// Profile is a profile of the AWS configuration files.
 	Profile string
-	// MFACode asks for the code of an MFA device, for profiles that want one. If it
-	// is nil such a profile is an [MFAError].
+	// MFACode asks for the code of an MFA device, for profiles that need one. If it
+	// is nil, such a profile causes an [MFAError].
 	MFACode func(ctx context.Context, profile, serial string) (string, error)
-	// Options come last.
+	// Options are applied last.
 	Options []func(*config.LoadOptions) error
 }
 
-// Load reads the configuration as the settings want it, after own. Whoever needs a
-// code from an MFA device is asked once for all clients.
+// Load reads the configuration with these settings; options in own are applied before
+// theirs. The user is asked for the code of an MFA device once for all clients.
 func (set Settings) Load(ctx context.Context, own ...func(*config.LoadOptions) error) (aws.Config, error) {
 	m := &mfa{profile: set.profile(), ask: set.MFACode}
 	own = append(slices.Clip(own), config.WithAssumeRoleCredentialOptions(m.options),
-		// The SDK would write its warnings to standard error, in lines of its own. All that
-		// matters comes as an error.
+		// The SDK would write its warnings to standard error in its own format. Everything
+		// that matters is an error as well.
 		config.WithLogger(logging.Nop{}))
 	debug, err := debugging()
 	if err != nil {
@@ -56,7 +56,7 @@ func (set Settings) Load(ctx context.Context, own ...func(*config.LoadOptions) e
 	return cfg, nil
 }
 
-// profile is the profile of the AWS configuration files that counts.
+// profile returns the name of the profile in effect.
 func (set Settings) profile() string {
 	return cmp.Or(set.Profile, os.Getenv("AWS_PROFILE"), os.Getenv("AWS_DEFAULT_PROFILE"), "default")
 }

@@ -21,7 +21,7 @@ import (
 // standard error for each request that it sends, and for each repetition of it.
 const DebugVariable = "VAULTPACK_DEBUG"
 
-// debugging reports whether the environment asks for these lines.
+// debugging reports whether the environment requests these lines.
 func debugging() (bool, error) {
 	value := os.Getenv(DebugVariable)
 	if value == "" {
@@ -64,11 +64,11 @@ func logRequests(w io.Writer) func(*middleware.Stack) error {
 		logger.DebugContext(ctx, "request", fields...)
 		return out, metadata, err
 	})
-	// Next to the transport, so that what it sees is what is sent, once for each attempt.
+	// This is next to the transport, so that it sees what is sent, once for each attempt.
 	return func(stack *middleware.Stack) error { return stack.Deserialize.Add(log, middleware.After) }
 }
 
-// requestID is the ID under which the service has recorded the request.
+// requestID returns the ID under which the service has recorded the request.
 func requestID(resp *smithyhttp.Response) string {
 	for _, name := range []string{"X-Amz-Request-Id", "X-Amzn-Requestid"} {
 		if id := resp.Header.Get(name); id != "" {
@@ -78,7 +78,7 @@ func requestID(resp *smithyhttp.Response) string {
 	return ""
 }
 
-// attempt is the number of the attempt. The SDK sends "attempt=2; max=6".
+// attempt returns the number of the attempt. The SDK sends "attempt=2; max=6".
 func attempt(req *smithyhttp.Request) int {
 	first, _, _ := strings.Cut(req.Header.Get("Amz-Sdk-Request"), ";")
 	n, err := strconv.Atoi(strings.TrimPrefix(first, "attempt="))
@@ -88,7 +88,7 @@ func attempt(req *smithyhttp.Request) int {
 	return n
 }
 
-// reason says why there was no answer, without the URL that errors of package net/http
+// reason returns why there was no answer, without the URL that errors of package net/http
 // quote.
 func reason(err error) string {
 	var inURL *url.Error

@@ -11,8 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 )
 
-// An MFAError says that a profile wants a code from an MFA device, and that it
-// could not be asked for. It wraps fs.ErrPermission.
+// An MFAError reports that a profile needs a code from an MFA device, and that the user
+// could not be asked for it. It wraps fs.ErrPermission.
 type MFAError struct {
 	Profile string
 	Serial  string // of the device
@@ -36,15 +36,15 @@ func (e *MFAError) Unwrap() []error {
 	return []error{fs.ErrPermission, e.Err}
 }
 
-// An mfa watches whether a configuration of the SDK assumes a role with a code
-// from an MFA device, and asks for that.
+// An mfa finds out whether a configuration of the SDK assumes a role with a code
+// from an MFA device, and asks for the code.
 type mfa struct {
 	profile string
 	ask     func(ctx context.Context, profile, serial string) (string, error)
 	serial  string // empty where no code is wanted
 }
 
-// options are those of assuming a role. The SDK calls it for profiles that do.
+// options sets the options of assuming a role. The SDK calls it for profiles that do so.
 func (m *mfa) options(o *stscreds.AssumeRoleOptions) {
 	if o.SerialNumber == nil {
 		return
@@ -62,15 +62,15 @@ func (m *mfa) options(o *stscreds.AssumeRoleOptions) {
 	}
 }
 
-// A code of an MFA device can be used once, so what it gave is shared by all
-// clients of the process.
+// A code of an MFA device can be used once, so all clients of the process share the
+// credentials that it gave.
 var sessions struct {
 	sync.Mutex
 	of map[string]aws.CredentialsProvider
 }
 
-// share gives the credentials of the process for the profile, and these if they are
-// its first.
+// share returns the process's credentials for the profile, which are these if there are
+// none yet.
 func (m *mfa) share(own aws.CredentialsProvider) aws.CredentialsProvider {
 	if m.serial == "" {
 		return own

@@ -1,4 +1,4 @@
-// Package exitcode is what the programs' exit codes mean.
+// Package exitcode defines the programs' exit codes.
 package exitcode
 
 import (
@@ -11,7 +11,7 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 )
 
-// The codes, as the help tells them.
+// The codes, as in the help.
 const (
 	Done           = 0
 	Failed         = 1
@@ -22,7 +22,7 @@ const (
 	Interrupted    = 130
 )
 
-// Of is the code for an error of the packages below, or for none.
+// Of returns the code for an error, or for nil.
 func Of(err error) int {
 	switch {
 	case err == nil:
@@ -37,7 +37,8 @@ func Of(err error) int {
 	return Failed
 }
 
-// Unauthentic reports whether data was changed or removed, or the key is wrong.
+// Unauthentic reports whether err means that data was changed or removed, or that the key
+// is wrong.
 func Unauthentic(err error) bool {
 	var noKey *envelope.NoKeyError
 	return errors.Is(err, envelope.ErrAuthentication) || errors.Is(err, dataset.ErrMissing) || errors.As(err, &noKey)

@@ -1,7 +1,7 @@
-// Package fsys makes the system calls that not every file system has: locks,
-// syncing a folder, hard links, a rename that replaces nothing. It tells a file
-// system that cannot do a thing from a disk on which it has failed: the first is
-// worked around, the second is an error.
+// Package fsys makes the system calls that not every file system supports: locks,
+// syncing a folder, hard links, a rename that replaces nothing. It distinguishes a
+// call that the file system does not support, which callers work around, from one
+// that has failed, which is an error.
 package fsys
 
 import (
@@ -13,8 +13,8 @@ import (
 	"syscall"
 )
 
-// Calls are the system calls that file systems differ in. The functions that are
-// nil are the kernel's own; tests put others in their place.
+// Calls holds the system calls in which file systems differ. A nil function is the
+// kernel's own; tests set others.
 type Calls struct {
 	// Flock is flock(2) of an open file.
 	Flock func(f *os.File, how int) error
@@ -22,51 +22,52 @@ type Calls struct {
 	SyncFile, SyncDir func(f *os.File) error
 	// Link is linkat(2) below root.
 	Link func(root *os.Root, old, name string) error
-	// RenameNew is a rename that fails with fs.ErrExist where name is taken. Both
+	// RenameNew is a rename that fails with fs.ErrExist if name exists. Both names
 	// are in one folder.
 	RenameNew func(root *os.Root, old, name string) error
 	// Rename is renameat(2) below root.
 	Rename func(root *os.Root, old, name string) error
 }
 
-// cannot reports whether err is one of those by which a file system says that it
-// has no such call.
+// cannot reports whether err is one that a file system returns for a call that it
+// does not support.
 func cannot(err error, also ...error) bool {
 	return errors.Is(err, errors.ErrUnsupported) || slices.ContainsFunc(also, func(e error) bool { return errors.Is(err, e) })
 }
 
-// NoLocks reports whether err, of flock, says that there are no locks: NFS without
-// a lock manager, mounts without them, many file systems in user space. A folder,
+// NoLocks reports whether err, from flock, means that locks are not supported: NFS
+// without a lock manager, mounts without them, many file systems in user space. A folder,
 // or a file that is open for reading, cannot be locked over NFS, which is EBADF.
 func NoLocks(err error) bool {
 	return cannot(err, syscall.ENOLCK, syscall.EBADF, syscall.EINVAL, syscall.EACCES, syscall.EPERM)
 }
 
-// NoLinks reports whether err, of link, says that there are no hard links: FAT,
-// exFAT, many SMB shares, most file systems in user space.
+// NoLinks reports whether err, from link, means that hard links are not supported:
+// FAT, exFAT, many SMB shares, most file systems in user space.
 func NoLinks(err error) bool {
 	return cannot(err, syscall.EPERM, syscall.EACCES, syscall.EMLINK, syscall.EINVAL, syscall.EXDEV)
 }
 
-// NoFolderSync reports whether err, of fsync of a folder, says that folders are not
-// synced: SMB and many file systems in user space. EIO, ENOSPC and all others are
+// NoFolderSync reports whether err, from fsync of a folder, means that folders cannot
+// be synced: SMB and many file systems in user space. EIO, ENOSPC and all others are
 // failures.
 func NoFolderSync(err error) bool {
 	return cannot(err, syscall.EINVAL, syscall.EACCES, syscall.EPERM, syscall.EBADF, syscall.EISDIR)
 }
 
-// noFileSync is NoFolderSync for files, which an open one can rightly refuse by
-// these errors alone.
+// noFileSync is NoFolderSync for files: an open file may refuse fsync with these
+// errors only.
 func noFileSync(err error) bool { return cannot(err, syscall.EINVAL) }
 
-// NoAttributes reports whether err, of setting the mode or time of a file that this
-// process has made, says that they are not kept, or not for it to set: FAT and exFAT,
-// SMB, NFS that makes all users one, file systems in user space.
+// NoAttributes reports whether err, from setting the mode or time of a file that this
+// process has made, means that the file system does not store them or does not allow
+// setting them: FAT and exFAT, SMB, NFS that maps all users to one, file systems in
+// user space.
 func NoAttributes(err error) bool {
 	return cannot(err, syscall.EPERM, syscall.EACCES, syscall.EINVAL)
 }
 
-// again repeats a call that a signal has interrupted, or, once, one whose file or
+// again repeats a call that a signal has interrupted, and, once, a call whose file or
 // folder another machine has replaced on a network file system.
 func again(call func() error) error {
 	stale := false
@@ -82,7 +83,7 @@ func again(call func() error) error {
 	}
 }
 
-// Again is for calls that give a value.
+// Again is again for calls that return a value.
 func Again[T any](call func() (T, error)) (v T, err error) {
 	err = again(func() (err error) {
 		v, err = call()
@@ -91,14 +92,14 @@ func Again[T any](call func() (T, error)) (v T, err error) {
 	return v, err
 }
 
-// ErrLocked is returned by TryLock for a file that somebody else has locked.
+// ErrLocked is returned by TryLock if another process holds the lock.
 var ErrLocked = errors.New("locked by another process")
 
-// Lock waits for the lock on the file, which ends when it is closed. Where the file
-// system has no locks, locked is false and there is no error.
+// Lock waits for the lock on the file, which is released when the file is closed. If
+// the file system has no locks, locked is false and err is nil.
 func (c *Calls) Lock(f *os.File) (locked bool, err error) { return c.lock(f, syscall.LOCK_EX) }
 
-// TryLock is Lock, but returns ErrLocked where it would have to wait.
+// TryLock is like Lock, but returns ErrLocked instead of waiting.
 func (c *Calls) TryLock(f *os.File) (locked bool, err error) {
 	return c.lock(f, syscall.LOCK_EX|syscall.LOCK_NB)
 }
@@ -121,9 +122,8 @@ func (c *Calls) lock(f *os.File, how int) (bool, error) {
 	return false, &fs.PathError{Op: "lock", Path: f.Name(), Err: err}
 }
 
-// Sync makes the contents of a file durable. Some file systems have nothing of the
-// kind, and then synced is false: what they write when the file is closed is all
-// that there is.
+// Sync makes the contents of a file durable. If the file system does not support
+// that, synced is false: it writes the contents when the file is closed.
 func (c *Calls) Sync(f *os.File) (synced bool, err error) {
 	err = again(func() error {
 		if c.SyncFile != nil {
@@ -137,8 +137,8 @@ func (c *Calls) Sync(f *os.File) (synced bool, err error) {
 	return err == nil, err
 }
 
-// SyncFolder makes a change to the folder's entries durable. Where folders are not
-// synced, synced is false and there is no error.
+// SyncFolder makes a change to the folder's entries durable. If folders cannot be
+// synced, synced is false and err is nil.
 func (c *Calls) SyncFolder(root *os.Root, dir string) (synced bool, err error) {
 	err = again(func() error {
 		f, err := root.Open(dir)
@@ -157,8 +157,8 @@ func (c *Calls) SyncFolder(root *os.Root, dir string) (synced bool, err error) {
 	return err == nil, err
 }
 
-// HardLink gives the file old another name, which must be free. Where there are no
-// hard links, linked is false and there is no error.
+// HardLink gives the file old another name, which must not exist. If hard links are
+// not supported, linked is false and err is nil.
 func (c *Calls) HardLink(root *os.Root, old, name string) (linked bool, err error) {
 	err = again(func() error {
 		if c.Link != nil {
@@ -170,7 +170,7 @@ func (c *Calls) HardLink(root *os.Root, old, name string) (linked bool, err erro
 	case err == nil:
 		return true, nil
 	case errors.Is(err, fs.ErrExist):
-		// NFS may have done it, and repeated it because the answer was lost.
+		// NFS may have made the link, and repeated the call because the answer was lost.
 		a, aerr := root.Lstat(old)
 		b, berr := root.Lstat(name)
 		if aerr == nil && berr == nil && os.SameFile(a, b) {
@@ -183,8 +183,8 @@ func (c *Calls) HardLink(root *os.Root, old, name string) (linked bool, err erro
 	return false, err
 }
 
-// MoveNew renames old to name, which must be free, in the same folder. Where no
-// rename looks at that, moved is false and there is no error.
+// MoveNew renames old to name, which must not exist, in the same folder. If the file
+// system has no rename that checks this, moved is false and err is nil.
 func (c *Calls) MoveNew(root *os.Root, old, name string) (moved bool, err error) {
 	err = again(func() error {
 		if c.RenameNew != nil {
@@ -201,7 +201,7 @@ func (c *Calls) MoveNew(root *os.Root, old, name string) (moved bool, err error)
 	return false, err
 }
 
-// Move renames old to name, and replaces what is there.
+// Move renames old to name, and replaces an existing file.
 func (c *Calls) Move(root *os.Root, old, name string) error {
 	return again(func() error {
 		if c.Rename != nil {
@@ -211,7 +211,7 @@ func (c *Calls) Move(root *os.Root, old, name string) error {
 	})
 }
 
-// inFolder opens the folder of two names for a call that takes descriptors.
+// inFolder opens the folder of both names for a call that takes descriptors.
 func inFolder(root *os.Root, old, name string, call func(dir int, old, name string) error) error {
 	dir := path.Dir(name)
 	if path.Dir(old) != dir {

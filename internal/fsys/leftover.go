@@ -6,25 +6,25 @@ import (
 	"time"
 )
 
-// Stale is how old what another machine is writing has to be until it is taken for a
-// leftover, by the time of its last change. A laptop may sleep for a night.
+// Stale is the age, by the time of the last change, from which a file that another
+// machine is writing counts as a leftover. A laptop may sleep for a night.
 const Stale = 24 * time.Hour
 
-// A Fate is what became of a process that has made something.
+// A Fate says whether the process that made a file or folder still runs.
 type Fate int
 
 const (
-	// Unknown is of one that may run on another machine, or in another container, and
-	// whose lock tells nothing.
+	// Unknown is the fate of a process that may run on another machine, or in another
+	// container, and whose lock shows nothing.
 	Unknown Fate = iota
 	Alive
 	Dead
 )
 
-// FateOf tells what became of the process that made the open folder f, whose name after
-// its prefix begins with an Owner. What has a lock belongs to a living one; if Dead, the
-// lock is the caller's until f is closed, where there are locks. One of which nothing is
-// known is taken for dead when nothing has been changed in the folder for a day.
+// FateOf returns the fate of the process that made the open folder f, whose name after
+// its prefix begins with an Owner. A locked folder belongs to a running process. If the
+// result is Dead, the caller holds the lock until f is closed, if there are locks. A
+// process of which nothing is known counts as dead if the folder has not changed for a day.
 func (c *Calls) FateOf(f *os.File, name string) (Fate, error) {
 	owner, named := ParseOwner(name)
 	if named && owner.Known() {
@@ -40,7 +40,7 @@ func (c *Calls) FateOf(f *os.File, name string) (Fate, error) {
 	if err != nil {
 		return Unknown, err
 	}
-	// A lock may hold on one machine only, and nothing says so.
+	// A lock may be valid on one machine only, and nothing shows that.
 	if locked && (!named || owner.Here()) {
 		return Dead, nil
 	}

@@ -2,7 +2,7 @@ package fsys
 
 import "io/fs"
 
-// ModeMask are the bits of a mode that a dataset keeps: the twelve of POSIX.
+// ModeMask is the bits of a mode that a dataset stores: the twelve of POSIX.
 const ModeMask = fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
 
 // PosixMode converts Go's mode bits to the twelve of POSIX.

@@ -12,9 +12,9 @@ import (
 	"syscall"
 )
 
-// An Owner is a process, as the names of what it is writing tell of it: without
-// locks, and on a file system whose locks do not reach other machines, that is how
-// leftovers of the dead are told from the work of the living.
+// An Owner identifies a process in the names of the files that it is writing. Without
+// locks, or with locks that do not reach other machines, this distinguishes leftovers
+// from the files of running processes.
 type Owner struct {
 	kernel string // this boot of this machine
 	space  string // in which pid counts
@@ -22,16 +22,16 @@ type Owner struct {
 	start  string // of the process, since a pid is used again
 }
 
-// unknown is of whom nobody can tell anything: no other process has it.
+// unknown stands for an unknown process; no other process has it.
 func unknown() string { return short(rand.Text()) }
 
-// short does not tell what it stands for: names in a vault are seen by its owner.
+// short hides the value it stands for, since whoever runs a vault sees names in it.
 func short(s string) string {
 	sum := sha256.Sum256([]byte("vaultpack owner\x00" + s))
 	return hex.EncodeToString(sum[:6])
 }
 
-// Self is this process.
+// Self returns the Owner for this process.
 var Self = sync.OnceValue(func() Owner {
 	o := Owner{kernel: kernel(), space: space(), pid: os.Getpid()}
 	if o.start, _ = started(o.pid); o.start == "" {
@@ -40,12 +40,12 @@ var Self = sync.OnceValue(func() Owner {
 	return o
 })
 
-// String is of lower-case letters, digits and hyphens, which all file systems take.
+// String returns lower-case letters, digits and hyphens, which all file systems accept.
 func (o Owner) String() string {
 	return o.kernel + "-" + o.space + "-" + strconv.Itoa(o.pid) + "-" + o.start
 }
 
-// ParseOwner reads what String wrote, at the beginning of s.
+// ParseOwner parses the result of String at the beginning of s.
 func ParseOwner(s string) (o Owner, ok bool) {
 	f := strings.SplitN(s, "-", 5)
 	if len(f) < 4 || len(f[0]) != 12 || len(f[1]) != 12 {
@@ -61,14 +61,14 @@ func ParseOwner(s string) (o Owner, ok bool) {
 	return Owner{f[0], f[1], pid, f[3]}, true
 }
 
-// Here reports whether it runs, or ran, on this machine since it was started, so
-// that locks are common to both on any file system.
+// Here reports whether the process runs, or ran, on this machine since its last start,
+// so that both see the same locks on any file system.
 func (o Owner) Here() bool { return o.kernel == Self().kernel }
 
-// Known reports whether Alive can tell.
+// Known reports whether Alive can find out.
 func (o Owner) Known() bool { return o.Here() && o.space == Self().space }
 
-// Alive reports whether the process still runs. It has to be known.
+// Alive reports whether the process still runs. Known must be true.
 func (o Owner) Alive() bool {
 	if err := syscall.Kill(o.pid, 0); errors.Is(err, syscall.ESRCH) {
 		return false
@@ -80,8 +80,8 @@ func (o Owner) Alive() bool {
 	return !dead && (start == o.start || o.start == "0")
 }
 
-// IsTemporary reports whether s, which follows a prefix, ends a name that nobody but
-// this program gives: what crypto/rand.Text makes, with an Owner before it or without.
+// IsTemporary reports whether s, which follows a prefix, is the end of a temporary name
+// of this program: the result of crypto/rand.Text, with or without an Owner before it.
 func IsTemporary(s string) bool {
 	if _, ok := ParseOwner(s); ok {
 		s = s[strings.LastIndexByte(s, '-')+1:]

@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// ReadSmall reads a file of at most limit bytes. It does not wait for somebody to write into
-// a named pipe, and does not read what has no end.
+// ReadSmall reads a file of at most limit bytes. It does not wait for a writer of a named
+// pipe, and does not read an endless file.
 func ReadSmall(file string, limit int64) ([]byte, error) {
 	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {

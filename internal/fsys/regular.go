@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// OpenRegular opens a file below root for reading. What is no regular file is refused,
-// and not waited for: opening a named pipe would block. Links that stay below root are
+// OpenRegular opens a regular file below root for reading, and refuses all others: opening
+// a named pipe would block. Links that stay below root are
 // followed, unless flags has syscall.O_NOFOLLOW.
 func OpenRegular(root *os.Root, name string, flags int) (*os.File, error) {
 	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK|flags, 0)

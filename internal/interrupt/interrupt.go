@@ -1,5 +1,4 @@
-// Package interrupt turns the first interrupt or termination of a process into the
-// end of a context.
+// Package interrupt cancels a context at the first SIGINT or SIGTERM.
 package interrupt
 
 import (
@@ -13,20 +12,21 @@ import (
 	"syscall"
 )
 
-// An Error is the cause of a context that a signal has ended.
+// An Error is the cause of a context that a signal has canceled.
 type Error struct{ Signal syscall.Signal }
 
 func (e *Error) Error() string { return fmt.Sprintf("stopped by the signal %v", e.Signal) }
 
-// Is has what ends because of a signal tell, by its cause too, that it was canceled.
+// Is reports that an Error is context.Canceled, so that the cause of a context also says
+// that it was canceled.
 func (e *Error) Is(target error) bool { return target == context.Canceled }
 
-// Notify is [signal.Notify], but leaves alone the signals that whoever started the process
-// has it ignore, as nohup does with SIGHUP, and a shell with SIGINT in the background:
-// signal.Notify would take that back.
+// Notify is [signal.Notify], but keeps ignoring signals that are ignored when the process
+// starts: nohup does that with SIGHUP, and a shell with SIGINT in the background.
+// signal.Notify would undo it.
 func Notify(c chan<- os.Signal, signals ...os.Signal) {
 	signals = slices.DeleteFunc(slices.Clone(signals), signal.Ignored)
-	if len(signals) > 0 { // none would be all
+	if len(signals) > 0 { // signal.Notify without signals means all
 		signal.Notify(c, signals...)
 	}
 }
@@ -36,7 +36,7 @@ type watchKey struct{}
 // A watch waits for the first signal.
 type watch struct {
 	signals chan os.Signal
-	done    chan struct{} // closed once no signal is waited for
+	done    chan struct{} // closed when the watch has stopped
 	end     func()
 }
 
@@ -67,9 +67,9 @@ func Context(parent context.Context) (ctx context.Context, stop func()) {
 	}
 }
 
-// End stops waiting for signals: from here on one ends the process. It returns the
-// [*Error] of the signal that came before, if one did, also where it has come this
-// moment; else nil. It panics if the context is none of [Context].
+// End stops waiting for signals: from then on a signal ends the process. It returns the
+// [*Error] of a signal that came before, even at the last moment, and otherwise nil. It
+// panics if ctx does not come from [Context].
 func End(ctx context.Context) error {
 	w := ctx.Value(watchKey{}).(*watch)
 	w.end()

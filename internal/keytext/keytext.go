@@ -1,5 +1,5 @@
-// Package keytext reads and writes keys as lines of text: what they are for, and their
-// bytes in base64.
+// Package keytext reads and writes keys as lines of text: a prefix that says what the key is
+// for, and its bytes in base64.
 package keytext
 
 import (
@@ -9,15 +9,15 @@ import (
 	"fmt"
 )
 
-// Encode is a key as one line of text, for a file.
+// Encode returns a key as one line of text, for a file.
 func Encode(prefix string, key []byte) []byte {
 	line := make([]byte, len(prefix), len(prefix)+base64.StdEncoding.EncodedLen(len(key))+1)
 	copy(line, prefix)
 	return append(base64.StdEncoding.AppendEncode(line, key), '\n')
 }
 
-// Parse reads what Encode writes. Empty lines and lines that begin with # are passed over.
-// No error holds any of the text.
+// Parse parses the result of Encode. It skips empty lines and lines that begin with #. No
+// error contains any of the text.
 func Parse(text []byte, prefix string, size int) (key []byte, err error) {
 	for line := range bytes.Lines(text) {
 		line = bytes.TrimSpace(line)

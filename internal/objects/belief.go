@@ -16,8 +16,8 @@ import (
 	"github.com/vaultpack/vaultpack/trust"
 )
 
-// A belief is what is known of a dataset: what the user's memory has, and what has been
-// verified since.
+// A belief is what is known of a dataset: what the user's memory holds, and what has been
+// verified since then.
 type belief struct {
 	mu      sync.Mutex
 	loaded  bool
@@ -38,7 +38,7 @@ func (b *belief) chain() *chain.Chain {
 	return b.longest
 }
 
-// grant reads a grant of the chain, and verifies it once.
+// grant reads a grant of the chain. Each grant is verified once.
 func (b *belief) grant(c *chain.Chain, raw string) (chain.Grant, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -50,7 +50,7 @@ func (b *belief) grant(c *chain.Chain, raw string) (chain.Grant, error) {
 	return c.ParseGrant(raw)
 }
 
-// keep notes what was verified and is believed.
+// keep stores what was verified and is believed.
 func (b *belief) keep(r *Root) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -65,12 +65,12 @@ func (b *belief) keep(r *Root) {
 	}
 }
 
-// An UntrustedError says that a version is none of the dataset that the reader knows,
-// though its signature is right. It wraps envelope.ErrAuthentication.
+// An UntrustedError reports that a version does not belong to the dataset that the reader
+// knows, although its signature is valid. It wraps envelope.ErrAuthentication.
 type UntrustedError struct {
 	Dataset string
-	Number  int64 // 0 where it is not about one
-	// Reason says what was expected, and what was found.
+	Number  int64 // 0 if the error is not about one version
+	// Reason says what was expected and what was found.
 	Reason string
 }
 
@@ -84,11 +84,11 @@ func (e *UntrustedError) Error() string {
 
 func (e *UntrustedError) Unwrap() error { return envelope.ErrAuthentication }
 
-// A RollbackError says that the newest version of a dataset is older than one that has
-// been there. It wraps envelope.ErrAuthentication.
+// A RollbackError reports that the newest version of a dataset is older than one that was
+// seen before. It wraps envelope.ErrAuthentication.
 type RollbackError struct {
 	Dataset string
-	Newest  int64 // 0 where the vault lists none
+	Newest  int64 // 0 if the vault lists none
 	AtLeast int64
 }
 
@@ -99,7 +99,7 @@ func (e *RollbackError) Error() string {
 
 func (e *RollbackError) Unwrap() error { return envelope.ErrAuthentication }
 
-// Known is what is known of the dataset.
+// Known returns what is known of the dataset.
 func (s *Set) Known(ctx context.Context) (trust.Known, error) {
 	s.belief.mu.Lock()
 	defer s.belief.mu.Unlock()
@@ -143,8 +143,8 @@ func (s *Set) Remember(ctx context.Context, seen trust.Known) error {
 	return nil
 }
 
-// Pin has a version of the number believed only if it has the digest, in hex. An empty
-// digest pins nothing.
+// Pin makes the version with this number believed only if it has the digest, in hex. An
+// empty digest pins nothing.
 func (s *Set) Pin(ctx context.Context, number int64, digest string) error {
 	if digest == "" {
 		return nil
@@ -165,7 +165,7 @@ func (s *Set) Pin(ctx context.Context, number int64, digest string) error {
 	return nil
 }
 
-// Forget ends what is known of the dataset, which has been removed.
+// Forget removes what is known of the dataset, which has been removed.
 func (s *Set) Forget(ctx context.Context) error {
 	s.belief.mu.Lock()
 	defer s.belief.mu.Unlock()
@@ -176,9 +176,9 @@ func (s *Set) Forget(ctx context.Context) error {
 	return s.Vault.Trust.Forget(ctx, s.Name)
 }
 
-// Believe decides whether a version, whose signatures are right, is one of the dataset
-// that the reader knows, and remembers it if so. all are the dataset's numbers, if they
-// have been listed.
+// Believe decides whether a version with valid signatures belongs to the dataset that the
+// reader knows, and remembers it if so. all holds the dataset's version numbers, if they have
+// been listed.
 func (s *Set) Believe(ctx context.Context, r *Root, all Numbers) error {
 	known, err := s.Known(ctx)
 	if err != nil {
@@ -191,7 +191,7 @@ func (s *Set) Believe(ctx context.Context, r *Root, all Numbers) error {
 	}
 	links := r.Chain.Seen()
 	if err := s.follows(r.Number, links, known.Links); err != nil {
-		// What pins it vouches for it, whoever the signers are by now.
+		// A pin vouches for the version, whoever the signers are now.
 		pinned := seen == digest
 		if !pinned {
 			var werr error
@@ -229,10 +229,10 @@ func (s *Set) Believe(ctx context.Context, r *Root, all Numbers) error {
 	return nil
 }
 
-// followsUnseen is for a version after those that have been seen. Who was removed by one of
-// those between, which the reader has not seen, can still make one that follows all that the
-// reader knows: so it is compared with the version before it. Where that was removed too,
-// nothing shows it.
+// followsUnseen checks a version newer than those that have been seen. A signer who was removed
+// by a version in between, which the reader has not seen, could still make one that follows
+// everything that the reader knows. So the version is compared with the one before it. If that
+// was deleted too, nothing shows the removal.
 func (s *Set) followsUnseen(ctx context.Context, r *Root, known trust.Known, all Numbers) (err error) {
 	if all == nil {
 		if all, err = s.Numbers(ctx); err != nil {
@@ -246,13 +246,13 @@ func (s *Set) followsUnseen(ctx context.Context, r *Root, known trust.Known, all
 	}
 	before, err := s.peek(ctx, versions[at-1])
 	if err != nil || before == nil || s.follows(before.Number, before.Chain.Seen(), known.Links) != nil {
-		return err // or it is no version of the dataset that is known
+		return err // or it does not belong to the known dataset
 	}
 	return s.follows(r.Number, r.Chain.Seen(), before.Chain.Seen())
 }
 
-// peek reads the root of a version that nobody has asked for. It is nil where it cannot be
-// had: it was removed, also since it was listed, or is damaged, or no key opens it.
+// peek reads the root of a version that was not requested. It returns nil if that is not
+// possible: the version was removed, perhaps since it was listed, is damaged, or no key opens it.
 func (s *Set) peek(ctx context.Context, number int64) (*Root, error) {
 	b, err := s.Get(ctx, s.VersionName(number), codec.MaxRoot)
 	if err == nil {
@@ -267,9 +267,8 @@ func (s *Set) peek(ctx context.Context, number int64) (*Root, error) {
 	return nil, err
 }
 
-// leadsTo reports whether the newest version that has been seen, which was believed, has
-// the version among those that it was made after: each root pins the one before. The digests
-// on the way are known from then on.
+// leadsTo reports whether the version is an ancestor of the newest version that has been seen
+// and believed: each root pins the one before. The digests on the way are known from then on.
 func (s *Set) leadsTo(ctx context.Context, known trust.Known, r *Root) (bool, error) {
 	n, digest := known.Number, known.Versions[known.Number]
 	for n > r.Number && digest != "" {
@@ -288,15 +287,15 @@ func (s *Set) leadsTo(ctx context.Context, known trust.Known, r *Root) (bool, er
 	return n == r.Number && digest == r.digest(), nil
 }
 
-// seen is the version as a reader remembers it.
+// seen returns the version as a reader remembers it.
 func (r *Root) seen() trust.Known {
 	return trust.Known{Links: r.Chain.Seen(), Number: r.Number, Versions: map[int64]string{r.Number: r.digest()}}
 }
 
 func (r *Root) digest() string { return hex.EncodeToString(r.Pin.Digest[:]) }
 
-// Removed notes that this user has removed a version: if it was the newest that was
-// seen, the one before it is that now. The signers stay remembered.
+// Removed records that this user has removed a version. If it was the newest seen, the one
+// before it is now the newest. The signers stay remembered.
 func (s *Set) Removed(ctx context.Context, number int64) error {
 	known, err := s.Known(ctx)
 	if err != nil || number != known.Number {
@@ -326,8 +325,8 @@ func (s *Set) Adopt(ctx context.Context, r *Root) error {
 	return s.Remember(ctx, r.seen())
 }
 
-// follows returns an error unless the signers of a version are those that are known, or
-// come after them.
+// follows returns an error unless the signers of a version are the known ones, or succeed
+// them.
 func (s *Set) follows(number int64, links, known []trust.Link) error {
 	for i := range min(len(links), len(known)) {
 		if links[i].Digest == known[i].Digest {
@@ -345,15 +344,15 @@ func (s *Set) follows(number int64, links, known []trust.Link) error {
 	return nil
 }
 
-// A FirstContact is a Memory that wants to know of datasets that were not known.
+// A FirstContact is a Memory that is informed of datasets that were not known before.
 type FirstContact interface {
 	FirstContact(dataset string, signer signing.KeyID)
 }
 
-// firstContact is for a dataset of which nothing is known. It looks whether the version is
-// of one dataset with the oldest one and the one before it, as far as they can be read:
-// a version that somebody has put after those is found then. Nothing shows that all of
-// them are whose the reader thinks; that takes a pin.
+// firstContact checks a version of a dataset of which nothing is known. It checks that the
+// version belongs to the same dataset as the oldest one and the one before it, as far as they
+// can be read: this finds a version that somebody has appended. Nothing shows that all of them
+// belong to whom the reader thinks; that takes a pin.
 func (s *Set) firstContact(ctx context.Context, r *Root, all Numbers) (err error) {
 	if all == nil {
 		if all, err = s.Numbers(ctx); err != nil {
@@ -375,7 +374,7 @@ func (s *Set) firstContact(ctx context.Context, r *Root, all Numbers) (err error
 			return err
 		}
 		if other == nil {
-			continue // whoever has damaged it could as well have removed it
+			continue // whoever damaged it could have removed it as well
 		}
 		if err := s.follows(r.Number, r.Chain.Seen(), other.Chain.Seen()); err != nil {
 			return &UntrustedError{s.Name, r.Number, fmt.Sprintf("it does not follow version %d, which was made by other signers; "+

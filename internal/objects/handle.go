@@ -1,7 +1,7 @@
 package objects
 
-// A Handle is embedded in what has the objects of a dataset. What they are, only those
-// see who can call Of.
+// A Handle is embedded in types that hold the objects of a dataset. Only packages that can
+// call Of see them.
 type Handle struct {
 	objects *Set
 	root    *Root
@@ -19,18 +19,18 @@ type holder interface {
 	rooted() **Root
 }
 
-// RootOf gives the root that a version was read from.
+// RootOf returns the root that a version was read from.
 func RootOf(h holder) *Root { return *h.rooted() }
 
-// BindRoot gives a version its objects, and its root.
+// BindRoot sets the objects and the root of a version.
 func BindRoot(h holder, set *Set, r *Root) {
 	h.bind(set)
 	*h.rooted() = r
 }
 
-// Of gives the objects of a dataset, or of that of a version. It is nil for one that was
-// not opened in a vault.
+// Of returns the objects of a dataset, or of the dataset of a version. It returns nil for one
+// that was not opened in a vault.
 func Of(h holder) *Set { return h.handle() }
 
-// Bind gives a dataset, or a version, its objects.
+// Bind sets the objects of a dataset or a version.
 func Bind(h holder, set *Set) { h.bind(set) }

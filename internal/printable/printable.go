@@ -1,6 +1,5 @@
-// Package printable makes texts safe to print. What comes from outside (names, targets of
-// links, what servers answer) may hold what a terminal obeys, or look like a line of this
-// program's own.
+// Package printable makes text safe to print. Text from outside (names, targets of links,
+// answers of servers) may contain control sequences, or imitate a line of this program.
 package printable
 
 import (
@@ -13,11 +12,11 @@ import (
 	"unicode/utf8"
 )
 
-// Verbatim is a text of this program's own making whose line ends are meant.
+// Verbatim is text that this program has made, whose line breaks are intended.
 type Verbatim string
 
-// Line formats a message: nothing in it but its own format begins a line, and what
-// is not printable is escaped.
+// Line formats a message. Only the format itself can begin a line, and unprintable
+// characters are escaped.
 func Line(format string, args ...any) string {
 	safe := make([]any, len(args))
 	for i, a := range args {
@@ -26,8 +25,8 @@ func Line(format string, args ...any) string {
 	return escape(fmt.Sprintf(format, safe...), "\n\t")
 }
 
-// argument is an argument of a message with its texts on one line. The further
-// lines of an error are indented, so that none looks like one of this program's own.
+// argument returns an argument of a message with its text on one line. Further lines of
+// an error are indented, so that none looks like a line of this program.
 func argument(a any) any {
 	switch a := a.(type) {
 	case nil, Verbatim:
@@ -42,8 +41,7 @@ func argument(a any) any {
 	return a
 }
 
-// escape writes what is not printable as a Go string literal does, but for what is
-// in keep.
+// escape writes unprintable characters, except those in keep, as in a Go string literal.
 func escape(s, keep string) string {
 	if !needsEscape(s, keep) {
 		return s
@@ -77,8 +75,8 @@ func needsEscape(s, keep string) bool {
 	return false
 }
 
-// JSON escapes in JSON what is not printable, which encoding/json leaves as it
-// is but for the first 32 characters: DEL, C1 controls, marks of direction.
+// JSON escapes the unprintable characters in JSON that encoding/json does not: DEL, C1
+// controls, direction marks.
 func JSON(b []byte) []byte {
 	if bytes.IndexFunc(b, unprintable) < 0 {
 		return b

@@ -1,6 +1,6 @@
 // Package pyjson reads JSON as Python's json.loads does, and writes the values as Python
-// does: what SageMaker's training toolkit passes to a script is str() and json.dumps() of
-// what it has read. Numbers keep their digits and types.
+// does: SageMaker's training toolkit passes str() and json.dumps() of the values that it has
+// read to a script. Numbers keep their digits and types.
 package pyjson
 
 import (
@@ -16,10 +16,10 @@ import (
 	"unicode/utf16"
 )
 
-// A Value is a value of Python's: nil, bool, string, *big.Int, float64, []Value or *Dict.
+// A Value is a Python value: nil, bool, string, *big.Int, float64, []Value or *Dict.
 type Value any
 
-// A Dict keeps the order in which its keys first came.
+// A Dict keeps its keys in the order in which they first appeared.
 type Dict struct {
 	Keys   []string
 	Values map[string]Value
@@ -30,7 +30,7 @@ var errSyntax = errors.New("not JSON as Python reads it")
 // maxDepth bounds nesting, as Python's recursion limit does.
 const maxDepth = 900
 
-// Parse reads a text that is one value.
+// Parse parses a text that consists of one value.
 func Parse(text string) (Value, error) {
 	p := &parser{rest: text}
 	v, err := p.value(0)
@@ -132,7 +132,7 @@ func (p *parser) dict(depth int) (Value, error) {
 	}
 }
 
-// text reads a string, which encoding/json reads in the same way.
+// text reads a string. encoding/json reads it in the same way.
 func (p *parser) text() (string, error) {
 	if !strings.HasPrefix(p.rest, `"`) {
 		return "", errSyntax
@@ -173,7 +173,7 @@ func (p *parser) number() (Value, error) {
 	return f, nil
 }
 
-// Str is str(v), but for None, which is empty: the toolkit has it so.
+// Str returns str(v), or "" for None, as the toolkit does.
 func Str(v Value) string {
 	switch v := v.(type) {
 	case nil:
@@ -184,7 +184,7 @@ func Str(v Value) string {
 	return Repr(v)
 }
 
-// Repr is repr(v).
+// Repr returns repr(v).
 func Repr(v Value) string {
 	switch v := v.(type) {
 	case nil:
@@ -213,7 +213,7 @@ func Repr(v Value) string {
 	return number(v)
 }
 
-// Dumps is json.dumps(v, sort_keys=True, separators=(",", ":")).
+// Dumps returns json.dumps(v, sort_keys=True, separators=(",", ":")).
 func Dumps(v Value) string {
 	switch v := v.(type) {
 	case nil:
@@ -247,8 +247,8 @@ func joined[T any](list []T, sep string, f func(T) string) string {
 	return strings.Join(all, sep)
 }
 
-// number writes an integer, or a finite float as repr does: with the fewest digits that
-// give it back, and an exponent below 1e-4 and from 1e16.
+// number formats an integer, or a finite float as repr does: with the fewest digits that
+// identify it, and with an exponent below 1e-4 and from 1e16.
 func number(v Value) string {
 	f, ok := v.(float64)
 	if !ok {
@@ -293,7 +293,7 @@ func reprText(s string) string {
 	return quote + b.String() + quote
 }
 
-// dumpText is a string in ASCII.
+// dumpText returns a string as a JSON string in ASCII.
 func dumpText(s string) string {
 	short := map[rune]string{'"': `\"`, '\\': `\\`, '\n': `\n`, '\r': `\r`, '\t': `\t`, '\f': `\f`, '\b': `\b`}
 	var b strings.Builder

@@ -1,4 +1,4 @@
-// Package tarpack lays small files out in a pack, as a tar.
+// Package tarpack lays out small files in a pack, as a tar.
 package tarpack
 
 import (
@@ -8,12 +8,12 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/tree"
 )
 
-// End is what closes a tar, in bytes.
+// End is the size of the end of a tar, in bytes.
 const End = 1024
 
 const block = 512
 
-// Size is how much of a pack a file takes at most.
+// Size returns the most bytes of a pack that a file takes.
 func Size(e *tree.Entry) int64 {
 	// A hole can be as large as a number: that is more than any pack, too.
 	size := block + (min(e.Size, 1<<62)+block-1)/block*block
@@ -34,35 +34,35 @@ func isASCII(s string) bool {
 	return true
 }
 
-// Header is what stands before a file's contents in a pack, and in a shard.
+// Header returns the header of a file in a pack, and in a shard.
 func Header(e *tree.Entry) *tar.Header {
 	return &tar.Header{Typeflag: tar.TypeReg, Name: e.Path, Size: e.Size, Mode: int64(e.Mode.Perm()), ModTime: e.ModTime}
 }
 
-// A Writer writes the tar of a pack. After the header of each file come its contents.
+// A Writer writes the tar of a pack: the header of each file, then its contents.
 type Writer struct {
 	out offset
 	*tar.Writer
 }
 
-// NewWriter is a Writer of a new pack, to w.
+// NewWriter returns a Writer of a new pack to w.
 func NewWriter(w io.Writer) *Writer {
 	t := &Writer{out: offset{w: w}}
 	t.Writer = tar.NewWriter(&t.out)
 	return t
 }
 
-// Begin writes the file's header, and tells where in the pack its contents begin.
+// Begin writes the file's header, and returns the offset of its contents in the pack.
 func (t *Writer) Begin(e *tree.Entry) (at int64, err error) {
 	err = t.WriteHeader(Header(e))
 	return t.out.n, err
 }
 
-// Written is how far it has written.
+// Written returns the number of bytes written so far.
 func (t *Writer) Written() int64 { return t.out.n }
 
-// Plan tells where the contents of the files lie in the tar that a Writer makes of them, and
-// its size.
+// Plan returns the offsets of the files' contents in the tar that a Writer makes of them,
+// and its size.
 func Plan(files []*tree.Entry) (at []int64, size int64, err error) {
 	out := &offset{w: io.Discard}
 	for _, e := range files {
@@ -76,7 +76,7 @@ func Plan(files []*tree.Entry) (at []int64, size int64, err error) {
 	return at, out.n + End, nil
 }
 
-// An offset knows how far it has written.
+// An offset counts the bytes written.
 type offset struct {
 	w io.Writer
 	n int64

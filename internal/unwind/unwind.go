@@ -1,6 +1,6 @@
-// Package unwind tells a function that is called in good order from one that a panic, or a
-// runtime.Goexit, calls on its way. What a deferred Close completes in the second case its
-// owner has not meant to complete.
+// Package unwind distinguishes a function that is called normally from one that is called
+// while a panic or runtime.Goexit unwinds the stack. A deferred Close in the second case must
+// not complete anything: its owner did not get to the end.
 package unwind
 
 import (
@@ -28,13 +28,13 @@ func Count() (n int) {
 	return n
 }
 
-// A span is the code of a function: so many bytes from its entry.
+// A span is the code of a function: size bytes from its entry.
 type span struct{ entry, size uintptr }
 
 type spans struct{ panics, exits span }
 
 // unwinding finds the code of runtime.gopanic and runtime.Goexit, by running both once.
-// To look up the name of each frame takes longer than to seal a small file.
+// Looking up the name of each frame takes longer than sealing a small file.
 var unwinding = sync.OnceValue(func() (s spans) {
 	s.panics = spanOf("runtime.gopanic", func(look func()) {
 		defer func() { recover() }()
@@ -53,7 +53,8 @@ var unwinding = sync.OnceValue(func() (s spans) {
 	return s
 })
 
-// spanOf finds the code of a function that is below look when run has it called.
+// spanOf finds the code of the named function, which is on the stack below look when run
+// has it called.
 func spanOf(name string, run func(look func())) (s span) {
 	run(func() {
 		var pcs [64]uintptr
