@@ -132,8 +132,10 @@ func (w *world) withWords(request string, sealed []*trainer.Sealed, job string) 
 		own = append(own, s.Contents.Metadata...)
 	}
 	own = append(own, "_vaultpack/jobs/digits/"+job+"/signing.vpk")
-	if strings.Contains(request, "--model-key") {
-		own = append(own, "_vaultpack/jobs/digits/"+job+"/model.vpk")
+	for flag, key := range map[string]string{"--model-key": "model.vpk", "--checkpoints-key": "checkpoints.vpk"} {
+		if strings.Contains(request, flag) {
+			own = append(own, "_vaultpack/jobs/digits/"+job+"/"+key)
+		}
 	}
 	slices.Sort(own)
 	own = slices.Compact(own)
