@@ -2,7 +2,6 @@ package local
 
 import (
 	"archive/tar"
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/klauspost/pgzip"
 
 	"github.com/vaultpack/vaultpack/trainer/container"
 )
@@ -169,11 +170,17 @@ func isEmpty(dir string) bool {
 }
 
 // pack writes the files below dir as a compressed tar. Links are kept as links, and
-// what is no file is left out.
-func pack(w io.Writer, dir string) error {
-	zw := gzip.NewWriter(w)
+// what is no file is left out. All cores compress, each a block of 1 MiB at a time, so that
+// the bytes do not depend on their number.
+func pack(w io.Writer, dir string) (err error) {
+	zw := pgzip.NewWriter(w)
+	defer func() {
+		if err = errors.Join(err, zw.Close()); err != nil {
+			zw.Reset(io.Discard) // ends its goroutines, which Close leaves after an error
+		}
+	}()
 	tw := tar.NewWriter(zw)
-	err := filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+	err = filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -186,10 +193,7 @@ func pack(w io.Writer, dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := tw.Close(); err != nil {
-		return err
-	}
-	return zw.Close()
+	return tw.Close()
 }
 
 func add(tw *tar.Writer, name, rel string) error {
