@@ -23,6 +23,7 @@ type servedPlace struct {
 	at     struct {
 		S3, HTTP, Token, Credentials string
 		AccessKey                    string `json:"access_key_id"`
+		Secret                       string `json:"secret_access_key"`
 	}
 }
 
@@ -112,21 +113,7 @@ func TestServe(t *testing.T) {
 	if !ok || s.at.Token != "" || s.at.AccessKey != "" || s.at.Credentials != "keep" || s.at.S3 != "" {
 		t.Errorf("%s: %+v", b, s.at)
 	}
-	changed := 0
-	check(t, filepath.WalkDir(p.home, func(name string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.Contains(name, "/scans/packs/") {
-			return err
-		}
-		b, err := os.ReadFile(name)
-		check(t, err)
-		b[len(b)/2] ^= 1
-		check(t, os.Chmod(name, 0o600))
-		changed++
-		return os.WriteFile(name, b, 0o600)
-	}))
-	if changed == 0 {
-		t.Fatal("there are no packs")
-	}
+	flipPacks(t, p.home)
 	status, body, err := get(t, s.at.HTTP+"/~"+token+"/scans/large")
 	if status == http.StatusOK && err == nil || len(body) >= len(large) {
 		t.Fatalf("of a changed pack, %d bytes are delivered as if they were all: %d", len(body), status)
