@@ -101,7 +101,7 @@ func completeness(v *dataset.Version) string {
 	if v.Totals.Flaws == 0 {
 		return ""
 	}
-	return fmt.Sprintf("  incomplete: %d not read", v.Totals.Flaws)
+	return fmt.Sprintf("  incomplete: %s not read", number(int64(v.Totals.Flaws)))
 }
 
 func listFiles(c *cli.Context, con *console, ref, path string) error {

@@ -202,6 +202,6 @@ func diff(c *cli.Context, con *console, a, b *dataset.Version) error {
 	}
 	con.emit("summary", event{"command": "diff", "dataset": a.Dataset(), "from": a.Number, "to": b.Number,
 		"added": counts[dataset.Added], "removed": counts[dataset.Removed], "changed": counts[dataset.Changed]})
-	con.notef("%d to %d: %d added, %d removed, %d changed", a.Number, b.Number, counts[dataset.Added], counts[dataset.Removed], counts[dataset.Changed])
+	con.notef("%d to %d: %s added, %s removed, %s changed", a.Number, b.Number, number(counts[dataset.Added]), number(counts[dataset.Removed]), number(counts[dataset.Changed]))
 	return nil
 }

@@ -332,7 +332,7 @@ func summarize(con *console, d *dataset.Dataset, dry bool, res *uploader.Result,
 	}
 	defer con.emit("summary", e)
 
-	changes := fmt.Sprintf("%d added, %d changed, %d removed, %d unchanged", s.Added, s.Changed, s.Removed, s.UnchangedFiles)
+	changes := fmt.Sprintf("%s added, %s changed, %s removed, %s unchanged", number(s.Added), number(s.Changed), number(s.Removed), number(s.UnchangedFiles))
 	if dry {
 		con.tellDryRun(d, res, changes)
 		return
