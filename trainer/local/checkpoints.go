@@ -172,7 +172,7 @@ func (r *Results) keep(ctx context.Context, f func(context.Context, *Results) er
 	if err := f(ctx, r); err != nil {
 		return err
 	}
-	return removeTree(r.checkpoints())
+	return discard(r.checkpoints())
 }
 
 // CopyCheckpoints copies the checkpoints to a folder, unencrypted. Other files in the

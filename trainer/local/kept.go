@@ -115,6 +115,7 @@ func List(dirs ...string) ([]Kept, error) {
 	for _, dir := range workDirs(dirs...) {
 		err := eachFolder(dir, func(f *folder) error {
 			switch k, keep, err := f.look(); {
+			case err != nil && f.gone():
 			case err != nil:
 				return err
 			case keep:
@@ -187,6 +188,12 @@ type folder struct {
 }
 
 func (f *folder) base() string { return filepath.Join(f.dir, "ml") }
+
+// gone reports whether another run has removed the folder since it was opened.
+func (f *folder) gone() bool {
+	var st unix.Stat_t
+	return unix.Fstat(int(f.file.Fd()), &st) == nil && st.Nlink == 0
+}
 
 // eachFolder calls do for each folder of this user's jobs in parent.
 func eachFolder(parent string, do func(*folder) error) error {
@@ -306,6 +313,8 @@ func removeLeftovers(parent string, logf func(string, ...any)) {
 	err := eachFolder(parent, func(f *folder) error {
 		k, keep, err := f.look()
 		switch {
+		case err != nil && f.gone():
+			return nil
 		case err != nil || k.Status == InProgress:
 			return err
 		case keep:

@@ -217,7 +217,7 @@ func (r *run) train(ctx context.Context) (*Result, error) {
 	}
 	if cmd == nil || cmd.Process == nil {
 		for _, h := range r.cluster.hosts {
-			err = errors.Join(err, removeTree(filepath.Join(h.base(), checkpointsName)))
+			err = errors.Join(err, discard(filepath.Join(h.base(), checkpointsName)))
 		}
 	}
 	if err := errors.Join(err, r.gather()); err != nil {

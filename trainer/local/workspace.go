@@ -2,6 +2,7 @@ package local
 
 import (
 	"bufio"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -85,7 +86,8 @@ func (w *workspace) close() error {
 }
 
 func (w *workspace) remove() error {
-	if err := removeTree(w.dir); err != nil {
+	// The results go in one step. What a run that is killed here leaves has none.
+	if err := errors.Join(discard(filepath.Join(w.dir, "ml")), removeTree(w.dir)); err != nil {
 		return fmt.Errorf("plaintext is left in %s; delete it: %w", w.dir, err)
 	}
 	return nil
@@ -120,6 +122,24 @@ func (w *workspace) strip() error {
 		return fmt.Errorf("plaintext of the dataset is left in %s; delete it: %w", w.dir, err)
 	}
 	return nil
+}
+
+// discardedPrefix begins the names of folders that are being removed.
+const discardedPrefix = ".discarded-"
+
+// discard removes results. Their folder is renamed first, so that the part of them that is
+// left by a killed run, or that cannot be removed, is not taken for results that were not
+// delivered.
+func discard(dir string) error {
+	to := filepath.Join(filepath.Dir(dir), discardedPrefix+rand.Text())
+	err := os.Rename(dir, to)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return removeTree(to)
 }
 
 // removeTree is os.RemoveAll for a script that has made folders which their owner cannot
