@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/base32"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -24,15 +23,16 @@ type Credentials struct {
 	Token string
 }
 
-// NewCredentials returns new random credentials.
+// NewCredentials returns new random credentials, of letters and digits only: as an argument,
+// none is taken for a flag.
 func NewCredentials() Credentials {
-	b := make([]byte, 10+30+32)
+	b := make([]byte, 10+25+20)
 	rand.Read(b) // it never fails
-	text := base64.RawURLEncoding
+	text := base32.StdEncoding
 	return Credentials{
-		AccessKeyID:     "VPCK" + base32.StdEncoding.EncodeToString(b[:10]), // 20 characters, as those of AWS
-		SecretAccessKey: text.EncodeToString(b[10:40]),
-		Token:           text.EncodeToString(b[40:]),
+		AccessKeyID:     "VPCK" + text.EncodeToString(b[:10]), // 20 characters, as those of AWS
+		SecretAccessKey: text.EncodeToString(b[10:35]),
+		Token:           text.EncodeToString(b[35:]),
 	}
 }
 

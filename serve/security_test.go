@@ -287,6 +287,11 @@ func TestCredentials(t *testing.T) {
 	if c != again || info.Mode().Perm() != 0o600 || c == serve.NewCredentials() || len(c.SecretAccessKey) != 40 || len(c.AccessKeyID) != 20 {
 		t.Errorf("%v", info.Mode())
 	}
+	for _, text := range []string{c.AccessKeyID, c.SecretAccessKey, c.Token} {
+		if strings.Trim(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") != "" { // it could be taken for a flag
+			t.Errorf("%q has other characters than letters and digits", text)
+		}
+	}
 	must(t, os.Chmod(file, 0o640))
 	if _, err := serve.KeepCredentials(file); err == nil || strings.Contains(err.Error(), c.SecretAccessKey) {
 		t.Error(err)
