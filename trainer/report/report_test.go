@@ -91,7 +91,7 @@ func TestGolden(t *testing.T) {
 // No line of the plots is wider than the terminal, and an ASCII terminal gets ASCII.
 func TestWidth(t *testing.T) {
 	for _, width := range []int{40, 80, 120, 300} {
-		for _, values := range [][]float64{{1, 2}, {1e-300, 1e300}, {-math.MaxFloat64, math.MaxFloat64}, {5, 5, 5}, {-123456.789, 0.000123}} {
+		for _, values := range [][]float64{{1, 2}, {1e-300, 1e300}, {-math.MaxFloat64, math.MaxFloat64}, {5, 5, 5}, {1e300, 1e300}, {-123456.789, 0.000123}} {
 			r := &Report{Job: "j", Metrics: []metrics.Series{series(t, "m", values...)}}
 			var b strings.Builder
 			if err := r.WriteText(&b, Style{Width: width, ASCII: true}); err != nil {

@@ -83,7 +83,10 @@ func drawMetric(b *strings.Builder, y int, m metrics.Series) {
 			at = float64(i) / float64(len(m.Points)-1)
 		}
 		// Halves, since the difference of two values may be more than a float holds.
-		up := (m.Points[i].Value/2 - low/2) / (high/2 - low/2)
+		up := 0.5
+		if all := high/2 - low/2; all > 0 { // not so if low is so large that low-1 is low
+			up = (m.Points[i].Value/2 - low/2) / all
+		}
 		return svgLeft + at*float64(right-svgLeft), float64(bottom) - up*svgPlot
 	}
 	if len(m.Points) == 1 {
