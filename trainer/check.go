@@ -23,7 +23,6 @@ import (
 // The limits of the API, from its model:
 // https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html
 var (
-	jobName       = regexp.MustCompile(`^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$`)
 	envName       = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
 	kmsKeyID      = regexp.MustCompile(`^[a-zA-Z0-9:/_-]+$`)
 	vpcID         = regexp.MustCompile(`^[-0-9a-zA-Z]{1,32}$`)
@@ -135,7 +134,7 @@ func (j *Job) check(p *problems) error {
 
 func (j *Job) checkName(p *problems) {
 	p.check(!dataset.IsFolder(j.Name), "name", "%q is what vaultpack calls a folder of each dataset, and policies tell the two by the name", j.Name)
-	p.check(j.Name == "" || jobName.MatchString(j.Name), "name",
+	p.check(j.Name == "" || awsname.IsJob(j.Name), "name",
 		"%q cannot name a job: 1 to 63 letters, digits and hyphens, no hyphen first or last", j.Name)
 	p.check(j.AtLeast == 0 || j.AtLeast > 0 && j.Dataset != "", "at_least", "is the number of a version of the field dataset, from 1, and not %d", j.AtLeast)
 }

@@ -10,6 +10,7 @@ import (
 
 var (
 	bucket  = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+	job     = regexp.MustCompile(`^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$`)
 	account = regexp.MustCompile(`^[0-9]{12}$`)
 	tagText = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+@-]*$`)
 )
@@ -20,6 +21,10 @@ func IsBucket(name string) bool {
 	_, err := netip.ParseAddr(name)
 	return bucket.MatchString(name) && !strings.Contains(name, "..") && err != nil
 }
+
+// IsJob reports whether a job in SageMaker can have the name:
+// https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html
+func IsJob(name string) bool { return job.MatchString(name) }
 
 // IsAccount reports whether s is the number of an account.
 func IsAccount(s string) bool { return account.MatchString(s) }

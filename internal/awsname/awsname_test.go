@@ -15,6 +15,12 @@ func TestNames(t *testing.T) {
 			t.Errorf("bucket %q: %v", name, !ok)
 		}
 	}
+	for name, ok := range map[string]bool{"a": true, "a--b": true, "Scans-7": true, strings.Repeat("a", 63): true,
+		"": false, "-a": false, "a-": false, "a_b": false, "a/b": false, "a\n": false, strings.Repeat("a", 64): false} {
+		if awsname.IsJob(name) != ok {
+			t.Errorf("job %q: %v", name, !ok)
+		}
+	}
 	for id, ok := range map[string]bool{"111122223333": true, "11112222333": false, "1111222233334": false, "11112222333a": false, "": false} {
 		if awsname.IsAccount(id) != ok {
 			t.Errorf("account %q: %v", id, !ok)

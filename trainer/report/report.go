@@ -10,11 +10,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"time"
 
 	"github.com/vaultpack/vaultpack/internal/atomicfile"
+	"github.com/vaultpack/vaultpack/internal/awsname"
 	"github.com/vaultpack/vaultpack/internal/fsys"
 	"github.com/vaultpack/vaultpack/trainer/metrics"
 )
@@ -99,16 +99,13 @@ const (
 // use, also by several processes.
 type Dir struct{ Path string }
 
-// jobName is the grammar of SageMaker's names of jobs.
-var jobName = regexp.MustCompile(`^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$`)
-
 // Save stores a report in the place of an earlier one of the same job. Of more than 200
 // reports it removes the oldest.
 func (d *Dir) Save(r *Report) error {
 	if r == nil || d == nil || d.Path == "" {
 		return errNoReport
 	}
-	if !jobName.MatchString(r.Job) {
+	if !awsname.IsJob(r.Job) {
 		return fmt.Errorf("report: %q is no name of a job", r.Job)
 	}
 	b, err := json.Marshal(r)
@@ -160,7 +157,7 @@ func (d *Dir) Load(job string) (*Report, error) {
 	if d == nil || d.Path == "" {
 		return nil, errNoReport
 	}
-	if !jobName.MatchString(job) {
+	if !awsname.IsJob(job) {
 		return nil, fmt.Errorf("%q: %w", job, ErrNone)
 	}
 	file := filepath.Join(d.Path, job+suffix)
