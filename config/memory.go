@@ -17,7 +17,7 @@ import (
 // memory returns what this user remembers of the datasets of a vault, with the
 // pins of the configuration.
 func (c *Config) memory(location string) *trust.Pinned {
-	path, err := StateDir()
+	path, err := KnownDir()
 	if err != nil {
 		// As a folder that cannot be made: nothing is remembered, and that is told.
 		path = filepath.Join(os.DevNull, "known")
@@ -32,7 +32,7 @@ func (c *Config) Remembered() (*trust.Dir, error) {
 	if c == nil || c.Vault.Value == "" {
 		return nil, errNoConfig
 	}
-	path, err := StateDir()
+	path, err := KnownDir()
 	if err != nil {
 		return nil, err
 	}
@@ -45,21 +45,27 @@ func (c *Config) Remembered() (*trust.Dir, error) {
 	return &trust.Dir{Path: path, Vault: c.vaultName(location)}, nil
 }
 
-// StateDir returns the folder that remembers what was seen of datasets: known below
-// VAULTPACK_HOME, or vaultpack/known below the XDG state directory.
+// KnownDir returns the folder that remembers what was seen of datasets: known in the
+// StateDir.
+func KnownDir() (string, error) {
+	dir, err := StateDir()
+	return filepath.Join(dir, "known"), err
+}
+
+// StateDir returns the folder for what vaultpack remembers: VAULTPACK_HOME, or vaultpack
+// below the XDG state directory.
 func StateDir() (string, error) {
 	if dir := os.Getenv("VAULTPACK_HOME"); dir != "" {
-		abs, err := filepath.Abs(dir)
-		return filepath.Join(abs, "known"), err
+		return filepath.Abs(dir)
 	}
 	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "vaultpack", "known"), nil
+		return filepath.Join(dir, "vaultpack"), nil
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
 		return "", err
 	}
-	return filepath.Join(home, ".local", "state", "vaultpack", "known"), nil
+	return filepath.Join(home, ".local", "state", "vaultpack"), nil
 }
 
 // vaultName names a vault, however its directory is reached. A bucket of another server

@@ -43,7 +43,7 @@ func Summarize(ctx context.Context, api API, logs LogsAPI, job string) (*report.
 			return nil, ctx.Err()
 		}
 		r.Missing = fmt.Sprintf("only the final values are known: %v", err)
-		r.Metrics = finalMetrics(d)
+		r.Metrics = FinalMetrics(d)
 	}
 	return r, nil
 }
@@ -117,7 +117,7 @@ func inputs(d *sagemaker.DescribeTrainingJobOutput) (all []report.Input) {
 // addMetrics reads the job's log.
 func addMetrics(ctx context.Context, r *report.Report, d *sagemaker.DescribeTrainingJobOutput, logs LogsAPI) error {
 	if d.AlgorithmSpecification == nil || len(d.AlgorithmSpecification.MetricDefinitions) == 0 {
-		r.Metrics = finalMetrics(d)
+		r.Metrics = FinalMetrics(d)
 		return nil
 	}
 	var definitions []metrics.Definition
@@ -137,7 +137,7 @@ func addMetrics(ctx context.Context, r *report.Report, d *sagemaker.DescribeTrai
 		if m.Count > 0 {
 			continue
 		}
-		for _, final := range finalMetrics(d) {
+		for _, final := range FinalMetrics(d) {
 			if final.Name == m.Name {
 				r.Metrics[i] = final
 			}
@@ -146,8 +146,11 @@ func addMetrics(ctx context.Context, r *report.Report, d *sagemaker.DescribeTrai
 	return nil
 }
 
-// finalMetrics are the last values that SageMaker knows.
-func finalMetrics(d *sagemaker.DescribeTrainingJobOutput) (all []metrics.Series) {
+// FinalMetrics returns the last value of each metric that SageMaker knows, as a series of one.
+func FinalMetrics(d *sagemaker.DescribeTrainingJobOutput) (all []metrics.Series) {
+	if d == nil {
+		return nil
+	}
 	for _, m := range d.FinalMetricDataList {
 		v := float64(aws.ToFloat32(m.Value))
 		s := metrics.Series{Name: aws.ToString(m.MetricName), Count: 1, Last: strconv.FormatFloat(v, 'g', -1, 32)}

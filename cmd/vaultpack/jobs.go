@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -277,18 +276,7 @@ func (f *follower) toEnd(ctx context.Context) error {
 		e["spot_saved_percent"] = percent
 		saved = fmt.Sprintf(", %d %% saved by spot", percent)
 	}
-	var metrics []map[string]any
-	for _, m := range out.FinalMetricDataList {
-		metric := map[string]any{"name": aws.ToString(m.MetricName)}
-		if v := float64(aws.ToFloat32(m.Value)); !math.IsNaN(v) && !math.IsInf(v, 0) { // JSON has no other numbers
-			metric["value"] = aws.ToFloat32(m.Value)
-		}
-		metrics = append(metrics, metric)
-		f.con.printf("metric   %s %v", aws.ToString(m.MetricName), aws.ToFloat32(m.Value))
-	}
-	if metrics != nil {
-		e["metrics"] = metrics
-	}
+	f.con.tellMetrics(e, trainer.FinalMetrics(out))
 	if err == nil && f.completed != nil {
 		err = f.completed(ctx, e)
 	}

@@ -63,15 +63,22 @@ func findReport(c *cli.Context, con *console, job string) (*report.Report, error
 	if err != nil {
 		return nil, err
 	}
-	switch k, err := local.Find(job, work); { // before the report of an earlier job of that name
-	case err == nil && k.Status == local.InProgress:
-		return &report.Report{Job: job, Where: report.Local, Status: string(k.Status), Started: k.Started, Missing: "they are shown when the job has ended"}, nil
-	case err != nil && !errors.Is(err, local.ErrNoJob):
-		return nil, err
+	k, left := local.Find(job, work)
+	if left != nil && !errors.Is(left, local.ErrNoJob) {
+		return nil, left
 	}
-	r, err := dir.Load(job)
-	if !errors.Is(err, report.ErrNone) {
-		return r, err
+	running := left == nil && k.Status == local.InProgress
+	if !running { // else a report is of an earlier job of that name
+		if r, err := dir.Load(job); !errors.Is(err, report.ErrNone) {
+			return r, err
+		}
+	}
+	if left == nil {
+		r := &report.Report{Job: job, Where: report.Local, Status: string(k.Status), Reason: k.Reason, Started: k.Started, Ended: k.Ended, Missing: "they are shown when the job has ended"}
+		if !running {
+			r.Missing = "the run was killed before it kept them"
+		}
+		return r, nil
 	}
 	f, err := newFollower(c, con, job)
 	if errors.Is(err, launcher.ErrNoRegion) {
@@ -85,8 +92,8 @@ func findReport(c *cli.Context, con *console, job string) (*report.Report, error
 
 // reports is where the reports of jobs on this machine are kept.
 func reports() (*report.Dir, error) {
-	known, err := config.StateDir()
-	return &report.Dir{Path: filepath.Join(filepath.Dir(known), "jobs")}, err
+	state, err := config.StateDir()
+	return &report.Dir{Path: filepath.Join(state, "jobs")}, err
 }
 
 func showReport(c *cli.Context, con *console, r *report.Report) error {
@@ -144,6 +151,26 @@ func unicodeTerminal() bool {
 	return false
 }
 
+// tellMetrics prints the last value of each metric, and adds them to a summary.
+func (c *console) tellMetrics(summary event, series []metrics.Series) {
+	var all []map[string]any
+	for _, m := range series {
+		metric := map[string]any{"name": m.Name}
+		if m.Count > 0 {
+			c.printf("metric   %s %s", m.Name, m.Last)
+		} else {
+			c.warnf("warning: no line of the output has a value of the metric %s", m.Name)
+		}
+		if v, err := strconv.ParseFloat(m.Last, 64); err == nil && !math.IsNaN(v) && !math.IsInf(v, 0) { // JSON has no other numbers
+			metric["value"] = v
+		}
+		all = append(all, metric)
+	}
+	if all != nil {
+		summary["metrics"] = all
+	}
+}
+
 // A recorder makes the report of a job that runs on this machine.
 type recorder struct {
 	*metrics.Collector
@@ -158,7 +185,7 @@ func newRecorder(in *trainer.Job, job *local.Job) (*recorder, error) {
 	}
 	var definitions []metrics.Definition
 	for _, m := range in.Metrics {
-		definitions = append(definitions, metrics.Definition{Name: m.Name, Regex: m.Regex})
+		definitions = append(definitions, metrics.Definition(m))
 	}
 	var err error
 	if r.Collector, err = metrics.New(definitions); err != nil {
@@ -195,22 +222,7 @@ func (rec *recorder) end(con *console, job *local.Job, began time.Time, res *loc
 	} else if dir, ok := summary["output"].(string); ok && !res.NoModel {
 		r.Model = dir
 	}
-	var all []map[string]any
-	for _, m := range r.Metrics {
-		metric := map[string]any{"name": m.Name}
-		if m.Count > 0 {
-			con.printf("metric   %s %s", m.Name, m.Last)
-			if v, err := strconv.ParseFloat(m.Last, 64); err == nil && !math.IsNaN(v) && !math.IsInf(v, 0) { // JSON has no other numbers
-				metric["value"] = v
-			}
-		} else {
-			con.warnf("warning: no line of the output has a value of the metric %s", m.Name)
-		}
-		all = append(all, metric)
-	}
-	if all != nil {
-		summary["metrics"] = all
-	}
+	con.tellMetrics(summary, r.Metrics)
 	dir, err := reports()
 	if err != nil {
 		return err

@@ -75,7 +75,7 @@ func trustList(c *cli.Context, con *console) error {
 	if _, err := arguments(c, 0, 0); err != nil {
 		return err
 	}
-	path, err := config.StateDir()
+	path, err := config.KnownDir()
 	if err != nil {
 		return err
 	}
