@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
 	"io"
 
@@ -23,7 +25,7 @@ func handoverCommand(con *console) *cli.Command {
 		Subcommands: []*cli.Command{
 			{
 				Name:      "version",
-				Usage:     "write a version's entries and keyrings, for the local key on standard input",
+				Usage:     "write a version's entries and keyrings, for the local key in the first line of standard input; then as fetch",
 				ArgsUsage: "DATASET[@VERSION]",
 				Flags:     versionFlags(),
 				Action:    func(c *cli.Context) error { return handOver(c, con) },
@@ -56,14 +58,10 @@ func handOver(c *cli.Context, con *console) error {
 	if err != nil {
 		return err
 	}
-	text, err := io.ReadAll(io.LimitReader(newInput(c.Context, con.stdin), maxKeyText))
+	in := bufio.NewReaderSize(newInput(c.Context, con.stdin), maxKeyText)
+	key, err := readKey(in)
 	if err != nil {
 		return err
-	}
-	key, err := envelope.ParseLocalKey(text)
-	clear(text)
-	if err != nil {
-		return usagef("standard input: %w", err)
 	}
 	defer key.Wipe()
 	d, v, err := openVersion(c, con, args[0])
@@ -72,7 +70,27 @@ func handOver(c *cli.Context, con *console) error {
 	}
 	defer d.Close()
 	con.dataOnOutput()
-	return handover.Write(c.Context, con.stdout, d, v, key)
+	if err := handover.Write(c.Context, con.stdout, d, v, key); err != nil {
+		return err
+	}
+	key.Wipe() // packs are read sealed: it takes no key
+	d.Close()
+	f := &handover.Fetcher{Store: d.Vault().Store, Dataset: d.Name, Code: exitCode}
+	return f.Serve(c.Context, in, con.stdout)
+}
+
+// readKey reads the line of a local key.
+func readKey(in *bufio.Reader) (*envelope.LocalKey, error) {
+	text, err := in.ReadSlice('\n')
+	if err != nil && err != io.EOF && !errors.Is(err, bufio.ErrBufferFull) {
+		return nil, err
+	}
+	key, err := envelope.ParseLocalKey(text)
+	clear(text)
+	if err != nil {
+		return nil, usagef("standard input: %w", err)
+	}
+	return key, nil
 }
 
 func fetchPacks(c *cli.Context, con *console) error {

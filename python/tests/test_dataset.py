@@ -18,6 +18,7 @@ import vaultpack
 from vaultpack import dataset as datasets
 from vaultpack.child import Child
 from vaultpack.keyring import LocalKey
+from vaultpack.opening import Handover
 from vaultpack.store import ChildStore, DirStore
 
 from . import vault
@@ -269,11 +270,11 @@ class Processes(Case):
         child.stdin.close()
         lines = child.stdout.readlines()
         self.assertIsNone(child.end())
-        for cut in (lines[:-1], lines[:5] + lines[6:], lines[1:], []):
-            got = datasets._Handover()
-            with self.assertRaises((vaultpack.Error, KeyError)):
-                got.read(cut)
-                got.dataset(LocalKey.generate(), [])
+        for cut in (lines[:-1], lines[:5] + lines[6:], lines[1:], [*lines[:5], lines[5][:-9]], []):
+            got = Handover()
+            got.read(cut)
+            with self.assertRaises(vaultpack.ChildError):
+                got.dataset(LocalKey.generate(), [], None)
 
     def test_pickle(self) -> None:
         with self.assertRaisesRegex(TypeError, "data keys"):

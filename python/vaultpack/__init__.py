@@ -31,8 +31,8 @@ __version__ = "0.1.0"
 # Where the names of this package are, which are imported on first use.
 _LAZY = {
     "Dataset": "dataset",
-    "Entry": "dataset",
-    "open": "dataset",
+    "Entry": "entries",
+    "open": "opening",
     "Position": "samples",
     "merge": "samples",
     "SampleStream": "stream",
@@ -41,7 +41,9 @@ _LAZY = {
 }
 
 if TYPE_CHECKING:
-    from .dataset import Dataset, Entry, open
+    from .dataset import Dataset
+    from .entries import Entry
+    from .opening import open
     from .samples import Position, merge
     from .stream import SampleStream
     from .writing import Writer, writer

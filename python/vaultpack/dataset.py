@@ -1,169 +1,25 @@
-"""Versions of datasets: opened once, and read from any process that has come from there.
-
-The vaultpack command opens the version: it checks the signatures and what it remembers of the
-dataset, and calls the key services. It hands over what the version holds, and keyrings with a
-slot for a local key that was made here for this once and passed through a pipe. So there is one
-implementation of whom to believe, and no data key is written anywhere. Packs are read and opened
-in this process.
-"""
+"""Versions of datasets: opened once, and read from any process that has come from there. Packs
+are read and opened in this process."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import html
 import io
-import json
 import os
 import stat as stat_module
 from bisect import bisect_left
-from typing import Any, Iterable, Iterator, Mapping, NamedTuple, Sequence
+from typing import Any, Iterable, Iterator, Mapping, Sequence
 
-from . import keyring, samples
-from .child import Child, flags
-from .errors import ChildError, NotFound, UsageError
+from . import samples
+from .entries import Entry, Pack, raw, text
+from .errors import NotFound, UsageError
+from .files import PIECE, File
 from .sealed import CHUNK, ContentSum, DataKey, Header, Object, unauthentic
-from .store import ChildStore, DirStore, Request, Scratch, Store
+from .store import Request, Scratch, Store
 from .stream import SampleStream
 
-PIECE = 4 << 20  # of a large file, read at one time
 GAP = 32 << 10  # less than this between two extents is read with them
-
-
-class Pack(NamedTuple):
-    id: str
-    key_id: str
-    size: int  # of the sealed file
-
-
-class Entry(NamedTuple):
-    """A file, folder or symbolic link of a version."""
-
-    path: bytes
-    size: int
-    mode: int
-    mtime_ns: int
-    link: bytes
-    extents: tuple[tuple[int, int, int], ...] = ()
-    sums: tuple[bytes, ...] = ()
-    sha256: bytes = b""
-    flaw: str = ""
-
-    @property
-    def name(self) -> str:
-        """The path as text. Bytes that are not UTF-8 are surrogates, as os.fsdecode makes them."""
-        return text(self.path)
-
-    @property
-    def is_dir(self) -> bool:
-        return not self.path or self.path.endswith(b"/")
-
-    @property
-    def is_link(self) -> bool:
-        return bool(self.link)
-
-    @property
-    def is_file(self) -> bool:
-        return not self.is_dir and not self.is_link
-
-
-def text(path: bytes) -> str:
-    return path.decode("utf-8", "surrogateescape")
-
-
-def raw(path: str | bytes | os.PathLike[str]) -> bytes:
-    p = os.fspath(path)
-    return p if isinstance(p, bytes) else p.encode("utf-8", "surrogateescape")
-
-
-def open(
-    vault: str | os.PathLike[str],
-    ref: str | None = None,
-    *,
-    digest: str | None = None,
-    at_least: int | None = None,
-    local_key: str | os.PathLike[str] | None = None,
-    identity: str | os.PathLike[str] | None = None,
-    passphrase_file: str | os.PathLike[str] | None = None,
-    kms_key: str | None = None,
-    sse: str | None = None,
-) -> Dataset:
-    """Opens a version: open("s3://bucket/ml", "scans@3"), or open("scans") in the vault that the
-    command finds. A reference is DATASET, DATASET@NUMBER or DATASET@TAG, with #DIGEST or without.
-    The other arguments are the command's flags, and need not be given where its settings say them."""
-    where = None
-    if ref is None:
-        ref = os.fspath(vault)
-    else:
-        where = os.fspath(vault)
-    keys = flags(local_key=local_key, identity=identity, passphrase_file=passphrase_file)
-    at = flags(vault=where, sse=sse, kms_key=kms_key)
-    one = keyring.LocalKey.generate()
-    child = Child(["handover", "version", *at, *keys, *flags(digest=digest, at_least=at_least), "--", ref])
-    done = False
-    try:
-        try:
-            child.stdin.write(one.text())
-            child.stdin.close()
-        except BrokenPipeError:
-            pass  # it says why
-        got = _Handover()
-        got.read(child.stdout)
-        failed = child.end()
-        done = True
-    finally:
-        if not done:
-            child.kill()
-    if failed:
-        raise failed
-    return got.dataset(one, at)
-
-
-class _Handover:
-    """What the command hands over."""
-
-    def __init__(self) -> None:
-        self.head: dict[str, Any] = {}
-        self.entries: list[Entry] = []
-        self.packs: list[Pack] = []
-        self.keyrings: list[str] = []
-        self.ended = False
-
-    def read(self, lines: Iterable[bytes]) -> None:
-        for line in lines:
-            v = json.loads(line)
-            if "pack" in v:
-                self.packs.append(Pack(v["pack"], v["key_id"], v["size"]))
-            elif "end" in v:
-                self.keyrings = v["keyrings"]
-                self.ended = v["entries"] == len(self.entries)
-            elif "format" in v:
-                if v["format"] != "vaultpack-handover/1":
-                    raise ChildError("the vaultpack command is of another release than this package")
-                self.head = v
-            else:
-                self.entries.append(_entry(v))
-
-    def dataset(self, one: keyring.LocalKey, at: Sequence[str]) -> Dataset:
-        if not self.ended:
-            raise ChildError("the vaultpack command has ended before it had told everything")
-        keys = {}
-        for ring in self.keyrings:
-            key = keyring.parse(ring.encode()).unwrap(self.head["context"], [one])
-            keys[key.id.hex()] = key
-        name, vault = self.head["dataset"], self.head["vault"]
-        store: Store = DirStore(vault, name) if "://" not in vault else ChildStore(name, at)
-        return Dataset(self.head, self.entries, self.packs, keys, store)
-
-
-def _entry(v: Mapping[str, Any]) -> Entry:
-    def of(name: str) -> bytes:
-        return base64.b64decode(v[name + "64"]) if name + "64" in v else str(v.get(name, "")).encode()
-
-    sums = tuple(base64.b64decode(s) if s else b"" for s in v.get("sums", ()))
-    sha = base64.b64decode(v["sha256"]) if "sha256" in v else b""
-    seconds, ns = v["mtime"]
-    return Entry(of("path"), v.get("size", 0), v["mode"], seconds * 10**9 + ns, of("link"), tuple(map(tuple, v.get("extents", ()))), sums, sha, v.get("flaw", ""))
 
 
 class Dataset:
@@ -315,7 +171,7 @@ class Dataset:
         binary file, or with the mode "r" one of text."""
         if mode not in ("rb", "r", "rt"):
             raise UsageError(f"mode {mode!r}: a version cannot be changed; see vaultpack.writer")
-        f = io.BufferedReader(_File(self, self._regular(path)), 4 * CHUNK)
+        f = io.BufferedReader(File(self, self._regular(path)), 4 * CHUNK)
         return f if mode == "rb" else io.TextIOWrapper(f, encoding=encoding or "utf-8")
 
     def _regular(self, path: str | bytes | os.PathLike[str]) -> Entry:
@@ -520,46 +376,3 @@ class Dataset:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class _File(io.RawIOBase):
-    """A file of a version."""
-
-    def __init__(self, dataset: Dataset, entry: Entry) -> None:
-        self._dataset, self.entry, self._at = dataset, entry, 0
-        self.name = entry.name
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.entry.size}[whence]
-        if base + offset < 0:
-            raise ValueError("a negative offset")
-        self._at = base + offset
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        if self.closed:
-            raise ValueError("the file has been closed")
-        view = memoryview(buffer).cast("B")
-        b = self._dataset._range(self.entry, self._at, min(len(view), PIECE))
-        view[: len(b)] = b
-        self._at += len(b)
-        return len(b)
-
-    def readall(self) -> bytes:
-        if self._at == 0:
-            self._at = self.entry.size
-            return self._dataset.read(self.entry.path)
-        out = []
-        while b := self._dataset._range(self.entry, self._at, PIECE):
-            out.append(b)
-            self._at += len(b)
-        return b"".join(out)

@@ -8,8 +8,10 @@ from typing import Any
 
 from fsspec.spec import AbstractFileSystem
 
-from . import dataset as _dataset
+from .dataset import Dataset as Version
+from .entries import Entry
 from .errors import UsageError
+from .opening import open as open_version
 
 
 class VaultFileSystem(AbstractFileSystem):  # type: ignore[misc]
@@ -22,19 +24,19 @@ class VaultFileSystem(AbstractFileSystem):  # type: ignore[misc]
         keys = {k: options.pop(k, None) for k in ("local_key", "identity", "passphrase_file", "kms_key", "sse", "digest", "at_least")}
         super().__init__(vault=vault, **keys, **options)
         self._vault, self._keys = vault, keys
-        self._versions: dict[str, _dataset.Dataset] = {}
+        self._versions: dict[str, Version] = {}
         self._lock = threading.Lock()
 
-    def _split(self, path: str) -> tuple[_dataset.Dataset, str]:
+    def _split(self, path: str) -> tuple[Version, str]:
         ref, _, rest = self._strip_protocol(path).lstrip("/").partition("/")
         if not ref:
             raise UsageError("vault:// wants a dataset: vault://DATASET@VERSION/PATH")
         with self._lock:
             if ref not in self._versions:
-                self._versions[ref] = _dataset.open(self._vault, ref, **self._keys) if self._vault else _dataset.open(ref, **self._keys)
+                self._versions[ref] = open_version(self._vault, ref, **self._keys) if self._vault else open_version(ref, **self._keys)
             return self._versions[ref], rest.strip("/")
 
-    def _info(self, ref: str, e: _dataset.Entry) -> dict[str, Any]:
+    def _info(self, ref: str, e: Entry) -> dict[str, Any]:
         kind = "directory" if e.is_dir else "link" if e.is_link else "file"
         path = e.name.rstrip("/")
         return {"name": f"{ref}/{path}" if path else ref, "size": e.size, "type": kind, "mode": e.mode, "mtime": e.mtime_ns / 1e9}

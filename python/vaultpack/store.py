@@ -109,9 +109,10 @@ class ChildStore:
     """Any other vault: a vaultpack command, one for each process, reads ranges of packs as they are
     sealed. It needs no key and calls no key service."""
 
-    def __init__(self, dataset: str, settings: Sequence[str]) -> None:
+    def __init__(self, dataset: str, settings: Sequence[str], child: Child | None = None) -> None:
+        """The child is one that runs already, and answers requests."""
         self._dataset, self._settings = dataset, tuple(settings)
-        self._child: Child | None = None
+        self._child = child
         self._lock = threading.Lock()
         self._scratch = Scratch()
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Iterator, NamedTuple
 
 from . import samples
 from .store import DirStore
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
     from .dataset import Dataset
 
 AHEAD = 6  # blocks that are read before they are needed, from a vault that is not a folder
@@ -110,7 +111,7 @@ class SampleStream:
 
     def _read(self) -> Iterator[tuple[int, dict[str, Any]]]:
         local = isinstance(self._dataset._store, DirStore)
-        pool = None if local else ThreadPoolExecutor(1, "vaultpack")
+        pool = None if local else _pool()
         loads = self._loads(pool)
         try:
             for _, wanted in self._windows():
@@ -135,6 +136,12 @@ class SampleStream:
                 yield under_way.popleft().result()
         while under_way:
             yield under_way.popleft().result()
+
+
+def _pool() -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor  # takes long to import
+
+    return ThreadPoolExecutor(1, "vaultpack")
 
 
 def _first(ranges: list[samples.Range], n: int) -> list[samples.Range]:

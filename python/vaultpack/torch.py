@@ -12,15 +12,17 @@ from typing import Any, Callable, Iterator, Mapping, Sequence
 import torch.distributed
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate, get_worker_info
 
-from . import dataset as _dataset
+from .dataset import Dataset as Version
+from .entries import raw, text
 from .errors import UsageError
 from .loading import ShardedStream, State, world_from_environment
+from .opening import open as open_version
 
 __all__ = ["VaultDataset", "VaultLoader", "VaultStream", "all_states"]
 
 
-def _opened(source: Any) -> _dataset.Dataset:
-    return source if isinstance(source, _dataset.Dataset) else _dataset.open(source)
+def _opened(source: Any) -> Version:
+    return source if isinstance(source, Version) else open_version(source)
 
 
 def decode_image(contents: bytes) -> Any:
@@ -37,7 +39,7 @@ class VaultDataset(Dataset):  # type: ignore[type-arg]
 
     def __init__(
         self,
-        source: _dataset.Dataset | str,
+        source: Version | str,
         *,
         decode: Callable[[bytes], Any] = decode_image,
         transform: Callable[[Any], Any] | None = None,
@@ -46,13 +48,13 @@ class VaultDataset(Dataset):  # type: ignore[type-arg]
     ) -> None:
         self.dataset = _opened(source)
         self.decode, self.transform, self.target_transform = decode, transform, target_transform
-        prefix = _dataset.raw(folder).strip(b"/")
+        prefix = raw(folder).strip(b"/")
         prefix = prefix + b"/" if prefix else b""
         inside = [e for e in self.dataset.files() if e.path.startswith(prefix) and b"/" in e.path[len(prefix) :]]
         names = [e.path[len(prefix) :].split(b"/", 1)[0] for e in inside]
-        self.classes = [_dataset.text(c) for c in sorted(set(names))]
+        self.classes = [text(c) for c in sorted(set(names))]
         self.class_to_idx = {c: i for i, c in enumerate(self.classes)}
-        self.items = [(e.path, self.class_to_idx[_dataset.text(c)]) for e, c in zip(inside, names)]
+        self.items = [(e.path, self.class_to_idx[text(c)]) for e, c in zip(inside, names)]
         if not self.items:
             raise UsageError(f"{self.dataset.reference} has no class folders" + (f" in {folder}" if folder else ""))
 
@@ -74,7 +76,7 @@ class VaultStream(ShardedStream, IterableDataset):  # type: ignore[misc,type-arg
     state_dict and load_state_dict are those of a worker, as torchdata's StatefulDataLoader
     calls them. With the ordinary DataLoader, use VaultLoader."""
 
-    def __init__(self, source: _dataset.Dataset | str, **options: Any) -> None:
+    def __init__(self, source: Version | str, **options: Any) -> None:
         super().__init__(_opened(source), **options)
 
     def find_world(self) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import os
 from typing import Any, Mapping
 
 from .child import Child, flags
-from .dataset import raw, text
+from .entries import raw, text
 from .errors import ChildError, Error, UsageError
 
 
