@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"iter"
-	"math"
 	"os"
 	"path"
 	"path/filepath"
@@ -71,18 +70,18 @@ func (d *dirStore) Get(ctx context.Context, name string, off, n int64) (io.ReadC
 	if err != nil {
 		return nil, err
 	}
-	if off < 0 {
+	if _, err := f.Seek(off, io.SeekStart); err != nil {
 		f.Close()
-		return nil, &fs.PathError{Op: "read", Path: name, Err: fs.ErrInvalid}
+		return nil, err
 	}
-	if n < 0 || n > math.MaxInt64-off {
-		n = math.MaxInt64 - off
+	var r io.Reader = f
+	if n >= 0 {
+		r = io.LimitReader(f, n)
 	}
-	// It can be sought in, so that a caller need not read what it does not want.
 	return struct {
-		io.ReadSeeker
+		io.Reader
 		io.Closer
-	}{io.NewSectionReader(f, off, n), f}, nil
+	}{r, f}, nil
 }
 
 // Link gives an object another name in the same file system. The caller must not write to

@@ -115,7 +115,7 @@ func runLocal(c *cli.Context, con *console, job *local.Job, rec *recorder, summa
 	case err != nil:
 		return undelivered(con, err, job.Dir)
 	case res.Status == local.Failed:
-		return fmt.Errorf("job %s failed: %s", job.Name, res.Reason)
+		return fmt.Errorf("job %s failed: %s", job.Name, oneLine(res.Reason))
 	case res.Status == local.Stopped && res.Reason == local.MaxRuntimeExceeded:
 		return &trainer.FailedError{Job: job.Name, Status: string(res.Status), Detail: res.Reason}
 	case res.Status == local.Stopped:

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/minio/crc64nvme"
 )
@@ -26,11 +27,16 @@ type object struct {
 	data   []byte
 	header http.Header // what HEAD tells of it
 	parts  map[int][]byte
+	tag    sync.Once
+	tagged string
 }
 
 func (o *object) etag() string {
-	sum := md5.Sum(o.data)
-	return `"` + hex.EncodeToString(sum[:]) + `"`
+	o.tag.Do(func() { // every listing asks for it
+		sum := md5.Sum(o.data)
+		o.tagged = `"` + hex.EncodeToString(sum[:]) + `"`
+	})
+	return o.tagged
 }
 
 // sums are the checksums that S3 knows here, by the ends of their headers.

@@ -242,5 +242,11 @@ func writeReason(file string, reason error) error {
 	if err := os.Mkdir(filepath.Dir(file), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
+	// What the command has made there may be a pipe, or a link to another file.
+	if info, err := os.Lstat(file); err == nil && !info.Mode().IsRegular() {
+		if err := os.RemoveAll(file); err != nil {
+			return err
+		}
+	}
 	return os.WriteFile(file, []byte(line), 0o644)
 }

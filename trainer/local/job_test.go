@@ -86,16 +86,16 @@ func TestRun(t *testing.T) {
 	}{
 		"it completes": {`cat $SM_CHANNEL_TRAINING/a.txt; cat $SM_CHANNEL_OLD/a.txt; cat $SM_CHANNEL_PLAIN/p; echo model >$SM_MODEL_DIR/m`, 0,
 			local.Result{Status: local.Completed}, "twooneplain", true},
-		"it fails":              {`echo why >$SM_OUTPUT_DIR/failure; exit 7`, 0, local.Result{Status: local.Failed, Code: 7, Reason: "AlgorithmError: why, exit code: 7"}, "", false},
-		"a signal ends it":      {`kill -KILL $$`, 0, local.Result{Status: local.Failed, Code: -1, Reason: "AlgorithmError: ended by signal: killed"}, "", false},
+		"it fails":              {`echo why >$SM_OUTPUT_DIR/failure; exit 7`, 0, local.Result{Status: local.Failed, Code: 7, Reason: "AlgorithmError: why\n, exit code: 7"}, "", false},
+		"a signal ends it":      {`kill -KILL $$`, 0, local.Result{Status: local.Failed, Code: 137, Reason: "AlgorithmError: , exit code: 137"}, "", false},
 		"it is stopped":         {stopped, 1, local.Result{Status: local.Stopped}, "ready\n", true},
 		"it leaves no model":    {`trap 'exit 0' TERM; echo ready; sleep 60 & wait`, 1, local.Result{Status: local.Stopped}, "ready\n", false},
-		"it heeds no SIGTERM":   {`trap '' TERM; echo ready; sleep 60; sleep 60`, 2, local.Result{Status: local.Stopped, Code: -1}, "ready\n", false},
-		"it runs too long":      {`sh -c 'trap "echo saved >$SM_MODEL_DIR/m; exit 3" TERM; echo ready; while :; do sleep 0.05; done'; exit 0`, 0, local.Result{Status: local.Stopped, Code: -1, Reason: local.MaxRuntimeExceeded}, "ready\n", true},
-		"and heeds no SIGTERM":  {`trap '' TERM; echo ready; sleep 60; sleep 60`, 0, local.Result{Status: local.Stopped, Code: -1, Reason: local.MaxRuntimeExceeded}, "ready\n", false},
+		"it heeds no SIGTERM":   {`trap '' TERM; echo ready; sleep 60; sleep 60`, 2, local.Result{Status: local.Stopped, Code: 137}, "ready\n", false},
+		"it runs too long":      {`sh -c 'trap "echo saved >$SM_MODEL_DIR/m; exit 3" TERM; echo ready; while :; do sleep 0.05; done'; exit 0`, 0, local.Result{Status: local.Stopped, Code: 143, Reason: local.MaxRuntimeExceeded}, "ready\n", true},
+		"and heeds no SIGTERM":  {`trap '' TERM; echo ready; sleep 60; sleep 60`, 0, local.Result{Status: local.Stopped, Code: 137, Reason: local.MaxRuntimeExceeded}, "ready\n", false},
 		"it ends in time":       {`echo ready; echo m >$SM_MODEL_DIR/m; exit 0`, 0, local.Result{Status: local.Completed}, "ready\n", true},
 		"it has no model":       {`echo ready; exit 0`, 0, local.Result{Status: local.Completed, NoModel: true}, "ready\n", false},
-		"it outlives its grace": {`trap '' TERM; echo ready; sleep 60; sleep 60`, 1, local.Result{Status: local.Stopped, Code: -1}, "ready\n", false},
+		"it outlives its grace": {`trap '' TERM; echo ready; sleep 60; sleep 60`, 1, local.Result{Status: local.Stopped, Code: 137}, "ready\n", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			j, out := newJob(t, c.script)

@@ -28,7 +28,7 @@ type Sealed struct {
 type Job struct {
 	Name   string
 	Sealed []Sealed
-	// Plain maps channels to the folders that are copied into them.
+	// Plain maps channels to the folders, or single files, that are copied into them.
 	Plain map[string]string
 	// Hyperparameters are strings, as in SageMaker's API; in script mode they are JSON.
 	Hyperparameters map[string]string
@@ -117,7 +117,8 @@ const MaxRuntimeExceeded = "MaxRuntimeExceeded"
 // A Result says how a job has ended.
 type Result struct {
 	Status Status
-	// Code is the exit code of the command, or -1 if a signal ended it.
+	// Code is the exit code of the command, 128 and the signal's number if a signal ended it,
+	// or -1 if it was not started.
 	Code int
 	// Reason is the failure reason, as SageMaker shows it, or why the job was stopped if
 	// neither a signal nor the caller requested it.

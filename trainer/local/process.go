@@ -5,16 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"runtime"
-	"strings"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"github.com/vaultpack/vaultpack/internal/workers"
-	"github.com/vaultpack/vaultpack/trainer/container"
 )
 
 // start runs the command and waits for its end.
@@ -66,7 +64,7 @@ func (r *run) start(ctx context.Context, cmd *exec.Cmd) (res *Result, err error)
 		}
 	}
 	if halted {
-		return &Result{Status: Stopped, Code: status.ExitStatus(), Reason: reason}, nil
+		return &Result{Status: Stopped, Code: exitCode(status), Reason: reason}, nil
 	}
 	return result(status, base), nil
 }
@@ -137,29 +135,36 @@ func (j *Job) grace() time.Duration {
 	return 120 * time.Second
 }
 
-// result is what SageMaker makes of an exit code and of output/failure.
-func result(status syscall.WaitStatus, base string) *Result {
-	res := &Result{Code: status.ExitStatus()}
-	if res.Code == 0 {
-		res.Status = Completed
-		return res
-	}
-	res.Status = Failed
-	end := fmt.Sprintf("exit code: %d", res.Code)
+// exitCode is that of a container whose command has ended so: 128 and the number of the
+// signal that has ended it.
+func exitCode(status syscall.WaitStatus) int {
 	if status.Signaled() {
-		end = fmt.Sprintf("ended by signal: %v", status.Signal())
+		return 128 + int(status.Signal())
 	}
-	res.Reason = "AlgorithmError: "
-	if b := readFailure(base); b != "" {
-		res.Reason += b + ", "
-	}
-	res.Reason += end
-	return res
+	return status.ExitStatus()
 }
 
-// readFailure is the start of what the command wrote to output/failure.
+// result is what SageMaker makes of an exit code and of output/failure.
+func result(status syscall.WaitStatus, base string) *Result {
+	code := exitCode(status)
+	if code == 0 {
+		return &Result{Status: Completed}
+	}
+	return &Result{Status: Failed, Code: code, Reason: fmt.Sprintf("AlgorithmError: %s, exit code: %d", readFailure(base), code)}
+}
+
+// mostOfFailure is how many characters of output/failure are a reason.
+const mostOfFailure = 1024
+
+// readFailure is the start of what the command wrote to output/failure. It is empty if that
+// is no file: a pipe, or a link out of the job's folder, is not followed.
 func readFailure(base string) string {
-	f, err := os.Open(container.FailureFile(base))
+	root, err := os.OpenRoot(base)
+	if err != nil {
+		return ""
+	}
+	defer root.Close()
+	f, err := root.OpenFile("output/failure", os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return ""
 	}
@@ -167,9 +172,10 @@ func readFailure(base string) string {
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
 		return ""
 	}
-	b, err := io.ReadAll(io.LimitReader(f, 1024))
-	if err != nil && !errors.Is(err, fs.ErrClosed) {
+	b, err := io.ReadAll(io.LimitReader(f, mostOfFailure*utf8.UTFMax))
+	if err != nil {
 		return ""
 	}
-	return strings.TrimSpace(strings.ToValidUTF8(string(b), "?"))
+	text := []rune(string(b)) // what is no UTF-8 becomes U+FFFD
+	return string(text[:min(len(text), mostOfFailure)])
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -194,11 +193,7 @@ func (r *run) open(ctx context.Context, h *host) error {
 		cfg.Channels = append(cfg.Channels, ch)
 	}
 	for name, dir := range r.Plain {
-		to := filepath.Join(base, "input", "data", name)
-		if err := os.MkdirAll(to, 0o755); err != nil {
-			return err
-		}
-		if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
+		if err := copyPlain(filepath.Join(base, "input", "data", name), dir); err != nil {
 			return fmt.Errorf("channel %s: %w", name, err)
 		}
 	}

@@ -1,6 +1,8 @@
 package local
 
 import (
+	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -43,4 +45,27 @@ func copySource(to, from string) error {
 		}
 		return os.WriteFile(at, b, mode)
 	})
+}
+
+// copyPlain fills the folder of a channel with what is in a folder, or with one file, as
+// SageMaker does with a prefix that is the key of one object.
+func copyPlain(to, from string) error {
+	info, err := os.Stat(from)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return err
+	}
+	switch {
+	case info.IsDir():
+		return os.CopyFS(to, os.DirFS(from))
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s is neither a folder nor a file", from)
+	}
+	f, err := os.OpenFile(filepath.Join(to, filepath.Base(from)), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	return errors.Join(copyFrom(f, from), f.Close())
 }

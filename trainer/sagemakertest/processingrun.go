@@ -66,7 +66,7 @@ const maxMessage = 1024
 // hear reads what the host has said in /opt/ml/output/message. What several say is put
 // together.
 func (j *job) hear(h host) {
-	b, err := os.ReadFile(filepath.Join(h.dir, "ml", "output", "message"))
+	b, err := readMade(filepath.Join(h.dir, "ml"), "output/message")
 	if err != nil {
 		return
 	}

@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -255,9 +257,28 @@ func (ct *container) reason(h host) error {
 	if ct.code == 0 {
 		return nil
 	}
-	b, _ := os.ReadFile(filepath.Join(h.dir, "ml", "output", "failure"))
+	b, _ := readMade(filepath.Join(h.dir, "ml"), "output/failure")
 	text := []rune(strings.ToValidUTF8(string(b), "\uFFFD"))
 	return reasonf("AlgorithmError: %s, exit code: %d", string(text[:min(len(text), 1024)]), ct.code)
+}
+
+// readMade reads a file that the container has made. A pipe is none, and a link that leads
+// out of the container's folder is not followed: it would lead to a file of this machine.
+func readMade(ml, name string) ([]byte, error) {
+	root, err := os.OpenRoot(ml)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a file", name)
+	}
+	return io.ReadAll(io.LimitReader(f, 1<<20))
 }
 
 // prepare lays out the host's folder: what will be /opt/ml, with the channels, and

@@ -129,7 +129,8 @@ func run(ctx context.Context, args []string) (code int, err error) {
 	return 0, err
 }
 
-// train runs the command to its end, and then signs and seals what it has made.
+// train runs the command to its end, and then signs and seals what it has made. What fails
+// then is why the job fails, unless the command has failed, whose reason stays.
 func train(command []string, signals chan os.Signal, after *container.Tasks, baseDir string) (code int, err error) {
 	defer after.Wipe()
 	started := time.Now()
@@ -140,5 +141,10 @@ func train(command []string, signals chan os.Signal, after *container.Tasks, bas
 	stop := after.KeepCheckpoints()
 	ended := child.Wait()
 	stop()
-	return ended.Code, after.Finish(context.Background(), baseDir, ended, started, tell)
+	err = after.Finish(context.Background(), baseDir, ended, started, tell)
+	if err != nil && ended.Code != 0 {
+		tell("vaultpack: warning: the command has failed, and this too: %v", err)
+		err = nil
+	}
+	return ended.Code, err
 }

@@ -9,22 +9,22 @@ import (
 	"github.com/vaultpack/vaultpack/internal/workers"
 )
 
-// A pageKey names a page of a pack's plaintext.
-type pageKey struct {
+// A segmentKey names a segment of 1 MiB of a pack's plaintext.
+type segmentKey struct {
 	pack envelope.ObjectID
 	n    int64
 }
 
-// A slot holds one page, opened. It is in the map of its pages until it is
-// evicted or has failed. All fields but those of "set" are guarded by pages.mu.
+// A slot holds one segment, opened. It is in the map of its segments until it is
+// evicted or has failed. All fields but those of "set" are guarded by segments.mu.
 type slot struct {
-	key  pageKey
+	key  segmentKey
 	refs int // readers that copy out of it or wait for it, and its fetch
 
-	// window is how many pages were read ahead when this one was asked for. Where
+	// window is how many segments were read ahead when this one was asked for. Where
 	// the next one is asked for, more are: reading is sequential there.
 	window int
-	// ahead is the page up to which was read ahead, of the first page of what was;
+	// ahead is the segment up to which was read ahead, of the first segment of what was;
 	// else 0. When it is used, what follows is fetched. So a reader waits seldom.
 	ahead int64
 
@@ -37,15 +37,14 @@ type slot struct {
 	guard *workers.Guard // if the fetch did not return
 }
 
-// pages keeps the pages that were used last, and fetches others.
-type pages struct {
+// segments keeps the segments that were used last, and fetches others.
+type segments struct {
 	ctx     context.Context
 	shared  *shared
 	fetches chan struct{} // bounds the requests at one time
-	heads   heads
 
 	mu     sync.Mutex
-	slots  map[pageKey]*slot
+	slots  map[segmentKey]*slot
 	idle   slot // the head of the list: idle.next was used longest ago
 	unused int  // how many more may be made
 	total  int
@@ -57,10 +56,10 @@ type pages struct {
 // maxFetches is how many requests are under way at one time.
 const maxFetches = 16
 
-func newPages(ctx context.Context, s *shared, memory int64) *pages {
-	n := int(min(memory/pageSize, 1<<30))
-	c := &pages{ctx: ctx, shared: s, fetches: make(chan struct{}, maxFetches),
-		slots: map[pageKey]*slot{}, unused: n, total: n}
+func newSegments(ctx context.Context, s *shared, memory int64) *segments {
+	n := int(min(memory/envelope.SegmentSize, 1<<30))
+	c := &segments{ctx: ctx, shared: s, fetches: make(chan struct{}, maxFetches),
+		slots: map[segmentKey]*slot{}, unused: n, total: n}
 	c.idle.prev, c.idle.next = &c.idle, &c.idle
 	return c
 }
@@ -73,8 +72,8 @@ func (s *slot) unlink() {
 	}
 }
 
-// take returns the slot of a page that is kept or under way, for release.
-func (c *pages) take(key pageKey) *slot {
+// take returns the slot of a segment that is kept or under way, for release.
+func (c *segments) take(key segmentKey) *slot {
 	s := c.slots[key]
 	if s != nil {
 		if s.refs == 0 {
@@ -86,9 +85,9 @@ func (c *pages) take(key pageKey) *slot {
 	return s
 }
 
-// make makes a slot for a page that is not kept, with a reference for the fetch,
+// make makes a slot for a segment that is not kept, with a reference for the fetch,
 // or returns nil if all are in use.
-func (c *pages) make(key pageKey) *slot {
+func (c *segments) make(key segmentKey) *slot {
 	var buf []byte
 	switch {
 	case len(c.free) > 0:
@@ -96,7 +95,7 @@ func (c *pages) make(key pageKey) *slot {
 		c.free = c.free[:len(c.free)-1]
 	case c.unused > 0:
 		c.unused--
-		buf = make([]byte, pageSize)
+		buf = make([]byte, envelope.SegmentSize)
 	default:
 		old := c.idle.next
 		if old == &c.idle {
@@ -113,7 +112,7 @@ func (c *pages) make(key pageKey) *slot {
 }
 
 // release gives up a slot that take or make has returned.
-func (c *pages) release(all ...*slot) {
+func (c *segments) release(all ...*slot) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, s := range all {
@@ -136,7 +135,7 @@ func (c *pages) release(all ...*slot) {
 }
 
 // wait returns what is closed when the next slot becomes free.
-func (c *pages) wait() <-chan struct{} {
+func (c *segments) wait() <-chan struct{} {
 	if c.freed == nil {
 		c.freed = make(chan struct{})
 	}
@@ -144,7 +143,7 @@ func (c *pages) wait() <-chan struct{} {
 }
 
 // fail tells those who wait for slots that these will not come.
-func (c *pages) fail(all []*slot, err error, guard *workers.Guard) {
+func (c *segments) fail(all []*slot, err error, guard *workers.Guard) {
 	c.mu.Lock()
 	for _, s := range all {
 		s.err, s.guard = err, guard
@@ -155,7 +154,7 @@ func (c *pages) fail(all []*slot, err error, guard *workers.Guard) {
 	c.release(all...)
 }
 
-func (c *pages) clear() {
+func (c *segments) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, s := range c.slots {
@@ -164,11 +163,11 @@ func (c *pages) clear() {
 	for _, b := range c.free {
 		clear(b)
 	}
-	c.slots, c.free = map[pageKey]*slot{}, nil
+	c.slots, c.free = map[segmentKey]*slot{}, nil
 	c.idle.prev, c.idle.next = &c.idle, &c.idle
 }
 
-// A run is what one request fetches: pages of one pack, in order.
+// A run is what one request fetches: segments of one pack, in order.
 type run struct {
 	pack  *tree.Object
 	size  int64 // of the pack's plaintext
@@ -176,7 +175,7 @@ type run struct {
 }
 
 // start begins to fetch a run. Each of its slots becomes ready on its own.
-func (c *pages) start(r run) {
+func (c *segments) start(r run) {
 	done, err := c.shared.enter()
 	if err != nil {
 		c.fail(r.slots, err, nil)
