@@ -71,23 +71,47 @@ func (l ledger) add(r *report) {
 	}
 }
 
-// rest is the arguments for go test, with those given, that run what no run ran: one
-// list for each package, by whole tests.
+// rest is the arguments for go test, with those given, that run what no run ran: for
+// each package one list of whole tests, and one for each test of which parts are left.
 func (l ledger) rest(args []string) (runs [][]string) {
 	for _, pkg := range slices.Sorted(maps.Keys(l)) {
 		tests := map[string]bool{}
+		parts := map[string]map[string]bool{} // by test
 		for name, a := range l[pkg] {
-			if !a.Ran {
-				top, _, _ := strings.Cut(name, "/")
-				tests[regexp.QuoteMeta(top)] = true
+			if a.Ran {
+				continue
 			}
+			top, part, isPart := strings.Cut(name, "/")
+			if whole := l[pkg][top]; !isPart || whole == nil || !whole.Ran {
+				tests[top] = true
+				continue
+			}
+			if parts[top] == nil {
+				parts[top] = map[string]bool{}
+			}
+			part, _, _ = strings.Cut(part, "/")
+			parts[top][part] = true
 		}
+		add := func(pattern string) { runs = append(runs, append(slices.Clone(args), "-run", pattern, pkg)) }
 		if len(tests) > 0 {
-			pattern := "^(" + strings.Join(slices.Sorted(maps.Keys(tests)), "|") + ")$"
-			runs = append(runs, append(slices.Clone(args), "-run", pattern, pkg))
+			add(anyOf(tests))
+		}
+		for _, top := range slices.Sorted(maps.Keys(parts)) {
+			if !tests[top] {
+				add("^" + top + "$/" + anyOf(parts[top]))
+			}
 		}
 	}
 	return runs
+}
+
+// anyOf is a pattern of the names.
+func anyOf(names map[string]bool) string {
+	var quoted []string
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		quoted = append(quoted, regexp.QuoteMeta(name))
+	}
+	return "^(" + strings.Join(quoted, "|") + ")$"
 }
 
 // left is the tests that no run ran, but for those with a reason that is allowed.

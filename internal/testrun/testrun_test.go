@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/vaultpack/vaultpack/internal/race"
 )
 
 var none = regexp.MustCompile("^$")
@@ -84,6 +86,7 @@ func TestReport(t *testing.T) {
 
 // The exit code is that of go test, and a run without a test is none.
 func TestRun(t *testing.T) {
+	race.Skip(t, "go test is another process")
 	module(t, "func TestGood(t *testing.T) {}\nfunc TestBad(t *testing.T) { t.Error(\"it is wrong\") }")
 	for args, want := range map[string]string{
 		"-run=Good": "", "-run=Bad": "exit status 1", "-run=Other": "no test ran",
@@ -99,6 +102,7 @@ func TestRun(t *testing.T) {
 // Only where the race detector itself crashed is a package run once more, and then only
 // once.
 func TestDetectorCrashes(t *testing.T) {
+	race.Skip(t, "go test is another process")
 	const dump = "SIGSEGV: segmentation violation\nPC=0x41c909 m=5 sigcode=1\n"
 	for name, c := range map[string]struct {
 		first, second string // what it prints before it exits; nothing is a test that passes
@@ -139,9 +143,14 @@ func TestDetectorCrashes(t *testing.T) {
 
 // What one run left out the last has to run.
 func TestRest(t *testing.T) {
+	race.Skip(t, "go test is another process")
 	const tests = `func TestAlways(t *testing.T) {}
 func TestFirst(t *testing.T) { if os.Getenv("RUN") != "1" { t.Skip("first only") } }
 func TestSecond(t *testing.T) { t.Run("part", func(t *testing.T) { if os.Getenv("RUN") == "1" { t.Skip("needs a server") } }) }
+func TestParts(t *testing.T) {
+	t.Run("every", func(t *testing.T) { if os.Getenv("RUN") == "3" { t.Error("it ran before") } })
+	t.Run("third (a|b)", func(t *testing.T) { t.Run("x", func(t *testing.T) { if os.Getenv("RUN") != "3" { t.Skip("not with the race detector") } }) })
+}
 func TestThird(t *testing.T) { if os.Getenv("RUN") != "3" { t.Skip("not with the race detector") } }
 func TestNever(t *testing.T) { t.Run("x", func(t *testing.T) { if os.Getenv("NEVER") != "" { t.Skip("cannot") } }) }
 `
@@ -173,7 +182,7 @@ func TestNever(t *testing.T) { t.Run("x", func(t *testing.T) { if os.Getenv("NEV
 				return
 			}
 			out.Reset()
-			if err := run(&out, file, true, none, nil); err != nil || !strings.Contains(out.String(), "nothing was left out: 7 tests ran in 1 packages, 0 were left out") {
+			if err := run(&out, file, true, none, nil); err != nil || !strings.Contains(out.String(), "nothing was left out: 11 tests ran in 1 packages, 0 were left out") {
 				t.Errorf("once more: %v, %s", err, &out)
 			}
 		})
