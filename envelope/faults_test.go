@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
+
+	"github.com/vaultpack/vaultpack/internal/race"
 )
 
 var errBroken = errors.New("the line is dead")
@@ -112,7 +114,7 @@ func TestSourceBreaks(t *testing.T) {
 				"alone":     io.MultiReader(bytes.NewReader(sealed[:n]), iotest.ErrReader(broken)),
 				"with data": dataWithError(sealed[:n], broken),
 			} {
-				for _, workers := range []int{1, 3} {
+				for _, workers := range race.Few(2, []int{1, 3}) {
 					name := fmt.Sprintf("%v after %d bytes, %s, %d workers", broken, n, how, workers)
 					r, err := NewReader(src, KindFile, key, Workers(workers))
 					var got []byte
@@ -256,7 +258,7 @@ func TestDestinationBreaks(t *testing.T) {
 	}
 	for name, c := range cases {
 		for bad := 1; bad <= 7; bad++ { // the header, five segments, the last one
-			for _, workers := range []int{1, 3} {
+			for _, workers := range race.Few(2, []int{1, 3}) {
 				name := fmt.Sprintf("%s at write %d with %d workers", name, bad, workers)
 				dst := &lyingWriter{bad: bad, count: c.count, err: c.err}
 				w, err := NewWriter(dst, KindFile, key, Workers(workers))

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"testing/cryptotest"
 
+	"github.com/vaultpack/vaultpack/internal/race"
 	"github.com/vaultpack/vaultpack/internal/testkit"
 )
 
@@ -48,6 +49,7 @@ var smallVectors = sync.OnceValues(func() ([]*testkit.Vector, error) {
 // known: a target that lost its seeds would fuzz nothing and say nothing.
 func seeds(f *testing.F) []*testkit.Vector {
 	f.Helper()
+	race.Skip(f, "its seeds are opened one after the other")
 	all, err := smallVectors()
 	if err != nil {
 		f.Fatal(err)
@@ -317,6 +319,7 @@ func FuzzReaderAt(f *testing.F) {
 // However a plaintext is written, the file is that of one Write: the same bytes
 // where the random source is, and else one that opens to the same.
 func FuzzWrite(f *testing.F) {
+	race.Skip(f, "TestWaysToWrite is there")
 	n := 0
 	for _, size := range sizes {
 		for _, splits := range []string{"\x00", "\xff", "\x01\x10\x80\x03\xfe"} {

@@ -11,6 +11,8 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"github.com/vaultpack/vaultpack/internal/race"
 )
 
 // Sources that are read at several offsets at once, from where they stand, give
@@ -18,7 +20,7 @@ import (
 func TestParallelSources(t *testing.T) {
 	key := testKey(t)
 	const lead = 1000 // bytes of the source before what is sealed
-	for _, n := range []int{0, 5, 1 << 20, 1<<20 + 1, 3<<20 - 1, 3 << 20, 5<<20 + 70000} {
+	for _, n := range race.Few(3, []int{0, 5, 1 << 20, 1<<20 + 1, 3<<20 - 1, 3 << 20, 5<<20 + 70000}) {
 		plain := pattern(n)
 		path := filepath.Join(t.TempDir(), "plain")
 		whole := append(make([]byte, lead), plain...)
@@ -111,7 +113,7 @@ func TestWaysToWrite(t *testing.T) {
 	key := testKey(t)
 	rnd := rand.New(rand.NewPCG(1, 2))
 	all := pattern(8 << 20)
-	for round := range 15 {
+	for round := range race.Rounds(15, 5) {
 		var out bytes.Buffer
 		w, err := NewWriter(&out, KindFile, key, Workers(1+round%3))
 		if err != nil {

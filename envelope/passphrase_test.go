@@ -18,6 +18,7 @@ import (
 	"golang.org/x/crypto/argon2"
 
 	"github.com/vaultpack/vaultpack/envelope/internal/cobblestone"
+	"github.com/vaultpack/vaultpack/internal/race"
 )
 
 // quick is a passphrase that costs as little as a slot may ask for.
@@ -32,6 +33,7 @@ func quick(t testing.TB, text string) *Passphrase {
 }
 
 func TestPassphrase(t *testing.T) {
+	race.Skip(t, "nothing runs at the same time")
 	ctx := context.Background()
 	ec := EncryptionContext{"project": "scans"}
 	text := []byte("correct horse")

@@ -48,17 +48,10 @@ func pattern(n int) []byte {
 var sizes = []int{0, 1, 100, 16383, 16384, 16385, 2 * 16384, 1<<20 - 16385, 1<<20 - 16384, 1<<20 - 1,
 	1 << 20, 1<<20 + 1, 1<<20 + 16384, 2<<20 - 1, 2 << 20, 2<<20 + 1, 3<<20 + 12345}
 
-func workerCounts() []int {
-	if race.Enabled {
-		return []int{3}
-	}
-	return []int{1, 3, 5}
-}
-
 func TestRoundTrip(t *testing.T) {
 	key := testKey(t)
-	for _, n := range sizes {
-		for _, workers := range workerCounts() {
+	for _, n := range race.Few(4, sizes) {
+		for _, workers := range race.Few(3, []int{1, 5, 3}) {
 			t.Run(fmt.Sprintf("%d bytes, %d workers", n, workers), func(t *testing.T) {
 				// Ranges have nothing to do with the Writer's workers.
 				ranges := workers == 3 && (n < 2 || n == 16384 || n == 1<<20+1 || !race.Enabled && (n == 1<<20 || n > 3<<20))

@@ -94,6 +94,7 @@ func TestEveryBitAndEveryCut(t *testing.T) {
 // The same for two segments: every byte of the headers, every boundary of a
 // chunk with one byte either side, every tag, and samples of the rest.
 func TestSegmentsTampered(t *testing.T) {
+	race.Skip(t, "it opens one file after the other")
 	key := testKey(t)
 	plain := pattern(SegmentSize + 16384 + 5)
 	sealed := seal(t, key, plain)
@@ -126,7 +127,7 @@ func TestSegmentsTampered(t *testing.T) {
 		cuts = append(cuts, rng.IntN(len(sealed)))
 	}
 	thin := 1
-	if testing.Short() || race.Enabled {
+	if testing.Short() {
 		thin = 5
 	}
 	for k, i := range bytesToFlip {

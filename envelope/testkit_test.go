@@ -19,25 +19,13 @@ import (
 
 const testkitDir = "../testdata/testkit"
 
-var bigUnderRace = map[string]bool{"size_five_segments_and_some": true, "segment_twice": true, "segment_last_left_out": true,
-	"segment_chunk": true, "segment_last_chunk_tag": true, "segment_of_another_file": true, "scheme_nonce_constant": true}
-
 // readTestkit yields each file, once it is seen to be what the generator makes,
 // with the plaintext added, which only the generator knows. It checks that
 // there are no other files.
 func readTestkit(t testing.TB) iter.Seq[*testkit.Vector] {
 	return func(yield func(*testkit.Vector) bool) {
 		seen := map[string]bool{"README.md": true}
-		skip := func(name string) bool {
-			// Big files take the race detector half a minute, and some show as much.
-			big := strings.HasPrefix(name, "segment") || strings.HasPrefix(name, "scheme_") || strings.HasPrefix(name, "size_")
-			if !race.Enabled || !big || bigUnderRace[name] {
-				return false
-			}
-			seen[name] = true
-			return true
-		}
-		for made := range testkit.All(skip) {
+		for made := range testkit.All() {
 			if seen[made.Name] {
 				t.Fatalf("the generator makes two vectors %s", made.Name)
 			}
@@ -130,9 +118,10 @@ func classify(err error) string {
 }
 
 func TestTestkit(t *testing.T) {
+	race.Skip(t, "it opens one file after the other")
 	classes := map[string]int{}
 	paths := allPaths
-	if testing.Short() || race.Enabled {
+	if testing.Short() {
 		paths = fewPaths
 	}
 	vectors, runs := 0, 0
@@ -154,11 +143,7 @@ func TestTestkit(t *testing.T) {
 			t.Errorf("%d vectors of class %s, want at least %d", classes[class], class, least)
 		}
 	}
-	want := 324
-	if race.Enabled {
-		want = 254
-	}
-	if vectors != want || runs != vectors*len(paths) {
+	if vectors != 324 || runs != vectors*len(paths) {
 		t.Errorf("%d runs of %d vectors by %d paths", runs, vectors, len(paths))
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/dataset/verify"
+	"github.com/vaultpack/vaultpack/internal/race"
 	"github.com/vaultpack/vaultpack/internal/treetest"
 	"github.com/vaultpack/vaultpack/uploader"
 )
@@ -75,7 +76,7 @@ func TestFilesThatChange(t *testing.T) {
 		})
 	}
 	came, reported := 0, 0
-	for range 12 {
+	for range race.Rounds(12, 4) {
 		var failed []string
 		var mu sync.Mutex
 		opts := uploader.Options{PackSize: 6 << 20, Failed: func(path string, err error) {

@@ -14,6 +14,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/rekey"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/race"
 	"github.com/vaultpack/vaultpack/internal/treetest"
 	"github.com/vaultpack/vaultpack/vault"
 )
@@ -22,7 +23,7 @@ import (
 // and without sending any pack twice; then nothing needs the old data key.
 func TestReseal(t *testing.T) {
 	v, src := newVault(t), filepath.Join(t.TempDir(), "src")
-	treetest.Odd(t, src, 3<<20)
+	treetest.Odd(t, src, int64(race.Rounds(3, 1))<<20)
 	big := make([]byte, 10<<20)
 	for i := range big {
 		big[i] = byte(i >> 12)

@@ -12,6 +12,7 @@ import (
 // A job on spot instances that is interrupted resumes from checkpoints that are sealed in S3,
 // and finishes; checkpoints get opens them, and nothing that somebody has changed.
 func TestSealedCheckpoints(t *testing.T) {
+	t.Parallel()
 	j := newJobsCloud(t)
 	const command = `c=/opt/ml/checkpoints; if [ -e $c/state ]; then echo resumed from $(cat $c/state); exec "$@" ; fi; ` +
 		`echo the secret epoch 1 >$c/state; ln -s state $c/latest; echo began; trap 'echo the secret epoch 2 >$c/state; exit 0' TERM; while :; do sleep 0.1; done`

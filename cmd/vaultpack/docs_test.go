@@ -24,6 +24,7 @@ import (
 // The commands of docs/KEYS.md do what the page says, in their order.
 func TestKeysPage(t *testing.T) {
 	race.Skip(t, "it runs one command after the other")
+	t.Parallel()
 	page, err := os.ReadFile("../../docs/KEYS.md")
 	check(t, err)
 	blocks := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllSubmatch(page, -1)
@@ -74,6 +75,7 @@ func TestKeysPage(t *testing.T) {
 // team and of the colleague.
 func TestSignersPage(t *testing.T) {
 	race.Skip(t, "it runs one command after the other")
+	t.Parallel()
 	page, err := os.ReadFile("../../docs/SIGNERS.md")
 	check(t, err)
 	blocks := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllSubmatch(page, -1)

@@ -59,6 +59,7 @@ func contains(t *testing.T, text string, wants ...string) {
 // used.
 func TestInitAWS(t *testing.T) {
 	race.Skip(t, "it runs one command after the other")
+	t.Parallel()
 	p, c := newAWS(t)
 	bucket, config := "data", filepath.Join(p.home, "vaultpack.yaml")
 	exists := func() bool {
@@ -145,6 +146,7 @@ func TestInitAWS(t *testing.T) {
 // With another server than AWS, init makes a bucket, and looks at one that is there.
 func TestInitMinIO(t *testing.T) {
 	race.Skip(t, "it runs one command after the other")
+	t.Parallel()
 	c := newCloud(t, s3test.MinIO(t, false))
 	out, errs := c.run(exitDone, "init") // the bucket is there, and nobody's
 	contains(t, out+errs, "is not changed", "are ready")

@@ -132,6 +132,7 @@ func checkEvent(events, summaries map[string]map[string]documentedField, line st
 // last one, whatever happens, is a summary with the exit code.
 func TestJSONIsAsDocumented(t *testing.T) {
 	race.Skip(t, "it runs one command after the other")
+	t.Parallel()
 	events, summaries := documented(t)
 	if len(events) < 20 || len(summaries) < 10 {
 		t.Fatalf("%d events and %d summaries are documented", len(events), len(summaries))

@@ -89,10 +89,8 @@ func (p *place) packs(dataset string) int {
 // served another.
 func TestKilledUploads(t *testing.T) {
 	race.Skip(t, "a process that is killed reports no race")
-	kills := 25
-	if testing.Short() {
-		kills = 10
-	}
+	t.Parallel()
+	const kills = 12
 	const packSize = 1 << 20
 	src := t.TempDir()
 	treetest.Odd(t, src, packSize)

@@ -20,6 +20,7 @@ import (
 // upload one Sign, a dry run says so, and who may not sign is told which permission it takes.
 func TestSigningKeyInKMS(t *testing.T) {
 	race.Skip(t, "it runs one command after the other")
+	t.Parallel()
 	p := newPlace(t)
 	s := kmstest.NewServer()
 	h := httptest.NewServer(s)

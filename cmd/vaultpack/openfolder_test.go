@@ -28,6 +28,7 @@ func waitFor(t *testing.T, pattern string) {
 // afterwards is the command's, and so is its exit code: it is the same process.
 func TestOpenIsStopped(t *testing.T) {
 	race.Skip(t, "a process that is killed reports no race")
+	t.Parallel()
 	p := newPlace(t)
 	src := filepath.Join(p.home, "src")
 	for i := range 32 {

@@ -11,6 +11,7 @@ import (
 // A processing job reads plain files, and what it writes is a version of a dataset: nothing
 // of it was in S3 in the clear, nor under its name.
 func TestProcessEndToEnd(t *testing.T) {
+	t.Parallel()
 	j := newJobsAWS(t)
 	const script = `import os, sys
 out = "/opt/ml/processing/output/small"

@@ -76,6 +76,7 @@ func (c *cloud) kmsCalls() string {
 // writes a dataset and one reads it.
 func TestCloud(t *testing.T) {
 	race.Skip(t, "it runs one command after the other")
+	t.Parallel()
 	for name, start := range map[string]func(testing.TB, bool) *s3test.Server{"MinIO": s3test.MinIO, "versitygw": s3test.Versity} {
 		for _, https := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s https=%v", name, https), func(t *testing.T) { testCloud(t, newCloud(t, start(t, https))) })

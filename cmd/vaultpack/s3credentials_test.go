@@ -61,6 +61,7 @@ func loggedIn(t *testing.T, home string, valid time.Duration, portal string) (en
 // Credentials come through the chain of the AWS SDK, wherever it finds them.
 func TestCredentials(t *testing.T) {
 	race.Skip(t, "it runs one command after the other")
+	t.Parallel()
 	server := s3test.MinIO(t, false)
 	c := newCloud(t, server)
 	src := filepath.Join(c.home, "src")

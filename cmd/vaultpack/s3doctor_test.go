@@ -15,6 +15,7 @@ import (
 // the actions are named.
 func TestDoctorInS3(t *testing.T) {
 	race.Skip(t, "it runs one command after the other")
+	t.Parallel()
 	c := newCloud(t, s3test.MinIO(t, false))
 	out, _ := c.run(0, "doctor", "-d", "scans")
 	says(t, out, "ok       endpoint             http://127.0.0.1", "ok       object encryption", "ok       conditional writes", "warning  versioning", ", 0 failed, ")

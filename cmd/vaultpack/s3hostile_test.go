@@ -154,6 +154,7 @@ func deceptions(good []byte, others map[string][]byte) (all []deception) {
 // written that the version does not have.
 func TestHostileStore(t *testing.T) {
 	race.Skip(t, "it runs one command after the other")
+	t.Parallel()
 	server := s3test.MinIO(t, false)
 	c := newCloud(t, server)
 	sources := map[string]string{} // by DATASET@VERSION

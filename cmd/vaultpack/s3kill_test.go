@@ -20,10 +20,8 @@ import (
 // are left on the server until gc aborts them.
 func TestKilledUploadsToS3(t *testing.T) {
 	race.Skip(t, "a process that is killed reports no race")
-	kills := 15
-	if testing.Short() {
-		kills = 10
-	}
+	t.Parallel()
+	const kills = 8
 	server := s3test.MinIO(t, false)
 	src := t.TempDir()
 	treetest.Odd(t, src, 1<<20)
@@ -92,9 +90,6 @@ func TestKilledUploadsToS3(t *testing.T) {
 	if resumed == 0 {
 		t.Error("no run went on from a record")
 	}
-	if parts == 0 && kills == 30 { // with ten, chance may have it so
-		t.Error("no kill has left a multipart upload")
-	}
 	if again > killed*2 {
 		t.Errorf("%d packs were sent twice in %d kills", again, killed)
 	}
@@ -104,6 +99,7 @@ func TestKilledUploadsToS3(t *testing.T) {
 // its next try sends nothing again.
 func TestTwoWritersOnS3(t *testing.T) {
 	race.Skip(t, "it runs one command after the other")
+	t.Parallel()
 	server := s3test.MinIO(t, false)
 	c := newCloud(t, server)
 	clouds := []*cloud{c, c.elsewhere(t)}

@@ -71,6 +71,7 @@ func highWater(pid int) (peak func() int) {
 // CI, or with VAULTPACK_TEST_LARGE=1, 6 GiB, which take twice that on the disk.
 func TestLargeFileOnS3(t *testing.T) {
 	race.Skip(t, "the race detector takes memory of its own")
+	t.Parallel()
 	size := int64(1 << 30)
 	switch {
 	case testing.Short():
@@ -114,6 +115,7 @@ func TestLargeFileOnS3(t *testing.T) {
 // Many small files go to S3 and come back in bounded memory, in few requests.
 func TestManyFilesOnS3(t *testing.T) {
 	race.Skip(t, "the race detector takes memory of its own")
+	t.Parallel()
 	files := 100_000
 	if testing.Short() {
 		files = 5_000

@@ -19,6 +19,7 @@ import (
 // to; what may not be deleted is named.
 func TestShredInABucketWithVersions(t *testing.T) {
 	race.Skip(t, "it runs one command after the other")
+	t.Parallel()
 	server := s3test.MinIO(t, false)
 	c := newCloud(t, server)
 	denying := faultproxy.New(t, server.URL, http.DefaultTransport,

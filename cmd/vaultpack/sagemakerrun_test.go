@@ -161,7 +161,10 @@ func mixed(t testing.TB, dir string, files int) {
 	check(t, os.Symlink("0/0005.bin", filepath.Join(dir, "link")))
 }
 
-func TestSagemakerRun(t *testing.T) { inContainers(t, testSagemakerRun) }
+func TestSagemakerRun(t *testing.T) {
+	t.Parallel()
+	inContainers(t, testSagemakerRun)
+}
 
 func testSagemakerRun(t *testing.T, program string) {
 	c := newContainer(t, program)
@@ -223,7 +226,10 @@ func testSagemakerRun(t *testing.T, program string) {
 
 // A run may be killed at any moment, and its packs brought again or not: no file
 // that is not whole ever has its name, and in the end all is there.
-func TestSagemakerRunKilled(t *testing.T) { inContainers(t, testSagemakerRunKilled) }
+func TestSagemakerRunKilled(t *testing.T) {
+	t.Parallel()
+	inContainers(t, testSagemakerRunKilled)
+}
 
 func testSagemakerRunKilled(t *testing.T, program string) {
 	race.Skip(t, "kills are not for the race detector")
@@ -293,7 +299,10 @@ func whole(t testing.TB, src, dir string) {
 
 // SIGTERM while the channels are opened stops cleanly; afterwards it is the
 // command's.
-func TestSagemakerRunStopped(t *testing.T) { inContainers(t, testSagemakerRunStopped) }
+func TestSagemakerRunStopped(t *testing.T) {
+	t.Parallel()
+	inContainers(t, testSagemakerRunStopped)
+}
 
 func testSagemakerRunStopped(t *testing.T, program string) {
 	c := newContainer(t, program)
@@ -376,7 +385,10 @@ func (c *trainingContainer) signingKey() (file string) {
 	return file
 }
 
-func TestSagemakerRunSigns(t *testing.T) { inContainers(t, testSagemakerRunSigns) }
+func TestSagemakerRunSigns(t *testing.T) {
+	t.Parallel()
+	inContainers(t, testSagemakerRunSigns)
+}
 
 // A program that stays beside the command, to sign what that makes, is not noticed: exit
 // codes are the command's, and so are signals; what is left behind is reaped.

@@ -16,6 +16,7 @@ import (
 // A job that Python has made of the same description is the same, and runs when somebody
 // else sends it.
 func TestSealInputs(t *testing.T) {
+	t.Parallel()
 	j := newJobsAWS(t)
 	printed, _ := j.train(0, "--name", "staged", "--print", "--", "sh", "-c", "ls /opt/ml/input/data/training/* | grep -c png")
 	module, err := filepath.Abs("../../python")

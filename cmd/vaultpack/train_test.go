@@ -200,6 +200,7 @@ func (j *jobsCloud) change(name string) {
 // A job trains on the sealed data with a script that knows nothing of it, through
 // everything that is there at AWS: one call to KMS, and a model in S3 under its key.
 func TestTrainEndToEnd(t *testing.T) {
+	t.Parallel()
 	j := newJobsCloud(t)
 	out, errs := j.train(0, append([]string{"--name", "plain", "--wait", "--logs"}, script(t, "--epochs", "8", "--least-accuracy", "0.9")...)...)
 	says(t, out, "800 images to train on", "test accuracy=0.9", "completed plain after")
@@ -327,6 +328,7 @@ func (j *jobsCloud) isolated(t *testing.T) {
 // Whatever is changed in the bucket ends the job with the reason, before the
 // script has started.
 func TestTrainTampered(t *testing.T) {
+	t.Parallel()
 	j := newJobsCloud(t)
 	refused := func(name, reason string, args ...string) {
 		t.Helper()
@@ -401,6 +403,7 @@ func TestTrainTampered(t *testing.T) {
 
 // A key that is taken away, a stop, and spot instances that are interrupted.
 func TestTrainInterrupted(t *testing.T) {
+	t.Parallel()
 	j := newJobsCloud(t)
 	wait := func(job, line string) {
 		t.Helper()

@@ -18,6 +18,7 @@ import (
 // only fetched never takes the place of anything.
 func TestKilledLocalJobsLoseNoCheckpoint(t *testing.T) {
 	race.Skip(t, "a process that is killed reports no race")
+	t.Parallel()
 	p := newPlace(t)
 	tmp := filepath.Join(p.home, "tmp")
 	check(t, os.Mkdir(tmp, 0o700))

@@ -16,6 +16,7 @@ var launch = []string{"train", "-f", "job.yaml"}
 
 // What is printed is what is sent, and printing sends and writes nothing.
 func TestTrainPrint(t *testing.T) {
+	t.Parallel()
 	c, sm := trainingCloud(t)
 	before := len(c.objects())
 	out, errs := c.run(0, append(launch, "--name", "a", "--print", "--channel", "labels=s3://labels/x", "-p", "lr=0.1", "--", "python3", "-c", "print()")...)
@@ -65,6 +66,7 @@ func TestTrainPrint(t *testing.T) {
 
 // Every end of a job has its exit code, and its output is shown to the last line.
 func TestTrainWait(t *testing.T) {
+	t.Parallel()
 	c, sm := trainingCloud(t)
 	run := func(want int, steps string, args ...string) (string, string) {
 		t.Helper()
@@ -138,6 +140,7 @@ func TestTrainWait(t *testing.T) {
 
 // Whoever stops waiting is told that the job continues, and how to follow and stop it.
 func TestTrainDetach(t *testing.T) {
+	t.Parallel()
 	c, sm := trainingCloud(t)
 	sm.set(func() { sm.hold = 3 })
 	cmd := c.command(append(launch, "--name", "a", "--wait", "--", "train.sh")...)
@@ -181,6 +184,7 @@ func TestTrainDetach(t *testing.T) {
 // The key channel is there while the job needs it, and gone afterwards: once it
 // trains, or, where it may start again, once it has ended.
 func TestTrainKeyChannel(t *testing.T) {
+	t.Parallel()
 	c, sm := trainingCloud(t)
 	isolated := append(launch, "--network-isolation", "--key-channel", "arn:aws:kms:"+c.s3.KMSKey)
 	keys := func(job string) (n int) {

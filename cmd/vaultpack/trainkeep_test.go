@@ -21,6 +21,7 @@ import (
 // left it where jobs local finds it and train --resume seals it.
 func TestKilledLocalJobsLoseNoModel(t *testing.T) {
 	race.Skip(t, "a process that is killed reports no race")
+	t.Parallel()
 	p := newPlace(t)
 	tmp := filepath.Join(p.home, "tmp")
 	check(t, os.Mkdir(tmp, 0o700))
@@ -78,6 +79,7 @@ func leftJobs(t *testing.T, p *place, dir string) (jobs []string) {
 // All jobs of a sweep that end together seal their models.
 func TestLocalJobsThatEndTogether(t *testing.T) {
 	race.Skip(t, "it starts many processes")
+	t.Parallel()
 	p := newPlace(t)
 	write(t, filepath.Join(p.home, "src", "a"), []byte("a"))
 	p.run(0, "push", "src", "-d", "d")

@@ -15,6 +15,7 @@ import (
 // A job that is stopped has SIGTERM and time to save its model, which is kept; a
 // second signal ends it at once. No plaintext is left either way.
 func TestTrainLocalStopped(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	tmp := filepath.Join(p.home, "tmp")
 	check(t, os.Mkdir(tmp, 0o700))
@@ -79,6 +80,7 @@ func TestTrainLocalStopped(t *testing.T) {
 
 // The sealed objects come from S3 and the key from KMS.
 func TestTrainLocalCloud(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, s3test.MinIO(t, false))
 	src := filepath.Join(c.home, "src")
 	mixed(t, src, 30)

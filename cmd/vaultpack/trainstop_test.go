@@ -16,6 +16,7 @@ import (
 // in a session of its own; and of a job that is stopped, who saves a model behind a shell
 // is told and has the time.
 func TestNothingOutlivesItsJob(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("setsid"); err != nil {
 		t.Skip(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 
+	"github.com/vaultpack/vaultpack/internal/race"
 	"github.com/vaultpack/vaultpack/internal/s3test"
 	"github.com/vaultpack/vaultpack/vault"
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
@@ -43,6 +44,9 @@ var servers = map[string]func(testing.TB) *s3test.Server{
 func TestS3Store(t *testing.T) {
 	for name, start := range servers {
 		t.Run(name, func(t *testing.T) {
+			if name == "minio http" || name == "versitygw https" {
+				race.Skip(t, "the other two servers are for that")
+			}
 			server := start(t)
 			open := func(t *testing.T) vault.Store {
 				return openS3(t, "s3://"+server.Bucket(t)+"/some/prefix", settings(server))

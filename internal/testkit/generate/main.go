@@ -19,7 +19,7 @@ func main() {
 	}
 	dir := os.Args[1]
 	keep := map[string]bool{"README.md": true}
-	for v := range testkit.All(nil) {
+	for v := range testkit.All() {
 		if keep[v.Name] {
 			log.Fatalf("two vectors are named %s", v.Name)
 		}
