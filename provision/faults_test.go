@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
+	"github.com/vaultpack/vaultpack/internal/race"
 	"github.com/vaultpack/vaultpack/internal/s3test"
 	"github.com/vaultpack/vaultpack/provision"
 )
@@ -116,6 +117,7 @@ func tag(bucket string, body []byte) error {
 // A run is interrupted at each of its changes, before it is done and after, and
 // the next one continues from there. Nothing is made twice.
 func TestInterrupted(t *testing.T) {
+	race.Skip(t, "nothing runs at the same time")
 	s := s3test.Moto(t)
 	target := provision.Target{Bucket: "cut", Settings: provision.Settings{ExpireDays: 7}}
 	whole := len(plan(t, provisioner(t, awsAt(t, s), target)).Steps)
@@ -198,6 +200,7 @@ func keysOf(t *testing.T, cfg aws.Config, description string) (n int) {
 // Without a permission, the action is named and what was made is listed; once it
 // is there, the same run continues.
 func TestNotAllowed(t *testing.T) {
+	race.Skip(t, "nothing runs at the same time")
 	s := s3test.Moto(t)
 	root := awsAt(t, s)
 	c, name := iam.NewFromConfig(root), aws.String("alice")
@@ -291,6 +294,7 @@ func enforce(t *testing.T, s *s3test.Server, after string) {
 // What is there already is taken over only where it is tagged, or when it is said
 // so; and what others have set up in a bucket stays.
 func TestAdopt(t *testing.T) {
+	race.Skip(t, "nothing runs at the same time")
 	s := s3test.Moto(t)
 	cfg := awsAt(t, s)
 	ctx, c := t.Context(), s3.NewFromConfig(cfg, pathStyle)

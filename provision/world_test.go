@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
 	"github.com/vaultpack/vaultpack/internal/awstest"
+	"github.com/vaultpack/vaultpack/internal/race"
 	"github.com/vaultpack/vaultpack/provision"
 )
 
@@ -227,6 +228,7 @@ func TestWorldOfOthers(t *testing.T) {
 // room for the names, by tag and pattern. What does not fit is refused before
 // anything is made.
 func TestLimits(t *testing.T) {
+	race.Skip(t, "nothing runs at the same time")
 	many := func(n int, format string) (all []string) {
 		for i := range n {
 			all = append(all, fmt.Sprintf(format, i))

@@ -24,6 +24,7 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/ingest"
 	"github.com/vaultpack/vaultpack/internal/memstore"
+	"github.com/vaultpack/vaultpack/internal/race"
 	"github.com/vaultpack/vaultpack/uploader"
 	"github.com/vaultpack/vaultpack/vault"
 )
@@ -478,7 +479,7 @@ func model(t *testing.T, seed uint64, dirs []string, keys *vault.Keys) {
 // command again succeeds. MODEL_RUNS is how many orders are tried, MODEL_SEED the
 // first.
 func TestUploadsAndCollections(t *testing.T) {
-	runs, seed := 100, uint64(time.Now().UnixNano())
+	runs, seed := race.Rounds(100, 30), uint64(time.Now().UnixNano())
 	if testing.Short() {
 		runs = 20
 	}

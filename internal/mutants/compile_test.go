@@ -14,11 +14,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/vaultpack/vaultpack/internal/race"
 )
 
 // A mutant that does not compile proves nothing. Each is type-checked, which takes
 // far less than building it.
 func TestEachMutantCompiles(t *testing.T) {
+	race.Skip(t, "nothing runs at the same time")
 	if testing.Short() {
 		t.Skip("has packages compiled; not with -short")
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/internal/faultproxy"
 	"github.com/vaultpack/vaultpack/internal/iamtest"
+	"github.com/vaultpack/vaultpack/internal/race"
 	"github.com/vaultpack/vaultpack/internal/s3test"
 	"github.com/vaultpack/vaultpack/provision/doctor"
 	"github.com/vaultpack/vaultpack/provision/policy"
@@ -48,6 +49,7 @@ func TestMinIO(t *testing.T) {
 }
 
 func TestMoto(t *testing.T) {
+	race.Skip(t, "nothing runs at the same time")
 	s := s3test.Moto(t)
 	testWorld(t, "moto", func(t *testing.T) *world { return inMoto(t, s) })
 }
