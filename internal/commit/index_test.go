@@ -13,6 +13,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/race"
 )
 
 // An index written over random changes is always the list that was added, and
@@ -30,7 +31,7 @@ func TestIndex(t *testing.T) {
 	var prev *dataset.Version
 	var before map[string]int64
 	touched := 0
-	for round := range 300 {
+	for round := range race.Rounds(300, 60) {
 		if round > 0 {
 			touched = 0
 			for range rng.IntN(4) {

@@ -11,11 +11,13 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/codec"
 	"github.com/vaultpack/vaultpack/internal/objects"
+	"github.com/vaultpack/vaultpack/internal/race"
 )
 
 // Records of unfinished uploads lie side by side in memory as far as there is room.
 // The others are told, and what they name is sent again.
 func TestRecordsOfMuchMemory(t *testing.T) {
+	race.Skip(t, "the race detector takes memory of its own")
 	p := &Pending{}
 	for i := range 8 {
 		p.lists = append(p.lists, pendingList{name: fmt.Sprint(i), first: "a", last: "z", weight: codec.MaxWeight / 4})
