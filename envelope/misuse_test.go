@@ -592,6 +592,9 @@ func TestRangesOverflow(t *testing.T) {
 		if r, err := h.OpenRange(bytes.NewReader(nil), key, c[0], c[1], c[2]); err == nil || r != nil {
 			t.Errorf("OpenRange took %d", c)
 		}
+		if head, off, n := ChunkRange(c[0], c[1], c[2]); head != 0 || off != 0 || n != 0 {
+			t.Errorf("ChunkRange of %d: %d, %d, %d", c, head, off, n)
+		}
 		if off, n := SegmentRange(c[0], c[1], c[2]); off != 0 || n != 0 {
 			t.Errorf("SegmentRange of %d: %d, %d", c, off, n)
 		}

@@ -61,7 +61,44 @@ func NewReaderAt(src io.ReaderAt, sealedSize int64, kind Kind, key *DataKey, opt
 }
 
 func newReaderAt(src io.ReaderAt, sealedSize int64, h Header, key *DataKey, opts []Option) (*ReaderAt, error) {
-	r := &ReaderAt{src: newSource(src), header: h, headerLen: h.Size()}
+	size, err := PlaintextSize(sealedSize - h.Size() + HeaderSize)
+	if err != nil {
+		return nil, err
+	}
+	r, err := h.readerAt(src, key, size, opts)
+	if err != nil {
+		return nil, err
+	}
+	// A last chunk that opens as the last of its segment, and a segment that
+	// opens as the last of the file, prove the size.
+	last := size % SegmentSize / cobblestone.ChunkSize
+	var buf [cobblestone.ChunkSize]byte
+	err = r.readSegment(buf[:size%cobblestone.ChunkSize], uint64(size/SegmentSize), last*cobblestone.ChunkSize)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// OpenAt opens any range of a sealed file whose header and plaintext size the
+// caller knows from an authenticated source: src is read at the first ReadAt,
+// and only where [ChunkRange] says. The keyring of the file is kept elsewhere.
+func (h Header) OpenAt(src io.ReaderAt, key *DataKey, size int64, opts ...Option) (*ReaderAt, error) {
+	switch {
+	case src == nil:
+		return nil, errNilSource
+	case h.Keyring != nil:
+		return nil, errors.New("envelope: a header with a keyring, where it has to be kept elsewhere")
+	}
+	if err := checkRange(size, 0, 0); err != nil {
+		return nil, err
+	}
+	return h.readerAt(src, key, size, opts)
+}
+
+// readerAt returns a ReaderAt that has read nothing.
+func (h Header) readerAt(src io.ReaderAt, key *DataKey, size int64, opts []Option) (*ReaderAt, error) {
+	r := &ReaderAt{src: newSource(src), header: h, headerLen: h.Size(), size: size}
 	r.self = r
 	var err error
 	if r.opts, err = applied(opts); err != nil {
@@ -72,18 +109,7 @@ func newReaderAt(src io.ReaderAt, sealedSize int64, h Header, key *DataKey, opts
 		return nil, err
 	}
 	r.key = newSecret(objectKey)
-	if r.size, err = PlaintextSize(sealedSize - r.headerLen + HeaderSize); err != nil {
-		return nil, err
-	}
 	r.cache = make([]atomic.Pointer[openedSegment], min(r.size/SegmentSize+1, maxCached))
-	// A last chunk that opens as the last of its segment, and a segment that
-	// opens as the last of the file, prove the size.
-	last := r.size % SegmentSize / cobblestone.ChunkSize
-	var buf [cobblestone.ChunkSize]byte
-	err = r.readSegment(buf[:r.size%cobblestone.ChunkSize], uint64(r.size/SegmentSize), last*cobblestone.ChunkSize)
-	if err != nil {
-		return nil, err
-	}
 	return r, nil
 }
 

@@ -14,6 +14,12 @@ const (
 	DataKeySize = 32         // a data key
 	HeaderSize  = headerSize // a header without a keyring
 	SegmentSize = 1 << 20    // the plaintext of every segment but the last
+
+	ChunkSize = cobblestone.ChunkSize // the plaintext of every chunk of a segment but the last: 16 KiB
+	// SegmentHead is what precedes the chunks in a sealed segment: its salt and
+	// the commitment to its key.
+	SegmentHead = cobblestone.HeaderSize
+	TagSize     = cobblestone.TagSize // what a sealed chunk is longer than the chunk
 )
 
 // sealedSegment is what a full segment takes: 1,049,672 bytes.
@@ -64,6 +70,27 @@ func SegmentRange(size, off, n int64) (sealedOff, sealedLen int64) {
 	}
 	sealedOff = HeaderSize + first*sealedSegment
 	return sealedOff, min(HeaderSize+end*sealedSegment, SealedSize(size)) - sealedOff
+}
+
+// ChunkRange returns the range of a sealed file that holds the chunks of the n
+// plaintext bytes from off, and where in it the head of the segment, [SegmentHead]
+// bytes, begins. The bytes are at least 1 and of one segment; for others, and
+// outside the file, all results are 0. The file is as for [SegmentRange]. What
+// [Header.OpenAt] returns reads the head and this range for these bytes.
+func ChunkRange(size, off, n int64) (head, sealedOff, sealedLen int64) {
+	if checkRange(size, off, n) != nil || n == 0 || off/SegmentSize != (off+n-1)/SegmentSize {
+		return 0, 0, 0
+	}
+	segment := off / SegmentSize
+	plain := min(SegmentSize, size-segment*SegmentSize)
+	first, end := off%SegmentSize/ChunkSize, (off+n-1)%SegmentSize/ChunkSize+1
+	if end == plain/ChunkSize {
+		end++ // the short one, which may be empty
+	}
+	head = HeaderSize + segment*sealedSegment
+	from := first * cobblestone.SealedChunk
+	to := min(end*cobblestone.SealedChunk, cobblestone.SealedSize(plain)-SegmentHead)
+	return head, head + SegmentHead + from, to - from
 }
 
 // checkRange refuses n bytes from off that a file of size bytes cannot have.

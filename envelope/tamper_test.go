@@ -283,3 +283,72 @@ func TestPinCoversEverySegment(t *testing.T) {
 		t.Errorf("%d pins", len(seen))
 	}
 }
+
+// OpenAt of a known header opens what lies in its place in the file, from no more than
+// ChunkRange says, and nothing else.
+func TestOpenAtKnown(t *testing.T) {
+	key := testKey(t)
+	plain := pattern(2*SegmentSize + 5*ChunkSize + 9)
+	var a, b bytes.Buffer
+	wa, wb := must(NewWriter(&a, KindPack, key)), must(NewWriter(&b, KindPack, key))
+	for _, w := range []*Writer{wa, wb} {
+		must(w.Write(plain))
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	size := int64(len(plain))
+	for range 200 {
+		off := rand.Int64N(size)
+		n := 1 + rand.Int64N(min(size-off, SegmentSize-off%SegmentSize))
+		head, from, length := ChunkRange(size, off, n)
+		if length > SealedSize(n+2*ChunkSize) || head > from {
+			t.Fatalf("%d bytes from %d: %d sealed bytes from %d, and the head at %d", n, off, length, from, head)
+		}
+		// Of all other bytes there are none.
+		only := func(sealed []byte) []byte {
+			part := make([]byte, from+length)
+			copy(part[head:head+SegmentHead], sealed[head:])
+			copy(part[from:], sealed[from:])
+			return part
+		}
+		p := make([]byte, n)
+		r := must(wa.Header().OpenAt(bytes.NewReader(only(a.Bytes())), key, size))
+		if got, err := r.ReadAt(p, off); err != nil || int64(got) != n || !bytes.Equal(p, plain[off:off+n]) {
+			t.Fatalf("%d bytes from %d: %d, %v", n, off, got, err)
+		}
+		changed := only(a.Bytes())
+		changed[from+rand.Int64N(length)] ^= 1
+		another := only(a.Bytes())
+		copy(another[from:], b.Bytes()[from:from+length])
+		moved := only(a.Bytes())
+		copy(moved[from:], moved[from+length/2:])
+		for what, sealed := range map[string][]byte{"a changed byte": changed, "chunks of another file": another,
+			"another file": only(b.Bytes()), "moved chunks": moved, "an end before": only(a.Bytes())[:from+length-1], "nothing": nil} {
+			r := must(wa.Header().OpenAt(bytes.NewReader(sealed), key, size))
+			clear(p)
+			if got, err := r.ReadAt(p, off); err != ErrAuthentication || got != 0 || bytes.ContainsFunc(p, func(r rune) bool { return r != 0 }) {
+				t.Fatalf("%s, %d bytes from %d: %d, %v", what, n, off, got, err)
+			}
+		}
+	}
+	r := must(wa.Header().OpenAt(bytes.NewReader(a.Bytes()), key, size-1))
+	if _, err := r.ReadAt(make([]byte, 1), size-2); err != ErrAuthentication {
+		t.Errorf("the end of a file of another size: %v", err)
+	}
+	for _, size := range []int64{-1, maxSize + 1} {
+		if _, err := wa.Header().OpenAt(bytes.NewReader(nil), key, size); err == nil {
+			t.Errorf("a size of %d was taken", size)
+		}
+	}
+	if _, err := wa.Header().OpenAt(nil, key, size); err == nil {
+		t.Error("no source was taken")
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}

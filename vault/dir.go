@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"math"
 	"os"
 	"path"
 	"path/filepath"
@@ -70,18 +71,18 @@ func (d *dirStore) Get(ctx context.Context, name string, off, n int64) (io.ReadC
 	if err != nil {
 		return nil, err
 	}
-	if _, err := f.Seek(off, io.SeekStart); err != nil {
+	if off < 0 {
 		f.Close()
-		return nil, err
+		return nil, &fs.PathError{Op: "read", Path: name, Err: fs.ErrInvalid}
 	}
-	var r io.Reader = f
-	if n >= 0 {
-		r = io.LimitReader(f, n)
+	if n < 0 || n > math.MaxInt64-off {
+		n = math.MaxInt64 - off
 	}
+	// It can be sought in, so that a caller need not read what it does not want.
 	return struct {
-		io.Reader
+		io.ReadSeeker
 		io.Closer
-	}{r, f}, nil
+	}{io.NewSectionReader(f, off, n), f}, nil
 }
 
 // Link gives an object another name in the same file system. The caller must not write to

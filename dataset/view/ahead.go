@@ -22,8 +22,8 @@ func (v *View) Ahead(entries []*tree.Entry) {
 		return
 	}
 	defer done()
-	keys, packs := segmentsOf(entries)
-	c := v.segments
+	keys, packs := pagesOf(entries)
+	c := v.pages
 	c.mu.Lock()
 	runs := c.wanted(keys, packs)
 	c.mu.Unlock()
@@ -32,9 +32,9 @@ func (v *View) Ahead(entries []*tree.Entry) {
 	}
 }
 
-// segmentsOf returns the segments that hold the files, each once, those of a pack in order.
-func segmentsOf(entries []*tree.Entry) ([]segmentKey, map[envelope.ObjectID]*tree.Object) {
-	var all []segmentKey
+// pagesOf returns the pages that hold the files, each once, those of a pack in order.
+func pagesOf(entries []*tree.Entry) ([]pageKey, map[envelope.ObjectID]*tree.Object) {
+	var all []pageKey
 	packs := map[envelope.ObjectID]*tree.Object{}
 	for _, e := range entries {
 		if e == nil {
@@ -47,16 +47,16 @@ func segmentsOf(entries []*tree.Entry) ([]segmentKey, map[envelope.ObjectID]*tre
 				continue
 			}
 			packs[x.Pack.ID] = x.Pack
-			last := (x.Offset + x.Length - 1) / envelope.SegmentSize
-			for n := x.Offset / envelope.SegmentSize; n <= last && left > 0; n++ {
+			last := (x.Offset + x.Length - 1) / pageSize
+			for n := x.Offset / pageSize; n <= last && left > 0; n++ {
 				left--
-				if key := (segmentKey{x.Pack.ID, n}); len(all) == 0 || all[len(all)-1] != key {
+				if key := (pageKey{x.Pack.ID, n}); len(all) == 0 || all[len(all)-1] != key {
 					all = append(all, key)
 				}
 			}
 		}
 	}
-	slices.SortFunc(all, func(a, b segmentKey) int {
+	slices.SortFunc(all, func(a, b pageKey) int {
 		return cmp.Or(bytes.Compare(a.pack[:], b.pack[:]), cmp.Compare(a.n, b.n))
 	})
 	return slices.Compact(all), packs

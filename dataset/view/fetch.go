@@ -3,50 +3,43 @@ package view
 import (
 	"context"
 	"errors"
-	"io"
 
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
-	"github.com/vaultpack/vaultpack/internal/packs"
 )
 
-// Bounds of what is read at one time, in segments.
+// Bounds of what is read at one time, in pages.
 const (
 	// maxRun is what one request fetches.
-	maxRun = 8
+	maxRun = 8 << 20 / pageSize
 	// maxWindow is what is read ahead of one reader.
-	maxWindow = 32
+	maxWindow = 32 << 20 / pageSize
 	// firstWindow is what is read ahead where the caller says that it reads in order.
-	firstWindow = 4
+	firstWindow = 4 << 20 / pageSize
+	// leastWindow is what is read ahead where the page before was read, too.
+	leastWindow = 512 << 10 / pageSize
 )
 
 var errNotFetched = errors.New("view: reading has not returned")
 
-// fetch opens the segments of a run with one request. If it fails, it returns those that
-// have not become ready.
-func (c *segments) fetch(r run) (rest []*slot, err error) {
+// fetch opens the pages of a run with one request. If it fails, it returns those that have
+// not become ready.
+func (c *pages) fetch(r run) (rest []*slot, err error) {
 	select {
 	case c.fetches <- struct{}{}:
 		defer func() { <-c.fetches }()
 	case <-c.ctx.Done():
 		return r.slots, c.ctx.Err()
 	}
-	off := r.slots[0].key.n * envelope.SegmentSize
-	n := min(int64(len(r.slots))*envelope.SegmentSize, r.size-off)
-	src, closer, err := c.shared.set.OpenRange(c.ctx, r.pack, r.size, off, n)
+	l, err := newLoader(c, r)
 	if err != nil {
 		return r.slots, err
 	}
-	defer closer.Close()
+	defer l.close()
 	for i, s := range r.slots {
-		want := min(envelope.SegmentSize, r.size-s.key.n*envelope.SegmentSize)
-		if _, err := io.ReadFull(src, s.data[:want]); err != nil {
-			if errors.Is(err, io.ErrUnexpectedEOF) {
-				err = io.EOF
-			}
-			return r.slots[i:], c.shared.set.PackError(r.pack, packs.NoEOF(err))
+		if err := l.load(s); err != nil {
+			return r.slots[i:], err
 		}
-		s.data = s.data[:want]
 		close(s.ready)
 		c.release(s)
 	}
@@ -63,13 +56,13 @@ const (
 
 // visit calls take with the plaintext of a pack from off on, n bytes that are all in the
 // pack, piece by piece. take must not keep what it is given, and must not wait.
-func (c *segments) visit(ctx context.Context, pack *tree.Object, off, n int64, how intent, take func([]byte)) error {
+func (c *pages) visit(ctx context.Context, pack *tree.Object, off, n int64, how intent, take func([]byte)) error {
 	size, err := pack.PlaintextSize()
 	if err != nil {
 		return c.shared.set.PackError(pack, err)
 	}
 	for end := off + n; off < end; {
-		first, last := off/envelope.SegmentSize, (end-1)/envelope.SegmentSize
+		first, last := off/pageSize, (end-1)/pageSize
 		taken, err := c.acquire(ctx, pack, size, first, last, how)
 		if err != nil {
 			return err
@@ -85,7 +78,7 @@ func (c *segments) visit(ctx context.Context, pack *tree.Object, off, n int64, h
 
 // give passes the slots' bytes from off to end on, as each becomes ready, and returns how
 // far it has come.
-func (c *segments) give(ctx context.Context, taken []*slot, off, end int64, take func([]byte)) (int64, error) {
+func (c *pages) give(ctx context.Context, taken []*slot, off, end int64, take func([]byte)) (int64, error) {
 	for _, s := range taken {
 		select {
 		case <-s.ready:
@@ -99,7 +92,7 @@ func (c *segments) give(ctx context.Context, taken []*slot, off, end int64, take
 		case s.err != nil:
 			return off, s.err
 		}
-		start := s.key.n * envelope.SegmentSize
+		start := s.key.n * pageSize
 		b := s.data[off-start : min(end-start, int64(len(s.data)))]
 		take(b)
 		off += int64(len(b))
@@ -107,9 +100,9 @@ func (c *segments) give(ctx context.Context, taken []*slot, off, end int64, take
 	return off, nil
 }
 
-// acquire takes the slots of the segments from first to last, or of as many of them as
+// acquire takes the slots of the pages from first to last, or of as many of them as
 // are to be had at once, at least one, and begins to fetch those that are not kept.
-func (c *segments) acquire(ctx context.Context, pack *tree.Object, size, first, last int64, how intent) ([]*slot, error) {
+func (c *pages) acquire(ctx context.Context, pack *tree.Object, size, first, last int64, how intent) ([]*slot, error) {
 	last = min(last, first+int64(max(1, min(maxRun, c.total/4)))-1)
 	for {
 		c.mu.Lock()
@@ -134,17 +127,17 @@ func (c *segments) acquire(ctx context.Context, pack *tree.Object, size, first, 
 }
 
 // demand takes what acquire returns, and tells what is to be fetched for it.
-func (c *segments) demand(pack *tree.Object, size, first, last int64, how intent) (taken []*slot, runs []run) {
+func (c *pages) demand(pack *tree.Object, size, first, last int64, how intent) (taken []*slot, runs []run) {
 	window := 0
 	if how == inOrder {
 		window = firstWindow
 	}
-	if before := c.slots[segmentKey{pack.ID, first - 1}]; before != nil {
-		window = min(max(2*before.window, 1, window), maxWindow)
+	if before := c.slots[pageKey{pack.ID, first - 1}]; before != nil {
+		window = min(max(2*before.window, leastWindow, window), maxWindow)
 	}
 	var missing *run
 	for n := first; n <= last; n++ {
-		key := segmentKey{pack.ID, n}
+		key := pageKey{pack.ID, n}
 		s := c.take(key)
 		if s == nil {
 			if s = c.make(key); s == nil {
@@ -164,7 +157,7 @@ func (c *segments) demand(pack *tree.Object, size, first, last int64, how intent
 		if s.ahead > 0 {
 			from := s.ahead
 			s.ahead = 0
-			runs = append(runs, c.ahead(pack, size, from, min(max(2*s.window, 1), maxWindow), nil)...)
+			runs = append(runs, c.ahead(pack, size, from, min(max(2*s.window, leastWindow), maxWindow), nil)...)
 			missing = nil
 		}
 	}
@@ -179,10 +172,10 @@ func (c *segments) demand(pack *tree.Object, size, first, last int64, how intent
 	return taken, runs
 }
 
-// wanted makes slots for segments that are going to be read, in any order, and returns the
+// wanted makes slots for pages that are going to be read, in any order, and returns the
 // runs that fetch them. It stops where so many slots are in use that the rest is left to
 // those who wait for theirs.
-func (c *segments) wanted(all []segmentKey, packs map[envelope.ObjectID]*tree.Object) (runs []run) {
+func (c *pages) wanted(all []pageKey, packs map[envelope.ObjectID]*tree.Object) (runs []run) {
 	for _, key := range all {
 		if c.slots[key] != nil {
 			continue
@@ -208,15 +201,15 @@ func (c *segments) wanted(all []segmentKey, packs map[envelope.ObjectID]*tree.Ob
 	return runs
 }
 
-// ahead makes slots for up to window segments from a segment on, in runs of which the
+// ahead makes slots for up to window pages from a page on, in runs of which the
 // first goes on with begun. It stops at one that is kept or under way, and where so many
 // slots are in use that the rest is left to those who wait for theirs.
-func (c *segments) ahead(pack *tree.Object, size, from int64, window int, begun []*slot) (runs []run) {
-	end := min(from+int64(window), (size+envelope.SegmentSize-1)/envelope.SegmentSize)
+func (c *pages) ahead(pack *tree.Object, size, from int64, window int, begun []*slot) (runs []run) {
+	end := min(from+int64(window), (size+pageSize-1)/pageSize)
 	r := run{pack: pack, size: size, slots: begun}
 	var marked *slot
 	for n := from; n < end; n++ {
-		key := segmentKey{pack.ID, n}
+		key := pageKey{pack.ID, n}
 		if c.slots[key] != nil || c.busy >= c.total/2 {
 			break
 		}

@@ -138,7 +138,7 @@ func (f *File) read(ctx context.Context, p []byte, off int64, how intent) (n int
 		x := all[i]
 		from := off + int64(n) - x.At
 		k := min(int64(len(p)-n), x.Length-from)
-		err := f.view.segments.visit(ctx, x.Pack, x.Offset+from, k, how, func(b []byte) { n += copy(p[n:], b) })
+		err := f.view.pages.visit(ctx, x.Pack, x.Offset+from, k, how, func(b []byte) { n += copy(p[n:], b) })
 		if err != nil {
 			return n, err
 		}

@@ -29,7 +29,7 @@ func (v *View) compare(ctx context.Context, e *tree.Entry) error {
 				return err
 			}
 		}
-		err := v.segments.visit(ctx, x.Pack, x.Offset, x.Length, anyOrder, func(b []byte) {
+		err := v.pages.visit(ctx, x.Pack, x.Offset, x.Length, anyOrder, func(b []byte) {
 			if h != nil {
 				h.Write(b)
 			}

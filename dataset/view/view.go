@@ -3,7 +3,7 @@
 //
 // A [View] is an fs.FS. Its files are also io.ReaderAt, io.Seeker and io.WriterTo. Once a
 // version is open, the first byte of a file costs one request for a part of the index and
-// one for a segment of a pack; files and ranges nearby then cost none. Nothing is written
+// one for the range of a pack; what was read ahead of then costs none. Nothing is written
 // to disk.
 //
 // # What is authenticated
@@ -58,12 +58,12 @@ type View struct {
 
 // shared is what all Views of one Open have in common.
 type shared struct {
-	version  *dataset.Version
-	set      *objects.Set
-	parts    *parts
-	segments *segments
-	before   []int64 // the number of entries in the parts before each part
-	end      context.CancelFunc
+	version *dataset.Version
+	set     *objects.Set
+	parts   *parts
+	pages   *pages
+	before  []int64 // the number of entries in the parts before each part
+	end     context.CancelFunc
 
 	mu     sync.Mutex
 	closed bool
@@ -95,7 +95,7 @@ func Open(ctx context.Context, v *dataset.Version, o Options) (*View, error) {
 		n += int64(p.Entries)
 	}
 	s.parts = newParts(ctx, s, o.IndexMemory)
-	s.segments = newSegments(ctx, s, max(o.Memory, minMemory))
+	s.pages = newPages(ctx, s, max(o.Memory, minMemory))
 	return &View{ctx, s}, nil
 }
 
@@ -127,7 +127,7 @@ func (v *View) Close() error {
 	v.mu.Unlock()
 	v.end()
 	v.work.Wait()
-	v.segments.clear()
+	v.pages.clear()
 	v.parts.clear()
 	return nil
 }

@@ -259,7 +259,7 @@ func TestRandomRanges(t *testing.T) {
 	}
 }
 
-// An open version costs one request for a part of the index and one for the segment; what
+// An open version costs one request for a part of the index and one for its pages; what
 // lies beside it costs none, and large files are read in few requests.
 func TestRequests(t *testing.T) {
 	v, _, store := sealed(t, 32<<20, func(src string) {
@@ -282,7 +282,7 @@ func TestRequests(t *testing.T) {
 	if n := cost(func() { read("many/007") }); n != 2 {
 		t.Errorf("the first byte took %d requests", n)
 	}
-	if n := cost(func() { read("many/008"); read("many/009"); must2(f.ReadDir("many")) }); n != 0 {
+	if n := cost(func() { read("many/008"); must2(f.ReadDir("many")) }); n != 0 {
 		t.Errorf("what lies beside it took %d requests", n)
 	}
 	big, err := f.Open("large")
@@ -293,6 +293,17 @@ func TestRequests(t *testing.T) {
 			t.Errorf("100 KiB took %d requests", n) // 2 where they lie in two packs
 		}
 	}
+	// Here and there, a read fetches its own pages; the first one of a segment, where nothing
+	// can be passed over, what is before them, too.
+	var fetched atomic.Int64
+	store.Spoil(func(_ string, _ int64, r io.ReadCloser) (io.ReadCloser, error) { return counted{r, &fetched}, nil })
+	for i, name := range []string{"many/000", "many/095", "many/050", "many/075"} {
+		fetched.Store(0)
+		if read(name); fetched.Load() < 10_000 || i > 0 && fetched.Load() > 3*64<<10 {
+			t.Errorf("to read 10 kB of %s, %d bytes were fetched", name, fetched.Load())
+		}
+	}
+	store.Spoil(nil)
 	f2 := open(t, v, view.Options{})
 	if n := cost(func() {
 		got, err := f2.Open("large")
@@ -370,6 +381,43 @@ func (f *flip) Read(p []byte) (int, error) {
 	}
 	f.off += int64(n)
 	return n, err
+}
+
+// Packs that end anywhere in a chunk, a page and a segment are read to their ends, in order
+// and from the end on.
+func TestEndsOfPacks(t *testing.T) {
+	const chunk, page = envelope.ChunkSize, 4 * envelope.ChunkSize
+	d, sizes := datasettest.New(t), map[string]int64{}
+	for _, at := range []int64{0, page, 2 * page, 3*page + chunk, envelope.SegmentSize - page, envelope.SegmentSize, 2*envelope.SegmentSize + 5*page} {
+		for _, more := range []int64{-chunk, -1, 0, 1, 100, chunk - 1, chunk, chunk + 1} {
+			if at+more > 0 {
+				sizes[fmt.Sprintf("%08d", at+more)] = at + more
+			}
+		}
+	}
+	v := datasettest.CommitWith(t, d, func(key *envelope.DataKey) (entries []*tree.Entry) {
+		for name, n := range sizes {
+			pack := must2(objects.Of(d).WritePack(t.Context(), key, func(w io.Writer) error { _, err := w.Write(treetest.Bytes(n, 1)); return err }))
+			entries = append(entries, &tree.Entry{Path: name, Size: n, Mode: 0o644, ModTime: time.Unix(2, 0), Extents: []tree.Extent{{Pack: &pack, Length: n}}})
+		}
+		slices.SortFunc(entries, func(a, b *tree.Entry) int { return strings.Compare(a.Path, b.Path) })
+		return entries
+	})
+	whole, backwards := open(t, v, view.Options{}), open(t, v, view.Options{})
+	for name, n := range sizes {
+		want := treetest.Bytes(n, 1)
+		if got, err := whole.ReadFile(name); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: %v", name, err)
+		}
+		f := must2(backwards.Open(name)).(*view.File)
+		for off := n; off > 0; {
+			p := make([]byte, min(off, chunk+rand.Int64N(3*page)))
+			off -= int64(len(p))
+			if _, err := f.ReadAt(p, off); err != nil || !bytes.Equal(p, want[off:off+int64(len(p))]) {
+				t.Errorf("%s, %d bytes from %d: %v", name, len(p), off, err)
+			}
+		}
+	}
 }
 
 // A reader of the dataset who can write to the vault can put another pack in the place of

@@ -23,9 +23,12 @@ import zlib
 
 
 def read_png(path):
-    """The pixels of an 8-bit greyscale PNG without interlacing, row by row."""
     with open(path, "rb") as f:
-        data = f.read()
+        return decode_png(f.read(), path)
+
+
+def decode_png(data, path):
+    """The pixels of an 8-bit greyscale PNG without interlacing, row by row."""
     if data[:8] != b"\x89PNG\r\n\x1a\n":
         raise ValueError(f"{path} is no PNG")
     at, packed = 8, b""

@@ -33,8 +33,8 @@ var vaultMutants = []mutant{
 	one("files being written are listed", inVault+"dir.go", "if strings.HasPrefix(e.Name(), tmpPrefix) || !e.Type().IsRegular() {", "if !e.Type().IsRegular() {"),
 	one("objects are listed out of order", inVault+"dir.go", "		return e.Name() + \"/\"\n", "		return e.Name()\n").by("TestDirStore"),
 	one("a pipe may be in an object's place", "internal/fsys/regular.go", "os.O_RDONLY|syscall.O_NONBLOCK|flags, 0)", "os.O_RDONLY|syscall.O_CLOEXEC|flags, 0)").by("TestNoObjectInAnObjectsPlace"),
-	one("a range has no end", inVault+"dir.go", "		r = io.LimitReader(f, n)\n", "		_ = n\n").by("TestDirStore"),
-	one("a range begins at the start", inVault+"dir.go", "f.Seek(off, io.SeekStart)", "f.Seek(off-off, io.SeekStart)").by("TestDirStore"),
+	one("a range has no end", inVault+"dir.go", "io.NewSectionReader(f, off, n)", "io.NewSectionReader(f, off, 1<<40)").by("TestDirStore"),
+	one("a range begins at the start", inVault+"dir.go", "io.NewSectionReader(f, off, n)", "io.NewSectionReader(f, off-off, n)").by("TestDirStore"),
 
 	// What others can write is not believed.
 	one("a configuration of others is believed", inConfig+"trust.go", "if !trustedOwner(st.Uid) && ", "if st.Uid > 1<<31 && ").by("TestConfigOfOthers").in("./config"),

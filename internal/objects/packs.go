@@ -92,6 +92,28 @@ func (s *Set) OpenRange(ctx context.Context, pack *tree.Object, size, off, n int
 	return r, src, nil
 }
 
+// PackBytes opens n sealed bytes from off of a pack, with one request.
+func (s *Set) PackBytes(ctx context.Context, pack *tree.Object, off, n int64) (io.ReadCloser, error) {
+	src, err := s.open(ctx, s.PackName(pack.ID), off, n)
+	if err != nil {
+		return nil, s.damagedPack(pack, err)
+	}
+	return src, nil
+}
+
+// PackOver opens what src has of the sealed bytes of a pack whose plaintext has size bytes.
+func (s *Set) PackOver(ctx context.Context, pack *tree.Object, size int64, src io.ReaderAt) (*envelope.ReaderAt, error) {
+	key, err := s.Key(ctx, pack.KeyID)
+	if err != nil {
+		return nil, err
+	}
+	r, err := headerOf(*pack, envelope.KindPack).OpenAt(src, key, size)
+	if err != nil {
+		return nil, s.PackError(pack, err)
+	}
+	return r, nil
+}
+
 func (s *Set) PackError(pack *tree.Object, err error) error {
 	return s.damagedPack(pack, fmt.Errorf("%s: %w", s.PackName(pack.ID), err))
 }

@@ -9,22 +9,22 @@ import (
 	"github.com/vaultpack/vaultpack/internal/workers"
 )
 
-// A segmentKey names a segment of 1 MiB of a pack's plaintext.
-type segmentKey struct {
+// A pageKey names a page of a pack's plaintext.
+type pageKey struct {
 	pack envelope.ObjectID
 	n    int64
 }
 
-// A slot holds one segment, opened. It is in the map of its segments until it is
-// evicted or has failed. All fields but those of "set" are guarded by segments.mu.
+// A slot holds one page, opened. It is in the map of its pages until it is
+// evicted or has failed. All fields but those of "set" are guarded by pages.mu.
 type slot struct {
-	key  segmentKey
+	key  pageKey
 	refs int // readers that copy out of it or wait for it, and its fetch
 
-	// window is how many segments were read ahead when this one was asked for. Where
+	// window is how many pages were read ahead when this one was asked for. Where
 	// the next one is asked for, more are: reading is sequential there.
 	window int
-	// ahead is the segment up to which was read ahead, of the first segment of what was;
+	// ahead is the page up to which was read ahead, of the first page of what was;
 	// else 0. When it is used, what follows is fetched. So a reader waits seldom.
 	ahead int64
 
@@ -37,14 +37,15 @@ type slot struct {
 	guard *workers.Guard // if the fetch did not return
 }
 
-// segments keeps the segments that were used last, and fetches others.
-type segments struct {
+// pages keeps the pages that were used last, and fetches others.
+type pages struct {
 	ctx     context.Context
 	shared  *shared
 	fetches chan struct{} // bounds the requests at one time
+	heads   heads
 
 	mu     sync.Mutex
-	slots  map[segmentKey]*slot
+	slots  map[pageKey]*slot
 	idle   slot // the head of the list: idle.next was used longest ago
 	unused int  // how many more may be made
 	total  int
@@ -56,10 +57,10 @@ type segments struct {
 // maxFetches is how many requests are under way at one time.
 const maxFetches = 16
 
-func newSegments(ctx context.Context, s *shared, memory int64) *segments {
-	n := int(min(memory/envelope.SegmentSize, 1<<30))
-	c := &segments{ctx: ctx, shared: s, fetches: make(chan struct{}, maxFetches),
-		slots: map[segmentKey]*slot{}, unused: n, total: n}
+func newPages(ctx context.Context, s *shared, memory int64) *pages {
+	n := int(min(memory/pageSize, 1<<30))
+	c := &pages{ctx: ctx, shared: s, fetches: make(chan struct{}, maxFetches),
+		slots: map[pageKey]*slot{}, unused: n, total: n}
 	c.idle.prev, c.idle.next = &c.idle, &c.idle
 	return c
 }
@@ -72,8 +73,8 @@ func (s *slot) unlink() {
 	}
 }
 
-// take returns the slot of a segment that is kept or under way, for release.
-func (c *segments) take(key segmentKey) *slot {
+// take returns the slot of a page that is kept or under way, for release.
+func (c *pages) take(key pageKey) *slot {
 	s := c.slots[key]
 	if s != nil {
 		if s.refs == 0 {
@@ -85,9 +86,9 @@ func (c *segments) take(key segmentKey) *slot {
 	return s
 }
 
-// make makes a slot for a segment that is not kept, with a reference for the fetch,
+// make makes a slot for a page that is not kept, with a reference for the fetch,
 // or returns nil if all are in use.
-func (c *segments) make(key segmentKey) *slot {
+func (c *pages) make(key pageKey) *slot {
 	var buf []byte
 	switch {
 	case len(c.free) > 0:
@@ -95,7 +96,7 @@ func (c *segments) make(key segmentKey) *slot {
 		c.free = c.free[:len(c.free)-1]
 	case c.unused > 0:
 		c.unused--
-		buf = make([]byte, envelope.SegmentSize)
+		buf = make([]byte, pageSize)
 	default:
 		old := c.idle.next
 		if old == &c.idle {
@@ -112,7 +113,7 @@ func (c *segments) make(key segmentKey) *slot {
 }
 
 // release gives up a slot that take or make has returned.
-func (c *segments) release(all ...*slot) {
+func (c *pages) release(all ...*slot) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, s := range all {
@@ -135,7 +136,7 @@ func (c *segments) release(all ...*slot) {
 }
 
 // wait returns what is closed when the next slot becomes free.
-func (c *segments) wait() <-chan struct{} {
+func (c *pages) wait() <-chan struct{} {
 	if c.freed == nil {
 		c.freed = make(chan struct{})
 	}
@@ -143,7 +144,7 @@ func (c *segments) wait() <-chan struct{} {
 }
 
 // fail tells those who wait for slots that these will not come.
-func (c *segments) fail(all []*slot, err error, guard *workers.Guard) {
+func (c *pages) fail(all []*slot, err error, guard *workers.Guard) {
 	c.mu.Lock()
 	for _, s := range all {
 		s.err, s.guard = err, guard
@@ -154,7 +155,7 @@ func (c *segments) fail(all []*slot, err error, guard *workers.Guard) {
 	c.release(all...)
 }
 
-func (c *segments) clear() {
+func (c *pages) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, s := range c.slots {
@@ -163,11 +164,11 @@ func (c *segments) clear() {
 	for _, b := range c.free {
 		clear(b)
 	}
-	c.slots, c.free = map[segmentKey]*slot{}, nil
+	c.slots, c.free = map[pageKey]*slot{}, nil
 	c.idle.prev, c.idle.next = &c.idle, &c.idle
 }
 
-// A run is what one request fetches: segments of one pack, in order.
+// A run is what one request fetches: pages of one pack, in order.
 type run struct {
 	pack  *tree.Object
 	size  int64 // of the pack's plaintext
@@ -175,7 +176,7 @@ type run struct {
 }
 
 // start begins to fetch a run. Each of its slots becomes ready on its own.
-func (c *segments) start(r run) {
+func (c *pages) start(r run) {
 	done, err := c.shared.enter()
 	if err != nil {
 		c.fail(r.slots, err, nil)
