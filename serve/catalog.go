@@ -13,6 +13,7 @@ import (
 	"slices"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/cache"
 	"github.com/vaultpack/vaultpack/dataset/view"
 	"github.com/vaultpack/vaultpack/internal/given"
 	"github.com/vaultpack/vaultpack/vault"
@@ -29,6 +30,8 @@ type Options struct {
 	// Memory bounds the contents and the indexes that are kept in memory, in bytes: 256 MiB
 	// by default, and at least 64 MiB.
 	Memory int64
+	// Cache, if it is not nil, keeps sealed contents on a disk. It must stay open.
+	Cache *cache.Cache
 }
 
 const (
@@ -68,7 +71,7 @@ func Open(ctx context.Context, v *vault.Vault, o Options) (_ *Catalog, err error
 		}
 	}
 	wanted := 0
-	c.views = newViews(ctx, o.Memory, maxViews)
+	c.views = newViews(ctx, o.Memory, o.Cache, maxViews)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Close())
@@ -82,7 +85,7 @@ func Open(ctx context.Context, v *vault.Vault, o Options) (_ *Catalog, err error
 			wanted++ // beside the newest, an older one
 		}
 	}
-	c.views = newViews(ctx, o.Memory, wanted)
+	c.views = newViews(ctx, o.Memory, o.Cache, wanted)
 	slices.Sort(c.names)
 	return c, nil
 }

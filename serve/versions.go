@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/cache"
 	"github.com/vaultpack/vaultpack/dataset/view"
 )
 
@@ -88,10 +89,10 @@ type opened struct {
 }
 
 // newViews divides the memory among up to versions that are wanted.
-func newViews(ctx context.Context, memory int64, wanted int) *views {
+func newViews(ctx context.Context, memory int64, disk *cache.Cache, wanted int) *views {
 	n := max(1, min(wanted, maxViews))
 	each := memory / int64(n)
-	return &views{ctx: ctx, most: n, freed: make(chan struct{}), options: view.Options{Memory: each / 4 * 3, IndexMemory: each / 4}}
+	return &views{ctx: ctx, most: n, freed: make(chan struct{}), options: view.Options{Memory: each / 4 * 3, IndexMemory: each / 4, Cache: disk}}
 }
 
 // get returns a view of the version, for as long as release is not called.

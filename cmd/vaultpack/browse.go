@@ -30,11 +30,10 @@ func browseCommand(con *console) *cli.Command {
 			"is shown in this version only. It ends with Ctrl-C.\n\n" +
 			"The link works once, for one browser on this machine. To look at data that is on another\n" +
 			"machine, run browse there with --port N, and here: ssh -L N:127.0.0.1:N MACHINE",
-		Flags: []cli.Flag{
+		Flags: append(cacheFlags(),
 			&cli.IntFlag{Name: "port", Usage: "listen at port `N` of 127.0.0.1", DefaultText: "any that is free"},
 			&cli.BoolFlag{Name: "open", Usage: "open the page in the default browser"},
-			&cli.StringFlag{Name: "memory", Value: "256MiB", Usage: "keep up to `SIZE` of what was read last in memory"},
-		},
+			&cli.StringFlag{Name: "memory", Value: "256MiB", Usage: "keep up to `SIZE` of what was read last in memory"}),
 		Action: func(c *cli.Context) error { return runBrowse(c, con) },
 	}
 }
@@ -55,6 +54,12 @@ func runBrowse(c *cli.Context, con *console) error {
 	if err != nil {
 		return err
 	}
+	disk, closeCache, err := openCache(c, con)
+	if err != nil {
+		return err
+	}
+	defer closeCache()
+	o.Cache = disk
 	catalog, err := serve.Open(context.WithoutCancel(c.Context), v, o)
 	if err != nil {
 		return err

@@ -31,7 +31,7 @@ func mountCommand(con *console) *cli.Command {
 		Usage:     "show a version as a read-only folder, without restoring it",
 		ArgsUsage: "DATASET[@VERSION] DIR [-- COMMAND [ARG...]]",
 		Description: "mount shows a version in DIR through FUSE (Linux). Files are read from the vault and\n" +
-			"decrypted when a program reads them; nothing is written to disk. It stays until Ctrl-C,\n" +
+			"decrypted when a program reads them; no plaintext is written to disk. It stays until Ctrl-C,\n" +
 			"SIGTERM, SIGHUP or umount DIR. With COMMAND, it lasts as long as COMMAND runs, and ends\n" +
 			"with COMMAND's exit code.\n\n" +
 			"DIR is missing or empty. A DIR that mount creates is for this user alone, and removed at\n" +
@@ -42,7 +42,7 @@ func mountCommand(con *console) *cli.Command {
 			"COMMAND gets the environment without the variables VAULTPACK_*, and VAULTPACK_OPENED,\n" +
 			"which is DATASET@VERSION#DIGEST. The variables AWS_* stay. Mounting takes root, or the\n" +
 			"program fusermount3 (package fuse3).",
-		Flags: append(versionFlags(),
+		Flags: append(append(versionFlags(), cacheFlags()...),
 			&cli.BoolFlag{Name: "allow-incomplete", Usage: "allow a version of which some files could not be read"},
 			&cli.BoolFlag{Name: "allow-other", Usage: "let all users of this machine read, as far as the files' modes allow"},
 			&cli.StringFlag{Name: "memory", Value: defaultMountMemory, Usage: "keep up to `SIZE` of contents in memory, and as much of the index"}),
@@ -81,11 +81,16 @@ func mountVersion(c *cli.Context, con *console, ref, dir string, command []strin
 	if err := v.CheckComplete(); err != nil && !c.Bool("allow-incomplete") {
 		return orAllow(err)
 	}
+	disk, closeCache, err := openCache(c, con)
+	if err != nil {
+		return err
+	}
+	defer closeCache()
 	told := &mountFailures{con: con}
 	began := time.Now()
 	// A signal ends the mount, which lets reads that are under way come to their end.
 	m, err := mount.Start(context.WithoutCancel(c.Context), v, dir, mount.Options{AllowOther: c.Bool("allow-other"),
-		View: view.Options{Memory: memory, IndexMemory: memory}, Failed: told.failed})
+		View: view.Options{Memory: memory, IndexMemory: memory, Cache: disk}, Failed: told.failed})
 	if err != nil {
 		return mountError(err)
 	}

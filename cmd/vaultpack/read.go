@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +16,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/dataset/verify"
 	"github.com/vaultpack/vaultpack/dataset/view"
 	"github.com/vaultpack/vaultpack/envelope"
@@ -81,7 +84,7 @@ func catCommand(con *console) *cli.Command {
 		Name:      "cat",
 		Usage:     "write files of a dataset to standard output",
 		ArgsUsage: "DATASET[@VERSION] PATH...",
-		Flags:     versionFlags(),
+		Flags:     append(versionFlags(), cacheFlags()...),
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, 2, -1)
 			if err != nil {
@@ -92,13 +95,22 @@ func catCommand(con *console) *cli.Command {
 				return err
 			}
 			defer d.Close()
-			files, err := view.Open(c.Context, v, view.Options{})
+			disk, closeCache, err := openCache(c, con)
+			if err != nil {
+				return err
+			}
+			defer closeCache()
+			files, err := view.Open(c.Context, v, view.Options{Cache: disk})
 			if err != nil {
 				return err
 			}
 			defer files.Close()
+			write := cat
+			if disk != nil {
+				write = catCached
+			}
 			for _, path := range args[1:] {
-				if err := cat(c.Context, con.stdout, files, path); err != nil {
+				if err := write(c.Context, con.stdout, files, path); err != nil {
 					return err
 				}
 			}
@@ -109,28 +121,53 @@ func catCommand(con *console) *cli.Command {
 
 // cat writes a file to w.
 func cat(ctx context.Context, w io.Writer, files *view.View, path string) error {
-	e, err := files.Lookup(path)
-	switch {
-	case err != nil:
-		return err
-	case e.IsDir():
-		return fmt.Errorf("%s is a folder; use vaultpack restore for folders", show(path))
-	case e.IsLink():
-		return fmt.Errorf("%s is a link to %s", show(path), show(e.Link))
-	case e.Size > maxViewed:
-		err = files.Version().WriteFile(ctx, w, e) // all its sums are compared
-	default:
-		f, oerr := files.OpenEntry(e)
-		if oerr != nil {
-			return oerr
+	e, err := lookupFile(files, path)
+	if err == nil && e.Size > maxViewed {
+		if err = files.Version().WriteFile(ctx, w, e); err != nil { // all its sums are compared
+			err = fmt.Errorf("%s: %w", show(path), err)
 		}
-		defer f.Close()
-		_, err = f.WriteTo(w)
+		return err
+	}
+	return catCached(ctx, w, files, path)
+}
+
+// catCached writes a file to w, through what the view keeps. All its sums are compared.
+func catCached(_ context.Context, w io.Writer, files *view.View, path string) error {
+	e, err := lookupFile(files, path)
+	if err != nil {
+		return err
+	}
+	f, err := files.OpenEntry(e)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	sum := sha256.New()
+	if e.Sum != nil {
+		w = io.MultiWriter(w, sum)
+	}
+	_, err = f.WriteTo(w)
+	if err == nil && e.Sum != nil && !bytes.Equal(sum.Sum(nil), e.Sum) {
+		err = fmt.Errorf("the contents do not have the recorded SHA-256: %w", envelope.ErrAuthentication)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", show(path), err)
 	}
 	return nil
+}
+
+// lookupFile returns the entry of a file, and none of a folder or a link.
+func lookupFile(files *view.View, path string) (*tree.Entry, error) {
+	e, err := files.Lookup(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case e.IsDir():
+		return nil, fmt.Errorf("%s is a folder; use vaultpack restore for folders", show(path))
+	case e.IsLink():
+		return nil, fmt.Errorf("%s is a link to %s", show(path), show(e.Link))
+	}
+	return e, nil
 }
 
 // maxViewed is the size up to which cat reads a file through the segments that are in

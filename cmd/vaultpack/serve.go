@@ -31,7 +31,7 @@ func serveCommand(con *console) *cli.Command {
 			"version only.\n\n" +
 			"Clients must have the credentials that serve makes and prints once. An ADDR is HOST:PORT,\n" +
 			"with port 0 for any that is free, or unix:FILE.",
-		Flags: []cli.Flag{
+		Flags: append(cacheFlags(),
 			&cli.StringFlag{Name: "s3", Usage: "speak S3's protocol at `ADDR` (default: " + defaultS3Address + ", unless --http is given)"},
 			&cli.StringFlag{Name: "http", Usage: "speak HTTP and WebDAV at `ADDR`"},
 			&cli.StringFlag{Name: "credentials", Usage: "keep the credentials in `FILE`, which is made if there is none, and print none"},
@@ -39,8 +39,7 @@ func serveCommand(con *console) *cli.Command {
 			&cli.BoolFlag{Name: "allow-remote", Usage: "allow an ADDR that other machines can reach"},
 			&cli.StringFlag{Name: "tls-cert", Usage: "encrypt connections with the certificate in `FILE` (PEM)"},
 			&cli.StringFlag{Name: "tls-key", Usage: "the private key of --tls-cert, in `FILE` (PEM)"},
-			&cli.StringSliceFlag{Name: "host", Usage: "answer requests for the host `NAME` too, beside IP addresses and localhost; can be repeated"},
-		},
+			&cli.StringSliceFlag{Name: "host", Usage: "answer requests for the host `NAME` too, beside IP addresses and localhost; can be repeated"}),
 		Action: func(c *cli.Context) error { return runServe(c, con) },
 	}
 }
@@ -77,6 +76,12 @@ func runServe(c *cli.Context, con *console) error {
 	if err != nil {
 		return err
 	}
+	disk, closeCache, err := openCache(c, con)
+	if err != nil {
+		return err
+	}
+	defer closeCache()
+	o.Cache = disk
 	// What is under way when the command is interrupted is sent as far as it goes.
 	if s.catalog, err = serve.Open(context.WithoutCancel(c.Context), v, o); err != nil {
 		return err

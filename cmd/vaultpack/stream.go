@@ -25,7 +25,7 @@ func streamCommand(con *console) *cli.Command {
 		ArgsUsage: "DATASET[@VERSION] [PATH...]",
 		Description: "Files whose names differ only after the first dot, such as 7.png and 7.json, are a sample, and\n" +
 			"stand together in the tar: the format that WebDataset reads. Folders and links are left out.\n" +
-			"Nothing is written to disk, and every byte is authentic. If reading fails, stream ends with an\n" +
+			"No plaintext is written to disk, and every byte is authentic. If reading fails, stream ends with an\n" +
 			"error, and the tar ends inside of a file, so that no reader takes it for complete.\n\n" +
 			"--shard I/N streams one of N parts. --shard env takes I and N from RANK and WORLD_SIZE, and\n" +
 			"from WORKER and NUM_WORKERS, as PyTorch's launchers and WebDataset set them.\n\n" +
@@ -33,7 +33,7 @@ func streamCommand(con *console) *cli.Command {
 			"continue after the first 5000 samples of a shard, run the same command with --from 5000.\n" +
 			"To continue with another number of shards, give the positions of all shards, which\n" +
 			"--position prints. docs/SAMPLES.md specifies the order and the positions.",
-		Flags: append(append(selectionFlags(), versionFlags()...),
+		Flags: append(append(append(selectionFlags(), versionFlags()...), cacheFlags()...),
 			&cli.StringFlag{Name: "shard", Usage: "stream part `I/N` of the samples, where I is from 0 to N-1; or env"},
 			&cli.Uint64Flag{Name: "shuffle", Usage: "mix the samples, by this `SEED`"},
 			&cli.Uint64Flag{Name: "epoch", Usage: "mix them as in epoch `E`; needs --shuffle"},
@@ -74,7 +74,12 @@ func stream(c *cli.Context, con *console, ref string, paths []string) error {
 	if err := sel.check(c.Context, con, v); err != nil {
 		return err
 	}
-	files, err := view.Open(c.Context, v, view.Options{Memory: memory})
+	disk, closeCache, err := openCache(c, con)
+	if err != nil {
+		return err
+	}
+	defer closeCache()
+	files, err := view.Open(c.Context, v, view.Options{Memory: memory, Cache: disk})
 	if err != nil {
 		return err
 	}

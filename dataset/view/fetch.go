@@ -37,10 +37,14 @@ func (c *pages) fetch(r run) (rest []*slot, err error) {
 	}
 	defer l.close()
 	for i, s := range r.slots {
-		if err := l.load(s); err != nil {
+		fetched, err := l.load(i)
+		if err != nil {
 			return r.slots[i:], err
 		}
 		close(s.ready)
+		if fetched {
+			l.keep(s.key)
+		}
 		c.release(s)
 	}
 	return nil, nil

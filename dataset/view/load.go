@@ -17,91 +17,115 @@ const (
 
 // A loader fetches and opens the pages of one run.
 type loader struct {
-	c    *pages
-	run  run
-	page *sealedPage
-	open *envelope.ReaderAt // of page
+	c      *pages
+	run    run
+	vault  *opener
+	cached *opener // nil until it is needed
 
-	src io.ReadCloser // sealed bytes of the pack from at on; nil before the first is needed
-	at  int64
+	src     io.ReadCloser // sealed bytes of the pack from at to end; nil if none are asked for
+	at, end int64
 }
 
-func newLoader(c *pages, r run) (*loader, error) {
-	l := &loader{c: c, run: r, page: sealedPages.Get().(*sealedPage)}
-	l.page.headAt = -1
-	var err error
-	if l.open, err = c.shared.set.PackOver(c.ctx, r.pack, r.size, l.page); err != nil {
-		l.close()
+func newLoader(c *pages, r run) (l *loader, err error) {
+	l = &loader{c: c, run: r}
+	if l.vault, err = newOpener(c, r); err != nil {
 		return nil, err
 	}
 	return l, nil
 }
 
 func (l *loader) close() {
+	l.leave()
+	l.vault.close()
+	if l.cached != nil {
+		l.cached.close()
+	}
+}
+
+// leave ends the request that is under way.
+func (l *loader) leave() {
 	if l.src != nil {
 		l.src.Close()
+		l.src = nil
 	}
-	if l.open != nil {
-		l.open.Close()
-	}
-	sealedPages.Put(l.page)
 }
 
-// load fills a slot of the run. The slots come in order.
-func (l *loader) load(s *slot) error {
-	r := l.run
+// load fills slot i of the run. The slots come in order. It reports whether their contents
+// have come from the vault.
+func (l *loader) load(i int) (fetched bool, err error) {
+	r, s := l.run, l.run.slots[i]
 	off := s.key.n * pageSize
 	data := s.data[:min(pageSize, r.size-off)]
-	if err := l.fetch(off, int64(len(data))); err != nil {
-		return l.c.shared.set.PackError(r.pack, packs.NoEOF(err))
+	if l.loadCached(s.key, data, off) {
+		s.data = data
+		return false, nil
 	}
-	if _, err := l.open.ReadAt(data, off); err != nil {
-		return l.c.shared.set.PackError(r.pack, packs.NoEOF(err))
+	if err := l.fetch(i, off, int64(len(data))); err != nil {
+		return false, l.c.shared.set.PackError(r.pack, packs.NoEOF(err))
+	}
+	if _, err := l.vault.open.ReadAt(data, off); err != nil {
+		return false, l.c.shared.set.PackError(r.pack, packs.NoEOF(err))
 	}
 	s.data = data
-	l.c.heads.put(segmentOf(s.key), l.page.head)
-	return nil
+	l.c.heads.put(segmentOf(s.key), l.vault.page.head)
+	return true, nil
 }
 
-// fetch reads the sealed bytes of n bytes from off into page.
-func (l *loader) fetch(off, n int64) error {
-	p := l.page
+// fetch reads the sealed bytes of n bytes from off, which are of slot i, from the vault.
+func (l *loader) fetch(i int, off, n int64) error {
+	p := &l.vault.page
 	head, from, length := envelope.ChunkRange(l.run.size, off, n)
 	if length == 0 || length > int64(cap(p.body)) {
 		return envelope.ErrAuthentication // a page is in the pack, whose size is authentic
 	}
 	known := p.headAt == head
 	if !known {
-		p.head, known = l.c.heads.get(segmentKey{l.run.pack.ID, off / envelope.SegmentSize})
+		p.head, known = l.c.heads.get(segmentOf(l.run.slots[i].key))
 		p.headAt = head
+	}
+	if l.src != nil && from+length > l.end {
+		l.leave()
+	}
+	if l.src == nil {
+		start := from
+		if !known {
+			start = head
+		}
+		if err := l.request(i, start); err != nil {
+			return err
+		}
 	}
 	if !known {
 		if err := l.read(head, p.head[:]); err != nil {
-			p.headAt = -1
 			return err
 		}
 	}
 	// The short chunk at the end of a segment comes with the page before its own, too.
 	kept := 0
-	if end := p.bodyAt + int64(len(p.body)); l.src != nil && l.at == end && from < end && from >= p.bodyAt {
+	if end := p.bodyAt + int64(len(p.body)); l.at == end && from < end && from >= p.bodyAt {
 		kept = copy(p.body, p.body[from-p.bodyAt:])
 	}
 	p.body, p.bodyAt = p.body[:length], from
 	return l.read(from+int64(kept), p.body[kept:])
 }
 
+// request asks the vault for the sealed bytes from start on, up to the end of the run or to
+// what the cache has.
+func (l *loader) request(i int, start int64) (err error) {
+	last := i
+	for last+1 < len(l.run.slots) && !l.c.isCached(l.run.slots[last+1].key) {
+		last++
+	}
+	off := l.run.slots[last].key.n * pageSize
+	_, from, length := envelope.ChunkRange(l.run.size, off, min(pageSize, l.run.size-off))
+	l.at, l.end = start, from+length
+	l.src, err = l.c.shared.set.PackBytes(l.c.ctx, l.run.pack, l.at, l.end-l.at)
+	return err
+}
+
 // read reads sealed bytes at an offset of the pack, which is not before those that it has
 // read already. io.EOF says that the pack ends before.
 func (l *loader) read(off int64, p []byte) error {
-	if l.src == nil {
-		last := l.run.slots[len(l.run.slots)-1].key.n * pageSize
-		_, from, length := envelope.ChunkRange(l.run.size, last, min(pageSize, l.run.size-last))
-		src, err := l.c.shared.set.PackBytes(l.c.ctx, l.run.pack, off, from+length-off)
-		if err != nil {
-			return err
-		}
-		l.src, l.at = src, off
-	}
 	if off < l.at {
 		return errors.New("view: sealed bytes that were passed already")
 	}
@@ -135,6 +159,30 @@ func skip(r io.Reader, n int64) error {
 	return err
 }
 
+// An opener opens pages of a pack whose sealed bytes are put into page.
+type opener struct {
+	page sealedPage
+	open *envelope.ReaderAt // of page
+}
+
+func newOpener(c *pages, r run) (*opener, error) {
+	o := &opener{page: sealedPage{headAt: -1, body: *sealedBytes.Get().(*[]byte)}}
+	var err error
+	if o.open, err = c.shared.set.PackOver(c.ctx, r.pack, r.size, &o.page); err != nil {
+		o.close()
+		return nil, err
+	}
+	return o, nil
+}
+
+func (o *opener) close() {
+	if o.open != nil {
+		o.open.Close()
+	}
+	body := o.page.body
+	sealedBytes.Put(&body)
+}
+
 // A sealedPage is the sealed bytes of a pack that are needed to open a page of it. It is the
 // source of the envelope.ReaderAt that does so.
 type sealedPage struct {
@@ -145,8 +193,9 @@ type sealedPage struct {
 }
 
 // With the last whole chunk of a segment comes the short one after it.
-var sealedPages = sync.Pool{New: func() any {
-	return &sealedPage{body: make([]byte, pageSize+envelope.ChunkSize+5*envelope.TagSize)}
+var sealedBytes = sync.Pool{New: func() any {
+	b := make([]byte, pageSize+envelope.ChunkSize+5*envelope.TagSize)
+	return &b
 }}
 
 // ReadAt implements io.ReaderAt. All other bytes of the pack are missing.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"github.com/vaultpack/vaultpack/dataset/cache"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/workers"
@@ -43,6 +44,7 @@ type pages struct {
 	shared  *shared
 	fetches chan struct{} // bounds the requests at one time
 	heads   heads
+	cache   *cache.Cache // nil if there is none
 
 	mu     sync.Mutex
 	slots  map[pageKey]*slot
@@ -57,9 +59,9 @@ type pages struct {
 // maxFetches is how many requests are under way at one time.
 const maxFetches = 16
 
-func newPages(ctx context.Context, s *shared, memory int64) *pages {
+func newPages(ctx context.Context, s *shared, memory int64, disk *cache.Cache) *pages {
 	n := int(min(memory/pageSize, 1<<30))
-	c := &pages{ctx: ctx, shared: s, fetches: make(chan struct{}, maxFetches),
+	c := &pages{ctx: ctx, shared: s, cache: disk, fetches: make(chan struct{}, maxFetches),
 		slots: map[pageKey]*slot{}, unused: n, total: n}
 	c.idle.prev, c.idle.next = &c.idle, &c.idle
 	return c

@@ -4,7 +4,7 @@
 // A [View] is an fs.FS. Its files are also io.ReaderAt, io.Seeker and io.WriterTo. Once a
 // version is open, the first byte of a file costs one request for a part of the index and
 // one for the range of a pack; what was read ahead of then costs none. Nothing is written
-// to disk.
+// to disk, but for sealed contents if [Options] have a cache.
 //
 // # What is authenticated
 //
@@ -26,6 +26,7 @@ import (
 	"sync"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/cache"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/internal/given"
 	"github.com/vaultpack/vaultpack/internal/objects"
@@ -39,6 +40,8 @@ type Options struct {
 	// IndexMemory bounds the parts of the index that are kept, in bytes: 128 MiB by
 	// default, some 400,000 files. At least one part is kept.
 	IndexMemory int64
+	// Cache, if it is not nil, keeps sealed contents on a disk. It must stay open.
+	Cache *cache.Cache
 }
 
 const (
@@ -95,7 +98,7 @@ func Open(ctx context.Context, v *dataset.Version, o Options) (*View, error) {
 		n += int64(p.Entries)
 	}
 	s.parts = newParts(ctx, s, o.IndexMemory)
-	s.pages = newPages(ctx, s, max(o.Memory, minMemory))
+	s.pages = newPages(ctx, s, max(o.Memory, minMemory), o.Cache)
 	return &View{ctx, s}, nil
 }
 

@@ -104,6 +104,11 @@ func (c *Calls) TryLock(f *os.File) (locked bool, err error) {
 	return c.lock(f, syscall.LOCK_EX|syscall.LOCK_NB)
 }
 
+// Share waits for a lock that others may have at the same time, but not beside the one of
+// Lock. A lock that the file has already becomes a shared one, between which others may have
+// taken it.
+func (c *Calls) Share(f *os.File) (locked bool, err error) { return c.lock(f, syscall.LOCK_SH) }
+
 func (c *Calls) lock(f *os.File, how int) (bool, error) {
 	err := again(func() error {
 		if c.Flock != nil {

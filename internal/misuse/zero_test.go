@@ -13,6 +13,7 @@ import (
 	"github.com/vaultpack/vaultpack"
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/cache"
 	"github.com/vaultpack/vaultpack/dataset/mount"
 	"github.com/vaultpack/vaultpack/dataset/rekey"
 	"github.com/vaultpack/vaultpack/dataset/restore"
@@ -51,7 +52,7 @@ import (
 // types are those whose methods do something, or tell what was done.
 var types = []any{
 	dataset.Dataset{}, dataset.Version{}, commit.Lease{}, commit.Pending{}, commit.Index{},
-	dataset.File{}, view.View{}, view.File{}, serve.Catalog{}, serve.Endpoint{}, mount.Mount{}, samples.Plan{}, vaultpack.Vault{}, unpack.Job{},
+	dataset.File{}, cache.Cache{}, view.View{}, view.File{}, serve.Catalog{}, serve.Endpoint{}, mount.Mount{}, samples.Plan{}, vaultpack.Vault{}, unpack.Job{},
 	uploader.Filter{}, ingest.Writer{}, ingest.File{}, ingest.Sample{},
 	trainer.Launcher{}, trainer.Plan{}, trainer.ProcessingPlan{}, trainer.Watcher{}, trainer.Logs{}, trainer.Job{}, metrics.Collector{}, metrics.Lines{}, report.Report{}, report.Dir{},
 	container.Config{}, container.Tasks{}, sealedcheckpoints.Opener{}, local.Job{}, provenance.Certificate{}, provenance.Verifier{}, awskms.Signer{},
@@ -62,7 +63,7 @@ var types = []any{
 // functions are the entry points that are no methods.
 var functions = map[string]any{
 	"uploader.Upload": uploader.Upload, "uploader.UploadStream": uploader.UploadStream, "uploader.Count": uploader.Count, "ingest.New": ingest.New,
-	"dataset.Open": dataset.Open, "view.Open": view.Open, "serve.Open": serve.Open, "serve.Listen": serve.Listen, "s3api.New": s3api.New, "web.New": web.New, "browse.New": browse.New, "mount.Start": mount.Start, "samples.New": samples.New, "samples.Merge": samples.Merge, "samples.ParsePosition": samples.ParsePosition, "dataset.List": dataset.List, "dataset.Diff": dataset.Diff, "dataset.DiffEntries": dataset.DiffEntries,
+	"dataset.Open": dataset.Open, "cache.Open": cache.Open, "view.Open": view.Open, "serve.Open": serve.Open, "serve.Listen": serve.Listen, "s3api.New": s3api.New, "web.New": web.New, "browse.New": browse.New, "mount.Start": mount.Start, "samples.New": samples.New, "samples.Merge": samples.Merge, "samples.ParsePosition": samples.ParsePosition, "dataset.List": dataset.List, "dataset.Diff": dataset.Diff, "dataset.DiffEntries": dataset.DiffEntries,
 	"restore.Run": restore.Run, "verify.Run": verify.Run, "verify.Against": verify.Against, "rekey.Rotate": rekey.Rotate, "rekey.Reseal": rekey.Reseal,
 	"unpack.Prepare": unpack.Prepare, "doctor.Run": doctor.Run,
 	"vaultpack.Open": vaultpack.Open, "vaultpack.Create": vaultpack.Create, "vaultpack.OpenConfigured": vaultpack.OpenConfigured, "vaultpack.New": vaultpack.New,
