@@ -1,5 +1,5 @@
-// Package arn parses the ARNs that vaultpack uses, by the patterns in the services' API
-// references.
+// Package arn parses the ARNs that vaultpack uses, following the patterns in the
+// services' API references.
 package arn
 
 import (
@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Lengths are checked separately: an expression that counts to 250 takes milliseconds to
-// compile, at the start of each command.
+// Lengths are checked separately: a regular expression that counts to 250 takes
+// milliseconds to compile, each time a command starts.
 const (
 	maxKeyID = 128
 	maxAlias = 250
@@ -38,7 +38,7 @@ func ParseKey(s string) (k Key, ok bool) {
 	return Key{m[1], m[2], m[3], m[4]}, true
 }
 
-// IsKey reports whether s is the ARN of a KMS key, and no alias.
+// IsKey reports whether s is the ARN of a KMS key, not of an alias.
 func IsKey(s string) bool {
 	_, ok := ParseKey(s)
 	return ok

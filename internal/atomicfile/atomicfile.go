@@ -1,6 +1,6 @@
-// Package atomicfile writes files that appear whole or not at all: to a temporary
-// name in the same folder, synced, and then given their name. It does so on file
-// systems that have no locks, no hard links and no syncing of folders too.
+// Package atomicfile writes files atomically: each is written under a temporary
+// name in the same folder, synced, and then given its final name. This also works
+// on file systems without locks, hard links or syncing of folders.
 package atomicfile
 
 import (
@@ -18,7 +18,7 @@ func Create(name string, mode fs.FileMode, write func(io.Writer) error) error {
 	return in(name, func(d *Folder, base string) error { return d.Create(context.Background(), base, mode, write) })
 }
 
-// Replace is Create, but replaces an existing file.
+// Replace is like Create, but replaces an existing file.
 func Replace(name string, mode fs.FileMode, write func(io.Writer) error) error {
 	return in(name, func(d *Folder, base string) error { return d.Put(context.Background(), base, mode, write) })
 }
@@ -31,7 +31,7 @@ func in(name string, do func(d *Folder, base string) error) error {
 	}
 	defer root.Close()
 	err = do(&Folder{Root: root, Prefix: ".vaultpack-"}, base)
-	// The errors of a root name the file alone.
+	// Errors from an os.Root name only the file, not the folder.
 	var path *fs.PathError
 	if errors.As(err, &path) && path.Path == base {
 		path.Path = name

@@ -17,16 +17,16 @@ import (
 	"github.com/vaultpack/vaultpack/internal/fsys"
 )
 
-// A claim is the right to give a name to a file, which one writer has at a time. It
-// is a file that is made exclusively, which every file system can, and holds the name
-// of the temporary file that its writer has ready.
+// A claim is the right to give a name to a file, held by one writer at a time. It is
+// a file created exclusively, which every file system supports, and holds the name of
+// the temporary file that its writer has ready.
 //
-// A writer that dies leaves its claim behind. Who finds it breaks it: at once where
-// that process is known to be dead, and after staleClaim where it runs on another
-// machine. A living writer that was only stopped does no harm then, since its
-// temporary file is removed before its claim is: what it still would rename is gone,
-// and it fails. Of those that find a claim stale, one breaks it: that which makes the
-// file beside it that says so.
+// A writer that dies leaves its claim behind. Whoever finds it breaks it: at once if
+// that process is known to be dead, and after staleClaim if it runs on another
+// machine. A live writer that was only suspended then does no harm, because its
+// temporary file is removed before its claim: its rename finds nothing, and fails. If
+// several writers find a claim stale, only one breaks it: the one that creates the
+// marker file next to it.
 type claim struct {
 	d    *Folder
 	file string
@@ -93,7 +93,7 @@ func (d *Folder) claim(ctx context.Context, name, tmp string, wanted func() erro
 	}
 }
 
-// take makes the claim's file, or returns an error that wraps fs.ErrExist.
+// take creates the claim's file, or returns an error that wraps fs.ErrExist.
 func (c *claim) take() error {
 	f, err := c.d.Root.OpenFile(c.file, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
@@ -151,7 +151,7 @@ func (d *Folder) breakClaim(file string, stale func() bool) (broken bool, err er
 	breaker := path.Join(path.Dir(file), d.Prefix+breakPrefix+short(file+"\n"+string(text)))
 	f, err := d.Root.OpenFile(breaker, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if errors.Is(err, fs.ErrExist) {
-		// Somebody else is breaking it, unless they have died meanwhile.
+		// Somebody else is breaking it, unless they have since died.
 		if d.olderThan(breaker, staleAfter) {
 			d.Root.Remove(breaker)
 		}
@@ -167,7 +167,8 @@ func (d *Folder) breakClaim(file string, stale func() bool) (broken bool, err er
 			return false, err
 		}
 	}
-	// Meanwhile, somebody else may have broken it, and a third may have claimed the name.
+	// In the meantime another process may have broken it, and a third may have claimed the
+	// name.
 	if now, err := d.read(file, maxClaim); err != nil || !bytes.Equal(now, text) {
 		return true, nil
 	}

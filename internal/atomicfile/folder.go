@@ -19,29 +19,30 @@ import (
 )
 
 // A Folder is a tree of files that are written atomically. It is safe for concurrent
-// use, also by several processes, and by machines that share it.
+// use, including by several processes and by machines that share it.
 type Folder struct {
 	Root  *os.Root
 	Calls fsys.Calls
-	// Prefix begins the names of files being written. Their writer's name follows,
-	// and it holds a lock on them where there are locks, so that others can tell the
-	// leftovers of a killed process.
+	// Prefix begins the names of files being written. The writer's name follows, and
+	// the writer holds a lock on them where locks are supported, so that others can
+	// recognize the leftovers of a killed process.
 	Prefix string
 }
 
 // ErrChanged is returned by Replace for a file that holds something else.
 var ErrChanged = errors.New("somebody else changed it meanwhile")
 
-// errFenced is of a writer that was stopped for so long that another took its turn.
+// errFenced is returned to a writer that was suspended for so long that another took its turn.
 var errFenced = errors.New("another process took this one for dead because it was suspended; run the same command again")
 
-// Put writes a file, and replaces what is there.
+// Put writes a file, replacing any that exists.
 func (d *Folder) Put(ctx context.Context, name string, mode fs.FileMode, write func(io.Writer) error) error {
 	return d.commit(ctx, name, mode, write, func(tmp string) error { return d.Calls.Move(d.Root, tmp, name) })
 }
 
-// Create writes a file that is not there, else it returns an error that wraps
-// fs.ErrExist. Of several callers one wins, and nobody sees a part of the file.
+// Create writes a file that must not exist yet; if it does, Create returns an error
+// that wraps fs.ErrExist. Of several callers one wins, and nobody sees a partial
+// file.
 func (d *Folder) Create(ctx context.Context, name string, mode fs.FileMode, write func(io.Writer) error) error {
 	if err := d.free(name); err != nil {
 		return err
@@ -56,13 +57,13 @@ func (d *Folder) Create(ctx context.Context, name string, mode fs.FileMode, writ
 	})
 }
 
-// publish gives a whole file its name, by the first of these that there is: a link,
-// a rename that replaces nothing, or a look and a rename under the claim, without
-// which two could look at once.
+// publish gives a complete file its name by the first of these that is supported: a
+// hard link, a rename that replaces nothing, or a check followed by a rename. The
+// last holds the claim, without which two writers could check at once.
 func (d *Folder) publish(c *claim, tmp, name string) error {
 	linked, err := d.Calls.HardLink(d.Root, tmp, name)
 	if linked {
-		d.Root.Remove(tmp) // else it is a leftover: the file is there
+		d.Root.Remove(tmp) // otherwise it is a leftover: the file has its name
 	}
 	if linked || err != nil {
 		return err
@@ -79,8 +80,8 @@ func (d *Folder) publish(c *claim, tmp, name string) error {
 	return d.Calls.Move(d.Root, tmp, name)
 }
 
-// Replace writes a file if what is there holds old, else it returns ErrChanged. Of
-// several callers one wins.
+// Replace writes a file if the existing one holds old; otherwise it returns
+// ErrChanged. Of several callers one wins.
 func (d *Folder) Replace(ctx context.Context, name string, mode fs.FileMode, old, data []byte) error {
 	same := func() error { return d.holds(name, old) }
 	if err := same(); err != nil {
@@ -106,8 +107,8 @@ func (d *Folder) Replace(ctx context.Context, name string, mode fs.FileMode, old
 	})
 }
 
-// fenced explains that what was to get its name is gone. The file's own name is not
-// what is missing.
+// fenced explains that the temporary file is gone. Without it the error would seem
+// to say that the file itself is missing.
 func fenced(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w (%v)", errFenced, err)
@@ -157,7 +158,7 @@ func (d *Folder) commit(ctx context.Context, name string, mode fs.FileMode, writ
 	}
 	tmp := f.path
 	defer func() {
-		f.file.Close() // once more, where it was closed
+		f.file.Close() // again, if flush closed it
 		if err != nil {
 			d.Root.Remove(tmp)
 		}
@@ -188,8 +189,8 @@ type tempFile struct {
 	locked bool
 }
 
-// flush has the file system tell what became of the writes, which some do only when
-// a file is closed. One that is locked stays open, so that the lock stays.
+// flush makes the file system report whether the writes succeeded, which some do
+// only when a file is closed. A locked file stays open, to keep the lock.
 func (f *tempFile) flush() error {
 	if !f.locked {
 		return f.file.Close()
@@ -205,8 +206,8 @@ func (d *Folder) tempName(name string) string {
 	return path.Join(path.Dir(name), d.Prefix+fsys.Self().String()+"-"+rand.Text())
 }
 
-// temp makes and locks a new file beside name, and the folder if it is missing. The
-// caller closes it.
+// temp creates and locks a new file next to name, and creates the folder if it is
+// missing. The caller closes it.
 func (d *Folder) temp(name string, mode fs.FileMode) (*tempFile, error) {
 	for try := 0; ; try++ {
 		tmp := d.tempName(name)
@@ -224,7 +225,7 @@ func (d *Folder) temp(name string, mode fs.FileMode) (*tempFile, error) {
 			}
 			f.Close()
 		}
-		// The folder is missing, or was removed as an empty one meanwhile.
+		// The folder is missing, or has been removed because it was empty.
 		if !errors.Is(err, fs.ErrNotExist) || try == 10 {
 			return nil, err
 		}

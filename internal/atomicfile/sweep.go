@@ -11,10 +11,10 @@ import (
 	"github.com/vaultpack/vaultpack/internal/fsys"
 )
 
-// Sweep removes what processes that died have left half-written below dir, and the
-// folders that are empty then. What a living process is writing is left alone: one
-// of this machine is asked for, its lock is looked at, and what another machine
-// writes is left until it is a day old.
+// Sweep removes the half-written files that dead processes have left below dir, and
+// the folders that are then empty. It leaves alone the files of live processes: on
+// this machine it looks for the process and its lock, and a file from another
+// machine is kept until it is a day old.
 func (d *Folder) Sweep(ctx context.Context, dir string) error {
 	var folders []string
 	err := fs.WalkDir(d.Root.FS(), dir, func(name string, e fs.DirEntry, err error) error {
@@ -35,7 +35,7 @@ func (d *Folder) Sweep(ctx context.Context, dir string) error {
 		}
 		return nil
 	})
-	// Empty folders are leftovers too, of a process that died before it made a
+	// Empty folders are leftovers too, from a process that died before it created a
 	// file in them. Others stay: they cannot be removed. The deepest come first.
 	for _, name := range slices.Backward(folders) {
 		if name != "." {
@@ -65,7 +65,7 @@ func (d *Folder) sweep(name string) error {
 	}
 	dead, err := d.dead(name, base, stale)
 	if _, named := fsys.ParseOwner(kind); !named && err == nil && !dead {
-		// It says nothing of its writer: then the lock has to, where there is one.
+		// The name does not identify the writer, so the lock has to, where locks are supported.
 		if dead, err = d.locks(name); errors.Is(err, fsys.ErrLocked) {
 			return nil
 		}

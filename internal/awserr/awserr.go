@@ -1,5 +1,5 @@
-// Package awserr reads the errors of the AWS SDK: what a service has answered, and what
-// that means whichever service it was.
+// Package awserr interprets the errors of the AWS SDK: what a service answered, and
+// what that means, for any service.
 package awserr
 
 import (
@@ -14,7 +14,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// Code is the code that the service gave, or empty.
+// Code returns the error code that the service gave, or "".
 func Code(err error) string {
 	var ae smithy.APIError
 	if errors.As(err, &ae) {
@@ -23,7 +23,7 @@ func Code(err error) string {
 	return ""
 }
 
-// Message is what the service said beside the code, or empty.
+// Message returns the service's error message, or "".
 func Message(err error) string {
 	var ae smithy.APIError
 	if errors.As(err, &ae) {
@@ -38,8 +38,8 @@ func Is(err error, codes ...string) bool {
 	return got != "" && slices.Contains(codes, got)
 }
 
-// Response is the answer, or nil if there was none. In its place the SDK makes one up
-// without a status.
+// Response returns the HTTP response, or nil if there was none: the SDK then makes
+// one up, without a status.
 func Response(err error) *http.Response {
 	var re *smithyhttp.ResponseError
 	if errors.As(err, &re) && re.Response != nil && re.Response.Response != nil && re.HTTPStatusCode() > 0 {
@@ -48,7 +48,7 @@ func Response(err error) *http.Response {
 	return nil
 }
 
-// Status is the status of the answer, 0 if there was none.
+// Status returns the HTTP status of the response, or 0 if there was none.
 func Status(err error) int {
 	if r := Response(err); r != nil {
 		return r.StatusCode
@@ -56,17 +56,17 @@ func Status(err error) int {
 	return 0
 }
 
-// A Trouble is what is wrong with the credentials of a call.
+// A Trouble says what is wrong with the credentials of a call.
 type Trouble string
 
-// What may be wrong.
+// Possible problems with credentials.
 const (
-	None    Trouble = "none"    // the SDK found none that can be used
-	Expired Trouble = "expired" // they have ended
-	Unknown Trouble = "unknown" // the service does not know them, or it is not they that have signed
+	None    Trouble = "none"    // the SDK found no usable credentials
+	Expired Trouble = "expired" // they have expired
+	Unknown Trouble = "unknown" // the service does not know them, or the signature is not theirs
 )
 
-// troubles are by the code: those common to all services, and those of S3.
+// troubles maps error codes, those common to all services and those of S3, to problems.
 var troubles = map[string]Trouble{
 	"ExpiredToken":          Expired,
 	"ExpiredTokenException": Expired,
@@ -85,9 +85,9 @@ var troubles = map[string]Trouble{
 	"UnrecognizedClientException":         Unknown,
 }
 
-// Credentials tells what is wrong with the credentials, and is empty if the error says
-// nothing of them. It knows the SDK's own errors by their text: they have no type, and a
-// code in them is that of the service that gives credentials.
+// Credentials returns what is wrong with the credentials, or "" if the error is not
+// about them. It recognizes the SDK's own errors by their text: they have no type, and a
+// code in them comes from the service that issues the credentials.
 func Credentials(err error) Trouble {
 	if err == nil {
 		return ""
@@ -108,19 +108,19 @@ func Credentials(err error) Trouble {
 	return troubles[Code(err)]
 }
 
-// Denied reports whether the service says that a permission is missing. An answer to HEAD
-// has no code, and 403 for its status.
+// Denied reports whether the service says that a permission is missing. A response to
+// HEAD has no code, only status 403.
 func Denied(err error) bool {
 	code := Code(err)
 	return strings.HasPrefix(code, "AccessDenied") || code == "UnauthorizedOperation" || code == "Forbidden"
 }
 
-// To those in the same organization AWS tells the missing permission, as "… is not
-// authorized to perform: kms:GenerateDataKey on resource: arn:… because …".
+// Within the same organization AWS names the missing permission, for example "… is
+// not authorized to perform: kms:GenerateDataKey on resource: arn:… because …".
 var notAuthorized = regexp.MustCompile(`not authorized to perform: ([A-Za-z0-9-]+:[A-Za-z0-9*]+)(?: on (?:the )?resource:? "?([^\s"]+))?`)
 
-// Missing is the permission that the error names as missing, and what it is needed on,
-// which may be empty.
+// Missing returns the permission that the error names as missing, and the resource
+// that it is needed on, which may be empty.
 func Missing(err error) (action, resource string, named bool) {
 	if err == nil {
 		return "", "", false
@@ -132,8 +132,8 @@ func Missing(err error) (action, resource string, named bool) {
 	return m[1], m[2], true
 }
 
-// Throttled reports whether the service asks for fewer calls. A quota that is used up is
-// another matter.
+// Throttled reports whether the service asks for fewer calls. An exhausted quota does
+// not count.
 func Throttled(err error) bool {
 	code := Code(err)
 	if err == nil || code == "LimitExceededException" {
@@ -143,13 +143,13 @@ func Throttled(err error) bool {
 		retry.IsErrorThrottles(retry.DefaultThrottles).IsErrorThrottle(err).Bool()
 }
 
-// Unimplemented reports whether the server does not know what it is asked for.
+// Unimplemented reports whether the server does not implement the request.
 func Unimplemented(err error) bool {
 	return Is(err, "NotImplemented", "MethodNotAllowed") || Status(err) == http.StatusNotImplemented
 }
 
-// BucketRegion is the Region that an answer of S3 says the bucket is in, or empty: those
-// to HEAD, 301 and 400, have nothing else to say what is wrong.
+// BucketRegion returns the Region that a response of S3 says the bucket is in, or "".
+// Responses to HEAD, 301 and 400, have nothing else that says what is wrong.
 func BucketRegion(err error) string {
 	r := Response(err)
 	if r == nil {

@@ -15,20 +15,21 @@ import (
 	"github.com/aws/smithy-go/middleware"
 )
 
-// Settings take precedence over what the SDK finds itself. All may be empty.
+// Settings take precedence over what the SDK itself finds. All may be empty.
 type Settings struct {
 	Region string
-	// Profile is a profile of the AWS configuration files.
+	// Profile is a profile in the AWS configuration files.
 	Profile string
 	// MFACode asks for the code of an MFA device, for profiles that need one. If it
-	// is nil, such a profile causes an [MFAError].
+	// is nil, using such a profile returns an [MFAError].
 	MFACode func(ctx context.Context, profile, serial string) (string, error)
 	// Options are applied last.
 	Options []func(*config.LoadOptions) error
 }
 
-// Load reads the configuration with these settings; options in own are applied before
-// theirs. The user is asked for the code of an MFA device once for all clients.
+// Load reads the configuration with these settings; the options in own are applied
+// before those in the settings. The user is asked for the code of an MFA device once
+// for all clients.
 func (set Settings) Load(ctx context.Context, own ...func(*config.LoadOptions) error) (aws.Config, error) {
 	m := &mfa{profile: set.profile(), ask: set.MFACode}
 	own = append(slices.Clip(own), config.WithAssumeRoleCredentialOptions(m.options),

@@ -18,10 +18,10 @@ import (
 )
 
 // DebugVariable is the environment variable that makes every client write a line to
-// standard error for each request that it sends, and for each repetition of it.
+// standard error for each request that it sends, including retries.
 const DebugVariable = "VAULTPACK_DEBUG"
 
-// debugging reports whether the environment requests these lines.
+// debugging reports whether the environment asks for these lines.
 func debugging() (bool, error) {
 	value := os.Getenv(DebugVariable)
 	if value == "" {
@@ -34,11 +34,11 @@ func debugging() (bool, error) {
 	return on, nil
 }
 
-// logRequests returns an option of the SDK that writes a line to w for each request.
-// A line has only fields that are listed here, since everything else of a request may
-// hold a secret: headers (Authorization, session tokens), the query (presigned
-// requests carry their signature there), user names in URLs, and bodies (KMS returns
-// data keys in them).
+// logRequests returns an SDK option that writes a line to w for each request. A line
+// has only the fields listed here, since everything else in a request may hold a
+// secret: headers (Authorization, session tokens), the query (presigned requests
+// carry their signature there), user names in URLs, and bodies (KMS returns data keys
+// in them).
 func logRequests(w io.Writer) func(*middleware.Stack) error {
 	logger := slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	log := middleware.DeserializeMiddlewareFunc("vaultpackDebug", func(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {

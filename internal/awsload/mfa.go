@@ -15,8 +15,8 @@ import (
 // could not be asked for it. It wraps fs.ErrPermission.
 type MFAError struct {
 	Profile string
-	Serial  string // of the device
-	Err     error  // why it was not asked for; nil where nobody can be asked
+	Serial  string // the device's serial number or ARN
+	Err     error  // why the user was not asked; nil if nobody can be asked
 }
 
 func (e *MFAError) Error() string {
@@ -41,10 +41,10 @@ func (e *MFAError) Unwrap() []error {
 type mfa struct {
 	profile string
 	ask     func(ctx context.Context, profile, serial string) (string, error)
-	serial  string // empty where no code is wanted
+	serial  string // empty if no code is wanted
 }
 
-// options sets the options of assuming a role. The SDK calls it for profiles that do so.
+// options sets the options for assuming a role. The SDK calls it for profiles that do so.
 func (m *mfa) options(o *stscreds.AssumeRoleOptions) {
 	if o.SerialNumber == nil {
 		return
@@ -62,15 +62,15 @@ func (m *mfa) options(o *stscreds.AssumeRoleOptions) {
 	}
 }
 
-// A code of an MFA device can be used once, so all clients of the process share the
-// credentials that it gave.
+// An MFA code can be used only once, so all clients of the process share the
+// credentials obtained with it.
 var sessions struct {
 	sync.Mutex
 	of map[string]aws.CredentialsProvider
 }
 
-// share returns the process's credentials for the profile, which are these if there are
-// none yet.
+// share returns the process's credentials for the profile; if there are none yet, these
+// become them.
 func (m *mfa) share(own aws.CredentialsProvider) aws.CredentialsProvider {
 	if m.serial == "" {
 		return own

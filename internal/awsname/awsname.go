@@ -1,4 +1,4 @@
-// Package awsname has the rules of AWS for names that people choose.
+// Package awsname checks names that people choose against the rules of AWS.
 package awsname
 
 import (
@@ -26,10 +26,10 @@ func IsBucket(name string) bool {
 // https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html
 func IsJob(name string) bool { return job.MatchString(name) }
 
-// IsAccount reports whether s is the number of an account.
+// IsAccount reports whether s is an AWS account number.
 func IsAccount(s string) bool { return account.MatchString(s) }
 
-// IsTag reports whether AWS takes the tag.
+// IsTag reports whether AWS accepts the tag.
 func IsTag(key, value string) bool {
 	n := utf8.RuneCountInString(key)
 	return n >= 1 && n <= 128 && utf8.RuneCountInString(value) <= 256 && !strings.HasPrefix(key, "aws:") && tagText.MatchString(key+value)

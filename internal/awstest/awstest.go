@@ -1,8 +1,8 @@
-// Package awstest is a small AWS in process, for tests of what makes key, bucket and
-// roles, and uses them: STS, IAM, S3, and KMS (package kmstest). It keeps
-// AWS's documented limits of sizes and characters, which partitions and Regions there
-// are to it, and that what was just made is not known everywhere at once. Any call can
-// be made to fail.
+// Package awstest is a small in-process AWS, for tests of code that creates the key,
+// bucket and roles, and uses them: STS, IAM, S3, and KMS (package kmstest). It
+// enforces AWS's documented limits on sizes and characters, knows AWS's partitions and
+// Regions, and simulates eventual consistency: a new resource is not visible
+// everywhere at once. Any call can be made to fail.
 package awstest
 
 import (
@@ -27,41 +27,42 @@ import (
 	"github.com/vaultpack/vaultpack/internal/arn"
 )
 
-// Account is the account of the caller, who is its user admin.
+// Account is the account of the caller, its user named admin.
 const Account = kmstest.Account
 
 const accessKey = "admin"
 
-// A Server is an AWS: an [http.Handler], and an [http.RoundTripper] that answers in
-// process. It is safe for concurrent use.
+// A Server acts as AWS: it is an [http.Handler], and an [http.RoundTripper] that
+// answers in process. It is safe for concurrent use.
 type Server struct {
 	KMS    *kmstest.Server
 	Region string
-	// Slow has everything that was just made be unknown, or busy, to the first change
-	// of it that comes after.
+	// Slow makes everything newly created appear unknown, or busy, to the first
+	// change that follows.
 	Slow bool
 	// Refuses are the checksums of objects that the server does not take: crc64nvme.
 	Refuses []string
-	// Meet says what happens to a call; nil, and the zero Fate, is the right answer.
+	// Meet decides what happens to a call. If it is nil or returns the zero Fate, the call is
+	// answered normally.
 	Meet func(Call) Fate
 
 	mu      sync.Mutex
 	calls   []Call
 	roles   map[string]*Role
 	users   map[string]bool
-	codes   map[string]bool // of MFA devices, that were used
+	codes   map[string]bool // codes of MFA devices that were used
 	buckets map[string]*Bucket
-	fresh   map[string]bool // what was made, and not yet met by a change
+	fresh   map[string]bool // created, and not yet the subject of a change
 }
 
-// A Call is a request that the server got. Number counts all of them from 1.
+// A Call is a request that the server received. Number counts all of them from 1.
 type Call struct {
 	Service, Op string
 	Number      int
 }
 
-// A Fate is what happens to a call: an error of AWS's instead of the answer, or a
-// connection that breaks, before or after the call is carried out.
+// A Fate is what happens to a call: an AWS error instead of the answer, or a
+// connection that breaks before or after the call is carried out.
 type Fate struct {
 	Status        int
 	Code, Message string
@@ -72,43 +73,43 @@ type Fate struct {
 // ErrCut is the error of a call whose connection breaks.
 var ErrCut = errors.New("the connection was cut")
 
-// New is an AWS of the Region's partition, without anything.
+// New returns an empty AWS in the Region's partition.
 func New(region string) *Server {
 	s := &Server{Region: region, roles: map[string]*Role{}, users: map[string]bool{"admin": true}, codes: map[string]bool{}, buckets: map[string]*Bucket{}, fresh: map[string]bool{}}
 	s.KMS = kmstest.NewServer(kmstest.Principals(s.knows))
 	return s
 }
 
-// Config is the configuration of the SDK for the caller. It makes no second attempts
-// unless told to by a client.
+// Config returns the SDK configuration for the caller. It does not retry unless a
+// client asks for it.
 func (s *Server) Config() aws.Config {
 	return aws.Config{Region: s.Region, Credentials: credentials.NewStaticCredentialsProvider(accessKey, "not a secret", ""),
 		BaseEndpoint: aws.String("http://aws.invalid"), HTTPClient: &http.Client{Transport: s}}
 }
 
-// Partition is that of the Region.
+// Partition returns the partition of the Region.
 func (s *Server) Partition() string { return arn.Partition(s.Region) }
 
-// IAM is an ARN of IAM in the account: "role/x".
+// IAM returns the ARN of an IAM resource in the account, such as "role/x".
 func (s *Server) IAM(resource string) string {
 	return "arn:" + s.Partition() + ":iam::" + Account + ":" + resource
 }
 
-// AddUser makes a user.
+// AddUser creates a user.
 func (s *Server) AddUser(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.users[name] = true
 }
 
-// Calls are the calls so far, in their order.
+// Calls returns the calls so far, in order.
 func (s *Server) Calls() []Call {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]Call(nil), s.calls...)
 }
 
-// knows reports whether a principal exists, and is known to KMS by now.
+// knows reports whether a principal exists and is already visible to KMS.
 func (s *Server) knows(arn string) bool {
 	f := strings.SplitN(arn, ":", 6)
 	if len(f) < 6 || f[4] != Account || f[5] == "root" {
@@ -125,7 +126,7 @@ func (s *Server) knows(arn string) bool {
 	return r != nil && r.ARN == arn && !s.isFresh("principal "+name)
 }
 
-// isFresh reports whether this is the first time that a change meets what was made.
+// isFresh reports whether this is the first change of something newly created.
 func (s *Server) isFresh(what string) bool {
 	was := s.fresh[what]
 	delete(s.fresh, what)
@@ -138,7 +139,7 @@ func (s *Server) made(what string) {
 	}
 }
 
-// A failure is an error as the services write it.
+// A failure is an error in the services' own format.
 type failure struct {
 	status    int
 	code, msg string
@@ -205,7 +206,7 @@ func (s *Server) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// classify tells which call of which service a request is.
+// classify determines which call of which service a request is.
 func classify(r *http.Request, body []byte) (Call, url.Values) {
 	if t := r.Header.Get("X-Amz-Target"); t != "" {
 		_, op, _ := strings.Cut(t, ".")
@@ -263,7 +264,7 @@ func (s *Server) carryOut(w http.ResponseWriter, r *http.Request, call Call, for
 	}
 }
 
-// busyKey has the first change of a new key meet a KMS that does not know it.
+// busyKey makes the first change of a new key fail as if KMS did not know the key yet.
 func (s *Server) busyKey(op string, body []byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -303,15 +304,15 @@ func escape(text string) string {
 	return b.String()
 }
 
-// tagText is what AWS takes in tags; policyText in policies; aboutText in the
-// description of a role.
+// tagText matches what AWS accepts in tags; policyText in policies; aboutText in
+// the description of a role.
 var (
 	tagText    = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
 	policyText = regexp.MustCompile(`^[\t\n\r\x{20}-\x{ff}]+$`)
 	aboutText  = regexp.MustCompile(`^[\t\n\r\x{20}-\x{7e}\x{a1}-\x{ff}]*$`)
 )
 
-// tag holds one to the restrictions of AWS.
+// tag checks a tag against AWS's restrictions.
 func tagFits(key, value string) bool {
 	return key != "" && len([]rune(key)) <= 128 && len([]rune(value)) <= 256 && tagText.MatchString(key) && tagText.MatchString(value) && !strings.HasPrefix(key, "aws:")
 }

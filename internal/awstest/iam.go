@@ -11,14 +11,14 @@ import (
 	"unicode"
 )
 
-// A Role is one of IAM.
+// A Role is an IAM role.
 type Role struct {
 	Name, ARN, Description, Trust string
 	Tags                          map[string]string
 	Policies                      map[string]string
 }
 
-// Role is a copy of a role, and false where there is none.
+// Role returns a copy of a role, and false if there is none.
 func (s *Server) Role(name string) (Role, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -29,7 +29,7 @@ func (s *Server) Role(name string) (Role, bool) {
 	return *r, true
 }
 
-// bare counts as IAM does.
+// bare counts characters as IAM does.
 func bare(text string) (n int) {
 	for _, r := range text {
 		if !unicode.IsSpace(r) {
@@ -53,7 +53,7 @@ func formTags(form url.Values) (map[string]string, error) {
 	return tags, nil
 }
 
-// document is a policy as IAM looks at it first.
+// document makes the checks that IAM makes first on any policy.
 func document(text string) error {
 	var doc struct{ Statement json.RawMessage }
 	if !policyText.MatchString(text) {
@@ -88,7 +88,7 @@ func (s *Server) iam(form url.Values) (string, error) {
 	switch form.Get("Action") {
 	case "GetCallerIdentity":
 		return "<Arn>" + s.IAM("user/admin") + "</Arn><UserId>AIDA</UserId><Account>" + Account + "</Account>", nil
-	case "AssumeRole": // with a code of an MFA device, each of which is good once
+	case "AssumeRole": // with an MFA code, each of which is accepted once
 		if code := form.Get("TokenCode"); code == "" || s.codes[code] {
 			return "", fail(403, "AccessDenied", "MultiFactorAuthentication failed with invalid MFA one time pass code.")
 		}
@@ -184,7 +184,7 @@ func (s *Server) createRole(name string, form url.Values) (string, error) {
 	return r.xml(), nil
 }
 
-// put sets an inline policy: all of them together have a limit.
+// put sets an inline policy. There is a limit on the total size of all of them.
 func (r *Role) put(name, text string) error {
 	if err := document(text); err != nil {
 		return err

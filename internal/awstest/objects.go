@@ -22,10 +22,10 @@ import (
 	"github.com/minio/crc64nvme"
 )
 
-// An object is one of S3, or an upload of one in parts.
+// An object is an S3 object, or a multipart upload of one.
 type object struct {
 	data   []byte
-	header http.Header // what HEAD tells of it
+	header http.Header // what HEAD returns
 	parts  map[int][]byte
 	tag    sync.Once
 	tagged string
@@ -39,7 +39,7 @@ func (o *object) etag() string {
 	return o.tagged
 }
 
-// sums are the checksums that S3 knows here, by the ends of their headers.
+// sums are the checksums that this S3 supports, by the suffixes of their headers.
 var sums = map[string]func() hash.Hash{
 	"Crc64nvme": func() hash.Hash { return crc64nvme.New() },
 	"Crc32":     func() hash.Hash { return crc32.NewIEEE() },
@@ -48,8 +48,8 @@ var sums = map[string]func() hash.Hash{
 
 const sumHeader = "X-Amz-Checksum-"
 
-// checkSums holds a body to the checksums that its request has. Those that the server
-// refuses are refused by name.
+// checkSums compares a body with the checksums in its request. It rejects by name
+// those that the server refuses.
 func (s *Server) checkSums(h http.Header, body []byte) error {
 	for name, values := range h {
 		kind, ok := strings.CutPrefix(name, sumHeader)
@@ -84,7 +84,8 @@ func objectOp(r *http.Request) string {
 	return map[string]string{http.MethodPut: "PutObject", http.MethodGet: "GetObject", http.MethodHead: "HeadObject", http.MethodDelete: "DeleteObject"}[r.Method]
 }
 
-// kept is what a request says of the object that the server tells again.
+// kept returns the headers of a request that the server stores with the object and returns
+// later.
 func kept(h http.Header) http.Header {
 	out := http.Header{}
 	for name, values := range h {
@@ -149,8 +150,8 @@ func (s *Server) object(w http.ResponseWriter, r *http.Request, b *Bucket, key s
 	return "", nil
 }
 
-// complete makes an object of its parts, whose checksum may be of the whole or, with
-// SHA-256, of those of the parts.
+// complete makes an object of its parts. Its checksum may be that of the whole or,
+// with SHA-256, that of the parts' checksums.
 func (s *Server) complete(b *Bucket, key, id string, h http.Header, body []byte) (string, error) {
 	up := b.uploads[id]
 	var in struct {
@@ -177,7 +178,7 @@ func (s *Server) complete(b *Bucket, key, id string, h http.Header, body []byte)
 	return "<CompleteMultipartUploadResult><ETag>x</ETag></CompleteMultipartUploadResult>", nil
 }
 
-// serve answers with an object, or with a part of it.
+// serve answers with an object, or a range of it.
 func (o *object) serve(w http.ResponseWriter, r *http.Request) error {
 	if o == nil {
 		return fail(http.StatusNotFound, "NoSuchKey", "The specified key does not exist.")

@@ -8,18 +8,18 @@ import (
 	"strings"
 )
 
-// A Bucket is one of S3, with its settings as they were put, by the name of their
-// query parameter: "policy", "lifecycle".
+// A Bucket is an S3 bucket, with its settings as they were put, by the names of
+// their query parameters: "policy", "lifecycle".
 type Bucket struct {
 	Owner, Region string
-	Locked        bool // has Object Lock, and so versions for good
+	Locked        bool // has Object Lock, so versioning cannot be turned off
 	Settings      map[string]string
 
 	objects, uploads map[string]*object
 }
 
-// AddBucket makes a bucket that is there before. The zero Owner and Region are those
-// of the server.
+// AddBucket creates a bucket that exists before the test begins. A zero Owner or
+// Region means the server's.
 func (s *Server) AddBucket(name string, b Bucket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -38,7 +38,7 @@ func (s *Server) AddBucket(name string, b Bucket) {
 	s.buckets[name] = &b
 }
 
-// Setting is a setting of a bucket as it was put, empty if it was not.
+// Setting returns a setting of a bucket as it was put, or "" if it was not.
 func (s *Server) Setting(bucket, name string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -48,15 +48,15 @@ func (s *Server) Setting(bucket, name string) string {
 	return ""
 }
 
-// HasBucket reports whether there is the bucket.
+// HasBucket reports whether the bucket exists.
 func (s *Server) HasBucket(name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.buckets[name] != nil
 }
 
-// settings are those that are known, with the error of what is not set, or what is
-// answered then.
+// settings are the supported settings, each with the error, or the answer, that is
+// returned if it is not set.
 var settings = map[string]struct{ op, none string }{
 	"tagging":           {"BucketTagging", "NoSuchTagSet"},
 	"publicAccessBlock": {"PublicAccessBlock", "NoSuchPublicAccessBlockConfiguration"},
@@ -93,7 +93,7 @@ func bucketOp(r *http.Request) string {
 	return verb + "Bucket"
 }
 
-// op names what a request to S3 does.
+// op returns the S3 operation of a request.
 func s3Op(r *http.Request) string {
 	if _, key := splitPath(r); key != "" {
 		return objectOp(r)
@@ -166,7 +166,7 @@ func (s *Server) s3(w http.ResponseWriter, r *http.Request, body []byte) (string
 	return "", nil
 }
 
-// fits holds a setting to the limits of S3.
+// fits checks a setting against the limits of S3.
 func (b *Bucket) fits(setting, text string) error {
 	switch setting {
 	case "policy":
@@ -219,7 +219,7 @@ func (s *Server) createBucket(name string, body []byte) error {
 	case s.isFresh("creating " + name):
 		return fail(http.StatusConflict, "OperationAborted", "A conflicting conditional operation is currently in progress against this resource. Please try again.")
 	}
-	b := &Bucket{Owner: Account, Region: s.Region, Settings: map[string]string{ // as since April 2023
+	b := &Bucket{Owner: Account, Region: s.Region, Settings: map[string]string{ // the default since April 2023
 		"publicAccessBlock": "<PublicAccessBlockConfiguration><BlockPublicAcls>true</BlockPublicAcls><IgnorePublicAcls>true</IgnorePublicAcls><BlockPublicPolicy>true</BlockPublicPolicy><RestrictPublicBuckets>true</RestrictPublicBuckets></PublicAccessBlockConfiguration>",
 		"ownershipControls": "<OwnershipControls><Rule><ObjectOwnership>BucketOwnerEnforced</ObjectOwnership></Rule></OwnershipControls>",
 		"encryption":        "<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm></ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>",

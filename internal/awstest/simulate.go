@@ -8,8 +8,8 @@ import (
 	"github.com/vaultpack/vaultpack/internal/iamtest"
 )
 
-// simulate decides requests by a role's own policies, as IAM's simulator does: those of
-// resources have no part in it. All other policies allow everything.
+// simulate decides requests by a role's own policies, as IAM's simulator does: policies
+// of resources are not considered. All other policies allow everything.
 func (s *Server) simulate(form url.Values) (string, error) {
 	arn := form.Get("PolicySourceArn")
 	var role *Role

@@ -21,7 +21,7 @@ import (
 	"github.com/vaultpack/vaultpack/trust"
 )
 
-// Limits, which FORMAT.md states.
+// Limits stated in FORMAT.md.
 const (
 	MaxLinks   = 4096 // of a chain
 	MaxMembers = 256  // owners and writers of a link
@@ -56,8 +56,8 @@ type Link struct {
 	// After is the number of the newest version when the link was made: every later
 	// version carries the link.
 	After int64
-	// Epoch counts the rotations of the data key. Nothing new is sealed under a data key
-	// of an earlier epoch.
+	// Epoch counts the rotations of the data key. Nothing new is sealed under data keys
+	// of earlier epochs.
 	Epoch           int
 	Owners, Writers []signing.PublicKey
 	// Digest is the SHA-256 of the payload, in hex.
@@ -77,7 +77,7 @@ func (l *Link) Role(key signing.PublicKey) Role {
 	return None
 }
 
-// A Chain is a chain of sets of signers, each link verified. It is never changed, and
+// A Chain is a chain of sets of signers, each link verified. It is immutable, and
 // safe for concurrent use.
 type Chain struct {
 	links []Link
@@ -128,8 +128,8 @@ func (c *Chain) sign(ctx context.Context, l Link, s signing.Signer) (*Chain, err
 	return c.add(l.Dataset, string(raw))
 }
 
-// Parse reads a chain and verifies it, except for what is known already. Every fault is
-// an error that wraps envelope.ErrAuthentication.
+// Parse reads a chain and verifies it, except for the links that are already known.
+// Every error wraps envelope.ErrAuthentication.
 func Parse(dataset string, raw []string, known *Chain) (*Chain, error) {
 	if len(raw) == 0 || len(raw) > MaxLinks {
 		return nil, fmt.Errorf("a chain of %d sets of signers: %w", len(raw), envelope.ErrAuthentication)
@@ -216,7 +216,7 @@ func (c *Chain) At(sequence int) *Link {
 // Links returns all links in order. They must not be changed.
 func (c *Chain) Links() []Link { return c.links }
 
-// ID distinguishes the dataset from others with its name.
+// ID distinguishes the dataset from others of the same name.
 func (c *Chain) ID() string { return c.Last().ID }
 
 // Raw returns the signed envelopes of the links.
@@ -227,7 +227,7 @@ func (c *Chain) SignedBy(keys []signing.PublicKey) bool {
 	return slices.ContainsFunc(c.by, func(k signing.PublicKey) bool { return slices.Contains(keys, k) })
 }
 
-// Seen returns the chain as a reader remembers it.
+// Seen returns the chain in the form in which a reader remembers it.
 func (c *Chain) Seen() []trust.Link {
 	seen := make([]trust.Link, len(c.links))
 	for i, l := range c.links {

@@ -13,7 +13,7 @@ import (
 
 // Purposes of delegations.
 const (
-	ForJob  = "job"  // a training job signs what it has made
+	ForJob  = "job"  // a training job signs its results
 	ForPlan = "plan" // a worker of a plan signs its part
 )
 
@@ -24,7 +24,7 @@ type Delegation struct {
 	Key           signing.PublicKey
 	NotAfter      time.Time
 	// UpTo is the highest number of a version that the key may sign. The holder of the
-	// key can set back a clock, but not the numbers.
+	// key can set back a clock, but not the version numbers.
 	UpTo     int64
 	Sequence int
 	By       signing.PublicKey
@@ -96,8 +96,8 @@ func DelegationOf(raw string) (dataset string, err error) {
 	return j.Dataset, nil
 }
 
-// ReadDelegation reads a delegation by somebody who was a signer when it says that it was
-// made.
+// ReadDelegation reads a delegation by somebody who was a signer at the time that it
+// states.
 func (c *Chain) ReadDelegation(raw string) (Delegation, error) {
 	bad := func(why string) (Delegation, error) {
 		return Delegation{}, fmt.Errorf("a delegation of dataset %q: %s: %w", c.Last().Dataset, why, envelope.ErrAuthentication)
@@ -118,8 +118,8 @@ func (c *Chain) ReadDelegation(raw string) (Delegation, error) {
 	return Delegation{j.Purpose, j.Name, j.Key, j.NotAfter, j.UpTo, j.Sequence, by, c.Last().Role(by) == None, raw}, nil
 }
 
-// Covers returns an error unless the delegation covers a version of the number, made at a
-// time.
+// Covers returns an error unless the delegation covers a version with this number, made
+// at this time.
 func (d Delegation) Covers(number int64, at time.Time) error {
 	switch {
 	case number > d.UpTo:

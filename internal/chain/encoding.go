@@ -55,7 +55,7 @@ func sorted(keys []signing.PublicKey, cmp func(a, b signing.PublicKey) int) []si
 	return keys
 }
 
-// check checks that a set is valid.
+// check checks a set of signers.
 func (j *linkJSON) check() error {
 	switch n := len(j.Owners) + len(j.Writers); {
 	case len(j.Owners) == 0:

@@ -14,14 +14,14 @@ import (
 // user who may upload but not decrypt still knows the keys that he has made.
 type Grant struct {
 	KeyID envelope.KeyID
-	// Commitment is the one of the data key: no other key with this ID is meant.
+	// Commitment is the data key's commitment: the grant is for no other key with this ID.
 	Commitment [32]byte
-	// Epoch is the one in which the key was made, and Sequence the number of the link by
-	// which By was entitled to grant it.
+	// Epoch is the epoch in which the key was made, and Sequence the number of the link
+	// that entitled By to grant it.
 	Epoch, Sequence int
 	By              signing.PublicKey
 	// ReadOnly says that nothing more may be sealed under the key: it comes from an
-	// upload that began another chain, and lost.
+	// upload that began another chain, which lost.
 	ReadOnly bool
 	raw      string
 }
@@ -40,7 +40,7 @@ type grantJSON struct {
 	ReadOnly bool   `json:"read_only,omitempty"`
 }
 
-// Grant makes a data key, which the signer has made, one of the dataset's.
+// Grant makes a data key that the signer has made a key of the dataset.
 func (c *Chain) Grant(ctx context.Context, s signing.Signer, key envelope.KeyID, commitment [32]byte) (Grant, error) {
 	return c.grant(ctx, s, grantJSON{KeyID: key.String(), Commit: commitment[:]})
 }
@@ -60,7 +60,7 @@ func (c *Chain) ReadWith(ctx context.Context, s signing.Signer, g Grant) (Grant,
 	return c.grant(ctx, s, grantJSON{KeyID: g.KeyID.String(), Commit: g.Commitment[:], ReadOnly: true})
 }
 
-// grant makes a grant, of which the key is given, under the last link.
+// grant completes and signs a grant under the last link. The caller has set its key.
 func (c *Chain) grant(ctx context.Context, s signing.Signer, g grantJSON) (Grant, error) {
 	l := c.Last()
 	if l.Role(s.Public()) == None {
@@ -99,8 +99,8 @@ func (c *Chain) ParseGrant(raw string) (Grant, error) {
 	return Grant{KeyID: key, Commitment: [32]byte(j.Commit), Epoch: j.Epoch, Sequence: j.Sequence, By: by, ReadOnly: j.ReadOnly, raw: raw}, nil
 }
 
-// open decodes what was signed by anybody who ever was a signer. If no such key has
-// signed it, why says so, and there is no error.
+// open decodes an envelope signed by anybody who ever was a signer. If no such key
+// has signed it, why says so, and err is nil.
 func (c *Chain) open(raw, payloadType string, v any) (by signing.PublicKey, why string, err error) {
 	id, _, err := signing.Unverified([]byte(raw))
 	if err != nil {

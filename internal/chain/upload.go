@@ -11,8 +11,9 @@ import (
 )
 
 // An upload signs the records of its progress with a key that it makes for them and that
-// a signer certifies: so a key in a service or an agent signs once, however many records
-// there are. The key never leaves the process, and its certificate is for one upload.
+// a signer certifies: so a key in a key service or an agent signs only once, however
+// many records there are. The key never leaves the process, and its certificate is for
+// one upload.
 const (
 	uploadPayload = "application/vnd.vaultpack.upload+json"
 	recordPayload = "application/vnd.vaultpack.record+json"
@@ -37,8 +38,8 @@ type recordJSON struct {
 	SHA256 string `json:"sha256"`
 }
 
-// CertifyUpload certifies the key that signs the records of an upload, whose name is the
-// one in the vault.
+// CertifyUpload certifies the key that signs the records of an upload, which is named as
+// in the vault.
 func (c *Chain) CertifyUpload(ctx context.Context, s signing.Signer, upload string, key signing.PublicKey) (raw string, err error) {
 	l := c.Last()
 	if l.Role(s.Public()) == None {
@@ -64,8 +65,7 @@ func SignRecord(ctx context.Context, s signing.Signer, upload string, number int
 }
 
 // CheckRecord returns an error unless the record with that upload, number and sum was
-// signed by a key that a signer has certified for it, who is a signer now and was one
-// then.
+// signed by a key that was certified for it by a signer, who is still one now.
 func (c *Chain) CheckRecord(certificate, signed, upload string, number int64, sum [32]byte) error {
 	bad := func(why string) error {
 		return fmt.Errorf("a record of an upload to dataset %q: %s: %w", c.Last().Dataset, why, envelope.ErrAuthentication)

@@ -8,16 +8,17 @@ import (
 	"github.com/vaultpack/vaultpack/internal/fsys"
 )
 
-// Weight returns roughly how many bytes of memory the entry takes.
+// Weight returns the approximate number of bytes of memory that the entry takes.
 func Weight(e *tree.Entry) int {
 	return 256 + len(e.Path) + len(e.Link) + 64*len(e.Extents)
 }
 
-// MaxWeight limits what is kept of a version at one time, in bytes of weight: entries
-// whose files are being read, or folders whose attributes are set last.
+// MaxWeight limits how much of a version is held in memory at one time, in bytes of
+// weight: entries whose files are being read, or folders whose attributes are set
+// last.
 const MaxWeight = 96 << 20
 
-// Check refuses what no honest writer makes and a restore must not follow: absolute
+// Check rejects what no honest writer makes and a restore must not follow: absolute
 // paths, dot elements, and sizes and extents that do not match.
 func Check(e *tree.Entry) error {
 	bad := func(why string) error { return fmt.Errorf("the index entry %q %s", e.Path, why) }
@@ -41,7 +42,7 @@ func Check(e *tree.Entry) error {
 	return nil
 }
 
-// CheckExtents makes sure that the extents are the whole file and lie inside their packs.
+// CheckExtents checks that the extents cover the whole file and lie inside their packs.
 func CheckExtents(e *tree.Entry) error {
 	at := int64(0)
 	for _, x := range e.Extents {
@@ -57,11 +58,11 @@ func CheckExtents(e *tree.Entry) error {
 	return nil
 }
 
-// packLen is roughly what a pack takes in a list, in bytes.
+// packLen is the approximate number of bytes that a pack takes in a list.
 const packLen = 256
 
 // PathLen returns what the entry counts towards partPathLen. Small files share packs; a
-// large file has its own.
+// large file has packs to itself.
 func PathLen(e *tree.Entry) int {
 	return len(e.Path) + len(e.Link) + packLen*max(len(e.Extents)-1, 0)
 }

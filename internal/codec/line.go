@@ -4,8 +4,8 @@ import "bytes"
 
 // quickLine reads a line of a list that looks exactly as EncodeList writes most of them:
 // known fields in order, paths in ASCII without escapes, numbers in range. It reports
-// whether it could; everything else is left to encoding/json, which takes many times as
-// long. j must be zero, except for slices to be overwritten.
+// whether it succeeded; everything else is left to encoding/json, which takes many times
+// as long. j must be zero, except for slices that may be overwritten.
 func (j *entryJSON) quickLine(line []byte) bool {
 	s := quickScanner{rest: line}
 	*j = entryJSON{Extents: j.Extents[:0], Sums: j.Sums[:0], Seen: j.Seen[:0]}

@@ -1,6 +1,6 @@
 // Package codec encodes what a dataset keeps in its sealed objects: lists of entries, the
-// roots of versions, the marks that replace some, and leases. What is read is limited and
-// checked before it is believed; docs/FORMAT.md states how.
+// roots of versions, the marks that replace some, and leases. Everything read is limited
+// and checked before it is trusted; docs/FORMAT.md states how.
 package codec
 
 import (
@@ -24,8 +24,8 @@ import (
 )
 
 // The formats of a list of entries: zstd-compressed lines of JSON, the first of them a
-// Header and each further one an entry. The name of the format keeps one kind from being
-// taken for the other.
+// Header and each further one an entry. The format's name keeps one kind of list from
+// being mistaken for the other.
 const (
 	IndexFormat   = "vaultpack-index/1"
 	PendingFormat = "vaultpack-pending/1"
@@ -36,7 +36,8 @@ type Header struct {
 	Dataset string       `json:"dataset"`
 	Packs   []objectJSON `json:"packs"`
 	Hosts   []string     `json:"hosts,omitempty"`
-	// Source is only in a pending list: it says whose upload the list belongs to.
+	// Source is present only in a pending list, and identifies the upload that the list belongs
+	// to.
 	Source string `json:"source,omitempty"`
 }
 
@@ -87,7 +88,7 @@ type entryJSON struct {
 	Sum     string     `json:"sha256,omitempty"`
 	Extents [][3]int64 `json:"extents,omitempty"` // pack in the header's list, offset, length
 	Sums    []string   `json:"sums,omitempty"`    // of each extent, in base64 without padding
-	At      []int64    `json:"at,omitempty"`      // where they lie in the file, if they are not all of it
+	At      []int64    `json:"at,omitempty"`      // their offsets in the file, unless they cover all of it
 	Seen    []int64    `json:"seen,omitempty"`    // host in the header's list, inode, change time
 	Recent  bool       `json:"recent,omitempty"`
 	Flaw    tree.Flaw  `json:"flaw,omitempty"`
@@ -96,7 +97,7 @@ type entryJSON struct {
 // sumEncoding is the encoding of keyed sums in a list.
 var sumEncoding = base64.RawStdEncoding.Strict()
 
-// decodeSums sets the sums of the extents: one each, or none at all.
+// decodeSums sets the sums of the extents: one for each, or none.
 func decodeSums(e *tree.Entry, sums []string) error {
 	if len(sums) > 0 && len(sums) != len(e.Extents) {
 		return fmt.Errorf("the index entry %q has %d sums for %d extents", e.Path, len(sums), len(e.Extents))
@@ -151,7 +152,7 @@ func EncodeList(format, dataset, source string, entries []*tree.Entry) ([]byte, 
 	return encoder().EncodeAll(slices.Concat(first, []byte("\n"), body.Bytes()), nil), nil
 }
 
-// A lister makes the lines of a list, and a header with what they refer to.
+// A lister makes the lines of a list, and the header with what they refer to.
 type lister struct {
 	header  Header
 	packs   map[envelope.ObjectID]int64 // in the header's list
@@ -183,7 +184,7 @@ func (l *lister) line(e *tree.Entry) entryJSON {
 	return j
 }
 
-// place records in the line where the contents of the entry lie.
+// place records in the line where the entry's contents are stored.
 func (l *lister) place(j *entryJSON, e *tree.Entry) {
 	whole := int64(0)
 	l.extents += len(e.Extents)
@@ -221,7 +222,7 @@ var encoder = sync.OnceValue(func() *zstd.Encoder {
 })
 
 // DecodeList reads the output of EncodeList. The bytes have been authenticated, so any
-// fault is one of the program that wrote them.
+// error was made by the program that wrote them.
 func DecodeList(format, dataset string, b []byte) (header Header, entries []*tree.Entry, err error) {
 	kind := kindOf(format)
 	lines, err := newLineReader(kind, b)
@@ -283,7 +284,7 @@ func decodeEntry(j *entryJSON, line []byte, packs []*tree.Object, hosts []string
 	}
 	e := &tree.Entry{Path: fromUTF8(j.Path, j.Path64), Size: j.Size, Mode: fsys.GoMode(j.Mode),
 		ModTime: time.Unix(j.ModTime[0], j.ModTime[1]), Link: fromUTF8(j.Link, j.Link64), Recent: j.Recent, Flaw: j.Flaw}
-	if err := Check(e); err != nil { // first, so that an error does not quote an endless path
+	if err := Check(e); err != nil { // first, so that an error does not quote a huge path
 		return nil, err
 	}
 	if j.Sum != "" {

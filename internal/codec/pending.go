@@ -16,20 +16,20 @@ type leaseJSON struct {
 
 const leaseFormat = "vaultpack-lease/1"
 
-// EncodeLease encodes the lease of an upload that began at a time.
+// EncodeLease encodes the lease of an upload that began at the given time.
 func EncodeLease(started time.Time) ([]byte, error) {
 	b, err := json.Marshal(leaseJSON{leaseFormat, started.UTC().Truncate(time.Second)})
 	return append(b, '\n'), err
 }
 
-// DecodeLease reads when an upload began according to its lease, which is not authentic.
+// DecodeLease returns when an upload began according to its lease, which is not authenticated.
 func DecodeLease(b []byte) (started time.Time, ok bool) {
 	var j leaseJSON
 	ok = json.Unmarshal(b, &j) == nil && j.Format == leaseFormat
 	return j.Started, ok
 }
 
-// LeaseSuffix ends the name of a lease.
+// LeaseSuffix is the suffix of a lease's name.
 const LeaseSuffix = ".lease"
 
 // UploadNumber returns the number that an upload will commit: the name of its objects
@@ -40,7 +40,7 @@ func UploadNumber(upload string) (int64, bool) {
 	return n, ok && err == nil && n > 0 && fmt.Sprintf("%010d", n) == number && len(name) == 26
 }
 
-// A PendingName is what the name of an object below pending/ says.
+// A PendingName is the parsed name of an object below pending/.
 type PendingName struct {
 	Upload string
 	Number int64 // the number that the upload will commit
@@ -48,8 +48,8 @@ type PendingName struct {
 	Record int64 // its number among the records of the upload
 }
 
-// ParsePending parses the name of an object below pending/. An object that is neither a
-// lease nor a record belongs to somebody else, and ok is false.
+// ParsePending parses the name of an object below pending/. If the object is neither a
+// lease nor a record, it belongs to somebody else, and ok is false.
 func ParsePending(name string) (p PendingName, ok bool) {
 	dir, base := path.Split(name)
 	if p.Upload, p.Lease = strings.CutSuffix(base, LeaseSuffix); !p.Lease {

@@ -14,9 +14,10 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 )
 
-// Limits of what is read of a list. Anyone who holds a data key can seal a few kilobytes
-// that decompress to gigabytes, or numbers that take many times their text in memory, so
-// each is checked before memory is allocated for it. FORMAT.md states them.
+// Limits on what is read from a list. Anyone who holds a data key can seal a few
+// kilobytes that decompress to gigabytes, or numbers that take far more memory than
+// their text, so each is checked before memory is allocated for it. FORMAT.md states
+// them.
 const (
 	MaxList    = 64 << 20 // an index part, decompressed and not, in bytes
 	MaxPending = 2 * MaxList
@@ -42,8 +43,8 @@ func kindOf(format string) listKind {
 	return listKind{format, MaxList, maxEntries}
 }
 
-// Beyond returns the error for a list that exceeds a limit. It has been authenticated, so
-// its author holds the key: it must not be used, like one that does not authenticate.
+// Beyond returns the error for a list that exceeds a limit. The list is authentic, so its
+// author holds the key; it must not be used, just as if it did not authenticate.
 func Beyond(what string, bound int) error {
 	return fmt.Errorf("the list has %s, and the bound is %d: %w", what, bound, envelope.ErrAuthentication)
 }
@@ -59,7 +60,7 @@ type lineReader struct {
 }
 
 var decoders = sync.Pool{New: func() any {
-	// One decoder at a time, without goroutines that would have to be ended.
+	// One decoder at a time, without goroutines that would have to be stopped.
 	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
 	if err != nil {
 		panic("codec: zstd: " + err.Error()) // constant options
@@ -109,8 +110,8 @@ func (r *lineReader) next() ([]byte, error) {
 	}
 }
 
-// readHeader reads the first line. Its packs are read one by one, since an element takes
-// many times its shortest text in memory.
+// readHeader reads the first line. Its packs are read one by one, since an element can
+// take far more memory than its text.
 func readHeader(line []byte) (h Header, packs []*tree.Object, err error) {
 	if err := checkLine(line); err != nil {
 		return h, nil, err
@@ -238,12 +239,12 @@ func noMoreInput(err error) error {
 	return err
 }
 
-// checkLine refuses a line whose numbers or strings would take more memory than the
+// checkLine rejects a line whose numbers or strings would take more memory than the
 // limits allow, before any of them is read.
 func checkLine(line []byte) error {
 	const (
 		numbers = 4*maxExtents + 64
-		text    = 8 * tree.MaxPath // for a path in which everything is escaped, with its quotes
+		text    = 8 * tree.MaxPath // for a path with every byte escaped, including its quotes
 	)
 	if len(line) > numbers && bytes.Count(line, []byte(",")) > numbers {
 		return Beyond("an entry of more numbers", numbers)

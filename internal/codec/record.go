@@ -10,15 +10,15 @@ import (
 	"github.com/vaultpack/vaultpack/internal/chain"
 )
 
-// A Record is a record of an unfinished upload as it is in the vault: a list of entries
-// in the PendingFormat, compressed, and the evidence for it. Anyone who holds a data key
-// can seal a list; an upload signs those that it makes.
+// A Record is a record of an unfinished upload as stored in the vault: a compressed list
+// of entries in the PendingFormat, and the evidence that vouches for it. Anyone who
+// holds a data key can seal a list, so an upload signs the lists that it makes.
 type Record struct {
 	// Signers is the chain of signers if there is no version yet, and Keys are signed
 	// grants of data keys that no version names yet.
 	Signers, Keys []string
 	// Upload is the certificate of the key that the upload signs its records with, and
-	// Signed is its signature of this one: see chain.OpenRecord.
+	// Signed is that key's signature of this record: see chain.OpenRecord.
 	Upload, Signed string
 	List           []byte
 }

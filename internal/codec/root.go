@@ -16,7 +16,7 @@ import (
 const (
 	versionFormat = "vaultpack-version/1"
 	MaxRoot       = 32 << 20
-	maxParts      = MaxRoot / 256 // none takes less
+	maxParts      = MaxRoot / 256 // no part takes less
 )
 
 // rootJSON is the contents of a version root.
@@ -54,18 +54,18 @@ type partJSON struct {
 	First   string `json:"first"`
 	First64 []byte `json:"first64,omitempty"`
 	Entries int    `json:"entries"`
-	// Sum is the SHA-256 of the part's plaintext. The pin alone does not bind somebody
+	// Sum is the SHA-256 of the part's plaintext. The pin alone does not bind anyone
 	// who holds the data key.
 	Sum string `json:"sha256"`
 }
 
-// sound reports whether a version can have these totals.
+// sound reports whether these totals are possible for a version.
 func sound(t tree.Totals) bool {
 	return min(t.Files, t.Folders, t.Links, t.Bytes, t.Packs, t.SealedBytes) >= 0
 }
 
 // readRoot reads a root's JSON. The parts are read one by one, each checked before the
-// next: in memory they take many times their shortest text.
+// next: they can take far more memory than their text.
 func readRoot(b []byte) (j rootJSON, parts []tree.Part, err error) {
 	field := func(v any) func(*json.Decoder) error { return func(d *json.Decoder) error { return d.Decode(v) } }
 	err = readObject(b, map[string]func(*json.Decoder) error{
@@ -128,18 +128,18 @@ type Root struct {
 	Parent    int64
 	ParentPin envelope.Pin
 	// Signers is the chain of signers, and Keys are the grants of data keys: signed
-	// envelopes. Delegation is the one for the key that has signed, if it is not a
-	// signer's.
+	// envelopes. Delegation certifies the key that signed the version, if it is not
+	// a signer's.
 	Signers, Keys []string
 	Delegation    string
-	// Message is what the maker of the version says about it.
+	// Message is what the version's author says about it.
 	Message string
 	// Tags are names of versions, sorted.
 	Tags []Tag
-	// Tree is the hash of the files in the clear, if HasTree: see tree.Merkle.
+	// Tree is the hash of the plaintext files, if HasTree: see tree.Merkle.
 	Tree    [32]byte
 	HasTree bool
-	// Sum is the SHA-256 of these contents as they are in the vault.
+	// Sum is the SHA-256 of these contents as stored in the vault.
 	Sum [32]byte
 }
 
@@ -147,10 +147,10 @@ type Root struct {
 type Tag struct {
 	Name   string
 	Number int64
-	Digest [32]byte // of the version's root
+	Digest [32]byte // SHA-256 of the version's root
 }
 
-// MaxTags and MaxMessage limit what is said about versions, in tags and in bytes.
+// MaxTags is the most tags of a version, and MaxMessage the longest message, in bytes.
 const (
 	MaxTags    = 1024
 	MaxMessage = 4096
@@ -204,7 +204,7 @@ func texts(raw []json.RawMessage) []string {
 	return all
 }
 
-// rawArray reads an array of objects, each as it was encoded.
+// rawArray reads an array of objects, each kept as it was encoded.
 func rawArray(to *[]json.RawMessage, most int) func(*json.Decoder) error {
 	return func(d *json.Decoder) error {
 		return readArray(d, func() error {
@@ -219,7 +219,7 @@ func rawArray(to *[]json.RawMessage, most int) func(*json.Decoder) error {
 	}
 }
 
-// DecodeRoot reads the output of EncodeRoot for the version of the number.
+// DecodeRoot reads the output of EncodeRoot for the version with this number.
 func DecodeRoot(dataset string, number int64, b []byte) (*Root, error) {
 	j, parts, err := readRoot(b)
 	if errors.Is(err, envelope.ErrAuthentication) {
@@ -254,7 +254,8 @@ func DecodeRoot(dataset string, number int64, b []byte) (*Root, error) {
 	return r, nil
 }
 
-// tagsOf checks the tags of a version: they name it or earlier ones, each name once.
+// tagsOf checks the tags of a version: they name it or earlier versions, and no tag occurs
+// twice.
 func tagsOf(all []tagJSON, number int64) ([]Tag, error) {
 	var tags []Tag
 	for i, t := range all {
@@ -270,7 +271,7 @@ func tagsOf(all []tagJSON, number int64) ([]Tag, error) {
 	return tags, nil
 }
 
-// CheckTag returns an error unless a version may have the name: 1 to 100 letters, digits,
+// CheckTag returns an error unless the name may be a tag: 1 to 100 letters, digits,
 // dots, hyphens and underscores, the first a letter, so that no tag looks like a number.
 func CheckTag(name string) error {
 	ok := name != "" && len(name) <= 100

@@ -18,7 +18,7 @@ import (
 )
 
 // An authority is the right to make a version: the signing key, its role, and the data
-// keys that were granted to the dataset.
+// keys granted to the dataset.
 type authority struct {
 	signer signing.Signer
 	chain  *chain.Chain  // nil until the chain of a first version has begun
@@ -47,7 +47,7 @@ func (l *Lease) authorize(ctx context.Context) error {
 	}
 	l.auth.signer = signer
 	if l.prev == nil {
-		return nil // whoever begins a dataset is its owner
+		return nil // whoever begins a dataset owns it
 	}
 	l.auth.root = objects.RootOf(l.prev)
 	l.auth.chain, l.auth.grants = l.auth.root.Chain, slices.Clone(l.auth.root.Grants)
@@ -79,15 +79,15 @@ func (l *Lease) beginAnew(ctx context.Context) error {
 	return nil
 }
 
-// needs returns the error for a signing key that does not have a role.
+// needs returns the error for a signing key that lacks a role.
 func (l *Lease) needs(role chain.Role) error {
 	return &dataset.NotSignerError{Dataset: l.dataset.Name, Key: l.auth.signer.Public(), Owner: role == chain.Owner, Owners: l.auth.chain.Last().Owners}
 }
 
-// vouch returns what a record of an unfinished upload lists, if somebody who may write
-// has signed it, and everything that it names is sealed under data keys of the dataset.
-// Otherwise the error says why not. From then on, the keys that the record grants belong
-// to the dataset.
+// vouch returns what a record of an unfinished upload lists, if it was signed by
+// somebody who may write and everything that it names is sealed under data keys of the
+// dataset. Otherwise the error says why not. From then on, the keys that the record
+// grants belong to the dataset.
 func (l *Lease) vouch(ctx context.Context, name codec.PendingName, r *codec.Record, id envelope.KeyID) (h codec.Header, entries []*tree.Entry, err error) {
 	c := l.auth.chain
 	var other *chain.Chain // the one that the upload began, and that did not become the dataset's
@@ -154,8 +154,8 @@ func (l *Lease) takeGrants(ctx context.Context, r *codec.Record, id envelope.Key
 	return nil
 }
 
-// grantOf reads a grant of a record. If it is of another chain, which this signer has
-// begun and which has lost against c, it is made again.
+// grantOf reads a grant of a record. If it belongs to another chain, which this
+// signer began and which lost to c, it is made again under c.
 func (l *Lease) grantOf(ctx context.Context, raw string, c, other *chain.Chain) (chain.Grant, error) {
 	if other == nil {
 		return c.ParseGrant(raw)
@@ -172,7 +172,7 @@ func (l *Lease) grantOf(ctx context.Context, raw string, c, other *chain.Chain) 
 
 // SealingKey returns the data key that the upload seals under: the newest one that it may
 // use, or a new one. It may use keys that an owner, or the signer itself, has granted
-// since the last rotation, but not a key that merely lies in the vault.
+// since the last rotation, but not a key that is merely present in the vault.
 func (l *Lease) SealingKey(ctx context.Context) (*envelope.DataKey, error) {
 	if err := l.begin(ctx); err != nil {
 		return nil, err
@@ -195,9 +195,9 @@ func (l *Lease) usable(ctx context.Context) (envelope.KeyID, error) {
 	}
 	may := func(g chain.Grant) bool { return l.auth.chain.MaySeal(g, l.auth.signer.Public()) }
 	if l.auth.root == nil {
-		// Nothing shows that the record, and the key with it, was made for this dataset
-		// and not for one of the same name that this signer had before: unless it was
-		// on this machine. What the record names is taken over in any case.
+		// Unless the record was made on this machine, nothing shows that it, and its
+		// key, was made for this dataset and not for an earlier one of the same name by
+		// this signer. What the record names is reused in either case.
 		known, err := objects.Of(l.dataset).Known(ctx)
 		if err != nil || known.Begun != l.auth.chain.Last().Digest {
 			return none, err
@@ -206,7 +206,7 @@ func (l *Lease) usable(ctx context.Context) (envelope.KeyID, error) {
 			return l.pending.KeyID, nil
 		}
 	}
-	if l.prev != nil { // its key is open already
+	if l.prev != nil { // its key is already open
 		if at := slices.IndexFunc(l.auth.grants, func(g chain.Grant) bool { return g.KeyID == l.prev.KeyID }); at >= 0 && may(l.auth.grants[at]) {
 			return l.prev.KeyID, nil
 		}
@@ -263,8 +263,8 @@ func (l *Lease) NewKey(ctx context.Context) (*envelope.DataKey, error) {
 	return key, set.Vouch([]chain.Grant{g})
 }
 
-// ChangeSigners changes the signers from the version on that the lease is for. Only an
-// owner may do that.
+// ChangeSigners changes the signers, starting with the version that the lease is for.
+// Only an owner may do that.
 func (l *Lease) ChangeSigners(ctx context.Context, change func(*chain.Link) error) error {
 	if err := l.begin(ctx); err != nil {
 		return err
@@ -298,9 +298,10 @@ func (l *Lease) Rotate(ctx context.Context) (*envelope.DataKey, error) {
 	return l.NewKey(ctx)
 }
 
-// signRecord returns the record with a number and a list, with the evidence for another
-// run: the grants that no version has yet, the signers if there is no version, and the
-// signature. The first record of an upload takes one signature by the signing key.
+// signRecord returns the record with this number and list, and the evidence that lets
+// another run trust it: the grants that no version has yet, the signers if there is no
+// version, and the signature. The first record of an upload takes one signature by the
+// signing key.
 func (l *Lease) signRecord(ctx context.Context, number int64, list []byte) (*codec.Record, error) {
 	r := &codec.Record{List: list}
 	if l.auth.root == nil && l.auth.chain != nil {
@@ -344,7 +345,7 @@ func (l *Lease) certify(ctx context.Context) (err error) {
 }
 
 // keys returns the grants that a version carries: those of data keys that it uses, as far
-// as known, and those that may still be sealed under.
+// as known, and those of keys that may still be used for sealing.
 func (l *Lease) keys(used map[envelope.KeyID]bool) []string {
 	var raw []string
 	for _, g := range l.auth.grants {

@@ -7,8 +7,9 @@ import (
 	"github.com/vaultpack/vaultpack/dataset"
 )
 
-// Change makes a version that changes no files, as do commits it: it begins the upload
-// and ends it, whatever happens. made says in errors what the version is for.
+// Change makes a version that changes no files: it begins an upload, calls do to
+// commit it, and ends the upload in any case. made says in errors what the version is
+// for.
 func Change(ctx context.Context, d *dataset.Dataset, source, made string, do func(context.Context, *Lease) (*dataset.Version, error)) (*dataset.Version, error) {
 	l, err := Begin(ctx, d, source)
 	if err != nil {
@@ -17,7 +18,7 @@ func Change(ctx context.Context, d *dataset.Dataset, source, made string, do fun
 	return l.change(ctx, made, do)
 }
 
-// ChangeAnew is Change for a version that begins a new chain of signers.
+// ChangeAnew is like Change, but the version begins a new chain of signers.
 func ChangeAnew(ctx context.Context, d *dataset.Dataset, source, made string, do func(context.Context, *Lease) (*dataset.Version, error)) (*dataset.Version, error) {
 	l, err := begin(ctx, d, source, newChain)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
-// Limits of a part of an index. A part is what a reader fetches to find one file, and
-// what is held in memory. They are variables for the tests only.
+// Limits of a part of an index. A part is the unit that a reader fetches to find one
+// file, and that is held in memory. They are variables for the tests only.
 var (
 	PartEntries = 16 << 10
 	partPathLen = 4 << 20 // bytes of paths, link targets and packs
@@ -30,7 +30,7 @@ type Index struct {
 
 	pending []*tree.Entry
 	pathLen int
-	part    int // the part of prev that pending is the beginning of so far, or -1
+	part    int // the part of prev that begins with what is pending, or -1
 	next    int // the part of prev that begins next
 
 	parts  []tree.Part
@@ -39,7 +39,7 @@ type Index struct {
 	merkle tree.Merkle
 	packs  map[envelope.ObjectID]*tree.Object
 	last   string
-	// confirmed are entries that replace pending ones if these have to be written again.
+	// confirmed holds entries that replace pending ones if those have to be rewritten.
 	confirmed map[*tree.Entry]*tree.Entry
 }
 
@@ -48,13 +48,13 @@ func NewIndex(d *dataset.Dataset, key *envelope.DataKey, prev *dataset.Version) 
 	return &Index{dataset: d, key: key, prev: prev, part: -1, packs: map[envelope.ObjectID]*tree.Object{}}
 }
 
-// A Step relates an entry to the previous version. The zero value is for an entry that is
+// A Step relates an entry to the previous version. The zero value means that the entry is
 // new, or has changed.
 type Step struct {
-	// Unchanged says that the previous version has the very same entry.
+	// Unchanged says that the previous version has exactly the same entry.
 	Unchanged bool
-	// Gap says that the previous version has entries, now gone, between the entry added
-	// before and this one.
+	// Gap says that the previous version has entries, now removed, between the entry
+	// added last and this one.
 	Gap bool
 }
 
@@ -87,10 +87,10 @@ func (w *Index) Add(ctx context.Context, e *tree.Entry, step Step) error {
 		}
 		return nil
 	}
-	// If a part of the previous index is still to come, this one may grow up to it, so
-	// that one more entry does not shift the bounds of all that follow. A part that has
-	// grown too large is halved: the second half is then large enough to be cut off at
-	// the next old bound.
+	// While there are parts of the previous index ahead, this one may grow up to the
+	// next, so that one more entry does not shift the boundaries of all parts that
+	// follow. A part that has grown too large is halved: the second half is then large
+	// enough to be cut off at the next old boundary.
 	if w.prev != nil && w.next < len(w.prev.Parts) {
 		if len(w.pending) >= 2*PartEntries || w.pathLen >= 2*partPathLen {
 			return w.write(ctx, max(len(w.pending)/2, 1))
@@ -103,14 +103,14 @@ func (w *Index) Add(ctx context.Context, e *tree.Entry, step Step) error {
 	return nil
 }
 
-// follow keeps track of whether the pending entries are the beginning of a part of the
+// follow tracks whether the pending entries are the beginning of a part of the
 // previous index.
 func (w *Index) follow(ctx context.Context, e *tree.Entry, step Step) error {
 	if w.prev == nil {
 		return nil
 	}
 	for w.next < len(w.prev.Parts) && w.prev.Parts[w.next].First < e.Path {
-		w.next++ // passed over, or inside it
+		w.next++ // skipped, or inside it
 	}
 	begins := step.Unchanged && w.next < len(w.prev.Parts) && w.prev.Parts[w.next].First == e.Path
 	if !begins {
@@ -154,9 +154,9 @@ func (w *Index) count(e *tree.Entry) {
 	}
 }
 
-// Confirm replaces then, an entry of the previous version that is to be added as
-// unchanged, by now in the index: but only if its part has to be written anyway, since
-// now says nothing that matters to readers.
+// Confirm replaces then, an entry of the previous version that is about to be added as
+// unchanged, with now. It does so only if its part has to be written anyway, since the
+// difference does not matter to readers.
 func (w *Index) Confirm(then, now *tree.Entry) {
 	if w.confirmed == nil {
 		w.confirmed = map[*tree.Entry]*tree.Entry{}
@@ -177,7 +177,7 @@ func (w *Index) flush(ctx context.Context) error {
 	return w.write(ctx, len(w.pending))
 }
 
-// write makes a part of the first n pending entries, at least one.
+// write makes a part of the first n pending entries; n is at least 1.
 func (w *Index) write(ctx context.Context, n int) error {
 	for i, e := range w.pending {
 		if now := w.confirmed[e]; now != nil {
@@ -205,32 +205,32 @@ func (w *Index) write(ctx context.Context, n int) error {
 	return nil
 }
 
-// Contents is what a version consists of.
+// Contents holds what a version consists of.
 type Contents struct {
 	Parts  []tree.Part
 	Totals tree.Totals
-	// Tree is the hash of the files in the clear, if HasTree.
+	// Tree is the hash of the plaintext files, if HasTree.
 	Tree    [32]byte
 	HasTree bool
 	// KeyIDs are the data keys that packs and parts are sealed under; nil if unknown, as
 	// for a version whose index was reused unread.
 	KeyIDs map[envelope.KeyID]bool
-	// Relied are packs that the version relies on and that the upload has not made.
+	// Relied are the packs that the version relies on but that the upload did not make.
 	Relied map[envelope.ObjectID]*tree.Object
-	// Message is what the maker of the version says about it.
+	// Message is what the version's author says about it.
 	Message string
-	// Tags are the version's, if they are not those of the one before.
+	// Tags are the version's tags, if they differ from those of the version before.
 	Tags *[]codec.Tag
 }
 
-// Same returns the contents of a version, for another one with the same contents.
+// Same returns the contents of a version, to make another with the same contents.
 func Same(v *dataset.Version) Contents {
 	r := objects.RootOf(v)
 	return Contents{Parts: v.Parts, Totals: v.Totals, Tree: r.Tree, HasTree: r.HasTree}
 }
 
-// Finish writes what is outstanding. changed is false if the index is exactly that of the
-// previous version.
+// Finish writes the remaining entries. changed is false if the index is exactly that of
+// the previous version.
 func (w *Index) Finish(ctx context.Context) (c Contents, changed bool, err error) {
 	if err := w.begin(ctx); err != nil {
 		return c, false, err
@@ -250,5 +250,5 @@ func (w *Index) Finish(ctx context.Context) (c Contents, changed bool, err error
 	return c, changed, nil
 }
 
-// Packs returns those that the index names, for [Lease.Commit].
+// Packs returns the packs that the index names, for [Lease.Commit].
 func (w *Index) Packs() map[envelope.ObjectID]*tree.Object { return w.packs }

@@ -1,6 +1,6 @@
 // Package commit makes versions: the lease that an upload holds, the records of what
 // uploads have done so far, the index, and the one write that readers see. Packages
-// uploader, ingest and rekey stand on it.
+// uploader, ingest and rekey are built on it.
 package commit
 
 import (
@@ -26,19 +26,17 @@ import (
 
 // A Lease is the right to make one version. It says in the vault that an upload is
 // under way, so that a [dataset.Dataset.Collect] leaves alone what the upload makes and relies
-// on. Everything that an upload writes hangs off it; there is no other way to
-// commit.
+// on. An upload writes everything through its lease; there is no other way to commit.
 //
 // A lease is for the number after the highest that is taken. It is written before
 // the upload looks at what there is to continue from, and the number is what Commit
-// creates: a collection that takes an upload for dead takes its number first. So in
-// whatever order uploads, collections and their sleeps come, a version that was
-// committed is whole.
+// creates: a collection that considers an upload dead takes its number first. So a committed
+// version is complete, in whatever order uploads and collections run or are suspended.
 //
-// End must be called. A Lease is safe for concurrent use, but for Commit and End.
+// End must be called. A Lease is safe for concurrent use, except for Commit and End.
 type Lease struct {
 	dataset *dataset.Dataset
-	upload  string // names its objects in pending/
+	upload  string // names the upload's objects in pending/
 	number  int64
 	started time.Time
 	prev    *dataset.Version
@@ -52,11 +50,11 @@ type Lease struct {
 
 	recording sync.Mutex
 	record    *checkpoint
-	unsure    atomic.Bool // a write may yet reach the vault, so the lease stays
+	unsure    atomic.Bool // a write may still reach the vault, so the lease stays
 }
 
-// Begin begins an upload. source identifies, for the uploader, where the data comes from;
-// it marks the upload's records.
+// Begin begins an upload. source identifies where the uploader gets its data; it marks
+// the upload's records.
 func Begin(ctx context.Context, d *dataset.Dataset, source string) (*Lease, error) {
 	return begin(ctx, d, source, oldChain)
 }
@@ -65,8 +63,8 @@ func Begin(ctx context.Context, d *dataset.Dataset, source string) (*Lease, erro
 type chainOf int
 
 const (
-	oldChain chainOf = iota // that of the version before
-	newChain                // a new one, whoever the signers of the version before are
+	oldChain chainOf = iota // the chain of the version before
+	newChain                // a new chain, whoever signed the version before
 )
 
 func begin(ctx context.Context, d *dataset.Dataset, source string, signers chainOf) (*Lease, error) {
@@ -85,7 +83,7 @@ func begin(ctx context.Context, d *dataset.Dataset, source string, signers chain
 	objects.Of(d).Enter(&l.cancel)
 	begun := false
 	defer func() {
-		if !begun { // also where the store panics
+		if !begun { // also if the store panics
 			l.Abandon()
 		}
 	}()
@@ -95,8 +93,8 @@ func begin(ctx context.Context, d *dataset.Dataset, source string, signers chain
 	if !l.planned {
 		l.renew()
 	}
-	// Not before the lease exists: a collection that does not see it must have marked
-	// what is found now.
+	// This comes after the lease has been written: a collection that does not see the
+	// lease must have marked what is found now.
 	if err := l.read(ctx, all); err != nil {
 		return nil, errors.Join(err, l.End(ctx))
 	}
@@ -110,7 +108,7 @@ func (l *Lease) read(ctx context.Context, all objects.Numbers) (err error) {
 	if err = objects.Of(l.dataset).Because(err); err == nil {
 		l.prev = leaseVersion(objects.Of(l.dataset), r)
 	}
-	if errors.Is(err, dataset.ErrUnknownVersion) { // it was the newest a moment ago
+	if errors.Is(err, dataset.ErrUnknownVersion) { // it was the newest version a moment ago
 		return fmt.Errorf("%w (%v); run the same command again", dataset.ErrConflict, err)
 	}
 	if err != nil && !errors.Is(err, dataset.ErrUnknownDataset) {
@@ -136,8 +134,8 @@ func (l *Lease) write(ctx context.Context) error {
 	})
 }
 
-// renew keeps the lease young until it ends, or is gone. If the store panics, stop panics
-// likewise, once.
+// renew keeps the lease fresh until it ends, or is gone. If the store panics, stop panics
+// in the same way, once.
 func (l *Lease) renew() {
 	ctx, cancel := context.WithCancel(l.context)
 	wait := workers.Beside(func() error {
@@ -159,7 +157,7 @@ func (l *Lease) renew() {
 
 var errNotRenewed = errors.New("the upload's lease is not renewed any more")
 
-// keepYoung writes the lease again from time to time. It returns an error if it is gone.
+// keepYoung rewrites the lease at intervals. It returns an error if the lease is gone.
 func (l *Lease) keepYoung(ctx context.Context) error {
 	tick := time.NewTicker(objects.LeaseTTL / 5)
 	defer tick.Stop()
@@ -177,8 +175,8 @@ func (l *Lease) keepYoung(ctx context.Context) error {
 	}
 }
 
-// Abandon ends the renewal of a lease that does not end in good order: a collection finds
-// it dead. After End it does nothing.
+// Abandon stops renewing a lease that does not end normally: a collection then finds it
+// dead. After End it does nothing.
 func (l *Lease) Abandon() {
 	if l == nil || l.dataset == nil {
 		return
@@ -188,7 +186,8 @@ func (l *Lease) Abandon() {
 	l.stop()
 }
 
-// Because returns err, or why the lease's context has ended if that caused err.
+// Because returns err or, if err was caused by the end of the lease's context, the reason for
+// that end.
 func (l *Lease) Because(err error) error {
 	if l == nil || l.context == nil {
 		return errNoLease
@@ -212,15 +211,15 @@ func (l *Lease) check(ctx context.Context) error {
 	return err
 }
 
-// Context is the context that the lease was made with. It is cancelled, with a
-// cause that wraps ErrCollected, when the lease is found gone, and with ErrClosed when
+// Context is the context that the lease was made with. It is cancelled with a cause
+// that wraps ErrCollected when the lease is found to be gone, and with ErrClosed when
 // the dataset is closed.
 func (l *Lease) Context() context.Context { return l.context }
 
 // Previous returns the version that the new one is made after, or nil.
 func (l *Lease) Previous() *dataset.Version { return l.prev }
 
-// Pending returns what unfinished uploads have recorded, as far as it can be relied on.
+// Pending returns what unfinished uploads have recorded and can be relied on.
 func (l *Lease) Pending() *Pending { return l.pending }
 
 // Record records entries whose packs are in the vault, sealed under key, so that another
@@ -233,8 +232,8 @@ func (l *Lease) Record(ctx context.Context, key *envelope.DataKey, entries []*tr
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	// A record that has begun is not interrupted at once: it might reach the vault after
-	// the lease has ended, when a collection no longer expects any.
+	// A record that is being written is not interrupted at once: it might reach the
+	// vault after the lease has ended, when a collection no longer expects one.
 	ctx, cancel := lingering(ctx, 10*time.Second)
 	defer cancel()
 	l.recording.Lock()
@@ -246,7 +245,7 @@ func (l *Lease) Record(ctx context.Context, key *envelope.DataKey, entries []*tr
 	return err
 }
 
-// lingering returns a context that is cancelled some time after ctx.
+// lingering returns a context that is cancelled a while after ctx.
 func lingering(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	out, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {

@@ -16,8 +16,8 @@ import (
 	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
-// A checkpoint records what an unfinished upload has done so far, in the vault
-// itself and sealed, see [Lease.Record].
+// A checkpoint records what an unfinished upload has done so far, sealed and in the
+// vault itself: see [Lease.Record].
 type checkpoint struct {
 	dataset *dataset.Dataset
 	source  string
@@ -98,24 +98,24 @@ type Pending struct {
 	// KeyID is the data key of the newest record; zero if there is none.
 	KeyID envelope.KeyID
 	// Unreadable are the records that could not be read, each with the reason.
-	// What they name is sent again.
+	// What they name is uploaded again.
 	Unreadable []error
 
 	dataset *dataset.Dataset
 	lists   []pendingList
 	runs    [][]pendingList // what Entries yields of them
-	broken  []string        // names of those that are unreadable
+	broken  []string        // names of the unreadable records
 }
 
 type pendingList struct {
 	name, source string
-	sum          [32]byte // of the list that was vouched for
+	sum          [32]byte // SHA-256 of the list that was vouched for
 	first, last  string
 	weight       int // of its entries
 }
 
-// readPending reads the records of unfinished uploads. It skips those of uploads that the
-// closed number has ended: a collection may be working on their packs. A record for which
+// readPending reads the records of unfinished uploads. It skips uploads that were ended
+// by the number closed: a collection may be working on their packs. A record for which
 // vouch returns an error is not used.
 func readPending(ctx context.Context, d *dataset.Dataset, closed int64,
 	vouch func(context.Context, codec.PendingName, *codec.Record, envelope.KeyID) (codec.Header, []*tree.Entry, error)) (*Pending, error) {
@@ -159,10 +159,10 @@ func readPending(ctx context.Context, d *dataset.Dataset, closed int64,
 	return p, nil
 }
 
-// arrange sorts the lists into runs, of which one list each is in memory at a time.
+// arrange sorts the lists into runs; one list of each run is in memory at a time.
 // Uploads walk a tree in order, so their lists follow one another except for what
-// finished out of turn: a few runs hold them all. Lists for which there is no room are
-// left out: what they name is sent again.
+// finished out of order: a few runs hold them all. Lists for which there is no room
+// are left out: what they name is uploaded again.
 func (p *Pending) arrange() {
 	total := 0
 	largest := []int{} // of each run
@@ -187,8 +187,8 @@ func (p *Pending) arrange() {
 }
 
 // Entries yields all recorded entries in the order of their paths; the same path may
-// occur several times, with other extents. One list of each run of lists is in memory at
-// a time.
+// occur several times, with different extents. One list of each run of lists is in
+// memory at a time.
 func (p *Pending) Entries(ctx context.Context) iter.Seq2[*tree.Entry, error] {
 	return func(yield func(*tree.Entry, error) bool) {
 		if err := p.begin(ctx); err != nil {
@@ -236,7 +236,7 @@ func (p *Pending) Entries(ctx context.Context) iter.Seq2[*tree.Entry, error] {
 // A PendingUpload is an unfinished upload, or a finished one that could not remove its
 // records.
 type PendingUpload struct {
-	// Number is the one that it would have committed.
+	// Number is the version number that it would have committed.
 	Number int64
 
 	pending *Pending
@@ -249,7 +249,7 @@ func (p *Pending) Uploads(source string) []PendingUpload {
 		return nil
 	}
 	var all []PendingUpload
-	for _, l := range p.lists { // one upload's after the other's
+	for _, l := range p.lists { // grouped by upload
 		if l.source != source {
 			continue
 		}
@@ -263,8 +263,8 @@ func (p *Pending) Uploads(source string) []PendingUpload {
 	return all
 }
 
-// Entries yields what the upload has recorded, in the order of recording: the same path
-// may occur again.
+// Entries yields what the upload has recorded, in the order in which it was recorded:
+// the same path may occur again.
 func (u PendingUpload) Entries(ctx context.Context) iter.Seq2[*tree.Entry, error] {
 	if err := u.pending.begin(ctx); err != nil {
 		return func(yield func(*tree.Entry, error) bool) { yield(nil, err) }
@@ -272,7 +272,7 @@ func (u PendingUpload) Entries(ctx context.Context) iter.Seq2[*tree.Entry, error
 	return u.pending.run(ctx, u.lists)
 }
 
-// A Record is a record of an upload, with the data key that it is sealed under.
+// A Record is an upload's record with the data key that it is sealed under.
 type Record struct {
 	Entries []*tree.Entry
 	KeyID   envelope.KeyID
@@ -301,8 +301,8 @@ func (p *Pending) Records(ctx context.Context, source string) iter.Seq2[*Record,
 	}
 }
 
-// read reads again a list that was vouched for. If another one has replaced it, it is
-// refused.
+// read rereads a list that was vouched for. It returns an error if the list has been
+// replaced.
 func (p *Pending) read(ctx context.Context, l pendingList) ([]*tree.Entry, envelope.KeyID, error) {
 	r, id, err := objects.Of(p.dataset).ReadRecord(ctx, l.name)
 	if err == nil && r.Sum() != l.sum {

@@ -19,18 +19,18 @@ import (
 	"github.com/vaultpack/vaultpack/signing"
 )
 
-// Commit makes the version of the lease's number, after Previous, of an index that
-// has been written, and signs it. Commit looks once more whether everything is there that the
-// version relies on. Its one conditional write is the moment at which readers see
-// all of the version; before it they see none.
+// Commit makes and signs the version with the lease's number, after Previous, from an index
+// that has been written. It checks once more that everything that the version relies on is
+// there. Its one conditional write is the moment at which readers see the whole version;
+// before it they see nothing of it.
 //
 // The error wraps ErrConflict if another writer has taken the number, and
-// ErrCollected if something is gone. In both cases the same upload again succeeds.
+// ErrCollected if something is gone. In both cases repeating the upload succeeds.
 func (l *Lease) Commit(ctx context.Context, key *envelope.DataKey, c Contents) (*dataset.Version, error) {
 	if err := l.begin(ctx); err != nil {
 		return nil, err
 	}
-	l.stop() // from here on the lease is not renewed, and its loss interrupts nothing
+	l.stop() // from here on the lease is no longer renewed, and losing it interrupts nothing
 	if err := l.look(ctx, key, c.Parts, c.Relied); err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func (l *Lease) Commit(ctx context.Context, key *envelope.DataKey, c Contents) (
 	if l.prev == nil || l.auth.anew {
 		err = set.Adopt(ctx, root)
 	} else {
-		err = set.Believe(ctx, root, objects.Numbers{}) // the version that it was made after has been checked
+		err = set.Believe(ctx, root, objects.Numbers{}) // the version before has been checked
 	}
 	if err != nil {
 		return v, fmt.Errorf("version %d was created, but this machine does not remember it: %w", l.number, err)
@@ -67,8 +67,8 @@ func (l *Lease) Commit(ctx context.Context, key *envelope.DataKey, c Contents) (
 	return v, nil
 }
 
-// look checks everything that a version relies on: that nobody has ended the upload, the
-// keyrings, and what it takes over from others.
+// look checks everything that a version relies on: that nobody has ended the upload,
+// that the keyrings are there, and that what it takes over from others is.
 func (l *Lease) look(ctx context.Context, key *envelope.DataKey, parts []tree.Part, packs map[envelope.ObjectID]*tree.Object) error {
 	d := l.dataset
 	if err := l.check(ctx); err != nil {
@@ -170,7 +170,7 @@ func (l *Lease) seal(ctx context.Context, key *envelope.DataKey, c Contents) (*o
 	if l.planned {
 		return &objects.Root{Root: root, Chain: l.auth.chain, KeyID: key.ID(), Pin: w.Pin()}, sealed.Bytes(), nil
 	}
-	// Read it as every reader will: what they would refuse is not committed.
+	// Read it as every reader will: a root that they would reject is not committed.
 	r, err := objects.Of(l.dataset).OpenRoot(l.number, b, key.ID())
 	if err != nil {
 		return nil, nil, fmt.Errorf("the version that was to be created would not be believed: %w", err)

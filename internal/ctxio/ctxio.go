@@ -1,4 +1,4 @@
-// Package ctxio ends reading and writing when a context ends.
+// Package ctxio makes reading and writing stop when a context ends.
 package ctxio
 
 import (
@@ -6,10 +6,12 @@ import (
 	"io"
 )
 
-// Reader is r until the context ends; from then on its error is that of the context.
+// Reader returns a reader that reads from r until the context ends, and then returns the
+// context's error.
 func Reader(ctx context.Context, r io.Reader) io.Reader { return reader{ctx, r} }
 
-// Writer is w until the context ends; from then on its error is that of the context.
+// Writer returns a writer that writes to w until the context ends, and then returns the
+// context's error.
 func Writer(ctx context.Context, w io.Writer) io.Writer { return writer{ctx, w} }
 
 type reader struct {

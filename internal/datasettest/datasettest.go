@@ -1,4 +1,4 @@
-// Package datasettest makes datasets for the tests of what reads them.
+// Package datasettest makes datasets for tests of code that reads them.
 package datasettest
 
 import (
@@ -42,8 +42,8 @@ func Commit(t testing.TB, d *dataset.Dataset, entries []*tree.Entry) *dataset.Ve
 	return CommitWith(t, d, func(*envelope.DataKey) []*tree.Entry { return entries })
 }
 
-// CommitWith makes a version of the entries that fill returns, under a new data key,
-// which it is given to write packs under.
+// CommitWith makes a version of the entries that fill returns. It passes fill a new
+// data key to write packs under.
 func CommitWith(t testing.TB, d *dataset.Dataset, fill func(*envelope.DataKey) []*tree.Entry) *dataset.Version {
 	t.Helper()
 	ctx := context.Background()
@@ -74,7 +74,7 @@ func CommitWith(t testing.TB, d *dataset.Dataset, fill func(*envelope.DataKey) [
 	return v
 }
 
-// Packed makes a version of small files, by their names, that lie in one pack, a tar.
+// Packed makes a version of small files, given by name, that are all in one pack, a tar.
 func Packed(t testing.TB, d *dataset.Dataset, names []string, contents map[string]string) *dataset.Version {
 	t.Helper()
 	return CommitWith(t, d, func(key *envelope.DataKey) []*tree.Entry { return packed(t, d, key, names, contents) })
@@ -111,7 +111,7 @@ func packed(t testing.TB, d *dataset.Dataset, key *envelope.DataKey, names []str
 	return entries
 }
 
-// SealRoot makes a version root, signed and sealed as the version like was.
+// SealRoot makes a version root that is signed and sealed like the version like.
 func SealRoot(t testing.TB, like *dataset.Version, r *codec.Root) []byte {
 	t.Helper()
 	ctx := context.Background()

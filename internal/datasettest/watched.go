@@ -11,7 +11,7 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// A Watched store counts what is read of another, and can change it.
+// A Watched store counts what is read from another store, and can change it.
 type Watched struct {
 	vault.Store
 	Gets atomic.Int64
@@ -20,7 +20,7 @@ type Watched struct {
 	spoil func(name string, off int64, r io.ReadCloser) (io.ReadCloser, error)
 }
 
-// Get reads through what Spoil was given.
+// Get applies the function that Spoil set.
 func (w *Watched) Get(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
 	w.Gets.Add(1)
 	r, err := w.Store.Get(ctx, name, off, n)
@@ -33,14 +33,14 @@ func (w *Watched) Get(ctx context.Context, name string, off, n int64) (io.ReadCl
 	return spoil(name, off, r)
 }
 
-// Spoil makes later reads return what f makes of them; nil leaves them as they are.
+// Spoil makes f alter what later reads return; if f is nil, they return what is stored.
 func (w *Watched) Spoil(f func(name string, off int64, r io.ReadCloser) (io.ReadCloser, error)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.spoil = f
 }
 
-// NewWatched makes a vault in a folder, whose store is watched.
+// NewWatched makes a vault in a folder, with a Watched store.
 func NewWatched(t testing.TB, dir string) (*vault.Vault, *Watched) {
 	t.Helper()
 	v, _, err := config.Init(t.Context(), &config.Config{Vault: config.Setting{Value: dir + "/vault"}, LocalKey: config.Setting{Value: dir + "/key"}})

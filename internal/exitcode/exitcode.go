@@ -11,7 +11,7 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 )
 
-// The codes, as in the help.
+// The codes, as listed in the help.
 const (
 	Done           = 0
 	Failed         = 1

@@ -10,12 +10,11 @@ import (
 	"time"
 )
 
-// An Action deals with a request in the place of the proxy.
+// An Action handles a request in place of the proxy.
 type Action func(*Exchange)
 
-// Refuse answers with an error and does not do what was asked. A status of 200
-// with an error in the body is what S3 gives when a CompleteMultipartUpload
-// fails late.
+// Refuse answers with an error and does not perform the request. S3 answers with
+// status 200 and an error in the body when a CompleteMultipartUpload fails late.
 func Refuse(status int, code string) Action {
 	return func(x *Exchange) {
 		io.Copy(io.Discard, x.Request.Body)
@@ -23,7 +22,7 @@ func Refuse(status int, code string) Action {
 	}
 }
 
-// LieThat answers with an error although what was asked is done.
+// LieThat performs the request, but answers with an error.
 func LieThat(status int, code string) Action {
 	return func(x *Exchange) {
 		if x.Forward() == nil {
@@ -34,8 +33,8 @@ func LieThat(status int, code string) Action {
 	}
 }
 
-// Skewed refuses a request for its time, with the server's clock differing from
-// this machine's.
+// Skewed refuses a request because of its time, as a server does whose clock
+// differs from this machine's.
 func Skewed(by time.Duration) Action {
 	return func(x *Exchange) {
 		io.Copy(io.Discard, x.Request.Body)
@@ -45,19 +44,19 @@ func Skewed(by time.Duration) Action {
 	}
 }
 
-// ResetRequest resets the connection when half of the request's body has come.
+// ResetRequest resets the connection when half of the request's body has arrived.
 func ResetRequest(x *Exchange) {
 	io.CopyN(io.Discard, x.Request.Body, x.Request.ContentLength/2)
 	x.Reset()
 }
 
-// LoseAnswer does what was asked, and resets the connection instead of answering.
+// LoseAnswer performs the request, and resets the connection instead of answering.
 func LoseAnswer(x *Exchange) {
 	x.Forward()
 	x.Reset()
 }
 
-// ResetResponse resets the connection in the midst of the answer's body.
+// ResetResponse resets the connection in the middle of the response body.
 func ResetResponse(x *Exchange) {
 	r := x.Forward()
 	if r != nil {
@@ -66,8 +65,8 @@ func ResetResponse(x *Exchange) {
 	x.Reset()
 }
 
-// Truncate ends the answer in the midst of its body, in order and with the
-// length of the whole in its header.
+// Truncate ends the response in the middle of its body, closing the connection
+// normally, with the full length in the header.
 func Truncate(x *Exchange) {
 	r := x.Forward()
 	if r == nil {
@@ -80,7 +79,7 @@ func Truncate(x *Exchange) {
 	}
 }
 
-// Corrupt flips a bit in the middle of the answer's body.
+// Corrupt flips a bit in the middle of the response body.
 func Corrupt(x *Exchange) {
 	r := x.Forward()
 	if r != nil && len(r.Body) > 0 {
@@ -89,19 +88,19 @@ func Corrupt(x *Exchange) {
 	x.Answer(r)
 }
 
-// Silence never answers, and does not do what was asked.
+// Silence never answers, and does not perform the request.
 func Silence(x *Exchange) {
 	io.Copy(io.Discard, x.Request.Body)
 	x.wait()
 }
 
-// SilenceAfter does what was asked, and never answers.
+// SilenceAfter performs the request, and never answers.
 func SilenceAfter(x *Exchange) {
 	x.Forward()
 	x.wait()
 }
 
-// Stall answers with half of the body, and then nothing more.
+// Stall sends half of the response body, and then nothing more.
 func Stall(x *Exchange) {
 	if r := x.Forward(); r != nil {
 		x.half(r)
@@ -109,7 +108,7 @@ func Stall(x *Exchange) {
 	x.wait()
 }
 
-// Change passes the request on and the answer back, changed.
+// Change forwards the request, and sends back the response with changes.
 func Change(change func(*Response)) Action {
 	return func(x *Exchange) {
 		r := x.Forward()
@@ -120,7 +119,7 @@ func Change(change func(*Response)) Action {
 	}
 }
 
-// half sends the head of the answer and half of its body.
+// half sends the header of the response and half of its body.
 func (x *Exchange) half(r *Response) {
 	x.begin(r)
 	x.w.Write(r.Body[:len(r.Body)/2])
@@ -146,7 +145,7 @@ func (x *Exchange) Reset() {
 		if tcp, ok := under.(*net.TCPConn); ok {
 			tcp.SetLinger(0)
 		}
-		under.Close() // without a farewell of TLS
+		under.Close() // without TLS's close_notify
 	}
 }
 
@@ -158,7 +157,7 @@ func (x *Exchange) hijack() net.Conn {
 	return c
 }
 
-// failure is an error as S3 writes it.
+// failure is an error in S3's format.
 func failure(status int, code string) *Response {
 	body, err := xml.Marshal(struct {
 		XMLName xml.Name `xml:"Error"`

@@ -1,10 +1,10 @@
-// Package faultproxy stands between an S3 client and a server and makes
-// requests fail as they are scripted to: the third UploadPart is reset, the
-// answer to the first CompleteMultipartUpload is lost although it was done. At
-// the end of the test it checks that every fault was met, so that no test passes
-// because its fault never happened.
+// Package faultproxy stands between an S3 client and a server and makes requests
+// fail as a script says: the third UploadPart is reset, or the first
+// CompleteMultipartUpload is performed but its response is lost. At the end of the
+// test it checks that every fault occurred, so that no test passes because its
+// fault never happened.
 //
-// Requests are passed on with their Host, so their signatures stay valid.
+// Requests are forwarded with their Host header, so their signatures stay valid.
 package faultproxy
 
 import (
@@ -23,14 +23,14 @@ import (
 
 // A Fault says which requests fail, and how.
 type Fault struct {
-	// Op is the S3 operation, such as "UploadPart"; empty is any.
+	// Op is the S3 operation, such as "UploadPart"; empty means any.
 	Op string
-	// Path is a part of the request's path; empty is any.
+	// Path is a substring of the request's path; empty means any.
 	Path string
-	// First is the first of the requests that match Op and Path to fail,
-	// counted from 1; 0 is 1.
+	// First is which of the requests that match Op and Path is the first to fail,
+	// counted from 1; 0 means 1.
 	First int
-	// Times is how many of them fail; 0 is 1, and a negative number is all.
+	// Times is how many of them fail; 0 means 1, and a negative number all.
 	Times int
 	// Do is what happens to them.
 	Do Action
@@ -42,7 +42,7 @@ type Fault struct {
 type Proxy struct {
 	// URL is the endpoint for clients.
 	URL string
-	// CA is the certificate, in PEM, that clients have to trust; nil over http.
+	// CA is the certificate, in PEM, that clients must trust; nil over http.
 	CA []byte
 
 	server *httptest.Server
@@ -55,14 +55,15 @@ type Proxy struct {
 	ops    []string
 }
 
-// New starts a proxy in front of the endpoint target, reached through next. It
-// ends with the test, which fails if a fault was not met as often as it says.
+// New starts a proxy in front of the endpoint target, which it reaches through
+// next. It stops when the test ends. The test fails if a fault has not occurred as
+// often as it should.
 func New(t testing.TB, target string, next http.RoundTripper, faults ...*Fault) *Proxy {
 	t.Helper()
 	return start(t, false, target, next, faults)
 }
 
-// NewTLS is New with https for the clients.
+// NewTLS is like New, but clients connect over https.
 func NewTLS(t testing.TB, target string, next http.RoundTripper, faults ...*Fault) *Proxy {
 	t.Helper()
 	return start(t, true, target, next, faults)
@@ -76,11 +77,11 @@ func start(t testing.TB, https bool, target string, next http.RoundTripper, faul
 	}
 	p := &Proxy{target: u, next: next, faults: faults, done: make(chan struct{})}
 	if tr, ok := next.(*http.Transport); ok {
-		tr.DisableCompression = true // bodies pass as they are
+		tr.DisableCompression = true // bodies are passed through unchanged
 	}
 	p.server = httptest.NewUnstartedServer(p)
 	if https {
-		p.server.Config.ErrorLog = log.New(io.Discard, "", 0) // of clients that give up
+		p.server.Config.ErrorLog = log.New(io.Discard, "", 0) // from clients that give up
 		p.server.StartTLS()
 		p.CA = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.server.Certificate().Raw})
 	} else {
@@ -101,14 +102,14 @@ func start(t testing.TB, https bool, target string, next http.RoundTripper, faul
 	return p
 }
 
-// Ops are the operations that were asked for so far, in order.
+// Ops returns the operations requested so far, in order.
 func (p *Proxy) Ops() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clone(p.ops)
 }
 
-// Count is how many of them were op.
+// Count returns how many of them were op.
 func (p *Proxy) Count(op string) (n int) {
 	for _, o := range p.Ops() {
 		if o == op {
@@ -127,7 +128,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.Answer(x.Forward())
 }
 
-// match finds the fault for a request. One request meets one fault at most.
+// match finds the fault for a request. A request meets at most one fault.
 func (p *Proxy) match(x *Exchange) Action {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -146,7 +147,7 @@ func (p *Proxy) match(x *Exchange) Action {
 	return do
 }
 
-// operation is the name of the S3 operation, with the bucket in the path.
+// operation returns the name of the S3 operation, for requests with the bucket in the path.
 func operation(r *http.Request) string {
 	q := r.URL.Query()
 	_, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
@@ -180,7 +181,7 @@ func operation(r *http.Request) string {
 	return r.Method
 }
 
-// An Exchange is a request that an Action deals with.
+// An Exchange is a request that an Action handles.
 type Exchange struct {
 	Op      string
 	Request *http.Request
@@ -189,7 +190,7 @@ type Exchange struct {
 	w http.ResponseWriter
 }
 
-// A Response is the server's answer, read whole.
+// A Response is the server's response, read completely.
 type Response struct {
 	Status int
 	Header http.Header
@@ -197,7 +198,7 @@ type Response struct {
 	Length string // the Content-Length header, which HEAD has without a body
 }
 
-// Forward sends the request to the server. If that fails, the answer is nil.
+// Forward sends the request to the server. If that fails, it returns nil.
 func (x *Exchange) Forward() *Response {
 	body, err := io.ReadAll(x.Request.Body)
 	if err != nil {
@@ -227,7 +228,7 @@ func (x *Exchange) Forward() *Response {
 	return &Response{Status: resp.StatusCode, Header: h, Body: b, Length: h.Get("Content-Length")}
 }
 
-// Answer sends a response to the client; of nil it resets the connection.
+// Answer sends a response to the client; if it is nil, it resets the connection.
 func (x *Exchange) Answer(r *Response) {
 	if r == nil {
 		x.Reset()

@@ -23,7 +23,7 @@ type Calls struct {
 	// Link is linkat(2) below root.
 	Link func(root *os.Root, old, name string) error
 	// RenameNew is a rename that fails with fs.ErrExist if name exists. Both names
-	// are in one folder.
+	// are in the same folder.
 	RenameNew func(root *os.Root, old, name string) error
 	// Rename is renameat(2) below root.
 	Rename func(root *os.Root, old, name string) error
@@ -67,8 +67,8 @@ func NoAttributes(err error) bool {
 	return cannot(err, syscall.EPERM, syscall.EACCES, syscall.EINVAL)
 }
 
-// again repeats a call that a signal has interrupted, and, once, a call whose file or
-// folder another machine has replaced on a network file system.
+// again repeats a call that was interrupted by a signal and, once, a call whose file
+// or folder was replaced by another machine on a network file system.
 func again(call func() error) error {
 	stale := false
 	for {
@@ -83,7 +83,7 @@ func again(call func() error) error {
 	}
 }
 
-// Again is again for calls that return a value.
+// Again is like again, for calls that return a value.
 func Again[T any](call func() (T, error)) (v T, err error) {
 	err = again(func() (err error) {
 		v, err = call()
@@ -128,7 +128,8 @@ func (c *Calls) lock(f *os.File, how int) (bool, error) {
 }
 
 // Sync makes the contents of a file durable. If the file system does not support
-// that, synced is false: it writes the contents when the file is closed.
+// that, synced is false: such file systems write the contents when the file is
+// closed.
 func (c *Calls) Sync(f *os.File) (synced bool, err error) {
 	err = again(func() error {
 		if c.SyncFile != nil {

@@ -19,13 +19,13 @@ type Owner struct {
 	kernel string // this boot of this machine
 	space  string // in which pid counts
 	pid    int
-	start  string // of the process, since a pid is used again
+	start  string // of the process, since pids are reused
 }
 
 // unknown stands for an unknown process; no other process has it.
 func unknown() string { return short(rand.Text()) }
 
-// short hides the value it stands for, since whoever runs a vault sees names in it.
+// short hides the value it stands for, since whoever runs a vault sees the names in it.
 func short(s string) string {
 	sum := sha256.Sum256([]byte("vaultpack owner\x00" + s))
 	return hex.EncodeToString(sum[:6])
@@ -61,8 +61,8 @@ func ParseOwner(s string) (o Owner, ok bool) {
 	return Owner{f[0], f[1], pid, f[3]}, true
 }
 
-// Here reports whether the process runs, or ran, on this machine since its last start,
-// so that both see the same locks on any file system.
+// Here reports whether the process runs, or ran, on this machine since the machine
+// last started, so that it and this process see the same locks on any file system.
 func (o Owner) Here() bool { return o.kernel == Self().kernel }
 
 // Known reports whether Alive can find out.
@@ -74,7 +74,7 @@ func (o Owner) Alive() bool {
 		return false
 	}
 	start, dead := started(o.pid)
-	if start == "" { // others' processes may be hidden
+	if start == "" { // other users' processes may be hidden
 		return true
 	}
 	return !dead && (start == o.start || o.start == "0")

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// kernel is the same for all containers of a machine, until the machine restarts.
+// kernel is the same in all containers of a machine, until the machine restarts.
 func kernel() string {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil || len(b) < 32 {
@@ -24,7 +24,8 @@ func space() string {
 }
 
 // started returns when the process was started, in the kernel's ticks, and whether it
-// has ended and only waits for its parent. If that is not visible, start is empty.
+// has ended and only waits for its parent. If this process cannot see that, start is
+// empty.
 func started(pid int) (start string, dead bool) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {

@@ -7,9 +7,9 @@ import (
 	"syscall"
 )
 
-// OpenRegular opens a regular file below root for reading, and refuses all others: opening
-// a named pipe would block. Links that stay below root are
-// followed, unless flags has syscall.O_NOFOLLOW.
+// OpenRegular opens a regular file below root for reading, and rejects anything else:
+// opening a named pipe would block. Links that stay below root are followed, unless flags
+// has syscall.O_NOFOLLOW.
 func OpenRegular(root *os.Root, name string, flags int) (*os.File, error) {
 	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK|flags, 0)
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package given is what an entry point begins with.
+// Package given has the checks of arguments that an entry point begins with.
 package given
 
 import (
@@ -8,8 +8,8 @@ import (
 
 var errNilContext = errors.New("a nil context was given; use context.Background()")
 
-// Check returns missing unless the caller has given everything that it must, which there
-// says, and otherwise the error of Context.
+// Check returns missing unless there is true, which says that the caller has given every
+// required argument; otherwise it returns the error of Context.
 func Check(ctx context.Context, there bool, missing error) error {
 	if !there {
 		return missing
@@ -17,8 +17,8 @@ func Check(ctx context.Context, there bool, missing error) error {
 	return Context(ctx)
 }
 
-// Context returns an error if a context is nil or has already ended. After an error,
-// nothing is begun.
+// Context returns an error if a context is nil or has already ended. On an error,
+// the entry point does nothing.
 func Context(ctx context.Context) error {
 	if ctx == nil {
 		return errNilContext

@@ -1,6 +1,6 @@
-// Command golden seals a set of files with the package envelope of this very
-// tree, for all later ones to open. It writes into a new directory and never
-// changes an old one: what was once released must open for good.
+// Command golden seals a set of files with package envelope of the current source
+// tree, for all later ones to open. It writes to a new directory and never changes
+// an old one: files sealed by a release must open forever.
 //
 //	go run ./internal/golden testdata/golden/NAME
 package main
@@ -18,7 +18,7 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 )
 
-// A Set is what golden.json holds.
+// A Set is the contents of golden.json.
 type Set struct {
 	LocalKey   string                     `json:"local_key"`
 	Passphrase string                     `json:"passphrase"`
@@ -32,8 +32,8 @@ type Set struct {
 type File struct {
 	Name string        `json:"name"`
 	Kind envelope.Kind `json:"kind"`
-	// Keys are the keys that its own keyring has slots for; none where the
-	// set's keyring opens it.
+	// Keys are the keys that its own keyring has slots for; none if the set's
+	// keyring opens it.
 	Keys   []string `json:"keys,omitempty"`
 	Size   int      `json:"size"`
 	SHA256 string   `json:"sha256"` // of the plaintext

@@ -16,7 +16,7 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// Bounds of what Fetch holds in memory: so many answers of at most so many bytes.
+// Bounds on what Fetch holds in memory: the number of answers, and the size of each in bytes.
 const (
 	maxFetch = 16 << 20
 	ahead    = 8
@@ -27,20 +27,20 @@ const (
 type Fetcher struct {
 	Store   vault.Store
 	Dataset string
-	// Code is the exit code for an error.
+	// Code returns the exit code for an error.
 	Code func(error) int
 }
 
-// An answer is what one request has given.
+// An answer is the result of one request.
 type answer struct {
 	b   []byte
 	err error
 }
 
-// Serve answers the requests of r in their order, until r ends. A request is a line
+// Serve answers the requests in r, in order, until r ends. A request is a line
 // "ID OFFSET LENGTH", about bytes of a sealed pack; at most 16 MiB. The answer is a line
-// "OK LENGTH" and so many bytes, fewer than requested where the pack ends, or a line
-// "ERR CODE MESSAGE". Several requests are worked on at the same time.
+// "OK LENGTH" followed by that many bytes, fewer than requested at the end of the pack,
+// or a line "ERR CODE MESSAGE". Several requests are handled at the same time.
 func (f *Fetcher) Serve(ctx context.Context, r io.Reader, w io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -59,7 +59,7 @@ func (f *Fetcher) Serve(ctx context.Context, r io.Reader, w io.Writer) error {
 	return errors.Join(err, <-read)
 }
 
-// requests begins what r asks for.
+// requests reads requests from r and starts to handle them.
 func (f *Fetcher) requests(ctx context.Context, r io.Reader, queue chan<- chan answer) error {
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
@@ -81,7 +81,7 @@ func (f *Fetcher) requests(ctx context.Context, r io.Reader, queue chan<- chan a
 	return lines.Err()
 }
 
-// answers writes the answers as they come.
+// answers writes the answers as they arrive.
 func (f *Fetcher) answers(queue <-chan chan answer, out *bufio.Writer) error {
 	for waiting := range queue {
 		a := <-waiting
@@ -126,7 +126,7 @@ func (f *Fetcher) get(ctx context.Context, id envelope.ObjectID, off, n int64) (
 	b := make([]byte, n)
 	k, err := io.ReadFull(r, b)
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		err = nil // it ends here, which the other side judges
+		err = nil // the pack ends here; the other side decides what that means
 	}
 	return b[:k], err
 }

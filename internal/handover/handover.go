@@ -1,12 +1,12 @@
-// Package handover gives a version of a dataset to another process of the same user, such as
+// Package handover passes a version of a dataset to another process of the same user, such as
 // a Python program: what the version holds, and the data keys that open it. This process
-// decides whether to believe the version, and calls the key services; the other one reads the
-// packs by itself.
+// decides whether to trust the version, and calls the key services; the other one reads the
+// packs itself.
 //
 // No data key is written out. The other process makes a local key and passes it through a
 // pipe, and receives keyrings with a slot for that key.
 //
-// What is written and read here is no format that lasts: both sides are of one release.
+// The format of what is written and read here may change: both sides are of the same release.
 package handover
 
 import (
@@ -25,7 +25,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
-// Format is that of the first line.
+// Format is the format named in the first line.
 const Format = "vaultpack-handover/1"
 
 // A header is the first line.
@@ -42,8 +42,8 @@ type header struct {
 	Context envelope.EncryptionContext `json:"context"`
 }
 
-// A pack is the line of a pack, before the first entry that names it. Packs are numbered
-// from 0 in the order of these lines.
+// A pack is the line for a pack; it comes before the first entry that names it. Packs
+// are numbered from 0 in the order of these lines.
 type pack struct {
 	Pack   string `json:"pack"`
 	KeyID  string `json:"key_id"`
@@ -51,7 +51,7 @@ type pack struct {
 	Digest string `json:"digest"`
 }
 
-// An entry is the line of a file, folder or link, in the order of the paths.
+// An entry is the line for a file, folder or link, in the order of the paths.
 type entry struct {
 	Path    string     `json:"path"`
 	Path64  []byte     `json:"path64,omitempty"`
@@ -62,19 +62,19 @@ type entry struct {
 	Link64  []byte     `json:"link64,omitempty"`
 	Sum     []byte     `json:"sha256,omitempty"`
 	Extents [][3]int64 `json:"extents,omitempty"`
-	Sums    [][]byte   `json:"sums,omitempty"` // empty where there is none
+	Sums    [][]byte   `json:"sums,omitempty"` // empty if there is none
 	Flaw    tree.Flaw  `json:"flaw,omitempty"`
 }
 
-// An end is the last line. What ends without it is cut short.
+// An end is the last line. Output that ends without it has been cut short.
 type end struct {
 	End      bool     `json:"end"`
 	Entries  int64    `json:"entries"`
 	Keyrings []string `json:"keyrings"`
 }
 
-// Write writes the version to w, as lines of JSON. The keyrings of the data keys that its
-// packs are sealed under have a slot for key. It holds in memory which packs there are.
+// Write writes the version to w, as lines of JSON. The keyrings of its packs' data keys
+// have a slot for key. Write holds the list of packs in memory.
 func Write(ctx context.Context, w io.Writer, d *dataset.Dataset, v *dataset.Version, key *envelope.LocalKey) error {
 	out := bufio.NewWriterSize(w, 256<<10)
 	lines := json.NewEncoder(out)

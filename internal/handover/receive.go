@@ -14,7 +14,7 @@ import (
 	"github.com/vaultpack/vaultpack/ingest"
 )
 
-// A step is one line of what another process writes.
+// A step is one line written by the other process.
 type step struct {
 	Create   string    `json:"create,omitempty"`
 	Create64 []byte    `json:"create64,omitempty"`
@@ -29,8 +29,8 @@ type step struct {
 	Commit   bool      `json:"commit,omitempty"`
 }
 
-// ErrNoCommit is returned by Receive if what it reads ends without a commit: its writer has
-// failed, or was killed.
+// ErrNoCommit is returned by Receive if its input ends without a commit: the writer failed,
+// or was killed.
 var ErrNoCommit = errors.New("the writer has ended without a commit: no version was made")
 
 // maxStep bounds a line.
@@ -45,7 +45,8 @@ type receiver struct {
 }
 
 // Receive reads steps, which write files one after the other, and makes a version at the step
-// "commit". What comes after that is refused before the version is made. The caller closes w.
+// "commit". Anything after that step is an error, found before the version is made. The
+// caller closes w.
 func Receive(ctx context.Context, r io.Reader, w *ingest.Writer) (*dataset.Version, error) {
 	in := &receiver{w: w, r: bufio.NewReaderSize(r, 256<<10)}
 	for {

@@ -1,9 +1,9 @@
 // Package iamtest decides requests by IAM policies as AWS does, for the subset of
 // the policy language that vaultpack writes: Allow and Deny with principals,
 // actions, resources, and the condition operators StringEquals, StringNotEquals,
-// StringLike, StringNotLike, Bool and Null. It reads the JSON of policies, not the types that
-// they were built of, and refuses what it does not know. Tests use it to say what
-// policies mean, whatever their text.
+// StringLike, StringNotLike, Bool and Null. It reads the JSON of policies, not the types that they
+// were built from, and rejects what it does not know. Tests use it to assert what policies mean,
+// however they are written.
 //
 // The rules: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
 // and, for KMS keys, https://docs.aws.amazon.com/kms/latest/developerguide/key-policies.html
@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-// A World is the policies of an account and what they are about.
+// A World holds the policies of an account and its resources.
 type World struct {
 	// Account is the account of the resources.
 	Account string
@@ -24,19 +24,19 @@ type World struct {
 	Resources map[string]*Policy
 }
 
-// A Request is one that somebody makes.
+// A Request is a request by a principal.
 type Request struct {
 	// Principal is the ARN of a user, a role or a root user, or the name of a service.
 	Principal string
 	Action    string
 	Resource  string
-	// Context has the condition keys. aws:PrincipalType and kms:CallerAccount are
-	// added by Decide.
+	// Context holds the condition keys. Decide adds aws:PrincipalType and
+	// kms:CallerAccount.
 	Context map[string]string
 }
 
-// Decide reports whether the request is allowed, and the statement or rule that
-// has decided.
+// Decide reports whether the request is allowed, and returns the statement or rule
+// that decided.
 func (w *World) Decide(r Request) (allowed bool, why string) {
 	kind, account := "", ""
 	if f := strings.SplitN(r.Principal, ":", 6); len(f) == 6 {
@@ -92,13 +92,14 @@ func (w *World) Decide(r Request) (allowed bool, why string) {
 			identity = s.Sid
 		}
 	}
-	// A root user has everything in its account, but what keys and trust do not give it.
+	// A root user may do everything in its account, except what key policies and trust policies
+	// do not allow it.
 	if kind == "Account" && account == w.Account {
 		identity = "the root user"
 	}
 	switch {
 	case service == "kms" || service == "sts":
-		// These resources decide alone who is let in.
+		// The policies of these resources alone decide who has access.
 		if named != "" {
 			return true, named
 		}
@@ -109,7 +110,7 @@ func (w *World) Decide(r Request) (allowed bool, why string) {
 	return identity != "" || named != "", fmt.Sprintf("resource %q, identity %q", named, identity)
 }
 
-// owner is the ARN of the resource whose policy is asked: the bucket of an object.
+// owner returns the ARN of the resource whose policy applies: for an object, its bucket.
 func owner(resource string) string {
 	if strings.Contains(resource, ":s3:::") {
 		bucket, _, _ := strings.Cut(resource, "/")
@@ -118,7 +119,7 @@ func owner(resource string) string {
 	return resource
 }
 
-// about reports whether the statement is about the request, whoever makes it.
+// about reports whether the statement covers the request, whoever makes it.
 func (s *statement) about(r Request, ctx map[string]string) bool {
 	match := func(patterns list, text string, fold bool) bool {
 		for _, p := range patterns {
@@ -134,7 +135,7 @@ func (s *statement) about(r Request, ctx map[string]string) bool {
 	if !match(s.Action, r.Action, true) {
 		return false
 	}
-	// A trust policy has no resource: it is about its role.
+	// A trust policy has no resource: it applies to its role.
 	if s.Resource != nil && !match(s.Resource, r.Resource, false) {
 		return false
 	}
@@ -161,21 +162,21 @@ func holds(op string, want list, got string, ok bool) bool {
 	switch op {
 	case "StringEquals":
 		return ok && any(func(w string) bool { return w == got })
-	case "StringNotEquals": // holds where the key is missing
+	case "StringNotEquals": // true if the key is missing
 		return !ok || !any(func(w string) bool { return w == got })
 	case "StringLike":
 		return ok && any(func(w string) bool { return wild(w, got) })
-	case "StringNotLike": // holds where the key is missing
+	case "StringNotLike": // true if the key is missing
 		return !ok || !any(func(w string) bool { return wild(w, got) })
 	case "Bool":
 		return ok && any(func(w string) bool { return strings.EqualFold(w, got) })
 	case "Null":
 		return any(func(w string) bool { return (w == "true") == !ok })
 	}
-	panic("iamtest: the operator " + op) // Parse lets none through
+	panic("iamtest: the operator " + op) // Parse rejects all others
 }
 
-// wild matches with * for any text and ? for one character.
+// wild matches a pattern in which * stands for any text and ? for one character.
 func wild(pattern, text string) bool {
 	for pattern != "" {
 		switch {
@@ -194,7 +195,7 @@ func wild(pattern, text string) bool {
 	return text == ""
 }
 
-// match reports whether the principals name this one, or its account.
+// match reports whether the principals include this one, or its account.
 func (p *principals) match(principal, account string) (direct, root bool) {
 	if p == nil {
 		return false, false

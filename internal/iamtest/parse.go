@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// A Policy is a policy that was read.
+// A Policy is a parsed policy.
 type Policy struct {
 	Version   string
 	ID        string `json:"Id"`
@@ -22,7 +22,7 @@ type statement struct {
 	Condition        map[string]map[string]list
 }
 
-// A list is one text or several: IAM takes both.
+// A list is one string or several: IAM accepts both.
 type list []string
 
 func (l *list) UnmarshalJSON(b []byte) error {
@@ -56,7 +56,7 @@ func strict(b []byte, v any) error {
 	return nil
 }
 
-// Parse reads a policy. What this package does not know is an error.
+// Parse reads a policy. Anything that this package does not know is an error.
 func Parse(text string) (*Policy, error) {
 	var p Policy
 	if err := strict([]byte(text), &p); err != nil {

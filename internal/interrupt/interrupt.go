@@ -12,12 +12,12 @@ import (
 	"syscall"
 )
 
-// An Error is the cause of a context that a signal has canceled.
+// An Error is the cause of a context that was canceled by a signal.
 type Error struct{ Signal syscall.Signal }
 
 func (e *Error) Error() string { return fmt.Sprintf("stopped by the signal %v", e.Signal) }
 
-// Is reports that an Error is context.Canceled, so that the cause of a context also says
+// Is makes an Error match context.Canceled, so that the cause of a context also says
 // that it was canceled.
 func (e *Error) Is(target error) bool { return target == context.Canceled }
 
@@ -36,13 +36,13 @@ type watchKey struct{}
 // A watch waits for the first signal.
 type watch struct {
 	signals chan os.Signal
-	done    chan struct{} // closed when the watch has stopped
+	done    chan struct{} // closed once the watch has stopped
 	end     func()
 }
 
-// Context returns a child of the context that the first SIGINT or SIGTERM ends, with
-// an [*Error] as its cause. A second signal ends the process at once, as does a first
-// one after stop, which is to be called to release what Context holds.
+// Context returns a child of ctx that the first SIGINT or SIGTERM cancels, with an
+// [*Error] as its cause. A second signal ends the process at once, as does the first
+// one after stop. The caller must call stop to release what Context holds.
 func Context(parent context.Context) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	w := &watch{signals: make(chan os.Signal, 1), done: make(chan struct{})}

@@ -13,18 +13,18 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 )
 
-// firstCauses is how many causes are kept whatever they are.
+// firstCauses is how many causes are kept, of any kind.
 const firstCauses = 16
 
-// causeClasses are the errors of which the first is kept, however late it comes.
+// causeClasses are the kinds of errors of which the first is kept, however late it comes.
 var causeClasses = []error{
 	envelope.ErrAuthentication, envelope.ErrFormat, dataset.ErrMissing, dataset.ErrDiffers,
 	fs.ErrPermission, fs.ErrNotExist, syscall.EROFS, syscall.ENOSPC, syscall.EDQUOT, syscall.EIO, syscall.EMFILE,
 	context.Canceled, context.DeadlineExceeded,
 }
 
-// Failures collects what failed of a job that continues, in little memory. The zero
-// value is ready. It is safe for concurrent use.
+// Failures collects the failures of a job that continues, in little memory. The
+// zero value is ready. It is safe for concurrent use.
 type Failures struct {
 	mu     sync.Mutex
 	n      int64
@@ -33,7 +33,7 @@ type Failures struct {
 	noKey  bool
 }
 
-// Add takes in a failure; nil is none.
+// Add adds a failure; nil is ignored.
 func (f *Failures) Add(err error) {
 	if err == nil {
 		return
@@ -59,7 +59,7 @@ func (f *Failures) Add(err error) {
 	}
 }
 
-// Err is nil if nothing has failed, and else a *PartialError of the job.
+// Err returns nil if nothing has failed, and otherwise a *PartialError for the job.
 func (f *Failures) Err(job string) error {
 	if f == nil {
 		return nil
@@ -72,7 +72,8 @@ func (f *Failures) Err(job string) error {
 	return &dataset.PartialError{Job: job, Count: f.n, Causes: slices.Clone(f.causes)}
 }
 
-// End is how a job ends that err has stopped, nil if it came to its end.
+// End returns the error that the job returns; err is what stopped it, or nil if it ran to its
+// end.
 func (f *Failures) End(job string, err error) error {
 	partial := f.Err(job)
 	switch {

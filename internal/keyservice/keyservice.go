@@ -1,6 +1,6 @@
 // Package keyservice opens keys that do not leave a key service, by their names. It is
-// the one place that knows which services there are: another takes a package of its own,
-// and an entry in services.
+// the only place that knows which services there are: to add one, write a package for
+// it, and add an entry to services.
 package keyservice
 
 import (
@@ -22,18 +22,18 @@ import (
 // Settings say how services are reached.
 type Settings struct {
 	AWS awsload.Settings
-	// Related lets multi-Region keys of AWS open what their related keys have wrapped:
-	// see [awskms.AcceptRelated].
+	// Related lets multi-Region keys of AWS open what was wrapped by their related
+	// keys: see [awskms.AcceptRelated].
 	Related bool
 }
 
 // A service is a kind of key service.
 type service struct {
-	kind string // of the slots of its keys
+	kind string // the kind of its keys' slots
 	// named reports whether a name belongs to one of its keys, and fixed whether it names
 	// one key for good, so that no request is needed to find out which.
 	named, fixed func(name string) bool
-	// connect returns what opens keys. Each call to the service is counted.
+	// connect returns the function that opens keys. Each call to the service is counted.
 	connect func(ctx context.Context, set Settings, calls *atomic.Int64) (opener, error)
 	// signer opens a signing key, whose name named has accepted. Each call to the service
 	// is counted.
@@ -95,7 +95,7 @@ type Client struct {
 	calls atomic.Int64
 }
 
-// New returns a client. It makes no request.
+// New returns a client, without making a request.
 func New(set Settings) *Client { return &Client{set: set, open: map[*service]opener{}} }
 
 // Calls returns how many calls have been made, without retries of an SDK.
@@ -136,7 +136,7 @@ func signerOfAWS(ctx context.Context, set Settings, calls *atomic.Int64, name st
 	return billed{s}, nil
 }
 
-// billed is a signer each of whose signatures is a call that its service bills.
+// billed is a signer whose service bills each signature as a call.
 type billed struct{ signing.Signer }
 
 // Billed implements [vault.BilledSigner].

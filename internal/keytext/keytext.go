@@ -1,5 +1,5 @@
 // Package keytext reads and writes keys as lines of text: a prefix that says what the key is
-// for, and its bytes in base64.
+// for, followed by its bytes in base64.
 package keytext
 
 import (
@@ -16,8 +16,8 @@ func Encode(prefix string, key []byte) []byte {
 	return append(base64.StdEncoding.AppendEncode(line, key), '\n')
 }
 
-// Parse parses the result of Encode. It skips empty lines and lines that begin with #. No
-// error contains any of the text.
+// Parse parses the result of Encode. It skips empty lines and lines that begin with #.
+// Errors never contain any of the text.
 func Parse(text []byte, prefix string, size int) (key []byte, err error) {
 	for line := range bytes.Lines(text) {
 		line = bytes.TrimSpace(line)

@@ -13,14 +13,14 @@ import (
 	"go.uber.org/goleak"
 )
 
-// Main runs the tests of a package, looks for what they have left, and exits.
+// Main runs the tests of a package, checks for leaked goroutines, and exits.
 func Main(m *testing.M) { os.Exit(Checked{m}.Run()) }
 
-// Checked is for a TestMain that does more than Main.
+// Checked is for a TestMain that does more than Main does.
 type Checked struct{ M *testing.M }
 
-// Run runs the tests, and fails where goroutines are left that do not end by
-// themselves in a moment.
+// Run runs the tests, and fails if goroutines are left that do not end shortly by
+// themselves.
 func (c Checked) Run() int {
 	defer forgetful()()
 	code := c.M.Run()
@@ -34,7 +34,7 @@ func (c Checked) Run() int {
 	return 0
 }
 
-// forgetful keeps tests from remembering datasets in the home of whoever runs them.
+// forgetful keeps tests from remembering datasets in the home directory of whoever runs them.
 func forgetful() (undo func()) {
 	dir, err := os.MkdirTemp("", "vaultpack-state-")
 	if err != nil {
@@ -44,7 +44,7 @@ func forgetful() (undo func()) {
 	return func() { os.RemoveAll(dir) }
 }
 
-// fuzzing reports whether package testing has goroutines of its own.
+// fuzzing reports whether package testing runs goroutines of its own.
 func fuzzing() bool {
 	for _, name := range []string{"test.fuzz", "test.fuzzworker"} {
 		if f := flag.Lookup(name); f != nil && f.Value.String() != f.DefValue {

@@ -1,5 +1,5 @@
-// Package memstore keeps a vault in memory, for tests that need many of them, or
-// say what time it is.
+// Package memstore keeps a vault in memory, for tests that need many vaults, or set
+// the time.
 package memstore
 
 import (
@@ -21,7 +21,7 @@ import (
 
 // A Store is a vault.Store in memory.
 type Store struct {
-	// Now tells the time at which an object is stored; nil is time.Now.
+	// Now returns the time at which an object is stored; nil means time.Now.
 	Now func() time.Time
 
 	mu      sync.Mutex
@@ -39,7 +39,7 @@ var (
 	_ vault.VersionKeeper = (*Store)(nil)
 )
 
-// checked is what every operation begins with.
+// checked makes the checks that every operation begins with.
 func checked(ctx context.Context, name string) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -60,7 +60,7 @@ func (s *Store) get(name string) (object, error) {
 	return o, nil
 }
 
-// put stores the object if allowed gives no error for the one that is there.
+// put stores the object if allowed returns no error for the existing one.
 func (s *Store) put(name string, data []byte, allowed func(old object, there bool) error) error {
 	now := time.Now
 	if s.Now != nil {
@@ -143,15 +143,15 @@ func (s *Store) Stat(ctx context.Context, name string) (vault.Object, error) {
 	return vault.Object{Name: name, Size: int64(len(o.data)), Modified: o.modified}, err
 }
 
-// names are those that begin with prefix, in order.
+// names returns the names that begin with prefix, in order.
 func (s *Store) names(prefix string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(s.objects)), func(name string) bool { return !strings.HasPrefix(name, prefix) })
 }
 
-// List looks at each object when its turn comes, as a store does that lists page by
-// page.
+// List looks at each object only when it reaches it, like a store that lists page
+// by page.
 func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[vault.Object, error] {
 	return func(yield func(vault.Object, error) bool) {
 		for _, name := range s.names(prefix) {
@@ -191,10 +191,10 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 	return nil
 }
 
-// Sweep does nothing: what is half-written is nowhere.
+// Sweep does nothing: nothing is ever half-written.
 func (s *Store) Sweep(ctx context.Context, prefix string) error { return ctx.Err() }
 
-// CountOld is none: what is replaced or deleted is gone.
+// CountOld returns 0: what is replaced or deleted is gone.
 func (s *Store) CountOld(ctx context.Context, prefix string) (int, error) { return 0, ctx.Err() }
 
 // DeleteOld has nothing to delete.

@@ -1,2 +1,3 @@
-// Package misuse tests the library's entry points with what nobody should pass to them.
+// Package misuse tests the library's entry points with arguments that nobody should pass to
+// them.
 package misuse

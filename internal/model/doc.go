@@ -1,5 +1,5 @@
-// Package model tries out in which orders uploads, streams, collections and their
-// sleeps may come, see docs/FORMAT.md, Collection. It holds a test only, which needs a
-// process of its own: what is pooled in a time that is made up must not be used
+// Package model tries out the orders in which uploads, streams and collections may run
+// and be suspended: see docs/FORMAT.md, Collection. It has only a test, which needs a
+// separate process: values that were pooled under synthetic time must not be used
 // outside of it.
 package model

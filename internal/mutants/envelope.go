@@ -8,7 +8,7 @@ const (
 var ofEnvelope = target{
 	name: "envelope",
 	pkgs: []string{"./envelope/..."},
-	// What kills most of them comes first.
+	// The tests that kill most of them come first.
 	run:     "^(TestTestkit|TestVectors|TestSizes|TestSaltsDiffer|TestOpenClearsOnFailure)$",
 	skip:    "^(TestTestkit|TestVectors|Fuzz.*)$",
 	mutants: envelopeMutants,

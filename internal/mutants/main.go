@@ -1,10 +1,10 @@
-// Command mutants shows that the tests would notice if one of the promises of the
-// code were broken: it breaks them one at a time, in a copy that the go command lays
-// over the source (-overlay), and expects a test to fail.
+// Command mutants shows that the tests would notice if one of the code's promises
+// were broken: it breaks them one at a time, in a copy that the go command lays over
+// the source (-overlay), and expects a test to fail.
 //
 //	go run ./internal/mutants [-run TEXT] [-unseen] [-sample N [-seed N]] [-check]
 //
-// It exits with 1 if a mutant survives or does not compile, and if the tests fail
+// It exits with 1 if a mutant survives or does not compile, or if the tests fail
 // without any. A mutant whose text is no longer in the source exactly once fails
 // every run, whichever mutants were chosen.
 package main
@@ -59,15 +59,15 @@ func main() {
 	}
 }
 
-// today is a number that changes with the commit and with the day.
+// today returns a number that changes with the commit and with the day.
 func today() uint64 {
-	commit, _ := exec.Command("git", "rev-parse", "HEAD").Output() // the day alone will do
+	commit, _ := exec.Command("git", "rev-parse", "HEAD").Output() // the day alone is enough
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%s%s", commit, time.Now().UTC().Format(time.DateOnly))
 	return h.Sum64()
 }
 
-// A trial is a mutant with what is to kill it.
+// A trial is a mutant with the tests that should kill it.
 type trial struct {
 	target *target
 	mutant *mutant
@@ -86,7 +86,7 @@ func choose(text string) (chosen []trial) {
 	return chosen
 }
 
-// pass reports whether the tests of the chosen targets pass without a mutant.
+// pass reports whether the tests of the chosen targets pass without any mutant.
 func pass(chosen []trial) bool {
 	done := map[*target]bool{}
 	for _, c := range chosen {
@@ -109,7 +109,7 @@ func kill(chosen []trial) bool {
 	start := time.Now()
 	results := make([]string, len(chosen))
 	var wg sync.WaitGroup
-	turn := make(chan struct{}, 2) // more of them only slow each other
+	turn := make(chan struct{}, 2) // more of them only slow each other down
 	for i, c := range chosen {
 		wg.Go(func() {
 			turn <- struct{}{}

@@ -13,13 +13,13 @@ import (
 	"time"
 )
 
-// A target is a part of the code with the tests that have to notice its mutants.
+// A target is a part of the code, with the tests that must notice its mutants.
 type target struct {
 	name string
 	// pkgs are the packages with these tests, as for go test.
 	pkgs []string
-	// run chooses the tests that come first, since they kill most mutants, and skip
-	// the tests that the others are run without. Either may be empty.
+	// run selects the tests to run first, since they kill most mutants, and skip
+	// the tests to leave out of the rest. Either may be empty.
 	run, skip string
 	mutants   []mutant
 }
@@ -28,21 +28,21 @@ type target struct {
 type mutant struct {
 	name  string
 	edits []edit
-	// run chooses the tests that come first, instead of the target's, and pkg their
+	// run selects the tests to run first, instead of the target's, and pkg their
 	// package, if it is not the target's first.
 	run, pkg string
 }
 
 type edit struct{ file, old, new string }
 
-// all are what somebody could plausibly get wrong, or make worse later.
+// all holds mistakes that somebody could plausibly make, now or later.
 var all = []*target{&ofEnvelope, &ofDataset, &ofRestore, &ofVault, &ofUploader, &ofIngest, &ofContainer, &ofProvenance, &ofSigners}
 
 func one(name, file, old, new string) mutant {
 	return mutant{name: name, edits: []edit{{file, old, new}}}
 }
 
-// by names the tests that are to notice the mutant.
+// by names the tests that should notice the mutant.
 func (m mutant) by(run string) mutant {
 	m.run = "^(" + run + ")$"
 	return m
@@ -54,14 +54,14 @@ func (m mutant) in(pkg string) mutant {
 	return m
 }
 
-// A mutant that loops for ever is found out by testTimeout, and is killed by that.
-// buildTimeout is for compiling as well: what takes longer proves nothing.
+// A mutant that loops forever is caught, and so killed, by testTimeout.
+// buildTimeout includes compiling: exceeding it proves nothing.
 const (
 	testTimeout  = 5 * time.Minute
 	buildTimeout = 20 * time.Minute
 )
 
-// stale tells of every mutant whose text is not in the source exactly once, and of
+// stale reports every mutant whose text is not in the source exactly once, and
 // names that occur twice.
 func stale(targets []*target) error {
 	var errs []error
@@ -80,7 +80,7 @@ func stale(targets []*target) error {
 	return errors.Join(errs...)
 }
 
-// source is the mutant's files by their names.
+// source returns the mutant's files by name.
 func (m mutant) source() (map[string]string, error) {
 	source := map[string]string{}
 	for _, e := range m.edits {
@@ -99,7 +99,7 @@ func (m mutant) source() (map[string]string, error) {
 	return source, nil
 }
 
-// try makes the mutant, runs the tests over it, and tells what became of it.
+// try makes the mutant, runs the tests on it, and reports the result.
 func (c trial) try() string {
 	dir, err := os.MkdirTemp("", "mutant")
 	if err != nil {
@@ -138,8 +138,8 @@ func (c trial) try() string {
 	return result
 }
 
-// test runs the tests that come first, then the others, until one fails. Those that
-// come first are in one package, so that one program is linked.
+// test runs the tests that come first, then the others, until one fails. The first
+// are all in one package, so that only one program is linked.
 func (t *target) test(overlay string, first mutant) (result, output string) {
 	var stages [][]string
 	if first.run != "" {
@@ -161,13 +161,13 @@ func (t *target) test(overlay string, first mutant) (result, output string) {
 	return "survived", ""
 }
 
-// stage is one go test. Its result is empty if the tests pass.
+// stage runs go test once. It returns "" if the tests pass.
 func (t *target) stage(overlay string, choice []string) (result, output string) {
 	ctx, cancel := context.WithTimeout(context.Background(), buildTimeout)
 	defer cancel()
 	args := []string{"test", "-short", "-failfast", "-vet=off", "-count=1", "-ldflags=-s -w", "-timeout=" + testTimeout.String(), "-overlay=" + overlay}
 	cmd := exec.CommandContext(ctx, "go", append(args, choice...)...)
-	// The tests' own processes end with go test.
+	// The tests' child processes end with go test.
 	cmd.WaitDelay = 10 * time.Second
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -183,7 +183,7 @@ func (t *target) stage(overlay string, choice []string) (result, output string) 
 	return "killed by " + killer(out.String()), out.String()
 }
 
-// killer is the first test that failed.
+// killer returns the first test that failed.
 func killer(output string) string {
 	line := firstLine(output, "--- FAIL: ")
 	if line == "" {

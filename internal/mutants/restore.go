@@ -1,6 +1,6 @@
 package main
 
-// What changes the user's files, or says that they are right.
+// Code that changes the user's files, or says that they are right.
 var ofRestore = target{
 	name:    "restore",
 	pkgs:    []string{"./dataset", "./dataset/restore", "./internal/place", "./uploader"},

@@ -1,8 +1,8 @@
 package main
 
-// seen are the mutants that have been seen to be killed. CI draws its sample of these,
-// so that it fails where a test has got worse, and not where one is still to be
-// written: a run of the whole table finds that, and what it kills belongs in here.
+// seen lists the mutants that are known to be killed. CI draws its sample from them,
+// so that it fails if a test has got worse, not if one has yet to be written: a run of
+// the whole table finds that, and the mutants that it kills belong in this list.
 var seen = map[string]bool{
 	"Create replaces what is there":                                     true,
 	"Replace does not compare":                                          true,

@@ -16,8 +16,8 @@ import (
 	"github.com/vaultpack/vaultpack/trust"
 )
 
-// A belief is what is known of a dataset: what the user's memory holds, and what has been
-// verified since then.
+// A belief is what is known about a dataset: what the user's memory holds, and what has
+// been verified since.
 type belief struct {
 	mu      sync.Mutex
 	loaded  bool
@@ -26,7 +26,7 @@ type belief struct {
 	grants  map[string]verified // by their envelopes
 }
 
-// A verified grant is of the chain that has this link.
+// A verified grant belongs to the chain that has this link.
 type verified struct {
 	chain.Grant
 	link string // digest
@@ -38,7 +38,7 @@ func (b *belief) chain() *chain.Chain {
 	return b.longest
 }
 
-// grant reads a grant of the chain. Each grant is verified once.
+// grant reads a grant of the chain. Each grant is verified only once.
 func (b *belief) grant(c *chain.Chain, raw string) (chain.Grant, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -50,7 +50,7 @@ func (b *belief) grant(c *chain.Chain, raw string) (chain.Grant, error) {
 	return c.ParseGrant(raw)
 }
 
-// keep stores what was verified and is believed.
+// keep stores what has been verified and is believed.
 func (b *belief) keep(r *Root) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -84,8 +84,8 @@ func (e *UntrustedError) Error() string {
 
 func (e *UntrustedError) Unwrap() error { return envelope.ErrAuthentication }
 
-// A RollbackError reports that the newest version of a dataset is older than one that was
-// seen before. It wraps envelope.ErrAuthentication.
+// A RollbackError reports that the newest version of a dataset is older than one seen
+// before. It wraps envelope.ErrAuthentication.
 type RollbackError struct {
 	Dataset string
 	Newest  int64 // 0 if the vault lists none
@@ -99,7 +99,7 @@ func (e *RollbackError) Error() string {
 
 func (e *RollbackError) Unwrap() error { return envelope.ErrAuthentication }
 
-// Known returns what is known of the dataset.
+// Known returns what is known about the dataset.
 func (s *Set) Known(ctx context.Context) (trust.Known, error) {
 	s.belief.mu.Lock()
 	defer s.belief.mu.Unlock()
@@ -143,8 +143,8 @@ func (s *Set) Remember(ctx context.Context, seen trust.Known) error {
 	return nil
 }
 
-// Pin makes the version with this number believed only if it has the digest, in hex. An
-// empty digest pins nothing.
+// Pin makes the version with this number be believed only if it has this digest, in
+// hex. An empty digest pins nothing.
 func (s *Set) Pin(ctx context.Context, number int64, digest string) error {
 	if digest == "" {
 		return nil
@@ -165,7 +165,7 @@ func (s *Set) Pin(ctx context.Context, number int64, digest string) error {
 	return nil
 }
 
-// Forget removes what is known of the dataset, which has been removed.
+// Forget removes what is known about the dataset, which has been removed.
 func (s *Set) Forget(ctx context.Context) error {
 	s.belief.mu.Lock()
 	defer s.belief.mu.Unlock()
@@ -232,7 +232,7 @@ func (s *Set) Believe(ctx context.Context, r *Root, all Numbers) error {
 // followsUnseen checks a version newer than those that have been seen. A signer who was removed
 // by a version in between, which the reader has not seen, could still make one that follows
 // everything that the reader knows. So the version is compared with the one before it. If that
-// was deleted too, nothing shows the removal.
+// one was deleted too, nothing shows the removal.
 func (s *Set) followsUnseen(ctx context.Context, r *Root, known trust.Known, all Numbers) (err error) {
 	if all == nil {
 		if all, err = s.Numbers(ctx); err != nil {
@@ -251,8 +251,8 @@ func (s *Set) followsUnseen(ctx context.Context, r *Root, known trust.Known, all
 	return s.follows(r.Number, r.Chain.Seen(), before.Chain.Seen())
 }
 
-// peek reads the root of a version that was not requested. It returns nil if that is not
-// possible: the version was removed, perhaps since it was listed, is damaged, or no key opens it.
+// peek reads the root of a version that was not requested. It returns nil if it cannot be read:
+// the version was removed, perhaps since it was listed, or is damaged, or no key opens it.
 func (s *Set) peek(ctx context.Context, number int64) (*Root, error) {
 	b, err := s.Get(ctx, s.VersionName(number), codec.MaxRoot)
 	if err == nil {
@@ -268,7 +268,8 @@ func (s *Set) peek(ctx context.Context, number int64) (*Root, error) {
 }
 
 // leadsTo reports whether the version is an ancestor of the newest version that has been seen
-// and believed: each root pins the one before. The digests on the way are known from then on.
+// and believed: each root pins the one before. The digests along the way are known from then
+// on.
 func (s *Set) leadsTo(ctx context.Context, known trust.Known, r *Root) (bool, error) {
 	n, digest := known.Number, known.Versions[known.Number]
 	for n > r.Number && digest != "" {
@@ -287,7 +288,7 @@ func (s *Set) leadsTo(ctx context.Context, known trust.Known, r *Root) (bool, er
 	return n == r.Number && digest == r.digest(), nil
 }
 
-// seen returns the version as a reader remembers it.
+// seen returns the version in the form in which a reader remembers it.
 func (r *Root) seen() trust.Known {
 	return trust.Known{Links: r.Chain.Seen(), Number: r.Number, Versions: map[int64]string{r.Number: r.digest()}}
 }
@@ -344,15 +345,15 @@ func (s *Set) follows(number int64, links, known []trust.Link) error {
 	return nil
 }
 
-// A FirstContact is a Memory that is informed of datasets that were not known before.
+// A FirstContact is a Memory that is notified of datasets not known before.
 type FirstContact interface {
 	FirstContact(dataset string, signer signing.KeyID)
 }
 
-// firstContact checks a version of a dataset of which nothing is known. It checks that the
-// version belongs to the same dataset as the oldest one and the one before it, as far as they
-// can be read: this finds a version that somebody has appended. Nothing shows that all of them
-// belong to whom the reader thinks; that takes a pin.
+// firstContact checks a version of a dataset about which nothing is known. It checks that the
+// version belongs to the same dataset as the oldest version and the one before it, as far as
+// they can be read: this detects a version that somebody has appended. It cannot show that all
+// of them were made by whom the reader expects; that takes a pin.
 func (s *Set) firstContact(ctx context.Context, r *Root, all Numbers) (err error) {
 	if all == nil {
 		if all, err = s.Numbers(ctx); err != nil {
@@ -374,7 +375,7 @@ func (s *Set) firstContact(ctx context.Context, r *Root, all Numbers) (err error
 			return err
 		}
 		if other == nil {
-			continue // whoever damaged it could have removed it as well
+			continue // whoever damaged it could also have removed it
 		}
 		if err := s.follows(r.Number, r.Chain.Seen(), other.Chain.Seen()); err != nil {
 			return &UntrustedError{s.Name, r.Number, fmt.Sprintf("it does not follow version %d, which was made by other signers; "+

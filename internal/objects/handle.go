@@ -29,7 +29,7 @@ func BindRoot(h holder, set *Set, r *Root) {
 }
 
 // Of returns the objects of a dataset, or of the dataset of a version. It returns nil for one
-// that was not opened in a vault.
+// that was not opened from a vault.
 func Of(h holder) *Set { return h.handle() }
 
 // Bind sets the objects of a dataset or a version.

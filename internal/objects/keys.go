@@ -10,13 +10,13 @@ import (
 	"github.com/vaultpack/vaultpack/internal/chain"
 )
 
-// openKeys are the data keys that have been opened.
+// openKeys holds the data keys that have been opened.
 type openKeys struct {
 	mu     sync.Mutex
 	closed bool
-	jobs   map[*context.CancelCauseFunc]struct{} // those that use the keys now
+	jobs   map[*context.CancelCauseFunc]struct{} // the current users of the keys
 	keys   map[envelope.KeyID]*envelope.DataKey
-	// vouched are the commitments of the data keys that signed roots name.
+	// vouched holds the commitments of the data keys that are named by signed roots.
 	vouched map[envelope.KeyID][32]byte
 	belief  belief
 	// hashes keep a ContentHash of each data key for the next file.
@@ -27,21 +27,21 @@ func newOpenKeys() *openKeys {
 	return &openKeys{keys: map[envelope.KeyID]*envelope.DataKey{}, vouched: map[envelope.KeyID][32]byte{}, jobs: map[*context.CancelCauseFunc]struct{}{}}
 }
 
-// During calls a job that uses the keys with a context that also ends when they are wiped.
-// It returns the job's error, or ErrClosed if that is why it ended.
+// During calls a job that uses the keys, with a context that also ends when they are
+// wiped. It returns the job's error, or ErrClosed if the job ended because of that.
 func (k *openKeys) During(ctx context.Context, job func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	k.Enter(&cancel)
-	defer k.Leave(&cancel) // also where the job panics
+	defer k.Leave(&cancel) // also if the job panics
 	err := job(ctx)
 	if context.Cause(ctx) == ErrClosed {
-		return ErrClosed // also if the job thinks that it is complete
+		return ErrClosed // also if the job considers itself complete
 	}
 	return err
 }
 
-// Enter has cancel called, with ErrClosed, when the keys are wiped.
+// Enter arranges for cancel to be called, with ErrClosed, when the keys are wiped.
 func (k *openKeys) Enter(cancel *context.CancelCauseFunc) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -86,7 +86,7 @@ func (s *Set) NewKey(ctx context.Context) (*envelope.DataKey, error) {
 	return key, nil
 }
 
-// Key opens one of the dataset's data keys, once however often it is called.
+// Key returns one of the dataset's data keys. It opens each key only once.
 func (s *Set) Key(ctx context.Context, id envelope.KeyID) (*envelope.DataKey, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,7 +123,7 @@ func isCommitted(key *envelope.DataKey, want [32]byte) error {
 	return err
 }
 
-// Vouch notes data keys that are granted: no others are used under their IDs.
+// Vouch records data keys that are granted: no other keys are used under their IDs.
 func (s *Set) Vouch(grants []chain.Grant) error {
 	if err := s.areOpen(grants); err != nil {
 		return err
@@ -139,8 +139,8 @@ func (s *Set) Vouch(grants []chain.Grant) error {
 	return nil
 }
 
-// areOpen returns an error if an opened data key differs from the one that is granted
-// under its ID.
+// areOpen returns an error if an opened data key differs from the one granted under
+// its ID.
 func (s *Set) areOpen(grants []chain.Grant) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -160,13 +160,13 @@ func (k *openKeys) IsClosed() bool {
 	return k.closed
 }
 
-// Close wipes the data keys, and ends what uses them.
+// Close wipes the data keys, and ends the jobs that use them.
 func (s *Set) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
 	for cancel := range s.jobs {
-		(*cancel)(ErrClosed) // before anything fails for another reason
+		(*cancel)(ErrClosed) // before anything can fail for another reason
 	}
 	for _, key := range s.keys {
 		key.Wipe()
@@ -194,8 +194,8 @@ func (s *Set) Keyring(ctx context.Context, id envelope.KeyID) (*envelope.Keyring
 	return ring, nil
 }
 
-// Because returns err, or ErrClosed if that is the cause: a key that is wiped while it is
-// in use fails in many ways, none of which means damage.
+// Because returns err, or ErrClosed if that is the cause: using a key while it is wiped
+// fails in many ways, none of which means damage.
 func (k *openKeys) Because(err error) error {
 	if err != nil && k.IsClosed() {
 		return ErrClosed

@@ -13,7 +13,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/codec"
 )
 
-// Numbers are the numbers of a dataset that are taken, in order.
+// Numbers holds the numbers of a dataset that are taken, in order.
 type Numbers []Taken
 
 type Taken struct {
@@ -21,9 +21,9 @@ type Taken struct {
 	Mark   string // empty for a version
 }
 
-// Numbers lists the numbers that are taken. What is known of the dataset is recalled
-// before that: what another process makes and remembers after the list is then not a
-// rollback.
+// Numbers lists the numbers that are taken. It recalls what is known about the
+// dataset before listing: so a version that another process makes and remembers
+// after the listing does not look like a rollback.
 func (s *Set) Numbers(ctx context.Context) (Numbers, error) {
 	if _, err := s.Known(ctx); err != nil {
 		return nil, err
@@ -83,7 +83,7 @@ func (all Numbers) Versions() []int64 {
 	return out
 }
 
-// PutMark replaces what has the number by a mark.
+// PutMark replaces the object with the number by a mark.
 func (s *Set) PutMark(ctx context.Context, number int64, mark string) error {
 	return s.Vault.Put(ctx, s.VersionName(number), func(w io.Writer) error {
 		_, err := io.WriteString(w, mark)

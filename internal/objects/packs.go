@@ -26,12 +26,12 @@ func (e *DamagedPackError) Error() string { return e.Err.Error() }
 func (e *DamagedPackError) Unwrap() error { return e.Err }
 
 // A KeyringError is returned for a keyring that does not open. It may be damaged, but
-// more often the key or the encryption context is the wrong one.
+// more often the key or the encryption context is wrong.
 type KeyringError struct{ error }
 
 func (e *KeyringError) Unwrap() error { return e.error }
 
-// Unauthentic reports whether err means that somebody has changed or removed something.
+// Unauthentic reports whether err means that something was changed or removed.
 func Unauthentic(err error) bool {
 	var noKey *envelope.NoKeyError
 	return !errors.As(err, &noKey) && (errors.Is(err, envelope.ErrAuthentication) || errors.Is(err, ErrMissing))
@@ -48,8 +48,8 @@ func (s *Set) damagedPack(pack *tree.Object, err error) error {
 }
 
 // PackReaders returns how many packs are read at once: more than there are cores, since
-// each waits for the store, for its own segments and for the disk in turn. openWorkers is
-// how many segments of each are opened at once. Together they take some 3 MiB for each
+// each waits in turn for the store, for its own segments and for the disk. openWorkers is
+// how many segments of each are opened at once. Together they take about 3 MiB for each
 // segment.
 func PackReaders() int { return min(max(4, 2*runtime.GOMAXPROCS(0)), 16) }
 
@@ -92,7 +92,7 @@ func (s *Set) OpenRange(ctx context.Context, pack *tree.Object, size, off, n int
 	return r, src, nil
 }
 
-// PackBytes opens n sealed bytes from off of a pack, with one request.
+// PackBytes opens n sealed bytes at offset off of a pack, with one request.
 func (s *Set) PackBytes(ctx context.Context, pack *tree.Object, off, n int64) (io.ReadCloser, error) {
 	src, err := s.open(ctx, s.PackName(pack.ID), off, n)
 	if err != nil {
@@ -101,7 +101,7 @@ func (s *Set) PackBytes(ctx context.Context, pack *tree.Object, off, n int64) (i
 	return src, nil
 }
 
-// PackOver opens what src has of the sealed bytes of a pack whose plaintext has size bytes.
+// PackOver opens the sealed bytes that src has of a pack whose plaintext is size bytes long.
 func (s *Set) PackOver(ctx context.Context, pack *tree.Object, size int64, src io.ReaderAt) (*envelope.ReaderAt, error) {
 	key, err := s.Key(ctx, pack.KeyID)
 	if err != nil {
@@ -159,8 +159,8 @@ func (s *Set) Packs(ctx context.Context) (map[envelope.ObjectID]int64, error) {
 	return packs, nil
 }
 
-// HasPack reports whether the vault has a pack with its pinned size. A record of an
-// unfinished upload may outlive its packs.
+// HasPack reports whether the vault has the pack, with its pinned size. A record of
+// an unfinished upload may outlive its packs.
 func (s *Set) HasPack(ctx context.Context, o *tree.Object) bool {
 	got, err := s.Vault.Stat(ctx, s.PackName(o.ID))
 	return err == nil && got.Size == o.Pin.Size

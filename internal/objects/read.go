@@ -23,7 +23,7 @@ func Tampered(err error) error {
 	return err
 }
 
-// Get reads a whole small object.
+// Get reads a small object completely.
 func (s *Set) Get(ctx context.Context, name string, limit int64) ([]byte, error) {
 	r, err := s.open(ctx, name, 0, -1)
 	if err != nil {
@@ -74,8 +74,8 @@ func (s *Set) ReadIndex(ctx context.Context, part tree.Part) ([]*tree.Entry, err
 	return entries, nil
 }
 
-// malformed returns the error for a part that no honest writer has made. Its bytes are
-// authentic, so it was made by somebody who holds the key.
+// malformed returns the error for a part that no honest writer would make. Its bytes
+// are authentic, so it was made by somebody who holds the key.
 func (s *Set) malformed(o tree.Object, err error) error {
 	if errors.Is(err, envelope.ErrAuthentication) {
 		return fmt.Errorf("%s: %w", s.IndexName(o.ID), err)
@@ -119,7 +119,7 @@ func headerOf(o tree.Object, kind envelope.Kind) envelope.Header {
 }
 
 // ReadRecord reads a record of an unfinished upload, and returns the data key that it is
-// sealed under. The caller checks who has signed it.
+// sealed under. The caller checks who signed it.
 func (s *Set) ReadRecord(ctx context.Context, name string) (r *codec.Record, id envelope.KeyID, err error) {
 	b, id, err := s.ReadSealed(ctx, name, codec.MaxList)
 	if err != nil {
@@ -134,8 +134,8 @@ func (s *Set) Listed(r *codec.Record) (codec.Header, []*tree.Entry, error) {
 	return codec.DecodeList(codec.PendingFormat, s.Name, r.List)
 }
 
-// ReadPrivateList reads a list in the format of records that nobody else can have
-// written: it is not in a vault.
+// ReadPrivateList reads a list in the format of records. Nobody else can have
+// written it: it is not in a vault.
 func (s *Set) ReadPrivateList(ctx context.Context, name string) (h codec.Header, entries []*tree.Entry, err error) {
 	b, _, err := s.ReadSealed(ctx, name, codec.MaxList)
 	if err != nil {
@@ -144,9 +144,9 @@ func (s *Set) ReadPrivateList(ctx context.Context, name string) (h codec.Header,
 	return codec.DecodeList(codec.PendingFormat, s.Name, b)
 }
 
-// ReadSealed reads a whole object that nothing pins, of the kind of an index, and returns
-// the data key that it is sealed under. Only its contents identify it: another object of
-// that kind may be in its place.
+// ReadSealed reads a whole object of kind index that nothing pins, and returns the data
+// key that it is sealed under. Only its contents identify it: another object of that kind
+// may be in its place.
 func (s *Set) ReadSealed(ctx context.Context, name string, limit int64) (b []byte, id envelope.KeyID, err error) {
 	src, err := s.open(ctx, name, 0, -1)
 	if err != nil {

@@ -1,6 +1,6 @@
 // Package objects reads and writes the sealed objects of a dataset in a vault: what they
 // are named, which key opens which, and what is authentic. Nothing outside of vaultpack
-// needs it: packages dataset, uploader and their siblings stand on it.
+// needs it: packages dataset, uploader and their siblings are built on it.
 package objects
 
 import (
@@ -20,7 +20,7 @@ var (
 	ErrConflict       = errors.New("another writer changed the dataset")
 )
 
-// A Set is the objects of one dataset in a vault, with the data keys that open them.
+// A Set holds the objects of one dataset in a vault, with the data keys that open them.
 type Set struct {
 	Name  string
 	Vault *vault.Vault
@@ -38,15 +38,15 @@ func (s *Set) Usable() bool {
 	return s != nil && s.Vault != nil && s.Vault.Store != nil && s.Vault.Keys != nil && s.openKeys != nil
 }
 
-// Over returns the same dataset with its objects in another store, and the same keys.
+// Over returns the same dataset, with the same keys, and its objects in another store.
 func (s *Set) Over(store vault.Store) *Set {
 	v := *s.Vault
 	v.Store = store
 	return &Set{Name: s.Name, Vault: &v, openKeys: s.openKeys}
 }
 
-// JobsFolder is the folder of the vault for what belongs to training jobs, beside the
-// datasets.
+// JobsFolder is the folder of the vault for what belongs to training jobs, next to
+// the datasets.
 const JobsFolder = "_vaultpack/jobs/"
 
 // JobFolder returns the folder for what belongs to one job: below the dataset that it

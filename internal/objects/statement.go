@@ -22,7 +22,8 @@ const versionPredicateType = "https://github.com/vaultpack/vaultpack/version/v1"
 var errUnsigned = errors.New("it is not signed, as vaultpack does it")
 
 // A versionPredicate is what a version's statement says, for tools that do not read
-// roots. All of it is also in the root, which the statement's subject names by its hash.
+// roots. All of it is also in the root, which is named by hash in the statement's
+// subject.
 type versionPredicate struct {
 	Dataset   string    `json:"dataset"`
 	DatasetID string    `json:"dataset_id"`
@@ -30,7 +31,7 @@ type versionPredicate struct {
 	Created   time.Time `json:"created"`
 	Signers   int       `json:"signers"` // the sequence number of the set
 	Message   string    `json:"message,omitempty"`
-	// Tree is the Merkle tree hash of the files in the clear.
+	// Tree is the Merkle tree hash of the plaintext files.
 	Tree string `json:"tree,omitempty"`
 }
 
@@ -70,8 +71,8 @@ func SignRoot(ctx context.Context, dataset string, r *codec.Root, c *chain.Chain
 }
 
 // openRoot reads the output of SignRoot, and verifies that the version was made by
-// somebody who was allowed to. It does not check whether the reader knows its chain of
-// signers.
+// somebody who was allowed to make it. It does not check whether the reader knows its
+// chain of signers.
 func (s *Set) openRoot(number int64, b []byte) (*Root, error) {
 	contents, signed, _ := bytes.Cut(b, []byte("\n"))
 	if len(signed) == 0 {
@@ -111,7 +112,7 @@ func (s *Set) openRoot(number int64, b []byte) (*Root, error) {
 	return r, s.readGrants(r)
 }
 
-// signerOf finds the key that has signed a root, among those that may.
+// signerOf finds the key that signed a root, among those that may sign it.
 func signerOf(root *codec.Root, c *chain.Chain, signed []byte) (signing.PublicKey, error) {
 	id, _, err := signing.Unverified(signed)
 	if err != nil {

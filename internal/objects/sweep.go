@@ -21,9 +21,9 @@ func (s *Set) SweepUnfinished(ctx context.Context) error {
 
 var errNoSweep = fmt.Errorf("the vault's store cannot tell what writers that died have left half-written: %w", errors.ErrUnsupported)
 
-// SweepOlder is SweepUnfinished, but if the store cannot distinguish dead writers from
-// live ones, what is at least age old counts as dead. It returns how many multipart
-// uploads were aborted.
+// SweepOlder is like SweepUnfinished, but if the store cannot distinguish dead writers
+// from live ones, anything at least age old counts as dead. It returns how many
+// multipart uploads were aborted.
 func (s *Set) SweepOlder(ctx context.Context, age time.Duration) (aborted int, err error) {
 	if w, ok := vault.As[vault.UploadKeeper](s.Vault.Store); ok {
 		return w.AbortStale(ctx, s.Name+"/", age)

@@ -24,7 +24,7 @@ type Root struct {
 	Signer signing.PublicKey
 	// Statement is the signed statement about it.
 	Statement string
-	// Grants are those of the data keys that it names.
+	// Grants are the grants of the data keys that it names.
 	Grants  []chain.Grant
 	granted map[envelope.KeyID]*chain.Grant
 }
@@ -41,7 +41,7 @@ func (e *DamagedError) Error() string { return e.Err.Error() }
 
 func (e *DamagedError) Unwrap() error { return e.Err }
 
-// ReadRoot reads one version's root.
+// ReadRoot reads the root of a version.
 func (s *Set) ReadRoot(ctx context.Context, number int64) (*Root, error) {
 	return s.readRoot(ctx, number, nil)
 }
@@ -62,7 +62,7 @@ func (s *Set) readRoot(ctx context.Context, number int64, listed Numbers) (*Root
 			return nil, fmt.Errorf("version %d of dataset %q, whose newest is %d: %w",
 				number, s.Name, numbers[len(numbers)-1], ErrUnknownVersion)
 		}
-		// It is listed: it was made just now, or the vault withholds it.
+		// It was listed, so it was only just made, or the vault withholds it.
 		b, err = s.Get(ctx, name, codec.MaxRoot)
 	}
 	if err != nil {
@@ -110,8 +110,8 @@ func (s *Set) parseRoot(ctx context.Context, number int64, sealed []byte) (*Root
 	return root, nil
 }
 
-// OpenRoot reads the plaintext of a root that was sealed under the data key of the ID.
-// Nothing of it is used before it is believed.
+// OpenRoot reads the plaintext of a root that was sealed under the data key with this
+// ID. Nothing in it is used before it is believed.
 func (s *Set) OpenRoot(number int64, b []byte, id envelope.KeyID) (*Root, error) {
 	root, err := s.openRoot(number, b)
 	if err != nil {
@@ -147,8 +147,8 @@ func (s *Set) Newest(ctx context.Context, all Numbers) (*Root, error) {
 	return nil, fmt.Errorf("dataset %q: %w", s.Name, ErrUnknownDataset)
 }
 
-// CheckMark reads a mark, so that an object that was only cut to its size does not count
-// as one.
+// CheckMark reads a mark, so that an object that was merely truncated to a mark's size
+// does not count as one.
 func (s *Set) CheckMark(ctx context.Context, t Taken) error {
 	b, err := s.Get(ctx, s.VersionName(t.Number), codec.MaxRoot)
 	if err == nil && string(b) != t.Mark {
@@ -161,7 +161,7 @@ func (s *Set) CheckMark(ctx context.Context, t Taken) error {
 	return s.Damaged(t.Number, err)
 }
 
-// Marked returns why a number with a mark is not a version.
+// Marked returns the error that says why a number with a mark is not a version.
 func (s *Set) Marked(number int64, mark string) error {
 	if mark == codec.RemovedMark {
 		return fmt.Errorf("version %d of dataset %q was removed: %w", number, s.Name, ErrUnknownVersion)

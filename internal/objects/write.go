@@ -12,14 +12,14 @@ import (
 )
 
 // WritePack seals what fill writes as a new pack. If fill fails, nothing is stored. Every
-// call makes a new object ID, so whatever is read again from its source is sealed as
+// call makes a new object ID, so data that is read again from its source is sealed as
 // another object.
 func (s *Set) WritePack(ctx context.Context, key *envelope.DataKey, fill func(io.Writer) error, opts ...envelope.Option) (tree.Object, error) {
 	return s.Seal(ctx, envelope.KindPack, key, s.PackName, fill, opts...)
 }
 
 func (s *Set) Seal(ctx context.Context, kind envelope.Kind, key *envelope.DataKey, name func(envelope.ObjectID) string, fill func(io.Writer) error, opts ...envelope.Option) (tree.Object, error) {
-	// The name holds the object ID, so the header comes before the object.
+	// The name contains the object ID, so the header is made before the object.
 	var dst lateWriter
 	w, err := envelope.NewWriter(&dst, kind, key, opts...)
 	if err != nil {
@@ -42,7 +42,7 @@ func (s *Set) Seal(ctx context.Context, kind envelope.Kind, key *envelope.DataKe
 	return tree.Object{ID: id, KeyID: key.ID(), Pin: w.Pin()}, nil
 }
 
-// SealData seals data under a name, as [Set.ReadSealed] reads it.
+// SealData seals data under a name, to be read by [Set.ReadSealed].
 func (s *Set) SealData(ctx context.Context, key *envelope.DataKey, name string, data []byte) error {
 	_, err := s.Seal(ctx, envelope.KindIndex, key, func(envelope.ObjectID) string { return name }, func(w io.Writer) error {
 		_, err := w.Write(data)
@@ -51,7 +51,7 @@ func (s *Set) SealData(ctx context.Context, key *envelope.DataKey, name string, 
 	return err
 }
 
-// A lateWriter keeps what is written to it until it knows its destination.
+// A lateWriter holds what is written to it until it knows its destination.
 type lateWriter struct {
 	held []byte
 	to   io.Writer
@@ -77,7 +77,7 @@ func (s *Set) Planned() bool {
 	return ok
 }
 
-// PlanPack counts a pack of size bytes of plaintext, in a planned dataset, and makes up
+// PlanPack counts a pack of size bytes of plaintext in a planned dataset, and invents
 // an object for it that takes as much room in an index as a real one.
 func (s *Set) PlanPack(ctx context.Context, key *envelope.DataKey, size int64) (tree.Object, error) {
 	planned, ok := vault.As[vault.Planner](s.Vault.Store)

@@ -1,4 +1,4 @@
-// Package packs reads the contents of files out of the packs that they lie in, several
+// Package packs reads the contents of files from the packs that hold them, several
 // packs at once.
 package packs
 
@@ -23,7 +23,7 @@ type Piece struct {
 }
 
 // A takePiece function takes the bytes of one piece. It must read r to the end. It is
-// called from several goroutines, also for one entry if that lies in several packs.
+// called from several goroutines, even for one entry if that lies in several packs.
 type takePiece func(e *tree.Entry, x tree.Extent, r io.Reader) error
 
 // PackReads sorts the pieces of the entries by pack.
@@ -43,7 +43,7 @@ func PackReads(entries []*tree.Entry) [][]Piece {
 	}
 	for i, pieces := range reads {
 		slices.SortFunc(pieces, func(a, b Piece) int { return cmp.Compare(a.Extent.Offset, b.Extent.Offset) })
-		// Files with the same contents share them.
+		// Files with the same contents share pieces.
 		again := Rounds(pieces)
 		reads[i] = again[0]
 		reads = append(reads, again[1:]...)
@@ -52,7 +52,7 @@ func PackReads(entries []*tree.Entry) [][]Piece {
 }
 
 // Rounds divides pieces of a pack, sorted by offset, so that no two pieces in one round
-// overlap: a pack is read forwards, once for each round.
+// overlap: a pack is read forward, once for each round.
 func Rounds(pieces []Piece) [][]Piece {
 	var out [][]Piece
 	for len(pieces) > 0 {
@@ -72,9 +72,9 @@ func Rounds(pieces []Piece) [][]Piece {
 }
 
 // ReadExtents reads the entries' extents, one pack per worker, and passes each to take. A
-// pack that fails does not stop the others: failed is called for each piece that take has
-// not taken, or that lies in a pack whose bytes turned out not to be the pinned ones
-// after take had taken it.
+// pack that fails does not stop the others: failed is called for each piece that take did
+// not take, and for each piece of a pack whose bytes later turned out not to be the
+// pinned ones.
 func ReadExtents(ctx context.Context, d *objects.Set, entries []*tree.Entry, take takePiece, failed func(*tree.Entry, error)) error {
 	// Running reads continue if one panics: otherwise they would be reported as failed.
 	workers.Run(ctx, objects.PackReaders(), func(_ context.Context, g *workers.Group) error {
@@ -103,7 +103,7 @@ func ReadPack(ctx context.Context, d *objects.Set, pieces []Piece, take takePiec
 		var done int
 		if wanted >= size/2 || size-wanted < envelope.SegmentSize {
 			// Most of it is needed: read all of it, and compare the pin at the end. So
-			// restoring a whole version notices every change of its packs.
+			// restoring a whole version detects every change to its packs.
 			done, err = ReadWholePack(ctx, d, pack, pieces, take, failed)
 		} else {
 			done, err = readRun(ctx, d, pack, size, pieces, take, failed)
@@ -138,8 +138,8 @@ func ReadWholePack(ctx context.Context, d *objects.Set, pack *tree.Object, piece
 	return len(pieces), nil
 }
 
-// nextRun returns how many of the pieces, from the first on, lie so close to one another
-// that they are read with one request, and the bytes that these take.
+// nextRun returns how many of the pieces, from the first on, are so close together that
+// they are read with one request, and how many bytes those take.
 func nextRun(pieces []Piece) (n int, start, end int64) {
 	for ; n < len(pieces); n++ {
 		x := pieces[n].Extent
@@ -154,8 +154,8 @@ func nextRun(pieces []Piece) (n int, start, end int64) {
 	return n, start, end
 }
 
-// readRun reads, with one request, the first of the pieces and those that lie close
-// behind it, and returns how many it has processed.
+// readRun reads, with one request, the first of the pieces and those that follow
+// closely, and returns how many it has processed.
 func readRun(ctx context.Context, d *objects.Set, pack *tree.Object, size int64, pieces []Piece, take takePiece, failed func(*tree.Entry, error)) (done int, err error) {
 	n, start, end := nextRun(pieces)
 	r, closer, err := d.OpenRange(ctx, pack, size, start, end-start)
@@ -172,7 +172,7 @@ func readRun(ctx context.Context, d *objects.Set, pack *tree.Object, size int64,
 	return n, nil
 }
 
-// A sequence reads pieces out of a pack's plaintext, forwards only.
+// A sequence reads pieces from a pack's plaintext, forward only.
 type sequence struct {
 	ctx context.Context
 	d   *objects.Set
@@ -180,7 +180,7 @@ type sequence struct {
 	at  int64
 }
 
-// give passes one piece to take. An error of the pack is returned; an error of take alone
+// give passes one piece to take. It returns an error of the pack; an error of take alone
 // is passed to failed, and the next piece can follow.
 func (s *sequence) give(p Piece, take takePiece, failed func(*tree.Entry, error)) (err error) {
 	if err := s.ctx.Err(); err != nil {
@@ -199,7 +199,7 @@ func (s *sequence) give(p Piece, take takePiece, failed func(*tree.Entry, error)
 	}
 	defer src.done()
 	err = take(p.Entry, p.Extent, src)
-	// What take has not read is skipped.
+	// Skip what take has not read.
 	if src.err == nil {
 		if _, cerr := io.Copy(io.Discard, src); cerr == nil && src.n != p.Extent.Length {
 			src.err = envelope.ErrAuthentication
@@ -240,7 +240,7 @@ func NoEOF(err error) error {
 }
 
 // A sourceReader remembers an error of the source, to distinguish it from errors of the
-// destination, and adds what is read to a sum.
+// destination, and adds what it reads to a sum.
 type sourceReader struct {
 	r    io.Reader
 	n    int64

@@ -9,14 +9,14 @@ import (
 	"github.com/vaultpack/vaultpack/internal/fsys"
 )
 
-// fchmod and utimesat are replaced by tests only.
+// Only tests replace fchmod and utimesat.
 var (
 	Fchmod   = unix.Fchmod
 	Utimesat = unix.UtimesNanoAt
 )
 
 // ProbeAttributes finds out whether the destination's file system keeps modes and times:
-// some refuse to set them, others only pretend to. It needs a staging folder.
+// some refuse to set them, others silently do nothing. It needs a staging folder.
 func (d *Dest) ProbeAttributes() error {
 	const name = ".attributes" // not a stageName
 	fd, err := d.Create(name)
@@ -25,7 +25,7 @@ func (d *Dest) ProbeAttributes() error {
 	}
 	defer unix.Unlinkat(d.StageFD, name, 0)
 	defer unix.Close(fd)
-	// One of the two is not what every file there has.
+	// At least one of the two differs from what every file there has.
 	for _, mode := range []uint32{0o640, 0o604} {
 		var st unix.Stat_t
 		err := Retry("chmod", name, func() error { return Fchmod(fd, mode) })
@@ -70,7 +70,7 @@ func (d *Dest) Chmod(fd int, name string, mode uint32) error {
 	return Retry("chmod", name, func() error { return Fchmod(fd, mode) })
 }
 
-// setTime is SetTime, if the file system keeps times.
+// setTime calls SetTime, if the file system keeps times.
 func (d *Dest) setTime(dir int, name string, t time.Time) error {
 	if d.NoTimes.Load() {
 		return nil
@@ -78,7 +78,7 @@ func (d *Dest) setTime(dir int, name string, t time.Time) error {
 	return SetTime(dir, name, t)
 }
 
-// HasMode reports whether what is there has the mode of the entry, as far as the file
+// HasMode reports whether the existing file has the entry's mode, as far as the file
 // system keeps modes.
 func (d *Dest) HasMode(st *unix.Stat_t, e *tree.Entry) bool {
 	return d.NoModes.Load() || uint32(st.Mode)&0o7777 == d.mode(e)

@@ -1,6 +1,6 @@
 // Package place puts files, links and folders of a version into a folder on disk: each is
-// staged beside the others first, and moved to its place when it is complete. Restores
-// and the opening of training channels use it.
+// first staged in a folder of its own, and moved to its place when it is complete. It is
+// used for restoring, and for opening training channels.
 package place
 
 import (
@@ -20,7 +20,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/fsys"
 )
 
-// A Dest is a folder that entries are placed in: each is made in a staging folder first,
+// A Dest is a folder that entries are placed in: each is first made in a staging folder,
 // and moved to its place when it is complete. No link below the folder is followed.
 type Dest struct {
 	Root    *os.Root // nil in a dry run if there is no folder
@@ -37,8 +37,8 @@ type Dest struct {
 	staged map[*tree.Entry]*stagedFile // by Prepare
 }
 
-// NewDest returns a Dest whose files are staged in another folder. Both folders remain
-// the caller's.
+// NewDest returns a Dest whose files are staged in another folder. The caller still
+// owns both folders.
 func NewDest(root *os.Root, stageFD int, bytes *atomic.Int64) *Dest {
 	return &Dest{Root: root, StageFD: stageFD, Bytes: bytes, NoModes: new(atomic.Bool), NoTimes: new(atomic.Bool)}
 }
@@ -68,8 +68,8 @@ func (d *Dest) Discard() {
 	}
 }
 
-// Complete moves a staged file to its place, once it has its mode and time, and returns
-// what is there then.
+// Complete moves a staged file, which has its mode and time, to its place, and returns
+// what is then there.
 func (d *Dest) Complete(e *tree.Entry) (st unix.Stat_t, err error) {
 	s := d.staged[e]
 	if f := s.f; f != nil {
@@ -117,8 +117,8 @@ func (d *Dest) MakeFolder(e *tree.Entry) error {
 	return Retry("chmod", e.Path, func() error { return unix.Fchmodat(dir, base, uint32(st.Mode)&0o7777|0o700, 0) })
 }
 
-// CloseFolder sets the mode and time of a folder. there is false if it could not be made,
-// which was reported then.
+// CloseFolder sets the mode and time of a folder. there is false if the folder could not
+// be made, which has been reported.
 func (d *Dest) CloseFolder(e *tree.Entry) (there bool, err error) {
 	f, err := OpenBelow(d.Root, &d.last, e.Path)
 	var not *NotFolderError
@@ -152,7 +152,7 @@ func (d *Dest) SetLinkTime(e *tree.Entry) error {
 	return d.setTime(dir, path.Base(e.Path), e.ModTime)
 }
 
-// StageLink makes a symbolic link in the staging folder. It returns the link's name also
+// StageLink makes a symbolic link in the staging folder. It returns the link's name even
 // if its time could not be set.
 func (d *Dest) StageLink(e *tree.Entry) (name string, err error) {
 	name = d.StageName()
@@ -173,7 +173,7 @@ func (d *Dest) StageLink(e *tree.Entry) (name string, err error) {
 // Unstage removes what was staged under a name.
 func (d *Dest) Unstage(name string) { unix.Unlinkat(d.StageFD, name, 0) }
 
-// PlaceLink makes a link that leads nowhere but into the folder.
+// PlaceLink makes a link that does not lead out of the folder.
 func (d *Dest) PlaceLink(e *tree.Entry) error {
 	if err := d.CheckLink(e); err != nil {
 		return err
@@ -203,8 +203,7 @@ func (d *Dest) PlaceEmpty(e *tree.Entry) error {
 	return d.Place(d.staged[e].name, e)
 }
 
-// SetFolderTime sets the time of a folder in the destination, or of the destination
-// itself.
+// SetFolderTime sets the time of the destination, or of a folder in it.
 func (d *Dest) SetFolderTime(e *tree.Entry, t time.Time) error {
 	dir, err := d.Parent(e)
 	if err != nil {
@@ -213,7 +212,7 @@ func (d *Dest) SetFolderTime(e *tree.Entry, t time.Time) error {
 	return d.setTime(dir, path.Base(e.Name()), t)
 }
 
-// CloseLast releases the folder that was used last. Call it before removing or renaming a
+// CloseLast closes the folder that was used last. Call it before removing or renaming a
 // folder, and at the end.
 func (d *Dest) CloseLast() { d.last.close() }
 

@@ -34,8 +34,8 @@ func Retry(op, name string, call func() error) error {
 }
 
 // SetTime takes seconds and nanoseconds separately: in nanoseconds alone, times before
-// 1678 and after 2262 would wrap. If the system's numbers have 32 bits, a time beyond
-// these is set to their limit, as file systems do with times beyond theirs.
+// 1678 and after 2262 would wrap. If the system's times have 32 bits, a time out of
+// range is set to the limit, as file systems do.
 func SetTime(dir int, name string, t time.Time) error {
 	ts, err := unix.TimeToTimespec(t)
 	switch {
@@ -57,7 +57,7 @@ func Lstat(dir int, name string, st *unix.Stat_t) error {
 }
 
 // An openFolder is the folder that was used last: entries come in the order of their
-// paths, so it is mostly the one that is needed next.
+// paths, so it is usually needed next.
 type openFolder struct {
 	path string
 	f    *os.File
@@ -131,8 +131,8 @@ func (d *Dest) OpenDir(dir string) (fd int, err error) {
 	return d.last.fd, nil
 }
 
-// MakeParent is Parent, but makes the missing folders, for their owner alone: nothing is
-// known of them.
+// MakeParent is like Parent, but makes missing folders, accessible only to their owner:
+// nothing is known about them.
 func (d *Dest) MakeParent(e *tree.Entry) (fd int, err error) {
 	if fd, err = d.Parent(e); !errors.Is(err, fs.ErrNotExist) {
 		return fd, err

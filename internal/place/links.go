@@ -9,7 +9,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/tree"
 )
 
-// CheckLink refuses a link that leads out of the destination.
+// CheckLink rejects a link that leads out of the destination.
 func (d *Dest) CheckLink(e *tree.Entry) error {
 	if leaves(e) || d.leadsOut(e) {
 		return fmt.Errorf("the link leaves the destination, to %q; only restore --unsafe-links creates it", e.Link)
@@ -40,11 +40,11 @@ func leaves(e *tree.Entry) bool {
 	return false
 }
 
-// maxLinks is how many links the system follows in one path, at most.
+// maxLinks is the most links that the system follows in one path.
 const maxLinks = 40
 
 // leadsOut reports whether the link would lead out of the destination through an existing
-// link: links of the index lead nowhere else, but others may.
+// link: links of the index do not lead out, but others may.
 func (d *Dest) leadsOut(e *tree.Entry) bool {
 	var at []string // the real folder that has been reached
 	if dir := strings.TrimSuffix(ParentOf(e), "/"); dir != "" {
@@ -77,7 +77,7 @@ func (d *Dest) leadsOut(e *tree.Entry) bool {
 			continue
 		}
 		if links++; links > maxLinks {
-			return false // nobody gets through
+			return false // no process can resolve it
 		}
 		if filepath.IsAbs(target) {
 			return true

@@ -34,7 +34,7 @@ func writeSparse(fd int, name string, b []byte, off int64) error {
 	return nil
 }
 
-// zeroBlock reports whether b, which lies at off, begins with a block that can be a hole.
+// zeroBlock reports whether b, which is at offset off, begins with a block that can be a hole.
 func zeroBlock(b []byte, off int64) bool {
 	return off%holeSize == 0 && len(b) >= holeSize && bytes.Equal(b[:holeSize], zeros[:])
 }

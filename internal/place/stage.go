@@ -18,7 +18,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/packs"
 )
 
-// A stagedFile is a file being written beside the tree.
+// A stagedFile is a file being written outside of the tree.
 type stagedFile struct {
 	name  string   // in the staging folder
 	f     *os.File // open while a file in several pieces is being written
@@ -27,8 +27,8 @@ type stagedFile struct {
 	err   error
 }
 
-// Settle closes a file after all packs have been read. stopped is what kept some of them
-// from being read.
+// Settle closes a file after all packs have been read. stopped is the error, if any,
+// that prevented some from being read.
 func (d *Dest) Settle(e *tree.Entry, stopped error) {
 	s := d.staged[e]
 	if s.f != nil {
@@ -40,7 +40,7 @@ func (d *Dest) Settle(e *tree.Entry, stopped error) {
 	}
 	switch {
 	case len(e.Extents) == 0:
-		// Every file has an extent, except in versions of other writers.
+		// Every file has an extent, except in versions made by other writers.
 		s.err = d.stageSmall(e, strings.NewReader(""))
 	case stopped != nil:
 		s.err = stopped
@@ -63,8 +63,8 @@ func (d *Dest) Create(name string) (fd int, err error) {
 // inOneWrite is the size up to which a file is held in memory and written with one call.
 const inOneWrite = 1 << 20
 
-// writeSize is how much of a larger file is written at once. More does not stay in the
-// caches.
+// writeSize is how much of a larger file is written at once. More would not fit the
+// CPU's caches.
 const writeSize = 256 << 10
 
 var stagePool = sync.Pool{New: func() any { b := make([]byte, inOneWrite); return &b }}
@@ -103,9 +103,9 @@ func (d *Dest) Stage(e *tree.Entry, x tree.Extent, src io.Reader) error {
 	return err
 }
 
-// writeExtent writes the extent's bytes where they lie in the file.
+// writeExtent writes the extent's bytes at their offset in the file.
 func (d *Dest) writeExtent(fd int, e *tree.Entry, x tree.Extent, src io.Reader) error {
-	// The pieces of a file are written concurrently, and take turns at its lock: a few
+	// The pieces of a file are written concurrently, and compete for its lock: a few
 	// large writes wait less than many small ones.
 	buf := stagePool.Get().(*[]byte)
 	defer stagePool.Put(buf)
@@ -144,7 +144,7 @@ func (d *Dest) stageSmall(e *tree.Entry, src io.Reader) error {
 	if err != nil {
 		return err
 	}
-	s.name = name // used by this goroutine alone: a small file has one extent
+	s.name = name // used only by this goroutine: a small file has one extent
 	err = writeSparse(fd, e.Path, b, 0)
 	if err == nil && len(b) > 0 && len(b)%holeSize == 0 { // it may end in a hole
 		err = Retry("truncate", e.Path, func() error { return unix.Ftruncate(fd, e.Size) })
@@ -213,7 +213,7 @@ func (d *Dest) finish(e *tree.Entry, name string, fd int, close func() error, er
 	return d.setTime(d.StageFD, name, e.ModTime)
 }
 
-// mode returns the entry's mode as it is restored.
+// mode returns the mode that the entry is restored with.
 func (d *Dest) mode(e *tree.Entry) uint32 {
 	m := fsys.PosixMode(e.Mode)
 	if !d.PreserveSetID {

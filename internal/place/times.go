@@ -4,9 +4,8 @@ import (
 	"time"
 )
 
-// HeldTime reports whether a file system that cannot hold a time as it is might have
-// made another of it: by cutting it off to what it counts in, or at the ends of what
-// it can count.
+// HeldTime reports whether a file system might have stored a time as another one:
+// truncated to its resolution, or clamped to its range.
 func HeldTime(got, want time.Time) bool {
 	if got.Equal(want) {
 		return true
@@ -20,7 +19,8 @@ func HeldTime(got, want time.Time) bool {
 	if got.Nanosecond() == 0 && got.Unix() == sec-sec&1 { // FAT
 		return true
 	}
-	// 1901, 1970 and 1980; 2038, 2106, 2107, 2262, 2446 and 2486: what file systems end at.
+	// 1901, 1970 and 1980; 2038, 2106, 2107, 2262, 2446 and 2486: the ends of file systems'
+	// ranges.
 	for _, least := range []int64{-1 << 31, 0, 315532800} {
 		if sec < least && got.Unix() == least {
 			return true

@@ -12,11 +12,11 @@ import (
 	"unicode/utf8"
 )
 
-// Verbatim is text that this program has made, whose line breaks are intended.
+// Verbatim is text made by this program, with intended line breaks.
 type Verbatim string
 
-// Line formats a message. Only the format itself can begin a line, and unprintable
-// characters are escaped.
+// Line formats a message. Only the format itself can start a new line, and
+// unprintable characters are escaped.
 func Line(format string, args ...any) string {
 	safe := make([]any, len(args))
 	for i, a := range args {

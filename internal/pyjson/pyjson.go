@@ -1,5 +1,5 @@
 // Package pyjson reads JSON as Python's json.loads does, and writes the values as Python
-// does: SageMaker's training toolkit passes str() and json.dumps() of the values that it has
+// does: SageMaker's training toolkit passes str() and json.dumps() of the values that it
 // read to a script. Numbers keep their digits and types.
 package pyjson
 
@@ -167,7 +167,7 @@ func (p *parser) number() (Value, error) {
 		return i, nil
 	}
 	f, err := strconv.ParseFloat(s, 64)
-	if err != nil && !math.IsInf(f, 0) { // too large a number is infinite in Python
+	if err != nil && !math.IsInf(f, 0) { // a number that is too large becomes infinity in Python
 		return nil, errSyntax
 	}
 	return f, nil

@@ -1,13 +1,13 @@
-// Package race tells tests of the race detector. It slows a program five to ten
-// times, and sees nothing in another process: what starts the command hundreds of
-// times, what is timed, and what looks for races nowhere is left out under it, and of
-// many sizes or rounds of what it does look at, some are enough. CI runs each test
-// without it, too, and then all of it.
+// Package race tells tests whether the race detector is on. It makes a program five
+// to ten times slower, and sees nothing in other processes: tests that start the
+// command hundreds of times, that are timed, or that have no concurrency are skipped
+// under it, and other tests need only some of many sizes or rounds. CI also runs each
+// test completely, without it.
 package race
 
 import "testing"
 
-// Skip leaves the test out under the race detector.
+// Skip skips the test under the race detector.
 func Skip(t testing.TB, why string) {
 	if Enabled {
 		t.Helper()
@@ -15,7 +15,7 @@ func Skip(t testing.TB, why string) {
 	}
 }
 
-// Few returns all, and under the race detector every nth of it, counted from the last.
+// Few returns all or, under the race detector, every nth element, counted from the last.
 func Few[T any](n int, all []T) []T {
 	if !Enabled {
 		return all

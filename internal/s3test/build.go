@@ -1,13 +1,13 @@
-// Package s3test runs S3 servers for tests, as processes on loopback: MinIO,
-// which does SSE-KMS, and versitygw, which checks what it is sent strictly but
-// ignores SSE. Neither is linked. Their pinned versions are built by the go
-// command once into the user's cache, which takes minutes. Moto, which is written in
-// Python, stands for other services of AWS.
+// Package s3test runs S3 servers for tests, as processes on loopback: MinIO, which
+// supports SSE-KMS, and versitygw, which checks requests strictly but ignores SSE.
+// Neither is linked. The go command builds their pinned versions once, into the
+// user's cache, which takes minutes. Moto, which is written in Python, stands in for
+// other AWS services.
 //
-// In CI, where CI is set, a server that cannot be had makes the test fail, so that
-// nothing passes unproved. Elsewhere, tests that need a server which has not been
-// built yet are skipped, and say how to have it built: VAULTPACK_TEST_SERVERS=1.
-// With -short they are skipped anyhow.
+// In CI, where CI is set, the test fails if a server is not available, so that
+// nothing passes untested. Elsewhere, tests that need a server that has not been
+// built are skipped, and say how to build it: VAULTPACK_TEST_SERVERS=1. With -short
+// they are always skipped.
 package s3test
 
 import (
@@ -21,7 +21,7 @@ import (
 // A program is a server at a pinned version.
 type program struct {
 	name, pkg, version string
-	bin                string // where it is, for one that is not built
+	bin                string // finds a program that is not built
 }
 
 var (
@@ -50,12 +50,12 @@ func (p program) wanted() bool {
 	return err == nil || asked()
 }
 
-// asked reports whether what a test needs is to be had, whatever it takes.
+// asked reports whether a server that a test needs must be built or installed.
 func asked() bool {
 	return os.Getenv("CI") != "" || os.Getenv("VAULTPACK_TEST_SERVERS") != ""
 }
 
-// path is the program, built if need be.
+// path returns the path of the program, and builds it if necessary.
 func (p program) path() (string, error) {
 	if p.bin != "" {
 		return p.bin, nil
@@ -71,13 +71,13 @@ func (p program) path() (string, error) {
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("building %s %s: %w\n%s", p.name, p.version, err, out)
 		}
-		// The go command writes the file in place, so it is built elsewhere.
+		// The go command writes the file in place, so the program is built elsewhere.
 		return os.Rename(filepath.Join(tmp, p.name), bin)
 	})
 }
 
-// once has bin made by build, if it is not there. Of several processes one builds,
-// in a folder of its own inside dir, and the others wait for it.
+// once calls build to make bin, if it does not exist. Of several processes one
+// builds, in a new folder inside dir, and the others wait for it.
 func once(dir, bin string, build func(tmp string) error) (string, error) {
 	if _, err := os.Stat(bin); err == nil {
 		return bin, nil

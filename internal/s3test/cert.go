@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// writeCert makes a certificate for loopback, signed by itself, and writes it
-// and its key into dir.
+// writeCert makes a self-signed certificate for loopback, and writes it and its key
+// into dir.
 func (s *Server) writeCert(t testing.TB, dir, certName, keyName string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -10,8 +10,8 @@ import (
 
 const motoVersion = "5.2.1"
 
-// motoServer finds moto's server: one that is on the path, or that pyenv has, or the
-// pinned one that was installed into the user's cache.
+// motoServer finds moto's server: one in PATH, one that pyenv has, or the pinned one
+// installed in the user's cache.
 func motoServer() (bin string, found bool) {
 	if bin, err := exec.LookPath("moto_server"); err == nil {
 		return bin, true
@@ -39,9 +39,9 @@ func motoFile() (dir, bin string, err error) {
 	return dir, filepath.Join(dir, "moto_server"), nil
 }
 
-// installMoto installs it, which takes Python 3 with its module venv. The scripts of
-// an environment name the folder that it was made in, so it is made in place, and a
-// link says that it is complete.
+// installMoto installs it, which needs Python 3 with the venv module. The scripts of
+// a virtual environment contain the path of the folder that it was made in, so it is
+// made in place, and a link marks it as complete.
 func installMoto() (string, error) {
 	dir, bin, err := motoFile()
 	if err != nil {
@@ -62,9 +62,9 @@ func installMoto() (string, error) {
 }
 
 // Moto starts moto's server, which speaks S3, KMS, IAM and STS at one endpoint. It
-// ends with the test. Where there is none the test is skipped; in CI, or with
-// VAULTPACK_TEST_SERVERS=1, it is installed with pip, and the test fails if it cannot
-// be.
+// stops when the test ends. If moto is missing the test is skipped; in CI, or with
+// VAULTPACK_TEST_SERVERS=1, it is installed with pip, and the test fails if that
+// fails.
 func Moto(t testing.TB) *Server {
 	t.Helper()
 	if testing.Short() {

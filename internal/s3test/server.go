@@ -25,15 +25,15 @@ import (
 
 // A Server is a running server.
 type Server struct {
-	// URL is its endpoint, https if it was asked for.
+	// URL is its endpoint; https if requested.
 	URL string
 	// CA is the certificate, in PEM, that signed the server's; nil over http.
 	CA []byte
-	// Region is that of its buckets.
+	// Region is the Region of its buckets.
 	Region string
-	// AccessKey and SecretKey are those of its administrator.
+	// AccessKey and SecretKey are its administrator's credentials.
 	AccessKey, SecretKey string
-	// KMSKey is the key for SSE-KMS, empty if the server does none.
+	// KMSKey is the key for SSE-KMS; empty if the server does not support it.
 	KMSKey string
 
 	log *lockedBuffer
@@ -46,7 +46,7 @@ const (
 	kmsKey    = "my-key"
 )
 
-// MinIO starts a MinIO with a KMS built in. It ends with the test.
+// MinIO starts a MinIO with a built-in KMS. It stops when the test ends.
 func MinIO(t testing.TB, https bool) *Server {
 	t.Helper()
 	dir := t.TempDir()
@@ -66,7 +66,7 @@ func MinIO(t testing.TB, https bool) *Server {
 	})
 }
 
-// Versity starts a versitygw over a directory. It ends with the test.
+// Versity starts a versitygw over a directory. It stops when the test ends.
 func Versity(t testing.TB, https bool) *Server {
 	t.Helper()
 	dir := t.TempDir()
@@ -84,14 +84,14 @@ func Versity(t testing.TB, https bool) *Server {
 	})
 }
 
-// NeedMinIO skips the test, or in CI fails it, as MinIO does, and starts nothing. It
-// is for a test whose server runs in another process.
+// NeedMinIO skips the test, or fails it in CI, as MinIO does, but starts nothing. It
+// is for tests whose server runs in another process.
 func NeedMinIO(t testing.TB) {
 	t.Helper()
 	need(t, minio)
 }
 
-// need is the program, built if need be and wanted.
+// need returns the path of the program, built if necessary and allowed.
 func need(t testing.TB, p program) (bin string) {
 	t.Helper()
 	if testing.Short() {
@@ -108,7 +108,7 @@ func need(t testing.TB, p program) (bin string) {
 }
 
 // start runs the program and waits until it answers. A port that was free may be
-// taken a moment later, so it is tried a few times.
+// taken a moment later, so it tries a few times.
 func start(t testing.TB, p program, https bool, prepare func(s *Server, addr string) (args, env []string)) *Server {
 	t.Helper()
 	bin := need(t, p)
@@ -130,8 +130,8 @@ func start(t testing.TB, p program, https bool, prepare func(s *Server, addr str
 	}
 }
 
-// run starts the process, which the end of the test kills, or on Linux that of
-// the test's process.
+// run starts the process. It is killed when the test ends or, on Linux, when the
+// test's process ends.
 func (s *Server) run(t testing.TB, bin string, args, env []string) (exited <-chan error) {
 	cmd := exec.Command(bin, args...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()}, env...)
@@ -139,8 +139,8 @@ func (s *Server) run(t testing.TB, bin string, args, env []string) (exited <-cha
 	dieWithParent(cmd)
 	started, done := make(chan error, 1), make(chan error, 1)
 	go func() {
-		// The kernel takes the end of the thread that started the process for
-		// that of its parent.
+		// The kernel treats the end of the thread that started the process as the
+		// end of its parent.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
@@ -185,7 +185,7 @@ func (s *Server) ready(exited <-chan error) error {
 	}
 }
 
-// Options make the SDK use the server. The endpoint is not among them.
+// Options returns options that make the SDK use the server. They do not include the endpoint.
 func (s *Server) Options() []func(*config.LoadOptions) error {
 	opts := []func(*config.LoadOptions) error{
 		config.WithRegion(s.Region),
@@ -198,7 +198,7 @@ func (s *Server) Options() []func(*config.LoadOptions) error {
 	return opts
 }
 
-// Client is the SDK's client, for looking behind what is tested.
+// Client returns an SDK client, to look at the bucket independently of the code under test.
 func (s *Server) Client(t testing.TB) *s3.Client {
 	t.Helper()
 	c, err := s.client(context.Background())
@@ -218,7 +218,7 @@ func (s *Server) client(ctx context.Context) (*s3.Client, error) {
 	}), nil
 }
 
-// Transport is an HTTP transport that trusts the server.
+// Transport returns an HTTP transport that trusts the server.
 func (s *Server) Transport() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	if s.CA != nil {
@@ -229,7 +229,7 @@ func (s *Server) Transport() *http.Transport {
 	return t
 }
 
-// Bucket makes a bucket with a name of its own.
+// Bucket creates a bucket with a unique name.
 func (s *Server) Bucket(t testing.TB) string {
 	t.Helper()
 	name := "b-" + strings.ToLower(randomText(16))
@@ -239,7 +239,7 @@ func (s *Server) Bucket(t testing.TB) string {
 	return name
 }
 
-// EncryptedBucket makes a bucket whose objects are encrypted with the server's
+// EncryptedBucket creates a bucket whose objects are encrypted with the server's
 // KMS key by default.
 func (s *Server) EncryptedBucket(t testing.TB) string {
 	t.Helper()
@@ -279,7 +279,7 @@ func freeAddr(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// A lockedBuffer holds what the server has said.
+// A lockedBuffer holds the server's output.
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer

@@ -1,4 +1,4 @@
-// Package tarpack lays out small files in a pack, as a tar.
+// Package tarpack lays out the small files of a pack as a tar.
 package tarpack
 
 import (
@@ -13,11 +13,11 @@ const End = 1024
 
 const block = 512
 
-// Size returns the most bytes of a pack that a file takes.
+// Size returns the most bytes that a file takes in a pack.
 func Size(e *tree.Entry) int64 {
-	// A hole can be as large as a number: that is more than any pack, too.
+	// A hole can make a file as large as an int64 allows, which is more than any pack holds.
 	size := block + (min(e.Size, 1<<62)+block-1)/block*block
-	const latest = 1<<33 - 1 // what a time in a plain header can be, in seconds
+	const latest = 1<<33 - 1 // range of a time in a plain header, in seconds
 	t := e.ModTime.Unix()
 	if long := int64(len(e.Path)); long > 100 || !isASCII(e.Path) || e.Size >= 8<<30 || t < 0 || t >= latest {
 		size += block + (long+128+block-1)/block*block // a PAX header before the header
@@ -61,12 +61,12 @@ func (t *Writer) Begin(e *tree.Entry) (at int64, err error) {
 // Written returns the number of bytes written so far.
 func (t *Writer) Written() int64 { return t.out.n }
 
-// Plan returns the offsets of the files' contents in the tar that a Writer makes of them,
+// Plan returns the offsets of the files' contents in the tar that a Writer would make,
 // and its size.
 func Plan(files []*tree.Entry) (at []int64, size int64, err error) {
 	out := &offset{w: io.Discard}
 	for _, e := range files {
-		// A writer takes no second header before the contents of the first.
+		// A tar.Writer accepts no second header before the contents of the first.
 		if err := tar.NewWriter(out).WriteHeader(Header(e)); err != nil {
 			return nil, 0, err
 		}

@@ -15,9 +15,9 @@ import (
 	"strings"
 )
 
-// This file builds format 1 a second time, by hand and from its description
-// alone, so that an error in package envelope cannot hide in its own vectors.
-// It imports nothing of vaultpack.
+// This file implements format 1 a second time, by hand and from its specification
+// alone, so that an error in package envelope cannot hide in its own vectors. It
+// imports nothing from vaultpack.
 
 const (
 	segmentSize   = 1 << 20
@@ -44,11 +44,11 @@ func expand(key []byte, info string, n int) []byte {
 	return out[:n]
 }
 
-// A scheme is the construction with its parts open to change, for vectors made
-// by somebody who got one of them wrong.
+// A scheme is the construction with replaceable parts, for vectors made by an
+// implementation that got one of them wrong.
 type scheme struct {
 	objectLabel  string
-	objectKey    func(dataKey, header []byte) []byte // nil: as described
+	objectKey    func(dataKey, header []byte) []byte // nil: as specified
 	segmentLabel string
 	number       func(i uint64) []byte
 	infoPrefix   string
@@ -73,9 +73,9 @@ func rightScheme() scheme {
 	}
 }
 
-// message seals plain as one Cobblestone-256 message. Where plain is nil it is
-// size bytes chosen so that the ciphertext is zeros and compresses well: the
-// key stream. It returns the plaintext with the message.
+// message seals plain as one Cobblestone-256 message. If plain is nil, it is size
+// bytes chosen so that the ciphertext is all zeros and compresses well: the key
+// stream. It returns the plaintext with the message.
 func (s scheme) message(key []byte, context string, salt, plain []byte, size int) (sealed, opened []byte) {
 	okm := expand(key, s.infoPrefix+string(salt)+context, 32+12+32)
 	block, err := aes.NewCipher(okm[:32])
@@ -158,7 +158,7 @@ func (k localKey) wrap(salt, dataKey []byte, context string) slot {
 	return slot{"local", k.fingerprint(), sealed}
 }
 
-// commitment is what a keyring holds of its data key in the clear.
+// commitment returns the commitment to its data key that a keyring holds in the clear.
 func commitment(keyID, dataKey []byte) []byte {
 	return expand(dataKey, "vaultpack/v1 data key commitment\x00"+string(keyID), 32)
 }
@@ -172,7 +172,7 @@ func keyringJSON(keyID, commitment []byte, slots ...slot) string {
 		keyID, base64.StdEncoding.EncodeToString(commitment), strings.Join(s, ","))
 }
 
-// A stream of bytes that depends on a name only: SHA-256 of the name, a zero
+// A stream of bytes that depends only on a name: SHA-256 of the name, a zero
 // byte and a counter.
 type stream struct {
 	name    string

@@ -74,7 +74,7 @@ func flipped(b []byte, i int) []byte {
 	return b
 }
 
-// change flips a bit of the file's byte i, or from the end if i is negative.
+// change flips a bit of the file's byte i, counted from the end if i is negative.
 func change(i int) func(*build) {
 	return func(b *build) {
 		b.after = func(f []byte) []byte { return flipped(f, (i+len(f))%len(f)) }

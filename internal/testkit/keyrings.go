@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// keyrings has what is JSON, or nearly, and not the one encoding.
+// keyrings has keyrings that are JSON, or nearly, but not in the canonical encoding.
 func keyrings() []entry {
 	edit := func(old, new string) func(*build) {
 		return func(b *build) { b.ring(b.wrap(b.local)); b.edit(old, new) }

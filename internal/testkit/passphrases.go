@@ -8,7 +8,7 @@ import (
 	"golang.org/x/crypto/argon2"
 )
 
-// An argon is the parameters of a passphrase slot.
+// An argon holds the parameters of a passphrase slot.
 type argon struct {
 	memory, time uint32
 	threads      uint8
@@ -19,8 +19,7 @@ func (a argon) String() string {
 	return fmt.Sprintf("$argon2id$v=19$m=%d,t=%d,p=%d$%s", a.memory, a.time, a.threads, base64.RawStdEncoding.EncodeToString(a.salt))
 }
 
-// passphrase makes the slot of a passphrase, with the least that Argon2id may
-// be asked for.
+// passphrase makes a passphrase slot, with the lowest Argon2id parameters allowed.
 func (b *build) passphrase(text string) slot {
 	a := argon{8192, 1, 1, b.bytes(16)}
 	key := expand(argon2.IDKey([]byte(text), a.salt, a.time, a.memory, a.threads, 32), "vaultpack/v1 passphrase wrap", 32)
@@ -42,7 +41,7 @@ func passphrases() []entry {
 			open(b, text, s)
 		}
 	}
-	// bad has other parameters in the right place.
+	// bad has wrong parameters in the right place.
 	bad := func(old, new string) func(*build) {
 		return damaged(func(s *slot) {
 			if !strings.Contains(s.key, old) {

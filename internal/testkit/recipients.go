@@ -9,14 +9,14 @@ import (
 	"strings"
 )
 
-// HPKE draws randomness that the standard library lets nobody choose, so there
-// is one wrapped data key, made once, for all vectors: for the key pair, key ID,
-// data key and context below.
+// HPKE uses randomness that the standard library does not let callers choose, so
+// all vectors share one wrapped data key, made once, for the key pair, key ID, data
+// key and context below.
 //
 //go:embed hpke.txt
 var hpkeWrapped string
 
-// hpkeBuild sets what hpke.txt was made for, and returns its slot.
+// hpkeBuild sets the values that hpke.txt was made for, and returns its slot.
 func hpkeBuild(b *build) (s slot, identity string) {
 	fixed := stream{name: "hpke"}
 	b.keyID, b.dataKey = fixed.bytes(16), fixed.bytes(32)

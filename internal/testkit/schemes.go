@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// schemes has files of somebody who got one part of the construction wrong.
-// What opens before the error shows that the rest of it was right.
+// schemes has files made by an implementation that got one part of the construction
+// wrong. The part that opens before the error shows that the rest is right.
 func schemes() []entry {
 	const size = segmentSize + 2*chunkSize + 5
 	wrong := func(released, chunks int, f func(s *scheme)) func(*build) {
@@ -61,7 +61,7 @@ func schemes() []entry {
 				binary.BigEndian.PutUint64(nonce[4:], binary.BigEndian.Uint64(nonce[4:])+n)
 				return nonce
 			}
-			// Chunk 1 is the same where the base nonce ends in a zero bit.
+			// Chunk 1 is the same if the base nonce ends in a zero bit.
 			for {
 				probe, _ := b.segment(0, []byte{}, 0)
 				key := expand(b.dataKey, b.scheme.objectLabel+string(b.bound()), 32)

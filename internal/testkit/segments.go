@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// chunks has faults within one segment of three full chunks and a last one of
-// 100 bytes, and cuts at the places where something begins or ends.
+// chunks has faults within one segment of three full chunks and a last one of 100
+// bytes, and truncations at every boundary.
 func chunks() []entry {
 	const size = 3*chunkSize + 100
 	// at is the offset of chunk n in the file.
@@ -142,7 +142,7 @@ func segments() []entry {
 			b.after = func(f []byte) []byte { return flipped(f, n) }
 		}
 	}
-	// own seals segments of the given sizes under the given numbers.
+	// own seals segments of the given sizes with the given numbers.
 	own := func(released, chunks int, numberAndSize ...[2]int) func(*build) {
 		return func(b *build) {
 			for _, s := range numberAndSize {

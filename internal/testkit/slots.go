@@ -2,7 +2,7 @@ package testkit
 
 import "strings"
 
-// slots has keyrings in their one encoding whose local slots do not open.
+// slots has keyrings in the canonical encoding whose local slots do not open.
 func slots() []entry {
 	damaged := func(f func(s *slot)) func(*build) {
 		return func(b *build) {
@@ -11,7 +11,7 @@ func slots() []entry {
 			b.ring(s)
 		}
 	}
-	// context opens with another context than it was wrapped in.
+	// context opens with a different context from the one it was wrapped with.
 	context := func(wrapped, opened []pair) func(*build) {
 		return func(b *build) {
 			b.context = wrapped

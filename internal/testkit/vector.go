@@ -1,6 +1,6 @@
-// Package testkit makes the test vectors in testdata/testkit: sealed files with
-// one fault each, or none, and what a reader of vaultpack's format 1 must make
-// of them. It is a second implementation of the format, for tests only.
+// Package testkit makes the test vectors in testdata/testkit: sealed files with at
+// most one fault each, and the result that a reader of vaultpack's format 1 must
+// get. It is a second implementation of the format, for tests only.
 package testkit
 
 import (
@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-// What opening a vector must end in.
+// Possible results of opening a vector.
 const (
 	Success        = "success"
 	Format         = "format error"
@@ -28,27 +28,28 @@ type Vector struct {
 	Name    string
 	Expect  string
 	Comment string
-	// Kind is what the reader is told that the file is.
+	// Kind is the kind of file that the reader is asked to open.
 	Kind string
-	// KeyID and DataKey open the file, or else the other keys with Context do.
+	// KeyID and DataKey open the file; without them the other keys do, with Context.
 	KeyID, DataKey []byte
 	LocalKeys      []string
 	Passphrases    []string
 	Identities     []string
 	Context        []string // name=value
-	// Payload is the SHA-256 of what is released segment by segment, and
-	// ChunkPayload of what is released chunk by chunk, before the error.
+	// Payload is the SHA-256 of what a reader that works segment by segment
+	// releases before the error, and ChunkPayload that of one that works chunk by
+	// chunk.
 	Payload, ChunkPayload [32]byte
 
 	Body []byte
 
-	// Plain is what was sealed, and Released and ChunksReleased say how much of
-	// it the two payloads are. A parsed Vector has none of them.
+	// Plain is what was sealed, and Released and ChunksReleased are the lengths of
+	// the two payloads. A parsed Vector has none of these.
 	Plain                    []byte
 	Released, ChunksReleased int
 }
 
-// Encode is the vector as a file.
+// Encode returns the vector as a file.
 func (v *Vector) Encode() []byte {
 	var b bytes.Buffer
 	line := func(key, value string) {
@@ -91,8 +92,8 @@ func (v *Vector) Encode() []byte {
 	return b.Bytes()
 }
 
-// Parse reads what Encode writes. A key that it does not know is an error: the
-// vector would not be tested for what it says.
+// Parse reads what Encode writes. An unknown key is an error: the vector would not
+// be tested for what it says.
 func Parse(name string, file []byte) (*Vector, error) {
 	head, body, ok := bytes.Cut(file, []byte("\n\n"))
 	if !ok {
@@ -164,7 +165,7 @@ func Parse(name string, file []byte) (*Vector, error) {
 	return v, nil
 }
 
-// All makes the vectors one after the other: some hold several MiB.
+// All makes the vectors one after another: some hold several MiB.
 func All() iter.Seq[*Vector] {
 	return func(yield func(*Vector) bool) {
 		for _, table := range [][]entry{successes(), headers(), keyrings(), slots(), passphrases(), recipients(), chunks(), segments(), schemes()} {
@@ -178,13 +179,13 @@ func All() iter.Seq[*Vector] {
 }
 
 // An entry of a table: build starts from a whole file of one short segment,
-// opened with its data key, and make it what the entry says.
+// opened with its data key, and turns it into what the entry says.
 type entry struct {
 	name, expect, comment string
 	build                 func(b *build)
 }
 
-// A build is a vector in the making.
+// A build is a vector under construction.
 type build struct {
 	stream
 	v                        *Vector
@@ -226,7 +227,7 @@ func (e entry) make() *Vector {
 	return v
 }
 
-// header is the file up to the segments.
+// header returns the file up to the segments.
 func (b *build) header() []byte {
 	h := b.bound()
 	n := b.ringLen
@@ -251,8 +252,8 @@ func (b *build) file() []byte {
 
 func slicesConcat(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 
-// segment seals one segment under number i: plain if it is not nil, else size
-// bytes of key stream. It returns the plaintext too.
+// segment seals one segment with number i: plain if it is not nil, otherwise size
+// bytes of key stream. It also returns the plaintext.
 func (b *build) segment(i uint64, plain []byte, size int) (sealed, opened []byte) {
 	key := expand(b.dataKey, b.scheme.objectLabel+string(b.bound()), 32)
 	if b.scheme.objectKey != nil {
@@ -281,10 +282,10 @@ func (b *build) seal(size int) {
 	}
 }
 
-// release says how much comes out before the error.
+// release sets how much is released before the error.
 func (b *build) release(segments, chunks int) { b.released, b.chunksReleased = segments, chunks }
 
-// fullContext is the context with the key ID's pair.
+// fullContext returns the context with the pair of the key ID.
 func (b *build) fullContext() []pair {
 	return append(b.context[:len(b.context):len(b.context)], pair{"vaultpack:key-id", hex.EncodeToString(b.keyID)})
 }
@@ -294,8 +295,8 @@ func (b *build) wrap(k localKey) slot {
 	return k.wrap(b.bytes(saltSize), b.dataKey, canonical(b.fullContext(), false))
 }
 
-// ring puts a keyring into the header and opens the file with the local key in
-// the context of the build.
+// ring puts a keyring into the header, and sets the local key and the build's
+// context to open the file.
 func (b *build) ring(slots ...slot) {
 	b.keyring = keyringJSON(b.keyID, commitment(b.keyID, b.dataKey), slots...)
 	b.openLocal(b.local)
@@ -311,7 +312,7 @@ func (b *build) openLocal(keys ...localKey) {
 	}
 }
 
-// edit changes the one occurrence of old in the keyring.
+// edit replaces the only occurrence of old in the keyring.
 func (b *build) edit(old, new string) {
 	if strings.Count(b.keyring, old) != 1 {
 		panic(fmt.Sprintf("%s: %q is not once in %s", b.v.Name, old, b.keyring))
@@ -319,7 +320,7 @@ func (b *build) edit(old, new string) {
 	b.keyring = strings.Replace(b.keyring, old, new, 1)
 }
 
-// largeRing makes a keyring of just size bytes, with every slot in bounds.
+// largeRing makes a keyring of exactly size bytes, with every slot within limits.
 func (b *build) largeRing(size int) {
 	s := []slot{b.wrap(b.local)}
 	for range 3 {

@@ -12,16 +12,16 @@ import (
 	"strings"
 )
 
-// A ledger holds, by package and test, what became of a test in all runs so far.
+// A ledger holds, by package and test, the outcome of each test in all runs so far.
 type ledger map[string]map[string]*account
 
-// An account is the outcome of one test, or part of a test.
+// An account is the outcome of one test or subtest.
 type account struct {
-	Ran    bool   `json:"ran"`              // and passed, in some run
-	Reason string `json:"reason,omitempty"` // why it was left out, the last time
+	Ran    bool   `json:"ran"`              // and passed in some run
+	Reason string `json:"reason,omitempty"` // why it was skipped the last time
 }
 
-// readLedger reads the file; one that is not there is empty.
+// readLedger reads the file; a missing file is an empty ledger.
 func readLedger(file string) (ledger, error) {
 	book := ledger{}
 	if file == "" {
@@ -51,8 +51,8 @@ func (l ledger) write(file string) error {
 	return os.WriteFile(file, b, 0o644)
 }
 
-// add adds the results of a run. A test of which a part was left out passes, and so
-// has a part of its own in the ledger.
+// add adds the results of a run. A test passes even if one of its subtests was
+// skipped, so each subtest has its own account.
 func (l ledger) add(r *report) {
 	for _, res := range r.results {
 		if l[res.pkg] == nil {
@@ -71,8 +71,9 @@ func (l ledger) add(r *report) {
 	}
 }
 
-// rest is the arguments for go test, with those given, that run what no run ran: for
-// each package one list of whole tests, and one for each test of which parts are left.
+// rest returns the arguments for go test, including those given, to run what no run
+// ran: for each package one list of whole tests, and one for each test with subtests
+// left.
 func (l ledger) rest(args []string) (runs [][]string) {
 	for _, pkg := range slices.Sorted(maps.Keys(l)) {
 		tests := map[string]bool{}
@@ -105,7 +106,7 @@ func (l ledger) rest(args []string) (runs [][]string) {
 	return runs
 }
 
-// anyOf is a pattern of the names.
+// anyOf returns a pattern that matches the names.
 func anyOf(names map[string]bool) string {
 	var quoted []string
 	for _, name := range slices.Sorted(maps.Keys(names)) {
@@ -114,7 +115,7 @@ func anyOf(names map[string]bool) string {
 	return "^(" + strings.Join(quoted, "|") + ")$"
 }
 
-// left is the tests that no run ran, but for those with a reason that is allowed.
+// left returns the tests that no run ran, except those skipped for an allowed reason.
 func (l ledger) left(allow *regexp.Regexp) (left []string) {
 	for _, pkg := range slices.Sorted(maps.Keys(l)) {
 		for _, name := range slices.Sorted(maps.Keys(l[pkg])) {
@@ -126,7 +127,7 @@ func (l ledger) left(allow *regexp.Regexp) (left []string) {
 	return left
 }
 
-// total says how many tests ran in some run, and how many in none.
+// total returns how many tests ran in some run, and how many in none.
 func (l ledger) total() string {
 	ran, left := 0, 0
 	for _, tests := range l {

@@ -1,23 +1,23 @@
-// Command testrun runs go test and says what it left out. go test itself is silent
-// about a test that skips itself, so that a package whose tests could not run looks
-// like one whose tests passed.
+// Command testrun runs go test and reports which tests were skipped. go test itself
+// does not mention a test that skips itself, so a package whose tests could not run
+// looks like one whose tests passed.
 //
 //	go run ./internal/testrun [flags] [--] [arguments of go test]
 //
-// A package that a fault of the race detector has ended, not one of its tests, is run
-// once more.
+// A package that was ended by a crash of the race detector, not by one of its tests,
+// is run once more.
 //
-// It exits with 1 if a test fails, if a package does not build, and if no test ran
-// at all. Its last line says how many tests ran.
+// It exits with 1 if a test fails, if a package does not build, or if no test ran at
+// all. Its last line says how many tests ran.
 //
-// Several runs can share a ledger. The last of them, with -rest, runs once more what
-// the others left out, and fails if a test is left that ran in none of them:
+// Several runs can share a ledger. The last of them, with -rest, runs the tests that
+// the others skipped, and fails if any test ran in none of them:
 //
 //	go run ./internal/testrun -ledger f ./...
 //	go run ./internal/testrun -ledger f -- -race ./...
 //	go run ./internal/testrun -ledger f -rest
 //
-// With -total it runs nothing, and prints what the ledger sums to.
+// With -total it runs nothing, and prints the totals of the ledger.
 package main
 
 import (
@@ -99,13 +99,13 @@ func run(out io.Writer, file string, rest bool, allow *regexp.Regexp, args []str
 	return nil
 }
 
-// flags is what comes before the packages.
+// flags returns the arguments before the packages.
 func flags(args []string) []string {
 	return slices.DeleteFunc(slices.Clone(args), func(arg string) bool { return strings.HasPrefix(arg, "./") })
 }
 
-// goTest adds the events of one go test to the report. That it exits with 1 is told
-// once all has been read, and then only: the report has said why.
+// goTest adds the events of one go test to the report. It reports that go test
+// exited with 1 only after everything has been read: the report has said why.
 func goTest(r *report, args []string) error {
 	cmd := exec.Command("go", append([]string{"test", "-json"}, args...)...)
 	cmd.Stderr = os.Stderr

@@ -11,29 +11,29 @@ import (
 	"strings"
 )
 
-// An event is a line of go test -json; see go doc test2json.
+// An event is a line of the output of go test -json; see go doc test2json.
 type event struct {
 	Action, Package, Test, Output, ImportPath string
 	Elapsed                                   float64
 }
 
-// A result is that of one test, or of one part of a test.
+// A result is the result of one test or subtest.
 type result struct {
 	pkg, name string
-	reason    string // of a test that was left out
+	reason    string // of a test that was skipped
 	out       bool
 }
 
-// A report collects the events of go test, and prints of each package what go test
-// does. The output of a test is printed only if it fails.
+// A report collects the events of go test, and prints for each package what go test
+// does. It prints the output of a test only if it fails.
 type report struct {
 	w              io.Writer
 	passed, failed int
 	packages       int
 	results        []result
 	output         map[[2]string][]string // by package and test, until it has passed
-	inPackage      map[string]int         // tests that were left out
-	crashed        []string               // packages that a fault of the race detector has ended
+	inPackage      map[string]int         // skipped tests
+	crashed        []string               // packages ended by a crash of the race detector
 	broken         bool                   // another package failed
 }
 
@@ -41,8 +41,8 @@ func newReport(w io.Writer) *report {
 	return &report{w: w, output: map[[2]string][]string{}, inPackage: map[string]int{}}
 }
 
-// read adds the events of a stream. What is no event, as when a flag is wrong, is
-// passed on.
+// read adds the events of a stream. It prints anything that is not an event, such
+// as a message about a wrong flag.
 func (r *report) read(stream io.Reader) error {
 	s := bufio.NewScanner(stream)
 	s.Buffer(nil, 64<<20)
@@ -87,7 +87,7 @@ func (r *report) add(e event) {
 	}
 }
 
-// endPackage prints the line of a package, after what its failed tests have said.
+// endPackage prints the line of a package, after the output of its failed tests.
 func (r *report) endPackage(e event) {
 	if e.Action == "skip" { // it has no tests
 		r.forget(e.Package)
@@ -120,8 +120,8 @@ func (r *report) endPackage(e event) {
 }
 
 // detectorCrashed reports whether a package ended by a signal outside of Go code, with
-// no word of a test, a panic or a race before it. The tests have no C code but the race
-// detector's, which crashes now and then by itself (go.dev/issue/78059).
+// no word of a test, a panic or a race before it. The tests have no C code other than
+// the race detector's, which crashes on its own now and then (go.dev/issue/78059).
 func (r *report) detectorCrashed(pkg string) bool {
 	signal := false
 	for key, lines := range r.output {
@@ -138,7 +138,7 @@ func (r *report) detectorCrashed(pkg string) bool {
 	return signal
 }
 
-// foreign is a line of a failure that has another cause.
+// foreign matches a line of a failure that has another cause.
 var foreign = regexp.MustCompile(`^\s*(--- FAIL|panic:|fatal error:|WARNING: DATA RACE|unexpected fault address)`)
 
 func (r *report) forget(pkg string) {
@@ -147,7 +147,7 @@ func (r *report) forget(pkg string) {
 
 func compareKeys(a, b [2]string) int { return slices.Compare(a[:], b[:]) }
 
-// summary says what was left out, by reason, and how much ran.
+// summary says what was skipped, by reason, and how much ran.
 func (r *report) summary() {
 	why := map[string][]string{}
 	left := 0
@@ -171,7 +171,7 @@ func (r *report) summary() {
 
 var logged = regexp.MustCompile(`^\s+\S+\.go:\d+: (.+)`)
 
-// reason is what a test said last before it was left out.
+// reason returns the last message of a test before it was skipped.
 func reason(output []string) string {
 	why := "no reason given"
 	for _, line := range output {
@@ -182,7 +182,7 @@ func reason(output []string) string {
 	return why
 }
 
-// short is a package's path without the module's.
+// short returns a package's path without the module's.
 func short(pkg string) string {
 	if _, rest, ok := strings.Cut(pkg, "/vaultpack/vaultpack/"); ok {
 		return rest

@@ -1,4 +1,4 @@
-// Package treetest makes folders that hold every awkward case of a file system,
+// Package treetest makes folders that contain every awkward case of a file system,
 // and compares folders, for the tests of this module.
 package treetest
 
@@ -16,22 +16,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// T is what is needed of a test.
+// T is the part of testing.TB that this package uses.
 type T interface {
 	Helper()
 	Fatal(args ...any)
 }
 
-// Bytes are n bytes that depend on n and seed only.
+// Bytes returns n bytes that depend only on n and seed.
 func Bytes(n int64, seed byte) []byte {
 	b := make([]byte, n)
 	rand.NewChaCha8([32]byte{byte(n), byte(n >> 8), byte(n >> 16), seed}).Read(b)
 	return b
 }
 
-// Odd fills dir with every case that a dataset has to bring back: sizes at and
-// beside the boundaries of chunks, segments and packs of packSize bytes, names
-// in any bytes, links, modes, times, and samples of several files.
+// Odd fills dir with every case that a dataset must restore: sizes at and around
+// the boundaries of chunks, segments and packs of packSize bytes, names of
+// arbitrary bytes, links, modes, times, and samples of several files.
 func Odd(t T, dir string, packSize int64) {
 	t.Helper()
 	write := func(name string, b []byte) {
@@ -84,7 +84,7 @@ func Odd(t T, dir string, packSize int64) {
 	times(t, dir)
 }
 
-// times gives folders and links times of their own, children first.
+// times sets distinct times on folders and links, children first.
 func times(t T, dir string) {
 	var all []string
 	check(t, filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
@@ -99,8 +99,8 @@ func times(t T, dir string) {
 	}
 }
 
-// NoSetID takes the set-user-ID and set-group-ID bits from all in dir, for tests of what
-// does not bring them back.
+// NoSetID clears the set-user-ID and set-group-ID bits of everything in dir, for tests
+// of code that does not restore them.
 func NoSetID(t T, dir string) {
 	t.Helper()
 	check(t, filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
@@ -115,7 +115,7 @@ func NoSetID(t T, dir string) {
 	}))
 }
 
-// Equal fails the test for every way in which folder b differs from a.
+// Equal reports a test error for every way in which folder b differs from a.
 func Equal(t testing.TB, a, b string) {
 	t.Helper()
 	for _, d := range Differences(a, b) {
@@ -123,7 +123,7 @@ func Equal(t testing.TB, a, b string) {
 	}
 }
 
-// Differences tells every way in which folder b differs from a: names, kinds,
+// Differences returns every way in which folder b differs from a: names, kinds,
 // contents, modes, times to the nanosecond, and the targets of links.
 func Differences(a, b string) (found []string) {
 	say := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
@@ -160,7 +160,7 @@ func Differences(a, b string) (found []string) {
 	return found
 }
 
-// tree describes everything below dir by its path.
+// tree describes everything below dir, by path.
 func tree(dir string) (map[string]string, error) {
 	all := map[string]string{}
 	return all, filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {

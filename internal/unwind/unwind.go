@@ -9,7 +9,7 @@ import (
 )
 
 // Count returns how many panics and runtime.Goexits the calling goroutine is in
-// the middle of: their frames are below those of the deferred functions that
+// the middle of: their stack frames are below those of the deferred functions that
 // they run. A panic counts until the deferred function that recovers it returns.
 func Count() (n int) {
 	var few [64]uintptr // on the stack: Count is called for each sealed file
@@ -53,8 +53,8 @@ var unwinding = sync.OnceValue(func() (s spans) {
 	return s
 })
 
-// spanOf finds the code of the named function, which is on the stack below look when run
-// has it called.
+// spanOf finds the code of the named function, which is on the stack below look while
+// run runs.
 func spanOf(name string, run func(look func())) (s span) {
 	run(func() {
 		var pcs [64]uintptr
@@ -65,7 +65,7 @@ func spanOf(name string, run func(look func())) (s span) {
 		}
 	})
 	if s.entry == 0 {
-		panic("unwind: " + name + " is not found among its own frames") // the runtime is another
+		panic("unwind: " + name + " is not found among its own frames") // the runtime has changed
 	}
 	for f := runtime.FuncForPC(s.entry); f != nil && f.Entry() == s.entry; f = runtime.FuncForPC(s.entry + s.size) {
 		s.size++

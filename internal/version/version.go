@@ -1,9 +1,9 @@
-// Package version tells which version of this module a program was built from.
+// Package version reports the version of this module that a program was built from.
 package version
 
 import "runtime/debug"
 
-// String is that of the module, or the commit that the program was built from.
+// String returns the module's version, or the commit that the program was built from.
 func String() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

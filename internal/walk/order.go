@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// An Order follows the paths of an index in their order, and finds those that lie below a
-// file or a link, or are both a file and a folder. No tree of files has such paths.
+// An Order follows the paths of an index in their order, and detects paths that lie below
+// a file or a link, or are both a file and a folder. No file tree has such paths.
 type Order struct {
 	above []string // files and links whose paths are prefixes of the last one
 }

@@ -28,8 +28,8 @@ func IsOwn(own []Own, p string) bool {
 	return false
 }
 
-// CheckDestination refuses a folder that is the vault, or lies in it, or contains it
-// where files would be written.
+// CheckDestination returns an error for a folder that is the vault, lies in it, or
+// contains it where files would be written.
 func CheckDestination(v *vault.Vault, dir string) error {
 	if v.Location == "" || strings.Contains(v.Location, "://") {
 		return nil
@@ -78,7 +78,7 @@ func OwnBelow(v *vault.Vault, dir string) (own []Own, err error) {
 func Below(dir string, names []string) (own []Own, err error) {
 	for _, name := range names {
 		if _, err := os.Stat(name); err != nil {
-			continue // the ARN of a key in KMS
+			continue // the ARN of a KMS key
 		}
 		rel, err := relative(dir, name)
 		if err != nil {
@@ -105,8 +105,9 @@ func realPath(name string) (string, error) {
 	return filepath.Join(above, filepath.Base(abs)), err
 }
 
-// IsStaging reports whether a restore works in a folder with this name, a single path
-// element, or has left it because it was killed. What is in it is nobody's data.
+// IsStaging reports whether name, a single path element, is that of a restore's
+// staging folder, in use or left behind by a killed one. Its contents are nobody's
+// data.
 func IsStaging(name string) bool {
 	random, ok := strings.CutPrefix(name, StagingPrefix)
 	return ok && fsys.IsTemporary(random)

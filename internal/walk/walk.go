@@ -25,8 +25,8 @@ import (
 // A Tree walks a folder on disk in the order of an index, without following any link.
 type Tree struct {
 	Root *os.Root
-	// Enter is called for everything; the path of a folder ends in a slash. If it returns
-	// fs.SkipDir, the folder is skipped.
+	// Enter is called for every entry; the path of a folder ends in a slash. If it
+	// returns fs.SkipDir, the folder is skipped.
 	Enter func(p string, d fs.DirEntry) error
 	// Leave is called for each folder after everything in it. It may be nil.
 	Leave func(p string) error
@@ -39,7 +39,7 @@ func (w *Tree) Folder(ctx context.Context, dir string) error {
 	}
 	entries, err := w.read(dir)
 	if errors.Is(err, syscall.ENOENT) {
-		return nil // removed meanwhile
+		return nil // removed in the meantime
 	}
 	if err != nil {
 		return err
@@ -94,7 +94,7 @@ func (c *cursor) Find(p string) (*tree.Entry, error) {
 	return c.at, nil
 }
 
-// read returns what lies in a folder in the order of an index.
+// read returns the contents of a folder in the order of an index.
 func (w *Tree) read(dir string) ([]fs.DirEntry, error) {
 	f, err := place.OpenBelow(w.Root, nil, dir)
 	if err != nil {
@@ -127,7 +127,7 @@ func (w *Tree) read(dir string) ([]fs.DirEntry, error) {
 	return entries, nil
 }
 
-// A statEntry is something in a folder, with what is known of it.
+// A statEntry is something in a folder, with what is known about it.
 type statEntry struct {
 	name string
 	st   unix.Stat_t

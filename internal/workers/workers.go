@@ -1,8 +1,8 @@
 // Package workers runs functions in goroutines that a caller of vaultpack does not know
-// of. Such a function may call the caller's code, such as a Store, a key service or a
-// callback, which may end in any way: with an error, with a panic, or with
-// runtime.Goexit, as testing's FailNow does. The function then ends the goroutine that
-// has asked for the work in the same way, so that the caller's recover and deferred
+// about. Such a function may call the caller's code, such as a Store, a key service or
+// a callback, which may end in any way: with an error, with a panic, or with
+// runtime.Goexit, as testing's FailNow does. The package then ends the goroutine that
+// asked for the work in the same way, so that the caller's recover and deferred
 // functions take effect.
 package workers
 
@@ -15,8 +15,8 @@ import (
 	"sync"
 )
 
-// A Panic is the value with which a panic continues in the goroutine that has asked for
-// the work. If the function has panicked with an error, it wraps that.
+// A Panic is the value with which a panic continues in the goroutine that asked for the
+// work. If the function panicked with an error, it wraps that error.
 type Panic struct {
 	Value any
 	Stack []byte // of the goroutine in which it happened
@@ -34,8 +34,8 @@ func (p *Panic) Unwrap() error {
 // An end says how a function ended that did not return; nil if it returned.
 type end struct{ thrown *Panic } // nil after a runtime.Goexit
 
-// call calls f. Neither a panic nor a runtime.Goexit of f gets past it: after the latter
-// nothing more happens in its goroutine, except for what is deferred.
+// call calls f. Neither a panic nor a runtime.Goexit in f gets past it: after a Goexit
+// nothing more happens in its goroutine, except for deferred calls.
 func call(to **end, f func()) {
 	returned := false
 	defer func() {
@@ -45,7 +45,7 @@ func call(to **end, f func()) {
 		*to = &end{}
 		switch v := recover().(type) {
 		case nil:
-		case *Panic: // from a function that f has run concurrently
+		case *Panic: // from a function that f ran concurrently
 			(*to).thrown = v
 		default:
 			(*to).thrown = &Panic{v, debug.Stack()}
@@ -90,7 +90,7 @@ func (g *Guard) Call(f func()) bool {
 	return how == nil
 }
 
-// Resume ends its goroutine as the first function ended that did not return.
+// Resume ends the calling goroutine in the way of the first function that did not return.
 func (g *Guard) Resume() {
 	g.mu.Lock()
 	how := g.first
@@ -98,9 +98,9 @@ func (g *Guard) Resume() {
 	how.resume()
 }
 
-// Beside runs f in a goroutine of its own. The function that it returns waits for the end
-// of f, and returns what f has returned or ends its own goroutine as f has ended. It must
-// be called, even if the result is no longer needed.
+// Beside runs f in a new goroutine. The function that it returns waits for f to end, and
+// then returns what f returned, or ends its own goroutine as f ended. It must be called,
+// even if the result is no longer needed.
 func Beside[T any](f func() T) (wait func() T) {
 	var out T
 	var how *end
@@ -135,7 +135,7 @@ var errEnded = errors.New("a function has not returned")
 func Run(ctx context.Context, n int, f func(context.Context, *Group) error) error {
 	g := &Group{slots: make(chan struct{}, max(n, 1))}
 	g.ctx, g.cancel = context.WithCancelCause(ctx)
-	defer func() { // also if f does not return: the functions that it has started are not left behind
+	defer func() { // even if f does not return: the functions that it started are not left behind
 		g.cancel(errEnded)
 		g.wg.Wait()
 	}()
@@ -147,7 +147,7 @@ func Run(ctx context.Context, n int, f func(context.Context, *Group) error) erro
 	return context.Cause(g.ctx)
 }
 
-// Go runs f in a goroutine of its own, once there is room. If the context has ended, it
+// Go runs f in a new goroutine, once there is room. If the context has ended, it
 // returns false without running f.
 func (g *Group) Go(f func() error) bool {
 	if g.ctx.Err() != nil {

@@ -1,5 +1,5 @@
 // Command generate writes the test vectors of vaultpack's format 1 into a
-// directory, and removes files there that are no vectors any more:
+// directory, and removes files there that are no longer vectors:
 //
 //	go run ./internal/testkit/generate testdata/testkit
 package main
