@@ -1,5 +1,5 @@
-// Package vaultpack keeps data encrypted in a vault, from Go: what the command does for a
-// folder, in a few lines of a program.
+// Package vaultpack keeps data encrypted in a vault, from Go: it does what the command does for a folder, in a
+// few lines of code.
 //
 //	v, err := vaultpack.Open(ctx, vaultpack.Settings{Vault: "/mnt/vault", LocalKey: "vault.key"})
 //	defer v.Close()
@@ -10,16 +10,14 @@
 //	version, err := v.Version(ctx, "scans")                      // the newest; "scans@3" is the third
 //	for entry, err := range version.Entries(ctx) { … }           // list it
 //	f, err := version.OpenFile(ctx, "train/0001.json")           // read any range of a file
-//	_, err = restore.Run(ctx, version, "out", restore.Options{}) // bring it back
+//	_, err = restore.Run(ctx, version, "out", restore.Options{}) // restore it
 //	_, err = verify.Run(ctx, version, verify.Options{})          // check every bit
 //	changes := dataset.Diff(ctx, old, version)                   // see what has changed
 //
-// This package opens the vault, its keys and its datasets, and closes them together. What
-// is done with them is in the packages [uploader], [ingest] and [dataset], and in
-// dataset/restore and dataset/verify, which a program can also use without this one: on a
-// [vault.Store] of its own, for example.
-// Training jobs are launched by package trainer/launcher, so that a program which only
-// reads and writes does not have to link the SDK of SageMaker.
+// This package opens the vault, its keys and its datasets, and closes them together. The packages that work on
+// them are [uploader], [ingest], [dataset], dataset/restore and dataset/verify. A program can also use those
+// without this package, for example on its own [vault.Store]. Package trainer/launcher launches training jobs,
+// so that a program that only reads and writes does not have to link the SageMaker SDK.
 package vaultpack
 
 import (
@@ -42,31 +40,33 @@ import (
 type Settings struct {
 	// Vault is a directory, or s3://bucket/prefix.
 	Vault string
-	// LocalKey is the file of the key that wraps data keys, which Create makes if there
+	// LocalKey is the file of the key that wraps data keys; Create makes the key if there
 	// is none. KMSKeys are ARNs, aliases or IDs of AWS KMS keys to use instead; the first
-	// makes data keys.
+	// one makes data keys.
 	LocalKey string
 	KMSKeys  []string
 	// Identity and Passphrase are files with further keys that open data keys.
-	// Recipients are files with public keys that can open new data keys too.
+	// Recipients are files with public keys whose owners can also open new data
+	// keys.
 	Identity, Passphrase string
 	Recipients           []string
 	// Context is bound to every data key. It is not secret.
 	Context map[string]string
-	// SigningKey is the file of the key that signs versions. Without it the key that is
-	// derived from the local key does.
+	// SigningKey is the file of the key that signs versions. By default the key derived
+	// from the local key signs them.
 	SigningKey string
 	// Signers are pinned public keys, as text or files: a version is believed if one of
 	// them has signed it, or the set of its signers. Pins are DATASET@NUMBER#DIGEST.
 	Signers, Pins []string
-	// S3 says how to use the bucket.
+	// S3 specifies how to use the bucket.
 	S3 s3store.Settings
 }
 
-// source is where errors say that a setting comes from.
+// source is where settings come from, for errors.
 const source = "vaultpack.Settings"
 
-// Config is what package config opens: for what this package has no function for.
+// Config returns the settings in the form that package config opens, for anything that this
+// package has no function for.
 func (s Settings) Config() *config.Config {
 	set := func(value string) config.Setting {
 		if value == "" {
@@ -84,8 +84,8 @@ func (s Settings) Config() *config.Config {
 		Passphrase: set(s.Passphrase), Recipients: all(s.Recipients), Context: s.Context, ContextSource: source, S3: s.S3, S3Source: source}
 }
 
-// check refuses settings that say too little: where no key is named, none of those may be
-// taken that the command would find.
+// check rejects incomplete settings: if no key is named, the keys that the command would
+// find must not be used.
 func (s Settings) check() error {
 	if s.Vault == "" {
 		return errors.New("vaultpack: the settings have no vault")
@@ -96,8 +96,8 @@ func (s Settings) check() error {
 	return nil
 }
 
-// A Vault is an open vault, with the datasets that have been used of it. It is safe for
-// concurrent use. Close it: that wipes the data keys.
+// A Vault is an open vault, with the datasets that have been used. It is safe for
+// concurrent use. The caller must call Close, which wipes the data keys.
 type Vault struct {
 	vault *vault.Vault
 
@@ -107,7 +107,7 @@ type Vault struct {
 }
 
 // Open opens a vault. If there is none in a directory, the error wraps vault.ErrNoVault.
-// A bucket is asked by what is done first.
+// A bucket is first contacted by the first operation.
 func Open(ctx context.Context, s Settings) (*Vault, error) {
 	if err := given.Context(ctx); err != nil {
 		return nil, err
@@ -122,8 +122,8 @@ func Open(ctx context.Context, s Settings) (*Vault, error) {
 	return opened(config.Open(ctx, c))
 }
 
-// Create opens a vault, and makes it and its local key before if they are not there. It
-// makes no bucket and no KMS key. Keep a copy of the file of a local key: without it
+// Create opens a vault, after making it and its local key if they do not exist. It does
+// not make buckets or KMS keys. Keep a copy of the file of a local key: without it
 // nobody can read the vault.
 func Create(ctx context.Context, s Settings) (*Vault, error) {
 	if err := given.Context(ctx); err != nil {
@@ -143,8 +143,8 @@ func Create(ctx context.Context, s Settings) (*Vault, error) {
 	return opened(v, err)
 }
 
-// OpenConfigured opens the vault that the command uses here: by vaultpack.yaml in the
-// working folder or above it, and the environment.
+// OpenConfigured opens the vault that the command would use: it reads vaultpack.yaml
+// in the working folder or above it, and the environment.
 func OpenConfigured(ctx context.Context) (*Vault, error) {
 	if err := given.Context(ctx); err != nil {
 		return nil, err
@@ -156,7 +156,8 @@ func OpenConfigured(ctx context.Context) (*Vault, error) {
 	return opened(config.Open(ctx, c))
 }
 
-// New is a Vault of one that was opened otherwise: on another store, or with other keys.
+// New returns a Vault for one that was opened in another way: on another store, or with other
+// keys.
 func New(v *vault.Vault) (*Vault, error) {
 	if v == nil || v.Store == nil || v.Keys == nil {
 		return nil, errors.New("vaultpack: a vault without a store or without keys")
@@ -171,7 +172,7 @@ func opened(v *vault.Vault, err error) (*Vault, error) {
 	return &Vault{vault: v, datasets: map[string]*dataset.Dataset{}}, nil
 }
 
-// Vault is the vault itself.
+// Vault returns the underlying vault.
 func (v *Vault) Vault() *vault.Vault {
 	if v == nil {
 		return nil
@@ -181,8 +182,8 @@ func (v *Vault) Vault() *vault.Vault {
 
 var errNoVault = errors.New("vaultpack: a Vault that was not opened")
 
-// Dataset is a dataset of the vault, whether or not it exists yet. It is closed with the
-// vault.
+// Dataset returns a dataset of the vault, which need not exist yet. It is closed with
+// the vault.
 func (v *Vault) Dataset(name string) (*dataset.Dataset, error) {
 	if v == nil || v.vault == nil {
 		return nil, errNoVault
@@ -203,7 +204,7 @@ func (v *Vault) Dataset(name string) (*dataset.Dataset, error) {
 	return d, nil
 }
 
-// Datasets gives the names of the datasets in the vault.
+// Datasets returns the names of the datasets in the vault.
 func (v *Vault) Datasets(ctx context.Context) ([]string, error) {
 	if v == nil || v.vault == nil {
 		return nil, errNoVault
@@ -211,8 +212,8 @@ func (v *Vault) Datasets(ctx context.Context) ([]string, error) {
 	return dataset.List(ctx, v.vault)
 }
 
-// Version reads a version, by NAME, NAME@NUMBER, NAME@TAG or NAME@latest, each with or
-// without #DIGEST behind it.
+// Version reads a version, by NAME, NAME@NUMBER, NAME@TAG or NAME@latest, each
+// optionally followed by #DIGEST.
 func (v *Vault) Version(ctx context.Context, ref string) (*dataset.Version, error) {
 	r, err := dataset.ParseReference(ref)
 	if err != nil {
@@ -225,8 +226,8 @@ func (v *Vault) Version(ctx context.Context, ref string) (*dataset.Version, erro
 	return d.Choose(ctx, r.Choice())
 }
 
-// Upload brings a folder, or a file, into a dataset: see [uploader.Upload]. With
-// Options.DryRun it only finds out what it would do.
+// Upload uploads a folder, or a file, to a dataset: see [uploader.Upload]. With
+// Options.DryRun it only determines what it would do.
 func (v *Vault) Upload(ctx context.Context, name, path string, opts uploader.Options) (*uploader.Result, error) {
 	d, err := v.Dataset(name)
 	if err != nil {
@@ -235,7 +236,7 @@ func (v *Vault) Upload(ctx context.Context, name, path string, opts uploader.Opt
 	return uploader.Upload(ctx, d, path, opts)
 }
 
-// UploadStream brings what r has into a dataset, as its one file: see
+// UploadStream uploads the contents of r as the only file of a dataset: see
 // [uploader.UploadStream].
 func (v *Vault) UploadStream(ctx context.Context, name string, r io.Reader, file string, opts uploader.Options) (*uploader.Result, error) {
 	d, err := v.Dataset(name)
@@ -254,8 +255,8 @@ func (v *Vault) Writer(ctx context.Context, name string, opts ingest.Options) (*
 	return ingest.New(ctx, d, opts)
 }
 
-// Close wipes the data keys. What is under way with them, in other goroutines too, ends
-// with dataset.ErrClosed.
+// Close wipes the data keys. Operations in progress, including those in other
+// goroutines, fail with dataset.ErrClosed.
 func (v *Vault) Close() error {
 	if v == nil || v.vault == nil {
 		return errNoVault

@@ -13,7 +13,7 @@ import (
 )
 
 // Abilities describe what the file system of a vault in a directory can do. They
-// are found by testing it.
+// are determined by testing it.
 type Abilities struct {
 	// Exclusive reports whether a file can be created exclusively: of two processes
 	// that create it, one gets an error. Without it, two processes must not write to
@@ -29,21 +29,21 @@ type Abilities struct {
 	FileSync, FolderSync bool
 	// Case reports whether names that differ only in case are distinct.
 	Case bool
-	// Coarse is the difference between a time that was set and the time that is read
+	// Coarse is the difference between a time that is set and the time that is read
 	// back. Ahead is how far the file system's clock is ahead of this machine's.
 	Coarse, Ahead time.Duration
 }
 
 // A Weakness is something that a file system cannot do.
 type Weakness struct {
-	// What is one of the names of what a file system may lack. Says states the
-	// consequences, and Fix what to do.
+	// What names the missing ability, with one of the constants below. Says states
+	// the consequences, and Fix what to do.
 	What, Says, Fix string
-	// Unsafe reports whether two concurrent writers can go unnoticed by each other.
+	// Unsafe reports whether two concurrent writers may fail to notice each other.
 	Unsafe bool
 }
 
-// Names of what a file system may lack.
+// Names of abilities that a file system may lack.
 const (
 	NoExclusion  = "exclusive creation"
 	NoLinks      = "hard links"
@@ -146,7 +146,7 @@ func (d *dirStore) Abilities(ctx context.Context) (a Abilities, err error) {
 	return a, errors.Join(err, ctx.Err())
 }
 
-// haveLocks reports whether a lock on the file excludes another.
+// haveLocks reports whether a lock on the file excludes a second one.
 func (d *dirStore) haveLocks(f *os.File, name string) (bool, error) {
 	calls := &d.files.Calls
 	if locked, err := calls.TryLock(f); err != nil || !locked {
@@ -174,7 +174,7 @@ func (d *dirStore) probeTimes(a *Abilities, name string) error {
 	a.Ahead = now.Sub(before)
 	odd := time.Date(2001, 2, 3, 4, 5, 7, 987654321, time.UTC)
 	if d.root.Chtimes(name, odd, odd) != nil {
-		return nil // it keeps its own times, and nothing here needs others
+		return nil // it sets its own times, which are enough here
 	}
 	info, err := d.root.Lstat(name)
 	if err == nil {

@@ -26,10 +26,10 @@ func As[T any](s Store) (t T, ok bool) {
 	return t, false
 }
 
-// A Sweeper removes what writers that died left half-written.
+// A Sweeper removes half-written objects of writers that died.
 type Sweeper interface {
-	// Sweep removes half-written files below prefix. It leaves alone what a live process
-	// is writing.
+	// Sweep removes half-written files below prefix. It does not touch files that a live
+	// process is writing.
 	Sweep(ctx context.Context, prefix string) error
 }
 
@@ -83,13 +83,13 @@ type Metered interface {
 	ListRequests(n int) int64
 }
 
-// Requests counts requests as S3 bills them, repeated ones included.
+// Requests counts requests as S3 bills them, including retries.
 type Requests struct {
 	Puts    int64 `json:"puts"`    // PUT and POST
 	Lists   int64 `json:"lists"`   // billed like Puts
 	Gets    int64 `json:"gets"`    // GET and HEAD
 	Deletes int64 `json:"deletes"` // free
-	// Retries counts those of the requests above that repeat another one.
+	// Retries counts how many of the requests above are retries.
 	Retries int64 `json:"retries"`
 	// BytesSent and BytesReceived count the bytes of bodies.
 	BytesSent     int64 `json:"bytes_sent"`

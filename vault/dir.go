@@ -17,7 +17,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/fsys"
 )
 
-// OpenDir returns a store in the directory, whether or not it is a vault.
+// OpenDir returns a store in the directory, which need not be a vault.
 func OpenDir(dir string) (Store, error) { return openDir(dir) }
 
 // dirStore keeps objects as files below a directory. It never follows a link
@@ -78,7 +78,7 @@ func (d *dirStore) Get(ctx context.Context, name string, off, n int64) (io.ReadC
 	if n < 0 || n > math.MaxInt64-off {
 		n = math.MaxInt64 - off
 	}
-	// It can be sought in, so that a caller need not read what it does not want.
+	// It is seekable, so that a caller need not read what it does not want.
 	return struct {
 		io.ReadSeeker
 		io.Closer
@@ -113,7 +113,7 @@ func (d *dirStore) List(ctx context.Context, prefix string) iter.Seq2[Object, er
 }
 
 // list walks one folder. Because "/" sorts after "-" and ".", folders are ordered as if
-// their names ended in it.
+// their names ended in "/".
 func (d *dirStore) list(ctx context.Context, dir string, yield func(Object, error) bool) bool {
 	entries, err := d.readDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -139,7 +139,7 @@ func (d *dirStore) list(ctx context.Context, dir string, yield func(Object, erro
 		}
 		info, err := e.Info()
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // deleted meanwhile
+			continue // deleted in the meantime
 		}
 		if err != nil {
 			return yield(Object{}, err)
@@ -198,8 +198,8 @@ func (d *dirStore) Delete(_ context.Context, name string) error {
 	return err
 }
 
-// Sweep removes half-written files of dead processes below prefix. What a live process is
-// writing is left alone.
+// Sweep removes half-written files of dead processes below prefix. It does not touch
+// files that a live process is writing.
 func (d *dirStore) Sweep(ctx context.Context, prefix string) error {
 	return d.files.Sweep(ctx, path.Clean("./"+prefix))
 }

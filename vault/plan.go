@@ -13,10 +13,10 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 )
 
-// Plan returns the vault for a dry run. Reads go to the vault; writes are
-// counted and discarded, and new data keys are made up without a call to KMS.
-// After the same steps as in a real run, the plan's Usage is what the run will
-// use, apart from retries.
+// Plan returns the vault for a dry run. Reads go to the vault; writes are counted
+// and discarded, and new data keys are invented without a call to KMS. After the
+// same steps as in a real run, the plan's Usage is what that run would use, apart
+// from retries.
 func (v *Vault) Plan() *Vault {
 	p := *v
 	store := &plannedStore{Store: v.Store}
@@ -32,8 +32,8 @@ func (v *Vault) Plan() *Vault {
 	return &p
 }
 
-// A plannedStore counts what is written to it. Of the store's other capabilities it keeps
-// only those that change nothing, since the others would really act.
+// A plannedStore counts what is written to it. It keeps only those capabilities of the
+// store that change nothing, since the others would really act.
 type plannedStore struct {
 	Store
 	meter    Metered // nil if requests are not billed
@@ -44,8 +44,8 @@ type plannedStore struct {
 	puts  map[string]bool // what a run would have stored by now
 }
 
-// Unwrap keeps the limit of the store's memory use, on which the number of packs written
-// at once depends.
+// Unwrap preserves the limit on the store's memory use, which determines how many packs
+// are written at once.
 func (p *plannedStore) Unwrap() Store {
 	if b, ok := As[Buffered](p.Store); ok {
 		return plannedBuffer{p, b}
@@ -132,7 +132,7 @@ func (p *plannedStore) List(ctx context.Context, prefix string) iter.Seq2[Object
 	}
 }
 
-// Sweep counts what a run would sweep, if that takes requests.
+// Sweep counts the requests that a run would make to sweep, if any.
 func (p *plannedStore) Sweep(ctx context.Context, prefix string) error {
 	s, ok := As[UploadKeeper](p.Store)
 	if !ok {

@@ -28,7 +28,7 @@ func (v *Vault) SigningKey(ctx context.Context) (signing.Signer, error) {
 	return nil, ErrNoSigner
 }
 
-// EnsureSigningKey is SigningKey, but makes the key with MakeSigner if there is none yet.
+// EnsureSigningKey is like SigningKey, but makes the key with MakeSigner if there is none yet.
 func (v *Vault) EnsureSigningKey(ctx context.Context) (signing.Signer, error) {
 	s, err := v.SigningKey(ctx)
 	if errors.Is(err, ErrNoSigner) && v.MakeSigner != nil {

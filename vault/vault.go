@@ -35,21 +35,21 @@ type Vault struct {
 	// an upload.
 	OpenSigner func(ctx context.Context) (signing.Signer, error)
 	MakeSigner func(ctx context.Context) (signing.Signer, error)
-	// Trust is what the user knows of the vault's datasets. If it is nil, nothing is
-	// known and nothing is remembered.
+	// Trust holds what the user knows about the vault's datasets. If it is nil,
+	// nothing is known and nothing is remembered.
 	Trust trust.Memory
 }
 
 // Keys are the key encryption keys of a vault's user.
 type Keys struct {
-	// Open holds the keys that open data keys. Any one that has a slot is enough.
+	// Open holds the keys that open data keys. Any one of them that has a slot is enough.
 	Open []envelope.KeyWrapper
 	// Wrap holds the keys that new data keys get slots for. The first one makes the data
 	// keys.
 	Wrap []envelope.KeyWrapper
-	// Names says, for people, where the keys of Open are: file names and ARNs.
+	// Names says where the keys of Open are, in readable form: file names and ARNs.
 	Names []string
-	// WrapNames says the same of the keys of Wrap: new datasets can be opened with these.
+	// WrapNames does the same for the keys of Wrap: they can open new datasets.
 	WrapNames []string
 	// Calls returns how many billed calls the keys have made to a key service. It
 	// is nil if no key makes such calls.
@@ -79,8 +79,8 @@ func CheckDir(dir string) error {
 	return nil
 }
 
-// MarkDir makes the store's directory a vault, and reports whether it was not one
-// before.
+// MarkDir makes the store's directory a vault, and reports whether it was not a
+// vault before.
 func MarkDir(ctx context.Context, dir Store) (made bool, err error) {
 	err = dir.Create(ctx, markerName, []byte(marker))
 	if errors.Is(err, fs.ErrExist) {
@@ -89,7 +89,7 @@ func MarkDir(ctx context.Context, dir Store) (made bool, err error) {
 	return err == nil, err
 }
 
-// Usage counts a vault's requests to services that bill them.
+// Usage counts a vault's requests to services that bill for requests.
 type Usage struct {
 	S3 Requests `json:"s3"`
 	// KMSCalls counts calls to AWS KMS, without the SDK's own retries.

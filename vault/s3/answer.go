@@ -14,11 +14,11 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// errOtherAnswer is returned for an answer to something that was not asked: the SDK
-// accepts any document as a listing, and one in which it finds nothing as an empty one.
+// errOtherAnswer is returned for a response to a different request: the SDK accepts any
+// document as a listing, and one in which it finds nothing as an empty listing.
 var errOtherAnswer = errors.New("the answer is not S3's answer to this request")
 
-// answeredBy makes a listing fail unless the answer is the document of that name.
+// answeredBy makes a listing fail unless the root element of the response has this name.
 func answeredBy(root string) func(*s3.Options) {
 	return s3.WithAPIOptions(func(stack *middleware.Stack) error {
 		return stack.Deserialize.Add(rootCheck(root), middleware.After)
@@ -37,7 +37,7 @@ func (c rootCheck) HandleDeserialize(ctx context.Context, in middleware.Deserial
 		return out, meta, err
 	}
 	body := bufio.NewReaderSize(resp.Body, 4<<10)
-	begin, _ := body.Peek(4 << 10) // an error of the connection occurs again when it is read
+	begin, _ := body.Peek(4 << 10) // an error of the connection recurs when the body is read
 	if rootOf(begin) != string(c) {
 		resp.Body.Close()
 		return out, meta, errOtherAnswer
@@ -49,7 +49,7 @@ func (c rootCheck) HandleDeserialize(ctx context.Context, in middleware.Deserial
 	return out, meta, nil
 }
 
-// rootOf returns the name of the root of a document that begins so, or "".
+// rootOf returns the name of the root element of a document with this beginning, or "".
 func rootOf(begin []byte) string {
 	d := xml.NewDecoder(bytes.NewReader(begin))
 	for {
@@ -63,8 +63,8 @@ func rootOf(begin []byte) string {
 	}
 }
 
-// noAnswer is the error for an answer without anything that S3 has to send, although its
-// status is 200. Taken for an answer, it would be an empty vault.
+// noAnswer is the error for a response with status 200 but without anything that S3 must
+// send. If it were accepted, the vault would seem empty.
 func (s *Store) noAnswer(key string) error {
 	return fmt.Errorf("listing %s: what answered is no S3: a proxy or a login page may be in between, or the endpoint is another server's", s.url(key))
 }

@@ -17,8 +17,9 @@ import (
 	"github.com/minio/crc64nvme"
 )
 
-// A checksum is sent with every upload for the server to check, as Settings.Checksum
-// names it. What is uploaded also authenticates itself, so the checksum is optional.
+// A checksum, the one named by Settings.Checksum, is sent with every upload for the
+// server to check. It is optional, because what is uploaded also authenticates
+// itself.
 type checksum string
 
 const (
@@ -59,8 +60,8 @@ func (c checksum) algorithm() types.ChecksumAlgorithm {
 	return ""
 }
 
-// kind returns what the checksum of an object in parts covers: all of its bytes or, with
-// SHA-256, for which S3 knows nothing else, the checksums of its parts.
+// kind returns what the checksum of a multipart object covers: all of its bytes or, for
+// SHA-256, for which S3 supports nothing else, the checksums of its parts.
 func (c checksum) kind() types.ChecksumType {
 	switch c {
 	case sumCRC64NVME, sumCRC32:
@@ -135,8 +136,8 @@ func (c checksum) setPart(in *s3.UploadPartInput, s partSum) {
 	}
 }
 
-// setComplete sets the checksum in the request that makes an object of its parts, and
-// returns the object's checksum as S3 reports it, or "" if there is none.
+// setComplete sets the checksum in the request that makes an object from its parts,
+// and returns the object's checksum as S3 reports it, or "" if there is none.
 func (c checksum) setComplete(in *s3.CompleteMultipartUploadInput, parts *partSums) (sum string, size int64) {
 	sum, size = parts.whole(c)
 	in.ChecksumType, in.MpuObjectSize = c.kind(), &size
@@ -154,7 +155,7 @@ func (c checksum) setComplete(in *s3.CompleteMultipartUploadInput, parts *partSu
 	return sum, size
 }
 
-// in returns the checksum of an object in an answer of the server, or "".
+// in returns the object's checksum in a response of the server, or "".
 func (c checksum) in(head *s3.HeadObjectOutput) string {
 	switch c {
 	case sumCRC64NVME:

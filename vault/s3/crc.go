@@ -5,7 +5,7 @@ import (
 	"encoding/binary"
 )
 
-// A polynomial is that of a CRC, reflected: bit top is the coefficient of x^0.
+// A polynomial is the reflected polynomial of a CRC: bit top is the coefficient of x^0.
 type polynomial struct {
 	bits uint64
 	top  uint
@@ -14,8 +14,8 @@ type polynomial struct {
 var (
 	// nvme is CRC-64/NVME in the catalogue of parametrised CRC algorithms, which inverts
 	// all bits before and after. S3 calls it CRC64NVME. The standard library computes it
-	// too, but at a tenth of the speed: it uses the machine's instructions for no
-	// polynomial of 64 bits.
+	// too, but at a tenth of the speed: it does not use the machine's instructions for
+	// polynomials of 64 bits.
 	nvme = polynomial{0x9a6c9329ac4bc9b5, 63}
 	// ieee is CRC-32/ISO-HDLC. S3 calls it CRC32.
 	ieee = polynomial{0xedb88320, 31}

@@ -19,7 +19,7 @@ import (
 
 // Create is a PUT with If-None-Match: *. If the response is lost, the request
 // may still have succeeded. Create then reads the object and compares, so that a
-// writer never gets fs.ErrExist for its own object.
+// writer never receives fs.ErrExist for its own object.
 func (s *Store) Create(ctx context.Context, name string, data []byte) error {
 	key, err := s.key(name)
 	if err != nil {
@@ -64,7 +64,7 @@ func (s *Store) Replace(ctx context.Context, name string, old, data []byte) erro
 	return fmt.Errorf("%w; its old contents were put back", bad)
 }
 
-// exchange replaces old by data, and does not check how it was stored.
+// exchange replaces old with data, and does not check how it was stored.
 func (s *Store) exchange(ctx context.Context, name string, old, data []byte) error {
 	b := &s3Body{s: s, ctx: ctx, end: -1}
 	var err error
@@ -86,8 +86,8 @@ func (s *Store) exchange(ctx context.Context, name string, old, data []byte) err
 }
 
 // putIf stores a small object under a condition, and returns an error that wraps refused
-// if the condition is not met. It returns the object's ETag, or "" if the answer with it
-// was lost.
+// if the condition is not met. It returns the object's ETag, or "" if the response was
+// lost.
 func (s *Store) putIf(ctx context.Context, name string, data []byte, refused error, condition func(*s3.PutObjectInput)) (etag string, err error) {
 	key, err := s.key(name)
 	if err != nil {
@@ -112,7 +112,7 @@ func (s *Store) putIf(ctx context.Context, name string, data []byte, refused err
 			}
 			return "", fmt.Errorf("%s: %w", s.url(key), refused)
 		}
-		// A conflict means that another request for the name is under way.
+		// A conflict means that another request for the name is in progress.
 		if status != http.StatusConflict && !s.retryer.IsErrorRetryable(err) {
 			return "", s.explain(ctx, opCreate, key, err)
 		}
@@ -126,7 +126,7 @@ func (s *Store) putIf(ctx context.Context, name string, data []byte, refused err
 		if mine, herr := s.holds(ctx, name, data); herr == nil && mine {
 			return "", nil
 		}
-		// That another object exists does not mean that the condition was not met: what
+		// The existence of another object does not mean that the condition failed: what
 		// was in doubt stays in doubt.
 		return "", s.explain(ctx, opCreate, key, err)
 	}

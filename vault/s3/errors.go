@@ -62,7 +62,7 @@ func (e *s3Error) Unwrap() []error {
 	return []error{e.class, e.err}
 }
 
-// explain turns an error of the SDK into one for people. It returns nil for nil.
+// explain turns an error of the SDK into a readable one. It returns nil for nil.
 func (s *Store) explain(ctx context.Context, op operation, key string, err error) error {
 	if err == nil {
 		return nil
@@ -94,7 +94,7 @@ func (s *Store) explain(ctx context.Context, op operation, key string, err error
 	return e
 }
 
-// advice returns what to do about an error, or "" if nothing is known, and its class that
+// advice returns what to do about an error, or "" if nothing is known, and the class that
 // callers branch on: fs.ErrNotExist, fs.ErrPermission or nil.
 func (s *Store) advice(op operation, key string, err error) (advice string, class error) {
 	status, code := awserr.Status(err), awserr.Code(err)
@@ -106,7 +106,7 @@ func (s *Store) advice(op operation, key string, err error) (advice string, clas
 	case isRegion(err, status), s.otherRegion(err) != "":
 		return s.wrongRegion(err), nil
 	case code == "NoSuchBucket" || status == http.StatusNotFound && op.bucket:
-		// Not fs.ErrNotExist: it is not the object that is missing.
+		// Not fs.ErrNotExist: it is the bucket that is missing, not the object.
 		return fmt.Sprintf("there is no bucket %s; check its name and the account, or create the bucket first", s.loc.Bucket), nil
 	case code == "NoSuchUpload":
 		return "the server has dropped the unfinished upload; try again", nil
@@ -140,7 +140,7 @@ func (s *Store) advice(op operation, key string, err error) (advice string, clas
 	return "", nil
 }
 
-// permission names the missing permission, or the candidates for it.
+// permission names the missing permission, or the candidates.
 func (s *Store) permission(op operation, key string, err error) string {
 	if action, on, named := awserr.Missing(err); named && on != "" {
 		return fmt.Sprintf("not allowed: the permission %s on %s is missing", action, on)
@@ -178,8 +178,8 @@ func (s *Store) arn(op operation, key string) string {
 
 func (s *Store) url(key string) string { return "s3://" + s.loc.Bucket + "/" + key }
 
-// otherRegion returns the region in which the bucket is according to the answer, if it is
-// not the configured one.
+// otherRegion returns the region that the bucket is in according to the response, if it
+// is not the configured one.
 func (s *Store) otherRegion(err error) string {
 	if region := awserr.BucketRegion(err); region != s.region {
 		return region
@@ -207,7 +207,7 @@ func (s *Store) otherSum() string {
 }
 
 // notImplemented says which part of the request a server may not implement, and how to do
-// without it. If the answer names a header, it is that one.
+// without it. If the response names a header, it is that one.
 func (s *Store) notImplemented(op operation, err error) string {
 	var lacks []string
 	put := op.action == opPut.action
@@ -255,7 +255,7 @@ func isRegion(err error, status int) bool {
 }
 
 // isClockSkew reports whether an error comes from this machine's clock, or the server's.
-// The answer to a HEAD has no body to say so, but it has a date. The SDK corrects the
+// The response to a HEAD has no body to say so, but it has a date. The SDK corrects the
 // clock by that date for the next attempt.
 func isClockSkew(err error) bool {
 	if awserr.Is(err, "RequestTimeTooSkewed", "RequestInTheFuture") {
@@ -270,7 +270,7 @@ func isClockSkew(err error) bool {
 	return err == nil && serr == nil && served.Sub(signed).Abs() > 10*time.Minute // S3 tolerates 15
 }
 
-// isBroken reports whether an answer ended early, in which case the SDK does not retry.
+// isBroken reports whether a response ended early, in which case the SDK does not retry.
 func isBroken(err error) bool {
 	var de *smithy.DeserializationError
 	return errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &de)

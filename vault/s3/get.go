@@ -16,11 +16,11 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// Get reads an object, or a range of one. If a body breaks off, it is resumed at
-// the offset that was reached, as long as the ETag shows that the object is the
-// same. A whole object is checked against its CRC64NVME when it has been read:
-// if they do not match, the last Read returns an error instead of io.EOF. A
-// range has no checksum; the reader of a sealed file authenticates each segment.
+// Get reads an object, or a range of one. If a body breaks off, Get resumes at the
+// offset reached, as long as the ETag shows that the object is the same. A whole
+// object is checked against its CRC64NVME after it has been read: on a mismatch the
+// last Read returns an error instead of io.EOF. A range has no checksum; the reader
+// of a sealed file authenticates each segment.
 func (s *Store) Get(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
 	key, err := s.key(name)
 	if err != nil {
@@ -57,19 +57,19 @@ type s3Body struct {
 	etag   string // of the object that was opened first
 	ranged bool
 	off    int64 // the next byte
-	end    int64 // the byte behind the last, -1 if it is the object's and unknown
+	end    int64 // the byte after the last, or -1 for the object's end if that is unknown
 	rc     io.ReadCloser
 	err    error // sticky
 
 	want string // the CRC64NVME of a whole object, if the server sends it
-	crc  uint64 // the one of what was read so far
+	crc  uint64 // the CRC of what was read so far
 
 	failures int   // since the last progress
 	failedAt int64 // the offset then
 }
 
-// progress is the number of bytes that a body must have advanced since the last failure
-// to reset the count of failures. It limits the requests for an object.
+// progress is how many bytes a body must advance after a failure for the count of
+// failures to be reset. It limits the number of requests for an object.
 const progress = 1 << 20
 
 func (b *s3Body) Read(p []byte) (int, error) {
@@ -124,7 +124,7 @@ func (b *s3Body) failed(err error) {
 	}
 }
 
-// finish returns what the Read behind the last byte returns.
+// finish returns the error for the Read after the last byte.
 func (b *s3Body) finish() error {
 	if b.want != "" && encodeCRC(b.crc) != b.want {
 		return fmt.Errorf("%s did not arrive as it was stored: its CRC64NVME is %s, not %s; try again; if this persists, the object is damaged",
@@ -133,7 +133,7 @@ func (b *s3Body) finish() error {
 	return io.EOF
 }
 
-// open requests what is still missing.
+// open requests the remaining bytes.
 func (b *s3Body) open() error {
 	in := &s3.GetObjectInput{Bucket: &b.s.loc.Bucket, Key: &b.key, ExpectedBucketOwner: b.s.owner, RequestPayer: b.s.payer}
 	first := b.etag == ""
@@ -163,7 +163,7 @@ func (b *s3Body) open() error {
 	return nil
 }
 
-// accept compares what the server claims to send with what was requested.
+// accept checks that what the server claims to send is what was requested.
 func (b *s3Body) accept(out *s3.GetObjectOutput, ranged bool) error {
 	length := deref(out.ContentLength)
 	if out.ContentLength == nil || length < 0 {

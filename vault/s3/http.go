@@ -15,7 +15,7 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// A meter is an HTTP client that counts.
+// A meter is an HTTP client that counts requests and bytes.
 type meter struct {
 	next                                aws.HTTPClient
 	puts, lists, gets, deletes, retries atomic.Int64
@@ -67,7 +67,7 @@ func (b *countedBody) Read(p []byte) (int, error) {
 }
 
 // newHTTPClient returns a client that gives up on connections that are silent for too
-// long. The SDK itself waits forever for an answer.
+// long. The SDK itself would wait forever for a response.
 func newHTTPClient(stall time.Duration) *awshttp.BuildableClient {
 	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 		dialer := net.Dialer{Timeout: min(stall, 15*time.Second), KeepAlive: 30 * time.Second}

@@ -65,7 +65,7 @@ func (s *Store) Folders(ctx context.Context, prefix string) ([]string, error) {
 			}
 		}
 	}
-	slices.Sort(names) // "a/" is behind "a-b/", but "a" before "a-b"
+	slices.Sort(names) // "a/" is after "a-b/", but "a" before "a-b"
 	return names, nil
 }
 
@@ -142,7 +142,7 @@ func (s *Store) AbortStale(ctx context.Context, prefix string, age time.Duration
 		_, err := s.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &s.loc.Bucket, Key: u.Key,
 			UploadId: u.UploadId, ExpectedBucketOwner: s.owner, RequestPayer: s.payer})
 		if awserr.Status(err) == http.StatusNotFound {
-			continue // finished or aborted meanwhile
+			continue // finished or aborted in the meantime
 		}
 		if err != nil {
 			return aborted, s.explain(ctx, opAbortMultipart, deref(u.Key), err)
@@ -178,7 +178,7 @@ func (s *Store) MeasureStale(ctx context.Context, prefix string, age time.Durati
 		for unknown == nil && pages.HasMorePages() {
 			page, err := pages.NextPage(ctx, answeredBy("ListPartsResult"))
 			if gone = awserr.Status(err) == http.StatusNotFound; gone {
-				break // finished or aborted meanwhile
+				break // finished or aborted in the meantime
 			}
 			if err != nil {
 				unknown = s.explain(ctx, opListParts, deref(u.Key), err)
@@ -204,7 +204,7 @@ func (s *Store) stale(ctx context.Context, prefix string, age time.Duration) ite
 	begun := time.Now().Add(-age)
 	in := &s3.ListMultipartUploadsInput{Bucket: &s.loc.Bucket, Prefix: &full, ExpectedBucketOwner: s.owner, RequestPayer: s.payer}
 	if s.custom {
-		// MinIO takes a prefix for the full name of one object, but without one it lists
+		// MinIO treats a prefix as the full name of one object, but without one it lists
 		// the whole bucket.
 		in.Prefix = nil
 	}

@@ -18,27 +18,26 @@ import (
 	"github.com/vaultpack/vaultpack/internal/workers"
 )
 
-// Put streams what write writes to the bucket: with one request for an object
-// that is smaller than a part, and a multipart upload otherwise. The bytes of a
-// part are kept until the server has acknowledged it, so a repeated request
-// sends the same.
+// Put streams what write writes to the bucket: with one request if the object is
+// smaller than a part, and as a multipart upload otherwise. The bytes of a part are
+// kept until the server has acknowledged it, so a retry sends the same bytes.
 func (s *Store) Put(ctx context.Context, name string, write func(io.Writer) error) (err error) {
 	key, err := s.key(name)
 	if err != nil {
 		return err
 	}
 	pr, pw := io.Pipe()
-	// Whoever waits at the pipe when the context ends is released.
+	// When the context ends, this releases whoever is waiting on the pipe.
 	defer context.AfterFunc(ctx, func() { pw.CloseWithError(ctx.Err()) })()
 	sent := workers.Beside(func() error {
 		err := errors.New("the upload panicked")
-		defer func() { pr.CloseWithError(err) }() // ends a write that is under way
+		defer func() { pr.CloseWithError(err) }() // ends a write in progress
 		err = s.upload(ctx, key, pr)
 		return err
 	})
-	werr := errors.New("the writer of the object panicked") // nothing is stored then either
+	werr := errors.New("the writer of the object panicked") // then nothing is stored either
 	defer func() {
-		pw.CloseWithError(werr) // nil is the end of the object
+		pw.CloseWithError(werr) // nil ends the object
 		uerr := sent()
 		switch {
 		case uerr == nil && werr == nil:
@@ -77,8 +76,8 @@ func (s *Store) upload(ctx context.Context, key string, body io.Reader) error {
 	return s.verify(ctx, key, o.size, "")
 }
 
-// protect requests server-side encryption and sets everything else that belongs to every
-// write.
+// protect requests server-side encryption and sets everything else that every write
+// needs.
 func (s *Store) protect(in *s3.PutObjectInput) {
 	if s.set.SSE != SSENone {
 		in.ServerSideEncryption = types.ServerSideEncryptionAwsKms
@@ -101,11 +100,11 @@ type SSEError struct {
 	// Removed reports whether the object was deleted again.
 	Removed bool
 	// Replaced reports whether the object existed before with other contents. Such
-	// an object is not deleted; Restored reports whether the old contents were put
-	// back.
+	// an object is not deleted; Restored reports whether the old contents were
+	// restored.
 	Replaced, Restored bool
 	// Err says why the object could not be deleted, or why the old contents could not be
-	// put back.
+	// restored.
 	Err error
 }
 
@@ -129,8 +128,8 @@ func (e *SSEError) Error() string {
 
 func (e *SSEError) Unwrap() error { return e.Err }
 
-// check looks at what was stored. If the server has not encrypted it as requested, the
-// error is a [*SSEError].
+// check examines what was stored. If the server has not encrypted it as requested, the
+// error is an [*SSEError].
 func (s *Store) check(ctx context.Context, key string, size int64) (*s3.HeadObjectOutput, error) {
 	head, err := s.head(ctx, key)
 	if err != nil {
@@ -147,8 +146,8 @@ func (s *Store) check(ctx context.Context, key string, size int64) (*s3.HeadObje
 		GotSSE: string(head.ServerSideEncryption), GotKey: deref(head.SSEKMSKeyId)}
 }
 
-// verify is check for a new object, and deletes it if the server has not encrypted it. An
-// ETag, if known, distinguishes it from another writer's.
+// verify is like check, for a new object, and deletes it if the server has not encrypted
+// it. The ETag, if known, distinguishes it from another writer's object.
 func (s *Store) verify(ctx context.Context, key string, size int64, etag string) error {
 	head, err := s.check(ctx, key, size)
 	var bad *SSEError
@@ -171,7 +170,7 @@ func (s *Store) verify(ctx context.Context, key string, size int64, etag string)
 }
 
 // sameKey compares the key that a server reports with the requested one. MinIO reports
-// the name that it was given, as an ARN.
+// the name that it was given in the form of an ARN.
 func sameKey(got, want string) bool {
 	const minio = "arn:aws:kms:"
 	return got != "" && (got == want || got == minio+want && !strings.Contains(want, ":"))
@@ -185,7 +184,7 @@ func (s *Store) head(ctx context.Context, key string) (*s3.HeadObjectOutput, err
 	return s.client.HeadObject(ctx, s.headInput(key))
 }
 
-// headWithChecksum is head, and also requests the object's checksum.
+// headWithChecksum is like head, and also requests the object's checksum.
 func (s *Store) headWithChecksum(ctx context.Context, key string) (*s3.HeadObjectOutput, error) {
 	in := s.headInput(key)
 	in.ChecksumMode = types.ChecksumModeEnabled
@@ -193,17 +192,17 @@ func (s *Store) headWithChecksum(ctx context.Context, key string) (*s3.HeadObjec
 }
 
 // stored reports, after an upload whose outcome is in doubt, whether the object exists
-// nevertheless. Its checksum identifies it: names of packs hold 32 random bytes, and
-// under other names the same bytes are just as good. Without a checksum it counts as
-// missing, and the next run sends it again.
+// nevertheless. Its checksum identifies it: names of packs contain 32 random bytes,
+// and under other names it does not matter who stored the same bytes. Without a
+// checksum the object counts as missing, and the next run sends it again.
 func (s *Store) stored(ctx context.Context, key string, o *oneUpload) bool {
 	head, err := s.headWithChecksum(ctx, key)
 	return err == nil && deref(head.ContentLength) == o.size && o.sum != "" && s.sum.in(head) == o.sum
 }
 
-// mayHavePersisted reports whether a failed write may have succeeded. An answer of class
-// 4xx means that it has not, except for those that answer a repeated request; the same
-// holds for an answer that the server does not implement it.
+// mayHavePersisted reports whether a failed write may have succeeded. A response of
+// class 4xx means that it did not, unless it answers a retry; so does a response that
+// the server does not implement the request.
 func mayHavePersisted(err error) bool {
 	switch code := awserr.Status(err); {
 	case code == http.StatusNotFound, code == http.StatusRequestTimeout, code == http.StatusConflict:
@@ -225,10 +224,10 @@ type oneUpload struct {
 	parts    partSums
 	size     int64
 	sum      string // the checksum of the object as S3 writes it, or ""
-	doubt    bool   // the last request, which makes the object, was sent
+	doubt    bool   // the final request, which makes the object, was sent
 }
 
-// unsigned leaves the body out of the signature if TLS protects it. Over http, the SDK
+// unsigned excludes the body from the signature if TLS protects it. Over http, the SDK
 // signs its SHA-256.
 func (o *oneUpload) unsigned(opts []func(*s3.Options)) []func(*s3.Options) {
 	if !o.s.https {
@@ -306,7 +305,7 @@ func (s *Store) storageClass(size int64) types.StorageClass {
 	return types.StorageClass(s.set.StorageClass)
 }
 
-// cleanup returns a context for undoing what a cancelled call has begun.
+// cleanup returns a context for undoing what a cancelled call began.
 func cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 }

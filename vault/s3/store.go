@@ -25,32 +25,31 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// Settings say how to use a bucket. The zero value of each field except KMSKey
+// Settings specify how to use a bucket. The zero value of each field except KMSKey
 // is a good default. Credentials are not part of the settings: they come from
-// the AWS SDK's credential chain. So do the region and endpoint if they are
-// empty.
+// the AWS SDK's credential chain. So do the region and endpoint, if they are empty.
 type Settings struct {
 	// Endpoint is the http or https URL of a server other than AWS.
 	Endpoint string `yaml:"endpoint"`
 	Region   string `yaml:"region"`
-	// Profile is a profile of the AWS configuration files.
+	// Profile is a profile in the AWS configuration files.
 	Profile string `yaml:"profile"`
 	// PathStyle puts the bucket into the path of URLs instead of the host name. If
-	// it is nil, that is done if an endpoint is set.
+	// it is nil, the default is true if an endpoint is set.
 	PathStyle *bool `yaml:"path_style"`
 
 	// SSE is "aws:kms" (or empty) to require server-side encryption of every
-	// object under KMSKey, or "none" to leave encryption to the bucket. What
-	// vaultpack stores is sealed in either case.
+	// object under KMSKey, or "none" to leave encryption to the bucket. Everything
+	// that vaultpack stores is sealed in either case.
 	SSE string `yaml:"sse"`
-	// KMSKey is the ARN of the KMS key for SSE, not an alias. With an endpoint
-	// other than AWS it may be anything that the server accepts as a key.
+	// KMSKey is the ARN of the KMS key for SSE, not an alias. With a server other
+	// than AWS it may be anything that the server accepts as a key.
 	KMSKey string `yaml:"kms_key"`
 
-	// StorageClass is the storage class of objects of 128 KiB and more. Smaller
+	// StorageClass is the storage class of objects of 128 KiB or more. Smaller
 	// objects cost less in the default class.
 	StorageClass string `yaml:"storage_class"`
-	// Tags are set on every object. There may be ten at most.
+	// Tags are set on every object. There may be at most ten.
 	Tags          map[string]string `yaml:"tags"`
 	RequesterPays bool              `yaml:"requester_pays"`
 	// BucketOwner is the account that must own the bucket. If another account owns
@@ -88,13 +87,13 @@ type Settings struct {
 	LoadOptions []func(*config.LoadOptions) error `yaml:"-"`
 }
 
-// The limits of settings.
+// Limits of the settings.
 const (
 	minPartSize = 5 << 20 // the limit of S3
 	// MinIO refuses larger chunks over TLS.
 	maxPartSize = 16 << 20
-	// A little more than 8 MiB, so that a sealed pack of 128 MiB takes sixteen
-	// parts, and not one more for the rest.
+	// A little more than 8 MiB, so that a sealed pack of 128 MiB takes exactly
+	// sixteen parts.
 	defaultPartSize    = 8<<20 + 16<<10
 	defaultConcurrency = 3
 	defaultAttempts    = 6
@@ -110,13 +109,14 @@ const DefaultStaleUploads = 24 * time.Hour
 // SSENone is the value of Settings.SSE that asks for no server-side encryption.
 const SSENone = "none"
 
-// A Store is a [vault.Store] in a bucket of S3, or of a server that speaks its protocol.
+// A Store is a [vault.Store] in an S3 bucket, or in a bucket of a server that speaks S3's
+// protocol.
 //
 // Every upload carries a checksum, by default a CRC64NVME of the whole object, which the
 // server checks. Unless SSE is "none", every upload requests SSE-KMS with a bucket key and
-// is checked afterwards: an object that is not encrypted so is deleted again, and the call
-// returns an [SSEError]. An older object that Put replaced is then lost, unless the bucket
-// keeps versions; Replace puts back what it replaced.
+// is checked afterwards: an object that is not encrypted in this way is deleted, and the
+// call returns an [SSEError]. An older object that Put replaced is then lost, unless the
+// bucket keeps versions; Replace restores what it replaced.
 type Store struct {
 	client  *s3.Client
 	loc     Location
@@ -130,7 +130,7 @@ type Store struct {
 	owner   *string
 	sum     checksum
 	https   bool
-	custom  bool // another endpoint than AWS
+	custom  bool // an endpoint other than AWS
 }
 
 var (
@@ -141,9 +141,9 @@ var (
 	_ vault.Metered       = (*Store)(nil)
 )
 
-// Open returns a store at the location in S3 that the URL names (see
-// [ParseURL]). It sends no request: the first operation shows whether the
-// bucket exists and may be used.
+// Open returns a store at the S3 location that the URL names (see [ParseURL]). It
+// sends no request: the first operation shows whether the bucket exists and may be
+// used.
 func Open(ctx context.Context, url string, set Settings) (*Store, error) {
 	loc, err := ParseURL(url)
 	if err != nil {
@@ -161,7 +161,7 @@ func Open(ctx context.Context, url string, set Settings) (*Store, error) {
 			}
 			return aws.UnknownTernary
 		}))
-		// The SDK's quota would end a long upload if the server has a bad minute.
+		// The SDK's retry quota would end a long upload if the server failed for a minute.
 		o.RateLimiter = ratelimit.None
 	})
 	cfg, err := set.loadAWS(ctx,
@@ -182,7 +182,7 @@ func Open(ctx context.Context, url string, set Settings) (*Store, error) {
 		s.region = o.Region
 		o.UseARNRegion = true
 		o.RequestChecksumCalculation = s.sum.calculation()
-		// Bodies are checked by s3Body, also resumed ones.
+		// s3Body checks bodies, including resumed ones.
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 		s.meter.next = o.HTTPClient
 		o.HTTPClient = s.meter
@@ -312,8 +312,8 @@ func (s *Store) checkKMSKey(custom bool) error {
 // PutMemory returns the maximum number of bytes that a Put buffers. An object
 // that fits into one part takes at most twice its size.
 func (s *Store) PutMemory() int64 {
-	// The manager keeps one buffer more than there are senders, and reads the first part
-	// into memory of its own, which grows while it is read.
+	// The manager keeps one more buffer than there are senders, and reads the first part
+	// into separate memory, which grows as it reads.
 	return s.set.PartSize * int64(s.set.PartConcurrency+3)
 }
 

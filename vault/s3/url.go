@@ -11,7 +11,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/awsname"
 )
 
-// A Location says where a vault lies in S3.
+// A Location says where in S3 a vault is.
 type Location struct {
 	// Bucket is a bucket's name or the ARN of an access point.
 	Bucket string
@@ -79,7 +79,7 @@ func checkBucket(name string) string {
 	return ""
 }
 
-// cutAccessPoint separates the ARN of an access point from the prefix behind it.
+// cutAccessPoint separates the ARN of an access point from the prefix that follows it.
 func cutAccessPoint(s string) (point, prefix string, err error) {
 	a, err := arn.Parse(s)
 	if err != nil || a.Service != "s3" || !strings.HasPrefix(a.Resource, "accesspoint/") {
@@ -93,7 +93,7 @@ func cutAccessPoint(s string) (point, prefix string, err error) {
 	return a.String(), prefix, nil
 }
 
-// checkKey refuses keys that S3 would accept but that tools and servers treat
+// checkKey rejects keys that S3 would accept but that tools and servers treat
 // differently.
 func checkKey(key string) error {
 	if key == "" || len(key) > 1024 || !utf8.ValidString(key) {

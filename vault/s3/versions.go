@@ -26,8 +26,8 @@ func (s *Store) CountOld(ctx context.Context, prefix string) (n int, err error) 
 }
 
 // DeleteOld deletes the versions that CountOld counts, and returns how many it
-// deleted. If Object Lock or a policy protects one, it continues with the others
-// and returns the first error. Delete markers remain: without its marker, a
+// deleted. If Object Lock or a policy protects one, DeleteOld continues with the
+// others and returns the first error. Delete markers remain: without its marker, a
 // version that could not be deleted would become the current one again.
 func (s *Store) DeleteOld(ctx context.Context, prefix string) (deleted int, err error) {
 	for v, lerr := range s.old(ctx, prefix) {

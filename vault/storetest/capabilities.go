@@ -8,7 +8,8 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// testOldVersions checks that what is counted can be deleted, and nothing else goes.
+// testOldVersions checks that the versions that are counted can be deleted, and that nothing
+// else is.
 func testOldVersions(t *testing.T, s vault.Store) {
 	keeper, ok := vault.As[vault.VersionKeeper](s)
 	if !ok {
@@ -48,8 +49,8 @@ func testOldVersions(t *testing.T, s vault.Store) {
 	}
 }
 
-// testUploads checks that of a store where no upload is under way none is stale, whatever
-// the age.
+// testUploads checks that a store without uploads in progress reports none as stale, for
+// any age.
 func testUploads(t *testing.T, s vault.Store) {
 	keeper, ok := vault.As[vault.UploadKeeper](s)
 	if !ok {

@@ -10,8 +10,8 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// Of many that replace an object at once, one wins each round, and the others are
-// told.
+// Of many concurrent calls of Replace, one succeeds in each round, and the others
+// return an error.
 func testReplace(t *testing.T, s vault.Store) {
 	ctx := t.Context()
 	if err := s.Replace(ctx, "d/none", []byte("x"), []byte("y")); !errors.Is(err, fs.ErrNotExist) {

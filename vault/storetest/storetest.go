@@ -18,8 +18,8 @@ import (
 
 // Run tests the stores that open returns. Each call of open must return a new, empty
 // store. The stores must implement [vault.Sweeper], without which half-written objects
-// would stay for ever; the other capabilities are tested if a store has them. denied, if
-// not nil, returns a store that holds "d/there" and denies every operation.
+// would stay forever; other capabilities are tested if a store has them. denied, if not
+// nil, returns a store that holds "d/there" and denies every operation.
 func Run(t *testing.T, open, denied func(*testing.T) vault.Store) {
 	for name, test := range map[string]func(*testing.T, vault.Store){
 		"Get": testGet, "Put": testPut, "FailingWriter": testFailingWriter, "Create": testCreate,
@@ -107,7 +107,7 @@ func testPut(t *testing.T, s vault.Store) {
 		put(t, s, "a/b/c", data)
 		holds(t, s, "a/b/c", &data)
 	}
-	// Writes that are empty, or many and small.
+	// Empty writes, and many small writes.
 	want := strings.Repeat("ab", 5000)
 	err := s.Put(t.Context(), "a/small", func(w io.Writer) error {
 		for range 5000 {

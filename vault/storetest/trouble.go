@@ -134,8 +134,8 @@ func testOddNames(t *testing.T, s vault.Store) {
 	}
 }
 
-// testLarge stores an object of several parts whose size is no multiple of
-// anything, written in pieces of odd sizes.
+// testLarge stores an object of several parts whose size is not a multiple of any
+// part or block, written in pieces of odd sizes.
 func testLarge(t *testing.T, s vault.Store) {
 	const size = 40<<20 + 12345
 	r := rand.NewChaCha8([32]byte{1})
@@ -213,7 +213,7 @@ func testCancelled(t *testing.T, s vault.Store) {
 			t.Errorf("%s with a context that is done: %v; want context.Canceled", name, err)
 		}
 	}
-	// In the middle of a large object, with the writer at work.
+	// In the middle of a large object, while the writer is active.
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	block := make([]byte, 1<<20)
@@ -268,7 +268,7 @@ func testConcurrent(t *testing.T, s vault.Store) {
 	wg.Wait()
 }
 
-// testSweep checks that sweeping leaves alone what is whole or being written.
+// testSweep checks that sweeping does not touch objects that are complete or being written.
 func testSweep(t *testing.T, s vault.Store) {
 	sweeper, ok := vault.As[vault.Sweeper](s)
 	if !ok {
