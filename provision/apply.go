@@ -9,7 +9,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/given"
 )
 
-// An ApplyError reports where an Apply has stopped. Running it again continues from
+// An ApplyError reports where Apply stopped. Calling Apply again continues from
 // there.
 type ApplyError struct {
 	Done   []Step
@@ -23,7 +23,7 @@ func (e *ApplyError) Error() string { return fmt.Sprintf("%s: %v", e.Failed, e.E
 func (e *ApplyError) Unwrap() error { return e.Err }
 
 // Apply carries out the steps of the plan, and calls told, if it is not nil, after
-// each. If AWS refuses a request only for a while, Apply waits and retries (see
+// each. If AWS refuses a request only temporarily, Apply waits and retries (see
 // OnWait). If a step fails, the error is an [*ApplyError].
 func (p *Provisioner) Apply(ctx context.Context, plan *Plan, told func(Step)) error {
 	if err := given.Check(ctx, p != nil && p.mu != nil && plan != nil, errNotMade); err != nil {
@@ -34,7 +34,7 @@ func (p *Provisioner) Apply(ctx context.Context, plan *Plan, told func(Step)) er
 		if len(part) == 1 {
 			a.do(ctx, part[0])
 		} else {
-			// Roles know nothing of each other.
+			// Roles do not depend on each other.
 			p.parallel(len(part), "", func(i int) error { a.do(ctx, part[i]); return nil })
 		}
 		if a.failed != nil {
@@ -44,7 +44,7 @@ func (p *Provisioner) Apply(ctx context.Context, plan *Plan, told func(Step)) er
 	return nil
 }
 
-// An applying is an Apply under way.
+// An applying is a running Apply.
 type applying struct {
 	p      *Provisioner
 	told   func(Step)
@@ -53,7 +53,7 @@ type applying struct {
 	failed *ApplyError
 }
 
-// do takes steps one after the other, until one of any resource has failed.
+// do carries out steps one after another, until a step of any resource has failed.
 func (a *applying) do(ctx context.Context, steps []Step) {
 	for _, s := range steps {
 		a.mu.Lock()
@@ -66,10 +66,10 @@ func (a *applying) do(ctx context.Context, steps []Step) {
 	}
 }
 
-// settled notes what has become of a step.
+// settled records the outcome of a step.
 func (a *applying) settled(s Step, err error) {
 	a.mu.Lock()
-	defer a.mu.Unlock() // also where told panics
+	defer a.mu.Unlock() // also if told panics
 	switch {
 	case err == nil:
 		a.done = append(a.done, s)
@@ -84,8 +84,8 @@ func (a *applying) settled(s Step, err error) {
 	}
 }
 
-// byResource parts the steps into what is done one after the other; in each of these
-// are the steps of one resource, or of many roles, by role.
+// byResource divides the steps into groups, which are carried out one after another.
+// Each holds the steps of one resource, or of many roles, by role.
 func byResource(steps []Step) (parts [][][]Step) {
 	roles := map[string]int{}
 	for _, s := range steps {

@@ -15,8 +15,9 @@ import (
 
 func (p *Provisioner) bucketResource() string { return "the bucket " + p.Bucket }
 
-// owner is the account that the bucket has to belong to, so that nobody else's
-// bucket of that name is ever written to. Other servers know no accounts.
+// owner returns the account that must own the bucket, so that a bucket of the same
+// name that belongs to somebody else is never written to. Other servers have no
+// accounts.
 func (p *Provisioner) owner() *string {
 	if p.BucketOnly {
 		return nil
@@ -69,12 +70,12 @@ func (p *Provisioner) bucketExists(ctx context.Context) (bool, error) {
 	return false, Explain(err, "s3:ListBucket", p.bucketResource())
 }
 
-// createBucket makes the bucket with its tag, so that there is no time at which it
-// is there and nobody's.
+// createBucket creates the bucket together with its tag, so that it never exists
+// without an owner.
 func (p *Provisioner) createBucket(ctx context.Context) error {
 	in := &s3.CreateBucketInput{Bucket: &p.Bucket, CreateBucketConfiguration: &types.CreateBucketConfiguration{Tags: p.s3Tags()}}
 	if p.BucketOnly {
-		in.CreateBucketConfiguration.Tags = nil // other servers refuse what they do not know
+		in.CreateBucketConfiguration.Tags = nil // other servers reject what they do not know
 	} else {
 		in.ObjectOwnership = types.ObjectOwnershipBucketOwnerEnforced
 	}
@@ -85,7 +86,7 @@ func (p *Provisioner) createBucket(ctx context.Context) error {
 	}
 	_, err := p.s3.CreateBucket(ctx, in)
 	if is(err, "BucketAlreadyOwnedByYou") {
-		// Made between plan and now: by this very request, if its first answer was lost.
+		// Created since the plan, perhaps by this same request, if the first response was lost.
 		if tags, terr := p.bucketTags(ctx); terr == nil && tags[TagKey] == TagValue(p.URL()) {
 			return nil
 		}
@@ -119,8 +120,8 @@ func (p *Provisioner) bucketTags(ctx context.Context) (map[string]string, error)
 	return tags, nil
 }
 
-// bucketProperties are what of the bucket is kept in order. Of another server than
-// AWS it is what vaultpack's own requests rely on.
+// bucketProperties returns the properties of the bucket that are maintained. On a
+// server other than AWS these are the ones that vaultpack's own requests rely on.
 func (p *Provisioner) bucketProperties(tags map[string]string) []property {
 	all := []property{{
 		name: "tag", get: "s3:GetBucketTagging", put: "s3:PutBucketTagging",
@@ -202,7 +203,7 @@ func (p *Provisioner) ownership() property {
 	}
 }
 
-// bucketPolicy leaves statements of others alone: they cannot allow what ours deny.
+// bucketPolicy keeps other people's statements: they cannot allow what ours deny.
 func (p *Provisioner) bucketPolicy() property {
 	var old string
 	want := func() string { return withOthers(p.vault().BucketPolicy(), old) }
@@ -236,7 +237,7 @@ func (p *Provisioner) bucketPolicy() property {
 	}
 }
 
-// bucketKey is the key of the bucket's default encryption.
+// bucketKey returns the key of the bucket's default encryption.
 func (p *Provisioner) bucketKey() string {
 	if p.BucketOnly {
 		return p.Key
@@ -268,7 +269,7 @@ func (p *Provisioner) encryption() property {
 			for _, r := range out.ServerSideEncryptionConfiguration.Rules {
 				if d := r.ApplyServerSideEncryptionByDefault; d != nil {
 					key := aws.ToString(d.KMSMasterKeyID)
-					if p.BucketOnly { // MinIO makes an ARN of the name, and knows no bucket keys
+					if p.BucketOnly { // MinIO turns the name into an ARN, and has no bucket keys
 						return text(string(d.SSEAlgorithm), strings.TrimPrefix(key, "arn:aws:kms:"), false), nil
 					}
 					return text(string(d.SSEAlgorithm), key, aws.ToBool(r.BucketKeyEnabled)), nil
@@ -319,8 +320,8 @@ func (p *Provisioner) versioning() property {
 	}
 }
 
-// logging writes access logs to a bucket of the owner's, which has to let S3 write
-// there (logging.s3.amazonaws.com in its policy).
+// logging writes access logs to a bucket of the same owner, which must allow S3 to
+// write to it (logging.s3.amazonaws.com in its policy).
 func (p *Provisioner) logging() property {
 	bucket, prefix, _ := splitURL(p.LogTo)
 	if prefix != "" {

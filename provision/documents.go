@@ -10,25 +10,26 @@ import (
 	"github.com/vaultpack/vaultpack/provision/policy"
 )
 
-// A parsed policy keeps each statement as it is, and in one encoding.
+// A parsed policy holds each statement as written, and in canonical encoding.
 type parsed struct {
 	Version, ID string
 	Statement   []piece
 }
 
-// A piece is a statement of a policy.
+// A piece is one statement of a policy.
 type piece struct {
 	sid   string // empty if it has none
 	raw   json.RawMessage
 	canon string
 }
 
-// canonical is a policy in one encoding: lists of one, sorted; keys sorted. AWS may
-// give a policy back in other clothes than it was put in.
+// canonical returns the canonical encoding of a policy: single values as lists,
+// lists sorted, keys sorted. AWS may return a policy in a different encoding from
+// the one that was put.
 func canonical(text string) string {
 	p, err := parse(text)
 	if err != nil {
-		return text // something else, and so not what is wanted
+		return text // not a policy, so not what is wanted
 	}
 	doc := struct {
 		Version   string            `json:",omitempty"`
@@ -62,7 +63,7 @@ func parse(text string) (*parsed, error) {
 	p := &parsed{Version: doc.Version, ID: doc.ID}
 	for _, raw := range raws {
 		d := json.NewDecoder(bytes.NewReader(raw))
-		d.UseNumber() // 10000000 stays what it is
+		d.UseNumber() // keeps numbers such as 10000000 exact
 		var v any
 		if err := d.Decode(&v); err != nil {
 			return nil, err
@@ -80,7 +81,7 @@ func parse(text string) (*parsed, error) {
 	return p, nil
 }
 
-// lists makes a list of each value of a statement that may be one or several.
+// lists turns each value of a statement that may be single into a list.
 func lists(key string, v any) any {
 	switch v := v.(type) {
 	case map[string]any:
@@ -108,7 +109,7 @@ func lists(key string, v any) any {
 	return v
 }
 
-// name is what a statement is called: by its Sid, or by what it says.
+// name returns what to call a statement: its Sid, or what it says.
 func (s piece) name() string {
 	if s.sid != "" {
 		return s.sid
@@ -118,7 +119,7 @@ func (s piece) name() string {
 		Action, NotAction, Resource []string
 		Principal                   map[string][]string
 	}
-	json.Unmarshal([]byte(s.canon), &v) // what is not there is not told
+	json.Unmarshal([]byte(s.canon), &v) // absent parts are not mentioned
 	text := v.Effect + " " + brief(append(v.Action, v.NotAction...))
 	var who []string
 	for _, kind := range []string{"AWS", "Service", "Federated", "CanonicalUser"} {
@@ -130,7 +131,7 @@ func (s piece) name() string {
 	return "a statement without Sid (" + text + ")"
 }
 
-// called is the statement in a sentence.
+// called returns the statement's name for use in a sentence.
 func (s piece) called() string {
 	if s.sid != "" {
 		return "the statement " + s.sid
@@ -138,7 +139,7 @@ func (s piece) called() string {
 	return s.name()
 }
 
-// brief is a list for people.
+// brief formats a list for people.
 func brief(list []string) string {
 	if len(list) > 2 {
 		return fmt.Sprintf("%s and %d more", list[0], len(list)-1)
@@ -150,11 +151,11 @@ func brief(list []string) string {
 func policyDifference(is, want string) string {
 	b, err := parse(want)
 	if err != nil {
-		panic("provision: " + err.Error()) // it was marshalled here
+		panic("provision: " + err.Error()) // it was marshalled by this package
 	}
 	a, err := parse(is)
 	if err != nil {
-		a = &parsed{} // none, or none that can be read
+		a = &parsed{} // none, or an unreadable one
 	}
 	old, next := different(a.Statement, b.Statement)
 	var add, change, remove []string
@@ -194,8 +195,8 @@ func policyDifference(is, want string) string {
 	return strings.Join(parts, "; ")
 }
 
-// different are the statements that one side alone has. What is the same on both sides,
-// as often as it is there, is no difference.
+// different returns the statements that only one side has. A statement that both sides
+// have equally often is no difference.
 func different(is, want []piece) (old, next []piece) {
 	left := map[string]int{}
 	for _, s := range is {
@@ -217,7 +218,7 @@ func different(is, want []piece) (old, next []piece) {
 	return old, next
 }
 
-// others are the statements of a policy that are not of ours, by their exact Sids.
+// others returns the statements of a policy that are not ours, judged by their exact Sids.
 func (p *parsed) others(ours policy.Document) (all []piece) {
 	for _, s := range p.Statement {
 		if !slices.ContainsFunc(ours.Statement, func(o policy.Statement) bool { return o.Sid == s.sid }) {
@@ -227,9 +228,9 @@ func (p *parsed) others(ours policy.Document) (all []piece) {
 	return all
 }
 
-// withOthers is our policy with what is not ours in the old one, to the letter: its
-// Id, and its statements, under the version of the policy language that they were
-// written for.
+// withOthers returns our policy with what is not ours in the old one, unchanged:
+// its Id, and its statements, under the version of the policy language that they
+// were written for.
 func withOthers(ours policy.Document, old string) string {
 	p, err := parse(old)
 	if old == "" || err != nil {
@@ -250,7 +251,7 @@ func withOthers(ours policy.Document, old string) string {
 	}
 	mine, err := parse(ours.JSON())
 	if err != nil {
-		panic("provision: " + err.Error()) // it was marshalled here
+		panic("provision: " + err.Error()) // it was marshalled by this package
 	}
 	for _, s := range mine.Statement {
 		statements = append(statements, s.raw)
@@ -259,7 +260,7 @@ func withOthers(ours policy.Document, old string) string {
 	return marshalled(doc)
 }
 
-// withID is our policy under the Id of the old one.
+// withID returns our policy with the Id of the old one.
 func withID(ours policy.Document, old string) string {
 	p, err := parse(old)
 	if old == "" || err != nil || p.ID == "" {

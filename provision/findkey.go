@@ -13,8 +13,8 @@ import (
 	"github.com/vaultpack/vaultpack/internal/given"
 )
 
-// Find looks up only the keys, whatever their state, so that [Provisioner.Outputs]
-// can name them.
+// Find looks up only the keys, in any state, so that [Provisioner.Outputs] can name
+// them.
 func (p *Provisioner) Find(ctx context.Context) error {
 	if err := given.Check(ctx, p != nil && p.mu != nil, errNotMade); err != nil {
 		return err
@@ -38,7 +38,7 @@ func (p *Provisioner) Find(ctx context.Context) error {
 	return nil
 }
 
-// keys are those that init makes and keeps.
+// keys returns the keys that init makes and maintains.
 func (p *Provisioner) keys() []*managedKey {
 	if p.makesSigningKey() {
 		return []*managedKey{&p.key, &p.signing}
@@ -46,8 +46,8 @@ func (p *Provisioner) keys() []*managedKey {
 	return []*managedKey{&p.key}
 }
 
-// findKey finds the key that is configured, or has the alias, or that an
-// interrupted run has made and not yet given its alias. It is nil if there is none.
+// findKey finds the key that is configured, or has the alias, or was made by an
+// interrupted run but has no alias yet. It returns nil if there is none.
 func (p *Provisioner) findKey(ctx context.Context, k *managedKey) (*types.KeyMetadata, error) {
 	if k.configured != "" {
 		found, err := p.describe(ctx, k.configured)
@@ -69,7 +69,7 @@ func (p *Provisioner) findKey(ctx context.Context, k *managedKey) (*types.KeyMet
 }
 
 // findOrphans finds the keys that an interrupted run has made, by their descriptions and
-// the tag. Of many keys several are looked at at once.
+// the tag. It examines several keys at once.
 func (p *Provisioner) findOrphans(ctx context.Context) (map[string]*types.KeyMetadata, error) {
 	var arns []string
 	ours := map[string]bool{}
@@ -91,7 +91,7 @@ func (p *Provisioner) findOrphans(ctx context.Context) (map[string]*types.KeyMet
 		k, err := p.describe(ctx, arns[i])
 		var denied *DeniedError
 		if errors.As(err, &denied) {
-			return nil // a key that the caller may not even look at is none that it made
+			return nil // the caller did not make a key that it may not even describe
 		}
 		if err != nil || k == nil || !ours[aws.ToString(k.Description)] || k.KeyState != types.KeyStateEnabled {
 			return err
@@ -106,7 +106,7 @@ func (p *Provisioner) findOrphans(ctx context.Context) (map[string]*types.KeyMet
 		return nil
 	})
 	orphans := map[string]*types.KeyMetadata{}
-	for _, k := range slices.Backward(found) { // of several the first
+	for _, k := range slices.Backward(found) { // the first of several
 		if k != nil {
 			orphans[aws.ToString(k.Description)] = k
 		}
@@ -114,7 +114,7 @@ func (p *Provisioner) findOrphans(ctx context.Context) (map[string]*types.KeyMet
 	return orphans, err
 }
 
-// describe is nil where there is no such key.
+// describe returns nil if there is no such key.
 func (p *Provisioner) describe(ctx context.Context, key string) (*types.KeyMetadata, error) {
 	out, err := p.kms.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &key})
 	if is(err, "NotFoundException") {

@@ -11,12 +11,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 )
 
-// harmless are what a grant can allow without letting anybody use the key.
+// harmless lists the operations that a grant can allow without letting anybody use the key.
 var harmless = []types.GrantOperation{types.GrantOperationDescribeKey, types.GrantOperationRetireGrant, types.GrantOperationGetPublicKey, types.GrantOperationVerify}
 
-// lookAtGrants warns of grants that let somebody use the key beside its policy. They are
-// not vaultpack's, and are never revoked by it: whoever made one may rely on it. Those of
-// services of AWS are noted: SageMaker makes one for the volumes of each job.
+// lookAtGrants warns about grants that let somebody use the key in addition to its
+// policy. They are not vaultpack's, and vaultpack never revokes them: whoever made one
+// may rely on it. Grants for AWS services are listed as notes: SageMaker makes one for
+// the volumes of each job.
 func (p *Provisioner) lookAtGrants(ctx context.Context, k *managedKey) error {
 	services := map[string]bool{}
 	pages := kms.NewListGrantsPaginator(p.kms, &kms.ListGrantsInput{KeyId: &k.arn})

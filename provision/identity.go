@@ -13,7 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
-// identify finds out who calls, and in which account. GetCallerIdentity needs no
+// identify determines the caller, and its account. GetCallerIdentity needs no
 // permission.
 func (p *Provisioner) identify(ctx context.Context) error {
 	out, err := p.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
@@ -35,7 +35,7 @@ func (p *Provisioner) identify(ctx context.Context) error {
 	case "assumed-role":
 		role, _, _ := strings.Cut(name, "/")
 		p.caller = fmt.Sprintf("arn:%s:iam::%s:role/%s", a.Partition, a.AccountID, role)
-		// The session does not tell the role's path.
+		// The session's ARN does not contain the role's path.
 		if r, err := p.iam.GetRole(ctx, &iam.GetRoleInput{RoleName: &role}); err == nil {
 			p.caller = aws.ToString(r.Role.Arn)
 		} else if strings.HasPrefix(role, "AWSReservedSSO_") {
@@ -44,7 +44,7 @@ func (p *Provisioner) identify(ctx context.Context) error {
 				return fmt.Errorf("cannot read the path of your role (%w); set it with --admin, in most Regions %s",
 					Explain(err, "iam:GetRole", role), strings.Replace(p.caller, ".com/", ".com/"+p.region+"/", 1))
 			}
-			// Which of the admins this is, only the name can tell.
+			// Only the name can show which of the admins this is.
 			for _, admin := range p.Admins {
 				if strings.HasSuffix(admin, "/"+role) {
 					p.caller = admin
@@ -80,7 +80,7 @@ func (p *Provisioner) tags() map[string]string { return map[string]string{TagKey
 // vault or to none, if Target.Adopt is not set.
 var ErrNotOurs = errors.New("not tagged as this vault's")
 
-// ours decides by the tags of a resource that is there whether it is taken.
+// ours decides by the tags of an existing resource whether to use it.
 func (p *Provisioner) ours(resource string, tags map[string]string) error {
 	switch got := tags[TagKey]; {
 	case got == TagValue(p.URL()) || p.Adopt:
@@ -92,7 +92,7 @@ func (p *Provisioner) ours(resource string, tags map[string]string) error {
 		"To use it as it is, no init is needed; --adopt takes it over and changes it as --plan --adopt shows", resource, ErrNotOurs, TagKey)
 }
 
-// tagText is how the tag of a resource is.
+// tagText returns the tag of a resource as text.
 func (p *Provisioner) tagText(tags map[string]string) string {
 	if tags[TagKey] == "" {
 		return ""

@@ -14,20 +14,20 @@ import (
 	"github.com/vaultpack/vaultpack/provision/policy"
 )
 
-// A managedKey is one of the KMS keys of a vault: that of data keys and objects, and the
-// one that versions are signed with.
+// A managedKey is one of the KMS keys of a vault: the one for data keys and objects, or
+// the one that versions are signed with.
 type managedKey struct {
 	alias, description string
-	kind               string // what it is, for people: symmetric
-	unfit              string // what one of another kind cannot do
-	configured         string // the ARN or alias of the one to use; empty for one of its own
+	kind               string // its kind, for people: symmetric
+	unfit              string // what a key of another kind cannot do
+	configured         string // the ARN or alias of an existing key to use; empty to create one
 	spec               types.KeySpec
 	usage              types.KeyUsageType
 	// arn is empty until the key is known or made.
 	arn string
 }
 
-// describeKeys says what both keys are to be.
+// describeKeys describes what both keys should be.
 func (p *Provisioner) describeKeys() {
 	p.key = managedKey{
 		alias: "alias/" + p.Name, description: "vaultpack: data keys and objects of " + p.URL(), configured: p.Key,
@@ -52,7 +52,7 @@ func (k *managedKey) resource() string {
 	return "the KMS key " + name
 }
 
-// planKey plans a key but its policy, which names the roles.
+// planKey plans a key except for its policy, which names the roles.
 func (p *Provisioner) planKey(ctx context.Context, k *managedKey) ([]Step, error) {
 	key, err := p.findKey(ctx, k)
 	if err != nil {
@@ -87,10 +87,10 @@ func (p *Provisioner) planKey(ctx context.Context, k *managedKey) ([]Step, error
 		}
 	}
 	properties := []property{p.aliasProperty(k)}
-	if !k.signs() { // KMS has no new material for asymmetric keys
+	if !k.signs() { // KMS does not rotate asymmetric keys
 		properties = append(properties, p.rotationProperty(k))
 	}
-	if key != nil { // a new one is made with these
+	if key != nil { // a new key is created with these
 		properties = append(properties, p.tagProperty(k, tags), p.descriptionProperty(k, key))
 	}
 	more, err := p.plan(ctx, k.resource(), key != nil, properties)
@@ -106,7 +106,7 @@ func (p *Provisioner) aliasProperty(k *managedKey) property {
 				return "", err
 			}
 			if arn := aws.ToString(found.Arn); arn != k.arn {
-				// Moved away from our key, or that of another vault.
+				// It was moved away from our key, or belongs to another vault.
 				theirs, err := p.keyTags(ctx, arn)
 				var denied *DeniedError
 				if err = Explain(err, "kms:ListResourceTags", arn); err != nil && !errors.As(err, &denied) {
@@ -177,8 +177,8 @@ func (p *Provisioner) descriptionProperty(k *managedKey, key *types.KeyMetadata)
 	}
 }
 
-// usable refuses keys that vaultpack cannot use, and those that somebody has put
-// out of use on purpose.
+// usable rejects keys that vaultpack cannot use, and those that somebody has
+// deliberately disabled.
 func (k *managedKey) usable(is *types.KeyMetadata) error {
 	arn := aws.ToString(is.Arn)
 	lost := "all data of the vault is lost with it"
@@ -206,8 +206,8 @@ func (p *Provisioner) kmsTags() (tags []types.Tag) {
 	return tags
 }
 
-// createKey makes the key with a policy that lets the admins continue, and nobody use
-// it: the roles are not there yet.
+// createKey makes the key with a policy that lets the admins continue, but nobody use
+// it: the roles do not exist yet.
 func (p *Provisioner) createKey(ctx context.Context, k *managedKey) error {
 	text := policy.FirstKeyPolicy(p.partition, p.account, p.Admins).JSON()
 	out, err := p.kms.CreateKey(ctx, &kms.CreateKeyInput{Description: &k.description, Policy: &text, Tags: p.kmsTags(),
@@ -235,8 +235,8 @@ func (p *Provisioner) keyPolicy(k *managedKey) policy.Document {
 	return p.vault().KeyPolicy(p.access())
 }
 
-// planKeyPolicy plans a key's policy. All of it is vaultpack's: a statement that
-// somebody has added would let in whom the settings do not name.
+// planKeyPolicy plans a key's policy. All of it is vaultpack's: a statement added
+// by somebody would give access to principals that the settings do not name.
 func (p *Provisioner) planKeyPolicy(ctx context.Context, k *managedKey) ([]Step, error) {
 	name, old := "default", ""
 	want := func() string { return withID(p.keyPolicy(k), old) }

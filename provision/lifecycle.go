@@ -29,12 +29,12 @@ func (p *Provisioner) rules() []types.LifecycleRule {
 	abort.AbortIncompleteMultipartUpload = &types.AbortIncompleteMultipartUpload{DaysAfterInitiation: aws.Int32(p.AbortDays)}
 	all := []types.LifecycleRule{abort}
 	if p.BucketOnly {
-		all = nil // MinIO does so by itself, and takes no rule for it
+		all = nil // MinIO does this itself, and accepts no rule for it
 	}
 	if p.ExpireDays > 0 {
 		old := rule(expireRule)
 		old.NoncurrentVersionExpiration = &types.NoncurrentVersionExpiration{NoncurrentDays: aws.Int32(p.ExpireDays)}
-		// The marker of a deleted object goes when its versions are gone.
+		// The delete marker of an object is removed once its versions are gone.
 		old.Expiration = &types.LifecycleExpiration{ExpiredObjectDeleteMarker: aws.Bool(true)}
 		all = append(all, old)
 	}
@@ -61,9 +61,9 @@ func RuleScope(r types.LifecycleRule) (prefix string, some bool) {
 }
 
 // RuleThreat describes how a lifecycle rule endangers the objects of a vault below
-// the prefix: it deletes them as they get old, or moves them to where they cannot be
-// read. It returns "" for a harmless rule. Old versions and unfinished uploads do
-// not count.
+// the prefix: it deletes them when they reach an age, or moves them to a class from
+// which they cannot be read. It returns "" for a harmless rule. Old versions and
+// unfinished uploads do not count.
 func RuleThreat(r types.LifecycleRule, vaultPrefix string) string {
 	prefix, some := RuleScope(r)
 	if r.Status != types.ExpirationStatusEnabled || !strings.HasPrefix(prefix, vaultPrefix) && !strings.HasPrefix(vaultPrefix, prefix) {
@@ -84,7 +84,7 @@ func RuleThreat(r types.LifecycleRule, vaultPrefix string) string {
 	return ""
 }
 
-// ruleTexts say what our rules do. A rule of ours that does more is another text.
+// ruleTexts describes what our rules do. A rule of ours that does more has a different text.
 func ruleTexts(rules []types.LifecycleRule) string {
 	var texts []string
 	for _, r := range rules {
@@ -128,7 +128,7 @@ func ruleTexts(rules []types.LifecycleRule) string {
 }
 
 func (p *Provisioner) lifecycle() property {
-	var others []types.LifecycleRule // those that are there and not ours
+	var others []types.LifecycleRule // existing rules that are not ours
 	var least types.TransitionDefaultMinimumObjectSize
 	return property{
 		name: "lifecycle", get: "s3:GetLifecycleConfiguration", put: "s3:PutLifecycleConfiguration",
@@ -137,7 +137,7 @@ func (p *Provisioner) lifecycle() property {
 			if is(err, "NoSuchLifecycleConfiguration") {
 				return "", nil
 			}
-			if err != nil && len(p.rules()) == 0 { // it is looked at for its dangers alone
+			if err != nil && len(p.rules()) == 0 { // it is checked only for threats
 				if !awserr.Unimplemented(err) {
 					p.notef("%s: its lifecycle rules could not be looked at: %v", p.bucketResource(), Explain(err, "s3:GetLifecycleConfiguration", p.bucketResource()))
 				}

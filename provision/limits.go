@@ -15,7 +15,7 @@ import (
 	"github.com/vaultpack/vaultpack/provision/policy"
 )
 
-// What AWS takes at most, from its documentation: IAM and AWS STS quotas, the quotas
+// Limits of AWS, from its documentation: IAM and AWS STS quotas, the quotas
 // of KMS, bucket policies, tag restrictions, bucket naming rules, S3 lifecycle.
 const (
 	maxTrust        = 2048  // characters without white space of a role's trust policy
@@ -40,7 +40,7 @@ func (e *LimitError) Error() string {
 	return fmt.Sprintf("%s would have %d %s, and AWS takes %d: %s", e.What, e.Size, e.Unit, e.Limit, e.Instead)
 }
 
-// checkBucket holds the name to the rules of S3.
+// checkBucket checks the name against the rules of S3.
 func checkBucket(name string) error {
 	if !awsname.IsBucket(name) || strings.HasPrefix(name, "xn--") || strings.HasSuffix(name, "-s3alias") {
 		return fmt.Errorf("%q cannot name a bucket: S3 takes 3 to 63 lower-case letters, digits, hyphens and single dots, from a letter or digit to a letter or digit", name)
@@ -48,8 +48,8 @@ func checkBucket(name string) error {
 	return nil
 }
 
-// CheckLimits returns an error for policies of the vault that are too large for AWS,
-// in an account of the partition. It makes no requests.
+// CheckLimits returns an error if policies of the vault are too large for AWS, in an
+// account of the partition. It makes no requests.
 func (p *Provisioner) CheckLimits(partition, account string) error {
 	if p == nil || p.mu == nil {
 		return errNotMade
@@ -70,7 +70,7 @@ func (p *Provisioner) checkLimits() error {
 		"name fewer principals with --admin and --user, such as one role that the others assume, or fewer buckets with --output")
 	told := map[string]bool{}
 	for _, r := range p.roles() {
-		// Roles of a kind have the same trust, and of policies the largest is told.
+		// Roles of a kind have the same trust policy, and only the largest policy is reported.
 		if trust := bare(p.trust(r).JSON()); !told["trust "+r.kind] && trust > maxTrust {
 			told["trust "+r.kind] = true
 			over("the trust policy of the role "+r.name, trust, maxTrust, "characters",
@@ -96,8 +96,8 @@ func bare(text string) (n int) {
 	return n
 }
 
-// checkQuota looks, where many roles are to be made, whether the account has room
-// for them. Who may not look is not kept from trying.
+// checkQuota checks, if many roles are to be created, whether the account has room
+// for them. A caller who may not read the quota can still try.
 func (p *Provisioner) checkQuota(ctx context.Context, missing int) error {
 	if missing <= 100 {
 		return nil
@@ -115,7 +115,7 @@ func (p *Provisioner) checkQuota(ctx context.Context, missing int) error {
 	return nil
 }
 
-// checkTags leaves room for ours among the tags of a resource that is there.
+// checkTags checks that the tags of an existing resource leave room for ours.
 func (p *Provisioner) checkTags(resource string, tags map[string]string) error {
 	if _, ours := tags[TagKey]; ours || len(tags) < maxTags {
 		return nil
@@ -124,8 +124,8 @@ func (p *Provisioner) checkTags(resource string, tags map[string]string) error {
 }
 
 // TagValue returns the value of the tag [TagKey] for the vault with the given URL. It
-// is the URL itself if AWS accepts that as a tag value; otherwise it begins like the
-// URL and ends in a hash of it.
+// is the URL itself if AWS accepts that as a tag value; otherwise it is the beginning
+// of the URL followed by a hash of it.
 func TagValue(url string) string {
 	if n := len([]rune(url)); n <= maxTagValue && !strings.ContainsFunc(url, noTagRune) && strings.TrimSpace(url) == url {
 		return url
@@ -139,7 +139,7 @@ func TagValue(url string) string {
 	return string(text[:min(len(text), 200)]) + "@" + hash(url, 16)
 }
 
-// noTagRune tells what no tag of AWS may hold.
+// noTagRune reports whether AWS does not allow the rune in tags.
 func noTagRune(r rune) bool {
 	return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !unicode.In(r, unicode.Z) && !strings.ContainsRune("_.:/=+-@", r)
 }

@@ -1,6 +1,6 @@
 // Package provision creates and maintains what a vault in AWS needs: a KMS key, a
 // bucket that encrypts with it, and the roles that upload, train and read. It first
-// reads what exists and makes a plan, then makes the changes of the plan. After an
+// reads what exists and makes a plan, then carries out the plan. After an
 // interruption, the next run continues. It never deletes anything, and takes over
 // only resources that are tagged as this vault's, unless Target.Adopt is set.
 package provision
@@ -36,13 +36,13 @@ type Target struct {
 	// Bucket is the bucket's name. Prefix is empty or ends in "/".
 	Bucket, Prefix string
 	// Key is the ARN or alias of the KMS key to use, or empty to create one. With
-	// BucketOnly it is anything that the server accepts as a key, or empty for no
-	// server-side encryption.
+	// BucketOnly it may be anything that the server accepts as a key, or empty for
+	// no server-side encryption.
 	Key string
 	// Adopt takes over existing resources that are not tagged as this vault's.
 	Adopt bool
-	// BucketOnly creates only the bucket, with the features that its server has.
-	// It is for servers other than AWS.
+	// BucketOnly creates only the bucket, with the features that its server
+	// supports. It is for servers other than AWS.
 	BucketOnly bool
 }
 
@@ -64,21 +64,21 @@ type Provisioner struct {
 	partition, account string
 	caller             string
 	key, signing       managedKey
-	// orphans are keys without an alias yet, by description, once they were looked for.
+	// orphans are keys without an alias yet, by description, once they have been looked for.
 	orphans map[string]*kmstypes.KeyMetadata
-	// roleARNs are those of roles that exist, by name: they may have a path.
+	// roleARNs are the ARNs of existing roles, by name: they may have a path.
 	roleARNs map[string]string
 	notes    []string
 	warnings []string
 
 	// OnWait, if set, is called before each wait for AWS. OnProgress, if set, is
-	// called with the progress of many requests of one kind. They may be called from
-	// several goroutines, one at a time, while a method runs.
+	// called to report the progress of many requests of one kind. They may be called
+	// from several goroutines, one at a time, while a method runs.
 	OnWait     func(Wait)
 	OnProgress func(what string, done, total int)
 
 	mu    *sync.Mutex                                // guards the calls of both, and roleARNs
-	sleep func(context.Context, time.Duration) error // nil but in tests
+	sleep func(context.Context, time.Duration) error // nil except in tests
 }
 
 // New returns a Provisioner that calls AWS with cfg. s3Options are passed to the
@@ -108,7 +108,7 @@ type Step struct {
 	Resource, Change string
 	// Property is the property that is changed, or empty for the whole resource.
 	Property string
-	// From and To are the old and the new value.
+	// From and To are the old and new values.
 	From, To string
 	// Document is the policy, if the step sets one. Until the key is created, it
 	// names a key that does not exist.
@@ -117,7 +117,7 @@ type Step struct {
 	Action string
 
 	do   func(context.Context) error
-	role bool // of a role, which knows nothing of others
+	role bool // a role's step, which depends on no other role
 }
 
 func (s Step) String() string {
@@ -140,7 +140,7 @@ type Plan struct {
 	Steps []Step
 	// Notes say what is left unchanged, and why.
 	Notes []string
-	// Warnings say what endangers the vault but is not vaultpack's to change.
+	// Warnings describe dangers to the vault that vaultpack must not change itself.
 	Warnings []string
 	// Caller is the ARN of the caller, and Admins are the ARNs of those who will manage
 	// the key.
@@ -161,7 +161,7 @@ func (p *Provisioner) Plan(ctx context.Context) (*Plan, error) {
 			return nil, err
 		}
 		plan.Caller, plan.Admins = p.caller, p.Admins
-		// What AWS refuses for its size is known before anything is asked or made.
+		// Find what AWS would reject because of its size before reading or changing anything.
 		if err := p.checkLimits(); err != nil {
 			return nil, err
 		}
@@ -177,8 +177,8 @@ func (p *Provisioner) Plan(ctx context.Context) (*Plan, error) {
 	return plan, nil
 }
 
-// parts plan in the order in which things need each other: roles name the keys, whose
-// policies name the roles, and the bucket names the key.
+// parts plan in the order of dependencies: roles name the keys, whose policies name
+// the roles, and the bucket names the key.
 func (p *Provisioner) parts() []func(context.Context) ([]Step, error) {
 	if p.BucketOnly {
 		return []func(context.Context) ([]Step, error){p.planBucket}
@@ -191,7 +191,7 @@ func (p *Provisioner) parts() []func(context.Context) ([]Step, error) {
 	return slices.Concat(keys, []func(context.Context) ([]Step, error){p.planRoles}, policies, []func(context.Context) ([]Step, error){p.planBucket})
 }
 
-// manyRoles is from how many roles on several are made at once.
+// manyRoles is the number of roles from which several are created at once.
 const manyRoles = 20
 
 // Outputs holds the names and ARNs that other tools need to use the vault.
@@ -238,11 +238,11 @@ func (p *Provisioner) vault() policy.Vault {
 	return v
 }
 
-// makesSigningKey reports whether init keeps a KMS key that versions are signed with.
+// makesSigningKey reports whether init maintains a KMS key that versions are signed with.
 func (p *Provisioner) makesSigningKey() bool { return !p.BucketOnly && p.SigningKey == "" }
 
-// signs is the ARN of the KMS key that versions are signed with, empty if there is none
-// or it is not made yet.
+// signs returns the ARN of the KMS key that versions are signed with, or "" if there is
+// none or it has not been made yet.
 func (p *Provisioner) signs() string {
 	if p.makesSigningKey() {
 		return p.signing.arn
@@ -251,7 +251,7 @@ func (p *Provisioner) signs() string {
 }
 
 func (p *Provisioner) noKey() string {
-	// As long as a real one, so that sizes are right.
+	// As long as a real one, so that sizes are correct.
 	return fmt.Sprintf("arn:%s:kms:%s:%s:key/to-be-made-00000000-0000-000000000000", p.partition, p.region, p.account)
 }
 
@@ -263,28 +263,29 @@ func (p *Provisioner) notef(format string, args ...any) {
 	p.notes = append(p.notes, fmt.Sprintf(format, args...))
 }
 
-// A property is one thing about a resource that is read, compared and written.
+// A property is a property of a resource that is read, compared and written.
 type property struct {
 	name     string
-	get, put string // the IAM actions of reading and writing
-	// read gives what is there as text, empty if nothing is set.
+	get, put string // the IAM actions for reading and writing
+	// read returns the current value as text, empty if nothing is set.
 	read func(context.Context) (string, error)
-	// want is the text that it should be, and show makes the difference short.
+	// want is the desired text, and show shortens the difference.
 	want func() string
 	show func(is, want string) (from, to string)
-	// document is true where the texts are policies.
+	// document is true if the texts are policies.
 	document bool
 	write    func(context.Context) error
-	// given is true for what a new resource may have already. Then it is read first,
-	// and written only where it differs: who may not write it may have no need to.
+	// given is true if a new resource may already have the property. Then it is read
+	// first, and written only if it differs: a caller who may not write it may not
+	// need to.
 	given bool
-	// limit is how many bytes of it AWS takes, 0 for any; instead says what to do
-	// where it would be more.
+	// limit is the most bytes that AWS accepts, or 0 for any number; instead says
+	// what to do if there are more.
 	limit   int
 	instead string
 }
 
-// plan makes the steps for what differs. Of a resource that is not there yet,
+// plan makes the steps for what differs. For a resource that does not exist yet,
 // everything does.
 func (p *Provisioner) plan(ctx context.Context, resource string, exists bool, properties []property) ([]Step, error) {
 	var steps []Step

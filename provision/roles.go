@@ -16,14 +16,14 @@ import (
 // rolePolicy is the name of the inline policy.
 const rolePolicy = "vaultpack"
 
-// A found role is one as it is, of those that are wanted.
+// A found role is the current state of a wanted role.
 type found struct {
 	role
 	there  *types.Role // nil if there is none
 	policy string      // its inline policy, empty if it has none
 }
 
-// planRoles looks at several roles at once: there may be one for each dataset.
+// planRoles reads several roles at once: there may be one for each dataset.
 func (p *Provisioner) planRoles(ctx context.Context) ([]Step, error) {
 	var all []*found
 	for _, r := range p.roles() {
@@ -75,8 +75,8 @@ func (p *Provisioner) lookAt(ctx context.Context, r *found) error {
 	return err
 }
 
-// createRole makes the role. That it is there already is the answer to a request
-// whose first answer was lost, if it is tagged as this vault's.
+// createRole creates the role. If it already exists and is tagged as this vault's,
+// then the response to an earlier attempt was lost.
 func (p *Provisioner) createRole(ctx context.Context, r role) error {
 	text, about := p.trust(r).JSON(), RoleDescription(p.purpose(r))
 	made, err := p.iam.CreateRole(ctx, &iam.CreateRoleInput{RoleName: &r.name, AssumeRolePolicyDocument: &text, Description: &about, Tags: p.iamTags()})
@@ -203,7 +203,7 @@ func (p *Provisioner) iamTags() (tags []types.Tag) {
 	return tags
 }
 
-// decoded is a policy as IAM gives it: URL-encoded (API reference, GetRole).
+// decoded decodes a policy as IAM returns it: URL-encoded (API reference, GetRole).
 func decoded(text *string) (string, error) {
 	plain, err := url.PathUnescape(aws.ToString(text))
 	if err != nil {

@@ -26,8 +26,8 @@ type Settings struct {
 	// Users are the ARNs of existing users and roles that may use the key for all
 	// datasets. Their own policies say what they may do in S3.
 	Users []string `yaml:"users,omitempty" json:"users,omitempty"`
-	// Assume are the ARNs of those who may assume the uploader and reader roles;
-	// by default everyone in the account whom IAM allows to.
+	// Assume are the ARNs of those who may assume the uploader and reader roles; by
+	// default everyone in the account whom IAM allows to assume them.
 	Assume []string `yaml:"assume,omitempty" json:"assume,omitempty"`
 	// Resume lets the uploader open data keys. Without it, the uploader can only
 	// begin datasets, and cannot decrypt.
@@ -44,8 +44,8 @@ type Settings struct {
 	// Images are the ARNs of the ECR repositories that jobs may pull from; by
 	// default all in the Region.
 	Images []string `yaml:"images,omitempty" json:"images,omitempty"`
-	// NoVolumes does not let SageMaker encrypt the volumes of jobs with the key, which
-	// vaultpack train requests unless its volume_kms_key says otherwise.
+	// NoVolumes keeps SageMaker from encrypting the volumes of jobs with the key,
+	// which vaultpack train requests unless its volume_kms_key says otherwise.
 	NoVolumes bool `yaml:"no_volumes,omitempty" json:"no_volumes,omitempty"`
 	// VPC lets jobs run in a VPC.
 	VPC bool `yaml:"vpc,omitempty" json:"vpc,omitempty"`
@@ -67,7 +67,7 @@ const NoKey = "none"
 
 var nameText = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$`)
 
-// check fills in what is not set, and checks what can be checked alone.
+// check fills in defaults, and checks what can be checked without requests.
 func (t *Target) check() error {
 	if t == nil {
 		return errors.New("provision: a nil Target")
@@ -120,7 +120,7 @@ func (t *Target) check() error {
 	if t.ExpireDays < 0 || t.AbortDays < 0 {
 		return fmt.Errorf("expire_old_versions_days and abort_uploads_days cannot be negative")
 	}
-	// Lists are sets: their order is no difference.
+	// Lists are sets: their order does not matter.
 	for _, l := range []*[]string{&t.Admins, &t.Users, &t.Assume, &t.Trainers, &t.Outputs, &t.Images} {
 		*l = slices.Clone(*l)
 		slices.Sort(*l)
@@ -153,8 +153,8 @@ func splitURL(url string) (bucket, prefix string, ok bool) {
 	return bucket, strings.TrimSuffix(prefix, "/"), ok && bucket != "" && !strings.ContainsAny(rest, "*?$")
 }
 
-// shorten cuts a name and ends it in a hash of the whole, so that it stays one of
-// its own.
+// shorten truncates a name and appends a hash of the whole, so that it stays
+// unique.
 func shorten(name string, max int) string {
 	if len(name) <= max {
 		return name
@@ -162,16 +162,16 @@ func shorten(name string, max int) string {
 	return name[:max-9] + "-" + hash(name, 4)
 }
 
-// hash begins the hash of a text, in so many bytes.
+// hash returns the first n bytes of the hash of a text.
 func hash(text string, bytes int) string {
 	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:bytes])
 }
 
-// A role is one of those that are made.
+// A role is one of the roles that are created.
 type role struct {
 	kind    string // uploader, trainer, reader
-	dataset string // of a trainer, "*" for all
+	dataset string // a trainer's dataset; "*" for all
 	name    string
 	arn     string
 }
@@ -199,7 +199,7 @@ func (p *Provisioner) roles() []role {
 	return all
 }
 
-// trainer is what a trainer's role may use.
+// trainer returns what a trainer's role may use.
 func (t *Target) trainer(dataset string) policy.Trainer {
 	out := policy.Trainer{Outputs: t.Outputs, Repositories: t.Images, Volumes: !t.NoVolumes, VPC: t.VPC}
 	if dataset != "*" {
@@ -208,7 +208,7 @@ func (t *Target) trainer(dataset string) policy.Trainer {
 	return out
 }
 
-// uploader is what the uploader's role may use, as far as the settings tell.
+// uploader returns what the uploader's role may use, as far as the settings say.
 func (t *Target) uploader() policy.Uploader {
 	u := policy.Uploader{Resume: t.Resume}
 	if t.SigningKey != NoKey {
@@ -217,8 +217,8 @@ func (t *Target) uploader() policy.Uploader {
 	return u
 }
 
-// uploader is what the uploader's role may use. Until the signing key is made, the
-// policies of a plan name one that does not exist.
+// uploader returns what the uploader's role may use. Until the signing key is made,
+// the policies of a plan name one that does not exist.
 func (p *Provisioner) uploader() policy.Uploader {
 	u := p.Target.uploader()
 	if p.makesSigningKey() {
@@ -229,7 +229,7 @@ func (p *Provisioner) uploader() policy.Uploader {
 	return u
 }
 
-// access is who may do what with the key.
+// access returns who may do what with the key.
 func (p *Provisioner) access() policy.Access {
 	a := policy.Access{Admins: p.Admins, Users: p.Users}
 	for _, r := range p.roles() {
@@ -256,11 +256,11 @@ func (t *Target) TrainerClass(partition, account string) *policy.TrainerClass {
 }
 
 // Chosen returns the settings to keep in a file: those that differ from the
-// default, and the admins, whose default depends on who runs it.
+// default, and the admins, whose default depends on the caller.
 func (p *Provisioner) Chosen() Settings {
 	s := p.given
 	s.Admins = p.Admins
-	s.Users = p.Users // Me is somebody by now
+	s.Users = p.Users // Me has been resolved by now
 	return s
 }
 

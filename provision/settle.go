@@ -19,21 +19,21 @@ import (
 	"github.com/vaultpack/vaultpack/internal/workers"
 )
 
-// A Wait is a pause before a request that AWS has refused for now is retried.
+// A Wait is a pause before retrying a request that AWS has temporarily refused.
 type Wait struct {
-	// What is the step that waits, or empty for a request of Plan.
+	// What names the step that waits; it is empty for a request of Plan.
 	What string
 	For  time.Duration
 	// Why is the error that AWS returned.
 	Why error
 }
 
-// patience is how long a step waits in all for what passes by itself.
+// patience is how long a step waits in total for conditions that pass with time.
 const patience = 2 * time.Minute
 
-// settle does a step, and again as long as AWS answers what passes by itself: what
-// was just made is not known everywhere at once, and changes of one thing exclude
-// each other.
+// settle carries out a step, and retries it as long as AWS returns errors that pass
+// with time: a new resource is not visible everywhere at once, and concurrent
+// changes of a resource exclude each other.
 func (p *Provisioner) settle(ctx context.Context, s Step) error {
 	var waited time.Duration
 	for wait := time.Second; ; wait = min(2*wait, 16*time.Second) {
@@ -68,12 +68,12 @@ func (p *Provisioner) settle(ctx context.Context, s Step) error {
 func (p *Provisioner) tellWait(w Wait) {
 	if p.OnWait != nil {
 		p.mu.Lock()
-		defer p.mu.Unlock() // also where OnWait panics
+		defer p.mu.Unlock() // also if OnWait panics
 		p.OnWait(w)
 	}
 }
 
-// pause waits, and says so.
+// pause waits, and reports it to OnWait.
 func (p *Provisioner) pause(ctx context.Context, w Wait) error {
 	p.tellWait(w)
 	sleep := p.sleep
@@ -92,8 +92,8 @@ func (p *Provisioner) pause(ctx context.Context, w Wait) error {
 	return sleep(ctx, w.For)
 }
 
-// passes reports whether the answer to a change is one that time fixes. What a step
-// changes was there or was made before it, so that it is not found passes too.
+// passes reports whether the error of a change is one that time fixes. What a step
+// changes existed or was created before it, so "not found" passes too.
 func passes(err error) bool {
 	switch awserr.Code(err) {
 	case "OperationAborted", "ConditionalRequestConflict", // S3
@@ -109,14 +109,16 @@ func passes(err error) bool {
 	return ofPrincipal(err) || awserr.Throttled(err)
 }
 
-// ofPrincipal tells that a policy names somebody whom the service does not know.
+// ofPrincipal reports whether the error says that a policy names a principal that the service
+// does not know.
 func ofPrincipal(err error) bool {
 	return is(err, "MalformedPolicyDocumentException", "MalformedPolicyDocument", "MalformedPolicy") &&
 		strings.Contains(strings.ToLower(err.Error()), "principal")
 }
 
-// missingPrincipals are those of the settings that do not exist, and those of which
-// that cannot be told: of other accounts, or where the caller may not look.
+// missingPrincipals returns the principals of the settings that do not exist, and
+// those for which that cannot be determined: those of other accounts, or that the
+// caller may not read.
 func (p *Provisioner) missingPrincipals(ctx context.Context) (missing, unsure []string) {
 	names := slices.Concat(p.Admins, p.Users, p.Assume)
 	slices.Sort(names)
@@ -154,8 +156,8 @@ func (p *Provisioner) missingPrincipals(ctx context.Context) (missing, unsure []
 	return missing, unsure
 }
 
-// A patient retryer gives up soon where a service cannot be reached, and not soon
-// where it says that it is asked too much.
+// A patient retryer gives up early if a service cannot be reached, and late if the
+// service asks for fewer requests.
 type patient struct {
 	*retry.Standard
 	p *Provisioner
@@ -172,12 +174,13 @@ func newPatient(p *Provisioner) *patient {
 	})}
 }
 
-// IsErrorRetryable leaves out what the SDK takes for throttling and is a quota.
+// IsErrorRetryable excludes errors that the SDK considers throttling but that mean an exhausted
+// quota.
 func (r *patient) IsErrorRetryable(err error) bool {
 	return !is(err, "LimitExceededException") && r.Standard.IsErrorRetryable(err)
 }
 
-// RetryDelay gives the error itself where there is to be no further attempt.
+// RetryDelay returns the error itself if there must be no further attempt.
 func (r *patient) RetryDelay(attempt int, err error) (time.Duration, error) {
 	throttled := awserr.Throttled(err)
 	if attempt >= attempts && !throttled {
@@ -198,7 +201,7 @@ func (r *patient) RetryDelay(attempt int, err error) (time.Duration, error) {
 	return d, nil
 }
 
-// once is for a request that must not be repeated unless it was certainly not done.
+// once is for a request that must not be repeated unless it certainly had no effect.
 func (p *Provisioner) once(o *kms.Options) {
 	r, ok := o.Retryer.(*patient)
 	if !ok {
@@ -211,13 +214,13 @@ type onlyThrottled struct{ *patient }
 
 func (r *onlyThrottled) IsErrorRetryable(err error) bool { return awserr.Throttled(err) }
 
-// parallel calls f for 0 to n-1, a few at once, and returns their errors. It tells
-// how far it is, of more than a few.
+// parallel calls f for 0 to n-1, a few at once, and returns their errors. It
+// reports progress if there are more than a few.
 func (p *Provisioner) parallel(n int, what string, f func(int) error) error {
 	const atOnce = 10
 	errs := make([]error, n)
 	done := 0
-	// An error does not keep the others from being done.
+	// An error does not prevent the others from being called.
 	workers.Run(context.Background(), atOnce, func(_ context.Context, g *workers.Group) error {
 		for i := range n {
 			g.Go(func() error {
@@ -233,7 +236,7 @@ func (p *Provisioner) parallel(n int, what string, f func(int) error) error {
 		}
 		return nil
 	})
-	for _, err := range errs { // the first, so that the same is told each time
+	for _, err := range errs { // the first, so that the same one is reported each time
 		if err != nil {
 			return err
 		}

@@ -19,10 +19,11 @@ import (
 	"github.com/vaultpack/vaultpack/internal/awserr"
 )
 
-// soon is when credentials end too soon for an upload or a job to be watched.
+// soon is the remaining lifetime below which credentials expire too soon for an upload, or to
+// watch a job.
 const soon = 30 * time.Minute
 
-// credentials asks STS who calls, which takes no permission.
+// credentials asks STS for the caller's identity, which needs no permission.
 func (d *doctor) credentials(ctx context.Context) Finding {
 	unknown := func(format string, args ...any) Finding {
 		f := failed(login, format, args...)
@@ -60,7 +61,7 @@ func (d *doctor) credentials(ctx context.Context) Finding {
 	return ok("%s, from %s", who, c.Source)
 }
 
-// role looks whether SageMaker may assume the role of training jobs.
+// role checks whether SageMaker may assume the role of training jobs.
 func (d *doctor) role(ctx context.Context) Finding {
 	if d.Role == "" {
 		return skipped("set the role of training jobs with --role ARN")
@@ -92,7 +93,7 @@ func (d *doctor) role(ctx context.Context) Finding {
 
 const sageMaker = "sagemaker.amazonaws.com"
 
-// trusts judges the trust policy of a role in the account.
+// trusts evaluates the trust policy of a role in the account.
 func trusts(text, account string) Finding {
 	const fix = "set the trust policy that vaultpack init gives the trainer's role, or: aws iam update-assume-role-policy"
 	statements, err := parsePolicy(text)
@@ -134,7 +135,7 @@ func trusts(text, account string) Finding {
 	return ok("SageMaker may assume it for jobs of the account %s", account)
 }
 
-// A statement is one of a policy, as far as it is judged.
+// A statement is a policy statement, with the fields that are evaluated.
 type statement struct {
 	Sid, Effect string
 	Principal   any
@@ -158,7 +159,7 @@ func parsePolicy(text string) ([]*statement, error) {
 	return []*statement{&one}, nil
 }
 
-// texts are the strings of a value that is one or several.
+// texts returns the strings of a value that holds one or several.
 func texts(v any) (all []string) {
 	switch v := v.(type) {
 	case []any:
@@ -177,13 +178,13 @@ func (s *statement) services() []string {
 	return texts(m["Service"])
 }
 
-// everybody reports whether it is about all principals.
+// everybody reports whether the statement applies to all principals.
 func (s *statement) everybody() bool {
 	m, _ := s.Principal.(map[string]any)
 	return s.Principal == "*" || slices.Contains(texts(m["AWS"]), "*")
 }
 
-// covers reports whether the action is one of its.
+// covers reports whether the action is one of the statement's.
 func (s *statement) covers(action string) bool {
 	service, _, _ := strings.Cut(action, ":")
 	return slices.ContainsFunc(texts(s.Action), func(a string) bool {
@@ -191,7 +192,7 @@ func (s *statement) covers(action string) bool {
 	})
 }
 
-// condition gives the values for a condition key, whatever the operator.
+// condition returns the values for a condition key, for any operator.
 func (s *statement) condition(key string) (values []string) {
 	for _, pairs := range s.Condition {
 		for k, v := range pairs {

@@ -16,8 +16,7 @@ import (
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
-// ofBucket skips a check of the bucket's settings where only an access point is
-// known.
+// ofBucket skips a check of the bucket's settings if only an access point is known.
 func (d *doctor) ofBucket(run func(context.Context) Finding) func(context.Context) Finding {
 	return func(ctx context.Context) Finding {
 		if strings.Contains(d.loc.Bucket, ":") {
@@ -29,8 +28,8 @@ func (d *doctor) ofBucket(run func(context.Context) Finding) func(context.Contex
 
 func (d *doctor) mendInit() string { return "run: vaultpack init --vault " + d.Config.Vault.Value }
 
-// encryption looks at what the bucket does with objects that ask for nothing.
-// vaultpack's own ask; the output of training jobs may not.
+// encryption checks what the bucket does with objects that request no encryption.
+// vaultpack's own objects request it; the output of training jobs may not.
 func (d *doctor) encryption(ctx context.Context) Finding {
 	want := d.sseKey
 	out, err := d.s3.GetBucketEncryption(ctx, &s3.GetBucketEncryptionInput{Bucket: &d.loc.Bucket, ExpectedBucketOwner: d.owner()})
@@ -85,7 +84,7 @@ func (d *doctor) publicAccess(ctx context.Context) Finding {
 	return ok("all of it is blocked")
 }
 
-// policy looks for who is let in, and for what should be denied.
+// policy checks who has access, and whether what should be denied is.
 func (d *doctor) policy(ctx context.Context) Finding {
 	out, err := d.s3.GetBucketPolicy(ctx, &s3.GetBucketPolicyInput{Bucket: &d.loc.Bucket, ExpectedBucketOwner: d.owner()})
 	text := `{"Statement":[]}`
@@ -138,7 +137,7 @@ func (d *doctor) versioning(ctx context.Context) Finding {
 	return ok("the bucket keeps old versions")
 }
 
-// lifecycle looks for rules that destroy a vault, and for the one that saves money.
+// lifecycle checks for rules that would destroy a vault, and for the one that saves money.
 func (d *doctor) lifecycle(ctx context.Context) Finding {
 	out, err := d.s3.GetBucketLifecycleConfiguration(ctx, &s3.GetBucketLifecycleConfigurationInput{Bucket: &d.loc.Bucket, ExpectedBucketOwner: d.owner()})
 	if awserr.Code(err) == "NoSuchLifecycleConfiguration" {
@@ -158,13 +157,13 @@ func (d *doctor) lifecycle(ctx context.Context) Finding {
 		}
 		aborts = aborts || r.AbortIncompleteMultipartUpload != nil && !some && strings.HasPrefix(d.loc.Prefix, prefix)
 	}
-	if !aborts && !d.elsewhere { // other servers take no such rule, or need none
+	if !aborts && !d.elsewhere { // other servers accept no such rule, or need none
 		return warning(d.mendInit(), "no rule aborts unfinished multipart uploads, and they are billed until they are aborted")
 	}
 	return ok("no rule deletes or archives what is in the vault")
 }
 
-// unfinished counts the multipart uploads that nobody continues with.
+// unfinished counts the multipart uploads that nobody continues.
 func (d *doctor) unfinished(ctx context.Context) Finding {
 	under := ""
 	if d.Dataset != "" {
@@ -173,7 +172,7 @@ func (d *doctor) unfinished(ctx context.Context) Finding {
 	age := d.inS3.StaleAge()
 	n, bytes, err := d.inS3.MeasureStale(ctx, under, age)
 	switch {
-	case n > 0 && err != nil: // the parts may not be looked at
+	case n > 0 && err != nil: // not allowed to list the parts
 		return warning("vaultpack gc DATASET aborts them", "%s older than %v exist and are billed; cannot find out their size: %v", plural(n, "unfinished upload"), age, err)
 	case err != nil:
 		return unseen(err, "s3:ListBucketMultipartUploads", d.loc.Bucket)

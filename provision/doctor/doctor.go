@@ -1,8 +1,8 @@
 // Package doctor checks everything that a training job from this machine depends
 // on: settings, credentials, keys, the bucket or directory, and the machine
-// itself. Each check says what it found, why that matters and how to fix it. The
-// checks change nothing except two small objects with reserved names, and a few
-// files in a directory, which they always remove again.
+// itself. Each check reports what it found, why that matters and how to fix it. The
+// checks change nothing, except that they write two small objects with reserved
+// names, and a few files in a directory, and always remove them again.
 package doctor
 
 import (
@@ -30,7 +30,7 @@ import (
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
-// Options say what to check, and for whom. Config is required.
+// Options specify what to check, and for whom. Config is required.
 type Options struct {
 	Config *config.Config
 	// Dataset is the dataset that will be used, or empty. The calls to KMS are
@@ -38,7 +38,7 @@ type Options struct {
 	Dataset string
 	// Role is the ARN of the role for training jobs, or empty.
 	Role string
-	// Outputs are the s3:// URLs that jobs may write to; by default in the vault.
+	// Outputs are the s3:// URLs that jobs may write to; by default a place in the vault.
 	Outputs []string
 	// Binary finds the vaultpack program that training images run, and describes it.
 	Binary func() (string, error)
@@ -46,7 +46,7 @@ type Options struct {
 	Told func(Finding)
 }
 
-// A doctor is one run of Run.
+// A doctor is the state of one call of Run.
 type doctor struct {
 	Options
 
@@ -56,21 +56,21 @@ type doctor struct {
 	sts   *sts.Client
 	iam   *iam.Client
 	store vault.Store
-	inS3  *s3store.Store // the same, of a vault in S3
+	inS3  *s3store.Store // the same, for a vault in S3
 	loc   s3store.Location
-	// elsewhere is true for another server than AWS, which has no accounts.
+	// elsewhere is true for a server other than AWS, which has no accounts.
 	elsewhere bool
 
-	head     *http.Response // of the bucket, without its body
+	head     *http.Response // the response to HeadBucket, without its body
 	headErr  error
-	headTime time.Time         // when it was answered, here
+	headTime time.Time         // when it arrived, by the local clock
 	keys     *vault.Keys       // as configured
 	arns     map[string]string // of the KMS keys, as configured
 	sseKey   string            // for the objects in S3, by its ARN
 	versions string            // the bucket's versioning
 	bytes    int64             // of the dataset's newest version, if that is known
 	probes   []string          // the names of objects to remove
-	sseErr   error             // what the store has seen of the probe
+	sseErr   error             // what the store reported about the probe
 	weak     []vault.Weakness  // of the file system of a directory
 
 	// Tests replace these.
@@ -96,18 +96,18 @@ const (
 // A Finding is the result of one check.
 type Finding struct {
 	Check string `json:"check"`
-	// On says which of several things was checked, such as the ARN of a key.
+	// On says which of several resources was checked, such as the ARN of a key.
 	On     string `json:"on,omitempty"`
 	Result Result `json:"result"`
 	// Reason says what was found, and Fix what to do about it.
 	Reason string `json:"reason"`
 	Fix    string `json:"fix,omitempty"`
-	// Missing are the IAM actions that the caller is not allowed. If the check
-	// failed, that is the reason.
+	// Missing are the IAM actions that the caller is not allowed to perform. If the
+	// check failed, that is the reason.
 	Missing []string `json:"missing_permissions,omitempty"`
 
-	unknown bool // AWS does not know the caller, which is no failure of anything else
-	blocks  bool // what needs this check is skipped too, although it has not failed
+	unknown bool // AWS does not know the caller; nothing else has failed
+	blocks  bool // checks that need this one are skipped too, although it has not failed
 }
 
 // A Report holds all findings.
@@ -156,8 +156,8 @@ type check struct {
 	run      func(context.Context) Finding
 }
 
-// Run performs all checks, in the order of their dependencies. The only error is that of
-// ctx, or of missing options; the findings so far are returned with it.
+// Run performs all checks, in the order of their dependencies. Its only errors are those
+// of ctx and of missing options; it returns the findings so far with them.
 func Run(ctx context.Context, opts Options) (Report, error) {
 	return (&doctor{Options: opts}).check(ctx)
 }
@@ -168,7 +168,7 @@ func (d *doctor) check(ctx context.Context) (Report, error) {
 	}
 	d.defaults()
 	var report Report
-	blocked := map[string]string{} // why what needs the check is skipped
+	blocked := map[string]string{} // why checks that need the check are skipped
 	defer d.removeProbes(context.WithoutCancel(ctx))
 	for _, c := range d.checks() {
 		f := Finding{}
@@ -202,7 +202,7 @@ func (d *doctor) check(ctx context.Context) (Report, error) {
 	return report, nil
 }
 
-// patience is how long one check may take, whatever servers do.
+// patience is how long one check may take, even if servers do not answer.
 const patience = time.Minute
 
 func (c check) runFor(ctx context.Context) Finding {
@@ -231,7 +231,7 @@ func (d *doctor) defaults() {
 	}
 }
 
-// checks are those that this configuration needs.
+// checks returns the checks that this configuration needs.
 func (d *doctor) checks() []check {
 	inS3, inKMS := s3store.IsURL(d.Config.Vault.Value), len(d.Config.KMSKeys) > 0 || signsInKMS(d.Config)
 	all := []check{{name: "settings", run: d.settings}}
@@ -262,7 +262,7 @@ func (d *doctor) checks() []check {
 	return all
 }
 
-// reached is the check that says that the vault can be reached.
+// reached returns the check that shows that the vault can be reached.
 func reached(inS3 bool) string {
 	if inS3 {
 		return "bucket"
@@ -270,7 +270,7 @@ func reached(inS3 bool) string {
 	return "directory"
 }
 
-// settings makes the clients, which sends nothing.
+// settings makes the clients, without sending anything.
 func (d *doctor) settings(ctx context.Context) Finding {
 	c := d.Config
 	if !s3store.IsURL(c.Vault.Value) && strings.Contains(c.Vault.Value, "://") {
@@ -278,7 +278,7 @@ func (d *doctor) settings(ctx context.Context) Finding {
 	}
 	from := c.Vault.Source
 	if !s3store.IsURL(c.Vault.Value) && len(c.KMSKeys) == 0 && !signsInKMS(c) {
-		return ok("the vault is %s (from %s)", c.Vault.Value, from) // AWS has no part in it
+		return ok("the vault is %s (from %s)", c.Vault.Value, from) // AWS is not involved
 	}
 	var err error
 	if d.aws, err = c.AWS(ctx); err != nil {
@@ -313,7 +313,7 @@ func (d *doctor) settings(ctx context.Context) Finding {
 	return ok("the vault is %s (from %s)", c.Vault.Value, from)
 }
 
-// settingsFile is the file to correct settings in.
+// settingsFile returns the file in which to correct settings.
 func settingsFile(c *config.Config) string {
 	if c.S3Source != "" {
 		return c.S3Source

@@ -7,7 +7,7 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// abilities are the checks of a file system, and what each says where all is well.
+// abilities are the checks of a file system, with what each reports if all is well.
 var abilities = []struct{ name, fine string }{
 	{vault.NoExclusion, "of two processes that create the same file, one fails"},
 	{vault.NoLinks, "hard links work, and versions are committed with them"},
@@ -17,9 +17,9 @@ var abilities = []struct{ name, fine string }{
 	{vault.NoCase, "names that differ only in letter case are different"},
 }
 
-// fileSystemChecks tell what the file system of a vault in a directory lacks. Only
-// that it cannot keep two writers apart is a failure: all else is got around, and
-// what is weaker then is said.
+// fileSystemChecks report what the file system of a vault in a directory lacks. It
+// is a failure only if it cannot keep two writers apart: everything else has a
+// workaround, and the checks say what is then weaker.
 func (d *doctor) fileSystemChecks() []check {
 	var all []check
 	for i, a := range abilities {
@@ -34,7 +34,7 @@ func (d *doctor) fileSystemChecks() []check {
 	return all
 }
 
-// fileSystem tries it all.
+// fileSystem tests the file system.
 func (d *doctor) fileSystem(ctx context.Context, name, fine string) Finding {
 	p, ok := vault.As[vault.Prober](d.store)
 	if !ok {

@@ -28,15 +28,16 @@ func failed(fix, format string, args ...any) Finding {
 	return Finding{Result: Failed, Fix: fix, Reason: fmt.Sprintf(format, args...)}
 }
 
-// lacking is a failure for want of permissions.
+// lacking returns a failure because of missing permissions.
 func lacking(actions []string, format string, args ...any) Finding {
 	f := failed("allow "+strings.Join(actions, ", ")+"; vaultpack policy prints what a role needs", format, args...)
 	f.Missing = actions
 	return f
 }
 
-// unseen is the finding where a setting could not be read. Who uploads or trains
-// need not be allowed to read the bucket's settings, so that is no failure.
+// unseen returns the finding for a setting that could not be read. Users who upload
+// or train need not be allowed to read the bucket's settings, so this is not a
+// failure.
 func unseen(err error, action, resource string) Finding {
 	var denied *provision.DeniedError
 	switch {
@@ -54,8 +55,8 @@ func unseen(err error, action, resource string) Finding {
 	return failed("try again; if it persists, ask the server's operator", "%s on %s: %s", action, resource, said(err))
 }
 
-// broken is the finding where something that has to work did not. actions are
-// those that it takes; where the server names one, that is it.
+// broken returns the finding for an operation that must work but failed. actions
+// are the IAM actions that it needs; if the server names one, that one is reported.
 func broken(fix string, err error, actions ...string) Finding {
 	if isIdentity(err) {
 		f := failed(fix, "%v", err)
@@ -74,23 +75,24 @@ func broken(fix string, err error, actions ...string) Finding {
 	return lacking(actions, "%v", err)
 }
 
-// login is what fixes credentials.
+// login says how to fix credentials.
 const login = "log in (aws sso login, aws configure), or set AWS_PROFILE"
 
-// unknownCaller is the finding where AWS does not take the credentials, or no longer.
+// unknownCaller returns the finding for credentials that AWS does not, or no longer, accept.
 func unknownCaller(err error) Finding {
 	f := failed(login, "AWS does not accept these credentials, or not any more: %s", said(err))
 	f.unknown = true
 	return f
 }
 
-// isIdentity tells that the caller is not known, which no permission fixes.
+// isIdentity reports whether the error means that the caller is unknown, which no permission
+// fixes.
 func isIdentity(err error) bool {
 	var mfa *config.MFAError
 	return provision.BadCredentials(err) || errors.As(err, &mfa) || keyservice.Stranger(err)
 }
 
-// said is what the server said, without what the SDK puts around it.
+// said returns the server's message, without what the SDK adds.
 func said(err error) string {
 	if said := awserr.Message(err); said != "" {
 		return awserr.Code(err) + ": " + said
@@ -98,7 +100,7 @@ func said(err error) string {
 	return err.Error()
 }
 
-// size is a number of bytes for people.
+// size formats a number of bytes for people.
 func size(n int64) string {
 	const units = "KMGTPE"
 	if n < 1024 {
@@ -111,7 +113,7 @@ func size(n int64) string {
 	return fmt.Sprintf("%.1f %ciB", v, units[i])
 }
 
-// plural is a number with its noun.
+// plural returns a number with its noun.
 func plural(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun

@@ -25,7 +25,7 @@ import (
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
-// keyChecks are those of the configured keys, and of that for objects in S3.
+// keyChecks returns the checks of the configured keys, and of the key for objects in S3.
 func (d *doctor) keyChecks() []check {
 	c := d.Config
 	needs := []string{"settings"}
@@ -50,7 +50,7 @@ func (d *doctor) keyChecks() []check {
 		state(key)
 		for _, p := range permissions {
 			if i > 0 && p.action == "kms:GenerateDataKey" {
-				continue // the first makes data keys
+				continue // the first one makes data keys
 			}
 			all = append(all, check{name: p.action, on: key, needs: []string{"key state"}, run: func(ctx context.Context) Finding {
 				return d.permission(ctx, key, p, i > 0)
@@ -82,7 +82,7 @@ func (d *doctor) readKeys(ctx context.Context) Finding {
 	return ok("%s can be used: %s", plural(len(d.keys.Names), "key"), strings.Join(d.keys.Names, ", "))
 }
 
-// inRegion has a call made in the key's own Region.
+// inRegion makes a call go to the key's own Region.
 func inRegion(key string) func(*kms.Options) {
 	return func(o *kms.Options) {
 		if f := strings.Split(key, ":"); len(f) > 5 {
@@ -140,7 +140,7 @@ func (d *doctor) rotation(ctx context.Context, key string) Finding {
 	return ok("every %d days", *out.RotationPeriodInDays)
 }
 
-// A permission is a call to KMS, tried with DryRun, and what needs it.
+// A permission is a call to KMS, tried with DryRun, with the operation that needs it.
 type permission struct {
 	action, serves string
 	call           func(context.Context, *doctor, string, envelope.EncryptionContext) error
@@ -150,7 +150,7 @@ var permissions = []permission{
 	{"kms:GenerateDataKey", "the first upload of a dataset, and by keys rotate", func(ctx context.Context, d *doctor, key string, ec envelope.EncryptionContext) error {
 		out, err := d.kms.GenerateDataKey(ctx, &kms.GenerateDataKeyInput{KeyId: &key, KeySpec: types.DataKeySpecAes256, EncryptionContext: ec, DryRun: aws.Bool(true)}, inRegion(key))
 		if err == nil {
-			clear(out.Plaintext) // a server that does not know DryRun has made one
+			clear(out.Plaintext) // a server that does not support DryRun has made one
 		}
 		return err
 	}},
@@ -202,13 +202,13 @@ func (d *doctor) permission(ctx context.Context, key string, p permission, furth
 	f := lacking([]string{denied.Action}, "%s (%s)", reason, said(err))
 	f.Fix = "allow " + denied.Action + " in the key's policy, and in the caller's where the key's leaves it to the account (see: vaultpack policy)"
 	if p.action == "kms:Encrypt" && !further {
-		f.Result = Warning // one key is made by GenerateDataKey alone
+		f.Result = Warning // one key needs only GenerateDataKey
 	}
 	return f
 }
 
-// keyrings opens those of the dataset, or in a directory, where it costs nothing,
-// of all.
+// keyrings opens the keyrings of the dataset or, in a directory, where it costs
+// nothing, of all datasets.
 func (d *doctor) keyrings(ctx context.Context) Finding {
 	names := []string{d.Dataset}
 	v := &vault.Vault{Store: d.store, Location: d.Config.Vault.Value, Keys: d.keys, Context: d.Config.Context}
@@ -259,7 +259,7 @@ func (d *doctor) openKeyrings(ctx context.Context, ds *dataset.Dataset) (n int, 
 	}
 	latest, err := ds.Latest(ctx)
 	if errors.Is(err, dataset.ErrUnknownVersion) || errors.Is(err, dataset.ErrUnknownDataset) {
-		return n, nil // its first upload is under way
+		return n, nil // its first upload is in progress
 	}
 	if err == nil {
 		d.bytes = latest.Totals.Bytes

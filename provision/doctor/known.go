@@ -6,9 +6,9 @@ import (
 	"syscall"
 )
 
-// known looks at where it is remembered which versions and signers were seen: without it
-// every use of a dataset is a first contact, and an older vault in the place of this one
-// is not noticed.
+// known checks the place where versions and signers that were seen are remembered.
+// Without it every use of a dataset is a first contact, and an older vault in place of
+// this one is not noticed.
 func (d *doctor) known(context.Context) Finding {
 	dir, err := d.Config.Remembered()
 	if err != nil {

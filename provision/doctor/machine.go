@@ -19,8 +19,8 @@ import (
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
-// directory looks at a vault in a directory. The embedded default may be missing:
-// the first upload creates it.
+// directory checks a vault in a directory. The embedded default may be missing: the
+// first upload creates it.
 func (d *doctor) directory(ctx context.Context) Finding {
 	c := d.Config
 	dir := c.Vault.Value
@@ -43,7 +43,7 @@ func (d *doctor) directory(ctx context.Context) Finding {
 		if _, kerr := config.ReadKeys(ctx, c); kerr == nil {
 			return broken("check the path and its permissions, or restore the vault from a backup", err)
 		}
-		// Keys have a check of their own; here the place counts.
+		// Keys are checked separately; this is about the place.
 		if d.store, err = vault.OpenDir(dir); err != nil {
 			return broken("check the path and its permissions", err)
 		}
@@ -54,7 +54,7 @@ func (d *doctor) directory(ctx context.Context) Finding {
 	return ok("%s is a vault", dir)
 }
 
-// nearest is the folder itself or the nearest above it that is there.
+// nearest returns the folder itself or the nearest parent that exists.
 func nearest(dir string) (string, error) {
 	for {
 		info, err := os.Stat(dir)
@@ -70,15 +70,15 @@ func nearest(dir string) (string, error) {
 	}
 }
 
-// Bounds for this machine: below the first vaultpack cannot work with its defaults,
-// below the second it is tight. A pack holds 128 MiB, and uploads take 512 MiB of
-// memory.
+// Limits for this machine: below the first vaultpack cannot work with its defaults,
+// and below the second resources are scarce. A pack holds 128 MiB, and uploads take
+// 512 MiB of memory.
 const (
 	leastDisk, tightDisk     = 256 << 20, 1 << 30
 	leastMemory, tightMemory = 128 << 20, 512 << 20
 )
 
-// disk looks at the room for the vault, or where a dataset would be restored to.
+// disk checks the free space for the vault, or for restoring a dataset.
 func (d *doctor) disk(context.Context) Finding {
 	dir, use := d.Config.Vault.Value, "where the vault is"
 	if s3store.IsURL(dir) {
@@ -121,7 +121,7 @@ func (d *doctor) memory(context.Context) Finding {
 	}
 }
 
-// memoryOf is what Linux says is available, or the limit of the container.
+// memoryOf returns the memory that Linux reports as available, or the container's limit.
 func memoryOf(root fs.FS) (int64, error) {
 	text, err := fs.ReadFile(root, "proc/meminfo")
 	if err != nil {
@@ -157,7 +157,7 @@ func freeRoom(dir string) (uint64, error) {
 	return uint64(s.Bavail) * uint64(s.Bsize), nil
 }
 
-// binary looks for the program that runs inside training images.
+// binary checks for the program that runs inside training images.
 func (d *doctor) binary(context.Context) Finding {
 	if d.Binary == nil {
 		return skipped("nobody has said how to find it")
@@ -167,7 +167,7 @@ func (d *doctor) binary(context.Context) Finding {
 		return ok("%s", found)
 	}
 	f := warning("make binaries, in a clone; then train --binary FILE", "training jobs cannot be launched from here: %v", err)
-	if d.Role != "" { // a job is meant
+	if d.Role != "" { // a job is intended
 		f.Result = Failed
 	}
 	return f

@@ -20,13 +20,13 @@ import (
 type simulated struct {
 	action, resource string
 	context          map[string]string
-	needed           bool // else it is to be refused
+	needed           bool // if false, the request must be denied
 }
 
 func (s simulated) String() string { return s.action + " on " + s.resource }
 
-// permissions asks IAM what the policies of the role allow of what a job on the dataset takes,
-// and of what it must not have. IAM simulates no policies of keys and buckets for roles.
+// permissions asks IAM whether the role's policies allow what a job on the dataset needs, and
+// deny what it must not do. For roles, IAM does not simulate the policies of keys and buckets.
 func (d *doctor) permissions(ctx context.Context) Finding {
 	switch {
 	case d.Role == "":
@@ -73,7 +73,8 @@ func needed(all []simulated) (n int) {
 	return n
 }
 
-// requestsOfJobs are those of a job on the dataset as vaultpack train makes it by default.
+// requestsOfJobs returns the requests of a job on the dataset, as vaultpack train starts it by
+// default.
 func (d *doctor) requestsOfJobs() (all []simulated) {
 	a, _ := arn.ParseKey(d.sseKey)
 	partition, region := "aws", d.aws.Region
@@ -126,7 +127,8 @@ func with(m map[string]string, key, value string) map[string]string {
 	return out
 }
 
-// byContext groups requests that one simulation can answer: of one action and context.
+// byContext groups requests that one simulation can answer: those with the same action and
+// context.
 func byContext(all []simulated) (groups [][]simulated) {
 	at := map[string]int{}
 	for _, r := range all {
@@ -141,7 +143,7 @@ func byContext(all []simulated) (groups [][]simulated) {
 	return groups
 }
 
-// simulate asks IAM about requests of one action and context.
+// simulate asks IAM about requests with the same action and context.
 func (d *doctor) simulate(ctx context.Context, group []simulated) (allowed []bool, err error) {
 	in := &iam.SimulatePrincipalPolicyInput{PolicySourceArn: &d.Role, ActionNames: []string{group[0].action}}
 	for _, k := range slices.Sorted(maps.Keys(group[0].context)) {

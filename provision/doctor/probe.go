@@ -16,9 +16,9 @@ import (
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
-// probeChecks store two objects of some bytes, as uploads do, and remove them. They
-// lie where an uploader may delete: below pending/. Their names are none that an
-// upload gives.
+// probeChecks store two small objects, as uploads do, and remove them. The objects
+// are below pending/, where an uploader may delete, and have names that no upload
+// uses.
 func (d *doctor) probeChecks(inS3 bool) []check {
 	folder := d.folder() + "/pending/doctor-" + rand.Text()
 	plain, once := folder+"/probe", folder+"/once"
@@ -34,7 +34,7 @@ func (d *doctor) probeChecks(inS3 bool) []check {
 		check{name: "delete", needs: []string{stored}, run: d.delete})
 }
 
-// folder is one that roles for all datasets may use, or the dataset's.
+// folder returns one that roles for all datasets may use, or the dataset's.
 func (d *doctor) folder() string {
 	if d.Dataset != "" {
 		return d.Dataset
@@ -44,7 +44,7 @@ func (d *doctor) folder() string {
 
 var probeText = []byte("a probe of vaultpack doctor; it may be deleted\n")
 
-// where is the place of the probe for people.
+// where returns the probe's location for people.
 func (d *doctor) where() string {
 	if s3store.IsURL(d.Config.Vault.Value) {
 		return "the bucket"
@@ -52,7 +52,7 @@ func (d *doctor) where() string {
 	return d.Config.Vault.Value
 }
 
-// advice is what to do when the store fails.
+// advice returns what to do when the store fails.
 func (d *doctor) advice() string {
 	if s3store.IsURL(d.Config.Vault.Value) {
 		return "do what the message says, then run doctor again"
@@ -80,7 +80,7 @@ func (d *doctor) put(ctx context.Context, name string) Finding {
 	return ok("a file can be written, synced and renamed in %s", d.where())
 }
 
-// actions are what a request may lack: none in a directory.
+// actions returns the permissions that a request may lack; none for a directory.
 func (d *doctor) actions(s3 string, kms ...string) []string {
 	switch {
 	case !s3store.IsURL(d.Config.Vault.Value):
@@ -91,7 +91,7 @@ func (d *doctor) actions(s3 string, kms ...string) []string {
 	return append([]string{s3}, kms...)
 }
 
-// objectEncryption is what the store has seen when it looked at what it stored.
+// objectEncryption reports what the store saw when it checked what it had stored.
 func (d *doctor) objectEncryption(ctx context.Context, name string) Finding {
 	if d.sseErr != nil {
 		return failed("use a server that supports SSE-KMS, or set sse: none in "+settingsFile(d.Config), "%v", d.sseErr)
@@ -122,8 +122,8 @@ func (d *doctor) read(ctx context.Context, name string) ([]byte, error) {
 	return b, errors.Join(err, r.Close())
 }
 
-// conditional makes an object that must not be there twice. On this rests that of
-// two writers one wins.
+// conditional creates an object twice; the second time must fail. That only one of
+// two writers wins depends on this.
 func (d *doctor) conditional(ctx context.Context, name string) Finding {
 	d.probes = append(d.probes, name)
 	fix := "use a server that supports If-None-Match on PUT (AWS S3, MinIO), or make sure that only one upload runs at a time"
@@ -164,7 +164,7 @@ func (d *doctor) delete(ctx context.Context) Finding {
 	return ok("what was stored is deleted")
 }
 
-// removeProbes is for when the check of deleting was not reached, or has failed.
+// removeProbes is used if the check of deleting was not reached, or failed.
 func (d *doctor) removeProbes(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -176,8 +176,8 @@ func (d *doctor) removeProbes(ctx context.Context) {
 	}
 }
 
-// removeVersions removes what a bucket with versioning keeps of the probes, marks
-// of deletion too.
+// removeVersions removes what a bucket with versioning keeps of the probes,
+// including delete markers.
 func (d *doctor) removeVersions(ctx context.Context) error {
 	if !s3store.IsURL(d.Config.Vault.Value) {
 		return nil

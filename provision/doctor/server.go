@@ -16,7 +16,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/awserr"
 )
 
-// bucketChecks are those of a vault in S3 that change nothing.
+// bucketChecks returns the checks of a vault in S3 that change nothing.
 func (d *doctor) bucketChecks() []check {
 	all := []check{
 		{name: "endpoint", needs: []string{"credentials"}, run: d.endpoint},
@@ -45,7 +45,7 @@ func (d *doctor) owner() *string {
 	return &d.Config.S3.BucketOwner
 }
 
-// endpoint sends the first request. That it is answered is all that is asked here.
+// endpoint sends the first request. It checks only that there is a response.
 func (d *doctor) endpoint(ctx context.Context) Finding {
 	out, err := d.s3.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &d.loc.Bucket, ExpectedBucketOwner: d.owner()})
 	d.headTime, d.headErr = time.Now(), err
@@ -100,7 +100,7 @@ func (d *doctor) clock(context.Context) Finding {
 	return ok("within %v of the server's", max(off, time.Second))
 }
 
-// region compares where the bucket is with what is configured, for it and for keys.
+// region compares the bucket's Region with those configured for it and for keys.
 func (d *doctor) region(context.Context) Finding {
 	here := d.s3.Options().Region
 	fix := "set region in " + settingsFile(d.Config) + " (section s3)"
@@ -119,7 +119,7 @@ func (d *doctor) region(context.Context) Finding {
 	return ok("%s", here)
 }
 
-// bucket looks whether it is there and may be listed.
+// bucket checks whether the bucket exists and may be listed.
 func (d *doctor) bucket(ctx context.Context) Finding {
 	switch {
 	case d.head.StatusCode == http.StatusNotFound:
@@ -127,8 +127,9 @@ func (d *doctor) bucket(ctx context.Context) Finding {
 	case d.headErr != nil && d.head.StatusCode != http.StatusForbidden:
 		return failed("try again; if it persists, ask the server's operator", "%s", said(d.headErr))
 	}
-	// A HEAD has no body that would say why it was refused, and needs a listing of
-	// the whole bucket to be allowed; roles may be limited to datasets.
+	// The response to a HEAD has no body that would say why it was refused. HEAD
+	// also needs permission to list the whole bucket, and roles may be limited to
+	// datasets.
 	if _, err := d.store.Folders(ctx, d.folder()+"/pending/"); err != nil {
 		return broken("check the name, the account and the credentials", err, "s3:ListBucket")
 	}

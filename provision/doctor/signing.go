@@ -21,8 +21,8 @@ func signsInKMS(c *config.Config) bool {
 	return !c.DefaultSigning && strings.HasPrefix(c.Signing.Value, "arn:")
 }
 
-// signingKey looks for the key that versions are signed with, and has KMS say whether this
-// caller may sign with it. Reading needs none.
+// signingKey checks for the key that versions are signed with, and asks KMS whether this
+// caller may sign with it. Reading needs no signing key.
 func (d *doctor) signingKey(ctx context.Context) Finding {
 	c := d.Config
 	if signsInKMS(c) {
@@ -54,7 +54,7 @@ func (d *doctor) signingKeyInKMS(ctx context.Context, name string) Finding {
 	return ok("versions are signed with %s, in KMS", key.Public().ID())
 }
 
-// noSigning is the finding where KMS does not let this caller sign.
+// noSigning returns the finding if KMS does not let this caller sign.
 func (d *doctor) noSigning(err error, action, key string) Finding {
 	var denied *provision.DeniedError
 	switch {

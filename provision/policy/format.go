@@ -31,14 +31,14 @@ func (d Document) Format(format, name string) (string, error) {
 		b, err := json.MarshalIndent(template, "", "  ")
 		return string(b) + "\n", err
 	case "terraform":
-		// The text of JSON is an expression of Terraform's too, but for templates.
+		// JSON is also a valid Terraform expression, except for templates.
 		text := strings.NewReplacer("${", "$${", "%{", "%%{").Replace(strings.TrimSuffix(d.indented(), "\n"))
 		return fmt.Sprintf("resource \"aws_iam_policy\" %q {\n  name   = %q\n  policy = jsonencode(%s)\n}\n", name, name, strings.TrimSpace(indent(text, 2))), nil
 	}
 	return "", fmt.Errorf("the format is %q, but has to be one of %s", format, strings.Join(Formats, ", "))
 }
 
-// pulumiText is text in which Pulumi sees no reference.
+// pulumiText escapes text so that Pulumi sees no references in it.
 func pulumiText(text string) string { return strings.ReplaceAll(text, "${", "$${") }
 
 func indent(text string, n int) string {

@@ -7,8 +7,8 @@
 // Two uses of the KMS key are kept apart throughout. vaultpack itself wraps
 // and unwraps data keys, with an encryption context that names the dataset. S3
 // uses the key on behalf of callers that read and write objects, with the ARN
-// of the bucket (with a bucket key) or of the object as the context. So
-// permission for one use is never permission for the other.
+// of the bucket (with a bucket key) or of the object as the context. So a
+// permission for one use is never a permission for the other.
 package policy
 
 import (
@@ -53,7 +53,7 @@ func (p *Principal) MarshalJSON() ([]byte, error) {
 	return json.Marshal((*plain)(p))
 }
 
-// JSON returns the document as compact JSON for AWS. It is always the same.
+// JSON returns the document as compact JSON for AWS. The result is always the same.
 func (d Document) JSON() string { return string(d.marshal()) }
 
 // indented returns the document as indented JSON, for people.
@@ -75,8 +75,8 @@ func (d Document) marshal() []byte {
 	return ascii(bytes.TrimSpace(b.Bytes()))
 }
 
-// ascii escapes what is not ASCII: IAM and KMS take policies in Latin-1 alone, and
-// read the escapes of JSON.
+// ascii escapes non-ASCII characters: IAM and KMS accept policies only in Latin-1,
+// but understand JSON escapes.
 func ascii(text []byte) []byte {
 	var out []byte
 	for _, r := range string(text) {
@@ -101,7 +101,7 @@ func allow(sid string, actions, resources []string, conditions ...Conditions) St
 	return Statement{Sid: sid, Effect: "Allow", Action: actions, Resource: resources, Condition: merge(conditions)}
 }
 
-// by is the statement for these principals alone.
+// by returns the statement for only these principals.
 func (s Statement) by(principals ...string) Statement {
 	s.Principal = &Principal{AWS: principals}
 	return s

@@ -7,8 +7,8 @@ import (
 	"github.com/vaultpack/vaultpack/internal/arn"
 )
 
-// Access says who may do what with the KMS key. Principals are ARNs of existing
-// users and roles.
+// Access specifies who may do what with the KMS key. Principals are ARNs of
+// existing users and roles.
 type Access struct {
 	// Admins manage the key, and cannot use it. The principal that sets the policy
 	// must be among them, otherwise KMS refuses it (the lockout safety check).
@@ -24,11 +24,11 @@ type Access struct {
 	AllTrainers *TrainerClass
 }
 
-// A TrainerClass describes all trainers of a vault, whatever the number of datasets.
+// A TrainerClass describes all trainers of a vault, however many datasets there are.
 // The policies of their roles say which of them opens which dataset.
 type TrainerClass struct {
-	// Tag and Value are the key and the value of the tag on their roles. Roles are
-	// patterns of the roles' ARNs.
+	// Tag and Value are the key and value of the tag on their roles. Roles are
+	// patterns for the roles' ARNs.
 	Tag, Value string
 	Roles      []string
 	// Trainer is what they may do, for all datasets.
@@ -56,8 +56,8 @@ type ReaderAccess struct {
 	Reader
 }
 
-// adminActions manage a key. None uses it, and none grants its use but
-// kms:PutKeyPolicy, which CloudTrail records.
+// adminActions manage a key. None of them uses it, and only kms:PutKeyPolicy, which
+// CloudTrail records, can grant its use.
 var adminActions = []string{
 	"kms:CancelKeyDeletion", "kms:CreateAlias", "kms:DeleteAlias", "kms:DescribeKey", "kms:DisableKey", "kms:DisableKeyRotation",
 	"kms:EnableKey", "kms:EnableKeyRotation", "kms:GetKeyPolicy", "kms:GetKeyRotationStatus", "kms:ListGrants",
@@ -67,12 +67,12 @@ var adminActions = []string{
 
 // KeyPolicy returns the policy of the KMS key. It names everyone who may use it: IAM
 // policies alone let nobody use or change the key, not even administrators of the account,
-// who can only look at it. If all admins are lost, the account's root user can still set
+// who can only view it. If all admins are lost, the account's root user can still set
 // another policy.
 //
 // If the policy has no room to name all trainers, it admits the roles that
-// a.AllTrainers describes, as far as their own policies allow. Then anyone who may
-// create, name and tag roles in IAM can create another such role.
+// a.AllTrainers describes, as far as their own policies allow. Anyone who may create, name
+// and tag roles in IAM can then create another such role.
 func (v Vault) KeyPolicy(a Access) Document {
 	whole := func(a Access) Document {
 		d := FirstKeyPolicy(v.partition(), v.account(), a.Admins)
@@ -106,12 +106,13 @@ func (v Vault) classUse(c TrainerClass) []Statement {
 func FirstKeyPolicy(partition, account string, admins []string) Document {
 	root := arn.Root(partition, account)
 	statements := []Statement{
-		// For the root user alone: without the condition, all that IAM allows.
+		// For the root user only: without the condition, this would admit everyone whom IAM
+		// allows.
 		allow("VaultpackRecovery", []string{"kms:PutKeyPolicy"}, thisKey,
 			when("StringEquals", "aws:PrincipalType", "Account")).by(root),
 	}
-	// Whom IAM allows it may look at the key: auditors, and AWS Config, without
-	// which Security Hub's KMS.5 fails.
+	// Principals whom IAM allows to may view the key: auditors, and AWS Config,
+	// without which Security Hub's KMS.5 fails.
 	statements = append(statements, allow("VaultpackInspect", []string{"kms:DescribeKey", "kms:GetKeyPolicy", "kms:GetKeyRotationStatus",
 		"kms:ListGrants", "kms:ListKeyPolicies", "kms:ListKeyRotations", "kms:ListResourceTags"}, thisKey).by(root))
 	if len(admins) > 0 {
@@ -120,14 +121,14 @@ func FirstKeyPolicy(partition, account string, admins []string) Document {
 	return document(statements...)
 }
 
-// thisKey is the key, in its policy.
+// thisKey means the key itself, in its policy.
 var thisKey = []string{"*"}
 
 // KeyUse returns the part of the key's policy that lets principals use it.
 // Principals with the same permissions share a statement.
 func (v Vault) KeyUse(a Access) Document {
 	var statements []Statement
-	var own []string // what each statement lets its principals do
+	var own []string // what each statement allows
 	add := func(outputs []string, principal string, all ...Statement) {
 		for _, s := range all {
 			s = v.inKeyPolicy(s, outputs)
@@ -141,7 +142,7 @@ func (v Vault) KeyUse(a Access) Document {
 			statements = append(statements, s.by(principal))
 		}
 	}
-	// Which key an alias stands for is asked of KMS without an encryption context.
+	// KMS resolves an alias without an encryption context.
 	describe := func(sid string) Statement { return allow(sid, []string{"kms:DescribeKey"}, nil) }
 	for _, user := range a.Users {
 		// ReEncrypt moves data keys to another key: keys rewrap.
@@ -163,7 +164,7 @@ func (v Vault) KeyUse(a Access) Document {
 	return document(statements...)
 }
 
-// number makes the Sids unique: of several statements of a kind the second is 2.
+// number makes the Sids unique: the second of several statements of a kind gets the suffix 2.
 func number(statements []Statement) {
 	seen := map[string]int{}
 	for i := range statements {

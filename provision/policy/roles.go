@@ -7,14 +7,14 @@ import (
 	"github.com/vaultpack/vaultpack/internal/arn"
 )
 
-// An Uploader says what an uploader may do.
+// An Uploader specifies what an uploader may do.
 type Uploader struct {
 	// Datasets are the datasets that it may write. An empty list means all.
 	Datasets []string
 	// Resume lets it unwrap the data keys of these datasets. Without it, an
 	// uploader can begin a dataset but cannot read anything in the vault, not even
-	// what it has written itself. With it, an uploader can send what has changed,
-	// and continue an interrupted upload.
+	// what it wrote itself. With it, an uploader can send what has changed, and
+	// continue an interrupted upload.
 	Resume bool
 	// SigningKey is the ARN of an asymmetric KMS key that it signs versions with, or
 	// empty if its key is kept elsewhere.
@@ -30,7 +30,7 @@ func (v Vault) Uploader(u Uploader) Document {
 		put = append(put, "s3:PutObjectTagging")
 	}
 	var more []Statement
-	if len(u.Datasets) == 0 { // vaultpack doctor tries the vault there
+	if len(u.Datasets) == 0 { // vaultpack doctor writes its probes there
 		probe := v.listing([]string{"s3:ListBucket"}, "_vaultpack/pending/*")
 		probe.Sid = "VaultpackListProbe"
 		more = append(more, probe)
@@ -40,7 +40,7 @@ func (v Vault) Uploader(u Uploader) Document {
 	}
 	return document(append(append([]Statement{
 		v.inDatasetsOnly(v.listing([]string{"s3:ListBucket", "s3:ListBucketMultipartUploads"}, inDatasets(u.Datasets)...)),
-		// Each object is looked at after it was stored, and the index is read: sealed.
+		// Each object is checked after it was stored, and the index is read, in sealed form.
 		allow("VaultpackRead", []string{"s3:GetObject"}, v.objects(inDatasets(u.Datasets, folders...)...)),
 		allow("VaultpackWrite", put, v.objects(inDatasets(u.Datasets, folders...)...)),
 		allow("VaultpackForgetPending", []string{"s3:DeleteObject"}, v.objects(inDatasets(u.Datasets, "pending/")...)),
@@ -48,8 +48,8 @@ func (v Vault) Uploader(u Uploader) Document {
 	}, v.uploaderKey("", u)...), more...)...)
 }
 
-// uploaderKey is what an uploader may do with the key. S3 decrypts for it too:
-// each part of a multipart upload is under the upload's data key.
+// uploaderKey returns what an uploader may do with the key. S3 also decrypts on its
+// behalf: each part of a multipart upload is encrypted under the upload's data key.
 func (v Vault) uploaderKey(sid string, u Uploader) []Statement {
 	actions := []string{"kms:GenerateDataKey"}
 	if u.Resume {
@@ -61,7 +61,7 @@ func (v Vault) uploaderKey(sid string, u Uploader) []Statement {
 	}
 }
 
-// A Trainer says what a training or processing job of SageMaker may use.
+// A Trainer specifies what a SageMaker training or processing job may use.
 type Trainer struct {
 	// Datasets are the datasets that it may read. An empty list means all.
 	Datasets []string
@@ -70,7 +70,7 @@ type Trainer struct {
 	// _vaultpack/jobs/DATASET/JOB, to output/ and checkpoints/.
 	Outputs []string
 	// Repositories are the ARNs of the ECR repositories with its images. An empty
-	// list means all in the Region, since AWS's own images are in accounts of AWS.
+	// list means all in the Region, since AWS's own images are in AWS's accounts.
 	Repositories []string
 	// Volumes lets SageMaker encrypt the volumes of the job with the key.
 	Volumes bool
@@ -81,7 +81,7 @@ type Trainer struct {
 // Trainer returns the policy of the role that SageMaker assumes for a job.
 func (v Vault) Trainer(t Trainer) Document {
 	read := inDatasets(t.Datasets, "keys/", "versions/", "index/", "packs/")
-	// The binary, manifests, and what belongs to the jobs.
+	// The binary, the manifests, and what belongs to the jobs.
 	own := append([]string{"_vaultpack/bin/*", "_vaultpack/manifests/*"}, ofJobs(t.Datasets, "")...)
 	list := slices.Concat(own, inDatasets(t.Datasets))
 	statements := []Statement{
@@ -89,7 +89,7 @@ func (v Vault) Trainer(t Trainer) Document {
 		allow("VaultpackRead", []string{"s3:GetObject"}, v.objects(slices.Concat(own, read)...)),
 	}
 	out := v.outputs(t.Outputs)
-	for _, folder := range []string{"/output/*", "/checkpoints/*"} { // not where sources and keys lie
+	for _, folder := range []string{"/output/*", "/checkpoints/*"} { // not where sources and keys are
 		out = append(out, v.objects(ofJobs(t.Datasets, folder)...)...)
 	}
 	statements = append(statements, allow("VaultpackOutput", []string{"s3:PutObject", "s3:AbortMultipartUpload"}, out))
@@ -97,7 +97,7 @@ func (v Vault) Trainer(t Trainer) Document {
 	return document(append(statements, v.sageMaker(t)...)...)
 }
 
-// outputs are the ARNs of the objects below the URLs.
+// outputs returns the ARNs of the objects below the URLs.
 func (v Vault) outputs(urls []string) []string {
 	var arns []string
 	for _, u := range urls {
@@ -106,8 +106,8 @@ func (v Vault) outputs(urls []string) []string {
 	return arns
 }
 
-// trainerKey is what a trainer may do with the key. The output of a job goes
-// through S3 under it too.
+// trainerKey returns what a trainer may do with the key. S3 also encrypts the
+// output of a job under it.
 func (v Vault) trainerKey(sid string, t Trainer) []Statement {
 	statements := []Statement{
 		v.dataKeys("VaultpackDataKeys"+sid, t.Datasets, "kms:Decrypt"),
@@ -115,14 +115,14 @@ func (v Vault) trainerKey(sid string, t Trainer) []Statement {
 	}
 	if t.Volumes {
 		statements = append(statements, allow("VaultpackVolumes"+sid, []string{"kms:CreateGrant"}, []string{v.KeyARN},
-			// SageMaker makes the grant for the volumes in the role's name:
+			// SageMaker makes the grant for the volumes on the role's behalf:
 			// https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html#conditions-kms-via-service
 			when("StringEquals", "kms:ViaService", v.service("sagemaker")...), when("Bool", "kms:GrantIsForAWSResource", "true")))
 	}
 	return statements
 }
 
-// sageMaker is what SageMaker does in the role's name besides:
+// sageMaker returns what else SageMaker does on the role's behalf:
 // https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html, the
 // CreateTrainingJob and CreateProcessingJob APIs.
 func (v Vault) sageMaker(t Trainer) []Statement {
@@ -138,7 +138,7 @@ func (v Vault) sageMaker(t Trainer) []Statement {
 		allow("VaultpackMetrics", []string{"cloudwatch:PutMetricData"}, []string{"*"},
 			when("StringLike", "cloudwatch:namespace", "/aws/sagemaker/*", "aws/sagemaker/*")),
 		allow("VaultpackImages", []string{"ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"}, images),
-		allow("VaultpackImagesLogin", []string{"ecr:GetAuthorizationToken"}, []string{"*"}), // takes no resource
+		allow("VaultpackImagesLogin", []string{"ecr:GetAuthorizationToken"}, []string{"*"}), // does not support resources
 	}
 	if t.VPC {
 		statements = append(statements, allow("VaultpackVPC", []string{"ec2:CreateNetworkInterface", "ec2:CreateNetworkInterfacePermission",
@@ -148,8 +148,8 @@ func (v Vault) sageMaker(t Trainer) []Statement {
 	return statements
 }
 
-// A Reader says what a reader may read, by restore, cat, verify and the other reading
-// commands.
+// A Reader specifies what a reader may read with restore, cat, verify and the other
+// reading commands.
 type Reader struct {
 	// Datasets are the datasets that it may read. An empty list means all.
 	Datasets []string
@@ -159,7 +159,7 @@ type Reader struct {
 func (v Vault) Reader(r Reader) Document {
 	list := append(inDatasets(r.Datasets), ofJobs(r.Datasets, "")...)
 	if len(r.Datasets) == 0 {
-		list = append([]string{"", "_vaultpack/jobs/"}, list...) // which datasets there are, and which of them were trained on
+		list = append([]string{"", "_vaultpack/jobs/"}, list...) // which datasets exist, and which were trained on
 	}
 	return document(append([]Statement{
 		v.listing([]string{"s3:ListBucket"}, list...),
@@ -169,7 +169,7 @@ func (v Vault) Reader(r Reader) Document {
 	}, v.readerKey("", r)...)...)
 }
 
-// describe lets the key be named by an alias or its ID: KMS is asked which it is.
+// describe allows naming the key by an alias or its ID, which KMS is asked to resolve.
 func (v Vault) describe() Statement {
 	return allow("VaultpackDescribe", []string{"kms:DescribeKey"}, []string{v.KeyARN})
 }
@@ -195,7 +195,7 @@ func SageMakerTrust(account string) Document {
 }
 
 // Trust lets the principals assume a role. An account's root (arn:…:root) stands
-// for everyone whom IAM in that account allows to.
+// for everyone whom IAM in that account allows to assume it.
 func Trust(principals ...string) Document {
 	return document(Statement{Sid: "VaultpackAssume", Effect: "Allow",
 		Principal: &Principal{AWS: principals}, Action: []string{"sts:AssumeRole"}})

@@ -12,7 +12,7 @@ import (
 // the dataset of a data key, as package envelope writes it.
 const ContextDataset = "vaultpack:dataset"
 
-// A Vault is a vault in S3 as policies see it.
+// A Vault describes a vault in S3 for policies.
 type Vault struct {
 	// Bucket is the bucket's name. Prefix is empty or ends in "/".
 	Bucket, Prefix string
@@ -29,7 +29,7 @@ func (v Vault) Check() error {
 	if v.Prefix != "" && !strings.HasSuffix(v.Prefix, "/") {
 		return fmt.Errorf("the prefix %q does not end in /", v.Prefix)
 	}
-	// In a policy these are patterns and variables, and would say something else.
+	// In a policy these are wildcards and variables, and would change its meaning.
 	if strings.ContainsAny(v.Prefix, "*?$") {
 		return fmt.Errorf("the prefix %q holds one of *?$, which policies read as patterns; use another prefix", v.Prefix)
 	}
@@ -39,7 +39,7 @@ func (v Vault) Check() error {
 	return nil
 }
 
-// key is what the key's ARN says.
+// key returns the parts of the key's ARN.
 func (v Vault) key() arn.Key {
 	k, _ := arn.ParseKey(v.KeyARN)
 	return k
@@ -52,7 +52,7 @@ func (v Vault) account() string   { return v.key().Account }
 // bucketARN returns the ARN of the bucket.
 func (v Vault) bucketARN() string { return arn.Bucket(v.partition(), v.Bucket) }
 
-// objects are the ARNs of the objects below the vault that the patterns name.
+// objects returns the ARNs of the objects in the vault that the patterns name.
 func (v Vault) objects(patterns ...string) []string {
 	var arns []string
 	for _, p := range patterns {
@@ -61,8 +61,8 @@ func (v Vault) objects(patterns ...string) []string {
 	return arns
 }
 
-// inDatasets are the patterns of the datasets' objects in the folders; no
-// dataset means all of them, and no folder means any.
+// inDatasets returns the patterns of the datasets' objects in the folders; no
+// datasets means all, and no folders means any.
 func inDatasets(datasets []string, folders ...string) []string {
 	if len(datasets) == 0 {
 		datasets = []string{"*"}
@@ -79,17 +79,17 @@ func inDatasets(datasets []string, folders ...string) []string {
 	return patterns
 }
 
-// folders are those of a dataset. What lies in others, and below _vaultpack/, is no
-// dataset's, also where a policy is for all of them.
+// folders are the folders of a dataset. Objects in other folders, and below
+// _vaultpack/, do not belong to a dataset, even in a policy for all datasets.
 var folders = []string{"keys/", "versions/", "index/", "packs/", "pending/"}
 
-// inDatasetsOnly takes what belongs to no dataset from a listing of all of them.
+// inDatasetsOnly excludes what belongs to no dataset from a listing of all of them.
 func (v Vault) inDatasetsOnly(s Statement) Statement {
 	s.Condition = merge([]Conditions{s.Condition, when("StringNotLike", "s3:prefix", v.Prefix+"_vaultpack/*")})
 	return s
 }
 
-// ofJobs are the patterns of what belongs to the training jobs on the datasets.
+// ofJobs returns the patterns of what belongs to the training jobs on the datasets.
 func ofJobs(datasets []string, below string) []string {
 	var patterns []string
 	for _, p := range inDatasets(datasets) {
@@ -98,8 +98,8 @@ func ofJobs(datasets []string, below string) []string {
 	return patterns
 }
 
-// listing allows what the patterns name to be listed. An S3 listing is an action
-// on the bucket; which part, only the condition says.
+// listing allows listing what the patterns name. An S3 listing is an action on the
+// bucket; only the condition limits it to a part.
 func (v Vault) listing(actions []string, patterns ...string) Statement {
 	var prefixes []string
 	for _, p := range patterns {
@@ -118,8 +118,8 @@ func (v Vault) dataKeys(sid string, datasets []string, actions ...string) Statem
 	return allow(sid, actions, []string{v.KeyARN}, when("StringEquals", key, datasets...))
 }
 
-// throughS3 allows the actions when S3 takes them for the caller, on objects of
-// the vault and of the other ARNs: SSE-KMS.
+// throughS3 allows the actions when S3 performs them for the caller (SSE-KMS), on
+// objects of the vault and of the other ARNs.
 func (v Vault) throughS3(sid string, others []string, actions ...string) Statement {
 	// The bucket for objects with a bucket key, the object for others.
 	arns := append(v.buckets(others), v.bucketARN()+"/"+v.Prefix+"*")
@@ -132,9 +132,10 @@ func (v Vault) throughS3(sid string, others []string, actions ...string) Stateme
 		when("StringLike", "kms:EncryptionContext:aws:s3:arn", arns...))
 }
 
-// inKeyPolicy is throughS3 for the key's policy, where conditions hold no pattern:
-// Security Hub takes a key whose policy has one for public (KMS.5). So it is for
-// objects with a bucket key, which vaultpack asks for, and the bucket by default.
+// inKeyPolicy is like throughS3, for the key's policy, where conditions contain no
+// patterns: Security Hub considers a key public if its policy has one (KMS.5). So
+// it covers objects with a bucket key, which vaultpack requests and the bucket uses
+// by default.
 func (v Vault) inKeyPolicy(s Statement, others []string) Statement {
 	if s.Condition["StringLike"] == nil {
 		return s
@@ -144,7 +145,7 @@ func (v Vault) inKeyPolicy(s Statement, others []string) Statement {
 	return s
 }
 
-// buckets are the ARNs of the vault's bucket and those of the objects.
+// buckets returns the ARNs of the vault's bucket and of the objects' buckets.
 func (v Vault) buckets(objects []string) []string {
 	arns := []string{v.bucketARN()}
 	for _, o := range objects {
@@ -155,8 +156,8 @@ func (v Vault) buckets(objects []string) []string {
 	return arns
 }
 
-// service is the name of a service as kms:ViaService has it. In China it may come
-// with either suffix.
+// service returns the name of a service as used in kms:ViaService. In China it may
+// have either suffix.
 func (v Vault) service(name string) []string {
 	names := []string{name + "." + v.region() + ".amazonaws.com"}
 	if v.partition() == "aws-cn" {
