@@ -44,7 +44,6 @@ func usage(t *testing.T, stdout string) requests {
 // changed or something has, and one whose upload was interrupted.
 func TestDryRunTellsTheRequests(t *testing.T) {
 	race.Skip(t, "what is counted here does not depend on the race detector, and takes long with it")
-	t.Parallel()
 	server := s3test.MinIO(t, false)
 	c := newCloud(t, server)
 	interrupted := &faultproxy.Fault{Op: "PutObject", Path: "/versions/", Times: -1, Do: faultproxy.Refuse(http.StatusForbidden, "AccessDenied")}
@@ -119,7 +118,6 @@ func TestDryRunTellsTheRequests(t *testing.T) {
 // client is gone, which S3 bills and does not list.
 func TestCollectDryRunOnS3(t *testing.T) {
 	race.Skip(t, "it runs one command after the other")
-	t.Parallel()
 	c := newCloud(t, s3test.MinIO(t, false))
 	src := filepath.Join(c.home, "src")
 	write(t, filepath.Join(src, "a"), []byte("a"))
@@ -144,7 +142,6 @@ func TestCollectDryRunOnS3(t *testing.T) {
 // rewrapping writes one object; docs/COSTS.md says so.
 func TestRequestsOfReaders(t *testing.T) {
 	race.Skip(t, "what is counted here does not depend on the race detector, and takes long with it")
-	t.Parallel()
 	server := s3test.MinIO(t, false)
 	c := newCloud(t, server)
 	p := faultproxy.New(t, server.URL, http.DefaultTransport)
