@@ -136,7 +136,7 @@ func CheckName(name string) error {
 // else.
 func IsFolder(name string) bool {
 	switch name {
-	case "keys", "versions", "index", "packs", "pending":
+	case "keys", "versions", "index", "packs", "pending", "plans":
 		return true
 	}
 	return false

@@ -33,7 +33,9 @@ type CollectOptions struct {
 type CollectResult struct {
 	// The objects that were removed, and their bytes.
 	Packs, Indexes, Pending, Keyrings, Leases int
-	Bytes                                     int64
+	// Plans counts the objects of plans that have ended.
+	Plans int
+	Bytes int64
 	// Young counts objects that nothing needs but that are younger than the grace and
 	// therefore stay.
 	Young      int
@@ -52,6 +54,7 @@ type CollectResult struct {
 type collection struct {
 	CollectOptions
 	CollectResult
+	young int // objects of plans that stay for now
 }
 
 // ErrBusy is returned if an upload is under way, or may be.
@@ -88,9 +91,11 @@ var errNumberTaken = errors.New("uploads are committed all the time, so nothing 
 
 // Collect removes what nothing needs any more: packs and index parts that neither a
 // version nor a kept unfinished upload names; the records of older unfinished uploads;
+// plans that have ended;
 // keyrings that nothing is sealed under; and what writers that died left half-written. If
 // a version cannot be read, Collect removes nothing, since it cannot know what that
-// version needs. If an upload is under way, the error is a [*BusyError].
+// version needs. If an upload is under way, the error is a [*BusyError], and if a plan has
+// not ended, an [*OpenPlanError].
 //
 // Collect never removes anything that an upload will commit, in whatever order their
 // steps occur and however long either of them sleeps. If an upload has a young
@@ -125,6 +130,11 @@ func (c *collection) collect(ctx context.Context, d *Dataset) error {
 	if err != nil {
 		return err
 	}
+	c.young = 0
+	plans, err := c.plans(ctx, d, now.Add(-c.Grace))
+	if err != nil {
+		return err
+	}
 	left, err := d.unfinished(ctx)
 	if err != nil {
 		return err
@@ -139,7 +149,7 @@ func (c *collection) collect(ctx context.Context, d *Dataset) error {
 		if err != nil {
 			return err
 		}
-		if !there && left.empty() {
+		if !there && left.empty() && len(plans) == 0 {
 			return fmt.Errorf("dataset %q: %w", d.Name, ErrUnknownDataset)
 		}
 	}
@@ -151,6 +161,26 @@ func (c *collection) collect(ctx context.Context, d *Dataset) error {
 	if err != nil {
 		return err
 	}
+	if err := c.end(ctx, d, left, fence); err != nil {
+		return err
+	}
+	for _, o := range plans {
+		if err := c.remove(ctx, d, o, &c.Plans); err != nil {
+			return err
+		}
+	}
+	c.Young, c.YoungBytes = c.young, 0
+	for _, o := range young {
+		if !used.has(o.Name) {
+			c.Young++
+			c.YoungBytes += o.Size
+		}
+	}
+	return c.sweep(ctx, d, old, used)
+}
+
+// end ends the uploads that are dead, and makes sure that no plan was made meanwhile.
+func (c *collection) end(ctx context.Context, d *Dataset, left *unfinished, fence []int64) error {
 	for _, o := range left.doomed {
 		if err := c.remove(ctx, d, o, &c.Pending); err != nil {
 			return err
@@ -167,14 +197,7 @@ func (c *collection) collect(ctx context.Context, d *Dataset) error {
 			return err
 		}
 	}
-	c.Young, c.YoungBytes = 0, 0
-	for _, o := range young {
-		if !used.has(o.Name) {
-			c.Young++
-			c.YoungBytes += o.Size
-		}
-	}
-	return c.sweep(ctx, d, old, used)
+	return c.stillClosed(ctx, d)
 }
 
 // has reports whether an object is needed, or is not vaultpack's.

@@ -48,8 +48,11 @@ type removal struct{ RemoveResult }
 func (r *removal) run(ctx context.Context, d *Dataset) error {
 	// What is listed now is removed. An upload that begins after the versions are gone
 	// makes other objects.
+	if err := r.endPlans(ctx, d); err != nil {
+		return err
+	}
 	var names []string
-	for _, folder := range []string{"pending", "index", "packs", "keys"} {
+	for _, folder := range []string{"pending", "index", "packs", "keys", "plans"} {
 		for o, err := range d.set().Vault.List(ctx, d.Name+"/"+folder+"/") {
 			if err != nil {
 				return fmt.Errorf("listing the vault: %w", err)
@@ -84,6 +87,23 @@ func (r *removal) run(ctx context.Context, d *Dataset) error {
 		return err
 	}
 	return d.set().Forget(ctx)
+}
+
+// endPlans ends the plans that are open: no commit that begins from now on uses the packs
+// that are removed. Their marks are removed last.
+func (r *removal) endPlans(ctx context.Context, d *Dataset) error {
+	plans, err := d.set().Plans(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range plans {
+		if p.Open() {
+			if err := d.set().EndPlan(ctx, p.ID); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // versions replaces each version by a mark, and closes a number, so that neither uploads

@@ -135,7 +135,8 @@ func (d *Dataset) since(ctx context.Context, err error) error {
 	return busy
 }
 
-// Busy returns a [*BusyError] if an upload is under way.
+// Busy returns a [*BusyError] if an upload is under way, and an [*OpenPlanError] if a plan
+// has not ended.
 func (d *Dataset) Busy(ctx context.Context) error {
 	if err := d.begin(ctx); err != nil {
 		return err
@@ -151,5 +152,9 @@ func (d *Dataset) Busy(ctx context.Context) error {
 	if l := left.live(all, time.Now()); l != nil {
 		return d.since(ctx, &busyLease{l})
 	}
-	return nil
+	plans, err := d.set().Plans(ctx)
+	if err != nil {
+		return err
+	}
+	return d.openPlan(plans)
 }

@@ -56,7 +56,7 @@ func (t *elsewhere) load(ctx context.Context) {
 }
 
 func (t *elsewhere) read(ctx context.Context) {
-	if t.prev == nil {
+	if t.prev == nil || t.shard != nil { // each worker would read all of the index
 		return
 	}
 	limit := int(min(t.Memory/8/48, math.MaxInt32))

@@ -25,7 +25,11 @@ type finisher struct {
 }
 
 func newFinisher(u *upload) *finisher {
-	return &finisher{upload: u, index: commit.NewIndex(u.dataset, u.key, u.prev)}
+	first := int64(0)
+	if u.shard != nil {
+		first = u.shard.Plan().Before(u.shard.Number)
+	}
+	return &finisher{upload: u, index: commit.NewIndexAt(u.dataset, u.key, u.prev, first)}
 }
 
 // add waits for the item's packs and adds it to the index. The error is one of the vault.
@@ -45,6 +49,11 @@ func (f *finisher) add(ctx context.Context, it *item) error {
 		return it.jobs[0].err
 	}
 	f.gap = f.gap || it.gap
+	if it.plan != nil && it.failed == nil {
+		if what := differs(it.entry, it.plan); what != "" {
+			it.failed = &ChangedError{it.entry.Path, what}
+		}
+	}
 	if it.failed != nil && !f.keep(it) {
 		f.gap = true
 		return nil
@@ -64,6 +73,10 @@ func (f *finisher) add(ctx context.Context, it *item) error {
 // keep reports that a file could not be read, and adds it as the previous version has it.
 // It returns false if the previous version does not have it.
 func (f *finisher) keep(it *item) bool {
+	if f.shard != nil {
+		f.fail(it.entry.Path, it.failed)
+		return false
+	}
 	if it.then == nil || !it.then.IsFile() || !f.inVaultOrWarn(it.then.Extents) {
 		f.missing++
 		f.fail(it.entry.Path, fmt.Errorf("%w; the new version does not have it", it.failed))
@@ -227,7 +240,7 @@ func (f *finisher) sumPieces(ctx context.Context, it *item) error {
 func (f *finisher) resend(ctx context.Context, it *item) error {
 	old := it.jobs
 	entry := *it.entry
-	it.entry, it.jobs, it.torn = &entry, nil, it.mayTear()
+	it.entry, it.jobs, it.torn = &entry, nil, f.shard == nil && it.mayTear()
 	file, err := f.openItem(ctx, it)
 	if err != nil {
 		return &stopped{it, err}
@@ -265,7 +278,7 @@ func (f *finisher) resend(ctx context.Context, it *item) error {
 func (f *finisher) reliedOn() map[envelope.ObjectID]*tree.Object {
 	packs := map[envelope.ObjectID]*tree.Object{}
 	for id, o := range f.index.Packs() {
-		if size, ok := f.packs[id]; ok && size == o.Pin.Size {
+		if size, ok := f.packSize(id); ok && size == o.Pin.Size {
 			packs[id] = o
 		}
 	}
@@ -274,6 +287,9 @@ func (f *finisher) reliedOn() map[envelope.ObjectID]*tree.Object {
 
 // commit makes the version, unless nothing has changed.
 func (f *finisher) commit(ctx context.Context) (*Result, error) {
+	if f.shard != nil {
+		return f.finishShard(ctx)
+	}
 	c, changed, err := f.index.Finish(ctx)
 	if err != nil {
 		return nil, err

@@ -123,7 +123,7 @@ func (u *upload) inVaultOrWarn(extents []tree.Extent) bool {
 }
 
 func (u *upload) hasPack(o *tree.Object) bool {
-	size, ok := u.packs[o.ID]
+	size, ok := u.packSize(o.ID)
 	return ok && size == o.Pin.Size
 }
 
@@ -131,7 +131,7 @@ func (u *upload) hasPackOrWarn(o *tree.Object) bool {
 	if u.hasPack(o) {
 		return true
 	}
-	size, ok := u.packs[o.ID]
+	size, ok := u.packSize(o.ID)
 	u.mu.Lock()
 	told := u.lost[o.ID]
 	if u.lost == nil {

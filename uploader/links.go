@@ -148,3 +148,14 @@ func (w *walker) leadsOut(file, target string) bool {
 	rel, err := filepath.Rel(root, end)
 	return err != nil || rel == ".." || strings.HasPrefix(rel, "../")
 }
+
+// String returns what ParseLinks parses.
+func (l Links) String() string {
+	switch l {
+	case FollowLinks:
+		return "follow"
+	case ForbidLinks:
+		return "error"
+	}
+	return "keep"
+}

@@ -73,7 +73,7 @@ func (u *upload) again(stop *stopped, tries int) {
 	changed := errors.Is(stop.err, errChanged)
 	switch {
 	case changed && tries <= 1:
-	case changed && tries == 2 && stop.it.mayTear():
+	case changed && tries == 2 && u.shard == nil && stop.it.mayTear():
 		stop.it.torn = true
 	default:
 		stop.it.failed = stop.err

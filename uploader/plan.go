@@ -3,7 +3,6 @@ package uploader
 import (
 	"context"
 	"fmt"
-	"path"
 
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/internal/tarpack"
@@ -14,7 +13,8 @@ type item struct {
 	entry *tree.Entry
 	// then is the previous version's entry of the same path, nil if there is none.
 	then *tree.Entry
-	file string // its path on this machine
+	file string      // its path on this machine
+	plan *tree.Entry // what a plan says of it, nil if there is none
 	// planned is the size that was reserved for it in a pack.
 	planned int64
 	// known are contents in the vault that may be the file's. If trusted, the first of
@@ -89,7 +89,10 @@ type planner struct {
 func (u *upload) plan(ctx context.Context, jobs chan<- *job, windows chan<- []*item) error {
 	p := &planner{upload: u, ctx: ctx, jobs: jobs, windows: windows, unread: map[string]bool{}, samples: map[string][]*item{}}
 	previous := noEntries
-	if u.prev != nil {
+	switch {
+	case u.prev != nil && u.shard != nil:
+		previous = u.previousOf(ctx)
+	case u.prev != nil:
 		previous = u.prev.Entries(ctx)
 	}
 	p.old, p.records = newCursor(previous), newCursor(u.pending.Entries(ctx))
@@ -100,20 +103,11 @@ func (u *upload) plan(ctx context.Context, jobs chan<- *job, windows chan<- []*i
 	if u.stream != nil {
 		return p.takeStream()
 	}
-	w := u.newWalker(p.take)
-	w.failed = p.unreadable
-	if err := w.walk(ctx, u.path); err != nil {
-		return err
+	take := p.takeFolder
+	if u.shard != nil {
+		take = p.takePlanned
 	}
-	if err := p.passRest(); err != nil {
-		return err
-	}
-	for _, kept := range p.unread {
-		if !kept {
-			u.unknown++
-		}
-	}
-	if err := u.checkWalk(); err != nil {
+	if err := take(); err != nil {
 		return err
 	}
 	if err := p.closeSamples(); err != nil {
@@ -123,6 +117,24 @@ func (u *upload) plan(ctx context.Context, jobs chan<- *job, windows chan<- []*i
 		return err
 	}
 	return p.send()
+}
+
+// takeFolder takes all of the source.
+func (p *planner) takeFolder() error {
+	w := p.newWalker(p.take)
+	w.failed = p.unreadable
+	if err := w.walk(p.ctx, p.path); err != nil {
+		return err
+	}
+	if err := p.passRest(); err != nil {
+		return err
+	}
+	for _, kept := range p.unread {
+		if !kept {
+			p.unknown++
+		}
+	}
+	return p.checkWalk()
 }
 
 func noEntries(func(*tree.Entry, error) bool) {}
@@ -165,7 +177,7 @@ func (p *planner) take(f found) error {
 	if err != nil {
 		return err
 	}
-	it := &item{entry: f.entry, then: then, file: f.file, planned: f.entry.Size, gap: p.gap}
+	it := &item{entry: f.entry, then: then, file: f.file, plan: f.plan, planned: f.entry.Size, gap: p.gap}
 	p.gap = false
 	p.window = append(p.window, it)
 	if !f.entry.IsFile() {
@@ -280,8 +292,7 @@ func (p *planner) regular(it *item, candidates []*tree.Entry, more bool) error {
 	p.Bytes.Add(it.entry.Size)
 	p.recall(it, candidates)
 	small := tarpack.Size(it.entry)+tarpack.End <= p.PackSize
-	dir, name := path.Split(it.entry.Path)
-	key := dir + sampleStem(name)
+	key := sampleKey(it.entry.Path)
 	sample := p.samples[key]
 	switch {
 	case small:

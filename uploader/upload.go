@@ -73,6 +73,8 @@ func UploadStream(ctx context.Context, d *dataset.Dataset, r io.Reader, name str
 	return (&upload{Options: opts, dataset: d, stream: newStream(r, name)}).run(ctx)
 }
 
+type packID = envelope.ObjectID
+
 // An upload brings one source into one dataset.
 type upload struct {
 	Options
@@ -81,6 +83,7 @@ type upload struct {
 	dataset *dataset.Dataset // a plan in a dry run
 	path    string           // of the source
 	stream  *stream          // or what is read instead
+	shard   *commit.Shard    // nil unless only a shard of a plan is uploaded
 	source  string           // identifies the source on this machine in records
 	host    string
 	fails   jobs.Failures
@@ -93,7 +96,7 @@ type upload struct {
 	// segments is how many segments of a pack are sealed at once.
 	segments int
 	// packs are the packs in the vault, with their sealed sizes in bytes.
-	packs     map[envelope.ObjectID]int64
+	packs     map[packID]int64
 	elsewhere *elsewhere
 	mu        sync.Mutex
 	lost      map[envelope.ObjectID]bool // packs that were reported as missing
@@ -211,6 +214,9 @@ func (u *upload) send(ctx context.Context, fin *finisher) error {
 // open begins the upload in the vault, reads the last version and what unfinished
 // uploads have recorded, and gets the data key.
 func (u *upload) open(ctx context.Context) (err error) {
+	if u.shard != nil {
+		return u.openShard(ctx)
+	}
 	if u.lease, err = commit.Begin(ctx, u.dataset, u.source); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -23,6 +24,7 @@ type found struct {
 	file  string      // its path on this machine
 	// more says that the folder has a later file of the same sample.
 	more bool
+	plan *tree.Entry // what the plan says of it, nil if there is none
 }
 
 // A walker walks the source in the order of the index: by the bytes of the paths, where
@@ -235,6 +237,12 @@ func sampleStem(name string) string {
 		return name[:i]
 	}
 	return name
+}
+
+// sampleKey is what the paths of the files of one sample have in common.
+func sampleKey(name string) string {
+	dir, base := path.Split(name)
+	return dir + sampleStem(base)
 }
 
 // sampleGoesOn reports whether a file after entries[i] belongs to the same sample. The

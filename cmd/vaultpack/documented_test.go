@@ -125,7 +125,7 @@ func TestDocumentedCommandsAreKnown(t *testing.T) {
 				stub(cmd.Subcommands)
 				switch {
 				case len(cmd.Subcommands) > 0 && len(cmd.Flags) > 0: // it does something by itself, and else chooses
-					cmd.Action = func(c *cli.Context) error { got = !c.Args().Present(); return nil }
+					cmd.Action = func(c *cli.Context) error { got = !c.Args().Present() || cmd.ArgsUsage != ""; return nil }
 				case len(cmd.Subcommands) == 0:
 					cmd.Action = func(*cli.Context) error { got = true; return nil }
 				}

@@ -12,6 +12,7 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/envelope/awskms"
 	"github.com/vaultpack/vaultpack/internal/exitcode"
+	"github.com/vaultpack/vaultpack/plans"
 	"github.com/vaultpack/vaultpack/trainer/folder"
 	"github.com/vaultpack/vaultpack/trainer/provenance"
 	"github.com/vaultpack/vaultpack/vault"
@@ -90,6 +91,24 @@ func isNetwork(err error) bool {
 	return errors.As(err, &op) || errors.As(err, &dns)
 }
 
+// planHint is hint for errors of plans.
+func planHint(err error) string {
+	var open *dataset.OpenPlanError
+	var missing *plans.MissingError
+	var shard *plans.ShardError
+	switch {
+	case errors.As(err, &missing):
+		return fmt.Sprintf("run the shards that are missing; {plan status %[1]s} shows how far they are. To make a version without them: {commit %[1]s --partial}", missing.Plan)
+	case errors.As(err, &shard) && errors.Is(err, plans.ErrSourceChanged):
+		return fmt.Sprintf("make a version of the shards that are finished with {commit %[1]s --partial}, end the plan with {plan give-up %[1]s}, and make another one, which sends only what that version does not have", shard.Plan)
+	case errors.Is(err, plans.ErrNoPlan):
+		return "compare the name with what plan has printed, and the vault with {config}; a plan that was committed or given up is deleted by gc"
+	case errors.As(err, &open):
+		return fmt.Sprintf("{plan status %[1]s/%[2]s} shows how far it is. Commit it with {commit %[1]s/%[2]s}, or end it with {plan give-up %[1]s/%[2]s}", open.Dataset, open.Plan)
+	}
+	return ""
+}
+
 // hint says what to do next about an error. It returns "" if the error itself says so.
 // Text in braces is a command, without the name of the program.
 func hint(err error) string {
@@ -120,6 +139,8 @@ func hint(err error) string {
 		return "set the right key with --local-key, or restore it from its backup; if it is the right key, the keyring was changed"
 	case errors.As(err, &leftover):
 		return "wait for its end; if no restore is running, on any machine: rm -rf " + quoted(leftover.Path)
+	case planHint(err) != "":
+		return planHint(err)
 	case errors.As(err, &busy) && busy.Dead:
 		return "run that upload again and let it finish, or wait until its records are older than --grace; --end-uploads removes them now"
 	case errors.Is(err, dataset.ErrBusy):

@@ -94,6 +94,9 @@ func commands(con *console) []*cli.Command {
 	return []*cli.Command{
 		initCommand(con),
 		uploadCommand(con),
+		planCommand(con),
+		workCommand(con),
+		commitCommand(con),
 		lsCommand(con),
 		restoreCommand(con),
 		openCommand(con),

@@ -38,7 +38,7 @@ func gcCommand(con *console) *cli.Command {
 				return err
 			}
 			con.emit("summary", event{"command": "gc", "dataset": d.Name, "dry_run": opts.DryRun, "packs": g.Packs, "index_parts": g.Indexes,
-				"records": g.Pending, "keyrings": g.Keyrings, "bytes": g.Bytes, "young": g.Young, "young_bytes": g.YoungBytes, "unfinished_uploads": g.Uploads, "leases": g.Leases, "closed": g.Closed})
+				"records": g.Pending, "keyrings": g.Keyrings, "bytes": g.Bytes, "young": g.Young, "young_bytes": g.YoungBytes, "unfinished_uploads": g.Uploads, "leases": g.Leases, "closed": g.Closed, "plans": g.Plans})
 			verb, abort := "removed", "aborted "
 			if opts.DryRun {
 				verb, abort = "to remove", "to abort"
@@ -48,6 +48,9 @@ func gcCommand(con *console) *cli.Command {
 			if g.Young > 0 {
 				con.printf("kept     %s, %s, unused but younger than %v; to remove them too: %s",
 					count(int64(g.Young), "object"), size(g.YoungBytes), opts.Grace, con.next("gc", d.Name, "--grace", "0s"))
+			}
+			if g.Plans > 0 {
+				con.printf("%s %s of plans that have ended", verb, count(int64(g.Plans), "object"))
 			}
 			if g.Uploads > 0 {
 				con.printf("%s %s that had not been finished", abort, count(int64(g.Uploads), "multipart upload"))

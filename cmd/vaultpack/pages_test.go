@@ -21,6 +21,7 @@ const (
 	takesLocal      = "the tests of train --local run it, with Python"
 	takesBuild      = "it looks for the program for containers, which make binaries builds"
 	takesFUSE       = "it takes root and /dev/fuse: TestMountWithCommand and TestMountUntilStopped run it"
+	isShared        = "it names a plan: the script plan runs it"
 	destroys        = "TestDestroy runs it"
 	takesProcessing = "TestProcessEndToEnd runs them, with a SageMaker that runs the job"
 	isPage          = "it runs until it is interrupted: TestBrowse runs it"
@@ -42,6 +43,11 @@ var notRun = map[string]string{
 	"READING.md: browse":                 isPage,
 	"READING.md: mount":                  takesFUSE,
 	"READING.md: serve":                  isServer,
+	"SCALE.md: plan /shared":             isShared,
+	"SCALE.md: plan status":              isShared,
+	"SCALE.md: plan give-up":             isShared,
+	"SCALE.md: work":                     isShared,
+	"SCALE.md: commit":                   isShared,
 	"SECURITY.md: keys":                  isPart,
 	"TRAINING-LOCAL.md: train":           takesLocal,
 	"TRAINING-LOCAL.md: restore":         takesLocal,

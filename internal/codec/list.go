@@ -29,6 +29,7 @@ import (
 const (
 	IndexFormat   = "vaultpack-index/1"
 	PendingFormat = "vaultpack-pending/1"
+	PageFormat    = "vaultpack-page/1" // of a plan
 )
 
 type Header struct {
@@ -92,6 +93,7 @@ type entryJSON struct {
 	Seen    []int64    `json:"seen,omitempty"`    // host in the header's list, inode, change time
 	Recent  bool       `json:"recent,omitempty"`
 	Flaw    tree.Flaw  `json:"flaw,omitempty"`
+	More    bool       `json:"more,omitempty"` // of a plan: a later file belongs to the same sample
 }
 
 // sumEncoding is the encoding of keyed sums in a list.
@@ -130,13 +132,20 @@ func fromUTF8(s string, raw []byte) string {
 
 // EncodeList encodes the compressed list of entries in the given format.
 func EncodeList(format, dataset, source string, entries []*tree.Entry) ([]byte, error) {
+	return encodeList(format, dataset, source, entries, func(int) bool { return false })
+}
+
+// encodeList is EncodeList; more says which entries have a later file of their sample.
+func encodeList(format, dataset, source string, entries []*tree.Entry, more func(i int) bool) ([]byte, error) {
 	l := lister{header: Header{Format: format, Dataset: dataset, Packs: []objectJSON{}, Source: source},
 		packs: map[envelope.ObjectID]int64{}, hosts: map[string]int64{}}
 	var body bytes.Buffer
 	enc := json.NewEncoder(&body)
 	enc.SetEscapeHTML(false)
-	for _, e := range entries {
-		if err := enc.Encode(l.line(e)); err != nil {
+	for i, e := range entries {
+		j := l.line(e)
+		j.More = more(i)
+		if err := enc.Encode(j); err != nil {
 			return nil, err
 		}
 	}
@@ -224,6 +233,12 @@ var encoder = sync.OnceValue(func() *zstd.Encoder {
 // DecodeList reads the output of EncodeList. The bytes have been authenticated, so any
 // error was made by the program that wrote them.
 func DecodeList(format, dataset string, b []byte) (header Header, entries []*tree.Entry, err error) {
+	return decodeList(format, dataset, b, func(bool) {})
+}
+
+// decodeList is DecodeList; it tells of each entry whether a later file belongs to its
+// sample.
+func decodeList(format, dataset string, b []byte, more func(bool)) (header Header, entries []*tree.Entry, err error) {
 	kind := kindOf(format)
 	lines, err := newLineReader(kind, b)
 	if err != nil {
@@ -269,6 +284,7 @@ func DecodeList(format, dataset string, b []byte) (header Header, entries []*tre
 			return header, nil, Beyond("more extents", maxExtents)
 		}
 		entries = append(entries, e)
+		more(j.More)
 	}
 }
 

@@ -9,3 +9,7 @@ const (
 	// RemovedMark replaces a version that was removed.
 	RemovedMark = `{"format":"vaultpack-removed/1"}` + "\n"
 )
+
+// EndedMark is what a plan's folder has once nothing continues from the plan: it was made
+// into a version, or given up.
+const EndedMark = `{"format":"vaultpack-ended/1"}` + "\n"

@@ -32,9 +32,16 @@ type rootJSON struct {
 	Keys       []json.RawMessage `json:"keys"`
 	Delegation json.RawMessage   `json:"delegation,omitempty"`
 	Message    string            `json:"message,omitempty"`
+	Plan       *planOfJSON       `json:"plan,omitempty"`
 	Tags       []tagJSON         `json:"tags,omitempty"`
 	Tree       string            `json:"tree,omitempty"`
 	Parts      []partJSON        `json:"parts"`
+}
+
+// planOfJSON names the plan that a version was made by.
+type planOfJSON struct {
+	ID      string `json:"id"`
+	Partial bool   `json:"partial,omitempty"`
 }
 
 type tagJSON struct {
@@ -72,7 +79,7 @@ func readRoot(b []byte) (j rootJSON, parts []tree.Part, err error) {
 		"format": field(&j.Format), "dataset": field(&j.Dataset), "number": field(&j.Number), "created": field(&j.Created),
 		"parent": field(&j.Parent), "totals": field(&j.Totals),
 		"signers": rawArray(&j.Signers, chain.MaxLinks), "keys": rawArray(&j.Keys, chain.MaxGrants),
-		"delegation": field(&j.Delegation), "message": field(&j.Message), "tree": field(&j.Tree),
+		"delegation": field(&j.Delegation), "message": field(&j.Message), "plan": field(&j.Plan), "tree": field(&j.Tree),
 		"tags": func(d *json.Decoder) error {
 			return readArray(d, func() error {
 				var t tagJSON
@@ -90,27 +97,8 @@ func readRoot(b []byte) (j rootJSON, parts []tree.Part, err error) {
 				if err := d.Decode(&p); err != nil {
 					return err
 				}
-				o, err := p.object()
-				if err != nil {
-					return err
-				}
-				first := fromUTF8(p.First, p.First64)
-				switch {
-				case len(first) > tree.MaxPath+1:
-					return fmt.Errorf("a part begins with a path of %d bytes: %w", len(first), envelope.ErrAuthentication)
-				case p.Entries < 1 || p.Entries > maxEntries:
-					return fmt.Errorf("a part of %d entries, and the bound is %d: %w", p.Entries, maxEntries, envelope.ErrAuthentication)
-				case len(parts) == maxParts:
-					return fmt.Errorf("more parts than %d: %w", maxParts, envelope.ErrAuthentication)
-				case len(parts) > 0 && first <= parts[len(parts)-1].First:
-					return fmt.Errorf("the parts are not sorted at %q: %w", first, envelope.ErrAuthentication)
-				}
-				part := tree.Part{Object: o, First: first, Entries: p.Entries}
-				if part.Sum, err = parseDigest(p.Sum); err != nil {
-					return err
-				}
-				parts = append(parts, part)
-				return nil
+				parts, err = appendPart(parts, p)
+				return err
 			})
 		},
 	})
@@ -134,6 +122,10 @@ type Root struct {
 	Delegation    string
 	// Message is what the version's author says about it.
 	Message string
+	// Plan is the ID of the plan that the version was made by, empty if there was none.
+	// Partial says that shards of it are missing.
+	Plan    string
+	Partial bool
 	// Tags are names of versions, sorted.
 	Tags []Tag
 	// Tree is the hash of the plaintext files, if HasTree: see tree.Merkle.
@@ -158,7 +150,7 @@ const (
 
 // EncodeRoot encodes the contents of the root of a version, and sets its Sum.
 func EncodeRoot(dataset string, r *Root) ([]byte, error) {
-	j := rootJSON{Format: versionFormat, Dataset: dataset, Number: r.Number, Created: r.Created, Totals: r.Totals, Parts: []partJSON{}}
+	j := rootJSON{Format: versionFormat, Dataset: dataset, Number: r.Number, Created: r.Created, Totals: r.Totals}
 	if r.Parent > 0 {
 		j.Parent = &parentJSON{r.Parent, r.ParentPin.Size, hex.EncodeToString(r.ParentPin.Digest[:])}
 	}
@@ -166,17 +158,16 @@ func EncodeRoot(dataset string, r *Root) ([]byte, error) {
 	if r.Delegation != "" {
 		j.Delegation = json.RawMessage(r.Delegation)
 	}
+	if r.Plan != "" {
+		j.Plan = &planOfJSON{r.Plan, r.Partial}
+	}
 	for _, t := range r.Tags {
 		j.Tags = append(j.Tags, tagJSON{t.Name, t.Number, hex.EncodeToString(t.Digest[:])})
 	}
 	if r.HasTree {
 		j.Tree = hex.EncodeToString(r.Tree[:])
 	}
-	for _, p := range r.Parts {
-		pj := partJSON{objectJSON: objectOf(p.Object), Entries: p.Entries, Sum: hex.EncodeToString(p.Sum[:])}
-		pj.First, pj.First64 = toUTF8(p.First)
-		j.Parts = append(j.Parts, pj)
-	}
+	j.Parts = partsJSON(r.Parts)
 	b, err := json.Marshal(j)
 	if err != nil {
 		return nil, err
@@ -235,6 +226,12 @@ func DecodeRoot(dataset string, number int64, b []byte) (*Root, error) {
 		Delegation: string(j.Delegation), Message: j.Message, Sum: sha256.Sum256(b)}
 	if len(j.Message) > MaxMessage {
 		return nil, envelope.ErrAuthentication
+	}
+	if j.Plan != nil {
+		if CheckPlanID(j.Plan.ID) != nil {
+			return nil, envelope.ErrAuthentication
+		}
+		r.Plan, r.Partial = j.Plan.ID, j.Plan.Partial
 	}
 	if j.Tree != "" {
 		r.HasTree = true

@@ -89,15 +89,28 @@ func (l *Lease) needs(role chain.Role) error {
 // dataset. Otherwise the error says why not. From then on, the keys that the record
 // grants belong to the dataset.
 func (l *Lease) vouch(ctx context.Context, name codec.PendingName, r *codec.Record, id envelope.KeyID) (h codec.Header, entries []*tree.Entry, err error) {
-	c := l.auth.chain
-	var other *chain.Chain // the one that the upload began, and that did not become the dataset's
+	c, other, err := l.evidence(r, name.Upload, name.Record)
+	if err != nil {
+		return h, nil, err
+	}
+	if h, entries, err = objects.Of(l.dataset).Listed(r); err != nil {
+		return h, nil, err
+	}
+	return h, entries, l.takeGrants(ctx, r, id, packKeys(entries), c, other)
+}
+
+// evidence returns the chain of signers that a record of an upload is of, if somebody who
+// may write has signed it: the dataset's, or also another one that the upload began and
+// that did not become the dataset's.
+func (l *Lease) evidence(r *codec.Record, upload string, number int64) (c, other *chain.Chain, err error) {
+	c = l.auth.chain
 	if c == nil || len(r.Signers) > 0 {
 		begun, err := chain.Parse(l.dataset.Name, r.Signers, nil)
 		if err != nil {
-			return h, nil, err
+			return nil, nil, err
 		}
 		if begun.Last().Role(l.auth.signer.Public()) != chain.Owner {
-			return h, nil, fmt.Errorf("it is of an upload by another signer: %w", envelope.ErrAuthentication)
+			return nil, nil, fmt.Errorf("it is of an upload by another signer: %w", envelope.ErrAuthentication)
 		}
 		switch {
 		case c == nil:
@@ -110,18 +123,23 @@ func (l *Lease) vouch(ctx context.Context, name codec.PendingName, r *codec.Reco
 	if other != nil {
 		of = other
 	}
-	if err := of.CheckRecord(r.Upload, r.Signed, name.Upload, name.Record, r.Sum()); err != nil {
-		return h, nil, err
+	return c, other, of.CheckRecord(r.Upload, r.Signed, upload, number, r.Sum())
+}
+
+// packKeys returns the data keys of the packs that entries name.
+func packKeys(entries []*tree.Entry) map[envelope.KeyID]bool {
+	keys := map[envelope.KeyID]bool{}
+	for _, e := range entries {
+		for _, x := range e.Extents {
+			keys[x.Pack.KeyID] = true
+		}
 	}
-	if h, entries, err = objects.Of(l.dataset).Listed(r); err != nil {
-		return h, nil, err
-	}
-	return h, entries, l.takeGrants(ctx, r, id, entries, c, other)
+	return keys
 }
 
 // takeGrants adds the data keys that a record grants to the dataset's, if what the record
 // names is sealed under them or under those of the version before.
-func (l *Lease) takeGrants(ctx context.Context, r *codec.Record, id envelope.KeyID, entries []*tree.Entry, c, other *chain.Chain) error {
+func (l *Lease) takeGrants(ctx context.Context, r *codec.Record, id envelope.KeyID, named map[envelope.KeyID]bool, c, other *chain.Chain) error {
 	granted := map[envelope.KeyID]bool{}
 	for _, g := range l.auth.grants {
 		granted[g.KeyID] = true
@@ -140,11 +158,9 @@ func (l *Lease) takeGrants(ctx context.Context, r *codec.Record, id envelope.Key
 	if !granted[id] {
 		return fmt.Errorf("its data key %s is not one that a signer has made: %w", id, envelope.ErrAuthentication)
 	}
-	for _, e := range entries {
-		for _, x := range e.Extents {
-			if !granted[x.Pack.KeyID] {
-				return fmt.Errorf("it names a pack under the data key %s, which is not one that a signer has made: %w", x.Pack.KeyID, envelope.ErrAuthentication)
-			}
+	for key := range named {
+		if !granted[key] {
+			return fmt.Errorf("it names a pack under the data key %s, which is not one that a signer has made: %w", key, envelope.ErrAuthentication)
 		}
 	}
 	if err := objects.Of(l.dataset).Vouch(more); err != nil {
@@ -319,7 +335,7 @@ func (l *Lease) signRecord(ctx context.Context, number int64, list []byte) (*cod
 	}
 	var err error
 	r.Upload = l.auth.certificate
-	r.Signed, err = chain.SignRecord(ctx, l.auth.recorder, l.upload, number, r.Sum())
+	r.Signed, err = chain.SignRecord(ctx, l.auth.recorder, l.record.upload, number, r.Sum())
 	return r, err
 }
 
@@ -337,7 +353,7 @@ func (l *Lease) certify(ctx context.Context) (err error) {
 		return errors.New("an upload that has no data key yet records nothing")
 	}
 	key := signing.GenerateKey()
-	if l.auth.certificate, err = c.CertifyUpload(ctx, signer, l.upload, key.Public()); err != nil {
+	if l.auth.certificate, err = c.CertifyUpload(ctx, signer, l.record.upload, key.Public()); err != nil {
 		return err
 	}
 	l.auth.recorder = key

@@ -36,7 +36,7 @@ type Index struct {
 	parts  []tree.Part
 	reused int
 	totals tree.Totals
-	merkle tree.Merkle
+	merkle *tree.Merkle
 	packs  map[envelope.ObjectID]*tree.Object
 	last   string
 	// confirmed holds entries that replace pending ones if those have to be rewritten.
@@ -45,7 +45,12 @@ type Index struct {
 
 // NewIndex starts the index of the version after prev, which may be nil.
 func NewIndex(d *dataset.Dataset, key *envelope.DataKey, prev *dataset.Version) *Index {
-	return &Index{dataset: d, key: key, prev: prev, part: -1, packs: map[envelope.ObjectID]*tree.Object{}}
+	return NewIndexAt(d, key, prev, 0)
+}
+
+// NewIndexAt starts the part of an index that begins with entry first, counted from 0.
+func NewIndexAt(d *dataset.Dataset, key *envelope.DataKey, prev *dataset.Version, first int64) *Index {
+	return &Index{dataset: d, key: key, prev: prev, part: -1, packs: map[envelope.ObjectID]*tree.Object{}, merkle: tree.NewMerkle(first)}
 }
 
 // A Step relates an entry to the previous version. The zero value means that the entry is
@@ -212,11 +217,19 @@ type Contents struct {
 	// Tree is the hash of the plaintext files, if HasTree.
 	Tree    [32]byte
 	HasTree bool
+	// Nodes are what Tree is computed from, see tree.Merkle, and Last is the path of the
+	// last entry.
+	Nodes [][32]byte
+	Last  string
 	// KeyIDs are the data keys that packs and parts are sealed under; nil if unknown, as
 	// for a version whose index was reused unread.
 	KeyIDs map[envelope.KeyID]bool
 	// Relied are the packs that the version relies on but that the upload did not make.
 	Relied map[envelope.ObjectID]*tree.Object
+	// Plan is the ID of the plan whose workers have written the parts, empty for parts of
+	// the upload's own. Partial says that shards of it are missing.
+	Plan    string
+	Partial bool
 	// Message is what the version's author says about it.
 	Message string
 	// Tags are the version's tags, if they differ from those of the version before.
@@ -240,7 +253,9 @@ func (w *Index) Finish(ctx context.Context) (c Contents, changed bool, err error
 	}
 	changed = w.prev == nil || w.reused != len(w.parts) || len(w.parts) != len(w.prev.Parts)
 	c = Contents{Parts: w.parts, Totals: w.totals, KeyIDs: map[envelope.KeyID]bool{}}
-	c.Tree, c.HasTree = w.merkle.Sum()
+	c.Nodes, c.HasTree = w.merkle.Nodes()
+	c.Tree, _ = w.merkle.Sum()
+	c.Last = w.last
 	for _, p := range w.parts {
 		c.KeyIDs[p.KeyID] = true
 	}

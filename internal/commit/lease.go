@@ -42,7 +42,8 @@ type Lease struct {
 	prev    *dataset.Version
 	pending *Pending
 	auth    authority
-	planned bool // nothing is written, so nothing is renewed
+	planned bool  // nothing is written, so nothing is renewed
+	plan    *Plan // whose shard is uploaded: see [Shard]. Nothing in pending/ is the lease's
 
 	context context.Context
 	cancel  context.CancelCauseFunc
@@ -277,7 +278,7 @@ func (l *Lease) End(ctx context.Context) error {
 		return err
 	}
 	l.Abandon()
-	if l.unsure.Load() {
+	if l.unsure.Load() || l.plan != nil {
 		return nil
 	}
 	ctx, cancel := lingering(ctx, 10*time.Second)

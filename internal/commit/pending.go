@@ -3,8 +3,10 @@ package commit
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"path"
 	"slices"
@@ -25,6 +27,9 @@ type checkpoint struct {
 	n       int
 	// sign signs the records: see [Lease.signRecord].
 	sign func(ctx context.Context, number int64, list []byte) (*codec.Record, error)
+	// log is where the records lie that several workers write, each under the next free
+	// number; nil for those of an upload.
+	log func(number int64) string
 }
 
 // Write records entries whose packs are in the vault. A file with only some of its pieces
@@ -59,24 +64,38 @@ func (c *checkpoint) write(ctx context.Context, key *envelope.DataKey, entries [
 	if err != nil {
 		return err
 	}
-	r, err := c.sign(ctx, int64(c.n+1), list)
-	if err != nil {
-		return fmt.Errorf("signing the record of the upload's progress: %w", err)
+	for {
+		r, err := c.sign(ctx, int64(c.n+1), list)
+		if err != nil {
+			return fmt.Errorf("signing the record of the upload's progress: %w", err)
+		}
+		b, err := codec.EncodeRecord(r)
+		if err != nil {
+			return err
+		}
+		c.n++
+		err = c.put(ctx, key, b)
+		if c.log != nil && errors.Is(err, fs.ErrExist) {
+			continue // another worker of the shard has written this one
+		}
+		if err != nil {
+			return fmt.Errorf("recording the upload's progress: %w", err)
+		}
+		return nil
 	}
-	b, err := codec.EncodeRecord(r)
-	if err != nil {
-		return err
+}
+
+// put stores record n.
+func (c *checkpoint) put(ctx context.Context, key *envelope.DataKey, b []byte) error {
+	if c.log != nil {
+		return objects.Of(c.dataset).CreateData(ctx, key, c.log(int64(c.n)), b)
 	}
-	c.n++
 	name := c.name(c.n)
-	_, err = objects.Of(c.dataset).Seal(ctx, envelope.KindIndex, key, func(envelope.ObjectID) string { return name }, func(dst io.Writer) error {
+	_, err := objects.Of(c.dataset).Seal(ctx, envelope.KindIndex, key, func(envelope.ObjectID) string { return name }, func(dst io.Writer) error {
 		_, err := dst.Write(b)
 		return err
 	})
-	if err != nil {
-		return fmt.Errorf("recording the upload's progress: %w", err)
-	}
-	return nil
+	return err
 }
 
 func (c *checkpoint) name(n int) string {
@@ -149,14 +168,19 @@ func readPending(ctx context.Context, d *dataset.Dataset, closed int64,
 		if at := o.Modified.UnixNano(); at >= newest {
 			newest, p.KeyID = at, key
 		}
-		l := pendingList{name: o.Name, sum: record.Sum(), source: header.Source, first: entries[0].Path, last: entries[len(entries)-1].Path}
-		for _, e := range entries {
-			l.weight += codec.Weight(e)
-		}
-		p.lists = append(p.lists, l)
+		p.add(o.Name, record, header.Source, entries)
 	}
 	p.arrange()
 	return p, nil
+}
+
+// add adds the list of a record that was vouched for.
+func (p *Pending) add(name string, record *codec.Record, source string, entries []*tree.Entry) {
+	l := pendingList{name: name, sum: record.Sum(), source: source, first: entries[0].Path, last: entries[len(entries)-1].Path}
+	for _, e := range entries {
+		l.weight += codec.Weight(e)
+	}
+	p.lists = append(p.lists, l)
 }
 
 // arrange sorts the lists into runs; one list of each run is in memory at a time.

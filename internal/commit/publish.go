@@ -30,8 +30,11 @@ func (l *Lease) Commit(ctx context.Context, key *envelope.DataKey, c Contents) (
 	if err := l.begin(ctx); err != nil {
 		return nil, err
 	}
+	if l.plan != nil {
+		return nil, errors.New("commit: a shard of a plan is no version")
+	}
 	l.stop() // from here on the lease is no longer renewed, and losing it interrupts nothing
-	if err := l.look(ctx, key, c.Parts, c.Relied); err != nil {
+	if err := l.look(ctx, key, c); err != nil {
 		return nil, err
 	}
 	root, sealed, err := l.seal(ctx, key, c)
@@ -69,20 +72,20 @@ func (l *Lease) Commit(ctx context.Context, key *envelope.DataKey, c Contents) (
 
 // look checks everything that a version relies on: that nobody has ended the upload,
 // that the keyrings are there, and that what it takes over from others is.
-func (l *Lease) look(ctx context.Context, key *envelope.DataKey, parts []tree.Part, packs map[envelope.ObjectID]*tree.Object) error {
+func (l *Lease) look(ctx context.Context, key *envelope.DataKey, c Contents) error {
 	d := l.dataset
 	if err := l.check(ctx); err != nil {
 		return err
 	}
 	keys := map[envelope.KeyID]bool{key.ID(): true}
 	wanted := map[string]map[string]int64{"/packs/": {}, "/index/": {}}
-	for _, p := range parts {
+	for _, p := range c.Parts {
 		keys[p.KeyID] = true
-		if l.prev != nil && slices.ContainsFunc(l.prev.Parts, func(old tree.Part) bool { return old.ID == p.ID }) {
+		if c.Plan != "" || l.prev != nil && slices.ContainsFunc(l.prev.Parts, func(old tree.Part) bool { return old.ID == p.ID }) {
 			wanted["/index/"][objects.Of(d).IndexName(p.ID)] = p.Pin.Size
 		}
 	}
-	for _, o := range packs {
+	for _, o := range c.Relied {
 		keys[o.KeyID] = true
 		wanted["/packs/"][objects.Of(d).PackName(o.ID)] = o.Pin.Size
 	}
@@ -132,7 +135,7 @@ func (l *Lease) lookFor(ctx context.Context, folder string, want map[string]int6
 // seal makes the root of the version, signed and sealed.
 func (l *Lease) seal(ctx context.Context, key *envelope.DataKey, c Contents) (*objects.Root, []byte, error) {
 	root := &codec.Root{Number: l.number, Created: time.Now().UTC(), Totals: c.Totals, Parts: c.Parts,
-		Tree: c.Tree, HasTree: c.HasTree, Message: c.Message}
+		Tree: c.Tree, HasTree: c.HasTree, Message: c.Message, Plan: c.Plan, Partial: c.Partial}
 	if l.prev != nil {
 		root.Parent, root.ParentPin = l.prev.Number, l.prev.Pin
 		root.Tags = objects.RootOf(l.prev).Tags

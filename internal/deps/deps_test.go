@@ -33,6 +33,7 @@ var never = map[string][]string{
 	"dataset/rekey":   {"github.com/aws/", module + "config", module + "vault/s3", module + "envelope/awskms"},
 	"":                {"github.com/hanwen/", module + "trainer", module + "provision", "github.com/aws/aws-sdk-go-v2/service/sagemaker", "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs", "github.com/aws/aws-sdk-go-v2/service/iam", "github.com/google/", "github.com/urfave/"},
 	"ingest":          {"github.com/aws/", module + "config", module + "vault/s3", module + "envelope/awskms", module + "uploader"},
+	"plans":           {"github.com/hanwen/", "github.com/aws/", module + "config", module + "vault/s3", module + "envelope/awskms"},
 	"uploader":        {"github.com/hanwen/", "github.com/aws/", module + "config", module + "vault/s3", module + "envelope/awskms"},
 }
 
@@ -59,6 +60,7 @@ var known = map[string]string{
 	"serve/web":         module + "serve",
 	"":                  module + "ingest",
 	"ingest":            module + "dataset",
+	"plans":             module + "uploader",
 	"uploader":          module + "dataset",
 }
 

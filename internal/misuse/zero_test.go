@@ -24,6 +24,7 @@ import (
 	"github.com/vaultpack/vaultpack/envelope/awskms"
 	"github.com/vaultpack/vaultpack/ingest"
 	"github.com/vaultpack/vaultpack/internal/commit"
+	"github.com/vaultpack/vaultpack/plans"
 	"github.com/vaultpack/vaultpack/provision"
 	"github.com/vaultpack/vaultpack/provision/doctor"
 	"github.com/vaultpack/vaultpack/serve"
@@ -51,7 +52,7 @@ import (
 
 // types are those whose methods do something, or tell what was done.
 var types = []any{
-	dataset.Dataset{}, dataset.Version{}, commit.Lease{}, commit.Pending{}, commit.Index{},
+	dataset.Dataset{}, dataset.Version{}, commit.Lease{}, commit.Pending{}, commit.Index{}, commit.Plan{}, commit.Draft{}, commit.Shard{},
 	dataset.File{}, cache.Cache{}, view.View{}, view.File{}, serve.Catalog{}, serve.Endpoint{}, mount.Mount{}, samples.Plan{}, vaultpack.Vault{}, unpack.Job{},
 	uploader.Filter{}, ingest.Writer{}, ingest.File{}, ingest.Sample{},
 	trainer.Launcher{}, trainer.Plan{}, trainer.ProcessingPlan{}, trainer.Watcher{}, trainer.Logs{}, trainer.Job{}, metrics.Collector{}, metrics.Lines{}, report.Report{}, report.Dir{},
@@ -63,6 +64,8 @@ var types = []any{
 // functions are the entry points that are no methods.
 var functions = map[string]any{
 	"uploader.Upload": uploader.Upload, "uploader.UploadStream": uploader.UploadStream, "uploader.Count": uploader.Count, "ingest.New": ingest.New,
+	"uploader.Walk": uploader.Walk, "uploader.UploadShard": uploader.UploadShard, "plans.Make": plans.Make, "plans.Work": plans.Work, "plans.Commit": plans.Commit,
+	"plans.ReadStatus": plans.ReadStatus, "plans.GiveUp": plans.GiveUp, "plans.ParseReference": plans.ParseReference,
 	"dataset.Open": dataset.Open, "cache.Open": cache.Open, "view.Open": view.Open, "serve.Open": serve.Open, "serve.Listen": serve.Listen, "s3api.New": s3api.New, "web.New": web.New, "browse.New": browse.New, "mount.Start": mount.Start, "samples.New": samples.New, "samples.Merge": samples.Merge, "samples.ParsePosition": samples.ParsePosition, "dataset.List": dataset.List, "dataset.Diff": dataset.Diff, "dataset.DiffEntries": dataset.DiffEntries,
 	"restore.Run": restore.Run, "verify.Run": verify.Run, "verify.Against": verify.Against, "rekey.Rotate": rekey.Rotate, "rekey.Reseal": rekey.Reseal,
 	"unpack.Prepare": unpack.Prepare, "doctor.Run": doctor.Run,

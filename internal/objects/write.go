@@ -1,6 +1,7 @@
 package objects
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -49,6 +50,24 @@ func (s *Set) SealData(ctx context.Context, key *envelope.DataKey, name string, 
 		return err
 	}, envelope.Workers(1))
 	return err
+}
+
+// CreateData is [Set.SealData] for an object that nobody else may have made: if there is
+// one, the error wraps fs.ErrExist.
+func (s *Set) CreateData(ctx context.Context, key *envelope.DataKey, name string, data []byte) error {
+	var sealed bytes.Buffer
+	w, err := envelope.NewWriter(&sealed, envelope.KindIndex, key, envelope.Workers(1))
+	if err != nil {
+		return err
+	}
+	defer w.Abort()
+	if _, err := w.Write(data); err != nil {
+		return err
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	return s.Vault.Create(ctx, name, sealed.Bytes())
 }
 
 // A lateWriter holds what is written to it until it knows its destination.

@@ -1,0 +1,302 @@
+package uploader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/internal/codec"
+	"github.com/vaultpack/vaultpack/internal/commit"
+	"github.com/vaultpack/vaultpack/internal/given"
+	"github.com/vaultpack/vaultpack/internal/objects"
+)
+
+// ErrSourceChanged is returned for a source that is not as it was when its plan was made.
+var ErrSourceChanged = errors.New("the source has changed since the plan was made")
+
+// A ChangedError names what has changed in the source of a plan. It wraps
+// ErrSourceChanged.
+type ChangedError struct {
+	// Path is relative to the source, and empty for the source itself.
+	Path string
+	// What says what was planned and what is there.
+	What string
+}
+
+func (e *ChangedError) Error() string {
+	what := fmt.Sprintf("%q", e.Path)
+	if e.Path == "" {
+		what = "the folder itself"
+	}
+	return fmt.Sprintf("%v: %s %s", ErrSourceChanged, what, e.What)
+}
+
+func (e *ChangedError) Unwrap() error { return ErrSourceChanged }
+
+// UploadShard uploads the shard of a plan that package plans has begun, from the source at
+// path. If a file cannot be read, or is not as it was planned, nothing is made of the
+// shard. Whatever the error, another worker continues from what is recorded. Committed in
+// the result is false if another worker has finished the shard before.
+//
+// The plan decides about what Options say of links, packs and checksums.
+func UploadShard(ctx context.Context, d *dataset.Dataset, path string, s *commit.Shard, opts Options) (*Result, error) {
+	if err := given.Check(ctx, d != nil && d.Vault() != nil && s.Lease() != nil && path != "", errNoDataset); err != nil {
+		return nil, err
+	}
+	if opts.DryRun || opts.Resend != nil || !opts.Filter.all() {
+		return nil, errors.New("uploader: a shard is of its plan, which has been filtered already, and there is no dry run of it")
+	}
+	p := s.Plan()
+	links, err := ParseLinks(p.Links)
+	if err != nil {
+		return nil, err
+	}
+	opts.Links, opts.PackSize, opts.Shuffle, opts.Checksum = links, p.PackSize, p.Shuffle, p.Checksum
+	u := &upload{Options: opts, dataset: d, path: path, shard: s}
+	if err := u.complete(); err != nil {
+		return nil, err
+	}
+	if u.Progress != nil {
+		u.Progress.now.Store(&u.counters)
+	}
+	res, err := u.make(ctx)
+	if err != nil {
+		return nil, err
+	}
+	res.Vault, res.Stats = d.Vault(), u.counters.stats()
+	return res, nil
+}
+
+// openShard is open for a shard of a plan.
+func (u *upload) openShard(ctx context.Context) (err error) {
+	u.lease = u.shard.Lease()
+	u.prev, u.pending = u.lease.Previous(), u.lease.Pending()
+	for _, err := range u.pending.Unreadable {
+		u.Warn(fmt.Errorf("a record of another worker cannot be used, so what it names is uploaded again: %w", err))
+	}
+	u.packs = map[packID]int64{}
+	u.elsewhere = newElsewhere(u)
+	u.key, err = u.shard.Key(ctx)
+	return err
+}
+
+// packSize returns the size of a pack in the vault. A worker asks for each pack, since it
+// may not list.
+func (u *upload) packSize(id packID) (int64, bool) {
+	if u.shard == nil {
+		size, ok := u.packs[id]
+		return size, ok
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	size, asked := u.packs[id]
+	if !asked {
+		size = -1
+		if o, err := u.dataset.Vault().Stat(u.lease.Context(), objects.Of(u.dataset).PackName(id)); err == nil {
+			size = o.Size
+		}
+		u.packs[id] = size
+	}
+	return size, size >= 0
+}
+
+// previousOf yields what the last version has of the paths of the shard.
+func (u *upload) previousOf(ctx context.Context) func(func(*tree.Entry, error) bool) {
+	p := u.shard.Plan()
+	to, ends := p.To(u.shard.Number)
+	return func(yield func(*tree.Entry, error) bool) {
+		for e, err := range u.prev.EntriesFrom(ctx, p.Shards[u.shard.Number].From) {
+			if err == nil && ends && e.Path >= to || !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+// takePlanned takes what the plan says instead of walking the source.
+func (p *planner) takePlanned() error {
+	plan, n := p.shard.Plan(), p.shard.Number
+	from := plan.Shards[n].From
+	to, ends := plan.To(n)
+	info, err := os.Stat(p.path)
+	if err != nil {
+		return err
+	}
+	w := p.newWalker(nil)
+	for i, page := range plan.Pages {
+		if i+1 < len(plan.Pages) && plan.Pages[i+1].First <= from {
+			continue
+		}
+		if ends && page.First >= to {
+			break
+		}
+		entries, err := plan.Page(p.ctx, i)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if e.Path < from || ends && e.Path >= to {
+				continue
+			}
+			file := p.path
+			if info.IsDir() {
+				file = filepath.Join(p.path, filepath.FromSlash(e.Path))
+			}
+			if err := p.takeOne(w, e, file); err != nil {
+				return err
+			}
+		}
+	}
+	return p.passRest()
+}
+
+// takeOne takes an entry of the plan if the source has it as it was.
+func (p *planner) takeOne(w *walker, e codec.Planned, file string) error {
+	f, err := p.look(w, e, file)
+	var changed *ChangedError
+	if errors.As(err, &changed) {
+		return err
+	}
+	if err != nil {
+		p.fail(e.Path, err)
+		return nil
+	}
+	return p.take(f)
+}
+
+// look finds an entry of the plan in the source.
+func (u *upload) look(w *walker, e codec.Planned, file string) (f found, err error) {
+	stat := os.Lstat
+	if u.Links == FollowLinks || e.Path == "" {
+		stat = os.Stat
+	}
+	info, err := stat(file)
+	if err == nil && u.Links == FollowLinks && !info.IsDir() {
+		file, err = filepath.EvalSymlinks(absolute(file))
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return f, &ChangedError{e.Path, "is gone"}
+	}
+	if err != nil {
+		return f, err
+	}
+	mode := info.Mode()
+	switch {
+	case mode.IsDir() != e.IsDir(), mode.IsRegular() != e.IsFile(), !mode.IsDir() && !mode.IsRegular() && mode&fs.ModeSymlink == 0:
+		return f, &ChangedError{e.Path, "is of another kind"}
+	}
+	now := w.entry(e.Path, info)
+	if e.IsLink() {
+		if now.Link, err = os.Readlink(file); err != nil {
+			return f, err
+		}
+	}
+	if what := differs(now, e.Entry); what != "" {
+		return f, &ChangedError{e.Path, what}
+	}
+	return found{entry: now, file: file, more: e.More, plan: e.Entry}, nil
+}
+
+// differs says how an entry of the source differs from the planned one.
+func differs(now, then *tree.Entry) string {
+	at := func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
+	switch {
+	case now.Size != then.Size:
+		return fmt.Sprintf("has %d bytes, and had %d", now.Size, then.Size)
+	case now.Link != then.Link:
+		return fmt.Sprintf("is a link to %q, and was one to %q", now.Link, then.Link)
+	case !now.ModTime.Equal(then.ModTime) && now.IsDir():
+		return fmt.Sprintf("has other files: it was changed at %s, and was last changed at %s then", at(now.ModTime), at(then.ModTime))
+	case !now.ModTime.Equal(then.ModTime):
+		return fmt.Sprintf("was changed at %s, and was last changed at %s then", at(now.ModTime), at(then.ModTime))
+	case now.Mode != then.Mode:
+		return fmt.Sprintf("has the mode %v, and had %v", now.Mode, then.Mode)
+	}
+	return ""
+}
+
+// finishShard stores what was made of the shard, if that is all of it.
+func (f *finisher) finishShard(ctx context.Context) (*Result, error) {
+	c, _, err := f.index.Finish(ctx)
+	if err == nil {
+		err = f.fails.Err("work")
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.check.recordRest(ctx))
+	}
+	res := &codec.Shard{Parts: c.Parts, Last: c.Last, Totals: c.Totals, HasTree: c.HasTree, SentBytes: f.SentBytes.Load()}
+	if c.HasTree {
+		res.Tree = c.Nodes
+	}
+	for _, o := range f.index.Packs() {
+		res.Packs = append(res.Packs, *o)
+	}
+	slices.SortFunc(res.Packs, func(a, b tree.Object) int { return strings.Compare(string(a.ID[:]), string(b.ID[:])) })
+	_, first, err := f.shard.Finish(ctx, res)
+	if err != nil {
+		return nil, errors.Join(err, f.check.recordRest(ctx))
+	}
+	return &Result{Committed: first}, nil
+}
+
+// A Found is something that Walk has found.
+type Found struct {
+	*tree.Entry // without contents
+	// More says that a later file belongs to the same sample, and Cut that no sample has
+	// files both before this entry and from it on.
+	More, Cut bool
+}
+
+// Walk walks the source at path as an upload to the dataset does, and calls take with all
+// that it finds, in the order of an index. If something cannot be read, Walk calls Failed,
+// goes on, and returns a *dataset.PartialError.
+func Walk(ctx context.Context, d *dataset.Dataset, path string, opts Options, take func(Found) error) (Stats, error) {
+	if err := given.Check(ctx, d != nil && d.Vault() != nil && path != "" && take != nil, errNoDataset); err != nil {
+		return Stats{}, err
+	}
+	u := &upload{Options: opts, dataset: d, path: path}
+	if err := u.complete(); err != nil {
+		return Stats{}, err
+	}
+	if u.Progress != nil {
+		u.Progress.now.Store(&u.counters)
+	}
+	if err := u.name(); err != nil {
+		return Stats{}, err
+	}
+	open := map[string]bool{} // samples of which files are still to come
+	w := u.newWalker(func(f found) error {
+		e := f.entry
+		for key := range open {
+			if e.Path > key+"/" { // of a file that has gone meanwhile
+				delete(open, key)
+			}
+		}
+		cut := len(open) == 0
+		if e.IsFile() {
+			u.Files.Add(1)
+			u.Bytes.Add(e.Size)
+			if key := sampleKey(e.Path); f.more {
+				open[key] = true
+			} else {
+				delete(open, key)
+			}
+		}
+		return take(Found{e, f.more, cut})
+	})
+	if err := w.walk(ctx, path); err != nil {
+		return u.counters.stats(), err
+	}
+	if err := u.checkWalk(); err != nil {
+		return u.counters.stats(), err
+	}
+	return u.counters.stats(), u.fails.Err("plan")
+}
