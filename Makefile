@@ -63,7 +63,7 @@ thirtytwo:
 # program of this tree.
 PYTHON = python3
 python: ## the tests of the Python package; PYTHON=… for another interpreter
-	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/vaultpack
+	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/vaultpack ./internal/kmsserve
 	cd python && VAULTPACK_COMMAND=$(CURDIR)/bin/vaultpack $(PYTHON) -B -m tests
 
 race:

@@ -274,7 +274,7 @@ class Processes(Case):
             got = Handover()
             got.read(cut)
             with self.assertRaises(vaultpack.ChildError):
-                got.dataset(LocalKey.generate(), [], None)
+                got.dataset(LocalKey.generate(), [], None, {})
 
     def test_pickle(self) -> None:
         with self.assertRaisesRegex(TypeError, "data keys"):

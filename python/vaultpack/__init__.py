@@ -36,13 +36,19 @@ _LAZY = {
     "Position": "samples",
     "merge": "samples",
     "SampleStream": "stream",
+    "Diff": "notebook",
+    "Pushed": "frames",
+    "Sample": "notebook",
     "Writer": "writing",
+    "push": "frames",
     "writer": "writing",
 }
 
 if TYPE_CHECKING:
     from .dataset import Dataset
     from .entries import Entry
+    from .frames import Pushed, push
+    from .notebook import Diff, Sample
     from .opening import open
     from .samples import Position, merge
     from .stream import SampleStream
@@ -52,6 +58,7 @@ __all__ = [
     "AuthenticationError",
     "ChildError",
     "Dataset",
+    "Diff",
     "Entry",
     "Error",
     "FormatError",
@@ -60,12 +67,15 @@ __all__ = [
     "NotAllowed",
     "NotFound",
     "Position",
+    "Pushed",
+    "Sample",
     "SampleStream",
     "SomeFailed",
     "UsageError",
     "Writer",
     "merge",
     "open",
+    "push",
     "writer",
 ]
 

@@ -69,17 +69,40 @@ class Child:
         self.stdout.close()
         return failure(code, b"".join(self._errors).decode("utf-8", "replace"))
 
+    def send(self, data: bytes) -> None:
+        """Writes to the standard input, past any buffer: none of it can be written again by a process
+        that is forked meanwhile."""
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self.stdin.fileno(), view) :]
+
     def kill(self) -> None:
         """Ends it, whatever it does. In another process than the one that has started it, only
         this process's ends of the pipes are closed."""
-        if os.getpid() == self.pid:
-            self._process.kill()
-            self._process.wait()
-        for f in (self.stdin, self.stdout):  # nothing is left in the buffer of stdin
+        if os.getpid() != self.pid:
+            self._leave()
+            return
+        self._process.kill()
+        self._process.wait()
+        for f in (self.stdin, self.stdout):
             try:
                 f.close()
             except OSError:
                 pass
+
+    def _leave(self) -> None:
+        """Closes the pipes of a child that is another process's. A thread of that one may have been
+        in the midst of using the files, whose locks nobody would ever release: they stay, and lead nowhere."""
+        if self not in _left:
+            nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            for f in (self.stdin, self.stdout):
+                if not f.closed:
+                    os.dup2(nowhere, f.fileno(), inheritable=False)
+            os.close(nowhere)
+            _left.append(self)
+
+
+_left: list[Child] = []  # children of the processes that this one was forked from
 
 
 def failure(code: int, stderr: str) -> Error | None:

@@ -4,14 +4,15 @@ are read and opened in this process."""
 from __future__ import annotations
 
 import hashlib
-import html
 import io
 import os
 import stat as stat_module
 from bisect import bisect_left
-from typing import Any, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Any, Generator, Iterable, Iterator, Mapping, Sequence
 
-from . import samples
+from . import notebook, samples
+from .child import flags
 from .entries import Entry, Pack, raw, text
 from .errors import NotFound, UsageError
 from .files import PIECE, File
@@ -22,6 +23,12 @@ from .stream import SampleStream
 GAP = 32 << 10  # less than this between two extents is read with them
 
 
+def check_version(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UsageError(f"a version is a number from 1, not {value!r}")
+    return value
+
+
 class Dataset:
     """A version of a dataset.
 
@@ -29,8 +36,11 @@ class Dataset:
     that multiprocessing starts, and for nothing else, because it has the data keys in it.
     """
 
-    def __init__(self, head: Mapping[str, Any], entries: list[Entry], packs: list[Pack], keys: dict[str, DataKey], store: Store) -> None:
-        self._head, self._entries, self._packs, self._keys, self._store = head, entries, packs, keys, store
+    def __init__(
+        self, head: Mapping[str, Any], entries: list[Entry], packs: list[Pack], keys: dict[str, DataKey], store: Store, options: Mapping[str, Any]
+    ) -> None:
+        """options are those that opened it, by which others of the vault are opened."""
+        self._head, self._entries, self._packs, self._keys, self._store, self._options = head, entries, packs, keys, store, dict(options)
         self._objects: dict[int, Object] = {}
         self._sums: dict[str, ContentSum] = {}
         self._scratch = Scratch()
@@ -45,12 +55,12 @@ class Dataset:
         if context.get_spawning_popen() is None:
             raise TypeError("a dataset has data keys in it and is not pickled, but for a process that multiprocessing starts; "
                             "open it again there: vaultpack.open")  # fmt: skip
-        return {"head": self._head, "entries": self._entries, "packs": self._packs, "store": self._store,
+        return {"head": self._head, "entries": self._entries, "packs": self._packs, "store": self._store, "options": self._options,
                 "keys": {id: k._secret for id, k in self._keys.items()}}  # fmt: skip
 
     def __setstate__(self, v: dict[str, Any]) -> None:
         keys = {id: DataKey(bytes.fromhex(id), secret) for id, secret in v["keys"].items()}
-        self.__init__(v["head"], v["entries"], v["packs"], keys, v["store"])  # type: ignore[misc]
+        self.__init__(v["head"], v["entries"], v["packs"], keys, v["store"], v["options"])  # type: ignore[misc]
 
     # What it is.
 
@@ -95,8 +105,24 @@ class Dataset:
         rows = {"vault": self.vault, "version": f"{self.number}, {self.created}", "digest": self.digest, "signed by": self._head["signer"],
                 "files": f"{self.totals['files']:,} in {self.totals['folders']:,} folders", "bytes": f"{self.totals['bytes']:,}",
                 "message": self.message}  # fmt: skip
-        body = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(str(v))}</td></tr>" for k, v in rows.items() if v)
-        return f"<table><caption>{html.escape(self.name)}</caption>{body}</table>"
+        return notebook.table(((k, notebook.escaped(str(v))) for k, v in rows.items() if v), self.name)
+
+    def diff(self, earlier: int) -> notebook.Diff:
+        """What has changed since an earlier version of the dataset: ds.diff(2)."""
+        number = check_version(earlier)
+        o = self._options
+        at = flags(vault=self.vault, **{k: o.get(k) for k in ("local_key", "identity", "passphrase_file", "kms_key", "sse")})
+        return notebook.diff(f"{self.name}@{number}", self.reference, at)
+
+    def plot(self) -> Any:
+        """A figure of the sizes of the files, and of how many each folder has. It takes matplotlib."""
+        return notebook.plot(self)
+
+    def sibling(self, ref: str) -> Dataset:
+        """Another version or dataset of the same vault, opened with the same keys."""
+        from .opening import open as open_version
+
+        return open_version(self.vault, ref, **self._options)
 
     def __len__(self) -> int:
         """The number of files."""
@@ -193,7 +219,7 @@ class Dataset:
             self._objects[number] = o
         return o
 
-    def _runs(self, wanted: Iterable[tuple[int, int, int]]) -> Iterator[tuple[int, int, int, memoryview]]:
+    def _runs(self, wanted: Iterable[tuple[int, int, int]]) -> Generator[tuple[int, int, int, memoryview], None, None]:
         """Opens ranges of packs, joined where they are close, in the order of packs and offsets:
         pack, offset, length, plaintext. It is good until the next is asked for."""
         runs: list[list[int]] = []
@@ -203,23 +229,33 @@ class Dataset:
                 last[2] = max(last[2], off + n - last[1])
             elif n:
                 runs.append([pack, off, n])
-        plans = [(p, off, n, self._object(p).ranges(off, n)) for p, off, n in runs]
-        requests: list[Request] = [(self._packs[p].id, a, k) for p, _, _, ranges in plans for a, k in ranges]
-        answers = self._store.read(requests)
-        for p, off, n, ranges in plans:
-            data = [next(answers) for _ in ranges]
-            yield p, off, n, self._object(p).open(off, n, ranges, data, self._scratch.take)
+        plans = []
+        for p, off, n in runs:
+            o = self._object(p)
+            message = o.message_at(off)
+            plans.append((p, off, n, o, message, o.ranges(off, n, message)))
+        requests: list[Request] = [(self._packs[p].id, a, k) for p, _, _, _, _, ranges in plans for a, k in ranges]
+        # Closed at once, also where an error's traceback is kept: it may have the store for itself.
+        with closing(self._store.read(requests)) as answers:  # type: ignore[type-var]
+            for p, off, n, o, message, ranges in plans:
+                data = [next(answers) for _ in ranges]
+                yield p, off, n, o.open(off, n, ranges, data, self._scratch.take, message)
+
+    def _one(self, pack: int, off: int, n: int) -> bytes:
+        with closing(self._runs([(pack, off, n)])) as runs:
+            return b"".join(bytes(plain) for _, _, _, plain in runs)
 
     def _whole(self, files: Sequence[Entry]) -> list[bytes]:
         """The whole contents of small files, each compared with its sums."""
         wanted = sorted({(x[0], x[1], x[2]) for e in files for x in e.extents if x[2]})
         opened: dict[tuple[int, int, int], bytes] = {}
         i = 0
-        for pack, off, n, plain in self._runs(wanted):
-            while i < len(wanted) and wanted[i][0] == pack and wanted[i][1] < off + n:
-                begin = wanted[i][1] - off
-                opened[wanted[i]] = bytes(plain[begin : begin + wanted[i][2]])
-                i += 1
+        with closing(self._runs(wanted)) as runs:
+            for pack, off, n, plain in runs:
+                while i < len(wanted) and wanted[i][0] == pack and wanted[i][1] < off + n:
+                    begin = wanted[i][1] - off
+                    opened[wanted[i]] = bytes(plain[begin : begin + wanted[i][2]])
+                    i += 1
         out = []
         for e in files:
             parts = [opened[x] if x[2] else b"" for x in e.extents]
@@ -256,12 +292,12 @@ class Dataset:
             summed = self._content_sum(pack).begin() if want else None
             for at in range(0, n, PIECE):
                 k = min(PIECE, n - at)
-                for _, _, _, plain in self._runs([(pack, off + at, k)]):
-                    if summed:
-                        summed.update(plain)
-                    if e.sha256:
-                        whole.update(plain)
-                    yield bytes(plain)
+                piece = self._one(pack, off + at, k)
+                if summed:
+                    summed.update(piece)
+                if e.sha256:
+                    whole.update(piece)
+                yield piece
             if summed and summed.sum() != want:
                 raise unauthentic()
         if e.sha256 and whole.digest() != e.sha256:
@@ -274,8 +310,7 @@ class Dataset:
         for pack, x, length in e.extents:
             lo, hi = max(off, at), min(end, at + length)
             if lo < hi:
-                for _, _, _, plain in self._runs([(pack, x + lo - at, hi - lo)]):
-                    out.append(bytes(plain))
+                out.append(self._one(pack, x + lo - at, hi - lo))
             at += length
         return b"".join(out)
 
@@ -338,9 +373,11 @@ class Dataset:
 
     def _plan(self, shuffle: int | None, epoch: int) -> tuple[Sequence[int], Sequence[int]]:
         key = (shuffle, epoch)
-        if key not in self._plans:
-            self._plans = {key: samples.plan(self._collected(), shuffle, epoch)}
-        return self._plans[key]
+        got = self._plans.get(key)
+        if got is None:
+            got = samples.plan(self._collected(), shuffle, epoch)
+            self._plans = {key: got}
+        return got
 
     def _block_starts(self) -> Sequence[int]:
         if self._starts is None:
@@ -356,7 +393,7 @@ class Dataset:
         out = []
         for n in numbers:
             s = found[n]
-            d: dict[str, Any] = {"__key__": text(s.key)}
+            d: dict[str, Any] = notebook.Sample(__key__=text(s.key))
             for i in s.files:
                 e = self._files[i]
                 name = text(samples.field(s.key, e.path))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Iterable, Mapping, Sequence
 
 from .child import Child, flags
 from .entries import Entry, Pack, from_json
@@ -60,7 +60,8 @@ def open(
         if not got.ended or got.in_folder:
             if failed := child.end():
                 raise failed
-        ds = got.dataset(one, at, child)
+        options = {"local_key": local_key, "identity": identity, "passphrase_file": passphrase_file, "kms_key": kms_key, "sse": sse}
+        ds = got.dataset(one, at, child, {k: v for k, v in options.items() if v is not None})
         kept = not got.in_folder
         return ds
     finally:
@@ -86,7 +87,7 @@ class Handover:
                 self._line(json.loads(line))
                 if self.keyrings is not None:
                     break
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             return  # it was cut short
         self.ended = bool(self.head) and self.keyrings is not None and self.count == len(self.entries)
 
@@ -107,7 +108,7 @@ class Handover:
         """Whether the vault is a folder, which is read without the command."""
         return "://" not in self.head["vault"]
 
-    def dataset(self, one: keyring.LocalKey, at: Sequence[str], child: Child | None) -> Dataset:
+    def dataset(self, one: keyring.LocalKey, at: Sequence[str], child: Child | None, options: Mapping[str, Any]) -> Dataset:
         """The version. The child reads packs for it, if the vault is no folder."""
         from . import keyring
         from .dataset import Dataset
@@ -121,4 +122,4 @@ class Handover:
             keys[key.id.hex()] = key
         name, vault = self.head["dataset"], self.head["vault"]
         store: Store = DirStore(vault, name) if self.in_folder else ChildStore(name, at, child)
-        return Dataset(self.head, self.entries, self.packs, keys, store)
+        return Dataset(self.head, self.entries, self.packs, keys, store, options)

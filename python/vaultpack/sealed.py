@@ -230,8 +230,13 @@ class Object:
         segment, r = divmod(self.size, SEGMENT)
         Message(self._secret, _context(segment), prefix).open(r // CHUNK, chunk)
 
-    def ranges(self, off: int, n: int) -> list[Range]:
-        """The ranges that opening n bytes at off needs; all of them lie in the file."""
+    def message_at(self, off: int) -> Message | None:
+        """The message in which an offset lies, if it has been opened lately. For ranges and open."""
+        return self._messages.get(off // SEGMENT)
+
+    def ranges(self, off: int, n: int, message: Message | None = None) -> list[Range]:
+        """The ranges that opening n bytes at off needs; all of them lie in the file. message is that
+        of the offset, if there is one."""
         if off < 0 or n < 0 or off + n > self.size:
             raise ValueError("beyond the end of the object")
         if n == 0:
@@ -246,7 +251,7 @@ class Object:
         if chunk < 4:
             return [(begin, end - begin)]
         start = begin + PREFIX + chunk * SEALED_CHUNK
-        if first in self._messages:
+        if message:
             return [(start, end - start)]
         return [(begin, PREFIX), (start, end - start)]
 
@@ -257,8 +262,9 @@ class Object:
         ranges: Sequence[Range],
         data: Sequence[bytes | memoryview],
         buffer: Callable[[int], memoryview] = lambda n: memoryview(bytearray(n)),
+        message: Message | None = None,
     ) -> memoryview:
-        """Opens n bytes at off, given the contents of ranges(off, n). They lie in memory that
+        """Opens n bytes at off, given the contents of ranges(off, n, message). They lie in memory that
         buffer gives."""
         if n == 0:
             return memoryview(b"")
@@ -267,7 +273,7 @@ class Object:
                 raise unauthentic()
         first, last = off // SEGMENT, (off + n - 1) // SEGMENT
         if len(ranges) == 2:
-            self._message(first, data[0])
+            message = self._message(first, data[0])
         start = ranges[-1][0] - self._header  # in the segments
         sealed = memoryview(data[-1])
         chunk = off % SEGMENT // CHUNK
@@ -282,7 +288,8 @@ class Object:
                 message = self._message(segment, sealed[lo : lo + PREFIX])
                 lo, chunk = lo + PREFIX, 0
             else:
-                message, lo = self._messages[first], 0
+                lo = 0
+            assert message  # of ranges that do not begin with a prefix
             at += message.open_many(chunk, sealed[lo:hi], out[at:])
         return out[off - plain_start : off - plain_start + n]
 

@@ -16,6 +16,7 @@ Request = tuple[str, int, int]
 
 MAX_REQUEST = 16 << 20  # of the command's fetch
 AHEAD = 8
+MAX_LINE = 64 << 10
 
 
 SMALL = 4096
@@ -50,7 +51,7 @@ class DirStore:
     def __init__(self, vault: str, dataset: str) -> None:
         self._packs = os.path.join(vault, dataset, "packs")
         self._open: OrderedDict[str, int] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock, self._pid = threading.Lock(), os.getpid()
         self._scratch = Scratch()
 
     def __reduce__(self) -> tuple[type[DirStore], tuple[str, str]]:
@@ -61,7 +62,7 @@ class DirStore:
         for id, off, n in requests:
             out = memoryview(bytearray(n)) if n <= SMALL else self._scratch.take(n)
             at = 0
-            with self._lock:
+            with self._exclusive():
                 fd = self._file(id)
                 while at < n:
                     got = os.preadv(fd, [out[at:]], off + at)
@@ -69,6 +70,11 @@ class DirStore:
                         raise unauthentic()
                     at += got
             yield out
+
+    def _exclusive(self) -> threading.Lock:
+        if self._pid != os.getpid():
+            self._pid, self._lock = os.getpid(), threading.Lock()  # another thread of the parent may have held it
+        return self._lock
 
     def _file(self, id: str) -> int:
         fd = self._open.get(id)
@@ -87,7 +93,7 @@ class DirStore:
         return fd
 
     def close(self) -> None:
-        with self._lock:
+        with self._exclusive():
             while self._open:
                 os.close(self._open.popitem()[1])
 
@@ -113,7 +119,7 @@ class ChildStore:
         """The child is one that runs already, and answers requests."""
         self._dataset, self._settings = dataset, tuple(settings)
         self._child = child
-        self._lock = threading.Lock()
+        self._lock, self._pid = threading.Lock(), os.getpid()
         self._scratch = Scratch()
 
     def __reduce__(self) -> tuple[type[ChildStore], tuple[str, tuple[str, ...]]]:
@@ -140,50 +146,66 @@ class ChildStore:
                 yield b
 
     def _exclusive(self) -> threading.Lock:
-        if self._child and self._child.pid != os.getpid():
-            self._lock = threading.Lock()  # another thread of the parent may have held it
+        if self._pid != os.getpid():
+            self._pid, self._lock = os.getpid(), threading.Lock()  # another thread of the parent may have held it
         return self._lock
 
     def _answers(self, parts: list[Request]) -> Iterator[Contents]:
         child = self._running()
         sent = got = 0
+        between = done = False  # between two answers, and after the last
         try:
             while got < len(parts):
                 if sent - got < AHEAD // 2:
                     lines = [f"{id} {off} {n}\n" for id, off, n in parts[sent : got + AHEAD]]
+                    child.send("".join(lines).encode())
                     sent += len(lines)
-                    child.stdin.write("".join(lines).encode())
-                    child.stdin.flush()
                 b = self._answer(child)
                 got += 1
+                between = True
                 yield b
+                between = False
+            done = True
         except _Refused as err:
             got += 1
+            between = True
             raise err.error from None
         except OSError:
             self._child = None
             raise child.end() or ChildError("the vaultpack command has ended while it was needed") from None
         finally:
-            try:
-                while self._child and got < sent:  # answers that nobody reads any more
-                    got += 1
-                    try:
-                        self._answer(child)
-                    except _Refused:
-                        pass
-            except OSError:
+            if not done:
+                self._settle(child, sent - got if between else -1)
+
+    def _settle(self, child: Child, unread: int) -> None:
+        """Reads answers that nobody wants any more; if they are -1, the child is in the midst of one,
+        and is ended."""
+        settled = False
+        try:
+            while unread > 0:
+                unread -= 1
+                try:
+                    self._answer(child)
+                except _Refused:
+                    pass
+            settled = unread == 0
+        except OSError:
+            pass
+        finally:
+            if not settled:
                 child.kill()
                 self._child = None
 
     def _answer(self, child: Child) -> Contents:
         """The next answer. An OSError says that there is none."""
-        head = child.stdout.readline().decode("utf-8", "replace").rstrip("\n").split(" ", 2)
-        if head[0] == "ERR":
-            raise _Refused(from_code(int(head[1]), head[2]))
-        if head[0] != "OK":
+        line = child.stdout.readline(MAX_LINE)
+        head = line.decode("utf-8", "replace").rstrip("\n").split(" ", 2)
+        if not line.endswith(b"\n") or len(head) < 2 or not head[1].isdecimal():
             raise ConnectionError
+        if head[0] == "ERR":
+            raise _Refused(from_code(int(head[1]), head[2] if len(head) > 2 else ""))
         n = int(head[1])
-        if n > MAX_REQUEST:
+        if head[0] != "OK" or n > MAX_REQUEST:
             raise ConnectionError
         out = memoryview(bytearray(n)) if n <= SMALL else self._scratch.take(n)
         at = 0

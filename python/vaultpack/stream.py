@@ -7,6 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Iterator, NamedTuple
 
 from . import samples
+from .errors import Error
 from .store import DirStore
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class SampleStream:
         self._rest = position.rest() if rest is None else rest
         self._given = 0
         self._items: Iterator[tuple[int, dict[str, Any]]] | None = None
+        self._failed: Exception | None = None
 
     def __iter__(self) -> SampleStream:
         return self
@@ -48,9 +50,19 @@ class SampleStream:
 
     def next_item(self) -> tuple[int, dict[str, Any]]:
         """The next sample, after its position in the order of the epoch."""
+        if self._failed:
+            raise self._failed  # and not an end, which a loop that goes on after an error would believe
         if self._items is None:
-            self._items = self._read()
-        item = next(self._items)
+            self._items = _Reader(self._dataset, self._begin, self._rest).read()
+        try:
+            item = next(self._items)
+        except StopIteration:
+            if len(self):
+                raise Error("the stream was closed or interrupted before its end: begin another one at its position") from None
+            raise
+        except Exception as err:
+            self._failed = err
+            raise
         self._given += 1
         return item
 
@@ -80,7 +92,13 @@ class SampleStream:
         if self._items is not None:
             self._items.close()  # type: ignore[attr-defined]
 
-    # How it reads: window by window, and in each the blocks as they are first needed.
+
+class _Reader:
+    """Reads window by window, and in each the blocks as they are first needed. It knows of no
+    stream: one that is dropped is closed at once."""
+
+    def __init__(self, dataset: Dataset, position: samples.Position, rest: list[samples.Range]) -> None:
+        self._dataset, self._begin, self._rest = dataset, position, rest
 
     def _windows(self) -> Iterator[tuple[int, list[tuple[int, int, int]]]]:
         """The windows, each with its positions that are to be read, their samples' numbers and blocks."""
@@ -109,7 +127,7 @@ class SampleStream:
     def _load(self, group: _Group) -> dict[int, dict[str, Any]]:
         return dict(zip(group.numbers, self._dataset._sample_of(group.numbers)))
 
-    def _read(self) -> Iterator[tuple[int, dict[str, Any]]]:
+    def read(self) -> Iterator[tuple[int, dict[str, Any]]]:
         local = isinstance(self._dataset._store, DirStore)
         pool = None if local else _pool()
         loads = self._loads(pool)

@@ -120,18 +120,20 @@ class VaultLoader:
         self.stream = stream
         self._options = {**options, "batch_size": batch_size, "collate_fn": _Collate(collate_fn or default_collate)}
         self._loader: DataLoader | None = None  # type: ignore[type-arg]
-        self._complete = False
+        self._complete = self._begun = False
 
     def __iter__(self) -> Iterator[Any]:
         if self._complete:
             self.stream.restart()
-            self._complete = False
+        elif self._begun:
+            self._loader = None  # workers that live on do not know how far this process had come
+        self._complete, self._begun = False, True
         if self._loader is None:
             self._loader = DataLoader(_Tracked(self.stream), **self._options)
         for positions, batch in self._loader:
             self.stream.mark(positions)
             yield batch
-        self._complete = True
+        self._complete, self._begun = True, False
 
     def set_epoch(self, epoch: int) -> None:
         """Begins an epoch. The epoch that a loaded state is in goes on."""
@@ -147,7 +149,7 @@ class VaultLoader:
     def load_state_dict(self, state: State | Sequence[State]) -> None:
         """Goes on from the state of this rank, or from the states of all ranks."""
         self.stream.load(state)
-        self._loader, self._complete = None, False  # workers that live on would not know
+        self._loader, self._complete, self._begun = None, False, False  # workers that live on would not know
 
 
 def all_states(state: Mapping[str, Any]) -> list[dict[str, Any]]:
