@@ -28,7 +28,10 @@ try:
     from torch.distributed.checkpoint.planner import LoadItemType, WriteItemType
     from torch.distributed.checkpoint.storage import WriteResult
 except ImportError:
-    from torch.distributed._shard import checkpoint as _dcp  # type: ignore[no-redef]
+    try:
+        from torch.distributed._shard import checkpoint as _dcp  # type: ignore[no-redef]
+    except ValueError as err:  # PyTorch 1.13 under Python 3.11
+        raise ImportError(f"this PyTorch, {torch.__version__}, cannot import its own checkpoints under this Python; PyTorch 2 can: {err}") from None
     from torch.distributed._shard.checkpoint.planner import LoadItemType, WriteItemType  # type: ignore[no-redef]
     from torch.distributed._shard.checkpoint.storage import WriteResult  # type: ignore[no-redef]
 
