@@ -18,6 +18,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/view"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/datasettest"
+	"github.com/vaultpack/vaultpack/internal/race"
 	"github.com/vaultpack/vaultpack/internal/treetest"
 )
 
@@ -104,6 +105,7 @@ func (s *cachedSet) change(f func(b []byte)) {
 // What was read once is not fetched again, and lies on the disk sealed. Whatever is done to
 // it there, contents are those of the vault, or an error where these are changed as well.
 func TestSealedCache(t *testing.T) {
+	race.Skip(t, "there is one reader at a time; TestSharedCache has several")
 	s := newCachedSet(t, 100, 5<<20+3)
 	if n := s.readAll(); n == 0 {
 		t.Fatal("nothing was fetched")
@@ -186,6 +188,10 @@ func (s *cachedSet) firstPack() []byte {
 
 // Several processes read more than the cache holds, at the same time, through one.
 func TestSharedCache(t *testing.T) {
+	ranges := 25
+	if race.Enabled {
+		ranges = 3
+	}
 	s := newCachedSet(t, 50, 72<<20)
 	var all sync.WaitGroup
 	for g := range 3 {
@@ -196,7 +202,7 @@ func TestSharedCache(t *testing.T) {
 				rng := rand.New(rand.NewPCG(uint64(g), uint64(r)))
 				large := must2(f.Open("large")).(*view.File)
 				p := make([]byte, 3<<20)
-				for range 25 {
+				for range ranges {
 					p := p[:1+rng.IntN(len(p))]
 					off := rng.Int64N(large.Size() - int64(len(p)))
 					if _, err := large.ReadAt(p, off); err != nil || !bytes.Equal(p, s.data["large"][off:off+int64(len(p))]) {
