@@ -117,7 +117,7 @@ func joinOnce(ctx context.Context, d *dataset.Dataset, p *commit.Plan, opts Comm
 	if len(j.missing) > 0 && (!opts.Partial || len(j.missing) == j.shards) {
 		return nil, &MissingError{Reference{d.Name, p.ID, ""}, len(p.Shards), j.missing}
 	}
-	if v, err = j.commit(l.Context(), d, opts); err != nil {
+	if v, err = j.commit(l.Context(), opts); err != nil {
 		return nil, l.Because(err)
 	}
 	res = &CommitResult{Version: v, Committed: true, Missing: j.missing}
@@ -223,7 +223,7 @@ func (j *joining) addPacks(n int, packs []tree.Object) error {
 	return nil
 }
 
-func (j *joining) commit(ctx context.Context, d *dataset.Dataset, opts CommitOptions) (*dataset.Version, error) {
+func (j *joining) commit(ctx context.Context, opts CommitOptions) (*dataset.Version, error) {
 	c := j.contents
 	c.Plan, c.Message, c.Relied, c.KeyIDs = j.p.ID, opts.Message, j.packs, j.keys
 	if n := len(j.missing); n > 0 {
@@ -237,7 +237,7 @@ func (j *joining) commit(ctx context.Context, d *dataset.Dataset, opts CommitOpt
 	} else if !j.treeless {
 		c.Tree, c.HasTree = j.tree.Sum()
 	}
-	key, err := d.Key(ctx, j.p.Key)
+	key, err := j.l.KeyOf(ctx, j.p)
 	if err != nil {
 		return nil, err
 	}

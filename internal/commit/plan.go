@@ -118,11 +118,33 @@ func (l *Lease) Vouch(ctx context.Context, p *Plan) error {
 	if err != nil {
 		return fmt.Errorf("the plan %s: %w", p.ID, err)
 	}
-	at := slices.IndexFunc(l.auth.grants, func(g chain.Grant) bool { return g.KeyID == p.Key })
-	if !l.auth.chain.MaySeal(l.auth.grants[at], l.auth.signer.Public()) {
+	// If the plan has begun a chain of signers that did not become the dataset's, what is
+	// sealed under its data key is taken over, as from the records of an upload.
+	if other == nil && !l.maySeal(p.Key) {
 		return fmt.Errorf("the plan %s: %w", p.ID, ErrStale)
 	}
 	return nil
+}
+
+// maySeal reports whether the upload may seal under a data key.
+func (l *Lease) maySeal(id envelope.KeyID) bool {
+	at := slices.IndexFunc(l.auth.grants, func(g chain.Grant) bool { return g.KeyID == id })
+	return at >= 0 && l.auth.chain.MaySeal(l.auth.grants[at], l.auth.signer.Public())
+}
+
+// KeyOf returns the data key that the version of a plan is sealed under, which the lease
+// has vouched for.
+func (l *Lease) KeyOf(ctx context.Context, p *Plan) (*envelope.DataKey, error) {
+	if err := l.begin(ctx); err != nil {
+		return nil, err
+	}
+	if p == nil || p.Plan == nil {
+		return nil, ErrNoPlan
+	}
+	if l.maySeal(p.Key) {
+		return objects.Of(l.dataset).Key(ctx, p.Key)
+	}
+	return l.SealingKey(ctx)
 }
 
 // A Draft is a plan that is being written.
