@@ -267,7 +267,7 @@ func (p *Provisioner) Chosen() Settings {
 // RolePolicy returns a policy of one role of the vault, for [Settings] that need no
 // calls. The part "role" is the role's own policy, "trust" says who may assume it, and
 // "key" and "signing-key" are what the policies of these keys must say about it. role is
-// uploader, trainer or reader.
+// uploader, worker, trainer or reader.
 func (t *Target) RolePolicy(v policy.Vault, role, part, principal string, datasets []string) (policy.Document, error) {
 	if err := t.check(); err != nil {
 		return policy.Document{}, err
@@ -285,12 +285,15 @@ func (t *Target) RolePolicy(v policy.Vault, role, part, principal string, datase
 	switch role {
 	case "uploader":
 		own, use.Uploaders = v.Uploader(up), []policy.UploaderAccess{{Principal: principal, Uploader: up}}
+	case "worker":
+		// It uses the key for data as a trainer does.
+		own, use.Trainers = v.Worker(policy.Worker{Datasets: datasets, SigningKey: up.SigningKey}), []policy.TrainerAccess{{Principal: principal, Trainer: policy.Trainer{Datasets: datasets}}}
 	case "trainer":
 		own, use.Trainers = v.Trainer(train), []policy.TrainerAccess{{Principal: principal, Trainer: train}}
 	case "reader":
 		own, use.Readers = v.Reader(read), []policy.ReaderAccess{{Principal: principal, Reader: read}}
 	default:
-		return policy.Document{}, fmt.Errorf("--for is %q, but has to be uploader, trainer or reader", role)
+		return policy.Document{}, fmt.Errorf("--for is %q, but has to be uploader, worker, trainer or reader", role)
 	}
 	if trust = v.TrainerTrust(); role != "trainer" {
 		trust = policy.Trust(principal)
@@ -303,8 +306,8 @@ func (t *Target) RolePolicy(v policy.Vault, role, part, principal string, datase
 	case "key":
 		return v.KeyUse(use), nil
 	case "signing-key":
-		if role != "uploader" {
-			return policy.Document{}, fmt.Errorf("--part signing-key is for uploaders: a %s signs with no key in KMS", role)
+		if role != "uploader" && role != "worker" {
+			return policy.Document{}, fmt.Errorf("--part signing-key is for uploaders and workers: a %s signs with no key in KMS", role)
 		}
 		return policy.SigningKeyUse(principal), nil
 	}

@@ -22,7 +22,9 @@ const anywhere = "../../examples/anywhere"
 // [] is a list.
 var apiTypes = map[string]string{
 	"Job":              "apiVersion! kind! metadata! spec!:JobSpec",
-	"JobSpec":          "activeDeadlineSeconds backoffLimit completions parallelism podFailurePolicy:PodFailurePolicy suspend template!:PodTemplate ttlSecondsAfterFinished",
+	"CronJob":          "apiVersion! kind! metadata! spec!:CronJobSpec",
+	"CronJobSpec":      "concurrencyPolicy failedJobsHistoryLimit jobTemplate!:JobTemplate schedule! startingDeadlineSeconds successfulJobsHistoryLimit suspend timeZone",
+	"JobSpec":          "activeDeadlineSeconds backoffLimit backoffLimitPerIndex completionMode completions maxFailedIndexes parallelism podFailurePolicy:PodFailurePolicy suspend template!:PodTemplate ttlSecondsAfterFinished",
 	"PodTemplate":      "metadata spec!:PodSpec",
 	"PodSpec":          "activeDeadlineSeconds affinity automountServiceAccountToken containers!:[]Container hostIPC hostNetwork imagePullSecrets initContainers:[]Container nodeSelector priorityClassName restartPolicy runtimeClassName schedulerName securityContext:PodSecurity serviceAccountName shareProcessNamespace subdomain terminationGracePeriodSeconds tolerations topologySpreadConstraints volumes:[]Volume",
 	"Container":        "args command env:[]Env envFrom image imagePullPolicy name! ports resources:Resources securityContext volumeMounts:[]Mount workingDir",

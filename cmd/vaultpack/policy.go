@@ -24,7 +24,7 @@ func policyCommand(con *console) *cli.Command {
 		Usage:     "print the minimal IAM policy for a role",
 		ArgsUsage: " ",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "for", Usage: "`ROLE` that the policy is for: uploader, trainer or reader"},
+			&cli.StringFlag{Name: "for", Usage: "`ROLE` that the policy is for: uploader, worker, trainer or reader"},
 			&cli.StringSliceFlag{Name: "dataset", Aliases: []string{"d"}, Usage: "only for `DATASET`; can be repeated (default: all)"},
 			&cli.StringFlag{Name: "format", Value: "json", Usage: "output `FORMAT`: json, pulumi, cloudformation or terraform"},
 			&cli.StringFlag{Name: "part", Value: "role", Usage: "`PART` to print: role (its policy), trust (its trust policy), key (its statements in the key policy), signing-key (its statement in the policy of the key that signs versions) or bucket (the bucket policy)"},

@@ -28,6 +28,7 @@ func role(name string) string { return "arn:aws:iam::" + account + ":role/" + na
 var who = map[string]string{
 	"u": role("uploader"),   // of all datasets
 	"a": role("uploader-a"), // of dataset scans, with Resume and Tags
+	"q": role("worker"),     // of a plan of dataset scans
 	"t": role("trainer"),    // of all datasets, its output below the vault
 	"s": role("trainer-s"),  // of dataset scans, with volumes and a VPC, its output in a bucket of its own
 	"r": role("reader"),     // of all datasets
@@ -61,7 +62,7 @@ func world(t *testing.T) *iamtest.World {
 	read, readF := policy.Reader{}, policy.Reader{Datasets: []string{"faces"}}
 	w := &iamtest.World{Account: account, Identities: map[string][]*iamtest.Policy{}, Resources: map[string]*iamtest.Policy{}}
 	for letter, d := range map[string]policy.Document{"u": ml.Uploader(up), "a": ml.Uploader(upA), "t": ml.Trainer(train),
-		"s": ml.Trainer(trainS), "r": ml.Reader(read), "f": ml.Reader(readF)} {
+		"s": ml.Trainer(trainS), "r": ml.Reader(read), "f": ml.Reader(readF), "q": ml.Worker(policy.Worker{Datasets: []string{"scans"}, SigningKey: signKey})} {
 		w.Identities[who[letter]] = []*iamtest.Policy{parse(d.JSON())}
 		if n := len(d.JSON()); n > 6144 { // of managed policies; inline ones have 10240 in all
 			t.Errorf("the policy of %s has %d characters", who[letter], n)
@@ -74,7 +75,7 @@ func world(t *testing.T) *iamtest.World {
 		Admins:    []string{who["k"]},
 		Users:     []string{who["w"]},
 		Uploaders: []policy.UploaderAccess{{Principal: who["u"], Uploader: up}, {Principal: who["a"], Uploader: upA}},
-		Trainers:  []policy.TrainerAccess{{Principal: who["t"], Trainer: train}, {Principal: who["s"], Trainer: trainS}},
+		Trainers:  []policy.TrainerAccess{{Principal: who["q"], Trainer: policy.Trainer{Datasets: []string{"scans"}}}, {Principal: who["t"], Trainer: train}, {Principal: who["s"], Trainer: trainS}},
 		Readers:   []policy.ReaderAccess{{Principal: who["r"], Reader: read}, {Principal: who["f"], Reader: readF}},
 	}).JSON())
 	w.Resources[signKey] = parse(`{"Version":"2012-10-17","Statement":[{"Sid":"Default","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + account + `:root"},"Action":"kms:*","Resource":"*"}]}`)
@@ -134,18 +135,25 @@ func TestPolicies(t *testing.T) {
 		may                    string
 	}{
 		// Writing, as vaultpack does it.
-		{"put a pack", "s3:PutObject", o("scans/packs/1.vpk"), sse("aws:kms", key), "uawpo"},
+		{"put a pack", "s3:PutObject", o("scans/packs/1.vpk"), sse("aws:kms", key), "quawpo"},
 		{"put a pack of another dataset", "s3:PutObject", o("faces/packs/1.vpk"), sse("aws:kms", key), "uwpo"},
 		{"put a keyring", "s3:PutObject", o("scans/keys/00.json"), sse("aws:kms", key), "uawpo"},
 		{"put a version", "s3:PutObject", o("scans/versions/0000000001.vpk"), sse("aws:kms", key), "uawpo"},
 		{"put a record of an unfinished upload", "s3:PutObject", o("scans/pending/u/1.vpk"), sse("aws:kms", key), "uawpo"},
-		{"put a pack and rely on the bucket's default", "s3:PutObject", o("scans/packs/1.vpk"), sse("", ""), "uawpo"},
+		{"put a pack and rely on the bucket's default", "s3:PutObject", o("scans/packs/1.vpk"), sse("", ""), "quawpo"},
 		{"put a pack with tags", "s3:PutObjectTagging", o("scans/packs/1.vpk"), tls, "awpo"},
-		{"abort an upload", "s3:AbortMultipartUpload", o("scans/packs/1.vpk"), tls, "uawpo"},
+		{"abort an upload", "s3:AbortMultipartUpload", o("scans/packs/1.vpk"), tls, "quawpo"},
 		{"list unfinished uploads", "s3:ListBucketMultipartUploads", bucket, list("ml/scans/"), "uawpo"},
 		{"list unfinished uploads of the whole bucket", "s3:ListBucketMultipartUploads", bucket, tls, "wpo"},
 		{"forget an unfinished upload", "s3:DeleteObject", o("scans/pending/u/1.vpk"), tls, "uawpo"},
 		{"forget one of another dataset", "s3:DeleteObject", o("faces/pending/u/1.vpk"), tls, "uwpo"},
+
+		// A worker of a plan.
+		{"put a record of a worker", "s3:PutObject", o("scans/plans/p/00000/00000001.vpk"), sse("aws:kms", key), "uaqwpo"},
+		{"put one of another dataset", "s3:PutObject", o("faces/plans/p/00000/00000001.vpk"), sse("aws:kms", key), "uwpo"},
+		{"get a plan", "s3:GetObject", o("scans/plans/p/plan.vpk"), tls, "uarqwpo"},
+		{"delete a plan", "s3:DeleteObject", o("scans/plans/p/plan.vpk"), tls, "wpo"},
+		{"list a plan", "s3:ListBucket", bucket, list("ml/scans/plans/p/"), "uatsrwpo"},
 
 		// Writing as nobody may, whatever IAM says.
 		{"put with another key", "s3:PutObject", o("scans/packs/1.vpk"), sse("aws:kms", otherKey), ""},
@@ -171,11 +179,11 @@ func TestPolicies(t *testing.T) {
 		{"stop versioning", "s3:PutBucketVersioning", bucket, tls, "wpo"},
 
 		// Reading objects.
-		{"get a pack", "s3:GetObject", o("scans/packs/1.vpk"), tls, "uatsrwpo"},
+		{"get a pack", "s3:GetObject", o("scans/packs/1.vpk"), tls, "quatsrwpo"},
 		{"get a pack of another dataset", "s3:GetObject", o("faces/packs/1.vpk"), tls, "utrfwpo"},
-		{"get a keyring", "s3:GetObject", o("scans/keys/00.json"), tls, "uatsrwpo"},
-		{"get an index part", "s3:GetObject", o("scans/index/1.vpk"), tls, "uatsrwpo"},
-		{"get a version", "s3:GetObject", o("scans/versions/0000000001.vpk"), tls, "uatsrwpo"},
+		{"get a keyring", "s3:GetObject", o("scans/keys/00.json"), tls, "quatsrwpo"},
+		{"get an index part", "s3:GetObject", o("scans/index/1.vpk"), tls, "quatsrwpo"},
+		{"get a version", "s3:GetObject", o("scans/versions/0000000001.vpk"), tls, "quatsrwpo"},
 		{"get a record of an unfinished upload", "s3:GetObject", o("scans/pending/u/1.vpk"), tls, "uarwpo"},
 		{"get a dataset whose name begins the same", "s3:GetObject", o("scans-2/packs/1.vpk"), tls, "utrwpo"},
 		{"get an old version of an object", "s3:GetObjectVersion", o("scans/packs/1.vpk"), tls, "wpo"},
@@ -210,7 +218,7 @@ func TestPolicies(t *testing.T) {
 		{"make a data key", "kms:GenerateDataKey", key, scans, "uaw"},
 		{"make one for another dataset", "kms:GenerateDataKey", key, faces, "uw"},
 		{"make one with no context", "kms:GenerateDataKey", key, ctx{}, ""},
-		{"open a data key", "kms:Decrypt", key, scans, "atsrw"},
+		{"open a data key", "kms:Decrypt", key, scans, "qatsrw"},
 		{"open one of another dataset", "kms:Decrypt", key, faces, "trfw"},
 		{"open one with no context", "kms:Decrypt", key, ctx{}, ""},
 		{"open one of a dataset in other letters", "kms:Decrypt", key, ctx{"kms:EncryptionContext:vaultpack:dataset": "Scans"}, "trw"},
@@ -220,15 +228,15 @@ func TestPolicies(t *testing.T) {
 		{"open a data key of another key", "kms:Decrypt", otherKey, scans, "po"},
 
 		// Signing versions.
-		{"sign a version", "kms:Sign", signKey, ctx{}, "apo"},
-		{"read the key that signs", "kms:GetPublicKey", signKey, ctx{}, "apo"},
+		{"sign a version", "kms:Sign", signKey, ctx{}, "qapo"},
+		{"read the key that signs", "kms:GetPublicKey", signKey, ctx{}, "qapo"},
 		{"sign with another key", "kms:Sign", otherKey, ctx{}, "po"},
 		{"sign with the key of the data", "kms:Sign", key, scans, ""},
 
 		// S3's use of the key, for the caller.
-		{"S3 opens an object with a bucket key", "kms:Decrypt", key, ofBucket, "uatsrfw"},
+		{"S3 opens an object with a bucket key", "kms:Decrypt", key, ofBucket, "quatsrfw"},
 		{"S3 opens an object without one", "kms:Decrypt", key, ofPack, ""},
-		{"S3 seals an object", "kms:GenerateDataKey", key, ofBucket, "uatsw"},
+		{"S3 seals an object", "kms:GenerateDataKey", key, ofBucket, "quatsw"},
 		{"S3 opens an object elsewhere in the bucket", "kms:Decrypt", key, ofModel, ""},
 		{"S3 opens an object of another bucket", "kms:Decrypt", key, byBucket, ""},
 		{"S3 seals a model in a bucket of its own", "kms:GenerateDataKey", key, viaS3.and(ctx{"kms:EncryptionContext:aws:s3:arn": "arn:aws:s3:::models"}), "s"},
@@ -243,7 +251,7 @@ func TestPolicies(t *testing.T) {
 		{"stop rotation", "kms:DisableKeyRotation", key, ctx{}, "k"},
 		{"change the key's policy", "kms:PutKeyPolicy", key, ctx{}, "ko"},
 		{"read the key's policy", "kms:GetKeyPolicy", key, ctx{}, "kop"},
-		{"describe the key, to find which an alias stands for", "kms:DescribeKey", key, ctx{}, "uarfwkop"},
+		{"describe the key, to find which an alias stands for", "kms:DescribeKey", key, ctx{}, "quarfwkop"},
 		{"let SageMaker's volumes use the key", "kms:CreateGrant", key, ofVolume, "s"},
 		{"let another service's volumes use the key", "kms:CreateGrant", key, ofVolume.and(ctx{"kms:ViaService": "ec2.eu-central-1.amazonaws.com"}), ""},
 		{"let SageMaker's volumes in another Region use the key", "kms:CreateGrant", key, ofVolume.and(ctx{"kms:ViaService": "sagemaker.us-east-1.amazonaws.com"}), ""},
@@ -362,11 +370,11 @@ func TestKeyOfIAM(t *testing.T) {
 		may    string
 	}{
 		"begin a dataset":    {"kms:GenerateDataKey", scans, "uap"},
-		"open a data key":    {"kms:Decrypt", scans, "atsrp"},
+		"open a data key":    {"kms:Decrypt", scans, "aqtsrp"},
 		"open one of others": {"kms:Decrypt", faces, "trfp"},
 		"open without S3":    {"kms:Decrypt", ctx{"kms:EncryptionContext:aws:s3:arn": bucket}, "p"},
-		"S3, bucket key":     {"kms:Decrypt", ofBucket, "uatsrfp"},
-		"S3, none":           {"kms:Decrypt", ofPack, "uatsrfp"},
+		"S3, bucket key":     {"kms:Decrypt", ofBucket, "uaqtsrfp"},
+		"S3, none":           {"kms:Decrypt", ofPack, "uaqtsrfp"},
 		"S3, elsewhere":      {"kms:Decrypt", ofModel, "p"},
 		"S3, a model":        {"kms:GenerateDataKey", viaS3.and(ctx{"kms:EncryptionContext:aws:s3:arn": bucket + "/ml-models/x"}), "tp"},
 		"delete the key":     {"kms:ScheduleKeyDeletion", ctx{}, "p"},

@@ -81,7 +81,7 @@ func inDatasets(datasets []string, folders ...string) []string {
 
 // folders are the folders of a dataset. Objects in other folders, and below
 // _vaultpack/, do not belong to a dataset, even in a policy for all datasets.
-var folders = []string{"keys/", "versions/", "index/", "packs/", "pending/"}
+var folders = []string{"keys/", "versions/", "index/", "packs/", "pending/", "plans/"}
 
 // inDatasetsOnly excludes what belongs to no dataset from a listing of all of them.
 func (v Vault) inDatasetsOnly(s Statement) Statement {
