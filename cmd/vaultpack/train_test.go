@@ -426,7 +426,7 @@ func TestTrainInterrupted(t *testing.T) {
 	wait("spot", "begun")
 	check(t, j.sm.Interrupt("spot"))
 	out, errs = j.run(0, "logs", "spot", "--follow")
-	says(t, out, "begun", "resumed\n1000\n")
+	says(t, out, "begun\n", "resumed\n", "\n1000\n")
 	says(t, errs, "Interrupted")
 
 	j.train(0, "--name", "denied", "--", "echo", "the script runs")
