@@ -179,3 +179,34 @@ func openStore(ctx context.Context, c *Config) (store vault.Store, location stri
 	}
 	return dir, abs, nil
 }
+
+// BucketKey is the value of kmsKey that leaves encryption to a bucket, in [OpenBucket].
+const BucketKey = "none"
+
+// OpenBucket opens the bucket that an s3:// URI names, which need not be the vault's, with the
+// endpoint, region, profile and limits that are configured. What is stored there is encrypted
+// by S3 under kmsKey. If that is empty, it is the key under which S3 encrypts the vault, or
+// the bucket's own if there is none. It sends no request to S3.
+func OpenBucket(ctx context.Context, c *Config, uri, kmsKey string) (*s3store.Store, error) {
+	if err := given.Check(ctx, c != nil, errNoConfig); err != nil {
+		return nil, err
+	}
+	loc, err := s3store.ParseURL(uri)
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.Resolved(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if kmsKey == "" && s3store.IsURL(r.Vault.Value) {
+		kmsKey = r.SSEKey()
+	}
+	set := r.S3
+	set.SSE, set.KMSKey = "", kmsKey
+	if kmsKey == "" || kmsKey == BucketKey {
+		set.SSE, set.KMSKey = s3store.SSENone, ""
+	}
+	set.BucketOwner, set.StorageClass, set.Tags = "", "", nil // of the vault
+	return s3store.Open(ctx, "s3://"+loc.Bucket, set)
+}

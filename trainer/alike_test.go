@@ -52,9 +52,7 @@ var onlyAWSNeeds = []string{"image", "role", "instance_type"}
 // job that SageMaker would take, and why. What this machine does not do has to be here.
 var onlyAWSDoes = map[string]string{
 	"command":         "the image's command is not here",
-	"channels":        "plain data in S3 is not fetched",
-	"output":          "a trial does not write to the job's place in S3",
-	"checkpoints":     "a trial does not read or write the job's place in S3",
+	"channels":        "plain data in S3 is copied, and neither piped nor shuffled",
 	"checkpoint_path": "there is one folder for them",
 	"instance_count":  "64 hosts on one machine",
 	"launcher":        "smddp is in AWS's images; hosts have no SSH for mpi",
@@ -175,7 +173,7 @@ func TestAlike(t *testing.T) {
 		}
 	}
 	t.Logf("%d sent, %d refused by all, %d fields refused on this machine only", sent, refused, apart)
-	if sent < 200 || refused < 200 || apart < 20 {
+	if sent < 200 || refused < 200 || apart < 8 {
 		t.Errorf("%d were sent, %d refused, %d different: the generator tries too little", sent, refused, apart)
 	}
 }

@@ -24,7 +24,7 @@ func (j *Job) OnlySageMaker() (fields []string) {
 		return nil
 	}
 	for _, f := range onlySageMaker {
-		if j.given(f) {
+		if j.given(f) && (f != "output_kms_key" || j.Output == "") {
 			fields = append(fields, f)
 		}
 	}
@@ -38,9 +38,8 @@ const MaxHostsHere = 64
 const checkpointsHere = container.BaseDir + "/checkpoints"
 
 // CheckHere returns what a job that SageMaker would accept asks for and this machine does
-// not do. Fields in replaced, output or checkpoints, have another value on this machine. The
-// error joins errors of type [*FieldError].
-func (j *Job) CheckHere(replaced ...string) error {
+// not do. The error joins errors of type [*FieldError].
+func (j *Job) CheckHere() error {
 	if j == nil {
 		return errors.New("trainer: a nil job")
 	}
@@ -49,13 +48,9 @@ func (j *Job) CheckHere(replaced ...string) error {
 	p.check(j.Source == "" || len(j.Command) == 0, "command", "goes with no source here: use either a source with an entry, or a command, not both")
 	for _, name := range slices.Sorted(maps.Keys(j.Channels)) {
 		if ch := j.Channels[name]; ch.S3 != "" {
-			p.add("channels."+name, "%s is not fetched to this machine: fill the channel with --channel %s=DIR, or with a dataset", ch.S3, name)
+			p.checkPlainHere(name, ch)
 		}
 	}
-	p.check(j.Output == "" || slices.Contains(replaced, "output"), "output",
-		"a run on this machine writes nothing to %s: choose a place with --output: seal (in the vault), ./DIR, or none", j.Output)
-	p.check(j.Checkpoints == "" || slices.Contains(replaced, "checkpoints"), "checkpoints",
-		"a run on this machine does not use those of %s: choose a place with --checkpoints: NAME (in the vault), ./DIR, or none", j.Checkpoints)
 	p.check(j.CheckpointPath == "" || path.Clean(j.CheckpointPath) == checkpointsHere, "checkpoint_path", "checkpoint_path is %s, and on this machine checkpoints are in %s", j.CheckpointPath, checkpointsHere)
 	n := j.instances()
 	p.check(n <= MaxHostsHere, "instance_count", "is %d, and on this machine a job has up to %d hosts; set another number with --instance-count", n, MaxHostsHere)
@@ -63,4 +58,16 @@ func (j *Job) CheckHere(replaced ...string) error {
 	p.check(j.Launcher != MPI || n == 1, "launcher", "mpi reaches other hosts by SSH, which this machine's do not have; use --instance-count 1, or torchrun")
 	p.check(j.LauncherGroup == "" || len(j.InstanceGroups) <= 1, "launcher_group", "on this machine a launcher starts the script on all hosts; leave it out, or the launcher")
 	return errors.Join(p.errs...)
+}
+
+// checkPlainHere refuses what this machine does not do with a channel from S3: it copies its
+// objects, which to a script is FastFile mode too.
+func (p *problems) checkPlainHere(name string, ch *Channel) {
+	const other = "; fill the channel with --channel %s=DIR instead"
+	field := "channels." + name
+	p.check(ch.InputMode != "Pipe", field+".input_mode", "pipes are not made on this machine"+other, name)
+	p.check(ch.DataType == "" || ch.DataType == "S3Prefix", field+".data_type", "a manifest is not read on this machine"+other, name)
+	p.check(ch.Compression == "" || ch.Compression == "None", field+".compression", "nothing is decompressed on this machine"+other, name)
+	p.check(ch.RecordWrapper == "" || ch.RecordWrapper == "None", field+".record_wrapper", "nothing is wrapped on this machine"+other, name)
+	p.check(ch.ShuffleSeed == nil, field+".shuffle_seed", "nothing is shuffled on this machine"+other, name)
 }

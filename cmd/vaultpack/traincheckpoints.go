@@ -18,13 +18,19 @@ import (
 
 // checkpointPlace returns where --checkpoints keeps the checkpoints of a job on this
 // machine: in a folder, whose name contains a separator or begins with a dot, or in a
-// dataset. It is zero if the flag is missing, or none.
-func checkpointPlace(c *cli.Context, v *vault.Vault) (at local.Destination, err error) {
-	switch s := c.String("checkpoints"); {
-	case !c.IsSet("checkpoints") || s == "none":
+// dataset, or in S3. Without the flag it is that of the job's file. It is zero if there is
+// neither, or the flag is none.
+func checkpointPlace(c *cli.Context, v *vault.Vault, file string) (at local.Destination, err error) {
+	s := file
+	if c.IsSet("checkpoints") {
+		s = c.String("checkpoints")
+	}
+	switch {
+	case s == "none" || s == "" && !c.IsSet("checkpoints"):
 		return at, nil
 	case strings.Contains(s, "://"):
-		return at, usagef("--checkpoints: with --local it is a dataset, ./DIR or none, and not %s", s)
+		at.S3, err = inS3("checkpoints", s)
+		return at, err
 	case s == "":
 		return at, usagef("--checkpoints is empty: name a dataset, or ./DIR")
 	case local.IsFolder(s):
@@ -42,13 +48,13 @@ func checkpointPlace(c *cli.Context, v *vault.Vault) (at local.Destination, err 
 
 // resumeCheckpoints makes the job begin with what an earlier job left in the place of
 // --checkpoints, and keep its own there.
-func resumeCheckpoints(c *cli.Context, v *vault.Vault, in *trainer.Job, job *local.Job, d *delivery) (err error) {
-	if d.place, err = checkpointPlace(c, v); err != nil || d.place == (local.Destination{}) {
-		return err
+func resumeCheckpoints(c *cli.Context, v *vault.Vault, in *trainer.Job, job *local.Job, d *delivery) error {
+	if d.place == (local.Destination{}) {
+		return nil
 	}
 	switch {
-	case d.place.Folder != "" && d.place.Folder == d.to.Folder || d.place.Dataset != "" && slices.Contains([]string{d.place.Dataset, strings.TrimSuffix(d.place.Dataset, "-unfinished")}, d.to.Dataset):
-		return usagef("--checkpoints: %s is where the results go; keep checkpoints in another place", c.String("checkpoints"))
+	case d.place.Folder != "" && d.place.Folder == d.to.Folder || d.place.S3 != "" && d.place.S3 == d.to.S3 || d.place.Dataset != "" && slices.Contains([]string{d.place.Dataset, strings.TrimSuffix(d.place.Dataset, "-unfinished")}, d.to.Dataset):
+		return usagef("--checkpoints: %s is where the results go; keep checkpoints in another place", d.place)
 	case in.Channels["checkpoints"] != nil:
 		return usagef("--checkpoints goes with no channel of the name checkpoints")
 	}
@@ -59,6 +65,8 @@ func resumeCheckpoints(c *cli.Context, v *vault.Vault, in *trainer.Job, job *loc
 	}
 	job.Keep = d.keep
 	switch {
+	case d.place.S3 != "":
+		d.con.notef("checkpoints: from %s, and kept there, not sealed", d.place.S3)
 	case d.place.Folder != "":
 		d.con.notef("checkpoints: from %s, and kept there in the clear", show(d.place.Folder))
 	case job.Saved.Version == nil:
@@ -71,6 +79,14 @@ func resumeCheckpoints(c *cli.Context, v *vault.Vault, in *trainer.Job, job *loc
 
 // keep delivers the checkpoints, and prints where.
 func (d *delivery) keep(ctx context.Context, r *local.Results) error {
+	if d.place.S3 != "" {
+		if err := local.PutCheckpoints(ctx, r, d.buckets, d.place, d.con.warning); err != nil {
+			return fmt.Errorf("--checkpoints: %w", err)
+		}
+		d.summary["checkpoints"] = d.place.S3
+		d.con.printf("checkpoints  %s (not sealed)", d.place.S3)
+		return nil
+	}
 	if d.place.Folder != "" {
 		if err := local.CopyCheckpoints(ctx, r, d.place.Folder, d.con.warning); err != nil {
 			return fmt.Errorf("--checkpoints: %w", err)

@@ -48,26 +48,28 @@ const untilTerm = `import signal, sys, time
 def stop(*a):
     time.sleep(0.2); open('/opt/ml/model/' + sys.argv[1], 'w').write('x'); print('out: saved', sys.argv[1], flush=True); sys.exit(0)
 signal.signal(signal.SIGTERM, stop)
-print('out:', sys.argv[2], flush=True)
+print('out:', sys.argv[2], flush=True); open('/opt/ml/input/' + sys.argv[1], 'w')
 while True: time.sleep(0.1)
 `
 
 var contract = map[string]contractCase{
 	"what a job finds": {fields: "dataset: none\nchannels: {train: {dataset: few@1}, more_1.x: {dataset: few}}\n" +
 		"hyperparameters: {lr: 1.10, big: 12345678901234567890, none: ~, on: true, list: [1, {a: b}]}\nenvironment: {A: b c}\n",
-		cloud: []string{"--channel", "labels=s3://BUCKET/labels/l.txt"}, here: []string{"--channel", "labels=./labels/l.txt"},
+		cloud: []string{"--channel", "labels=s3://BUCKET/labels,input_mode=FastFile,content_type=text/csv"}, here: []string{"--channel", "labels=s3://BUCKET/labels,input_mode=FastFile,content_type=text/csv"},
 		files: map[string]string{"labels/l.txt": "one\n"},
 		script: printConfig + `echo "out: $A $TRAINING_JOB_NAME $(hostname)"; cd /opt/ml/input/data; echo out: $(ls)
 for c in train more_1.x labels; do echo out: $c $(find $c -type f | sort | xargs cat | sha256sum) $(find $c -type f | sort | sha256sum); done; cat labels/l.txt`},
+	"a channel of one file": {cloud: []string{"--channel", "labels=s3://BUCKET/labels/l.txt"}, here: []string{"--channel", "labels=./labels/l.txt"},
+		files: map[string]string{"labels/l.txt": "one\n"}, script: `cd /opt/ml/input/data/labels; echo out: $(find . | sort) $(cat l.txt)`},
 	"what it leaves": {script: `cd /opt/ml/model; mkdir -p a/b e; echo 1 >a/b/f; ln -s a/b/f l; ln -s a d; ln -s nowhere n; ln -s /opt/ml/model/a/b/f abs; ln a/b/f hard; mkfifo p; chmod 755 a/b/f
 echo 2 >/opt/ml/output/data/d; setsid sh -c 'trap "" TERM HUP; sleep 3; echo out: outlives the job' & sleep 0.2`},
 	"nothing, and a reason for it": {script: `echo why >/opt/ml/output/failure`},
-	"checkpoints": {cloud: []string{"--checkpoints", "s3://BUCKET/ckpt"}, here: []string{"--checkpoints", "./ckpt"}, runs: 2,
+	"checkpoints": {cloud: []string{"--checkpoints", "s3://BUCKET/ckpt"}, here: []string{"--checkpoints", "s3://BUCKET/ckpt-here"}, runs: 2,
 		script: `cd /opt/ml/checkpoints; mkdir -p d; echo "out: $(cat d/n) $(ls -A)"; echo x >>d/n; echo $(ls) >of-$(wc -l <d/n)`},
 	"hosts and shards": {fields: "format: tar\ninstance_count: 2\n", script: printConfig +
 		`h=$(hostname); echo out: $h $(getent hosts algo-1 algo-2 | wc -l); echo m >/opt/ml/model/of-$h; echo same >/opt/ml/model/same; cd /opt/ml/input/data/training; for f in *.tar; do echo out: $f $(tar tf $f | wc -l); done`},
 	"a host that fails": {fields: "instance_groups: [{name: a, type: TYPE, count: 1}, {name: b, type: TYPE, count: 1}]\n",
-		script: printConfig + `case $(hostname) in algo-2) echo why >/opt/ml/output/failure; sleep 0.5; exit 3;; esac; trap 'exit 0' TERM; while :; do sleep 0.1; done`,
+		script: `case $(hostname) in algo-2) ` + printConfig + `echo why >/opt/ml/output/failure; sleep 0.5; exit 3;; esac; trap 'exit 0' TERM; while :; do sleep 0.1; done`,
 		code:   exitFailed, says: "AlgorithmError: why"},
 	"isolation": {fields: "network_isolation: true\nkey_channel: KEY\n", script: `echo out: $(sed -n 's/^ *\([a-z0-9]*\):.*/\1/p' /proc/net/dev)`},
 
@@ -94,7 +96,7 @@ print("out:", sys.argv, json.loads(os.environ["SM_HPS"]), os.environ["SM_HP_DATE
 	"behind a shell": {fields: "max_runtime: 10\n", files: map[string]string{"save.py": untilTerm}, script: `python3 HOME/save.py script begun; echo out: not reached`,
 		code: exitFailed, says: "MaxRuntimeExceeded"},
 	"stopped, with a session of its own": {stop: true, files: map[string]string{"save.py": untilTerm},
-		script: `setsid python3 HOME/save.py session there & sleep 0.5; python3 HOME/save.py script begun; echo out: not reached`},
+		script: `setsid python3 HOME/save.py session there & until [ -e /opt/ml/input/session ]; do sleep 0.05; done; python3 HOME/save.py script begun; echo out: not reached`},
 }
 
 // The same jobs run on this machine and in SageMaker, as far as sagemakertest is that.
@@ -165,8 +167,10 @@ func (r *contractRun) writeFiles(base string) {
 			r.put(name, []byte(content))
 		}
 	}
-	for i, arg := range r.c.cloud {
-		r.c.cloud[i] = strings.ReplaceAll(arg, "BUCKET", *bucket+"/"+strings.TrimSuffix(*prefix, "/"))
+	for _, args := range [][]string{r.c.cloud, r.c.here} {
+		for i, arg := range args {
+			args[i] = strings.ReplaceAll(arg, "BUCKET", *bucket+"/"+strings.TrimSuffix(*prefix, "/"))
+		}
 	}
 }
 

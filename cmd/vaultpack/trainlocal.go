@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/internal/interrupt"
 	"github.com/vaultpack/vaultpack/trainer"
@@ -52,21 +54,30 @@ func trainLocal(c *cli.Context, con *console) error {
 	if err != nil {
 		return err
 	}
-	v, err := openVault(c, con)
+	cfg, err := loadConfig(c, con)
+	if err != nil {
+		return err
+	}
+	v, err := config.Open(c.Context, cfg)
 	if err != nil {
 		return err
 	}
 	summary := event{"command": "train", "local": true, "job": job.Name}
 	deliver := &delivery{con: con, vault: v, summary: summary}
-	if deliver.to, err = localDestination(c, v, main); err != nil {
+	if deliver.to, err = localDestination(c, v, main, in.Output); err != nil {
 		return err
 	}
-	if in.SealModel && deliver.to.Folder != "" {
-		return usagef("--output %s is in the clear, and seal_model says that the model is to be sealed", c.String("output"))
+	if deliver.place, err = checkpointPlace(c, v, in.Checkpoints); err != nil {
+		return err
 	}
-	if in.SealCheckpoints && (local.IsFolder(c.String("checkpoints")) || !c.IsSet("checkpoints") && deliver.to.Folder != "") {
-		return usagef("checkpoints would be kept in the clear, and seal_checkpoints says that they are to be sealed: name a dataset with --checkpoints")
+	if err := deliver.staysSealed(in); err != nil {
+		return err
 	}
+	if deliver.to.S3 != "" {
+		deliver.to.KMSKey = in.OutputKMSKey
+	}
+	deliver.buckets = localBuckets(cfg)
+	job.Buckets, job.LookEvery = deliver.buckets, con.every
 	if fields := in.OnlySageMaker(); len(fields) > 0 {
 		con.notef("without effect on this machine: %s", strings.Join(fields, ", "))
 	}
@@ -81,6 +92,9 @@ func trainLocal(c *cli.Context, con *console) error {
 		return err
 	}
 	if err := resumeCheckpoints(c, v, in, job, deliver); err != nil {
+		return err
+	}
+	if err := reach(c.Context, job); err != nil {
 		return err
 	}
 	if !in.NoProvenance {
@@ -158,20 +172,15 @@ func certifyLocal(c *cli.Context, con *console, v *vault.Vault, job *local.Job) 
 	for _, s := range job.Sealed {
 		run.Inputs = append(run.Inputs, provenance.Input{Channel: s.Channel, Dataset: s.Dataset.Name, Version: s.Version.Number, Digest: s.Version.Digest()})
 	}
-	for name, dir := range job.Plain {
-		if run.Plain == nil {
-			run.Plain = map[string]string{}
-		}
-		run.Plain[name] = dir
+	run.Plain = maps.Clone(job.Plain)
+	for name, ch := range job.Remote {
+		run.Plain[name] = ch.URI
 	}
 	if s := job.Saved; s != nil && s.Version != nil {
 		run.Inputs = append(run.Inputs, provenance.Input{Channel: s.Channel, Dataset: s.Dataset.Name, Version: s.Version.Number, Digest: s.Version.Digest()})
 	}
-	if job.Checkpoints.Folder != "" {
-		if run.Plain == nil {
-			run.Plain = map[string]string{}
-		}
-		run.Plain["checkpoints"] = job.Checkpoints.Folder
+	if at := job.Checkpoints; at.Dataset == "" && at.String() != "" {
+		run.Plain["checkpoints"] = at.String()
 	}
 	if job.Source != "" {
 		files, err := provenance.ReadFolder(c.Context, job.Source)

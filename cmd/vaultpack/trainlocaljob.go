@@ -23,13 +23,7 @@ func readLocalJob(c *cli.Context, con *console) (*trainer.Job, error) {
 	if err := in.CheckLocal(); err != nil {
 		return nil, usagef("SageMaker would not take this job: %w", err)
 	}
-	var replaced []string
-	for _, field := range []string{"output", "checkpoints"} {
-		if c.IsSet(field) {
-			replaced = append(replaced, field)
-		}
-	}
-	if err := in.CheckHere(replaced...); err != nil {
+	if err := in.CheckHere(); err != nil {
 		return nil, usageError{err}
 	}
 	if in.Source != "" {
@@ -42,8 +36,12 @@ func readLocalJob(c *cli.Context, con *console) (*trainer.Job, error) {
 
 // localChannels returns the channels of a job as they are filled on this machine.
 func localChannels(in *trainer.Job) local.Channels {
-	all := local.Channels{Main: in.Dataset, More: map[string]string{}, Sharded: map[string]bool{local.MainChannel: in.Distribution == "ShardedByS3Key"}, AtLeast: in.AtLeast, AllowIncomplete: in.AllowIncomplete}
+	all := local.Channels{Main: in.Dataset, More: map[string]string{}, Remote: map[string]local.Remote{}, Sharded: map[string]bool{local.MainChannel: in.Distribution == "ShardedByS3Key"}, AtLeast: in.AtLeast, AllowIncomplete: in.AllowIncomplete}
 	for name, ch := range in.Channels {
+		if ch.S3 != "" {
+			all.Remote[name] = local.Remote{URI: ch.S3, Sharded: ch.Distribution == "ShardedByS3Key", Groups: ch.InstanceGroups, ContentType: ch.ContentType}
+			continue
+		}
 		all.Sharded[name] = all.Sharded[name] || ch.Distribution == "ShardedByS3Key"
 		if all.More[name] = ch.Dataset; ch.Folder != "" {
 			all.More[name] = ch.Folder

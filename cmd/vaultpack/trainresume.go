@@ -10,22 +10,28 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/trainer/local"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
 // localDestination returns the destination of the results. A model can reveal what it was
-// trained on, so it is sealed unless something else is asked for. It is zero if the
-// results are to be discarded.
-func localDestination(c *cli.Context, v *vault.Vault, from string) (to local.Destination, err error) {
-	switch out := c.String("output"); {
+// trained on, so it is sealed unless something else is asked for, by a flag or by the job's
+// file. It is zero if the results are to be discarded.
+func localDestination(c *cli.Context, v *vault.Vault, from, file string) (to local.Destination, err error) {
+	out := c.String("output")
+	if file != "" && !c.IsSet("output") && !c.IsSet("output-seal") {
+		out = file
+	}
+	switch {
 	case out != "seal" && c.IsSet("output-seal"):
 		return to, usagef("--output %s and --output-seal exclude one another", out)
 	case out == "none":
 		return to, nil
 	case strings.Contains(out, "://"):
-		return to, usagef("--output: with --local it is seal, none or a folder, and not %s", out)
+		to.S3, err = inS3("output", out)
+		return to, err
 	case out != "seal":
 		if to.Folder, err = filepath.Abs(out); err != nil {
 			return to, err
@@ -52,12 +58,16 @@ type delivery struct {
 	vault   *vault.Vault // the vault of a destination that is a dataset
 	to      local.Destination
 	place   local.Destination // of checkpoints
+	buckets local.Buckets
 	summary event
 	noModel bool // there was none among the results
 }
 
 func (d *delivery) deliver(ctx context.Context, r *local.Results) error {
 	d.noModel = r.Unfinished
+	if d.to.S3 != "" {
+		return d.put(ctx, r)
+	}
 	if d.to.Folder != "" {
 		if err := local.CopyTo(ctx, r, d.to.Folder, d.con.warning); err != nil {
 			return fmt.Errorf("--output: %w", err)
@@ -167,19 +177,24 @@ func (d *delivery) redirect(c *cli.Context, k *local.Kept) (err error) {
 		return usagef("the checkpoints of job %s are among its results: --output says where they go", k.Job)
 	}
 	output := c.IsSet("output") || c.IsSet("output-seal")
+	cfg, err := loadConfig(c, d.con)
+	if err != nil {
+		return err
+	}
+	d.buckets = localBuckets(cfg)
 	if !output && !c.IsSet("checkpoints") && k.To.Dataset == "" && k.Checkpoints.Dataset == "" {
 		return nil
 	}
-	if d.vault, err = openVault(c, d.con); err != nil {
+	if d.vault, err = config.Open(c.Context, cfg); err != nil {
 		return err
 	}
 	if output {
-		if d.to, err = localDestination(c, d.vault, k.Dataset); err != nil {
+		if d.to, err = localDestination(c, d.vault, k.Dataset, ""); err != nil {
 			return err
 		}
 	}
 	if c.IsSet("checkpoints") {
-		if d.place, err = checkpointPlace(c, d.vault); err != nil {
+		if d.place, err = checkpointPlace(c, d.vault, ""); err != nil {
 			return err
 		}
 	}

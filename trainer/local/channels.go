@@ -29,6 +29,8 @@ type Channels struct {
 	// More are further channels by their names: DATASET[@VERSION], or the path of a
 	// folder, which has a separator in it or begins with a dot.
 	More map[string]string
+	// Remote are channels that are read from S3.
+	Remote map[string]Remote
 	// Sharded names the channels of datasets of which each host gets a part.
 	Sharded map[string]bool
 	// AtLeast is the number of a version of Main that is known to have existed.
@@ -92,7 +94,7 @@ func (j *Job) Fill(ctx context.Context, v *vault.Vault, c Channels) (err error) 
 			j.Close()
 		}
 	}()
-	j.Keys, j.Context, j.Plain = v.Keys.Open, v.Context, map[string]string{}
+	j.Keys, j.Context, j.Plain, j.Remote = v.Keys.Open, v.Context, map[string]string{}, c.Remote
 	if _, err := c.Dataset(); err != nil {
 		return err
 	}
@@ -113,6 +115,11 @@ func (j *Job) Fill(ctx context.Context, v *vault.Vault, c Channels) (err error) 
 			if err := j.seal(ctx, v, name, what, c); err != nil {
 				return err
 			}
+		}
+	}
+	for name := range c.Remote {
+		if name == MainChannel && c.Main != "" || name == container.MetaChannel || !container.IsChannelName(name) || c.More[name] != "" {
+			return &ChannelError{name, fmt.Errorf("%q cannot name another channel", name)}
 		}
 	}
 	return nil

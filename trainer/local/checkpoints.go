@@ -118,6 +118,13 @@ func (j *Job) fetchCheckpoints(ctx context.Context, to string) error {
 		return err
 	}
 	warn := func(err error) { j.Logf("warning: %v", err) }
+	if j.Checkpoints.S3 != "" {
+		p, err := j.Buckets.at(ctx, j.Checkpoints.S3, j.Checkpoints.KMSKey)
+		if err != nil {
+			return err
+		}
+		return download(ctx, p, filepath.Join(to, checkpointsName), files(ctx, p, p.uri, p.key))
+	}
 	if j.Checkpoints.Folder != "" {
 		return copyOut(ctx, warn, j.Checkpoints.Folder, ".", filepath.Join(to, checkpointsName))
 	}

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/vaultpack/vaultpack/dataset"
@@ -15,12 +17,17 @@ import (
 	"github.com/vaultpack/vaultpack/internal/atomicfile"
 )
 
-// A Destination is where the results of a job go: either a dataset or a folder.
+// A Destination is where the results of a job go: a dataset, a folder, or a place in S3.
 type Destination struct {
 	// Vault is the location of the vault that Dataset is in.
 	Vault   string `json:"vault,omitempty"`
 	Dataset string `json:"dataset,omitempty"`
 	Folder  string `json:"folder,omitempty"`
+	// S3 is an s3:// URI without a slash at its end.
+	S3 string `json:"s3,omitempty"`
+	// KMSKey is the key under which S3 encrypts there. What it means if it is empty is up to
+	// [Buckets].
+	KMSKey string `json:"kms_key,omitempty"`
 }
 
 // String returns the dataset or the folder, or "" if the results are discarded.
@@ -28,7 +35,7 @@ func (d Destination) String() string {
 	if d.Dataset != "" {
 		return "vaultpack:" + d.Dataset
 	}
-	return d.Folder
+	return cmp.Or(d.S3, d.Folder)
 }
 
 // unfinished is put behind the name of a dataset for the results of jobs that have no
@@ -43,8 +50,16 @@ func (d Destination) For(r *Results) string {
 	return d.Dataset
 }
 
+// check returns an error if the place in S3 is none.
+func (d Destination) check() error {
+	if bucket, _ := splitURI(d.S3); d.S3 != "" && (!strings.HasPrefix(d.S3, "s3://") || bucket == "" || strings.HasSuffix(d.S3, "/")) {
+		return fmt.Errorf("local: %q is not s3://BUCKET or s3://BUCKET/KEY without a slash at its end", d.S3)
+	}
+	return nil
+}
+
 // Check returns an error if results cannot be delivered there, as far as that can be
-// determined before there are any. It creates the folder.
+// determined before there are any. It creates the folder. What is in S3 [Job.Reach] checks.
 func (d Destination) Check() error {
 	if d.Dataset != "" {
 		if err := dataset.CheckName(d.Dataset); err != nil {

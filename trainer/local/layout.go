@@ -64,7 +64,7 @@ func (c *cluster) byName(resources object) (names []string, groups object) {
 
 // channels are the names of all channels, sorted.
 func (j *Job) channels() []string {
-	names := slices.Collect(maps.Keys(j.Plain))
+	names := slices.AppendSeq(slices.Collect(maps.Keys(j.Plain)), maps.Keys(j.Remote))
 	if len(j.Sealed) > 0 {
 		names = append(names, container.MetaChannel)
 	}
@@ -78,10 +78,13 @@ func (j *Job) inputDataConfig() object {
 	config := object{}
 	for _, name := range j.channels() {
 		distribution := "FullyReplicated"
-		if slices.ContainsFunc(j.Sealed, func(s Sealed) bool { return s.Channel == name && s.Sharded }) {
+		if slices.ContainsFunc(j.Sealed, func(s Sealed) bool { return s.Channel == name && s.Sharded }) || j.Remote[name].Sharded {
 			distribution = "ShardedByS3Key"
 		}
 		config[name] = object{"TrainingInputMode": "File", "S3DistributionType": distribution, "RecordWrapperType": "None"}
+		if t := j.Remote[name].ContentType; t != "" {
+			config[name].(object)["ContentType"] = t
+		}
 	}
 	return config
 }

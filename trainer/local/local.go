@@ -30,6 +30,11 @@ type Job struct {
 	Sealed []Sealed
 	// Plain maps channels to the folders, or single files, that are copied into them.
 	Plain map[string]string
+	// Remote maps channels to what is read from S3 for them, by Buckets.
+	Remote map[string]Remote
+	// Buckets opens what Remote, To and Checkpoints name in S3. It may be nil if they name
+	// nothing there.
+	Buckets Buckets
 	// Hyperparameters are strings, as in SageMaker's API; in script mode they are JSON.
 	Hyperparameters map[string]string
 	Env             map[string]string
@@ -89,15 +94,27 @@ type Job struct {
 	// the results are discarded.
 	Output func(ctx context.Context, r *Results) error
 
-	// Checkpoints is the folder or dataset in which checkpoints are kept from one job to the
+	// Checkpoints is the folder, dataset or place in S3 in which checkpoints are kept from one job to the
 	// next. If it is zero, checkpoints are among the results. For a dataset, [Job.Resume]
-	// sets Checkpoints and Saved.
+	// sets Checkpoints and Saved. In S3 they are also kept while the job runs: every LookEvery,
+	// 0 means 10 s, what has changed is stored there.
 	Checkpoints Destination
+	LookEvery   time.Duration
 	// Saved holds the checkpoints to resume from. If its version is nil, there are none.
 	Saved *Sealed
 	// Keep delivers the checkpoints to Checkpoints, however the command has ended. It
 	// is called before Output, and under the same rules.
 	Keep func(ctx context.Context, r *Results) error
+
+	reached     bool
+	remoteBytes int64 // what is read from S3 takes
+}
+
+// tell tells Logf, if there is one.
+func (j *Job) tell(format string, args ...any) {
+	if j.Logf != nil {
+		j.Logf(format, args...)
+	}
 }
 
 // Status is the status of a job, as in SageMaker.

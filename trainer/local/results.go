@@ -27,6 +27,8 @@ type Results struct {
 	base  string
 	ended time.Time
 	apart bool // the checkpoints are none of them, and have a place of their own
+	// stored are the checkpoints that are in that place already, in S3.
+	stored map[string]stamp
 }
 
 // An item is a file among the results, under the name that it is delivered by.

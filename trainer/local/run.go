@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"time"
@@ -21,6 +22,7 @@ type run struct {
 	now     <-chan struct{} // closed when the job is to end at once
 	// delivered is set when the results are where they are to be.
 	delivered bool
+	stored    map[string]stamp // checkpoints that are in S3 already
 }
 
 // Run runs the job to its end. The error is about the run itself; the result says
@@ -48,6 +50,9 @@ func (j *Job) Run(ctx context.Context) (res *Result, err error) {
 	}
 	if err := j.Checkpoints.Check(); err != nil {
 		return nil, fmt.Errorf("the checkpoints cannot be kept there: %w", err)
+	}
+	if err := j.Reach(ctx); err != nil {
+		return nil, err
 	}
 	ws, err := newWorkspace(j)
 	if err != nil {
@@ -97,7 +102,9 @@ func (r *run) gather() error {
 }
 
 func (r *run) results(status Status) *Results {
-	return newResults(r.ws.base, r.Name, status, r.rec.Ended, r.rec.Checkpoints)
+	made := newResults(r.ws.base, r.Name, status, r.rec.Ended, r.rec.Checkpoints)
+	made.stored = r.stored
+	return made
 }
 
 // begin makes the job known to others, and finds out what its hosts can be.
@@ -197,6 +204,11 @@ func (r *run) open(ctx context.Context, h *host) error {
 			return fmt.Errorf("channel %s: %w", name, err)
 		}
 	}
+	for name, ch := range r.Remote {
+		if err := r.fetchChannel(ctx, h, filepath.Join(base, "input", "data", name), ch); err != nil {
+			return fmt.Errorf("channel %s: %w", name, err)
+		}
+	}
 	_, err := container.Open(ctx, &cfg)
 	return err
 }
@@ -205,10 +217,14 @@ func (r *run) open(ctx context.Context, h *host) error {
 // checkpoints in the hosts' folders are an earlier job's, and are removed.
 func (r *run) train(ctx context.Context) (*Result, error) {
 	began := time.Now()
-	cmd, err := r.command()
+	var cmd *exec.Cmd
 	var res *Result
+	keep, err := r.keepStoring(ctx)
 	if err == nil {
-		res, err = r.start(ctx, cmd)
+		if cmd, err = r.command(); err == nil {
+			res, err = r.start(ctx, cmd)
+		}
+		r.stored = keep()
 	}
 	if cmd == nil || cmd.Process == nil {
 		for _, h := range r.cluster.hosts {

@@ -180,6 +180,7 @@ func (j *Job) choose() (dir, why string, err error) {
 	if j.Saved != nil && j.Saved.Version != nil {
 		need += hosts * (j.Saved.Version.Totals.Bytes + j.Saved.Version.Totals.Files*4096)
 	}
+	need += hosts * j.remoteBytes
 	folders := slices.Collect(maps.Values(j.Plain))
 	if j.Checkpoints.Folder != "" {
 		folders = append(folders, j.Checkpoints.Folder)
