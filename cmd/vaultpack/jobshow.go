@@ -217,6 +217,9 @@ func (rec *recorder) end(con *console, job *local.Job, began time.Time, res *loc
 	for _, name := range slices.Sorted(maps.Keys(job.Plain)) {
 		r.Inputs = append(r.Inputs, report.Input{Channel: name, Place: job.Plain[name]})
 	}
+	for _, name := range slices.Sorted(maps.Keys(job.Remote)) {
+		r.Inputs = append(r.Inputs, report.Input{Channel: name, Place: job.Remote[name].URI})
+	}
 	if name, ok := summary["output_dataset"].(string); ok && !res.NoModel {
 		r.Model = fmt.Sprintf("dataset %s, version %v", name, summary["output_version"])
 	} else if dir, ok := summary["output"].(string); ok && !res.NoModel {

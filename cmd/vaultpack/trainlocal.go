@@ -62,21 +62,11 @@ func trainLocal(c *cli.Context, con *console) error {
 	if err != nil {
 		return err
 	}
-	summary := event{"command": "train", "local": true, "job": job.Name}
-	deliver := &delivery{con: con, vault: v, summary: summary}
-	if deliver.to, err = localDestination(c, v, main, in.Output); err != nil {
+	deliver, err := newDelivery(c, con, cfg, v, in, main)
+	if err != nil {
 		return err
 	}
-	if deliver.place, err = checkpointPlace(c, v, in.Checkpoints); err != nil {
-		return err
-	}
-	if err := deliver.staysSealed(in); err != nil {
-		return err
-	}
-	if deliver.to.S3 != "" {
-		deliver.to.KMSKey = in.OutputKMSKey
-	}
-	deliver.buckets = localBuckets(cfg)
+	deliver.summary = event{"command": "train", "local": true, "job": job.Name}
 	job.Buckets, job.LookEvery = deliver.buckets, con.every
 	if fields := in.OnlySageMaker(); len(fields) > 0 {
 		con.notef("without effect on this machine: %s", strings.Join(fields, ", "))
@@ -88,13 +78,7 @@ func trainLocal(c *cli.Context, con *console) error {
 		return err
 	}
 	defer job.Close()
-	if err := keepsInputs(c.Context, job); err != nil {
-		return err
-	}
-	if err := resumeCheckpoints(c, v, in, job, deliver); err != nil {
-		return err
-	}
-	if err := reach(c.Context, job); err != nil {
+	if err := checkPlaces(c, v, in, job, deliver); err != nil {
 		return err
 	}
 	if !in.NoProvenance {
@@ -106,7 +90,7 @@ func trainLocal(c *cli.Context, con *console) error {
 	if err != nil {
 		return err
 	}
-	return runLocal(c, con, job, rec, summary)
+	return runLocal(c, con, job, rec, deliver.summary)
 }
 
 // runLocal runs a job that is ready on this machine, and reports how it ended.
@@ -147,6 +131,18 @@ var errNoModel = errors.New("the script wrote nothing to /opt/ml/model (SM_MODEL
 
 // maxLocalRuntime is how long a certificate is valid: as long as SageMaker's longest jobs run.
 const maxLocalRuntime = 28 * 24 * time.Hour
+
+// checkPlaces returns an error for places of results and checkpoints that cannot be used, or
+// would lose something, before the job is known to anybody and before any data is opened.
+func checkPlaces(c *cli.Context, v *vault.Vault, in *trainer.Job, job *local.Job, d *delivery) error {
+	if err := keepsInputs(c.Context, job); err != nil {
+		return err
+	}
+	if err := resumeCheckpoints(c, v, in, job, d); err != nil {
+		return err
+	}
+	return reach(c.Context, job)
+}
 
 // keepsInputs returns an error if the results would become the next version of a dataset that
 // the job reads, unless that dataset holds models of jobs.

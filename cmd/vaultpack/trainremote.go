@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/trainer"
 	"github.com/vaultpack/vaultpack/trainer/local"
+	"github.com/vaultpack/vaultpack/vault"
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
@@ -42,6 +45,22 @@ func reach(ctx context.Context, job *local.Job) error {
 		return usageError{err}
 	}
 	return err
+}
+
+// newDelivery returns where results and checkpoints of the job go.
+func newDelivery(c *cli.Context, con *console, cfg *config.Config, v *vault.Vault, in *trainer.Job, main string) (*delivery, error) {
+	d := &delivery{con: con, vault: v, buckets: localBuckets(cfg)}
+	var err error
+	if d.to, err = localDestination(c, v, main, in.Output); err != nil {
+		return nil, err
+	}
+	if d.place, err = checkpointPlace(c, v, in.Checkpoints); err != nil {
+		return nil, err
+	}
+	if d.to.S3 != "" {
+		d.to.KMSKey = in.OutputKMSKey
+	}
+	return d, d.staysSealed(in)
 }
 
 // staysSealed returns an error if what the job is to seal would be delivered in the clear.
