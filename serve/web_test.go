@@ -1,12 +1,20 @@
 package serve_test
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/tree"
+	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/datasettest"
 )
 
 // Pages and files are for who has the token, whatever a path looks like; what they hold is
@@ -105,6 +113,61 @@ func TestWeb(t *testing.T) {
 	}
 	if told := s.failures(); len(told) > 0 {
 		t.Error(told)
+	}
+}
+
+// A folder of which something cannot be read is an error, and never a listing of less: who
+// synchronizes with WebDAV would remove the rest.
+func TestNoPartOfAListing(t *testing.T) {
+	s := newStand(t)
+	s.upload("scans", func(src string) { write(t, filepath.Join(src, "a/1"), []byte("x")) })
+	d, err := dataset.Open(s.vault, "many")
+	must(t, err)
+	defer d.Close()
+	datasettest.CommitWith(t, d, func(*envelope.DataKey) (all []*tree.Entry) {
+		for i := range 100_001 { // more than are listed
+			all = append(all, &tree.Entry{Path: fmt.Sprintf("%06d", i), Mode: 0o644, ModTime: time.Unix(2, 0)})
+		}
+		return all
+	})
+	s.start()
+	list := func(url string) (int, string) {
+		r, err := http.NewRequestWithContext(t.Context(), "PROPFIND", s.web.URL+url, nil)
+		must(t, err)
+		r.SetBasicAuth("anybody", s.credentials.Token)
+		r.Header.Set("Depth", "1")
+		status, _, body := do(t, r)
+		return status, body
+	}
+	broken := errors.New("the network is down")
+	for i, spoil := range []func(string, int64, io.ReadCloser) (io.ReadCloser, error){
+		func(_ string, _ int64, r io.ReadCloser) (io.ReadCloser, error) { r.Close(); return nil, broken },
+		func(_ string, _ int64, r io.ReadCloser) (io.ReadCloser, error) {
+			return struct {
+				io.Reader
+				io.Closer
+			}{io.MultiReader(io.LimitReader(r, 100), strings.NewReader("changed")), r}, nil
+		},
+	} {
+		s.store.Spoil(spoil)
+		for _, url := range []string{"/scans/", "/scans/a/"} {
+			if status, body := list(url); status != http.StatusInternalServerError || strings.Contains(body, "multistatus") {
+				t.Errorf("%d, %s: %d %s", i, url, status, body)
+			}
+		}
+	}
+	s.store.Spoil(nil)
+	if status, body := list("/many/"); status != http.StatusInternalServerError || strings.Contains(body, "multistatus") {
+		t.Errorf("too many: %d %s", status, body)
+	}
+	if status, body := list("/many/000007"); status != 207 || !strings.Contains(body, "/many/000007</D:href>") {
+		t.Errorf("one of many: %d %s", status, body)
+	}
+	if status, body := list("/scans/a/"); status != 207 || !strings.Contains(body, "/scans/a/1</D:href>") {
+		t.Errorf("%d %s", status, body)
+	}
+	if told := s.failures(); len(told) != 5 {
+		t.Errorf("told: %v", told)
 	}
 }
 

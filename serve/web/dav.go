@@ -35,25 +35,59 @@ func (h *handler) propfind(w http.ResponseWriter, r *http.Request, prefix string
 		io.WriteString(w, `<?xml version="1.0" encoding="utf-8"?><D:error xmlns:D="DAV:"><D:propfind-finite-depth/></D:error>`)
 		return
 	}
+	name := strings.TrimPrefix(r.URL.Path, prefix)
+	p, _ := find(name)
 	files := &davFiles{h: h}
-	dav := webdav.Handler{Prefix: prefix, FileSystem: files, LockSystem: webdav.NewMemLS(), Logger: func(r *http.Request, err error) {
-		if err == nil || errors.Is(err, fs.ErrNotExist) || r.Context().Err() != nil {
-			return
-		}
-		p, _ := find(strings.TrimPrefix(r.URL.Path, prefix))
-		h.failed(p.dataset, p.path, err)
-	}}
+	if files.prepare(r.Context(), name); files.err != nil {
+		h.refuse(w, r, p, files.err)
+		return
+	}
+	dav := webdav.Handler{Prefix: prefix, FileSystem: files, LockSystem: webdav.NewMemLS(), Logger: func(_ *http.Request, err error) { files.note(err) }}
 	dav.ServeHTTP(w, r)
+	if files.err != nil {
+		if r.Context().Err() == nil {
+			h.failed(p.dataset, p.path, files.err)
+		}
+		panic(http.ErrAbortHandler) // so that nobody takes what was sent for a whole listing
+	}
 }
 
-// davFiles is a webdav.FileSystem of all that is served.
-type davFiles struct{ h *handler }
+// davFiles is a webdav.FileSystem of all that is served, for one request. The library leaves
+// out what it cannot read, or ends a listing there, and says nothing to the client: a
+// listing of which something is missing would be taken for a whole one, and a client that
+// synchronizes would remove files. So each error is noted.
+type davFiles struct {
+	h      *handler
+	folder *davFile // that was listed before
+	listed []os.FileInfo
+	err    error // the first one
+}
+
+// note notes an error, other than that there is no such file.
+func (f *davFiles) note(err error) {
+	if f.err == nil && err != nil && !errors.Is(err, fs.ErrNotExist) {
+		f.err = err
+	}
+}
+
+// prepare reads the folder of a request before anything is answered.
+func (f *davFiles) prepare(ctx context.Context, name string) {
+	info, err := f.Stat(ctx, name)
+	if err != nil || !info.IsDir() {
+		return
+	}
+	folder := &davFile{ctx: ctx, files: f, name: name, info: info}
+	if f.listed, err = folder.Readdir(-1); err == nil {
+		f.folder = folder
+	}
+}
 
 func (f *davFiles) Mkdir(context.Context, string, os.FileMode) error { return fs.ErrPermission }
 func (f *davFiles) RemoveAll(context.Context, string) error          { return fs.ErrPermission }
 func (f *davFiles) Rename(context.Context, string, string) error     { return fs.ErrPermission }
 
-func (f *davFiles) Stat(ctx context.Context, name string) (os.FileInfo, error) {
+func (f *davFiles) Stat(ctx context.Context, name string) (_ os.FileInfo, err error) {
+	defer func() { f.note(err) }()
 	p, err := find(name)
 	switch {
 	case err != nil:
@@ -112,6 +146,10 @@ func (f *davFile) Stat() (os.FileInfo, error)     { return f.info, nil }
 
 // Readdir returns all, whatever n is: the library asks for all.
 func (f *davFile) Readdir(int) (all []os.FileInfo, err error) {
+	if before := f.files.folder; before != nil && f.name == before.name {
+		return f.files.listed, nil
+	}
+	defer func() { f.files.note(err) }()
 	p, err := find(f.name)
 	switch {
 	case err != nil:
