@@ -10,7 +10,8 @@ import (
 // An Image holds what is known about a training image.
 type Image struct {
 	Entrypoint []string
-	Digest     string // SHA-256 in hex
+	Cmd        []string // of a processing job: SageMaker has training images run "train"
+	Digest     string   // SHA-256 in hex
 }
 
 // An ImageReader looks up an image for Linux on an architecture. Package registry
@@ -29,13 +30,44 @@ func (l *Launcher) command(ctx context.Context, j *Job, arch string) (command []
 		_, digest, _ := strings.Cut(j.Image, "@sha256:")
 		return j.Command, digest, nil
 	}
+	image, err := l.image(ctx, j, arch)
+	if err != nil {
+		return nil, "", err
+	}
+	return append(slices.Clone(image.Entrypoint), "train"), image.Digest, nil
+}
+
+// processingCommand is what a processing job runs once the data is open: what the user has
+// given, the script of its source, or what SageMaker would run, "docker run IMAGE": the image's
+// ENTRYPOINT with its CMD.
+// https://docs.aws.amazon.com/sagemaker/latest/dg/build-your-own-processing-container.html
+func (l *Launcher) processingCommand(ctx context.Context, j *Job, arch string) (command []string, digest string, err error) {
+	_, digest, _ = strings.Cut(j.Image, "@sha256:")
+	switch {
+	case len(j.Command) > 0:
+		return j.Command, digest, nil
+	case j.Entry != "":
+		return []string{"python3", j.Entry}, digest, nil
+	}
+	image, err := l.image(ctx, j, arch)
+	if err != nil {
+		return nil, "", err
+	}
+	if command = slices.Concat(image.Entrypoint, image.Cmd); len(command) == 0 {
+		return nil, "", &FieldError{Field: "command", Origin: j.where("command"), Problem: fmt.Sprintf(
+			"is missing, and the image %s has neither ENTRYPOINT nor CMD: give the command after --, such as: -- python3 prepare.py", j.Image)}
+	}
+	return command, image.Digest, nil
+}
+
+func (l *Launcher) image(ctx context.Context, j *Job, arch string) (Image, error) {
 	image, err := l.Images.Image(ctx, j.Image, arch)
 	if err != nil {
 		login := "docker login"
 		if host, _, _ := strings.Cut(j.Image, "/"); strings.Contains(host, ".dkr.ecr.") {
 			login = fmt.Sprintf("aws ecr get-login-password | docker login --username AWS --password-stdin %s", host)
 		}
-		return nil, "", fmt.Errorf("cannot look up the command of the image %s: %w; log in to its registry (%s), or give the command after --, such as: -- python3 train.py", j.Image, err, login)
+		return image, fmt.Errorf("cannot look up the command of the image %s: %w; log in to its registry (%s), or give the command after --, such as: -- python3 train.py", j.Image, err, login)
 	}
-	return append(slices.Clone(image.Entrypoint), "train"), image.Digest, nil
+	return image, nil
 }

@@ -58,7 +58,6 @@ func (j *Job) CheckProcessing() error {
 		p.check(ch.InputMode != "FastFile", "channels."+name+".input_mode", "is for training jobs; a processing job has File and Pipe")
 		p.check(ch.DataType != "AugmentedManifestFile", "channels."+name+".data_type", "is for training jobs; a processing job has S3Prefix and ManifestFile")
 	}
-	p.check(len(j.Command) > 0 || j.Entry != "", "command", "is missing: what the container runs, after -- ; or a script, with source and entry")
 	j.checkName(p)
 	j.checkChannels(p)
 	j.checkContainer(p)
@@ -104,15 +103,6 @@ func isSet(of any, field string) bool {
 		}
 	}
 	panic("trainer: there is no field " + field)
-}
-
-// processingCommand is what a processing job runs: the command, or the script of its source.
-func (j *Job) processingCommand() (command []string, digest string) {
-	_, digest, _ = strings.Cut(j.Image, "@sha256:")
-	if len(j.Command) == 0 {
-		return []string{"python3", j.Entry}, digest
-	}
-	return j.Command, digest
 }
 
 // processingFlags are those of sagemaker-run that only processing jobs have.

@@ -2,6 +2,7 @@ package trainer_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,10 +33,10 @@ func TestPlanProcessingRefuses(t *testing.T) {
 		"channels.l.content_type: is for training jobs": func(j *trainer.Job) {
 			j.Channels = map[string]*trainer.Channel{"l": {S3: "s3://labels/", ContentType: "a"}}
 		},
-		"command: is missing":     func(j *trainer.Job) { j.Command = nil },
-		"(7 days)":                func(j *trainer.Job) { j.MaxRuntime = trainer.Duration(8 * 24 * time.Hour) },
-		"has to be from 1 to 100": func(j *trainer.Job) { j.InstanceCount = 101 },
-		"the limit is 256":        func(j *trainer.Job) { j.Environment = map[string]string{"A": strings.Repeat("x", 257)} },
+		"bare:1 has neither ENTRYPOINT nor CMD": func(j *trainer.Job) { j.Command, j.Image = nil, "bare:1" },
+		"(7 days)":                              func(j *trainer.Job) { j.MaxRuntime = trainer.Duration(8 * 24 * time.Hour) },
+		"has to be from 1 to 100":               func(j *trainer.Job) { j.InstanceCount = 101 },
+		"the limit is 256":                      func(j *trainer.Job) { j.Environment = map[string]string{"A": strings.Repeat("x", 257)} },
 		"the limit is 10": func(j *trainer.Job) {
 			j.Channels = map[string]*trainer.Channel{}
 			for _, n := range "abcdefghi" {
@@ -51,6 +52,22 @@ func TestPlanProcessingRefuses(t *testing.T) {
 		_, err := w.launcher.PlanProcessing(t.Context(), j)
 		if field := (*trainer.FieldError)(nil); !errors.As(err, &field) || !strings.Contains(err.Error(), want) {
 			t.Errorf("got  %v\nwant %s", err, want)
+		}
+	}
+	// Without a command it is the image's, if it can be looked up.
+	for image, want := range map[string][]string{"a/b:1": {"--", "bash", "-m", "start.sh", "all"}, "missing:1": nil} {
+		j := good()
+		j.Command, j.Image = nil, image
+		p, err := w.launcher.PlanProcessing(t.Context(), j)
+		if err != nil {
+			if want != nil || !strings.Contains(err.Error(), "cannot look up the command of the image missing:1") {
+				t.Errorf("%s: %v", image, err)
+			}
+			continue
+		}
+		defer p.Close()
+		if args := p.Request.AppSpecification.ContainerArguments; want == nil || len(args) < len(want) || !slices.Equal(args[len(args)-len(want):], want) {
+			t.Errorf("%s: %q", image, args)
 		}
 	}
 	if err := good().Check(); err == nil || !strings.Contains(err.Error(), "outputs: are those of a processing job") {

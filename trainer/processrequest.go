@@ -63,10 +63,7 @@ func (l *Launcher) PlanProcessing(ctx context.Context, j *Job) (_ *ProcessingPla
 			p.Close()
 		}
 	}()
-	command := func(string) ([]string, string, error) {
-		command, digest := j.processingCommand()
-		return command, digest, nil
-	}
+	command := func(arch string) ([]string, string, error) { return l.processingCommand(ctx, j, arch) }
 	args, err := l.prepare(ctx, &p.staging, inProcessing, command)
 	if err != nil {
 		return nil, err

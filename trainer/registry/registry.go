@@ -42,5 +42,5 @@ func (Client) Image(ctx context.Context, image, arch string) (found trainer.Imag
 	if err != nil {
 		return found, err
 	}
-	return trainer.Image{Entrypoint: cfg.Config.Entrypoint, Digest: digest.Hex}, nil
+	return trainer.Image{Entrypoint: cfg.Config.Entrypoint, Cmd: cfg.Config.Cmd, Digest: digest.Hex}, nil
 }

@@ -42,7 +42,7 @@ func TestRegistry(t *testing.T) {
 	}
 	got, err := registry.Client{}.Image(t.Context(), image, "amd64")
 	digest, derr := img.Digest()
-	if err != nil || derr != nil || !slices.Equal(got.Entrypoint, []string{"bash", "-m", "start.sh"}) || got.Digest != digest.Hex {
+	if err != nil || derr != nil || !slices.Equal(got.Entrypoint, []string{"bash", "-m", "start.sh"}) || !slices.Equal(got.Cmd, []string{"/bin/bash"}) || got.Digest != digest.Hex {
 		t.Errorf("%q, %v", got, err)
 	}
 	if _, err := (registry.Client{}).Image(t.Context(), image, "arm64"); err == nil || !strings.Contains(err.Error(), "arm64") {
