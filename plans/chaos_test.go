@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"math/rand/v2"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/plans"
 	"github.com/vaultpack/vaultpack/uploader"
 	"github.com/vaultpack/vaultpack/vault"
@@ -145,7 +147,7 @@ func inAnyOrder(t *testing.T, dir string, want *dataset.Version) {
 	same(t, made, want)
 }
 
-// A worker lists nothing and deletes nothing.
+// A worker opens one data key, lists nothing and deletes nothing, and does not need to be told what does not exist.
 func TestWorkersListNothing(t *testing.T) {
 	p := newPlace()
 	dir := source(t)
@@ -156,9 +158,18 @@ func TestWorkersListNothing(t *testing.T) {
 		}
 		for n := range plan.Shards {
 			for range 2 {
-				m := &noLists{Store: p.Store, t: t}
-				if _, err := plans.Work(t.Context(), p.over(t, m), plan.Reference, n, plans.WorkOptions{}); err != nil {
+				calls := &counting{KeyWrapper: p.key, t: t}
+				d, err := dataset.Open(&vault.Vault{Store: &noLists{Store: p.Store, t: t}, Keys: &vault.Keys{Open: []envelope.KeyWrapper{calls}},
+					OpenSigner: p.over(t, p.Store).Vault().SigningKey}, "d")
+				if err != nil {
 					t.Fatal(err)
+				}
+				if _, err := plans.Work(t.Context(), d, plan.Reference, n, plans.WorkOptions{}); err != nil {
+					t.Fatal(err)
+				}
+				d.Close()
+				if calls.n != 1 {
+					t.Errorf("a worker opens %d data keys", calls.n)
 				}
 			}
 		}
@@ -166,6 +177,23 @@ func TestWorkersListNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// counting counts what a key service would be called for.
+type counting struct {
+	envelope.KeyWrapper
+	t *testing.T
+	n int
+}
+
+func (c *counting) Unwrap(ctx context.Context, slot envelope.Slot, ec envelope.EncryptionContext) ([]byte, error) {
+	c.n++
+	return c.KeyWrapper.Unwrap(ctx, slot, ec)
+}
+
+func (c *counting) Wrap(context.Context, []byte, envelope.EncryptionContext) (envelope.Slot, error) {
+	c.t.Error("a worker makes a data key")
+	return envelope.Slot{}, errors.New("no")
 }
 
 type noLists struct {
@@ -186,4 +214,22 @@ func (s *noLists) Folders(ctx context.Context, prefix string) ([]string, error) 
 func (s *noLists) Delete(ctx context.Context, name string) error {
 	s.t.Errorf("a worker deletes %s", name)
 	return s.Store.Delete(ctx, name)
+}
+
+// forbidden is what S3 says of an object that does not exist to somebody who may not list.
+func forbidden(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fs.ErrPermission
+	}
+	return err
+}
+
+func (s *noLists) Get(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
+	r, err := s.Store.Get(ctx, name, off, n)
+	return r, forbidden(err)
+}
+
+func (s *noLists) Stat(ctx context.Context, name string) (vault.Object, error) {
+	o, err := s.Store.Stat(ctx, name)
+	return o, forbidden(err)
 }

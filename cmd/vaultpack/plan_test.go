@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vaultpack/vaultpack/internal/awstest"
 	"github.com/vaultpack/vaultpack/internal/race"
 )
 
@@ -167,4 +169,45 @@ func TestPlanNoticesNewFiles(t *testing.T) {
 		t.Error(errs)
 	}
 	p.run(exitFailed, "work", plan, "--shard", "0", "--source", filepath.Join(p.home, "none"))
+}
+
+// The same in a bucket, with data keys and signatures of KMS, and on machines that know
+// nothing of the dataset.
+func TestPlanInBucket(t *testing.T) {
+	race.Skip(t, "it runs one command after the other")
+	s := awstest.New("eu-central-1")
+	h := httptest.NewServer(s)
+	t.Cleanup(h.Close)
+	s.AddBucket("my-bucket", awstest.Bucket{})
+	env := []string{"AWS_ENDPOINT_URL=" + h.URL, "AWS_REGION=" + s.Region, "AWS_ACCESS_KEY_ID=admin", "AWS_SECRET_ACCESS_KEY=x",
+		"AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null", "AWS_CA_BUNDLE=", "VAULTPACK_VAULT="}
+	p := newPlace(t).at(env...)
+	p.run(exitDone, "init", "--vault", "s3://my-bucket/ml", "--yes", "--adopt", "--user", "me")
+	settings, err := os.ReadFile(filepath.Join(p.home, "vaultpack.yaml"))
+	check(t, err)
+	src := filepath.Join(p.home, "src")
+	for i := range 12 {
+		write(t, filepath.Join(src, fmt.Sprint(i)), []byte(strings.Repeat("x", 9000)))
+	}
+	for range 2 { // of a new dataset, and of what has changed
+		plan := p.plan(src, "-d", "d", "--shards", "3", "--pack-size", "16KiB")
+		var wg sync.WaitGroup
+		for i := range 5 { // two of the shards twice
+			worker := newPlace(t).at(env...)
+			write(t, filepath.Join(worker.home, "vaultpack.yaml"), settings)
+			wg.Go(func() {
+				out, errs := worker.run(exitDone, "work", plan, "--shard", fmt.Sprint(i%3))
+				// One for the data key, one for the public key, one signature.
+				if strings.Contains(out, "is finished") && !strings.Contains(out, " 3 calls to KMS") {
+					t.Errorf("%s%s", out, errs)
+				}
+			})
+		}
+		wg.Wait()
+		p.run(exitDone, "commit", plan)
+		p.run(exitDone, "verify", "d", "--against", src)
+		write(t, filepath.Join(src, "5"), []byte("another"))
+	}
+	p.run(exitDone, "gc", "d", "--grace", "0s")
+	p.run(exitDone, "verify", "d")
 }
