@@ -1,7 +1,7 @@
-// Command vaultpack-run is what a training container starts with: it opens the sealed
-// channels of the job, and becomes the command that trains. It is `vaultpack
-// sagemaker-run` and no more: beside opened data there is no program that could make
-// roles, or jobs.
+// Command vaultpack-run is the entry point of a training container: it opens the
+// sealed channels of the job, and then execs the training command. It is `vaultpack
+// sagemaker-run` and nothing more, so that no program that could create roles or jobs
+// is present where data is opened.
 package main
 
 import (

@@ -65,7 +65,7 @@ func runBrowse(c *cli.Context, con *console) error {
 		return err
 	}
 	defer catalog.Close()
-	for _, r := range o.Datasets { // a name that is wrong is told now
+	for _, r := range o.Datasets { // report a wrong name now
 		if _, err := catalog.Version(c.Context, r.Dataset, 0); err != nil {
 			return err
 		}
@@ -74,7 +74,7 @@ func runBrowse(c *cli.Context, con *console) error {
 	return b.run(c, catalog, "127.0.0.1:"+strconv.Itoa(port))
 }
 
-// browsing is a run of the command.
+// browsing is one run of the command.
 type browsing struct {
 	con *console
 
@@ -114,8 +114,8 @@ func (b *browsing) run(c *cli.Context, catalog *serve.Catalog, address string) e
 	return partly(b.failures.all.Err("show"), "answer", "the others were shown whole")
 }
 
-// failed tells of what could not be shown, or not whole. A dataset of other people, and one that is not uploaded yet,
-// are no failures: the page tells of those.
+// failed reports what could not be shown, or only in part. Other people's datasets, and datasets that are not
+// uploaded yet, are not failures: the page shows them as such.
 func (b *browsing) failed(dataset, path string, err error) {
 	if notOurs(err) || noDatasetYet(err) {
 		return
@@ -129,8 +129,8 @@ func (b *browsing) failed(dataset, path string, err error) {
 	b.failures.path(dataset, fmt.Errorf("at %s: %w", time.Now().Format(time.TimeOnly), err))
 }
 
-// openBrowser opens a page that leads to the link, from a file that only this user can read: arguments of
-// programs are seen by everybody on the machine. forget removes the file.
+// openBrowser opens a page that leads to the link, from a file that only this user can read: everybody on
+// the machine can see programs' arguments. forget removes the file.
 func openBrowser(url string) (forget func(), err error) {
 	opener := "xdg-open"
 	if runtime.GOOS == "darwin" {
@@ -150,10 +150,10 @@ func openBrowser(url string) (forget func(), err error) {
 		return forget, err
 	}
 	cmd := exec.Command(opener, file)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is not for the browser
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C must not reach the browser
 	if err := cmd.Start(); err != nil {
 		return forget, err
 	}
-	go cmd.Wait() // a browser may run as long as it likes
+	go cmd.Wait() // the browser may outlive this process
 	return forget, nil
 }

@@ -99,7 +99,7 @@ func getCheckpoints(c *cli.Context, con *console, from, dir string) error {
 }
 
 // findCheckpoints finds the sealed checkpoints of a job in the vault, or in a folder that
-// somebody has brought here.
+// they were copied to.
 func findCheckpoints(ctx context.Context, v *vault.Vault, from string, o *sealedcheckpoints.Opener) (m sealedcheckpoints.Mark, done func(), err error) {
 	done = func() {}
 	if info, err := os.Stat(from); err == nil && info.IsDir() {
@@ -134,7 +134,7 @@ func findCheckpoints(ctx context.Context, v *vault.Vault, from string, o *sealed
 	return m, done, usagef("the vault has no sealed checkpoints of a job %s: if it keeps them in another place in S3, copy that (aws s3 cp --recursive s3://… FOLDER) and name the folder", show(from))
 }
 
-// checkCheckpoints returns an error unless a signer stands for the job that has made the set.
+// checkCheckpoints returns an error unless a signer vouches for the job that made the set.
 func checkCheckpoints(ctx context.Context, ver *provenance.Verifier, s *sealedcheckpoints.Set, sum [sha256.Size]byte, text []byte) error {
 	if len(text) == 0 {
 		return fmt.Errorf("they have no statement: %w; see --no-provenance", envelope.ErrAuthentication)

@@ -12,10 +12,10 @@ import (
 )
 
 // flagsFirst moves the flags of a command in front of its arguments, and returns how many
-// arguments stand behind --. People write flags behind arguments too, and version 2 of
-// the library cannot read them there: it leaves parsing to package flag, which stops at
-// the first argument and drops the --. A flag without its value is refused, since package
-// flag would take the next word for it.
+// arguments follow --. People also write flags after arguments, where version 2 of the
+// library cannot read them: it leaves parsing to package flag, which stops at the first
+// argument and drops the --. A flag without its value is an error, since package flag
+// would take the next word as its value.
 func flagsFirst(app *cli.App, args []string) (sorted []string, behind int, err error) {
 	if len(args) == 0 {
 		return args, 0, nil
@@ -45,8 +45,8 @@ func flagsFirst(app *cli.App, args []string) (sorted []string, behind int, err e
 // A sorter sorts the arguments of a command line into flags and others.
 type sorter struct {
 	out, rest []string
-	flags     []cli.Flag // of the command named so far
-	machine   bool       // programs call it, and they leave values empty
+	flags     []cli.Flag // flags of the command named so far
+	machine   bool       // it is called by programs, which leave values empty
 }
 
 func (s *sorter) shift() string {
@@ -55,7 +55,7 @@ func (s *sorter) shift() string {
 	return arg
 }
 
-// command sorts what follows the name of a command.
+// command sorts the arguments that follow the name of a command.
 func (s *sorter) command(cmd *cli.Command) (sorted []string, behind int, err error) {
 	var positional []string
 	s.flags, s.machine = cmd.Flags, cmd.Hidden
@@ -82,7 +82,7 @@ func (s *sorter) command(cmd *cli.Command) (sorted []string, behind int, err err
 	return s.out, behind, nil
 }
 
-// flag takes a flag, and its value if it has one.
+// flag takes a flag and its value, if it has one.
 func (s *sorter) flag(arg string) error {
 	s.out = append(s.out, arg)
 	name, value, joined := strings.Cut(strings.TrimLeft(arg, "-"), "=")
@@ -151,7 +151,7 @@ func asksForJSON(args []string) bool {
 
 var flagInError = regexp.MustCompile(`(not defined: |an argument: |for flag |for )-([A-Za-z][\w-]+)`)
 
-// flagError puts an error of package flag into this program's words.
+// flagError rewords an error of package flag.
 func flagError(cmd *cli.Command, err error) error {
 	text := flagInError.ReplaceAllString(err.Error(), "${1}--$2")
 	if name, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); ok {
@@ -182,8 +182,8 @@ func noCommand(prefix, name string, cmds []*cli.Command) error {
 	return usagef("there is no command %q; %ssee: vaultpack %s--help", prefix+name, meant, prefix)
 }
 
-// chooseCommand is the action of a command that only holds others, where none of them was
-// named: it prints the help, or returns an error if the name is unknown.
+// chooseCommand is the action of a command that only holds subcommands, if none of them
+// was named: it prints the help, or returns an error if the name is unknown.
 func chooseCommand(c *cli.Context) error {
 	if c.Args().Present() {
 		return noCommand(c.Command.Name+" ", c.Args().First(), c.Command.Subcommands)
@@ -243,8 +243,8 @@ func (c *console) program() string {
 
 var bareCommand = regexp.MustCompile(`(^|[^/\w.-])vaultpack ((?:init|encrypt-and-upload|push|ls|restore|pull|open|mount|cat|stream|serve|browse|verify|versions|diff|tag|rm|gc|keys|signers|statement|provenance|models|model|checkpoints|trust|encrypt|decrypt|inspect|train|process|jobs|logs|stop|policy|doctor|config|completion|man)\b)`)
 
-// called replaces the commands in a text by what the user has to type here: packages do
-// not know how the program was called.
+// called replaces the commands in a text by what the user has to type: packages do not
+// know the name under which the program was called.
 func (c *console) called(text string) string {
 	return bareCommand.ReplaceAllStringFunc(text, func(s string) string {
 		m := bareCommand.FindStringSubmatch(s)
@@ -255,7 +255,7 @@ func (c *console) called(text string) string {
 // placing are the common flags that locate the vault and its keys.
 var placing = []string{"vault", "kms-key", "sse", "local-key", "signing-key", "identity", "passphrase-file"}
 
-// placed returns those of them that were given, as typed.
+// placed returns the ones that were given, as typed.
 func placed(c *cli.Context) (flags []string) {
 	for _, name := range placing {
 		if v := lineageString(c, name); v != "" {

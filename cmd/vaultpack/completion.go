@@ -42,7 +42,7 @@ func completionCommand(con *console) *cli.Command {
 	}
 }
 
-// A spot is a place on the command line: behind the words of a command.
+// A spot is a place on the command line: after the words of a command.
 type spot struct {
 	path  string // " keys add"; empty at the beginning
 	names []string
@@ -50,7 +50,7 @@ type spot struct {
 	flags []word
 }
 
-// A word can stand at a spot.
+// A word is possible at a spot.
 type word struct {
 	names []string // with dashes, if it is a flag
 	usage string
@@ -89,7 +89,7 @@ func spots(app *cli.App) (all []*spot) {
 	return all
 }
 
-// typed returns the ways to type the last word of a spot, behind the words before it.
+// typed returns the ways to type the last word of a spot, after the words before it.
 func (p *spot) typed() (all []string) {
 	before := p.path[:strings.LastIndex(p.path, " ")]
 	for _, name := range p.names {

@@ -14,8 +14,8 @@ import (
 	"github.com/vaultpack/vaultpack/internal/printable"
 )
 
-// A console is where a command reports: results go to standard output, everything else to
-// standard error. With --json, events go to standard output as objects. It is safe for
+// A console prints what a command reports: results go to standard output, everything else
+// to standard error. With --json, events go to standard output as objects. It is safe for
 // concurrent use.
 type console struct {
 	world
@@ -24,11 +24,11 @@ type console struct {
 	// locate the vault and the keys.
 	command string
 	flags   []string
-	behind  int    // how many arguments were typed behind --
+	behind  int    // how many arguments were typed after --
 	dashes  bool   // -- was typed
 	dataset string // the dataset of the command, once known
-	// untilStopped is set by a command that works until a signal stops it, which is then
-	// no interruption.
+	// untilStopped is set by a command that runs until a signal stops it, which then
+	// does not count as an interruption.
 	untilStopped bool
 
 	mu      sync.Mutex

@@ -11,7 +11,7 @@ import (
 	"github.com/vaultpack/vaultpack/provision"
 )
 
-// destroySteps prints the steps by which a person removes a vault. It does nothing
+// destroySteps prints the steps for removing a vault by hand. It changes nothing
 // itself, and names only what exists.
 func destroySteps(ctx context.Context, con *console, p *provision.Provisioner) error {
 	if err := p.Find(ctx); err != nil {
@@ -42,7 +42,7 @@ func destroySteps(ctx context.Context, con *console, p *provision.Provisioner) e
 		}
 		add("Schedule the key's deletion in 30 days. After that, NOBODY can read anything encrypted with it, including copies and backups.",
 			"aws kms schedule-key-deletion --key-id %s --pending-window-in-days 30 --region %s", o.KMSKeyARN, o.Region)
-		if p.SigningKey == "" && o.SigningKey != "" { // a key that was given belongs to somebody else
+		if p.SigningKey == "" && o.SigningKey != "" { // an existing key that was configured belongs to somebody else
 			add("Schedule the deletion of the key that versions were signed with.",
 				"aws kms schedule-key-deletion --key-id %s --pending-window-in-days 30 --region %s", o.SigningKey, o.Region)
 		}

@@ -52,7 +52,7 @@ func doctorCommand(con *console) *cli.Command {
 // containerBinary describes the vaultpack that a job launched from here would run.
 func containerBinary() (string, error) {
 	var first error
-	for _, arch := range []string{"amd64", "arm64"} { // most instances first
+	for _, arch := range []string{"amd64", "arm64"} { // most common instances first
 		b, err := trainer.FindBinary("", arch)
 		if err == nil {
 			return fmt.Sprintf("%s is static and runs in images for linux/%s", b.File, arch), nil

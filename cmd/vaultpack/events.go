@@ -35,8 +35,8 @@ func (c *console) emit(name string, e event) {
 	c.flush()
 }
 
-// encode returns the event's line. What cannot be encoded as JSON is replaced by a
-// message, and fails the command.
+// encode returns the event's line. A value that cannot be encoded as JSON is
+// replaced by a message, and makes the command fail.
 func (c *console) encode(name string, e event) string {
 	fields := maps.Clone(e)
 	if fields == nil {
@@ -68,7 +68,7 @@ func (c *console) encode(name string, e event) string {
 // timeText returns a time in RFC 3339, which has years of four digits. A time outside of
 // that range is returned in seconds since 1970, as @SECONDS.
 func timeText(t time.Time) string {
-	if y := t.UTC().Year(); y < 0 || y > 9998 { // whatever the zone, it has four digits
+	if y := t.UTC().Year(); y < 0 || y > 9998 { // it has four digits in any time zone
 		return fmt.Sprintf("@%d", t.Unix())
 	}
 	return t.Format(time.RFC3339Nano)
@@ -98,7 +98,7 @@ func (c *console) failed(path string, err error) {
 	c.warnf("failed: %s: %v", show(path), err)
 }
 
-// damaged reports what does not authenticate or differs, which may not be a file.
+// damaged reports something, not always a file, that does not authenticate or differs.
 func (c *console) damaged(err error) {
 	c.emit("failed", c.failure(err))
 	c.warnf("failed: %v", err)

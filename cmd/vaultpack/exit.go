@@ -38,8 +38,8 @@ func (e usageError) Unwrap() error { return e.error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// A partialError ends a command that has done its work except for some files, which have
-// all been reported already.
+// A partialError ends a command that did its work except for some files, which have all
+// been reported already.
 type partialError struct {
 	text string
 	code int
@@ -48,7 +48,7 @@ type partialError struct {
 
 func (e *partialError) Error() string { return e.text }
 
-// exitCode is the one place where an error becomes an exit code.
+// exitCode is the only place where an error becomes an exit code.
 func exitCode(err error) int {
 	var usage usageError
 	var partial *partialError
@@ -63,7 +63,7 @@ func exitCode(err error) int {
 	return exitcode.Of(err)
 }
 
-// worse returns the exit code that says more.
+// worse returns the more informative exit code.
 func worse(a, b int) int {
 	rank := map[int]int{exitDone: 0, exitSomeFailed: 1, exitFailed: 2, exitNotAllowed: 3, exitAuthentication: 4}
 	if rank[b] > rank[a] {
@@ -174,7 +174,7 @@ func machineHint(err error) string {
 		return "check the network and the endpoint, then run the same command again; finished work is kept"
 	case errors.Is(err, syscall.EROFS):
 		return "the file system is mounted read-only; mount it for writing or use another place"
-	case errors.Is(err, fs.ErrPermission) && isLocal(err): // services say themselves what is missing
+	case errors.Is(err, fs.ErrPermission) && isLocal(err): // services themselves say what is missing
 		return "give this user read and write permission there"
 	case errors.Is(err, envelope.ErrFormat):
 		return "{inspect FILE} shows what a sealed file is, and decrypt opens it"

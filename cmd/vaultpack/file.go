@@ -21,7 +21,7 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// suffix ends the names of sealed files.
+// suffix is the suffix of sealed files' names.
 const suffix = ".vpk"
 
 func fileFlags() []cli.Flag {

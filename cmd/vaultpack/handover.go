@@ -15,8 +15,8 @@ import (
 	"github.com/vaultpack/vaultpack/internal/handover"
 )
 
-// handoverCommand is what the Python package starts: see package handover. People have no use
-// for it, and it is subject to change.
+// handoverCommand is what the Python package starts: see package handover. It is not for
+// direct use, and may change.
 func handoverCommand(con *console) *cli.Command {
 	return &cli.Command{
 		Name:   "handover",
@@ -50,7 +50,7 @@ func handoverCommand(con *console) *cli.Command {
 	}
 }
 
-// maxKeyText bounds the text of the local key on standard input.
+// maxKeyText limits the text of the local key on standard input.
 const maxKeyText = 4096
 
 func handOver(c *cli.Context, con *console) error {
@@ -73,7 +73,7 @@ func handOver(c *cli.Context, con *console) error {
 	if err := handover.Write(c.Context, con.stdout, d, v, key); err != nil {
 		return err
 	}
-	key.Wipe() // packs are read sealed: it takes no key
+	key.Wipe() // packs are read in sealed form, which needs no key
 	d.Close()
 	f := &handover.Fetcher{Store: d.Vault().Store, Dataset: d.Name, Code: exitCode}
 	return f.Serve(c.Context, in, con.stdout)
@@ -105,7 +105,7 @@ func fetchPacks(c *cli.Context, con *console) error {
 	if err != nil {
 		return err
 	}
-	v, _, err := config.OpenPublic(c.Context, cfg) // packs are read sealed: it takes no key
+	v, _, err := config.OpenPublic(c.Context, cfg) // packs are read in sealed form, which needs no key
 	if err != nil {
 		return err
 	}

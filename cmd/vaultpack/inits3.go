@@ -67,7 +67,7 @@ func initS3(c *cli.Context, con *console, cfg *config.Config) error {
 	return tellVault(c, con, cfg, p, target, plan)
 }
 
-// tellSteps prints what a plan found.
+// tellSteps prints the steps of a plan.
 func (c *console) tellSteps(plan *provision.Plan) {
 	for _, s := range plan.Steps {
 		e := event{"change": s.Change, "resource": s.Resource, "property": s.Property, "from": s.From, "to": s.To, "action": s.Action}
@@ -122,7 +122,7 @@ func (c *console) watch(p *provision.Provisioner) {
 	}
 }
 
-// reason returns the answer of a service in short.
+// reason returns a service's answer in short form.
 func reason(err error) string {
 	return cmp.Or(awserr.Code(err), err.Error())
 }
@@ -172,8 +172,8 @@ func newProvisioner(c *cli.Context, cfg *config.Config) (*provision.Provisioner,
 }
 
 // signsItself reports whether this vault's vaultpack.yaml has a signing key outside of
-// AWS: in a file, or in ssh-agent. If so, init makes none. A flag or the environment says
-// only what one command signs with.
+// AWS: in a file, or in ssh-agent. If so, init makes none. A flag or the environment only
+// sets what one command signs with.
 func signsItself(cfg *config.Config) bool {
 	return slices.Contains(cfg.Files, cfg.Signing.Source) && !isKeyARN(cfg.Signing) && !cfg.OfOtherVault(cfg.Signing.Source)
 }
@@ -213,7 +213,7 @@ func serverKey(ctx context.Context, cfg *config.Config) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// Wrong settings are reported before anything is made.
+	// Wrong settings are reported before anything is created.
 	set := cfg.S3
 	set.KMSKey = cfg.SSEKey()
 	if _, err := s3store.Open(ctx, cfg.Vault.Value, set); err != nil {
@@ -222,7 +222,7 @@ func serverKey(ctx context.Context, cfg *config.Config) (string, error) {
 	return set.KMSKey, nil
 }
 
-// oneKey returns the key in AWS that serves for both data keys and objects, or "" if none
+// oneKey returns the AWS key that is used for both data keys and objects, or "" if none
 // is configured.
 func oneKey(ctx context.Context, cfg *config.Config) (string, error) {
 	if len(cfg.KMSKeys) == 0 {
@@ -283,7 +283,7 @@ func as(caller string) string {
 	return ", as " + caller
 }
 
-// ask asks a person for a yes.
+// ask asks the user to confirm.
 func (c *console) ask(question string) error {
 	if c.json || c.quiet || !term.IsTerminal(int(c.stdin.Fd())) {
 		return usagef("init needs your confirmation: use --yes to apply the plan, or --plan only to see it")

@@ -105,7 +105,7 @@ func logsCommand(con *console) *cli.Command {
 			if f.since, err = sinceTime(c.String("since"), time.Now()); err != nil {
 				return err
 			}
-			if c.Bool("follow") { // do not poll before: the wait is more patient
+			if c.Bool("follow") { // do not poll first: waiting tolerates more errors
 				f.showLogs = true
 				return f.toEnd(c.Context)
 			}
@@ -174,7 +174,7 @@ func stopCommand(con *console) *cli.Command {
 				return nil
 			}
 			err = f.toEnd(c.Context)
-			// Stopped is what was asked for.
+			// Stopped is the requested outcome.
 			if failed := (*trainer.FailedError)(nil); errors.As(err, &failed) && failed.Status == string(types.TrainingJobStatusStopped) {
 				if left := (*trainer.KeyLeftError)(nil); errors.As(err, &left) {
 					return left
@@ -280,7 +280,7 @@ func (f *follower) toEnd(ctx context.Context) error {
 	if err == nil && f.completed != nil {
 		err = f.completed(ctx, e)
 	}
-	if f.group == trainer.ProcessingLogGroup { // whose billed time SageMaker does not tell
+	if f.group == trainer.ProcessingLogGroup { // for which SageMaker does not report the billed time
 		delete(e, "billable_seconds")
 		f.con.emit("summary", e)
 		f.con.printf("%s %s after %s", strings.ToLower(string(out.TrainingJobStatus)), f.job, since(out.CreationTime, out.TrainingEndTime))

@@ -53,7 +53,7 @@ func jobsShowCommand(con *console) *cli.Command {
 	}
 }
 
-// findReport returns the report of a job on this machine, or else in SageMaker.
+// findReport returns the report of a job on this machine, or otherwise in SageMaker.
 func findReport(c *cli.Context, con *console, job string) (*report.Report, error) {
 	dir, err := reports()
 	if err != nil {
@@ -68,7 +68,7 @@ func findReport(c *cli.Context, con *console, job string) (*report.Report, error
 		return nil, left
 	}
 	running := left == nil && k.Status == local.InProgress
-	if !running { // else a report is of an earlier job of that name
+	if !running { // otherwise the report is of an earlier job with that name
 		if r, err := dir.Load(job); !errors.Is(err, report.ErrNone) {
 			return r, err
 		}
@@ -90,7 +90,7 @@ func findReport(c *cli.Context, con *console, job string) (*report.Report, error
 	return trainer.Summarize(c.Context, f.sm, f.logs, job)
 }
 
-// reports is where the reports of jobs on this machine are kept.
+// reports returns the place where the reports of jobs on this machine are kept.
 func reports() (*report.Dir, error) {
 	state, err := config.StateDir()
 	return &report.Dir{Path: filepath.Join(state, "jobs")}, err
@@ -131,7 +131,7 @@ func showReport(c *cli.Context, con *console, r *report.Report) error {
 	return nil
 }
 
-// reportEvent is the report as an event.
+// reportEvent returns the report as an event.
 func reportEvent(r *report.Report) (e event, err error) {
 	b, err := json.Marshal(r)
 	if err != nil {
@@ -177,7 +177,7 @@ type recorder struct {
 	lines []*metrics.Lines
 }
 
-// newRecorder has the metrics of the job read from what it prints.
+// newRecorder returns a recorder that reads the metrics of the job from its output.
 func newRecorder(in *trainer.Job, job *local.Job) (*recorder, error) {
 	r := &recorder{}
 	if len(in.Metrics) == 0 {
@@ -199,8 +199,8 @@ func newRecorder(in *trainer.Job, job *local.Job) (*recorder, error) {
 	return r, nil
 }
 
-// end makes the report of a job that has ended, keeps it for jobs show, and prints the last
-// values of the metrics.
+// end makes the report of a job that has ended, stores it for jobs show, and prints the
+// last values of the metrics.
 func (rec *recorder) end(con *console, job *local.Job, began time.Time, res *local.Result, summary event) error {
 	for _, l := range rec.lines {
 		if err := l.Close(); err != nil {

@@ -215,7 +215,7 @@ func perDataset(c *cli.Context) string {
 	return "summary"
 }
 
-// changed prints how many keyrings a command has changed, and which keys open them now.
+// changed prints how many keyrings a command changed, and which keys now open them.
 func changed(c *cli.Context, con *console, command string, d *dataset.Dataset, n int, what string) {
 	con.emit(perDataset(c), event{"command": "keys " + command, "dataset": d.Name, "keyrings": n})
 	con.printf("%s: %s of %s", what, count(int64(n), "keyring"), d.Name)

@@ -17,8 +17,8 @@ import (
 func keysShred(c *cli.Context, con *console, d *dataset.Dataset, _ []string) error {
 	rings, err := d.Keyrings(c.Context)
 	if errors.Is(err, dataset.ErrUnknownDataset) {
-		// The keyrings may have been deleted before, while their old versions still
-		// exist.
+		// The keyrings may already have been deleted, while their old versions
+		// still exist.
 		if old, oerr := d.OldKeyrings(c.Context); oerr != nil || old == 0 {
 			return err
 		}

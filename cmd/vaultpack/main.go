@@ -24,7 +24,7 @@ import (
 func main() { os.Exit(run(process(), os.Args)) }
 
 // run is the whole program. The first interrupt cancels the context, so that everything
-// ends in order; a second one ends the process at once.
+// shuts down cleanly; a second one ends the process at once.
 func run(w world, args []string) int {
 	if len(args) > 1 && args[1] == opener.Command {
 		return opener.Main(args)
@@ -40,7 +40,7 @@ func run(w world, args []string) int {
 	defer stop()
 
 	if os.Getenv("GOMEMLIMIT") == "" {
-		// A soft limit: garbage is collected before it adds up to this.
+		// A soft limit: garbage is collected before memory use reaches it.
 		debug.SetMemoryLimit(640 << 20)
 	}
 	con := newConsole(w)
@@ -64,7 +64,7 @@ func newApp(con *console) *cli.App {
 		Usage:   "keep machine-learning data encrypted from the laptop to the GPU",
 		Version: version.String(),
 		Flags:   commonFlags(),
-		// The help is written here.
+		// This package writes the help itself.
 		Writer:    con.stdout,
 		ErrWriter: con.stderr,
 		// Errors are reported in one place, by run.
@@ -144,13 +144,13 @@ func onUsageError(c *cli.Context, err error, _ bool) error {
 	return usagef("%w; see: %s --help", flagError(c.Command, err), of)
 }
 
-// prepare gives commands what all of them have in common. Their names follow the prefix.
+// prepare adds what all commands have in common. Their names follow the prefix.
 func prepare(con *console, prefix string, cmds []*cli.Command) {
 	for _, cmd := range cmds {
 		name := prefix + cmd.Name
 		prepare(con, name+" ", cmd.Subcommands)
 		for _, f := range commonFlags() {
-			// A command may use a common name for something else.
+			// A command may use a common flag's name for something else.
 			if !slices.ContainsFunc(cmd.Flags, func(own cli.Flag) bool { return own.Names()[0] == f.Names()[0] }) {
 				cmd.Flags = append(cmd.Flags, f)
 			}
@@ -183,7 +183,7 @@ func action(con *console, name string, do cli.ActionFunc) cli.ActionFunc {
 	}
 }
 
-// commonFlags can stand before the command and behind it.
+// commonFlags may be given before or after the command.
 func commonFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "vault", Usage: "`URL` of the vault: a directory or s3://bucket/prefix", Category: "common"},
@@ -198,7 +198,7 @@ func commonFlags() []cli.Flag {
 	}
 }
 
-// lineageString returns a common flag's value, wherever it stands on the command line.
+// lineageString returns a common flag's value, wherever on the command line it is.
 func lineageString(c *cli.Context, name string) string {
 	for _, l := range c.Lineage() {
 		if l.IsSet(name) {

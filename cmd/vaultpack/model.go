@@ -86,8 +86,8 @@ func getModel(c *cli.Context, con *console, from, dir string) error {
 	return nil
 }
 
-// openBeside calls open with a temporary folder beside dir, and renames that to dir if open
-// returns nil.
+// openBeside calls open with a temporary folder next to dir, and renames that to dir if
+// open returns nil.
 func openBeside(con *console, dir string, open func(temp string) (weak bool, err error)) error {
 	temp := filepath.Clean(dir) + ".vaultpack-opening"
 	if err := os.Mkdir(temp, 0o700); err != nil {

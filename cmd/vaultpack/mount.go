@@ -88,7 +88,7 @@ func mountVersion(c *cli.Context, con *console, ref, dir string, command []strin
 	defer closeCache()
 	told := &mountFailures{con: con}
 	began := time.Now()
-	// A signal ends the mount, which lets reads that are under way come to their end.
+	// A signal ends the mount, which first lets reads in progress finish.
 	m, err := mount.Start(context.WithoutCancel(c.Context), v, dir, mount.Options{AllowOther: c.Bool("allow-other"),
 		View: view.Options{Memory: memory, IndexMemory: memory, Cache: disk}, Failed: told.failed})
 	if err != nil {
@@ -118,8 +118,8 @@ func mountVersion(c *cli.Context, con *console, ref, dir string, command []strin
 	return err
 }
 
-// mountMemory is what a mount keeps of contents, in bytes, and of the index. The process may
-// take more than it does by default, if that is more.
+// mountMemory returns how many bytes of contents, and of the index, a mount caches. It
+// raises the process's memory limit above the default if necessary.
 func mountMemory(text string) (int64, error) {
 	memory, err := parseSize(text)
 	if err == nil && memory < minMountMemory {
@@ -135,7 +135,7 @@ func mountMemory(text string) (int64, error) {
 	return memory, err
 }
 
-// mountError is an error of mounting with what helps.
+// mountError adds what to do to an error of mounting.
 func mountError(err error) error {
 	e := &partialError{text: err.Error(), code: exitCode(err)}
 	switch {
@@ -149,7 +149,7 @@ func mountError(err error) error {
 	return e
 }
 
-// mounted tells that a version can be read in a folder.
+// mounted reports that a version can be read in a folder.
 func (c *console) mounted(d *dataset.Dataset, v *dataset.Version, dir string, hasCommand bool) {
 	c.emit("mounted", event{"dataset": d.Name, "version": v.Number, "digest": v.Digest(), "dir": dir, "process": os.Getpid()})
 	if !hasCommand {
@@ -161,7 +161,7 @@ func (c *console) mounted(d *dataset.Dataset, v *dataset.Version, dir string, ha
 	c.flush()
 }
 
-// waitMounted waits until the version is unmounted, or a signal says that it is to be.
+// waitMounted waits until the version is unmounted, or a signal asks for that.
 func waitMounted(ctx context.Context, m *mount.Mount) {
 	hangup := make(chan os.Signal, 1)
 	interrupt.Notify(hangup, syscall.SIGHUP)
@@ -172,8 +172,8 @@ func waitMounted(ctx context.Context, m *mount.Mount) {
 	}
 }
 
-// mountFailures tells of reads that have failed, each path once in a while: programs try
-// again, and there may be very many.
+// mountFailures reports failed reads, but each path only once in a while: programs
+// retry, and there may be very many.
 type mountFailures struct {
 	con *console
 	all jobs.Failures
@@ -184,7 +184,7 @@ type mountFailures struct {
 	told  map[string]bool // since then
 }
 
-// A path is told once in this time, and so many paths at most.
+// A path is reported at most once in this time, and at most this many paths.
 const (
 	tellEvery = time.Minute
 	tellPaths = 100

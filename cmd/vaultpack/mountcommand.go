@@ -12,8 +12,8 @@ import (
 	"github.com/vaultpack/vaultpack/internal/interrupt"
 )
 
-// runMounted runs a command to its end and returns how it has ended. What this process is
-// told by signals, it tells the command, and waits for that to end.
+// runMounted runs a command to its end and returns its result. It forwards this process's
+// signals to the command, and waits for the command to end.
 func runMounted(ctx context.Context, command []string, opened string) error {
 	signals := make(chan os.Signal, 8)
 	interrupt.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
@@ -37,17 +37,17 @@ func runMounted(ctx context.Context, command []string, opened string) error {
 		select {
 		case sig := <-signals:
 			if (sig == os.Interrupt || sig == syscall.SIGQUIT) && fromTerminal() {
-				continue // it has come to the command, too
+				continue // the command has received it, too
 			}
-			cmd.Process.Signal(sig) // an error says that it has ended
+			cmd.Process.Signal(sig) // an error means that it has ended
 		case err := <-ended:
 			return commandEnd(err)
 		}
 	}
 }
 
-// commandEnd is how vaultpack ends after a command: as that did, or as a shell tells of a
-// signal.
+// commandEnd returns how vaultpack ends after a command: with the same exit code or,
+// after a signal, with the code that a shell would return.
 func commandEnd(err error) error {
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) {

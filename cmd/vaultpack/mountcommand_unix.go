@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fromTerminal reports whether what is typed on the terminal, such as Ctrl-C, comes to this
-// process, and so to the commands that it has started.
+// fromTerminal reports whether this process, and so the commands that it has started,
+// receives signals from the terminal, such as that of Ctrl-C.
 func fromTerminal() bool {
 	tty, err := os.Open("/dev/tty")
 	if err != nil {

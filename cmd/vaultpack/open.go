@@ -22,7 +22,7 @@ func openVault(c *cli.Context, con *console) (*vault.Vault, error) {
 	return config.Open(c.Context, cfg)
 }
 
-// openForWriting opens the vault, and says so if that has made one.
+// openForWriting opens the vault, and says so if that created one.
 func openForWriting(c *cli.Context, con *console) (*vault.Vault, error) {
 	cfg, err := loadConfig(c, con)
 	if err != nil {
@@ -48,8 +48,9 @@ func (c *console) tellNewVault(v *vault.Vault) {
 		show(v.Location), show(strings.Join(v.Keys.WrapNames, ", ")), c.next("keys", "new", "signing", "FILE"), c.next("signers", "add", "--all", "FILE.pub", "--owner"))
 }
 
-// tellOnlyOpen warns about keys for a new dataset that are given to open with but do not
-// open it: whoever relies on such a key, and loses the one that does, has lost the data.
+// tellOnlyOpen warns about keys that are configured for opening but do not open a new
+// dataset: a user who relies on such a key, and loses the one that does open it, has
+// lost the data.
 func (c *console) tellOnlyOpen(v *vault.Vault, name string) {
 	for _, key := range v.Keys.Names {
 		if !slices.Contains(v.Keys.WrapNames, key) {
@@ -185,7 +186,7 @@ func noDatasetYet(err error) bool {
 	return errors.Is(err, vault.ErrNoVault) || errors.Is(err, dataset.ErrUnknownDataset)
 }
 
-// orAllow is the error of an incomplete version, with what helps.
+// orAllow adds what to do to the error for an incomplete version.
 func orAllow(err error) error {
 	return fmt.Errorf("%w; upload it again, choose another version, or use --allow-incomplete", err)
 }

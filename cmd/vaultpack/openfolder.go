@@ -18,14 +18,14 @@ import (
 	"github.com/vaultpack/vaultpack/trainer/folder"
 )
 
-// What a shell exits with if a command is there and cannot be started, or is not there.
+// Exit codes of a shell for a command that cannot be started, and for one that does not exist.
 const (
 	exitCannotStart = 126
 	exitNoCommand   = 127
 )
 
 // openedVariable tells the command which version it was given, as a reference that
-// vaultpack takes.
+// vaultpack accepts.
 const openedVariable = "VAULTPACK_OPENED"
 
 func openCommand(con *console) *cli.Command {
@@ -78,7 +78,7 @@ func openAndStart(c *cli.Context, con *console, ref, dir string, command []strin
 	if con.outErr != nil {
 		return fmt.Errorf("writing to standard error: %w", con.outErr)
 	}
-	// From here on a signal ends this process, or is the command's.
+	// From here on a signal ends this process, or is for the command.
 	if errors.As(interrupt.End(c.Context), &stopped) {
 		return stoppedOpening(stopped)
 	}
@@ -96,14 +96,15 @@ func commandEnvironment(opened string) (env []string) {
 	return append(env, openedVariable+"="+opened)
 }
 
-// stoppedOpening is how open ends because of a signal: as a shell tells it.
+// stoppedOpening returns how open ends because of a signal: with the code that a shell would
+// return.
 func stoppedOpening(by *interrupt.Error) error {
 	return &partialError{text: fmt.Sprintf("%v before the command was started; what has been opened is kept, run the same command again to continue", by),
 		code: 128 + int(by.Signal)}
 }
 
 // findCommand returns an error if there is no such command, so that nobody waits for the
-// data first. One in the folder may come with the data.
+// data in vain. A command in the folder may be part of the data.
 func findCommand(command []string, dir string) error {
 	if len(command) == 0 {
 		return usagef("there is no command behind --; leave -- out to open the data only")
@@ -136,7 +137,7 @@ func isBelow(dir, file string) bool {
 	return err == nil && filepath.IsLocal(rel)
 }
 
-// openFolder opens a version in a folder, tells how, and returns a reference to it.
+// openFolder opens a version in a folder, reports the result, and returns a reference to it.
 func openFolder(c *cli.Context, con *console, ref, dir string) (string, error) {
 	if dir == "" {
 		return "", usagef("the folder's name is empty; use . for the current folder")
@@ -171,7 +172,7 @@ func openFolder(c *cli.Context, con *console, ref, dir string) (string, error) {
 	return v.Reference().String(), nil
 }
 
-// opened tells what open has done.
+// opened reports what open did.
 func (c *console) opened(d *dataset.Dataset, v *dataset.Version, dir string, o folder.Result, elapsed time.Duration) {
 	abs := dir
 	if a, err := filepath.Abs(dir); err == nil {

@@ -93,7 +93,7 @@ func (c *console) bar(what string, read meter) (show, finish func()) {
 	c.mu.Unlock()
 	show = func() {
 		done, total, _, _ := read()
-		bar.SetTotal(max(total, done)+1, false) // one more: a full bar means finished, which is not for the bar to say
+		bar.SetTotal(max(total, done)+1, false) // one more: a full bar would mean finished, which is reported elsewhere
 		bar.SetCurrent(done)
 	}
 	return show, func() {

@@ -189,7 +189,7 @@ func tellStatement(con *console, s *provenance.Statement, by provenance.Signatur
 		"dataset": by.Dataset, "signer": by.By.ID().String(), "former_signer": by.Former, "key": by.Key.ID().String()}
 	con.emit("statement", e)
 	line := func(what, value string) {
-		if value != "" { // a job's script may have had it signed
+		if value != "" { // a job's script may have caused it to be signed
 			con.printf("%-9s %s", what, show(value))
 		}
 	}
@@ -278,7 +278,7 @@ func listModels(c *cli.Context, con *console, arg string) error {
 		return &partialError{code: exitAuthentication, text: fmt.Sprintf("%s cannot be believed: it may have been given any version", count(int64(wrong), "record"))}
 	}
 	if n == 0 {
-		// A mistyped name has no jobs either, and that is no answer.
+		// A mistyped name has no jobs either, so an empty answer would mislead.
 		if err := wasThere(c.Context, v, ref.Dataset, version); err != nil {
 			return err
 		}

@@ -44,8 +44,9 @@ func (f *failures) any(err error) {
 // err returns nil if nothing failed.
 func (f *failures) err(what, rest string) error { return partly(f.all.Err("list"), what, rest) }
 
-// partly returns how a command ends whose job returned err. If single files failed, which
-// have all been reported already, the error says how many, and a word on the rest.
+// partly returns the error of a command whose job returned err. If individual files
+// failed, which have all been reported already, the error says how many, and what became
+// of the rest.
 func partly(err error, what, rest string) error {
 	var p *dataset.PartialError
 	if !errors.As(err, &p) || err != error(p) {
@@ -69,7 +70,7 @@ func partly(err error, what, rest string) error {
 	return e
 }
 
-// isPartial reports whether the job came to its end, with or without failures.
+// isPartial reports whether the job ran to its end, with or without failures.
 func isPartial(err error) bool {
 	var p *dataset.PartialError
 	return err == nil || errors.As(err, &p) && err == error(p)
@@ -254,7 +255,7 @@ func verifyVersion(c *cli.Context, con *console, ref string) error {
 	return con.tellVerified(d, v, res, against, err, time.Since(began))
 }
 
-// tellVerified prints how a verify ended that came to its end with err.
+// tellVerified prints the result of a verify that ended with err.
 func (c *console) tellVerified(d *dataset.Dataset, v *dataset.Version, res verify.Result, against string, err error, took time.Duration) error {
 	c.tellUsage(d.Vault())
 	c.emit("summary", event{"command": "verify", "dataset": d.Name, "version": v.Number, "digest": v.Digest(), "against": against,

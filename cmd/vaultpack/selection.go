@@ -14,8 +14,8 @@ import (
 	"github.com/vaultpack/vaultpack/uploader"
 )
 
-// A selection is the part of a version that PATH arguments, --include and --exclude
-// choose together. It remembers which of them have matched something.
+// A selection is the part of a version selected by PATH arguments, --include and
+// --exclude together. It remembers which of them have matched something.
 type selection struct {
 	paths  []*pathPattern
 	filter *uploader.Filter // nil without such flags
@@ -103,7 +103,7 @@ func (s *selection) selects(e *tree.Entry) bool {
 	return chosen
 }
 
-// matches reports whether the path, or a folder above it, was asked for.
+// matches reports whether the path, or a folder above it, was selected.
 func (p *pathPattern) matches(name string) bool {
 	if p.path == "" || name == p.path || strings.HasPrefix(name, p.path+"/") {
 		return true
@@ -121,7 +121,7 @@ func (p *pathPattern) matches(name string) bool {
 	return false
 }
 
-// check makes sure, before anything is done, that something is selected and that each
+// check checks, before anything is done, that something is selected and that each
 // pattern matches something. It reads the index as far as necessary.
 func (s *selection) check(ctx context.Context, con *console, v *dataset.Version) error {
 	if s.all() {

@@ -44,7 +44,7 @@ func serveCommand(con *console) *cli.Command {
 	}
 }
 
-// serveOptions returns what the arguments and --memory say that is served.
+// serveOptions returns the options given by the arguments and --memory.
 func serveOptions(c *cli.Context) (o serve.Options, err error) {
 	refs, err := arguments(c, 0, -1)
 	if err != nil {
@@ -105,7 +105,7 @@ func runServe(c *cli.Context, con *console) error {
 	return partly(s.failures.all.Err("send"), "answer", "the others were sent whole")
 }
 
-// A server is a run of the command.
+// A server is one run of the command.
 type server struct {
 	con         *console
 	catalog     *serve.Catalog
@@ -118,7 +118,7 @@ type server struct {
 	count    int64
 }
 
-// access makes or reads the credentials.
+// access creates or reads the credentials.
 func (s *server) access(c *cli.Context) (err error) {
 	if (c.String("tls-cert") == "") != (c.String("tls-key") == "") {
 		return usagef("--tls-cert and --tls-key belong together")
@@ -168,7 +168,7 @@ func (s *server) close() (err error) {
 	return err
 }
 
-// tell prints what is served, where, and the credentials.
+// tell prints what is served and where, and the credentials.
 func (s *server) tell(ctx context.Context) error {
 	var all []event
 	for _, name := range s.catalog.Names() {
@@ -234,7 +234,7 @@ func (s *server) run(ctx context.Context) error {
 	ended := make(chan error, len(sides))
 	for _, side := range sides {
 		go func() {
-			defer cancel() // where one ends, the other does
+			defer cancel() // if one ends, so does the other
 			ended <- side.at.Serve(ctx, side.h)
 		}()
 	}
@@ -245,7 +245,7 @@ func (s *server) run(ctx context.Context) error {
 	return err
 }
 
-// failed tells of an answer that could not be given, or not whole.
+// failed reports a response that could not be sent, or only in part.
 func (s *server) failed(dataset, path string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -76,8 +76,8 @@ func signersList(c *cli.Context, con *console) error {
 	return nil
 }
 
-// signersKey makes the signing key if there is none: somebody who is to become a signer
-// runs it first.
+// signersKey makes the signing key if there is none: somebody who should become a
+// signer runs it first.
 func signersKey(c *cli.Context, con *console) error {
 	cfg, err := configAlone(c, con)
 	if err != nil {

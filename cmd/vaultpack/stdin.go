@@ -28,7 +28,7 @@ type chunk struct {
 	err error
 }
 
-// newInput reads r in a goroutine of its own, which may outlive the context by one read.
+// newInput reads r in a separate goroutine, which may outlive the context by one read.
 func newInput(ctx context.Context, r io.Reader) *input {
 	in := &input{ctx: ctx, chunks: make(chan chunk), free: make(chan []byte, 2)}
 	for range cap(in.free) {
@@ -93,8 +93,8 @@ func (c *console) startProducer(ctx context.Context, args []string) (*producer, 
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Stdin, cmd.Stderr, cmd.WaitDelay = c.stdin, c.stderr, 5*time.Second
 	if !term.IsTerminal(int(c.stdin.Fd())) {
-		// What the command has started ends with it. On a terminal, the group must remain
-		// the one that may read from it.
+		// Processes that the command started end with it. On a terminal, the process
+		// group must remain the foreground group, which may read from it.
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	}
 	cmd.Cancel = func() error { return signalProducer(cmd, syscall.SIGTERM) }

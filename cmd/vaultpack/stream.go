@@ -87,7 +87,7 @@ func stream(c *cli.Context, con *console, ref string, paths []string) error {
 	return streamFiles(c, con, files, sel, start)
 }
 
-// streamFiles streams what is selected of the files of a version.
+// streamFiles streams the selected files of a version.
 func streamFiles(c *cli.Context, con *console, files *view.View, sel *selection, start start) error {
 	selects := sel.selects
 	if sel.all() {
@@ -113,18 +113,18 @@ func streamFiles(c *cli.Context, con *console, files *view.View, sel *selection,
 		return err
 	}
 	con.tellIncomplete(files.Version())
-	signal.Ignore(syscall.SIGPIPE) // else it ends the program at once
+	signal.Ignore(syscall.SIGPIPE) // otherwise it ends the program at once
 	var done, bytes atomic.Int64
 	stop := con.track("streaming", func() (int64, int64, int64, int64) { return bytes.Load(), 0, done.Load(), 0 })
 	err = plan.WriteTar(c.Context, con.stdout, pos, func(n int64) { bytes.Add(n); done.Add(1) })
 	stop()
 	if errors.Is(err, syscall.EPIPE) {
-		return nil // who reads has had enough
+		return nil // the reader has closed the pipe
 	}
 	return err
 }
 
-// A start says where a stream begins, as the flags have it.
+// A start says where a stream begins, according to the flags.
 type start struct {
 	epoch         samples.Epoch
 	shard, shards int64 // shards is 0 if none was named
@@ -168,7 +168,7 @@ func parseStart(c *cli.Context) (s start, err error) {
 	return s, nil
 }
 
-// maxPosition bounds the file of a position, in bytes.
+// maxPosition limits the size of a position's file, in bytes.
 const maxPosition = 16 << 20
 
 // readPosition reads a position from a file, or from its text.
@@ -198,7 +198,7 @@ func (s start) of(plan *samples.Plan) (samples.Position, error) {
 		}
 		return p.After(s.skip)
 	case len(all) == 1 && (s.shards == 0 || all[0].Shard == s.shard && all[0].Shards == s.shards):
-		return all[0], nil // the same shard goes on
+		return all[0], nil // the same shard continues
 	default:
 		p, err := samples.Merge(all)
 		if err != nil {
@@ -226,7 +226,7 @@ func parseShard(s string, getenv func(string) string) (shard, shards int64, err 
 	return shard, shards, nil
 }
 
-// environmentShard returns the shard of a worker of a rank.
+// environmentShard returns the shard of the worker with a rank.
 func environmentShard(getenv func(string) string) (shard, shards int64, err error) {
 	pair := func(which, of string) (int64, int64, error) {
 		i, n := getenv(which), getenv(of)

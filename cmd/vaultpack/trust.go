@@ -53,7 +53,7 @@ func trustCommand(con *console) *cli.Command {
 	}
 }
 
-// memory returns what is remembered of the configured vault. The vault is not opened.
+// memory returns what is remembered about the configured vault. The vault is not opened.
 func memory(c *cli.Context, con *console) (*trust.Dir, error) {
 	cfg, err := loadConfig(c, con)
 	if err != nil {
@@ -206,7 +206,7 @@ func trustImport(c *cli.Context, con *console) (err error) {
 	return nil
 }
 
-// readRecords reads what trust export has written, all of it or nothing.
+// readRecords reads the output of trust export. On an error it returns nothing.
 func readRecords(in io.Reader) (all []*trust.Record, err error) {
 	d := json.NewDecoder(io.LimitReader(in, 64<<20))
 	d.DisallowUnknownFields()

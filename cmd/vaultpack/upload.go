@@ -85,7 +85,7 @@ func upload(c *cli.Context, con *console, path string, command []string) error {
 		return err
 	}
 	con.dataset = name
-	if err := isThere(path); err != nil { // before a vault is made for it
+	if err := isThere(path); err != nil { // before a vault is created for it
 		return err
 	}
 	open := uploadVault
@@ -147,13 +147,13 @@ func isThere(path string) error {
 // limitMemory makes the garbage collector respect the memory limit of an upload.
 func limitMemory(memory int64) {
 	if os.Getenv("GOMEMLIMIT") == "" {
-		// Garbage that waits for collection counts too; the program itself takes the
+		// Garbage waiting to be collected counts too; the program itself takes the
 		// rest.
 		debug.SetMemoryLimit(max(memory, 256<<20) - 48<<20)
 	}
 }
 
-// isAsPinned returns an error unless --at-least and --digest allow the newest version.
+// isAsPinned returns an error unless the newest version satisfies --at-least and --digest.
 func isAsPinned(c *cli.Context, d *dataset.Dataset) error {
 	if !c.IsSet("at-least") && !c.IsSet("digest") {
 		return nil
@@ -267,8 +267,8 @@ func uploadVault(c *cli.Context, con *console) (v *vault.Vault, cleanUp func(), 
 	return v, func() {}, err
 }
 
-// dryRunVault opens the vault, and makes none: if the default vault does not exist yet, a
-// dry run plans against an empty one in a temporary folder.
+// dryRunVault opens the vault, but does not create one: if the default vault does not
+// exist yet, a dry run plans against an empty one in a temporary folder.
 func dryRunVault(c *cli.Context, con *console) (v *vault.Vault, cleanUp func(), err error) {
 	cleanUp = func() {}
 	if v, err = openVault(c, con); err == nil || !noDatasetYet(err) {

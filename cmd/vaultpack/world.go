@@ -7,7 +7,7 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// A world is what the program gets from outside. Tests provide another one.
+// A world is everything that the program gets from outside. Tests provide their own.
 type world struct {
 	name                  string // how the program was called
 	stdin, stdout, stderr *os.File
@@ -18,7 +18,7 @@ type world struct {
 	every time.Duration
 }
 
-// process returns the world of this process.
+// process returns the world of the current process.
 func process() world {
 	return world{name: os.Args[0], stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
 }
