@@ -7,8 +7,8 @@ import (
 	"github.com/vaultpack/vaultpack/internal/given"
 )
 
-// What the caller has not made, and a context that has already ended, are reported before
-// any request to the vault.
+// A value that was not properly made, and a context that has already ended, are reported
+// before any request to the vault.
 var (
 	errNoDataset = errors.New("dataset: a dataset that was not opened in a vault")
 	errNoVault   = errors.New("dataset: a vault without a store or without keys")

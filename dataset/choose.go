@@ -30,9 +30,9 @@ type RollbackError = objects.RollbackError
 type UntrustedError = objects.UntrustedError
 
 // Choose reads the chosen version. If the vault was rolled back, it returns a
-// [*RollbackError], whichever version was chosen. The check and the read use the same
-// list of versions, so a vault cannot show one list to the check and another to the
-// reader.
+// [*RollbackError], no matter which version was chosen. The check and the read use
+// the same list of versions, so a vault cannot show one list to the check and another
+// to the reader.
 func (d *Dataset) Choose(ctx context.Context, c Choice) (*Version, error) {
 	if err := d.begin(ctx); err != nil {
 		return nil, err
@@ -89,7 +89,7 @@ const MaxMessage = codec.MaxMessage
 // CheckTag returns an error unless name is valid for a tag.
 func CheckTag(name string) error { return codec.CheckTag(name) }
 
-// A Tag is a name that the signers of a dataset have given to one of its versions.
+// A Tag is a name given by the signers of a dataset to one of its versions.
 type Tag struct {
 	Name   string
 	Number int64

@@ -26,8 +26,8 @@ var ErrSound = errors.New("it can be read")
 
 // RemoveDamaged removes a damaged version, which may be the newest: it replaces the
 // root with a mark, and leaves the rest to a collection. Nothing that another version
-// needs is removed. RemoveDamaged removes nothing if the version can be read, or if
-// the cause may be a wrong key and not damage.
+// needs is removed. RemoveDamaged removes nothing if the version can be read, or if a
+// wrong key, not damage, may be the cause.
 func (d *Dataset) RemoveDamaged(ctx context.Context, number int64) error {
 	if err := d.begin(ctx); err != nil {
 		return err

@@ -1,8 +1,8 @@
 // Package dataset keeps named, versioned trees of files in a vault. It defines the
-// layout of the objects, the index that says where each file lies, and the version
-// roots that make a set of objects a snapshot, and it lists, reads, compares and
-// removes versions. The packages restore and verify below it restore a version and
-// check it; package uploader makes versions.
+// layout of the objects, the index that says where each file is stored, and the
+// version roots that make a set of objects a snapshot, and it lists, reads,
+// compares and removes versions. The packages restore and verify below it restore a
+// version and check it; package uploader makes versions.
 //
 // Everything that is read is authenticated before it is used. A version root
 // pins the parts of its index, the parts pin the packs, and each object is
@@ -33,8 +33,8 @@ var (
 )
 
 // ErrCollected is returned by an upload if its lease, or another object that it
-// relied on, was removed from the vault meanwhile. Running the same upload again
-// succeeds.
+// relied on, was removed from the vault in the meantime. Running the same upload
+// again succeeds.
 var ErrCollected = errors.New("objects that this upload relied on were deleted from the vault while it was running; vaultpack gc does this when an upload was suspended")
 
 // A Dataset is a dataset in a vault. It is safe for concurrent use.
@@ -59,7 +59,7 @@ func of(s *objects.Set) *Dataset {
 	return d
 }
 
-// Open returns the dataset with the given name, whether or not it exists yet.
+// Open returns the dataset with the given name, which need not exist yet.
 func Open(v *vault.Vault, name string) (*Dataset, error) {
 	if err := CheckName(name); err != nil {
 		return nil, err
@@ -133,7 +133,7 @@ func CheckName(name string) error {
 
 // IsFolder reports whether name is the name of one of a dataset's folders. No dataset or
 // job can have such a name, so a policy for the packs of all datasets applies to nothing
-// else.
+// but packs.
 func IsFolder(name string) bool {
 	switch name {
 	case "keys", "versions", "index", "packs", "pending", "plans":
@@ -142,8 +142,8 @@ func IsFolder(name string) bool {
 	return false
 }
 
-// Close wipes the data keys. Operations in progress, also in other goroutines,
-// return an error, and every later use returns [ErrClosed].
+// Close wipes the data keys. Operations in progress, including those in other
+// goroutines, return an error, and every later use returns [ErrClosed].
 func (d *Dataset) Close() {
 	if d != nil && d.set() != nil {
 		d.set().Close()

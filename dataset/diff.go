@@ -11,7 +11,7 @@ import (
 // A Change is a difference between two versions at one path.
 type Change struct {
 	Kind  ChangeKind
-	Entry *tree.Entry // of the earlier version if Kind is Removed, else of the later one
+	Entry *tree.Entry // from the earlier version if Kind is Removed, otherwise from the later one
 }
 
 // A ChangeKind says how an entry changed.

@@ -21,7 +21,7 @@ type CollectOptions struct {
 	// Grace is how old an object must be to be removed. The pending records of an
 	// unfinished upload are kept as long as any of them is younger.
 	Grace time.Duration
-	// EndUploads treats every upload that is under way as dead. Uploads that are
+	// EndUploads treats every upload in progress as dead. Uploads that are
 	// still running fail at their end and must be run again.
 	EndUploads bool
 	// DryRun counts without removing anything.
@@ -45,8 +45,8 @@ type CollectResult struct {
 	Closed int64
 	// Uploads counts unfinished multipart uploads that were aborted.
 	Uploads int
-	// Strange holds objects among the pending records that are not pending
-	// records. They are left alone.
+	// Strange holds objects among the pending records that are not pending records.
+	// They are not removed.
 	Strange []string
 }
 
@@ -57,14 +57,14 @@ type collection struct {
 	young int // objects of plans that stay for now
 }
 
-// ErrBusy is returned if an upload is under way, or may be.
+// ErrBusy is returned if an upload is, or may be, in progress.
 var ErrBusy = errors.New("an upload is under way")
 
 // A BusyError reports which upload prevents a dataset from being collected or
 // removed. It wraps ErrBusy.
 type BusyError struct {
 	Dataset string
-	// Since is when the upload began according to itself, or zero if it does not say.
+	// Since is when the upload says that it began, or zero if it does not say.
 	// Last is its last sign of life.
 	Since, Last time.Time
 	// Dead reports whether the upload has given no sign of life for too long, but
@@ -86,7 +86,7 @@ func (e *BusyError) Error() string {
 
 func (e *BusyError) Unwrap() error { return ErrBusy }
 
-// errNumberTaken means that somebody has committed during a collection.
+// errNumberTaken means that somebody committed during a collection.
 var errNumberTaken = errors.New("uploads are committed all the time, so nothing is deleted; try again")
 
 // Collect removes what nothing needs any more: packs and index parts that neither a
@@ -97,12 +97,11 @@ var errNumberTaken = errors.New("uploads are committed all the time, so nothing 
 // version needs. If an upload is under way, the error is a [*BusyError], and if a plan has
 // not ended, an [*OpenPlanError].
 //
-// Collect never removes anything that an upload will commit, in whatever order their
-// steps occur and however long either of them sleeps. If an upload has a young
-// lease, nothing is removed. An upload with an old lease may be dead or asleep:
-// before anything is removed, its version number is closed, so that it cannot
-// commit. No upload continues from records that were written under a number up to
-// the highest closed one.
+// Collect never removes anything that an upload will commit, no matter in which order
+// their steps occur or how long either of them sleeps. If an upload has a young lease,
+// nothing is removed. An upload with an old lease may be dead or asleep: before anything
+// is removed, its version number is closed, so that it cannot commit. No upload continues
+// from records that were written under a number up to the highest closed one.
 func (d *Dataset) Collect(ctx context.Context, opts CollectOptions) (CollectResult, error) {
 	if err := d.begin(ctx); err != nil {
 		return CollectResult{}, err
@@ -191,7 +190,8 @@ func (c *collection) end(ctx context.Context, d *Dataset, left *unfinished, fenc
 			return err
 		}
 	}
-	// Not before the fence: if this collection dies here, the next one has to see them.
+	// Only after closing the numbers: if this collection dies here, the next one must see
+	// these.
 	for _, l := range left.leases {
 		if err := c.remove(ctx, d, l.Object, &c.Leases); err != nil {
 			return err

@@ -13,7 +13,7 @@ import (
 
 // RemoveOptions configure [Dataset.Remove].
 type RemoveOptions struct {
-	// EndUploads removes the dataset even if an upload is under way, which then fails.
+	// EndUploads removes the dataset even if an upload is in progress, which then fails.
 	EndUploads bool
 }
 
@@ -25,9 +25,9 @@ type RemoveResult struct {
 	Closed  []int64
 }
 
-// Remove removes everything of the dataset: the versions first, newest first, so that no
-// reader finds an incomplete one, and the keyrings before the numbers. It returns a
-// [*BusyError] if an upload is under way, and [ErrUnknownDataset] if there is nothing.
+// Remove removes the whole dataset: the versions first, newest first, so that no reader
+// finds an incomplete one, and the keyrings before the numbers. It returns a
+// [*BusyError] if an upload is in progress, and [ErrUnknownDataset] if there is nothing.
 func (d *Dataset) Remove(ctx context.Context, opts RemoveOptions) (RemoveResult, error) {
 	if err := d.begin(ctx); err != nil {
 		return RemoveResult{}, err
@@ -134,8 +134,8 @@ func (r *removal) numbers(ctx context.Context, d *Dataset, all objects.Numbers, 
 		return err
 	}
 	for _, t := range slices.Backward(all) {
-		// The highest number stays if an upload may be under way: numbers given out from
-		// now on must be above it.
+		// The highest number stays if an upload may be in progress: numbers given out
+		// from now on must be above it.
 		asleep := func(l pendingObject) bool { return l.Number == t.Number || t.Number == all.Highest() }
 		if slices.ContainsFunc(left.leases, asleep) || slices.ContainsFunc(now.leases, asleep) {
 			r.Closed = append(r.Closed, t.Number)
@@ -144,7 +144,7 @@ func (r *removal) numbers(ctx context.Context, d *Dataset, all objects.Numbers, 
 		if err := d.set().Vault.Delete(ctx, d.set().VersionName(t.Number)); err != nil {
 			return fmt.Errorf("removing number %d: %w", t.Number, err)
 		}
-		if t.Number < all.Highest() { // the highest was made for the removal
+		if t.Number < all.Highest() { // the highest one was made for the removal
 			r.Deleted++
 		}
 	}

@@ -11,8 +11,8 @@ import (
 
 // Shred deletes the dataset's keyrings, including those for training jobs, and so makes all
 // of its data in the vault unreadable. If one cannot be deleted, Shred still deletes the
-// others. Afterwards it checks that none is left: an upload may have made one meanwhile, and
-// then the error says so. Shred returns how many keyrings it deleted.
+// others. Afterwards it checks that none is left: an upload may have made one in the
+// meantime, in which case the error says so. Shred returns how many keyrings it deleted.
 func (d *Dataset) Shred(ctx context.Context) (deleted int, err error) {
 	if err := d.begin(ctx); err != nil {
 		return 0, err
@@ -39,9 +39,9 @@ func (d *Dataset) Shred(ctx context.Context) (deleted int, err error) {
 	return deleted, err
 }
 
-// keyObjects returns the names of all objects in which the keyrings are, including the
-// copies for training jobs without network: each job has those of all datasets that it
-// reads, below key/ in its folder.
+// keyObjects returns the names of all objects that hold keyrings, including the copies
+// for training jobs without network: each job has those of all datasets that it reads,
+// below key/ in its folder.
 func (d *Dataset) keyObjects(ctx context.Context) (names []string, err error) {
 	folders := []string{d.Name + "/keys/"}
 	trained, err := d.set().Vault.Folders(ctx, objects.JobsFolder)
@@ -70,7 +70,7 @@ func (d *Dataset) keyObjects(ctx context.Context) (names []string, err error) {
 
 // OldKeyrings returns how many old versions of keyrings the vault's store keeps. Each
 // of them still opens what is sealed under it. A directory keeps none. If the store
-// cannot tell, the error wraps errors.ErrUnsupported.
+// cannot determine this, the error wraps errors.ErrUnsupported.
 func (d *Dataset) OldKeyrings(ctx context.Context) (int, error) {
 	if err := d.begin(ctx); err != nil {
 		return 0, err

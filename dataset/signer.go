@@ -57,7 +57,7 @@ func (e *NotSignerError) Error() string {
 		e.Key.ID().Short(), what, e.Dataset, owner, e.Dataset, e.Key, flag)
 }
 
-// A Statement is what a version's signer has signed, in a form that other tools can
+// A Statement is what a version's signer signed, in a form that other tools can
 // verify.
 type Statement struct {
 	// Envelope is a DSSE envelope of an in-toto statement, whose subject is the SHA-256 of

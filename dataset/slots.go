@@ -16,9 +16,9 @@ var ErrNoSuchSlot = errors.New("no keyring of the dataset has this slot")
 
 // changeKeyrings stores, for each of the dataset's keyrings, what change returns for it;
 // nil leaves it unchanged. Each is one conditional write, so of two concurrent changes
-// one fails with advice to try again; readers see the keyring before or after it. What
-// was stored is read again. If a keyring cannot be changed, the others still are; the
-// error names each failure. It returns how many were changed.
+// one fails with advice to try again; readers see either the old or the new keyring.
+// What was stored is read back. If a keyring cannot be changed, the others still are;
+// the error names each failure. It returns how many were changed.
 func (d *Dataset) changeKeyrings(ctx context.Context, change func(*envelope.Keyring) (*envelope.Keyring, error)) (changed int, err error) {
 	rings, err := d.Keyrings(ctx)
 	if err != nil {
@@ -62,10 +62,10 @@ func (d *Dataset) changeKeyring(ctx context.Context, ring *envelope.Keyring, cha
 	return true, nil
 }
 
-// AddSlot wraps the dataset's data keys for one more key. If the key is shown to
-// open a keyring already, that keyring stays as it is. A slot that claims to be
-// the key's but was not shown to open, such as any slot for a recipient, is
-// replaced by a new one: somebody else may have added it.
+// AddSlot wraps the dataset's data keys for one more key. A keyring that the key
+// demonstrably opens already stays unchanged. A slot that claims to be the key's
+// but was not shown to open, such as any slot for a recipient, is replaced by a new
+// one: somebody else may have added it.
 func (d *Dataset) AddSlot(ctx context.Context, w envelope.KeyWrapper) (changed int, err error) {
 	if err := d.begin(ctx); err != nil {
 		return 0, err
@@ -130,7 +130,7 @@ func (d *Dataset) RemoveSlot(ctx context.Context, kind, key string) (changed int
 	return changed, errors.Join(err, d.noSlotLeft(ctx, err, kind, key))
 }
 
-// opensWithout makes sure that one of the configured keys opens the keyring.
+// opensWithout checks that one of the configured keys opens the keyring.
 func (d *Dataset) opensWithout(ctx context.Context, ring *envelope.Keyring, kind, key string) error {
 	opened, err := ring.Unwrap(ctx, d.set().Context(), d.set().Vault.Keys.Open...)
 	if err == nil {
@@ -150,7 +150,7 @@ func (d *Dataset) opensWithout(ctx context.Context, ring *envelope.Keyring, kind
 var ErrLastKey = errors.New("the slot is not removed")
 
 // noSlotLeft checks whether a key has a slot again, since an upload may have made a new
-// keyring meanwhile. after is an earlier error, which explains it.
+// keyring in the meantime. after is an earlier error that would explain it.
 func (d *Dataset) noSlotLeft(ctx context.Context, after error, kind, key string) error {
 	if after != nil {
 		return nil
@@ -230,7 +230,7 @@ func (d *Dataset) reEncrypt(ctx context.Context, ring *envelope.Keyring, kind, k
 }
 
 // fits tests a slot that a key service has made without revealing its contents. A caller
-// who may not use the new key has to trust the service.
+// who may not use the new key must trust the service.
 func (d *Dataset) fits(ctx context.Context, ring *envelope.Keyring, w envelope.KeyWrapper) error {
 	opened, err := ring.Unwrap(ctx, d.set().Context(), w)
 	switch {

@@ -26,8 +26,8 @@ type pendingObject struct {
 	codec.PendingName
 }
 
-// unfinished lists the leases, and after them the records: an upload that ends in good
-// order has written its records before its lease is removed.
+// unfinished lists the leases first, and then the records: an upload that ends
+// normally has written its records before its lease is removed.
 func (d *Dataset) unfinished(ctx context.Context) (*unfinished, error) {
 	left := &unfinished{}
 	for _, leases := range []bool{true, false} {
@@ -62,12 +62,12 @@ func (left *unfinished) live(all objects.Numbers, now time.Time) *pendingObject 
 	return nil
 }
 
-// decide determines the fate of the records. If an upload is under way, it returns a
+// decide determines the fate of the records. If an upload is in progress, it returns a
 // *BusyError. fence holds the numbers to close before anything is removed. There are some
 // if an unfinished upload, which may be asleep, has not been ended by a closed number;
-// and if records are removed from which another upload may have continued meanwhile.
-// Besides the number that the upload would commit, this is the one after the highest: no
-// upload that has begun before commits another.
+// or if records are removed from which another upload may have continued in the meantime.
+// In addition to the number that the upload would commit, this is the one after the
+// highest: no upload that has already begun commits any other number.
 func (left *unfinished) decide(c *collection, all objects.Numbers, now time.Time) (fence []int64, err error) {
 	if l := left.live(all, now); l != nil && !c.EndUploads {
 		return nil, &busyLease{l}
@@ -114,7 +114,7 @@ type busyLease struct{ *pendingObject }
 
 func (busyLease) Error() string { return ErrBusy.Error() }
 
-// since turns the error of decide into the one for the user.
+// since turns the error of decide into one for the user.
 func (d *Dataset) since(ctx context.Context, err error) error {
 	var dead *BusyError
 	if errors.As(err, &dead) {
@@ -126,7 +126,7 @@ func (d *Dataset) since(ctx context.Context, err error) error {
 		return err
 	}
 	busy := &BusyError{Dataset: d.Name, Last: l.Modified}
-	// What the lease says is not authentic, and only shown.
+	// What the lease says is not authenticated, and only displayed.
 	if b, err := d.set().Get(ctx, l.Name, 4<<10); err == nil {
 		if started, ok := codec.DecodeLease(b); ok {
 			busy.Since = started

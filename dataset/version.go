@@ -36,9 +36,9 @@ type Version struct {
 	// Pin names the exact bytes of this version's root, and so of everything in the
 	// version.
 	Pin envelope.Pin
-	// Signer is the key that has signed it.
+	// Signer is the key that signed it.
 	Signer signing.PublicKey
-	// Message is what the user who made the version says about it.
+	// Message is the comment of the user who made the version.
 	Message string
 
 	access
@@ -87,8 +87,8 @@ func (v *Version) Reference() Reference {
 func (v *Version) Digest() string { return hex.EncodeToString(v.Pin.Digest[:]) }
 
 // Version reads one version's root. It returns ErrUnknownVersion if the dataset
-// has other versions, ErrUnknownDataset if it has none, and ErrMissing if the
-// vault lists the version and does not have it.
+// has other versions, ErrUnknownDataset if it has none, and ErrMissing if the vault
+// lists the version but does not have it.
 func (d *Dataset) Version(ctx context.Context, number int64) (*Version, error) {
 	if err := d.begin(ctx); err != nil {
 		return nil, err
@@ -115,7 +115,8 @@ func (v *Version) Entries(ctx context.Context) iter.Seq2[*tree.Entry, error] {
 }
 
 // readAhead is how many entries of a part are used before the next part is read
-// concurrently. A caller who looks for a single file reads no second part.
+// concurrently. So a caller that looks for a single file does not read a second
+// part.
 const readAhead = 8
 
 // EntriesFrom yields the entries from path on.
@@ -130,7 +131,7 @@ func (v *Version) EntriesFrom(ctx context.Context, path string) iter.Seq2[*tree.
 		defer func() {
 			cancel()
 			if ahead != nil {
-				ahead() // so that closing the dataset next finds no goroutine at work
+				ahead() // so that no goroutine is running when the dataset is closed next
 			}
 		}()
 		// The part that holds path is the last one whose first entry is not after it.
@@ -232,8 +233,8 @@ func (v *Version) Lookup(ctx context.Context, name string) (*tree.Entry, error) 
 }
 
 // WriteFile writes the contents of one file of the version to w, in order. If the
-// contents do not match a recorded sum, the error is returned only after they were
-// written.
+// contents do not match a recorded sum, WriteFile returns the error only after
+// writing them.
 func (v *Version) WriteFile(ctx context.Context, w io.Writer, e *tree.Entry) (err error) {
 	if err := v.begin(ctx); err != nil {
 		return err

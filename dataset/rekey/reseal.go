@@ -40,17 +40,17 @@ const (
 )
 
 // Reseal reseals the packs of the newest version that are sealed under older data keys.
-// It seals them under the version's own data key, which is the newest after [Rotate],
+// It seals them under the version's own data key, which after [Rotate] is the newest,
 // and makes a version with the same files and nothing under an older key. If nothing is
 // sealed under an older key, it makes no version. Older versions stay unchanged, and
 // readable with their keys, until they are removed.
 //
 // Each pack is read completely and compared with its pin before its copy is used.
-// Packs are resealed one after the other, with the entries of one index part in
-// memory. Progress is recorded in the vault, so that another run can continue.
+// Packs are resealed one after another, with the entries of one index part in memory.
+// Progress is recorded in the vault, so that another run can continue.
 //
 // Like an upload, it returns [dataset.ErrConflict] if another writer has made a version
-// meanwhile, and [dataset.ErrCollected] if a collection has ended it.
+// in the meantime, and [dataset.ErrCollected] if a collection has ended it.
 func Reseal(ctx context.Context, d *dataset.Dataset, opts Options) (Result, error) {
 	l, err := commit.Begin(ctx, d, resealSource)
 	if err != nil {
@@ -131,7 +131,7 @@ func (s *resealing) resume(ctx context.Context, p *commit.Pending) error {
 	return nil
 }
 
-// run makes the version. In any case, what was done is recorded.
+// run makes the version. It records what was done in any case.
 func (s *resealing) run(ctx context.Context, prev *dataset.Version) (v *dataset.Version, err error) {
 	committed := false
 	defer func() {
@@ -202,8 +202,8 @@ func (s *resealing) pack(ctx context.Context, pieces []packs.Piece) (err error) 
 	return nil
 }
 
-// copy seals a pack again. If it turns out not to be the pinned one, or a sum does not
-// match, nothing is stored.
+// copy reseals a pack. If the pack turns out not to be the pinned one, or a sum does
+// not match, nothing is stored.
 func (s *resealing) copy(ctx context.Context, old *tree.Object, h *spans) (*tree.Object, error) {
 	r, closer, err := objects.Of(s.dataset).OpenPack(ctx, old)
 	if err != nil {
@@ -307,7 +307,7 @@ func UnderOtherKeys(ctx context.Context, d *dataset.Dataset, id envelope.KeyID) 
 	for _, n := range all {
 		v, err := d.Version(ctx, n)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, dataset.ErrUnknownVersion) {
-			continue // removed meanwhile
+			continue // removed in the meantime
 		}
 		other := false
 		if err == nil {

@@ -18,7 +18,7 @@ import (
 // and readable.
 //
 // Like an upload, it returns [dataset.ErrConflict] if another writer has made a version
-// meanwhile, and [dataset.ErrCollected] if a collection has ended it.
+// in the meantime, and [dataset.ErrCollected] if a collection has ended it.
 func Rotate(ctx context.Context, d *dataset.Dataset) (*dataset.Version, error) {
 	return commit.Change(ctx, d, "rotate", "under the new key", func(ctx context.Context, l *commit.Lease) (*dataset.Version, error) { return rotate(ctx, d, l) })
 }
@@ -35,9 +35,9 @@ func rotate(ctx context.Context, d *dataset.Dataset, l *commit.Lease) (*dataset.
 	}
 	v, err := l.Commit(ctx, key, commit.Same(latest))
 	if errors.Is(err, dataset.ErrConflict) || errors.Is(err, dataset.ErrCollected) {
-		// Nothing names the new key. After any other error, a version might, if the
-		// answer to its commit was lost, and then its keyring is all that opens it; if
-		// none does, a collection removes the keyring.
+		// Nothing names the new key. After any other error a version might name it, if
+		// the response to its commit was lost, and then the keyring is the only thing
+		// that opens it. If no version does, a collection removes the keyring.
 		return nil, errors.Join(err, objects.Of(d).Vault.Delete(context.WithoutCancel(ctx), objects.Of(d).KeyName(key.ID())))
 	}
 	return v, err

@@ -61,8 +61,8 @@ func (r *job) deleteExtras(ctx context.Context) error {
 	return w.Folder(ctx, "")
 }
 
-// remove removes one path of the destination. A folder stays if something in it was not
-// to be removed.
+// remove removes one path of the destination. A folder stays if something in it must
+// not be removed.
 func (r *job) remove(e *tree.Entry) error {
 	if r.DryRun {
 		r.Deleted.Add(1)

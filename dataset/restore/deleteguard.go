@@ -15,8 +15,8 @@ import (
 	"github.com/vaultpack/vaultpack/internal/walk"
 )
 
-// checkDelete refuses to delete if nothing in the destination belongs to the version:
-// then it is more likely the wrong folder than an old state of the right one.
+// checkDelete returns an error if nothing in the destination belongs to the version:
+// it is then more likely the wrong folder than an old state of the right one.
 func (r *job) checkDelete(ctx context.Context, dir string) error {
 	if !r.Delete || r.to.Root == nil {
 		return nil

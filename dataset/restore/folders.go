@@ -19,7 +19,7 @@ import (
 )
 
 // A folderList follows a restore through the folders of a version, and keeps those whose
-// attributes must be set when everything in them is there.
+// attributes must be set once everything in them exists.
 type folderList struct {
 	created bool          // the restore has made the destination
 	above   []*tree.Entry // from the root down to the current entry
@@ -27,14 +27,14 @@ type folderList struct {
 	set     []*tree.Entry // in the order of their paths, up to maxFolders
 	weight  int           // of these, in memory
 	more    bool          // there are more than set holds
-	// further are those of the additional folders whose entries alone do not say what to
-	// do: they were made for what lies in them, without being selected.
+	// further holds those of the additional folders whose entries alone do not say what
+	// to do: they were made for their contents, without being selected.
 	further map[string]bool
-	own     map[string]unix.Stat_t // folders that were there and keep their attributes
+	own     map[string]unix.Stat_t // folders that existed before and keep their attributes
 }
 
-// maxFolders is the maximum number of folders kept until their attributes are set, some
-// 30 MB. For more than these, the index is read once more.
+// maxFolders is the maximum number of folders kept until their attributes are set,
+// about 30 MB. If there are more, the index is read once more.
 var maxFolders = 100_000 // a variable for the tests only
 
 // follow moves on to the next entry of the version.
@@ -93,7 +93,7 @@ func (r *job) foldersAbove(ctx context.Context, e *tree.Entry) error {
 	return nil
 }
 
-// planAbove is foldersAbove for a dry run.
+// planAbove is like foldersAbove, for a dry run.
 func (r *job) planAbove(ctx context.Context, e *tree.Entry) error {
 	l := &r.folders
 	for ; l.made < len(l.above) && l.above[l.made] != e; l.made++ {
@@ -108,7 +108,7 @@ func (r *job) planAbove(ctx context.Context, e *tree.Entry) error {
 type need int
 
 const (
-	onTheWay need = iota // for what lies in it
+	onTheWay need = iota // for its contents
 	selected
 )
 
@@ -133,7 +133,7 @@ func (r *job) planFolder(ctx context.Context, e *tree.Entry, why need) error {
 
 // folder makes a folder that its owner can write to; its own mode is set last. An
 // existing folder gets the version's attributes only if it was selected, and the
-// destination never, unless the restore has made it.
+// destination only if the restore made it.
 func (r *job) folder(ctx context.Context, e *tree.Entry, why need) error {
 	if e.Path == "" {
 		if r.folders.created {
@@ -199,7 +199,7 @@ func (r *job) letOwnerWrite(e *tree.Entry, dir int, base string, st unix.Stat_t)
 }
 
 // openUp lets the owner read and write an existing folder that keeps its attributes,
-// until they are restored. It reports whether that changed anything.
+// until those are restored. It reports whether that changed anything.
 func (r *job) openUp(p string) bool {
 	if p == "" || r.DryRun {
 		return false // holdRoot has done it
@@ -310,8 +310,9 @@ func (r *job) closeFolder(e *tree.Entry) {
 	}
 }
 
-// holdRoot keeps the attributes of an existing destination, and keeps others out of a new
-// one until it has those of the version. settle ends that if the version has none for it.
+// holdRoot saves the attributes of an existing destination, and denies others access to a
+// new one until it has those of the version. settle ends that if the version has none for
+// it.
 func (r *job) holdRoot(name string) (settle func(err error), err error) {
 	fd, err := r.to.OpenDir("")
 	if err != nil {
@@ -326,8 +327,8 @@ func (r *job) holdRoot(name string) (settle func(err error), err error) {
 		if st.Mode&0o700 == 0o700 {
 			return func(error) {}, nil
 		}
-		// If this user may not write to it, another restore may have made it so. If it is
-		// somebody else's, the first write reports it.
+		// If this user may not write to it, another restore may have caused that. If it
+		// belongs to somebody else, the first write reports it.
 		err := r.to.Chmod(fd, ".", uint32(st.Mode)&0o7777|0o700)
 		if err != nil && !errors.Is(err, fs.ErrPermission) && !fsys.NoAttributes(err) {
 			return nil, err

@@ -11,7 +11,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/place"
 )
 
-// A thing is what lies in the place of an entry.
+// A thing is what exists in the place of an entry.
 type thing int
 
 const (
@@ -31,8 +31,9 @@ func (t thing) otherKind(e *tree.Entry) bool {
 	return t == folderThere
 }
 
-// look looks at the place of an entry, and decides what Overwrite means for it. What an
-// earlier run or the user has put there is the same if it has the size, time and mode.
+// look examines the place of an entry, and decides what Overwrite means for it. A file
+// from an earlier run or from the user counts as the same if it has the size, time and
+// mode.
 func (r *job) look(e *tree.Entry) (thing, Action) {
 	dir, err := r.to.Parent(e)
 	var st unix.Stat_t
@@ -64,7 +65,7 @@ func (r *job) look(e *tree.Entry) (thing, Action) {
 	return there, Replace
 }
 
-// put is place, but moves out of the way what may be replaced.
+// put places what is staged, after moving aside what it may replace.
 func (r *job) put(ctx context.Context, staged string, e *tree.Entry) error {
 	action := Create
 	if r.Told != nil {

@@ -34,7 +34,7 @@ const (
 	OverwriteNever
 )
 
-// inTheWay says what is in the place of an entry and why it stays.
+// inTheWay returns the error that says what is in the place of an entry and why it stays.
 func (r *job) inTheWay(e *tree.Entry) error {
 	what, way := "a folder is in the place of this file", "--delete removes it"
 	if e.IsDir() {
@@ -72,7 +72,7 @@ func (r *job) mayClear(ctx context.Context, e *tree.Entry) error {
 }
 
 // clear moves aside what is in the place of an entry. It is removed with the staging
-// folder at the end, unless it is put back.
+// folder at the end, unless it is moved back.
 func (r *job) clear(ctx context.Context, e *tree.Entry) (putBack func(), err error) {
 	if err := r.mayClear(ctx, e); err != nil {
 		return nil, err
@@ -155,8 +155,8 @@ func (l *earlierVersions) load(ctx context.Context, v *dataset.Version) ([]*data
 	return l.versions, ctx.Err()
 }
 
-// putThere reports whether what is in the place of an entry is exactly what another
-// version of the dataset has there: the same files by size and time, and no others.
+// putThere reports whether the place of an entry holds exactly what another version
+// of the dataset has there: the same files by size and time, and no others.
 func (r *job) putThere(ctx context.Context, e *tree.Entry) (bool, error) {
 	versions, err := r.earlier.load(ctx, r.version)
 	if err != nil {

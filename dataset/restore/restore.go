@@ -25,7 +25,7 @@ import (
 // Options configure a restore. The zero value restores the whole version.
 type Options struct {
 	// Select reports whether to restore an entry; nil selects all. With Delete it is
-	// also called for what lies in the directory, with only Path set. It is called
+	// also called for everything in the directory, with only Path set. It is called
 	// from one goroutine.
 	Select func(*tree.Entry) bool
 	// UnsafeLinks also restores symbolic links that lead out of the directory.
@@ -42,7 +42,7 @@ type Options struct {
 	// AllowIncomplete is set, since what it lacks may only have been unreadable.
 	Delete          bool
 	AllowIncomplete bool
-	// Keep holds files that Delete never removes, such as the configuration file that
+	// Keep lists files that Delete never removes, such as the configuration file that
 	// names the vault.
 	Keep []string
 	// DryRun determines what would be done. Nothing is written, and no pack is read.
@@ -66,13 +66,13 @@ const (
 	Create  Action = "create"
 	Replace Action = "replace"
 	Remove  Action = "remove"
-	// Leave is reported for a file that differs and that Overwrite keeps.
+	// Leave is reported for a file that differs but that Overwrite keeps.
 	Leave Action = "leave"
 )
 
 // A Result is the result of a restore, or how far it came before an error.
 type Result struct {
-	// Stats counts what was done, or after a dry run would be.
+	// Stats counts what was done or, after a dry run, would be done.
 	Stats
 	// NoModes and NoTimes report that the destination's file system does not keep modes
 	// or times, so that those of the version were not restored. Without modes, differing
@@ -105,10 +105,10 @@ type job struct {
 }
 
 // Run restores the version to dir, which it creates if needed. Every file is first
-// written beside the tree, and moved into place only when all of it is authentic
-// and on disk; an existing file stays until then. No link below dir is followed.
+// written to a staging folder, and moved into place only when all of it is authentic
+// and on disk; until then an existing file stays. No link below dir is followed.
 //
-// If single files cannot be restored, Run restores the rest and returns a
+// If individual files cannot be restored, Run restores the rest and returns a
 // [*dataset.PartialError]. If it is interrupted or stops on another error, the files
 // that were authentic and complete are in place, and another Run can continue. The
 // Result is valid in either case.
@@ -181,7 +181,7 @@ func (r *job) run(ctx context.Context, dir string) (err error) {
 	if err == nil {
 		err = r.deleteExtras(ctx)
 	}
-	// Whatever has stopped it, folders are not left in an intermediate state.
+	// Whatever stopped it, folders must not be left in an intermediate state.
 	if aerr := r.folderAttributes(ctx, err == nil); err == nil {
 		err = aerr
 	}
@@ -239,8 +239,8 @@ func (r *job) tell(a Action, e *tree.Entry) {
 	}
 }
 
-// wanted reports whether the entry must be written, after it has made the folders above
-// it. It makes the entry itself if that is a folder.
+// wanted makes the folders above the entry, and reports whether the entry must be
+// written. It makes the entry itself if that is a folder.
 func (r *job) wanted(ctx context.Context, e *tree.Entry) bool {
 	if r.isOwn(e.Path) {
 		r.fail(e, walk.ErrOwn)

@@ -12,11 +12,11 @@ import (
 	"github.com/vaultpack/vaultpack/internal/walk"
 )
 
-// newMarker is a file in a staging folder. It says that the restore has made the
+// newMarker is a file in a staging folder. It says that the restore created the
 // destination.
 const newMarker = ".new" // not a stageName
 
-// calls are the kernel's own; tests replace them.
+// calls are the real system calls; tests replace them.
 var calls fsys.Calls
 
 // makeStaging makes and locks the staging folder, and removes those of killed runs.
@@ -34,7 +34,7 @@ func (r *job) makeStaging() (cleanUp func(), err error) {
 			case err != nil || fate == fsys.Unknown:
 				r.leftovers = append(r.leftovers, name)
 			case fate == fsys.Dead:
-				// The destination is as new as it was for that run.
+				// The destination counts as new, as it did for that run.
 				_, err := r.to.Root.Lstat(name + "/" + newMarker)
 				r.folders.created = r.folders.created || err == nil
 				r.staging = name
@@ -52,7 +52,7 @@ func (r *job) makeStaging() (cleanUp func(), err error) {
 		return nil, err
 	}
 	r.to.StageFD = int(lock.Fd())
-	// Without locks, the name says whose it is.
+	// Without locks, the name identifies the owner.
 	if _, err := calls.Lock(lock); err != nil {
 		lock.Close()
 		return nil, errors.Join(err, r.to.Root.RemoveAll(r.staging))

@@ -2,7 +2,7 @@ package restore
 
 import "sync/atomic"
 
-// Stats counts what a restore has done, or in a dry run would do.
+// Stats counts what a restore has done or, in a dry run, would do.
 type Stats struct {
 	Files, Bytes              int64 // written
 	Unchanged, UnchangedBytes int64 // files that existed already
@@ -25,7 +25,7 @@ func (p *Progress) Stats() Stats {
 	return Stats{}
 }
 
-// counters are Stats while they are counted.
+// counters holds Stats while they are being counted.
 type counters struct {
 	Files, Bytes              atomic.Int64
 	Unchanged, UnchangedBytes atomic.Int64

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// syncfs is replaced by tests only.
+// Only tests replace syncfs.
 var syncfs = unix.Syncfs
 
 // syncFS waits until everything written to the file system of root is on disk:

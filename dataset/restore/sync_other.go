@@ -6,5 +6,5 @@ import (
 	"os"
 )
 
-// syncFS does nothing where each file is synced on its own.
+// syncFS does nothing: here each file is synced separately.
 func syncFS(*os.Root) error { return nil }

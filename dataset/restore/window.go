@@ -12,7 +12,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/packs"
 )
 
-// Bounds of what is staged before it is synced and moved into place. Variables for
+// Limits on what is staged before it is synced and moved into place. Variables for
 // the tests only.
 var (
 	windowFiles = 64 << 10
@@ -76,7 +76,7 @@ func (r *job) window(ctx context.Context, window []*tree.Entry) error {
 	if err := syncFS(r.to.Root); err != nil {
 		return errors.Join(stopped, fmt.Errorf("writing to disk: %w", err))
 	}
-	// What has been read when somebody interrupts is kept: ctx is not asked again.
+	// What has been read before an interruption is kept: ctx is not checked again.
 	placing := context.WithoutCancel(ctx)
 	for _, e := range files {
 		name, err := r.to.Name(e), r.to.Failure(e)
@@ -107,7 +107,7 @@ func (r *job) window(ctx context.Context, window []*tree.Entry) error {
 	return nil
 }
 
-// checkLink refuses a link that leads out of the destination, unless that is asked for.
+// checkLink rejects a link that leads out of the destination, unless that is allowed.
 func (r *job) checkLink(e *tree.Entry) error {
 	if r.UnsafeLinks {
 		return nil

@@ -2,7 +2,7 @@ package samples
 
 import "strings"
 
-// stem returns the length of what stands before the first dot of a file's name. A name
+// stem returns the length of the part of a file's name before the first dot. A name
 // that has no dot, or begins with one, is its own stem.
 func stem(name string) int {
 	if dot := strings.IndexByte(name, '.'); dot > 0 {
@@ -11,11 +11,11 @@ func stem(name string) int {
 	return len(name)
 }
 
-// base returns where the name of a file begins in its path.
+// base returns the index at which the file's name begins in its path.
 func base(path string) int { return strings.LastIndexByte(path, '/') + 1 }
 
-// isSeries reports whether two of the names have equal rests once their digits are gone.
-// All of them have a stem of the length.
+// isSeries reports whether the rests of two of the names are equal apart from digits.
+// All of them have a stem of the given length.
 func isSeries(names []string, stem int) bool {
 	if len(names) < 2 {
 		return false
@@ -62,16 +62,16 @@ func keyLen(path string, inSeries series) int {
 		}
 	}
 	if end == len(path)-1 {
-		return len(path) // an empty field behind a dot
+		return len(path) // an empty field after a dot
 	}
 	return end
 }
 
-// series says whether a file is in a group of which each file is a sample of its own, such
+// series says whether a file is in a group in which each file is a separate sample, such
 // as img.001.jpg and img.002.jpg.
 type series bool
 
-// field returns the field of a file in the sample whose key has the length.
+// field returns the field of a file in a sample whose key has the given length.
 func field(path string, key int) string {
 	if key >= len(path) {
 		return ""

@@ -8,14 +8,14 @@ import (
 	"slices"
 )
 
-// Bounds of docs/SAMPLES.md: of a block, in samples and bytes, and of a window, in blocks.
+// Limits from docs/SAMPLES.md: of a block, in samples and bytes, and of a window, in blocks.
 const (
 	blockSamples = 1024
 	blockBytes   = 4 << 20
 	windowBlocks = 16
 )
 
-// An Epoch says in which order the samples are read.
+// An Epoch specifies the order in which the samples are read.
 type Epoch struct {
 	// Shuffle is the seed of the order; nil is the storage order.
 	Shuffle *uint64
@@ -36,7 +36,7 @@ func (p *Plan) blocks() (starts []uint32) {
 	return starts
 }
 
-// order returns the numbers of the samples in the order of an epoch.
+// order returns the samples' numbers in the order of an epoch.
 func (p *Plan) order(e Epoch) []uint32 {
 	out := make([]uint32, 0, len(p.samples))
 	if e.Shuffle == nil {
@@ -78,7 +78,7 @@ func (p *Plan) order(e Epoch) []uint32 {
 	return out
 }
 
-// rank is by what blocks and samples are sorted.
+// rank returns the value by which blocks and samples are sorted.
 func (e Epoch) rank(what, key string) [sha256.Size]byte {
 	b := make([]byte, 0, 256)
 	b = append(append(b, "vaultpack/samples-1 "...), what...)

@@ -1,5 +1,5 @@
-// Package samples gives the samples of a version in the order in which training reads them:
-// shuffled by a seed, divided over shards, and resumed in mid-epoch. It implements
+// Package samples yields the samples of a version in the order in which training reads
+// them: shuffled by a seed, divided among shards, and resumable in mid-epoch. It implements
 // docs/SAMPLES.md, as the Python package does: every implementation gives the same samples
 // to the same shard.
 //
@@ -23,16 +23,17 @@ import (
 	"github.com/vaultpack/vaultpack/internal/given"
 )
 
-// A Plan is the samples of a version, or of some of its files, in storage order. It takes
-// about 150 bytes of memory for each file, and its path. It is safe for concurrent use.
+// A Plan holds the samples of a version, or of some of its files, in storage order. For
+// each file it takes about 150 bytes of memory plus the file's path. It is safe for
+// concurrent use.
 type Plan struct {
 	files   *view.View
 	all     []file
-	members []uint32 // numbers in all, those of a sample one behind the other
+	members []uint32 // numbers in files, those of each sample adjacent
 	samples []sample
 	packs   []*tree.Object
 	pieces  map[uint32][]tree.Extent // of files in several pieces
-	// selection is the SHA-256 of the paths where some files were left out.
+	// selection is the SHA-256 of the paths, if some files were left out.
 	selection string
 	bytes     int64
 }
@@ -50,7 +51,7 @@ type file struct {
 
 type sample struct {
 	first, count uint32 // in members
-	key          uint16 // how much of the path of each file is the key
+	key          uint16 // how many bytes of the path of each file are the key
 	pack         int32
 	offset       int64
 	size         int64
@@ -58,8 +59,8 @@ type sample struct {
 
 var errNoPlan = errors.New("samples: a Plan that New has not returned")
 
-// New reads the index of the version that files shows, and returns its samples. Only files
-// that selects returns true for are taken; nil selects all.
+// New reads the index of the version that files shows, and returns its samples. It takes
+// only files for which selects returns true; nil selects all.
 func New(ctx context.Context, files *view.View, selects func(*tree.Entry) bool) (*Plan, error) {
 	if err := given.Check(ctx, files.Version() != nil, errors.New("samples: a view that was not opened")); err != nil {
 		return nil, err
@@ -81,7 +82,7 @@ func (p *Plan) Len() int {
 	return len(p.samples)
 }
 
-// View returns the view that the Plan was made of.
+// View returns the view that the Plan was made from.
 func (p *Plan) View() *view.View {
 	if p == nil {
 		return nil
@@ -89,7 +90,7 @@ func (p *Plan) View() *view.View {
 	return p.files
 }
 
-// Bytes returns the sizes of all files together.
+// Bytes returns the total size of all files.
 func (p *Plan) Bytes() int64 {
 	if p == nil {
 		return 0
@@ -97,10 +98,10 @@ func (p *Plan) Bytes() int64 {
 	return p.bytes
 }
 
-// maxFiles is how many files a Plan can have: an int has 32 bits on some machines.
+// maxFiles is the most files that a Plan can have: an int has 32 bits on some machines.
 const maxFiles = math.MaxInt32
 
-// load takes in the files of the version, in the order of their paths.
+// load reads the files of the version, in the order of their paths.
 func (p *Plan) load(ctx context.Context, selects func(*tree.Entry) bool) error {
 	packs := map[tree.Object]int32{}
 	chosen := newSelection(selects)
@@ -141,7 +142,7 @@ func (p *Plan) collect() {
 	for i := range p.members {
 		p.members[i] = uint32(i)
 	}
-	// The files of a group lie one behind the other, whatever stands between their paths.
+	// The files of a group are adjacent, even if other paths sort between theirs.
 	slices.SortFunc(p.members, func(a, b uint32) int {
 		x, y := p.all[a].path, p.all[b].path
 		i, j := base(x), base(y)
@@ -158,7 +159,7 @@ func (p *Plan) collect() {
 	}
 }
 
-// group returns what the paths of the files of a group have in common.
+// group returns the common part of the paths of a group's files.
 func (p *Plan) group(i uint32) string {
 	path := p.all[i].path
 	folder := base(path)
@@ -217,13 +218,13 @@ func (p *Plan) sort() {
 	})
 }
 
-// A Sample is files that belong together.
+// A Sample is a set of files that belong together.
 type Sample struct {
-	// Key is what the paths of the files have in common.
+	// Key is the common part of the files' paths.
 	Key string
 	// Position is its place in the order of the epoch.
 	Position int64
-	// Files are in the order of their paths.
+	// Files are sorted by path.
 	Files []*tree.Entry
 }
 

@@ -15,8 +15,8 @@ const (
 	maxSamples     = 1 << 40
 )
 
-// A Position says what a shard has read of an epoch. As JSON it can be kept, and given to
-// another implementation: docs/SAMPLES.md, section 5.
+// A Position says how much of an epoch a shard has read. As JSON it can be stored, and
+// passed to another implementation: docs/SAMPLES.md, section 5.
 type Position struct {
 	Format  string  `json:"format"`
 	Version string  `json:"version"`
@@ -28,11 +28,12 @@ type Position struct {
 	Shard   int64   `json:"shard"`
 	Shards  int64   `json:"shards"`
 	Done    []Range `json:"done"`
-	// Selection is the SHA-256 of the paths of the files, if it is not all of the version.
+	// Selection is the SHA-256 of the paths of the files, if these are not all files of the
+	// version.
 	Selection string `json:"selection,omitempty"`
 }
 
-// ErrPosition is wrapped by errors of positions that cannot be used.
+// ErrPosition is wrapped by the errors for positions that cannot be used.
 var ErrPosition = errors.New("not a position to go on from")
 
 func badPosition(format string, args ...any) error {
@@ -69,7 +70,7 @@ func ParsePosition(b []byte) (Position, error) {
 	return p, p.Check()
 }
 
-// Check returns an error that wraps ErrPosition unless the position is possible.
+// Check returns an error that wraps ErrPosition unless the position is valid.
 func (p Position) Check() error {
 	switch {
 	case p.Format != positionFormat:
@@ -94,7 +95,7 @@ func (p Position) Check() error {
 	return nil
 }
 
-// own returns what the shard reads in all, of what had not been read before.
+// own returns everything that the shard reads, out of what had not been read before.
 func (p Position) own() []Range {
 	return divide(subtract([]Range{{0, p.Samples}}, p.Begun), p.Shard, p.Shards)
 }
@@ -136,8 +137,8 @@ func notNil(r []Range) []Range {
 	return r
 }
 
-// Merge returns the position of an epoch from those of all of its shards. It is that of
-// one shard; Divide divides it.
+// Merge returns the position of an epoch, as that of a single shard, from the positions
+// of all of its shards. Divide divides it again.
 func Merge(all []Position) (Position, error) {
 	if len(all) == 0 {
 		return Position{}, badPosition("none was given")
@@ -166,7 +167,7 @@ func Merge(all []Position) (Position, error) {
 	return one, nil
 }
 
-// sameDivision reports whether both are of shards of the same division of an epoch.
+// sameDivision reports whether both belong to shards of the same division of an epoch.
 func (p Position) sameDivision(o Position) bool {
 	seed := (p.Shuffle == nil) == (o.Shuffle == nil) && (p.Shuffle == nil || *p.Shuffle == *o.Shuffle)
 	return seed && p.Version == o.Version && p.Digest == o.Digest && p.Samples == o.Samples && p.Epoch == o.Epoch &&

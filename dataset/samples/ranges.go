@@ -9,8 +9,8 @@ import (
 // A Range is the positions from the first number to the one before the second.
 type Range [2]int64
 
-// union returns the positions in any of the lists, as ranges that are sorted and neither
-// overlap nor touch.
+// union returns the positions in any of the lists, as sorted ranges that neither overlap
+// nor touch.
 func union(lists ...[]Range) (out []Range) {
 	all := slices.Concat(lists...)
 	slices.SortFunc(all, func(a, b Range) int { return cmp.Or(cmp.Compare(a[0], b[0]), cmp.Compare(a[1], b[1])) })

@@ -8,14 +8,14 @@ import (
 	"github.com/vaultpack/vaultpack/internal/given"
 )
 
-// Bounds of what is fetched ahead of the caller at one time.
+// Limits on what is fetched ahead of the caller at one time.
 const (
 	aheadBytes   = 32 << 20
 	aheadSamples = 16 << 10
 )
 
-// Check returns an error that wraps ErrPosition if the position is of another version or of
-// other files.
+// Check returns an error that wraps ErrPosition if the position belongs to another version
+// or to other files.
 func (p *Plan) Check(pos Position) error {
 	if p == nil || p.files == nil {
 		return errNoPlan
@@ -32,9 +32,9 @@ func (p *Plan) Check(pos Position) error {
 	return nil
 }
 
-// Read yields the samples that a shard has still to read, in order. Their contents are
+// Read yields the samples that a shard still has to read, in order. Their contents are
 // fetched ahead; open the files with [view.View.OpenEntry] of the view that the Plan was
-// made of.
+// made from.
 func (p *Plan) Read(ctx context.Context, pos Position) iter.Seq2[*Sample, error] {
 	return func(yield func(*Sample, error) bool) {
 		err := given.Check(ctx, p != nil && p.files != nil, errNoPlan)
@@ -54,7 +54,7 @@ func (p *Plan) Read(ctx context.Context, pos Position) iter.Seq2[*Sample, error]
 		}
 		ahead, pending := 0, int64(0)
 		for i, n := range positions {
-			// Two batches are under way or in memory: the one that is read, and the next.
+			// Two batches are being fetched or in memory: the one that is read, and the next.
 			for ahead <= i || ahead < len(positions) && ahead-i < aheadSamples && pending < aheadBytes {
 				var size int64
 				ahead, size = p.fetch(order, positions, ahead)
@@ -74,8 +74,8 @@ func (p *Plan) Read(ctx context.Context, pos Position) iter.Seq2[*Sample, error]
 	}
 }
 
-// fetch begins to fetch the next batch of samples, and returns where the one after begins,
-// and the batch's size in bytes.
+// fetch begins to fetch the next batch of samples, and returns where the batch after it
+// begins, and the batch's size in bytes.
 func (p *Plan) fetch(order []uint32, positions []int64, from int) (next int, size int64) {
 	var entries []*tree.Entry
 	for ; from < len(positions) && size < aheadBytes && len(entries) < aheadSamples; from++ {

@@ -9,7 +9,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/tree"
 )
 
-// A selection chooses files, and remembers which.
+// A selection selects files, and remembers which.
 type selection struct {
 	selects func(*tree.Entry) bool
 	paths   hash.Hash
@@ -36,7 +36,7 @@ func (s *selection) takes(e *tree.Entry) bool {
 	return true
 }
 
-// digest is empty where all files are chosen.
+// digest returns "" if all files are chosen.
 func (s *selection) digest() string {
 	if s.left == 0 {
 		return ""

@@ -12,12 +12,12 @@ import (
 	"github.com/vaultpack/vaultpack/internal/tarpack"
 )
 
-// WriteTar writes the samples that a shard has still to read to w, as a tar of their files in
+// WriteTar writes the samples that a shard still has to read to w, as a tar of their files in
 // order: what WebDataset calls a shard. told, which may be nil, is called after each sample
 // with the size of its files.
 //
-// After an error the tar is no valid one: it ends inside of a file, so that no reader takes
-// it for all there was.
+// After an error the tar is invalid: it ends inside a file, so that no reader mistakes it for
+// complete.
 func (p *Plan) WriteTar(ctx context.Context, w io.Writer, pos Position, told func(bytes int64)) error {
 	switch err := given.Check(ctx, p != nil && p.files != nil, errNoPlan); {
 	case err != nil:
@@ -52,7 +52,7 @@ type tarWriter struct {
 	plan *Plan
 	w    *tar.Writer
 	out  *bufio.Writer
-	open bool // a file is in it of which contents are missing
+	open bool // it has a file with missing contents
 }
 
 // file adds a file.
@@ -73,7 +73,7 @@ func (t *tarWriter) file(ctx context.Context, e *tree.Entry) error {
 	return t.w.Flush()
 }
 
-// fail makes the tar end inside of a file, and returns err.
+// fail makes the tar end inside a file, and returns err.
 func (t *tarWriter) fail(err error) error {
 	if !t.open && t.w.Flush() == nil {
 		t.w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "vaultpack-error", Size: 1, Mode: 0o600})

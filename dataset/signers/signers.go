@@ -19,14 +19,14 @@ import (
 // ErrUnchanged is returned if a change would leave the signers as they are.
 var ErrUnchanged = errors.New("the signers are that already")
 
-// AddOwner makes the key an owner, also if it is a writer already. It returns
-// [dataset.ErrConflict] if another writer has made a version meanwhile.
+// AddOwner makes the key an owner, even if it is already a writer. It returns
+// [dataset.ErrConflict] if another writer has made a version in the meantime.
 func AddOwner(ctx context.Context, d *dataset.Dataset, key signing.PublicKey) (*dataset.Version, error) {
 	return add(ctx, d, key, chain.Owner)
 }
 
-// AddWriter makes the key a writer, also if it is an owner already. It returns
-// [dataset.ErrConflict] if another writer has made a version meanwhile.
+// AddWriter makes the key a writer, even if it is already an owner. It returns
+// [dataset.ErrConflict] if another writer has made a version in the meantime.
 func AddWriter(ctx context.Context, d *dataset.Dataset, key signing.PublicKey) (*dataset.Version, error) {
 	return add(ctx, d, key, chain.Writer)
 }
@@ -102,7 +102,7 @@ func again(ctx context.Context, l *commit.Lease) (*dataset.Version, error) {
 
 // Init begins a new chain of signers in which the configured key is the owner. It is for
 // a dataset whose owners have all lost their keys. The caller must be able to read the
-// newest version. Every reader who knows the dataset refuses the new version until its
+// newest version. Every reader that knows the dataset rejects the new version until its
 // user accepts it, since nothing else distinguishes it from a forgery.
 func Init(ctx context.Context, d *dataset.Dataset) (*dataset.Version, error) {
 	return commit.ChangeAnew(ctx, d, "signers", "with new signers", again)

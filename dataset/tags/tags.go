@@ -17,12 +17,12 @@ import (
 	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
-// ErrUnchanged is returned by Set if the version has the tag already, and by Remove if
+// ErrUnchanged is returned by Set if the version already has the tag, and by Remove if
 // no version has it.
 var ErrUnchanged = errors.New("the tags are that already")
 
 // Set gives the tag to a version, and takes it from any other version. It returns
-// [dataset.ErrConflict] if another writer has made a version meanwhile.
+// [dataset.ErrConflict] if another writer has made a version in the meantime.
 func Set(ctx context.Context, v *dataset.Version, name string) (*dataset.Version, error) {
 	if err := codec.CheckTag(name); err != nil {
 		return nil, err

@@ -1,5 +1,5 @@
 // Package tree describes what a version of a dataset holds: its files, folders and
-// symbolic links, and where in the vault their contents lie.
+// symbolic links, and where in the vault their contents are stored.
 package tree
 
 import (
@@ -37,8 +37,8 @@ type Entry struct {
 	Extents []Extent
 	// Seen identifies the file on the machine that read it. It is zero if unknown.
 	Seen Seen
-	// Recent reports whether the file had changed so shortly before it was read
-	// that another change might not have changed its times.
+	// Recent reports whether the file changed so shortly before it was read that
+	// another change might leave its times the same.
 	Recent bool
 	// Flaw says what is wrong with the entry, if its file could not be read
 	// properly.
@@ -92,8 +92,8 @@ func (e *Entry) IsFile() bool { return !e.IsDir() && !e.IsLink() }
 
 // Equal reports whether e and o are the same file in the same state. It compares
 // path, size, mode, time, link target and flaw, and the sums of the contents if
-// both have one. It does not compare where the contents lie: a file may have been
-// sent again with its sample.
+// both have one. It does not compare where the contents are stored: a file may have
+// been uploaded again with its sample.
 func (e *Entry) Equal(o *Entry) bool {
 	return e.Path == o.Path && e.Size == o.Size && e.Mode == o.Mode && e.ModTime.Equal(o.ModTime) && e.Link == o.Link &&
 		e.Flaw == o.Flaw && (e.Sum == nil || o.Sum == nil || bytes.Equal(e.Sum, o.Sum)) && !e.sumsDiffer(o)

@@ -147,23 +147,23 @@ func (c *job) extras(ctx context.Context, v *dataset.Version, dir string) error 
 }
 
 // A linkWalk walks a folder in the order of an index, like an upload that follows links:
-// links stand for their targets. It does not enter folders that it is in already, nor
-// those that it has reached too often behind other links: an upload does not enter them
-// either, and says so.
+// links stand for their targets. It does not enter folders that it is already in, nor
+// folders that it has reached too often through other links: an upload does not enter
+// those either, and reports it.
 type linkWalk struct {
 	enter func(p string, d fs.DirEntry) error
 	above []fs.FileInfo // the folders that the walk is in
 	ways  map[[2]uint64]int
 }
 
-// maxLinkWays is the number of ways to a folder that an upload follows.
+// maxLinkWays is the number of paths to a folder that an upload follows.
 const maxLinkWays = 100
 
-// A walked is a folder that is walked.
+// A walked is a folder being walked.
 type walked struct {
 	dir        string
 	prefix     string // its path in the index
-	behindLink bool   // the way to it has led through a link
+	behindLink bool   // the path to it leads through a link
 }
 
 func (w *linkWalk) folder(ctx context.Context, at walked) error {
@@ -247,7 +247,7 @@ func (c *job) compareAttributes(dir string, e *tree.Entry) error {
 	}
 	isLink := info.Mode().Type() == fs.ModeSymlink
 	if isLink && (e.Path == "" || c.FollowLinks && !e.IsLink()) {
-		if info, err = os.Stat(name); err != nil { // the folder may be named by a link
+		if info, err = os.Stat(name); err != nil { // the folder may be given as a link
 			return err
 		}
 	}

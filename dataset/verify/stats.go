@@ -22,7 +22,7 @@ func (p *Progress) Stats() Stats {
 	return Stats{}
 }
 
-// counters are Stats while they are counted.
+// counters holds Stats while they are being counted.
 type counters struct{ Packs, Bytes, Entries, Failures atomic.Int64 }
 
 func (c *counters) stats() Stats {

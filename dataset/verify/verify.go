@@ -38,8 +38,8 @@ type Options struct {
 	// Select reports whether Against compares an entry; nil selects all. For entries
 	// that only the folder has, only Path is set. It is called from one goroutine.
 	Select func(*tree.Entry) bool
-	// FollowLinks makes Against compare the targets of links in the folder if the version
-	// has no link there, because it was made with links followed.
+	// FollowLinks makes Against compare the targets of links in the folder where the
+	// version has no link, because it was made by following links.
 	FollowLinks bool
 	// Failed is called for everything that is damaged, and with a [*dataset.FileError]
 	// for each file that differs. It may be called from several goroutines.
@@ -108,7 +108,7 @@ func (c *job) chosen(id envelope.ObjectID) bool {
 	return c.packs[id] != packPassed
 }
 
-// firstRead reports whether a pack is read for the first time now.
+// firstRead reports whether this is the first read of a pack.
 func (c *job) firstRead(id envelope.ObjectID) bool {
 	first := c.packs[id] == packChosen
 	c.packs[id] = packRead
@@ -206,7 +206,7 @@ func (c *job) window(ctx context.Context, d *objects.Set, window []*tree.Entry) 
 	return ctx.Err()
 }
 
-// give makes jobs from a window of entries, some of which run at once.
+// give makes jobs from a window of entries. Some jobs run concurrently.
 func (c *job) give(ctx context.Context, d *objects.Set, window []*tree.Entry, give func(job func())) {
 	var apart []*tree.Entry // entries that are read one pack at a time
 	for _, e := range window {
@@ -218,7 +218,7 @@ func (c *job) give(ctx context.Context, d *objects.Set, window []*tree.Entry, gi
 			apart = append(apart, e)
 			continue
 		}
-		// A hash takes the pieces in order, in however many packs they are.
+		// A hash takes the pieces in order, even if they are in several packs.
 		first := make([]bool, len(e.Extents))
 		for i, x := range e.Extents {
 			first[i] = c.firstRead(x.Pack.ID)
@@ -297,7 +297,7 @@ func (c *job) read(ctx context.Context, d *objects.Set, pieces []packs.Piece, fi
 	return sound
 }
 
-// ancestors checks that the versions before v are those that it was made after.
+// ancestors checks that the versions before v are the ones that v was made after.
 func (c *job) ancestors(ctx context.Context, v *dataset.Version) error {
 	d := jobs.DatasetOf(v)
 	for v.Parent > 0 {
