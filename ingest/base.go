@@ -119,7 +119,7 @@ func (b *base) knownFolder(path string) bool {
 	return b.folders[path]
 }
 
-// allowed checks that the last version has room for a new file with that path.
+// allowed checks that the last version does not conflict with a new file with that path.
 func (w *Writer) allowed(path string) error {
 	v := w.base.version
 	if v == nil {
@@ -228,7 +228,7 @@ func (w *Writer) remove(path string) error {
 			return fmt.Errorf("%w, %d", ErrTooMany, w.opts.MaxFiles)
 		}
 		if ok && r.pack != nil {
-			// What is recorded of it is older than what may be recorded later.
+			// Its earlier record is older than any that may be recorded later.
 			if r.pack == w.filling {
 				w.sealFilling()
 			}

@@ -19,10 +19,10 @@ import (
 // Commit makes the version, or returns the last one if there is nothing to change. If a
 // file or a sample is open, the error wraps ErrOpen. If the paths of files conflict, it
 // wraps fs.ErrExist. After fixing either, the caller can call Commit again. The error
-// wraps dataset.ErrConflict if another writer has made a version meanwhile, and
+// wraps dataset.ErrConflict if another writer has made a version in the meantime, and
 // dataset.ErrCollected if a collection has ended this one. In both cases the Writer has
-// ended, as it has when Commit succeeds, and a new Writer with the same ID has what this
-// one has recorded.
+// ended, as it has when Commit succeeds, and a new Writer with the same ID continues
+// from what this one recorded.
 func (w *Writer) Commit(ctx context.Context) (*dataset.Version, error) {
 	if err := given.Check(ctx, w.made() == nil, errNoWriter); err != nil {
 		return nil, err
@@ -89,7 +89,7 @@ func because(ctx context.Context, err error) error {
 	return err
 }
 
-// settle waits until everything that was written is in the vault, and refuses further
+// settle waits until everything that was written is in the vault, and rejects further
 // writes.
 func (w *Writer) settle(ctx context.Context) (err error) {
 	w.mu.Lock()
@@ -244,7 +244,7 @@ func (m *merge) add(e *tree.Entry, step commit.Step) error {
 	return err
 }
 
-// sameContents reports whether two entries are the same file, and not only equal ones.
+// sameContents reports whether two entries refer to the same contents, not only to equal ones.
 func sameContents(a, b *tree.Entry) bool {
 	return a.Size == b.Size && a.Mode == b.Mode && a.ModTime.Equal(b.ModTime) && slices.EqualFunc(a.Extents, b.Extents, func(x, y tree.Extent) bool {
 		return x.Pack.ID == y.Pack.ID && x.Offset == y.Offset && x.Length == y.Length && x.At == y.At

@@ -15,10 +15,10 @@ import (
 	"github.com/vaultpack/vaultpack/internal/unwind"
 )
 
-// Meta holds what a version records of a file besides its contents.
+// Meta holds what a version records about a file besides its contents.
 type Meta struct {
 	Mode    fs.FileMode // permissions, and set-ID and sticky bits; 0 is 0o644
-	ModTime time.Time   // the zero time is now
+	ModTime time.Time   // the zero time means now
 }
 
 // A state is the progress of a File.
@@ -35,7 +35,7 @@ const (
 // has returned nil. Every error, panic and runtime.Goexit of a Write or a ReadFrom is
 // sticky: Close then returns an error, and the version does not have the file. The same
 // holds for a Close that runs while its goroutine unwinds from a panic or
-// runtime.Goexit. A File cannot see errors that its owner meets elsewhere, so defer
+// runtime.Goexit. A File cannot see errors that occur elsewhere in the caller, so defer
 // [File.Abort], and call Close after everything else has succeeded.
 //
 // Concurrent calls are serialized.
@@ -60,7 +60,7 @@ type File struct {
 	pieces []tree.Extent
 }
 
-// entry is the file's entry without what its contents are.
+// entry is the file's entry without its contents.
 func (f *File) entry() *tree.Entry {
 	return &tree.Entry{Path: f.path, Size: f.at + f.size, Mode: f.mode, ModTime: f.time}
 }
@@ -160,7 +160,7 @@ func (f *File) fail(err error) {
 	f.giveBack()
 }
 
-// giveBack frees the memory of the file. w.mu is held.
+// giveBack releases the memory of the file. w.mu is held.
 func (f *File) giveBack() {
 	if f.sample != nil {
 		f.w.sampled -= f.held
@@ -290,7 +290,7 @@ func (f *File) Abort() {
 	}
 }
 
-// drop frees everything that the file holds. w.mu is held.
+// drop releases everything that the file holds. w.mu is held.
 func (f *File) drop() {
 	w := f.w
 	f.state = dropped

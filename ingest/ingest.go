@@ -20,17 +20,17 @@
 //
 // A Writer with an ID keeps a sealed record in the vault of the files that it has stored
 // there. A new Writer with the same ID, on any machine, continues from the record: it has
-// those files, Has reports them, and Commit makes a version of them and of what else is
-// written. When Checkpoint returns nil, all files that had been closed when it was called
-// are recorded. Only one Writer at a time may use an ID. Removals are not recorded, and
-// must be repeated.
+// those files, Has reports them, and Commit makes a version of them and of whatever else
+// is written. When Checkpoint returns nil, all files that had been closed when it was
+// called are recorded. Only one Writer at a time may use an ID. Removals are not
+// recorded, and must be repeated.
 //
 // # Memory
 //
-// Contents stay in memory until they are sealed. [Options].Memory bounds that memory,
+// Contents stay in memory until they are sealed. [Options].Memory limits that memory,
 // together with everything else that a Writer does. In addition, each open file takes
 // about 500 bytes and its path, and each written file about 250 bytes and its path, until
-// Commit. [Options].MaxFiles bounds their number. A Write or Create that would exceed the
+// Commit. [Options].MaxFiles limits their number. A Write or Create that would exceed the
 // memory waits. It waits only for the vault, never for another goroutine of the program:
 // when memory is short, the Writer takes the file that holds most of it, even a slow or
 // forgotten one, and seals what was written so far as a piece. So no file blocks another,
@@ -77,7 +77,7 @@ var (
 type Mode int
 
 const (
-	// Add keeps them. An existing path cannot be created unless it was removed.
+	// Add keeps them. An existing path cannot be created again unless it was removed.
 	Add Mode = iota
 	// Update keeps them, except those that are created again or removed.
 	Update
@@ -101,11 +101,11 @@ type Options struct {
 	// PackSize is the maximum plaintext of a pack, and of a sample, in bytes; 0
 	// means DefaultPackSize, or less if the memory is short.
 	PackSize int64
-	// Memory bounds the memory that the Writer uses, in bytes; 0 means DefaultMemory.
+	// Memory limits the memory that the Writer uses, in bytes; 0 means DefaultMemory.
 	Memory int64
-	// Concurrency is the number of packs sealed at once; 0 derives it from the cores.
+	// Concurrency is the number of packs sealed at once; 0 derives it from the number of cores.
 	Concurrency int
-	// MaxFiles bounds the number of files; 0 means DefaultMaxFiles.
+	// MaxFiles limits the number of files; 0 means DefaultMaxFiles.
 	MaxFiles int
 	// Warn is called for problems that do no harm. It may be called from several
 	// goroutines.
@@ -138,19 +138,19 @@ type Writer struct {
 	base    *base
 	ctx     context.Context // ends with the lease, with the Writer, and at its first error
 	cancel  context.CancelCauseFunc
-	there   map[envelope.ObjectID]int64 // packs that the vault had in the beginning
+	there   map[envelope.ObjectID]int64 // packs that the vault had at the beginning
 
 	limit    int64 // of used
 	seals    int   // packs sealed at once
 	segments int   // of each, at once
 	line     sync.Mutex
 	running  sync.WaitGroup
-	// recording is the turn to record: the vault may be slow.
+	// recording serializes recording: the vault may be slow.
 	recording turn
 	guard     workers.Guard
 
 	mu      sync.Mutex
-	changed chan struct{} // closed, and replaced, when something has changed
+	changed chan struct{} // closed, and replaced, when something changes
 	ended   bool
 	busy    bool // Commit is running
 	used    int64
@@ -176,9 +176,9 @@ type Stats struct {
 	Packs, SealedBytes int64 // written to the vault
 }
 
-// New begins a version of the dataset. Close must be called. When ctx ends, so does the
-// Writer. The error wraps dataset.ErrCollected if the records to continue from were removed
-// while New read them; calling New again succeeds.
+// New begins a version of the dataset. The caller must call Close. When ctx ends, so does
+// the Writer. The error wraps dataset.ErrCollected if the records to continue from were
+// removed while New read them; calling New again succeeds.
 func New(ctx context.Context, d *dataset.Dataset, opts Options) (*Writer, error) {
 	if err := given.Check(ctx, d != nil && d.Vault() != nil, errNoDataset); err != nil {
 		return nil, err
@@ -221,7 +221,7 @@ func New(ctx context.Context, d *dataset.Dataset, opts Options) (*Writer, error)
 	return w, nil
 }
 
-// bounds fills in the limits of memory, and what follows from them.
+// bounds sets the memory limits, and what follows from them.
 func (w *Writer) bounds() error {
 	o := &w.opts
 	if o.Memory == 0 {
@@ -290,8 +290,8 @@ func (w *Writer) begin(source string) (err error) {
 	return w.resume(pending, source)
 }
 
-// gone returns the error for something that a Writer begins with and that is missing by
-// now: somebody has removed it meanwhile, a collection or another Writer with the ID.
+// gone returns the error for something that a Writer began with but that is now
+// missing: a collection, or another Writer with the ID, has removed it.
 func gone(err error) error {
 	if errors.Is(err, dataset.ErrMissing) && !errors.Is(err, dataset.ErrCollected) {
 		return fmt.Errorf("%w: %w", dataset.ErrCollected, err)
@@ -336,7 +336,7 @@ func (w *Writer) usable() error {
 	return nil
 }
 
-// tell wakes everybody who waits. w.mu is held.
+// tell wakes everyone who waits. w.mu is held.
 func (w *Writer) tell() {
 	close(w.changed)
 	w.changed = make(chan struct{})

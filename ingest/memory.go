@@ -7,7 +7,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/tarpack"
 )
 
-// Contents lie in blocks. The first of a file is small, since most files are.
+// Contents are held in blocks. The first block of a file is small, since most files are.
 const (
 	firstBlock = 4 << 10
 	nextBlock  = 64 << 10
@@ -17,10 +17,10 @@ const (
 const maxPieces = 1 << 16
 
 // reserve reserves n bytes of memory for the file, once they are free. Callers wait in
-// line, so that none waits forever. w.mu is held, and released meanwhile. The wait ends
-// as long as the vault answers. Memory is held by packs that are being sealed, which end;
-// by the pack that is being filled and by files, which are sealed here and now if nothing
-// else is; and by samples, which may hold half of it and are refused more.
+// line, so that none waits forever. w.mu is held, but released while waiting. The wait
+// ends as long as the vault answers. Memory is held by packs that are being sealed, which
+// end; by the pack that is being filled and by files, which are sealed here and now if
+// nothing else is being sealed; and by samples, which may hold at most half of it.
 func (w *Writer) reserve(n int64, f *File) error {
 	if w.waiting == 0 && w.used+n <= w.limit {
 		w.used += n
@@ -48,8 +48,8 @@ func (w *Writer) reserve(n int64, f *File) error {
 	return nil
 }
 
-// relieve has whatever holds the most memory sealed, unless enough is being sealed
-// already. w.mu is held.
+// relieve starts sealing whatever holds the most memory, unless enough is already
+// being sealed. w.mu is held.
 func (w *Writer) relieve() {
 	if len(w.sealing) >= w.seals || len(w.queue) > 0 {
 		return
@@ -67,7 +67,7 @@ func (w *Writer) relieve() {
 	}
 }
 
-// cut has what the file holds sealed as one of its pieces. w.mu is held.
+// cut starts sealing what the file holds as one of its pieces. w.mu is held.
 func (w *Writer) cut(f *File) {
 	if f.cuts == maxPieces {
 		f.fail(errors.New("the file has too many pieces: give the writer more memory, or open fewer files"))
@@ -81,7 +81,7 @@ func (w *Writer) cut(f *File) {
 	w.start(p)
 }
 
-// put puts complete files into the pack that is being filled, all into the same one. w.mu
+// put adds complete files to the pack that is being filled, all to the same one. w.mu
 // is held.
 func (w *Writer) put(files []*File) {
 	size := int64(0)
@@ -100,7 +100,7 @@ func (w *Writer) put(files []*File) {
 		w.enter(f, record{pack: w.filling})
 	}
 	w.filling.size += size
-	// A pack that nothing more fits into need not wait.
+	// A full pack need not wait.
 	if w.filling.size+tarpack.Size(&tree.Entry{})+tarpack.End > w.opts.PackSize {
 		w.sealFilling()
 	}

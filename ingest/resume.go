@@ -15,9 +15,9 @@ var errNoID = errors.New("a writer without an ID records nothing")
 
 func unixTime(r record) time.Time { return time.Unix(r.seconds, int64(r.nanos)) }
 
-// resume takes over what earlier Writers with the ID have recorded. Their records are
-// written again before anything else is, and then removed: if several of them have
-// recorded one path, nobody could tell later which record is the last.
+// resume takes over what earlier Writers with the ID have recorded. It first rewrites
+// their records, and then removes them: if several of them had recorded the same
+// path, nobody could later determine which record is the last.
 func (w *Writer) resume(pending *commit.Pending, source string) error {
 	objects := map[envelope.ObjectID]int32{}
 	object := func(o *tree.Object) int32 {
@@ -93,8 +93,8 @@ func (w *Writer) recordAnew() error {
 
 // committed reports whether an earlier Writer has made its version, and was ended before
 // it could remove its records. Later versions may have other files by now, which these
-// must not replace. The version that it was to make is its own if it has any of the
-// files: a Writer that leaves none of them in its version removes its records first.
+// must not replace. The version with its number is its own if it has any of the files: a
+// Writer that leaves none of them in its version removes its records first.
 func (w *Writer) committed(u commit.PendingUpload) (bool, error) {
 	prev := w.lease.Previous()
 	if prev == nil || u.Number > prev.Number {
@@ -102,7 +102,7 @@ func (w *Writer) committed(u commit.PendingUpload) (bool, error) {
 	}
 	v, err := w.dataset.Version(w.ctx, u.Number)
 	if errors.Is(err, dataset.ErrUnknownVersion) {
-		return true, nil // it was removed: if in doubt, it is written again
+		return true, nil // it was removed: if in doubt, files are written again
 	}
 	if err != nil {
 		return false, err
@@ -123,8 +123,8 @@ func (w *Writer) committed(u commit.PendingUpload) (bool, error) {
 	return false, nil
 }
 
-// inVault reports whether the vault has the whole file, as far as can be told without
-// reading it.
+// inVault reports whether the vault has the whole file, as far as that can be
+// determined without reading it.
 func (w *Writer) inVault(e *tree.Entry) bool {
 	at := int64(0)
 	for _, x := range e.Extents {

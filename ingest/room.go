@@ -18,7 +18,7 @@ func (f *File) write(p []byte) (n int, err error) {
 			if err := f.grow(); err != nil {
 				return n, err
 			}
-			continue // what there was may have been cut off meanwhile
+			continue // what there was may have been cut off in the meantime
 		}
 		k := copy(room, p)
 		last := &f.blocks[len(f.blocks)-1]
@@ -31,7 +31,7 @@ func (f *File) write(p []byte) (n int, err error) {
 		if f.sample == nil && f.size >= f.w.opts.PackSize {
 			f.w.cut(f)
 		}
-		if len(p) > 0 { // others may get their turn
+		if len(p) > 0 { // give others a turn
 			f.w.mu.Unlock()
 			f.w.mu.Lock()
 		}
@@ -51,7 +51,7 @@ func (f *File) room() []byte {
 	return free
 }
 
-// grow adds a block. w.mu is held, and released meanwhile.
+// grow adds a block. w.mu is held, but released while waiting.
 func (f *File) grow() error {
 	n := int64(nextBlock)
 	if len(f.blocks) == 0 && f.at == 0 {
@@ -112,7 +112,7 @@ func (t turn) take(ctx context.Context) error {
 
 func (t turn) give() { <-t }
 
-// wait waits until something has changed. w.mu is held, and released meanwhile.
+// wait waits until something changes. w.mu is held, but released while waiting.
 func (w *Writer) wait(ctx context.Context) {
 	changed := w.changed
 	w.mu.Unlock()

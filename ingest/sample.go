@@ -9,9 +9,9 @@ import (
 )
 
 // A Sample is a group of files that belong together, such as an image and its label. They
-// lie in one pack, so that a training job that gets a share of the packs gets all or none
-// of them. A Sample stays in memory until it is closed. If it does not fit into a pack,
-// or into half of the memory together with the other open samples, the error is
+// are in the same pack, so that a training job that gets a share of the packs gets all or
+// none of them. A Sample stays in memory until it is closed. If it does not fit into a
+// pack, or into half of the memory together with the other open samples, the error is
 // [ErrSample].
 type Sample struct {
 	w    *Writer

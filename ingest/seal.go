@@ -16,25 +16,25 @@ import (
 	"github.com/vaultpack/vaultpack/internal/tarpack"
 )
 
-// A pack is what is sealed as one: small files, or a piece of a large one.
+// A pack is what is sealed as one unit: small files, or a piece of a large one.
 type pack struct {
 	files []*File
 	file  *File
-	// blocks are the piece, of size bytes from at of the file. For small files, size is
-	// what their tar takes.
+	// blocks hold the piece, size bytes starting at offset at of the file. For small
+	// files, size is the size of their tar.
 	blocks   [][]byte
 	size, at int64
 	held     int64         // of memory
-	done     chan struct{} // closed when it has been sealed, or that has failed
+	done     chan struct{} // closed when sealing has succeeded or failed
 }
 
-// A record is a complete file in little memory.
+// A record is a complete file in compact form.
 type record struct {
 	size    int64
 	seconds int64
 	nanos   int32
 	mode    fs.FileMode
-	// Where it lies: in one object, or in pieces.
+	// Where it is stored: in one object, or in pieces.
 	object  int32
 	offset  int64
 	sum     envelope.ContentSum
@@ -62,7 +62,7 @@ func (w *Writer) enter(f *File, r record) {
 	w.stats.Bytes += r.size
 }
 
-// forget removes a file again. w.mu is held.
+// forget removes a file. w.mu is held.
 func (w *Writer) forget(path string, r record) {
 	delete(w.files, path)
 	w.below(path, -1)
@@ -73,7 +73,7 @@ func (w *Writer) forget(path string, r record) {
 	}
 }
 
-// start has a pack sealed when its turn comes. w.mu is held.
+// start seals a pack when its turn comes. w.mu is held.
 func (w *Writer) start(p *pack) {
 	if w.ended {
 		return
@@ -208,8 +208,8 @@ func (w *Writer) record(entries []*tree.Entry) error {
 	return w.cause(w.lease.Record(w.ctx, w.key, entries))
 }
 
-// complete adds a file all of whose pieces are in the vault. w.mu is held, and released
-// meanwhile.
+// complete adds a file all of whose pieces are in the vault. w.mu is held, but released
+// while waiting.
 func (w *Writer) complete(f *File) error {
 	e := f.entry()
 	e.Extents = f.pieces
@@ -222,7 +222,7 @@ func (w *Writer) complete(f *File) error {
 	return nil
 }
 
-// unlocked calls f without w.mu.
+// unlocked calls f without holding w.mu.
 func (w *Writer) unlocked(f func() error) error {
 	w.mu.Unlock()
 	defer w.mu.Lock()
@@ -231,7 +231,7 @@ func (w *Writer) unlocked(f func() error) error {
 
 // Checkpoint stores every file whose Close has returned nil in the vault, and records
 // it there. If this Writer does not reach Commit, a Writer with the same ID continues
-// from that. Other goroutines may write meanwhile.
+// from there. Other goroutines may write in the meantime.
 func (w *Writer) Checkpoint(ctx context.Context) error {
 	if err := given.Check(ctx, w.made() == nil, errNoWriter); err != nil {
 		return err
@@ -248,8 +248,8 @@ func (w *Writer) Checkpoint(ctx context.Context) error {
 	return w.sealed(ctx)
 }
 
-// sealed waits until all packs that are being sealed now have been. w.mu is held, and
-// released meanwhile.
+// sealed waits until all packs that are now being sealed are finished. w.mu is held,
+// but released while waiting.
 func (w *Writer) sealed(ctx context.Context) error {
 	packs := slices.Clone(w.queue)
 	for p := range w.sealing {

@@ -13,7 +13,7 @@ import (
 
 // sample settles the files of one sample, which share a pack. If one of them has to be
 // sent, all are, unless they are a series or too large for one pack: then each is settled
-// on its own.
+// separately.
 func (p *planner) sample(items []*item) error {
 	if !slices.ContainsFunc(items, func(it *item) bool { return !it.trusted }) {
 		for _, it := range items {
@@ -42,7 +42,7 @@ func (p *planner) sample(items []*item) error {
 	return nil
 }
 
-// place puts files that share a pack into one, now or when more have come.
+// place puts files that share a pack into one, now or when more have arrived.
 func (p *planner) place(items []*item, size int64) error {
 	if p.Shuffle {
 		p.shuffled(items, size)
@@ -159,8 +159,8 @@ func rank(x knownExtent) int {
 	return 1
 }
 
-// cut cuts a large file: where it was cut before as far as possible, and then by the size
-// of a pack.
+// cut cuts a large file into pieces: at the same places as before as far as possible, and
+// then by the size of a pack.
 func (u *upload) cut(it *item, found map[int64][]knownExtent) []*job {
 	var jobs []*job
 	for off := int64(0); off == 0 || off < it.entry.Size; {
@@ -232,7 +232,7 @@ func (p *planner) start(j *job) error {
 	}
 }
 
-// send passes on the items at the head of the window that are settled.
+// send passes on the settled items at the head of the window.
 func (p *planner) send() error {
 	n := 0
 	for n < len(p.window) && p.window[n].settled {

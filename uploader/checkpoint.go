@@ -13,9 +13,9 @@ import (
 )
 
 // A checkpointer records finished packs in the vault while the upload continues, each in
-// a record of its own. A pack is recorded once as many further packs have been begun as
-// are written at once. So a short upload leaves no records, and the number of records
-// depends on the packs alone, not on time: a dry run can predict it.
+// its own record. A pack is recorded once as many further packs have been begun as are
+// written concurrently. So a short upload leaves no records, and the number of records
+// depends only on the packs, not on time: a dry run can predict it.
 type checkpointer struct {
 	to  *commit.Lease
 	key *envelope.DataKey
@@ -23,7 +23,7 @@ type checkpointer struct {
 	due chan *job
 
 	mu      sync.Mutex
-	begun   []*job // not yet due, in their order
+	begun   []*job // not yet due, in order
 	waiting []*job // due, and not yet recorded
 }
 
@@ -51,7 +51,7 @@ func (c *checkpointer) began(ctx context.Context, j *job) error {
 	}
 }
 
-// add notes a finished job for recordRest.
+// add remembers a finished job for recordRest.
 func (c *checkpointer) add(j *job) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

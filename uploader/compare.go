@@ -90,7 +90,7 @@ func (u *upload) together(found []matches) []known {
 	return nil
 }
 
-// within returns a place that lies in the pack.
+// within returns a place in the pack.
 func (u *upload) within(m matches, pack *tree.Object) (known, bool) {
 	for _, k := range m.known {
 		if k.extents[0].Pack.ID == pack.ID {
@@ -104,8 +104,8 @@ func (u *upload) within(m matches, pack *tree.Object) (known, bool) {
 }
 
 // find looks for the contents of a small file in the vault. It reads the file only if
-// there is something to compare it with. Errors of the file are left to the one that
-// sends it.
+// there is something to compare it with. Errors of the file are left to the worker
+// that sends it.
 func (u *upload) find(ctx context.Context, it *item) (matches, error) {
 	if it.trusted {
 		return matches{known: []known{it.first()}}, nil
@@ -140,7 +140,7 @@ func (u *upload) findOnce(ctx context.Context, it *item, elsewhere bool) (m matc
 	}
 	defer f.Close()
 	if it.entry.Size != planned {
-		return m, nil // what is known has another size
+		return m, nil // what is known has a different size
 	}
 	var sha hash.Hash
 	if u.Checksum {
@@ -179,7 +179,7 @@ func (u *upload) findOnce(ctx context.Context, it *item, elsewhere bool) (m matc
 	return m, nil
 }
 
-// A comparison computes keyed sums of runs of an open file, each once.
+// A comparison computes keyed sums of runs of an open file, each only once.
 type comparison struct {
 	u      *upload
 	f      *os.File
@@ -242,8 +242,8 @@ func (c *comparison) fileError(it *item, err error) error {
 	return &stopped{it, err}
 }
 
-// endsAt returns errChanged if the file continues after off. Its size may not say so, as
-// for files that the kernel generates.
+// endsAt returns errChanged if the file continues after off. Its size may not show that,
+// as for files that the kernel generates.
 func endsAt(f *os.File, off int64) error {
 	var b [1]byte
 	if n, _ := f.ReadAt(b[:], off); n > 0 {

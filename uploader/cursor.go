@@ -6,8 +6,8 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/tree"
 )
 
-// A cursor reads a sequence of entries step by step. A cursor that was never peeked at
-// needs no stop.
+// A cursor reads a sequence of entries step by step. A cursor on which peek was never
+// called need not be stopped.
 type cursor struct {
 	seq   iter.Seq2[*tree.Entry, error]
 	pull  func() (*tree.Entry, error, bool)

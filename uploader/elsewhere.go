@@ -13,11 +13,11 @@ import (
 	"github.com/vaultpack/vaultpack/internal/tarpack"
 )
 
-// elsewhere finds contents of the previous version by their sums, whatever the name of
-// the file: a file that was moved or copied is read, but not sent. It is built when a
-// file with a new name is first met, in one pass over the previous index, and takes 48
-// bytes for each of that version's files, up to a limit. Files beyond the limit are not
-// found. It is safe for concurrent use.
+// elsewhere finds contents of the previous version by their sums, independent of the
+// file's name: a file that was moved or copied is read, but not sent. It is built when
+// the first file with a new name is found, in one pass over the previous index, and
+// takes 48 bytes for each of that version's files, up to a limit. Files beyond the
+// limit are not found. It is safe for concurrent use.
 type elsewhere struct {
 	*upload
 	turn    chan struct{} // holds one token while nobody loads; closed when everything is loaded
@@ -28,7 +28,7 @@ type elsewhere struct {
 	whole map[int64][]*tree.Entry
 }
 
-// A place is where the contents of a small file lie.
+// A place is where the contents of a small file are stored.
 type place struct {
 	size   int64
 	sum    envelope.ContentSum
@@ -46,8 +46,8 @@ func newElsewhere(u *upload) *elsewhere {
 }
 
 // load builds the tables. If some of the index cannot be read, its contents are not found
-// here; the planner, which reads it too, reports why. Others wait on a channel and not on
-// a lock, since reading may take long.
+// here; the planner, which reads it too, reports why. Others wait on a channel, not on a
+// lock, since reading may take long.
 func (t *elsewhere) load(ctx context.Context) {
 	if _, first := <-t.turn; first {
 		defer close(t.turn)
@@ -104,7 +104,7 @@ func (t *elsewhere) has(ctx context.Context, size int64) bool {
 	return i < len(t.files) && t.files[i].size == size
 }
 
-// small returns the places where the contents of a small file lie, sorted by pack.
+// small returns the places where the contents of a small file are stored, sorted by pack.
 func (t *elsewhere) small(size int64, sum envelope.ContentSum) []place {
 	compare := func(a, b place) int { return cmp.Or(cmp.Compare(a.size, b.size), bytes.Compare(a.sum[:], b.sum[:])) }
 	i, ok := slices.BinarySearchFunc(t.files, place{size: size, sum: sum}, compare)
@@ -118,7 +118,7 @@ func (t *elsewhere) small(size int64, sum envelope.ContentSum) []place {
 	return t.files[i:n]
 }
 
-// in returns the place that lies in the pack, of several places of the same contents.
+// in returns the place in the pack, out of several places with the same contents.
 func (t *elsewhere) in(places []place, pack envelope.ObjectID) (place, bool) {
 	n, ok := t.index[pack]
 	if !ok {
@@ -131,7 +131,7 @@ func (t *elsewhere) in(places []place, pack envelope.ObjectID) (place, bool) {
 	return places[i], true
 }
 
-// known returns what lies in a place.
+// known returns the contents of a place.
 func (t *elsewhere) known(p place) known {
 	return known{extents: []tree.Extent{{Pack: t.objects[p.pack], Offset: p.offset, Length: p.size, Sum: p.sum}}}
 }

@@ -158,7 +158,7 @@ func (f *Filter) included(path string) bool {
 		return true
 	}
 	in := false
-	for _, r := range f.include { // all of them, to know which match
+	for _, r := range f.include { // all of them, to know which ones match
 		if r.matches(path, aFile) {
 			in = true
 			continue

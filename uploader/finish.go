@@ -71,7 +71,7 @@ func (f *finisher) add(ctx context.Context, it *item) error {
 }
 
 // keep reports that a file could not be read, and adds it as the previous version has it.
-// It returns false if the previous version does not have it.
+// It returns false if the previous version does not have the file.
 func (f *finisher) keep(it *item) bool {
 	if f.shard != nil {
 		f.fail(it.entry.Path, it.failed)
@@ -87,7 +87,7 @@ func (f *finisher) keep(it *item) bool {
 	return true
 }
 
-// alike reports whether two entries of one path are the same, except for Recent.
+// alike reports whether two entries with the same path are equal, except for Recent.
 func alike(now, then *tree.Entry) bool {
 	if now == then {
 		return true
@@ -198,7 +198,7 @@ func (f *finisher) collect(ctx context.Context, it *item) error {
 }
 
 // sumPieces records the SHA-256 of a large file, whose pieces were read concurrently. It
-// reads the file once more, and makes sure by the keyed sums that it reads the bytes that
+// reads the file once more, and checks with the keyed sums that it reads the bytes that
 // are in the vault: with the SHA-256 of other bytes, no reader would accept the file.
 func (f *finisher) sumPieces(ctx context.Context, it *item) error {
 	file, err := openSource(it.file)
@@ -235,8 +235,8 @@ func (f *finisher) sumPieces(ctx context.Context, it *item) error {
 	return nil
 }
 
-// resend reads all of a large file again, one piece at a time. What is in the vault
-// already is not sent. If there is nothing better, a file that changes again is accepted.
+// resend rereads all of a large file, one piece at a time. It does not send what is
+// already in the vault. A file that changes again is accepted if there is nothing better.
 func (f *finisher) resend(ctx context.Context, it *item) error {
 	old := it.jobs
 	entry := *it.entry
@@ -249,7 +249,7 @@ func (f *finisher) resend(ctx context.Context, it *item) error {
 	found := map[int64][]knownExtent{}
 	for _, j := range old {
 		for _, x := range j.known {
-			x.trusted = false // by times that are no longer the file's
+			x.trusted = false // because of times that are no longer the file's
 			found[j.off] = append(found[j.off], x)
 		}
 		if j.pack != nil && !j.reused {
@@ -273,7 +273,7 @@ func (f *finisher) resend(ctx context.Context, it *item) error {
 }
 
 // reliedOn returns the packs of others that the index names and that existed when the
-// upload began. A pack that was lost before is not among them, since to fail the commit
+// upload began. A pack that was lost before is not among them, since failing the commit
 // would not bring it back.
 func (f *finisher) reliedOn() map[envelope.ObjectID]*tree.Object {
 	packs := map[envelope.ObjectID]*tree.Object{}

@@ -7,8 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// holes finds the pieces of a large file that are holes. They are all the same: the first
-// of each length is sent, and the others share its extent without being read.
+// holes finds the pieces of a large file that are holes. Holes of the same length are
+// identical: the first of each length is sent, and the others share its extent without
+// being read.
 type holes struct {
 	f     *os.File // nil if the file cannot be opened; whoever sends it reports why
 	first map[int64]*job
@@ -44,7 +45,7 @@ func (h *holes) share(j *job) bool {
 }
 
 // isHole reports whether the file system says that n bytes from off were never written.
-// If it cannot tell, isHole returns false.
+// If that cannot be determined, isHole returns false.
 func isHole(f *os.File, off, n int64) bool {
 	if n == 0 {
 		return false

@@ -8,8 +8,8 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 )
 
-// Contents in the vault that a file may have. They are taken over without reading
-// the file if its times say that it is the same, and else if a sum does.
+// Contents in the vault that a file may have. They are reused without reading the
+// file if its times say that it is the same, and otherwise if a sum does.
 type known struct {
 	extents []tree.Extent
 	sum     []byte // SHA-256, where one was recorded
@@ -22,8 +22,8 @@ type knownExtent struct {
 	trusted, pending bool
 }
 
-// recall finds out what is known of a file, from the previous version and from unfinished
-// uploads, as far as the vault still has it.
+// recall determines what is known about a file, from the previous version and from
+// unfinished uploads, as far as the vault still has it.
 func (p *planner) recall(it *item, candidates []*tree.Entry) {
 	take := func(e *tree.Entry, pending bool) {
 		has := p.inVaultOrWarn
@@ -55,7 +55,8 @@ func (p *planner) recall(it *item, candidates []*tree.Entry) {
 	}
 }
 
-// stillThere is inVault for the planner, which mostly asks about the same pack as before.
+// stillThere is like inVault, for the planner, which usually asks about the same pack as
+// before.
 func (p *planner) stillThere(extents []tree.Extent) bool {
 	if len(extents) == 1 && extents[0].Pack == p.lastPack {
 		return true
@@ -103,7 +104,7 @@ func summed(extents []tree.Extent) bool {
 	return len(extents) > 0
 }
 
-// inVault reports whether the vault has the packs of the extents, whole.
+// inVault reports whether the vault has the complete packs of the extents.
 func (u *upload) inVault(extents []tree.Extent) bool {
 	for _, x := range extents {
 		if !u.hasPack(x.Pack) {
@@ -113,7 +114,7 @@ func (u *upload) inVault(extents []tree.Extent) bool {
 	return true
 }
 
-// inVaultOrWarn is inVault, and warns of each pack that the vault lacks, once.
+// inVaultOrWarn is like inVault, and warns once about each pack that the vault lacks.
 func (u *upload) inVaultOrWarn(extents []tree.Extent) bool {
 	all := true
 	for _, x := range extents {
@@ -151,7 +152,7 @@ func (u *upload) hasPackOrWarn(o *tree.Object) bool {
 	return false
 }
 
-// reuse gives the item contents that are in the vault already.
+// reuse gives the item contents that are already in the vault.
 func (it *item) reuse(k known) {
 	e := *it.entry
 	e.Extents = k.extents

@@ -47,8 +47,8 @@ var (
 	errLinkNoFile = errors.New("the link leads to what is neither a folder nor a regular file")
 )
 
-// maxWays is the number of ways in which a folder is entered through links that lie
-// behind other links. Without a limit, a few links to one another's folders are an
+// maxWays is the number of paths on which a folder is entered through links below
+// other links. Without a limit, a few links to one another's folders would form an
 // endless tree.
 const maxWays = 100
 
@@ -56,7 +56,7 @@ const maxWays = 100
 type followed struct {
 	fs.DirEntry
 	target fs.FileInfo
-	file   string // without links, where it is no folder
+	file   string // without links, if it is not a folder
 	err    error
 }
 
@@ -107,7 +107,7 @@ func (w *walker) resolve(file string, e fs.DirEntry) *followed {
 	return f
 }
 
-// countWay counts a way to a folder, and returns how many there have been.
+// countWay counts a path to a folder, and returns how many there have been.
 func (w *walker) countWay(info fs.FileInfo) int {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
@@ -121,7 +121,7 @@ func (w *walker) countWay(info fs.FileInfo) int {
 	return w.ways[id]
 }
 
-// ownTarget reports whether a link points into a folder of vaultpack's own.
+// ownTarget reports whether a link points into one of vaultpack's own folders.
 func (w *walker) ownTarget(file string) bool {
 	for dir := filepath.Dir(file); ; dir = filepath.Dir(dir) {
 		if info, err := os.Stat(dir); err == nil && w.isOwn(info) {
@@ -139,7 +139,7 @@ func (w *walker) leadsOut(file, target string) bool {
 	if filepath.IsAbs(target) {
 		return true
 	}
-	file = absolute(file) // as the root is
+	file = absolute(file) // like the root
 	end, err := filepath.EvalSymlinks(file)
 	root := w.realRoot
 	if err != nil { // it dangles

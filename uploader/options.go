@@ -15,7 +15,7 @@ const DefaultPackSize = 128 << 20
 // MinPackSize is the minimum of Options.PackSize.
 const MinPackSize = 4 << 10
 
-// Options configure an upload. The zero value uploads all of the source, safely.
+// Options configure an upload. The zero value safely uploads all of the source.
 type Options struct {
 	// Filter selects files of a folder; nil selects all.
 	Filter *Filter
@@ -34,12 +34,11 @@ type Options struct {
 	// for datasets with a folder for each class that training jobs read in shards; reading
 	// one folder then reads parts of many packs.
 	Shuffle bool
-	// Memory bounds the memory that the upload uses, in bytes; 0 means
+	// Memory limits the memory that the upload uses, in bytes; 0 means
 	// DefaultMemory. An upload needs at least about 200 MiB.
 	Memory int64
 	// Concurrency is the number of packs written at once; 0 derives it from the
-	// cores and the memory. The packs of a stream are still read one after the
-	// other.
+	// cores and the memory. The packs of a stream are still read one after another.
 	Concurrency int
 	// Checksum compares files by their SHA-256 instead of size and time, and
 	// records it in the index.
@@ -97,11 +96,11 @@ const DefaultMemory = 512 << 20
 const MinMemory = otherMemory + segmentMemory
 
 const (
-	// otherMemory is the memory for everything except packs under way: the program, the
-	// index, and the files between the walk and the index.
+	// otherMemory is the memory for everything except packs in progress: the program,
+	// the index, and the files between the walk and the index.
 	otherMemory = 192 << 20
-	// segmentMemory is the memory for a segment that is being sealed, with what waits
-	// behind it.
+	// segmentMemory is the memory for a segment that is being sealed, and for what
+	// waits to follow it.
 	segmentMemory = 4 << 20
 	maxPacks      = 8
 )

@@ -13,7 +13,7 @@ import (
 )
 
 // runJob stores the job's contents in the vault. Files that fail are marked, and the rest
-// is written without them. The error is one of the vault.
+// is written without them. Only errors of the vault are returned.
 func (u *upload) runJob(ctx context.Context, j *job) error {
 	if u.stream != nil {
 		return u.sendStream(ctx, j)
@@ -32,7 +32,7 @@ func (u *upload) runJob(ctx context.Context, j *job) error {
 }
 
 // sendTar writes small files as a tar. If a file fails in the middle of its contents, the
-// pack is begun again as another object: with the file once more if it has changed, and
+// pack is restarted as another object: once more with the file if it has changed, and
 // then without it.
 func (u *upload) sendTar(ctx context.Context, j *job, items []*item) error {
 	sums, err := u.newSums()
@@ -67,8 +67,8 @@ func (u *upload) sendTar(ctx context.Context, j *job, items []*item) error {
 
 var errEmptyPack = errors.New("nothing to pack")
 
-// again decides what happens to a file that spoiled a pack: it is tried once more if it
-// has changed, and then accepted as it is, if nothing better is known of it.
+// again decides what happens to a file that spoiled a pack: it is retried once if it
+// has changed, and then accepted as it is, if nothing better is known about it.
 func (u *upload) again(stop *stopped, tries int) {
 	changed := errors.Is(stop.err, errChanged)
 	switch {
@@ -101,7 +101,7 @@ type tarWriter struct {
 	sums *sums
 	tar  *tarpack.Writer
 
-	good    []*item // those that are in the tar
+	good    []*item // the items in the tar
 	extents []tree.Extent
 }
 
@@ -130,7 +130,7 @@ func (t *tarWriter) add(it *item) error {
 		it.failed = err
 		return nil
 	}
-	defer func() { f.Close() }() // readStable may open it anew
+	defer func() { f.Close() }() // readStable may reopen it
 	if t.tar.Written()+tarpack.Size(it.entry)+tarpack.End > t.PackSize && it.entry.Size > it.planned {
 		it.failed = errChanged // it has grown, and the pack has no room for it
 		return nil

@@ -8,7 +8,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/tarpack"
 )
 
-// An item is one entry of the new version on its way into the index.
+// An item is one entry of the new version on its way to the index.
 type item struct {
 	entry *tree.Entry
 	// then is the previous version's entry of the same path, nil if there is none.
@@ -22,15 +22,15 @@ type item struct {
 	known   []known
 	trusted bool
 	same    bool    // trusted to be exactly what the previous version has
-	gap     bool    // files that the previous version had before it are gone
+	gap     bool    // files that preceded it in the previous version are gone
 	sample  []*item // the items that share a pack with it, including itself; nil if it is alone
 	jobs    []*job  // the jobs that write its contents
-	settled bool    // nothing remains to be decided, and the jobs are under way
+	settled bool    // everything has been decided, and the jobs have been started
 	// The outcome: its contents were in the vault, from an unfinished upload if resumed;
 	// or they were sent; or it could not be read.
 	reused, resumed bool
 	sent            bool
-	matched         bool // its contents are in the vault, though it may be sent with its sample
+	matched         bool // its contents are in the vault, but it may be sent with its sample
 	torn            bool // it is accepted that it changes while it is read
 	failed          error
 }
@@ -51,12 +51,12 @@ type job struct {
 
 	done chan struct{} // closed when the contents are in the vault, or err is set
 	pack *tree.Object
-	// extent is where the piece finally lies: where it was before if reused, or where an
-	// unfinished upload put it if resumed.
+	// extent is where the piece is finally stored: where it was before if reused, or
+	// where an unfinished upload put it if resumed.
 	extent          tree.Extent
 	reused, resumed bool
 	err             error
-	// record is what is recorded of it, in case the upload does not finish.
+	// record is what is recorded about it, in case the upload does not finish.
 	record []*tree.Entry
 }
 
@@ -72,14 +72,14 @@ type planner struct {
 
 	old     *cursor         // entries of the previous version
 	records *cursor         // and of unfinished uploads
-	unread  map[string]bool // paths that could not be read, and whether anything of them is kept
+	unread  map[string]bool // paths that could not be read, and whether anything below them is kept
 	gap     bool            // entries of the previous version were left out since the last item
 
 	lastPack *tree.Object // the pack last found in the vault
 
 	window  []*item
 	samples map[string][]*item // begun, and not complete yet
-	pool    []unit             // units that wait to be mixed
+	pool    []unit             // units waiting to be mixed
 	open    *job               // the pack being filled
 	fill    int64              // plaintext bytes in it
 }
@@ -139,15 +139,15 @@ func (p *planner) takeFolder() error {
 
 func noEntries(func(*tree.Entry, error) bool) {}
 
-// unreadable notes what the walk could not read. The entries of the previous version are
-// kept.
+// unreadable remembers what the walk could not read. The entries of the previous version
+// are kept.
 func (p *planner) unreadable(path string, err error) {
 	p.fail(path, err)
 	p.unread[path] = false
 }
 
-// kept reports whether an entry of the previous version, which the walk has not found,
-// could not be read, so that it is not known to be gone.
+// kept reports whether an entry of the previous version, which the walk did not find,
+// could not be read, so that it may still exist.
 func (p *planner) kept(e *tree.Entry) bool {
 	if !p.Filter.Selects(e.Path) {
 		return false
@@ -167,7 +167,7 @@ func (p *planner) kept(e *tree.Entry) bool {
 	return under(e.Path)
 }
 
-// take is called with everything that the walk finds.
+// take is called for everything that the walk finds.
 func (p *planner) take(f found) error {
 	then, err := p.before(f.entry.Path)
 	if err != nil {
@@ -235,7 +235,7 @@ func (p *planner) passRest() error {
 	}
 }
 
-// pass settles an entry of the previous version that the walk has not found.
+// pass settles an entry of the previous version that the walk did not find.
 func (p *planner) pass(e *tree.Entry) error {
 	if !p.kept(e) {
 		p.removed(e)
@@ -270,7 +270,7 @@ func (p *planner) recorded(name string) ([]*tree.Entry, error) {
 	for {
 		e, err := p.records.peek()
 		if err != nil {
-			// It was readable a moment ago. What it names is sent again.
+			// It was readable a moment ago. What it names is uploaded again.
 			p.Warn(fmt.Errorf("a record of an unfinished upload cannot be used any more: %w", err))
 			p.records.stop()
 			p.records = newCursor(noEntries)

@@ -16,18 +16,18 @@ import (
 )
 
 // inMemory is the size up to which a file is read completely before any of it goes into a
-// pack, so that a file that changes meanwhile costs nothing.
+// pack, so that a file that changes while it is read costs nothing.
 const inMemory = 4 << 20
 
 var errChanged = errors.New("the file changed while it was being read")
 
-// These open files and folders of the source. They are variables for the tests only.
+// These open files and folders of the source. They are variables only for tests.
 var (
 	openSource = openRegular
 	openFolder = os.Open
 )
 
-// openRegular opens a file, and follows no link.
+// openRegular opens a file without following links.
 func openRegular(name string) (*os.File, error) {
 	return os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 }
@@ -57,7 +57,7 @@ func (u *upload) openItem(ctx context.Context, it *item) (*os.File, error) {
 }
 
 // stable reports errChanged if the open file no longer matches the entry. For an item
-// that is torn anyway, it only notes that.
+// that is torn anyway, it only records that.
 func (u *upload) stable(f *os.File, it *item) error {
 	info, err := f.Stat()
 	if err != nil {
@@ -75,12 +75,12 @@ func (u *upload) stable(f *os.File, it *item) error {
 	return errChanged
 }
 
-// mayTear reports whether nothing better is known of the file than what is read while it
-// changes.
+// mayTear reports whether there is nothing better for the file than what is read while
+// it changes.
 func (it *item) mayTear() bool { return it.then == nil || it.then.Flaw == tree.FlawTorn }
 
-// readStable reads a small file completely, and once more if it changes meanwhile. A file
-// that changes again is taken as it was read, if the item is torn.
+// readStable reads a small file completely, and once more if it changes while it is read.
+// A file that changes again is accepted as read, if the item is torn.
 func (u *upload) readStable(ctx context.Context, f **os.File, it *item) ([]byte, error) {
 	for try := 0; ; try++ {
 		b, err := u.readWhole(*f, it)
@@ -104,7 +104,7 @@ func (u *upload) readStable(ctx context.Context, f **os.File, it *item) ([]byte,
 	}
 }
 
-// readWhole reads a small file. If the item is torn, the entry gets the size of what was
+// readWhole reads a small file. If the item is torn, the entry gets the size that was
 // read.
 func (u *upload) readWhole(f *os.File, it *item) ([]byte, error) {
 	var b bytes.Buffer
@@ -127,9 +127,9 @@ func (u *upload) readWhole(f *os.File, it *item) ([]byte, error) {
 	return b.Bytes(), u.stable(f, it)
 }
 
-// copyStable copies n bytes from off of the open file, and adds them to sum, which cannot
-// fail. A *stopped error says that the bytes cannot be read, or are not those of the file
-// as it was opened.
+// copyStable copies n bytes from off of the open file, and adds them to sum, whose Write
+// cannot fail. A *stopped error says that the bytes cannot be read, or are not those of
+// the file as it was opened.
 func (u *upload) copyStable(dst, sum io.Writer, f *os.File, it *item, off, n int64) error {
 	src := &countedFile{r: io.NewSectionReader(f, off, n), n: &u.SentBytes, sum: sum}
 	copied, err := io.Copy(dst, src)
@@ -157,8 +157,8 @@ func (s *stopped) Error() string { return s.err.Error() }
 func (s *stopped) Unwrap() error { return s.err }
 
 // A countedFile counts what is read, adds it to a sum, and remembers an error of reading.
-// It is a reader, and not a second writer beside the destination, so that the destination
-// can read straight into its own buffers.
+// It is a reader, not a second writer next to the destination, so that the destination
+// can read directly into its own buffers.
 type countedFile struct {
 	r   io.Reader
 	n   interface{ Add(int64) int64 }

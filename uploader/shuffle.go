@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// A unit is what must go into one pack: a sample, or a file.
+// A unit is what must go into the same pack: a sample, or a file.
 type unit struct {
 	items []*item
 	size  int64

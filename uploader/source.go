@@ -52,8 +52,8 @@ func named(some []string, n int64) string {
 	return text
 }
 
-// checkWalk refuses, after the whole source has been seen, what would make a version that
-// nobody wants, and warns about what may be a mistake.
+// checkWalk is called after the whole source has been seen. It returns an error if the
+// result would be a version that nobody wants, and warns about possible mistakes.
 func (u *upload) checkWalk() error {
 	include, exclude := u.Filter.Unmatched()
 	if len(include) > 0 {
@@ -76,7 +76,7 @@ func (u *upload) checkWalk() error {
 	return u.checkRemoved()
 }
 
-// checkResent warns about packs that were to be sent again but were not found in the last
+// checkResent warns about packs that should be sent again but were not found in the last
 // version.
 func (u *upload) checkResent() {
 	u.mu.Lock()

@@ -10,7 +10,7 @@ type Stats struct {
 	SentFiles, SentBytes       int64 // read and sealed
 	Packs, SealedBytes         int64 // written to the vault
 	ResentFiles                int64 // unchanged, and sent again with their sample
-	Added, Changed, Removed    int64 // files, against the last version
+	Added, Changed, Removed    int64 // files, compared with the last version
 	Failures, Specials         int64
 	KeptLinks, LinksOut        int64 // symbolic links sealed as links, and those of them that lead out of the source
 }
@@ -28,7 +28,7 @@ func (p *Progress) Stats() Stats {
 	return Stats{}
 }
 
-// counters are Stats while they are counted.
+// counters holds Stats while they are being counted.
 type counters struct {
 	Files, Bytes               atomic.Int64
 	UnchangedFiles, SameBytes  atomic.Int64

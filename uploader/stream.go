@@ -16,9 +16,9 @@ import (
 	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
-// A stream is a source that can be read once, from beginning to end. Its jobs are pieces.
-// The planner starts a piece when the one before it has been read: so one job reads at a
-// time, while those before it are still being stored.
+// A stream is a source that can be read only once, from beginning to end. Its jobs are
+// pieces. The planner starts a piece when the one before it has been read: so one job
+// reads at a time, while those before it are still being stored.
 type stream struct {
 	name string
 	r    *bufio.Reader
@@ -29,7 +29,7 @@ func newStream(r io.Reader, name string) *stream {
 	return &stream{name: name, r: bufio.NewReaderSize(r, 1<<20), sha: sha256.New()}
 }
 
-// takeStream makes the stream the one file of the new version.
+// takeStream makes the stream the only file of the new version.
 func (p *planner) takeStream() error {
 	then, err := p.before(p.stream.name)
 	if err != nil {
@@ -71,8 +71,8 @@ func (p *planner) takeStream() error {
 	return p.send()
 }
 
-// sendStream stores the next piece of the stream in the vault. Its error is never about
-// the file alone: without the stream there is nothing to upload.
+// sendStream stores the next piece of the stream in the vault. Its errors are never
+// limited to the file: without the stream there is nothing to upload.
 func (u *upload) sendStream(ctx context.Context, j *job) error {
 	if _, err := u.stream.r.Peek(1); err != nil && err != io.EOF {
 		return fmt.Errorf("reading the stream: %w", err)

@@ -39,12 +39,12 @@ type Result struct {
 	// Version is the version that now holds the source. It is the last version if
 	// nothing has changed, and nil after a dry run.
 	Version *dataset.Version
-	// Committed reports whether a version was made, or after a dry run would be.
+	// Committed reports whether a version was made or, after a dry run, would be made.
 	Committed bool
 	// Vault is the dataset's vault, whose Usage method returns what the run has used.
 	// After a dry run it is a plan, whose Usage is what the run would use.
 	Vault *vault.Vault
-	// Stats counts what was done, or after a dry run would be.
+	// Stats counts what was done or, after a dry run, would be done.
 	Stats Stats
 }
 
@@ -100,7 +100,7 @@ type upload struct {
 	elsewhere *elsewhere
 	mu        sync.Mutex
 	lost      map[envelope.ObjectID]bool // packs that were reported as missing
-	unknown   int64                      // paths that the walk could not read, and of which nothing is kept
+	unknown   int64                      // paths that the walk could not read, and below which nothing is kept
 }
 
 func (u *upload) run(ctx context.Context) (*Result, error) {
@@ -178,7 +178,7 @@ func (u *upload) send(ctx context.Context, fin *finisher) error {
 	return workers.Run(ctx, packs+2, func(ctx context.Context, g *workers.Group) error {
 		jobs := make(chan *job)
 		windows := make(chan []*item, 2)
-		// This goroutine is first, so that those started after it end with it.
+		// This goroutine is started first, so that those started after it end with it.
 		if !g.Go(func() error {
 			defer close(windows)
 			defer close(u.check.due)
@@ -240,7 +240,7 @@ func (u *upload) open(ctx context.Context) (err error) {
 	return err
 }
 
-// end ends the upload in good order, whatever its outcome.
+// end ends the upload properly, whatever its outcome.
 func (u *upload) end(ctx context.Context) {
 	if u.lease == nil {
 		return
@@ -259,8 +259,8 @@ func (u *upload) fail(path string, err error) {
 	u.Failed(path, err)
 }
 
-// ownNames returns the files and folders that are never sealed, whether or not the caller
-// has named them.
+// ownNames returns the files and folders that are never sealed, even if the caller named
+// them.
 func (u *upload) ownNames() []string {
 	v := u.dataset.Vault()
 	names := append(slices.Clone(u.Own), v.Location)

@@ -18,11 +18,11 @@ import (
 	"github.com/vaultpack/vaultpack/internal/given"
 )
 
-// A found is something that the walk has found.
+// A found is something found by the walk.
 type found struct {
 	entry *tree.Entry // without extents
 	file  string      // its path on this machine
-	// more says that the folder has a later file of the same sample.
+	// more says that a later file in the folder belongs to the same sample.
 	more bool
 	plan *tree.Entry // what the plan says of it, nil if there is none
 }
@@ -41,7 +41,7 @@ type walker struct {
 
 	root, realRoot string
 	above          []fs.FileInfo // the folders that the walk is in
-	behind         int           // how many links to folders the walk is behind
+	behind         int           // how many links to folders the walk has followed
 	ways           map[[2]uint64]int
 }
 
@@ -101,7 +101,7 @@ func (w *walker) folder(ctx context.Context, dir, prefix string) error {
 	return nil
 }
 
-// one yields what the folder has under one name; more reports whether the sample
+// one yields what the folder has under a name; more reports whether the sample
 // continues.
 func (w *walker) one(ctx context.Context, dir, prefix string, e fs.DirEntry, more func() bool) error {
 	path, file := prefix+e.Name(), filepath.Join(dir, e.Name())
@@ -114,7 +114,7 @@ func (w *walker) one(ctx context.Context, dir, prefix string, e fs.DirEntry, mor
 		w.failed(path, err)
 		return nil
 	case info.IsDir() != e.IsDir():
-		w.failed(path, errChanged) // and so at another place in the order
+		w.failed(path, errChanged) // and so in another place in the order
 		return nil
 	}
 	if w.isOwn(info) || isFollowed && w.ownTarget(target.file) {
@@ -162,7 +162,7 @@ func (w *walker) one(ctx context.Context, dir, prefix string, e fs.DirEntry, mor
 }
 
 // Count walks a source as an upload with these options does, and counts its files and
-// their bytes. After each file it calls told, if that is not nil, with the counts so
+// their bytes. After each file it calls told, if it is not nil, with the counts so
 // far.
 func Count(ctx context.Context, path string, opts Options, told func(files, bytes int64)) (files, bytes int64, err error) {
 	if err := given.Check(ctx, path != "", errors.New("uploader: a source without a name")); err != nil {
@@ -231,7 +231,7 @@ func orderByte(e fs.DirEntry, n int) byte {
 }
 
 // sampleStem returns what the files of one sample have in common, as in WebDataset: the
-// name up to its first dot. A name that begins with a dot is a sample of its own.
+// name up to its first dot. A name that begins with a dot is a separate sample.
 func sampleStem(name string) string {
 	if i := strings.IndexByte(name, '.'); i > 0 {
 		return name[:i]
@@ -295,8 +295,8 @@ func describe(e *tree.Entry, info fs.FileInfo, host string) {
 }
 
 // recent reports whether the time is so close to now that a further change could leave it
-// unchanged: some file systems keep times in steps of 2 s. A time far ahead of the clock
-// was set by somebody; a change sets it back.
+// unchanged: some file systems keep times in steps of 2 s. A time far in the future was
+// set deliberately; a change resets it.
 func recent(t time.Time) bool {
 	const step = 2 * time.Second
 	age := time.Since(t)
