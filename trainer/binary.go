@@ -22,7 +22,7 @@ type Binary struct {
 	Size   int64
 }
 
-// The programs that can run there: the small one, and the one that can do all.
+// The programs that can run there: the small one, and the full one.
 const (
 	module   = "github.com/vaultpack/vaultpack/"
 	smallCmd = module + "cmd/vaultpack-run"
@@ -30,9 +30,9 @@ const (
 )
 
 // FindBinary finds a static program for Linux on the architecture: file, if it is not
-// empty; else vaultpack-run-linux-ARCH or vaultpack-run beside the running program;
-// else the running program itself; else vaultpack-linux-ARCH beside it. A program
-// beside the running one is used only if it has the same version.
+// empty; otherwise vaultpack-run-linux-ARCH or vaultpack-run next to the running
+// program; otherwise the running program itself; otherwise vaultpack-linux-ARCH next
+// to it. A program next to the running one is used only if it has the same version.
 func FindBinary(file, arch string) (*Binary, error) {
 	if file != "" {
 		return readBinary(file, arch)
@@ -66,7 +66,7 @@ func findBinary(self, arch string) (*Binary, error) {
 		arch, beside("vaultpack-run-linux-"+arch), strings.Join(why, "; "))
 }
 
-// sameVersion compares what two programs were built from, as far as they tell.
+// sameVersion compares what two programs were built from, as far as they record it.
 func sameVersion(self, file string) error {
 	of := func(file string) (string, error) {
 		info, err := buildinfo.ReadFile(file)
@@ -127,7 +127,7 @@ func readBinary(file, arch string) (*Binary, error) {
 	return &Binary{File: file, SHA256: hex.EncodeToString(h.Sum(nil)), Size: n}, nil
 }
 
-// write sends the file's bytes, and fails if they have changed since.
+// write writes the file's bytes, and fails if they have changed since.
 func (b *Binary) write(w io.Writer) error {
 	f, err := os.Open(b.File)
 	if err != nil {

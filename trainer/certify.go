@@ -15,12 +15,13 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// slack is how much longer than SageMaker says a job's certificate is good: capacity is
-// waited for before its time counts, and the model is signed after it has trained.
+// slack is how much longer than the job's time limit its certificate is valid: the job
+// may wait for capacity before its time starts, and it signs the model after training.
 const slack = 24 * time.Hour
 
-// certifiable finds out whether the job's results can be signed. Who is no signer of the
-// dataset may train on it, and is told that nothing will say how the model was made.
+// certifiable determines whether the job's results can be signed. A user who is not a
+// signer of the dataset may train on it, and is warned that nothing will show how the
+// model was made.
 func (p *staging) certifiable(ctx context.Context) error {
 	if p.job.NoProvenance {
 		p.weaken("nothing will tell how the model was made, or that the job was given the data: no_provenance is set")
@@ -35,7 +36,7 @@ func (p *staging) certifiable(ctx context.Context) error {
 	return err
 }
 
-// describeInputs says of the job what it is given, as a statement about what it makes does.
+// describeInputs describes the job's inputs as in a statement about its results.
 func (p *staging) describeInputs() {
 	r := &p.run
 	for _, s := range append([]*Sealed{p.main()}, slices.DeleteFunc(slices.Clone(p.Sealed), func(s *Sealed) bool { return s == p.main() })...) {
@@ -52,7 +53,7 @@ func (p *staging) describeInputs() {
 	r.Program = p.Binary.SHA256
 }
 
-// describe says of the request what a statement about the model says.
+// describe describes the request as in a statement about the model.
 func (p *Plan) describe() {
 	p.describeInputs()
 	in, r := p.Request, &p.run
@@ -66,8 +67,8 @@ func (p *Plan) describe() {
 	r.Output = aws.ToString(in.OutputDataConfig.S3OutputPath) + "/" + p.Name() + "/output/"
 }
 
-// certificate stores what the job signs with, and the record of what it is given. It returns
-// the names of what it has stored, on an error too.
+// certificate stores the certificate that the job signs with, and the record of its inputs.
+// It returns the names of the objects that it stored, even with an error.
 func (p *staging) certificate(ctx context.Context, v *vault.Vault, limit time.Duration) (stored []string, err error) {
 	if !p.certify {
 		return nil, nil
@@ -84,7 +85,7 @@ func (p *staging) certificate(ctx context.Context, v *vault.Vault, limit time.Du
 	return append(stored, name), err
 }
 
-// limitsOf is how long a training job may take, as SageMaker says.
+// limitsOf returns how long a training job may take, according to its SageMaker limits.
 func limitsOf(in *sagemaker.CreateTrainingJobInput) time.Duration {
 	limits := in.StoppingCondition
 	seconds := max(aws.ToInt32(limits.MaxRuntimeInSeconds), aws.ToInt32(limits.MaxWaitTimeInSeconds)) + aws.ToInt32(limits.MaxPendingTimeInSeconds)

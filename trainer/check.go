@@ -20,7 +20,7 @@ import (
 	"github.com/vaultpack/vaultpack/trainer/metrics"
 )
 
-// The limits of the API, from its model:
+// Limits of the API, from its model:
 // https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html
 var (
 	envName       = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
@@ -32,16 +32,16 @@ var (
 const (
 	maxArguments     = 100
 	maxArgument      = 256
-	ownArguments     = 7 // the least: the digest, sagemaker-run, a channel, a key, --
+	ownArguments     = 7 // the minimum: the digest, sagemaker-run, a channel, a key, --
 	maxChannels      = 20
 	maxHyperparams   = 100
 	maxEnvironment   = 100
 	maxRuntime       = 28 * 24 * time.Hour
 	maxKeepAlive     = 6 * time.Hour
 	maxVolume        = 16384   // GB
-	maxInstances     = 1 << 20 // more than any account has; they are counted in numbers of 32 bits
+	maxInstances     = 1 << 20 // more than any account has; counts are 32-bit numbers
 	minPending       = 2 * time.Hour
-	none             = "none" // the value of a key that says to do without
+	none             = "none" // the value of a key setting that means none
 	ownChannel       = "vaultpack"
 	keyChannel       = "vaultpack-key"
 	codeChannel      = "code" // as the SageMaker Python SDK calls it
@@ -62,7 +62,7 @@ func isS3URI(s string) bool {
 	return ok && awsname.IsBucket(bucket) && !strings.Contains(rest, "\n")
 }
 
-// problems collects the mistakes in a job. It is local where the job is to run on this
+// problems collects the mistakes in a job. local is true if the job will run on this
 // machine: what only SageMaker needs may then be missing.
 type problems struct {
 	job    *Job
@@ -212,7 +212,7 @@ func (j *Job) checkChannels(p *problems) {
 	p.oneOf("format", j.Format, filesFormat, tarFormat)
 }
 
-// channels are all channels that the user asks for.
+// channels returns all channels that the user asks for.
 func (j *Job) channels() map[string]*Channel {
 	all := maps.Clone(j.Channels)
 	if all == nil {
@@ -235,7 +235,7 @@ func (j *Job) checkContainer(p *problems) {
 	p.oneOf("arch", j.Arch, "amd64", "arm64")
 }
 
-// checkScript checks what the script gets to see.
+// checkScript checks what the script will see.
 func (j *Job) checkScript(p *problems) {
 	p.check(len(j.Command) <= maxArguments-ownArguments, "command", "the container would take at least %d arguments, the limit is %d; put a longer command into a script of the image or of the source", len(j.Command)+ownArguments, maxArguments)
 	for i, arg := range j.Command {
@@ -302,7 +302,7 @@ func (j *Job) checkInstances(p *problems) {
 	p.check(j.KeepAlive == 0 || len(j.InstanceGroups) == 0, "keep_alive", "warm pools do not go with instance_groups")
 }
 
-// types are the instance types that the job asks for.
+// types returns the instance types that the job asks for.
 func (j *Job) types() []string {
 	if len(j.InstanceGroups) == 0 {
 		return []string{j.InstanceType}
@@ -314,7 +314,7 @@ func (j *Job) types() []string {
 	return all
 }
 
-// toAllGroups reports whether a channel of groups goes to every host.
+// toAllGroups reports whether a channel with instance groups goes to every host.
 func (j *Job) toAllGroups(groups []string) bool {
 	return len(groups) == 0 || !slices.ContainsFunc(j.InstanceGroups, func(g InstanceGroup) bool { return !slices.Contains(groups, g.Name) })
 }
@@ -327,7 +327,7 @@ func (j *Job) Hosts() int {
 	return j.instances()
 }
 
-// instances is how many there are.
+// instances returns the number of instances.
 func (j *Job) instances() int {
 	if len(j.InstanceGroups) == 0 {
 		return max(j.InstanceCount, 1)

@@ -9,7 +9,7 @@ import (
 	"github.com/vaultpack/vaultpack/trainer/sealedmodel"
 )
 
-// ownKeys are the keys that the job seals with.
+// ownKeys are the job's own keys, with which it seals.
 func (j *Job) ownKeys() (names []string) {
 	if j.SealModel {
 		names = append(names, sealedmodel.KeyName)
@@ -20,7 +20,7 @@ func (j *Job) ownKeys() (names []string) {
 	return names
 }
 
-// checkpointFlags are those of sagemaker-run for checkpoints that are sealed.
+// checkpointFlags returns the flags of sagemaker-run for sealed checkpoints.
 func (p *staging) checkpointFlags() (flags []string) {
 	if !p.job.SealCheckpoints {
 		return nil
@@ -32,8 +32,8 @@ func (p *staging) checkpointFlags() (flags []string) {
 	return flags
 }
 
-// addCheckpoints says where checkpoints are stored. Of those that are sealed SageMaker stores
-// what the opener has made of them; the script keeps its folder.
+// addCheckpoints sets where checkpoints are stored. If they are sealed, SageMaker stores what
+// the opener has sealed; the script keeps its folder.
 func (p *Plan) addCheckpoints(name string) {
 	j, place := p.job, p.job.Checkpoints
 	if place == "" && (j.Spot || j.SealCheckpoints) {

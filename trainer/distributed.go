@@ -5,8 +5,8 @@ import (
 	"strconv"
 )
 
-// Launchers that start processes in script-mode images. The SageMaker Python SDK calls
-// them, in its argument distribution, torch_distributed, mpi and
+// Launchers that start processes in script-mode images. In its argument distribution,
+// the SageMaker Python SDK calls them torch_distributed, mpi and
 // smdistributed.dataparallel.
 const (
 	Torchrun = "torchrun"
@@ -14,22 +14,22 @@ const (
 	SMDDP    = "smddp"
 )
 
-// launcherParameters are the hyperparameters by which the toolkit in a script-mode image
-// starts the script in several processes, each value in JSON. They are those of the
-// SageMaker Python SDK (sagemaker.estimator.Framework._distribution_configuration and
-// sagemaker.pytorch).
+// launcherParameters returns the hyperparameters that make the toolkit in a script-mode
+// image start the script in several processes, each value in JSON. They are the same as
+// in the SageMaker Python SDK (sagemaker.estimator.Framework._distribution_configuration
+// and sagemaker.pytorch).
 func (j *Job) launcherParameters() map[string]string {
 	switch j.Launcher {
 	case Torchrun:
 		return map[string]string{"sagemaker_torch_distributed_enabled": "true", "sagemaker_instance_type": jsonString(j.InstanceType)}
 	case MPI:
 		params := map[string]string{"sagemaker_mpi_enabled": "true", "sagemaker_mpi_custom_mpi_options": jsonString(j.MPIOptions)}
-		if j.ProcessesPerHost > 0 { // else one for each GPU
+		if j.ProcessesPerHost > 0 { // otherwise one for each GPU
 			params["sagemaker_mpi_num_of_processes_per_host"] = strconv.Itoa(j.ProcessesPerHost)
 		}
 		if group := j.launcherGroup(); group != "" {
-			// Without it the toolkit takes the group of each host for the one that trains, and
-			// starts mpirun in each group.
+			// Without it the toolkit assumes on each host that its group is the one that
+			// trains, and starts mpirun in every group.
 			params["sagemaker_distribution_instance_groups"] = "[" + jsonString(group) + "]"
 		}
 		return params
@@ -40,8 +40,8 @@ func (j *Job) launcherParameters() map[string]string {
 	return nil
 }
 
-// launcherGroup is the instance group in which the launcher starts processes; empty if the
-// job has no groups. The SageMaker Python SDK takes one group too.
+// launcherGroup returns the instance group in which the launcher starts processes, or ""
+// if the job has no groups. The SageMaker Python SDK also accepts only one group.
 func (j *Job) launcherGroup() string {
 	if j.LauncherGroup == "" && len(j.InstanceGroups) == 1 {
 		return j.InstanceGroups[0].Name
@@ -49,7 +49,7 @@ func (j *Job) launcherGroup() string {
 	return j.LauncherGroup
 }
 
-// checkLauncher checks what is said about the processes of a script.
+// checkLauncher checks the settings for the processes of a script.
 func (j *Job) checkLauncher(p *problems) {
 	p.oneOf("launcher", j.Launcher, Torchrun, MPI, SMDDP)
 	p.check(j.Launcher == "" || j.Source != "", "launcher", "is for script mode: the image's toolkit starts the script of source and entry. A command of your own starts its processes itself")

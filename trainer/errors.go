@@ -14,7 +14,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/awserr"
 )
 
-// permissions are the IAM actions of calls, and what else they take.
+// permissions are the IAM actions of calls, and what else the calls need.
 var permissions = map[string]string{
 	"CreateTrainingJob":     "sagemaker:CreateTrainingJob (with tags also sagemaker:AddTags), and iam:PassRole on the job's role",
 	"DescribeTrainingJob":   "sagemaker:DescribeTrainingJob",
@@ -31,7 +31,7 @@ var permissions = map[string]string{
 // ErrNoJob is returned if SageMaker has no job with the name.
 var ErrNoJob = errors.New("there is no such job in this account and Region")
 
-// An apiError says what failed and what to do. It wraps what callers branch on.
+// An apiError says what failed and what to do. It wraps the errors that callers branch on.
 type apiError struct {
 	msg   string
 	class error // fs.ErrPermission, ErrNoJob or nil
@@ -47,7 +47,7 @@ func (e *apiError) Unwrap() []error {
 	return []error{e.class, e.err}
 }
 
-// explain turns an error of the SDK into one for people. Of nil it makes nil.
+// explain turns an error of the SDK into a readable one. It returns nil for nil.
 func explain(op, job string, err error) error {
 	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
@@ -104,7 +104,7 @@ func explain(op, job string, err error) error {
 	return e
 }
 
-// isNoJob knows what SageMaker says of a job that it does not have: a
+// isNoJob reports whether the error says that SageMaker does not have the job: a
 // ValidationException, not a ResourceNotFound.
 func isNoJob(op string, err error) bool {
 	if !strings.HasPrefix(op, "Describe") && !strings.HasPrefix(op, "Stop") || !strings.HasSuffix(op, "Job") {
@@ -113,8 +113,8 @@ func isNoJob(op string, err error) bool {
 	return awserr.Is(err, "ResourceNotFound") || awserr.Is(err, "ValidationException") && strings.Contains(strings.ToLower(awserr.Message(err)), "not found")
 }
 
-// passes reports whether another try later may do: the service throttles or fails,
-// or the network does.
+// passes reports whether a later retry may succeed: the service throttles or fails,
+// or the network fails.
 func passes(err error) bool {
 	var api smithy.APIError
 	var ne net.Error

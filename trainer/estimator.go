@@ -26,14 +26,14 @@ var estimatorArguments = map[string]string{
 	"EnableInterContainerTrafficEncryption": "encrypt_inter_container_traffic",
 }
 
-// inputArguments are those of sagemaker.inputs.TrainingInput.
+// inputArguments maps members to arguments of sagemaker.inputs.TrainingInput.
 var inputArguments = map[string]string{
 	"ContentType": "content_type", "CompressionType": "compression", "RecordWrapperType": "record_wrapping", "InputMode": "input_mode",
 	"DataSource.S3DataSource.S3Uri": "s3_data", "DataSource.S3DataSource.S3DataType": "s3_data_type", "DataSource.S3DataSource.S3DataDistributionType": "distribution",
 	"DataSource.S3DataSource.InstanceGroupNames": "instance_groups", "DataSource.S3DataSource.AttributeNames": "attribute_names",
 }
 
-// estimator is Python for version 2 of the SDK. Nothing of the request is left out.
+// estimator returns Python for version 2 of the SDK. Nothing in the request is left out.
 func estimator(request map[string]any) ([]byte, error) {
 	imports := map[string]bool{"from sagemaker.estimator import Estimator": true, "from sagemaker.inputs import TrainingInput": true}
 	args := map[string]any{"disable_profiler": true, "debugger_hook_config": false}
@@ -105,8 +105,8 @@ func trainingInput(c map[string]any, imports map[string]bool) (raw, error) {
 	return raw("TrainingInput(" + strings.ReplaceAll(pythonArguments(args), "\n", "\n        ") + ")"), nil
 }
 
-// flat are the members of a structure and of those in it, by their path. Maps of the user's
-// and lists are values.
+// flat returns the members of a structure and of structures in it, by path. The user's
+// maps, and lists, are values.
 func flat(path string, v map[string]any) map[string]any {
 	all := map[string]any{}
 	for k, e := range v {

@@ -9,8 +9,9 @@ import (
 	"github.com/vaultpack/vaultpack/trainer/container"
 )
 
-// onlySageMaker are the fields that have no effect where a job runs on one machine, in the
-// order that they are told in. The rest has one there too, or is refused by CheckHere.
+// onlySageMaker are the fields that have no effect on a job that runs on one machine, in
+// the order in which they are reported. All others have an effect there too, or are
+// rejected by CheckHere.
 var onlySageMaker = []string{
 	"image", "role", "volume_size", "volume_kms_key", "keep_alive",
 	"output_kms_key", "output_compression", "subnets", "security_groups",
@@ -31,7 +32,7 @@ func (j *Job) OnlySageMaker() (fields []string) {
 	return fields
 }
 
-// MaxHostsHere is the most hosts that a job has on this machine.
+// MaxHostsHere is the most hosts that a job can have on this machine.
 const MaxHostsHere = 64
 
 // checkpointsHere is the only folder for checkpoints on this machine.

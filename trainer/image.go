@@ -20,11 +20,11 @@ type ImageReader interface {
 	Image(ctx context.Context, image, arch string) (Image, error)
 }
 
-// command is what runs once the data is open: what the user has given, or what
-// SageMaker would run, "docker run IMAGE train": the image's ENTRYPOINT with
-// "train". https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-dockerfile.html
+// command returns what runs once the data is open: the user's command, or what SageMaker would run,
+// "docker run IMAGE train": the image's ENTRYPOINT with "train".
+// https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-dockerfile.html
 //
-// The digest is that of the image, where the reference has it or it was looked up.
+// The digest is the image's, if the reference has it or it was looked up.
 func (l *Launcher) command(ctx context.Context, j *Job, arch string) (command []string, digest string, err error) {
 	if len(j.Command) > 0 {
 		_, digest, _ := strings.Cut(j.Image, "@sha256:")

@@ -1,11 +1,11 @@
 // Package trainer runs training jobs on sealed data in Amazon SageMaker: it
-// checks a job's description, stages what the job needs beside the data in the
+// checks a job's description, stages what the job needs next to the data in the
 // vault, sends CreateTrainingJob, and follows the job to its end. Inside the
-// container, vaultpack sagemaker-run opens the data before the user's own
-// command starts (package trainer/container).
+// container, vaultpack sagemaker-run opens the data before the user's own command
+// starts (package trainer/container).
 //
 // The bucket is not trusted: everything that a job trusts comes in the request,
-// namely the digests of the binary, of the source and of each dataset's version,
+// that is, the digests of the binary, of the source and of each dataset's version,
 // and the KMS keys that may be called.
 package trainer
 
@@ -30,8 +30,8 @@ import (
 // defaults, which [Launcher.Plan] fills in.
 type Job struct {
 	Name string `yaml:"name"`
-	// Dataset is NAME or NAME@VERSION. With Distribution it makes the channel
-	// "training". Channels has further ones.
+	// Dataset is NAME or NAME@VERSION. With Distribution it forms the channel
+	// "training". Channels has further channels.
 	Dataset      string `yaml:"dataset"`
 	Distribution string `yaml:"distribution"`
 	// AtLeast is the number of a version of Dataset that is known to have existed.
@@ -94,7 +94,7 @@ type Job struct {
 	// NoProvenance omits the statement of how the model was made, and the record of the
 	// versions that the job was given.
 	NoProvenance bool `yaml:"no_provenance"`
-	// SealModel makes the job seal what it has made before SageMaker stores it.
+	// SealModel makes the job seal its model before SageMaker stores it.
 	SealModel bool `yaml:"seal_model"`
 	// SealCheckpoints makes the job seal its checkpoints before SageMaker stores them.
 	SealCheckpoints bool `yaml:"seal_checkpoints"`
@@ -117,7 +117,7 @@ type Job struct {
 type Channel struct {
 	Dataset string `yaml:"dataset"` // NAME or NAME@VERSION
 	S3      string `yaml:"s3"`      // an s3:// URI
-	// Folder is a folder of this machine, for a job that runs here. It cannot be set in a
+	// Folder is a folder on this machine, for a job that runs here. It cannot be set in a
 	// file.
 	Folder string `yaml:"-"`
 
@@ -201,7 +201,7 @@ func (d Duration) seconds() *int32 {
 	return &s
 }
 
-// maxJobFile bounds a file that is read whole.
+// maxJobFile limits the size of a job's file, which is read into memory.
 const maxJobFile = 1 << 20
 
 // ReadJob reads a job's description from a YAML file. Unknown fields are errors,
@@ -248,7 +248,7 @@ func parseJob(name string, b []byte) (*Job, error) {
 	return j, nil
 }
 
-// note records the lines of the fields.
+// note records the line numbers of the fields.
 func (j *Job) note(file, path string, n *yaml.Node) {
 	if path != "" {
 		j.origin[path] = file + ":" + strconv.Itoa(n.Line)
@@ -273,7 +273,7 @@ var (
 	yamlUnknown = regexp.MustCompile(`^field (.*) not found in type trainer\.(\w+)$`)
 )
 
-// yamlError says where in the file the mistakes are, and speaks of no Go types.
+// yamlError says where in the file the mistakes are, without mentioning Go types.
 func yamlError(name string, err error) error {
 	texts := []string{err.Error()}
 	var te *yaml.TypeError
@@ -302,10 +302,10 @@ func (j *Job) Given(field, flag string) {
 	j.origin[field] = flag
 }
 
-// given reports whether somebody has said anything of the field.
+// given reports whether the field was set.
 func (j *Job) given(field string) bool { return j.origin[field] != "" }
 
-// where is the place that a field, or what it is part of, was read from.
+// where returns the place from which a field, or what it is part of, was read.
 func (j *Job) where(field string) string {
 	for {
 		if o := j.origin[field]; o != "" {

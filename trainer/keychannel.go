@@ -19,9 +19,9 @@ import (
 )
 
 // The key channel is how a job without network gets the data key: a local key made
-// for this one job, and the keyrings with a slot for it. All lie encrypted with
-// SSE-KMS under a KMS key of their own, for as long as the job needs them. The data
-// key itself is written nowhere.
+// only for this job, and the keyrings with a slot for it. They are stored with
+// SSE-KMS under a separate KMS key, for as long as the job needs them. The data key
+// itself is never written.
 func keyFolder(dataset, job string) string { return objects.JobFolder(dataset, job) + "key/" }
 
 // stageKey writes the key channel.
@@ -90,16 +90,17 @@ func (e *KeyLeftError) Error() string {
 
 func (e *KeyLeftError) Unwrap() error { return e.Err }
 
-// A keyWatch is what a Watcher knows of the key channel of its job.
+// A keyWatch is what a Watcher knows about the key channel of its job.
 type keyWatch struct {
-	place string // where it lies; empty if there is none, or none any more
-	again bool   // the job may read it again after it has begun to train
+	place string // where it is; empty if there is none, or no longer one
+	again bool   // the job may reread it after it has begun to train
 	tried bool
-	err   error // of the last try to remove it
+	err   error // of the last attempt to remove it
 }
 
-// removeKey removes the key channel of a job that can need it no more: it trains and
-// will not be started again, or it has ended. It does so after an interrupt too.
+// removeKey removes the key channel of a job that no longer needs it: the job is
+// training and will not be restarted, or it has ended. It does so even after an
+// interrupt.
 func (w *Watcher) removeKey(ctx context.Context, d *sagemaker.DescribeTrainingJobOutput) {
 	k := &w.key
 	if !k.tried {
@@ -128,7 +129,7 @@ func (w *Watcher) removeKeyAt(ctx context.Context, place string) error {
 	if err != nil {
 		return err
 	}
-	// In another vault there is no key of this job, and removing that is no success.
+	// Another vault has no key of this job, and removing nothing is not a success.
 	loc, err := Location(v.Location)
 	if err != nil {
 		return err
@@ -141,7 +142,7 @@ func (w *Watcher) removeKeyAt(ctx context.Context, place string) error {
 	return RemoveKey(ctx, v, name, w.Job)
 }
 
-// keyChannelOf is where the key channel of a job lies, empty if it has none, and whether
+// keyChannelOf returns where the key channel of a job is, "" if it has none, and whether
 // the job may need it again after it has begun to train.
 func keyChannelOf(d *sagemaker.DescribeTrainingJobOutput) (place string, again bool) {
 	for _, c := range d.InputDataConfig {

@@ -44,16 +44,16 @@ type Launcher struct {
 	// KeyStore opens the vault for writing objects under another KMS key.
 	KeyStore  func(ctx context.Context, kmsKey string) (vault.Store, error)
 	SageMaker API
-	// Processing is called for processing jobs only.
+	// Processing is called only for processing jobs.
 	Processing ProcessingAPI
 	Region     string
 	Images     ImageReader
 
-	findBinary func(file, arch string) (*Binary, error) // FindBinary, but in tests
+	findBinary func(file, arch string) (*Binary, error) // FindBinary, except in tests
 }
 
-// A Plan is a checked training job, with everything that is needed to launch it. It must
-// be closed.
+// A Plan is a checked training job, with everything that is needed to launch it. The
+// caller must close it.
 type Plan struct {
 	Request *sagemaker.CreateTrainingJobInput
 	staging
@@ -63,7 +63,7 @@ type Plan struct {
 type staging struct {
 	Sealed []*Sealed
 	Binary *Binary
-	// Weakened says, in one sentence each, how the job is less protected than it
+	// Weakened lists, one sentence each, how the job is less protected than it
 	// could be.
 	Weakened []string
 
@@ -71,16 +71,16 @@ type staging struct {
 	loc     s3store.Location
 	source  []byte
 	uploads []upload
-	// certify says that the job signs what it makes, and records what it was given; run is
-	// what that will say.
+	// certify says that the job signs its results, and records its inputs; run is what the
+	// statement will say.
 	certify bool
 	run     provenance.Run
-	// ownKeys are the keys of its own under which the job seals what it makes.
+	// ownKeys are the job's own keys, under which it seals its results.
 	ownKeys []string
 }
 
-// An upload is an object that the job needs in the vault. Those that are named
-// after their digest are sent once.
+// An upload is an object that the job needs in the vault. Objects that are named
+// after their digest are sent only once.
 type upload struct {
 	name  string
 	size  int64
@@ -103,8 +103,8 @@ func (p *Plan) Name() string {
 	return aws.ToString(p.Request.TrainingJobName)
 }
 
-// main is the job's main channel: the one of the field "dataset", else the first by name.
-// What belongs to the job lies below its dataset.
+// main returns the job's main channel: that of the field "dataset", or otherwise the
+// first by name. What belongs to the job is stored below its dataset.
 func (p *staging) main() *Sealed {
 	if i := slices.IndexFunc(p.Sealed, func(s *Sealed) bool { return s.Channel == defaultChannel }); i >= 0 {
 		return p.Sealed[i]
@@ -148,8 +148,8 @@ func (l *Launcher) usable() bool {
 }
 
 // prepare reads what the job names in the vault and plans what is staged. It returns the
-// arguments of the container. The command is what it runs on an architecture, with the
-// digest of the image if that is known.
+// arguments of the container. command returns what the job runs on an architecture, and
+// the digest of the image if known.
 func (l *Launcher) prepare(ctx context.Context, p *staging, in inside, find func(arch string) (command []string, digest string, err error)) (args []string, err error) {
 	j := p.job
 	if p.loc, err = Location(l.Vault.Location); err != nil {
@@ -209,7 +209,7 @@ func (p *staging) root() string { return root(p.loc) }
 
 func root(l s3store.Location) string { return "s3://" + l.Bucket + "/" + l.Prefix }
 
-// addObjects plans what is staged but the key channel: binary, manifests, source.
+// addObjects plans what is staged except the key channel: binary, manifests, source.
 func (p *staging) addObjects(job string) error {
 	binary := binaries + p.Binary.SHA256 + "/vaultpack"
 	p.uploads = append(p.uploads, upload{binary, p.Binary.Size, p.Binary.write, true})
@@ -233,7 +233,7 @@ func (p *staging) addObjects(job string) error {
 	if err != nil {
 		return err
 	}
-	if p.addManifest(m); p.certify || len(p.ownKeys) > 0 { // it is for this job alone
+	if p.addManifest(m); p.certify || len(p.ownKeys) > 0 { // it is only for this job
 		own := &p.uploads[len(p.uploads)-1]
 		own.name, own.once = objects.JobFolder(p.dataset(), job)+ownManifest, false
 	}
@@ -258,13 +258,13 @@ func writer(b []byte) func(io.Writer) error {
 	}
 }
 
-// manifestURI is where the i-th manifest lies; the last is that of vaultpack's own
-// channel, those before it belong to the sealed channels.
+// manifestURI returns where the i-th manifest is; the last is that of vaultpack's
+// own channel, and those before it belong to the sealed channels.
 func (p *staging) manifestURI(i int) string { return p.root() + p.uploads[1+i].name }
 
 var notInName = regexp.MustCompile(`[^a-zA-Z0-9]+`)
 
-// defaultName is a name that no other job has.
+// defaultName returns a unique name.
 func defaultName(dataset string, now time.Time) string {
 	var r [3]byte
 	rand.Read(r[:])
@@ -273,7 +273,7 @@ func defaultName(dataset string, now time.Time) string {
 }
 
 // Launch stages what the job needs and creates the job. If that fails, Launch
-// removes what belongs to this job alone.
+// removes what belongs only to this job.
 func (l *Launcher) Launch(ctx context.Context, p *Plan) (arn string, err error) {
 	if err := given.Check(ctx, l.usable() && p != nil && p.Request != nil && l.SageMaker != nil, errNoPlan); err != nil {
 		return "", err
@@ -286,8 +286,8 @@ func (l *Launcher) Launch(ctx context.Context, p *Plan) (arn string, err error) 
 }
 
 // Stage stores in the vault what the job needs, and leaves it to others to send the
-// request: it holds no secret. They have a day to do so, after which what the job makes is
-// not signed any more, and can send it once.
+// request, which holds no secrets. The request can be sent once. It should be sent within
+// a day: after that the job's results are no longer signed.
 func (l *Launcher) Stage(ctx context.Context, p *Plan) error {
 	if err := given.Check(ctx, l.usable() && p != nil && p.Request != nil, errNoPlan); err != nil {
 		return err
@@ -304,8 +304,8 @@ func (l *Launcher) create(ctx context.Context, p *Plan) (arn string, err error) 
 	if err == nil {
 		return aws.ToString(out.TrainingJobArn), nil
 	}
-	// A request whose answer was lost may have been done, and its repetition is
-	// then told that the name is taken.
+	// A request whose response was lost may have succeeded, and the retry then
+	// fails because the name is taken.
 	if d, derr := l.SageMaker.DescribeTrainingJob(context.WithoutCancel(ctx), &sagemaker.DescribeTrainingJobInput{TrainingJobName: &name}); derr == nil &&
 		d.AlgorithmSpecification != nil && slices.Equal(d.AlgorithmSpecification.ContainerArguments, p.Request.AlgorithmSpecification.ContainerArguments) &&
 		began.Sub(aws.ToTime(d.CreationTime)) < 5*time.Minute {
@@ -314,11 +314,11 @@ func (l *Launcher) create(ctx context.Context, p *Plan) (arn string, err error) 
 	return "", explain("CreateTrainingJob", name, err)
 }
 
-// compared is the size up to which an object that is there is read and compared.
-// Larger ones are the program: if somebody has changed it, jobs say so.
+// compared is the size up to which an existing object is read and compared. Only
+// the program is larger: if somebody has changed it, jobs report that.
 const compared = 8 << 20
 
-// there reports whether the vault has the upload already.
+// there reports whether the vault already has the upload.
 func (l *Launcher) there(ctx context.Context, u upload) (bool, error) {
 	o, err := l.Vault.Stat(ctx, u.name)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && o.Size != u.size {
@@ -342,7 +342,7 @@ func (l *Launcher) there(ctx context.Context, u upload) (bool, error) {
 	return bytes.Equal(want.Sum(nil), got.Sum(nil)), nil
 }
 
-// free makes sure that no other job has left its own objects under the name.
+// free checks that no other job has left its own objects under the name.
 func (l *Launcher) free(ctx context.Context, dataset, name string) error {
 	for _, err := range l.Vault.List(ctx, objects.JobFolder(dataset, name)) {
 		if err != nil {

@@ -50,7 +50,7 @@ type Logs struct {
 	// Since omits older lines; the zero time omits nothing.
 	Since time.Time
 
-	tokens map[string]*string // of each stream, where to go on
+	tokens map[string]*string // of each stream, where to continue
 }
 
 // Poll reads the new lines, and reports whether there were any. If the job has
@@ -69,7 +69,7 @@ func (l *Logs) Poll(ctx context.Context) (bool, error) {
 	some := false
 	for {
 		var first *page
-		for _, p := range pages { // in the order of their names, so that equal times keep it
+		for _, p := range pages { // sorted by name, the order of lines with equal times
 			if len(p.lines) > 0 && (first == nil || p.lines[0].Time.Before(first.lines[0].Time)) {
 				first = p
 			}
@@ -80,20 +80,20 @@ func (l *Logs) Poll(ctx context.Context) (bool, error) {
 		some = true
 		l.Line(first.lines[0])
 		if first.lines = first.lines[1:]; len(first.lines) == 0 && err == nil {
-			err = l.turn(ctx, first) // after an error, what was read is still told: it will not be read again
+			err = l.turn(ctx, first) // after an error, what was read is still passed on: it will not be read again
 		}
 	}
 }
 
-// A page is what was read of a stream and is not told yet: so much that a log of any length
-// takes little memory.
+// A page is what was read from a stream and has not been passed on yet. Its size is
+// limited, so that a log of any length takes little memory.
 type page struct {
 	stream string
 	lines  []Line
 	last   bool
 }
 
-// pages reads the next page of each stream. After an error those before it are there.
+// pages reads the next page of each stream. With an error, it returns the pages read before it.
 func (l *Logs) pages(ctx context.Context) (all []*page, err error) {
 	for _, stream := range slices.Sorted(maps.Keys(l.tokens)) {
 		p := &page{stream: stream}
@@ -105,7 +105,7 @@ func (l *Logs) pages(ctx context.Context) (all []*page, err error) {
 	return all, nil
 }
 
-// turn reads the next page that has lines, unless the stream has no more now.
+// turn reads the next page that has lines, unless the stream has no more for now.
 func (l *Logs) turn(ctx context.Context, p *page) error {
 	for len(p.lines) == 0 && !p.last {
 		if err := l.read(ctx, p); err != nil {
@@ -115,15 +115,15 @@ func (l *Logs) turn(ctx context.Context, p *page) error {
 	return nil
 }
 
-// findStreams looks for the streams of the job: JOB/algo-N-TIME, another for each
-// restart.
+// findStreams looks for the streams of the job: JOB/algo-N-TIME, and another for
+// each restart.
 func (l *Logs) findStreams(ctx context.Context) error {
 	in := &cloudwatchlogs.DescribeLogStreamsInput{LogGroupName: l.group(), LogStreamNamePrefix: aws.String(l.Job + "/")}
 	for {
 		out, err := l.API.DescribeLogStreams(ctx, in)
 		var none *types.ResourceNotFoundException
 		if errors.As(err, &none) {
-			return nil // the first job of the account makes the group
+			return nil // the group is created by the account's first job
 		}
 		if err != nil {
 			return explain("DescribeLogStreams", l.Job, err)
@@ -143,7 +143,7 @@ func (l *Logs) findStreams(ctx context.Context) error {
 
 func (l *Logs) group() *string { return aws.String(cmp.Or(l.Group, logGroup)) }
 
-// read reads the next page of a stream. The stream ends, for now, where the token stays the
+// read reads the next page of a stream. The stream ends, for now, when the token stays the
 // same.
 func (l *Logs) read(ctx context.Context, p *page) error {
 	_, host, _ := strings.Cut(p.stream, "/")

@@ -12,14 +12,14 @@ import (
 	"github.com/vaultpack/vaultpack/trainer/sealedcheckpoints"
 )
 
-// openCheckpoints opens what SageMaker has brought of an attempt that was interrupted, and
-// prepares to seal what the command will make.
+// openCheckpoints opens the checkpoints that SageMaker has restored from an interrupted
+// attempt, and prepares to seal what the command will make.
 func (t *Tasks) openCheckpoints(ctx context.Context, c *Config) (err error) {
 	m := t.checkpointsMark
 	o := sealedcheckpoints.Options{
 		Plain: cmp.Or(c.CheckpointPath, filepath.Join(c.BaseDir, "checkpoints")), Sealed: filepath.Join(c.BaseDir, SealedCheckpoints),
 		Mark: sealedcheckpoints.Mark{Job: m.Job, Dataset: m.Dataset}, Host: host(filepath.Join(c.BaseDir, "input", "config")), Key: t.checkpointsKey, Logf: c.logf,
-		Verify: func(context.Context, *sealedcheckpoints.Set, [sha256.Size]byte, []byte) error { return nil }, // the key is this job's alone
+		Verify: func(context.Context, *sealedcheckpoints.Set, [sha256.Size]byte, []byte) error { return nil }, // the key belongs only to this job
 	}
 	if cert := t.certificate; cert != nil {
 		o.Sign = func(ctx context.Context, s *sealedcheckpoints.Set, sum [sha256.Size]byte) ([]byte, error) {
@@ -37,8 +37,8 @@ func (t *Tasks) openCheckpoints(ctx context.Context, c *Config) (err error) {
 	return err
 }
 
-// KeepCheckpoints seals checkpoints until the function that it returns is called, which waits
-// for what is under way to be given up.
+// KeepCheckpoints seals checkpoints until the function that it returns is called. That
+// function waits until sealing in progress has been abandoned.
 func (t *Tasks) KeepCheckpoints() (stop func()) {
 	if t == nil || t.checkpoints == nil {
 		return func() {}

@@ -23,7 +23,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/keyservice"
 )
 
-// BaseDir is the folder in which SageMaker puts everything of a job.
+// BaseDir is the folder in which SageMaker puts everything that belongs to a job.
 const BaseDir = "/opt/ml"
 
 // MetaChannel is the channel that holds everything except packs: the program,
@@ -83,15 +83,15 @@ type Config struct {
 	// KMSKeys are the ARNs of the only KMS keys that are called. Region is used to
 	// find an endpoint. Credentials come from the AWS SDK's chain.
 	KMSKeys []string
-	// KMSRelated makes those that are multi-Region keys also open what their
-	// related keys have wrapped: see [awskms.AcceptRelated].
+	// KMSRelated makes those that are multi-Region keys also open what was wrapped
+	// by their related keys: see [awskms.AcceptRelated].
 	KMSRelated bool
 	Region     string
 	// KeyChannel is a channel with a local key made for this job and the keyrings
 	// that it opens, used instead of KMS. The channel is emptied once everything
 	// is open.
 	KeyChannel string
-	// Keys are used instead of both by a run outside of a container.
+	// Keys are used instead of both in a run outside of a container.
 	Keys []envelope.KeyWrapper
 	// Context is the user's part of the encryption context.
 	Context envelope.EncryptionContext
@@ -101,10 +101,11 @@ type Config struct {
 	// ModelKey is the name, in the metadata channel, of the key that the model is sealed
 	// under, as package sealedmodel stores it. It is empty if the model is not sealed.
 	ModelKey string
-	// Processing says that the job is a processing job, whose folders are others.
+	// Processing says that the job is a processing job, which has different folders.
 	Processing bool
-	// Outputs are the names of the folders that a processing job seals what is in. The
-	// command finds each at [Output] and, for SageMaker to store, [SealedOutput] gets it.
+	// Outputs are the names of the folders whose contents a processing job seals. The
+	// command finds each at [Output]; the sealed file goes to [SealedOutput], which
+	// SageMaker stores.
 	Outputs []string
 	// CheckpointsKey is the name, in the metadata channel, of the key that checkpoints are
 	// sealed under. It is empty if they are not sealed. The script finds them in
@@ -114,8 +115,8 @@ type Config struct {
 	CheckpointPath string
 	// Tars leaves small files in their tars.
 	Tars bool
-	// Logf is called with what happens, one line for each call. It may be called
-	// from several goroutines.
+	// Logf is called to report progress, one line per call. It may be called from
+	// several goroutines.
 	Logf func(format string, args ...any)
 }
 
@@ -171,7 +172,8 @@ func (c *Config) Check() error {
 }
 
 // IsCheckpointPath reports whether sealed checkpoints can be opened in the folder p of a
-// container: it holds nothing of SageMaker's, and is part of nothing that SageMaker stores.
+// container: it does not contain anything of SageMaker's, and is not part of anything that
+// SageMaker stores.
 func IsCheckpointPath(p string) bool {
 	if !filepath.IsAbs(p) || filepath.Clean(p) != strings.TrimSuffix(p, "/") {
 		return false
@@ -209,11 +211,11 @@ func (c *Config) logf(format string, args ...any) {
 // FailureFile returns the file in which SageMaker looks for the reason of a failure.
 func FailureFile(baseDir string) string { return filepath.Join(baseDir, "output", "failure") }
 
-// messageFile is the file in which SageMaker looks for what a processing job says.
+// messageFile is the file in which SageMaker looks for the message of a processing job.
 func messageFile(baseDir string) string { return filepath.Join(baseDir, "output", "message") }
 
-// maxFailure is how much of either it shows (DescribeTrainingJob, FailureReason;
-// DescribeProcessingJob, ExitMessage).
+// maxFailure is how many bytes of either it shows (DescribeTrainingJob,
+// FailureReason; DescribeProcessingJob, ExitMessage).
 const maxFailure = 1024
 
 // WriteFailure writes, for SageMaker, why a training job failed: one line of at most
@@ -238,7 +240,7 @@ func writeReason(file string, reason error) error {
 	if len(line) > maxFailure {
 		line = strings.ToValidUTF8(line[:maxFailure-3], "") + "..."
 	}
-	// Where there is no base directory there is no SageMaker either.
+	// Without a base directory there is no SageMaker either.
 	if err := os.Mkdir(filepath.Dir(file), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}

@@ -31,7 +31,7 @@ func Exec(command, env []string) error {
 // passed are the signals that a container's first process passes on to the command.
 var passed = []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGCONT, syscall.SIGWINCH}
 
-// An Ended says how a command has ended.
+// An Ended says how a command ended.
 type Ended struct {
 	Code    int  // as in a shell: 128 plus the number of the signal that ended it
 	Stopped bool // it received a signal to stop
@@ -158,7 +158,7 @@ func (c *Child) end(e Ended) Ended {
 	return e
 }
 
-// host is the name that SageMaker gives this host, in a file below the folder:
+// host returns the name that SageMaker gives this host, from a file below the folder:
 // https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html
 func host(dir string) string {
 	var c struct {

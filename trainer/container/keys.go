@@ -17,7 +17,7 @@ import (
 // LocalKeyName is the name of the job's key in a key channel.
 const LocalKeyName = "local.key"
 
-// keys are the keys that may open data keys; wipe overwrites what can be.
+// keys are the keys that may open data keys; wipe overwrites as much as possible.
 func (c *Config) keys(ctx context.Context, store *channelStore) (keys *vault.Keys, wipe func(), err error) {
 	wipe = func() {}
 	switch {
@@ -56,8 +56,8 @@ func (c *Config) emptyKeyChannel() error {
 		return fail(err)
 	}
 	defer root.Close()
-	// On disks that write in place this overwrites the key; on others, removing is
-	// what can be done.
+	// On disks that write in place this overwrites the key; on others, all that can
+	// be done is to remove it.
 	err = fs.WalkDir(root.FS(), ".", func(name string, e fs.DirEntry, err error) error {
 		if err != nil || filepath.Base(name) != LocalKeyName || !e.Type().IsRegular() {
 			return err

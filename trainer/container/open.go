@@ -24,7 +24,7 @@ import (
 // an earlier attempt are in their folder too. The tasks are nil unless the configuration names
 // a certificate, or a key for the model or the checkpoints.
 //
-// Each data key takes one call to KMS, however many channels are sealed under it.
+// Each data key takes only one call to KMS, no matter how many channels are sealed under it.
 func Open(ctx context.Context, c *Config) (after *Tasks, err error) {
 	if err := given.Check(ctx, c != nil, errors.New("container: a nil Config")); err != nil {
 		return nil, err
@@ -85,7 +85,8 @@ func Open(ctx context.Context, c *Config) (after *Tasks, err error) {
 	return after, nil
 }
 
-// certificate reads the job's. It is sealed under the data key of the first of its inputs.
+// certificate reads the job's certificate, which is sealed under the data key of its first
+// input.
 func (c *Config) certificate(ctx context.Context, versions []*dataset.Version) (*provenance.Certificate, error) {
 	if c.Signing == "" {
 		return nil, nil
@@ -101,7 +102,7 @@ func (c *Config) certificate(ctx context.Context, versions []*dataset.Version) (
 	return provenance.Open(ctx, v, c.Signing, inputs)
 }
 
-// versionOf is that of the channel whose dataset's job an object belongs to.
+// versionOf returns the version of the channel under whose dataset the job's object is stored.
 func (c *Config) versionOf(versions []*dataset.Version, object string) (*dataset.Version, error) {
 	for i, ch := range c.Channels {
 		if strings.HasPrefix(object, objects.JobsFolder+ch.Dataset+"/") {
@@ -124,13 +125,13 @@ func (c *Config) version(ctx context.Context, d *dataset.Dataset, ch Channel) (*
 	return ver, nil
 }
 
-// unpack opens the channels one after the other, each on all cores. That none is
-// without a pack, and that there is room for all, is known before the first file is
-// written.
+// unpack opens the channels one after another, each on all cores. Before it writes
+// the first file, it checks that no channel lacks a pack, and that there is room
+// for all.
 func (c *Config) unpack(ctx context.Context, versions []*dataset.Version) error {
 	unpacks := make([]*unpack.Job, len(c.Channels))
 	for i, ch := range c.Channels {
-		if ch.Sharded { // where there are fewer packs than hosts, one may have got no folder
+		if ch.Sharded { // with fewer packs than hosts, a host may not have a folder
 			if err := os.MkdirAll(c.channelDir(ch.Name), 0o755); err != nil {
 				return err
 			}
@@ -165,10 +166,10 @@ func (c *Config) unpack(ctx context.Context, versions []*dataset.Version) error 
 	return nil
 }
 
-// toldOfRemoved is how many names are told of files that did not belong in a channel.
+// toldOfRemoved is how many files that did not belong in a channel are reported by name.
 const toldOfRemoved = 5
 
-// checkRoom adds up what the channels take of each file system.
+// checkRoom adds up what the channels need on each file system.
 func (c *Config) checkRoom(unpacks []*unpack.Job) error {
 	sums := map[uint64]unpack.Room{}
 	for i, u := range unpacks {
@@ -190,7 +191,7 @@ func (c *Config) checkRoom(unpacks []*unpack.Job) error {
 	return nil
 }
 
-// tell says what was done.
+// tell reports what was done.
 func (c *Config) tell(ch Channel, res unpack.Result, took time.Duration) {
 	opened, before := res.Packs, res.Done
 	line := fmt.Sprintf("channel %s: %s@%d, opened packs: %d, files: %d, bytes: %d, in %.1f s", ch.Name, ch.Dataset, ch.Version,

@@ -15,8 +15,8 @@ import (
 	"github.com/vaultpack/vaultpack/trainer/sealedoutput"
 )
 
-// The folders of a processing job, below BaseDir. SageMaker demands that those that it fills
-// or stores lie below processing.
+// The folders of a processing job, below BaseDir. SageMaker requires that the folders that
+// it fills or stores are below processing.
 const (
 	inputs  = "processing/input"
 	outputs = "processing/output"
@@ -26,14 +26,14 @@ const (
 // ProcessingInput returns the folder of an input of a processing job.
 func ProcessingInput(name string) string { return path.Join(BaseDir, inputs, name) }
 
-// SealedOutput returns the folder of a processing job that SageMaker stores: it gets an
-// output when that is sealed. Nothing else is ever in it, so that nothing unsealed is stored
-// however the job ends.
+// SealedOutput returns the folder of a processing job that SageMaker stores. It receives an
+// output when that has been sealed, and never holds anything else, so nothing unsealed is
+// stored no matter how the job ends.
 func SealedOutput(name string) string { return path.Join(BaseDir, sealed, name) }
 
 // makeOutputs makes the folders that the command writes its outputs to. They are links to
-// folders in the metadata channel, which lies on the volume that is encrypted under the
-// job's key; the rest of the container's file system need not.
+// folders in the metadata channel, which is on the volume that is encrypted under the
+// job's key; the rest of the container's file system may not be.
 func (c *Config) makeOutputs() error {
 	for _, name := range c.Outputs {
 		link, dir := filepath.Join(c.BaseDir, outputs, name), filepath.Join(c.channelDir(MetaChannel), ".output", name)
@@ -44,7 +44,7 @@ func (c *Config) makeOutputs() error {
 			return fmt.Errorf("the folder of output %s: %w", name, err)
 		}
 		if to, err := os.Readlink(link); err == nil && to == dir {
-			continue // the program was started again
+			continue // the program was restarted
 		}
 		if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) { // an empty folder of the image
 			return fmt.Errorf("the folder of output %s is in the image already: %w", name, err)
@@ -56,8 +56,8 @@ func (c *Config) makeOutputs() error {
 	return nil
 }
 
-// finishOutputs signs and seals the outputs of a command that has succeeded. Of one that has
-// not, nothing is stored.
+// finishOutputs signs and seals the outputs of a command that succeeded. If it failed,
+// nothing is stored.
 func (t *Tasks) finishOutputs(ctx context.Context, baseDir string, ended Ended, started time.Time, logf func(format string, args ...any)) error {
 	if ended.Code != 0 || ended.Stopped {
 		if len(t.outputs) > 0 {
@@ -101,7 +101,7 @@ func (t *Tasks) finishOutput(ctx context.Context, baseDir, name string, made pro
 	return sealedoutput.Seal(ctx, dir, filepath.Join(to, label.Object()), label, t.modelKey)
 }
 
-// processingJobARN is empty where SageMaker does not tell it:
+// processingJobARN returns "" if SageMaker does not provide it:
 // https://docs.aws.amazon.com/sagemaker/latest/dg/byoc-config.html
 func processingJobARN(baseDir string) string {
 	var c struct{ ProcessingJobArn string }

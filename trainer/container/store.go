@@ -18,13 +18,14 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// A channelStore is the metadata channel as the store of a vault: keyrings, version
-// roots and indexes are read from it, and what has been opened is recorded in it.
-// No link is followed out of it, and nothing in it is believed by its name.
+// A channelStore presents the metadata channel as the store of a vault: keyrings,
+// version roots and indexes are read from it, and what has been opened is recorded
+// in it. Links are not followed out of it, and nothing in it is trusted because of
+// its name.
 type channelStore struct {
 	meta *os.Root
 	keys *os.Root // of the key channel, whose keyrings come first; may be nil
-	// byBase finds files where SageMaker has not kept the folders of a manifest.
+	// byBase finds files if SageMaker did not keep the folders of a manifest.
 	byBase map[string][]string
 }
 
@@ -93,8 +94,8 @@ func openRegular(root *os.Root, name string) (*os.File, error) {
 	return fsys.OpenRegular(root, name, syscall.O_NOFOLLOW)
 }
 
-// find opens the file of a name: the exact one, or else the one of that base name
-// whose path has the most of the name in it.
+// find opens the file with a name: the exact one, or otherwise the one with that
+// base name whose path has the most of the name in it.
 func (s *channelStore) find(name string) (*os.File, error) {
 	if s.keys != nil && strings.Contains(name, "/keys/") {
 		if f, err := openRegular(s.keys, name); !errors.Is(err, fs.ErrNotExist) {
@@ -124,8 +125,8 @@ func commonEnd(a, b string) (n int) {
 	return n
 }
 
-// isRecord reports whether a name is that of a record of what has been opened, which
-// are in their place or nowhere.
+// isRecord reports whether the name is that of a record of what has been opened.
+// Records are either in their place or missing.
 func isRecord(name string) bool { return strings.Contains(name, "/opened/") }
 
 // Get reads a file of the channel.
@@ -146,7 +147,7 @@ func (s *channelStore) Get(ctx context.Context, name string, off, n int64) (io.R
 	}{io.NewSectionReader(f, off, n), f}, nil
 }
 
-// Stat tells a file's size and age.
+// Stat returns a file's size and modification time.
 func (s *channelStore) Stat(_ context.Context, name string) (vault.Object, error) {
 	f, err := s.find(name)
 	if err != nil {
@@ -160,7 +161,7 @@ func (s *channelStore) Stat(_ context.Context, name string) (vault.Object, error
 	return vault.Object{Name: name, Size: info.Size(), Modified: info.ModTime()}, nil
 }
 
-// List gives the files below a folder.
+// List yields the files below a folder.
 func (s *channelStore) List(ctx context.Context, prefix string) iter.Seq2[vault.Object, error] {
 	return func(yield func(vault.Object, error) bool) {
 		err := fs.WalkDir(s.meta.FS(), path.Clean("./"+prefix), func(name string, e fs.DirEntry, err error) error {
@@ -179,7 +180,7 @@ func (s *channelStore) List(ctx context.Context, prefix string) iter.Seq2[vault.
 	}
 }
 
-// Put writes a record. It is not synced: what it tells of is not either.
+// Put writes a record. It is not synced, since what it describes is not synced either.
 func (s *channelStore) Put(_ context.Context, name string, write func(io.Writer) error) error {
 	if err := s.meta.MkdirAll(path.Dir(name), 0o700); err != nil {
 		return err
@@ -208,7 +209,7 @@ func (s *channelStore) Delete(_ context.Context, name string) error {
 	return err
 }
 
-// The rest of a store is for writers of datasets.
+// The remaining methods of a store are for writers of datasets.
 
 func (s *channelStore) Create(context.Context, string, []byte) error { return errReadOnly }
 

@@ -19,8 +19,8 @@ import (
 	"github.com/vaultpack/vaultpack/trainer/sealedmodel"
 )
 
-// Tasks hold what is left to do after the command has ended. They hold the job's own keys,
-// and no keys of the data.
+// Tasks hold what remains to be done after the command has ended. They hold the job's own
+// keys, but no data keys.
 type Tasks struct {
 	certificate *provenance.Certificate
 	modelKey    *envelope.LocalKey
@@ -35,7 +35,7 @@ type Tasks struct {
 
 var errNoTasks = errors.New("container: no tasks, or nobody to tell how they went")
 
-// tasks are nil where there are none.
+// tasks returns nil if there are none.
 func (c *Config) tasks(ctx context.Context, versions []*dataset.Version) (*Tasks, error) {
 	if c.Signing == "" && c.ModelKey == "" && c.CheckpointsKey == "" {
 		return nil, nil
@@ -58,7 +58,7 @@ func (c *Config) tasks(ctx context.Context, versions []*dataset.Version) (*Tasks
 	return t, nil
 }
 
-// ownKey opens a key of the job, and tells by its name whose it is.
+// ownKey opens a key of the job; the key's name says which dataset it belongs to.
 func (c *Config) ownKey(ctx context.Context, versions []*dataset.Version, object, want string) (*envelope.LocalKey, sealedmodel.Mark, error) {
 	v, err := c.versionOf(versions, object)
 	if err != nil {
@@ -88,10 +88,10 @@ func (t *Tasks) Wipe() {
 	t.checkpoints.Close()
 }
 
-// Finish signs and seals what the command has made in its model folder, for this host, and
-// its last checkpoints. If signing fails, or the sealing of checkpoints, Finish returns no error, since the job may have taken days: the model
-// then has no statement, and nothing claims that it has one. If sealing the model fails,
-// Finish returns an error, and does not leave unsealed files in the folder.
+// Finish signs and seals what the command made in its model folder, for this host, and its last checkpoints. If
+// signing, or sealing the checkpoints, fails, Finish returns no error, since the job may have taken days: the
+// model then has no statement, and nothing claims that it has one. If sealing the model fails, Finish returns
+// an error, and does not leave unsealed files in the folder.
 func (t *Tasks) Finish(ctx context.Context, baseDir string, ended Ended, started time.Time, logf func(format string, args ...any)) error {
 	if err := given.Check(ctx, t != nil && (t.certificate != nil || t.modelKey != nil || t.checkpoints != nil) && logf != nil, errNoTasks); err != nil {
 		return err
@@ -100,7 +100,7 @@ func (t *Tasks) Finish(ctx context.Context, baseDir string, ended Ended, started
 		return t.finishOutputs(ctx, baseDir, ended, started, logf)
 	}
 	dir := filepath.Join(baseDir, "model")
-	// SageMaker says that it keeps no model of a command that has failed.
+	// SageMaker is documented not to keep the model of a failed command.
 	if t.certificate != nil && (ended.Code == 0 || ended.Stopped) {
 		err := t.certificate.Sign(ctx, dir, provenance.Made{
 			Invocation: os.Getenv("TRAINING_JOB_ARN"), Host: host(filepath.Join(baseDir, "input", "config")), Started: started, Finished: time.Now()})
@@ -116,7 +116,7 @@ func (t *Tasks) Finish(ctx context.Context, baseDir string, ended Ended, started
 	}
 	err := t.sealModel(ctx, baseDir, dir, logf)
 	if t.checkpoints != nil {
-		// SageMaker would drop the model of a job that failed over its last checkpoint.
+		// SageMaker would drop the model of a job that failed because of its last checkpoint.
 		if err := t.checkpoints.Finish(ctx); err != nil {
 			logf("vaultpack: warning: the last checkpoints are not stored, those before them are: %v", err)
 		}
@@ -124,7 +124,7 @@ func (t *Tasks) Finish(ctx context.Context, baseDir string, ended Ended, started
 	return err
 }
 
-// sealModel seals the model in any case: what SageMaker keeps, nobody here can know.
+// sealModel seals the model in any case, since this process cannot know what SageMaker keeps.
 func (t *Tasks) sealModel(ctx context.Context, baseDir, dir string, logf func(format string, args ...any)) error {
 	if t.modelKey == nil {
 		return nil

@@ -2,9 +2,9 @@
 //
 //	opened, err := folder.Open(ctx, version, "/data", folder.Options{})
 //
-// A restore trusts a file that is there already if its size, time and mode are right.
-// This package does not: when Open returns no error, the folder holds what the version
-// holds and nothing else, and all contents have been authenticated or compared.
+// A restore trusts an existing file if its size, time and mode are right. This package
+// does not: when Open returns no error, the folder holds exactly what the version
+// holds, and all contents have been authenticated or compared.
 package folder
 
 import (
@@ -31,16 +31,16 @@ type Options struct {
 	// Failed is called for every file that could not be restored. It may be called from
 	// several goroutines.
 	Failed func(path string, err error)
-	// Track is called when a long step begins, with what it does and how far it has come:
-	// bytes done, bytes in all, files and failures. It returns a function that is called
-	// when the step ends.
+	// Track is called when a long step begins, with the name of the step and its
+	// progress: bytes done, total bytes, files and failures. It returns a function that
+	// is called when the step ends.
 	Track func(what string, read func() (done, total, files, failures int64)) (stop func())
-	// Waiting is called if another process opens a version in the same folder, before
-	// Open waits for it.
+	// Waiting is called before Open waits for another process that is opening a
+	// version in the same folder.
 	Waiting func()
 }
 
-// A Result says what Open has done, or how far it came before an error.
+// A Result says what Open did, or how far it came before an error.
 type Result struct {
 	Files, Bytes            int64 // written
 	Compared, ComparedBytes int64 // files that were compared with the version by their contents
@@ -48,12 +48,12 @@ type Result struct {
 	NoModes, NoTimes        bool  // the file system does not keep modes, or times
 }
 
-// An OccupiedError says that a folder holds something that is not of the version as it
-// is there. Nothing of that was changed.
+// An OccupiedError says that a folder holds something that is not in the version in
+// this form. None of it was changed.
 type OccupiedError struct {
 	Dir     string
 	Version *dataset.Version
-	// Found says what was found first, in the order of the paths. There may be more.
+	// Found lists what was found first, in the order of the paths. There may be more.
 	Found []*dataset.FileError
 }
 
@@ -72,16 +72,16 @@ func (e *OccupiedError) Error() string {
 // Unwrap returns [dataset.ErrDiffers].
 func (e *OccupiedError) Unwrap() error { return dataset.ErrDiffers }
 
-// Foreign reports whether any of Found is not in the version at all, as in a folder that is
-// used for something else.
+// Foreign reports whether anything in Found is not in the version at all, as in a folder
+// that is used for something else.
 func (e *OccupiedError) Foreign() bool {
 	return slices.ContainsFunc(e.Found, func(f *dataset.FileError) bool { return errors.Is(f, errForeign) })
 }
 
 var errForeign = errors.New("not in the version")
 
-// A LeftoverError says that another restore works in the folder, or has left its files
-// there when it was killed on another machine.
+// A LeftoverError says that another restore is working in the folder, or was killed on
+// another machine and left its files there.
 type LeftoverError struct {
 	Path string // of the folder that it writes its files to
 }
@@ -90,15 +90,15 @@ func (e *LeftoverError) Error() string {
 	return fmt.Sprintf("%s belongs to another restore that is running or was killed", e.Path)
 }
 
-// Open puts the files of a version into a folder, and makes sure that the folder holds
-// them and nothing else. If the folder is missing, Open makes it, for this user alone.
-// If it holds files of an Open that was interrupted, or of one that was complete, these
-// are kept, and compared by their contents; what is missing is restored. If it holds
-// anything else, Open changes nothing and returns an [*OccupiedError].
+// Open puts the files of a version into a folder, and ensures that the folder holds
+// nothing else. If the folder is missing, Open makes it, accessible only to this user.
+// Files from an earlier Open, interrupted or complete, are kept and compared by their
+// contents; what is missing is restored. If the folder holds anything else, Open
+// changes nothing and returns an [*OccupiedError].
 //
 // After an error the folder may hold files of the version, each of them authentic and
-// complete, but not all. Another Open continues. Processes of one machine that open
-// versions in the same folder wait for each other.
+// complete, but not all. Another Open continues. Processes on the same machine that
+// open versions in the same folder wait for each other.
 func Open(ctx context.Context, v *dataset.Version, dir string, opts Options) (Result, error) {
 	if err := jobs.Check(ctx, v); err != nil {
 		return Result{}, err
@@ -124,7 +124,7 @@ type opening struct {
 	dir       string
 	root      *os.Root
 	done      Result
-	unchanged int64 // files that a restore has found and not written
+	unchanged int64 // files that a restore found and did not write
 }
 
 func (o *opening) run(ctx context.Context) error {
@@ -153,7 +153,7 @@ func (o *opening) run(ctx context.Context) error {
 	}
 	after := &look{opening: o, contents: before.files > 0 || o.unchanged > 0}
 	if before.unsummed || o.unchanged > before.files {
-		// There is nothing to compare these with but the packs themselves.
+		// These can be compared only with the packs themselves.
 		again := restore.Options{Overwrite: restore.OverwriteAlways, Select: func(e *tree.Entry) bool { return e.IsFile() && !hasSums(e) }}
 		if err := o.restore(ctx, again); err != nil {
 			return err
@@ -183,7 +183,7 @@ func makeFolder(dir string) error {
 	return nil
 }
 
-// restore restores what is missing, or what the options say.
+// restore restores what is missing, or what the options select.
 func (o *opening) restore(ctx context.Context, opts restore.Options) error {
 	opts.Failed, opts.Progress = o.Failed, new(restore.Progress)
 	total := o.version.Totals.Bytes

@@ -10,17 +10,17 @@ import (
 	"github.com/vaultpack/vaultpack/internal/fsys"
 )
 
-// calls are the kernel's own; tests put others in their place.
+// calls are the real system calls; tests replace them.
 var calls fsys.Calls
 
-// lockEvery is how often a locked folder is tried again. A waiting flock cannot be told
-// to give up.
+// lockEvery is the interval between attempts to lock a folder. A waiting flock cannot
+// be cancelled.
 const lockEvery = 100 * time.Millisecond
 
-// lock waits until no other process of this machine opens a version in the folder. Where
-// the file system has no locks there is nothing to wait for: two that work at once find
-// each other's files, and compare them. The lock ends with the process, and when the
-// process becomes another program.
+// lock waits until no other process on this machine is opening a version in the folder.
+// If the file system has no locks it does not wait: two concurrent processes find each
+// other's files, and compare them. The lock ends when the process ends or execs another
+// program.
 func (o *opening) lock(ctx context.Context) (unlock func(), err error) {
 	f, err := os.Open(o.dir)
 	if err != nil {

@@ -24,21 +24,21 @@ import (
 	"github.com/vaultpack/vaultpack/internal/workers"
 )
 
-// maxFound is how many paths an OccupiedError names.
+// maxFound is the most paths that an OccupiedError names.
 const maxFound = 3
 
-// errEnough ends a look that has found enough that is not of the version.
+// errEnough ends a look that has found enough that is not in the version.
 var errEnough = errors.New("enough")
 
-// A look goes once through the folder, beside the version. The first one, before anything
-// is written, takes a part of the version for good too.
+// A look walks the folder once, in parallel with the version. The first one, before
+// anything is written, also accepts a part of the version.
 type look struct {
 	*opening
 	first    bool
 	contents bool // compare all of them
 
-	files, entries int64 // that are of the version
-	unsummed       bool  // of one of the files the index has no sums
+	files, entries int64 // that are in the version
+	unsummed       bool  // the index has no sums for one of the files
 	bytes, checked atomic.Int64
 	mu             sync.Mutex
 	found          []*dataset.FileError // what is not
@@ -85,7 +85,7 @@ func (l *look) run(ctx context.Context) error {
 	return nil
 }
 
-// enter looks at what is at a path, where the version has the entry e, or nothing.
+// enter examines what is at a path where the version has the entry e, or nothing.
 func (l *look) enter(ctx context.Context, g *workers.Group, p string, d fs.DirEntry, e *tree.Entry) error {
 	switch {
 	case e == nil && d.IsDir() && walk.IsStaging(d.Name()) && p == d.Name()+"/":
@@ -113,8 +113,8 @@ func (l *look) enter(ctx context.Context, g *workers.Group, p string, d fs.DirEn
 	default:
 		l.files++
 		l.unsummed = l.unsummed || !hasSums(e)
-		// A restore would write a file anew that has another time: if that is somebody's, it
-		// is told here.
+		// A restore would rewrite a file that has another time. If the file is somebody
+		// else's, it is reported here.
 		if l.contents || l.first && !place.HeldTime(info.ModTime(), e.ModTime) {
 			g.Go(func() error { return l.compare(ctx, e) })
 		}
@@ -123,8 +123,8 @@ func (l *look) enter(ctx context.Context, g *workers.Group, p string, d fs.DirEn
 	return nil
 }
 
-// staging is about a folder that a restore works in, or has left: the restore of this
-// package removes those of the dead.
+// staging handles a folder that a restore works in, or has left behind: this
+// package's restore removes those of dead processes.
 func (l *look) staging(name string) error {
 	if l.first {
 		return fs.SkipDir
@@ -132,7 +132,7 @@ func (l *look) staging(name string) error {
 	return &LeftoverError{filepath.Join(l.dir, name)}
 }
 
-// add adds to what is not of the version.
+// add records something that is not in the version.
 func (l *look) add(p string, err error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -143,19 +143,19 @@ func (l *look) add(p string, err error) error {
 	return nil
 }
 
-// hasSums reports whether the index has a sum of each of the file's bytes.
+// hasSums reports whether the index's sums cover all of the file's bytes.
 func hasSums(e *tree.Entry) bool {
 	return !slices.ContainsFunc(e.Extents, func(x tree.Extent) bool { return !x.HasSum() })
 }
 
-// buffers are what files are read through: many are small, and there may be millions.
+// buffers holds reusable read buffers: many files are small, and there may be millions.
 var buffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
 
 // compare compares the contents of a file with the sums in the index.
 func (l *look) compare(ctx context.Context, e *tree.Entry) error {
 	if !hasSums(e) {
 		if !l.first {
-			return nil // it has been written anew
+			return nil // it has been rewritten
 		}
 		return l.add(e.Path, errors.New("modified at another time"))
 	}

@@ -1,5 +1,5 @@
-// Package launcher makes a trainer.Launcher from a configuration, with AWS clients and
-// image registries.
+// Package launcher makes a trainer.Launcher from a configuration, with AWS clients and image
+// registries.
 //
 //	l, v, err := launcher.Open(ctx, settings.Config())
 //	plan, err := l.Plan(ctx, &trainer.Job{Dataset: "scans", Image: …, Role: …, InstanceType: …})
@@ -22,7 +22,7 @@ import (
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
-// ErrNoRegion is returned if nothing says which AWS Region to use.
+// ErrNoRegion is returned if no AWS Region is configured.
 var ErrNoRegion = errors.New("the AWS Region is not known: set s3.region in " + config.FileName + ", AWS_REGION, or a region in the AWS profile")
 
 // Services are the AWS clients that training needs.
@@ -50,8 +50,8 @@ func Connect(ctx context.Context, c *config.Config) (*Services, error) {
 
 var errNoConfig = errors.New("launcher: a nil configuration")
 
-// Open opens the vault and returns a Launcher of jobs on its datasets. The vault must be
-// in S3, where SageMaker can read it.
+// Open opens the vault and returns a Launcher for jobs on its datasets. The vault must
+// be in S3, where SageMaker can read it.
 func Open(ctx context.Context, c *config.Config) (*trainer.Launcher, *Services, error) {
 	if err := given.Check(ctx, c != nil, errNoConfig); err != nil {
 		return nil, nil, err

@@ -7,26 +7,26 @@ import (
 	"time"
 )
 
-// maxLine is how much of a line is looked at.
+// maxLine is how many bytes of a line are examined.
 const maxLine = 64 << 10
 
 var errNoLines = errors.New("metrics: Lines that Collector.Lines has not made")
 
-// Lines returns a writer that passes each line of what is written to it to the Collector,
-// with the time at which it was written. A line without an end is passed by Close. It is safe
-// for concurrent use, and Write returns no error.
+// Lines returns a writer that passes each line written to it to the Collector, with the time
+// at which it was written. Close passes on a last line without a newline. It is safe for
+// concurrent use, and Write returns no error.
 func (c *Collector) Lines() *Lines { return &Lines{to: c, now: time.Now} }
 
-// Lines cuts a stream into lines for a Collector.
+// Lines splits a stream into lines for a Collector.
 type Lines struct {
 	to  *Collector
 	now func() time.Time
 
 	mu   sync.Mutex
-	line []byte // the start of a line that has not ended
+	line []byte // the beginning of an unfinished line
 }
 
-// Write takes the next part of the stream.
+// Write accepts the next part of the stream.
 func (l *Lines) Write(b []byte) (int, error) {
 	if l == nil || l.to == nil {
 		return 0, errNoLines
@@ -47,7 +47,7 @@ func (l *Lines) Write(b []byte) (int, error) {
 	return n, nil
 }
 
-// end passes the line on.
+// end passes on the line.
 func (l *Lines) end() {
 	if len(l.line) > 0 {
 		l.to.Line(l.now(), string(bytes.TrimSuffix(l.line, []byte("\r"))))
@@ -55,7 +55,7 @@ func (l *Lines) end() {
 	l.line = l.line[:0]
 }
 
-// Close passes a last line on.
+// Close passes on the last line.
 func (l *Lines) Close() error {
 	if l == nil || l.to == nil {
 		return errNoLines

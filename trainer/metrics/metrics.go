@@ -1,8 +1,8 @@
-// Package metrics finds the values of metrics in what a training job prints, by the regular
-// expressions of the job's metric definitions.
+// Package metrics finds the values of metrics in the output of a training job, using the
+// regular expressions of the job's metric definitions.
 //
-// The log has every value with its time. CloudWatch's metrics, which SageMaker makes by the
-// same expressions, have one for each minute.
+// The log has every value with its time. CloudWatch's metrics, which SageMaker computes
+// with the same expressions, have one value per minute.
 package metrics
 
 import (
@@ -17,25 +17,25 @@ import (
 	"time"
 )
 
-// A Definition is a metric of a job, as in SageMaker's API: a line of the output that the
-// expression matches has a value of the metric in the expression's first group, or, without
-// groups, in all that it matches.
+// A Definition is a metric of a job, as in SageMaker's API: an output line that the
+// expression matches has a value of the metric in the expression's first group or, without
+// groups, in the whole match.
 type Definition struct{ Name, Regex string }
 
-// A Series is the values of one metric, oldest first.
+// A Series holds the values of one metric, oldest first.
 type Series struct {
 	Name string `json:"name"`
 	// Count is how many values there were.
 	Count int `json:"count"`
-	// NotFinite is how many of them were NaN or infinite. They are no Points.
+	// NotFinite is how many of them were NaN or infinite. They are not in Points.
 	NotFinite int `json:"not_finite,omitempty"`
 	// Last is the text of the last value.
 	Last string `json:"last,omitempty"`
 	// Min and Max are the extremes of all finite values, nil if there are none.
 	Min *float64 `json:"min,omitempty"`
 	Max *float64 `json:"max,omitempty"`
-	// Points are the finite values: all of them, or, of many, some at equal distances and
-	// the last one.
+	// Points are the finite values: all of them or, if there are many, some at equal
+	// distances and the last one.
 	Points []Point `json:"points,omitempty"`
 }
 
@@ -45,7 +45,7 @@ type Point struct {
 	Value float64   `json:"value"`
 }
 
-// maxPoints is how many points of a series are kept.
+// maxPoints limits how many points of a series are kept.
 const maxPoints = 2048
 
 // A Collector reads lines and keeps the values that it finds, in bounded memory. It is safe
@@ -63,9 +63,9 @@ type metric struct {
 	newest Point
 }
 
-// New returns a Collector of the metrics. It returns an error for an expression that Go's
-// syntax does not have (https://go.dev/s/re2syntax), such as one with (?=…) or \1, although
-// SageMaker may.
+// New returns a Collector for the metrics. It returns an error for an expression that is
+// not valid in Go's syntax (https://go.dev/s/re2syntax), such as one with (?=…) or \1,
+// although SageMaker may.
 func New(definitions []Definition) (*Collector, error) {
 	c := &Collector{}
 	for _, d := range definitions {
@@ -78,8 +78,8 @@ func New(definitions []Definition) (*Collector, error) {
 	return c, nil
 }
 
-// Check returns an error for an expression that is none in any common syntax. It returns nil
-// for one that only Go's lacks.
+// Check returns an error for an expression that is not valid in any common syntax. It
+// returns nil for one that only Go does not support.
 func Check(regex string) error {
 	_, err := regexp.Compile(regex)
 	var e *syntax.Error
@@ -94,7 +94,7 @@ func Check(regex string) error {
 	return nil
 }
 
-// Line looks for values in a line, which was printed at that time.
+// Line looks for values in a line that was printed at the given time.
 func (c *Collector) Line(at time.Time, text string) {
 	if c == nil {
 		return
@@ -127,7 +127,7 @@ func (m *metric) add(at time.Time, text string, v float64) {
 	}
 	m.newest = Point{at, v}
 	if m.finite%m.stride == 0 {
-		if len(s.Points) == maxPoints { // every second goes
+		if len(s.Points) == maxPoints { // drop every second one
 			for i := range maxPoints / 2 {
 				s.Points[i] = s.Points[2*i]
 			}

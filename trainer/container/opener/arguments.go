@@ -17,7 +17,7 @@ func (l *list) String() string { return strings.Join(*l, " ") }
 
 func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 
-// given are the flags as they are typed.
+// given holds the flags as typed.
 type given struct {
 	channels, keys, context, sharded          list
 	region, format, keyChannel, signing, base string
@@ -28,7 +28,7 @@ type given struct {
 
 func (g *given) flags(base string) *flag.FlagSet {
 	f := flag.NewFlagSet(Command, flag.ContinueOnError)
-	f.SetOutput(io.Discard) // the error says it
+	f.SetOutput(io.Discard) // the error says everything
 	f.Var(&g.channels, "channel", "`NAME=DATASET@VERSION#DIGEST` of a sealed channel; can be repeated")
 	f.Var(&g.keys, "kms-key", "`ARN` of a KMS key that may be called; can be repeated")
 	f.BoolVar(&g.related, "kms-related", false, "multi-Region keys open what their replicas have wrapped")
@@ -56,8 +56,8 @@ func usage(w io.Writer) {
 	f.PrintDefaults()
 }
 
-// parse reads the arguments; base is the directory that counts where they name none.
-// What it could read is there on an error too, so that SageMaker can be told.
+// parse reads the arguments; base is the default base directory. On an error it also
+// returns what it could read, so that the failure can be reported to SageMaker.
 func parse(args []string, base string) (cfg *container.Config, command []string, err error) {
 	var g given
 	f := g.flags(base)

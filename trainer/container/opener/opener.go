@@ -1,5 +1,5 @@
-// Package opener implements the program that a training container starts with: it
-// opens the sealed channels, and becomes the training command.
+// Package opener implements the entry point of a training container: it opens the
+// sealed channels, and becomes the training command.
 package opener
 
 import (
@@ -34,7 +34,7 @@ func Main(args []string) (code int) {
 	ctx, stop := interrupt.Context(context.Background())
 	defer stop()
 	if os.Getenv("GOMEMLIMIT") == "" {
-		// A soft bound: garbage is collected before it adds up to this.
+		// A soft limit: garbage is collected before memory use reaches it.
 		debug.SetMemoryLimit(640 << 20)
 	}
 	code, err := run(ctx, args[2:])
@@ -45,7 +45,7 @@ func Main(args []string) (code int) {
 	return codeOf(err)
 }
 
-// other is what the program does besides.
+// other handles everything else that the program does.
 func other(args []string) int {
 	if len(args) == 1 {
 		switch args[0] {
@@ -73,8 +73,8 @@ func (e usageError) Unwrap() error { return e.error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// A stoppedError ends a run that a signal has stopped, with the exit code that a
-// shell would give.
+// A stoppedError ends a run that was stopped by a signal, with the exit code that a
+// shell would return.
 type stoppedError struct{ sig syscall.Signal }
 
 func (e *stoppedError) Error() string {
@@ -93,8 +93,9 @@ func codeOf(err error) int {
 	return exitcode.Of(err)
 }
 
-// run returns the command's exit code where there was something to do behind it. Else
-// it returns only if the command was not started, and has told SageMaker why then.
+// run returns the command's exit code if there was something to do after the command.
+// Otherwise it returns only if the command was not started, after reporting the
+// reason to SageMaker.
 func run(ctx context.Context, args []string) (code int, err error) {
 	cfg, command, err := parse(args, cmp.Or(os.Getenv("SAGEMAKER_BASE_DIR"), container.BaseDir))
 	var after *container.Tasks
@@ -109,8 +110,8 @@ func run(ctx context.Context, args []string) (code int, err error) {
 		signals = container.Signals()
 		defer signal.Stop(signals)
 	}
-	// From here on a signal ends the process, be it this program or the command, or it is
-	// passed on to the command.
+	// From here on a signal ends the process, whether that is this program or the
+	// command, or is passed on to the command.
 	if stopped := (*interrupt.Error)(nil); errors.As(interrupt.End(ctx), &stopped) {
 		err = &stoppedError{stopped.Signal}
 	}
@@ -129,7 +130,7 @@ func run(ctx context.Context, args []string) (code int, err error) {
 	return 0, err
 }
 
-// train runs the command to its end, and then signs and seals what it has made. What fails
+// train runs the command to its end, and then signs and seals its results. What fails
 // then is why the job fails, unless the command has failed, whose reason stays.
 func train(command []string, signals chan os.Signal, after *container.Tasks, baseDir string) (code int, err error) {
 	defer after.Wipe()

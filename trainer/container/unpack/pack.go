@@ -25,8 +25,8 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// An unpacker works on one pack after another, beside others of its kind. Its
-// dest stages and places files.
+// An unpacker works on one pack after another, concurrently with other unpackers.
+// Its dest stages and places files.
 type unpacker struct {
 	*Job
 	to      *place.Dest
@@ -46,8 +46,7 @@ func (w *unpacker) close() {
 	w.staging.Close()
 }
 
-// pack opens a pack of which pieces are all that the version has in it, sorted by
-// their paths.
+// pack opens a pack. pieces are all that the version has in it, sorted by path.
 func (w *unpacker) pack(ctx context.Context, pieces []packs.Piece) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
@@ -80,8 +79,8 @@ func (w *unpacker) pack(ctx context.Context, pieces []packs.Piece) error {
 	return nil
 }
 
-// files writes the files, or the piece of one, that lie in a pack, and tells what
-// is to be recorded.
+// files writes the files, or the piece of a file, in a pack, and returns what has
+// to be recorded.
 func (w *unpacker) files(ctx context.Context, pieces []packs.Piece) ([]*tree.Entry, error) {
 	var whole []*tree.Entry
 	for _, p := range pieces {
@@ -105,12 +104,12 @@ func (w *unpacker) files(ctx context.Context, pieces []packs.Piece) ([]*tree.Ent
 			return nil, err
 		}
 	}
-	// The pack is the pinned one: its files take their places.
+	// The pack is the pinned one, so its files are moved into place.
 	entries := make([]*tree.Entry, 0, len(pieces))
 	var err error
 	again := map[*tree.Entry]*tree.Entry{}
 	for _, p := range pieces {
-		if e := again[p.Entry]; e != nil { // a file that lies here several times
+		if e := again[p.Entry]; e != nil { // a file that is in this pack several times
 			e.Extents = append(e.Extents, p.Extent)
 			continue
 		}
@@ -130,14 +129,14 @@ func (w *unpacker) files(ctx context.Context, pieces []packs.Piece) ([]*tree.Ent
 	return entries, nil
 }
 
-// place moves a staged file to its place, and tells how to know it again.
+// place moves a staged file into place, and returns what identifies it later.
 func (w *unpacker) place(e *tree.Entry) (tree.Seen, error) {
 	st, err := w.to.Complete(e)
 	return seenOf(&st), err
 }
 
-// largeFiles are the files that lie in several packs, whose pieces are put
-// together beside the tree.
+// largeFiles are the files that span several packs, whose pieces are assembled
+// outside of the tree.
 type largeFiles struct {
 	mu    sync.Mutex
 	files map[string]*largeFile
@@ -149,19 +148,19 @@ type largeFile struct {
 	seen tree.Seen
 }
 
-// largeName is where the file is put together.
+// largeName returns the path at which the file is assembled.
 func (u *Job) largeName(e *tree.Entry) string {
 	return path.Join(u.private, "large", pathID(e))
 }
 
-// pathID names a file by its path. Its packs may be another's too.
+// pathID identifies a file by its path, since other files may share its packs.
 func pathID(e *tree.Entry) string {
 	sum := sha256.Sum256([]byte(e.Path))
 	return hex.EncodeToString(sum[:])
 }
 
-// add begins a file of several pieces, some of which an earlier run may have
-// written.
+// add begins a file of several pieces, some of which may have been written by an
+// earlier run.
 func (l *largeFiles) add(ctx context.Context, u *Job, e *tree.Entry) error {
 	left := 0
 	for _, x := range e.Extents {
@@ -181,7 +180,7 @@ func (l *largeFiles) add(ctx context.Context, u *Job, e *tree.Entry) error {
 	return l.complete(ctx, u, e)
 }
 
-// open opens the file in which the pieces are put together.
+// open opens the file in which the pieces are assembled.
 func (l *largeFiles) open(u *Job, e *tree.Entry) (*largeFile, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -203,7 +202,7 @@ func (l *largeFiles) open(u *Job, e *tree.Entry) (*largeFile, error) {
 		f.Close()
 		return nil, err
 	}
-	// What changes with every piece is left out.
+	// What changes with every piece is excluded.
 	file.f, file.seen = f, tree.Seen{Host: seenHere, Inode: uint64(st.Ino)}
 	return file, nil
 }
@@ -235,8 +234,8 @@ func (l *largeFiles) took(ctx context.Context, u *Job, e *tree.Entry) error {
 	return l.complete(ctx, u, e)
 }
 
-// complete gives a file its place. A run that was killed here is continued by
-// the next one, which finds all pieces recorded.
+// complete moves a file into place. If a run is killed here, the next one finds all
+// pieces recorded and continues.
 func (l *largeFiles) complete(ctx context.Context, u *Job, e *tree.Entry) error {
 	done := *e
 	name := pathID(e) + wholeSuffix
@@ -247,7 +246,7 @@ func (l *largeFiles) complete(ctx context.Context, u *Job, e *tree.Entry) error 
 			done.Seen = seenOfInfo(info)
 		}
 	} else if err = u.forget(ctx, name); err == nil {
-		// Nothing says any more what lay in its place before.
+		// What was in its place before is no longer known.
 		done.Seen, err = l.place(u, e)
 	}
 	if err != nil {
@@ -279,7 +278,7 @@ func (l *largeFiles) place(u *Job, e *tree.Entry) (tree.Seen, error) {
 	return w.place(e)
 }
 
-// packFile is where a pack lies until it is used up.
+// packFile returns where a pack is until it is used up.
 func (u *Job) packFile(id envelope.ObjectID) string {
 	return path.Join(u.private, "packs", id.String()+".vpk")
 }
@@ -289,10 +288,10 @@ func (u *Job) hasPack(o *tree.Object) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// removePack makes room. A pack that stays goes with its folder.
+// removePack frees space. A pack that cannot be removed is removed with its folder.
 func (u *Job) removePack(id envelope.ObjectID) { u.root.Remove(u.packFile(id)) }
 
-// A packStore reads packs from the folder, and all else from the vault.
+// A packStore reads packs from the folder, and everything else from the vault.
 type packStore struct {
 	vault.Store
 	u *Job
@@ -305,7 +304,7 @@ func (s packStore) Get(ctx context.Context, name string, off, n int64) (io.ReadC
 	if !ok || off != 0 || n >= 0 {
 		return s.Store.Get(ctx, name, off, n)
 	}
-	// As it is: package envelope reads a file at several places at once.
+	// Return the file itself: package envelope reads several places of a file at once.
 	f, err := fsys.OpenRegular(s.u.root, path.Join(s.u.private, "packs", base), unix.O_NOFOLLOW)
 	if err != nil {
 		return nil, err
@@ -319,5 +318,5 @@ func seenOf(st *unix.Stat_t) tree.Seen {
 	return tree.Seen{Host: seenHere, Inode: uint64(st.Ino), ChangeTime: place.ChangeTime(st)}
 }
 
-// isSettled reports whether what was seen is a file that had taken its place.
+// isSettled reports whether what was seen is a file that had been moved into place.
 func isSettled(s tree.Seen) bool { return s.Host == seenHere && !s.ChangeTime.IsZero() }

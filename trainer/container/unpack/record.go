@@ -21,13 +21,13 @@ import (
 	"github.com/vaultpack/vaultpack/internal/place"
 )
 
-// What a Job records: for each pack, the files that have taken their places
-// with what they were seen as afterwards, and the pieces of large files; and a
-// record more for each large file that has taken its place. The records are lists
-// in the format of pending ones, in the store that the version was read from, and
-// their source is the private folder with the version's digest.
+// What a Job records: for each pack, the files that have been moved into place,
+// with their inodes and change times afterwards, and the pieces of large files; and
+// another record for each large file that has been moved into place. The records
+// are lists in the format of pending ones, in the store that the version was read
+// from, and their source is the private folder with the version's digest.
 
-// wholeSuffix tells the record of a large file from that of a pack.
+// wholeSuffix distinguishes the record of a large file from that of a pack.
 const wholeSuffix = "-file"
 
 func (u *Job) recordFolder() string {
@@ -60,17 +60,17 @@ func (u *Job) forget(ctx context.Context, name string) error {
 	return objects.Of(u.version).Vault.Delete(ctx, u.recordFolder()+name+".vpk")
 }
 
-// A record is what earlier runs have left that still holds.
+// A record is what earlier runs recorded and is still true.
 type record struct {
 	private string
-	packs   map[envelope.ObjectID]bool // all of whose files are in their places
-	whole   map[string]bool            // large files with a record of their own
-	keep    map[string]bool            // files that are in their places
-	stale   string                     // a file that was in its place and has been touched
+	packs   map[envelope.ObjectID]bool // packs with all files in place
+	whole   map[string]bool            // large files with their own record
+	keep    map[string]bool            // files in their places
+	stale   string                     // a file in its place that has been touched
 }
 
-// readRecords reads what has been recorded for this version. What does not
-// authenticate is passed over: then its pack is needed again.
+// readRecords reads what has been recorded for this version. Records that do not
+// authenticate are skipped: their packs are then needed again.
 func (u *Job) readRecords(ctx context.Context) (*record, error) {
 	rec := &record{packs: map[envelope.ObjectID]bool{}, whole: map[string]bool{}, keep: map[string]bool{}}
 	lists := map[string][]*tree.Entry{}
@@ -78,7 +78,8 @@ func (u *Job) readRecords(ctx context.Context) (*record, error) {
 		if err != nil {
 			return nil, fmt.Errorf("listing what has been opened: %w", err)
 		}
-		// They are of this machine, where only this user can write: nobody signs them.
+		// They are local to this machine, where only this user can write, so they are not
+		// signed.
 		h, entries, err := objects.Of(u.version).ReadPrivateList(ctx, o.Name)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -91,7 +92,7 @@ func (u *Job) readRecords(ctx context.Context) (*record, error) {
 		lists[strings.TrimSuffix(path.Base(o.Name), ".vpk")] = entries
 	}
 	u.private = rec.private
-	touched := map[string]bool{} // large files that are recorded, and others by now
+	touched := map[string]bool{} // large files that are recorded but have changed
 	for name, entries := range lists {
 		if !strings.HasSuffix(name, wholeSuffix) || len(entries) != 1 {
 			continue
@@ -124,7 +125,7 @@ func (u *Job) readRecords(ctx context.Context) (*record, error) {
 	return rec, nil
 }
 
-// settled reports whether a file is the one that was recorded, untouched.
+// settled reports whether a file is the recorded one, untouched.
 func (u *Job) settled(e *tree.Entry) bool {
 	info, err := u.root.Lstat(e.Name())
 	if err != nil || !info.Mode().IsRegular() || info.Size() != e.Size {
@@ -135,7 +136,7 @@ func (u *Job) settled(e *tree.Entry) bool {
 }
 
 // beingPutTogether reports whether the file that has the piece is in the private
-// folder, which nobody else knows the name of.
+// folder, whose name nobody else knows.
 func (u *Job) beingPutTogether(e *tree.Entry) bool {
 	entries, err := fs.ReadDir(u.root.FS(), path.Join(u.private, "large"))
 	if err != nil {
@@ -150,8 +151,8 @@ func (u *Job) beingPutTogether(e *tree.Entry) bool {
 	return false
 }
 
-// placedUnrecorded reports whether a large file took its place at the moment that
-// its run was killed.
+// placedUnrecorded reports whether a large file was moved into place just when its
+// run was killed.
 func (u *Job) placedUnrecorded(e *tree.Entry) bool {
 	info, err := u.root.Lstat(e.Name())
 	return err == nil && info.Mode().IsRegular() && info.Size() == e.Size && info.Mode()&fsys.ModeMask == e.Mode &&
@@ -166,8 +167,8 @@ func seenOfInfo(info fs.FileInfo) tree.Seen {
 	return tree.Seen{Host: seenHere, Inode: uint64(st.Ino), ChangeTime: place.ChangeTimeOf(st)}
 }
 
-// sweep brings the packs into the private folder, and removes all else that is not
-// recorded. Links are not followed.
+// sweep moves the packs to the private folder, and removes everything else that is
+// not recorded. Links are not followed.
 func (u *Job) sweep(ctx context.Context) error {
 	packs, err := u.privateFolder("packs")
 	if err != nil {
@@ -205,7 +206,7 @@ func (u *Job) sweepFolder(ctx context.Context, dir string) (kept int, err error)
 	if err != nil {
 		return 0, err
 	}
-	// Files before folders: a pack in its place before another of its name.
+	// Files before folders: a pack in its own place before another with the same name.
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int {
 		if a.IsDir() != b.IsDir() && b.IsDir() {
 			return -1
@@ -242,7 +243,7 @@ func (u *Job) sweepFolder(ctx context.Context, dir string) (kept int, err error)
 			if err := u.root.Remove(name); err != nil {
 				return kept, err
 			}
-			// An earlier run has made links, which are made again.
+			// Links from an earlier run are made again.
 			ours := strings.HasPrefix(name, privatePrefix) || e.Type()&fs.ModeSymlink != 0 && u.done.private != ""
 			if u.opts.Removed != nil && !ours {
 				u.opts.Removed(name)
@@ -252,7 +253,7 @@ func (u *Job) sweepFolder(ctx context.Context, dir string) (kept int, err error)
 	return kept, nil
 }
 
-// adopt moves a pack to the private folder, unless one of its name is there.
+// adopt moves a pack to the private folder, unless one with its name is already there.
 func (u *Job) adopt(name, base string) error {
 	to := path.Join(u.private, "packs", base)
 	if _, err := u.root.Lstat(to); err == nil {
@@ -267,7 +268,7 @@ func isPackName(base string) bool {
 	return ok && err == nil
 }
 
-// checkEntry refuses the names that are a Job's own.
+// checkEntry rejects names that a Job uses itself.
 func (u *Job) checkEntry(e *tree.Entry) error {
 	if strings.HasPrefix(e.Path, privatePrefix) {
 		return fmt.Errorf("the name of %q is reserved in a folder that is opened in place; rename the file and upload it again", e.Path)

@@ -14,36 +14,36 @@ import (
 	"github.com/vaultpack/vaultpack/internal/objects"
 )
 
-// maxHeld is up to how many entries the index is read once and kept, some 100 MB.
+// maxHeld is the number of entries up to which the index is read once and kept, about 100 MB.
 var maxHeld int64 = 200_000
 
-// A packState is what the index says of a pack.
+// A packState is what the index says about a pack.
 type packState struct {
-	pieces int   // that lie in it
+	pieces int   // in the pack
 	need   int64 // bytes on disk of the files in it
-	raw    bool  // it holds a piece of a large file, and no tar
+	raw    bool  // it holds a piece of a large file, not a tar
 	number int   // of a tar, in the order of the paths
 	split  string
 	there  bool
 	done   bool
 }
 
-// Room is the room that a Job needs in a file system, in bytes.
+// Room is the space that a Job needs in a file system, in bytes.
 type Room struct {
 	Device, Free uint64
-	// Grow is how much more room the files take than the packs that they replace.
+	// Grow is how much more space the files take than the packs that they replace.
 	// Flight is the maximum that exists twice at one time.
 	Grow, Flight int64
 	// Inodes is the number of files and folders to create, and FreeInodes how many
-	// can be created. Both are zero if there is no such bound.
+	// can be created. Both are zero if there is no such limit.
 	Inodes, FreeInodes uint64
 }
 
-// Room returns how much room Run needs. It is known once Prepare has returned.
+// Room returns how much space Run needs. It is known once Prepare has returned.
 func (u *Job) Room() Room { return u.room }
 
-// survey goes through the index once: what lies in which pack, which packs are
-// there, and what room the files take.
+// survey reads the index once, to find out what is in which pack, which packs are
+// present, and how much space the files take.
 func (u *Job) survey(ctx context.Context) error {
 	var disk unix.Statfs_t
 	if err := unix.Fstatfs(int(u.lock.Fd()), &disk); err != nil {
@@ -90,17 +90,17 @@ func (u *Job) survey(ctx context.Context) error {
 	return nil
 }
 
-// A surveyor notes what the entries of a version say of its packs.
+// A surveyor collects what the entries of a version say about its packs.
 type surveyor struct {
 	*Job
 	block   int64 // of the file system, in bytes
 	inodes  int64
 	tars    int
-	held    int64        // bytes of the packs that are there and to be opened
-	missing *tree.Object // the first pack that is neither there nor done
+	held    int64        // bytes of the packs that are present and have to be opened
+	missing *tree.Object // the first pack that is neither present nor done
 }
 
-// entry notes what one entry says.
+// entry takes one entry into account.
 func (s *surveyor) entry(e *tree.Entry) {
 	switch {
 	case e.IsDir():
@@ -124,7 +124,7 @@ func (s *surveyor) entry(e *tree.Entry) {
 	}
 }
 
-// pack is the state of a pack, which it looks for the first time.
+// pack returns the state of a pack. It looks for the pack the first time.
 func (s *surveyor) pack(o *tree.Object) *packState {
 	if p := s.state[o.ID]; p != nil {
 		return p
@@ -140,8 +140,9 @@ func (s *surveyor) pack(o *tree.Object) *packState {
 	return p
 }
 
-// openable counts what is done and what is somebody else's, and tells how many bytes the
-// files of the other packs take, and those of the largest of them.
+// openable counts the packs that are done and those that belong to other hosts. It
+// returns how many bytes the files of the remaining packs take, and those of the largest
+// pack.
 func (u *Job) openable() (need, largest int64, err error) {
 	for id, s := range u.state {
 		switch {
@@ -160,7 +161,7 @@ func (u *Job) openable() (need, largest int64, err error) {
 	return need, largest, nil
 }
 
-// entries gives the version's entries once more.
+// entries yields the version's entries once more.
 func (u *Job) entries(ctx context.Context) iter.Seq2[*tree.Entry, error] {
 	if u.held == nil {
 		return u.version.Entries(ctx)

@@ -18,13 +18,13 @@ import (
 	"github.com/vaultpack/vaultpack/internal/tarpack"
 )
 
-// shardEntry is the file that a pack becomes where tars are left as they are.
+// shardEntry returns the file that a pack becomes if tars are kept.
 func (u *Job) shardEntry(s *packState) *tree.Entry {
 	return &tree.Entry{Path: fmt.Sprintf("%s-%06d.tar", u.version.Dataset(), s.number), Mode: 0o644, ModTime: u.version.Created}
 }
 
-// tar makes a shard of a pack: a tar of the version's files whose contents lie in
-// it, in the order of their paths. The pack is a tar too, but files may have been
+// tar makes a shard from a pack: a tar of the version's files whose contents are in
+// it, in the order of their paths. The pack is also a tar, but files may have been
 // moved, copied, changed or removed since it was written.
 func (w *unpacker) tar(ctx context.Context, pieces []packs.Piece) (_ []*tree.Entry, err error) {
 	pack := pieces[0].Extent.Pack
@@ -71,7 +71,7 @@ type shard struct {
 	same   map[*tree.Entry]*tree.Entry // which file has the same contents
 }
 
-// layOut writes the headers of a shard, and says where what goes.
+// layOut writes the headers of a shard, and returns where each file's contents go.
 func layOut(f *os.File, pieces []packs.Piece) (*shard, error) {
 	const block = 512
 	t := &shard{f: f, at: map[*tree.Entry]int64{}, same: map[*tree.Entry]*tree.Entry{}}
@@ -79,7 +79,7 @@ func layOut(f *os.File, pieces []packs.Piece) (*shard, error) {
 	byPath := slices.SortedFunc(slices.Values(pieces), func(a, b packs.Piece) int { return cmp.Compare(a.Entry.Path, b.Entry.Path) })
 	for _, p := range byPath {
 		var header bytes.Buffer
-		// A writer takes no second header before the contents of the first.
+		// A tar.Writer accepts no second header before the contents of the first.
 		if err := tar.NewWriter(&header).WriteHeader(tarpack.Header(p.Entry)); err != nil {
 			return nil, err
 		}
@@ -97,7 +97,7 @@ func layOut(f *os.File, pieces []packs.Piece) (*shard, error) {
 		t.unique = append(t.unique, p)
 	}
 	slices.SortFunc(t.unique, func(a, b packs.Piece) int { return cmp.Compare(a.Extent.Offset, b.Extent.Offset) })
-	t.size += 2 * block // zeros, as all that is not written
+	t.size += 2 * block // zeros, like everything that is not written
 	return t, f.Truncate(t.size)
 }
 
@@ -106,8 +106,8 @@ func (t *shard) write(e *tree.Entry, x tree.Extent, src io.Reader) error {
 	return err
 }
 
-// copies gives the files that share their contents theirs, once these have proved
-// to be authentic.
+// copies writes the contents of files that share contents with another, once those
+// have proved to be authentic.
 func (t *shard) copies() error {
 	for e, from := range t.same {
 		src := io.NewSectionReader(t.f, t.at[from], e.Size)

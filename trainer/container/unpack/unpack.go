@@ -24,7 +24,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/workers"
 )
 
-// Options say how to open a folder.
+// Options specify how to open a folder.
 type Options struct {
 	// Name is a path element that distinguishes the records of several folders in one
 	// store. It is required.
@@ -41,7 +41,7 @@ type Options struct {
 	Removed func(path string)
 }
 
-// A Result says what [Job.Run] has done, or how far it came before an error.
+// A Result says what [Job.Run] did, or how far it came before an error.
 type Result struct {
 	Files, Bytes int64 // written
 	Packs        int64 // opened
@@ -51,9 +51,9 @@ type Result struct {
 
 // A Job turns a folder that holds copies of a version's packs, as "<object
 // ID>.vpk", into one that holds exactly the version's files. It works pack by
-// pack: it writes the files of a pack beside the tree, compares the pack with its
-// pin, moves the files into place, and removes the pack. So it needs little more
-// room than the packs in progress.
+// pack: it writes the files of a pack to a private folder, compares the pack with
+// its pin, moves the files into place, and removes the pack. So it needs little
+// more space than the packs in progress.
 //
 // Progress is recorded in the vault's store, sealed like the records of an
 // unfinished upload: a run that was killed at any moment is continued, and a
@@ -76,11 +76,11 @@ type Job struct {
 	done    *record
 	large   largeFiles
 	folders []*tree.Entry // in the order of their paths
-	loose   []*tree.Entry // links, and files that lie in no pack
+	loose   []*tree.Entry // links, and files without a pack
 	held    []*tree.Entry // the whole index, unless it is large
 }
 
-// counters are a Result while it is counted.
+// counters holds a Result while it is being counted.
 type counters struct{ Files, Bytes, Packs, Done, Absent atomic.Int64 }
 
 func (c *counters) result() Result {
@@ -88,13 +88,13 @@ func (c *counters) result() Result {
 }
 
 // privatePrefix begins the name of the folder in which a Job works. The rest
-// is random and recorded only in sealed form, so that nobody who can have files put
-// into the folder before it is opened can have them put in there.
+// is random and recorded only in sealed form, so that somebody who can place files
+// in the folder before it is opened cannot place any in there.
 const privatePrefix = ".vaultpack-open-"
 
 // Prepare determines what to do: it moves the packs aside, removes what does not
 // belong in dir, and returns an error if a pack is missing. It opens nothing yet. The
-// Job must be closed.
+// caller must close the Job.
 func Prepare(ctx context.Context, v *dataset.Version, dir string, opts Options) (*Job, error) {
 	if err := jobs.Check(ctx, v); err != nil {
 		return nil, err
@@ -114,7 +114,7 @@ func (u *Job) prepare(ctx context.Context, v *dataset.Version, dir string) (err 
 	if u.lock, err = u.root.Open("."); err != nil {
 		return err
 	}
-	// Where there are no locks, nobody else can be told of.
+	// Without locks, another process cannot be detected.
 	if _, err := new(fsys.Calls).TryLock(u.lock); errors.Is(err, fsys.ErrLocked) {
 		return fmt.Errorf("another vaultpack is opening %s: %w", dir, err)
 	} else if err != nil {
@@ -180,7 +180,7 @@ func (u *Job) open(v *dataset.Version, dir string) (err error) {
 	return nil
 }
 
-// run gives each pack, once all that lies in it has been found, to a worker.
+// run passes each pack to a worker, once everything in it has been found.
 func (u *Job) run(ctx context.Context) error {
 	n := objects.PackReaders()
 	idle := make(chan *unpacker, n)
@@ -199,7 +199,7 @@ func (u *Job) run(ctx context.Context) error {
 	return workers.Run(ctx, n, func(ctx context.Context, g *workers.Group) error {
 		return u.deal(ctx, func(pieces []packs.Piece) {
 			g.Go(func() error {
-				w := <-idle // there are as many as can run at once
+				w := <-idle // there are as many workers as can run at once
 				defer func() { idle <- w }()
 				return w.pack(ctx, pieces)
 			})
@@ -208,7 +208,7 @@ func (u *Job) run(ctx context.Context) error {
 }
 
 // deal collects the pieces of each pack, in the order of the index, and makes the
-// folders that they are to lie in.
+// folders for them.
 func (u *Job) deal(ctx context.Context, give func([]packs.Piece)) error {
 	pending := map[envelope.ObjectID][]packs.Piece{}
 	to := place.NewDest(u.root, 0, &u.Bytes) // nothing is staged
@@ -250,7 +250,7 @@ func (u *Job) deal(ctx context.Context, give func([]packs.Piece)) error {
 	return nil
 }
 
-// finish makes what lies in no pack, and removes what is the Job's own.
+// finish makes entries without a pack, and removes what belongs to the Job.
 func (u *Job) finish(ctx context.Context) error {
 	last, err := u.privateFolder("last")
 	if err != nil {
@@ -275,7 +275,7 @@ func (u *Job) finish(ctx context.Context) error {
 	if u.opts.Tars {
 		return ctx.Err()
 	}
-	// Each folder after all that lies in it.
+	// Each folder after everything in it.
 	var failed error
 	for _, e := range slices.Backward(u.folders) {
 		if _, err := to.CloseFolder(e); err != nil {
@@ -285,7 +285,7 @@ func (u *Job) finish(ctx context.Context) error {
 	return errors.Join(failed, ctx.Err())
 }
 
-// privateFolder makes and opens a folder in the private one.
+// privateFolder makes and opens a folder inside the private one.
 func (u *Job) privateFolder(name string) (*os.File, error) {
 	path := u.private
 	for _, elem := range []string{"", name} {
