@@ -17,10 +17,9 @@ var Formats = []string{"json", "boto3", "sdk", "sdk-v3", "pipeline"}
 //
 //   - json: the body of CreateTrainingJob.
 //   - boto3: Python that sends it with boto3.
-//   - sdk: Python for version 2 of the SageMaker Python SDK: an Estimator and what its fit
-//     takes. An error says what the Estimator cannot express.
+//   - sdk: Python for version 2 of the SageMaker Python SDK: an Estimator and the arguments of its fit. An error says what the Estimator cannot express.
 //   - sdk-v3: Python for version 3: TrainingJob.create of sagemaker.core, which ModelTrainer
-//     calls too. ModelTrainer itself takes no entrypoint of the container.
+//     also calls. ModelTrainer itself does not accept a container entrypoint.
 //   - pipeline: the step of a SageMaker Pipelines definition, in JSON. Pipelines name the
 //     job.
 func (p *Plan) Print(format, region string) ([]byte, error) {
@@ -61,11 +60,11 @@ func indented(v any) ([]byte, error) {
 	return indent(b)
 }
 
-// A raw value is Python as it is.
+// A raw value is Python source.
 type raw string
 
-// python is a value of JSON as Python writes it, at a depth. Texts of JSON are those of
-// Python too.
+// python formats a JSON value as Python source, at an indentation depth. JSON strings
+// are valid in Python.
 func python(v any, depth int) string {
 	in, out := strings.Repeat("    ", depth+1), strings.Repeat("    ", depth)
 	switch v := v.(type) {
@@ -102,7 +101,7 @@ func python(v any, depth int) string {
 	return fmt.Sprint(v) // a number
 }
 
-// pythonArguments are the arguments of a call, by name.
+// pythonArguments formats the arguments of a call, by name.
 func pythonArguments(args map[string]any) string {
 	var b strings.Builder
 	b.WriteByte('\n')
@@ -112,10 +111,10 @@ func pythonArguments(args map[string]any) string {
 	return b.String()
 }
 
-// texts are members whose names are the user's.
+// texts are members whose keys are chosen by the user.
 var texts = []string{"HyperParameters", "Environment"}
 
-// snaked has the members of the API as sagemaker.core names them.
+// snaked renames the members of the API as in sagemaker.core.
 func snaked(v any) any {
 	switch v := v.(type) {
 	case []any:
@@ -137,7 +136,7 @@ func snaked(v any) any {
 	return v
 }
 
-// snake is S3DataSource as s3_data_source, and VolumeSizeInGB as volume_size_in_gb.
+// snake turns S3DataSource into s3_data_source, and VolumeSizeInGB into volume_size_in_gb.
 func snake(name string) string {
 	var b strings.Builder
 	upper := func(i int) bool { return i >= 0 && i < len(name) && name[i] >= 'A' && name[i] <= 'Z' }
@@ -150,5 +149,5 @@ func snake(name string) string {
 	return b.String()
 }
 
-// errNotInSDK is of what a request has and the Estimator does not.
+// errNotInSDK is returned for anything in a request that the Estimator does not support.
 var errNotInSDK = errors.New("the Estimator of the SageMaker Python SDK has no argument for it; print it as boto3 or sdk-v3")

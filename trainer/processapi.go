@@ -24,9 +24,9 @@ type ProcessingAPI interface {
 	StopProcessingJob(context.Context, *sagemaker.StopProcessingJobInput, ...func(*sagemaker.Options)) (*sagemaker.StopProcessingJobOutput, error)
 }
 
-// ProcessingJobs returns an API whose jobs are processing jobs, in the words of training
-// jobs: a [Watcher] follows them, and [List], [Describe] and [Stop] work on them. It creates
-// none. A description has the exit message behind the reason of a failure.
+// ProcessingJobs returns an API that presents processing jobs as training jobs: a [Watcher]
+// follows them, and [List], [Describe] and [Stop] work on them. It cannot create jobs. In a
+// description, the exit message follows the reason for a failure.
 func ProcessingJobs(api ProcessingAPI) API {
 	if api == nil {
 		return nil
@@ -49,7 +49,7 @@ func (p processingJobs) DescribeTrainingJob(ctx context.Context, in *sagemaker.D
 		TrainingJobName: d.ProcessingJobName, TrainingJobArn: d.ProcessingJobArn, RoleArn: d.RoleArn, Environment: d.Environment,
 		CreationTime: d.CreationTime, LastModifiedTime: d.LastModifiedTime, TrainingStartTime: d.ProcessingStartTime, TrainingEndTime: d.ProcessingEndTime,
 		TrainingJobStatus: types.TrainingJobStatus(d.ProcessingJobStatus), SecondaryStatus: types.SecondaryStatus(d.ProcessingJobStatus),
-		// Nothing tells when the inputs have been read, so that a key channel stays to the end.
+		// Nothing shows when the inputs have been read, so a key channel stays until the end.
 		RetryStrategy: &types.RetryStrategy{MaximumRetryAttempts: aws.Int32(1)},
 	}
 	if a := d.AppSpecification; a != nil {
@@ -76,8 +76,8 @@ func (p processingJobs) DescribeTrainingJob(ctx context.Context, in *sagemaker.D
 	return out, nil
 }
 
-// transitionsOf are the statuses that a processing job has had. SageMaker tells only the
-// present one.
+// transitionsOf returns the statuses that a processing job has had. SageMaker reports
+// only the current one.
 func transitionsOf(d *sagemaker.DescribeProcessingJobOutput) []types.SecondaryStatusTransition {
 	was := []types.ProcessingJobStatus{types.ProcessingJobStatusInProgress}
 	switch d.ProcessingJobStatus {

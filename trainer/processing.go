@@ -13,7 +13,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/awsname"
 )
 
-// limits are those that the two kinds of jobs do not share.
+// limits are the limits that differ between the two kinds of jobs.
 type limits struct {
 	inputs      int
 	environment int // characters of a name or value
@@ -23,7 +23,7 @@ type limits struct {
 
 var trainingLimits = limits{inputs: maxChannels, environment: 512, runtime: maxRuntime, instances: maxInstances}
 
-// The limits of CreateProcessingJob, from its model:
+// Limits of CreateProcessingJob, from its model:
 // https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateProcessingJob.html
 var processingLimits = limits{inputs: 10, environment: 256, runtime: 7 * 24 * time.Hour, instances: 100}
 
@@ -36,7 +36,7 @@ var onlyTraining = []string{"instance_groups", "keep_alive", "hyperparameters", 
 	"output", "output_compression", "max_pending", "spot", "max_wait", "checkpoints", "checkpoint_path", "retries", "seal_model", "metrics",
 	"tensorboard", "tensorboard_path", "profiler"}
 
-// onlyTrainingChannel are the fields of a channel that the input of a processing job does
+// onlyTrainingChannel are the fields of a channel that an input of a processing job does
 // not have.
 var onlyTrainingChannel = []string{"content_type", "record_wrapper", "shuffle_seed", "attributes", "instance_groups"}
 
@@ -93,7 +93,7 @@ func (j *Job) checkOutputs(p *problems) {
 	}
 }
 
-// isSet reports whether a field, by its name in YAML, is not its type's zero value.
+// isSet reports whether a field, given by its YAML name, is not its type's zero value.
 func isSet(of any, field string) bool {
 	v := reflect.ValueOf(of).Elem()
 	for i := range v.NumField() {

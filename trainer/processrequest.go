@@ -21,7 +21,7 @@ import (
 )
 
 // A ProcessingPlan is a checked processing job, with everything that is needed to launch
-// it. It must be closed.
+// it. The caller must close it.
 type ProcessingPlan struct {
 	Request *sagemaker.CreateProcessingJobInput
 	staging
@@ -81,8 +81,8 @@ func (l *Launcher) PlanProcessing(ctx context.Context, j *Job) (_ *ProcessingPla
 	return p, nil
 }
 
-// checkSigners finds out before the job runs whether its outputs can become versions: the
-// job has to sign them, and who commits them has to be a signer of their datasets.
+// checkSigners determines before the job runs whether its outputs can become versions:
+// the job must sign them, and whoever commits them must be a signer of their datasets.
 func (l *Launcher) checkSigners(ctx context.Context, p *ProcessingPlan) error {
 	if len(p.job.Outputs) > 0 && !p.certify && !p.job.NoProvenance {
 		return &FieldError{Field: "outputs", Origin: p.job.where("outputs"), Problem: fmt.Sprintf(
@@ -108,12 +108,12 @@ func (l *Launcher) checkSigners(ctx context.Context, p *ProcessingPlan) error {
 	return nil
 }
 
-// outputURI is the place of an output, below that of all.
+// outputURI returns the place of an output, below the place of all outputs.
 func (p *ProcessingPlan) outputURI(name string) string {
 	return p.root() + objects.JobFolder(p.dataset(), p.run.Job) + "output/" + name
 }
 
-// processingRequest makes the request of a processing job that has been checked.
+// processingRequest makes the request for a processing job that has been checked.
 func (l *Launcher) processingRequest(p *ProcessingPlan, args []string) error {
 	j := p.job
 	in := &sagemaker.CreateProcessingJobInput{
@@ -135,7 +135,7 @@ func (l *Launcher) processingRequest(p *ProcessingPlan, args []string) error {
 	if cluster.VolumeSizeInGB, err = p.volumeSize(); err != nil {
 		return err
 	}
-	if cluster.VolumeSizeInGB == nil { // required here, also of instances with local disks
+	if cluster.VolumeSizeInGB == nil { // required here, even for instances with local disks
 		cluster.VolumeSizeInGB = aws.Int32(defaultVolume)
 	}
 	cluster.VolumeKmsKeyId = l.volumeKey(&p.staging)
@@ -159,7 +159,8 @@ func (p *ProcessingPlan) addNetwork() {
 	}
 }
 
-// input is an input in File mode with what every one of vaultpack's own has.
+// input returns an input in File mode, with the settings that all of vaultpack's own inputs
+// have.
 func input(name string, typ types.ProcessingS3DataType, uri string) types.ProcessingInput {
 	return types.ProcessingInput{InputName: &name, S3Input: &types.ProcessingS3Input{S3Uri: &uri, S3DataType: typ, LocalPath: aws.String(container.ProcessingInput(name)),
 		S3InputMode: types.ProcessingS3InputModeFile, S3DataDistributionType: types.ProcessingS3DataDistributionTypeFullyreplicated, S3CompressionType: types.ProcessingS3CompressionTypeNone}}
@@ -208,7 +209,7 @@ func plainInput(name string, ch *Channel) types.ProcessingInput {
 	return i
 }
 
-// addOutputs has SageMaker store the folders with what the job has sealed.
+// addOutputs makes SageMaker store the folders that hold what the job sealed.
 func (l *Launcher) addOutputs(p *ProcessingPlan) {
 	if len(p.job.Outputs) == 0 {
 		return
@@ -229,7 +230,7 @@ func (l *Launcher) addOutputs(p *ProcessingPlan) {
 }
 
 // LaunchProcessing stages what the job needs and creates the job. If that fails,
-// LaunchProcessing removes what belongs to this job alone.
+// LaunchProcessing removes what belongs only to this job.
 func (l *Launcher) LaunchProcessing(ctx context.Context, p *ProcessingPlan) (arn string, err error) {
 	if err := given.Check(ctx, l.usable() && p != nil && p.Request != nil && l.Processing != nil, errNoPlan); err != nil {
 		return "", err
@@ -248,7 +249,7 @@ func (l *Launcher) createProcessing(ctx context.Context, p *ProcessingPlan) (str
 	if err == nil {
 		return aws.ToString(out.ProcessingJobArn), nil
 	}
-	// As of a training job: the answer to a request that was done may have been lost.
+	// As for a training job: the response to a request that succeeded may have been lost.
 	if d, derr := l.Processing.DescribeProcessingJob(context.WithoutCancel(ctx), &sagemaker.DescribeProcessingJobInput{ProcessingJobName: &name}); derr == nil &&
 		d.AppSpecification != nil && slices.Equal(d.AppSpecification.ContainerArguments, p.Request.AppSpecification.ContainerArguments) &&
 		began.Sub(aws.ToTime(d.CreationTime)) < 5*time.Minute {

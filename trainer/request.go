@@ -22,7 +22,7 @@ import (
 	"github.com/vaultpack/vaultpack/trainer/sealedmodel"
 )
 
-// flags are those of sagemaker-run.
+// flags returns the flags of sagemaker-run.
 func (l *Launcher) flags(p *staging) ([]string, error) {
 	var flags []string
 	for _, s := range p.Sealed {
@@ -62,7 +62,7 @@ func (l *Launcher) flags(p *staging) ([]string, error) {
 	return flags, nil
 }
 
-// request makes the request of a job that has been checked.
+// request makes the request for a job that has been checked.
 func (l *Launcher) request(p *Plan, name string, args []string) error {
 	j := p.job
 	in := &sagemaker.CreateTrainingJobInput{
@@ -106,7 +106,7 @@ func (l *Launcher) addParameters(p *Plan, name string) {
 	}
 }
 
-// channel is a File channel with what every one of vaultpack's own has.
+// channel returns a File channel, with the settings that all of vaultpack's own channels have.
 func channel(name string, typ types.S3DataType, uri string) types.Channel {
 	return types.Channel{ChannelName: &name, InputMode: types.TrainingInputModeFile, CompressionType: types.CompressionTypeNone,
 		DataSource: &types.DataSource{S3DataSource: &types.S3DataSource{S3DataType: typ, S3Uri: &uri, S3DataDistributionType: types.S3DataDistributionFullyReplicated}}}
@@ -197,8 +197,8 @@ func (p *staging) weakenByKey(until string) {
 		"who may read the bucket and use that KMS key can open the data, and AWS KMS does not log it with the dataset's name", p.job.KeyChannel, until)
 }
 
-// keepKey reports whether the job may fetch its channels again after it has begun
-// to train.
+// keepKey reports whether the job may refetch its channels after it has begun to
+// train.
 func (p *Plan) keepKey() bool { return p.job.Spot || p.job.Retries > 0 }
 
 func (l *Launcher) addOutput(p *Plan, name string) {
@@ -254,7 +254,7 @@ func (l *Launcher) addResources(p *Plan) error {
 	return err
 }
 
-// withDisks is how many of the job's instance types have local disks.
+// withDisks returns how many of the job's instance types have local disks.
 func (p *staging) withDisks() (n int) {
 	for _, t := range p.job.types() {
 		if hasNVMe(t) {
@@ -264,7 +264,7 @@ func (p *staging) withDisks() (n int) {
 	return n
 }
 
-// volumeSize is the size of each host's volume, nil where no host has one.
+// volumeSize returns the size of each host's volume, or nil if no host has one.
 func (p *staging) volumeSize() (*int32, error) {
 	j, need := p.job, p.volume()
 	volumes := p.withDisks() < len(j.types())
@@ -285,7 +285,7 @@ func (p *staging) volumeSize() (*int32, error) {
 	return aws.Int32(int32(size)), nil
 }
 
-// volumeKey is the KMS key of the hosts' volumes.
+// volumeKey returns the KMS key of the hosts' volumes.
 func (l *Launcher) volumeKey(p *staging) *string {
 	j := p.job
 	switch {
@@ -306,8 +306,8 @@ func (l *Launcher) volumeKey(p *staging) *string {
 	return nil
 }
 
-// groupsByStorage are the names of the instance groups whose instances have local disks,
-// and of those that get volumes.
+// groupsByStorage returns the names of the instance groups whose instances have local
+// disks, and of those that get volumes.
 func (j *Job) groupsByStorage() (disks, volumes []string) {
 	for _, g := range j.InstanceGroups {
 		if hasNVMe(g.Type) {
@@ -319,7 +319,7 @@ func (j *Job) groupsByStorage() (disks, volumes []string) {
 	return disks, volumes
 }
 
-// volume is how many GB the sealed channels take on one host.
+// volume returns how many GB the sealed channels take on one host.
 func (p *staging) volume() int {
 	var n int64
 	for _, s := range p.Sealed {
@@ -327,7 +327,7 @@ func (p *staging) volume() int {
 		if s.Sharded {
 			share = min(share, 2*share/int64(p.job.hosts(s.groups)))
 		}
-		if n += share; n < 0 || n > 1<<60 { // more than there is room for in a number
+		if n += share; n < 0 || n > 1<<60 { // more than the number type can hold
 			return 1 << 30
 		}
 	}
@@ -345,7 +345,7 @@ func (p *Plan) JSON() ([]byte, error) {
 	})
 }
 
-// body is that of the request that the call makes, which is not sent.
+// body returns the body of the request that the call would send.
 func body(call func(context.Context, *sagemaker.Client) error) ([]byte, error) {
 	var sent []byte
 	client := sagemaker.New(sagemaker.Options{Region: "us-east-1", Credentials: aws.AnonymousCredentials{}, HTTPClient: doer(func(r *http.Request) (*http.Response, error) {

@@ -5,25 +5,25 @@ import (
 	"unicode/utf8"
 )
 
-// openScript starts vaultpack in the container. Nothing in the channel is
-// believed: the binary runs only if a private copy of it has the SHA-256 that is
-// the first argument. It asks the copy for its version before it becomes it, so
-// that a binary of the wrong architecture is told too. SageMaker is documented to keep the folders of a
-// manifest; where it does not, the file lies at the channel's top.
+// openScript starts vaultpack in the container. It trusts nothing in the channel: the binary runs only
+// if a private copy of it has the SHA-256 given as the first argument. The script runs the copy with
+// --version before the exec, so that a binary of the wrong architecture is reported too. SageMaker is
+// documented to keep the folders of a manifest; if it does not, the file is at the top of the channel.
 const openScript = `m=/opt/ml;d=$m/input/data/vaultpack;t=$(mktemp);cat $d/_vaultpack/bin/$1/vaultpack $d/vaultpack>$t 2>/dev/null;echo "$1  $t"|sha256sum -c >&2&&chmod 700 $t&&$t -v>&2&&shift&&exec $t "$@";echo vaultpack: binary missing or bad|tee $m/output/failure;exit 1`
 
-// codeScript lets the command start only if the source is the one that was sent.
-// It runs behind sagemaker-run, in front of the image's own command.
+// codeScript lets the command start only if the source is the one that was sent. It
+// runs after sagemaker-run and before the image's own command.
 const codeScript = `f=/opt/ml/input/data/code/sourcedir.tar.gz;echo "$0  $f"|sha256sum -c >&2&&exec "$@";echo "vaultpack: $f is missing, or was changed in S3"|tee /opt/ml/output/failure;exit 1`
 
-// openProcessing and codeProcessing do the same in processing jobs, whose inputs lie
-// elsewhere and whose source nobody else unpacks: the command starts in its folder.
+// openProcessing and codeProcessing do the same in processing jobs, whose inputs are
+// elsewhere and whose source nothing else unpacks: the command starts in the
+// source's folder.
 const (
 	openProcessing = `d=/opt/ml/processing/input/vaultpack;t=$(mktemp);cat $d/_vaultpack/bin/$1/vaultpack $d/vaultpack>$t 2>&-;echo "$1  $t"|sha256sum -c >&2&&chmod 700 $t&&$t -v>&2&&shift&&exec $t "$@";echo vaultpack: binary missing or bad|tee /opt/ml/output/message;exit 1`
 	codeProcessing = `cd /opt/ml/processing/input/code&&echo "$0  sourcedir.tar.gz"|sha256sum -c >&2&&tar -xzf sourcedir.tar.gz&&exec "$@";echo "vaultpack: the source is missing, or was changed in S3"|tee /opt/ml/output/message;exit 1`
 )
 
-// An inside is what differs in the containers of the two kinds of jobs.
+// An inside is what differs between the containers of the two kinds of jobs.
 type inside struct {
 	code  string              // the script that checks the source
 	flags func(*Job) []string // of sagemaker-run
@@ -34,7 +34,7 @@ var (
 	inProcessing = inside{codeProcessing, processingFlags}
 )
 
-// arguments are ContainerArguments: the digest for the script, the flags of
+// arguments returns ContainerArguments: the digest for the script, the flags of
 // sagemaker-run, and the command.
 func arguments(binary string, flags, command []string) []string {
 	args := append([]string{binary, "sagemaker-run"}, flags...)

@@ -16,12 +16,12 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 )
 
-// Names of what jobs keep in a vault, beside the datasets.
+// Names of what jobs keep in a vault, next to the datasets.
 const (
 	binaries  = "_vaultpack/bin/"
 	manifests = "_vaultpack/manifests/"
-	// ownManifest is the manifest of vaultpack's own channel in the folder of a job that
-	// has something in it that is not for others.
+	// ownManifest is the manifest of vaultpack's own channel, in the folder of a job
+	// that has objects there that are not for other jobs.
 	ownManifest = "vaultpack.manifest"
 )
 
@@ -36,8 +36,8 @@ type Sealed struct {
 	groups   []string
 }
 
-// openSealed reads the versions that the job names. The caller closes the
-// datasets, which are there on an error too.
+// openSealed reads the versions that the job names. The caller closes the datasets,
+// which are returned even with an error.
 func (l *Launcher) openSealed(ctx context.Context, j *Job) (sealed []*Sealed, err error) {
 	all := j.channels()
 	p := &problems{job: j}
@@ -84,7 +84,7 @@ func (l *Launcher) openSealed(ctx context.Context, j *Job) (sealed []*Sealed, er
 	return sealed, errors.Join(p.errs...)
 }
 
-// hosts is how many instances get a channel.
+// hosts returns how many instances get a channel.
 func (j *Job) hosts(groups []string) int {
 	if len(groups) == 0 {
 		return j.instances()
@@ -98,7 +98,7 @@ func (j *Job) hosts(groups []string) int {
 	return n
 }
 
-// size is what the channel takes on a host's disk, as it is fetched.
+// size returns how many bytes the channel takes on a host's disk when it is fetched.
 func (s *Sealed) size() (n int64) {
 	for _, p := range s.Contents.Packs {
 		n += p.Pin.Size
@@ -106,9 +106,9 @@ func (s *Sealed) size() (n int64) {
 	return n
 }
 
-// kmsKeys are the configured KMS keys that open the channels' data keys, and related
-// says that one of them has to do so as a replica of the key that has wrapped it. Each
-// data key must have one: in the container there is no other.
+// kmsKeys returns the configured KMS keys that open the channels' data keys. related
+// says that one of them has to do so as a replica of the key that wrapped it. Each
+// data key must have one: the container has no other keys.
 func (l *Launcher) kmsKeys(sealed []*Sealed) (used []string, related bool, err error) {
 	var keys []envelope.ServiceKey
 	var configured []string
@@ -161,7 +161,7 @@ func orNone(s []string) string {
 // A manifest is a list of objects for SageMaker to fetch:
 // https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_S3DataSource.html
 type manifest struct {
-	name string // in the vault, after its contents
+	name string // in the vault, named after its contents
 	data []byte
 }
 
@@ -189,7 +189,7 @@ func (s *Sealed) packManifest(root string) (manifest, error) {
 	return newManifest(root+s.set.Name+"/packs/", names)
 }
 
-// flag is what sagemaker-run is told of the channel.
+// flag returns the flag of sagemaker-run for the channel.
 func (s *Sealed) flags() []string {
 	f := []string{"--channel", s.Channel + "=" + s.Version.Reference().String()}
 	if s.Sharded {

@@ -16,24 +16,25 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 )
 
-// scriptParameters is how many hyperparameters script mode takes.
+// scriptParameters is how many hyperparameters script mode uses.
 const scriptParameters = 5
 
-// skipped are folders that no script needs and that change by themselves.
+// skipped lists folders that no script needs and that change on their own.
 var skipped = map[string]bool{".git": true, "__pycache__": true, ".ipynb_checkpoints": true, ".venv": true}
 
-// maxSource bounds a source directory, which is held in memory packed.
+// maxSource limits the size of a source directory, whose archive is held in memory.
 const maxSource = 512 << 20
 
-// CheckSource returns an error if a source folder is not one that a job can have: it has no
-// script entry, a key of vaultpack, or a link that leads out of it, for example.
+// CheckSource returns an error if a source folder cannot be used by a job, for example
+// because the script entry is missing, or because it contains a key of vaultpack or a link
+// that leads out of it.
 func CheckSource(dir, entry string) error {
 	_, err := packSource(dir, entry)
 	return err
 }
 
-// packSource makes sourcedir.tar.gz of a directory, with its files at the root. The same
-// files make the same bytes: sorted, without times and owners.
+// packSource makes sourcedir.tar.gz from a directory, with its files at the root. The
+// same files always make the same bytes: sorted, without times and owners.
 func packSource(dir, entry string) ([]byte, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -118,7 +119,7 @@ func addSource(tw *tar.Writer, root *os.Root, dir, name string, e fs.DirEntry) e
 	return err
 }
 
-// isSecret knows local keys and identities.
+// isSecret recognizes local keys and identities.
 func isSecret(b []byte) bool {
 	if len(b) > 64<<10 {
 		return false
@@ -135,9 +136,9 @@ func isSecret(b []byte) bool {
 }
 
 // scriptMode adds what the toolkit in script-mode images reads, each value in
-// JSON as the SageMaker Python SDK writes it. The source comes in a channel, as it
-// does there for jobs without network, since what the toolkit fetches itself
-// nobody could check.
+// JSON as the SageMaker Python SDK writes it. The source comes in a channel, as the
+// SDK does for jobs without network, since nobody could check what the toolkit
+// fetches itself.
 func scriptMode(params map[string]string, entry, job, region string) {
 	for name, value := range map[string]string{
 		"sagemaker_program":             jsonString(entry),

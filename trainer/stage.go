@@ -10,8 +10,8 @@ import (
 )
 
 // stage stores what the job needs in the vault, and then calls create. If either fails,
-// stage removes what belongs to this job alone. The job may take the limit until it has
-// ended.
+// stage removes what belongs only to this job. limit is the maximum time until the job
+// has ended.
 func (l *Launcher) stage(ctx context.Context, p *staging, limit time.Duration, create func() error) (err error) {
 	name := p.run.Job
 	if err := l.free(ctx, p.dataset(), name); err != nil {

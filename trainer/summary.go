@@ -16,10 +16,10 @@ import (
 	"github.com/vaultpack/vaultpack/trainer/report"
 )
 
-// Summarize describes a training job in SageMaker that has ended, or runs. The values of its
-// metrics are found in its log, by the job's own expressions. If the log cannot be read, or an
-// expression is not one of Go's, the report has the final values that SageMaker knows and says
-// why the others are missing.
+// Summarize describes a training job in SageMaker that has ended, or is running. It finds the
+// values of its metrics in its log, with the job's own expressions. If the log cannot be read,
+// or an expression is not valid in Go, the report has the final values that SageMaker knows
+// and says why the others are missing.
 func Summarize(ctx context.Context, api API, logs LogsAPI, job string) (*report.Report, error) {
 	if err := given.Check(ctx, api != nil && logs != nil, errNoAPI); err != nil {
 		return nil, err
@@ -68,7 +68,7 @@ func SpotSaving(d *sagemaker.DescribeTrainingJobOutput) (percent int, known bool
 	return int(math.Round(100 * (1 - float64(*billed)/float64(trained)))), true
 }
 
-// instances names the types of a job's hosts.
+// instances names the instance types of a job's hosts.
 func instances(d *sagemaker.DescribeTrainingJobOutput) (all []string) {
 	c := d.ResourceConfig
 	if c == nil {
@@ -83,8 +83,8 @@ func instances(d *sagemaker.DescribeTrainingJobOutput) (all []string) {
 	return all
 }
 
-// inputs are the sealed channels, which the opener's arguments name, and the others of the
-// user's.
+// inputs returns the sealed channels, which the opener's arguments name, and the user's
+// other channels.
 func inputs(d *sagemaker.DescribeTrainingJobOutput) (all []report.Input) {
 	sealed := map[string]bool{ownChannel: true, codeChannel: true, keyChannel: true}
 	if s := d.AlgorithmSpecification; s != nil {
@@ -133,7 +133,7 @@ func addMetrics(ctx context.Context, r *report.Report, d *sagemaker.DescribeTrai
 		return err
 	}
 	r.Metrics = c.Series()
-	for i, m := range r.Metrics { // whose lines CloudWatch has no more
+	for i, m := range r.Metrics { // whose lines CloudWatch no longer has
 		if m.Count > 0 {
 			continue
 		}
@@ -146,7 +146,8 @@ func addMetrics(ctx context.Context, r *report.Report, d *sagemaker.DescribeTrai
 	return nil
 }
 
-// FinalMetrics returns the last value of each metric that SageMaker knows, as a series of one.
+// FinalMetrics returns the last value of each metric that SageMaker knows, as a series with one
+// value.
 func FinalMetrics(d *sagemaker.DescribeTrainingJobOutput) (all []metrics.Series) {
 	if d == nil {
 		return nil

@@ -2,7 +2,7 @@ package trainer
 
 import "strings"
 
-// printable keeps what others have written to one line of a bounded length.
+// printable reduces text from others to one line of limited length.
 func printable(s string) string {
 	s = oneLine(s)
 	if r := []rune(s); len(r) > 2000 {
@@ -11,7 +11,7 @@ func printable(s string) string {
 	return s
 }
 
-// oneLine keeps what others have written to one line, less what a terminal would obey.
+// oneLine reduces text from others to one line, without control sequences for terminals.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == '\u2028' || r == '\u2029' {
@@ -21,8 +21,8 @@ func oneLine(s string) string {
 	}, withoutEscapes(s))
 }
 
-// withoutEscapes leaves out the escape sequences of ECMA-48, colours for the most part,
-// whole. Of one that has no end only what begins it is left out, so that it hides nothing.
+// withoutEscapes removes complete ECMA-48 escape sequences, which are mostly colors. Of an
+// unterminated one it removes only the introducer, so that the sequence hides nothing.
 func withoutEscapes(s string) string {
 	s = strings.NewReplacer("\u009b", "\x1b[", "\u009d", "\x1b]", "\u0090", "\x1bP").Replace(s)
 	var b strings.Builder
@@ -36,7 +36,7 @@ func withoutEscapes(s string) string {
 	}
 }
 
-// escapeLength is how much of s, which follows an ESC, belongs to it.
+// escapeLength returns how many bytes of s, which follows an ESC, belong to the sequence.
 func escapeLength(s string) int {
 	if s == "" {
 		return 0

@@ -64,7 +64,7 @@ func (j *Job) SentHyperparameters() map[string]string {
 // UnmarshalYAML decodes a Value of any type. Numbers and dates stay as they were
 // written. It is not called for null, which is the zero Value.
 func (v *Value) UnmarshalYAML(n *yaml.Node) error {
-	var x any // also finds keys that are there twice, and anchors that hold themselves
+	var x any // also detects duplicate keys, and anchors that contain themselves
 	if err := n.Decode(&x); err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func (v *Value) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
-// yamlJSON is a node as JSON, which has each value as the file has it.
+// yamlJSON converts a node to JSON, with each value as written in the file.
 func yamlJSON(n *yaml.Node) (string, error) {
 	switch n.Kind {
 	case yaml.AliasNode:
@@ -144,13 +144,13 @@ func scalarJSON(n *yaml.Node) (string, error) {
 	return string(b), nil
 }
 
-// jsonString is s as Python's json.dumps writes it, but for letters outside ASCII.
+// jsonString returns s as Python's json.dumps writes it, except for non-ASCII letters.
 func jsonString(s string) string {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(s); err != nil {
-		panic("trainer: " + err.Error()) // strings always encode
+		panic("trainer: " + err.Error()) // encoding a string never fails
 	}
 	return strings.TrimSuffix(b.String(), "\n")
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// NewClients returns clients that do not wait for ever: each attempt times out after
+// NewClients returns clients that do not wait forever: each attempt times out after
 // half a minute.
 func NewClients(cfg aws.Config) (*sagemaker.Client, *cloudwatchlogs.Client) {
 	if cfg.HTTPClient == nil {
@@ -35,15 +35,15 @@ type Watcher struct {
 	Job       string
 	// Changed is called with each new secondary status and its message.
 	Changed func(Transition)
-	// OpenVault opens the vault that the job's key channel lies in. It is called only
-	// for jobs with a key channel, which is removed as soon as the job cannot need it
-	// any more. KeyRemoved is called with nil after the removal, or with the reason if
-	// it failed.
+	// OpenVault opens the vault that holds the job's key channel. It is called only
+	// for jobs with a key channel, which is removed as soon as the job no longer needs
+	// it. KeyRemoved is called with nil after the removal, or with the reason if it
+	// failed.
 	OpenVault  func(context.Context) (*vault.Vault, error)
 	KeyRemoved func(error)
-	// Logs, if set, is polled too, and read to its end after the job's end. If it
-	// cannot be read, LogsFailed is called with the reason, and the job is followed
-	// without it.
+	// Logs, if set, is also polled, and read to its end after the job has ended. If
+	// it cannot be read, LogsFailed is called with the reason, and the job is
+	// followed without it.
 	Logs       *Logs
 	LogsFailed func(error)
 	// Every is the interval between polls; by default it grows from 1 to 15 seconds.
@@ -54,7 +54,7 @@ type Watcher struct {
 
 	shown   int
 	message string
-	trains  bool // it has begun to train: it will not read its channels again, unless it is restarted
+	trains  bool // it has begun to train, and will not read its channels again unless it is restarted
 	key     keyWatch
 }
 
@@ -88,7 +88,7 @@ func (e *FailedError) Error() string {
 // wraps the cause.
 type GoesOnError struct {
 	Job string
-	// Key is where the job's key channel lies, or empty if there is none left.
+	// Key is the location of the job's key channel, or empty if there is none left.
 	Key string
 	Err error
 }
@@ -104,9 +104,9 @@ func (w *Watcher) Wait(ctx context.Context) (*sagemaker.DescribeTrainingJobOutpu
 	return w.wait(ctx, func() bool { return false })
 }
 
-// WaitForKey returns as soon as the job cannot need its key channel any more and it is
-// removed: when the job has begun to train or, if it may start again, has ended. Errors
-// are those of Wait.
+// WaitForKey returns as soon as the job no longer needs its key channel and the key
+// channel has been removed: when the job has begun to train or, if it may be restarted,
+// has ended. It returns the same errors as Wait.
 func (w *Watcher) WaitForKey(ctx context.Context) (*sagemaker.DescribeTrainingJobOutput, error) {
 	return w.wait(ctx, func() bool { return w.trains && !w.key.again })
 }
@@ -141,7 +141,7 @@ func (w *Watcher) wait(ctx context.Context, enough func() bool) (*sagemaker.Desc
 	}
 }
 
-// outcome is nil for a job that is Completed.
+// outcome returns nil for a job that is Completed.
 func (w *Watcher) outcome(out *sagemaker.DescribeTrainingJobOutput) error {
 	if out.TrainingJobStatus == types.TrainingJobStatusCompleted {
 		return nil
@@ -149,7 +149,7 @@ func (w *Watcher) outcome(out *sagemaker.DescribeTrainingJobOutput) error {
 	return &FailedError{Job: w.Job, Status: string(out.TrainingJobStatus), Detail: string(out.SecondaryStatus), Reason: printable(aws.ToString(out.FailureReason))}
 }
 
-// finishLogs reads the output to its end. Only the end of ctx is an error.
+// finishLogs reads the output to its end. It returns an error only if ctx ends.
 func (w *Watcher) finishLogs(ctx context.Context) error {
 	if w.Logs == nil {
 		return nil
@@ -164,7 +164,7 @@ func (w *Watcher) finishLogs(ctx context.Context) error {
 	return nil
 }
 
-// lookPatiently looks until the service answers, or has failed for too long.
+// lookPatiently polls until the service answers, or has failed for too long.
 func (w *Watcher) lookPatiently(ctx context.Context) (*sagemaker.DescribeTrainingJobOutput, error) {
 	began, backoff := time.Now(), time.Second
 	for {
@@ -184,7 +184,7 @@ func (w *Watcher) lookPatiently(ctx context.Context) (*sagemaker.DescribeTrainin
 	}
 }
 
-// scaled makes pauses short where looks are frequent, as in tests.
+// scaled shortens pauses if polling is frequent, as in tests.
 func (w *Watcher) scaled(d time.Duration) time.Duration {
 	if w.Every > 0 && w.Every < time.Second {
 		return min(d, 4*w.Every)
@@ -199,7 +199,7 @@ func (w *Watcher) patience() time.Duration {
 	return 10 * time.Minute
 }
 
-// look asks once for the job, and for its logs.
+// look polls the job and its logs once.
 func (w *Watcher) look(ctx context.Context) (*sagemaker.DescribeTrainingJobOutput, error) {
 	out, err := w.SageMaker.DescribeTrainingJob(ctx, &sagemaker.DescribeTrainingJobInput{TrainingJobName: &w.Job})
 	if err != nil {
@@ -225,7 +225,7 @@ func (w *Watcher) withoutLogs(err error) {
 	}
 }
 
-// tell tells the transitions that are new, and a new message of the last.
+// tell reports new transitions, and a new message of the last one.
 func (w *Watcher) tell(ts []types.SecondaryStatusTransition) {
 	for i, t := range ts {
 		message := aws.ToString(t.StatusMessage)
@@ -249,7 +249,7 @@ func ended(s types.TrainingJobStatus) bool {
 	return false
 }
 
-// sleep waits, and reports whether it was not cut short.
+// sleep waits, and reports whether it waited the whole time.
 func sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

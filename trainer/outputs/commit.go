@@ -26,30 +26,30 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// A Committed is an output that is a version of a dataset.
+// A Committed is an output that has become a version of a dataset.
 type Committed struct {
 	Output
 	Version int64
 	Digest  string
 	Files   int64
 	Bytes   int64
-	// Before says that an earlier call has made the version.
+	// Before says that an earlier call made the version.
 	Before bool
 }
 
 // Options configure a Commit.
 type Options struct {
-	// Unsigned accepts outputs without a statement of how they were made. Anybody who may
+	// Unsigned accepts outputs without a statement of how they were made. Anyone who may
 	// read the job's dataset and write to the bucket could have made them.
 	Unsigned bool
 	Warn     func(error)
 }
 
-// Commit makes each output of the job the next version of its dataset, of which nothing else
-// is in it. The files go from the vault through memory into the vault: nothing is written to
-// this machine's disk. A version is made only if every host's part is there, authentic and
-// whole, and the job has signed it. Commit continues after an error, and returns what is
-// committed; the same call later commits the rest.
+// Commit makes each output of the job the next version of its dataset, which then contains
+// only that output. The files go from the vault through memory to the vault: nothing is
+// written to this machine's disk. A version is made only if every host's part is present,
+// authentic and complete, and the job has signed it. Commit continues after an error, and
+// returns what is committed; the same call later commits the rest.
 func Commit(ctx context.Context, v *vault.Vault, j *Job, opts Options) (done []Committed, err error) {
 	if err := given.Check(ctx, v != nil && v.Store != nil && j != nil && len(j.Outputs) > 0, errors.New("outputs: no vault, or a job without outputs")); err != nil {
 		return nil, err
@@ -90,7 +90,7 @@ type committer struct {
 	opts     Options
 }
 
-// tries bounds how often a version is tried on top of those that others have made meanwhile.
+// tries limits how often Commit retries after others have made versions in the meantime.
 const tries = 10
 
 func (c *committer) commit(ctx context.Context, o Output) (Committed, error) {
@@ -129,7 +129,7 @@ type record struct {
 
 const maxRecord = 16 << 10
 
-// before returns the version that an earlier call has made, or one without a number.
+// before returns the version that an earlier call made, or one without a number.
 func (c *committer) before(ctx context.Context, d *dataset.Dataset, o Output, name string) (Committed, error) {
 	if _, err := c.vault.Stat(ctx, name); errors.Is(err, fs.ErrNotExist) {
 		return Committed{}, nil
@@ -143,7 +143,7 @@ func (c *committer) before(ctx context.Context, d *dataset.Dataset, o Output, na
 		return Committed{}, fmt.Errorf("the record of which version it has become, %s: %w", name, err)
 	}
 	if r.Job != c.job.Name || r.ARN != c.job.ARN || r.Output != o.Name {
-		return Committed{}, nil // of another job of that name, in another account or Region
+		return Committed{}, nil // from another job with that name, in another account or Region
 	}
 	return Committed{Output: o, Version: r.Version, Digest: r.Digest, Before: true}, nil
 }
@@ -189,7 +189,7 @@ func (c *committer) write(ctx context.Context, d *dataset.Dataset, o Output) (Co
 	return done, v, nil
 }
 
-// part writes the part of a host, and returns an error unless the host has signed it.
+// part writes the part of a host, and returns an error unless the host signed it.
 func (c *committer) part(ctx context.Context, w *ingest.Writer, o Output, host string) error {
 	l := sealedoutput.Label{Job: c.job.Name, Output: o.Name, Host: host}
 	object := c.job.folder() + "/" + o.Name + "/" + l.Object()
@@ -222,10 +222,10 @@ func (c *committer) part(ctx context.Context, w *ingest.Writer, o Output, host s
 	return c.checkSigned(ctx, files, host)
 }
 
-// maxStatement is more than a statement takes; one that is longer does not verify.
+// maxStatement is more than any statement takes; a longer one does not verify.
 const maxStatement = 16 << 20
 
-// writeFile writes a file of the script to the version. Those of vaultpack are only hashed.
+// writeFile writes a file of the script to the version. Files of vaultpack are only hashed.
 func writeFile(w *ingest.Writer, f sealedoutput.File, content io.Reader, sum hash.Hash) error {
 	if f.Own {
 		_, err := io.Copy(sum, content)

@@ -1,4 +1,4 @@
-// Package outputs makes versions of datasets of what processing jobs have sealed.
+// Package outputs makes versions of datasets from the sealed outputs of processing jobs.
 package outputs
 
 import (
@@ -21,8 +21,8 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// A Job is a processing job with outputs, as SageMaker has it: what it was created with
-// cannot be changed.
+// A Job is a processing job with outputs, as SageMaker describes it: what it was
+// created with cannot be changed.
 type Job struct {
 	Name    string
 	Dataset string // that the job belongs to
@@ -37,11 +37,11 @@ type Output struct {
 	Name, Dataset string
 }
 
-// ErrNoOutputs is returned for a job that has none that vaultpack has sealed.
+// ErrNoOutputs is returned for a job without outputs sealed by vaultpack.
 var ErrNoOutputs = errors.New("it has no sealed outputs")
 
-// A NotCompletedError reports that a job has no outputs to commit, since it has not
-// succeeded, or not yet.
+// A NotCompletedError reports that a job has no outputs to commit, since it has
+// failed or is not finished.
 type NotCompletedError struct{ Job, Status string }
 
 func (e *NotCompletedError) Error() string {
@@ -67,7 +67,7 @@ func Find(ctx context.Context, api trainer.ProcessingAPI, name string) (*Job, er
 	return j, nil
 }
 
-// read reads the arguments that PlanProcessing has made.
+// read parses the arguments made by PlanProcessing.
 func read(d *sagemaker.DescribeProcessingJobOutput) (*Job, error) {
 	j := &Job{Name: aws.ToString(d.ProcessingJobName), ARN: aws.ToString(d.ProcessingJobArn), Hosts: 1}
 	if r := d.ProcessingResources; r != nil && r.ClusterConfig != nil {
@@ -106,7 +106,7 @@ func read(d *sagemaker.DescribeProcessingJobOutput) (*Job, error) {
 	return j, nil
 }
 
-// folder is that of the outputs in the vault.
+// folder returns the folder of the outputs in the vault.
 func (j *Job) folder() string { return objects.JobFolder(j.Dataset, j.Name) + "output" }
 
 // check returns an error unless the outputs are in the vault.

@@ -29,21 +29,21 @@ const (
 	SigningName = "signing.vpk" // its certificate, sealed
 )
 
-// maxListed is up to how many files a statement names one by one, and maxPaths up to how
-// many bytes of their paths: an envelope has a bound.
+// maxListed is the most files that a statement names individually, and maxPaths the most
+// bytes of their paths: the size of an envelope is limited.
 const (
 	maxListed = 1000
 	maxPaths  = 256 << 10
 )
 
-// ErrNoModel is returned if a job has made no model to sign a statement about.
+// ErrNoModel is returned if a job made no model to sign a statement about.
 var ErrNoModel = errors.New("the job has made no model")
 
 // ErrNotSigner is returned by [Certify] if there is no signing key, or if it is not one
 // of the dataset's signers.
 var ErrNotSigner = errors.New("there is no signing key that may sign for the job")
 
-// A Certificate authorizes one job to sign what it makes. It holds a private key and
+// A Certificate authorizes one job to sign its results. It holds a private key and
 // must be wiped.
 type Certificate struct {
 	Run        Run
@@ -58,7 +58,8 @@ func Check(ctx context.Context, d *dataset.Dataset) error {
 	return err
 }
 
-// certifier is who may certify jobs on the dataset, and the chain that says so.
+// certifier returns the signer that certifies jobs on the dataset, and the chain that entitles
+// it to.
 func certifier(ctx context.Context, d *dataset.Dataset) (signing.Signer, *chain.Chain, error) {
 	if err := given.Check(ctx, d != nil && d.Vault() != nil, errors.New("provenance: no dataset")); err != nil {
 		return nil, nil, err
@@ -81,7 +82,7 @@ func certifier(ctx context.Context, d *dataset.Dataset) (signing.Signer, *chain.
 	return signer, c, nil
 }
 
-// notAllowed says what the signature of a key is for that the caller may not use.
+// notAllowed adds to the error for a key that the caller may not use what its signature is for.
 func notAllowed(err error) error {
 	if errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("the job's results are to be certified by the signing key: %w. Without a statement of how the model was made: train --no-provenance", err)
@@ -109,8 +110,8 @@ func Certify(ctx context.Context, d *dataset.Dataset, run Run, until time.Time) 
 	return &Certificate{Run: run, Delegation: del.Raw(), key: key}, nil
 }
 
-// upTo is the newest version of the dataset among the inputs. A key for it signs no later
-// one.
+// upTo returns the newest version of the dataset among the inputs. The key cannot sign
+// for a later one.
 func upTo(name string, inputs []Input) (n int64) {
 	for _, in := range inputs {
 		if in.Dataset == name {
@@ -129,7 +130,7 @@ func (c *Certificate) Wipe() {
 	}
 }
 
-// A launch is what a job's launch record says beside the versions.
+// A launch is what a job's launch record says in addition to the versions.
 type launch struct {
 	Job      string    `json:"job"`
 	Builder  string    `json:"builder"`
@@ -141,8 +142,7 @@ type launch struct {
 
 // Record stores, under each dataset that the job reads, a record of the versions that the
 // job is given. The record is signed but not sealed, so that it can be read after the data
-// key is gone. Record returns the names of the objects that it has stored, even with an
-// error.
+// key is gone. Record returns the names of the objects that it stored, even with an error.
 func (c *Certificate) Record(ctx context.Context, v vault.Store) (stored []string, err error) {
 	if err := given.Check(ctx, c != nil && c.key != nil && v != nil, errNoCertificate); err != nil {
 		return nil, err
@@ -183,7 +183,7 @@ func datasetsOf(inputs []Input) (names []string) {
 	return names
 }
 
-// sign makes the text of a statement: the delegation in a line, the statement in another.
+// sign makes the text of a statement: the delegation on one line, the statement on another.
 func (c *Certificate) sign(ctx context.Context, st *signing.Statement) ([]byte, error) {
 	signed, err := signing.SignStatement(ctx, c.key, st)
 	if err != nil {
@@ -227,8 +227,8 @@ func (c *Certificate) Seal(ctx context.Context, v *dataset.Version) (name string
 	return name, nil
 }
 
-// Open reads the certificate of a job that Seal has stored under the name, with the data key
-// of the version. It returns an error if the certificate is for another job or for other
+// Open reads the certificate of a job that Seal stored under the name, with the data key of
+// the version. It returns an error if the certificate is for another job or for other
 // versions.
 func Open(ctx context.Context, v *dataset.Version, name string, inputs []Input) (*Certificate, error) {
 	if err := given.Check(ctx, v != nil && objects.Of(v) != nil, errNoCertificate); err != nil {
@@ -255,7 +255,7 @@ func Open(ctx context.Context, v *dataset.Version, name string, inputs []Input) 
 	return &Certificate{Run: j.Run, Delegation: j.Delegation, key: key}, nil
 }
 
-// A Made says when and where a job has made a model.
+// A Made says when and where a job made a model.
 type Made struct {
 	Invocation, Host  string
 	Started, Finished time.Time
@@ -307,7 +307,7 @@ func (c *Certificate) Sign(ctx context.Context, dir string, made Made) error {
 
 func malformed(why string) error { return fmt.Errorf("%s: %w", why, envelope.ErrAuthentication) }
 
-// strict decodes JSON that has no other fields, and nothing behind it.
+// strict decodes JSON without unknown fields or trailing data.
 func strict(b []byte, to any) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()

@@ -18,7 +18,7 @@ const checkpointsType = "https://github.com/vaultpack/vaultpack/checkpoints/v1"
 // checkpointsName is the subject that stands for a set of checkpoints.
 const checkpointsName = "checkpoints"
 
-// Checkpoints are what a job signs about a set of its checkpoints.
+// Checkpoints is what a job signs about a set of its checkpoints.
 type Checkpoints struct {
 	Job    string
 	Host   string
@@ -37,7 +37,7 @@ type checkpoints struct {
 }
 
 // SignCheckpoints returns a statement about a set of the job's checkpoints, in two lines. The
-// job and its inputs are the certificate's.
+// job and its inputs are taken from the certificate.
 func (c *Certificate) SignCheckpoints(ctx context.Context, s Checkpoints) ([]byte, error) {
 	if err := given.Check(ctx, c != nil && c.key != nil, errNoCertificate); err != nil {
 		return nil, err
@@ -55,8 +55,8 @@ func (c *Certificate) SignCheckpoints(ctx context.Context, s Checkpoints) ([]byt
 	return c.sign(ctx, st)
 }
 
-// ReadCheckpoints returns what this job itself has signed with SignCheckpoints. Whether the
-// signer of the certificate is still one is not asked.
+// ReadCheckpoints returns what this job itself signed with SignCheckpoints. It does not
+// check whether the certificate's signer still is a signer.
 func (c *Certificate) ReadCheckpoints(ctx context.Context, b []byte) (*Checkpoints, error) {
 	if err := given.Check(ctx, c != nil && c.key != nil, errNoCertificate); err != nil {
 		return nil, err

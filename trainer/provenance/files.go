@@ -27,13 +27,13 @@ import (
 )
 
 // Folder is the folder in a model with the statements about it, one for each host that
-// has made a part of it: Folder/HOST.json.
+// made a part of it: Folder/HOST.json.
 const Folder = ".vaultpack/provenance"
 
-// maxStatement bounds a file with a statement: two envelopes.
+// maxStatement limits the size of a file with a statement: two envelopes.
 const maxStatement = 2*signing.MaxEnvelope + 2
 
-// maxHosts bounds how many of them are read.
+// maxHosts limits how many of them are read.
 const maxHosts = 4096
 
 // A File is a file of a model, with its slash-separated path.
@@ -42,7 +42,7 @@ type File struct {
 	Sum  [sha256.Size]byte
 }
 
-// Files are the files of a model, and the statements about it.
+// Files holds the files of a model, and the statements about it.
 type Files struct {
 	List       []File // by path
 	Statements map[string][]byte
@@ -50,7 +50,7 @@ type Files struct {
 
 // Tree returns a hash of the contents and paths of all files: the Merkle Tree Hash of
 // [tree.Merkle]. A link counts as the file that it leads to, and folders do not count, so
-// that all archives of the model have the same hash, whichever tool has made them.
+// that all archives of the model have the same hash, whichever tool made them.
 func (f *Files) Tree() string {
 	var m tree.Merkle
 	for _, file := range f.List {
@@ -79,7 +79,7 @@ func isStatement(name string) bool {
 	return path.Dir(name) == Folder && strings.HasSuffix(name, ".json")
 }
 
-// ErrSealed is returned for a model that the job has sealed, which must be opened
+// ErrSealed is returned for a model that was sealed by the job and must be opened
 // first.
 var ErrSealed = errors.New("the model is sealed")
 
@@ -191,11 +191,11 @@ type reader func([]byte) (int, error)
 
 func (r reader) Read(p []byte) (int, error) { return r(p) }
 
-// An archive is a tar that is read from its beginning to its end.
+// An archive is a tar that is read from beginning to end.
 type archive struct {
 	files *Files
 	sums  map[string][sha256.Size]byte
-	links map[string]string // to the path that they lead to
+	links map[string]string // link to target path
 }
 
 func (a *archive) read(r io.Reader) error {
@@ -242,7 +242,7 @@ func (a *archive) read(r io.Reader) error {
 	}
 }
 
-// zeros returns an error unless nothing but zeros is left: other readers might see more.
+// zeros returns an error unless only zeros are left: other readers might see more.
 func zeros(r io.Reader) error {
 	buf := make([]byte, 64<<10)
 	for {
@@ -259,7 +259,7 @@ func zeros(r io.Reader) error {
 	}
 }
 
-// resolve makes files of the links.
+// resolve turns links into files.
 func (a *archive) resolve() error {
 	for name, to := range a.links {
 		for range 16 {

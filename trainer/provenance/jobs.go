@@ -42,7 +42,7 @@ func (l *Launch) Saw(name string, version int64) bool {
 }
 
 // Launches reads the records of the jobs that were given versions of a dataset, and calls
-// each for every one, including records that cannot be trusted. If Launches returns an
+// each for every record, including those that cannot be trusted. If Launches returns an
 // error, there may be more records.
 func (v *Verifier) Launches(ctx context.Context, name string, each func(*Launch) error) error {
 	if err := v.ready(ctx); err != nil {
@@ -83,8 +83,8 @@ func (v *Verifier) Launch(ctx context.Context, name, job string) (*Launch, error
 	return l, err
 }
 
-// launch is nil where the job has no record. It may have been launched by somebody who is
-// no signer.
+// launch returns nil if the job has no record. It may have been launched by somebody who
+// is not a signer.
 func (v *Verifier) launch(ctx context.Context, name, job string) (*Launch, error) {
 	r, err := v.vault.Get(ctx, objects.JobFolder(name, job)+launchName, 0, -1)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -122,7 +122,7 @@ func (v *Verifier) launch(ctx context.Context, name, job string) (*Launch, error
 	return l, nil
 }
 
-// claim takes from a record what it says, which is not verified: somebody may want to look.
+// claim copies what a record says without verifying it, for display.
 func (l *Launch) claim(b []byte) {
 	_, second, _ := bytes.Cut(b, []byte("\n"))
 	_, payload, err := signing.Unverified(bytes.TrimSuffix(second, []byte("\n")))

@@ -1,9 +1,8 @@
-// Package provenance records from which data a model was made: a training job signs what it
-// was started with and what it has made, with a short-lived key that a signer of its
-// dataset has certified. The statement is an in-toto statement with the predicate SLSA
-// Provenance v1 (https://slsa.dev/spec/v1.0/provenance) in a DSSE envelope, and is stored
-// in the model itself. Signed records beside the datasets say which job was given which
-// version.
+// Package provenance records which data a model was made from: a training job signs what it
+// was started with and what it made, with a short-lived key certified by a signer of its
+// dataset. The statement is an in-toto statement with the predicate SLSA Provenance v1
+// (https://slsa.dev/spec/v1.0/provenance) in a DSSE envelope, and is stored in the model
+// itself. Signed records next to the datasets say which job was given which version.
 package provenance
 
 import (
@@ -65,7 +64,7 @@ type Run struct {
 	Launched        time.Time         `json:"launched"`
 }
 
-// A Statement is what a job has signed about a model.
+// A Statement is what a job signed about a model.
 type Statement struct {
 	Run
 	Invocation string // the ARN of the job in SageMaker
@@ -79,7 +78,7 @@ type Statement struct {
 	Listed []File
 }
 
-// The predicate, as SLSA has it.
+// The predicate, as defined by SLSA.
 type predicate struct {
 	BuildDefinition buildDefinition `json:"buildDefinition"`
 	RunDetails      runDetails      `json:"runDetails"`
@@ -123,7 +122,7 @@ type metadata struct {
 	FinishedOn   time.Time `json:"finishedOn"`
 }
 
-// Names of dependencies that are no channels. A channel's begins with channelName.
+// Names of dependencies that are not channels. A channel's name begins with channelName.
 const (
 	channelName = "channel:"
 	plainName   = "plain:"
@@ -147,7 +146,7 @@ func sha(hex string) map[string]string {
 	return map[string]string{"sha256": hex}
 }
 
-// digestSet is ALGORITHM:HEX as statements have it.
+// digestSet returns ALGORITHM:HEX in the form used in statements.
 func digestSet(s string) map[string]string {
 	alg, h, ok := strings.Cut(s, ":")
 	if !ok {
@@ -186,7 +185,7 @@ func (s *Statement) encode() (*signing.Statement, error) {
 	return st, nil
 }
 
-// decode reads what encode has made.
+// decode reads the output of encode.
 func (s *Statement) decode(st *signing.Statement) error {
 	var p predicate
 	if st.PredicateType != predicateType || strict(st.Predicate, &p) != nil || p.BuildDefinition.BuildType != buildType {
@@ -239,7 +238,7 @@ func (s *Statement) decode(st *signing.Statement) error {
 	return nil
 }
 
-// inputOf reads an input from how statements write it.
+// inputOf reads an input from its form in statements.
 func inputOf(channel, version string, digest map[string]string) (Input, error) {
 	ref, err := dataset.ParseReference(version + "#" + digest["sha256"])
 	if err != nil || ref.Number == 0 || ref.Digest == "" || len(digest) != 1 {

@@ -25,7 +25,7 @@ var ErrNoStatement = fmt.Errorf("the model has no statement of how it was made: 
 
 // A Signature says whose keys vouch for a statement.
 type Signature struct {
-	Dataset string            // the dataset whose signer has certified the job
+	Dataset string            // the dataset whose signer certified the job
 	By      signing.PublicKey // that signer
 	Key     signing.PublicKey // of the job
 	// Former reports whether By is no longer a signer of the dataset. The statement may
@@ -80,7 +80,7 @@ func (v *Verifier) open(ctx context.Context, name string) *opened {
 	return o
 }
 
-// verify reads a delegation and the statement that the delegated key has signed.
+// verify reads a delegation and the statement signed by the delegated key.
 func (v *Verifier) verify(ctx context.Context, b []byte) (job string, st *signing.Statement, by Signature, d chain.Delegation, err error) {
 	lines := bytes.Split(b, []byte("\n"))
 	if len(lines) != 3 || len(lines[2]) > 0 {
@@ -148,9 +148,9 @@ func covers(d chain.Delegation, name, job string, inputs []Input, at time.Time) 
 	return d.Covers(upTo(inputs[0].Dataset, inputs), at)
 }
 
-// Model verifies the statements about a model, that each of the model's files is one
-// that the job has made, and that none is missing. It returns the statements, sorted by
-// the names of their hosts.
+// Model verifies the statements about a model, and checks that the job made each of the
+// model's files and that none is missing. It returns the statements, sorted by the
+// names of their hosts.
 func (v *Verifier) Model(ctx context.Context, f *Files) (all []*Statement, by []Signature, err error) {
 	if err := v.ready(ctx); err != nil {
 		return nil, nil, err
@@ -179,7 +179,7 @@ func (v *Verifier) Model(ctx context.Context, f *Files) (all []*Statement, by []
 	return all, by, compare(f, all)
 }
 
-// compare returns an error unless the files are those of the statements.
+// compare returns an error unless the files match the statements.
 func compare(f *Files, all []*Statement) error {
 	if len(all) == 1 {
 		if got := f.Tree(); got != all[0].Tree {
@@ -187,8 +187,8 @@ func compare(f *Files, all []*Statement) error {
 		}
 		return nil
 	}
-	// What hosts made is brought together into one model. Where two made a file of one
-	// name, that of either is there.
+	// The files of all hosts are merged into one model. If two hosts made a file with
+	// the same name, either one may be there.
 	for _, s := range all {
 		if len(s.Listed) == 0 {
 			return malformed(fmt.Sprintf("the statement of host %s does not list its files, which are more than %d, so they cannot be told from those of other hosts", s.Host, maxListed))
@@ -200,7 +200,7 @@ func compare(f *Files, all []*Statement) error {
 	return nil
 }
 
-// difference tells the first file that differs, as far as the statements list files.
+// difference names the first file that differs, as far as the statements list files.
 func difference(f *Files, all []*Statement) string {
 	made := map[string][][32]byte{}
 	for _, s := range all {
@@ -227,7 +227,7 @@ func difference(f *Files, all []*Statement) string {
 	return ""
 }
 
-// An InputState is the present state of a version that a job was given.
+// An InputState is the current state of a version that a job was given.
 type InputState string
 
 // The states of an input.

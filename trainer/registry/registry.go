@@ -15,7 +15,7 @@ import (
 )
 
 // A Client reads the configurations of images from their registries, with the
-// credentials that docker login has stored.
+// credentials stored by docker login.
 type Client struct{}
 
 var _ trainer.ImageReader = Client{}

@@ -7,8 +7,8 @@ import (
 	"github.com/vaultpack/vaultpack/internal/printable"
 )
 
-// page refers to nothing outside of it, and has no script: names and log lines of a job are
-// whatever its code made them.
+// page refers to nothing external, and has no script, since a job's code controls its names
+// and log lines.
 const page = `<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -33,7 +33,7 @@ svg { max-width: 100%; height: auto }
 </html>
 `
 
-// WriteHTML writes the report as a page of its own.
+// WriteHTML writes the report as a standalone page.
 func (r *Report) WriteHTML(w io.Writer) error {
 	if r == nil || w == nil {
 		return errNoReport

@@ -19,7 +19,7 @@ import (
 	"github.com/vaultpack/vaultpack/trainer/metrics"
 )
 
-// A Report is what is known of one job.
+// A Report is what is known about one job.
 type Report struct {
 	Job string `json:"job"`
 	// Where is where it ran: SageMaker or Local.
@@ -29,9 +29,9 @@ type Report struct {
 	Created time.Time `json:"created,omitzero"`
 	Started time.Time `json:"started,omitzero"`
 	Ended   time.Time `json:"ended,omitzero"`
-	// TrainedSeconds is how long it trained, BillableSeconds what of that is billed, and
-	// SpotSavedPercent the share that is not, on spot instances. Each is nil if it is not
-	// known.
+	// TrainedSeconds is how long it trained, BillableSeconds the part of that which is
+	// billed, and SpotSavedPercent the share that is not, on spot instances. Each is nil
+	// if it is not known.
 	TrainedSeconds   *int `json:"trained_seconds,omitempty"`
 	BillableSeconds  *int `json:"billable_seconds,omitempty"`
 	SpotSavedPercent *int `json:"spot_saved_percent,omitempty"`
@@ -42,7 +42,7 @@ type Report struct {
 	// Model is where the model is: a place in S3, a version of a dataset, or a folder.
 	Model   string           `json:"model,omitempty"`
 	Metrics []metrics.Series `json:"metrics,omitempty"`
-	// Missing tells why values of metrics are not there.
+	// Missing says why values of metrics are missing.
 	Missing string `json:"missing,omitempty"`
 }
 
@@ -68,7 +68,7 @@ func (in Input) String() string {
 	return in.Place
 }
 
-// state is the status, and how long the job ran, or has run until now.
+// state returns the status, and how long the job ran or has been running.
 func (r *Report) state() string {
 	from, to, verb := r.Started, r.Ended, "after"
 	if from.IsZero() {
@@ -89,18 +89,18 @@ var ErrNone = errors.New("there is no report of that job")
 var errNoReport = errors.New("report: no Report, no folder or no writer")
 
 const (
-	// maxKept is how many reports a folder keeps.
+	// maxKept is the most reports that a folder keeps.
 	maxKept = 200
-	// maxSize is more than one takes: 40 metrics of 2,049 points.
+	// maxSize is more than a report takes: 40 metrics of 2,049 points.
 	maxSize = 16 << 20
 )
 
-// A Dir is a folder of reports, of jobs that run on this machine. It is safe for concurrent
-// use, also by several processes.
+// A Dir is a folder with reports of jobs that ran on this machine. It is safe for
+// concurrent use, including by several processes.
 type Dir struct{ Path string }
 
-// Save stores a report in the place of an earlier one of the same job. Of more than 200
-// reports it removes the oldest.
+// Save stores a report, replacing an earlier one of the same job. If there are more
+// than 200 reports, it removes the oldest.
 func (d *Dir) Save(r *Report) error {
 	if r == nil || d == nil || d.Path == "" {
 		return errNoReport

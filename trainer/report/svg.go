@@ -21,8 +21,8 @@ const (
 	svgRight  = 16
 )
 
-// WriteSVG writes the plots of the metrics as one picture, which refers to nothing outside
-// of it.
+// WriteSVG writes the plots of the metrics as one picture, which refers to nothing
+// external.
 func (r *Report) WriteSVG(w io.Writer) error {
 	if r == nil || w == nil {
 		return errNoReport
@@ -45,7 +45,8 @@ func (r *Report) svg() string {
 	return b.String()
 }
 
-// text is a text for a document, without what is not to be seen, or has no place in XML.
+// text prepares a text for the document: it removes invisible characters and those not allowed
+// in XML.
 func text(s string) string {
 	return html.EscapeString(strings.Map(func(r rune) rune {
 		if !strconv.IsPrint(r) {
@@ -84,7 +85,7 @@ func drawMetric(b *strings.Builder, y int, m metrics.Series) {
 		}
 		// Halves, since the difference of two values may be more than a float holds.
 		up := 0.5
-		if all := high/2 - low/2; all > 0 { // not so if low is so large that low-1 is low
+		if all := high/2 - low/2; all > 0 { // false if low is so large that low-1 is low
 			up = (m.Points[i].Value/2 - low/2) / all
 		}
 		return svgLeft + at*float64(right-svgLeft), float64(bottom) - up*svgPlot

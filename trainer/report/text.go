@@ -13,15 +13,15 @@ import (
 	"github.com/vaultpack/vaultpack/trainer/metrics"
 )
 
-// A Style says what a terminal can show.
+// A Style describes what a terminal can show.
 type Style struct {
 	// Width is the number of columns; the default is 80.
 	Width int
-	// ASCII has plots drawn without box-drawing characters.
+	// ASCII draws plots without box-drawing characters.
 	ASCII bool
 }
 
-// WriteText writes the report for people, with a plot of each metric that has at least two
+// WriteText writes the report as text, with a plot of each metric that has at least two
 // values.
 func (r *Report) WriteText(w io.Writer, s Style) error {
 	if r == nil || w == nil {
@@ -50,7 +50,7 @@ func (r *Report) WriteText(w io.Writer, s Style) error {
 // A field is a line of the report.
 type field struct{ name, text string }
 
-// fields are what is known of the job but for its metrics.
+// fields returns what is known about the job except its metrics.
 func (r *Report) fields() (all []field) {
 	add := func(name, format string, args ...any) {
 		all = append(all, field{name, printable.Line(format, args...)})
@@ -96,7 +96,7 @@ func (r *Report) fields() (all []field) {
 	return all
 }
 
-// describe is a metric in one line.
+// describe returns a metric on one line.
 func describe(m metrics.Series) string {
 	if m.Count == 0 {
 		return m.Name + ": no value"
@@ -146,8 +146,8 @@ func clock(points []metrics.Point) (first, last string) {
 	return a.Format(format), b.Format(format)
 }
 
-// columns divides the time into n parts and returns the mean of the values of each. Where
-// there are none it lies between its neighbours.
+// columns divides the time into n parts and returns the mean value of each. Parts without
+// values are interpolated.
 func columns(points []metrics.Point, n int) []float64 {
 	begin, span := points[0].Time, points[len(points)-1].Time.Sub(points[0].Time)
 	sums, counts := make([]float64, n), make([]int, n)
@@ -158,7 +158,7 @@ func columns(points []metrics.Point, n int) []float64 {
 		}
 		k := max(0, min(n-1, int(at*float64(n))))
 		counts[k]++
-		sums[k] += (p.Value - sums[k]) / float64(counts[k]) // no sum that could be infinite
+		sums[k] += (p.Value - sums[k]) / float64(counts[k]) // avoid a sum that could be infinite
 	}
 	last := -1
 	for k := range n {
@@ -171,7 +171,7 @@ func columns(points []metrics.Point, n int) []float64 {
 		}
 		last = k
 	}
-	for i, v := range sums { // asciigraph computes with the difference of two
+	for i, v := range sums { // asciigraph computes differences of values
 		sums[i] = math.Max(-math.MaxFloat64/4, math.Min(math.MaxFloat64/4, v))
 	}
 	return sums

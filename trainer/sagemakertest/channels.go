@@ -23,7 +23,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/workers"
 )
 
-// client is an S3 client of the role.
+// client returns an S3 client with the role's credentials.
 func (s *Server) client(region string, creds aws.Credentials) *s3.Client {
 	return s3.New(s3.Options{
 		Region: cmp.Or(s.cfg.S3Region, region), BaseEndpoint: &s.cfg.S3, UsePathStyle: true, HTTPClient: s.s3, Logger: logging.Nop{},
@@ -31,14 +31,14 @@ func (s *Server) client(region string, creds aws.Credentials) *s3.Client {
 	})
 }
 
-// splitURI is the bucket and the key of s3://bucket/key.
+// splitURI returns the bucket and the key of s3://bucket/key.
 func splitURI(uri string) (bucket, key string) {
 	bucket, key, _ = strings.Cut(strings.TrimPrefix(uri, "s3://"), "/")
 	return bucket, key
 }
 
-// findObjects is the check of CreateTrainingJob itself: whether there is anything
-// under each channel's prefix. Manifests are read later.
+// findObjects makes the check that CreateTrainingJob itself makes: whether there is
+// anything under each channel's prefix. Manifests are read later.
 func (s *Server) findObjects(ctx context.Context, region string, creds aws.Credentials, in *sagemaker.CreateTrainingJobInput) error {
 	c := s.client(region, creds)
 	for _, ch := range in.InputDataConfig {
@@ -57,10 +57,10 @@ func (s *Server) findObjects(ctx context.Context, region string, creds aws.Crede
 	return nil
 }
 
-// An object is one of a channel's, and its name in the channel's folder.
+// An object is an object of a channel, with its name in the channel's folder.
 type object struct{ bucket, key, name string }
 
-// objects are all of a channel, sorted by key.
+// objects returns all objects of a channel, sorted by key.
 func (j *job) objects(ctx context.Context, c *s3.Client, src *types.S3DataSource) ([]object, error) {
 	bucket, key := splitURI(*src.S3Uri)
 	var objs []object
@@ -85,8 +85,8 @@ func (j *job) objects(ctx context.Context, c *s3.Client, src *types.S3DataSource
 	return objs, nil
 }
 
-// prefixObjects names each object by what follows the prefix, or where the prefix
-// is the object or ends within a name, by what follows the prefix's last slash.
+// prefixObjects names each object by what follows the prefix or, if the prefix is
+// the object or ends within a name, by what follows the prefix's last slash.
 func prefixObjects(ctx context.Context, c *s3.Client, bucket, prefix string) (objs []object, err error) {
 	pages := s3.NewListObjectsV2Paginator(c, &s3.ListObjectsV2Input{Bucket: &bucket, Prefix: &prefix})
 	for pages.HasMorePages() {
@@ -96,7 +96,7 @@ func prefixObjects(ctx context.Context, c *s3.Client, bucket, prefix string) (ob
 		}
 		for _, o := range page.Contents {
 			if strings.HasSuffix(*o.Key, "/") {
-				continue // a folder, as consoles make them
+				continue // a folder, as made by consoles
 			}
 			name, ok := strings.CutPrefix(*o.Key, strings.TrimSuffix(prefix, "/")+"/")
 			if !ok || prefix == "" {
@@ -138,7 +138,7 @@ func manifestObjects(ctx context.Context, c *s3.Client, bucket, key string) (obj
 	return objs, nil
 }
 
-// fetch puts the host's share of a channel into the folder.
+// fetch downloads the host's share of a channel to the folder.
 func (j *job) fetch(ctx context.Context, c *s3.Client, ch types.Channel, host int, dir string) error {
 	src := ch.DataSource.S3DataSource
 	hosts := j.hosts()
@@ -209,7 +209,7 @@ func downloadOne(ctx context.Context, c *s3.Client, o object, file string) error
 	return f.Close()
 }
 
-// downloadError words an error of S3 as jobs report it.
+// downloadError formats an error of S3 as jobs report it.
 func downloadError(bucket, key string, err error) error {
 	var api smithy.APIError
 	if errors.As(err, &api) {

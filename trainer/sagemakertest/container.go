@@ -25,7 +25,7 @@ import (
 
 const credentialsPath = "/credentials/"
 
-// lend has the role's credentials served to containers, at a path that nobody else
+// lend serves the role's credentials to containers, at a path that nobody else
 // knows.
 func (j *job) lend() (id string) {
 	id = rand.Text()
@@ -57,13 +57,13 @@ func (s *Server) serveCredentials(w http.ResponseWriter, id string) {
 // A container is the process of one host.
 type container struct {
 	cmd  *exec.Cmd
-	done chan struct{} // closed when it has ended, and with it all its processes
-	code int           // its exit code, or 128 and the signal
+	done chan struct{} // closed when it and all its processes have ended
+	code int           // its exit code, or 128 plus the signal
 }
 
 // setupScript runs in the container's namespaces before its command: it mounts the
 // host's folder $1 over /opt/ml without leaving a trace outside, and execs the
-// rest. What it says on descriptor 3 is why it failed, unless it is the word ready.
+// rest. On descriptor 3 it writes why it failed, or the word ready.
 const setupScript = `
 path=$PATH; PATH=/usr/sbin:/usr/bin:/sbin:/bin
 exec 4>&1 5>&2 >&3 2>&3
@@ -127,8 +127,8 @@ var available = sync.OnceValue(func() error {
 	return nil
 })
 
-// start starts the host's container: the entrypoint and arguments of the job, or
-// where it has none, the image's own with the argument train.
+// start starts the host's container with the entrypoint and arguments of the job
+// or, if it has none, the image's own with the argument train.
 func (j *job) start(h host, credentials string) (*container, error) {
 	alg := j.in.AlgorithmSpecification
 	command := alg.ContainerEntrypoint
@@ -165,7 +165,7 @@ func (j *job) start(h host, credentials string) (*container, error) {
 	return launch(h, command, env, workdir, isolated, out, errs)
 }
 
-// writeHosts gives each host an address of its own on loopback.
+// writeHosts gives each host its own loopback address.
 func writeHosts(dir string, n int) error {
 	lines := "127.0.0.1 localhost\n"
 	for i := range n {
@@ -174,8 +174,8 @@ func writeHosts(dir string, n int) error {
 	return os.WriteFile(filepath.Join(dir, "hosts"), []byte(lines), 0o644)
 }
 
-// launch starts the command in namespaces of its own, where it is process 1, as in
-// `docker run`, and returns when it runs.
+// launch starts the command in new namespaces, where it is process 1, as in `docker
+// run`, and returns when it is running.
 func launch(h host, command []string, env map[string]string, workdir string, isolated bool, stdout, stderr io.Writer) (*container, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -184,8 +184,8 @@ func launch(h host, command []string, env map[string]string, workdir string, iso
 	ct := &container{done: make(chan struct{})}
 	started := make(chan error, 1)
 	go func() {
-		// The kernel takes the end of the thread that started the process for
-		// that of its parent.
+		// The kernel treats the end of the thread that started the process as the
+		// end of its parent.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		defer close(ct.done)
@@ -249,7 +249,7 @@ func (ct *container) stop(ctx context.Context, grace time.Duration) {
 	<-ct.done
 }
 
-// A lineWriter gives each line written to it to emit, without its end.
+// A lineWriter passes each line written to it to emit, without the newline.
 type lineWriter struct {
 	emit func(string)
 	part []byte

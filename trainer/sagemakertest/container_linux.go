@@ -6,7 +6,7 @@ import (
 	"syscall"
 )
 
-// userNamespace are the ways to try, with a user namespace or without.
+// userNamespace lists the variants to try: with a user namespace or without.
 func userNamespace() []bool {
 	if os.Geteuid() == 0 {
 		return []bool{false, true}
@@ -14,8 +14,8 @@ func userNamespace() []bool {
 	return []bool{true}
 }
 
-// isolate has the command started in namespaces of its own. It is killed with the
-// thread that starts it, and everything in its process namespace with it.
+// isolate makes the command start in new namespaces. It is killed together with the
+// thread that starts it, and so is everything in its process namespace.
 func isolate(cmd *exec.Cmd, user, network bool) {
 	attr := &syscall.SysProcAttr{
 		Pdeathsig:  syscall.SIGKILL,

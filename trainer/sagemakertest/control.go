@@ -43,7 +43,7 @@ func (s *Server) Wait(ctx context.Context, name string) (status types.TrainingJo
 	return j.status, j.reason, nil
 }
 
-// Interrupt takes the spot instances away from the job, which must be training:
+// Interrupt takes away the spot instances of the job, which must be training:
 // its containers get SIGTERM, then SIGKILL, everything except the checkpoints is
 // lost, and the job starts again.
 func (s *Server) Interrupt(name string) error {

@@ -19,8 +19,8 @@ import (
 	"github.com/vaultpack/vaultpack/internal/arn"
 )
 
-// A job is a training job, or a processing job in the words of one. What changes after it was made is under the server's
-// lock.
+// A job is a training job, or a processing job represented as one. The server's lock guards everything that
+// changes after it was made.
 type job struct {
 	*Server
 	jobKey
@@ -37,14 +37,14 @@ type job struct {
 	status      types.TrainingJobStatus
 	secondary   types.SecondaryStatus
 	reason      string
-	message     string // what a processing job has said
+	message     string // the exit message of a processing job
 	transitions []transition
 	created     time.Time
 	modified    time.Time
 	started     time.Time // of training, which includes the download
 	ended       time.Time
 	model       string            // where the model was put
-	interrupt   func()            // interrupts a spot job that trains
+	interrupt   func()            // interrupts a spot job during training
 	tags        map[string]string // by key
 }
 
@@ -55,8 +55,8 @@ type transition struct {
 	StatusMessage string
 }
 
-// to moves the job into another secondary status, or changes the message of the
-// one that it is in.
+// to moves the job to another secondary status, or changes the message of the
+// current one.
 func (j *job) to(status types.TrainingJobStatus, secondary types.SecondaryStatus, message string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -172,8 +172,8 @@ type jobName struct{ TrainingJobName string }
 
 var nameShape = structure(must("TrainingJobName", text(1, 63, jobNamePattern)))
 
-// find gives the ValidationException that the service gives for a job that is not
-// there, where its model has ResourceNotFound.
+// find returns, for a missing job, the ValidationException that the service
+// returns, although its model has ResourceNotFound.
 func (r *request) find(name string) (*job, error) {
 	if err := nameShape.check(r.body); err != nil {
 		return nil, err
@@ -329,7 +329,7 @@ func (in *listJobsIn) wants(j *job) bool {
 
 var addTagsShape = structure(must("ResourceArn", text(0, 256, `arn:aws[a-z-]*:sagemaker:[a-z0-9-]*:[0-9]{12}:.+`)), must("Tags", tagList))
 
-// indented is a JSON file as the container finds it.
+// indented returns a JSON file in the form in which the container finds it.
 func indented(v any) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

@@ -25,11 +25,12 @@ const (
 	maxPage  = 1 << 20   // bytes of events in an answer
 )
 
-// A logGroup is that of one kind of jobs in one Region, from the first job on.
+// A logGroup is the log group of one kind of job in one Region. It exists from the first job
+// on.
 type logGroup struct {
 	name    string
 	streams []*logStream // sorted by name
-	events  []event      // of all streams, in the order in which they came
+	events  []event      // of all streams, in the order in which they arrived
 }
 
 type logStream struct {
@@ -62,7 +63,7 @@ func (j *job) stream(host string) *logStream {
 		j.groups[key] = g
 	}
 	now := time.Now()
-	for at := now.Unix(); ; at++ { // of two attempts in a second, the name of the later is of the next
+	for at := now.Unix(); ; at++ { // of two attempts in the same second, the later is named after the next second
 		name := fmt.Sprintf("%s/%s-%d", j.name, host, at)
 		i, found := slices.BinarySearchFunc(g.streams, name, func(l *logStream, name string) int { return strings.Compare(l.name, name) })
 		if !found {
@@ -198,7 +199,7 @@ func (l *logStream) last() int64 {
 	return l.events[len(l.events)-1].Timestamp
 }
 
-// token is a place in a list, of a kind that says in which direction to continue.
+// token is a place in a list; its kind says in which direction to continue.
 func token(kind string, at int) string { return fmt.Sprintf("%s/%056d/s", kind, at) }
 
 func position(tok, kind string, max int) (int, error) {
@@ -237,7 +238,7 @@ func (r *request) getLogEvents(in *getEventsIn) (any, error) {
 		return nil, err
 	}
 	all := g.streams[i].events
-	from, to := 0, len(all) // the events that are looked at; forward unless back
+	from, to := 0, len(all) // the events to examine; forward unless back
 	back := !in.StartFromHead
 	switch {
 	case strings.HasPrefix(in.NextToken, "b/"):

@@ -20,8 +20,8 @@ var (
 	))
 )
 
-// createShape is CreateTrainingJobRequest of the service's model of 2017-07-24.
-// What the fake does not use is not checked beyond its presence.
+// createShape is CreateTrainingJobRequest from the service's model of 2017-07-24.
+// Members that the fake does not use are checked only for presence.
 var createShape = structure(
 	must("TrainingJobName", text(1, 63, jobNamePattern)),
 	may("HyperParameters", mapOf(100, anyText(256), anyText(2500))),
@@ -100,12 +100,12 @@ var createShape = structure(
 )
 
 // localNVMe are the families of training instances that come with local storage,
-// which is encrypted by its own hardware and takes no KMS key.
+// which is encrypted by its hardware and accepts no KMS key.
 var localNVMe = regexp.MustCompile(`^ml\.(g4dn|g5|g6|g6e|g7e|p3dn|p4d|p4de|p5|p5e|p5en|p6|p6e|r5d|trn1|trn1n|trn2)[.-]`)
 
 const maxRuntimeLimit = 28 * 24 * 3600
 
-// checkRules are the rules between several members, which no model tells.
+// checkRules checks the rules that involve several members, which are not in the model.
 func checkRules(in *sagemaker.CreateTrainingJobInput) error {
 	alg, res, stop := in.AlgorithmSpecification, in.ResourceConfig, in.StoppingCondition
 	switch {
@@ -231,7 +231,7 @@ func inputMode(in *sagemaker.CreateTrainingJobInput, c types.Channel) types.Trai
 	return in.AlgorithmSpecification.TrainingInputMode
 }
 
-// maxRuntime is one day where the request does not say it.
+// maxRuntime is one day unless the request sets it.
 func maxRuntime(stop *types.StoppingCondition) int32 {
 	if stop == nil || stop.MaxRuntimeInSeconds == nil {
 		return 24 * 3600
@@ -239,8 +239,8 @@ func maxRuntime(stop *types.StoppingCondition) int32 {
 	return *stop.MaxRuntimeInSeconds
 }
 
-// underML is the path relative to /opt/ml, the only place that a container has of
-// its own.
+// underML returns the path relative to /opt/ml, the only folder that is private to
+// a container.
 func underML(path string) (string, error) {
 	rel, ok := strings.CutPrefix(strings.TrimRight(path, "/"), "/opt/ml/")
 	if !ok || strings.Contains("/"+rel+"/", "/../") {

@@ -19,11 +19,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 )
 
-// A file is one of an artifact, by its name in it.
+// A file is a file of an artifact, with its name in it.
 type file struct{ name, path string }
 
-// collect lists what is in the folder of that name below each host's /opt/ml.
-// Where hosts wrote the same name, the first host's is taken.
+// collect lists the contents of the folder with that name below each host's
+// /opt/ml. If several hosts wrote the same name, it takes the first host's.
 func collect(hosts []host, folder string) (files []file, err error) {
 	seen := map[string]bool{}
 	for _, h := range hosts {
@@ -48,8 +48,8 @@ func collect(hosts []host, folder string) (files []file, err error) {
 	return files, nil
 }
 
-// upload puts the model and what is in output/data into S3. The model of a job
-// that failed is not kept.
+// upload stores the model and the contents of output/data in S3. The model of a
+// failed job is not kept.
 func (j *job) upload(c *s3.Client, hosts []host, end error) error {
 	if j.processing {
 		return j.uploadOutputs(c, hosts)
@@ -105,7 +105,7 @@ func isStop(err error) bool {
 	return errors.Is(err, errStopped) || errors.Is(err, errMaxRuntime) || errors.Is(err, errMaxWait)
 }
 
-// putArchive puts the files as one .tar.gz.
+// putArchive stores the files as one .tar.gz.
 func (j *job) putArchive(ctx context.Context, c *s3.Client, files []file, uri string) error {
 	f, err := os.CreateTemp(j.cfg.Dir, "sagemakertest-*.tar.gz")
 	if err != nil {
@@ -160,7 +160,7 @@ func addToTar(w *tar.Writer, f file) error {
 	return err
 }
 
-// put puts a file, encrypted with the KMS key if there is one.
+// put stores a file, encrypted with the KMS key if there is one.
 func (j *job) put(ctx context.Context, c *s3.Client, from, uri, kmsKey string) error {
 	r, err := os.Open(from)
 	if err != nil {
@@ -176,7 +176,7 @@ func (j *job) put(ctx context.Context, c *s3.Client, from, uri, kmsKey string) e
 	return err
 }
 
-// checkpointDir is the folder of checkpoints, relative to /opt/ml.
+// checkpointDir returns the folder of checkpoints, relative to /opt/ml.
 func (j *job) checkpointDir() string {
 	if p := aws.ToString(j.in.CheckpointConfig.LocalPath); p != "" {
 		rel, _ := underML(p) // checked as the job was made
@@ -185,7 +185,7 @@ func (j *job) checkpointDir() string {
 	return "checkpoints"
 }
 
-// restoreCheckpoints fetches what earlier attempts, or jobs, have put there.
+// restoreCheckpoints downloads what earlier attempts, or jobs, stored there.
 func (j *job) restoreCheckpoints(ctx context.Context, c *s3.Client, ml string) error {
 	if j.in.CheckpointConfig == nil {
 		return nil
@@ -207,7 +207,7 @@ func (j *job) restoreCheckpoints(ctx context.Context, c *s3.Client, ml string) e
 	return download(ctx, c, objs, dir)
 }
 
-// A syncer puts new and changed checkpoints into S3.
+// A syncer stores new and changed checkpoints in S3.
 type syncer struct {
 	*job
 	c     *s3.Client
@@ -220,15 +220,15 @@ type fileState struct {
 	mtime time.Time
 }
 
-// newSyncer takes what is there, which was fetched, for done. It has to be made
-// before the containers start.
+// newSyncer considers everything present, which was downloaded, as done. It must be
+// called before the containers start.
 func (j *job) newSyncer(c *s3.Client, hosts []host) *syncer {
 	y := &syncer{j, c, hosts, map[string]fileState{}}
 	y.look(func(string, string) error { return nil })
 	return y
 }
 
-// run looks again and again until stop is closed, and once more then.
+// run looks repeatedly until stop is closed, and then once more.
 func (y *syncer) run(stop <-chan struct{}) {
 	for ended := false; !ended && y.in.CheckpointConfig != nil; {
 		select {
@@ -240,7 +240,7 @@ func (y *syncer) run(stop <-chan struct{}) {
 	}
 }
 
-// look has each checkpoint put that is not as it was when it was last put.
+// look stores each checkpoint that has changed since it was last stored.
 func (y *syncer) look(put func(file, uri string) error) {
 	if y.in.CheckpointConfig == nil {
 		return

@@ -14,7 +14,7 @@ import (
 
 var processingPath = text(0, 256, ".*")
 
-// processingShape is CreateProcessingJobRequest of the service's model of 2017-07-24.
+// processingShape is CreateProcessingJobRequest from the service's model of 2017-07-24.
 var processingShape = structure(
 	must("ProcessingJobName", text(1, 63, jobNamePattern)),
 	may("ProcessingInputs", list(0, 10, structure(
@@ -100,7 +100,7 @@ func (r *request) createProcessingJob() (any, error) {
 	return map[string]string{"ProcessingJobArn": j.arn}, nil
 }
 
-// checkProcessing are the rules between several members, which no model tells.
+// checkProcessing checks the rules that involve several members, which are not in the model.
 func checkProcessing(in *sagemaker.CreateProcessingJobInput) error {
 	cluster := in.ProcessingResources.ClusterConfig
 	if localNVMe.MatchString(string(cluster.InstanceType)) && cluster.VolumeKmsKeyId != nil {
@@ -145,7 +145,8 @@ func checkProcessing(in *sagemaker.CreateProcessingJobInput) error {
 	return nil
 }
 
-// asTraining is what a processing job has in common with training jobs, as one of those.
+// asTraining returns a training job with what a processing job has in common with training
+// jobs.
 func asTraining(in *sagemaker.CreateProcessingJobInput) *sagemaker.CreateTrainingJobInput {
 	cluster, app := in.ProcessingResources.ClusterConfig, in.AppSpecification
 	t := &sagemaker.CreateTrainingJobInput{TrainingJobName: in.ProcessingJobName, RoleArn: in.RoleArn, Environment: in.Environment,
@@ -220,7 +221,7 @@ func (r *request) stopProcessingJob(in *processingName) (any, error) {
 	return nil, nil
 }
 
-// listProcessingJobs takes what ListTrainingJobs takes.
+// listProcessingJobs accepts the same input as ListTrainingJobs.
 func (r *request) listProcessingJobs(in *listJobsIn) (any, error) {
 	if err := listShape.check(r.body); err != nil {
 		return nil, err

@@ -60,11 +60,11 @@ func (j *job) prepareProcessing(ctx context.Context, c *s3.Client, hosts []host,
 	return nil
 }
 
-// maxMessage is how much of what a job says is kept.
+// maxMessage is how many bytes of a job's message are kept.
 const maxMessage = 1024
 
-// hear reads what the host has said in /opt/ml/output/message. What several say is put
-// together.
+// hear reads the host's message from /opt/ml/output/message. The messages of several
+// hosts are concatenated.
 func (j *job) hear(h host) {
 	b, err := readMade(filepath.Join(h.dir, "ml"), "output/message")
 	if err != nil {
@@ -82,9 +82,9 @@ func (j *job) hear(h host) {
 	}
 }
 
-// uploadOutputs stores what is in the folders of the outputs, however the job has ended:
-// the documentation does not say that those of a failed job are left out. Links are not
-// followed, and not stored.
+// uploadOutputs stores the contents of the output folders, no matter how the job ended:
+// the documentation does not say that those of a failed job are left out. Links are
+// neither followed nor stored.
 func (j *job) uploadOutputs(c *s3.Client, hosts []host) error {
 	out := j.proc.ProcessingOutputConfig
 	if out == nil {

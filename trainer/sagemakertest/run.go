@@ -18,7 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 )
 
-// Why a job or one of its attempts ends early.
+// Reasons why a job or one of its attempts ends early.
 var (
 	errStopped     = errors.New("stopped")
 	errMaxRuntime  = errors.New("the job exceeded MaxRuntimeInSeconds")
@@ -45,7 +45,7 @@ func reasonf(format string, args ...any) error { return failure(fmt.Sprintf(form
 type host struct {
 	name, group string
 	kind        types.TrainingInstanceType
-	dir         string // on this machine; its part ml is the container's /opt/ml
+	dir         string // on this machine; its subfolder ml is the container's /opt/ml
 }
 
 // hosts are the job's instances, algo-1 and so on, group by group.
@@ -63,7 +63,7 @@ func (j *job) hosts() (hosts []host) {
 	return hosts
 }
 
-// run carries the job out, from Starting to its end.
+// run runs the job, from Starting to its end.
 func (j *job) run() {
 	if stop := j.in.StoppingCondition; stop != nil && stop.MaxWaitTimeInSeconds != nil {
 		t := time.AfterFunc(time.Duration(*stop.MaxWaitTimeInSeconds)*time.Second, func() { j.cancel(errMaxWait) })
@@ -124,7 +124,7 @@ func (j *job) end(err error) {
 	j.toLocked(status, secondary, endMessages[secondary])
 }
 
-// attempt runs the job once on fresh hosts, whose folders are gone afterwards.
+// attempt runs the job once on fresh hosts, whose folders are removed afterwards.
 func (j *job) attempt(trained *time.Duration) (err error) {
 	ctx, cancel := context.WithCancelCause(j.ctx)
 	defer cancel(nil)
@@ -188,8 +188,8 @@ func internal(err error) error {
 	return reasonf("InternalServerError: sagemakertest: %v", err)
 }
 
-// train runs the containers until all have ended. The first that fails, or the end
-// of ctx, has all others stopped.
+// train runs the containers until all have ended. When one fails, or ctx ends, it
+// stops all others.
 func (j *job) train(ctx context.Context, cancel context.CancelCauseFunc, c *s3.Client, hosts []host) error {
 	id := j.lend()
 	defer j.withdraw(id)
@@ -239,7 +239,7 @@ func (j *job) train(ctx context.Context, cancel context.CancelCauseFunc, c *s3.C
 	return context.Cause(ctx)
 }
 
-// failureOf is why the container failed, nil if it has not.
+// failureOf returns why the container failed, or nil if it did not.
 func (j *job) failureOf(ct *container, h host) error {
 	if !j.processing {
 		return ct.reason(h)
@@ -251,8 +251,8 @@ func (j *job) failureOf(ct *container, h host) error {
 	return reasonf("AlgorithmError: See job logs for more information")
 }
 
-// reason is why the container failed, as DescribeTrainingJob gives it: the first
-// 1,024 characters of what it wrote into /opt/ml/output/failure.
+// reason returns why the container failed, as reported by DescribeTrainingJob: the
+// first 1,024 characters of what it wrote into /opt/ml/output/failure.
 func (ct *container) reason(h host) error {
 	if ct.code == 0 {
 		return nil
@@ -282,7 +282,7 @@ func readMade(ml, name string) ([]byte, error) {
 }
 
 // prepare lays out the host's folder: what will be /opt/ml, with the channels, and
-// the channels of FastFile mode beside it.
+// the channels of FastFile mode next to it.
 func (j *job) prepare(ctx context.Context, c *s3.Client, hosts []host, i int) error {
 	if j.processing {
 		return j.prepareProcessing(ctx, c, hosts, i)
@@ -297,7 +297,7 @@ func (j *job) prepare(ctx context.Context, c *s3.Client, hosts []host, i int) er
 	for _, ch := range j.in.InputDataConfig {
 		dir := filepath.Join(ml, "input/data", *ch.ChannelName)
 		if inputMode(j.in, ch) == types.TrainingInputModeFastfile {
-			if err := os.Mkdir(dir, 0o755); err != nil { // to be mounted over
+			if err := os.Mkdir(dir, 0o755); err != nil { // a mount point
 				return err
 			}
 			dir = filepath.Join(hosts[i].dir, "fastfile", *ch.ChannelName)
@@ -305,7 +305,7 @@ func (j *job) prepare(ctx context.Context, c *s3.Client, hosts []host, i int) er
 		if err := j.fetch(ctx, c, ch, i, dir); err != nil {
 			return err
 		}
-		info := map[string]string{"TrainingInputMode": "File", // as the script sees FastFile mode too
+		info := map[string]string{"TrainingInputMode": "File", // FastFile mode looks the same to the script
 			"S3DistributionType": cmp.Or(string(ch.DataSource.S3DataSource.S3DataDistributionType), "FullyReplicated"),
 			"RecordWrapperType":  "None"}
 		if ch.ContentType != nil {

@@ -24,17 +24,18 @@ import (
 // A Config says what a Server's jobs can access.
 type Config struct {
 	// S3 is the endpoint of the S3 server with the channels, and S3CA the
-	// certificate, in PEM, that signed its own where the system does not know it.
+	// certificate, in PEM, that signed the server's, if the system does not know
+	// it.
 	S3   string
 	S3CA []byte
 	// S3Region is the Region of its buckets; "" means the Region of the job, where
 	// AWS requires them to be.
 	S3Region string
-	// Roles maps the ARNs of the roles that a job may have to the credentials by
-	// which S3 knows them. The container gets the same credentials.
+	// Roles maps the ARNs of the roles that a job may have to their credentials for
+	// S3. The container gets the same credentials.
 	Roles map[string]aws.Credentials
-	// Images are the images that a job may have, by URI. With none, every URI is
-	// accepted from a job that brings its own entrypoint.
+	// Images are the images that a job may use, by URI. If there are none, every
+	// URI is accepted for a job with its own entrypoint.
 	Images map[string]Image
 	// Env is set in every container, after the variables of SageMaker and the job:
 	// AWS_ENDPOINT_URL_KMS, for example.
@@ -81,7 +82,7 @@ type Server struct {
 	calls    []Call
 }
 
-// A jobKey names a job. Training and processing jobs have names of their own.
+// A jobKey identifies a job. Training and processing jobs have separate namespaces.
 type jobKey struct {
 	region, name string
 	processing   bool
@@ -130,7 +131,7 @@ func (s *Server) Close() {
 
 // A Fault happens to one call instead of, or before, the correct response.
 type Fault struct {
-	Code    string        // the error's type: "ThrottlingException", …; "" for the right answer
+	Code    string        // the error's type: "ThrottlingException", …; "" for the normal answer
 	Message string        // the error's message
 	Status  int           // HTTP status; 0 for 400
 	Delay   time.Duration // before anything is done
@@ -148,8 +149,8 @@ func (s *Server) Fail(operation string, n int, f Fault) {
 	}
 }
 
-// Unmet returns the number of faults that were set and have not been used. A
-// test that sets faults should check it at its end.
+// Unmet returns the number of faults that were set but not used. A test that sets
+// faults should check it at the end.
 func (s *Server) Unmet() (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -164,7 +165,7 @@ type Call struct {
 	Operation string
 	Region    string
 	Body      json.RawMessage // as it was sent
-	Error     string          // the type of the error that was answered; "" for none
+	Error     string          // the type of the error that was returned; "" for none
 }
 
 // Calls returns the calls so far, in order, or those of the named operations.
@@ -180,7 +181,7 @@ func (s *Server) Calls(operations ...string) []Call {
 	return out
 }
 
-// A request is one call as the operations see it. They run under the server's
+// A request is one call as seen by the operations, which run under the server's
 // lock.
 type request struct {
 	*Server
@@ -191,7 +192,7 @@ type request struct {
 
 type handler func(*request) (any, error)
 
-// on adapts an operation with its input's type.
+// on adapts an operation to its input type.
 func on[In any](f func(*request, *In) (any, error)) handler {
 	return func(r *request) (any, error) {
 		in := new(In)
@@ -253,7 +254,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	if errors.As(err, &ae) {
 		name := "message"
 		if ae.code == "ResourceInUse" || ae.code == "ResourceNotFound" || ae.code == "ResourceLimitExceeded" {
-			name = "Message" // as SageMaker's model has it
+			name = "Message" // as in SageMaker's model
 		}
 		w.WriteHeader(ae.status)
 		out = map[string]string{"__type": ae.code, name: ae.msg}
@@ -275,7 +276,7 @@ func (s *Server) takeFault(op string) (f Fault) {
 	return f
 }
 
-// do carries a call out. The only errors are of type *apiError.
+// do carries out a call. All its errors are of type *apiError.
 func (s *Server) do(hr *http.Request, target, op string, body []byte, f Fault) (out any, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -309,8 +310,8 @@ func (s *Server) do(hr *http.Request, target, op string, body []byte, f Fault) (
 	return handle(&request{Server: s, ctx: hr.Context(), region: region, body: body})
 }
 
-// credentialScope reads for which Region a request was signed. The signature is
-// not checked.
+// credentialScope returns the Region that a request was signed for. The signature
+// is not checked.
 func credentialScope(auth, service string) (region string, err error) {
 	_, cred, ok := strings.Cut(auth, "Credential=")
 	if !ok {
@@ -327,7 +328,7 @@ func credentialScope(auth, service string) (region string, err error) {
 	return p[len(p)-3], nil
 }
 
-// An apiError is an error as it is answered.
+// An apiError is an error in the form in which it is returned.
 type apiError struct {
 	status int
 	code   string
@@ -344,12 +345,12 @@ func invalid(format string, args ...any) error {
 	return fail("ValidationException", format, args...)
 }
 
-// notDone refuses what the fake does not do and SageMaker does.
+// notDone returns the error for what SageMaker supports but the fake does not.
 func notDone(format string, args ...any) error {
 	return invalid("not done by sagemakertest: "+format, args...)
 }
 
-// epoch is a time as JSON 1.1 has it, in seconds.
+// epoch is a time as in JSON 1.1, in seconds.
 type epoch time.Time
 
 func (t epoch) MarshalJSON() ([]byte, error) {

@@ -10,16 +10,16 @@ import (
 	"unicode/utf8"
 )
 
-// A shape is what a value of a request has to look like, as the service's model
-// says it.
+// A shape describes the allowed values in a request, according to the service's
+// model.
 type shape struct {
 	kind     kind
-	min, max int            // of a string's characters, a list's or map's members, a number; max 0 is none
+	min, max int            // of a string's length, a list's or map's size, or a number; max 0 means no limit
 	pattern  *regexp.Regexp // of a string
-	patText  string         // as the model has it
+	patText  string         // as in the model
 	enum     []string
 	members  map[string]*shape // of a structure
-	order    []string          // its members in the order of the errors
+	order    []string          // its members, in the order in which errors are reported
 	required []string
 	elem     *shape // of a list, or a map's values
 	key      *shape // a map's keys
@@ -37,7 +37,7 @@ const (
 	aMap
 )
 
-// A member is one of a structure's.
+// A member is a member of a structure.
 type member struct {
 	name     string
 	required bool
@@ -59,8 +59,9 @@ func structure(members ...member) *shape {
 	return s
 }
 
-// text is a string of min to max characters that matches the pattern as a whole.
-// In the patterns of the models, which are Java's, a dot is not a line's end.
+// text describes a string of min to max characters that matches the whole pattern.
+// In the models' patterns, which are Java's, a dot does not match a line
+// terminator.
 func text(min, max int, pattern string) *shape {
 	s := &shape{kind: aString, min: min, max: max}
 	if pattern != "" {
@@ -101,9 +102,9 @@ var (
 	opaque  = &shape{}
 )
 
-// check validates the body of a request and gives all violations in one
-// ValidationException, as the service does, or a SerializationException for a
-// value of the wrong type.
+// check validates the body of a request. It returns all violations in one
+// ValidationException, as the service does, or a SerializationException for a value
+// of the wrong type.
 func (s *shape) check(body []byte) error {
 	var v any
 	d := json.NewDecoder(strings.NewReader(string(body)))
@@ -245,7 +246,7 @@ func (s *shape) size(n int) string {
 	return ""
 }
 
-// brokenBy are the constraints that the string breaks.
+// brokenBy returns the constraints that the string violates.
 func (s *shape) brokenBy(v string) (broken []string) {
 	if c := s.size(utf8.RuneCountInString(v)); c != "" {
 		broken = append(broken, c)
@@ -259,7 +260,7 @@ func (s *shape) brokenBy(v string) (broken []string) {
 	return broken
 }
 
-// constraints are all that a map's key or value has to satisfy.
+// constraints returns all constraints on a map's key or value.
 func (s *shape) constraints() string {
 	all := []string{
 		fmt.Sprintf("Member must have length less than or equal to %d", s.max),

@@ -52,8 +52,8 @@ func (r *request) deleteTags(in *tagsIn) (any, error) {
 	return nil, nil
 }
 
-// listTags gives all tags in one page: at most 50 are allowed, and a page holds no
-// fewer.
+// listTags returns all tags in one page: at most 50 are allowed, which fit in a
+// page.
 func (r *request) listTags(in *tagsIn) (any, error) {
 	j, err := r.tagged(in.ResourceArn)
 	if err != nil {

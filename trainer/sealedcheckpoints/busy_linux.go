@@ -8,9 +8,9 @@ import (
 )
 
 // isBeingWritten reports whether somebody has the file open for writing. A read lease can be
-// taken only where nobody has (fcntl(2), F_SETLEASE). It is given back at once: as long as it
-// is held, whoever opens the file for writing would wait. Where there are no leases the
-// answer is no, and that the file has not changed for a while has to do.
+// taken only if nobody has (fcntl(2), F_SETLEASE). It is released at once: while it is held,
+// anyone who opens the file for writing would wait. If leases are not supported the result is
+// false, and the caller has to rely on the file not having changed for a while.
 func isBeingWritten(f *os.File) bool {
 	busy := false
 	raw, err := f.SyscallConn()

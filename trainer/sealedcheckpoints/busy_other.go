@@ -4,5 +4,6 @@ package sealedcheckpoints
 
 import "os"
 
-// isBeingWritten is not known here: that a file has not changed for a while has to do.
+// isBeingWritten cannot be determined here: the caller has to rely on the file not having
+// changed for a while.
 func isBeingWritten(*os.File) bool { return false }

@@ -1,8 +1,8 @@
 // Package sealedcheckpoints seals a training job's checkpoints while the job runs, and opens
-// them again after a restart. The script writes to a folder of its own, which nobody stores;
-// what it has finished is sealed into a second folder, which SageMaker stores in S3 file by
-// file. Whatever part of that has reached S3 when the instance is lost, the last set of files
-// that is whole there is found again, and no other.
+// them again after a restart. The script writes to its own folder, which is not stored;
+// finished files are sealed into a second folder, which SageMaker stores in S3 file by file.
+// Whatever part of that has reached S3 when the instance is lost, the last set of files that
+// is complete there is restored, and no other.
 package sealedcheckpoints
 
 import (
@@ -22,24 +22,24 @@ import (
 
 // Names in the folder of a host, which is named after the host.
 const (
-	// MarkName is the file that says of which job the checkpoints are.
+	// MarkName is the file that says which job the checkpoints belong to.
 	MarkName  = "sealed-checkpoints.json"
 	suffix    = ".vpk"
 	setPrefix = "set-"
-	// temporary is what is being written where it cannot be written elsewhere.
+	// temporary is the file being written, if it cannot be written elsewhere.
 	temporary = "unfinished"
 )
 
 const (
 	setFormat  = "vaultpack-checkpoints/1"
 	markFormat = "vaultpack-sealed-checkpoints/1"
-	// maxSet bounds a set, in bytes, and with it how many files there can be.
+	// maxSet limits the size of a set, in bytes, and with it the number of files.
 	maxSet  = 64 << 20
 	maxMark = 4096
 )
 
-// A Mark says that checkpoints are sealed, and where their key is. It is not authentic: the
-// key then opens them or does not.
+// A Mark says that checkpoints are sealed, and where their key is. It is not authenticated:
+// the key then opens them or does not.
 type Mark struct {
 	Format  string `json:"format"`
 	Job     string `json:"job"`
@@ -50,7 +50,7 @@ func (m Mark) ok() bool {
 	return m.Format == markFormat && m.Job != "" && m.Dataset != "" && !strings.Contains(m.Job, "/")
 }
 
-// A Set holds the files that a host had at one moment.
+// A Set holds the files that a host had at one point in time.
 type Set struct {
 	Format string    `json:"format"`
 	Job    string    `json:"job"`
@@ -68,7 +68,8 @@ type File struct {
 	Path     []byte    `json:"path"`
 	Mode     uint32    `json:"mode,omitempty"` // permissions
 	Modified time.Time `json:"modified,omitzero"`
-	// Link is the target of a link, relative to its folder. The rest is of files only.
+	// Link is the target of a link, relative to its folder. The remaining fields are only for
+	// files.
 	Link   []byte `json:"link,omitempty"`
 	Size   int64  `json:"size"`
 	Object int    `json:"object,omitempty"` // the number that names the sealed file
@@ -97,13 +98,13 @@ func setName(n int) string { return fmt.Sprintf("%s%06d%s", setPrefix, n, suffix
 
 func objectName(n int) string { return fmt.Sprintf("%06d%s", n, suffix) }
 
-// contextOf is what a sealed file is bound to: the job, the host, and its name there.
+// contextOf returns what a sealed file is bound to: the job, the host, and its name there.
 func contextOf(job, host, name string) envelope.EncryptionContext {
 	return envelope.EncryptionContext{"job": job, "host": host, "checkpoint": name}
 }
 
-// encode makes the plaintext of a set: what signs it in two lines, and the set. sign is given
-// the digest of the set; it is nil if nothing is signed.
+// encode makes the plaintext of a set: the statement that signs it, in two lines, and the
+// set. sign receives the digest of the set; it is nil if nothing is signed.
 func (s *Set) encode(sign func(sum [sha256.Size]byte) ([]byte, error)) ([]byte, error) {
 	b, err := json.Marshal(s)
 	if err != nil {
@@ -123,7 +124,7 @@ func (s *Set) encode(sign func(sum [sha256.Size]byte) ([]byte, error)) ([]byte, 
 
 var errMalformed = fmt.Errorf("a set of checkpoints is malformed: %w", envelope.ErrAuthentication)
 
-// decode reads what encode has made. signed is empty if nothing was signed.
+// decode reads the output of encode. signed is empty if nothing was signed.
 func decode(b []byte) (s *Set, signed []byte, sum [sha256.Size]byte, err error) {
 	first := bytes.IndexByte(b, '\n')
 	second := bytes.IndexByte(b[first+1:], '\n') // behind the first
@@ -143,7 +144,7 @@ func decode(b []byte) (s *Set, signed []byte, sum [sha256.Size]byte, err error) 
 	return s, signed, sha256.Sum256(rest), nil
 }
 
-// check returns an error unless the files can be made in a folder, and nowhere else.
+// check returns an error unless all files would be created inside the folder.
 func (s *Set) check() error {
 	if s.Format != setFormat || s.Number < 1 {
 		return errMalformed
@@ -167,10 +168,10 @@ func (s *Set) check() error {
 	return nil
 }
 
-// staysInside reports whether a link leads to a place in the folder that it is in.
+// staysInside reports whether a link leads to a place inside the folder that contains it.
 func staysInside(name, target string) bool {
 	return target != "" && !path.IsAbs(target) && filepath.IsLocal(path.Join(path.Dir(name), target))
 }
 
-// ErrNone is returned by [Restore] where there are no sealed checkpoints.
+// ErrNone is returned by [Restore] if there are no sealed checkpoints.
 var ErrNone = errors.New("there are no sealed checkpoints")

@@ -18,14 +18,14 @@ import (
 	"github.com/vaultpack/vaultpack/internal/given"
 )
 
-// Options say what a Keeper keeps. All fields must be set, except Sign and Logf.
+// Options configure a Keeper. All fields must be set, except Sign and Logf.
 type Options struct {
 	Plain  string // the folder that the script writes to
 	Sealed string // the folder that is stored
 	Mark   Mark
 	Host   string
 	Key    *envelope.LocalKey
-	// Sign returns a statement, of two lines, that the job has made the set, whose digest is
+	// Sign returns a statement, in two lines, that the job made the set, whose digest is
 	// sum. If it is nil, nothing is signed.
 	Sign   func(ctx context.Context, s *Set, sum [sha256.Size]byte) ([]byte, error)
 	Verify Verifier
@@ -37,43 +37,43 @@ type Keeper struct {
 	Options
 	plain *os.Root
 	own   string // the host's folder below Sealed
-	temp  string // where files are written before they get their name
+	temp  string // where files are written before they get their names
 
-	begun bool // a file was sealed that is in no set yet
+	begun bool // a file was sealed that is not in a set yet
 
 	every, patience, rest time.Duration
 
 	last   map[string]state // at the last look
 	have   map[string]have  // what is sealed, or was opened
-	since  time.Time        // when a change was first seen that is in no set; zero if there is none
+	since  time.Time        // when a change was first seen that is not in a set; zero if there is none
 	number int64            // of the newest set
 	sets   []*Set           // the newest two
-	// The names of sealed files and of sets are used again, but not at once: what is in no
-	// set any more may be part of the last set that is whole in S3.
+	// The names of sealed files and of sets are reused, but not at once: a file that is no
+	// longer in a set may be part of the last set that is complete in S3.
 	objects, setNames slots
-	told              map[string]bool // what was said once
+	told              map[string]bool // what was already reported
 }
 
-// have is what is known of a file at a state of it.
+// A have is what is known about a file in a certain state.
 type have struct {
 	state state
 	file  File
-	// others is true for a file that another host has made: that one keeps it.
+	// others is true for a file made by another host, which keeps it.
 	others bool
 }
 
 const (
-	// defaultEvery is how often the folder is looked at. A file is finished when nobody
-	// has it open for writing, and two looks have seen it the same.
+	// defaultEvery is the interval between looks at the folder. A file is finished when
+	// nobody has it open for writing and two looks have seen it unchanged.
 	defaultEvery = 2 * time.Second
 	// defaultPatience is how long finished files wait for those that are being written.
 	defaultPatience = time.Minute
-	// defaultRest is how long the name of a file that was removed stays unused.
+	// defaultRest is how long the name of a removed file stays unused.
 	defaultRest = 10 * time.Minute
 )
 
-// Open opens what is in the sealed folder into the plain one, as [Opener.Restore] does, and
-// returns a Keeper that goes on from there. It must be closed.
+// Open opens the contents of the sealed folder into the plain one, as [Opener.Restore]
+// does, and returns a Keeper that continues from there. The caller must close it.
 func Open(ctx context.Context, o Options) (k *Keeper, err error) {
 	ok := o.Plain != "" && o.Sealed != "" && o.Mark.Job != "" && o.Mark.Dataset != "" && o.Host != "" && o.Key != nil && o.Verify != nil
 	if err := given.Check(ctx, ok, errors.New("sealedcheckpoints: a folder, the job, the host, the key or the verifier is missing")); err != nil {
@@ -106,8 +106,8 @@ func Open(ctx context.Context, o Options) (k *Keeper, err error) {
 	})
 }
 
-// openFolders finds a place beside the stored folder to write files in. Where that is on
-// another file system they are written in the stored folder, under one name.
+// openFolders finds a place next to the stored folder for writing files. If that is on
+// another file system, files are written in the stored folder, under one name.
 func (k *Keeper) openFolders() (err error) {
 	k.own = filepath.Join(k.Sealed, k.Host)
 	k.temp = filepath.Join(filepath.Dir(filepath.Clean(k.Sealed)), ".vaultpack-sealing")
@@ -128,7 +128,7 @@ func (k *Keeper) openFolders() (err error) {
 	return err
 }
 
-// restore opens what is there, and notes what need not be sealed again.
+// restore opens what is there, and records what need not be sealed again.
 func (k *Keeper) restore(ctx context.Context) error {
 	all, err := os.OpenRoot(k.Sealed)
 	if err != nil {
@@ -181,7 +181,7 @@ func (k *Keeper) restore(ctx context.Context) error {
 	return k.collect()
 }
 
-// Close closes the folders. It wipes no key.
+// Close closes the folders. It does not wipe keys.
 func (k *Keeper) Close() error {
 	if k == nil {
 		return nil
@@ -200,8 +200,8 @@ func (k *Keeper) usable(ctx context.Context) error {
 	return given.Check(ctx, k != nil && k.plain != nil, errors.New("sealedcheckpoints: a Keeper that was not made by Open"))
 }
 
-// Keep seals what the script finishes until ctx ends. What fails is told to Logf, and tried
-// again.
+// Keep seals what the script finishes until ctx ends. It reports failures to Logf, and
+// retries.
 func (k *Keeper) Keep(ctx context.Context) {
 	if k.usable(ctx) != nil {
 		return
@@ -228,7 +228,7 @@ func (k *Keeper) Keep(ctx context.Context) {
 	}
 }
 
-// Finish seals what is there, finished or not: nobody writes it any more.
+// Finish seals everything that is there, finished or not: nobody is writing it any more.
 func (k *Keeper) Finish(ctx context.Context) error {
 	if err := k.usable(ctx); err != nil {
 		return err

@@ -21,7 +21,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/place"
 )
 
-// A moment is when a look is taken: while the command runs, or when it has ended.
+// A moment is when a look takes place: while the command runs, or after it has ended.
 type moment int
 
 const (
@@ -29,7 +29,7 @@ const (
 	ended
 )
 
-// A state is that of a file at a look. Whoever changes the file changes its state.
+// A state is the state of a file at a look. Changing the file changes its state.
 type state struct {
 	ino              uint64
 	size             int64
@@ -38,15 +38,15 @@ type state struct {
 	link             string // where a link leads to
 }
 
-// errChanges is of a file that is changed while it is sealed.
+// errChanges is returned for a file that changes while it is sealed.
 var errChanges = errors.New("it is being changed")
 
-// look gives the state of each file of the script's folder.
+// look returns the state of each file in the script's folder.
 func (k *Keeper) look() (map[string]state, error) {
 	now := map[string]state{}
 	err := fs.WalkDir(k.plain.FS(), ".", func(name string, e fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // removed meanwhile
+			return nil // removed in the meantime
 		}
 		if err != nil || e.IsDir() {
 			return err
@@ -83,8 +83,8 @@ func stateOf(info fs.FileInfo) state {
 	return s
 }
 
-// target is where a link leads to, relative to its folder. ok is false if it leads out of
-// the checkpoints, or is gone.
+// target returns where a link leads, relative to its folder. ok is false if it leads out
+// of the checkpoints, or is gone.
 func (k *Keeper) target(name string) (to string, ok bool) {
 	to, err := k.plain.Readlink(name)
 	if err != nil {
@@ -102,7 +102,7 @@ func (k *Keeper) target(name string) (to string, ok bool) {
 	return to, true
 }
 
-// once tells something for the first time only.
+// once reports something only the first time.
 func (k *Keeper) once(format string, args ...any) {
 	if line := fmt.Sprintf(format, args...); !k.told[line] && len(k.told) < 1000 {
 		k.told[line] = true
@@ -111,8 +111,8 @@ func (k *Keeper) once(format string, args ...any) {
 }
 
 // pass looks once, and makes the next set if there is one. While the command runs it waits
-// until everything is finished, and after some time takes what is: unfinished files are then
-// what they were in the last set, and no file is missing that it had.
+// until everything is finished; after some time it takes what is finished: unfinished files
+// are then as in the last set, and no file of that set is missing.
 func (k *Keeper) pass(ctx context.Context, m moment) error {
 	now, err := k.look()
 	if err != nil {
@@ -160,7 +160,7 @@ func (k *Keeper) has(name string, s state) bool {
 	return ok && h.state == s
 }
 
-// changed reports whether the newest set is not what there is.
+// changed reports whether the newest set differs from what there is.
 func (k *Keeper) changed(now map[string]state) bool {
 	if k.begun {
 		return true
@@ -178,7 +178,7 @@ func (k *Keeper) changed(now map[string]state) bool {
 	return false
 }
 
-// unfinished are the files that somebody may be writing.
+// unfinished returns the files that somebody may be writing.
 func (k *Keeper) unfinished(now, last map[string]state) map[string]bool {
 	names := map[string]bool{}
 	for name, s := range now {
@@ -195,13 +195,13 @@ func (k *Keeper) unfinished(now, last map[string]state) map[string]bool {
 func (k *Keeper) beingWritten(name string) bool {
 	f, err := fsys.OpenRegular(k.plain, name, syscall.O_NOFOLLOW)
 	if err != nil {
-		return true // it is gone, or will be told when it is sealed
+		return true // it is gone, or will be reported when it is sealed
 	}
 	defer f.Close()
 	return isBeingWritten(f)
 }
 
-// seal seals a file at a state of it, and notes that.
+// seal seals a file in a certain state, and records that.
 func (k *Keeper) seal(ctx context.Context, name string, s state) error {
 	f := File{Path: []byte(name), Mode: uint32(s.mode.Perm()), Modified: s.modified.UTC(), Size: s.size}
 	if s.link != "" {
@@ -252,10 +252,10 @@ func (k *Keeper) sealFile(ctx context.Context, name string, s state, to *File) e
 	})
 }
 
-// sealers is on how many cores sealing may run beside the training.
+// sealers returns on how many cores sealing may run alongside the training.
 const sealers = 2
 
-// write writes a file of the stored folder, which appears whole.
+// write atomically writes a file of the stored folder.
 func (k *Keeper) write(name string, write func(io.Writer) error) error {
 	temp := filepath.Join(k.temp, temporary)
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
@@ -271,8 +271,8 @@ func (k *Keeper) write(name string, write func(io.Writer) error) error {
 	return nil
 }
 
-// commit makes a set of what is sealed, unless that is the newest set already. A set is never
-// empty: a script that is about to write its only checkpoint anew may have removed it.
+// commit makes a set of what is sealed, unless that already is the newest set. A set is never
+// empty: a script that is about to rewrite its only checkpoint may have removed it.
 func (k *Keeper) commit(ctx context.Context, now map[string]state, unfinished map[string]bool) error {
 	s := &Set{Format: setFormat, Job: k.Mark.Job, Host: k.Host, Number: k.number + 1, Made: time.Now().UTC().Truncate(time.Second)}
 	for _, name := range slices.Sorted(maps.Keys(k.have)) {

@@ -22,22 +22,22 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// opening is the folder, in the one that checkpoints are opened to, in which they are until
-// they are authentic.
+// opening is the subfolder of the destination that holds checkpoints until they have been
+// authenticated.
 const opening = ".vaultpack-opening"
 
-// A Verifier returns an error unless text is a sound statement that the job has made the set,
+// A Verifier returns an error unless text is a valid statement that the job made the set,
 // whose digest is sum. text is empty for a set without one.
 type Verifier func(ctx context.Context, s *Set, sum [sha256.Size]byte, text []byte) error
 
 // An Opener opens sealed checkpoints. Its fields must be set, except Warn.
 type Opener struct {
 	Source Source
-	Prefix string // of the names in Source: empty, or with a slash at the end
+	Prefix string // of the names in Source: empty, or ending in a slash
 	Job    string
 	Key    *envelope.LocalKey
 	Verify Verifier
-	// Warn is called with what is left out, and why.
+	// Warn is called with what is left out, and the reason.
 	Warn func(error)
 
 	found map[string]map[string]int64 // the files of each host, with their sizes
@@ -45,10 +45,10 @@ type Opener struct {
 
 var errNoSource = errors.New("sealedcheckpoints: no source, folder, job, key or verifier")
 
-// Restore writes to the folder dir, for each host, the newest of its sets that is whole,
-// and returns these sets. A file that several hosts have is the one that was changed last.
-// A set is not whole if one of its files is missing or older, as it is where the instance
-// was lost during the upload; Warn is then told, and the set before it is taken. If
+// Restore writes to the folder dir, for each host, the newest of its complete sets, and
+// returns these sets. Of a file that several hosts have, it takes the one that was changed
+// last. A set is not complete if one of its files is missing or older, as after losing the
+// instance during the upload; Restore then calls Warn, and takes the set before it. If
 // something is not authentic, nothing is written, and the error wraps
 // [envelope.ErrAuthentication]. If there are no sets, the error is [ErrNone].
 func (o *Opener) Restore(ctx context.Context, dir string) (sets []*Set, err error) {
@@ -66,7 +66,7 @@ func (o *Opener) Restore(ctx context.Context, dir string) (sets []*Set, err erro
 		return nil, err
 	}
 	defer root.Close()
-	if err := root.RemoveAll(opening); err != nil { // of a run that was killed
+	if err := root.RemoveAll(opening); err != nil { // from a run that was killed
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, root.RemoveAll(opening)) }()
@@ -97,7 +97,7 @@ func (o *Opener) warn(format string, args ...any) {
 	}
 }
 
-// list looks which files each host has.
+// list finds out which files each host has.
 func (o *Opener) list(ctx context.Context) error {
 	o.found = map[string]map[string]int64{}
 	others := 0
@@ -120,10 +120,10 @@ func (o *Opener) list(ctx context.Context) error {
 	return nil
 }
 
-// toldOfOthers is how many files are told of that are not ours.
+// toldOfOthers is how many files that are not ours are reported.
 const toldOfOthers = 5
 
-// isOurs reports whether a file of a host may have the name.
+// isOurs reports whether the name is possible for a file of a host.
 func isOurs(name string) bool {
 	return name == MarkName || name == temporary || strings.HasSuffix(name, suffix) && !strings.Contains(name, "/")
 }
@@ -173,7 +173,7 @@ func (o *Opener) set(ctx context.Context, host, name string) (*Set, error) {
 	return s, o.Verify(ctx, s, sum, text)
 }
 
-// unauthentic makes one error of what was changed and what is not ours.
+// unauthentic makes one error from what was changed and what is not ours.
 func unauthentic(err error) error {
 	var other *envelope.NoKeyError
 	if errors.As(err, &other) || errors.Is(err, envelope.ErrFormat) || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -182,11 +182,11 @@ func unauthentic(err error) error {
 	return err
 }
 
-// errNotWhole is of a set of which not all has reached S3.
+// errNotWhole is returned for a set that has not completely reached S3.
 var errNotWhole = errors.New("not all of it was stored")
 
-// stage opens the newest set that is whole into the folder opening/HOST. It is nil if
-// none is.
+// stage opens the newest complete set into the folder opening/HOST. It returns nil if
+// there is none.
 func (o *Opener) stage(ctx context.Context, root *os.Root, host string, all []*Set) (*Set, error) {
 	for _, s := range all {
 		to := path.Join(opening, host)
@@ -236,8 +236,8 @@ func (o *Opener) openFiles(ctx context.Context, root *os.Root, to string, s *Set
 	return nil
 }
 
-// openFile opens a file. What is authentic under its name, and not what the set has, is of
-// another set: that one was stored, and this one was not.
+// openFile opens a file. Contents that are authentic under its name but not those in the
+// set belong to another set, which was stored while this one was not.
 func (o *Opener) openFile(ctx context.Context, root *os.Root, to, host string, f *File) error {
 	name := objectName(f.Object)
 	src, err := o.Source.Get(ctx, o.Prefix+host+"/"+name, 0, -1)
@@ -274,7 +274,7 @@ func (o *Opener) openFile(ctx context.Context, root *os.Root, to, host string, f
 	return nil
 }
 
-// moveIn moves what was opened to where it belongs.
+// moveIn moves what was opened into place.
 func moveIn(root *os.Root, sets []*Set) error {
 	for name, s := range winners(sets) {
 		if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
@@ -287,8 +287,8 @@ func moveIn(root *os.Root, sets []*Set) error {
 	return nil
 }
 
-// winners says for each path the set whose file is taken: the one that was changed last. All
-// hosts come to the same result.
+// winners returns for each path the set whose file is taken: the one that was changed last.
+// All hosts compute the same result.
 func winners(sets []*Set) map[string]*Set {
 	won, files := map[string]*Set{}, map[string]*File{}
 	for _, s := range sets { // by host

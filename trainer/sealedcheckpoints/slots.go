@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// slots are numbers that name files. They are used again, so that what is stored does not
+// slots are numbers that name files. They are reused, so that what is stored does not
 // grow with the length of the training.
 type slots struct {
 	name func(int) string
@@ -20,7 +20,7 @@ type slots struct {
 	free map[int]time.Time // since when
 }
 
-// number is that of a file's name.
+// number returns the number in a file's name.
 func number(name string, named func(int) string) (n int, ok bool) {
 	digits := strings.TrimPrefix(strings.TrimSuffix(name, suffix), setPrefix)
 	_, err := fmt.Sscanf(digits, "%d", &n)
@@ -42,7 +42,7 @@ func (k *Keeper) beginNames() error {
 	return err
 }
 
-// take gives the number of a new file: one that is free for a while, or a new one.
+// take returns the number for a new file: one that has been free for a while, or a new one.
 func (s *slots) take(rest time.Duration) int {
 	for _, n := range slices.Sorted(maps.Keys(s.free)) {
 		if time.Since(s.free[n]) >= rest {
@@ -54,7 +54,7 @@ func (s *slots) take(rest time.Duration) int {
 	return s.next - 1
 }
 
-// release frees all numbers but those that are used, and removes their files.
+// release frees all numbers except those in use, and removes their files.
 func (s *slots) release(dir string, used map[int]bool) error {
 	var errs []error
 	for n := 1; n < s.next; n++ {
@@ -69,8 +69,8 @@ func (s *slots) release(dir string, used map[int]bool) error {
 	return errors.Join(errs...)
 }
 
-// collect removes what is in none of the newest two sets. What S3 has of it stays there
-// until its name is used again.
+// collect removes what is in neither of the newest two sets. Its copy in S3 stays until
+// the name is reused.
 func (k *Keeper) collect() error {
 	k.sets = k.sets[max(0, len(k.sets)-2):]
 	objects, sets := map[int]bool{}, map[int]bool{}

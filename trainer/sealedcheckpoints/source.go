@@ -16,13 +16,13 @@ import (
 	"github.com/vaultpack/vaultpack/vault"
 )
 
-// A Source is where sealed checkpoints lie. Every [vault.Store] is one.
+// A Source is where sealed checkpoints are stored. Every [vault.Store] is one.
 type Source interface {
 	List(ctx context.Context, prefix string) iter.Seq2[vault.Object, error]
 	Get(ctx context.Context, name string, off, n int64) (io.ReadCloser, error)
 }
 
-// A Folder is a Source in a folder of this machine. Links in it are not followed.
+// A Folder is a Source in a folder on this machine. Links in it are not followed.
 type Folder struct{ Root *os.Root }
 
 // List lists the files below a folder.
@@ -65,7 +65,7 @@ func (f Folder) Get(ctx context.Context, name string, off, n int64) (io.ReadClos
 	}{io.NewSectionReader(file, off, n), file}, nil
 }
 
-// ReadMark reads the mark of sealed checkpoints below prefix, which is empty or ends with a
+// ReadMark reads the mark of sealed checkpoints below prefix, which is empty or ends in a
 // slash. If there is none, the error is [ErrNone].
 func ReadMark(ctx context.Context, src Source, prefix string) (Mark, error) {
 	if err := given.Check(ctx, src != nil, errNoSource); err != nil {

@@ -1,6 +1,6 @@
 // Package sealedmodel seals a training job's model in place, and opens it again. Each job
 // has its own key for that, and another for its checkpoints: anyone who takes a key from
-// the job's memory can open what the job has made, but nothing that it has read.
+// the job's memory can open what the job made, but nothing that it read.
 package sealedmodel
 
 import (
@@ -22,14 +22,14 @@ const (
 	CheckpointsKeyName = "checkpoints.vpk"
 )
 
-// keyMax is more than a local key takes as text.
+// keyMax is more than the text of a local key takes.
 const keyMax = 4096
 
 var errNoVersion = errors.New("sealedmodel: no version of a dataset that the job reads, or no name of a key")
 
-// NewKey makes the key of a job that is called KeyName or CheckpointsKeyName, and stores it
-// in the job's folder, sealed under the data key of a version that the job reads. It returns
-// the name of the stored object.
+// NewKey makes a key of a job, named KeyName or CheckpointsKeyName, and stores it in the
+// job's folder, sealed under the data key of a version that the job reads. It returns the
+// name of the stored object.
 func NewKey(ctx context.Context, v *dataset.Version, job, keyName string) (name string, err error) {
 	if err := given.Check(ctx, v != nil && objects.Of(v) != nil && keyName != "", errNoVersion); err != nil {
 		return "", err
@@ -50,8 +50,8 @@ func NewKey(ctx context.Context, v *dataset.Version, job, keyName string) (name 
 	return name, nil
 }
 
-// OpenKey returns the key that NewKey has stored under the name, for a dataset or a
-// version of one. Anyone who can open the dataset can open it. The caller must wipe it.
+// OpenKey returns the key that NewKey stored under the name, for a dataset or a version
+// of one. Anyone who can open the dataset can open it. The caller must wipe it.
 func OpenKey(ctx context.Context, set *objects.Set, name string) (*envelope.LocalKey, error) {
 	if err := given.Check(ctx, set.Usable(), errNoVersion); err != nil {
 		return nil, err
@@ -68,7 +68,7 @@ func OpenKey(ctx context.Context, set *objects.Set, name string) (*envelope.Loca
 	return key, nil
 }
 
-// KeyOf returns the key of a job on the dataset that is called KeyName or
+// KeyOf returns the key of a job on the dataset, named KeyName or
 // CheckpointsKeyName.
 func KeyOf(ctx context.Context, d *dataset.Dataset, job, keyName string) (*envelope.LocalKey, error) {
 	if err := given.Check(ctx, d != nil, errNoVersion); err != nil {
@@ -78,8 +78,8 @@ func KeyOf(ctx context.Context, d *dataset.Dataset, job, keyName string) (*envel
 	return OpenKey(ctx, set, objects.JobFolder(set.Name, job)+keyName)
 }
 
-// contextOf is what a sealed file of a job is bound to: the job, and its place in the
-// model. A path may be longer than a value of the context.
+// contextOf returns what a sealed file of a job is bound to: the job, and its place
+// in the model. A path may be longer than the context allows for a value.
 func contextOf(job, path string) envelope.EncryptionContext {
 	sum := sha256.Sum256([]byte(path))
 	return envelope.EncryptionContext{"job": job, "path-sha256": hex.EncodeToString(sum[:])}

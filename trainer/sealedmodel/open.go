@@ -16,8 +16,8 @@ import (
 	"github.com/vaultpack/vaultpack/internal/given"
 )
 
-// ErrNotSealed is returned for a model that has no mark, so that vaultpack has not
-// sealed it.
+// ErrNotSealed is returned for a model that has no mark, so was not sealed by
+// vaultpack.
 var ErrNotSealed = errors.New("the model is not sealed")
 
 // FindMark reads the mark of a model.tar.gz.
@@ -61,8 +61,8 @@ type Opened struct {
 
 // Open opens the files of a job's model.tar.gz and writes them to an empty folder. It
 // returns an error for a file that is not sealed, or not sealed for its place in this job's
-// model, and for a link that leads out of the folder. After an error the folder has a part
-// of the model, in which every file is complete.
+// model, and for a link that leads out of the folder. After an error the folder holds a
+// part of the model, in which every file is complete.
 func Open(ctx context.Context, r io.Reader, dir, job string, key *envelope.LocalKey) (o Opened, err error) {
 	if err := given.Check(ctx, r != nil && dir != "" && key != nil, errors.New("sealedmodel: no archive, no folder, or no key")); err != nil {
 		return o, err
@@ -111,7 +111,7 @@ func Open(ctx context.Context, r io.Reader, dir, job string, key *envelope.Local
 	}
 }
 
-// link makes a link that stays in the folder.
+// link makes a link that leads to a place in the folder.
 func link(root *os.Root, name, target string) error {
 	if filepath.IsAbs(target) || !filepath.IsLocal(path.Join(path.Dir(name), target)) {
 		return fmt.Errorf("%s is a link to %s, which leads out of the model: %w", name, target, envelope.ErrAuthentication)
@@ -122,8 +122,8 @@ func link(root *os.Root, name, target string) error {
 	return root.Symlink(target, name)
 }
 
-// openFile opens a sealed file, which takes its place when all of it is authentic. None
-// that is there is replaced.
+// openFile opens a sealed file, and moves it into place when all of it is authentic. It
+// never replaces an existing file.
 func openFile(ctx context.Context, root *os.Root, src io.Reader, h *tar.Header, name, job string, key *envelope.LocalKey) (n int64, weak bool, err error) {
 	r, err := envelope.Open(ctx, src, contextOf(job, name), key)
 	if err != nil {

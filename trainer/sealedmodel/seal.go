@@ -25,8 +25,9 @@ const (
 	MarkName = ".vaultpack/sealed-model.json"
 )
 
-// A Mark says that a model is sealed, and where its key is. It is not authentic: it
-// only helps to find the key, which then opens the model or does not.
+// A Mark says that a model is sealed, and where its key is. It is not
+// authenticated: it only helps to find the key, which then opens the model or does
+// not.
 type Mark struct {
 	Format  string `json:"format"`
 	Job     string `json:"job"`
@@ -39,11 +40,11 @@ const markFormat = "vaultpack-sealed-model/1"
 var ErrNoModel = errors.New("there is no model to seal")
 
 // Seal replaces each file below the folder dir with a sealed file whose name has the
-// [Suffix], one after the other, so that the folder never needs more additional room than
-// its largest file. Links are kept. Seal returns the number of files.
+// [Suffix], one after another, so that it never needs more additional space than the
+// largest file. Links are kept. Seal returns the number of files.
 //
-// What could not be sealed is moved to the folder aside, so that nothing unsealed is
-// left: SageMaker stores whatever is in the folder, even after a failure.
+// Files that could not be sealed are moved to the folder aside, so that nothing
+// unsealed is left: SageMaker stores everything in the folder, even after a failure.
 func Seal(ctx context.Context, dir, aside string, key *envelope.LocalKey, m Mark) (n int, err error) {
 	if err := given.Check(ctx, dir != "" && aside != "" && key != nil, errors.New("sealedmodel: no folder, or no key")); err != nil {
 		return 0, err
@@ -75,8 +76,8 @@ func Seal(ctx context.Context, dir, aside string, key *envelope.LocalKey, m Mark
 	return n, writeMark(root, m)
 }
 
-// plain are the files that there are, and what has no place in a model, or cannot be looked
-// into.
+// plain returns the existing files, and entries that do not belong in a model or cannot be
+// read.
 func plain(root *os.Root) (names, failed []string, errs []error) {
 	fs.WalkDir(root.FS(), ".", func(name string, e fs.DirEntry, err error) error {
 		switch {
@@ -116,8 +117,8 @@ func sealFile(ctx context.Context, root *os.Root, name string, key *envelope.Loc
 	return root.Remove(name)
 }
 
-// create writes a file that is not there, with the mode and time of another, where the file
-// system keeps those. Weak reports that it does not.
+// create writes a new file, with the mode and time of another if the file system keeps
+// those. Weak reports that it does not.
 func create(ctx context.Context, root *os.Root, name string, as fs.FileInfo, write func(io.Writer) error) (weak bool, err error) {
 	folder := atomicfile.Folder{Root: root, Prefix: ".vaultpack-"}
 	if err := folder.Create(ctx, name, 0o600, write); err != nil {
@@ -133,8 +134,8 @@ func create(ctx context.Context, root *os.Root, name string, as fs.FileInfo, wri
 	return weak, nil
 }
 
-// moveAside takes files out of the folder. One that cannot be moved is removed: it is not
-// to be stored in the clear.
+// moveAside moves files out of the folder. A file that cannot be moved is removed: it
+// must not be stored in the clear.
 func moveAside(dir, aside string, names []string) error {
 	var errs []error
 	for _, name := range names {
@@ -161,7 +162,7 @@ func writeMark(root *os.Root, m Mark) error {
 	return root.WriteFile(MarkName, append(b, '\n'), 0o644)
 }
 
-// readMark reads a mark. It is not authentic.
+// readMark reads a mark. It is not authenticated.
 func readMark(r io.Reader) (m Mark, ok bool) {
 	b, err := io.ReadAll(io.LimitReader(r, keyMax))
 	return m, err == nil && json.Unmarshal(b, &m) == nil && m.Format == markFormat && m.Job != "" && !strings.ContainsAny(m.Job, "/")

@@ -21,14 +21,14 @@ type File struct {
 	Path    string
 	Mode    fs.FileMode
 	ModTime time.Time
-	// Own says that the file is in [Folder]: vaultpack has made it, and not the script.
+	// Own says that the file is in [Folder]: it was made by vaultpack, not by the script.
 	Own bool
 }
 
-// Read reads a sealed output, and calls each with every file in it. What each gets to read
-// is authentic for this key, job, output and host, but only when Read has returned nil is
-// it known to be all. Anybody who may open the job's dataset could have made it: the
-// statement in it says whether the job has.
+// Read reads a sealed output, and calls each with every file in it. What each reads is
+// authentic for this key, job, output and host, but only when Read has returned nil is it
+// known to be complete. Anyone who may open the job's dataset could have made it: the
+// statement in it shows whether the job did.
 func Read(ctx context.Context, r io.Reader, l Label, key *envelope.LocalKey, each func(File, io.Reader) error) error {
 	if err := given.Check(ctx, r != nil && key != nil && l.whole() && each != nil, errNothing); err != nil {
 		return err
@@ -71,7 +71,7 @@ func Read(ctx context.Context, r io.Reader, l Label, key *envelope.LocalKey, eac
 			return err
 		}
 	}
-	// Up to its end: a tar may end before what it lies in.
+	// Read to the end: a tar may end before the file that contains it.
 	if n, err := io.Copy(io.Discard, sealed); err != nil {
 		return fmt.Errorf("reading the sealed files: %w", err)
 	} else if n > tarPadding {
@@ -83,5 +83,5 @@ func Read(ctx context.Context, r io.Reader, l Label, key *envelope.LocalKey, eac
 	return nil
 }
 
-// tarPadding bounds what writers put behind the end of a tar: to a record of 20 blocks.
+// tarPadding limits the padding that writers append to a tar: up to a record of 20 blocks.
 const tarPadding = 20 * 512

@@ -1,6 +1,6 @@
-// Package sealedoutput seals a folder that a processing job has made, as one file for each
-// host, and reads it again. A sealed output shows neither the names of its files nor their
-// sizes, only about how much there is in all.
+// Package sealedoutput seals a folder made by a processing job, as one file for each host,
+// and reads it again. A sealed output reveals neither the names of its files nor their
+// sizes, only the approximate total size.
 package sealedoutput
 
 import (
@@ -21,17 +21,18 @@ import (
 	"github.com/vaultpack/vaultpack/internal/given"
 )
 
-// Folder is the folder in an output that is vaultpack's own: the statement of how the output
-// was made is in it, and its label.
+// Folder is vaultpack's own folder in an output. It holds the statement of how the output
+// was made, and the label.
 const Folder = ".vaultpack"
 
 const labelName = Folder + "/output.json"
 
-// maxLabel is more than a label takes.
+// maxLabel is more than any label takes.
 const maxLabel = 4096
 
-// A Label says which output of which job it is. As a file of the output, it is in the signed
-// statement, so that no output can take the place of another one, or of another host's.
+// A Label says which output of which job this is. As a file of the output, it is covered by
+// the signed statement, so that an output cannot be substituted for another one, or for
+// another host's.
 type Label struct {
 	Job    string `json:"job"`
 	Output string `json:"output"`
@@ -41,7 +42,7 @@ type Label struct {
 // Object returns the name of the sealed file, below the folder of the output.
 func (l Label) Object() string { return l.Host + ".vpk" }
 
-// context is what the sealed file is bound to.
+// context returns what the sealed file is bound to.
 func (l Label) context() envelope.EncryptionContext {
 	return envelope.EncryptionContext{"job": l.Job, "output": l.Output, "host": l.Host}
 }
@@ -50,8 +51,8 @@ var errNothing = errors.New("sealedoutput: no folder or file, no key, or no whol
 
 func (l Label) whole() bool { return l.Job != "" && l.Output != "" && l.Host != "" }
 
-// Write puts the label into the folder of an output, before that is signed. It returns an
-// error if the command has made a folder of that name.
+// Write writes the label to the folder of an output, before that is signed. It returns an
+// error if the command made a folder with that name.
 func (l Label) Write(dir string) error {
 	if dir == "" || !l.whole() {
 		return errNothing
@@ -73,10 +74,10 @@ func (l Label) Write(dir string) error {
 	return root.WriteFile(labelName, b, 0o644)
 }
 
-// Seal seals all files below a folder into the new file to, and returns their number but for
-// those in [Folder]. Links become the files that they lead to. Files are removed as soon as
-// they are sealed, so that the volume needs room for the largest one more: after an error the
-// output is incomplete in both places, and the job has failed.
+// Seal seals all files below a folder into the new file to, and returns their number, not
+// counting those in [Folder]. Links become the files that they lead to. Files are removed as
+// soon as they are sealed, so that the volume needs additional space only for the largest
+// one: after an error the output is incomplete in both places, and the job has failed.
 func Seal(ctx context.Context, dir, to string, l Label, key *envelope.LocalKey) (files int, err error) {
 	if err := given.Check(ctx, dir != "" && to != "" && key != nil && l.whole(), errNothing); err != nil {
 		return 0, err
@@ -116,9 +117,9 @@ func Seal(ctx context.Context, dir, to string, l Label, key *envelope.LocalKey) 
 	return files, err
 }
 
-// filesOf are the names of all links and then of all files: a link is sealed before the file
-// that it leads to is removed. A name that no dataset may have is an error before anything
-// is sealed.
+// filesOf returns the names of all links and then of all files: a link is sealed before the
+// file that it leads to is removed. A name that is not allowed in a dataset is an error
+// before anything is sealed.
 func filesOf(root *os.Root) (links, files []string, err error) {
 	err = fs.WalkDir(root.FS(), ".", func(name string, e fs.DirEntry, err error) error {
 		switch {
@@ -156,7 +157,7 @@ func pack(ctx context.Context, root *os.Root, links, files []string, w io.Writer
 	return t.Close()
 }
 
-// own reports whether a file of an output is vaultpack's.
+// own reports whether a file of an output belongs to vaultpack.
 func own(name string) bool { return strings.HasPrefix(name, Folder+"/") }
 
 func packFile(ctx context.Context, root *os.Root, name string, t *tar.Writer) error {
