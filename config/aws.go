@@ -21,7 +21,7 @@ func (c *Config) AWS(ctx context.Context) (aws.Config, error) {
 	return c.aws().Load(ctx)
 }
 
-// aws says how AWS is reached.
+// aws returns the settings for reaching AWS.
 func (c *Config) aws() awsload.Settings {
 	return awsload.Settings{Region: c.S3.Region, Profile: c.S3.Profile, MFACode: c.S3.MFACode, Options: c.S3.LoadOptions}
 }

@@ -1,6 +1,6 @@
-// Package config finds out from flags, the environment and vaultpack.yaml which
-// vault and which keys to use, and opens them. It knows all kinds of vaults and all
-// kinds of keys.
+// Package config determines from flags, the environment and vaultpack.yaml which
+// vault and which keys to use, and opens them. It knows all kinds of vaults and
+// keys.
 package config
 
 import (
@@ -84,7 +84,7 @@ type Config struct {
 	Files  []string
 	vaults map[string]string  // the vault that each of Files names, if it does
 	keys   *keyservice.Client // of Resolved
-	// related is the nearest kms_related, nil where no file has it.
+	// related is the nearest kms_related, or nil if no file has it.
 	related *bool
 	// Default is true for the embedded default vault, which is made on first use,
 	// and DefaultKey for the embedded default of the local key.
@@ -112,7 +112,7 @@ type fileConfig struct {
 // Load finds every setting. flag returns the values of the flags vault, kms-key, sse,
 // local-key, signing-key, identity and passphrase-file, or "" for flags that were not given.
 func Load(flag func(name string) string) (*Config, error) {
-	home, homeErr := homeDir() // which is not needed where all is named
+	home, homeErr := homeDir() // not needed if everything is set explicitly
 	c := &Config{Home: home}
 	for name, s := range map[string]*Setting{"vault": &c.Vault, "local-key": &c.LocalKey, "signing-key": &c.Signing, "identity": &c.Identity, "passphrase-file": &c.Passphrase} {
 		c.set(s, flag(name), "flag --"+name)
@@ -162,18 +162,18 @@ func (c *Config) OfOtherVault(source string) bool {
 	return v != "" && strings.TrimSuffix(v, "/") != strings.TrimSuffix(c.Vault.Value, "/")
 }
 
-// set gives s a value if none that goes before has done so.
+// set gives s a value unless a source with precedence has done so.
 func (c *Config) set(s *Setting, value, source string) {
 	if s.Value == "" && value != "" {
 		*s = Setting{value, source}
 	}
 }
 
-// maxConfig bounds a configuration file, in bytes.
+// maxConfig limits the size of a configuration file, in bytes.
 const maxConfig = 1 << 20
 
-// readFile reads a configuration file. Paths in it start from the folder of the
-// file itself, wherever a link to it lies.
+// readFile reads a configuration file. Paths in it are relative to the folder of
+// the file itself, not of a link to it.
 func (c *Config) readFile(file string) error {
 	real, err := realTrusted(file)
 	if err != nil {
@@ -206,7 +206,7 @@ func (c *Config) readFile(file string) error {
 	return tilde
 }
 
-// take takes what a file sets and no source before it has set.
+// take takes the settings of a file that no source before it has set.
 func (c *Config) take(f *fileConfig, file string, inFile func(string) string) error {
 	c.vaults[file] = inFile(f.Vault)
 	c.set(&c.Vault, inFile(f.Vault), file)
@@ -245,8 +245,8 @@ func (c *Config) take(f *fileConfig, file string, inFile func(string) string) er
 	return nil
 }
 
-// pathIn is a path that a file has, of which the real name is real: relative to its
-// folder, or to the home directory. A URL stays as it is.
+// pathIn resolves a path in a file whose real name is real: relative to the file's
+// folder, or to the home directory. A URL is unchanged.
 func pathIn(file, real, p string) (string, error) {
 	switch {
 	case p == "~" || strings.HasPrefix(p, "~/"):
@@ -263,7 +263,7 @@ func pathIn(file, real, p string) (string, error) {
 	return filepath.Join(filepath.Dir(real), p), nil
 }
 
-// checkContext checks the user's pairs, which those of vaultpack are added to.
+// checkContext checks the user's pairs, to which vaultpack adds its own.
 func checkContext(ec envelope.EncryptionContext) error {
 	if _, ok := ec[envelope.ContextDataset]; ok {
 		return fmt.Errorf("the encryption context's pair %q is set by vaultpack itself; remove it", envelope.ContextDataset)
@@ -277,13 +277,13 @@ func checkContext(ec envelope.EncryptionContext) error {
 // maxContext leaves room for vaultpack's own pairs.
 const maxContext = 8
 
-// homeDir is VAULTPACK_HOME, or vaultpack below the XDG data directory.
+// homeDir returns VAULTPACK_HOME, or vaultpack below the XDG data directory.
 func homeDir() (Setting, error) {
 	if dir := os.Getenv("VAULTPACK_HOME"); dir != "" {
 		abs, err := filepath.Abs(dir)
 		return Setting{abs, "environment VAULTPACK_HOME"}, err
 	}
-	// The XDG specification says that a relative path is to be ignored.
+	// The XDG specification says that a relative path must be ignored.
 	if dir := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
 		return Setting{filepath.Join(dir, "vaultpack"), "environment XDG_DATA_HOME"}, nil
 	}
@@ -294,7 +294,7 @@ func homeDir() (Setting, error) {
 	return Setting{filepath.Join(home, ".local", "share", "vaultpack"), "HOME"}, nil
 }
 
-// configFiles are the configuration files that exist, nearest first.
+// configFiles returns the existing configuration files, nearest first.
 func configFiles() ([]string, error) {
 	wd, err := os.Getwd()
 	if err != nil {
@@ -314,7 +314,7 @@ func configFiles() ([]string, error) {
 	for i, file := range candidates {
 		info, err := os.Stat(file)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || err == nil && info.IsDir() {
-			continue // a folder above that cannot be looked into holds no setting of ours
+			continue // a parent folder that cannot be read holds no setting of ours
 		}
 		if err != nil {
 			return nil, fmt.Errorf("looking for the configuration: %w", err)

@@ -102,7 +102,7 @@ func ReadKeys(ctx context.Context, c *Config) (*vault.Keys, error) {
 			"or use a local key, created by: vaultpack init", c.Vault.Value, FileName)
 	}
 	if missing := (*MissingKeyError)(nil); errors.As(localErr, &missing) && missing.Setting.fromFile() && c.Identity.Value+c.Passphrase.Value != "" {
-		// Whoever has lost the key opens with another. None is made without it.
+		// A user who has lost the key opens with another one. No data keys are made without it.
 		if len(k.Wrap) == 0 {
 			k.Wrap = []envelope.KeyWrapper{missingKey{missing}}
 		}
@@ -130,7 +130,7 @@ func ReadKeys(ctx context.Context, c *Config) (*vault.Keys, error) {
 func readSecret(what string, s Setting) ([]byte, error) {
 	file := s.Value
 	if s.fromFile() {
-		// Who has written the configuration has not looked at the way to the file.
+		// The author of the configuration has not checked the path to the file.
 		if _, err := realTrusted(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("the %s %s (from %s): %w", what, file, s.Source, err)
 		}
@@ -183,7 +183,7 @@ func readIdentity(s Setting) (*envelope.Identity, error) {
 	return id, nil
 }
 
-// maxPublic is more than a public key takes as text.
+// maxPublic is more than the text of a public key takes.
 const maxPublic = 64 << 10
 
 // isRecipient reports whether a file is a public key.
@@ -202,7 +202,7 @@ func isRecipient(file string) bool {
 	return err == nil
 }
 
-// isSecret reports whether a text is that of a secret key.
+// isSecret reports whether a text is a secret key.
 func isSecret(b []byte) bool {
 	return bytes.Contains(b, []byte("vaultpack-identity-")) || bytes.Contains(b, []byte("vaultpack-local-key-"))
 }
@@ -261,8 +261,8 @@ func ReadLocalKey(c *Config) (*envelope.LocalKey, error) {
 	return key, nil
 }
 
-// ensureLocalKey makes the local key if it is missing, but not beside a vault
-// that already holds data: that data was sealed with another.
+// ensureLocalKey makes the local key if it is missing, but not for a vault that
+// already holds data: that was sealed with another key.
 func ensureLocalKey(ctx context.Context, c *Config, store vault.Store) (made bool, err error) {
 	if _, err := ReadLocalKey(c); !errors.Is(err, fs.ErrNotExist) {
 		return false, err
@@ -325,7 +325,7 @@ func WriteSecret(file string, text []byte) error {
 	return nil
 }
 
-// keepsModes reports whether files in the folder have modes of their own.
+// keepsModes reports whether the folder's file system keeps the modes of files.
 func keepsModes(dir string) bool {
 	f, err := os.CreateTemp(dir, ".vaultpack-") // of mode 0600
 	if err != nil {

@@ -43,7 +43,7 @@ func (e *MissingKeyError) Error() string {
 
 func (e *MissingKeyError) Unwrap() error { return fs.ErrNotExist }
 
-// recovery says for each of the others how to use it.
+// recovery says how to use each of the other keys.
 func (e *MissingKeyError) recovery() (ways []string) {
 	passphrase := false
 	for _, s := range e.Others {
@@ -64,7 +64,7 @@ func (e *MissingKeyError) recovery() (ways []string) {
 	return ways
 }
 
-// Bounds of the search for other keys, which is made of a failure.
+// Limits on the search for other keys, which is made after a failure.
 const (
 	maxSearchedDatasets = 20
 	maxSearchedKeyrings = 10
@@ -112,7 +112,7 @@ func readKeyring(ctx context.Context, store vault.Store, name string) (*envelope
 	return envelope.ParseKeyring(b)
 }
 
-// A missingKey stands for a local key that is lost: it wraps nothing.
+// A missingKey stands in for a lost local key: it wraps nothing.
 type missingKey struct{ err *MissingKeyError }
 
 func (k missingKey) Wrap(context.Context, []byte, envelope.EncryptionContext) (envelope.Slot, error) {

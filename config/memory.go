@@ -14,20 +14,20 @@ import (
 	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
-// memory returns what this user remembers of the datasets of a vault, with the
+// memory returns what this user remembers about the datasets of a vault, with the
 // pins of the configuration.
 func (c *Config) memory(location string) *trust.Pinned {
 	path, err := KnownDir()
 	if err != nil {
-		// As a folder that cannot be made: nothing is remembered, and that is told.
+		// As with a folder that cannot be made: nothing is remembered, and the user is warned.
 		path = filepath.Join(os.DevNull, "known")
 	}
 	dir := &trust.Dir{Path: path, Vault: c.vaultName(location), Cannot: c.CannotRemember, Told: c.FirstContact}
 	return &trust.Pinned{Memory: dir, Signers: c.Signers, Versions: c.Pins}
 }
 
-// Remembered returns what is remembered of the configured vault, without opening the
-// vault.
+// Remembered returns what is remembered about the configured vault, without opening
+// the vault.
 func (c *Config) Remembered() (*trust.Dir, error) {
 	if c == nil || c.Vault.Value == "" {
 		return nil, errNoConfig
@@ -45,7 +45,7 @@ func (c *Config) Remembered() (*trust.Dir, error) {
 	return &trust.Dir{Path: path, Vault: c.vaultName(location)}, nil
 }
 
-// KnownDir returns the folder that remembers what was seen of datasets: known in the
+// KnownDir returns the folder that remembers what was seen of datasets: known in
 // StateDir.
 func KnownDir() (string, error) {
 	dir, err := StateDir()
@@ -68,8 +68,8 @@ func StateDir() (string, error) {
 	return filepath.Join(home, ".local", "state", "vaultpack"), nil
 }
 
-// vaultName names a vault, however its directory is reached. A bucket of another server
-// than AWS is named with that.
+// vaultName returns the same name for a vault no matter how its directory is reached.
+// The name of a bucket on a server other than AWS includes the server.
 func (c *Config) vaultName(location string) string {
 	if s3store.IsURL(location) {
 		name := strings.TrimSuffix(location, "/")

@@ -26,7 +26,7 @@ func Open(ctx context.Context, c *Config) (*vault.Vault, error) {
 	return open(ctx, c)
 }
 
-// there looks whether a vault in a directory is one.
+// there checks whether a directory is a vault.
 func there(c *Config) error {
 	if err := supported(c); err != nil || s3store.IsURL(c.Vault.Value) {
 		return err
@@ -69,7 +69,7 @@ func OpenForWriting(ctx context.Context, c *Config) (v *vault.Vault, created boo
 	return v, false, err
 }
 
-// noVault says where there is none, and what to do.
+// noVault says where no vault was found, and what to do.
 func (c *Config) noVault(err error) error {
 	if c.Default {
 		return fmt.Errorf("%w yet at %s (%s): the first upload creates it", err, c.Vault.Value, c.Vault.Source)
@@ -79,8 +79,8 @@ func (c *Config) noVault(err error) error {
 }
 
 // Init creates the configured vault and its local key, or checks existing ones;
-// created reports whether anything was created. It creates no bucket and no KMS
-// key, and no local key if KMS keys are configured.
+// created reports whether anything was created. It does not create buckets or KMS
+// keys, nor a local key if KMS keys are configured.
 func Init(ctx context.Context, c *Config) (v *vault.Vault, created bool, err error) {
 	if err := given.Check(ctx, c != nil, errNoConfig); err != nil {
 		return nil, false, err
@@ -100,7 +100,7 @@ func Init(ctx context.Context, c *Config) (v *vault.Vault, created bool, err err
 	if err != nil {
 		return nil, false, err
 	}
-	// The key first: a vault with a marker has a key.
+	// The key is made first, so that a vault with a marker has a key.
 	if len(c.KMSKeys) == 0 {
 		if created, err = ensureLocalKey(ctx, c, store); err != nil {
 			return nil, false, err
@@ -156,7 +156,7 @@ func open(ctx context.Context, c *Config) (*vault.Vault, error) {
 	return v, nil
 }
 
-// openStore opens the place where the objects are.
+// openStore opens the store of the objects.
 func openStore(ctx context.Context, c *Config) (store vault.Store, location string, err error) {
 	if s3store.IsURL(c.Vault.Value) {
 		set := c.S3

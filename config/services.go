@@ -46,8 +46,8 @@ func (c *Config) Resolved(ctx context.Context) (*Config, error) {
 	return &r, err
 }
 
-// resolve puts the ARN of a key in the place of its name. arns are those that were
-// asked for already.
+// resolve replaces the name of a key with its ARN. arns holds those already looked
+// up.
 func (c *Config) resolve(ctx context.Context, key *Setting, arns map[string]string) error {
 	name := key.Value
 	if keyservice.Fixed(name) {
@@ -67,8 +67,8 @@ func (c *Config) resolve(ctx context.Context, key *Setting, arns map[string]stri
 	return nil
 }
 
-// services opens keys in key services. What a resolved configuration opens is counted
-// together.
+// services opens keys in key services. All calls for a resolved configuration are
+// counted together.
 func (c *Config) services() *keyservice.Client {
 	if c.keys != nil {
 		return c.keys
@@ -77,7 +77,7 @@ func (c *Config) services() *keyservice.Client {
 }
 
 // sseNamed reports whether the setting s3.kms_key names a key of AWS KMS by another
-// name than its ARN. A server of one's own may have names of its own, but no aliases.
+// name than its ARN. Other servers may have their own key names, but no aliases.
 func (c *Config) sseNamed(ctx context.Context) (bool, error) {
 	key := c.S3.KMSKey
 	switch {
@@ -101,7 +101,7 @@ func (c *Config) s3Elsewhere(cfg aws.Config) bool {
 	return at != nil && (all == nil || *all != *at)
 }
 
-// addKMS adds the configured KMS keys to k, in their order.
+// addKMS adds the configured KMS keys to k, in order.
 func addKMS(ctx context.Context, c *Config, k *vault.Keys, add func(envelope.KeyWrapper, string)) error {
 	if len(c.KMSKeys) == 0 {
 		return nil

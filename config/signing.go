@@ -23,8 +23,8 @@ const signingComment = `# A signing key of vaultpack. Whoever has this file can 
 `
 
 // SigningKey reads the configured signing key. If none is configured, it returns the key
-// derived from a local key of keys, or else the key in the file of the embedded default.
-// If there is no signing key, the error wraps [vault.ErrNoSigner].
+// derived from a local key in keys, or otherwise the key in the file of the embedded
+// default. If there is no signing key, the error wraps [vault.ErrNoSigner].
 func SigningKey(ctx context.Context, c *Config, keys *vault.Keys) (signing.Signer, error) {
 	if err := given.Check(ctx, c != nil, errNoConfig); err != nil {
 		return nil, err
@@ -45,8 +45,8 @@ func SigningKey(ctx context.Context, c *Config, keys *vault.Keys) (signing.Signe
 	return key, err
 }
 
-// EnsureSigningKey is SigningKey, but if the file of the embedded default is needed and
-// does not exist, it creates it and calls Config.MadeSigningKey.
+// EnsureSigningKey is like SigningKey, but if the file of the embedded default is
+// needed and does not exist, it creates the file and calls Config.MadeSigningKey.
 func EnsureSigningKey(ctx context.Context, c *Config, keys *vault.Keys) (signing.Signer, error) {
 	s, err := SigningKey(ctx, c, keys)
 	if !errors.Is(err, vault.ErrNoSigner) || c.Signing.Value == "" {
@@ -64,7 +64,7 @@ func EnsureSigningKey(ctx context.Context, c *Config, keys *vault.Keys) (signing
 // with that.
 const agentPrefix = "ssh-agent:"
 
-// signingIn is the setting of a file, whose paths are relative to that.
+// signingIn resolves the setting in a file, whose paths are relative to the file.
 func signingIn(value string, inFile func(string) string) string {
 	named, inAgent := strings.CutPrefix(value, agentPrefix)
 	if _, err := signing.ParsePublicKey([]byte(named)); inAgent && err != nil {
@@ -81,7 +81,7 @@ func (c *Config) signsInService() bool {
 	return !c.DefaultSigning && strings.HasPrefix(c.Signing.Value, "arn:")
 }
 
-// signer opens the signing key that is configured, wherever it is.
+// signer opens the configured signing key, wherever it is kept.
 func (c *Config) signer(ctx context.Context, services *keyservice.Client) (signing.Signer, error) {
 	named, inAgent := strings.CutPrefix(c.Signing.Value, agentPrefix)
 	switch {
@@ -105,8 +105,8 @@ func (c *Config) signer(ctx context.Context, services *keyservice.Client) (signi
 	return readSigningKey(c.Signing)
 }
 
-// setSigner has the signing key of a vault opened once, when it is first needed, and counts
-// what that bills among the calls of the vault's keys.
+// setSigner makes a vault open its signing key once, when it is first needed, and counts
+// the billed calls among those of the vault's keys.
 func (c *Config) setSigner(v *vault.Vault) {
 	if !c.signsInService() {
 		v.OpenSigner = func(ctx context.Context) (signing.Signer, error) { return SigningKey(ctx, c, v.Keys) }
@@ -175,7 +175,7 @@ func CreateSigningKey(file string) error {
 	return nil
 }
 
-// defaultSigning is where the embedded default lies.
+// defaultSigning returns the path of the embedded default.
 func defaultSigning(home Setting) Setting {
 	return Setting{filepath.Join(home.Value, signingFile), "embedded default, below " + home.Source}
 }

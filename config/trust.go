@@ -12,14 +12,14 @@ import (
 	"syscall"
 )
 
-// maxLinks is how many symbolic links may lie on a path, as in Linux.
+// maxLinks is the most symbolic links on a path, as in Linux.
 const maxLinks = 40
 
-// realTrusted gives the real path of a file after it has made sure that nobody
-// else decides what it says: the file, each link that leads to it, and each folder
+// realTrusted returns the real path of a file after checking that nobody else
+// controls its contents: the file, each link that leads to it, and each folder
 // above any of them belong to this user or root, and nobody else can write there.
-// In a folder such as /tmp, in which all may make files and only their owner can
-// remove or rename them, it is the owner that counts.
+// In a folder such as /tmp, where everyone may create files but only their owner
+// can remove or rename them, the owner of the file decides.
 func realTrusted(file string) (string, error) {
 	abs, err := filepath.Abs(file)
 	if err != nil {
@@ -37,7 +37,7 @@ func realTrusted(file string) (string, error) {
 		case "", ".":
 			continue
 		case "..":
-			at = filepath.Dir(at) // what at holds has no links
+			at = filepath.Dir(at) // at has no links
 			continue
 		}
 		next := filepath.Join(at, name)
@@ -63,12 +63,12 @@ func realTrusted(file string) (string, error) {
 	return at, nil
 }
 
-// An untrustedError says that another user decides what is at a path.
+// An untrustedError says that another user controls what is at a path.
 type untrustedError struct{ path, why string }
 
 func (e *untrustedError) Error() string { return e.path + " " + e.why }
 
-// trustedAt looks at one file, folder or link.
+// trustedAt checks one file, folder or link.
 func trustedAt(path string) error {
 	info, err := os.Lstat(path)
 	if err != nil {
@@ -94,16 +94,16 @@ func trustedAt(path string) error {
 	return nil
 }
 
-// trustedOwner reports whether the user is the one who runs this, or root, or who
-// has become root with sudo.
+// trustedOwner reports whether the user is the one who runs this process, root, or
+// the one who became root with sudo.
 func trustedOwner(uid uint32) bool {
 	euid := os.Geteuid()
 	sudo, err := strconv.ParseUint(os.Getenv("SUDO_UID"), 10, 32)
 	return uid == 0 || int64(uid) == int64(euid) || euid == 0 && err == nil && uint64(uid) == sudo
 }
 
-// ownGroup reports whether the group is root's, or one that many systems make for
-// each user, of the user's own name or number.
+// ownGroup reports whether the group is root's, or the one that many systems create
+// for each user, with the user's own name or number.
 func ownGroup(gid uint32) bool {
 	if gid == 0 {
 		return true
@@ -122,9 +122,8 @@ func ownGroup(gid uint32) bool {
 	return err == nil && g.Name == u.Username
 }
 
-// outsideNamespace reports whether the owner is one who has no number in the user
-// namespace of this process. In a container without privileges, that is how the
-// system's folders look.
+// outsideNamespace reports whether the owner is not mapped in the user namespace of
+// this process. In an unprivileged container, the system's folders look like that.
 func outsideNamespace(uid uint32) bool {
 	overflow, err := os.ReadFile("/proc/sys/kernel/overflowuid")
 	if err != nil || strings.TrimSpace(string(overflow)) != strconv.FormatUint(uint64(uid), 10) {
@@ -134,8 +133,8 @@ func outsideNamespace(uid uint32) bool {
 	return err == nil && strings.Join(strings.Fields(string(all)), " ") != "0 0 4294967295"
 }
 
-// readOnly reports whether the file system is mounted read-only, whatever the modes
-// in it say: configuration that Kubernetes mounts looks so.
+// readOnly reports whether the file system is mounted read-only, regardless of
+// modes: configuration that Kubernetes mounts looks like that.
 func readOnly(path string) bool {
 	const flag = 1 // ST_RDONLY of Linux and MNT_RDONLY of the BSDs
 	var st syscall.Statfs_t

@@ -33,11 +33,11 @@ type Change struct {
 var ErrOtherVault = errors.New("the file is about another vault")
 
 // Write creates the file, or changes these settings in it and keeps everything
-// else, including comments. If the file has these settings already, it is not
+// else, including comments. If the file already has these settings, it is not
 // written.
 func Write(file string, change Change) (written bool, err error) {
 	if real, err := filepath.EvalSymlinks(file); err == nil {
-		file = real // what is changed is the file, and not the link to it
+		file = real // change the file, not the link to it
 	}
 	old, err := os.ReadFile(file)
 	mode := fs.FileMode(0o644)
@@ -73,7 +73,7 @@ func (c Change) Text() (string, error) {
 	return string(b), err
 }
 
-// apply gives the new text, or nil if the old one says the same.
+// apply returns the new text, or nil if the old one says the same.
 func (c Change) apply(old []byte) ([]byte, error) {
 	doc, root, err := parseSettings(old)
 	if err != nil {
@@ -123,7 +123,7 @@ func (c Change) apply(old []byte) ([]byte, error) {
 	return b.Bytes(), e.Close()
 }
 
-// applyS3 sets what belongs into the section s3.
+// applyS3 sets what belongs in the section s3.
 func (c Change) applyS3(root *yaml.Node, set func(in *yaml.Node, key string, value any) error) error {
 	for _, of := range []struct{ name, value string }{{"region", c.Region}, {"sse", c.SSE}} {
 		if of.value == "" {
@@ -145,13 +145,13 @@ func (c Change) applyS3(root *yaml.Node, set func(in *yaml.Node, key string, val
 	return nil
 }
 
-// parseSettings gives a file as a document, and the list of settings in it.
+// parseSettings returns a file as a document, and the list of settings in it.
 func parseSettings(old []byte) (doc, root *yaml.Node, err error) {
 	doc = &yaml.Node{}
 	if err := yaml.Unmarshal(old, doc); err != nil {
 		return nil, nil, err
 	}
-	if len(doc.Content) == 0 { // nothing, or comments alone
+	if len(doc.Content) == 0 { // nothing, or only comments
 		root = &yaml.Node{Kind: yaml.MappingNode, HeadComment: strings.TrimSpace(string(old))}
 		return &yaml.Node{Kind: yaml.DocumentNode, Content: []*yaml.Node{root}}, root, nil
 	}
@@ -179,8 +179,8 @@ func lookup(mapping *yaml.Node, key string) *yaml.Node {
 	return nil
 }
 
-// setNode sets a key of a mapping, and reports whether that is another value than
-// before. The comments at the old one stay.
+// setNode sets a key of a mapping, and reports whether the value has changed. The
+// comments at the old one stay.
 func setNode(mapping *yaml.Node, key string, value any) (changed bool, err error) {
 	next, ok := value.(*yaml.Node)
 	if !ok {

@@ -16,7 +16,7 @@ import (
 
 // AgentKey returns a Signer for the key with the given public key in the ssh-agent that
 // listens at the socket (SSH_AUTH_SOCK). The agent makes each signature, and may ask
-// somebody to confirm it. Whether the agent has the key is checked only by the first
+// the user to confirm it. Whether the agent has the key is checked only by the first
 // signature.
 func AgentKey(socket string, public PublicKey) (Signer, error) {
 	if public.IsZero() {
@@ -45,8 +45,8 @@ func (k *agentKey) Public() PublicKey { return k.public }
 
 func (k *agentKey) String() string { return "ssh-agent key " + k.public.ID().Short() }
 
-// Sign asks the agent. A context that ends breaks the connection, so that an agent that
-// does not answer is not waited for.
+// Sign asks the agent. The end of the context breaks the connection, so that Sign does
+// not wait for an agent that does not answer.
 func (k *agentKey) Sign(ctx context.Context, message []byte) ([]byte, error) {
 	if ctx == nil {
 		return nil, errors.New("signing: the context is nil")
@@ -79,8 +79,8 @@ func (k *agentKey) Sign(ctx context.Context, message []byte) ([]byte, error) {
 	return raw, nil
 }
 
-// raw is the signature as [PublicKey.Verify] takes it: RFC 8709 section 6 and RFC 5656
-// section 3.1.2 say how the agent has it.
+// raw returns the signature in the form that [PublicKey.Verify] accepts: RFC 8709
+// section 6 and RFC 5656 section 3.1.2 specify the agent's form.
 func (k *agentKey) raw(sig *ssh.Signature) ([]byte, error) {
 	if sig.Format != k.key.Type() {
 		return nil, fmt.Errorf("its signature is of the type %q", sig.Format)

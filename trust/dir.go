@@ -59,7 +59,7 @@ func (e *StateError) Error() string {
 
 func (e *StateError) Unwrap() error { return e.Err }
 
-// A Record holds what is remembered of one dataset, and the vault that it is in.
+// A Record holds what is remembered about one dataset, and the vault that it is in.
 type Record struct {
 	Format  string `json:"format"`
 	Vault   string `json:"vault"`
@@ -91,7 +91,7 @@ func (d *Dir) Recall(ctx context.Context, dataset string) (Known, error) {
 	return r.Known, ctx.Err()
 }
 
-// Record returns what is remembered of a dataset, or nil if nothing is.
+// Record returns what is remembered about a dataset, or nil if nothing is.
 func (d *Dir) Record(dataset string) (*Record, error) { return d.read(dataset) }
 
 // read is nil if nothing is remembered.
@@ -207,8 +207,8 @@ func (d *Dir) write(r *Record) error {
 	})
 }
 
-// locked does something while no other process does, where the file system has locks.
-// Without them one of two writers may lose what it has learned, and learns it again.
+// locked calls a function while no other process does, if the file system has locks.
+// Without them one of two writers may lose what it has learned, and learn it again.
 func (d *Dir) locked(do func() error) error {
 	if err := os.MkdirAll(d.folder(), 0o700); err != nil {
 		return err
@@ -235,7 +235,7 @@ func unwritable(err error) bool {
 	return false
 }
 
-// Forget removes what is remembered of a dataset, even if it cannot be read.
+// Forget removes what is remembered about a dataset, even if it cannot be read.
 func (d *Dir) Forget(ctx context.Context, dataset string) error {
 	if _, err := os.Lstat(d.file(dataset)); errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil
@@ -249,7 +249,7 @@ func (d *Dir) Forget(ctx context.Context, dataset string) error {
 	})
 }
 
-// Set replaces what is remembered of a dataset with the record.
+// Set replaces what is remembered about a dataset with the record.
 func (d *Dir) Set(ctx context.Context, r *Record) error {
 	return d.locked(func() error {
 		r.Format, r.Vault = fileFormat, d.Vault

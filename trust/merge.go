@@ -10,11 +10,11 @@ import (
 	"github.com/vaultpack/vaultpack/signing"
 )
 
-// maxVersions is of how many versions the digest is remembered: the newest ones.
+// maxVersions is the number of versions, the newest ones, whose digests are remembered.
 const maxVersions = 64
 
-// merge adds what was seen, and reports whether that is anything new. What contradicts
-// what is known is an error that wraps envelope.ErrAuthentication.
+// merge adds what was seen, and reports whether that is anything new. If it
+// contradicts what is known, the error wraps envelope.ErrAuthentication.
 func (k *Known) merge(dataset string, seen Known) (changed bool, err error) {
 	for i := range min(len(k.Links), len(seen.Links)) {
 		if k.Links[i] != seen.Links[i] {
@@ -51,7 +51,7 @@ func (k *Known) merge(dataset string, seen Known) (changed bool, err error) {
 	return changed, nil
 }
 
-// A Pinned adds pins to a Memory. The pins apply whatever the Memory remembers.
+// A Pinned adds pins to a Memory. The pins apply no matter what the Memory remembers.
 type Pinned struct {
 	Memory // nil if nothing is remembered
 	// Signers are pinned for all datasets.

@@ -44,9 +44,9 @@ type Memory interface {
 	// Remember adds what was seen and accepted to what is known: the longer chain, the
 	// higher number, all versions. If the two contradict each other, it returns an
 	// error that wraps envelope.ErrAuthentication. That happens if another process has
-	// remembered something different meanwhile.
+	// remembered something different in the meantime.
 	Remember(ctx context.Context, dataset string, seen Known) error
-	// Forget removes what is remembered of a dataset that the user has removed. Pins
-	// stay.
+	// Forget removes what is remembered about a dataset that the user has removed.
+	// Pins stay.
 	Forget(ctx context.Context, dataset string) error
 }

@@ -1,10 +1,10 @@
-// Command channel measures how long it takes to open a sealed channel where it
-// lies, as a training container does before the training, next to tar -x of the
-// same files into a new folder of the same file system, in turns:
+// Command channel measures how long it takes to open a sealed channel in place, as
+// a training container does before the training, compared with tar -x of the same
+// files into a new folder on the same file system, alternating between the two:
 //
 //	go run ./bench/channel -size 4096 -turns 5 -dir /mnt/disk
 //
-// Nothing is synced on either side, and both read what was written a moment ago.
+// Nothing is synced on either side, and both read what was just written.
 // bench/train.sh runs it on two cores.
 package main
 
@@ -105,7 +105,7 @@ func measure(parent string, size, file int64, turns int) (err error) {
 	return nil
 }
 
-// timed measures f, and removes what it has made in dir.
+// timed measures f, and removes what it made in dir.
 func timed(dir string, f func() error) (seconds float64, err error) {
 	began := time.Now()
 	if err := f(); err != nil {

@@ -1,18 +1,18 @@
 // The gate compares two files of benchmark results by one metric, the ratio to
-// the limit, and fails where the second is worse beyond noise:
+// the limit, and fails if the second is worse beyond noise:
 //
 //	go run ./bench/gate [-tolerance 0.03] OLD NEW
 //
-// Both must come from one session on one machine, run in turns (compare.sh does
-// that). Then neither the machine nor its neighbours matter, and no recorded
-// number has to hold elsewhere: the old revision is the baseline.
+// Both must come from one session on one machine, alternating (compare.sh does
+// that). Then neither the machine nor its neighbors matter, and no recorded number
+// has to hold elsewhere: the old revision is the baseline.
 //
 // A benchmark fails if its median ratio has dropped by more than the tolerance,
 // and the drop is significant: by the exact one-sided test of Mann and Whitney,
 // at a level of 0.01 for all benchmarks together (each is tested at 0.01 divided
 // by their number). So an unchanged program fails in less than one of a hundred
-// sessions. A benchmark that is gone fails, too. Exit codes: 0 passed, 1 failed,
-// 2 nothing can be said.
+// sessions. A missing benchmark also fails. Exit codes: 0 passed, 1 failed, 2 no
+// verdict.
 package main
 
 import (
@@ -102,5 +102,5 @@ func gate(w io.Writer, old, now *results.File, tolerance float64) error {
 	return nil
 }
 
-// aboveAll are n samples above 0.
+// aboveAll returns n samples above 0.
 func aboveAll(n int) []float64 { return slices.Repeat([]float64{1}, n) }

@@ -3,9 +3,9 @@
 //
 //	go test -run '^$' -bench . -benchtime 3x
 //
-// It is a module of its own, so that nobody who uses vaultpack inherits what the
-// others depend on. Each is used as its documentation says, with AES-256-GCM
-// where it has it, on a key that is at hand; go.mod has the versions.
+// It is a separate module, so that users of vaultpack do not inherit the others'
+// dependencies. Each is used as its documentation says, with AES-256-GCM if it
+// supports that, with a key that is already in memory; go.mod has the versions.
 //
 //	vaultpack  this module, on all cores
 //	age        ChaCha20-Poly1305, 64 KiB chunks, an X25519 recipient

@@ -66,8 +66,8 @@ func (c *canvas) line(x1, y1, x2, y2 float64, color string) {
 	fmt.Fprintf(c, `<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" stroke="%s"/>`+"\n", x1, y1, x2, y2, color)
 }
 
-// frame draws a panel's title and the grid of speeds from 0 to top, and returns
-// the left edge and the place of a speed.
+// frame draws a panel's title and the grid of speeds from 0 to top, and returns the
+// left edge and a function for the position of a speed.
 func (c *canvas) frame(panel int, title string, top float64) (left float64, y func(v float64) float64) {
 	left = float64(marginLeft + panel*(panelWidth+gap))
 	y = func(v float64) float64 { return marginTop + panelHeight*(1-v/top) }

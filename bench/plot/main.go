@@ -3,7 +3,7 @@
 //
 //	go run ./bench/plot -svg docs/benchmarks.svg -doc docs/BENCHMARKS.md RESULTS
 //
-// RESULTS is what record.sh wrote. The output depends on nothing else.
+// RESULTS is the output of record.sh. The output depends on nothing else.
 package main
 
 import (
@@ -54,7 +54,7 @@ func run(name, svg, doc string) error {
 	return os.WriteFile(svg, draw(f), 0o644)
 }
 
-// The marks in the Markdown file. What stands between them is replaced.
+// The marks in the Markdown file. The text between them is replaced.
 const (
 	beginMark = "<!-- results: begin -->\n"
 	endMark   = "<!-- results: end -->\n"

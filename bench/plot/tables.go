@@ -21,7 +21,7 @@ func sizeTitle(s string) string {
 // A column is one benchmark over all rows; %s in its name is the row.
 type column struct{ title, name string }
 
-// tables is all that goes between the marks.
+// tables returns everything that goes between the marks.
 func tables(f *results.File) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "\n| | |\n|---|---|\n")
@@ -57,7 +57,7 @@ func tables(f *results.File) []byte {
 	return b.Bytes()
 }
 
-// glance holds the two goals of the project against what was measured.
+// glance compares the two goals of the project with what was measured.
 func glance(b *bytes.Buffer, f *results.File) {
 	cell := func(v float64, ok bool) string {
 		if !ok {

@@ -17,7 +17,7 @@ type host struct {
 	cleanups   []func()
 }
 
-// A hostError is what a host was told to fail with.
+// A hostError is the error that a host fails with.
 type hostError struct{ err error }
 
 func (h *host) Helper()          {}

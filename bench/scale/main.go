@@ -1,11 +1,11 @@
-// Scale measures vaultpack as its users run it, as a process, in turns with what
-// they would run instead: s5cmd on the same S3 server, cp and tar on the same
-// disk, find for a run with nothing to do. It prints tables in Markdown.
+// Scale measures vaultpack as its users run it, as a process, alternating with what
+// they would run instead: s5cmd on the same S3 server, cp and tar on the same disk,
+// find for a run with nothing to do. It prints tables in Markdown.
 //
 //	go run ./bench/scale -vaultpack bin/vaultpack -s5cmd s5cmd s3 directory million
 //
-// bench/s3.sh builds all of it and runs it. What it makes lies below -dir, and is
-// removed at the end, also after an interrupt.
+// bench/s3.sh builds and runs it. It creates everything below -dir, and removes
+// that at the end, even after an interrupt.
 package main
 
 import (
@@ -27,7 +27,7 @@ import (
 // A bench is one run of the program.
 type bench struct {
 	vaultpack, s5cmd string
-	dir              string // where everything is made, and removed at the end
+	dir              string // where everything is created, and removed at the end
 	runs             int
 	large            int64 // bytes of the large file
 	files            int   // small files
@@ -92,7 +92,7 @@ func (b *bench) main(ctx context.Context, dir, write, mark string, what []string
 	return nil
 }
 
-// describe says what was measured where.
+// describe says what was measured and where.
 func (b *bench) describe() {
 	field := func(file, name string) string {
 		text, _ := os.ReadFile(file)
@@ -109,7 +109,7 @@ func (b *bench) describe() {
 		field("/proc/meminfo", "MemTotal"), fileSystem(b.dir), strings.Join(strings.Fields(string(load))[:min(3, len(strings.Fields(string(load))))], " "), b.runs)
 }
 
-// marks are the lines between which a document holds the tables of a name.
+// marks returns the lines that enclose the named tables in a document.
 func marks(name string) (begin, end string) {
 	return "<!-- " + name + ": begin -->\n", "<!-- " + name + ": end -->\n"
 }
@@ -128,7 +128,7 @@ func writeBetween(file, name, text string) error {
 	return os.WriteFile(file, []byte(head+begin+text+end+tail), 0o644)
 }
 
-// sub makes a folder, and returns it with what removes it again.
+// sub makes a folder, and returns it with a function that removes it.
 func (b *bench) sub(name string) (dir string, remove func(), err error) {
 	dir = filepath.Join(b.dir, name)
 	return dir, func() { os.RemoveAll(dir) }, os.MkdirAll(dir, 0o755)

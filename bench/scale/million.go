@@ -9,8 +9,8 @@ import (
 	"github.com/vaultpack/vaultpack/bench/internal/stats"
 )
 
-// tiny is the section of very many very small files: what memory they take, and
-// what a second run costs that finds nothing changed.
+// tiny is the section about very many very small files: how much memory they take,
+// and what a second run costs that finds nothing changed.
 func (b *bench) tiny(ctx context.Context) error {
 	dir, remove, err := b.sub("sources")
 	if err != nil {
@@ -58,7 +58,7 @@ func (b *bench) tiny(ctx context.Context) error {
 	return nil
 }
 
-// firstAndSecond uploads the tree, and then finds it unchanged, in turns with
+// firstAndSecond uploads the tree, and then finds it unchanged, alternating with
 // find.
 func (b *bench) firstAndSecond(ctx context.Context, p place, where, tree string) error {
 	push := func() (took, error) { return p.run(ctx, b.vaultpack, "push", "-q", tree, "-d", "d") }
@@ -80,7 +80,7 @@ func (b *bench) firstAndSecond(ctx context.Context, p place, where, tree string)
 			return err
 		}
 		if run == 0 {
-			continue // what it reads is in the caches by now
+			continue // what it reads is in the caches now
 		}
 		second, find = append(second, s), append(find, f)
 		ratios = append(ratios, s.wall.Seconds()/f.wall.Seconds())

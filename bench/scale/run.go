@@ -20,26 +20,26 @@ import (
 type took struct {
 	wall time.Duration
 	cpu  time.Duration
-	// server is the processor time of the servers meanwhile: MinIO, or the sink
-	// in this process.
+	// server is the processor time of the servers during the run: MinIO, or the
+	// sink in this process.
 	server time.Duration
 	peak   int64 // bytes of memory
 }
 
-// A place is where a command runs: its folder, and what is added to a bare
+// A place is where a command runs: its folder, and what is added to an empty
 // environment.
 type place struct {
 	dir string
 	env []string
 }
 
-// run runs a command to its end. The kernel's peak of its memory is never less
-// than what this program had when it started the command, some 30 MiB.
+// run runs a command to its end. The kernel's peak value of its memory is never
+// less than what this program used when it started the command, about 30 MiB.
 func (p place) run(ctx context.Context, command string, args ...string) (took, error) {
 	cmd := exec.CommandContext(ctx, command, args...)
 	cmd.Dir = p.dir
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.dir, "TMPDIR=" + p.dir}, p.env...)
-	// It gets no interrupt of its own from the terminal, and does not outlive this.
+	// It does not receive interrupts from the terminal, and does not outlive this process.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.WaitDelay = 10 * time.Second
 	var said bytes.Buffer
@@ -57,14 +57,14 @@ func (p place) run(ctx context.Context, command string, args ...string) (took, e
 	}
 	t.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		t.peak = u.Maxrss << 10 // Linux gives KiB
+		t.peak = u.Maxrss << 10 // Linux reports KiB
 	}
 	fmt.Fprintf(os.Stderr, "  %8.2f s, %6.2f s cpu, %6.2f s of the server, %4d MiB  %s %.70q\n", t.wall.Seconds(), t.cpu.Seconds(), t.server.Seconds(), t.peak>>20, base(command), args)
 	return t, nil
 }
 
-// serversCPU is the processor time so far of this process and of its children
-// that go on running.
+// serversCPU returns the processor time so far of this process and of its running
+// children.
 func serversCPU() time.Duration {
 	var self unix.Rusage
 	if unix.Getrusage(unix.RUSAGE_SELF, &self) != nil {
@@ -74,7 +74,7 @@ func serversCPU() time.Duration {
 	files, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, file := range files {
 		b, _ := os.ReadFile(file)
-		// The name, in parentheses, may hold anything. Behind it: state, parent, …
+		// The name, in parentheses, may contain anything. After it: state, parent, …
 		f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
 		if len(f) < 13 || f[1] != strconv.Itoa(os.Getpid()) {
 			continue
@@ -87,11 +87,11 @@ func serversCPU() time.Duration {
 	return cpu
 }
 
-// settle lets the disk finish with what came before.
+// settle lets the disk finish earlier writes.
 func settle() { unix.Sync() }
 
-// touch writes as much as will be in use at once, and removes it. A virtual
-// machine gives memory at its first use, which whoever came first would pay for.
+// touch writes as much as will be in use at once, and removes it. A virtual machine
+// provides memory at its first use, and whoever runs first would pay for that.
 func (b *bench) touch() error {
 	dir, remove, err := b.sub("touched")
 	if err != nil {

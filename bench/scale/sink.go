@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// A sink speaks as much of S3 as an upload needs, and throws away what packs
-// hold: what a client is fed to it with is the client's own ceiling. It checks
-// neither signatures nor checksums. What vaultpack reads back, it keeps.
+// A sink implements as much of S3 as an upload needs, and discards the contents of
+// packs: the speed at which a client feeds it is the client's own limit. It checks
+// neither signatures nor checksums. It keeps what vaultpack reads back.
 type sink struct {
 	mu      sync.Mutex
 	etags   int
@@ -23,7 +23,7 @@ type sink struct {
 	uploads map[string]*sunk
 }
 
-// A sunk is an object, or one in the making.
+// A sunk is an object, or one being uploaded.
 type sunk struct {
 	size     int64
 	body     []byte
@@ -34,8 +34,7 @@ type sunk struct {
 
 func newSink() *sink { return &sink{objects: map[string]*sunk{}, uploads: map[string]*sunk{}} }
 
-// kept reports whether the object is one that is read back: all of a vault but
-// its packs.
+// kept reports whether the object is read back: everything in a vault except packs.
 func kept(key string) bool {
 	return slices.ContainsFunc([]string{"/keys/", "/index/", "/versions/", "/pending/"}, func(s string) bool { return strings.Contains(key, s) })
 }

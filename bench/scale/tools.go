@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// tools is the section of the programs that encrypt on their way to S3 too, with their
-// default settings. They are used as they are found on the path.
+// tools is the section about programs that also encrypt on the way to S3, with their
+// default settings. They are looked up in PATH.
 func (b *bench) tools(ctx context.Context) error {
 	var names []string
 	for _, command := range [][]string{{"restic", "version"}, {"rclone", "version"}} {
@@ -40,8 +40,8 @@ func (b *bench) tools(ctx context.Context) error {
 	})
 }
 
-// restic keeps a repository in the bucket. It stores paths as they are given, so it runs in
-// the folder that it stores.
+// restic keeps a repository in the bucket. It stores paths as given, so it runs in the
+// folder that it stores.
 func (c *cloudPlace) restic(ctx context.Context) func(url, bucket string) (turn, error) {
 	return func(url, bucket string) (turn, error) {
 		p, remove, err := c.place(url)
@@ -73,7 +73,7 @@ func (c *cloudPlace) restic(ctx context.Context) func(url, bucket string) (turn,
 	}
 }
 
-// rclone encrypts names and contents of single files: its remote of type crypt.
+// rclone encrypts names and contents of individual files: its remote of type crypt.
 func (c *cloudPlace) rclone(ctx context.Context) func(url, bucket string) (turn, error) {
 	return func(url, bucket string) (turn, error) {
 		p, remove, err := c.place(url)

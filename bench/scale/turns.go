@@ -16,7 +16,7 @@ import (
 
 func base(p string) string { return filepath.Base(p) }
 
-// A workload is what is brought to a place and back.
+// A workload is what is uploaded and downloaded again.
 type workload struct {
 	name     string
 	src      string // a folder or a file
@@ -25,26 +25,26 @@ type workload struct {
 	goalDown float64
 }
 
-// A way is one of the things that are compared.
+// A way is one of the tools that are compared.
 type way struct {
 	name string
-	ref  bool // the others are measured against it
-	// start prepares one turn, in places that hold nothing yet.
+	ref  bool // the others are compared with it
+	// start prepares one turn, in empty places.
 	start func() (turn, error)
 }
 
-// A turn is one upload and one download. down is nil where nothing comes back.
+// A turn is one upload and one download. down is nil if there is no download.
 type turn struct {
 	up   func(ctx context.Context, src string) (took, error)
 	down func(ctx context.Context, src, dst string) (took, error)
 	end  func()
 }
 
-// A score is what one way took, turn after turn.
+// A score holds what one way took in each turn.
 type score struct{ up, down []took }
 
-// compare lets each way take its turn with each workload, runs times, and prints
-// a table.
+// compare runs each way with each workload, runs times, alternating, and prints a
+// table.
 func (b *bench) compare(ctx context.Context, title string, works []workload, ways []way) error {
 	scores := make([][]score, len(works))
 	for i, w := range works {
@@ -112,7 +112,7 @@ func (b *bench) turn(ctx context.Context, w workload, one way, s *score) error {
 	return sameTree(ctx, w.src, dst)
 }
 
-// rows prints a line for each way. Ratios are medians of those of the turns.
+// rows prints a line for each way. Ratios are medians of the ratios of the turns.
 func (b *bench) rows(what string, w workload, ways []way, goal float64, scores []score, of func(score) []took) {
 	for k, one := range ways {
 		mine := of(scores[k])
@@ -159,8 +159,7 @@ func rate(perSecond float64) string {
 	return fmt.Sprintf("%.0f MB/s", perSecond/1e6)
 }
 
-// sameTree makes sure that dst holds what src, a file or a folder, holds, and
-// nothing else.
+// sameTree checks that dst holds exactly what src, a file or a folder, holds.
 func sameTree(ctx context.Context, src, dst string) error {
 	want, err := listFiles(src)
 	if err != nil {
@@ -188,7 +187,7 @@ func sameTree(ctx context.Context, src, dst string) error {
 	return nil
 }
 
-// listFiles gives the regular files by their paths below root.
+// listFiles returns the regular files, by path below root.
 func listFiles(root string) (map[string]string, error) {
 	files := map[string]string{}
 	err := filepath.WalkDir(root, func(file string, e fs.DirEntry, err error) error {

@@ -42,7 +42,7 @@ func binary(n int64) string {
 	return fmt.Sprintf("%d bytes", n)
 }
 
-// s3 is the section of a real server, and of one that throws away.
+// s3 is the section about a real server, and one that discards.
 func (b *bench) s3(ctx context.Context) error {
 	works, remove, err := b.works(ctx, [2]float64{1, 1}, [2]float64{10, 10})
 	if err != nil {
@@ -76,7 +76,7 @@ func (b *bench) s3(ctx context.Context) error {
 		return err
 	}
 	for i := range works {
-		works[i].goalUp = 0 // it shows what a client can do, and is no goal
+		works[i].goalUp = 0 // it shows what a client can do, and is not a goal
 	}
 	return b.compare(ctx, "To a server that throws it away", works, []way{
 		{"vaultpack", false, inSink(c.vaultpack("aws:kms"))},
@@ -84,7 +84,7 @@ func (b *bench) s3(ctx context.Context) error {
 	})
 }
 
-// onMinIO gives each turn a server and a bucket of its own.
+// onMinIO gives each turn its own server and bucket.
 func (b *bench) onMinIO(what func(url, bucket string) (turn, error)) func() (turn, error) {
 	return func() (turn, error) {
 		server, bucket, stop, err := b.minio()
@@ -183,7 +183,7 @@ func isDir(name string) bool {
 	return err == nil && info.IsDir()
 }
 
-// directory is the section of a vault on the same disk.
+// directory is the section about a vault on the same disk.
 func (b *bench) directory(ctx context.Context) error {
 	works, remove, err := b.works(ctx, [2]float64{0.8, 0.8}, [2]float64{0.8, 0.8})
 	if err != nil {

@@ -7,9 +7,9 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// makeBucket makes the bucket and what keeps it safe. The bucket depends on the
-// key, and so goes before it: S3 refuses to delete a bucket that is not empty, and
-// then the key that its objects need stays too.
+// makeBucket makes the bucket and the settings that keep it safe. The bucket
+// depends on the key, so it is deleted first: S3 refuses to delete a bucket that is
+// not empty, and then the key that its objects need stays too.
 func (i *infrastructure) makeBucket() error {
 	bucket, err := s3.NewBucket(i.ctx, "bucket", &s3.BucketArgs{
 		Bucket: pulumi.String(i.target.Bucket),
@@ -20,8 +20,9 @@ func (i *infrastructure) makeBucket() error {
 	}
 	i.bucket = bucket
 	name := bucket.Bucket
-	// What keeps the bucket safe is never taken off it, not even while it is being
-	// deleted: S3 may refuse that, and else it goes with the bucket.
+	// The settings that keep the bucket safe are never removed, not even while it
+	// is being deleted: S3 may refuse to delete the bucket, and otherwise they
+	// disappear with it.
 	guard := i.lasting(i.target.Bucket, true)
 	yes := pulumi.Bool(true)
 	closed, err := s3.NewBucketPublicAccessBlock(i.ctx, "bucket-public-access", &s3.BucketPublicAccessBlockArgs{
@@ -76,7 +77,7 @@ func (i *infrastructure) makeHousekeeping(name pulumi.StringOutput) error {
 		old := rule("expire-old-versions")
 		old.NoncurrentVersionExpiration = s3.BucketLifecycleConfigurationRuleNoncurrentVersionExpirationArgs{
 			NoncurrentDays: pulumi.Int(int(i.target.ExpireDays))}
-		// The marker of a deleted object goes when its versions are gone.
+		// The delete marker of an object is removed once its versions are gone.
 		old.Expiration = s3.BucketLifecycleConfigurationRuleExpirationArgs{ExpiredObjectDeleteMarker: pulumi.Bool(true)}
 		rules = append(rules, old)
 	}

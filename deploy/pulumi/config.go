@@ -16,17 +16,16 @@ import (
 	"github.com/vaultpack/vaultpack/provision"
 )
 
-// settings are what the stack's config says.
+// settings holds the stack's config.
 type settings struct {
-	// target has the defaults filled in by check, chosen is as it was given.
+	// target has the defaults filled in by check; chosen is as given.
 	target provision.Target
 	chosen provision.Settings
 	vpc    *network
-	// protect keeps Pulumi from deleting key and bucket, whatever is asked of it.
+	// protect keeps Pulumi from deleting key and bucket in any case.
 	protect bool
-	// importKey is the key of a vault that vaultpack init has made, which is to be
-	// taken over, as its ARN or ID; importSigningKey is the one that its versions are
-	// signed with.
+	// importKey is the ARN or ID of the key of a vault made by vaultpack init, to be
+	// taken over; importSigningKey is the key that its versions are signed with.
 	importKey, importSigningKey string
 
 	project string
@@ -36,7 +35,7 @@ type settings struct {
 type network struct {
 	Subnets        []string `json:"subnets"`
 	SecurityGroups []string `json:"security_groups"`
-	// ID is of the VPC that gets Endpoints.
+	// ID is the ID of the VPC that gets Endpoints.
 	ID string `json:"id"`
 	// RouteTables lead to the endpoint of S3.
 	RouteTables []string `json:"route_tables"`
@@ -44,11 +43,11 @@ type network struct {
 	Endpoints []string `json:"endpoints"`
 }
 
-// services are those that a job and its launcher call.
+// services lists the services that a job and its launcher call.
 var services = []string{"s3", "kms", "sagemaker.api", "logs"}
 
-// readSettings reads the config. An unknown key is an error: a setting that was
-// mistyped would do nothing, and nobody would notice.
+// readSettings reads the config. An unknown key is an error: a mistyped setting
+// would silently do nothing.
 func readSettings(ctx *pulumi.Context) (*settings, error) {
 	s := &settings{protect: true, project: ctx.Project()}
 	c := &s.chosen
@@ -138,7 +137,8 @@ func (s *settings) check(in place) error {
 	case strings.ContainsAny(s.target.Prefix, "*?$"):
 		return s.errorf("prefix", "is %q, but cannot hold *?$, which policies read as patterns", s.target.Prefix)
 	case len(s.chosen.Admins) == 0:
-		// vaultpack init takes the caller. Here another caller would be another key policy.
+		// vaultpack init defaults to the caller. Here another caller would mean another key
+		// policy.
 		return s.errorf("admins", "is not set; it names who manages the key, and cannot use it. You are %s: pulumi config set --path 'admins[0]' %s", in.caller, in.principal())
 	case slices.Contains(s.chosen.Users, provision.Me):
 		return s.errorf("users", "has %q, which changes with the caller; name the user or role: %s", provision.Me, in.principal())
@@ -207,8 +207,8 @@ func (s *settings) checkNetwork(in place) error {
 	return nil
 }
 
-// principal is the user or role of the caller, as far as its ARN tells: a session
-// does not say the path of its role.
+// principal returns the user or role of the caller, as far as its ARN shows: that
+// of a session lacks the path of its role.
 func (p place) principal() string {
 	f := strings.SplitN(p.caller, ":", 6)
 	if len(f) < 6 {
@@ -221,8 +221,8 @@ func (p place) principal() string {
 	return p.caller
 }
 
-// among reports whether the caller is one of the principals. Of a session's role only
-// the name is known.
+// among reports whether the caller is one of the principals. For a session, only the
+// name of the role is known.
 func (p place) among(principals []string) bool {
 	own := p.principal()
 	return slices.ContainsFunc(principals, func(arn string) bool {

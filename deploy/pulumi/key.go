@@ -8,8 +8,8 @@ import (
 	"github.com/vaultpack/vaultpack/provision/policy"
 )
 
-// makeKey makes the key with its policy, so that there is no time at which it has
-// KMS's default one, which lets all in the account use it whom IAM allows it.
+// makeKey makes the key with its policy, so that it never has KMS's default one,
+// which admits everyone in the account whom IAM allows to use it.
 func (i *infrastructure) makeKey() error {
 	text := pulumi.All(i.roleARNs()...).ApplyT(func(arns []any) (string, error) {
 		v := i.vault("")
@@ -36,8 +36,8 @@ func (i *infrastructure) makeAlias(of string, key *kms.Key, alias string) error 
 	return err
 }
 
-// makeSigningKey makes the key that versions are signed with, unless there is another one,
-// or none.
+// makeSigningKey makes the key that versions are signed with, unless another key, or none,
+// is configured.
 func (i *infrastructure) makeSigningKey() error {
 	if i.target.SigningKey != "" {
 		if i.target.SigningKey != provision.NoKey {
@@ -62,7 +62,7 @@ func (i *infrastructure) makeSigningKey() error {
 	return i.makeAlias("signing-key", key, "alias/"+i.target.Name+"-signing")
 }
 
-// roleARNs are those of the roles, in order, once they are made.
+// roleARNs are the ARNs of the roles, in order, once they are made.
 func (i *infrastructure) roleARNs() []any {
 	arns := make([]any, len(i.roles))
 	for n, r := range i.roles {
@@ -71,7 +71,7 @@ func (i *infrastructure) roleARNs() []any {
 	return arns
 }
 
-// access is who may do what with the key. The ARNs are those of the roles, in order.
+// access returns who may do what with the key. The ARNs are those of the roles, in order.
 func (i *infrastructure) access(arns []any) policy.Access {
 	a := policy.Access{Admins: i.target.Admins, Users: i.target.Users, AllTrainers: i.target.TrainerClass(i.partition, i.account)}
 	for n, r := range i.roles {
@@ -88,15 +88,15 @@ func (i *infrastructure) access(arns []any) policy.Access {
 	return a
 }
 
-// lasting are the options of what is there as long as the vault: Pulumi refuses to
-// delete it, or to replace it by one of another name. What is also retained it lets
-// go of without deleting it, should somebody take the protection off: with key or
-// bucket gone all data is lost.
+// lasting returns the options of resources that exist as long as the vault: Pulumi
+// refuses to delete them, or to replace them with one of another name. If somebody
+// removes the protection, Pulumi forgets those that are also retained, without
+// deleting them: without key or bucket all data is lost.
 func (i *infrastructure) lasting(id string, retain bool) []pulumi.ResourceOption {
 	return append(i.imported(id), pulumi.Protect(i.protect), pulumi.RetainOnDelete(retain))
 }
 
-// imported are the options of what is taken over from vaultpack init, if anything.
+// imported returns the options for a resource taken over from vaultpack init, if any.
 func (i *infrastructure) imported(id string) []pulumi.ResourceOption {
 	if i.importKey == "" {
 		return nil

@@ -1,12 +1,12 @@
 // Command pulumi is a Pulumi program that makes what a vault in AWS needs: a KMS
 // key, a bucket that encrypts with it, the roles that upload, train and read, and
-// VPC endpoints where asked. It makes the same as vaultpack init, down to names,
-// tags and policies, so that either can take over from the other; docs/PULUMI.md
-// tells how. Settings are config of the stack, named as in the section provision
-// of vaultpack.yaml.
+// VPC endpoints if requested. It makes the same as vaultpack init, down to names,
+// tags and policies, so that each can take over from the other; docs/PULUMI.md says
+// how. Settings are in the stack's config, named as in the section provision of
+// vaultpack.yaml.
 //
-// Nothing here trains: a training job runs once and is no resource. vaultpack
-// train launches it, with the role that is made here.
+// It does not train: a training job runs once and is not a resource. vaultpack
+// train launches it, with the role made here.
 package main
 
 import (
@@ -36,7 +36,7 @@ func run(ctx *pulumi.Context) error {
 	return nil
 }
 
-// build registers the resources, in the order in which they need each other: the
+// build registers the resources in the order of their dependencies: the
 // key's policy names the roles, and their policies name the key.
 func build(ctx *pulumi.Context) (outputs pulumi.Map, err error) {
 	s, err := readSettings(ctx)
@@ -88,8 +88,8 @@ func locate(ctx *pulumi.Context) (place, error) {
 	return p, nil
 }
 
-// vault describes the vault for its policies. An empty keyARN is of a key that is
-// not made yet; policies of the key itself do not name it.
+// vault describes the vault for its policies. keyARN is empty if the key has not
+// been made yet; policies of the key itself do not name it.
 func (i *infrastructure) vault(keyARN string) policy.Vault {
 	if keyARN == "" {
 		keyARN = fmt.Sprintf("arn:%s:kms:%s:%s:key/to-be-made", i.partition, i.region, i.account)
@@ -97,7 +97,7 @@ func (i *infrastructure) vault(keyARN string) policy.Vault {
 	return policy.Vault{Bucket: i.target.Bucket, Prefix: i.target.Prefix, KeyARN: keyARN}
 }
 
-// An infrastructure is the resources as they are registered.
+// An infrastructure holds the registered resources.
 type infrastructure struct {
 	*settings
 	place
@@ -105,17 +105,18 @@ type infrastructure struct {
 
 	roles []*role
 	key   *kms.Key
-	// signing is the ARN of the key that versions are signed with, empty for none in KMS.
+	// signing is the ARN of the key that versions are signed with, or empty if that is not in
+	// KMS.
 	signing pulumi.StringOutput
 	bucket  *s3.Bucket
 }
 
-// tags say whose the resources are; vaultpack init knows its own by them.
+// tags say which vault the resources belong to; vaultpack init recognizes its own by them.
 func (i *infrastructure) tags() pulumi.StringMap {
 	return pulumi.StringMap{provision.TagKey: pulumi.String(provision.TagValue(i.target.URL()))}
 }
 
-// outputs are what others need, named as vaultpack init --json names them.
+// outputs are what other tools need, with the names used by vaultpack init --json.
 func (i *infrastructure) outputs() pulumi.Map {
 	out, trainers := pulumi.Map{}, pulumi.Map{}
 	for _, r := range i.roles {

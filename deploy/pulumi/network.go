@@ -3,12 +3,12 @@ package main
 import "github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 // A vpcEndpoint is aws:ec2/vpcEndpoint:VpcEndpoint. It is registered by its token,
-// since the package that has it is several times as large as all else here, and
-// takes minutes to compile.
+// since the package that has it is several times as large as everything else here,
+// and takes minutes to compile.
 type vpcEndpoint struct{ pulumi.CustomResourceState }
 
-// provider is the version of the SDK in go.mod; the SDK's own resources ask for it,
-// and so for the same provider.
+// provider is the version of the SDK in go.mod. The SDK's own resources request it
+// too, so all use the same provider.
 const provider = "7.0.0"
 
 // makeEndpoints makes the endpoints through which jobs in the VPC reach AWS.

@@ -15,17 +15,17 @@ import (
 // A role is one that uploads, reads or trains.
 type role struct {
 	kind    string // uploader, reader or trainer
-	dataset string // of a trainer, "*" for all
+	dataset string // a trainer's dataset; "*" for all
 	purpose string
 	trust   policy.Document
-	// own is the policy, once the key is known, and the one that versions are signed with:
-	// empty if that is none in KMS.
+	// own returns the policy, given the key and the key that versions are signed with; the
+	// latter is empty if it is not in KMS.
 	own func(v policy.Vault, signing string) policy.Document
 
 	made *iam.Role
 }
 
-// label is the name in the stack, and the end of the name in AWS.
+// label returns the name in the stack, which is also the end of the name in AWS.
 func (r *role) label() string {
 	if r.dataset != "" && r.dataset != "*" {
 		return r.kind + "-" + r.dataset
@@ -33,7 +33,7 @@ func (r *role) label() string {
 	return r.kind
 }
 
-// plan lists the roles: those of vaultpack init, which same_test.go holds it to.
+// plan lists the roles: the same as those of vaultpack init, which same_test.go checks.
 func (i *infrastructure) plan() []*role {
 	t, url := &i.target, i.target.URL()
 	assume := policy.Trust(t.Assume...)
@@ -80,7 +80,7 @@ func (i *infrastructure) trainer(dataset string) policy.Trainer {
 func (i *infrastructure) makeRoles() error {
 	i.roles = i.plan()
 	// The first role goes first: with another name it is refused, and then nothing
-	// else is begun.
+	// else is started.
 	var after []pulumi.ResourceOption
 	for _, r := range i.roles {
 		name := shorten(i.target.Name+"-"+r.label(), 64)
@@ -101,7 +101,7 @@ func (i *infrastructure) makeRoles() error {
 	return nil
 }
 
-// options are those of a role and its policy. Trainers come and go with datasets.
+// options returns the options of a role and its policy. Trainers come and go with datasets.
 func (i *infrastructure) options(r *role, id string) []pulumi.ResourceOption {
 	if r.kind == "trainer" {
 		return i.imported(id)
@@ -128,7 +128,7 @@ func (i *infrastructure) makeRolePolicies() error {
 	return nil
 }
 
-// shorten cuts a name and ends it in a hash of the whole, as vaultpack init does.
+// shorten truncates a name and appends a hash of the whole, as vaultpack init does.
 func shorten(name string, max int) string {
 	if len(name) <= max {
 		return name

@@ -1,7 +1,7 @@
 // Package arena gives benchmarks large buffers outside Go's heap. On the heap
 // they would raise the garbage collector's target so far that it never ran, and
-// code that lives on pools would look better than in a program with little
-// else in memory.
+// code that relies on pools would look better than in a program with little else in
+// memory.
 package arena
 
 import (
@@ -21,18 +21,18 @@ type Arena struct {
 	ready int // bytes that have been touched or filled
 }
 
-// New makes an arena for up to max bytes. Memory is taken as it is asked for.
+// New makes an arena for up to max bytes. Memory is taken only when it is asked for.
 func New(max int) *Arena { return &Arena{max: max, fill: clearPages} }
 
-// NewRandom is New with contents that look random and are the same in every
+// NewRandom is like New, with contents that look random and are the same in every
 // run.
 func NewRandom(max int) *Arena {
 	r := rand.NewChaCha8([32]byte{})
 	return &Arena{max: max, fill: func(b []byte) { r.Read(b) }}
 }
 
-// Bytes returns the first n bytes, with the pages in memory, so that no page
-// fault falls into a measurement. It panics over the arena's size.
+// Bytes returns the first n bytes, with their pages in memory, so that no page
+// fault occurs during a measurement. It panics if n exceeds the arena's size.
 func (a *Arena) Bytes(n int) []byte {
 	a.mu.Lock()
 	defer a.mu.Unlock()

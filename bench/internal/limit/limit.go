@@ -1,7 +1,7 @@
-// Package limit is what the benchmarks hold every figure against: AES-256-GCM
-// of the standard library over bare 16 KiB chunks. There is no header, no key
-// derivation, no order to keep and no interface to go through; chunks go from
-// where they lie to where they belong. It is not a file format.
+// Package limit is what the benchmarks compare every figure with: AES-256-GCM of
+// the standard library over bare 16 KiB chunks. There is no header, no key
+// derivation, no order and no interface; chunks go directly from their source to
+// their destination. It is not a file format.
 package limit
 
 import (
@@ -21,21 +21,21 @@ const (
 	sealedChunk = Chunk + tag
 )
 
-// Chunks are shared out among workers by the block: a megabyte, or less where
-// that would leave workers idle, but never so little that starting a goroutine
-// costs more than it brings.
+// Chunks are distributed to workers in blocks: a megabyte, or less if that would
+// leave workers idle, but never so little that starting a goroutine costs more than
+// it gains.
 const (
 	maxBlock = 64 // chunks
 	minBlock = 4
 )
 
-// A Limit seals and opens on a number of cores. It is safe for concurrent use.
+// A Limit seals and opens on a given number of cores. It is safe for concurrent use.
 type Limit struct {
 	aead    cipher.AEAD
 	workers int
 }
 
-// New makes a Limit with a fixed key, for that number of cores.
+// New returns a Limit with a fixed key, for the given number of cores.
 func New(workers int) *Limit {
 	block, err := aes.NewCipher(make([]byte, 32))
 	if err != nil {
@@ -48,12 +48,12 @@ func New(workers int) *Limit {
 	return &Limit{aead, workers}
 }
 
-// SealedSize is the size of size bytes in sealed chunks.
+// SealedSize returns the size of size bytes in sealed chunks.
 func SealedSize(size int) int { return size + chunks(size)*tag }
 
 func chunks(size int) int { return (size + Chunk - 1) / Chunk }
 
-// A worker has what one goroutine needs, so that chunks allocate nothing.
+// A worker has everything that a goroutine needs, so that chunks do not allocate.
 type worker struct {
 	nonce   [12]byte
 	scratch [sealedChunk]byte
@@ -62,7 +62,7 @@ type worker struct {
 
 var workerPool = sync.Pool{New: func() any { return new(worker) }}
 
-// each calls f for blocks of chunks [from, to) that together are all of n.
+// each calls f for blocks of chunks [from, to) that together cover all n.
 func (l *Limit) each(n int, f func(w *worker, from, to int) error) error {
 	block := max(minBlock, min(maxBlock, (n+l.workers-1)/l.workers))
 	blocks := (n + block - 1) / block
@@ -96,11 +96,11 @@ func (w *worker) nonceFor(chunk int) []byte {
 	return w.nonce[:]
 }
 
-// part is the i-th piece of b, short or empty at the end.
+// part returns the i-th piece of b, short or empty at the end.
 func part(b []byte, i, size int) []byte { return b[min(len(b), i*size):min(len(b), (i+1)*size)] }
 
-// Seal seals src into dst, which holds SealedSize(len(src)) bytes. Where dst is
-// nil the sealed chunks are dropped.
+// Seal seals src into dst, which holds SealedSize(len(src)) bytes. If dst is nil,
+// the sealed chunks are dropped.
 func (l *Limit) Seal(dst, src []byte) error {
 	return l.each(chunks(len(src)), func(w *worker, from, to int) error {
 		for i := from; i < to; i++ {
@@ -114,7 +114,7 @@ func (l *Limit) Seal(dst, src []byte) error {
 	})
 }
 
-// Open opens what Seal wrote. Where dst is nil the plaintext is dropped.
+// Open opens what Seal wrote. If dst is nil, the plaintext is dropped.
 func (l *Limit) Open(dst, sealed []byte) error {
 	n := (len(sealed) + sealedChunk - 1) / sealedChunk
 	return l.each(n, func(w *worker, from, to int) error {
@@ -131,8 +131,8 @@ func (l *Limit) Open(dst, sealed []byte) error {
 	})
 }
 
-// ReadAt fills p from offset off of what sealed holds: it opens the chunks that
-// p touches. It fails where sealed ends before p does.
+// ReadAt fills p with the contents of sealed at offset off: it opens the chunks
+// that p touches. It fails if sealed ends before p is full.
 func (l *Limit) ReadAt(p, sealed []byte, off int) error {
 	first, last := off/Chunk, (off+len(p)-1)/Chunk
 	return l.each(last-first+1, func(w *worker, from, to int) error {
@@ -158,7 +158,7 @@ func (l *Limit) ReadAt(p, sealed []byte, off int) error {
 }
 
 // SealFile seals size bytes of src into dst: each worker reads a block, seals it
-// and writes it to its place.
+// and writes it at its offset.
 func (l *Limit) SealFile(dst, src *os.File, size int) error {
 	return l.each(chunks(size), func(w *worker, from, to int) error {
 		plain, sealed := w.buffers()
@@ -175,7 +175,7 @@ func (l *Limit) SealFile(dst, src *os.File, size int) error {
 	})
 }
 
-// OpenFile opens what SealFile wrote of size bytes.
+// OpenFile opens what SealFile wrote for size bytes.
 func (l *Limit) OpenFile(dst, src *os.File, size int) error {
 	return l.each(chunks(size), func(w *worker, from, to int) error {
 		plain, sealed := w.buffers()

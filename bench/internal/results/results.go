@@ -1,4 +1,4 @@
-// Package results reads what go test -bench prints
+// Package results reads the output of go test -bench
 // (golang.org/design/14313-benchmark-format).
 package results
 
@@ -16,21 +16,21 @@ import (
 
 // A File holds the samples of one or more runs.
 type File struct {
-	// Config has the lines "key: value"; the last of a key counts.
+	// Config holds the lines "key: value"; the last value of a key counts.
 	Config map[string]string
 	// samples by benchmark and unit, in the order of the file.
 	samples map[string]map[string][]float64
 }
 
-// The number of cores that package testing appends to a name. Ours are no
-// part of what is compared: a run says it once, in its configuration.
+// The number of cores that package testing appends to a name. It is not part of
+// what is compared: a run says it once, in its configuration.
 var coresSuffix = regexp.MustCompile(`-[0-9]+$`)
 
 var configLine = regexp.MustCompile(`^([a-z][^\s:]*):\s*(.*)$`)
 
-// Parse reads a whole file. Lines of another form are passed over, as the format
-// asks; a line that begins as a benchmark and goes on otherwise is an error,
-// unless it is a name alone, which a benchmark that failed leaves.
+// Parse reads a whole file. Lines of other forms are skipped, as the format
+// requires; a line that begins as a benchmark but continues differently is an
+// error, unless it is only a name, which a failed benchmark leaves.
 func Parse(r io.Reader) (*File, error) {
 	f := &File{Config: map[string]string{}, samples: map[string]map[string][]float64{}}
 	lines := bufio.NewScanner(r)
@@ -64,7 +64,7 @@ func Parse(r io.Reader) (*File, error) {
 	return f, lines.Err()
 }
 
-// Names are those of all benchmarks that have the unit, sorted.
+// Names returns the names of all benchmarks that have the unit, sorted.
 func (f *File) Names(unit string) []string {
 	var names []string
 	for name, units := range f.samples {
@@ -76,10 +76,10 @@ func (f *File) Names(unit string) []string {
 	return names
 }
 
-// Samples are what the runs of a benchmark have measured.
+// Samples returns what the runs of a benchmark measured.
 func (f *File) Samples(name, unit string) []float64 { return f.samples[name][unit] }
 
-// Median is that of the samples, and whether there are any.
+// Median returns the median of the samples, and whether there are any.
 func (f *File) Median(name, unit string) (float64, bool) {
 	s := f.Samples(name, unit)
 	return stats.Median(s), len(s) > 0

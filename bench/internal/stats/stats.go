@@ -1,10 +1,10 @@
-// Package stats has the two statistics that the benchmarks' tools need.
+// Package stats computes the two statistics that the benchmark tools need.
 package stats
 
 import "slices"
 
-// Median returns the middle of v, or the mean of the two in the middle; of
-// nothing it is 0.
+// Median returns the middle of v, or the mean of the two in the middle. It returns
+// 0 if v is empty.
 func Median(v []float64) float64 {
 	if len(v) == 0 {
 		return 0
@@ -13,10 +13,10 @@ func Median(v []float64) float64 {
 	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }
 
-// ProbabilityLower is the probability that samples of one and the same
-// distribution fall so that b looks lower than a at least as much as it does
-// here: the one-sided exact test of Mann and Whitney, which assumes nothing
-// about the distribution. Ties count half. Without samples it is 1.
+// ProbabilityLower returns the probability that for samples from the same
+// distribution b looks lower than a at least as much as it does here: the one-sided
+// exact test of Mann and Whitney, which assumes nothing about the distribution.
+// Ties count half. Without samples it returns 1.
 func ProbabilityLower(a, b []float64) float64 {
 	if len(a) == 0 || len(b) == 0 {
 		return 1
@@ -54,8 +54,8 @@ func distribution(m, n int) []float64 {
 	}
 	for j := 1; j <= n; j++ {
 		for i := 1; i <= m; i++ {
-			// The highest sample is of the other, above all i of the one, or of
-			// the one, above none.
+			// The highest sample is one of the other, above all i of the one, or
+			// one of the one, above none.
 			row := make([]float64, m*n+1)
 			for k := range row {
 				row[k] = ways[i-1][k]

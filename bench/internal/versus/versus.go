@@ -1,8 +1,7 @@
-// Package versus is a form of benchmark for machines that are never quiet. It
-// runs the code under test and what it is compared with in turns, a few
-// milliseconds each, and takes the ratio of each turn: a neighbour, a changing
-// clock or a page cache meets both sides alike, and the median over all turns
-// forgets the rest.
+// Package versus is a form of benchmark for noisy machines. It alternates between
+// the code under test and what it is compared with, a few milliseconds each, and
+// takes the ratio of each turn: a neighbor, a changing clock or a page cache
+// affects both sides alike, and the median over all turns removes the rest.
 package versus
 
 import (
@@ -16,15 +15,14 @@ import (
 // LimitName is the side whose comparison is reported as "ratio".
 const LimitName = "limit"
 
-// A Side is one of those that run in turns. Run does n operations.
+// A Side is one of the alternating sides. Run does n operations.
 type Side struct {
 	Name string
 	Run  func(n int) error
 }
 
-// How long a side runs before the next does: much longer than starting and
-// stopping the timer takes, or settling, and short against what disturbs a
-// machine.
+// How long a side runs before the next one: much longer than starting and stopping
+// the timer, or settling, takes, and short compared with what disturbs a machine.
 const (
 	turn        = 4 * time.Millisecond
 	settledTurn = 20 * time.Millisecond
@@ -44,10 +42,10 @@ func Run(b *testing.B, size int, subject func(n int) error, others ...Side) {
 	inTurns(b, size, turn, func(func(int) error, int) error { return nil }, subject, others)
 }
 
-// RunSettled is Run for sides that leave much garbage. Before each turn, not
-// timed, what the one before left is collected, and unless an operation fills a
-// turn by itself, one more of them fills caches and pools again. The garbage
-// collector's work during a turn still counts.
+// RunSettled is like Run, for sides that leave much garbage. Before each turn,
+// untimed, it collects the garbage of the previous one and, unless a single
+// operation fills a turn, runs one more operation to refill caches and pools. The
+// garbage collector's work during a turn still counts.
 func RunSettled(b *testing.B, size int, subject func(n int) error, others ...Side) {
 	b.Helper()
 	inTurns(b, size, settledTurn, func(next func(int) error, n int) error {
@@ -73,7 +71,7 @@ func inTurns(b *testing.B, size int, turn time.Duration, before func(next func(i
 		batches[s] = batchSize(b, all[s], turn)
 	}
 	perOp := make([][]float64, len(all))  // seconds, by turn
-	ratios := make([][]float64, len(all)) // of that to the subject's, by turn
+	ratios := make([][]float64, len(all)) // ratio to the subject's, by turn
 
 	run := func(s, n int) {
 		if err := before(all[s].Run, n); err != nil {
@@ -125,8 +123,7 @@ func inTurns(b *testing.B, size int, turn time.Duration, before func(next func(i
 	}
 }
 
-// batchSize finds how many operations of a side fill a turn. It is the warm-up,
-// too.
+// batchSize finds how many operations of a side fill a turn. It also warms up.
 func batchSize(b *testing.B, side Side, turn time.Duration) int {
 	measure := func(n int) time.Duration {
 		start := time.Now()
@@ -140,7 +137,7 @@ func batchSize(b *testing.B, side Side, turn time.Duration) int {
 		if took < turn/4 {
 			continue
 		}
-		// The first time may have met cold caches, or a neighbour.
+		// The first time may have been slowed by cold caches, or a neighbor.
 		for try := 0; try < 3 && took < 16*turn; try++ {
 			took = min(took, measure(n))
 		}

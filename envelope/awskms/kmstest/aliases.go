@@ -19,7 +19,7 @@ func checkAlias(name string) error {
 	return nil
 }
 
-// aliasTarget is a key that an alias is to name from now on.
+// aliasTarget returns the key that an alias should name from now on.
 func (r *request) aliasTarget(in *aliasIn) (*key, error) {
 	if err := checkAlias(in.AliasName); err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ func (r *request) updateAlias(in *aliasIn) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A key's aliases go with it, so the one that it named exists.
+	// A key's aliases are deleted with it, so the key that the alias named exists.
 	was := r.st.Keys[r.arn("key/"+a.KeyID)]
 	if err := r.authorize("kms:UpdateAlias", was, nil); err != nil {
 		return nil, err

@@ -50,8 +50,8 @@ func dryRun(on bool) error {
 	return nil
 }
 
-// A ciphertext blob names the key and its material; all of it but the ciphertext
-// is additional data, with the encryption context:
+// A ciphertext blob names the key and its material; all of it except the ciphertext
+// is additional data, together with the encryption context:
 //
 //	magic, length of the key ID, key ID, ID of the material, nonce, ciphertext
 const magic = "kmstest\x01"
@@ -90,8 +90,8 @@ func (r *request) seal(k *key, ec map[string]string, plaintext []byte) (blob []b
 	return aead(v).Seal(slices.Clone(header), nil, plaintext, additional(header, ec)), v.ID
 }
 
-// source finds the key that a ciphertext is of: the one named, which must be the
-// ciphertext's or related to it, or the one that the ciphertext names.
+// source finds the key of a ciphertext: the one named in the request, which must be
+// the ciphertext's or related to it, or the one that the ciphertext names.
 func (r *request) source(id string, blob []byte) (*key, error) {
 	keyID, _, _, ok := parse(blob)
 	if id != "" {
@@ -122,7 +122,7 @@ func parse(blob []byte) (keyID, material string, header []byte, ok bool) {
 	return string(id), string(blob[n+1+len(id) : end]), blob[:end], true
 }
 
-// open decrypts with whichever of the key's material the ciphertext is of.
+// open decrypts with the version of the key's material that the ciphertext names.
 func (r *request) open(k *key, ec map[string]string, blob []byte) (plaintext []byte, material string, err error) {
 	_, material, header, _ := parse(blob)
 	for _, v := range r.st.Materials[k.ID].Versions {
@@ -202,7 +202,7 @@ func (r *request) encrypt(in *struct {
 	return map[string]any{"KeyId": k.ARN, "CiphertextBlob": blob, "EncryptionAlgorithm": symmetric}, nil
 }
 
-// ignoring reports whether a dry run leaves the ciphertext alone.
+// ignoring reports whether a dry run ignores the ciphertext.
 func ignoring(dry bool, modifiers []string, id string) (bool, error) {
 	switch {
 	case len(modifiers) == 0:

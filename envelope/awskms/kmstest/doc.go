@@ -8,12 +8,11 @@
 //	http.ListenAndServe("127.0.0.1:4599", srv) // or for other processes: AWS_ENDPOINT_URL_KMS
 //
 // One Server serves every Region: the Region of a request is the one that it was
-// signed for. Signatures are not checked, and there are no secret keys; the
-// access key ID alone says who calls, see [Server.SetPrincipal]. Never use it for
-// anything but tests.
+// signed for. Signatures are not checked, and there are no secret keys; only the access key
+// ID identifies the caller, see [Server.SetPrincipal]. Use it only for tests.
 //
-// README.md lists case by case what is implemented, what the documentation of
-// AWS says about it, and which test shows it. In short, what it does not do:
+// README.md lists case by case what is implemented, what the AWS documentation says about it,
+// and which test shows it. In short, what it does not do:
 //
 //   - Asymmetric and HMAC keys exist as metadata only; no imported material, no
 //     custom key stores.

@@ -32,8 +32,8 @@ type grant struct {
 	Created     time.Time    `json:"created"`
 }
 
-// grantOperations are what a grant on a symmetric encryption key can allow, and
-// signingOperations those on a key for signatures:
+// grantOperations are the operations that a grant on a symmetric encryption key can allow,
+// and signingOperations those on a key for signatures:
 // https://docs.aws.amazon.com/kms/latest/developerguide/grants.html#terms-grant-operations
 var signingOperations = []string{"Sign", "Verify", "GetPublicKey", "CreateGrant", "DescribeKey", "RetireGrant"}
 var grantOperations = []string{"Decrypt", "Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext",
@@ -52,7 +52,7 @@ func (r *request) granted(action string, k *key, ec map[string]string) bool {
 	})
 }
 
-// is reports whether the caller is the principal or, for an account, of it.
+// is reports whether the caller is the principal or, for an account, belongs to it.
 func (r *request) is(name string) bool {
 	direct, account := r.principalIn([]string{name})
 	return direct || account
@@ -169,15 +169,15 @@ func (r *request) createGrant(in *struct {
 	return map[string]any{"GrantId": g.ID, "GrantToken": g.Tokens[len(g.Tokens)-1]}, nil
 }
 
-// sameAs reports whether a request with a name is the same one once more.
+// sameAs reports whether a request with a name repeats an earlier one.
 func (g *grant) sameAs(o *grant) bool {
 	same := func(a, b *constraints) bool { return a.stricter(b) && b.stricter(a) }
 	return g.Name == o.Name && g.KeyARN == o.KeyARN && g.Grantee == o.Grantee && g.Retiring == o.Retiring &&
 		slices.Equal(g.Operations, o.Operations) && same(g.Constraints, o.Constraints)
 }
 
-// mayGrant is authorize for CreateGrant. Who has the permission by a grant only
-// can give no more than that grant does.
+// mayGrant is authorize for CreateGrant. A caller who has the permission only
+// through a grant can give no more than that grant allows.
 func (r *request) mayGrant(k *key, operations []string, c *constraints) error {
 	grants := r.st.Grants
 	r.st.Grants = nil
@@ -254,8 +254,8 @@ func (r *request) removeGrant(keyARN, id string, dry bool) error {
 	return nil
 }
 
-// retireGrant is for the retiring principal, the grantee where the grant says so,
-// and the account that made the grant.
+// retireGrant is allowed for the retiring principal, the grantee if the grant says
+// so, and the account that made the grant.
 func (r *request) retireGrant(in *struct {
 	KeyId, GrantId, GrantToken string
 	DryRun                     bool

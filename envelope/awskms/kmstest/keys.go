@@ -13,7 +13,7 @@ import (
 
 func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
-// find resolves a key ID or ARN, and an alias where the operation takes one.
+// find resolves a key ID or ARN, and an alias if the operation accepts one.
 func (r *request) find(id string, aliases bool) (*key, error) {
 	if len(id) == 0 || len(id) > 2048 {
 		return nil, invalid("Value at 'keyId' failed to satisfy constraint: Member must have length between 1 and 2048")
@@ -54,7 +54,7 @@ func (r *request) arn(resource string) string {
 }
 
 // usable is the row of most operations in the table of key states: Enabled and
-// Updating only. CreateGrant also takes Unavailable.
+// Updating only. CreateGrant also accepts Unavailable.
 func (k *key) usable(also ...string) error {
 	if slices.Contains(also, k.State) {
 		return nil
@@ -68,8 +68,8 @@ func (k *key) usable(also ...string) error {
 	return k.badState()
 }
 
-// alive is the row of operations that fail for a key to be deleted only, or in
-// the states given as well.
+// alive is the row of operations that fail only for a key pending deletion, or also
+// in the given states.
 func (k *key) alive(nor ...string) error {
 	if k.State == pendingDeletion || k.State == pendingReplicaDeletion || slices.Contains(nor, k.State) {
 		return k.badState()
@@ -85,7 +85,7 @@ func (k *key) badState() error {
 
 type keyIn struct{ KeyId string }
 
-// admin finds the key of an operation for its account only.
+// admin finds the key of an operation that only the key's account may call.
 func (r *request) admin(id string) (*key, error) {
 	k, err := r.find(id, false)
 	if err != nil {
@@ -167,7 +167,7 @@ func (r *request) updateKeyDescription(in *struct{ KeyId, Description string }) 
 	return nil, nil
 }
 
-// epoch is a time as AWS JSON has it.
+// epoch is a time as in AWS JSON.
 func epoch(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
 
 func (r *request) metadata(k *key) map[string]any {
@@ -225,7 +225,7 @@ type pageIn struct {
 	Marker string
 }
 
-// page cuts a list that is sorted by name.
+// page cuts a page from a list that is sorted by name.
 func page[T any](in pageIn, most, usual int, what string, list []T, name func(T) string) (map[string]any, error) {
 	limit := usual
 	if in.Limit != nil {
@@ -321,7 +321,7 @@ func (r *request) cancelKeyDeletion(in *keyIn) (any, error) {
 	return map[string]any{"KeyId": k.ARN}, nil
 }
 
-// tagText is what AWS takes in tags.
+// tagText matches what AWS accepts in tags.
 var tagText = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
 
 func (k *key) addTags(tags []tag) error {

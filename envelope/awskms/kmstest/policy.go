@@ -28,7 +28,7 @@ type statement struct {
 	Condition   map[string]map[string]list[string]
 }
 
-// A list is one value or several: IAM takes both.
+// A list is one value or several: IAM accepts both.
 type list[T any] []T
 
 func (l *list[T]) UnmarshalJSON(b []byte) error {
@@ -67,7 +67,7 @@ func strict(b []byte, v any) error {
 	return nil
 }
 
-// policyText is what KMS takes in a policy (API reference, PutKeyPolicy).
+// policyText matches what KMS accepts in a policy (API reference, PutKeyPolicy).
 var policyText = regexp.MustCompile(`^[\t\n\r\x{20}-\x{ff}]+$`)
 
 func parsePolicy(text string) (*policy, error) {
@@ -162,8 +162,8 @@ func (r *request) getKeyPolicy(in *struct{ KeyId, PolicyName string }) (any, err
 	return map[string]any{"Policy": k.Policy, "PolicyName": "default"}, nil
 }
 
-// authorize decides as IAM does for one account: a Deny wins; else the key policy
-// allows, by itself or by leaving it to the caller's account and its identity
+// authorize decides as IAM does for one account: a Deny wins; otherwise the key
+// policy allows, directly or by delegating to the caller's account and its identity
 // policies; or a grant allows.
 func (r *request) authorize(action string, k *key, ec map[string]string) error {
 	p, err := parsePolicy(k.Policy)
@@ -203,8 +203,8 @@ func (r *request) deniedWithout(action string) error {
 	return fail("AccessDeniedException", "User: %s is not authorized to perform: %s because no identity-based policy allows the %s action", r.principal, action, action)
 }
 
-// principalIn reports whether the caller is named, itself or by the role that it has
-// assumed, and whether its account is.
+// principalIn reports whether the caller is named, directly or through the role that
+// it has assumed, and whether its account is.
 func (r *request) principalIn(names []string) (direct, account bool) {
 	for _, name := range names {
 		switch {
@@ -231,7 +231,7 @@ func (r *request) iamAllows(action string) bool {
 	return !limited || matchAny(actions, action)
 }
 
-// matchAny compares with * and ?, and without regard to case.
+// matchAny matches with * and ?, ignoring case.
 func matchAny(patterns []string, s string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool { return matchPattern("(?i)", p, s) })
 }
@@ -252,8 +252,8 @@ func principalType(arn string) string {
 	return "User"
 }
 
-// conditions are all to hold, and each by one of its values. The name of a
-// context key has no case, its value has.
+// All conditions must hold, each with one of its values. Names of context keys are
+// case-insensitive, their values are not.
 func (r *request) conditions(all map[string]map[string]list[string], ec map[string]string) bool {
 	for op, conditions := range all {
 		for name, values := range conditions {

@@ -19,7 +19,7 @@ func (r *request) rotated(id string) (*key, *shared, error) {
 	return k, m, nil
 }
 
-// rotatable is rotated for an operation that changes the rotation.
+// rotatable is like rotated, for an operation that changes the rotation.
 func (r *request) rotatable(id string) (*key, *shared, error) {
 	k, m, err := r.rotated(id)
 	if err != nil {

@@ -66,7 +66,7 @@ func (s *Server) SetPrincipal(accessKeyID, arn string) {
 	s.principals[accessKeyID] = arn
 }
 
-// SetIAM says what the identity policy of the principal allows: actions such as
+// SetIAM sets what the identity policy of the principal allows: actions such as
 // "kms:Decrypt" or "kms:*", or none at all. It takes effect if a key policy
 // leaves the decision to the account, as the default policy does. A principal
 // without a call to SetIAM may do everything.
@@ -109,8 +109,8 @@ func (s *Server) Fail(operation string, n int, f Fault) {
 	}
 }
 
-// Unmet returns the number of faults that were set and have not been used. A
-// test that sets faults should check it at its end.
+// Unmet returns the number of faults that were set but not used. A test that sets
+// faults should check it at the end.
 func (s *Server) Unmet() (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -136,7 +136,7 @@ type Call struct {
 	SourceKeyID       string            // of ReEncrypt
 	EncryptionContext map[string]string // that of the destination in ReEncrypt
 	SourceContext     map[string]string // of ReEncrypt
-	Error             string            // the type of the error that was answered; "" for none
+	Error             string            // the type of the error that was returned; "" for none
 }
 
 // Calls returns the calls so far, in order, or those of the named operations.
@@ -160,7 +160,7 @@ func (s *Server) ResetCalls() {
 	s.calls = nil
 }
 
-// A request is one call as the operations see it. They run under the server's
+// A request is one call as seen by the operations, which run under the server's
 // lock.
 type request struct {
 	*Server
@@ -171,7 +171,7 @@ type request struct {
 
 type handler func(*request) (any, error)
 
-// on adapts an operation with its input's type.
+// on adapts an operation to its input type.
 func on[In any](f func(*request, *In) (any, error)) handler {
 	return func(r *request) (any, error) {
 		in := new(In)
@@ -269,7 +269,7 @@ func (s *Server) takeFault(op string) (f Fault) {
 	return f
 }
 
-// do carries a call out. The only errors are of type *apiError.
+// do carries out a call. All its errors are of type *apiError.
 func (s *Server) do(hr *http.Request, op string, body []byte, f Fault) (out any, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -326,7 +326,7 @@ func (s *Server) do(hr *http.Request, op string, body []byte, f Fault) (out any,
 	return out, nil
 }
 
-// credentialScope reads who signed and for which Region. The signature is not
+// credentialScope returns who signed and for which Region. The signature is not
 // checked.
 func credentialScope(auth string) (accessKeyID, region string, err error) {
 	_, cred, ok := strings.Cut(auth, "Credential=")
@@ -345,7 +345,7 @@ func credentialScope(auth string) (accessKeyID, region string, err error) {
 	return strings.Join(p[:n-4], "/"), p[n-3], nil
 }
 
-// field is the i-th part of an ARN, counted from 0.
+// field returns the i-th part of an ARN, counted from 0.
 func field(arn string, i int) string {
 	if p := strings.SplitN(arn, ":", 6); len(p) == 6 {
 		return p[i]

@@ -19,7 +19,7 @@ const (
 	digest      = "DIGEST"
 )
 
-// newSigningVersion is material of an asymmetric key: its DER in the place of the secret.
+// newSigningVersion makes material of an asymmetric key, with its DER in place of the secret.
 func newSigningVersion() version {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -69,7 +69,7 @@ type signIn struct {
 	DryRun                               bool
 }
 
-// hash is what is signed of the message.
+// hash returns what is signed for the message.
 func (in *signIn) hash() ([]byte, error) {
 	switch {
 	case len(in.Message) > 4096:

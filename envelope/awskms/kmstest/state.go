@@ -62,7 +62,7 @@ type shared struct {
 	OnDemand    int       `json:"on_demand,omitzero"` // rotations on demand so far
 }
 
-// A version is key material: AES-256. That of a rotated key's past stays.
+// A version is key material: AES-256. A rotated key keeps its earlier material.
 type version struct {
 	ID     string `json:"id"`
 	Secret []byte `json:"secret"`
@@ -138,7 +138,7 @@ func (s *Server) save() (err error) {
 	return os.Rename(tmp.Name(), s.file)
 }
 
-// expire does what has come due: deletions and automatic rotations.
+// expire carries out what is due: deletions and automatic rotations.
 func (s *Server) expire() {
 	now := s.now()
 	for _, k := range s.st.Keys {
@@ -176,7 +176,7 @@ func (s *Server) delete(k *key) {
 	}
 }
 
-// related are the keys of one ID, sorted by ARN.
+// related returns the keys with one ID, sorted by ARN.
 func (s *Server) related(id string) (out []*key) {
 	for _, arn := range sorted(s.st.Keys) {
 		if k := s.st.Keys[arn]; k.ID == id {
