@@ -203,7 +203,10 @@ func (j *Job) measure(ctx context.Context) error {
 	if err == nil {
 		_, err = add(p.uri, p.key, p)
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("the checkpoints of an earlier job cannot be read: %w", err)
+	}
+	return nil
 }
 
 // checkRemote returns an error if results or checkpoints cannot be stored in S3.
