@@ -2,7 +2,7 @@
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: build binaries test check lint peers pulumi fuse thirtytwo python vuln race fuzz mutants mutants-sample bench bench-peers bench-compare bench-gate bench-record bench-s3
+.PHONY: build binaries test check lint peers pulumi fuse thirtytwo python wheel vuln race fuzz mutants mutants-sample bench bench-peers bench-compare bench-gate bench-record bench-s3
 
 build: ## the static binaries, bin/vaultpack and bin/vaultpack-run
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/vaultpack ./cmd/vaultpack-run
@@ -65,6 +65,12 @@ PYTHON = python3
 python: ## the tests of the Python package; PYTHON=… for another interpreter
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/vaultpack ./internal/kmsserve
 	cd python && VAULTPACK_COMMAND=$(CURDIR)/bin/vaultpack $(PYTHON) -B -m tests
+
+wheel: ## wheels of the Python package that carry the command: dist/, for linux amd64 and arm64
+	for arch in amd64:x86_64 arm64:aarch64; do \
+	  CGO_ENABLED=0 GOOS=linux GOARCH=$${arch%:*} go build -trimpath -ldflags='-s -w' -o bin/vaultpack-linux-$${arch%:*} ./cmd/vaultpack && \
+	  $(PYTHON) python/platform_wheel.py --command bin/vaultpack-linux-$${arch%:*} --platform manylinux2014_$${arch\#*:} dist || exit 1; \
+	done
 
 race:
 	CGO_ENABLED=1 go run ./internal/testrun -- -race -timeout 30m ./...

@@ -21,7 +21,9 @@ class Result(unittest.TextTestResult):
 def main() -> int:
     here = Path(__file__).parent
     # Before the tests, some of which have a stand-in for one.
-    absent = [m for m in ("boto3", "fsspec", "torch", "torchdata", "IPython", "pandas", "build") if not importlib.util.find_spec(m)]
+    wanted = ("boto3", "moto", "fsspec", "torch", "torchdata", "IPython", "pandas", "matplotlib", "zarr", "h5py", "PIL", "pyarrow", "duckdb", "datasets",
+              "build", "wheel")  # fmt: skip
+    absent = [m for m in wanted if not importlib.util.find_spec(m)]
     suite = unittest.defaultTestLoader.loadTestsFromNames(
         sorted(f"tests.{p.stem}" for p in here.glob("test_*.py")) if len(sys.argv) < 2 else sys.argv[1:]
     )

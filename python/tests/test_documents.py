@@ -6,12 +6,14 @@ import contextlib
 import importlib.util
 import io
 import os
+import platform
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import unittest
+import zipfile
 from pathlib import Path
 
 import vaultpack
@@ -84,6 +86,35 @@ class Wheel(unittest.TestCase):
             env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
             p = subprocess.run([venv / "bin/python", "-c", code], cwd=home, env=env, check=True, capture_output=True, text=True)
             self.assertEqual(p.stdout.strip(), "second")
+
+    @unittest.skipUnless(importlib.util.find_spec("wheel") and shutil.which("go"), "the package wheel, or go, is not installed")
+    def test_platform_wheel(self) -> None:
+        """The wheel with the command in it: twice the same bytes; an empty venv has a vaultpack that Python finds."""
+        home = vault.home()
+        maker = vault.REPOSITORY / "python/platform_wheel.py"
+        with tempfile.TemporaryDirectory() as tmp:
+            stub = Path(tmp, "stub")
+            stub.write_text("#!/bin/sh\n")
+            made = []
+            for command, out in ((stub, "1"), (stub, "2"), (Path(vault.COMMAND), "3")):
+                args = [sys.executable, maker, "--command", command, "--platform", f"linux_{platform.machine()}", Path(tmp, out)]
+                told = subprocess.run(args, check=True, capture_output=True, text=True).stdout
+                made.append(Path(told.strip()))
+            self.assertEqual(made[0].read_bytes(), made[1].read_bytes())
+            with zipfile.ZipFile(made[2]) as z:
+                notices = next(z.read(n) for n in z.namelist() if n.endswith("/THIRD-PARTY")).decode()
+            for line in (vault.REPOSITORY / "go.mod").read_text().splitlines():
+                if line.startswith("\tgithub.com/aws/aws-sdk-go-v2/service/s3 "):
+                    self.assertIn("==== " + line.strip() + ": LICENSE", notices)
+            venv = Path(tmp, "venv")
+            subprocess.run([sys.executable, "-m", "venv", "--system-site-packages", venv], check=True)
+            subprocess.run([venv / "bin/python", "-m", "pip", "install", "-q", "--no-index", "--no-deps", made[2]], check=True)
+            env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VAULTPACK_COMMAND")}
+            told = subprocess.run([venv / "bin/vaultpack", "--version"], env=env, check=True, capture_output=True, text=True).stdout
+            self.assertIn("vaultpack", told)
+            code = "import vaultpack, vaultpack.child as c; print(c.command()); print(vaultpack.open('scans').read('note.txt').decode())"
+            p = subprocess.run([venv / "bin/python", "-c", code], cwd=home, env={**env, "PATH": "/usr/bin:/bin"}, capture_output=True, text=True)
+            self.assertEqual(p.stdout.split(), [str(venv / "bin/vaultpack"), "second"], p.stderr)
 
 
 if __name__ == "__main__":

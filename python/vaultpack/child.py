@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sysconfig
 import threading
 from pathlib import Path
 from typing import IO, Any, Sequence
@@ -16,13 +17,14 @@ MAX_ERROR = 64 << 10
 
 
 def command() -> str:
-    """The vaultpack command: VAULTPACK_COMMAND, or what the wheel carries, or what is on the path."""
+    """The vaultpack command: VAULTPACK_COMMAND, or what the wheel has installed, or what is on the path."""
     named = os.environ.get("VAULTPACK_COMMAND")
     if named:
         return named
-    carried = Path(__file__).parent / "bin" / "vaultpack"
-    if carried.is_file():
-        return str(carried)
+    for scheme in (sysconfig.get_default_scheme(), sysconfig.get_preferred_scheme("user")):
+        carried = Path(sysconfig.get_path("scripts", scheme), "vaultpack")
+        if carried.is_file() and os.access(carried, os.X_OK):
+            return str(carried)
     found = shutil.which("vaultpack")
     if not found:
         raise ChildError("the vaultpack command is not on the path; install it, or set VAULTPACK_COMMAND to where it is")
