@@ -27,8 +27,8 @@ var datasetMutants = []mutant{
 	one("a root may be of any format", "internal/codec/root.go", "|| j.Format != versionFormat {", "|| j.Format == \"\" {").by(rootTests),
 	one("the parent's digest may be missing", "internal/codec/root.go", "r.ParentPin.Digest, err = parseDigest(j.Parent.Digest); err != nil {", "r.ParentPin.Digest, err = parseDigest(j.Parent.Digest); err != nil && number < 0 {").by(rootTests),
 	one("the size of the parent's root is forgotten", "internal/codec/root.go", "r.Parent, r.ParentPin.Size = j.Parent.Number, j.Parent.Size", "r.Parent = j.Parent.Number").by(rootTests),
-	one("a part may come twice", "internal/codec/root.go", "first <= parts[len(parts)-1].First", "first < parts[len(parts)-1].First").by("TestRootsOfMuchMemory"),
-	one("a part may be of no entries", "internal/codec/root.go", "case p.Entries < 1 ||", "case p.Entries < 0 ||").by("TestRootsOfMuchMemory"),
+	one("a part may come twice", "internal/codec/part.go", "first <= parts[len(parts)-1].First", "first < parts[len(parts)-1].First").by("TestRootsOfMuchMemory"),
+	one("a part may be of no entries", "internal/codec/part.go", "case p.Entries < 1 ||", "case p.Entries < 0 ||").by("TestRootsOfMuchMemory"),
 	one("any object of the folder is a version", "internal/objects/numbers.go", "if err != nil || n <= 0 || s.VersionName(n) != o.Name {", "if err != nil || n <= 0 {").by("TestStrayObjectsAreNoVersions").in("./dataset"),
 
 	// Parts of the index.

@@ -69,7 +69,7 @@ var signersMutants = []mutant{
 	// Who may make a version.
 	one("who is no signer makes versions", "internal/commit/authority.go", "if l.auth.chain.Last().Role(signer.Public()) == chain.None {", "if signer == nil {").by(ofModel),
 	one("records of others are believed", "internal/commit/authority.go", "		if begun.Last().Role(l.auth.signer.Public()) != chain.Owner {", "		if begun.Last().Role(l.auth.signer.Public()) == chain.Owner && l.auth.signer == nil {").by("TestWhichRecordsAreUsed"),
-	one("records need no signature", "internal/commit/authority.go", "	if err := of.CheckRecord(r.Upload, r.Signed, name.Upload, name.Record, r.Sum()); err != nil {", "	if err := of.CheckRecord(r.Upload, r.Signed, name.Upload, name.Record, r.Sum()); err != nil && len(r.List) == 0 {").by("TestPlantedRecords").in("./ingest"),
+	one("records need no signature", "internal/commit/authority.go", "	return c, other, of.CheckRecord(r.Upload, r.Signed, upload, number, r.Sum())", "	if err := of.CheckRecord(r.Upload, r.Signed, upload, number, r.Sum()); len(r.List) == 0 {\n		return nil, nil, err\n	}\n	return c, other, nil").by("TestPlantedRecords").in("./ingest"),
 	one("a record may be exchanged after it was looked at", "internal/commit/pending.go", "if err == nil && r.Sum() != l.sum {", "if err == nil && len(r.List) == 0 {").by("TestRecordExchangedMeanwhile"),
 	one("who was removed records", inChain+"upload.go", "case c.Last().Role(by) == None:", "case false:").by("TestWhichRecordsAreUsed"),
 	one("who was no signer then records", inChain+"upload.go", " || l.Role(by) == None || j.Upload", " || j.Upload").by("TestWhichRecordsAreUsed"),
@@ -78,5 +78,5 @@ var signersMutants = []mutant{
 	one("a record counts under another number", inChain+"upload.go", "r.Number != number || ", "").by("TestWhichRecordsAreUsed"),
 	one("a record counts with another list", inChain+"upload.go", "r.Number != number || r.SHA256 != hex.EncodeToString(sum[:])", "r.Number != number").by("TestWhichRecordsAreUsed"),
 	one("a record of another dataset of the name counts", inChain+"upload.go", "j.Dataset != l.Dataset || j.ID != l.ID || ", "").by("TestRecordsOfAnotherUpload"),
-	one("records name packs under any key", "internal/commit/authority.go", "			if !granted[x.Pack.KeyID] {", "			if !granted[x.Pack.KeyID] && len(granted) == 0 {").by("TestWhichRecordsAreUsed"),
+	one("records name packs under any key", "internal/commit/authority.go", "		if !granted[key] {", "		if !granted[key] && len(granted) == 0 {").by("TestWhichRecordsAreUsed"),
 }
