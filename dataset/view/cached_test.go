@@ -49,24 +49,22 @@ func newCachedSet(t *testing.T, files int, large int64) *cachedSet {
 		}
 		s.packs.Add(1)
 		if s.spoiled.Load() {
-			return struct {
-				io.Reader
-				io.Closer
-			}{io.TeeReader(r, spoiler{}), r}, nil
+			return spoiled{r}, nil
 		}
 		return r, nil
 	})
 	return s
 }
 
-// A spoiler changes what passes, of which it is given the memory.
-type spoiler struct{}
+// spoiled is changed contents.
+type spoiled struct{ io.ReadCloser }
 
-func (spoiler) Write(p []byte) (int, error) {
-	for i := 0; i < len(p); i += 1000 {
+func (s spoiled) Read(p []byte) (int, error) {
+	n, err := s.ReadCloser.Read(p)
+	for i := 0; i < n; i += 1000 {
 		p[i] ^= 1
 	}
-	return len(p), nil
+	return n, err
 }
 
 func (s *cachedSet) open() (f *view.View, done func()) {
