@@ -241,7 +241,7 @@ func (c *console) program() string {
 	return quoted(c.name)
 }
 
-var bareCommand = regexp.MustCompile(`(^|[^/\w.-])vaultpack ((?:init|encrypt-and-upload|push|ls|restore|pull|open|mount|cat|stream|serve|browse|verify|versions|diff|tag|rm|gc|keys|signers|statement|provenance|models|model|checkpoints|trust|encrypt|decrypt|inspect|train|process|jobs|logs|stop|policy|doctor|config|completion|man)\b)`)
+var bareCommand = regexp.MustCompile(`(^|[^/\w.-])vaultpack ((?:init|encrypt-and-upload|push|ls|restore|pull|open|mount|cat|stream|serve|browse|verify|versions|diff|tag|rm|gc|keys|signers|statement|provenance|models|model|checkpoints|trust|encrypt|decrypt|inspect|train|process|jobs|logs|stop|plan|work|commit|policy|doctor|config|completion|man)\b)`)
 
 // called replaces the commands in a text by what the user has to type: packages do not
 // know the name under which the program was called.

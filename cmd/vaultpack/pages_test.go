@@ -59,6 +59,7 @@ var notRun = map[string]string{
 	"aws-checklist.md: keys add":         isPart,
 	"aws-checklist.md: push --dry":       isPart,
 	"aws-checklist.md: train":            takesJob,
+	"aws-checklist.md: process":          takesProcessing,
 	"aws-checklist.md: checkpoints get":  takesJob,
 	"TRAINING.md: model get":             takesJob,
 	"TRAINING.md: checkpoints get":       takesJob,
