@@ -144,6 +144,8 @@ class Robust(unittest.TestCase):
 
     def test_interrupts(self) -> None:
         """Ctrl-C at any moment: it is raised, and the next read gives what is there."""
+        # What a shell starts with & ignores the signal.
+        self.addCleanup(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
         for ds in (vaultpack.open("scans"), through_child()):
             rng = random.Random(1)
             hit = 0
