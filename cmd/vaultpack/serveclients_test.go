@@ -44,7 +44,8 @@ var clients = map[string]client{
 // withBoto3 also reads ranges, and asks for what is not there and what has not changed.
 const withBoto3 = `
 import os, sys, boto3, botocore
-s3 = boto3.client("s3", config=botocore.config.Config(retries={"max_attempts": 0}))
+# Before 1.28 it does not know AWS_ENDPOINT_URL.
+s3 = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"], config=botocore.config.Config(retries={"max_attempts": 0}))
 assert [b["Name"] for b in s3.list_buckets()["Buckets"]] == ["scans"]
 for page in s3.get_paginator("list_objects_v2").paginate(Bucket="scans", PaginationConfig={"PageSize": 7}):
     for o in page["Contents"]:
