@@ -59,10 +59,11 @@ func makePlan(c *cli.Context, con *console) error {
 	if n := c.Int("shards"); n < 1 || n > plans.MaxShards {
 		return usagef("--shards: %d must be 1 to %d", n, plans.MaxShards)
 	}
-	opts, err := planOptions(c, con)
+	source, err := sourceOptions(c, con)
 	if err != nil {
 		return err
 	}
+	opts := plans.MakeOptions{Shards: c.Int("shards"), Upload: source}
 	name, err := datasetName(c.String("dataset"), path)
 	if err != nil {
 		return err
@@ -96,32 +97,6 @@ func makePlan(c *cli.Context, con *console) error {
 	}
 	con.tellUploadPlan(p, d, time.Since(began))
 	return nil
-}
-
-func planOptions(c *cli.Context, con *console) (o plans.MakeOptions, err error) {
-	filter, err := uploader.NewFilter(c.StringSlice("include"), c.StringSlice("exclude"))
-	if err != nil {
-		return o, usageError{err}
-	}
-	packSize, err := parseSize(c.String("pack-size"))
-	if err == nil && packSize < uploader.MinPackSize {
-		err = fmt.Errorf("a pack of %s bytes is too small; the minimum is %s bytes (%s)", number(packSize), number(uploader.MinPackSize), size(uploader.MinPackSize))
-	}
-	if err != nil {
-		return o, usagef("--pack-size: %w", err)
-	}
-	links, err := uploader.ParseLinks(c.String("links"))
-	if err != nil {
-		return o, usagef("--links: %w", err)
-	}
-	return plans.MakeOptions{Shards: c.Int("shards"), Upload: uploader.Options{
-		Filter: filter, Links: links, AllowEmpty: c.Bool("allow-empty"), PackSize: packSize, Checksum: c.Bool("checksum"), Shuffle: c.Bool("shuffle"),
-		Failed: con.failed, Warn: con.warning,
-		Skipped: func(path, kind string) {
-			con.emit("skipped", event{"kind": kind}.setPath(path))
-			con.notef("skipped: %s: a %s", show(path), kind)
-		},
-	}}, nil
 }
 
 func (c *console) tellUploadPlan(p *plans.Plan, d *dataset.Dataset, elapsed time.Duration) {

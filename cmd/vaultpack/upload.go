@@ -12,13 +12,11 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
-	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/uploader"
 	"github.com/vaultpack/vaultpack/vault"
 )
@@ -176,67 +174,6 @@ func uploadStream(ctx context.Context, con *console, d *dataset.Dataset, opts up
 	}
 	defer p.stop()
 	return uploader.UploadStream(ctx, d, p, name, opts)
-}
-
-func uploadOptions(c *cli.Context, con *console, path string) (o uploader.Options, err error) {
-	filter, err := uploader.NewFilter(c.StringSlice("include"), c.StringSlice("exclude"))
-	if err != nil {
-		return o, usageError{err}
-	}
-	packSize, err := parseSize(c.String("pack-size"))
-	if err == nil && packSize < uploader.MinPackSize {
-		err = fmt.Errorf("a pack of %s bytes is too small; the minimum is %s bytes (%s)", number(packSize), number(uploader.MinPackSize), size(uploader.MinPackSize))
-	}
-	if err != nil {
-		return o, usagef("--pack-size: %w", err)
-	}
-	memory, err := parseSize(c.String("memory"))
-	if err != nil {
-		return o, usagef("--memory: %w", err)
-	}
-	if memory < uploader.MinMemory {
-		return o, usagef("--memory: %s is too small; the minimum is %s", size(memory), size(uploader.MinMemory))
-	}
-	if c.Int("concurrency") < 0 {
-		return o, usagef("--concurrency: %d must be at least 1", c.Int("concurrency"))
-	}
-	links, err := uploader.ParseLinks(c.String("links"))
-	if err != nil {
-		return o, usagef("--links: %w", err)
-	}
-	if path != "-" && c.IsSet("name") {
-		return o, usagef("use --name only with PATH - or --from-command; a file has its own name")
-	}
-	for _, flag := range []string{"include", "exclude", "links"} {
-		if path == "-" && c.IsSet(flag) {
-			return o, usagef("--%s is for folders; a stream is one file", flag)
-		}
-	}
-	if path == "-" && c.IsSet("resend") {
-		return o, usagef("--resend: a stream is always sent as a whole")
-	}
-	var resend []envelope.ObjectID
-	for _, s := range c.StringSlice("resend") {
-		id, err := envelope.ParseObjectID(s)
-		if err != nil {
-			return o, usagef("--resend: %q is not a pack ID, as verify shows it", s)
-		}
-		resend = append(resend, id)
-	}
-	if n := len(c.String("message")); n > dataset.MaxMessage || !utf8.ValidString(c.String("message")) {
-		return o, usagef("--message: it has %d bytes; it is text of at most %d", n, dataset.MaxMessage)
-	}
-	return uploader.Options{
-		Resend: resend, Message: c.String("message"),
-		Filter: filter, Links: links, AllowEmpty: c.Bool("allow-empty"), PackSize: packSize, Checksum: c.Bool("checksum"), Shuffle: c.Bool("shuffle"), DryRun: c.Bool("dry-run"),
-		Memory: max(memory, 1), Concurrency: c.Int("concurrency"),
-		Failed: con.failed,
-		Warn:   con.warning,
-		Skipped: func(path, kind string) {
-			con.emit("skipped", event{"kind": kind}.setPath(path))
-			con.notef("skipped: %s: a %s", show(path), kind)
-		},
-	}, nil
 }
 
 // datasetName returns the given name, or the one that the path suggests.

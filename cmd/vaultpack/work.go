@@ -50,15 +50,9 @@ func shardOf(c *cli.Context, con *console) (int, error) {
 
 func work(c *cli.Context, con *console) error {
 	began := time.Now()
-	memory, err := parseSize(c.String("memory"))
+	memory, concurrency, err := uploadBounds(c)
 	if err != nil {
-		return usagef("--memory: %w", err)
-	}
-	if memory < uploader.MinMemory {
-		return usagef("--memory: %s is too small; the minimum is %s", size(memory), size(uploader.MinMemory))
-	}
-	if c.Int("concurrency") < 0 {
-		return usagef("--concurrency: %d must be at least 1", c.Int("concurrency"))
+		return err
 	}
 	if c.IsSet("message") && !c.Bool("commit") {
 		return usagef("--message is for the version that --commit makes")
@@ -73,7 +67,7 @@ func work(c *cli.Context, con *console) error {
 		return err
 	}
 	defer d.Close()
-	opts := plans.WorkOptions{Source: c.String("source"), Memory: memory, Concurrency: c.Int("concurrency"), Failed: con.failed, Warn: con.warning, Progress: &uploader.Progress{}}
+	opts := plans.WorkOptions{Source: c.String("source"), Memory: memory, Concurrency: concurrency, Failed: con.failed, Warn: con.warning, Progress: &uploader.Progress{}}
 	total := int64(0)
 	opts.Begun = func(p *plans.Plan) { total = p.Shards[n].Bytes }
 	stop := con.track("sealing", func() (int64, int64, int64, int64) {
