@@ -92,7 +92,7 @@ class S3(unittest.TestCase):
                 here = vaultpack.open("scans")
                 self.assertEqual({e.name: ds.read(e.path) for e in ds.files()}, {e.name: here.read(e.path) for e in here.files()})
                 self.assertEqual(flat(ds.samples(shuffle=5)), streamed("scans", "--shuffle", "5", *settings))
-                self.assertEqual(ds._store._child._process.args[1:3], ["handover", "version"])  # the command that has opened it
+                self.assertEqual(ds._contents.store._child._process.args[1:3], ["handover", "version"])  # the command that has opened it
                 boto3.client("s3", region_name="us-east-1").delete_object(Bucket="bucket", Key=f"ml/scans/packs/{ds._packs[0].id}.vpk")
                 with self.assertRaises(vaultpack.AuthenticationError):
                     list(ds.samples())

@@ -38,8 +38,8 @@ class Case(unittest.TestCase):
     def through_child(self) -> datasets.Dataset:
         """The same, read as a vault is that is not a folder."""
         ds = vaultpack.open("scans")
-        ds._store.close()
-        ds._store = ChildStore("scans", [])
+        ds._contents.store.close()
+        ds._contents.store = ChildStore("scans", [])
         self.addCleanup(ds.close)
         return ds
 
@@ -65,7 +65,7 @@ class Reading(Case):
             e = ds.entry("large.bin")
             for _ in range(40):
                 at, n = rng.randrange(len(want)), rng.choice([1, 16384, 100_000])
-                self.assertEqual(ds._range(e, at, n), want[at : at + n])
+                self.assertEqual(ds._contents.range(e, at, n), want[at : at + n])
 
     def test_names(self) -> None:
         ds = self.ds
@@ -168,9 +168,9 @@ class Tampering(Case):
                 at = begin + chunk * 16384 - off
                 if chunk == 5:
                     with self.assertRaises(vaultpack.AuthenticationError):
-                        ds._range(e, at, 100)
+                        ds._contents.range(e, at, 100)
                 else:
-                    self.assertEqual(ds._range(e, at, 100), self.tree["large.bin"][at : at + 100])
+                    self.assertEqual(ds._contents.range(e, at, 100), self.tree["large.bin"][at : at + 100])
         finally:
             path.write_bytes(kept)
 
@@ -247,7 +247,7 @@ class Processes(Case):
         """If the command dies, the read fails, and the next one starts another."""
         ds = self.through_child()
         ds.read("note.txt")
-        store = ds._store
+        store = ds._contents.store
         assert isinstance(store, ChildStore) and store._child
         store._child._process.kill()
         with self.assertRaises(vaultpack.ChildError):

@@ -157,7 +157,7 @@ class Errors(unittest.TestCase):
     def test_answers(self) -> None:
         """What a fetching command may answer instead of the bytes."""
         ds = vaultpack.open("scans")
-        ds._store.close()
+        ds._contents.store.close()
         fake = self.home / "fake"
         for body, kind in {
             "ERR 5 no permission": vaultpack.NotAllowed,
@@ -174,7 +174,7 @@ class Errors(unittest.TestCase):
             fake.write_text(f"#!/bin/sh\nwhile read -r line; do printf '{body}\\n'; done\n")
             fake.chmod(0o755)
             with self.subTest(body), environment(VAULTPACK_COMMAND=str(fake)):
-                ds._store = ChildStore("scans", [])
+                ds._contents.store = ChildStore("scans", [])
                 with self.assertRaises(kind):
                     ds.read("note.txt")
                 ds.close()

@@ -152,14 +152,14 @@ class Formats(unittest.TestCase):
         """A small read of a large file fetches a small part of it."""
         ds = vaultpack.open("scans")
         asked: list[int] = []
-        read = ds._store.read
+        read = ds._contents.store.read
 
         def counted(requests: object) -> object:
             parts = list(requests)  # type: ignore[call-overload]
             asked.extend(n for _, _, n in parts)
             return read(parts)
 
-        ds._store.read = counted  # type: ignore[method-assign,assignment]
+        ds._contents.store.read = counted  # type: ignore[method-assign,assignment]
         want = (vault.home() / "scans/large.bin").read_bytes()
         with ds.open("large.bin") as f:
             f.seek(3_000_000)

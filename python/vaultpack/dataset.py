@@ -1,26 +1,22 @@
-"""Versions of datasets: opened once, and read from any process that has come from there. Packs
-are read and opened in this process."""
+"""Versions of datasets: opened once, and read from any process that has come from there."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import stat as stat_module
 from bisect import bisect_left
-from contextlib import closing
-from typing import Any, Generator, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 from . import notebook, samples
 from .child import flags
+from .contents import Contents
 from .entries import Entry, Pack, raw, text
 from .errors import NotFound, UsageError
 from .files import PIECE, File
-from .sealed import CHUNK, ContentSum, DataKey, Header, Object, unauthentic
-from .store import Request, Scratch, Store
+from .sealed import CHUNK, DataKey
+from .store import Store
 from .stream import SampleStream
-
-GAP = 32 << 10  # less than this between two extents is read with them
 
 
 def check_version(value: object) -> int:
@@ -40,10 +36,8 @@ class Dataset:
         self, head: Mapping[str, Any], entries: list[Entry], packs: list[Pack], keys: dict[str, DataKey], store: Store, options: Mapping[str, Any]
     ) -> None:
         """options are those that opened it, by which others of the vault are opened."""
-        self._head, self._entries, self._packs, self._keys, self._store, self._options = head, entries, packs, keys, store, dict(options)
-        self._objects: dict[int, Object] = {}
-        self._sums: dict[str, ContentSum] = {}
-        self._scratch = Scratch()
+        self._head, self._entries, self._packs, self._keys, self._options = head, entries, packs, keys, dict(options)
+        self._contents = Contents(packs, keys, store)
         self._samples: list[samples.Sample] | None = None
         self._files: list[Entry] = [e for e in entries if e.is_file]
         self._plans: dict[tuple[int | None, int], tuple[Sequence[int], Sequence[int]]] = {}
@@ -55,7 +49,7 @@ class Dataset:
         if context.get_spawning_popen() is None:
             raise TypeError("a dataset has data keys in it and is not pickled, but for a process that multiprocessing starts; "
                             "open it again there: vaultpack.open")  # fmt: skip
-        return {"head": self._head, "entries": self._entries, "packs": self._packs, "store": self._store, "options": self._options,
+        return {"head": self._head, "entries": self._entries, "packs": self._packs, "store": self._contents.store, "options": self._options,
                 "keys": {id: k._secret for id, k in self._keys.items()}}  # fmt: skip
 
     def __setstate__(self, v: dict[str, Any]) -> None:
@@ -190,7 +184,7 @@ class Dataset:
     def read(self, path: str | bytes | os.PathLike[str]) -> bytes:
         """The contents of a file."""
         e = self._regular(path)
-        return self._whole([e])[0] if e.size <= PIECE else b"".join(self._pieces(e))
+        return self._contents.whole([e])[0] if e.size <= PIECE else b"".join(self._contents.pieces(e))
 
     def open(self, path: str | bytes | os.PathLike[str], mode: str = "rb", encoding: str | None = None) -> Any:
         """A file to be read, at any offset: only what is asked for is fetched and opened. A
@@ -205,114 +199,6 @@ class Dataset:
         if not e.is_file:
             raise UsageError(f"{e.name!r} is a {'link to ' + text(e.link) if e.is_link else 'folder'}, and no file")
         return e
-
-    # Contents.
-
-    def _object(self, number: int) -> Object:
-        o = self._objects.get(number)
-        if o is None:
-            p = self._packs[number]
-            h = Header(b"pack", bytes.fromhex(p.key_id), bytes.fromhex(p.id), b"")
-            o = Object(self._keys[p.key_id], h, p.size)
-            if len(self._objects) >= 256:
-                self._objects.clear()
-            self._objects[number] = o
-        return o
-
-    def _runs(self, wanted: Iterable[tuple[int, int, int]]) -> Generator[tuple[int, int, int, memoryview], None, None]:
-        """Opens ranges of packs, joined where they are close, in the order of packs and offsets:
-        pack, offset, length, plaintext. It is good until the next is asked for."""
-        runs: list[list[int]] = []
-        for pack, off, n in sorted(wanted):
-            last = runs[-1] if runs else None
-            if last and last[0] == pack and off <= last[1] + last[2] + GAP and off + n - last[1] <= 2 * PIECE:
-                last[2] = max(last[2], off + n - last[1])
-            elif n:
-                runs.append([pack, off, n])
-        plans = []
-        for p, off, n in runs:
-            o = self._object(p)
-            message = o.message_at(off)
-            plans.append((p, off, n, o, message, o.ranges(off, n, message)))
-        requests: list[Request] = [(self._packs[p].id, a, k) for p, _, _, _, _, ranges in plans for a, k in ranges]
-        # Closed at once, also where an error's traceback is kept: it may have the store for itself.
-        with closing(self._store.read(requests)) as answers:  # type: ignore[type-var]
-            for p, off, n, o, message, ranges in plans:
-                data = [next(answers) for _ in ranges]
-                yield p, off, n, o.open(off, n, ranges, data, self._scratch.take, message)
-
-    def _one(self, pack: int, off: int, n: int) -> bytes:
-        with closing(self._runs([(pack, off, n)])) as runs:
-            return b"".join(bytes(plain) for _, _, _, plain in runs)
-
-    def _whole(self, files: Sequence[Entry]) -> list[bytes]:
-        """The whole contents of small files, each compared with its sums."""
-        wanted = sorted({(x[0], x[1], x[2]) for e in files for x in e.extents if x[2]})
-        opened: dict[tuple[int, int, int], bytes] = {}
-        i = 0
-        with closing(self._runs(wanted)) as runs:
-            for pack, off, n, plain in runs:
-                while i < len(wanted) and wanted[i][0] == pack and wanted[i][1] < off + n:
-                    begin = wanted[i][1] - off
-                    opened[wanted[i]] = bytes(plain[begin : begin + wanted[i][2]])
-                    i += 1
-        out = []
-        for e in files:
-            parts = [opened[x] if x[2] else b"" for x in e.extents]
-            self._compare(e, parts)
-            out.append(parts[0] if len(parts) == 1 else b"".join(parts))
-        return out
-
-    def _compare(self, e: Entry, parts: Sequence[bytes]) -> None:
-        """Compares the contents of a whole file, one part for each extent, with what was recorded."""
-        for x, want, part in zip(e.extents, e.sums, parts):
-            if want and self._content_sum(x[0]).of(part) != want:
-                raise unauthentic()
-        if (len(parts[0]) if len(parts) == 1 else sum(map(len, parts))) != e.size:
-            raise unauthentic()
-        if e.sha256:
-            h = hashlib.sha256()
-            for part in parts:
-                h.update(part)
-            if h.digest() != e.sha256:
-                raise unauthentic()
-
-    def _content_sum(self, pack: int) -> ContentSum:
-        id = self._packs[pack].key_id
-        if id not in self._sums:
-            self._sums[id] = ContentSum(self._keys[id])
-        return self._sums[id]
-
-    def _pieces(self, e: Entry) -> Iterator[bytes]:
-        """The contents of a large file, in pieces. What was recorded of it is compared at the end
-        of each extent, and of the file."""
-        whole = hashlib.sha256()
-        for i, (pack, off, n) in enumerate(e.extents):
-            want = e.sums[i] if i < len(e.sums) else b""
-            summed = self._content_sum(pack).begin() if want else None
-            for at in range(0, n, PIECE):
-                k = min(PIECE, n - at)
-                piece = self._one(pack, off + at, k)
-                if summed:
-                    summed.update(piece)
-                if e.sha256:
-                    whole.update(piece)
-                yield piece
-            if summed and summed.sum() != want:
-                raise unauthentic()
-        if e.sha256 and whole.digest() != e.sha256:
-            raise unauthentic()
-
-    def _range(self, e: Entry, off: int, n: int) -> bytes:
-        """A part of a file. What was recorded of the whole file is not compared."""
-        out, at = [], 0
-        end = min(off + n, e.size)
-        for pack, x, length in e.extents:
-            lo, hi = max(off, at), min(end, at + length)
-            if lo < hi:
-                out.append(self._one(pack, x + lo - at, hi - lo))
-            at += length
-        return b"".join(out)
 
     # Samples.
 
@@ -389,7 +275,7 @@ class Dataset:
         found = self._collected()
         files = [self._files[i] for n in numbers for i in found[n].files]
         small = [e for e in files if e.size <= PIECE]
-        contents = dict(zip((e.path for e in small), self._whole(small)))
+        contents = dict(zip((e.path for e in small), self._contents.whole(small)))
         out = []
         for n in numbers:
             s = found[n]
@@ -400,13 +286,13 @@ class Dataset:
                 if name == "__key__":
                     raise UsageError(f"{e.name!r}: no field of a sample can be called {name}")
                 got = contents.get(e.path)
-                d[name] = got if got is not None else b"".join(self._pieces(e))
+                d[name] = got if got is not None else b"".join(self._contents.pieces(e))
             out.append(d)
         return out
 
     def close(self) -> None:
         """Closes what reads the vault. Use after that opens it again."""
-        self._store.close()
+        self._contents.store.close()
 
     def __enter__(self) -> Dataset:
         return self

@@ -67,7 +67,7 @@ class VaultFileSystem(AbstractFileSystem):  # type: ignore[misc]
             return ds.read(rest)
         e = ds._regular(rest)
         first, last, _ = slice(start, end).indices(e.size)
-        return ds._range(e, first, max(0, last - first))
+        return ds._contents.range(e, first, max(0, last - first))
 
     def created(self, path: str) -> Any:
         raise NotImplementedError("versions do not record when a file was created")

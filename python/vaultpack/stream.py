@@ -128,7 +128,7 @@ class _Reader:
         return dict(zip(group.numbers, self._dataset._sample_of(group.numbers)))
 
     def read(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        local = isinstance(self._dataset._store, DirStore)
+        local = isinstance(self._dataset._contents.store, DirStore)
         pool = None if local else _pool()
         loads = self._loads(pool)
         try:
