@@ -121,7 +121,7 @@ func Range(h http.Header, tag string, size int64) (Portion, error) {
 		return whole, nil
 	}
 	if from == "" {
-		n, err := strconv.ParseUint(to, 10, 63)
+		n, err := position(to)
 		switch {
 		case err != nil:
 			return whole, nil
@@ -131,10 +131,10 @@ func Range(h http.Header, tag string, size int64) (Portion, error) {
 		length := min(int64(n), size)
 		return Portion{First: size - length, Length: length, Part: true}, nil
 	}
-	first, err := strconv.ParseUint(from, 10, 63)
+	first, err := position(from)
 	last := uint64(max(size-1, 0))
 	if to != "" && err == nil {
-		last, err = strconv.ParseUint(to, 10, 63)
+		last, err = position(to)
 	}
 	switch {
 	case err != nil || to != "" && last < first:
@@ -143,6 +143,17 @@ func Range(h http.Header, tag string, size int64) (Portion, error) {
 		return whole, ErrRange
 	}
 	return Portion{First: int64(first), Length: min(int64(last), size-1) - int64(first) + 1, Part: true}, nil
+}
+
+// position reads a number of a range. One that is too large for a file is as good as the
+// largest: clients ask for "from 100 to the largest number that there is", and if that were
+// ignored, as what cannot be read is, some would take the start of the file for it.
+func position(digits string) (uint64, error) {
+	n, err := strconv.ParseUint(digits, 10, 63)
+	if errors.Is(err, strconv.ErrRange) {
+		return n, nil
+	}
+	return n, err
 }
 
 // Conditions returns ErrPrecondition or ErrNotModified where a header says so. As in S3,

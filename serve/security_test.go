@@ -97,6 +97,7 @@ func TestS3Signatures(t *testing.T) {
 		{"another query", after(signed(key, now, nil), func(r *http.Request) { r.URL.RawQuery = "versionId=1" }), "SignatureDoesNotMatch"},
 		{"a header of Amazon's that is not signed", after(signed(key, now, nil), func(r *http.Request) { r.Header.Set("X-Amz-Checksum-Mode", "ENABLED") }), "SignatureDoesNotMatch"},
 		{"a signed header is changed", after(signed(key, now, nil), func(r *http.Request) { r.Header.Set("X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD") }), "SignatureDoesNotMatch"},
+		{"without the sum of the body, as curl before 8.0", after(signed(key, now, nil), func(r *http.Request) { r.Header.Del("X-Amz-Content-Sha256") }), "InvalidRequest"},
 		{"version 2", after(request(), func(r *http.Request) { r.Header.Set("Authorization", "AWS "+key.AccessKeyID+":abc") }), "InvalidRequest"},
 		{"for another service", after(signed(key, now, nil), func(r *http.Request) {
 			r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), "/s3/", "/sts/", 1))

@@ -41,6 +41,7 @@ type stand struct {
 	vault *vault.Vault
 	store *datasettest.Watched
 
+	options     uploader.Options // of upload
 	credentials serve.Credentials
 	s3, web     *serve.Endpoint
 	end         func() // ends the servers, and waits for them
@@ -53,7 +54,7 @@ func newStand(t testing.TB) *stand {
 	t.Helper()
 	dir := t.TempDir()
 	v, store := datasettest.NewWatched(t, dir)
-	return &stand{t: t, dir: dir, vault: v, store: store, credentials: serve.NewCredentials()}
+	return &stand{t: t, dir: dir, vault: v, store: store, options: uploader.Options{PackSize: 4 << 20}, credentials: serve.NewCredentials()}
 }
 
 // upload makes a version of a dataset of what fill writes to its source.
@@ -65,7 +66,7 @@ func (s *stand) upload(name string, fill func(src string)) (src string) {
 	d, err := dataset.Open(s.vault, name)
 	must(s.t, err)
 	defer d.Close()
-	_, err = uploader.Upload(s.t.Context(), d, src, uploader.Options{PackSize: 4 << 20})
+	_, err = uploader.Upload(s.t.Context(), d, src, s.options)
 	must(s.t, err)
 	return src
 }

@@ -105,6 +105,15 @@ func TestWeb(t *testing.T) {
 			t.Errorf("all at once: %d", status)
 		}
 	}
+	// A request that cannot be understood is told so, and is no failure of the vault.
+	for _, body := range []string{"no XML", `<?xml version="1.0"?><D:propfind xmlns:D="DAV:">`, `<D:propfind xmlns:D="DAV:"><D:prop>&x;</D:prop></D:propfind>`, `<D:propfind xmlns:D="DAV:"/>`} {
+		r, err := http.NewRequestWithContext(t.Context(), "PROPFIND", s.web.URL+with+"/scans/", strings.NewReader(body))
+		must(t, err)
+		r.Header.Set("Depth", "1")
+		if status, _, _ := do(t, r); status != http.StatusBadRequest {
+			t.Errorf("%s: %d", body, status)
+		}
+	}
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.web.URL+with+"/scans/new", nil)
 	must(t, err)
 	r.Host = "attacker.example"

@@ -106,7 +106,7 @@ func TestServedToClients(t *testing.T) {
 				write(t, filepath.Join(p.home, "scans", file), treetest.Bytes(map[string]int64{"empty": 0, "large.bin": 20 << 20}[file]+int64(i), uint8(i)))
 			}
 			check(t, os.Truncate(filepath.Join(p.home, "scans", "empty"), 0))
-			p.run(exitDone, "push", "-q", "./scans")
+			p.run(exitDone, "push", "-q", "--checksum", "./scans") // which clients compare
 			s := p.serve("--s3", "127.0.0.1:0", "--http", "127.0.0.1:0", "scans")
 			out := filepath.Join(p.home, "out")
 			check(t, os.Mkdir(out, 0o755))

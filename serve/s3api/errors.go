@@ -31,6 +31,7 @@ var (
 	errSkewed           = &failure{http.StatusForbidden, "RequestTimeTooSkewed", "The difference between the request time and the server's time is too large."}
 	errExpired          = &failure{http.StatusForbidden, "AccessDenied", "Request has expired"}
 	errAuthForm         = &failure{http.StatusBadRequest, "AuthorizationHeaderMalformed", "The authorization is not one of Signature Version 4 for the service s3."}
+	errNoPayloadHash    = &failure{http.StatusBadRequest, "InvalidRequest", "Missing required header for this request: x-amz-content-sha256"}
 	errAuthVersion      = &failure{http.StatusBadRequest, "InvalidRequest", "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256."}
 	errNoBucket         = &failure{http.StatusNotFound, "NoSuchBucket", "The specified bucket does not exist"}
 	errNoKey            = &failure{http.StatusNotFound, "NoSuchKey", "The specified key does not exist."}

@@ -99,7 +99,7 @@ func claimOfHeader(r *http.Request) (*claim, error) {
 	}
 	c := &claim{signature: fields["Signature"], payload: r.Header.Get("X-Amz-Content-Sha256")}
 	if c.payload == "" {
-		return nil, errAuthForm
+		return nil, errNoPayloadHash // curl of before 8.0 leaves it out
 	}
 	date := r.Header.Get("X-Amz-Date")
 	at, err := time.Parse(timeForm, date)

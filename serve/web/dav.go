@@ -42,14 +42,32 @@ func (h *handler) propfind(w http.ResponseWriter, r *http.Request, prefix string
 		h.refuse(w, r, p, files.err)
 		return
 	}
-	dav := webdav.Handler{Prefix: prefix, FileSystem: files, LockSystem: webdav.NewMemLS(), Logger: func(_ *http.Request, err error) { files.note(err) }}
-	dav.ServeHTTP(w, r)
+	answer := &answered{ResponseWriter: w}
+	dav := webdav.Handler{Prefix: prefix, FileSystem: files, LockSystem: webdav.NewMemLS(), Logger: func(_ *http.Request, err error) {
+		if answer.status < 400 || answer.status >= 500 { // else the request is to blame, and was told so
+			files.note(err)
+		}
+	}}
+	dav.ServeHTTP(answer, r)
 	if files.err != nil {
 		if r.Context().Err() == nil {
 			h.failed(p.dataset, p.path, files.err)
 		}
 		panic(http.ErrAbortHandler) // so that nobody takes what was sent for a whole listing
 	}
+}
+
+// answered notes the status of a response.
+type answered struct {
+	http.ResponseWriter
+	status int
+}
+
+func (a *answered) WriteHeader(status int) {
+	if a.status == 0 {
+		a.status = status
+	}
+	a.ResponseWriter.WriteHeader(status)
 }
 
 // davFiles is a webdav.FileSystem of all that is served, for one request. The library leaves
