@@ -7,8 +7,10 @@ func (l *Launcher) SetBinary(b *Binary) {
 
 // The scripts that run in the container.
 const (
-	OpenScript = openScript
-	CodeScript = codeScript
+	OpenScript     = openScript
+	CodeScript     = codeScript
+	OpenProcessing = openProcessing
+	CodeProcessing = codeProcessing
 )
 
 var (

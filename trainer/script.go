@@ -9,18 +9,20 @@ import (
 // if a private copy of it has the SHA-256 given as the first argument. The script runs the copy with
 // --version before the exec, so that a binary of the wrong architecture is reported too. SageMaker is
 // documented to keep the folders of a manifest; if it does not, the file is at the top of the channel.
-const openScript = `m=/opt/ml;d=$m/input/data/vaultpack;t=$(mktemp);cat $d/_vaultpack/bin/$1/vaultpack $d/vaultpack>$t 2>/dev/null;echo "$1  $t"|sha256sum -c >&2&&chmod 700 $t&&$t -v>&2&&shift&&exec $t "$@";echo vaultpack: binary missing or bad|tee $m/output/failure;exit 1`
+// The trap is there because the shell is process 1, which the kernel spares a SIGTERM that it does not
+// handle: a job that was stopped this early would train until SageMaker kills it.
+const openScript = `trap exit\ 143 15;m=/opt/ml;d=$m/input/data/vaultpack;t=$(mktemp);cat $d/_*/bin/$1/v* $d/vaultpack>$t 2>/dev/null;echo "$1  $t"|sha256sum -c>&2&&chmod 700 $t&&$t -v>&2&&shift&&exec $t "$@";echo vaultpack: binary missing or bad|tee $m/output/failure;exit 1`
 
 // codeScript lets the command start only if the source is the one that was sent. It
 // runs after sagemaker-run and before the image's own command.
-const codeScript = `f=/opt/ml/input/data/code/sourcedir.tar.gz;echo "$0  $f"|sha256sum -c >&2&&exec "$@";echo "vaultpack: $f is missing, or was changed in S3"|tee /opt/ml/output/failure;exit 1`
+const codeScript = `trap exit\ 143 15;f=/opt/ml/input/data/code/sourcedir.tar.gz;echo "$0  $f"|sha256sum -c >&2&&exec "$@";echo "vaultpack: $f is missing, or was changed in S3"|tee /opt/ml/output/failure;exit 1`
 
 // openProcessing and codeProcessing do the same in processing jobs, whose inputs are
 // elsewhere and whose source nothing else unpacks: the command starts in the
 // source's folder.
 const (
-	openProcessing = `d=/opt/ml/processing/input/vaultpack;t=$(mktemp);cat $d/_vaultpack/bin/$1/vaultpack $d/vaultpack>$t 2>&-;echo "$1  $t"|sha256sum -c >&2&&chmod 700 $t&&$t -v>&2&&shift&&exec $t "$@";echo vaultpack: binary missing or bad|tee /opt/ml/output/message;exit 1`
-	codeProcessing = `cd /opt/ml/processing/input/code&&echo "$0  sourcedir.tar.gz"|sha256sum -c >&2&&tar -xzf sourcedir.tar.gz&&exec "$@";echo "vaultpack: the source is missing, or was changed in S3"|tee /opt/ml/output/message;exit 1`
+	openProcessing = `trap exit\ 143 15;d=/opt/ml/processing/input/vaultpack;t=$(mktemp);cat $d/_*/bin/$1/v* $d/vaultpack>$t 2>&-;echo "$1  $t"|sha256sum -c>&2&&chmod 700 $t&&$t -v>&2&&shift&&exec $t "$@";echo vaultpack: binary missing or bad|tee /opt/ml/output/message;exit 1`
+	codeProcessing = `trap exit\ 143 15;cd /opt/ml/processing/input/code&&echo "$0  sourcedir.tar.gz"|sha256sum -c >&2&&tar -xzf sourcedir.tar.gz&&exec "$@";echo "vaultpack: the source is missing, or was changed in S3"|tee /opt/ml/output/message;exit 1`
 )
 
 // An inside is what differs between the containers of the two kinds of jobs.
