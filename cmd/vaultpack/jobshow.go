@@ -67,18 +67,11 @@ func findReport(c *cli.Context, con *console, job string) (*report.Report, error
 	if left != nil && !errors.Is(left, local.ErrNoJob) {
 		return nil, left
 	}
-	running := left == nil && k.Status == local.InProgress
-	if !running { // otherwise the report is of an earlier job with that name
-		if r, err := dir.Load(job); !errors.Is(err, report.ErrNone) {
-			return r, err
-		}
-	}
 	if left == nil {
-		r := &report.Report{Job: job, Where: report.Local, Status: string(k.Status), Reason: k.Reason, Started: k.Started, Ended: k.Ended, Missing: "they are shown when the job has ended"}
-		if !running {
-			r.Missing = "the run was killed before it kept them"
-		}
-		return r, nil
+		return keptReport(dir, k)
+	}
+	if r, err := dir.Load(job); !errors.Is(err, report.ErrNone) {
+		return r, err
 	}
 	f, err := newFollower(c, con, job)
 	if errors.Is(err, launcher.ErrNoRegion) {
@@ -88,6 +81,37 @@ func findReport(c *cli.Context, con *console, job string) (*report.Report, error
 		return nil, err
 	}
 	return trainer.Summarize(c.Context, f.sm, f.logs, job)
+}
+
+// keptReport returns the report of a job whose folder is still there. A stored report that ended
+// before that job began is of an earlier job with the same name.
+func keptReport(dir *report.Dir, k *local.Kept) (*report.Report, error) {
+	r, err := dir.Load(k.Job)
+	switch {
+	case err == nil && !r.Ended.Before(k.Started):
+		return r, nil
+	case err != nil && !errors.Is(err, report.ErrNone):
+		return nil, err
+	}
+	r = &report.Report{Job: k.Job, Where: report.Local, Status: string(k.Status), Reason: k.Reason, Started: k.Started, Ended: k.Ended, Missing: "they are shown when the job has ended"}
+	if k.Status != local.InProgress {
+		r.Missing = "the run was killed before it kept them"
+	}
+	return r, nil
+}
+
+// recordDelivery notes in a job's report where a later run has brought its model.
+func recordDelivery(k *local.Kept, model string) error {
+	dir, err := reports()
+	if err != nil {
+		return err
+	}
+	r, err := keptReport(dir, k)
+	if err != nil {
+		return err
+	}
+	r.Model = model
+	return dir.Save(r)
 }
 
 // reports returns the place where the reports of jobs on this machine are kept.
@@ -201,13 +225,13 @@ func newRecorder(in *trainer.Job, job *local.Job) (*recorder, error) {
 
 // end makes the report of a job that has ended, stores it for jobs show, and prints the
 // last values of the metrics.
-func (rec *recorder) end(con *console, job *local.Job, began time.Time, res *local.Result, summary event) error {
+func (rec *recorder) end(con *console, job *local.Job, began time.Time, res *local.Result, d *delivery) error {
 	for _, l := range rec.lines {
 		if err := l.Close(); err != nil {
 			return err
 		}
 	}
-	r := &report.Report{Job: job.Name, Where: report.Local, Status: string(res.Status), Reason: res.Reason, Started: began.UTC(), Ended: time.Now().UTC(), Metrics: rec.Series()}
+	r := &report.Report{Job: job.Name, Where: report.Local, Status: string(res.Status), Reason: res.Reason, Started: began.UTC(), Ended: time.Now().UTC(), Model: d.model, Metrics: rec.Series()}
 	for _, g := range job.Groups {
 		r.Hosts += g.Count
 	}
@@ -220,12 +244,7 @@ func (rec *recorder) end(con *console, job *local.Job, began time.Time, res *loc
 	for _, name := range slices.Sorted(maps.Keys(job.Remote)) {
 		r.Inputs = append(r.Inputs, report.Input{Channel: name, Place: job.Remote[name].URI})
 	}
-	if name, ok := summary["output_dataset"].(string); ok && !res.NoModel {
-		r.Model = fmt.Sprintf("dataset %s, version %v", name, summary["output_version"])
-	} else if dir, ok := summary["output"].(string); ok && !res.NoModel {
-		r.Model = dir
-	}
-	con.tellMetrics(summary, r.Metrics)
+	con.tellMetrics(d.summary, r.Metrics)
 	dir, err := reports()
 	if err != nil {
 		return err

@@ -90,11 +90,12 @@ func trainLocal(c *cli.Context, con *console) error {
 	if err != nil {
 		return err
 	}
-	return runLocal(c, con, job, rec, deliver.summary)
+	return runLocal(c, con, job, rec, deliver)
 }
 
 // runLocal runs a job that is ready on this machine, and reports how it ended.
-func runLocal(c *cli.Context, con *console, job *local.Job, rec *recorder, summary event) error {
+func runLocal(c *cli.Context, con *console, job *local.Job, rec *recorder, d *delivery) error {
+	summary := d.summary
 	signals := make(chan os.Signal, 4)
 	interrupt.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
@@ -104,7 +105,7 @@ func runLocal(c *cli.Context, con *console, job *local.Job, rec *recorder, summa
 	res, err := job.Run(c.Context)
 	if res != nil {
 		summary["status"], summary["reason"], summary["job_exit_code"], summary["seconds"] = res.Status, res.Reason, res.Code, time.Since(began).Seconds()
-		if err := rec.end(con, job, began, res, summary); err != nil {
+		if err := rec.end(con, job, began, res, d); err != nil {
 			con.warning(fmt.Errorf("vaultpack jobs show will not know this job: %w", err))
 		}
 		con.emit("summary", summary)

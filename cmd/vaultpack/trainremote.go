@@ -82,9 +82,9 @@ func (d *delivery) put(ctx context.Context, r *local.Results) error {
 		return fmt.Errorf("--output: %w", err)
 	}
 	d.summary["output"] = strings.TrimSuffix(at, "/")
-	what := "model    " + at + "model.tar.gz"
-	if r.Unfinished {
-		what = "results  " + at
+	what := "results  " + at
+	if !r.Unfinished {
+		what, d.model = "model    "+at+"model.tar.gz", strings.TrimSuffix(at, "/")
 	}
 	d.con.printf("%s (not sealed)", what)
 	return nil

@@ -60,11 +60,12 @@ type delivery struct {
 	place   local.Destination // of checkpoints
 	buckets local.Buckets
 	summary event
-	noModel bool // there was none among the results
+	noModel bool   // there was none among the results
+	model   string // where it is now, if there was one
 }
 
 func (d *delivery) deliver(ctx context.Context, r *local.Results) error {
-	d.noModel = r.Unfinished
+	d.noModel, d.model = r.Unfinished, ""
 	if d.to.S3 != "" {
 		return d.put(ctx, r)
 	}
@@ -73,9 +74,9 @@ func (d *delivery) deliver(ctx context.Context, r *local.Results) error {
 			return fmt.Errorf("--output: %w", err)
 		}
 		d.summary["output"] = d.to.Folder
-		what := "model    " + show(filepath.Join(d.to.Folder, "model.tar.gz"))
-		if r.Unfinished {
-			what = "results  " + show(d.to.Folder)
+		what := "results  " + show(d.to.Folder)
+		if !r.Unfinished {
+			what, d.model = "model    "+show(filepath.Join(d.to.Folder, "model.tar.gz")), d.to.Folder
 		}
 		d.con.printf("%s (in the clear)", what)
 		return nil
@@ -91,9 +92,9 @@ func (d *delivery) deliver(ctx context.Context, r *local.Results) error {
 		return fmt.Errorf("sealing the model: %w", err)
 	}
 	d.summary["output_dataset"], d.summary["output_version"] = name, v.Number
-	what := "model   "
-	if r.Unfinished {
-		what = "results "
+	what := "results "
+	if !r.Unfinished {
+		what, d.model = "model   ", fmt.Sprintf("dataset %s, version %d", name, v.Number)
 	}
 	d.con.printf("%s sealed as dataset %s, version %d; open it with: %s", what, name, v.Number, d.con.next("restore", name, "./model"))
 	return nil
@@ -161,6 +162,9 @@ func resumeLocal(c *cli.Context, con *console) error {
 	}
 	if err := k.Deliver(c.Context, deliver, keep); err != nil {
 		return undelivered(con, err, dir)
+	}
+	if err := recordDelivery(k, d.model); err != nil {
+		con.warning(fmt.Errorf("vaultpack jobs show will not know where the model is: %w", err))
 	}
 	if d.noModel && k.Status == local.Completed {
 		con.warning(errNoModel)
