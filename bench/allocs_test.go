@@ -65,6 +65,39 @@ func TestAllocationsPerSegment(t *testing.T) {
 	}
 }
 
+// What a file of one short segment may cost, with a data key at hand. A buffer or a
+// hash of its own for each would be more.
+const (
+	allocsToSeal = 8
+	allocsToOpen = 10
+)
+
+func TestAllocationsOfASmallFile(t *testing.T) {
+	race.Skip(t, "the race detector allocates, too")
+	plain := plainArena.Bytes(1 << 10)
+	var file bytes.Buffer
+	if err := seal(&file, plain, writeAll, 1); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		limit float64
+		op    func() error
+	}{
+		"seal": {allocsToSeal, func() error { return seal(new(dropped), plain, writeAll, 1) }},
+		"open": {allocsToOpen, func() error { return open(bytes.NewReader(file.Bytes()), len(plain), readPieces, 1) }},
+	} {
+		got := testing.AllocsPerRun(200, func() {
+			if err := c.op(); err != nil {
+				t.Error(err)
+			}
+		})
+		t.Logf("%s: %v allocations", name, got)
+		if got > c.limit {
+			t.Errorf("%s allocates %v times for 1 KiB, want at most %v", name, got, c.limit)
+		}
+	}
+}
+
 func measureAllocs(t *testing.T, op func() error) (allocs, size float64) {
 	t.Helper()
 	var before, after runtime.MemStats

@@ -39,11 +39,11 @@ type ContentHash struct {
 // NewContentHash returns a ContentHash under the data key, which may be wiped
 // afterwards.
 func NewContentHash(key *DataKey) (*ContentHash, error) {
-	keys, err := key.derive(labelContentSum, 64)
-	if err != nil {
+	var keys [64]byte
+	defer clear(keys[:])
+	if err := key.derive(keys[:], []byte(labelContentSum)); err != nil {
 		return nil, err
 	}
-	defer clear(keys)
 	block, err := aes.NewCipher(keys[:32])
 	if err != nil {
 		return nil, err

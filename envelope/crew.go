@@ -36,11 +36,7 @@ const (
 	maxWorkers = 1024
 )
 
-func applied(opts []Option) (options, error) {
-	o := options{workers: runtime.GOMAXPROCS(0), memory: defaultMemory}
-	err := o.apply(opts)
-	return o, err
-}
+func defaults() options { return options{workers: runtime.GOMAXPROCS(0), memory: defaultMemory} }
 
 func (o *options) apply(opts []Option) error {
 	for _, f := range opts {
@@ -71,8 +67,9 @@ type job struct {
 	plain  []byte // in a buffer of the job, or in the caller's memory
 	sealed []byte // likewise
 	err    error
-	thrown *thrown       // a panic, for the caller
-	done   chan struct{} // buffered; made for each use, since a pooled one may belong to a synctest bubble
+	thrown *thrown // a panic, for the caller
+	ended  bool
+	done   chan struct{} // closed once a helper has ended the job; nil where none has begun it
 
 	// Where the job reads its input by itself; see source.go.
 	from source
@@ -91,9 +88,7 @@ var (
 )
 
 func newJob() *job {
-	j := jobPool.Get().(*job)
-	j.done = make(chan struct{}, 1)
-	return j
+	return jobPool.Get().(*job)
 }
 
 // ownPlain gives the job a plaintext buffer of its own.
@@ -131,8 +126,9 @@ type crew struct {
 	depth   int // of the flight; both are written by the caller only
 
 	mu      sync.Mutex
-	queue   []*job // not yet begun, oldest first
-	helpers int    // running now
+	queue   []*job  // not yet begun, oldest first
+	room    [2]*job // the queue's at first
+	helpers int     // running now
 }
 
 // limit changes the limits of what is started from now on.
@@ -181,8 +177,13 @@ func (c *crew) help() {
 			c.mu.Unlock()
 			return
 		}
+		done := make(chan struct{})
+		j.done = done
 		c.mu.Unlock()
-		c.compute(j)
+		func() {
+			defer close(done)
+			c.compute(j)
+		}()
 	}
 }
 
@@ -201,24 +202,34 @@ func (c *crew) take() *job {
 // compute runs the job, which may call a source of the caller's. A panic in it
 // waits for the caller in j.thrown.
 func (c *crew) compute(j *job) {
-	defer func() { j.done <- struct{}{} }()
+	defer func() { j.ended = true }()
 	j.thrown = catch(&j.err, func() error { return c.run(j) })
+}
+
+// closed reports whether done is, without waiting.
+func closed(done chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	default:
+		return false
+	}
 }
 
 // wait returns when j is done, and computes others meanwhile. A j that threw has
 // an error too.
 func (c *crew) wait(j *job) error {
 	for {
-		select {
-		case <-j.done:
-			return j.err
-		default:
-		}
 		c.mu.Lock()
+		done := j.done
+		if done == nil && j.ended || closed(done) { // ended is the helper's while there is one
+			c.mu.Unlock()
+			return j.err
+		}
 		other := c.take()
 		c.mu.Unlock()
 		if other == nil {
-			<-j.done
+			<-done
 			return j.err
 		}
 		c.compute(other)

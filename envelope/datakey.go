@@ -2,13 +2,13 @@ package envelope
 
 import (
 	"bytes"
-	"crypto/hkdf"
 	"crypto/rand"
-	"crypto/sha512"
 	"crypto/subtle"
 	"errors"
 	"fmt"
 	"log/slog"
+
+	"github.com/vaultpack/vaultpack/envelope/internal/hkdf512"
 )
 
 // Labels of vaultpack's own HKDF-Expand calls, all distinct and none a prefix
@@ -88,32 +88,40 @@ func randomBytes(n int) []byte {
 // expand is HKDF-Expand with SHA-512 (RFC 5869, SP 800-108 feedback mode). The
 // input is a uniformly random key, so there is no Extract step.
 func expand(key []byte, info string, n int) []byte {
-	out, err := hkdf.Expand(sha512.New, key, info, n)
-	if err != nil {
-		// Only a length over 255 hashes or a short key in FIPS mode gets here.
-		panic("envelope: HKDF-Expand: " + err.Error())
-	}
+	out := make([]byte, n)
+	expandInto(out, key, []byte(info))
 	return out
+}
+
+// expandInto is expand to dst, which it fills.
+func expandInto(dst, key, info []byte) {
+	if err := hkdf512.Expand(dst, key, info); err != nil {
+		// Only a length over 255 hashes or a short key in FIPS mode gets here.
+		panic("envelope: " + err.Error())
+	}
 }
 
 // objectKey derives the key of one sealed file. It depends on all of the
 // header but the keyring, so a changed header fails the first commitment.
-func (k *DataKey) objectKey(h Header) ([]byte, error) {
-	info := h.appendBound([]byte(labelObjectKey))
-	return k.derive(string(info), DataKeySize)
+func (k *DataKey) objectKey(h Header) (*secret, error) {
+	var room [len(labelObjectKey) + boundSize]byte
+	info := h.appendBound(append(room[:0], labelObjectKey...))
+	s := newSecretKey()
+	return s, k.derive(s.p.b, info)
 }
 
-// derive expands the key, or says why it cannot be used.
-func (k *DataKey) derive(info string, n int) ([]byte, error) {
+// derive fills dst from the key, or says why it cannot be used.
+func (k *DataKey) derive(dst, info []byte) error {
 	if err := k.usable(); err != nil {
-		return nil, err
+		return err
 	}
 	secret, err := k.secret.acquire()
 	if err != nil {
-		return nil, fmt.Errorf("%v: %w", k, err)
+		return fmt.Errorf("%v: %w", k, err)
 	}
 	defer k.secret.release()
-	return expand(secret, info, n), nil
+	expandInto(dst, secret, info)
+	return nil
 }
 
 // Commitment returns the commitment to the key that its keyring holds. It distinguishes

@@ -25,6 +25,16 @@ func (k Kind) valid() bool {
 	return k == KindFile || k == KindPack || k == KindIndex || k == KindVersion
 }
 
+// kindOf is Kind(b), without an allocation if that is valid.
+func kindOf(b []byte) Kind {
+	for _, k := range [...]Kind{KindFile, KindPack, KindIndex, KindVersion} {
+		if string(b) == string(k) {
+			return k
+		}
+	}
+	return Kind(b)
+}
+
 // A KeyID names a data key. It is random and not secret.
 type KeyID [16]byte
 
@@ -80,7 +90,12 @@ func newHeader(kind Kind, key *DataKey, ring *Keyring) Header {
 }
 
 // Size returns the number of bytes in the encoded header.
-func (h Header) Size() int64 { return int64(len(h.appendTo(nil))) }
+func (h Header) Size() int64 {
+	if h.Keyring == nil {
+		return headerSize
+	}
+	return headerSize + int64(len(h.Keyring.Bytes()))
+}
 
 func (h Header) appendTo(b []byte) []byte {
 	b = h.appendBound(b)
@@ -118,7 +133,7 @@ func ReadHeader(src io.Reader) (Header, error) {
 		}
 		return Header{}, fmt.Errorf("the header is cut off after %d bytes: %w", n, ErrFormat)
 	}
-	h := Header{Kind: Kind(fixed[8:12]), KeyID: KeyID(fixed[12:28]), ObjectID: ObjectID(fixed[28:60])}
+	h := Header{Kind: kindOf(fixed[8:12]), KeyID: KeyID(fixed[12:28]), ObjectID: ObjectID(fixed[28:60])}
 	if string(fixed[:8]) != magic {
 		return Header{}, fmt.Errorf("this is not a sealed file: %w", ErrFormat)
 	}

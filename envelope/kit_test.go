@@ -4,8 +4,8 @@ package envelope
 func (s *secret) bytes() []byte { return s.p.b }
 
 func optionsOf(opts ...Option) options {
-	o, err := applied(opts)
-	if err != nil {
+	o := defaults()
+	if err := o.apply(opts); err != nil {
 		panic(err)
 	}
 	return o

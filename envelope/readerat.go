@@ -98,17 +98,15 @@ func (h Header) OpenAt(src io.ReaderAt, key *DataKey, size int64, opts ...Option
 
 // readerAt returns a ReaderAt that has read nothing.
 func (h Header) readerAt(src io.ReaderAt, key *DataKey, size int64, opts []Option) (*ReaderAt, error) {
-	r := &ReaderAt{src: newSource(src), header: h, headerLen: h.Size(), size: size}
+	r := &ReaderAt{src: newSource(src), header: h, headerLen: h.Size(), size: size, opts: defaults()}
 	r.self = r
-	var err error
-	if r.opts, err = applied(opts); err != nil {
-		return nil, err
-	}
-	objectKey, err := h.key(key)
+	err := r.opts.apply(opts)
 	if err != nil {
 		return nil, err
 	}
-	r.key = newSecret(objectKey)
+	if r.key, err = h.key(key); err != nil {
+		return nil, err
+	}
 	r.cache = make([]atomic.Pointer[openedSegment], min(r.size/SegmentSize+1, maxCached))
 	return r, nil
 }

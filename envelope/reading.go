@@ -15,19 +15,20 @@ type reading struct {
 	header Header
 	key    *secret
 	opts   options
-	crew   *crew
+	crew   crew
 
 	next   uint64 // the number of the next segment to read from src
 	ends   int64  // sealed bytes still to come, or -1 where src's end tells
 	ranged bool   // ends is authentic, and may be the end of a full segment
 	window int    // segments to keep in flight; grows, so that the first comes soon
 	flight []*job
-	srcErr error // found while reading ahead, reported in its turn; io.EOF at the end
-	cur    *job  // its plain is what has not yet been returned
-	skip   int64 // plaintext bytes to pass over
-	limit  int64 // plaintext bytes to return at most, or -1
-	sink   *sink // while one call lasts
-	pin    *pinner
+	room   [2]*job // the flight's at first
+	srcErr error   // found while reading ahead, reported in its turn; io.EOF at the end
+	cur    *job    // its plain is what has not yet been returned
+	skip   int64   // plaintext bytes to pass over
+	limit  int64   // plaintext bytes to return at most, or -1
+	sink   *sink   // while one call lasts
+	pin    pinner
 
 	at  source // what src is, where that can be read at several offsets at once
 	off int64  // of the next segment, in at
@@ -40,25 +41,27 @@ func newReader(src io.Reader, h Header, key *DataKey, opts []Option) (*Reader, e
 	if src == nil {
 		return nil, errNilSource
 	}
-	o, err := applied(opts)
+	one := &struct { // one allocation: there is one for each sealed file
+		Reader
+		reading
+	}{reading: reading{src: src, header: h, opts: defaults(),
+		ends: -1, window: 1, limit: -1, pin: pinner{size: h.Size()}}}
+	r, s := &one.Reader, &one.reading
+	err := s.opts.apply(opts)
 	if err != nil {
 		return nil, err
 	}
-	objectKey, err := h.key(key)
-	if err != nil {
+	if s.key, err = h.key(key); err != nil {
 		return nil, err
 	}
-	s := &reading{src: src, header: h, key: newSecret(objectKey), opts: o,
-		ends: -1, window: 1, limit: -1, pin: newPinner(h.Size())}
-	s.crew = &crew{run: s.open}
-	s.limitTo(o)
-	r := &Reader{reading: s}
-	r.self = r
+	s.crew.run, s.crew.queue, s.flight = s.open, s.crew.room[:0], s.room[:0]
+	s.limitTo(s.opts)
+	r.reading, r.self = s, r
 	return r, nil
 }
 
 // key is the key of the file that h is the header of.
-func (h Header) key(key *DataKey) ([]byte, error) {
+func (h Header) key(key *DataKey) (*secret, error) {
 	if err := key.usable(); err != nil {
 		return nil, err
 	}

@@ -31,6 +31,18 @@ func newSecret(b []byte) *secret {
 	return &s.secret
 }
 
+// newSecretKey returns a secret of DataKeySize zeros, to be filled at once.
+func newSecretKey() *secret {
+	s := &struct { // one allocation, as in newSecret
+		secret
+		material
+		key [DataKeySize]byte
+	}{}
+	s.material.b = s.key[:]
+	s.secret.p = &s.material
+	return &s.secret
+}
+
 // acquire is the key material, which stays until release, or errWiped.
 func (s *secret) acquire() ([]byte, error) {
 	s.p.mu.RLock()

@@ -163,20 +163,33 @@ type Pin struct {
 	Digest [32]byte
 }
 
-// A pinner computes a Pin, segment by segment.
+// A pinner computes a Pin, segment by segment. Its size begins as that of the
+// file's header.
 type pinner struct {
-	size int64
-	sum  hash.Hash
+	size  int64
+	first []byte // what the digest is of, while that is one segment at most: most files have no other
+	room  [cobblestone.HeaderSize]byte
+	sum   hash.Hash // from the second on
 }
-
-func newPinner(header int64) *pinner { return &pinner{size: header, sum: sha256.New()} }
 
 // add takes the next segment, or just its header, and its size.
 func (p *pinner) add(sealed []byte, size int64) {
 	p.size += size
-	p.sum.Write(sealed[:cobblestone.HeaderSize])
+	head := sealed[:cobblestone.HeaderSize]
+	if p.first == nil {
+		p.first = append(p.room[:0], head...)
+		return
+	}
+	if p.sum == nil {
+		p.sum = sha256.New()
+		p.sum.Write(p.first)
+	}
+	p.sum.Write(head)
 }
 
 func (p *pinner) pin() Pin {
+	if p.sum == nil {
+		return Pin{Size: p.size, Digest: sha256.Sum256(p.first)}
+	}
 	return Pin{Size: p.size, Digest: [32]byte(p.sum.Sum(nil))}
 }

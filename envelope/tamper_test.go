@@ -247,7 +247,7 @@ func TestManySegments(t *testing.T) {
 
 // Pins tell apart what differs in any segment.
 func TestPinCoversEverySegment(t *testing.T) {
-	h := newPinner(HeaderSize)
+	h := &pinner{size: HeaderSize}
 	first := h.pin()
 	seen := map[Pin]bool{first: true}
 	key := make([]byte, DataKeySize)
@@ -260,7 +260,7 @@ func TestPinCoversEverySegment(t *testing.T) {
 		segments = append(segments, b)
 	}
 	pinOf := func(segments ...[]byte) Pin {
-		p := newPinner(HeaderSize)
+		p := &pinner{size: HeaderSize}
 		for _, s := range segments {
 			p.add(s, int64(len(s)))
 		}

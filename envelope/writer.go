@@ -58,29 +58,33 @@ func newWriter(dst io.Writer, kind Kind, key *DataKey, ring *Keyring, opts []Opt
 	if !kind.valid() {
 		return nil, fmt.Errorf("unknown kind %q", kind)
 	}
-	o, err := applied(opts)
+	one := &struct { // one allocation: there is one for each sealed file
+		Writer
+		writing
+		head [headerSize]byte
+	}{}
+	w, s := &one.Writer, &one.writing
+	s.opts = defaults()
+	if err := s.opts.apply(opts); err != nil {
+		return nil, err
+	}
+	err := key.usable()
 	if err != nil {
 		return nil, err
 	}
-	if err := key.usable(); err != nil {
+	s.dst, s.header, s.born = dst, newHeader(kind, key, ring), unwind.Count()
+	if s.key, err = key.objectKey(s.header); err != nil {
 		return nil, err
 	}
-	s := &writing{dst: dst, header: newHeader(kind, key, ring), opts: o, born: unwind.Count()}
-	objectKey, err := key.objectKey(s.header)
-	if err != nil {
-		return nil, err
-	}
-	s.key = newSecret(objectKey)
-	s.crew = &crew{run: s.seal}
-	s.crew.limit(o)
-	b := s.header.appendTo(nil)
+	s.crew.run, s.crew.queue, s.flight = s.seal, s.crew.room[:0], s.room[:0]
+	s.crew.limit(s.opts)
+	b := s.header.appendTo(one.head[:0])
 	if _, err := writeFull(dst, b); err != nil {
 		s.key.wipe()
 		return nil, fmt.Errorf("writing the header: %w", err)
 	}
-	s.pin = newPinner(int64(len(b)))
-	w := &Writer{writing: s}
-	w.self = w
+	s.pin.size = int64(len(b))
+	w.writing, w.self = s, w
 	return w, nil
 }
 

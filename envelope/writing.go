@@ -13,15 +13,16 @@ type writing struct {
 	header Header
 	key    *secret
 	opts   options
-	crew   *crew
+	crew   crew
 
 	next    uint64 // the number of the segment being filled
 	done    uint64 // segments that the destination has taken
 	filling *job
-	n       int    // plaintext bytes in filling
-	flight  []*job // being sealed, oldest first
-	sink    *sink  // while one call lasts
-	pin     *pinner
+	n       int     // plaintext bytes in filling
+	flight  []*job  // being sealed, oldest first
+	room    [2]*job // the flight's at first
+	sink    *sink   // while one call lasts
+	pin     pinner
 
 	turn   turn
 	born   int // how many panics its goroutine was unwinding from at first
@@ -262,7 +263,7 @@ func (w *writing) finish() {
 		j.sealed = j.ownSealed()[:0]
 		w.filling = nil
 		w.flight = append(w.flight, j)
-		w.crew.compute(j) // here, since nothing else is left to do
+		w.crew.add(j) // which drain computes, since nothing else is left to do
 	}
 	w.drain(0)
 	if w.filling != nil {

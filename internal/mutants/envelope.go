@@ -19,7 +19,7 @@ var envelopeMutants = []mutant{
 	one("the chunk number is not in the nonce", cobblestone, "binary.BigEndian.Uint64(tail)^n", "binary.BigEndian.Uint64(tail)"),
 	one("the chunk number is at the wrong end of the nonce", cobblestone, "m.nonce[nonceSize-8:]", "m.nonce[:8]"),
 	one("the commitment is not checked", cobblestone, "header[SaltSize:HeaderSize]) != 1", "header[SaltSize:HeaderSize]) > 1"),
-	one("only the start of the commitment is checked", cobblestone, "ConstantTimeCompare(commitment, header[SaltSize:HeaderSize])", "ConstantTimeCompare(commitment[:31], header[SaltSize:HeaderSize-1])"),
+	one("only the start of the commitment is checked", cobblestone, "ConstantTimeCompare(commitment[:], header[SaltSize:HeaderSize])", "ConstantTimeCompare(commitment[:31], header[SaltSize:HeaderSize-1])"),
 	one("the salt is always the same", cobblestone, "rand.Read(salt[:])", "rand.Read(salt[:0])"),
 	one("the salt does not change the key", cobblestone, "append(info, salt...)", "append(info, salt[:0]...)"),
 	one("the context does not change the key", cobblestone, "append(info, context...)", "append(info, context[:0]...)"),
@@ -92,7 +92,7 @@ var envelopeMutants = []mutant{
 	one("chunks are opened as if the first were number 0", envelope+"readerat.go", "for n := first; len(body) > 0; n++ {", "for n := first - first; len(body) > 0; n++ {"),
 
 	// Pins.
-	one("a pin covers the salts only", envelope+"segment.go", "p.sum.Write(sealed[:cobblestone.HeaderSize])", "p.sum.Write(sealed[:cobblestone.SaltSize])"),
-	one("a pin covers the last segment only", envelope+"segment.go", "p.sum.Write(sealed[:cobblestone.HeaderSize])", "p.sum.Reset()\n\tp.sum.Write(sealed[:cobblestone.HeaderSize])"),
+	one("a pin covers the salts only", envelope+"segment.go", "head := sealed[:cobblestone.HeaderSize]", "head := sealed[:cobblestone.SaltSize]"),
+	one("a pin covers the last segment only", envelope+"segment.go", "p.sum.Write(head)", "p.sum.Reset()\n\tp.sum.Write(head)"),
 	one("a pin has no size", envelope+"segment.go", "p.size += size", "p.size += size - size"),
 }

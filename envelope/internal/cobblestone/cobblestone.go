@@ -12,13 +12,13 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/fips140"
-	"crypto/hkdf"
 	"crypto/rand"
-	"crypto/sha512"
 	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/vaultpack/vaultpack/envelope/internal/hkdf512"
 )
 
 // Sizes in bytes.
@@ -61,33 +61,32 @@ type Message struct {
 }
 
 // derive computes the message's key, base nonce and commitment.
-func derive(inputKey, salt, context []byte) (*Message, []byte, error) {
+func derive(inputKey, salt, context []byte) (m *Message, commitment [CommitmentSize]byte, err error) {
 	if len(inputKey) != KeySize {
-		return nil, nil, fmt.Errorf("cobblestone: input key of %d bytes, want %d", len(inputKey), KeySize)
+		return nil, commitment, fmt.Errorf("cobblestone: input key of %d bytes, want %d", len(inputKey), KeySize)
 	}
 	if fips140.Enforced() {
-		return nil, nil, ErrFIPS
+		return nil, commitment, ErrFIPS
 	}
-	info := make([]byte, 0, len(infoPrefix)+SaltSize+len(context))
-	info = append(info, infoPrefix...)
+	var room [len(infoPrefix) + SaltSize + 64]byte // on the stack, for the contexts that there are
+	info := append(room[:0], infoPrefix...)
 	info = append(info, salt...)
 	info = append(info, context...)
-	okm, err := hkdf.Expand(sha512.New, inputKey, string(info), KeySize+nonceSize+CommitmentSize)
-	if err != nil {
-		return nil, nil, fmt.Errorf("cobblestone: deriving the message key: %w", err)
-	}
+	var okm [KeySize + nonceSize + CommitmentSize]byte
 	defer clear(okm[:KeySize])
+	if err := hkdf512.Expand(okm[:], inputKey, info); err != nil {
+		return nil, commitment, fmt.Errorf("cobblestone: deriving the message key: %w", err)
+	}
 	block, err := aes.NewCipher(okm[:KeySize])
 	if err != nil {
-		return nil, nil, fmt.Errorf("cobblestone: %w", err)
+		return nil, commitment, fmt.Errorf("cobblestone: %w", err)
 	}
 	aead, err := cipher.NewGCM(block)
 	if err != nil {
-		return nil, nil, fmt.Errorf("cobblestone: %w", err)
+		return nil, commitment, fmt.Errorf("cobblestone: %w", err)
 	}
-	m := &Message{aead: aead}
-	copy(m.base[:], okm[KeySize:])
-	return m, okm[KeySize+nonceSize:], nil
+	m = &Message{aead: aead, base: [nonceSize]byte(okm[KeySize:])}
+	return m, [CommitmentSize]byte(okm[KeySize+nonceSize:]), nil
 }
 
 // NewSealer starts a message under a fresh random salt and returns it with its
@@ -107,7 +106,7 @@ func newSealer(inputKey, context []byte, salt [SaltSize]byte) (*Message, [Header
 		return nil, header, err
 	}
 	copy(header[:], salt[:])
-	copy(header[SaltSize:], commitment)
+	copy(header[SaltSize:], commitment[:])
 	return m, header, nil
 }
 
@@ -122,7 +121,7 @@ func NewOpener(inputKey, context, header []byte) (*Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	if subtle.ConstantTimeCompare(commitment, header[SaltSize:HeaderSize]) != 1 {
+	if subtle.ConstantTimeCompare(commitment[:], header[SaltSize:HeaderSize]) != 1 {
 		return nil, ErrOpen
 	}
 	return m, nil
