@@ -38,6 +38,9 @@ type Version struct {
 	Pin envelope.Pin
 	// Signer is the key that signed it.
 	Signer signing.PublicKey
+	// Partial says that shards of the plan that it was made of are missing. Their entries are
+	// counted in Totals.Flaws.
+	Partial bool
 	// Message is the comment of the user who made the version.
 	Message string
 
@@ -65,10 +68,12 @@ func (v *Version) CheckComplete() error {
 	if v == nil || v.set() == nil {
 		return errNoVersion
 	}
-	switch n := v.Totals.Flaws; n {
-	case 0:
+	switch n := v.Totals.Flaws; {
+	case n == 0:
 		return nil
-	case 1:
+	case v.Partial:
+		return fmt.Errorf("version %d of dataset %q is %w: %d files and folders are missing, of shards that were not finished when it was made", v.Number, v.set().Name, ErrIncomplete, n)
+	case n == 1:
 		return fmt.Errorf("version %d of dataset %q is %w: 1 file or folder of its source could not be read", v.Number, v.set().Name, ErrIncomplete)
 	default:
 		return fmt.Errorf("version %d of dataset %q is %w: %d files and folders of its source could not be read", v.Number, v.set().Name, ErrIncomplete, n)
@@ -103,7 +108,7 @@ func (d *Dataset) Version(ctx context.Context, number int64) (*Version, error) {
 // versionOf returns the version of a root.
 func versionOf(s *objects.Set, r *objects.Root) *Version {
 	v := &Version{Number: r.Number, Created: r.Created, Totals: r.Totals, Parts: r.Parts,
-		Parent: r.Parent, ParentPin: r.ParentPin, KeyID: r.KeyID, Pin: r.Pin, Signer: r.Signer, Message: r.Message}
+		Parent: r.Parent, ParentPin: r.ParentPin, KeyID: r.KeyID, Pin: r.Pin, Signer: r.Signer, Partial: r.Partial, Message: r.Message}
 	objects.BindRoot(v, s, r)
 	return v
 }

@@ -108,15 +108,7 @@ func (w *writer) take(f uploader.Found) error {
 	w.cut.add(f)
 	e := f.Entry
 	e.Seen, e.Recent = tree.Seen{}, false // of this machine
-	switch {
-	case e.IsDir():
-		w.totals.Folders++
-	case e.IsLink():
-		w.totals.Links++
-	default:
-		w.totals.Files++
-		w.totals.Bytes += e.Size
-	}
+	w.totals.Count(e)
 	w.page = append(w.page, codec.Planned{Entry: e, More: f.More})
 	w.size += codec.PathLen(e)
 	if len(w.page) >= pageEntries || w.size >= pagePathLen {

@@ -108,3 +108,33 @@ func check(t testing.TB, err error) {
 		t.Fatal(err)
 	}
 }
+
+// sick is a store that answers no question about packs.
+type sick struct{ vault.Store }
+
+var errSick = errors.New("503 slow down")
+
+func (s *sick) Stat(ctx context.Context, name string) (vault.Object, error) {
+	if strings.Contains(name, "/packs/") {
+		return vault.Object{}, errSick
+	}
+	return s.Store.Stat(ctx, name)
+}
+
+// A worker that cannot find out whether the vault has a pack fails, and sends nothing again.
+func TestWorkerOfSickStore(t *testing.T) {
+	p, dir := newPlace(), source(t)
+	_, err := uploader.Upload(t.Context(), p.open(t), dir, options(false))
+	check(t, err)
+	plan, err := plans.Make(t.Context(), p.open(t), dir, plans.MakeOptions{Shards: 1, Upload: options(false)})
+	check(t, err)
+	res, err := plans.Work(t.Context(), p.over(t, &sick{p.Store}), plan.Reference, 0, plans.WorkOptions{})
+	if !errors.Is(err, errSick) {
+		t.Errorf("%+v, %v", res, err)
+	}
+	res, err = plans.Work(t.Context(), p.open(t), plan.Reference, 0, plans.WorkOptions{})
+	check(t, err)
+	if res.Stats.SentFiles != 0 {
+		t.Errorf("%d files are sent again", res.Stats.SentFiles)
+	}
+}

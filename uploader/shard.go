@@ -100,8 +100,12 @@ func (u *upload) packSize(id packID) (int64, bool) {
 	size, asked := u.packs[id]
 	if !asked {
 		size = -1
-		if o, err := u.dataset.Vault().Stat(u.lease.Context(), objects.Of(u.dataset).PackName(id)); err == nil {
+		o, err := u.dataset.Vault().Stat(u.lease.Context(), objects.Of(u.dataset).PackName(id))
+		switch {
+		case err == nil:
 			size = o.Size
+		case !objects.Absent(err): // it may be there, so its contents are not sent again
+			u.shard.Fail(fmt.Errorf("whether the vault has pack %s: %w", id, err))
 		}
 		u.packs[id] = size
 	}

@@ -159,6 +159,9 @@ func TestHelpFitsTheTerminal(t *testing.T) {
 					t.Errorf("%v: %d columns: %s", args, n, line)
 				}
 			}
+			if words := strings.Join(strings.Fields(help), " "); strings.Contains(words, "(default: 0)") {
+				t.Errorf("%v: 0 is no number to give by default:\n%s", args, help)
+			}
 			for _, f := range cmd.Flags {
 				if name := "--" + f.Names()[0]; !strings.Contains(help, "\n   "+name) {
 					t.Errorf("%v: the help does not list %s", args, name)

@@ -98,8 +98,11 @@ func versionEvent(v *dataset.Version) event {
 
 // completeness returns what is added to the line of an incomplete version.
 func completeness(v *dataset.Version) string {
-	if v.Totals.Flaws == 0 {
+	switch {
+	case v.Totals.Flaws == 0:
 		return ""
+	case v.Partial:
+		return fmt.Sprintf("  incomplete: %s missing", number(int64(v.Totals.Flaws)))
 	}
 	return fmt.Sprintf("  incomplete: %s not read", number(int64(v.Totals.Flaws)))
 }

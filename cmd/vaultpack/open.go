@@ -96,7 +96,7 @@ func versionFlags() []cli.Flag {
 
 func atLeastFlag() cli.Flag {
 	return &cli.Int64Flag{
-		Name: "at-least", Usage: "fail if the newest version is older than version `N`, which shows a rollback",
+		Name: "at-least", DefaultText: "any", Usage: "fail if the newest version is older than version `N`, which shows a rollback",
 		Action: func(_ *cli.Context, n int64) error {
 			if n < 0 {
 				return usagef("--at-least %d: versions are numbered from 1", n)

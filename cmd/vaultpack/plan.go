@@ -22,7 +22,7 @@ func planCommand(con *console) *cli.Command {
 			"\"vaultpack commit PLAN\" then makes one version of all shards. See docs/SCALE.md.\n\n" +
 			"While a plan is open, gc deletes nothing from the dataset.",
 		Flags: append(selectionFlags(),
-			&cli.IntFlag{Name: "shards", Usage: "cut the source into `N` shards, numbered from 0"},
+			&cli.IntFlag{Name: "shards", DefaultText: "none: it must be given", Usage: "cut the source into `N` shards, numbered from 0"},
 			&cli.StringFlag{Name: "dataset", Aliases: []string{"d"}, Usage: "`NAME` of the dataset"},
 			&cli.StringFlag{Name: "links", Value: "keep", Usage: "`HOW` to treat symbolic links: keep, follow or error, as in push"},
 			&cli.BoolFlag{Name: "allow-empty", Usage: "allow a source without files to replace a version that has files"},

@@ -134,7 +134,7 @@ func TestPlanOfAnotherSource(t *testing.T) {
 		t.Error(out)
 	}
 	out, _ = p.run(exitDone, "versions", "d")
-	if !strings.Contains(out, "partial: 1 of 2 shards are missing") {
+	if !strings.Contains(out, "partial: 1 of 2 shards are missing") || !strings.Contains(out, "incomplete: 10 missing") {
 		t.Error(out)
 	}
 	p.run(exitDone, "plan", "give-up", plan)

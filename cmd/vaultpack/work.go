@@ -24,7 +24,7 @@ func workCommand(con *console) *cli.Command {
 			"is finished is not run again, and of two workers of a shard the first one counts. If a\n" +
 			"file has changed since the plan was made, the shard fails.",
 		Flags: []cli.Flag{
-			&cli.IntFlag{Name: "shard", Usage: "upload shard `N`, whatever the environment says"},
+			&cli.IntFlag{Name: "shard", DefaultText: "what the environment says", Usage: "upload shard `N`, whatever the environment says"},
 			&cli.StringFlag{Name: "source", Usage: "`PATH` of the source on this machine (default: where the plan was made of it)"},
 			&cli.BoolFlag{Name: "commit", Usage: "then commit the plan, if this was the last shard"},
 			&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "with --commit: say `TEXT` about the new version; it is signed with it"},

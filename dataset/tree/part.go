@@ -15,6 +15,19 @@ type Totals struct {
 	Flaws int64 `json:"flaws,omitempty"`
 }
 
+// Count counts an entry as what it is: a file, a folder or a link.
+func (t *Totals) Count(e *Entry) {
+	switch {
+	case e.IsDir():
+		t.Folders++
+	case e.IsLink():
+		t.Links++
+	default:
+		t.Files++
+		t.Bytes += e.Size
+	}
+}
+
 // A Part is one part of a version's index.
 type Part struct {
 	Object

@@ -141,15 +141,7 @@ func (w *Index) count(e *tree.Entry) {
 	if e.Flaw != "" {
 		w.totals.Flaws++
 	}
-	switch {
-	case e.IsDir():
-		w.totals.Folders++
-	case e.IsLink():
-		w.totals.Links++
-	default:
-		w.totals.Files++
-		w.totals.Bytes += e.Size
-	}
+	w.totals.Count(e)
 	for _, x := range e.Extents {
 		if _, ok := w.packs[x.Pack.ID]; !ok {
 			w.packs[x.Pack.ID] = x.Pack

@@ -185,7 +185,7 @@ func (l *Lease) seal(ctx context.Context, key *envelope.DataKey, c Contents) (*o
 // leaseVersion returns the version of a root.
 func leaseVersion(s *objects.Set, r *objects.Root) *dataset.Version {
 	v := &dataset.Version{Number: r.Number, Created: r.Created, Totals: r.Totals, Parts: r.Parts,
-		Parent: r.Parent, ParentPin: r.ParentPin, KeyID: r.KeyID, Pin: r.Pin, Signer: r.Signer, Message: r.Message}
+		Parent: r.Parent, ParentPin: r.ParentPin, KeyID: r.KeyID, Pin: r.Pin, Signer: r.Signer, Partial: r.Partial, Message: r.Message}
 	objects.BindRoot(v, s, r)
 	return v
 }

@@ -227,6 +227,13 @@ func (sh *Shard) Lease() *Lease {
 	return sh.lease
 }
 
+// Fail ends the work on the shard: the context of its Lease ends, and err is why.
+func (sh *Shard) Fail(err error) {
+	if sh != nil && sh.lease != nil && err != nil {
+		sh.lease.cancel(err)
+	}
+}
+
 // Key returns the data key that the shard is sealed under.
 func (sh *Shard) Key(ctx context.Context) (*envelope.DataKey, error) {
 	if err := sh.begin(ctx); err != nil {

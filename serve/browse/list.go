@@ -34,6 +34,7 @@ type versionItem struct {
 	Bytes   int64     `json:"bytes"`
 	Sealed  int64     `json:"sealed"`
 	Flaws   int64     `json:"flaws"`
+	Partial bool      `json:"partial"` // shards of its plan are missing
 	Tags    []string  `json:"tags"`
 	Error   string    `json:"error,omitempty"`
 }
@@ -82,7 +83,7 @@ func versions(h *handler, w http.ResponseWriter, r *http.Request) error {
 
 func newVersionItem(v, newest *dataset.Version) versionItem {
 	i := versionItem{Number: v.Number, Created: v.Created, Message: printable.Line("%s", v.Message), Signer: v.Signer.ID().String(), Digest: v.Digest(),
-		Files: v.Totals.Files, Bytes: v.Totals.Bytes, Sealed: v.Totals.SealedBytes, Flaws: v.Totals.Flaws, Tags: []string{}}
+		Files: v.Totals.Files, Bytes: v.Totals.Bytes, Sealed: v.Totals.SealedBytes, Flaws: v.Totals.Flaws, Partial: v.Partial, Tags: []string{}}
 	for _, s := range newest.Signers() {
 		if s.Key.ID() == v.Signer.ID() {
 			i.Role = map[bool]string{true: "owner", false: "writer"}[s.Owner]

@@ -237,7 +237,7 @@ function version(place, v, earlier) {
   return el("li", {}, el("div", { class: "card" },
     el("div", { class: "row" }, el("strong", { text: "Version " + v.number }), el("span", { class: "faint", text: day(v.created) }),
       ...v.tags.map((t) => el("span", { class: "badge name", text: t })),
-      v.flaws ? el("span", { class: "badge warn", text: "incomplete: " + v.flaws + " not read" }) : "", change ? el("span", { class: "badge", text: change }) : ""),
+      v.flaws ? el("span", { class: "badge warn", text: "incomplete: " + v.flaws + (v.partial ? " missing" : " not read") }) : "", change ? el("span", { class: "badge", text: change }) : ""),
     v.message ? el("div", { class: "message", text: v.message }) : "",
     el("dl", {},
       el("dt", { text: "Holds" }), el("dd", { text: count(v.files, "file") + ", " + size(v.bytes) + "; sealed, " + size(v.sealed) }),
