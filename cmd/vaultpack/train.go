@@ -121,7 +121,7 @@ func jobFlags() []cli.Flag {
 		&cli.StringFlag{Name: "max-wait", DefaultText: "twice max-runtime", Usage: "stop a spot job after `DURATION`, including waiting"},
 		&cli.StringFlag{Name: "checkpoints", Usage: "`PLACE` where checkpoints are kept: s3://…; with --local also a dataset or ./DIR; the next job resumes from there"},
 		&cli.StringFlag{Name: "checkpoint-path", Usage: "`PATH` of checkpoints in the container"},
-		&cli.IntFlag{Name: "retries", Usage: "retry up to `N` times after a service error"},
+		&cli.IntFlag{Name: "retries", DefaultText: "none", Usage: "retry up to `N` times after a service error"},
 		&cli.StringSliceFlag{Name: "metric", Usage: "`NAME=REGEX` of a metric: its values are read from the output, where they stand in the first group of REGEX; can be repeated"},
 		&cli.StringSliceFlag{Name: "tag", Usage: "`NAME=VALUE` of a job tag; can be repeated"},
 		&cli.StringFlag{Name: "tensorboard", Usage: "store TensorBoard data at `s3://…`"},
