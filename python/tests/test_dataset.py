@@ -65,7 +65,7 @@ class Reading(Case):
             e = ds.entry("large.bin")
             for _ in range(40):
                 at, n = rng.randrange(len(want)), rng.choice([1, 16384, 100_000])
-                self.assertEqual(ds._contents.range(e, at, n), want[at : at + n])
+                self.assertEqual(ds._contents.part(e, at, n), want[at : at + n])
 
     def test_names(self) -> None:
         ds = self.ds
@@ -168,9 +168,9 @@ class Tampering(Case):
                 at = begin + chunk * 16384 - off
                 if chunk == 5:
                     with self.assertRaises(vaultpack.AuthenticationError):
-                        ds._contents.range(e, at, 100)
+                        ds._contents.part(e, at, 100)
                 else:
-                    self.assertEqual(ds._contents.range(e, at, 100), self.tree["large.bin"][at : at + 100])
+                    self.assertEqual(ds._contents.part(e, at, 100), self.tree["large.bin"][at : at + 100])
         finally:
             path.write_bytes(kept)
 

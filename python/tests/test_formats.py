@@ -9,6 +9,7 @@ import unittest
 from pathlib import Path
 
 import vaultpack
+from vaultpack.files import PIECE
 
 from . import vault
 
@@ -165,6 +166,13 @@ class Formats(unittest.TestCase):
             f.seek(3_000_000)
             self.assertEqual(f.read(10), want[3_000_000:3_000_010])
         self.assertLess(sum(asked), 200_000)
+        with self.fs.open("scans@2/large.bin") as g:
+            g._version._contents.store.read = counted
+            g.seek(4_000_000)
+            self.assertEqual(g.read(10), want[4_000_000:4_000_010])
+        self.assertLess(sum(asked), 400_000)
+        self.assertEqual(ds._contents.part(ds.entry("large.bin"), 0, len(want)), want)
+        self.assertLess(max(asked), PIECE + (1 << 20))  # and not more than the command answers with
         self.assertEqual(io.BytesIO(ds.read("large.bin")).getvalue(), want)
 
 

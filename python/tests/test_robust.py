@@ -89,7 +89,7 @@ class Robust(unittest.TestCase):
                 rng = random.Random(seed)
                 for _ in range(25):
                     at, n = rng.randrange(len(self.large)), rng.choice([1, 20_000, 100_000])
-                    assert ds._contents.range(e, at, n) == self.large[at : at + n]
+                    assert ds._contents.part(e, at, n) == self.large[at : at + n]
 
             with ThreadPoolExecutor(6) as pool:
                 list(pool.map(some, range(6)))
@@ -102,7 +102,7 @@ class Robust(unittest.TestCase):
         """More packs than objects are kept, in one read."""
         ds = vaultpack.open("scans")
         e = ds.entry("large.bin")
-        ds._contents.range(e, 300_000, 10)
+        ds._contents.part(e, 300_000, 10)
         plans = ds._contents.runs([(x[0], x[1] + 200_000, 10) for x in e.extents if x[2] > 300_000])
         first = next(plans)
         ds._contents._objects.clear()  # as a 257th does
@@ -119,7 +119,7 @@ class Robust(unittest.TestCase):
                 while not stop.is_set():
                     at = rng.randrange(len(self.large))
                     try:
-                        assert ds._contents.range(ds.entry("large.bin"), at, 50_000) == self.large[at : at + 50_000]
+                        assert ds._contents.part(ds.entry("large.bin"), at, 50_000) == self.large[at : at + 50_000]
                     except BaseException as err:
                         failed.append(err)
                         return
@@ -163,7 +163,7 @@ class Robust(unittest.TestCase):
                     timer.join()
                 except KeyboardInterrupt:
                     hit += 1
-                self.assertEqual(ds._contents.range(ds.entry("large.bin"), 1000, 70_000), self.large[1000:71_000])
+                self.assertEqual(ds._contents.part(ds.entry("large.bin"), 1000, 70_000), self.large[1000:71_000])
             self.assertGreater(hit, 5)
             ds.close()
 

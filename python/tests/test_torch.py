@@ -71,6 +71,25 @@ class Torch(unittest.TestCase):
             self.assertEqual(sorted(got + keys_of(other)), self.keys)
             self.assertEqual(sorted(keys_of(other)), self.keys)  # then the epoch begins again
 
+    def test_length(self) -> None:
+        """A loader's length is the number of batches that come, whatever is left for each worker."""
+        from vaultpack.torch import VaultLoader, VaultStream
+
+        for workers, size, drop in ((0, 7, False), (3, 7, False), (3, 7, True), (2, None, False)):
+            stream = VaultStream(self.ds, shuffle=1, transform=lambda s: s["__key__"])
+            loader = VaultLoader(stream, size, collate_fn=list if size else None, num_workers=workers, drop_last=drop)
+            batches = iter(loader)
+            n = len(loader)
+            first = [next(batches) for _ in range(3)]
+            batches.close()  # type: ignore[attr-defined]
+            left = len(loader)
+            got = list(loader)
+            self.assertEqual((len(got), 3 + left), (left, n), (workers, size, drop))
+            if not drop:
+                seen = first + got if size is None else keys_of(first + got)
+                self.assertEqual(sorted(seen), self.keys)
+            self.assertEqual(len(loader), n)  # of the epoch, which begins again
+
     def test_persistent_workers(self) -> None:
         from vaultpack.torch import VaultLoader, VaultStream
 
@@ -139,8 +158,31 @@ class Fsspec(unittest.TestCase):
             self.assertEqual(f.read(), "first")
         with self.assertRaises(FileNotFoundError):
             fs.open("scans@2/nope")
-        with self.assertRaises(vaultpack.UsageError):
-            fs.open("scans@2/note.txt", "wb")
+        for write in (
+            lambda: fs.open("scans@2/note.txt", "wb"),
+            lambda: fs.mkdir("scans@2/new"),
+            lambda: fs.makedirs("scans@2/new", exist_ok=True),
+            lambda: fs.rmdir("scans@2/class0"),
+            lambda: fs.rm("scans@2/class0", recursive=True),
+            lambda: fs.rm_file("scans@2/note.txt"),
+            lambda: fs.mv("scans@2/note.txt", "scans@2/b"),
+            lambda: fs.copy("scans@2/note.txt", "scans@2/b"),
+            lambda: fs.touch("scans@2/b"),
+            lambda: fs.pipe("scans@2/b", b"x"),
+            lambda: fs.put(str(home / "scans/note.txt"), "scans@2/b"),
+        ):
+            self.assertRaises(vaultpack.UsageError, write)
+        # What reads in blocks: Dask, and fsspec's caches.
+        self.assertEqual(fs.tail("scans@2/large.bin", 20), want[-20:])
+        self.assertEqual(fs.read_block("scans@2/large.bin", 5_000_000, 1_000_000), want[5_000_000:6_000_000])
+        with fs.open("scans@2/large.bin", block_size=1 << 20, cache_type="bytes") as f:
+            self.assertEqual((f.size, f.blocksize), (len(want), 1 << 20))
+            f.seek(-100, 2)
+            self.assertEqual(f.read() + f.read(1), want[-100:])
+        for cache in ("blockcache", "filecache", "simplecache"):
+            with fsspec.open(f"{cache}::vault://scans@2/large.bin", vault={}, **{cache: {"cache_storage": str(home / cache)}}) as f:
+                f.seek(2_000_000)
+                self.assertEqual(f.read(100), want[2_000_000:2_000_100], cache)
         other = fsspec.filesystem("vault", vault=str(home / "settings/vault"))
         self.assertEqual(other.cat("scans/note.txt"), b"second")
 

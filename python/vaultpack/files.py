@@ -40,7 +40,7 @@ class File(io.RawIOBase):
         if self.closed:
             raise ValueError("the file has been closed")
         view = memoryview(buffer).cast("B")
-        b = self._dataset._contents.range(self.entry, self._at, min(len(view), PIECE))
+        b = self._dataset._contents.part(self.entry, self._at, min(len(view), PIECE))
         view[: len(b)] = b
         self._at += len(b)
         return len(b)
@@ -50,7 +50,7 @@ class File(io.RawIOBase):
             self._at = self.entry.size
             return self._dataset.read(self.entry.path)
         out = []
-        while b := self._dataset._contents.range(self.entry, self._at, PIECE):
+        while b := self._dataset._contents.part(self.entry, self._at, PIECE):
             out.append(b)
             self._at += len(b)
         return b"".join(out)

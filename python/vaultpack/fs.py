@@ -6,12 +6,29 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from fsspec.spec import AbstractFileSystem
+from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 
 from .dataset import Dataset as Version
 from .entries import Entry
 from .errors import UsageError
 from .opening import open as open_version
+
+
+BLOCK = 64 << 10  # that is read at one time at least, unless the caller says
+
+
+class VaultFile(AbstractBufferedFile):  # type: ignore[misc]
+    """A file as fsspec has files: with its size, blocks and a cache, for what reads in blocks (Dask)
+    and for blockcache::."""
+
+    def __init__(self, fs: VaultFileSystem, path: str, version: Version, entry: Entry, block_size: int | None, **options: Any) -> None:
+        self._version, self._entry = version, entry
+        super().__init__(fs, path, "rb", block_size or BLOCK, size=entry.size, **options)
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        if start <= 0 and end >= self.size:
+            return self._version.read(self._entry.path)  # which compares it with what was recorded
+        return self._version._contents.part(self._entry, start, min(end, self.size) - start)
 
 
 class VaultFileSystem(AbstractFileSystem):  # type: ignore[misc]
@@ -55,11 +72,26 @@ class VaultFileSystem(AbstractFileSystem):  # type: ignore[misc]
             out = [self.info(f"{base}/{n.rstrip('/')}") for n in ds.list(rest)]
         return out if detail else [i["name"] for i in out]
 
-    def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **_: Any) -> Any:
+    def _open(
+        self,
+        path: str,
+        mode: str = "rb",
+        block_size: int | None = None,
+        autocommit: bool = True,
+        cache_options: Any = None,
+        cache_type: str = "readahead",
+        **_: Any,
+    ) -> VaultFile:
         if mode != "rb":
             raise UsageError(f"mode {mode!r}: vault:// only reads; see vaultpack.writer")
         ds, rest = self._split(path)
-        return ds.open(rest)
+        return VaultFile(self, path, ds, ds._regular(rest), block_size, cache_type=cache_type, cache_options=cache_options)
+
+    def _refuse(self, *_: Any, **__: Any) -> None:
+        """What would write, some of which the class above passes over in silence."""
+        raise UsageError("vault:// only reads; see vaultpack.writer")
+
+    mkdir = makedirs = rmdir = rm = rm_file = _rm = mv = cp_file = _refuse
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
         ds, rest = self._split(path)
@@ -67,7 +99,7 @@ class VaultFileSystem(AbstractFileSystem):  # type: ignore[misc]
             return ds.read(rest)
         e = ds._regular(rest)
         first, last, _ = slice(start, end).indices(e.size)
-        return ds._contents.range(e, first, max(0, last - first))
+        return ds._contents.part(e, first, max(0, last - first))
 
     def created(self, path: str) -> Any:
         raise NotImplementedError("versions do not record when a file was created")

@@ -36,6 +36,12 @@ def merged(states: Sequence[State]) -> samples.Position:
     return samples.merge(samples.Position.from_json(s) for s in states)
 
 
+def shares(position: samples.Position, workers: int) -> list[int]:
+    """How many samples each of so many workers reads from a position on."""
+    rest = position.rest()
+    return [samples.count(samples.divide(rest, i, workers)) for i in range(workers)]
+
+
 class ShardedStream:
     """The samples that one rank reads, divided over its workers. The object is made in the rank's
     main process; workers that it forks or spawns use copies."""

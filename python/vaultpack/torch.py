@@ -10,12 +10,12 @@ import io
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import torch.distributed
-from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate, get_worker_info
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate, default_convert, get_worker_info
 
 from .dataset import Dataset as Version
 from .entries import raw, text
 from .errors import UsageError
-from .loading import ShardedStream, State, world_from_environment
+from .loading import ShardedStream, State, shares, world_from_environment
 from .opening import open as open_version
 
 __all__ = ["VaultDataset", "VaultLoader", "VaultStream", "all_states"]
@@ -109,16 +109,25 @@ class _Collate:
         return [p for p, _ in items], self.collate([s for _, s in items])
 
 
+class _Single(_Collate):
+    """Without batches, items come by themselves."""
+
+    def __call__(self, item: Any) -> tuple[list[int], Any]:
+        return [item[0]], self.collate(item[1])
+
+
 class VaultLoader:
     """A DataLoader over a VaultStream. Its state says which samples the batches have had that it
-    has given so far: what workers have read ahead is read again."""
+    has given so far: what workers have read ahead is read again. With batch_size None it gives samples
+    by themselves. Its length is the number of batches that it will give next."""
 
-    def __init__(self, stream: VaultStream, batch_size: int = 1, *, collate_fn: Callable[[list[Any]], Any] | None = None, **options: Any) -> None:
+    def __init__(self, stream: VaultStream, batch_size: int | None = 1, *, collate_fn: Callable[[list[Any]], Any] | None = None, **options: Any) -> None:
         for name in ("shuffle", "sampler", "batch_sampler"):
             if options.get(name):
                 raise UsageError(f"{name} is the stream's: VaultStream(..., shuffle=SEED)")
         self.stream = stream
-        self._options = {**options, "batch_size": batch_size, "collate_fn": _Collate(collate_fn or default_collate)}
+        collate = _Single(collate_fn or default_convert) if batch_size is None else _Collate(collate_fn or default_collate)
+        self._options = {**options, "batch_size": batch_size, "collate_fn": collate}
         self._loader: DataLoader | None = None  # type: ignore[type-arg]
         self._complete = self._begun = False
 
@@ -134,6 +143,13 @@ class VaultLoader:
             self.stream.mark(positions)
             yield batch
         self._complete, self._begun = True, False
+
+    def __len__(self) -> int:
+        size, last = self._options["batch_size"] or 1, 0 if self._options.get("drop_last") else 1
+        position = self.stream._current()
+        if self._complete:
+            position = position._replace(begun=(), done=())  # the next iteration begins the epoch again
+        return sum(n // size + (last if n % size else 0) for n in shares(position, self._options.get("num_workers") or 1))
 
     def set_epoch(self, epoch: int) -> None:
         """Begins an epoch. The epoch that a loaded state is in goes on."""
