@@ -48,7 +48,7 @@ func TestRoleOfInit(t *testing.T) {
 	shared := 0
 	for _, r := range w.requests("digits-2") {
 		switch ok, why := standard.Decide(r); {
-		case strings.Contains(r.Resource, "/_vaultpack/bin/") || strings.Contains(r.Resource, "/_vaultpack/manifests/") || r.Context["kms:ViaService"] != "":
+		case strings.Contains(r.Resource, "/_vaultpack/bin/") || strings.Contains(r.Resource, "/_vaultpack/manifests/") || strings.HasPrefix(r.Action, "logs:") || r.Context["kms:ViaService"] != "":
 			shared++
 		case ok:
 			t.Errorf("a job on another dataset: %s on %s %v is allowed: %s", r.Action, r.Resource, r.Context, why)
@@ -64,55 +64,118 @@ func TestRoleOfInit(t *testing.T) {
 			refused++
 		}
 	}
-	if refused != 1 {
+	if refused != 2 { // one for each kind of job
 		t.Errorf("without volumes %d requests are refused", refused)
 	}
 }
 
-// requests are what a job on a dataset has asked of AWS in its role's name.
-func (w *world) requests(name string) (all []iamtest.Request) {
+// requests are what a training job and a processing job on a dataset have asked of AWS in their
+// role's name.
+func (w *world) requests(name string) []iamtest.Request {
+	puts := map[string]int{}
+	w.launcher.Vault.Store = &countingStore{w.vault.Store, puts}
+	r := &asked{world: w, name: name}
+	r.training()
+	r.processing()
+	for object := range puts { // by the launcher
+		if !strings.HasPrefix(object, "_vaultpack/") {
+			w.t.Errorf("a launch has stored %s", object)
+		}
+	}
+	if len(puts) == 0 {
+		w.t.Error("the launches have stored nothing")
+	}
+	return r.all
+}
+
+// asked are requests of jobs on a dataset.
+type asked struct {
+	*world
+	name string
+	all  []iamtest.Request
+}
+
+func (w *asked) ask(action, resource string, context ...string) {
+	r := iamtest.Request{Principal: "arn:aws:iam::111122223333:role/trainer", Action: action, Resource: resource, Context: map[string]string{"aws:SecureTransport": "true"}}
+	for i := 0; i < len(context); i += 2 {
+		r.Context[context[i]] = context[i+1]
+	}
+	w.all = append(w.all, r)
+}
+
+func (w *asked) object(action, uri string) {
+	w.ask(action, "arn:aws:s3:::"+strings.TrimPrefix(uri, "s3://"))
+}
+
+func (w *asked) list(uri string) {
+	w.ask("s3:ListBucket", "arn:aws:s3:::data", "s3:prefix", strings.TrimPrefix(uri, "s3://data/"))
+}
+
+// input is read as SageMaker reads what fills a channel.
+func (w *asked) input(uri string, prefix bool) {
+	if prefix {
+		w.list(uri)
+		w.object("s3:GetObject", uri+"file")
+		return
+	}
+	w.object("s3:GetObject", uri)
+	base, names := readManifest(w.t, w.objects()[strings.TrimPrefix(uri, "s3://data/ml/")])
+	for _, n := range names {
+		w.object("s3:GetObject", base+n)
+	}
+}
+
+func (w *asked) keys(output, volume *string) {
+	viaS3 := []string{"kms:ViaService", "s3.eu-west-1.amazonaws.com", "kms:EncryptionContext:aws:s3:arn", "arn:aws:s3:::data"}
+	w.ask("kms:Decrypt", sseKey, viaS3...)
+	w.ask("kms:GenerateDataKey", aws.ToString(output), viaS3...)
+	w.ask("kms:CreateGrant", aws.ToString(volume), "kms:ViaService", "sagemaker.eu-west-1.amazonaws.com", "kms:GrantIsForAWSResource", "true")
+	w.ask("kms:Decrypt", sseKey, "kms:EncryptionContext:vaultpack:dataset", w.name)
+}
+
+func (w *asked) logs(group string) {
+	const arn = "arn:aws:logs:eu-west-1:111122223333:log-group:/aws/sagemaker/"
+	w.ask("logs:CreateLogStream", arn+group+":log-stream:job/algo-1")
+	w.ask("logs:PutLogEvents", arn+group+":log-stream:job/algo-1")
+}
+
+func (w *asked) training() {
 	p := w.plan(w.job(func(j *trainer.Job) {
-		j.Dataset, j.Name, j.Spot = name, "job-on-"+name, true
+		j.Dataset, j.Name, j.Spot = w.name, "job-on-"+w.name, true
 		j.Source, j.Entry = "testdata/src", "train.py"
 	}))
 	if _, err := w.launcher.Launch(w.t.Context(), p); err != nil {
 		w.t.Fatal(err)
 	}
-	objects := w.objects()
-	ask := func(action, resource string, context ...string) {
-		r := iamtest.Request{Principal: "arn:aws:iam::111122223333:role/trainer", Action: action, Resource: resource, Context: map[string]string{"aws:SecureTransport": "true"}}
-		for i := 0; i < len(context); i += 2 {
-			r.Context[context[i]] = context[i+1]
-		}
-		all = append(all, r)
-	}
-	object := func(uri string) string { return "arn:aws:s3:::" + strings.TrimPrefix(uri, "s3://") }
-	list := func(uri string) {
-		ask("s3:ListBucket", "arn:aws:s3:::data", "s3:prefix", strings.TrimPrefix(uri, "s3://data/"))
-	}
 	in := p.Request
 	for _, c := range in.InputDataConfig {
-		uri := *c.DataSource.S3DataSource.S3Uri
-		if c.DataSource.S3DataSource.S3DataType == types.S3DataTypeS3Prefix {
-			list(uri)
-			ask("s3:GetObject", object(uri+"file"))
-			continue
-		}
-		ask("s3:GetObject", object(uri))
-		prefix, names := readManifest(w.t, objects[strings.TrimPrefix(uri, "s3://data/ml/")])
-		for _, n := range names {
-			ask("s3:GetObject", object(prefix+n))
-		}
+		w.input(*c.DataSource.S3DataSource.S3Uri, c.DataSource.S3DataSource.S3DataType == types.S3DataTypeS3Prefix)
 	}
-	ask("s3:PutObject", object(*in.OutputDataConfig.S3OutputPath+"/"+*in.TrainingJobName+"/output/model.tar.gz"))
+	w.object("s3:PutObject", *in.OutputDataConfig.S3OutputPath+"/"+*in.TrainingJobName+"/output/model.tar.gz")
 	checkpoints := *in.CheckpointConfig.S3Uri
-	list(checkpoints)
-	ask("s3:PutObject", object(checkpoints+"1"))
-	ask("s3:GetObject", object(checkpoints+"1"))
-	viaS3 := []string{"kms:ViaService", "s3.eu-west-1.amazonaws.com", "kms:EncryptionContext:aws:s3:arn", "arn:aws:s3:::data"}
-	ask("kms:Decrypt", sseKey, viaS3...)
-	ask("kms:GenerateDataKey", aws.ToString(in.OutputDataConfig.KmsKeyId), viaS3...)
-	ask("kms:CreateGrant", aws.ToString(in.ResourceConfig.VolumeKmsKeyId), "kms:ViaService", "sagemaker.eu-west-1.amazonaws.com", "kms:GrantIsForAWSResource", "true")
-	ask("kms:Decrypt", sseKey, "kms:EncryptionContext:vaultpack:dataset", name)
-	return all
+	w.list(checkpoints)
+	w.object("s3:PutObject", checkpoints+"1")
+	w.object("s3:GetObject", checkpoints+"1")
+	w.keys(in.OutputDataConfig.KmsKeyId, in.ResourceConfig.VolumeKmsKeyId)
+	w.logs("TrainingJobs")
+}
+
+func (w *asked) processing() {
+	p := w.planProcessing(w.job(func(j *trainer.Job) {
+		j.Dataset, j.Name = w.name, "processing-"+w.name
+		j.Source, j.Entry = "testdata/src", "train.py"
+		j.Outputs = map[string]string{"small": w.name + "-small", "report": w.name + "-report"}
+	}))
+	if _, err := w.launcher.LaunchProcessing(w.t.Context(), p); err != nil {
+		w.t.Fatal(err)
+	}
+	in := p.Request
+	for _, c := range in.ProcessingInputs {
+		w.input(*c.S3Input.S3Uri, c.S3Input.S3DataType == types.ProcessingS3DataTypeS3Prefix)
+	}
+	for _, out := range in.ProcessingOutputConfig.Outputs {
+		w.object("s3:PutObject", *out.S3Output.S3Uri+"/algo-1.vpk")
+	}
+	w.keys(in.ProcessingOutputConfig.KmsKeyId, in.ProcessingResources.ClusterConfig.VolumeKmsKeyId)
+	w.logs("ProcessingJobs")
 }

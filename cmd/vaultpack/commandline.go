@@ -163,6 +163,9 @@ func flagError(cmd *cli.Command, err error) error {
 		if near := nearest(strings.TrimLeft(name, "-"), names); near != "" {
 			text += " (did you mean " + dashes(near) + "?)"
 		}
+		if cmd.Name == "process" && strings.TrimLeft(name, "-") == "local" {
+			text = "a processing job does not run on this machine; to make a dataset of another here, open it, run the command and push what it has written: vaultpack open DATASET ./input -- COMMAND && vaultpack push ./output -d OUTPUT"
+		}
 	}
 	return errors.New(text)
 }

@@ -78,6 +78,9 @@ func TestScripts(t *testing.T) {
 		},
 		Condition: func(cond string) (bool, error) {
 			switch cond {
+			case "mpi":
+				_, err := exec.LookPath("mpirun")
+				return err == nil && exec.Command("/usr/bin/python3", "-c", "import mpi4py").Run() == nil, nil
 			case "torch":
 				return torchPython() != "", nil
 			case "hosts": // whether several can be run here

@@ -100,6 +100,7 @@ func TestCommandsOfPagesWork(t *testing.T) {
 	other.run(exitDone, "push", "-q", "./scans")
 	write(t, filepath.Join(p.home, "testdata", "dataset", "1.png"), []byte("an image"))
 	program(t, filepath.Join(p.home, "train.sh"), "#!/bin/sh\nls $1/1.json\n")
+	program(t, filepath.Join(p.home, "shrink.sh"), "#!/bin/sh\nmkdir $2 && cp $1/1.json $2\n")
 	p.run(exitDone, "train", "--local", "scans", "--name", "digits-1", "--metric", "accuracy=test accuracy=(.+)", "--", "sh", "-c", "echo test accuracy=0.9; echo model >$SM_MODEL_DIR/m")
 	p.run(exitDone, "restore", "scans-models", ".")
 	named := strings.NewReplacer("NAME", "scans", "JOB", "digits-1", "DATASET", "scans", "ROLE-ARN", "arn:aws:iam::111122223333:role/vaultpack-my-bucket-trainer")

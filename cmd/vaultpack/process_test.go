@@ -85,6 +85,8 @@ print("made", sum(len(n) for _, _, n in os.walk(out)), "files")
 	}
 	process(0, "--name", "stopped", "--", "sh", "-c", `trap "exit 0" TERM; echo begun; while :; do sleep 0.1; done`)
 	says(t, j.runs(0, "stop", "stopped", "--processing", "--wait"), "stopped stopped after")
+	j.asksOnly(t, "PROCESSING.md")
+	says(t, j.runs(exitUsage, "process", "digits", "--local"), "open it, run the command and push what it has written: vaultpack open DATASET")
 }
 
 // outputsRefused changes what the job later has stored: nothing of it is committed.
@@ -104,5 +106,18 @@ func (j *jobsCloud) outputsRefused(t *testing.T) {
 	j.put(of("later", "small"), small)
 	if out, _ := j.run(0, "versions", "digits-small"); strings.Contains(out, "\n2 ") {
 		t.Errorf("a version was made:\n%s", out)
+	}
+}
+
+// asksOnly holds that all which has been asked of SageMaker and of its logs is among the
+// permissions that the page names.
+func (j *jobsCloud) asksOnly(t *testing.T, page string) {
+	t.Helper()
+	_, permissions, _ := strings.Cut(string(read(t, filepath.Join("..", "..", "docs", page))), "\n## Permissions\n")
+	permissions, _, _ = strings.Cut(permissions, "\n## ")
+	for _, c := range j.sm.Calls() {
+		if c.Error == "" && !strings.Contains(permissions, "`sagemaker:"+c.Operation+"`") && !strings.Contains(permissions, "`logs:"+c.Operation+"`") {
+			t.Errorf("%s does not name the permission for %s", page, c.Operation)
+		}
 	}
 }

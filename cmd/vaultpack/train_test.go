@@ -254,6 +254,7 @@ func TestTrainEndToEnd(t *testing.T) {
 	}
 	j.isolated(t)
 	j.sealed(t)
+	j.asksOnly(t, "TRAINING.md")
 }
 
 // A job that seals its model stores nothing of it in the clear, whatever becomes of the
