@@ -25,7 +25,7 @@ func inFolder(t *testing.T) (dir string) {
 	return dir
 }
 
-// A configuration that somebody else can have written is refused.
+// A configuration that someone else can have written is refused.
 func TestConfigOfOthers(t *testing.T) {
 	dir := inFolder(t)
 	file := filepath.Join(dir, FileName)

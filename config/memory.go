@@ -122,7 +122,7 @@ func (c *Config) pin(ref string) error {
 		return err
 	}
 	if r.Number == 0 || r.Digest == "" {
-		return fmt.Errorf("%q pins no version: write DATASET@NUMBER#DIGEST, as vaultpack versions tells it", ref)
+		return fmt.Errorf("%q pins no version: write DATASET@NUMBER#DIGEST, as vaultpack versions prints it", ref)
 	}
 	if c.Pins == nil {
 		c.Pins = map[string]map[int64]string{}

@@ -22,7 +22,7 @@ import (
 )
 
 // Errors that callers branch on. ErrMissing means that an object that the
-// dataset names was removed or shredded, by its owner or by somebody else.
+// dataset names was removed or shredded, by its owner or by someone else.
 // ErrConflict means that another writer has made the version.
 var (
 	ErrUnknownDataset = objects.ErrUnknownDataset

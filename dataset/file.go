@@ -38,7 +38,7 @@ func (v *Version) OpenFile(ctx context.Context, path string) (*File, error) {
 		return nil, err
 	}
 	if !e.IsFile() {
-		return nil, fmt.Errorf("%q is no file: %w", e.Name(), fs.ErrInvalid)
+		return nil, fmt.Errorf("%q is not a file: %w", e.Name(), fs.ErrInvalid)
 	}
 	return &File{version: v, entry: e, ctx: ctx, packs: map[envelope.ObjectID]*envelope.ReaderAt{}}, nil
 }

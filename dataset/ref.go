@@ -66,7 +66,7 @@ func ParseReference(ref string) (r Reference, err error) {
 // ParseDigest checks that s is the digest of a version: 64 lowercase hex digits.
 func ParseDigest(s string) (string, error) {
 	if b, err := hex.DecodeString(s); err != nil || len(b) != 32 || s != strings.ToLower(s) {
-		return "", fmt.Errorf("%.100q is not the digest of a version: 64 hex digits, as vaultpack versions tells them", s)
+		return "", fmt.Errorf("%.100q is not the digest of a version: 64 hex digits, as vaultpack versions prints them", s)
 	}
 	return s, nil
 }

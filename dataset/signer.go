@@ -45,9 +45,9 @@ type NotSignerError struct {
 }
 
 func (e *NotSignerError) Error() string {
-	what, flag := "is no signer of", ""
+	what, flag := "is not a signer of", ""
 	if e.Owner {
-		what, flag = "is no owner of", " --owner"
+		what, flag = "is not an owner of", " --owner"
 	}
 	owner := ""
 	if len(e.Owners) > 0 {

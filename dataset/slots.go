@@ -57,7 +57,7 @@ func (d *Dataset) changeKeyring(ctx context.Context, ring *envelope.Keyring, cha
 		return true, fmt.Errorf("it was stored, but cannot be read back: %w", err)
 	}
 	if !bytes.Equal(got, next.Bytes()) {
-		return true, fmt.Errorf("it was stored, but reads back differently: somebody else changed it, or the vault is broken; check with keys list, and try again")
+		return true, fmt.Errorf("it was stored, but reads back differently: someone else changed it, or the vault is broken; check with keys list, and try again")
 	}
 	return true, nil
 }
@@ -65,7 +65,7 @@ func (d *Dataset) changeKeyring(ctx context.Context, ring *envelope.Keyring, cha
 // AddSlot wraps the dataset's data keys for one more key. A keyring that the key
 // demonstrably opens already stays unchanged. A slot that claims to be the key's
 // but was not shown to open, such as any slot for a recipient, is replaced by a new
-// one: somebody else may have added it.
+// one: someone else may have added it.
 func (d *Dataset) AddSlot(ctx context.Context, w envelope.KeyWrapper) (changed int, err error) {
 	if err := d.begin(ctx); err != nil {
 		return 0, err
@@ -161,7 +161,7 @@ func (d *Dataset) noSlotLeft(ctx context.Context, after error, kind, key string)
 	}
 	for _, ring := range rings {
 		if hasSlot(ring, kind, key) {
-			return fmt.Errorf("keyring %s has a slot of %s %s again: somebody else is changing the keyrings; try again", ring.ID(), kind, key)
+			return fmt.Errorf("keyring %s has a slot of %s %s again: someone else is changing the keyrings; try again", ring.ID(), kind, key)
 		}
 	}
 	return nil

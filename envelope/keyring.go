@@ -378,7 +378,7 @@ func (k *Keyring) Remove(kind, key string) (*Keyring, error) {
 	case len(k.slots):
 		return nil, fmt.Errorf("%s %s: %w", kind, key, ErrNoSlot)
 	case 0:
-		return nil, errors.New("the keyring's last key cannot be removed: nobody could open the data any more")
+		return nil, errors.New("the keyring's last key cannot be removed: nobody could open the data after that")
 	}
 	return &out, nil
 }

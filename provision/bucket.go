@@ -16,7 +16,7 @@ import (
 func (p *Provisioner) bucketResource() string { return "the bucket " + p.Bucket }
 
 // owner returns the account that must own the bucket, so that a bucket of the same
-// name that belongs to somebody else is never written to. Other servers have no
+// name that belongs to someone else is never written to. Other servers have no
 // accounts.
 func (p *Provisioner) owner() *string {
 	if p.BucketOnly {
@@ -90,7 +90,7 @@ func (p *Provisioner) createBucket(ctx context.Context) error {
 		if tags, terr := p.bucketTags(ctx); terr == nil && tags[TagKey] == TagValue(p.URL()) {
 			return nil
 		}
-		return fmt.Errorf("somebody else created the bucket meanwhile; plan again: %w", err)
+		return fmt.Errorf("someone else created the bucket meanwhile; plan again: %w", err)
 	}
 	if is(err, "BucketAlreadyExists") {
 		return fmt.Errorf("the name is taken by another account; choose another: %w", err)

@@ -138,7 +138,7 @@ func TestInterrupted(t *testing.T) {
 				t.Fatalf("cut at %s, with the plan\n%s\n%v", cut.what, text(pl), err)
 			}
 			if len(cut.ownerless) > 0 {
-				t.Fatalf("these could be about somebody else's bucket: %q", cut.ownerless)
+				t.Fatalf("these could be about someone else's bucket: %q", cut.ownerless)
 			}
 			changes[cut.what]++
 		}

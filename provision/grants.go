@@ -24,7 +24,7 @@ func (p *Provisioner) lookAtGrants(ctx context.Context, k *managedKey) error {
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil && ctx.Err() == nil {
-			p.notef("%s: whether grants let somebody use it besides its policy could not be looked at: %v", k.resource(), Explain(err, "kms:ListGrants", k.resource()))
+			p.notef("%s: whether grants let someone use it besides its policy could not be looked at: %v", k.resource(), Explain(err, "kms:ListGrants", k.resource()))
 			return nil
 		}
 		if err != nil {

@@ -70,7 +70,7 @@ func TestGrants(t *testing.T) {
 		return awstest.Fate{}
 	}
 	pl, err = in(t, s, target).Plan(t.Context())
-	if err != nil || len(pl.Warnings) != 0 || !strings.Contains(strings.Join(pl.Notes, "\n"), "grants let somebody use it besides its policy could not be looked at") {
+	if err != nil || len(pl.Warnings) != 0 || !strings.Contains(strings.Join(pl.Notes, "\n"), "grants let someone use it besides its policy could not be looked at") {
 		t.Errorf("%v, %+v", err, pl)
 	}
 }

@@ -25,7 +25,7 @@ func (p *Provisioner) identify(ctx context.Context) error {
 	}
 	a, err := arn.Parse(aws.ToString(out.Arn))
 	if err != nil {
-		return fmt.Errorf("AWS says that the caller is %q, which is no ARN", aws.ToString(out.Arn))
+		return fmt.Errorf("AWS says that the caller is %q, which is not an ARN", aws.ToString(out.Arn))
 	}
 	p.partition, p.account = a.Partition, a.AccountID
 	kind, name, _ := strings.Cut(a.Resource, "/")

@@ -183,7 +183,7 @@ func (k *managedKey) usable(is *types.KeyMetadata) error {
 	arn := aws.ToString(is.Arn)
 	lost := "all data of the vault is lost with it"
 	if k.signs() {
-		lost = "nobody can sign versions with it any more"
+		lost = "nobody can sign versions with it"
 	}
 	switch {
 	case is.KeyManager == types.KeyManagerTypeAws:
@@ -194,7 +194,7 @@ func (k *managedKey) usable(is *types.KeyMetadata) error {
 		return fmt.Errorf("%s will be deleted on %s, and %s; to keep it: aws kms cancel-key-deletion --key-id %s",
 			arn, aws.ToTime(is.DeletionDate).Format(time.DateOnly), lost, arn)
 	case is.KeyState == types.KeyStateDisabled:
-		return fmt.Errorf("%s is disabled, which somebody did on purpose; to undo that: aws kms enable-key --key-id %s", arn, arn)
+		return fmt.Errorf("%s is disabled, which someone did on purpose; to undo that: aws kms enable-key --key-id %s", arn, arn)
 	}
 	return nil
 }

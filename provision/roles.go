@@ -83,7 +83,7 @@ func (p *Provisioner) createRole(ctx context.Context, r role) error {
 	if is(err, "EntityAlreadyExists", "EntityAlreadyExistsException") {
 		out, gerr := p.iam.GetRole(ctx, &iam.GetRoleInput{RoleName: &r.name})
 		if gerr != nil || roleTags(out.Role)[TagKey] != TagValue(p.URL()) {
-			return fmt.Errorf("somebody else created the role meanwhile; plan again: %w", err)
+			return fmt.Errorf("someone else created the role meanwhile; plan again: %w", err)
 		}
 		p.knowRole(r.name, out.Role)
 		return nil

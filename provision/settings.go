@@ -85,13 +85,13 @@ func (t *Target) check() error {
 		}
 	}
 	if !nameText.MatchString(t.Name) {
-		return fmt.Errorf("name is %q, but has to be 1 to 40 letters, digits, hyphens and underscores", t.Name)
+		return fmt.Errorf("name is %q, but must be 1 to 40 letters, digits, hyphens and underscores", t.Name)
 	}
 	if err := t.checkPrincipals(); err != nil {
 		return err
 	}
 	if t.SigningKey != "" && t.SigningKey != NoKey && !arn.IsKey(t.SigningKey) {
-		return fmt.Errorf("signing_key is %q, but has to be the ARN of a KMS key, arn:aws:kms:REGION:ACCOUNT:key/ID, or %s", t.SigningKey, NoKey)
+		return fmt.Errorf("signing_key is %q, but must be the ARN of a KMS key, arn:aws:kms:REGION:ACCOUNT:key/ID, or %s", t.SigningKey, NoKey)
 	}
 	for _, d := range t.Trainers {
 		if err := dataset.CheckName(d); err != nil {
@@ -100,18 +100,18 @@ func (t *Target) check() error {
 	}
 	for _, o := range t.Outputs {
 		if bucket, prefix, ok := splitURL(o); !ok || bucket == "" || prefix == "" || strings.Contains(prefix, "://") {
-			return fmt.Errorf("outputs has %q, but has to be s3://BUCKET/PREFIX; each is named by itself", o)
+			return fmt.Errorf("outputs has %q, but must be s3://BUCKET/PREFIX; each is named by itself", o)
 		}
 	}
 	for _, image := range t.Images {
 		if !arn.IsRepositories(image) {
-			return fmt.Errorf("images has %q, but has to be the ARN of an ECR repository, such as arn:aws:ecr:eu-west-1:111122223333:repository/NAME", image)
+			return fmt.Errorf("images has %q, but must be the ARN of an ECR repository, such as arn:aws:ecr:eu-west-1:111122223333:repository/NAME", image)
 		}
 	}
 	if t.LogTo != "" {
 		bucket, _, ok := splitURL(t.LogTo)
 		if !ok || bucket == t.Bucket {
-			return fmt.Errorf("access_logs is %q, but has to be s3://BUCKET/PREFIX in another bucket, which encrypts with AES256", t.LogTo)
+			return fmt.Errorf("access_logs is %q, but must be s3://BUCKET/PREFIX in another bucket, which encrypts with AES256", t.LogTo)
 		}
 	}
 	if t.AbortDays == 0 {
@@ -137,7 +137,7 @@ func (t *Target) checkPrincipals() error {
 				continue
 			}
 			if !arn.IsPrincipal(who) {
-				return fmt.Errorf("%s has %q, but has to be the ARN of a user or role, such as arn:aws:iam::111122223333:role/NAME", what, who)
+				return fmt.Errorf("%s has %q, but must be the ARN of a user or role, such as arn:aws:iam::111122223333:role/NAME", what, who)
 			}
 			if strings.HasSuffix(who, ":root") && what != "assume" {
 				return fmt.Errorf("%s has %s, which in a key's policy stands for all in the account whom IAM allows it; name users and roles", what, who)
@@ -276,7 +276,7 @@ func (t *Target) RolePolicy(v policy.Vault, role, part, principal string, datase
 		return policy.Document{}, fmt.Errorf("--part %s needs a --principal, the ARN of a user or role", part)
 	}
 	if principal != "" && !arn.IsPrincipal(principal) {
-		return policy.Document{}, fmt.Errorf("--principal is %q, but has to be the ARN of a user or role", principal)
+		return policy.Document{}, fmt.Errorf("--principal is %q, but must be the ARN of a user or role", principal)
 	}
 	up, train, read := t.uploader(), t.trainer("*"), policy.Reader{Datasets: datasets}
 	up.Datasets, train.Datasets = datasets, datasets
@@ -293,7 +293,7 @@ func (t *Target) RolePolicy(v policy.Vault, role, part, principal string, datase
 	case "reader":
 		own, use.Readers = v.Reader(read), []policy.ReaderAccess{{Principal: principal, Reader: read}}
 	default:
-		return policy.Document{}, fmt.Errorf("--for is %q, but has to be uploader, worker, trainer or reader", role)
+		return policy.Document{}, fmt.Errorf("--for is %q, but must be uploader, worker, trainer or reader", role)
 	}
 	if trust = v.TrainerTrust(); role != "trainer" {
 		trust = policy.Trust(principal)
@@ -311,5 +311,5 @@ func (t *Target) RolePolicy(v policy.Vault, role, part, principal string, datase
 		}
 		return policy.SigningKeyUse(principal), nil
 	}
-	return policy.Document{}, fmt.Errorf("--part is %q, but has to be role, trust, key, signing-key or bucket", part)
+	return policy.Document{}, fmt.Errorf("--part is %q, but must be role, trust, key, signing-key or bucket", part)
 }

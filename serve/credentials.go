@@ -75,7 +75,7 @@ func KeepCredentials(file string) (Credentials, error) {
 	case err != nil:
 		return Credentials{}, err
 	case !info.Mode().IsRegular():
-		return Credentials{}, fmt.Errorf("%s is no regular file", file)
+		return Credentials{}, fmt.Errorf("%s is not a regular file", file)
 	case info.Mode().Perm()&0o077 != 0:
 		return Credentials{}, fmt.Errorf("%s has credentials that other users may read or change (mode %04o); if nobody has, run: chmod 600 %[1]s; else remove it, and new ones are made",
 			file, info.Mode().Perm())

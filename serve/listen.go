@@ -51,7 +51,7 @@ func Listen(ctx context.Context, address string, o ListenOptions) (*Endpoint, er
 	}
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return nil, fmt.Errorf("%q is no address to listen at: write HOST:PORT, such as 127.0.0.1:9000, or unix:FILE", address)
+		return nil, fmt.Errorf("%q is not an address to listen at: write HOST:PORT, such as 127.0.0.1:9000, or unix:FILE", address)
 	}
 	if host == "localhost" {
 		host = "127.0.0.1"
@@ -93,7 +93,7 @@ func (e *Endpoint) TLS() bool { return e.tls != nil }
 func (e *Endpoint) listenUnix(ctx context.Context, file string) error {
 	if info, err := os.Lstat(file); err == nil {
 		if info.Mode().Type() != os.ModeSocket {
-			return fmt.Errorf("%s exists, and is no socket; it is left as it is", file)
+			return fmt.Errorf("%s exists and is not a socket; it is left as it is", file)
 		}
 		dialer := net.Dialer{Timeout: time.Second}
 		if conn, err := dialer.DialContext(ctx, "unix", file); err == nil {

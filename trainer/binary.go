@@ -102,7 +102,7 @@ func readBinary(file, arch string) (*Binary, error) {
 	defer f.Close()
 	e, err := elf.NewFile(f)
 	if err != nil {
-		return nil, fmt.Errorf("%s is no binary for Linux", file)
+		return nil, fmt.Errorf("%s is not a binary for Linux", file)
 	}
 	if e.Machine != machines[arch] {
 		return nil, fmt.Errorf("%s is not for %s", file, arch)

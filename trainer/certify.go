@@ -24,12 +24,12 @@ const slack = 24 * time.Hour
 // model was made.
 func (p *staging) certifiable(ctx context.Context) error {
 	if p.job.NoProvenance {
-		p.weaken("nothing will tell how the model was made, or that the job was given the data: no_provenance is set")
+		p.weaken("there will be no record of how the model was made, or that the job was given the data: no_provenance is set")
 		return nil
 	}
 	err := provenance.Check(ctx, p.main().set)
 	if errors.Is(err, provenance.ErrNotSigner) {
-		p.weaken("nothing will tell how the model was made, or that the job was given the data: %v", err)
+		p.weaken("there will be no record of how the model was made, or that the job was given the data: %v", err)
 		return nil
 	}
 	p.certify = err == nil

@@ -83,7 +83,7 @@ func (p *problems) check(ok bool, field, format string, args ...any) {
 }
 
 func (p *problems) oneOf(field, value string, allowed ...string) {
-	p.check(value == "" || slices.Contains(allowed, value), field, "is %q, but has to be one of %s", value, strings.Join(allowed, ", "))
+	p.check(value == "" || slices.Contains(allowed, value), field, "is %q, but must be one of %s", value, strings.Join(allowed, ", "))
 }
 
 func (p *problems) uri(field, value string) {
@@ -261,7 +261,7 @@ func (j *Job) checkScript(p *problems) {
 		p.check(utf8.RuneCountInString(j.Environment[k]) <= most, field, "has %d characters, the limit is %d", utf8.RuneCountInString(j.Environment[k]), most)
 	}
 	p.check(len(j.Environment) <= maxEnvironment, "environment", "there are %d variables, the limit is %d", len(j.Environment), maxEnvironment)
-	p.check((j.Source == "") == (j.Entry == ""), "entry", "source (a folder) and entry (the script in it) go together")
+	p.check((j.Source == "") == (j.Entry == ""), "entry", "source (a folder) and entry (the script in it) are required together")
 	p.check(j.Entry == "" || path.Clean(j.Entry) == j.Entry && !path.IsAbs(j.Entry) && !strings.HasPrefix(j.Entry, "../"), "entry", "%q is not the path of a script inside the source folder", j.Entry)
 }
 
@@ -271,7 +271,7 @@ func (j *Job) checkInstances(p *problems) {
 		p.check(instanceType.MatchString(typ), field, "%q is not an instance type, such as ml.m5.xlarge", typ)
 	}
 	if len(j.InstanceGroups) > 0 {
-		p.check(j.InstanceType == "" && !j.given("instance_count"), "instance_groups", "goes without instance_type and instance_count: each group has its own")
+		p.check(j.InstanceType == "" && !j.given("instance_count"), "instance_groups", "cannot be used with instance_type and instance_count: each group has its own")
 		p.check(len(j.InstanceGroups) <= 5, "instance_groups", "there are %d, the limit is 5", len(j.InstanceGroups))
 		seen := map[string]bool{}
 		for i, g := range j.InstanceGroups {
@@ -289,17 +289,17 @@ func (j *Job) checkInstances(p *problems) {
 		if j.InstanceType != "" {
 			checkType("instance_type", j.InstanceType)
 		}
-		p.check(j.InstanceCount >= 1 && j.InstanceCount <= p.limits.instances || !j.given("instance_count") && j.InstanceCount == 0, "instance_count", "is %d, but has to be from 1 to %d", j.InstanceCount, p.limits.instances)
+		p.check(j.InstanceCount >= 1 && j.InstanceCount <= p.limits.instances || !j.given("instance_count") && j.InstanceCount == 0, "instance_count", "is %d, but must be from 1 to %d", j.InstanceCount, p.limits.instances)
 	}
-	p.check(j.VolumeSize >= 1 && j.VolumeSize <= maxVolume || !j.given("volume_size") && j.VolumeSize == 0, "volume_size", "is %d GB, but has to be from 1 to %d", j.VolumeSize, maxVolume)
+	p.check(j.VolumeSize >= 1 && j.VolumeSize <= maxVolume || !j.given("volume_size") && j.VolumeSize == 0, "volume_size", "is %d GB, but must be from 1 to %d", j.VolumeSize, maxVolume)
 	if j.VolumeKMSKey != none {
 		p.key("volume_kms_key", j.VolumeKMSKey)
 		nvme := slices.ContainsFunc(j.types(), hasNVMe)
 		p.check(j.VolumeKMSKey == "" || !nvme, "volume_kms_key", "%s has local disks, which encrypt themselves and take no key; leave it out", strings.Join(j.types(), ", "))
 	}
 	p.check(j.KeepAlive >= 0 && j.KeepAlive <= Duration(maxKeepAlive), "keep_alive", "is %v, the limit is %v", time.Duration(j.KeepAlive), maxKeepAlive)
-	p.check(j.KeepAlive == 0 || !j.Spot, "keep_alive", "warm pools do not go with spot")
-	p.check(j.KeepAlive == 0 || len(j.InstanceGroups) == 0, "keep_alive", "warm pools do not go with instance_groups")
+	p.check(j.KeepAlive == 0 || !j.Spot, "keep_alive", "warm pools cannot be used with spot")
+	p.check(j.KeepAlive == 0 || len(j.InstanceGroups) == 0, "keep_alive", "warm pools cannot be used with instance_groups")
 }
 
 // types returns the instance types that the job asks for.
@@ -342,17 +342,17 @@ func (j *Job) instances() int {
 func (j *Job) checkOutput(p *problems) {
 	p.uri("output", j.Output)
 	p.key("output_kms_key", j.OutputKMSKey)
-	p.check(!j.SealModel || j.OutputCompression != string(types.OutputCompressionTypeNone), "seal_model", "goes with output_compression GZIP: model get opens a model.tar.gz")
+	p.check(!j.SealModel || j.OutputCompression != string(types.OutputCompressionTypeNone), "seal_model", "requires output_compression GZIP: model get opens a model.tar.gz")
 	p.oneOf("output_compression", j.OutputCompression, string(types.OutputCompressionTypeGzip), string(types.OutputCompressionTypeNone))
 	p.uri("checkpoints", j.Checkpoints)
 	j.checkCheckpoints(p)
 	p.uri("tensorboard", j.TensorBoard)
-	p.check(j.TensorBoardPath == "" || j.TensorBoard != "" && containerPath.MatchString(j.TensorBoardPath) && len(j.TensorBoardPath) <= 4096, "tensorboard_path", "is an absolute path, and goes with tensorboard, the place in S3")
+	p.check(j.TensorBoardPath == "" || j.TensorBoard != "" && containerPath.MatchString(j.TensorBoardPath) && len(j.TensorBoardPath) <= 4096, "tensorboard_path", "is an absolute path, and requires tensorboard, the place in S3")
 	p.uri("profiler", j.Profiler)
 }
 
 func (j *Job) checkNetwork(p *problems) {
-	p.check((len(j.Subnets) == 0) == (len(j.SecurityGroups) == 0), "subnets", "subnets and security_groups go together")
+	p.check((len(j.Subnets) == 0) == (len(j.SecurityGroups) == 0), "subnets", "subnets and security_groups are required together")
 	p.check(len(j.Subnets) <= 16, "subnets", "there are %d, the limit is 16", len(j.Subnets))
 	p.check(len(j.SecurityGroups) <= 5, "security_groups", "there are %d, the limit is 5", len(j.SecurityGroups))
 	for _, s := range j.Subnets {
@@ -368,14 +368,14 @@ func (j *Job) checkNetwork(p *problems) {
 
 func (j *Job) checkTimes(p *problems) {
 	run := j.runtime()
-	p.check(run >= time.Second && run <= p.limits.runtime, "max_runtime", "is %v, but has to be from 1s to %v (%d days)", run, p.limits.runtime, p.limits.runtime/(24*time.Hour))
+	p.check(run >= time.Second && run <= p.limits.runtime, "max_runtime", "is %v, but must be from 1s to %v (%d days)", run, p.limits.runtime, p.limits.runtime/(24*time.Hour))
 	wait := time.Duration(j.MaxWait)
 	p.check(wait == 0 || j.Spot, "max_wait", "is for spot instances")
 	p.check(!j.Spot || wait == 0 || wait >= run, "max_wait", "is %v, less than max_runtime %v; it includes that", wait, run)
 	p.check(wait >= 0 && wait <= 365*24*time.Hour, "max_wait", "is %v, which is out of range", wait)
 	pending := time.Duration(j.MaxPending)
-	p.check(pending == 0 || pending >= minPending && pending <= maxRuntime, "max_pending", "is %v, but has to be from %v to %v", pending, minPending, maxRuntime)
-	p.check(j.Retries >= 0 && j.Retries <= 30 && (j.Retries > 0 || !j.given("retries")), "retries", "is %d, but has to be from 1 to 30", j.Retries)
+	p.check(pending == 0 || pending >= minPending && pending <= maxRuntime, "max_pending", "is %v, but must be from %v to %v", pending, minPending, maxRuntime)
+	p.check(j.Retries >= 0 && j.Retries <= 30 && (j.Retries > 0 || !j.given("retries")), "retries", "is %d, but must be from 1 to 30", j.Retries)
 }
 
 func (j *Job) runtime() time.Duration {

@@ -56,6 +56,6 @@ func (p *Plan) addCheckpoints(name string) {
 
 func (j *Job) checkCheckpoints(p *problems) {
 	p.check(j.CheckpointPath == "" || containerPath.MatchString(j.CheckpointPath) && len(j.CheckpointPath) <= 4096, "checkpoint_path", "%q is not an absolute path", j.CheckpointPath)
-	p.check(j.CheckpointPath == "" || j.Checkpoints != "" || j.Spot || j.SealCheckpoints, "checkpoint_path", "goes with checkpoints, the place in S3")
+	p.check(j.CheckpointPath == "" || j.Checkpoints != "" || j.Spot || j.SealCheckpoints, "checkpoint_path", "requires checkpoints, the place in S3")
 	p.check(j.CheckpointPath == "" || !j.SealCheckpoints || container.IsCheckpointPath(j.CheckpointPath), "checkpoint_path", "%q holds, or is part of, what SageMaker fills or stores: checkpoints that are sealed need a folder of their own", j.CheckpointPath)
 }

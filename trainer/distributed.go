@@ -53,14 +53,14 @@ func (j *Job) launcherGroup() string {
 func (j *Job) checkLauncher(p *problems) {
 	p.oneOf("launcher", j.Launcher, Torchrun, MPI, SMDDP)
 	p.check(j.Launcher == "" || j.Source != "", "launcher", "is for script mode: the image's toolkit starts the script of source and entry. A command of your own starts its processes itself")
-	p.check(j.Launcher == "" || j.Launcher == MPI || len(j.InstanceGroups) == 0, "launcher", "%s goes with one instance_type, and not with instance_groups", j.Launcher)
+	p.check(j.Launcher == "" || j.Launcher == MPI || len(j.InstanceGroups) == 0, "launcher", "%s requires one instance_type, without instance_groups", j.Launcher)
 	p.check(j.LauncherGroup == "" || j.Launcher == MPI, "launcher_group", "is for the launcher mpi")
 	p.check(j.LauncherGroup == "" || slices.ContainsFunc(j.InstanceGroups, func(g InstanceGroup) bool { return g.Name == j.LauncherGroup }),
 		"launcher_group", "there is no instance group %q", j.LauncherGroup)
 	p.check(j.Launcher != MPI || len(j.InstanceGroups) < 2 || j.LauncherGroup != "", "launcher_group",
 		"is missing: name the instance group in which mpirun starts the script; the other groups run it once on each host")
 	p.check(!j.given("processes_per_host") && j.ProcessesPerHost == 0 || j.Launcher == MPI, "processes_per_host", "is for the launcher mpi")
-	p.check(j.ProcessesPerHost >= 0 && j.ProcessesPerHost <= 1024, "processes_per_host", "is %d, but has to be from 1 to 1024", j.ProcessesPerHost)
+	p.check(j.ProcessesPerHost >= 0 && j.ProcessesPerHost <= 1024, "processes_per_host", "is %d, but must be from 1 to 1024", j.ProcessesPerHost)
 	p.check(j.MPIOptions == "" || slices.Contains([]string{MPI, SMDDP}, j.Launcher), "mpi_options", "are for the launchers mpi and smddp")
 	p.text("mpi_options", j.MPIOptions, 2400)
 }

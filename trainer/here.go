@@ -46,7 +46,7 @@ func (j *Job) CheckHere() error {
 	}
 	p := &problems{job: j}
 	p.check(j.Source != "" || len(j.Command) > 0, "command", "is missing: no command is known, since that of the image is not here; write it after --, or set a script with --source DIR --entry FILE")
-	p.check(j.Source == "" || len(j.Command) == 0, "command", "goes with no source here: use either a source with an entry, or a command, not both")
+	p.check(j.Source == "" || len(j.Command) == 0, "command", "cannot be used with source here: use either a source with an entry, or a command, not both")
 	for _, name := range slices.Sorted(maps.Keys(j.Channels)) {
 		if ch := j.Channels[name]; ch.S3 != "" {
 			p.checkPlainHere(name, ch)

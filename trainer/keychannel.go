@@ -85,7 +85,7 @@ type KeyLeftError struct {
 }
 
 func (e *KeyLeftError) Error() string {
-	return fmt.Sprintf("the key of the job %s still lies in S3, at %s, and has to be removed: %v", e.Job, e.Place, e.Err)
+	return fmt.Sprintf("the key of the job %s still lies in S3, at %s, and must be removed: %v", e.Job, e.Place, e.Err)
 }
 
 func (e *KeyLeftError) Unwrap() error { return e.Err }

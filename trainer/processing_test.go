@@ -35,7 +35,7 @@ func TestPlanProcessingRefuses(t *testing.T) {
 		},
 		"bare:1 has neither ENTRYPOINT nor CMD": func(j *trainer.Job) { j.Command, j.Image = nil, "bare:1" },
 		"(7 days)":                              func(j *trainer.Job) { j.MaxRuntime = trainer.Duration(8 * 24 * time.Hour) },
-		"has to be from 1 to 100":               func(j *trainer.Job) { j.InstanceCount = 101 },
+		"must be from 1 to 100":                 func(j *trainer.Job) { j.InstanceCount = 101 },
 		"the limit is 256":                      func(j *trainer.Job) { j.Environment = map[string]string{"A": strings.Repeat("x", 257)} },
 		"the limit is 10": func(j *trainer.Job) {
 			j.Channels = map[string]*trainer.Channel{}
@@ -80,7 +80,7 @@ func TestPlanProcessingRefuses(t *testing.T) {
 	}
 	j := good()
 	j.NoProvenance, j.Outputs = true, map[string]string{"small": "other"}
-	if _, err := w.launcher.PlanProcessing(t.Context(), j); err == nil || !strings.Contains(err.Error(), "is no signer of dataset") {
+	if _, err := w.launcher.PlanProcessing(t.Context(), j); err == nil || !strings.Contains(err.Error(), "is not a signer of dataset") {
 		t.Errorf("no signer of the output: %v", err)
 	}
 }

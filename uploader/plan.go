@@ -271,7 +271,7 @@ func (p *planner) recorded(name string) ([]*tree.Entry, error) {
 		e, err := p.records.peek()
 		if err != nil {
 			// It was readable a moment ago. What it names is uploaded again.
-			p.Warn(fmt.Errorf("a record of an unfinished upload cannot be used any more: %w", err))
+			p.Warn(fmt.Errorf("a record of an unfinished upload can no longer be used: %w", err))
 			p.records.stop()
 			p.records = newCursor(noEntries)
 			return nil, nil

@@ -25,9 +25,9 @@ func browseCommand(con *console) *cli.Command {
 		Usage:     "look at datasets in a browser on this machine",
 		ArgsUsage: "[DATASET[@VERSION]...]",
 		Description: "browse prints a link to a page with the files, pictures, tables and versions of datasets, what\n" +
-			"changed between versions, and how files are distributed. What is looked at is decrypted in\n" +
-			"memory. Without datasets, all that are in the vault can be looked at. A dataset with @VERSION\n" +
-			"is shown in this version only. It ends with Ctrl-C.\n\n" +
+			"changed between versions, and how files are distributed. Data is decrypted in memory\n" +
+			"only. Without DATASET, it shows all datasets in the vault; DATASET@VERSION shows only that\n" +
+			"version. Ctrl-C ends it.\n\n" +
 			"The link works once, for one browser on this machine. To look at data that is on another\n" +
 			"machine, run browse there with --port N, and here: ssh -L N:127.0.0.1:N MACHINE",
 		Flags: append(cacheFlags(),
@@ -45,10 +45,10 @@ func runBrowse(c *cli.Context, con *console) error {
 	}
 	port := c.Int("port")
 	if port < 0 || port > 65535 {
-		return usagef("--port: %d is no port", port)
+		return usagef("--port: %d is not a port", port)
 	}
 	if con.quiet && !con.json && !c.Bool("open") {
-		return usagef("with --quiet nobody learns the link; add --open")
+		return usagef("--quiet hides the link; add --open")
 	}
 	v, err := openVault(c, con)
 	if err != nil {

@@ -27,9 +27,9 @@ func checkpointsCommand(con *console) *cli.Command {
 			Usage:     "write the newest checkpoints of a job to a new folder",
 			ArgsUsage: "JOB|FOLDER DIR",
 			Description: "JOB is a training job whose checkpoints are in the vault, FOLDER a copy of the place\n" +
-				"where a job has kept them. They are the last ones that were stored whole, those of all\n" +
-				"hosts together. Their statement is checked too: without a sound one nothing is\n" +
-				"written, and the exit code is 4.",
+				"where a job kept them. This opens the last ones that were stored completely, of all\n" +
+				"hosts. It also checks the signed statement about them: if that is missing or wrong,\n" +
+				"nothing is written, and the exit code is 4.",
 			Flags: []cli.Flag{
 				&cli.BoolFlag{Name: "no-provenance", Usage: "open checkpoints without a statement: whoever can read the dataset could have made them"},
 			},
@@ -144,9 +144,9 @@ func checkCheckpoints(ctx context.Context, ver *provenance.Verifier, s *sealedch
 	case err != nil:
 		return err
 	case by.Former:
-		return fmt.Errorf("they are signed for by somebody who is no signer any more: %w; see --no-provenance", envelope.ErrAuthentication)
+		return fmt.Errorf("they are signed for by someone who is no longer a signer: %w; see --no-provenance", envelope.ErrAuthentication)
 	case sum != signed.Sum || !s.Is(signed.Job, signed.Host, signed.Number, signed.Made):
-		return fmt.Errorf("their statement is about others: %w", envelope.ErrAuthentication)
+		return fmt.Errorf("their statement is about other checkpoints: %w", envelope.ErrAuthentication)
 	}
 	return nil
 }

@@ -23,7 +23,7 @@ func destroySteps(ctx context.Context, con *console, p *provision.Provisioner) e
 		steps = append(steps, what+"\n     "+fmt.Sprintf(command, args...))
 	}
 	if o.KMSKeyARN != "" {
-		add("Disable the key and wait for somebody to miss the data. You can undo this (enable-key).",
+		add("Disable the key and wait for someone to miss the data. You can undo this (enable-key).",
 			"aws kms disable-key --key-id %s --region %s", o.KMSKeyARN, o.Region)
 	}
 	if p.Prefix == "" {
@@ -42,7 +42,7 @@ func destroySteps(ctx context.Context, con *console, p *provision.Provisioner) e
 		}
 		add("Schedule the key's deletion in 30 days. After that, NOBODY can read anything encrypted with it, including copies and backups.",
 			"aws kms schedule-key-deletion --key-id %s --pending-window-in-days 30 --region %s", o.KMSKeyARN, o.Region)
-		if p.SigningKey == "" && o.SigningKey != "" { // an existing key that was configured belongs to somebody else
+		if p.SigningKey == "" && o.SigningKey != "" { // an existing key that was configured belongs to someone else
 			add("Schedule the deletion of the key that versions were signed with.",
 				"aws kms schedule-key-deletion --key-id %s --pending-window-in-days 30 --region %s", o.SigningKey, o.Region)
 		}

@@ -112,7 +112,7 @@ func TestSignersPage(t *testing.T) {
 			if out, err := sh(team, "home-team", ssh); err != nil {
 				t.Errorf("with an OpenSSH key: %v\n%s", err, out)
 			}
-			refused(filepath.Join(dir, "colleague"), "home-colleague", "echo again > scans/c; vaultpack push scans", exitFailed, "is no signer of")
+			refused(filepath.Join(dir, "colleague"), "home-colleague", "echo again > scans/c; vaultpack push scans", exitFailed, "is not a signer of")
 		}
 		if strings.Contains(script, "signers init") {
 			// Whoever knew the dataset refuses it, until its user says otherwise.

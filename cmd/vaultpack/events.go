@@ -54,7 +54,7 @@ func (c *console) encode(name string, e event) string {
 	}
 	rest, err := json.Marshal(fields)
 	if err != nil {
-		c.broke(fmt.Errorf("an event %q cannot be told as JSON: %w", name, err))
+		c.broke(fmt.Errorf("an event %q cannot be written as JSON: %w", name, err))
 		rest = []byte("{}")
 	}
 	if len(rest) > 2 {

@@ -125,7 +125,7 @@ func hint(err error) string {
 	case errors.As(err, &partial):
 		return partial.hint
 	case errors.As(err, &untrusted):
-		return "do not use this version, and ask the dataset's owner, on another way than through the vault, which signers and which digest are right. " +
+		return "do not use this version, and ask the dataset's owner, not through the vault, which signers and which digest are right. " +
 			"If this one is: {trust forget DATASET}; if it is not, an owner removes it: {rm DATASET@N --damaged}"
 	case errors.As(err, &rollback):
 		return "do not use this data: the vault was rolled back, or its newest version was removed. If its owner says that this was meant: {trust forget DATASET}"
@@ -138,7 +138,7 @@ func hint(err error) string {
 	case errors.As(err, &noKey):
 		return "set the right key with --local-key, or restore it from its backup; if it is the right key, the keyring was changed"
 	case errors.As(err, &leftover):
-		return "wait for its end; if no restore is running, on any machine: rm -rf " + quoted(leftover.Path)
+		return "wait for it to end; if no restore is running, on any machine: rm -rf " + quoted(leftover.Path)
 	case planHint(err) != "":
 		return planHint(err)
 	case errors.As(err, &busy) && busy.Dead:
@@ -148,7 +148,7 @@ func hint(err error) string {
 	case errors.Is(err, dataset.ErrMissing):
 		return "it was removed from the vault; restore the vault from a backup, or read another version (see: {versions DATASET})"
 	case errors.Is(err, provenance.ErrNoStatement):
-		return "nothing tells from which data it was made, nor that nobody has exchanged it. A statement is in the model.tar.gz that the job has stored, " +
+		return "without a statement, nobody can tell which data it was made from, or whether it was replaced. The statement is in the model.tar.gz that the job stored, " +
 			"and in what that is unpacked to; a job that is started with --no-provenance makes none"
 	case errors.Is(err, envelope.ErrAuthentication):
 		return "do not use this data. Compare the key and the encryption context with the vault's owner ({config}); " +

@@ -121,7 +121,7 @@ func receiveFiles(c *cli.Context, con *console) error {
 	}
 	mode, ok := map[string]ingest.Mode{"add": ingest.Add, "update": ingest.Update, "anew": ingest.Anew}[c.String("mode")]
 	if !ok {
-		return usagef("--mode: %q is none of add, update and anew", c.String("mode"))
+		return usagef("--mode: %q is not add, update or anew", c.String("mode"))
 	}
 	v, err := openForWriting(c, con)
 	if err != nil {

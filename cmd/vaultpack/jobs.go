@@ -40,7 +40,7 @@ func jobsCommand(con *console) *cli.Command {
 func jobsLocalCommand(con *console) *cli.Command {
 	return &cli.Command{
 		Name:  "local",
-		Usage: "list the jobs of train --local that run, or have results left",
+		Usage: "list the jobs of train --local that are running or have undelivered results",
 		Description: "Results are left where they could not be delivered. Each such job is listed with the command\n" +
 			"that delivers them.",
 		Flags: []cli.Flag{&cli.StringFlag{Name: "work-dir", Usage: "also look for jobs in `DIR`, if train had this flag"}},

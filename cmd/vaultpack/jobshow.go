@@ -32,7 +32,7 @@ func jobsShowCommand(con *console) *cli.Command {
 		Name:      "show",
 		Usage:     "show what a training job did: times, costs, data, model, and plots of its metrics",
 		ArgsUsage: "JOB",
-		Description: "JOB is a job of train --local on this machine, or else one in SageMaker. Metrics are those of\n" +
+		Description: "JOB is a job of train --local on this machine, or one in SageMaker. Metrics are those of\n" +
 			"train --metric: their values are found in what the job has printed.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "svg", Usage: "also write the plots to `FILE`, as a picture"},

@@ -46,7 +46,7 @@ func keysReseal(c *cli.Context, con *console, d *dataset.Dataset) error {
 		con.printf("%s, version %d: nothing uses a data key older than %s", d.Name, v.Number, v.KeyID)
 	}
 	if len(older) == 0 {
-		con.notef("To remove data keys that nothing uses any more: %s", con.next("gc", d.Name))
+		con.notef("To remove data keys that nothing uses: %s", con.next("gc", d.Name))
 		return nil
 	}
 	con.notef("Older versions still use older data keys: whoever has one of these keys can read them. Remove them with:")

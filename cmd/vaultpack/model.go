@@ -92,7 +92,7 @@ func openBeside(con *console, dir string, open func(temp string) (weak bool, err
 	temp := filepath.Clean(dir) + ".vaultpack-opening"
 	if err := os.Mkdir(temp, 0o700); err != nil {
 		if errors.Is(err, fs.ErrExist) {
-			err = fmt.Errorf("%s is left from a run that was killed, or another one is at work; if none is, remove it", show(temp))
+			err = fmt.Errorf("%s was left by a run that was killed, or another one is running; if none is, remove it", show(temp))
 		}
 		return err
 	}
@@ -106,7 +106,7 @@ func openBeside(con *console, dir string, open func(temp string) (weak bool, err
 		return err
 	}
 	if weak {
-		con.warnf("warning: the file system of %s keeps not all modes and times, and those of the files are not what they were", show(dir))
+		con.warnf("warning: the file system of %s does not keep all modes and times, so those of the files have changed", show(dir))
 	}
 	os.Remove(dir) // an empty folder
 	if err := os.Rename(temp, dir); err != nil {
@@ -184,7 +184,7 @@ func checkModel(ctx context.Context, ver *provenance.Verifier, dir, job string) 
 	}
 	for i, s := range all {
 		if s.Job != job || by[i].Former {
-			return fmt.Errorf("a statement in it is of job %s, or by somebody who is no signer any more: see vaultpack provenance, and --no-provenance", s.Job)
+			return fmt.Errorf("a statement in it is of job %s, or by someone who is no longer a signer: see vaultpack provenance, and --no-provenance", s.Job)
 		}
 	}
 	return nil

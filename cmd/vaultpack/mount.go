@@ -37,10 +37,9 @@ func mountCommand(con *console) *cli.Command {
 			"DIR is missing or empty. A DIR that mount creates is for this user alone, and removed at\n" +
 			"the end. A mount of this user in DIR whose process was killed is replaced. Symbolic\n" +
 			"links are as in the version, and may lead out of DIR. A read of data that does not\n" +
-			"authenticate fails with an I/O error, which mount tells with the path, and mount then\n" +
-			"ends with exit code 4.\n\n" +
+			"authenticate fails with an I/O error; mount prints the path, and ends with exit code 4.\n\n" +
 			"COMMAND gets the environment without the variables VAULTPACK_*, and VAULTPACK_OPENED,\n" +
-			"which is DATASET@VERSION#DIGEST. The variables AWS_* stay. Mounting takes root, or the\n" +
+			"which is DATASET@VERSION#DIGEST. The variables AWS_* stay. Mounting needs root, or the\n" +
 			"program fusermount3 (package fuse3).",
 		Flags: append(append(versionFlags(), cacheFlags()...),
 			&cli.BoolFlag{Name: "allow-incomplete", Usage: "allow a version of which some files could not be read"},
@@ -202,7 +201,7 @@ func (f *mountFailures) failed(path string, err error) {
 	case f.told[path] || len(f.told) > tellPaths:
 	case len(f.told) == tellPaths:
 		f.told[path] = true
-		f.con.warnf("failed: more reads, %s so far; they are counted, and not told for up to a minute", number(f.n))
+		f.con.warnf("failed: more reads, %s so far; they are counted, and not printed for up to a minute", number(f.n))
 	default:
 		f.told[path] = true
 		f.con.failed(strings.TrimSuffix(path, "/"), err)

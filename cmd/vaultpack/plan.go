@@ -90,7 +90,7 @@ func makePlan(c *cli.Context, con *console) error {
 	p, err := plans.Make(c.Context, d, path, opts)
 	stop()
 	if isPartial(err) && err != nil {
-		return &partialError{text: err.Error(), hint: "a plan is of all that the source has: make it readable, or leave it out with --exclude", code: exitFailed}
+		return &partialError{text: err.Error(), hint: "a plan covers all of the source: make it readable, or leave it out with --exclude", code: exitFailed}
 	}
 	if err != nil {
 		return err
@@ -118,7 +118,7 @@ func (c *console) tellUploadPlan(p *plans.Plan, d *dataset.Dataset, elapsed time
 	c.printf("source   %s: %s, %s, %s", show(p.Source), count(p.Totals.Files, "file"), count(p.Totals.Folders, "folder"), size(p.Totals.Bytes))
 	c.printf("shards   0 to %d, of %s to %s", len(p.Shards)-1, size(least), size(most))
 	if n := len(p.Shards) - used; n > 0 {
-		c.printf("         %s: there is no more to cut", count(int64(n), "empty shard"))
+		c.printf("         %s: it cannot be divided further", count(int64(n), "empty shard"))
 	}
 	if p.Base > 0 {
 		c.printf("base     version %d: what is unchanged since then is not sent", p.Base)

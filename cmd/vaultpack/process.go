@@ -132,7 +132,7 @@ func resumeProcess(c *cli.Context, con *console) error {
 		}
 	}
 	if c.Args().Present() {
-		return usagef("--resume goes with no dataset and no command")
+		return usagef("--resume takes no dataset and no command")
 	}
 	cfg, err := loadConfig(c, con)
 	if err != nil {
@@ -186,7 +186,7 @@ func commitOutputs(ctx context.Context, f *follower, api trainer.ProcessingAPI, 
 		return nil
 	}
 	if ctx.Err() == nil {
-		f.con.notef("Once the cause is gone, commit them with: %s", f.con.next("process", "--resume", f.job))
+		f.con.notef("Once the cause is fixed, commit them with: %s", f.con.next("process", "--resume", f.job))
 	}
 	return err
 }

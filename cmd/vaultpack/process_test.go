@@ -75,7 +75,7 @@ print("made", sum(len(n) for _, _, n in os.walk(out)), "files")
 	// whose output cannot be sealed.
 	for name, c := range map[string]struct{ script, want string }{
 		"fails": {`echo x >/opt/ml/processing/output/small/x; exit 3`, "has ended with the status Failed"},
-		"pipe":  {`mkfifo /opt/ml/processing/output/small/x`, "is no file"},
+		"pipe":  {`mkfifo /opt/ml/processing/output/small/x`, "is not a file"},
 	} {
 		says(t, process(1, "--name", name, "--wait", "--", "sh", "-c", c.script), c.want)
 		if left := j.under("_vaultpack/jobs/digits/" + name + "/output/"); len(left) > 0 {

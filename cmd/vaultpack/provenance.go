@@ -26,9 +26,9 @@ func provenanceCommand(con *console) *cli.Command {
 		ArgsUsage: "MODEL",
 		Description: "MODEL is a model.tar.gz, a folder with what was in one, a dataset with sealed models such as\n" +
 			"scans-models@3, or a training job whose model is in the vault. Every file of the model must be\n" +
-			"one that the job made, and a signer of the dataset must stand for the job: otherwise the exit\n" +
+			"one that the job made, and a signer of the dataset must vouch for the job: otherwise the exit\n" +
 			"code is 4.",
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "former-signers", Usage: "accept a statement that a signer stands for who was removed since"}},
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "former-signers", Usage: "accept a statement by a signer who was removed since"}},
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, 1, 1)
 			if err != nil {
@@ -75,7 +75,7 @@ func showProvenance(c *cli.Context, con *console, model string) error {
 		con.printf("data      %s (channel %s, %s)", in, in.Channel, state)
 	}
 	if former > 0 && !c.Bool("former-signers") {
-		return &partialError{code: exitAuthentication, text: fmt.Sprintf("%s: %s stands for it, who is no signer of dataset %q any more and may have made the statement since", what, by[0].By.ID().Short(), by[0].Dataset),
+		return &partialError{code: exitAuthentication, text: fmt.Sprintf("%s: it is signed by %s, who is no longer a signer of dataset %q and may have made the statement since", what, by[0].By.ID().Short(), by[0].Dataset),
 			hint: "if you know the model from before: " + con.next("provenance", model, "--former-signers")}
 	}
 	con.emit("summary", event{"command": "provenance", "model": what, "job": all[0].Job, "files": len(files.List)})
@@ -154,7 +154,7 @@ func readJobsModel(ctx context.Context, v *vault.Vault, ver *provenance.Verifier
 // jobsModel returns the name of the object with the model of a job, from its launch
 // record.
 func jobsModel(ctx context.Context, v *vault.Vault, ver *provenance.Verifier, job string) (object string, err error) {
-	unknown := usagef("%q is no file, no dataset of this vault, and no training job on one", job)
+	unknown := usagef("%q is not a file, a dataset of this vault, or a training job", job)
 	sets, err := provenance.Datasets(ctx, v)
 	if err != nil {
 		return "", err
@@ -222,8 +222,8 @@ func modelsCommand(con *console) *cli.Command {
 		Name:      "models",
 		Usage:     "list the training jobs that were given a dataset, or a version of it",
 		ArgsUsage: "DATASET[@VERSION]",
-		Description: "This answers which models saw data that has to go. A job is recorded when it is launched,\n" +
-			"whatever becomes of it, if its launcher is a signer of the dataset. A record outlives the\n" +
+		Description: "Use it to find the models that saw data that must be deleted. A job is recorded at launch,\n" +
+			"whether or not it succeeds, if its launcher is a signer of the dataset. A record outlives the\n" +
 			"version, but once all versions are gone, nothing tells the signers and it is NOT BELIEVED.",
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, 1, 1)
@@ -282,9 +282,9 @@ func listModels(c *cli.Context, con *console, arg string) error {
 		if err := wasThere(c.Context, v, ref.Dataset, version); err != nil {
 			return err
 		}
-		con.notef("No job is recorded that was given %s.", arg)
+		con.notef("No recorded job was given %s.", arg)
 	}
-	con.notef("Jobs that were launched by somebody who is no signer of %s, or with --no-provenance, are not recorded.", ref.Dataset)
+	con.notef("Jobs that were launched by someone who is not a signer of %s, or with --no-provenance, are not recorded.", ref.Dataset)
 	con.emit("summary", event{"command": "models", "dataset": ref.Dataset, "jobs": n})
 	return nil
 }
@@ -323,7 +323,7 @@ func tellLaunch(con *console, l *provenance.Launch) {
 	con.emit("launch", e)
 	former := ""
 	if l.Former {
-		former = " (no signer any more)"
+		former = " (no longer a signer)"
 	}
 	con.printf("%-45s %s  %s, by %s%s", l.Job, day(l.Launched), strings.Join(saw, ", "), l.By.ID().Short(), former)
 	if l.Output != "" {

@@ -20,7 +20,7 @@ const defaultS3Address = "127.0.0.1:9711"
 func serveCommand(con *console) *cli.Command {
 	return &cli.Command{
 		Name:      "serve",
-		Usage:     "let programs read datasets by S3's protocol, HTTP and WebDAV",
+		Usage:     "serve datasets to other programs over S3's protocol, HTTP and WebDAV",
 		ArgsUsage: "[DATASET[@VERSION]...]",
 		Description: "serve decrypts what is asked for, in memory, and sends it to programs on this machine.\n" +
 			"It only reads. Without datasets it serves all that are in the vault now. It ends with\n" +
@@ -34,12 +34,12 @@ func serveCommand(con *console) *cli.Command {
 		Flags: append(cacheFlags(),
 			&cli.StringFlag{Name: "s3", Usage: "speak S3's protocol at `ADDR` (default: " + defaultS3Address + ", unless --http is given)"},
 			&cli.StringFlag{Name: "http", Usage: "speak HTTP and WebDAV at `ADDR`"},
-			&cli.StringFlag{Name: "credentials", Usage: "keep the credentials in `FILE`, which is made if there is none, and print none"},
+			&cli.StringFlag{Name: "credentials", Usage: "keep the credentials in `FILE`, created if missing, and print none"},
 			&cli.StringFlag{Name: "memory", Value: "256MiB", Usage: "keep up to `SIZE` of what was read last in memory"},
 			&cli.BoolFlag{Name: "allow-remote", Usage: "allow an ADDR that other machines can reach"},
 			&cli.StringFlag{Name: "tls-cert", Usage: "encrypt connections with the certificate in `FILE` (PEM)"},
 			&cli.StringFlag{Name: "tls-key", Usage: "the private key of --tls-cert, in `FILE` (PEM)"},
-			&cli.StringSliceFlag{Name: "host", Usage: "answer requests for the host `NAME` too, beside IP addresses and localhost; can be repeated"}),
+			&cli.StringSliceFlag{Name: "host", Usage: "also answer requests for the host `NAME`, not only for IP addresses and localhost; can be repeated"}),
 		Action: func(c *cli.Context) error { return runServe(c, con) },
 	}
 }
@@ -121,12 +121,12 @@ type server struct {
 // access creates or reads the credentials.
 func (s *server) access(c *cli.Context) (err error) {
 	if (c.String("tls-cert") == "") != (c.String("tls-key") == "") {
-		return usagef("--tls-cert and --tls-key belong together")
+		return usagef("--tls-cert and --tls-key are required together")
 	}
 	s.file = c.String("credentials")
 	if s.file == "" {
 		if s.con.quiet && !s.con.json {
-			return usagef("with --quiet nobody learns the credentials; add --credentials FILE")
+			return usagef("--quiet hides the credentials; add --credentials FILE")
 		}
 		s.credentials = serve.NewCredentials()
 		return nil

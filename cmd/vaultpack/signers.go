@@ -36,7 +36,7 @@ func signersCommand(con *console) *cli.Command {
 					"creates a version with the same files.",
 				Action: func(c *cli.Context) error { return signersAdd(c, con) },
 			}, {
-				Name: "remove", Aliases: []string{"rm"}, Usage: "let a key add no more versions", ArgsUsage: "DATASET|--all ID", Flags: []cli.Flag{all},
+				Name: "remove", Aliases: []string{"rm"}, Usage: "stop a key from adding versions", ArgsUsage: "DATASET|--all ID", Flags: []cli.Flag{all},
 				Description: "ID is that of signers list, or the beginning of it. What the key has signed stays. If its\n" +
 					"owner must not read what is added from now on either, also run keys rotate. This creates\n" +
 					"a version with the same files.",

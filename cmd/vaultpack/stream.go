@@ -23,10 +23,10 @@ func streamCommand(con *console) *cli.Command {
 		Name:      "stream",
 		Usage:     "write a dataset's samples to standard output, as a tar",
 		ArgsUsage: "DATASET[@VERSION] [PATH...]",
-		Description: "Files whose names differ only after the first dot, such as 7.png and 7.json, are a sample, and\n" +
-			"stand together in the tar: the format that WebDataset reads. Folders and links are left out.\n" +
+		Description: "Files whose names differ only after the first dot, such as 7.png and 7.json, are a sample, and are\n" +
+			"adjacent in the tar: the format that WebDataset reads. Folders and links are left out.\n" +
 			"No plaintext is written to disk, and every byte is authentic. If reading fails, stream ends with an\n" +
-			"error, and the tar ends inside of a file, so that no reader takes it for complete.\n\n" +
+			"error, and the tar ends in the middle of a file, so that no reader takes it for complete.\n\n" +
 			"--shard I/N streams one of N parts. --shard env takes I and N from RANK and WORLD_SIZE, and\n" +
 			"from WORKER and NUM_WORKERS, as PyTorch's launchers and WebDataset set them.\n\n" +
 			"--shuffle SEED mixes the samples; the same seed and epoch give the same order everywhere. To\n" +

@@ -16,7 +16,7 @@ func tagCommand(con *console) *cli.Command {
 		ArgsUsage: "DATASET | DATASET@VERSION NAME | DATASET --remove NAME",
 		Description: "DATASET@NAME then means that version, in every command. A name that another version had\n" +
 			"moves. Names are signed, as versions are: this creates a version with the same files.",
-		Flags: []cli.Flag{&cli.StringFlag{Name: "remove", Usage: "take the name `NAME` away"}},
+		Flags: []cli.Flag{&cli.StringFlag{Name: "remove", Usage: "remove the name `NAME`"}},
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, 1, 2)
 			if err != nil {

@@ -335,7 +335,7 @@ func checkSend(c *cli.Context, j *trainer.Job) error {
 		}
 	}
 	if j.KeyChannel != "" {
-		return usagef("--stage does not go with a key channel (%s): the key would lie in S3 until somebody follows the job", j.KeyChannel)
+		return usagef("--stage cannot be used with a key channel (%s): the key would lie in S3 until someone follows the job", j.KeyChannel)
 	}
 	return nil
 }

@@ -56,7 +56,7 @@ func resumeCheckpoints(c *cli.Context, v *vault.Vault, in *trainer.Job, job *loc
 	case d.place.Folder != "" && d.place.Folder == d.to.Folder || d.place.S3 != "" && d.place.S3 == d.to.S3 || d.place.Dataset != "" && slices.Contains([]string{d.place.Dataset, strings.TrimSuffix(d.place.Dataset, "-unfinished")}, d.to.Dataset):
 		return usagef("--checkpoints: %s is where the results go; keep checkpoints in another place", d.place)
 	case in.Channels["checkpoints"] != nil:
-		return usagef("--checkpoints goes with no channel of the name checkpoints")
+		return usagef("--checkpoints cannot be used with a channel named checkpoints")
 	}
 	if err := job.Resume(c.Context, v, d.place); errors.Is(err, local.ErrPlaceTaken) {
 		return usagef("--checkpoints: %w; wait for its end, or bring what it has left there: train --local --resume JOB", err)

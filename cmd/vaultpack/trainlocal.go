@@ -188,7 +188,7 @@ func certifyLocal(c *cli.Context, con *console, v *vault.Vault, job *local.Job) 
 	}
 	cert, err := provenance.Certify(c.Context, job.Sealed[0].Dataset, run, time.Now().Add(maxLocalRuntime))
 	if errors.Is(err, provenance.ErrNotSigner) {
-		con.notef("nothing will tell how the model was made, or that the job was given the data: %v", err)
+		con.notef("there will be no record of how the model was made, or that the job was given the data: %v", err)
 		return nil
 	}
 	const without = "%w; to train without a record of it, use --no-provenance"

@@ -26,7 +26,7 @@ func localDestination(c *cli.Context, v *vault.Vault, from, file string) (to loc
 	}
 	switch {
 	case out != "seal" && c.IsSet("output-seal"):
-		return to, usagef("--output %s and --output-seal exclude one another", out)
+		return to, usagef("--output %s and --output-seal cannot be used together", out)
 	case out == "none":
 		return to, nil
 	case strings.Contains(out, "://"):
@@ -129,13 +129,13 @@ func undelivered(con *console, err error, workDir string) error {
 	if errors.Is(err, context.Canceled) {
 		code = exitInterrupted
 	}
-	return &partialError{text: err.Error(), code: code, hint: "once the cause is gone, deliver it with (--output PLACE brings it elsewhere, and --output none drops it): " + con.next(args...)}
+	return &partialError{text: err.Error(), code: code, hint: "once the cause is fixed, deliver it (--output PLACE delivers it elsewhere, --output none discards it): " + con.next(args...)}
 }
 
 // resumeLocal delivers what an earlier run could not.
 func resumeLocal(c *cli.Context, con *console) error {
 	if c.Args().Present() {
-		return usagef("--resume goes with no dataset and no command")
+		return usagef("--resume takes no dataset and no command")
 	}
 	dir, err := workDir(c)
 	if err != nil {
@@ -153,7 +153,7 @@ func resumeLocal(c *cli.Context, con *console) error {
 	drop := func(context.Context, *local.Results) error { return nil }
 	if d.to == (local.Destination{}) {
 		if c.String("output") != "none" && !k.Drop {
-			return usagef("nothing tells where the results of job %s are to go: name a place with --output or --output-seal", k.Job)
+			return usagef("it is not known where the results of job %s belong: name a place with --output or --output-seal", k.Job)
 		}
 		deliver = drop
 	}
@@ -221,7 +221,7 @@ func localJobs(c *cli.Context, con *console) error {
 		return err
 	}
 	if len(all) == 0 {
-		con.notef("No job runs on this machine, and none has left results that were not delivered.")
+		con.notef("No job is running on this machine, and all results were delivered.")
 	}
 	for _, k := range all {
 		e := event{"job": k.Job, "local": true, "status": k.Status, "folder": k.Dir, "created": k.Started}

@@ -38,13 +38,13 @@ func trustCommand(con *console) *cli.Command {
 				Action: func(c *cli.Context) error { return trustForget(c, con) },
 			}, {
 				Name: "export", Usage: "write what is remembered of datasets of the configured vault, for another machine", ArgsUsage: "[DATASET...]",
-				Description: "The output is JSON for trust import. It holds no secrets. Whoever changes it on its way\n" +
+				Description: "The output is JSON for trust import. It holds no secrets. Whoever changes it in transit\n" +
 					"decides whom the other machine believes.",
 				Action: func(c *cli.Context) error { return trustExport(c, con) },
 			}, {
 				Name: "import", Usage: "remember what another machine exported", ArgsUsage: "FILE",
-				Description: "FILE is - for standard input. What contradicts something that is remembered already is\n" +
-					"refused; --replace takes the place of it.",
+				Description: "FILE is - for standard input. What contradicts something that is already remembered is\n" +
+					"refused, unless you set --replace.",
 				Flags:  []cli.Flag{&cli.BoolFlag{Name: "replace", Usage: "replace what is remembered of the same datasets"}},
 				Action: func(c *cli.Context) error { return trustImport(c, con) },
 			},
@@ -194,7 +194,7 @@ func trustImport(c *cli.Context, con *console) (err error) {
 			err = dir.Learn(c.Context, r.Dataset, r.Known)
 		}
 		if errors.Is(err, envelope.ErrAuthentication) {
-			return &partialError{text: fmt.Sprintf("%s says otherwise of dataset %s than what is remembered here: %v", show(args[0]), r.Dataset, err), code: exitAuthentication,
+			return &partialError{text: fmt.Sprintf("%s contradicts what is remembered here about dataset %s: %v", show(args[0]), r.Dataset, err), code: exitAuthentication,
 				hint: "ask the dataset's owner which is right. If it is the file: " + con.next("trust", "import", args[0], "--replace")}
 		}
 		if err != nil {
@@ -214,7 +214,7 @@ func readRecords(in io.Reader) (all []*trust.Record, err error) {
 		return nil, err
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return nil, errors.New("something follows its end")
+		return nil, errors.New("there is data after its end")
 	}
 	if len(all) == 0 {
 		return nil, errors.New("it is about no dataset")

@@ -38,7 +38,7 @@ func uploadCommand(con *console) *cli.Command {
 			"version only if COMMAND exits with 0.",
 		Flags: append(selectionFlags(),
 			&cli.StringFlag{Name: "dataset", Aliases: []string{"d"}, Usage: "`NAME` of the dataset"},
-			&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "say `TEXT` about the new version; it is signed with it"},
+			&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "describe the new version with `TEXT`, which is signed too"},
 			atLeastFlag(),
 			&cli.StringFlag{Name: "digest", Usage: "fail unless the newest version has the digest `HEX`"},
 			&cli.BoolFlag{Name: "from-command", Usage: "upload the output of the command after --, if it exits with 0"},

@@ -25,9 +25,9 @@ func workCommand(con *console) *cli.Command {
 			"file has changed since the plan was made, the shard fails.",
 		Flags: []cli.Flag{
 			&cli.IntFlag{Name: "shard", DefaultText: "what the environment says", Usage: "upload shard `N`, whatever the environment says"},
-			&cli.StringFlag{Name: "source", Usage: "`PATH` of the source on this machine (default: where the plan was made of it)"},
+			&cli.StringFlag{Name: "source", Usage: "`PATH` of the source on this machine (default: where the plan was made)"},
 			&cli.BoolFlag{Name: "commit", Usage: "then commit the plan, if this was the last shard"},
-			&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "with --commit: say `TEXT` about the new version; it is signed with it"},
+			&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "with --commit: describe the new version with `TEXT`, which is signed too"},
 			&cli.StringFlag{Name: "memory", Value: "512MiB", Usage: "use at most `SIZE` of memory"},
 			&cli.IntFlag{Name: "concurrency", Usage: "upload `N` packs in parallel", DefaultText: "by cores and memory"},
 		},
@@ -124,7 +124,7 @@ func commitCommand(con *console) *cli.Command {
 			"as if one machine had uploaded the source. It may be run by every worker at its end:\n" +
 			"one of them makes the version, once. It fails while a shard is missing.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "say `TEXT` about the new version; it is signed with it"},
+			&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "describe the new version with `TEXT`, which is signed too"},
 			&cli.BoolFlag{Name: "partial", Usage: "make a version of the finished shards, marked as incomplete; the plan goes on"},
 		},
 		Action: func(c *cli.Context) error {

@@ -43,7 +43,7 @@ func attach(dir, source string, f *fileSystem, o Options) (*fuse.Server, error) 
 	fd, err := mountDirectly(dir, source, o)
 	if errors.Is(err, unix.EPERM) {
 		if _, err := fusermount(); err != nil {
-			return nil, fmt.Errorf("mounting takes root, or the program fusermount3, which is not there: install the package fuse3: %w", fs.ErrPermission)
+			return nil, fmt.Errorf("mounting needs root, or the program fusermount3, which is missing: install the package fuse3: %w", fs.ErrPermission)
 		}
 		return fuse.NewServer(f, dir, opts)
 	}

@@ -33,7 +33,7 @@ type Mount struct {
 // there that has lost its process, as after kill -9, is removed first if it is this user's;
 // any other mount stays. Start takes root, or the program fusermount3.
 //
-// The version is mounted until Unmount is called, or somebody else unmounts it. When ctx ends,
+// The version is mounted until Unmount is called, or someone else unmounts it. When ctx ends,
 // reads fail. The dataset must stay open. A process that ends without Unmount leaves a folder
 // in which all fails with ENOTCONN.
 func Start(ctx context.Context, v *dataset.Version, dir string, o Options) (*Mount, error) {
@@ -68,7 +68,7 @@ func (m *Mount) serve(server *fuse.Server) error {
 	}()
 	top, err := mountedAt(m.place.dir)
 	if err == nil && !top.isOurs() {
-		err = fmt.Errorf("%s was mounted, and is not mounted any more", m.place.dir)
+		err = fmt.Errorf("%s was mounted, and is no longer mounted", m.place.dir)
 	}
 	if err != nil {
 		return errors.Join(err, detach(m.place.dir, lazily))
@@ -87,7 +87,7 @@ func (m *Mount) Dir() string {
 	return m.place.dir
 }
 
-// Done returns a channel that is closed when the version is not mounted any more.
+// Done returns a channel that is closed when the version is no longer mounted.
 func (m *Mount) Done() <-chan struct{} {
 	if m == nil || m.place == nil {
 		c := make(chan struct{})
@@ -131,7 +131,7 @@ func (m *Mount) Unmount() error {
 	}
 	m.files.end()
 	if errors.Is(err, unix.EINVAL) && m.ended(endWait) {
-		return m.released // somebody else was faster
+		return m.released // someone else was faster
 	}
 	return m.stop(err)
 }

@@ -47,7 +47,7 @@ func claim(dir string) (*place, error) {
 		return nil, err
 	}
 	if info, err := p.lock.Stat(); err != nil || !info.IsDir() {
-		return nil, errors.Join(fmt.Errorf("%s is no folder; name one that is empty or missing", dir), p.release())
+		return nil, errors.Join(fmt.Errorf("%s is not a folder; name one that is empty or missing", dir), p.release())
 	}
 	if err := p.check(); err != nil {
 		p.release()

@@ -295,7 +295,7 @@ func (r *job) keptAttributes() {
 		if err == nil {
 			err = r.to.SetFolderTime(e, place.ModTime(&st))
 		}
-		if err != nil && !errors.Is(err, fs.ErrPermission) { // somebody else's folder
+		if err != nil && !errors.Is(err, fs.ErrPermission) { // someone else's folder
 			r.fail(e, err)
 		}
 	}
@@ -328,7 +328,7 @@ func (r *job) holdRoot(name string) (settle func(err error), err error) {
 			return func(error) {}, nil
 		}
 		// If this user may not write to it, another restore may have caused that. If it
-		// belongs to somebody else, the first write reports it.
+		// belongs to someone else, the first write reports it.
 		err := r.to.Chmod(fd, ".", uint32(st.Mode)&0o7777|0o700)
 		if err != nil && !errors.Is(err, fs.ErrPermission) && !fsys.NoAttributes(err) {
 			return nil, err

@@ -129,7 +129,7 @@ func (r *job) restore(ctx context.Context, v *dataset.Version, dir string) error
 		return errors.New("the destination is empty; use . for the current folder")
 	}
 	if r.Overwrite < 0 || r.Overwrite > OverwriteNever {
-		return fmt.Errorf("%d is no way to overwrite", r.Overwrite)
+		return fmt.Errorf("%d is not a way to overwrite", r.Overwrite)
 	}
 	if err := v.CheckComplete(); err != nil && r.Delete && !r.AllowIncomplete {
 		return fmt.Errorf("%w, so it cannot tell what to delete", err)

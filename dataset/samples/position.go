@@ -62,7 +62,7 @@ func ParsePosition(b []byte) (Position, error) {
 		return Position{}, badPosition("%w", err)
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return Position{}, badPosition("something follows its end")
+		return Position{}, badPosition("there is data after its end")
 	}
 	if p.Begun == nil || p.Done == nil {
 		return Position{}, badPosition("begun or done is missing")
@@ -118,7 +118,7 @@ func (p Position) After(n int64) (Position, error) {
 	}
 	rest := p.rest()
 	if left := count(rest); n < 0 || n > left {
-		return p, badPosition("the shard has %d samples left, and %d are to be passed over", left, n)
+		return p, badPosition("the shard has %d samples left, and %d are to be skipped", left, n)
 	}
 	var done []Range
 	for _, r := range rest {

@@ -77,7 +77,7 @@ func readSettings(ctx *pulumi.Context) (*settings, error) {
 		d := json.NewDecoder(strings.NewReader(text))
 		d.DisallowUnknownFields()
 		if err := d.Decode(k.to); err != nil || d.More() {
-			return nil, s.errorf(k.name, "is %s, but has to be %s", text, shape(k.name, k.to))
+			return nil, s.errorf(k.name, "is %s, but must be %s", text, shape(k.name, k.to))
 		}
 	}
 	if err := s.unknown(known); err != nil {
@@ -133,7 +133,7 @@ func (s *settings) check(in place) error {
 	case s.target.Bucket == "":
 		return s.errorf("bucket", "is not set, and the vault needs a bucket: pulumi config set bucket NAME")
 	case !awsname.IsBucket(s.target.Bucket):
-		return s.errorf("bucket", "is %q, but has to be 3 to 63 lower-case letters, digits, hyphens and dots", s.target.Bucket)
+		return s.errorf("bucket", "is %q, but must be 3 to 63 lower-case letters, digits, hyphens and dots", s.target.Bucket)
 	case strings.ContainsAny(s.target.Prefix, "*?$"):
 		return s.errorf("prefix", "is %q, but cannot hold *?$, which policies read as patterns", s.target.Prefix)
 	case len(s.chosen.Admins) == 0:
@@ -162,7 +162,7 @@ func (s *settings) check(in place) error {
 			id = *key
 		}
 		if !keyID.MatchString(id) {
-			return s.errorf(name, "is %q, but has to be the ID or the ARN of a KMS key", *key)
+			return s.errorf(name, "is %q, but must be the ID or the ARN of a KMS key", *key)
 		}
 		*key = id
 	}

@@ -112,7 +112,7 @@ func (d *deployment) refused(err error, words string) {
 }
 
 // Pulumi's engine brings the vault up from nothing, finds nothing to do the second
-// time, changes what the config changes, fixes what somebody else has changed, and
+// time, changes what the config changes, fixes what someone else has changed, and
 // deletes nothing that is protected.
 func TestUp(t *testing.T) {
 	d := deploy(t, cli(t), newCloud(t), map[string]string{"bucket": "data", "prefix": "ml"})

@@ -151,7 +151,7 @@ func (d *Folder) breakClaim(file string, stale func() bool) (broken bool, err er
 	breaker := path.Join(path.Dir(file), d.Prefix+breakPrefix+short(file+"\n"+string(text)))
 	f, err := d.Root.OpenFile(breaker, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if errors.Is(err, fs.ErrExist) {
-		// Somebody else is breaking it, unless they have since died.
+		// Someone else is breaking it, unless they have since died.
 		if d.olderThan(breaker, staleAfter) {
 			d.Root.Remove(breaker)
 		}

@@ -30,7 +30,7 @@ type Folder struct {
 }
 
 // ErrChanged is returned by Replace for a file that holds something else.
-var ErrChanged = errors.New("somebody else changed it meanwhile")
+var ErrChanged = errors.New("someone else changed it meanwhile")
 
 // errFenced is returned to a writer that was suspended for so long that another took its turn.
 var errFenced = errors.New("another process took this one for dead because it was suspended; run the same command again")

@@ -53,7 +53,7 @@ func (c *Chain) Delegate(ctx context.Context, s signing.Signer, d Delegation) (D
 	l := c.Last()
 	switch {
 	case l.Role(s.Public()) == None:
-		return d, fmt.Errorf("%s is no signer of dataset %q and cannot delegate", s.Public().ID().Short(), l.Dataset)
+		return d, fmt.Errorf("%s is not a signer of dataset %q and cannot delegate", s.Public().ID().Short(), l.Dataset)
 	case l.Role(d.Key) != None:
 		return d, errors.New("the key of a delegation is to be a new one, not a signer's")
 	}

@@ -64,7 +64,7 @@ func (c *Chain) ReadWith(ctx context.Context, s signing.Signer, g Grant) (Grant,
 func (c *Chain) grant(ctx context.Context, s signing.Signer, g grantJSON) (Grant, error) {
 	l := c.Last()
 	if l.Role(s.Public()) == None {
-		return Grant{}, fmt.Errorf("a data key of dataset %q was to be granted by %s, which is no signer of it", l.Dataset, s.Public().ID().Short())
+		return Grant{}, fmt.Errorf("a data key of dataset %q was to be granted by %s, which is not a signer of it", l.Dataset, s.Public().ID().Short())
 	}
 	g.Format, g.Dataset, g.ID, g.Epoch, g.Sequence = grantFormat, l.Dataset, l.ID, l.Epoch, l.Sequence
 	payload, err := json.Marshal(g)

@@ -43,7 +43,7 @@ type recordJSON struct {
 func (c *Chain) CertifyUpload(ctx context.Context, s signing.Signer, upload string, key signing.PublicKey) (raw string, err error) {
 	l := c.Last()
 	if l.Role(s.Public()) == None {
-		return "", fmt.Errorf("%s is no signer of dataset %q", s.Public().ID().Short(), l.Dataset)
+		return "", fmt.Errorf("%s is not a signer of dataset %q", s.Public().ID().Short(), l.Dataset)
 	}
 	payload, err := json.Marshal(uploadJSON{uploadFormat, l.Dataset, l.ID, upload, key, l.Sequence})
 	if err != nil {
@@ -78,7 +78,7 @@ func (c *Chain) CheckRecord(certificate, signed, upload string, number int64, su
 	case why != "":
 		return bad(why)
 	case c.Last().Role(by) == None:
-		return bad("its upload was begun by " + by.ID().Short() + ", which is no signer any more")
+		return bad("its upload was begun by " + by.ID().Short() + ", which is no longer a signer")
 	}
 	l := c.At(j.Sequence)
 	if l == nil || j.Format != uploadFormat || j.Dataset != l.Dataset || j.ID != l.ID || l.Role(by) == None || j.Upload != upload {

@@ -49,7 +49,7 @@ type PendingName struct {
 }
 
 // ParsePending parses the name of an object below pending/. If the object is neither a
-// lease nor a record, it belongs to somebody else, and ok is false.
+// lease nor a record, it belongs to someone else, and ok is false.
 func ParsePending(name string) (p PendingName, ok bool) {
 	dir, base := path.Split(name)
 	if p.Upload, p.Lease = strings.CutSuffix(base, LeaseSuffix); !p.Lease {

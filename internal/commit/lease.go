@@ -156,7 +156,7 @@ func (l *Lease) renew() {
 	}
 }
 
-var errNotRenewed = errors.New("the upload's lease is not renewed any more")
+var errNotRenewed = errors.New("the upload's lease is no longer renewed")
 
 // keepYoung rewrites the lease at intervals. It returns an error if the lease is gone.
 func (l *Lease) keepYoung(ctx context.Context) error {

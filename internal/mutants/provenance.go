@@ -35,5 +35,5 @@ var provenanceMutants = []mutant{
 	one("a file that is not sealed is taken", "trainer/sealedmodel/open.go", "case h.Typeflag != tar.TypeReg || !strings.HasSuffix(name, Suffix):", "case h.Typeflag == tar.TypeReg && !strings.HasSuffix(name, Suffix):\n\t\tcase h.Typeflag != tar.TypeReg:").by("TestForgedModels").in("./trainer/sealedmodel"),
 	one("links of a model may lead out of it", "trainer/sealedmodel/open.go", "if filepath.IsAbs(target) || !filepath.IsLocal(path.Join(path.Dir(name), target)) {", "if target == \"\" {").by("TestForgedModels").in("./trainer/sealedmodel"),
 	one("what could not be sealed stays", "trainer/sealedmodel/seal.go", "errs = append(errs, moveAside(dir, aside, failed))", "_ = moveAside").by("TestWhatCannotBeSealed").in("./trainer/sealedmodel"),
-	one("what is no file stays in a model", "trainer/sealedmodel/seal.go", `failed, errs = append(failed, name), append(errs, fmt.Errorf("%s is no file: the script has to remove it", name))`, `_ = name`).by("TestWhatCannotBeSealed").in("./trainer/sealedmodel"),
+	one("what is no file stays in a model", "trainer/sealedmodel/seal.go", `failed, errs = append(failed, name), append(errs, fmt.Errorf("%s is not a file: the script has to remove it", name))`, `_ = name`).by("TestWhatCannotBeSealed").in("./trainer/sealedmodel"),
 }

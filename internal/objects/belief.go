@@ -333,14 +333,14 @@ func (s *Set) follows(number int64, links, known []trust.Link) error {
 		if links[i].Digest == known[i].Digest {
 			continue
 		}
-		why := "its signers are others than those that are known of the dataset: it is another dataset of the same name, or a forged one"
+		why := "its signers are not those that are known for the dataset: it is another dataset of the same name, or a forged one"
 		if i > 0 {
 			why = fmt.Sprintf("its signers are those that are known up to the set %d, and others from then on", i)
 		}
 		return &UntrustedError{s.Name, number, why}
 	}
 	if n := len(links); n < len(known) && number > known[n].After {
-		return &UntrustedError{s.Name, number, fmt.Sprintf("the signers were changed after version %d, and it does not know of it: it was made by somebody who may have been removed", known[n].After)}
+		return &UntrustedError{s.Name, number, fmt.Sprintf("the signers were changed after version %d, and it does not know of it: it was made by someone who may have been removed", known[n].After)}
 	}
 	return nil
 }

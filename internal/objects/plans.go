@@ -86,7 +86,7 @@ func (s *Set) Plans(ctx context.Context) ([]PlanObjects, error) {
 		}
 		id, _, ok := strings.Cut(strings.TrimPrefix(o.Name, s.Name+"/plans/"), "/")
 		if !ok || codec.CheckPlanID(id) != nil {
-			continue // it is somebody else's
+			continue // it is someone else's
 		}
 		if n := len(all); n == 0 || all[n-1].ID != id {
 			all = append(all, PlanObjects{ID: id})

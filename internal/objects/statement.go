@@ -133,7 +133,7 @@ func signerOf(root *codec.Root, c *chain.Chain, signed []byte) (signing.PublicKe
 			return k, nil
 		}
 	}
-	return signing.PublicKey{}, fmt.Errorf("version %d was signed by %s, which is no signer of the dataset: %w", root.Number, id.Short(), envelope.ErrAuthentication)
+	return signing.PublicKey{}, fmt.Errorf("version %d was signed by %s, which is not a signer of the dataset: %w", root.Number, id.Short(), envelope.ErrAuthentication)
 }
 
 // readGrants reads the grants of data keys in a root, and checks that they cover

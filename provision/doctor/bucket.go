@@ -20,7 +20,7 @@ import (
 func (d *doctor) ofBucket(run func(context.Context) Finding) func(context.Context) Finding {
 	return func(ctx context.Context) Finding {
 		if strings.Contains(d.loc.Bucket, ":") {
-			return skipped("the vault is behind an access point, which does not tell its bucket's settings")
+			return skipped("the vault is behind an access point, which does not show its bucket's settings")
 		}
 		return run(ctx)
 	}

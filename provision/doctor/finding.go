@@ -80,7 +80,7 @@ const login = "log in (aws sso login, aws configure), or set AWS_PROFILE"
 
 // unknownCaller returns the finding for credentials that AWS does not, or no longer, accept.
 func unknownCaller(err error) Finding {
-	f := failed(login, "AWS does not accept these credentials, or not any more: %s", said(err))
+	f := failed(login, "AWS does not accept these credentials, or no longer accepts them: %s", said(err))
 	f.unknown = true
 	return f
 }

@@ -35,7 +35,7 @@ func (d Document) Format(format, name string) (string, error) {
 		text := strings.NewReplacer("${", "$${", "%{", "%%{").Replace(strings.TrimSuffix(d.indented(), "\n"))
 		return fmt.Sprintf("resource \"aws_iam_policy\" %q {\n  name   = %q\n  policy = jsonencode(%s)\n}\n", name, name, strings.TrimSpace(indent(text, 2))), nil
 	}
-	return "", fmt.Errorf("the format is %q, but has to be one of %s", format, strings.Join(Formats, ", "))
+	return "", fmt.Errorf("the format is %q, but must be one of %s", format, strings.Join(Formats, ", "))
 }
 
 // pulumiText escapes text so that Pulumi sees no references in it.

@@ -37,7 +37,7 @@ type handler struct {
 // gives the browser a cookie. The handler calls failed, also from several goroutines at one time.
 func New(c *serve.Catalog, failed Failed) (h http.Handler, entry string, err error) {
 	if c == nil || failed == nil {
-		return nil, "", errors.New("browse: a catalog and whom to tell of failures must be given")
+		return nil, "", errors.New("browse: a catalog and a function for failures are required")
 	}
 	s, token := newSession()
 	return &handler{catalog: c, failed: failed, session: s}, enterPath + token, nil

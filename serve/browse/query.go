@@ -65,7 +65,7 @@ func number(s string) (int64, error) {
 	}
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || n < 0 {
-		return 0, fmt.Errorf("%w: %q is no number", errBadRequest, s)
+		return 0, fmt.Errorf("%w: %q is not a number", errBadRequest, s)
 	}
 	return n, nil
 }

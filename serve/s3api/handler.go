@@ -43,7 +43,7 @@ type handler struct {
 // blame for.
 func New(c *serve.Catalog, credentials serve.Credentials, failed Failed) (http.Handler, error) {
 	if c == nil || failed == nil || credentials.AccessKeyID == "" || credentials.SecretAccessKey == "" {
-		return nil, errors.New("s3api: a catalog, credentials and whom to tell of failures must be given")
+		return nil, errors.New("s3api: a catalog, credentials and a function for failures are required")
 	}
 	return &handler{catalog: c, credentials: credentials, failed: failed, now: time.Now, began: time.Now()}, nil
 }

@@ -39,7 +39,7 @@ type handler struct {
 // from several goroutines at one time, for what the vault or its data are to blame for.
 func New(c *serve.Catalog, token string, failed Failed) (http.Handler, error) {
 	if c == nil || failed == nil || token == "" {
-		return nil, errors.New("web: a catalog, a token and whom to tell of failures must be given")
+		return nil, errors.New("web: a catalog, a token and a function for failures are required")
 	}
 	return &handler{catalog: c, token: sha256.Sum256([]byte(token)), failed: failed}, nil
 }

@@ -28,7 +28,7 @@ func (t *Tasks) openCheckpoints(ctx context.Context, c *Config) (err error) {
 		o.Verify = func(ctx context.Context, s *sealedcheckpoints.Set, sum [sha256.Size]byte, text []byte) error {
 			signed, err := cert.ReadCheckpoints(ctx, text)
 			if err == nil && (sum != signed.Sum || !s.Is(signed.Job, signed.Host, signed.Number, signed.Made)) {
-				err = fmt.Errorf("the statement about the checkpoints is about others: %w", envelope.ErrAuthentication)
+				err = fmt.Errorf("the statement is about other checkpoints: %w", envelope.ErrAuthentication)
 			}
 			return err
 		}

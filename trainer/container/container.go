@@ -56,7 +56,7 @@ func IsChannelName(name string) bool { return channelName.MatchString(name) }
 // ParseChannel parses NAME=DATASET@VERSION#DIGEST.
 func ParseChannel(s string) (Channel, error) {
 	bad := func(why string) (Channel, error) {
-		return Channel{}, fmt.Errorf("%q is no sealed channel, which is NAME=DATASET@VERSION#DIGEST: %s", s, why)
+		return Channel{}, fmt.Errorf("%q is not a sealed channel, which is NAME=DATASET@VERSION#DIGEST: %s", s, why)
 	}
 	name, rest, _ := strings.Cut(s, "=")
 	if !IsChannelName(name) || name == MetaChannel {
@@ -160,7 +160,7 @@ func (c *Config) Check() error {
 		return fmt.Errorf("%q cannot be the key channel", c.KeyChannel)
 	}
 	if p := c.CheckpointPath; p != "" && (c.CheckpointsKey == "" || !IsCheckpointPath(p)) {
-		return fmt.Errorf("%q cannot be the folder of sealed checkpoints: it is an absolute path, outside of what SageMaker fills or stores, and goes with --checkpoints-key", p)
+		return fmt.Errorf("%q cannot be the folder of sealed checkpoints: it is an absolute path, outside of what SageMaker fills or stores, and requires --checkpoints-key", p)
 	}
 	switch kinds := b2i(len(c.KMSKeys) > 0) + b2i(c.KeyChannel != "") + b2i(len(c.Keys) > 0); {
 	case kinds == 0:

@@ -168,7 +168,7 @@ func stamp(t testing.TB, dir string) string {
 	return b.String()
 }
 
-// Files that somebody else has put into the channel, and links, go.
+// Files that someone else has put into the channel, and links, go.
 func TestWhatDoesNotBelong(t *testing.T) {
 	s := seal(t, "d", tree(t))
 	j := newJob(t, s)

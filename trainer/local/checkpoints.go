@@ -27,7 +27,7 @@ var (
 	// checkpoints, or has checkpoints that were not delivered there.
 	ErrPlaceTaken = errors.New("the place for checkpoints is taken by another job")
 	// ErrNotCheckpoints is returned if the dataset for checkpoints has other files.
-	ErrNotCheckpoints = errors.New("the dataset has files that are no checkpoints of a job")
+	ErrNotCheckpoints = errors.New("the dataset has files that are not checkpoints of a job")
 	// ErrOtherCheckpoints is returned if another job has kept checkpoints after this job
 	// chose the ones to resume from.
 	ErrOtherCheckpoints = errors.New("other checkpoints have been kept meanwhile")

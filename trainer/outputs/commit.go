@@ -254,7 +254,7 @@ func (c *committer) checkSigned(ctx context.Context, files *provenance.Files, ho
 		return err
 	}
 	if s := all[0]; len(all) != 1 || s.Job != c.job.Name || s.Host != host || by[0].Former {
-		return fmt.Errorf("the statement in it is of host %s of job %s, or by somebody who is no signer any more: %w", s.Host, s.Job, envelope.ErrAuthentication)
+		return fmt.Errorf("the statement in it is of host %s of job %s, or by someone who is no longer a signer: %w", s.Host, s.Job, envelope.ErrAuthentication)
 	}
 	return nil
 }

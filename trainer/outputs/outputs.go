@@ -92,7 +92,7 @@ func read(d *sagemaker.DescribeProcessingJobOutput) (*Job, error) {
 			rest, _ := strings.CutPrefix(args[i+1], objects.JobsFolder)
 			j.Dataset, _, _ = strings.Cut(rest, "/")
 			if err := dataset.CheckName(j.Dataset); err != nil || args[i+1] != objects.JobFolder(j.Dataset, j.Name)+sealedmodel.KeyName {
-				return nil, fmt.Errorf("its argument %q is no key: %w", args[i+1], errors.Join(err, ErrNoOutputs))
+				return nil, fmt.Errorf("its argument %q is not a key: %w", args[i+1], errors.Join(err, ErrNoOutputs))
 			}
 		}
 	}

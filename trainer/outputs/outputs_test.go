@@ -294,7 +294,7 @@ func TestSeal(t *testing.T) {
 		}
 	}
 	for name, f := range map[string]func(path string) error{
-		"is no file":         func(path string) error { return syscall.Mkfifo(path, 0o644) },
+		"is not a file":      func(path string) error { return syscall.Mkfifo(path, 0o644) },
 		"path escapes":       func(path string) error { return os.Symlink("/etc/passwd", path) },
 		"no such file":       func(path string) error { return os.Symlink("nothing", path) },
 		"not a regular file": func(path string) error { return os.Symlink(".", path) },

@@ -77,7 +77,7 @@ func certifier(ctx context.Context, d *dataset.Dataset) (signing.Signer, *chain.
 	}
 	c := objects.RootOf(newest).Chain
 	if c.Last().Role(signer.Public()) == chain.None {
-		return nil, nil, fmt.Errorf("%w: %s is no signer of dataset %q", ErrNotSigner, signer.Public().ID().Short(), d.Name)
+		return nil, nil, fmt.Errorf("%w: %s is not a signer of dataset %q", ErrNotSigner, signer.Public().ID().Short(), d.Name)
 	}
 	return signer, c, nil
 }
@@ -241,7 +241,7 @@ func Open(ctx context.Context, v *dataset.Version, name string, inputs []Input) 
 	defer clear(b)
 	var j certificateJSON
 	if err := strict(b, &j); err != nil || j.Format != certificateFormat {
-		return nil, malformed("what lies in the place of the job's signing key is none")
+		return nil, malformed("the object in the place of the job's signing key is not a key")
 	}
 	defer clear(j.Key)
 	byChannel := func(a, b Input) int { return cmp.Compare(a.Channel, b.Channel) }
@@ -315,7 +315,7 @@ func strict(b []byte, to any) error {
 		return err
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return errors.New("there is more behind it")
+		return errors.New("there is data after it")
 	}
 	return nil
 }

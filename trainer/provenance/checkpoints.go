@@ -96,11 +96,11 @@ func (v *Verifier) Checkpoints(ctx context.Context, b []byte) (*Checkpoints, Sig
 func decodeCheckpoints(st *signing.Statement) (*Checkpoints, error) {
 	var p checkpoints
 	if st.PredicateType != checkpointsType || strict(st.Predicate, &p) != nil || len(p.Channels) == 0 || len(st.Subject) != len(p.Channels)+1 {
-		return nil, malformed("it is no statement about checkpoints")
+		return nil, malformed("it is not a statement about checkpoints")
 	}
 	sum, err := hex.DecodeString(st.Subject[0].Digest["sha256"])
 	if err != nil || len(sum) != sha256.Size || st.Subject[0].Name != checkpointsName || len(st.Subject[0].Digest) != 1 {
-		return nil, malformed("its subject is no set of checkpoints")
+		return nil, malformed("its subject is not a set of checkpoints")
 	}
 	s := &Checkpoints{Job: p.Job, Host: p.Host, Number: p.Number, Made: p.Made, Sum: [sha256.Size]byte(sum)}
 	for i, sub := range st.Subject[1:] {

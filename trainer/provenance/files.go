@@ -175,14 +175,14 @@ func ReadArchive(ctx context.Context, r io.Reader) (*Files, error) {
 	}))
 	if magic == [2]byte{0x1f, 0x8b} {
 		if r, err = gzip.NewReader(r); err != nil {
-			return nil, fmt.Errorf("it is no archive of a model, or a damaged one: %w", err)
+			return nil, fmt.Errorf("it is not an archive of a model, or a damaged one: %w", err)
 		}
 	}
 	a := archive{sums: map[string][sha256.Size]byte{}, links: map[string]string{}}
 	if err := a.read(r); errors.Is(err, ErrSealed) {
 		return nil, err
 	} else if err != nil {
-		return nil, fmt.Errorf("it is no archive of a model, or a damaged one: %w", err)
+		return nil, fmt.Errorf("it is not an archive of a model, or a damaged one: %w", err)
 	}
 	return a.files, a.resolve()
 }
@@ -248,7 +248,7 @@ func zeros(r io.Reader) error {
 	for {
 		n, err := r.Read(buf)
 		if len(bytes.Trim(buf[:n], "\x00")) > 0 {
-			return malformed("there is more behind its end")
+			return malformed("there is data after its end")
 		}
 		if err == io.EOF {
 			return nil

@@ -138,7 +138,7 @@ func (l *Launch) claim(b []byte) {
 func (l *Launch) decode(st *signing.Statement) error {
 	var p launch
 	if st.PredicateType != launchType || strict(st.Predicate, &p) != nil || len(p.Channels) != len(st.Subject) || len(p.Channels) == 0 {
-		return malformed("it is no record of a job's launch")
+		return malformed("it is not the record of a job's launch")
 	}
 	l.Job, l.Builder, l.Image, l.Output, l.Launched = p.Job, p.Builder, p.Image, p.Output, p.Launched
 	for i, s := range st.Subject {

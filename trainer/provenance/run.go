@@ -189,7 +189,7 @@ func (s *Statement) encode() (*signing.Statement, error) {
 func (s *Statement) decode(st *signing.Statement) error {
 	var p predicate
 	if st.PredicateType != predicateType || strict(st.Predicate, &p) != nil || p.BuildDefinition.BuildType != buildType {
-		return malformed("it is no statement of a training job")
+		return malformed("it is not a statement of a training job")
 	}
 	x, m := p.BuildDefinition.ExternalParameters, p.RunDetails.Metadata
 	s.Run = Run{Job: m.Job, Builder: p.RunDetails.Builder.ID, Image: x.Image, Command: x.Command, Hyperparameters: x.Hyperparameters, Instances: x.Instances, Output: x.Output, Launched: m.Launched}
@@ -227,7 +227,7 @@ func (s *Statement) decode(st *signing.Statement) error {
 		case i == 0 && sub.Name == modelName && len(sub.Digest) == 1 && sub.Digest[TreeDigest] != "":
 			s.Tree = sub.Digest[TreeDigest]
 		case i == 0 || err != nil || len(sum) != 32 || len(sub.Digest) != 1:
-			return malformed("its subject is no model")
+			return malformed("its subject is not a model")
 		default:
 			s.Listed = append(s.Listed, File{Path: sub.Name, Sum: [32]byte(sum)})
 		}
@@ -242,7 +242,7 @@ func (s *Statement) decode(st *signing.Statement) error {
 func inputOf(channel, version string, digest map[string]string) (Input, error) {
 	ref, err := dataset.ParseReference(version + "#" + digest["sha256"])
 	if err != nil || ref.Number == 0 || ref.Digest == "" || len(digest) != 1 {
-		return Input{}, malformed(fmt.Sprintf("%q is no version of a dataset with its digest", version))
+		return Input{}, malformed(fmt.Sprintf("%q is not a version of a dataset with its digest", version))
 	}
 	return Input{channel, ref.Dataset, ref.Number, ref.Digest}, nil
 }

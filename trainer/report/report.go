@@ -106,7 +106,7 @@ func (d *Dir) Save(r *Report) error {
 		return errNoReport
 	}
 	if !awsname.IsJob(r.Job) {
-		return fmt.Errorf("report: %q is no name of a job", r.Job)
+		return fmt.Errorf("report: %q is not the name of a job", r.Job)
 	}
 	b, err := json.Marshal(r)
 	if err != nil {

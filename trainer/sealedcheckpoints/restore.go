@@ -108,7 +108,7 @@ func (o *Opener) list(ctx context.Context) error {
 		host, name, ok := strings.Cut(strings.TrimPrefix(f.Name, o.Prefix), "/")
 		if !ok || !isOurs(name) || !filepath.IsLocal(host) || host == "." || host == opening {
 			if others++; others <= toldOfOthers {
-				o.warn("%q is no sealed checkpoint, and is left out", strings.TrimPrefix(f.Name, o.Prefix))
+				o.warn("%q is not a sealed checkpoint, and is left out", strings.TrimPrefix(f.Name, o.Prefix))
 			}
 			continue
 		}

@@ -63,7 +63,7 @@ func OpenKey(ctx context.Context, set *objects.Set, name string) (*envelope.Loca
 	defer clear(b)
 	key, err := envelope.ParseLocalKey(b)
 	if err != nil {
-		return nil, fmt.Errorf("what lies in the place of the key of what the job makes is none: %w", envelope.ErrAuthentication)
+		return nil, fmt.Errorf("what lies in the place of the key of what the job makes is not a key: %w", envelope.ErrAuthentication)
 	}
 	return key, nil
 }

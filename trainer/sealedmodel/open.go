@@ -47,7 +47,7 @@ func FindMark(r io.Reader) (Mark, error) {
 func archive(r io.Reader) (*tar.Reader, error) {
 	z, err := gzip.NewReader(r)
 	if err != nil {
-		return nil, fmt.Errorf("it is no model.tar.gz: %w", err)
+		return nil, fmt.Errorf("it is not a model.tar.gz: %w", err)
 	}
 	return tar.NewReader(z), nil
 }

@@ -88,7 +88,7 @@ func plain(root *os.Root) (names, failed []string, errs []error) {
 			}
 		case e.IsDir(), e.Type()&fs.ModeSymlink != 0:
 		case !e.Type().IsRegular():
-			failed, errs = append(failed, name), append(errs, fmt.Errorf("%s is no file: the script has to remove it", name))
+			failed, errs = append(failed, name), append(errs, fmt.Errorf("%s is not a file: the script has to remove it", name))
 		default:
 			names = append(names, name)
 		}

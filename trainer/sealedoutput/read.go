@@ -52,7 +52,7 @@ func Read(ctx context.Context, r io.Reader, l Label, key *envelope.LocalKey, eac
 			return fmt.Errorf("reading the sealed files: %w", err)
 		}
 		if h.Typeflag != tar.TypeReg {
-			return fmt.Errorf("%q is no file: %w", h.Name, envelope.ErrAuthentication)
+			return fmt.Errorf("%q is not a file: %w", h.Name, envelope.ErrAuthentication)
 		}
 		f := File{Path: h.Name, Mode: fs.FileMode(h.Mode).Perm(), ModTime: h.ModTime, Own: own(h.Name)}
 		var content io.Reader = t
@@ -75,7 +75,7 @@ func Read(ctx context.Context, r io.Reader, l Label, key *envelope.LocalKey, eac
 	if n, err := io.Copy(io.Discard, sealed); err != nil {
 		return fmt.Errorf("reading the sealed files: %w", err)
 	} else if n > tarPadding {
-		return fmt.Errorf("there is more behind the files: %w", envelope.ErrAuthentication)
+		return fmt.Errorf("there is data after the files: %w", envelope.ErrAuthentication)
 	}
 	if !labelled {
 		return fmt.Errorf("it does not say which output it is: %w", envelope.ErrAuthentication)

@@ -130,7 +130,7 @@ func filesOf(root *os.Root) (links, files []string, err error) {
 		case e.Type().IsRegular():
 			files = append(files, name)
 		default:
-			return fmt.Errorf("%q is no file: the script has to remove it", name)
+			return fmt.Errorf("%q is not a file: the script has to remove it", name)
 		}
 		return tree.CheckPath(name)
 	})

@@ -36,7 +36,7 @@ func newChecksum(setting string) (checksum, error) {
 	case sumCRC64NVME, sumCRC32, sumSHA256, sumNone:
 		return c, nil
 	}
-	return "", fmt.Errorf("checksum is %q, but has to be crc64nvme, crc32, sha256 or none", setting)
+	return "", fmt.Errorf("checksum is %q, but must be crc64nvme, crc32, sha256 or none", setting)
 }
 
 // calculation keeps the SDK from adding a checksum if none is wanted.

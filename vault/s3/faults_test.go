@@ -85,7 +85,7 @@ func outcomes() []outcome {
 		outcome{op: "small", fault: fault{Op: "PutObject", Times: -1, Do: faultproxy.LoseAnswer}},
 		outcome{op: "create", fault: fault{Op: "PutObject", Times: -1, Do: lie(500, "InternalError")}},
 		outcome{op: "create", fault: fault{Op: "PutObject", Times: -1, Do: faultproxy.LoseAnswer}},
-		// Somebody else was first.
+		// Someone else was first.
 		outcome{op: "create", fault: fault{Op: "PutObject", Do: refuse(412, "PreconditionFailed")}, is: fs.ErrExist, err: "exist"},
 		// A damaged body.
 		outcome{op: "get", fault: fault{Op: "GetObject", Do: faultproxy.Corrupt}, err: "did not arrive as it was stored"},

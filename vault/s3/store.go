@@ -215,7 +215,7 @@ func (s *Store) defaults() error {
 		set.PartSize = defaultPartSize
 	}
 	if set.PartSize < minPartSize || set.PartSize > maxPartSize {
-		return fmt.Errorf("part_size is %d bytes, but has to be from %d to %d", set.PartSize, minPartSize, maxPartSize)
+		return fmt.Errorf("part_size is %d bytes, but must be from %d to %d", set.PartSize, minPartSize, maxPartSize)
 	}
 	if set.PartConcurrency == 0 {
 		set.PartConcurrency = defaultConcurrency
@@ -240,7 +240,7 @@ func (s *Store) defaults() error {
 		set.SSE = string(types.ServerSideEncryptionAwsKms)
 	case SSENone, string(types.ServerSideEncryptionAwsKms):
 	default:
-		return fmt.Errorf("sse is %q, but has to be aws:kms or none", set.SSE)
+		return fmt.Errorf("sse is %q, but must be aws:kms or none", set.SSE)
 	}
 	if err := checkStorageClass(set.StorageClass); err != nil {
 		return err
@@ -251,7 +251,7 @@ func (s *Store) defaults() error {
 	}
 	if set.BucketOwner != "" {
 		if !awsname.IsAccount(set.BucketOwner) {
-			return fmt.Errorf("bucket_owner is %q, but has to be an account's number of 12 digits", set.BucketOwner)
+			return fmt.Errorf("bucket_owner is %q, but must be an account's number of 12 digits", set.BucketOwner)
 		}
 		s.owner = &set.BucketOwner
 	}
@@ -289,7 +289,7 @@ func checkStorageClass(class string) error {
 		types.StorageClassIntelligentTiering, types.StorageClassGlacierIr, types.StorageClassReducedRedundancy:
 		return nil
 	}
-	return fmt.Errorf("storage_class is %q, but has to be STANDARD, STANDARD_IA, ONEZONE_IA, INTELLIGENT_TIERING or GLACIER_IR", class)
+	return fmt.Errorf("storage_class is %q, but must be STANDARD, STANDARD_IA, ONEZONE_IA, INTELLIGENT_TIERING or GLACIER_IR", class)
 }
 
 func (s *Store) checkKMSKey(custom bool) error {
@@ -304,7 +304,7 @@ func (s *Store) checkKMSKey(custom bool) error {
 	case strings.Contains(key, "alias/"):
 		return fmt.Errorf("kms_key is the alias %s; aliases can be moved to other keys, so set the key's ARN (aws kms describe-key --key-id %s)", key, key)
 	case !custom && !arn.IsKey(key):
-		return fmt.Errorf("kms_key is %q, but has to be a key's ARN, such as arn:aws:kms:eu-central-1:111122223333:key/…", key)
+		return fmt.Errorf("kms_key is %q, but must be a key's ARN, such as arn:aws:kms:eu-central-1:111122223333:key/…", key)
 	}
 	return nil
 }

@@ -241,7 +241,7 @@ function version(place, v, earlier) {
     v.message ? el("div", { class: "message", text: v.message }) : "",
     el("dl", {},
       el("dt", { text: "Holds" }), el("dd", { text: count(v.files, "file") + ", " + size(v.bytes) + "; sealed, " + size(v.sealed) }),
-      el("dt", { text: "Signed by" }), el("dd", {}, el("span", { class: "mono", text: v.signer }), " " + (v.role ? "(" + v.role + ")" : "(no signer any more)")),
+      el("dt", { text: "Signed by" }), el("dd", {}, el("span", { class: "mono", text: v.signer }), " " + (v.role ? "(" + v.role + ")" : "(no longer a signer)")),
       el("dt", { text: "Digest" }), el("dd", { class: "mono", text: v.digest })),
     el("div", { class: "row" },
       el("button", { text: "Look at the files", onclick: () => go({ d: place.d, v: v.number, view: "files", p: "" }) }),

@@ -90,7 +90,7 @@ func parse(args []string, base string) (cfg *container.Config, command []string,
 		cfg.Channels = append(cfg.Channels, ch)
 	}
 	for name := range sharded {
-		return cfg, nil, usagef("--sharded: %q is no sealed channel", name)
+		return cfg, nil, usagef("--sharded: %q is not a sealed channel", name)
 	}
 	for _, s := range g.outputs {
 		name, _, ok := strings.Cut(s, "=")
