@@ -182,7 +182,7 @@ func TestReadBinary(t *testing.T) {
 	}
 	other := map[string]string{"amd64": "arm64", "arm64": "amd64"}[runtime.GOARCH]
 	for _, c := range []struct{ file, arch, want string }{
-		{script, "amd64", "is no binary for Linux"},
+		{script, "amd64", "is not a binary for Linux"},
 		{"/nowhere/vaultpack", "amd64", "no such file"},
 		{self, other, "is not for " + other},
 		{"/bin/ls", runtime.GOARCH, "is linked dynamically"},

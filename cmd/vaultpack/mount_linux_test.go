@@ -50,7 +50,7 @@ func TestMountWithCommand(t *testing.T) {
 	if _, said := p.run(exitFailed, "mount", "scans", "scans", "--", "true"); !strings.Contains(said, "is not empty") {
 		t.Errorf("a folder that is not empty: %s", said)
 	}
-	if _, said := p.run(exitFailed, "mount", "scans", "scans/large", "--", "true"); !strings.Contains(said, "is no folder") {
+	if _, said := p.run(exitFailed, "mount", "scans", "scans/large", "--", "true"); !strings.Contains(said, "is not a folder") {
 		t.Errorf("a file: %s", said)
 	}
 	// What is told by a signal, the command is told.

@@ -154,7 +154,7 @@ class Dataset:
         prefix = raw(folder).strip(b"/")
         prefix = prefix + b"/" if prefix else b""
         if prefix and not self.entry(prefix).is_dir:
-            raise UsageError(f"{text(prefix[:-1])!r} is no folder")
+            raise UsageError(f"{text(prefix[:-1])!r} is not a folder")
         out: dict[bytes, None] = {}
         i = bisect_left(self._entries, prefix, key=lambda e: e.path)
         while i < len(self._entries) and self._entries[i].path.startswith(prefix):
