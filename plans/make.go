@@ -11,6 +11,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/internal/codec"
 	"github.com/vaultpack/vaultpack/internal/commit"
+	"github.com/vaultpack/vaultpack/internal/cut"
 	"github.com/vaultpack/vaultpack/internal/given"
 	"github.com/vaultpack/vaultpack/uploader"
 )
@@ -79,7 +80,7 @@ func draft(ctx context.Context, d *dataset.Dataset, l *commit.Lease, source stri
 	if f.PackSize == 0 {
 		f.PackSize = uploader.DefaultPackSize
 	}
-	w := &writer{ctx: ctx, draft: f, cut: newCutter(opts.Shards)}
+	w := &writer{ctx: ctx, draft: f, cut: cut.New(opts.Shards)}
 	if _, err := uploader.Walk(ctx, d, source, opts.Upload, w.take); err != nil {
 		return nil, err
 	}
@@ -90,7 +91,7 @@ func draft(ctx context.Context, d *dataset.Dataset, l *commit.Lease, source stri
 		return nil, fmt.Errorf("%w: %s has no files, but version %d has %d. Is it mounted, and is it the right folder? No plan was made; if it should be empty, use --allow-empty",
 			uploader.ErrEmptied, source, v.Number, v.Totals.Files)
 	}
-	f.Totals, f.Shards = w.totals, w.cut.shards(opts.Shards)
+	f.Totals, f.Shards = w.totals, shardsOf(w.cut.Runs(opts.Shards))
 	return f.Store(ctx)
 }
 
@@ -98,14 +99,14 @@ func draft(ctx context.Context, d *dataset.Dataset, l *commit.Lease, source stri
 type writer struct {
 	ctx    context.Context
 	draft  *commit.Draft
-	cut    *cutter
+	cut    *cut.Cutter
 	page   []codec.Planned
 	size   int
 	totals tree.Totals
 }
 
 func (w *writer) take(f uploader.Found) error {
-	w.cut.add(f)
+	w.cut.Add(quality(f), f.Path, weighed(f))
 	e := f.Entry
 	e.Seen, e.Recent = tree.Seen{}, false // of this machine
 	w.totals.Count(e)
@@ -124,4 +125,26 @@ func (w *writer) flush() error {
 	err := w.draft.AddPage(w.ctx, w.page)
 	w.page, w.size = w.page[:0], 0
 	return err
+}
+
+// quality says whether the source may be cut before an entry: where no sample goes on.
+func quality(f uploader.Found) cut.Quality {
+	if f.Cut {
+		return cut.Good
+	}
+	return cut.Never
+}
+
+func weighed(f uploader.Found) cut.Place {
+	if !f.IsFile() {
+		return cut.Place{Entries: 1}
+	}
+	return cut.Place{Entries: 1, Files: 1, Bytes: f.Size}
+}
+
+func shardsOf(runs []cut.Run) (out []codec.PlanShard) {
+	for _, r := range runs {
+		out = append(out, codec.PlanShard{From: r.Path, Entries: r.Length.Entries, Files: r.Length.Files, Bytes: r.Length.Bytes})
+	}
+	return out
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/internal/codec"
+	"github.com/vaultpack/vaultpack/internal/cut"
 	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/internal/workers"
 	"github.com/vaultpack/vaultpack/vault"
@@ -142,7 +143,7 @@ func (st *ShardStatus) read(ctx context.Context, set *objects.Set, plan string, 
 }
 
 // weight is what the shard's work is measured in.
-func (st *ShardStatus) weight() int64 { return st.DoneBytes + fileWeight*st.DoneFiles }
+func (st *ShardStatus) weight() int64 { return st.DoneBytes + cut.FileWeight*st.DoneFiles }
 
 // speed returns how much of the work is done per second, if that is known.
 func (st *ShardStatus) speed() (perSecond float64, ok bool) {
@@ -162,7 +163,7 @@ func (s *Status) sum() {
 		s.Count[st.Phase]++
 		s.Files += st.DoneFiles
 		s.Bytes += st.DoneBytes
-		left += st.Bytes + fileWeight*st.Files - st.weight()
+		left += st.Bytes + cut.FileWeight*st.Files - st.weight()
 		speed, ok := st.speed()
 		if !ok {
 			continue

@@ -22,6 +22,7 @@ const (
 	takesBuild      = "it looks for the program for containers, which make binaries builds"
 	takesFUSE       = "it takes root and /dev/fuse: TestMountWithCommand and TestMountUntilStopped run it"
 	isShared        = "it names a plan: the script plan runs it"
+	isSharded       = "it names a folder that workers share: the script shards runs it"
 	destroys        = "TestDestroy runs it"
 	takesProcessing = "TestProcessEndToEnd runs them, with a SageMaker that runs the job"
 	isPage          = "it runs until it is interrupted: TestBrowse runs it"
@@ -48,6 +49,8 @@ var notRun = map[string]string{
 	"SCALE.md: plan give-up":             isShared,
 	"SCALE.md: work":                     isShared,
 	"SCALE.md: commit":                   isShared,
+	"SCALE.md: restore":                  isSharded,
+	"SCALE.md: verify":                   isSharded,
 	"SECURITY.md: keys":                  isPart,
 	"TRAINING-LOCAL.md: train":           takesLocal,
 	"TRAINING-LOCAL.md: restore":         takesLocal,

@@ -16,6 +16,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/shards"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/dataset/verify"
 	"github.com/vaultpack/vaultpack/dataset/view"
@@ -183,10 +184,15 @@ func verifyCommand(con *console) *cli.Command {
 		Description: "verify authenticates the index, every byte of every pack, and the roots of earlier\n" +
 			"versions, and compares recorded checksums with the contents. It writes nothing.\n\n" +
 			"With --against, it compares a folder with the version and reports files that only one of\n" +
-			"them has. Use the same --include, --exclude and --links as for the upload.",
+			"them has. Use the same --include, --exclude and --links as for the upload.\n\n" +
+			"--shard verifies one of N shards, and says nothing about the others. Each keeps its result\n" +
+			"in the folder --results; then --join says whether all of them are there and sound.",
 		Flags: append(append(versionFlags(),
 			&cli.StringFlag{Name: "sample", Value: "100%", Usage: "read only a random `SHARE` of the packs, such as 1%"},
-			&cli.StringFlag{Name: "against", Usage: "compare the version with the folder `DIR`"}),
+			&cli.StringFlag{Name: "against", Usage: "compare the version with the folder `DIR`"},
+			shardFlag("verify"),
+			&cli.StringFlag{Name: "results", Usage: "with --shard: keep its result in the folder `DIR`"},
+			&cli.StringFlag{Name: "join", Usage: "check that the folder `DIR` has results of all shards"}),
 			append(againstFlags(), &cli.StringFlag{Name: "links", Value: "keep",
 				Usage: "with --against: `HOW` the upload treated symbolic links, keep or follow"})...),
 		Action: func(c *cli.Context) error {
@@ -194,31 +200,46 @@ func verifyCommand(con *console) *cli.Command {
 			if err != nil {
 				return err
 			}
+			if c.IsSet("join") {
+				return joinVerified(c, con, args[0])
+			}
 			return verifyVersion(c, con, args[0])
 		},
 	}
 }
 
-func verifyVersion(c *cli.Context, con *console, ref string) error {
-	sample, err := parseShare(c.String("sample"))
-	if err != nil {
-		return err
+// verifyFlags checks what does not go together, and returns --sample and --links.
+func verifyFlags(c *cli.Context) (sample float64, links uploader.Links, err error) {
+	if sample, err = parseShare(c.String("sample")); err != nil {
+		return 0, links, err
 	}
 	against := c.String("against")
 	if against != "" && c.IsSet("sample") {
-		return usagef("--against compares every file; do not combine it with --sample")
+		return 0, links, usagef("--against compares every file; do not combine it with --sample")
 	}
 	if against == "" && (c.IsSet("include") || c.IsSet("exclude") || c.IsSet("links")) {
-		return usagef("--include, --exclude and --links need --against DIR; without it, the whole version is verified")
+		return 0, links, usagef("--include, --exclude and --links need --against DIR; without it, the whole version is verified")
 	}
-	links, err := uploader.ParseLinks(c.String("links"))
+	if links, err = uploader.ParseLinks(c.String("links")); err != nil {
+		return 0, links, usagef("--links: %w", err)
+	}
+	return sample, links, nil
+}
+
+func verifyVersion(c *cli.Context, con *console, ref string) error {
+	sample, links, err := verifyFlags(c)
 	if err != nil {
-		return usagef("--links: %w", err)
+		return err
+	}
+	number, of, err := verifyShard(c, con)
+	if err != nil {
+		return err
 	}
 	sel, err := newSelection(c, nil)
 	if err != nil {
 		return err
 	}
+	against := c.String("against")
 	sel.folder = against != ""
 	d, v, err := openVersion(c, con, ref)
 	if err != nil {
@@ -228,10 +249,18 @@ func verifyVersion(c *cli.Context, con *console, ref string) error {
 	if err := sel.check(c.Context, con, v); err != nil {
 		return err
 	}
+	shard, err := cutShard(c, v, number, of)
+	if err != nil {
+		return err
+	}
+	kept, err := keepIn(c.String("results"), v, shard)
+	if err != nil {
+		return err
+	}
 	began := time.Now()
 	var progress verify.Progress
-	opts := verify.Options{Progress: &progress, Sample: sample, Failed: con.damaged, Select: sel.selects, FollowLinks: links == uploader.FollowLinks}
-	total := int64(float64(v.Totals.Bytes) * sample)
+	opts := verify.Options{Progress: &progress, Sample: sample, Shard: shard, Failed: con.damaged, Select: sel.selects, FollowLinks: links == uploader.FollowLinks}
+	total := int64(float64(bytesOf(v, shard)) * sample)
 	if !sel.all() {
 		total = 0
 	}
@@ -249,18 +278,38 @@ func verifyVersion(c *cli.Context, con *console, ref string) error {
 	if !isPartial(err) {
 		return err
 	}
-	if against != "" {
+	if against != "" && shard == nil {
 		sel.checkFolder(con, v, against)
 	}
-	return con.tellVerified(d, v, res, against, err, time.Since(began))
+	err = kept.keep(v, shard, against, res, err)
+	return con.tellVerified(d, v, res, verified{against, shard}, err, time.Since(began))
+}
+
+// verifyShard returns I and N of --shard, and checks what goes with it.
+func verifyShard(c *cli.Context, con *console) (i, n int, err error) {
+	switch {
+	case c.IsSet("results") && !c.IsSet("shard"):
+		return 0, 0, usagef("--results is where the shards of --shard keep what they have found")
+	case c.IsSet("shard") && c.IsSet("sample"):
+		return 0, 0, usagef("--shard verifies every pack of the shard; do not combine it with --sample")
+	case c.IsSet("results") && (c.IsSet("include") || c.IsSet("exclude")):
+		return 0, 0, usagef("--results are of all files; do not combine it with --include and --exclude")
+	}
+	return shardOfVersion(c, con)
+}
+
+// verified is what was verified of a version.
+type verified struct {
+	against string // a folder, or empty
+	shard   *shards.Shard
 }
 
 // tellVerified prints the result of a verify that ended with err.
-func (c *console) tellVerified(d *dataset.Dataset, v *dataset.Version, res verify.Result, against string, err error, took time.Duration) error {
+func (c *console) tellVerified(d *dataset.Dataset, v *dataset.Version, res verify.Result, what verified, err error, took time.Duration) error {
 	c.tellUsage(d.Vault())
-	c.emit("summary", event{"command": "verify", "dataset": d.Name, "version": v.Number, "digest": v.Digest(), "against": against,
+	c.emit("summary", event{"command": "verify", "dataset": d.Name, "version": v.Number, "digest": v.Digest(), "against": what.against,
 		"entries": res.Entries, "packs": res.Packs, "packs_of_version": v.Totals.Packs,
-		"bytes": res.Bytes, "flaws": v.Totals.Flaws, "failed": res.Failures, "seconds": took.Seconds()})
+		"bytes": res.Bytes, "flaws": v.Totals.Flaws, "failed": res.Failures, "seconds": took.Seconds()}.addShard(what.shard))
 	c.tellIncomplete(v)
 	if err := partly(err, "check", "the rest is sound"); err != nil {
 		var partial *partialError
@@ -269,13 +318,17 @@ func (c *console) tellVerified(d *dataset.Dataset, v *dataset.Version, res verif
 		}
 		return err
 	}
-	if against != "" {
-		c.printf("%s, version %d, is what is in %s: %s, %s, %s",
-			d.Name, v.Number, show(against), count(res.Entries, "entry"), size(res.Bytes), speed(res.Bytes, took))
+	part, rest := "", ""
+	if what.shard != nil {
+		part, rest = what.shard.String()+", ", "; the other shards were not looked at"
+	}
+	if what.against != "" {
+		c.printf("%s, version %d, %sis what is in %s: %s, %s, %s%s",
+			d.Name, v.Number, part, show(what.against), count(res.Entries, "entry"), size(res.Bytes), speed(res.Bytes, took), rest)
 		return nil
 	}
-	c.printf("%s, version %d, is sound: %s, %d of %s, %s, %s",
-		d.Name, v.Number, count(res.Entries, "entry"), res.Packs, count(v.Totals.Packs, "pack"), size(res.Bytes), speed(res.Bytes, took))
+	c.printf("%s, version %d, %sis sound: %s, %d of %s, %s, %s%s",
+		d.Name, v.Number, part, count(res.Entries, "entry"), res.Packs, count(v.Totals.Packs, "pack"), size(res.Bytes), speed(res.Bytes, took), rest)
 	c.printf("digest   %s", v.Digest())
 	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"path/filepath"
 	"time"
 
@@ -25,10 +26,15 @@ func restoreCommand(con *console) *cli.Command {
 			"'**/labels'. It is restored to the same place below DIR.\n\n" +
 			"Where a file replaces a folder, or a folder a file, restore replaces it only if it is\n" +
 			"empty or exactly as another version of the dataset has it. --overwrite always replaces\n" +
-			"any file, and --delete any folder. An existing DIR keeps its mode and time.",
+			"any file, and --delete any folder. An existing DIR keeps its mode and time.\n\n" +
+			"--shard restores one of N shards. Run all of them, on any machines that share DIR, at\n" +
+			"the same time or not: when all have ended with exit code 0, DIR is as after one restore,\n" +
+			"and has the mode and time of the version. env/N takes I from the environment, as work\n" +
+			"does. See docs/SCALE.md.",
 		Flags: append(append(selectionFlags(), versionFlags()...),
 			&cli.StringFlag{Name: "overwrite", DefaultText: "what differs in size, time or mode",
 				Usage: "`WHEN` to overwrite existing files: always, if-newer or never"},
+			shardFlag("restore"),
 			&cli.BoolFlag{Name: "delete", Usage: "delete selected files in DIR that the version does not have"},
 			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "show what would be done, and change nothing"},
 			&cli.BoolFlag{Name: "unsafe-links", Usage: "also create symbolic links that leave DIR"},
@@ -74,11 +80,19 @@ func restoreFolder(c *cli.Context, con *console, ref string, paths []string, dir
 	if dir == "" {
 		return usagef("the destination is empty; use . for the current folder")
 	}
+	number, of, err := shardOfVersion(c, con)
+	if err != nil {
+		return err
+	}
 	d, v, err := openVersion(c, con, ref)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
+	shard, err := cutShard(c, v, number, of)
+	if err != nil {
+		return err
+	}
 	if err := sel.check(c.Context, con, v); err != nil {
 		return err
 	}
@@ -88,12 +102,12 @@ func restoreFolder(c *cli.Context, con *console, ref string, paths []string, dir
 		return err
 	}
 	var progress restore.Progress
-	opts := restore.Options{Progress: &progress, Keep: cfg.Files, Select: sel.selects, UnsafeLinks: c.Bool("unsafe-links"), PreserveSetID: c.Bool("preserve-setid"),
+	opts := restore.Options{Progress: &progress, Keep: cfg.Files, Shard: shard, Select: sel.selects, UnsafeLinks: c.Bool("unsafe-links"), PreserveSetID: c.Bool("preserve-setid"),
 		Overwrite: overwrite, Delete: c.Bool("delete"), DryRun: c.Bool("dry-run"), AllowIncomplete: c.Bool("allow-incomplete"), Failed: con.failed}
 	if opts.Delete || opts.DryRun {
 		opts.Told = con.told(opts.DryRun)
 	}
-	total := v.Totals.Bytes
+	total := bytesOf(v, shard)
 	if !sel.all() {
 		total = 0 // unknown
 	}
@@ -106,7 +120,7 @@ func restoreFolder(c *cli.Context, con *console, ref string, paths []string, dir
 	if !isPartial(err) {
 		return err
 	}
-	if opts.Delete {
+	if opts.Delete && shard == nil {
 		sel.checkFolder(con, v, dir)
 	}
 	con.restored(opts, res, d, v, dir, time.Since(began))
@@ -144,12 +158,16 @@ func (c *console) restored(opts restore.Options, r restore.Result, d *dataset.Da
 		"files": r.Files, "bytes": r.Bytes, "links": r.Links, "folders": r.Folders,
 		"unchanged": r.Unchanged, "left": r.Left, "deleted": r.Deleted, "setid_left_out": r.SetIDs,
 		"flaws": v.Totals.Flaws, "failed": r.Failures, "dry_run": opts.DryRun,
-		"no_modes": r.NoModes, "no_times": r.NoTimes, "leftovers": append([]string{}, r.Leftovers...), "seconds": took.Seconds()})
+		"no_modes": r.NoModes, "no_times": r.NoTimes, "leftovers": append([]string{}, r.Leftovers...), "seconds": took.Seconds()}.addShard(opts.Shard))
 	what := "restored"
 	if opts.DryRun {
 		what = "Dry run: nothing was changed. To be restored:"
 	}
-	c.printf("%s %s, version %d, to %s", what, d.Name, v.Number, show(abs))
+	part := ""
+	if opts.Shard != nil {
+		part = fmt.Sprintf(", %v", opts.Shard)
+	}
+	c.printf("%s %s, version %d%s, to %s", what, d.Name, v.Number, part, show(abs))
 	c.printf("files    %s, %s; %s; %s; %s",
 		count(r.Files, "file"), size(r.Bytes), count(r.Links, "link"), count(r.Folders, "folder"), speed(r.Bytes, took))
 	if n := r.Unchanged; n > 0 {
@@ -169,6 +187,10 @@ func (c *console) restored(opts restore.Options, r restore.Result, d *dataset.Da
 	}
 	if r.NoTimes {
 		c.notef("note: times cannot be set in %s, so file times were not restored, and the next restore writes every file again", show(abs))
+	}
+	if n := len(r.Leftovers); opts.Shard != nil && n > 0 {
+		c.notef("note: in %s there are folders of %s that are running or were killed, of other shards perhaps; they are removed when they are a day old", show(abs), count(int64(n), "other restore"))
+		r.Leftovers = nil
 	}
 	for _, name := range r.Leftovers {
 		folder := filepath.Join(abs, name)

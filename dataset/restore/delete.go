@@ -21,7 +21,11 @@ func (r *job) deleteExtras(ctx context.Context) error {
 	if !r.Delete || r.to.Root == nil {
 		return nil
 	}
-	c := walk.NewCursor(ctx, r.version, "")
+	from := ""
+	if r.Shard != nil {
+		from = r.Shard.From
+	}
+	c := walk.NewCursor(ctx, r.version, from)
 	defer c.Stop()
 	remove := func(p string) error {
 		e := &tree.Entry{Path: p}
@@ -34,6 +38,12 @@ func (r *job) deleteExtras(ctx context.Context) error {
 	w := &walk.Tree{Root: r.to.Root, Enter: func(p string, d fs.DirEntry) error {
 		if r.isOwn(p) || d.IsDir() && walk.IsStaging(d.Name()) {
 			return fs.SkipDir
+		}
+		if !r.Shard.Has(p) {
+			if d.IsDir() && !r.Shard.Meets(p) {
+				return fs.SkipDir
+			}
+			return nil // other workers remove it
 		}
 		known, err := c.Find(p)
 		if err != nil || known != nil || walk.IsOwn(r.keep, p) {
@@ -81,15 +91,17 @@ func (r *job) remove(e *tree.Entry) error {
 		}
 		return place.Retry("remove", e.Path, func() error { return unix.Unlinkat(dir, path.Base(e.Name()), flags) })
 	}
-	err := unlink()
+	err := r.inShared(e, unlink)
 	if errors.Is(err, fs.ErrPermission) && r.openUp(place.ParentOf(e)) {
 		err = unlink()
 	}
+	var not *place.NotFolderError
 	switch {
 	case err == nil:
 		r.Deleted.Add(1)
 		r.tell(Remove, e)
-	case errors.Is(err, fs.ErrNotExist), e.IsDir() && (errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, syscall.EEXIST)):
+	case errors.Is(err, fs.ErrNotExist), r.Shard != nil && errors.As(err, &not): // it is gone
+	case e.IsDir() && (errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, syscall.EEXIST)):
 	default:
 		r.fail(e, err)
 	}

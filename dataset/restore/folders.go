@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vaultpack/vaultpack/dataset/shards"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/internal/codec"
 	"github.com/vaultpack/vaultpack/internal/fsys"
@@ -21,7 +22,7 @@ import (
 // A folderList follows a restore through the folders of a version, and keeps those whose
 // attributes must be set once everything in them exists.
 type folderList struct {
-	created bool          // the restore has made the destination
+	created bool          // the restore has made the destination, so that it gets attributes
 	above   []*tree.Entry // from the root down to the current entry
 	made    int           // how many of them have been made
 	set     []*tree.Entry // in the order of their paths, up to maxFolders
@@ -30,6 +31,7 @@ type folderList struct {
 	// further holds those of the additional folders whose entries alone do not say what
 	// to do: they were made for their contents, without being selected.
 	further map[string]bool
+	shard   *shards.Shard
 	own     map[string]unix.Stat_t // folders that existed before and keep their attributes
 }
 
@@ -73,6 +75,9 @@ func (l *folderList) addSpecial(e *tree.Entry) {
 
 // keepOwn remembers the attributes of an existing folder that keeps them.
 func (l *folderList) keepOwn(path string, st unix.Stat_t) {
+	if l.shard.Shares(path) {
+		return // other workers change them too
+	}
 	if l.own == nil {
 		l.own = map[string]unix.Stat_t{}
 	}
@@ -141,20 +146,29 @@ func (r *job) folder(ctx context.Context, e *tree.Entry, why need) error {
 		}
 		return nil
 	}
-	dir, err := r.to.MakeParent(e)
-	if err != nil {
+	var dir int
+	parent := func() (err error) {
+		dir, err = r.to.MakeParent(e)
 		return err
 	}
-	keeps := why == onTheWay || r.Overwrite >= OverwriteIfNewer
+	if err := r.inShared(e, parent); err != nil {
+		return err
+	}
+	keeps := (why == onTheWay || r.Overwrite >= OverwriteIfNewer) && !r.Shard.Shares(e.Path)
 	base := path.Base(e.Name())
 	mode := uint32(0o700)
-	if why == onTheWay { // so that a run that continues from a killed one does not set it again
+	if why == onTheWay && keeps { // so that a run that continues from a killed one does not set it again
 		mode |= fsys.PosixMode(e.Mode) & 0o777
 	}
 	mkdir := func() error {
 		return place.Retry("mkdir", e.Path, func() error { return unix.Mkdirat(dir, base, mode) })
 	}
-	err = mkdir()
+	err := r.inShared(e, func() error {
+		if err := parent(); err != nil {
+			return err
+		}
+		return mkdir()
+	})
 	var st unix.Stat_t
 	if errors.Is(err, fs.ErrExist) {
 		if err := place.Lstat(dir, base, &st); err != nil {
@@ -168,16 +182,12 @@ func (r *job) folder(ctx context.Context, e *tree.Entry, why need) error {
 			}
 			return r.letOwnerWrite(e, dir, base, st)
 		}
-		putBack, cerr := r.clear(ctx, e)
-		if cerr != nil {
-			return cerr
-		}
-		if dir, err = r.to.Parent(e); err == nil {
-			err = mkdir()
-		}
-		if err != nil {
-			putBack()
-		}
+		err = r.clearFor(ctx, e, func() (err error) {
+			if dir, err = r.to.Parent(e); err == nil {
+				err = mkdir()
+			}
+			return err
+		})
 	}
 	switch {
 	case err != nil:
@@ -188,6 +198,20 @@ func (r *job) folder(ctx context.Context, e *tree.Entry, why need) error {
 		r.folders.add(e)
 	}
 	return nil
+}
+
+// clearFor makes a folder in the place of something else.
+func (r *job) clearFor(ctx context.Context, e *tree.Entry, mkdir func() error) error {
+	putBack, err := r.clear(ctx, e)
+	if err == nil {
+		if err = mkdir(); err != nil && !r.madeMeanwhile(e) {
+			putBack()
+		}
+	}
+	if err != nil && r.madeMeanwhile(e) {
+		return nil
+	}
+	return err
 }
 
 // letOwnerWrite lets the owner write to an existing folder.
@@ -244,7 +268,10 @@ func (r *job) folderAttributes(ctx context.Context, whole bool) error {
 				failed = err
 				break
 			}
-			if !e.IsDir() || e.Path == after {
+			if r.Shard != nil && r.Shard.To != "" && e.Path >= r.Shard.To {
+				break
+			}
+			if !e.IsDir() || e.Path == after || !r.Shard.Has(e.Path) {
 				continue
 			}
 			if l.further[e.Path] || r.Overwrite < OverwriteIfNewer && (r.Select == nil || r.Select(e)) {
@@ -313,7 +340,7 @@ func (r *job) closeFolder(e *tree.Entry) {
 // holdRoot saves the attributes of an existing destination, and denies others access to a
 // new one until it has those of the version. settle ends that if the version has none for
 // it.
-func (r *job) holdRoot(name string) (settle func(err error), err error) {
+func (r *job) holdRoot(name string, made bool) (settle func(err error), err error) {
 	fd, err := r.to.OpenDir("")
 	if err != nil {
 		return nil, err
@@ -323,7 +350,7 @@ func (r *job) holdRoot(name string) (settle func(err error), err error) {
 		return nil, err
 	}
 	r.folders.keepOwn("", st)
-	if !r.folders.created {
+	if !made {
 		if st.Mode&0o700 == 0o700 {
 			return func(error) {}, nil
 		}
@@ -334,6 +361,9 @@ func (r *job) holdRoot(name string) (settle func(err error), err error) {
 			return nil, err
 		}
 		return func(error) {
+			if l := r.folders.set; len(l) > 0 && l[0].Path == "" {
+				return // it has the mode of the version
+			}
 			if fd, ferr := r.to.OpenDir(""); err == nil && ferr == nil {
 				r.to.Chmod(fd, ".", uint32(st.Mode)&0o7777)
 			}

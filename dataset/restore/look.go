@@ -73,7 +73,7 @@ func (r *job) put(ctx context.Context, staged string, e *tree.Entry) error {
 			action = Replace
 		}
 	}
-	err := r.to.Place(staged, e)
+	err := r.inShared(e, func() error { return r.to.Place(staged, e) })
 	if errors.Is(err, place.ErrFolderThere) {
 		var putBack func()
 		if putBack, err = r.clear(ctx, e); err == nil {

@@ -84,6 +84,11 @@ func (r *job) clear(ctx context.Context, e *tree.Entry) (putBack func(), err err
 	}
 	base, name := path.Base(e.Name()), r.to.StageName()
 	aside := func() error {
+		if r.Shard != nil && e.IsDir() {
+			if err := r.asideFile(dir, base, name, e); err == nil || r.madeMeanwhile(e) {
+				return err
+			} // a file system without links
+		}
 		return place.Retry("put aside", e.Name(), func() error { return unix.Renameat(dir, base, r.to.StageFD, name) })
 	}
 	err = aside()

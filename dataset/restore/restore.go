@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/shards"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/internal/jobs"
 	"github.com/vaultpack/vaultpack/internal/objects"
@@ -28,6 +29,12 @@ type Options struct {
 	// also called for everything in the directory, with only Path set. It is called
 	// from one goroutine.
 	Select func(*tree.Entry) bool
+	// Shard restores only a shard of the version, while other workers restore the others to
+	// the same directory; nil restores all. A folder that several shards share, and the
+	// directory itself, gets the attributes of the version from each of them, so that it
+	// has them once all have ended, whatever Overwrite says and whether or not it existed.
+	// Delete removes what lies in the order of paths between the entries of the shard.
+	Shard *shards.Shard
 	// UnsafeLinks also restores symbolic links that lead out of the directory.
 	UnsafeLinks bool
 	// PreserveSetID also restores set-user-ID and set-group-ID bits. Owners are not
@@ -125,6 +132,9 @@ func (r *job) restore(ctx context.Context, v *dataset.Version, dir string) error
 	if err := jobs.Check(ctx, v); err != nil {
 		return err
 	}
+	if err := r.Shard.Check(v); err != nil {
+		return err
+	}
 	if dir == "" {
 		return errors.New("the destination is empty; use . for the current folder")
 	}
@@ -140,6 +150,9 @@ func (r *job) restore(ctx context.Context, v *dataset.Version, dir string) error
 }
 
 func (r *job) run(ctx context.Context, dir string) (err error) {
+	if r.Shard.Empty() && r.Shard.Number > 0 {
+		return nil
+	}
 	if err := walk.CheckDestination(objects.Of(r.version).Vault, dir); err != nil {
 		return err
 	}
@@ -153,7 +166,7 @@ func (r *job) run(ctx context.Context, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	r.folders.created = created
+	r.folders.created, r.folders.shard = created || r.Shard != nil, r.Shard
 	defer r.to.CloseLast()
 	if r.to.Root != nil {
 		defer r.to.Root.Close()
@@ -167,7 +180,7 @@ func (r *job) run(ctx context.Context, dir string) (err error) {
 		}
 		return r.deleteExtras(ctx)
 	}
-	settleRoot, err := r.holdRoot(dir)
+	settleRoot, err := r.holdRoot(dir, created)
 	if err != nil {
 		return fmt.Errorf("opening the destination: %w", err)
 	}
@@ -255,6 +268,11 @@ func (r *job) wanted(ctx context.Context, e *tree.Entry) bool {
 	case there == sameThere:
 		r.Unchanged.Add(1)
 		r.UnchangedBytes.Add(e.Size)
+		if r.Shard != nil && !r.DryRun { // the worker before may have been killed
+			if err := r.foldersAbove(ctx, e); err != nil {
+				r.fail(e, err)
+			}
+		}
 		return false
 	case action == Leave:
 		r.Left.Add(1)

@@ -81,6 +81,7 @@ func (r *job) removeStaging() {
 	if r.staging == "" {
 		return
 	}
+	r.openRoot()
 	if r.to.Root.RemoveAll(r.staging) != nil {
 		// The mode of a folder that was moved aside may keep its owner from emptying it.
 		fs.WalkDir(r.to.Root.FS(), r.staging, func(name string, d fs.DirEntry, err error) error {

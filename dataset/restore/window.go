@@ -23,7 +23,10 @@ var (
 func (r *job) files(ctx context.Context) error {
 	var window []*tree.Entry
 	bytes, weight := int64(0), 0
-	for e, err := range r.version.Entries(ctx) {
+	if err := r.above(ctx); err != nil {
+		return err
+	}
+	for e, err := range r.Shard.All(ctx, r.version) {
 		if err != nil {
 			return err
 		}
@@ -120,7 +123,11 @@ func (r *job) link(ctx context.Context, e *tree.Entry) error {
 	if err := r.checkLink(e); err != nil {
 		return err
 	}
-	there, err := r.to.IsLink(e)
+	var there bool
+	err := r.inShared(e, func() (err error) {
+		there, err = r.to.IsLink(e)
+		return err
+	})
 	switch {
 	case err != nil:
 		return err

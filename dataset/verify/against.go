@@ -35,6 +35,9 @@ func Against(ctx context.Context, v *dataset.Version, dir string, opts Options) 
 	if err := jobs.Check(ctx, v); err != nil {
 		return Result{}, err
 	}
+	if err := opts.Shard.Check(v); err != nil {
+		return Result{}, err
+	}
 	c := newJob(opts)
 	err := objects.Of(v).During(ctx, func(ctx context.Context) error { return c.against(ctx, v, dir) })
 	return c.result(), c.fails.End("verify", err)
@@ -50,7 +53,7 @@ func (c *job) against(ctx context.Context, v *dataset.Version, dir string) error
 	}
 	var window []*tree.Entry
 	weight := 0
-	for e, err := range v.Entries(ctx) {
+	for e, err := range c.Shard.All(ctx, v) {
 		if err != nil {
 			return err
 		}
@@ -125,11 +128,21 @@ func (c *job) extras(ctx context.Context, v *dataset.Version, dir string) error 
 		return err
 	}
 	defer root.Close()
-	at := walk.NewCursor(ctx, v, "")
+	from := ""
+	if c.Shard != nil {
+		from = c.Shard.From
+	}
+	at := walk.NewCursor(ctx, v, from)
 	defer at.Stop()
 	enter := func(p string, d fs.DirEntry) error {
 		if walk.IsOwn(own, p) || d.IsDir() && walk.IsStaging(d.Name()) {
 			return fs.SkipDir
+		}
+		if !c.Shard.Has(p) {
+			if d.IsDir() && !c.Shard.Meets(p) {
+				return fs.SkipDir
+			}
+			return nil // another shard
 		}
 		known, err := at.Find(p)
 		if err != nil {

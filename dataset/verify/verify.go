@@ -20,6 +20,7 @@ import (
 	"sync/atomic"
 
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/dataset/shards"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/codec"
@@ -35,6 +36,9 @@ type Options struct {
 	// Sample is the share of the packs that Run reads, chosen at random: over 0, up
 	// to 1. Both 0 and 1 mean all packs.
 	Sample float64
+	// Shard reads or compares only a shard of the version; nil means all of it. The
+	// results of all shards together say what one of the whole says: see [Join].
+	Shard *shards.Shard
 	// Select reports whether Against compares an entry; nil selects all. For entries
 	// that only the folder has, only Path is set. It is called from one goroutine.
 	Select func(*tree.Entry) bool
@@ -54,6 +58,9 @@ type Result struct {
 	// DamagedPacks holds the packs that do not authenticate or are missing, in order of
 	// their IDs. An upload can send their files again.
 	DamagedPacks []envelope.ObjectID
+	// Tree is what the hash of all files is computed from, for the entries of a shard: see
+	// [tree.Merkle]. It is nil if the version has no such hash.
+	Tree [][32]byte
 }
 
 // A job is one verification of one version.
@@ -64,6 +71,7 @@ type job struct {
 	fails   jobs.Failures
 	mu      sync.Mutex
 	damaged map[envelope.ObjectID]bool
+	tree    [][32]byte
 	packs   map[envelope.ObjectID]packPlan
 }
 
@@ -80,7 +88,7 @@ func (c *job) result() Result {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	damaged := slices.SortedFunc(maps.Keys(c.damaged), func(a, b envelope.ObjectID) int { return bytes.Compare(a[:], b[:]) })
-	return Result{Stats: c.stats(), DamagedPacks: damaged}
+	return Result{Stats: c.stats(), DamagedPacks: damaged, Tree: c.tree}
 }
 
 // verifyWindow is the number of files that are read at once.
@@ -143,22 +151,32 @@ func Run(ctx context.Context, v *dataset.Version, opts Options) (Result, error) 
 	if !(opts.Sample >= 0 && opts.Sample <= 1) {
 		return Result{}, fmt.Errorf("a sample of %v is not a share of the packs: it must be over 0 and up to 1, or 0 for all", opts.Sample)
 	}
+	if err := opts.Shard.Check(v); err != nil {
+		return Result{}, err
+	}
 	c := newJob(opts)
 	err := objects.Of(v).During(ctx, func(ctx context.Context) error { return c.run(ctx, v) })
 	return c.result(), c.fails.End("verify", err)
 }
 
 func (c *job) run(ctx context.Context, v *dataset.Version) error {
-	if err := c.ancestors(ctx, v); err != nil {
-		return err
+	if c.Shard == nil || c.Shard.Number == 0 {
+		if err := c.ancestors(ctx, v); err != nil {
+			return err
+		}
 	}
 	c.packs = map[envelope.ObjectID]packPlan{}
 	var window []*tree.Entry
 	weight := 0
 	var order walk.Order
-	var files tree.Merkle
-	root := objects.RootOf(v)
-	for i := range v.Parts {
+	if err := c.above(ctx, v, &order); err != nil {
+		return err
+	}
+	files := &tree.Merkle{}
+	if c.Shard != nil {
+		files = tree.NewMerkle(c.Shard.First)
+	}
+	for i, end := c.Shard.Parts(v); i < end; i++ {
 		entries, err := v.ReadPart(ctx, i)
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -167,11 +185,12 @@ func (c *job) run(ctx context.Context, v *dataset.Version) error {
 			c.fail(err)
 			continue
 		}
-		c.Entries.Add(int64(len(entries)))
 		for _, e := range entries {
-			if root.HasTree {
-				files.Add(e)
+			if !c.Shard.Has(e.Path) {
+				continue
 			}
+			c.Entries.Add(1)
+			files.Add(e)
 			if err := order.Check(e.Path); err != nil {
 				c.fail(&dataset.FileError{Path: e.Name(), Err: err})
 			}
@@ -187,12 +206,52 @@ func (c *job) run(ctx context.Context, v *dataset.Version) error {
 			window, weight = nil, 0
 		}
 	}
-	if root.HasTree && c.Failures.Load() == 0 {
-		if sum, ok := files.Sum(); !ok || sum != root.Tree {
-			c.fail(fmt.Errorf("the files of version %d are not those that were signed: %w", v.Number, envelope.ErrAuthentication))
+	c.checkFiles(v, files)
+	return c.window(ctx, objects.Of(v), window)
+}
+
+// above checks what of earlier shards the first entry of the shard lies in.
+func (c *job) above(ctx context.Context, v *dataset.Version, order *walk.Order) error {
+	all, err := c.Shard.Above(ctx, v)
+	if err != nil {
+		return err
+	}
+	for _, e := range all {
+		if err := order.Check(e.Path); err != nil {
+			c.fail(&dataset.FileError{Path: e.Name(), Err: err})
 		}
 	}
-	return c.window(ctx, objects.Of(v), window)
+	return nil
+}
+
+// checkFiles compares the entries with what was signed. Those of a shard can only be
+// counted before there are all: Join compares them.
+func (c *job) checkFiles(v *dataset.Version, files *tree.Merkle) {
+	root := objects.RootOf(v)
+	if c.Failures.Load() > 0 {
+		return
+	}
+	if c.Shard != nil {
+		if n := c.Entries.Load(); n != c.Shard.Entries {
+			c.fail(fmt.Errorf("%v of version %d has %d entries, and %d were found: %w", c.Shard, v.Number, c.Shard.Entries, n, envelope.ErrAuthentication))
+		}
+		if nodes, ok := files.Nodes(); root.HasTree && ok {
+			c.tree = nodes
+		} else if root.HasTree {
+			c.fail(unlike(v))
+		}
+		return
+	}
+	if root.HasTree {
+		if sum, ok := files.Sum(); !ok || sum != root.Tree {
+			c.fail(unlike(v))
+		}
+	}
+}
+
+// unlike returns the error for files that are not those of the signed root.
+func unlike(v *dataset.Version) error {
+	return fmt.Errorf("the files of version %d are not those that were signed: %w", v.Number, envelope.ErrAuthentication)
 }
 
 // window reads the packs that a window of entries lies in.

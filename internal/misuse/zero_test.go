@@ -18,6 +18,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/rekey"
 	"github.com/vaultpack/vaultpack/dataset/restore"
 	"github.com/vaultpack/vaultpack/dataset/samples"
+	"github.com/vaultpack/vaultpack/dataset/shards"
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/dataset/verify"
 	"github.com/vaultpack/vaultpack/dataset/view"
@@ -67,7 +68,7 @@ var functions = map[string]any{
 	"uploader.Walk": uploader.Walk, "uploader.UploadShard": uploader.UploadShard, "plans.Make": plans.Make, "plans.Work": plans.Work, "plans.Commit": plans.Commit,
 	"plans.ReadStatus": plans.ReadStatus, "plans.GiveUp": plans.GiveUp, "plans.ParseReference": plans.ParseReference,
 	"dataset.Open": dataset.Open, "cache.Open": cache.Open, "view.Open": view.Open, "serve.Open": serve.Open, "serve.Listen": serve.Listen, "s3api.New": s3api.New, "web.New": web.New, "browse.New": browse.New, "mount.Start": mount.Start, "samples.New": samples.New, "samples.Merge": samples.Merge, "samples.ParsePosition": samples.ParsePosition, "dataset.List": dataset.List, "dataset.Diff": dataset.Diff, "dataset.DiffEntries": dataset.DiffEntries,
-	"restore.Run": restore.Run, "verify.Run": verify.Run, "verify.Against": verify.Against, "rekey.Rotate": rekey.Rotate, "rekey.Reseal": rekey.Reseal,
+	"restore.Run": restore.Run, "verify.Run": verify.Run, "verify.Against": verify.Against, "verify.Join": verify.Join, "verify.PartOf": verify.PartOf, "verify.ReadPart": verify.ReadPart, "shards.Cut": shards.Cut, "rekey.Rotate": rekey.Rotate, "rekey.Reseal": rekey.Reseal,
 	"unpack.Prepare": unpack.Prepare, "doctor.Run": doctor.Run,
 	"vaultpack.Open": vaultpack.Open, "vaultpack.Create": vaultpack.Create, "vaultpack.OpenConfigured": vaultpack.OpenConfigured, "vaultpack.New": vaultpack.New,
 	"launcher.Open": launcher.Open, "launcher.Connect": launcher.Connect,

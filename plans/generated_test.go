@@ -13,6 +13,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/commit"
+	"github.com/vaultpack/vaultpack/internal/cut"
 	"github.com/vaultpack/vaultpack/uploader"
 	"github.com/vaultpack/vaultpack/vault"
 )
@@ -38,34 +39,32 @@ func generated(n int, take func(uploader.Found) error) error {
 	return nil
 }
 
-// However many files come, few places are kept, the shards are about equal, are all of the
+// However many files come, the shards are about equal, are all of the
 // files, and no sample is cut.
 func TestCutsAreBalanced(t *testing.T) {
 	for _, x := range []struct{ files, shards int }{{0, 3}, {1, 1}, {5, 3}, {300_000, 1}, {300_000, 64}, {30_000, 1000}} {
-		c := newCutter(x.shards)
+		c := cut.New(x.shards)
 		if err := generated(x.files, func(f uploader.Found) error {
-			c.add(f)
-			if len(c.places) > c.most {
-				t.Fatalf("%d places are kept", len(c.places))
-			}
+			c.Add(quality(f), f.Path, weighed(f))
 			return nil
 		}); err != nil {
 			t.Fatal(err)
 		}
-		shards := c.shards(x.shards)
-		mean, sum, last := c.now.weight()/int64(x.shards), place{}, ""
+		shards := shardsOf(c.Runs(x.shards))
+		total := c.Total()
+		mean, sum, last := total.Weight()/int64(x.shards), cut.Place{}, ""
 		for n, s := range shards {
-			p := place{entries: s.Entries, files: s.Files, bytes: s.Bytes}
-			if w := p.weight(); x.files > 20*x.shards && (w > mean*5/4 || w < mean*3/4) {
+			p := cut.Place{Entries: s.Entries, Files: s.Files, Bytes: s.Bytes}
+			if w := p.Weight(); x.files > 20*x.shards && (w > mean*5/4 || w < mean*3/4) {
 				t.Errorf("%d files in %d shards: shard %d weighs %d, the mean is %d", x.files, x.shards, n, w, mean)
 			}
-			if s.Entries > 0 && (sum.entries > 0 && s.From <= last || filepath.Ext(s.From) == ".jpg") {
+			if s.Entries > 0 && (sum.Entries > 0 && s.From <= last || filepath.Ext(s.From) == ".jpg") {
 				t.Errorf("shard %d begins with %q", n, s.From)
 			}
 			last = max(last, s.From)
-			sum.entries, sum.files, sum.bytes = sum.entries+s.Entries, sum.files+s.Files, sum.bytes+s.Bytes
+			sum.Entries, sum.Files, sum.Bytes = sum.Entries+s.Entries, sum.Files+s.Files, sum.Bytes+s.Bytes
 		}
-		if len(shards) != x.shards || sum.entries != c.now.entries || sum.files != int64(x.files) || sum.bytes != c.now.bytes {
+		if len(shards) != x.shards || sum.Entries != total.Entries || sum.Files != int64(x.files) || sum.Bytes != total.Bytes {
 			t.Errorf("%d files in %d shards: %d shards of %+v", x.files, x.shards, len(shards), sum)
 		}
 	}
@@ -99,14 +98,14 @@ func TestPlanOfGeneratedFiles(t *testing.T) {
 	}
 	f.Source, f.Links, f.PackSize = "/generated", "keep", uploader.DefaultPackSize
 	began := time.Now()
-	w := &writer{ctx: t.Context(), draft: f, cut: newCutter(1000)}
+	w := &writer{ctx: t.Context(), draft: f, cut: cut.New(1000)}
 	if err := generated(n, w.take); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.flush(); err != nil {
 		t.Fatal(err)
 	}
-	f.Totals, f.Shards = w.totals, w.cut.shards(1000)
+	f.Totals, f.Shards = w.totals, shardsOf(w.cut.Runs(1000))
 	if _, err := f.Store(t.Context()); err != nil {
 		t.Fatal(err)
 	}

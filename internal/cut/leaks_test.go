@@ -1,0 +1,11 @@
+package cut_test
+
+import (
+	"testing"
+
+	"github.com/vaultpack/vaultpack/internal/leaktest"
+)
+
+func TestMain(m *testing.M) {
+	leaktest.Main(m)
+}
