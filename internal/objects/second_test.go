@@ -93,6 +93,37 @@ func (f *forger) sign(r *codec.Root, c *chain.Chain, s signing.Signer) []byte {
 	return b
 }
 
+// plans are roots of a plan's shards; those that begin with "ok" are sound.
+func (f *forger) plans() map[string][]byte {
+	const id = "k3jxabcdefgh2345"
+	of := func(plan string) []byte {
+		r := f.root()
+		r.Plan = id
+		contents, err := codec.EncodeRoot("d", r)
+		f.must(err)
+		whole := `"plan":{"id":"` + id + `"}`
+		if !bytes.Contains(contents, []byte(whole)) {
+			f.t.Fatalf("no plan in %s", contents)
+		}
+		return f.signContents(r, bytes.Replace(contents, []byte(whole), []byte(`"plan":`+plan), 1))
+	}
+	named := func(id string) []byte { return of(`{"id":"` + id + `"}`) }
+	return map[string][]byte{
+		"ok, of a plan":                         named(id),
+		"ok, of some shards of a plan":          of(`{"id":"` + id + `","partial":true}`),
+		"a plan that is called another way":     named("K3JXABCDEFGH2345"),
+		"the ID of a plan is too short":         named(id[1:]),
+		"the ID of a plan is too long":          named(id + "a"),
+		"the ID of a plan ends in a new line":   named(id[1:] + `\n`),
+		"the ID of a plan has a digit 1":        named("1" + id[1:]),
+		"a plan without an ID":                  of(`{"partial":true}`),
+		"ok, of a plan with a field to come":    of(`{"id":"` + id + `","shards":3}`),
+		"a plan that is partial by a number":    of(`{"id":"` + id + `","partial":1}`),
+		"a plan that is text":                   of(`"` + id + `"`),
+		"a plan that was changed after signing": bytes.Replace(named(id), []byte(id), []byte("a"+id[1:]), 1),
+	}
+}
+
 // changed is a root whose contents were changed as JSON, and then signed.
 func (f *forger) changed(change func(j map[string]any)) []byte {
 	f.t.Helper()
@@ -104,6 +135,12 @@ func (f *forger) changed(change func(j map[string]any)) []byte {
 	change(j)
 	contents, err = json.Marshal(j)
 	f.must(err)
+	return f.signContents(r, contents)
+}
+
+// signContents is the plaintext of a root with these contents.
+func (f *forger) signContents(r *codec.Root, contents []byte) []byte {
+	f.t.Helper()
 	r.Sum = sha256.Sum256(contents)
 	st, err := objects.StatementOf("d", r, f.third)
 	f.must(err)

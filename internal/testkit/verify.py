@@ -270,6 +270,10 @@ def verify(dataset, number, plaintext):
     for part in root["parts"]:
         need(part["key_id"] in granted, "a part under a data key that is not granted")
     need(len(root.get("message", "").encode()) <= 4096, "a message that is too long")
+    if "plan" in root:
+        plan = root["plan"]
+        need(re.match(r"[a-z2-7]{16}\Z", plan["id"]), "a malformed plan")
+        need(plan.get("partial", True) is True or plan["partial"] is False, "a malformed plan")
     names = [t["name"] for t in root.get("tags", [])]
     need(names == sorted(set(names)) and len(names) <= 1024, "tags out of order")
     for t in root.get("tags", []):
