@@ -5,6 +5,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -68,6 +69,9 @@ type Config struct {
 	// where they were read from.
 	S3       s3store.Settings
 	S3Source string
+	// Source says how to reach a bucket that data is uploaded from. Its section of a file
+	// counts as a whole.
+	Source SourceSettings
 	// Identity and Passphrase are files with further keys that open data keys, or
 	// empty. Recipients are files with public keys that new data keys are also
 	// wrapped for.
@@ -86,6 +90,7 @@ type Config struct {
 	keys   *keyservice.Client // of Resolved
 	// related is the nearest kms_related, or nil if no file has it.
 	related *bool
+	source  *SourceSettings // the nearest section source, or nil
 	// Default is true for the embedded default vault, which is made on first use,
 	// and DefaultKey for the embedded default of the local key.
 	Default, DefaultKey bool
@@ -98,6 +103,7 @@ type fileConfig struct {
 	KMSKeys        []string          `yaml:"kms_keys"`
 	KMSRelated     *bool             `yaml:"kms_related"`
 	S3             *s3store.Settings `yaml:"s3"`
+	Source         *SourceSettings   `yaml:"source"`
 	LocalKey       string            `yaml:"local_key"`
 	SigningKey     string            `yaml:"signing_key"`
 	Signers        []string          `yaml:"signers"`
@@ -110,7 +116,8 @@ type fileConfig struct {
 }
 
 // Load finds every setting. flag returns the values of the flags vault, kms-key, sse,
-// local-key, signing-key, identity and passphrase-file, or "" for flags that were not given.
+// local-key, signing-key, identity, passphrase-file, source-endpoint, source-region,
+// source-profile and source-pin, or "" for flags that were not given.
 func Load(flag func(name string) string) (*Config, error) {
 	home, homeErr := homeDir() // not needed if everything is set explicitly
 	c := &Config{Home: home}
@@ -132,6 +139,11 @@ func Load(flag func(name string) string) (*Config, error) {
 	for _, file := range files {
 		if err := c.readFile(file); err != nil {
 			return nil, err
+		}
+	}
+	for name, of := range sourceFlags {
+		if value := cmp.Or(flag(name), os.Getenv("VAULTPACK_"+strings.ToUpper(strings.ReplaceAll(name, "-", "_")))); value != "" {
+			*of(&c.Source) = value
 		}
 	}
 	if sse := flag("sse"); sse != "" {
@@ -190,7 +202,7 @@ func (c *Config) readFile(file string) error {
 	d := yaml.NewDecoder(bytes.NewReader(b))
 	d.KnownFields(true)
 	if err := d.Decode(&f); err != nil && err != io.EOF {
-		return fmt.Errorf("%s is not a valid configuration (known settings: vault, kms_keys, kms_related, s3, local_key, signing_key, signers, pins, identity, passphrase_file, recipients, context, provision): %w", file, err)
+		return fmt.Errorf("%s is not a valid configuration (known settings: vault, kms_keys, kms_related, s3, source, local_key, signing_key, signers, pins, identity, passphrase_file, recipients, context, provision): %w", file, err)
 	}
 	var tilde error
 	inFile := func(p string) string {
@@ -219,6 +231,9 @@ func (c *Config) take(f *fileConfig, file string, inFile func(string) string) er
 	}
 	if c.S3Source == "" && f.S3 != nil {
 		c.S3, c.S3Source = *f.S3, file
+	}
+	if c.source == nil && f.Source != nil {
+		c.source, c.Source = f.Source, *f.Source
 	}
 	if c.KMSKeys == nil {
 		for _, k := range f.KMSKeys {

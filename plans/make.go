@@ -42,12 +42,6 @@ func Make(ctx context.Context, d *dataset.Dataset, path string, opts MakeOptions
 	if err := given.Check(ctx, d != nil && d.Vault() != nil, errNoDataset); err != nil {
 		return nil, err
 	}
-	if opts.Shards < 1 || opts.Shards > MaxShards {
-		return nil, fmt.Errorf("a plan of %d shards: it has 1 to %d", opts.Shards, MaxShards)
-	}
-	if opts.Upload.DryRun || opts.Upload.Resend != nil || opts.Upload.Message != "" {
-		return nil, errors.New("plans: a plan has no dry run, resends nothing, and its message is that of Commit")
-	}
 	source, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
@@ -55,11 +49,39 @@ func Make(ctx context.Context, d *dataset.Dataset, path string, opts MakeOptions
 	if _, err := os.Stat(source); err != nil { // before anything is made for it
 		return nil, err
 	}
+	return makeOf(ctx, d, source, opts, func(ctx context.Context, take func(uploader.Found) error) error {
+		_, err := uploader.Walk(ctx, d, source, opts.Upload, take)
+		return err
+	})
+}
+
+// MakeOfBucket is Make for the objects of a bucket. The plan pins each in its state: workers list
+// nothing, and read no object in another state.
+func MakeOfBucket(ctx context.Context, d *dataset.Dataset, b uploader.Bucket, opts MakeOptions) (*Plan, error) {
+	if err := given.Check(ctx, d != nil && d.Vault() != nil && b != nil, errNoDataset); err != nil {
+		return nil, err
+	}
+	return makeOf(ctx, d, b.String(), opts, func(ctx context.Context, take func(uploader.Found) error) error {
+		_, err := uploader.WalkBucket(ctx, d, b, opts.Upload, take)
+		return err
+	})
+}
+
+// A lister calls take with all that a source has.
+type lister func(ctx context.Context, take func(uploader.Found) error) error
+
+func makeOf(ctx context.Context, d *dataset.Dataset, source string, opts MakeOptions, list lister) (*Plan, error) {
+	if opts.Shards < 1 || opts.Shards > MaxShards {
+		return nil, fmt.Errorf("a plan of %d shards: it has 1 to %d", opts.Shards, MaxShards)
+	}
+	if opts.Upload.DryRun || opts.Upload.Resend != nil || opts.Upload.Message != "" {
+		return nil, errors.New("plans: a plan has no dry run, resends nothing, and its message is that of Commit")
+	}
 	l, err := commit.Begin(ctx, d, "plan")
 	if err != nil {
 		return nil, err
 	}
-	p, err := draft(l.Context(), d, l, source, opts)
+	p, err := draft(l.Context(), l, source, opts, list)
 	err = l.Because(err)
 	if end := l.End(ctx); end != nil {
 		err = errors.Join(err, end)
@@ -71,7 +93,7 @@ func Make(ctx context.Context, d *dataset.Dataset, path string, opts MakeOptions
 }
 
 // draft writes the plan.
-func draft(ctx context.Context, d *dataset.Dataset, l *commit.Lease, source string, opts MakeOptions) (*commit.Plan, error) {
+func draft(ctx context.Context, l *commit.Lease, source string, opts MakeOptions, list lister) (*commit.Plan, error) {
 	f, err := l.NewDraft(ctx)
 	if err != nil {
 		return nil, err
@@ -81,7 +103,7 @@ func draft(ctx context.Context, d *dataset.Dataset, l *commit.Lease, source stri
 		f.PackSize = uploader.DefaultPackSize
 	}
 	w := &writer{ctx: ctx, draft: f, cut: cut.New(opts.Shards)}
-	if _, err := uploader.Walk(ctx, d, source, opts.Upload, w.take); err != nil {
+	if err := list(ctx, w.take); err != nil {
 		return nil, err
 	}
 	if err := w.flush(); err != nil {
@@ -110,8 +132,8 @@ func (w *writer) take(f uploader.Found) error {
 	e := f.Entry
 	e.Seen, e.Recent = tree.Seen{}, false // of this machine
 	w.totals.Count(e)
-	w.page = append(w.page, codec.Planned{Entry: e, More: f.More})
-	w.size += codec.PathLen(e)
+	w.page = append(w.page, codec.Planned{Entry: e, More: f.More, ETag: f.ETag, Version: f.Version})
+	w.size += codec.PathLen(e) + len(f.ETag) + len(f.Version)
 	if len(w.page) >= pageEntries || w.size >= pagePathLen {
 		return w.flush()
 	}

@@ -2,17 +2,23 @@ package plans
 
 import (
 	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/internal/commit"
 	"github.com/vaultpack/vaultpack/uploader"
+	"github.com/vaultpack/vaultpack/vault"
 )
 
 // WorkOptions configure [Work].
 type WorkOptions struct {
-	// Source is the path of the source on this machine. If it is empty, the source is where
-	// it was when the plan was made.
+	// Source is the path of the source on this machine, or the URL of a bucket. If it is empty,
+	// the source is where it was when the plan was made.
 	Source string
+	// OpenBucket opens a bucket by its URL. Without it, plans of buckets cannot be worked on.
+	OpenBucket func(ctx context.Context, url string) (uploader.Bucket, error)
 	// Memory and Concurrency are those of an upload, and Failed, Warn and Progress too.
 	Memory      int64
 	Concurrency int
@@ -30,6 +36,8 @@ type WorkResult struct {
 	// or the shard is empty.
 	Finished bool
 	Stats    uploader.Stats
+	// Requests are those that were made to the bucket that the plan is of, if it is of one.
+	Requests vault.Requests
 }
 
 // Work uploads shard n of a plan, unless that was done before. It continues from what
@@ -62,13 +70,34 @@ func Work(ctx context.Context, d *dataset.Dataset, r Reference, n int, opts Work
 		source = p.Source
 	}
 	told := tell(s, opts)
-	up, err := uploader.UploadShard(s.Lease().Context(), d, source, s, uploader.Options{Memory: opts.Memory, Concurrency: opts.Concurrency,
-		Failed: opts.Failed, Warn: opts.Warn, Progress: opts.Progress})
+	up, err := upload(s.Lease().Context(), d, source, s, opts)
 	err = s.Lease().Because(err)
 	told.stop(ctx, err)
 	if err != nil {
 		return nil, &ShardError{Reference{r.Dataset, r.ID, ""}, n, err}
 	}
-	res.Finished, res.Stats = up.Committed, up.Stats
+	res.Finished, res.Stats, res.Requests = up.Committed, up.Stats, up.Source
 	return res, nil
 }
+
+// upload uploads the shard from wherever the source is.
+func upload(ctx context.Context, d *dataset.Dataset, source string, s *commit.Shard, opts WorkOptions) (*uploader.Result, error) {
+	how := uploader.Options{Memory: opts.Memory, Concurrency: opts.Concurrency, Failed: opts.Failed, Warn: opts.Warn, Progress: opts.Progress}
+	planned, given := IsBucket(s.Plan().Source), IsBucket(source)
+	switch {
+	case planned != given:
+		return nil, fmt.Errorf("the plan is of %s, and the source is %s: one is a bucket and the other is not", s.Plan().Source, source)
+	case !given:
+		return uploader.UploadShard(ctx, d, source, s, how)
+	case opts.OpenBucket == nil:
+		return nil, fmt.Errorf("plans: the plan is of %s, and WorkOptions.OpenBucket is nil", source)
+	}
+	b, err := opts.OpenBucket(ctx, source)
+	if err != nil {
+		return nil, err
+	}
+	return uploader.UploadBucketShard(ctx, d, b, s, how)
+}
+
+// IsBucket reports whether a source is the URL of a bucket, and not a path.
+func IsBucket(source string) bool { return strings.Contains(source, "://") && !filepath.IsAbs(source) }

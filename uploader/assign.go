@@ -104,7 +104,7 @@ func (p *planner) closeSamples() error {
 
 // large sends each piece of a file that is not in the vault yet.
 func (p *planner) large(it *item, candidates []*tree.Entry) error {
-	holes := findHoles(it)
+	holes := p.findHoles(it)
 	defer holes.close()
 	for _, j := range p.cut(it, p.knownPieces(it, candidates)) {
 		it.jobs = append(it.jobs, j)
@@ -131,7 +131,7 @@ func (p *planner) knownPieces(it *item, candidates []*tree.Entry) map[int64][]kn
 			has = p.hasPack
 		}
 		for _, x := range e.Extents {
-			if (trusted || summed([]tree.Extent{x})) && has(x.Pack) {
+			if (trusted || p.compares() && summed([]tree.Extent{x})) && has(x.Pack) {
 				found[x.At] = append(found[x.At], knownExtent{x, trusted, pending})
 			}
 		}
@@ -142,8 +142,10 @@ func (p *planner) knownPieces(it *item, candidates []*tree.Entry) map[int64][]kn
 	for _, c := range candidates {
 		take(c, true)
 	}
-	for _, e := range p.elsewhere.large(p.ctx, it.entry.Size) {
-		take(e, false)
+	if p.compares() {
+		for _, e := range p.elsewhere.large(p.ctx, it.entry.Size) {
+			take(e, false)
+		}
 	}
 	for _, xs := range found {
 		slices.SortStableFunc(xs, func(a, b knownExtent) int { return cmp.Compare(rank(a), rank(b)) })

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"hash"
 	"io"
-	"os"
 
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
@@ -110,7 +109,7 @@ func (u *upload) find(ctx context.Context, it *item) (matches, error) {
 	if it.trusted {
 		return matches{known: []known{it.first()}}, nil
 	}
-	elsewhere := u.elsewhere.has(ctx, it.entry.Size)
+	elsewhere := u.compares() && u.elsewhere.has(ctx, it.entry.Size)
 	if len(it.known) == 0 && !elsewhere {
 		return matches{}, nil
 	}
@@ -182,7 +181,7 @@ func (u *upload) findOnce(ctx context.Context, it *item, elsewhere bool) (m matc
 // A comparison computes keyed sums of runs of an open file, each only once.
 type comparison struct {
 	u      *upload
-	f      *os.File
+	f      opened
 	sha    hash.Hash // nil unless the SHA-256 is needed
 	sha256 []byte
 	last   tree.Extent // the extent of the last sum
@@ -217,7 +216,9 @@ func (c *comparison) sum(ctx context.Context, x tree.Extent) (envelope.ContentSu
 	if c.sha != nil {
 		dst = io.MultiWriter(h, c.sha)
 	}
-	n, err := io.Copy(dst, ctxio.Reader(ctx, io.NewSectionReader(c.f, x.At, x.Length)))
+	r := c.f.section(ctx, x.At, x.Length)
+	defer r.Close()
+	n, err := io.Copy(dst, ctxio.Reader(ctx, r))
 	if err == nil && n != x.Length {
 		err = errChanged
 	}
@@ -242,18 +243,16 @@ func (c *comparison) fileError(it *item, err error) error {
 	return &stopped{it, err}
 }
 
-// endsAt returns errChanged if the file continues after off. Its size may not show that,
-// as for files that the kernel generates.
-func endsAt(f *os.File, off int64) error {
-	var b [1]byte
-	if n, _ := f.ReadAt(b[:], off); n > 0 {
+// endsAt returns errChanged if the file continues after off.
+func endsAt(f opened, off int64) error {
+	if f.goesOn(off) {
 		return errChanged
 	}
 	return nil
 }
 
 // comparePiece checks whether the vault has a piece of a large file.
-func (u *upload) comparePiece(ctx context.Context, j *job, f *os.File) (bool, error) {
+func (u *upload) comparePiece(ctx context.Context, j *job, f opened) (bool, error) {
 	c := &comparison{u: u, f: f}
 	for _, x := range j.known {
 		at := x.Extent

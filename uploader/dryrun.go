@@ -8,6 +8,7 @@ import (
 	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/internal/objects"
 	"github.com/vaultpack/vaultpack/internal/tarpack"
+	"github.com/vaultpack/vaultpack/vault"
 )
 
 // planTar does in a dry run what sendTar does, without reading: the size of the pack
@@ -16,6 +17,11 @@ import (
 func (u *upload) planTar(ctx context.Context, j *job, items []*item) error {
 	var good []*item
 	for _, it := range items {
+		if u.bucket != nil {
+			u.willRead(it.entry.Size)
+			good = append(good, it)
+			continue
+		}
 		f, err := openSource(it.file)
 		if err != nil {
 			it.failed = err
@@ -64,6 +70,31 @@ func (u *upload) planPiece(ctx context.Context, j *job) error {
 	j.pack = &pack
 	j.extent = tree.Extent{Pack: j.pack, Length: j.n, At: j.off, Sum: plannedSum()}
 	u.SentBytes.Add(j.n)
+	if u.bucket != nil {
+		u.willRead(j.n)
+	}
 	u.packDone(j, j.items)
 	return nil
+}
+
+// willRead counts the requests that read n bytes of an object.
+func (u *upload) willRead(n int64) {
+	u.reads.Add(rangesOf(n))
+	u.readBytes.Add(n)
+}
+
+// sourceUsage returns the requests that were made to the bucket or, after a dry run, would be.
+func (u *upload) sourceUsage() vault.Requests {
+	if u.bucket == nil {
+		return vault.Requests{}
+	}
+	r, b := u.bucket.Usage(), u.usedBefore
+	r.Lists -= b.Lists
+	r.Puts -= b.Puts
+	r.Deletes -= b.Deletes
+	r.Retries -= b.Retries
+	r.BytesSent -= b.BytesSent
+	r.Gets += u.reads.Load() - b.Gets
+	r.BytesReceived += u.readBytes.Load() - b.BytesReceived
+	return r
 }

@@ -201,7 +201,7 @@ func (f *finisher) collect(ctx context.Context, it *item) error {
 // reads the file once more, and checks with the keyed sums that it reads the bytes that
 // are in the vault: with the SHA-256 of other bytes, no reader would accept the file.
 func (f *finisher) sumPieces(ctx context.Context, it *item) error {
-	file, err := openSource(it.file)
+	file, err := f.openFile(it)
 	if err != nil {
 		return &stopped{it, err}
 	}
@@ -216,7 +216,9 @@ func (f *finisher) sumPieces(ctx context.Context, it *item) error {
 			}
 			dst = io.MultiWriter(whole, keyed)
 		}
-		n, err := io.Copy(dst, ctxio.Reader(ctx, io.NewSectionReader(file, j.off, j.n)))
+		r := file.section(ctx, j.off, j.n)
+		n, err := io.Copy(dst, ctxio.Reader(ctx, r))
+		r.Close()
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -256,7 +258,7 @@ func (f *finisher) resend(ctx context.Context, it *item) error {
 			found[j.off] = append(found[j.off], knownExtent{Extent: j.extent})
 		}
 	}
-	holes := findHoles(it)
+	holes := f.findHoles(it)
 	defer holes.close()
 	for _, j := range f.cut(it, found) {
 		it.jobs = append(it.jobs, j)

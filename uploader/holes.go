@@ -15,8 +15,11 @@ type holes struct {
 	first map[int64]*job
 }
 
-func findHoles(it *item) *holes {
+func (u *upload) findHoles(it *item) *holes {
 	h := &holes{first: map[int64]*job{}}
+	if u.bucket != nil {
+		return h // objects have none
+	}
 	if f, err := openSource(it.file); err == nil {
 		h.f = f
 	}

@@ -39,7 +39,7 @@ func (p *planner) recall(it *item, candidates []*tree.Entry) {
 			it.known = append([]known{k}, it.known...)
 			return
 		}
-		if summed(e.Extents) {
+		if p.compares() && summed(e.Extents) {
 			it.known = append(it.known, k)
 		}
 	}

@@ -121,6 +121,9 @@ func (u *upload) limits() (packs, segments int) {
 	if s, ok := vault.As[vault.Buffered](u.dataset.Vault().Store); ok {
 		put = s.PutMemory()
 	}
+	if u.bucket != nil {
+		put += aheadMemory
+	}
 	room := max(u.Memory-otherMemory, 0)
 	packs = int(max(min(int64(want), room/(put+segmentMemory)), 1))
 	// Twice as many segments as cores, so that no core idles while packs begin and end.

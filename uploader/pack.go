@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/envelope"
@@ -100,6 +101,7 @@ type tarWriter struct {
 	ctx  context.Context
 	sums *sums
 	tar  *tarpack.Writer
+	next func(it *item) contents // reads the items, in order
 
 	good    []*item // the items in the tar
 	extents []tree.Extent
@@ -109,10 +111,15 @@ type tarWriter struct {
 func (t *tarWriter) write(w io.Writer, items []*item) error {
 	t.good, t.extents = nil, nil
 	t.tar = tarpack.NewWriter(w)
+	items = slices.DeleteFunc(slices.Clone(items), func(it *item) bool { return it.failed != nil })
+	t.next = func(it *item) contents { return t.read(t.ctx, it) }
+	if t.bucket != nil {
+		ahead := newAhead(t.ctx, len(items), func(i int) int64 { return min(items[i].planned, inMemory) },
+			func(ctx context.Context, i int) contents { return t.read(ctx, items[i]) })
+		defer ahead.stop()
+		t.next = func(*item) contents { c, _ := ahead.next(); return c }
+	}
 	for _, it := range items {
-		if it.failed != nil {
-			continue
-		}
 		if err := t.add(it); err != nil {
 			return err
 		}
@@ -123,39 +130,54 @@ func (t *tarWriter) write(w io.Writer, items []*item) error {
 	return t.tar.Close()
 }
 
+// contents are what was read of a file: all of it, or the open file if it is large.
+type contents struct {
+	b     []byte
+	whole bool
+	f     opened
+	err   error
+}
+
+// read reads a file for the tar.
+func (u *upload) read(ctx context.Context, it *item) (c contents) {
+	if c.f, c.err = u.openItem(ctx, it); c.err != nil || it.entry.Size > inMemory {
+		return c
+	}
+	c.whole = true
+	c.b, c.err = u.readStable(ctx, &c.f, it)
+	return c
+}
+
 // add adds one file. A file that cannot be read is marked as failed.
 func (t *tarWriter) add(it *item) error {
-	f, err := t.openItem(t.ctx, it)
-	if err != nil {
-		it.failed = err
+	c := t.next(it)
+	if c.f != nil {
+		defer c.f.Close()
+	}
+	if it.failed = c.err; c.err != nil {
 		return nil
 	}
-	defer func() { f.Close() }() // readStable may reopen it
 	if t.tar.Written()+tarpack.Size(it.entry)+tarpack.End > t.PackSize && it.entry.Size > it.planned {
 		it.failed = errChanged // it has grown, and the pack has no room for it
 		return nil
 	}
 	t.sums.reset()
 	var at int64
-	if it.entry.Size <= inMemory {
-		b, err := t.readStable(t.ctx, &f, it)
-		if err != nil {
-			it.failed = err
-			return nil
-		}
+	var err error
+	if c.whole {
 		if at, err = t.tar.Begin(it.entry); err != nil {
 			return err
 		}
-		if _, err := t.tar.Write(b); err != nil {
+		if _, err := t.tar.Write(c.b); err != nil {
 			return err
 		}
-		t.sums.Write(b)
-		t.SentBytes.Add(int64(len(b)))
+		t.sums.Write(c.b)
+		t.SentBytes.Add(int64(len(c.b)))
 	} else {
 		if at, err = t.tar.Begin(it.entry); err != nil {
 			return err
 		}
-		if err := t.copyStable(t.tar, t.sums, f, it, 0, it.entry.Size); err != nil {
+		if err := t.copyStable(t.ctx, t.tar, t.sums, c.f, it, 0, it.entry.Size); err != nil {
 			return err
 		}
 	}
@@ -171,8 +193,10 @@ func (t *tarWriter) add(it *item) error {
 // the finisher, which sees all pieces.
 func (u *upload) sendPiece(ctx context.Context, j *job) error {
 	it := j.items[0]
-	settle(ctx, it.entry)
-	f, err := openSource(it.file)
+	if u.bucket == nil {
+		settle(ctx, it.entry)
+	}
+	f, err := u.openFile(it)
 	if err != nil {
 		return &stopped{it, err}
 	}
@@ -204,7 +228,7 @@ func (u *upload) sendPiece(ctx context.Context, j *job) error {
 	}
 	pack, err := objects.Of(u.dataset).WritePack(ctx, u.key, func(w io.Writer) error {
 		sum.Reset()
-		return u.copyStable(w, sum, f, it, j.off, j.n)
+		return u.copyStable(ctx, w, sum, f, it, j.off, j.n)
 	}, envelope.Workers(u.segments))
 	var stop *stopped
 	if errors.As(err, &stop) {

@@ -3,9 +3,11 @@ package uploader
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/internal/tarpack"
+	"github.com/vaultpack/vaultpack/vault"
 )
 
 // An item is one entry of the new version on its way to the index.
@@ -15,6 +17,10 @@ type item struct {
 	then *tree.Entry
 	file string      // its path on this machine
 	plan *tree.Entry // what a plan says of it, nil if there is none
+	// pin is the state in which an object is read, nil for a file. replaced says that it was
+	// found to be in another.
+	pin      *vault.Pinned
+	replaced atomic.Bool
 	// planned is the size that was reserved for it in a pack.
 	planned int64
 	// known are contents in the vault that may be the file's. If trusted, the first of
@@ -121,11 +127,26 @@ func (u *upload) plan(ctx context.Context, jobs chan<- *job, windows chan<- []*i
 
 // takeFolder takes all of the source.
 func (p *planner) takeFolder() error {
+	if p.bucket != nil {
+		w := &bucketWalker{upload: p.upload, yield: p.take, unfit: func(name string, err error) {
+			p.fail(name, err)
+			p.unknown++ // no version can have it
+		}}
+		if err := w.walk(p.ctx); err != nil {
+			return err
+		}
+		return p.rest()
+	}
 	w := p.newWalker(p.take)
 	w.failed = p.unreadable
 	if err := w.walk(p.ctx, p.path); err != nil {
 		return err
 	}
+	return p.rest()
+}
+
+// rest is what follows after all of the source has been taken.
+func (p *planner) rest() error {
 	if err := p.passRest(); err != nil {
 		return err
 	}
@@ -177,7 +198,7 @@ func (p *planner) take(f found) error {
 	if err != nil {
 		return err
 	}
-	it := &item{entry: f.entry, then: then, file: f.file, plan: f.plan, planned: f.entry.Size, gap: p.gap}
+	it := &item{entry: f.entry, then: then, file: f.file, plan: f.plan, pin: f.pin, planned: f.entry.Size, gap: p.gap}
 	p.gap = false
 	p.window = append(p.window, it)
 	if !f.entry.IsFile() {

@@ -33,21 +33,20 @@ func openRegular(name string) (*os.File, error) {
 }
 
 // openItem opens the file and updates the entry with its current attributes.
-func (u *upload) openItem(ctx context.Context, it *item) (*os.File, error) {
-	settle(ctx, it.entry)
-	f, err := openSource(it.file)
+func (u *upload) openItem(ctx context.Context, it *item) (opened, error) {
+	if u.bucket == nil {
+		settle(ctx, it.entry)
+	} else if err := u.repin(ctx, it); err != nil {
+		return nil, err
+	}
+	f, err := u.openFile(it)
 	if err != nil {
 		return nil, err
 	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = errChanged
-	}
-	if err != nil {
+	if err := f.describe(it.entry); err != nil {
 		f.Close()
 		return nil, err
 	}
-	describe(it.entry, info, u.host)
 	it.entry.Flaw = ""
 	if tarpack.Size(it.entry)+tarpack.End > u.PackSize && len(it.jobs) > 0 && !it.jobs[0].piece {
 		f.Close()
@@ -58,13 +57,11 @@ func (u *upload) openItem(ctx context.Context, it *item) (*os.File, error) {
 
 // stable reports errChanged if the open file no longer matches the entry. For an item
 // that is torn anyway, it only records that.
-func (u *upload) stable(f *os.File, it *item) error {
-	info, err := f.Stat()
-	if err != nil {
+func (u *upload) stable(f opened, it *item) error {
+	now := &tree.Entry{Path: it.entry.Path}
+	if err := f.describe(now); err != nil {
 		return err
 	}
-	now := &tree.Entry{Path: it.entry.Path}
-	describe(now, info, u.host)
 	if sameFile(now, it.entry) {
 		return nil
 	}
@@ -76,14 +73,16 @@ func (u *upload) stable(f *os.File, it *item) error {
 }
 
 // mayTear reports whether there is nothing better for the file than what is read while
-// it changes.
-func (it *item) mayTear() bool { return it.then == nil || it.then.Flaw == tree.FlawTorn }
+// it changes. An object is always read in one state.
+func (it *item) mayTear() bool {
+	return it.pin == nil && (it.then == nil || it.then.Flaw == tree.FlawTorn)
+}
 
 // readStable reads a small file completely, and once more if it changes while it is read.
 // A file that changes again is accepted as read, if the item is torn.
-func (u *upload) readStable(ctx context.Context, f **os.File, it *item) ([]byte, error) {
+func (u *upload) readStable(ctx context.Context, f *opened, it *item) ([]byte, error) {
 	for try := 0; ; try++ {
-		b, err := u.readWhole(*f, it)
+		b, err := u.readWhole(ctx, *f, it)
 		if err == nil {
 			return b, nil
 		}
@@ -106,11 +105,13 @@ func (u *upload) readStable(ctx context.Context, f **os.File, it *item) ([]byte,
 
 // readWhole reads a small file. If the item is torn, the entry gets the size that was
 // read.
-func (u *upload) readWhole(f *os.File, it *item) ([]byte, error) {
+func (u *upload) readWhole(ctx context.Context, f opened, it *item) ([]byte, error) {
 	var b bytes.Buffer
 	b.Grow(int(it.entry.Size) + 512)
 	// One byte more than expected, to notice growth.
-	n, err := io.Copy(&b, io.LimitReader(f, it.entry.Size+1))
+	r := f.section(ctx, 0, it.entry.Size+1)
+	defer r.Close()
+	n, err := io.Copy(&b, r)
 	if err != nil {
 		return nil, err
 	}
@@ -130,8 +131,10 @@ func (u *upload) readWhole(f *os.File, it *item) ([]byte, error) {
 // copyStable copies n bytes from off of the open file, and adds them to sum, whose Write
 // cannot fail. A *stopped error says that the bytes cannot be read, or are not those of
 // the file as it was opened.
-func (u *upload) copyStable(dst, sum io.Writer, f *os.File, it *item, off, n int64) error {
-	src := &countedFile{r: io.NewSectionReader(f, off, n), n: &u.SentBytes, sum: sum}
+func (u *upload) copyStable(ctx context.Context, dst, sum io.Writer, f opened, it *item, off, n int64) error {
+	r := f.section(ctx, off, n)
+	defer r.Close()
+	src := &countedFile{r: r, n: &u.SentBytes, sum: sum}
 	copied, err := io.Copy(dst, src)
 	switch {
 	case src.err != nil:

@@ -17,6 +17,7 @@ import (
 	"github.com/vaultpack/vaultpack/internal/commit"
 	"github.com/vaultpack/vaultpack/internal/given"
 	"github.com/vaultpack/vaultpack/internal/objects"
+	"github.com/vaultpack/vaultpack/vault"
 )
 
 // ErrSourceChanged is returned for a source that is not as it was when its plan was made.
@@ -48,7 +49,24 @@ func (e *ChangedError) Unwrap() error { return ErrSourceChanged }
 //
 // The plan decides about what Options say of links, packs and checksums.
 func UploadShard(ctx context.Context, d *dataset.Dataset, path string, s *commit.Shard, opts Options) (*Result, error) {
-	if err := given.Check(ctx, d != nil && d.Vault() != nil && s.Lease() != nil && path != "", errNoDataset); err != nil {
+	if err := given.Check(ctx, path != "", errNoDataset); err != nil {
+		return nil, err
+	}
+	return uploadShard(ctx, &upload{Options: opts, dataset: d, path: path, shard: s})
+}
+
+// UploadBucketShard is UploadShard for a plan of a bucket. It lists nothing: it reads the
+// objects that the plan names, in the state in which the plan has pinned them.
+func UploadBucketShard(ctx context.Context, d *dataset.Dataset, b Bucket, s *commit.Shard, opts Options) (*Result, error) {
+	if err := given.Check(ctx, b != nil, errNoBucket); err != nil {
+		return nil, err
+	}
+	return uploadShard(ctx, &upload{Options: opts, dataset: d, path: b.String(), bucket: b, shard: s})
+}
+
+func uploadShard(ctx context.Context, u *upload) (*Result, error) {
+	d, s, opts := u.dataset, u.shard, &u.Options
+	if err := given.Check(ctx, d != nil && d.Vault() != nil && s.Lease() != nil, errNoDataset); err != nil {
 		return nil, err
 	}
 	if opts.DryRun || opts.Resend != nil || !opts.Filter.all() {
@@ -60,7 +78,6 @@ func UploadShard(ctx context.Context, d *dataset.Dataset, path string, s *commit
 		return nil, err
 	}
 	opts.Links, opts.PackSize, opts.Shuffle, opts.Checksum = links, p.PackSize, p.Shuffle, p.Checksum
-	u := &upload{Options: opts, dataset: d, path: path, shard: s}
 	if err := u.complete(); err != nil {
 		return nil, err
 	}
@@ -71,7 +88,7 @@ func UploadShard(ctx context.Context, d *dataset.Dataset, path string, s *commit
 	if err != nil {
 		return nil, err
 	}
-	res.Vault, res.Stats = d.Vault(), u.counters.stats()
+	res.Vault, res.Stats, res.Source = d.Vault(), u.counters.stats(), u.sourceUsage()
 	return res, nil
 }
 
@@ -130,11 +147,10 @@ func (p *planner) takePlanned() error {
 	plan, n := p.shard.Plan(), p.shard.Number
 	from := plan.Shards[n].From
 	to, ends := plan.To(n)
-	info, err := os.Stat(p.path)
+	takeOne, err := p.takerOfPlanned()
 	if err != nil {
 		return err
 	}
-	w := p.newWalker(nil)
 	for i, page := range plan.Pages {
 		if i+1 < len(plan.Pages) && plan.Pages[i+1].First <= from {
 			continue
@@ -150,16 +166,45 @@ func (p *planner) takePlanned() error {
 			if e.Path < from || ends && e.Path >= to {
 				continue
 			}
-			file := p.path
-			if info.IsDir() {
-				file = filepath.Join(p.path, filepath.FromSlash(e.Path))
-			}
-			if err := p.takeOne(w, e, file); err != nil {
+			if err := takeOne(e); err != nil {
 				return err
 			}
 		}
 	}
 	return p.passRest()
+}
+
+// takerOfPlanned returns a function that takes an entry of the plan.
+func (p *planner) takerOfPlanned() (func(codec.Planned) error, error) {
+	if p.bucket != nil {
+		return p.takePinned, nil
+	}
+	info, err := os.Stat(p.path)
+	if err != nil {
+		return nil, err
+	}
+	w := p.newWalker(nil)
+	return func(e codec.Planned) error {
+		file := p.path
+		if info.IsDir() {
+			file = filepath.Join(p.path, filepath.FromSlash(e.Path))
+		}
+		return p.takeOne(w, e, file)
+	}, nil
+}
+
+// takePinned takes an object as the plan has pinned it.
+func (p *planner) takePinned(e codec.Planned) error {
+	if e.IsFile() && e.ETag == "" {
+		return fmt.Errorf("the plan does not pin %q: it is the plan of a folder, and %s is a bucket", e.Path, p.bucket)
+	}
+	pin := &vault.Pinned{ETag: e.ETag, Version: e.Version}
+	pin.Name, pin.Size, pin.Modified = e.Path, e.Size, e.ModTime
+	now := *e.Entry
+	if e.IsFile() {
+		describeObject(&now, *pin, p.host)
+	}
+	return p.take(found{entry: &now, more: e.More, plan: e.Entry, pin: pin})
 }
 
 // takeOne takes an entry of the plan if the source has it as it was.
@@ -249,58 +294,4 @@ func (f *finisher) finishShard(ctx context.Context) (*Result, error) {
 		return nil, errors.Join(err, f.check.recordRest(ctx))
 	}
 	return &Result{Committed: first}, nil
-}
-
-// A Found is something that Walk has found.
-type Found struct {
-	*tree.Entry // without contents
-	// More says that a later file belongs to the same sample, and Cut that no sample has
-	// files both before this entry and from it on.
-	More, Cut bool
-}
-
-// Walk walks the source at path as an upload to the dataset does, and calls take with all
-// that it finds, in the order of an index. If something cannot be read, Walk calls Failed,
-// goes on, and returns a *dataset.PartialError.
-func Walk(ctx context.Context, d *dataset.Dataset, path string, opts Options, take func(Found) error) (Stats, error) {
-	if err := given.Check(ctx, d != nil && d.Vault() != nil && path != "" && take != nil, errNoDataset); err != nil {
-		return Stats{}, err
-	}
-	u := &upload{Options: opts, dataset: d, path: path}
-	if err := u.complete(); err != nil {
-		return Stats{}, err
-	}
-	if u.Progress != nil {
-		u.Progress.now.Store(&u.counters)
-	}
-	if err := u.name(); err != nil {
-		return Stats{}, err
-	}
-	open := map[string]bool{} // samples of which files are still to come
-	w := u.newWalker(func(f found) error {
-		e := f.entry
-		for key := range open {
-			if e.Path > key+"/" { // of a file that has gone meanwhile
-				delete(open, key)
-			}
-		}
-		cut := len(open) == 0
-		if e.IsFile() {
-			u.Files.Add(1)
-			u.Bytes.Add(e.Size)
-			if key := sampleKey(e.Path); f.more {
-				open[key] = true
-			} else {
-				delete(open, key)
-			}
-		}
-		return take(Found{e, f.more, cut})
-	})
-	if err := w.walk(ctx, path); err != nil {
-		return u.counters.stats(), err
-	}
-	if err := u.checkWalk(); err != nil {
-		return u.counters.stats(), err
-	}
-	return u.counters.stats(), u.fails.Err("plan")
 }

@@ -90,6 +90,9 @@ func (u *upload) checkResent() {
 
 // checkRemoved checks how much of the last version is gone.
 func (u *upload) checkRemoved() error {
+	if u.bucket != nil && u.Files.Load() == 0 && !u.AllowEmpty {
+		return fmt.Errorf("%w: there are no objects below %s. No version was created; if there should be none, use --allow-empty", ErrEmptied, u.bucket)
+	}
 	if u.prev == nil || u.AllowEmpty {
 		return nil
 	}
@@ -98,7 +101,7 @@ func (u *upload) checkRemoved() error {
 		return fmt.Errorf("%w: %s has no files, but version %d has %d. Is it mounted, and is it the right folder? No version was created; if it should be empty, use --allow-empty",
 			ErrEmptied, u.path, u.prev.Number, before)
 	}
-	if info, err := os.Stat(u.path); err == nil && !info.IsDir() && removed > 0 {
+	if info, err := os.Stat(u.path); u.bucket == nil && err == nil && !info.IsDir() && removed > 0 {
 		u.Warn(fmt.Errorf("the file %s replaces all files of version %d: %d of them are not in the new version; to add it to them, put it into their folder and upload that",
 			u.path, u.prev.Number, removed))
 		return nil

@@ -39,6 +39,7 @@ type counters struct {
 	Added, Changed, Removed    atomic.Int64
 	Failures, Specials         atomic.Int64
 	KeptLinks, LinksOut        atomic.Int64
+	reads, readBytes           atomic.Int64 // requests that a dry run would make to a bucket, and their bytes
 }
 
 func (c *counters) stats() Stats {

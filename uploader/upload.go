@@ -46,6 +46,9 @@ type Result struct {
 	Vault *vault.Vault
 	// Stats counts what was done or, after a dry run, would be done.
 	Stats Stats
+	// Source has the requests that were made to the bucket that was uploaded, if it was one,
+	// or would be made.
+	Source vault.Requests
 }
 
 // Upload uploads a folder, or a file, to a dataset. For each file that cannot be
@@ -83,6 +86,7 @@ type upload struct {
 	dataset *dataset.Dataset // a plan in a dry run
 	path    string           // of the source
 	stream  *stream          // or what is read instead
+	bucket  Bucket           // or whose objects are
 	shard   *commit.Shard    // nil unless only a shard of a plan is uploaded
 	source  string           // identifies the source on this machine in records
 	host    string
@@ -101,6 +105,10 @@ type upload struct {
 	mu        sync.Mutex
 	lost      map[envelope.ObjectID]bool // packs that were reported as missing
 	unknown   int64                      // paths that the walk could not read, and below which nothing is kept
+	// Objects of the bucket whose names begin with ownPrefix, if hasOwn, are the vault's.
+	ownPrefix  string
+	hasOwn     bool
+	usedBefore vault.Requests // of the bucket, before the upload
 }
 
 func (u *upload) run(ctx context.Context) (*Result, error) {
@@ -122,7 +130,7 @@ func (u *upload) run(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	u.checkResent()
-	res.Vault, res.Stats = u.dataset.Vault(), u.counters.stats()
+	res.Vault, res.Stats, res.Source = u.dataset.Vault(), u.counters.stats(), u.sourceUsage()
 	return res, u.fails.Err("upload")
 }
 
@@ -157,6 +165,9 @@ var errNoDataset = errors.New("uploader: a dataset that was not opened in a vaul
 func (u *upload) name() error {
 	if u.stream != nil {
 		return nil // no other upload continues from what this one records
+	}
+	if u.bucket != nil {
+		return u.nameBucket()
 	}
 	abs, err := filepath.Abs(u.path)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset/tree"
 	"github.com/vaultpack/vaultpack/internal/fsys"
 	"github.com/vaultpack/vaultpack/internal/given"
+	"github.com/vaultpack/vaultpack/vault"
 )
 
 // A found is something found by the walk.
@@ -24,7 +25,8 @@ type found struct {
 	file  string      // its path on this machine
 	// more says that a later file in the folder belongs to the same sample.
 	more bool
-	plan *tree.Entry // what the plan says of it, nil if there is none
+	plan *tree.Entry   // what the plan says of it, nil if there is none
+	pin  *vault.Pinned // of an object
 }
 
 // A walker walks the source in the order of the index: by the bytes of the paths, where
@@ -304,10 +306,15 @@ func recent(t time.Time) bool {
 }
 
 // sameFile reports whether a file found now is the recorded one: by size, time and mode,
-// and also by inode and change time if this machine wrote the record.
+// and also by inode and change time if this machine wrote the record. Those of an object are its
+// ETag and time, and have to be known: files of one bucket and another are often of the same
+// size and second.
 func sameFile(now, then *tree.Entry) bool {
 	if !then.IsFile() || now.Size != then.Size || now.Mode != then.Mode || !now.ModTime.Equal(then.ModTime) {
 		return false
+	}
+	if strings.HasPrefix(now.Seen.Host, bucketHost) || strings.HasPrefix(then.Seen.Host, bucketHost) {
+		return then.Seen.Host == now.Seen.Host && then.Seen.Inode == now.Seen.Inode && then.Seen.ChangeTime.Equal(now.Seen.ChangeTime)
 	}
 	return then.Seen.Host != now.Seen.Host || now.Seen.Host == "" ||
 		then.Seen.Inode == now.Seen.Inode && then.Seen.ChangeTime.Equal(now.Seen.ChangeTime)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -9,6 +10,7 @@ import (
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/plans"
 	"github.com/vaultpack/vaultpack/uploader"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 func planCommand(con *console) *cli.Command {
@@ -16,12 +18,12 @@ func planCommand(con *console) *cli.Command {
 		Name:      "plan",
 		Usage:     "divide an upload among many workers",
 		ArgsUsage: "SOURCE --shards N | status PLAN | give-up PLAN",
-		Description: "plan walks SOURCE, a folder that all workers see, once, and stores a plan in the vault: N\n" +
+		Description: "plan walks SOURCE, a folder or s3://bucket/prefix that all workers see, once, and stores a plan in the vault: N\n" +
 			"shards of about the same size. Each worker runs \"vaultpack work PLAN\", which takes the\n" +
 			"number of its shard from the environment of Slurm, Kubernetes, AWS Batch or SageMaker.\n" +
 			"\"vaultpack commit PLAN\" then makes one version of all shards. See docs/SCALE.md.\n\n" +
 			"While a plan is open, gc deletes nothing from the dataset.",
-		Flags: append(selectionFlags(),
+		Flags: append(slices.Concat(selectionFlags(), bucketFlags()),
 			&cli.IntFlag{Name: "shards", DefaultText: "none: it must be given", Usage: "cut the source into `N` shards, numbered from 0"},
 			&cli.StringFlag{Name: "dataset", Aliases: []string{"d"}, Usage: "`NAME` of the dataset"},
 			&cli.StringFlag{Name: "links", Value: "keep", Usage: "`HOW` to treat symbolic links: keep, follow or error, as in push"},
@@ -63,6 +65,9 @@ func makePlan(c *cli.Context, con *console) error {
 	if err != nil {
 		return err
 	}
+	if err := checkBucketFlags(c, path); err != nil {
+		return err
+	}
 	opts := plans.MakeOptions{Shards: c.Int("shards"), Upload: source}
 	name, err := datasetName(c.String("dataset"), path)
 	if err != nil {
@@ -71,6 +76,12 @@ func makePlan(c *cli.Context, con *console) error {
 	con.dataset = name
 	if err := isThere(path); err != nil { // before a vault is made for it
 		return err
+	}
+	var bucket *s3store.Source
+	if s3store.IsURL(path) {
+		if bucket, err = openSource(c, con, path); err != nil {
+			return err
+		}
 	}
 	v, err := openForWriting(c, con)
 	if err != nil {
@@ -87,7 +98,12 @@ func makePlan(c *cli.Context, con *console) error {
 		s := opts.Upload.Progress.Stats()
 		return s.Bytes, 0, s.Files, s.Failures
 	})
-	p, err := plans.Make(c.Context, d, path, opts)
+	var p *plans.Plan
+	if bucket != nil {
+		p, err = plans.MakeOfBucket(c.Context, d, bucket, opts)
+	} else {
+		p, err = plans.Make(c.Context, d, path, opts)
+	}
 	stop()
 	if isPartial(err) && err != nil {
 		return &partialError{text: err.Error(), hint: "a plan covers all of the source: make it readable, or leave it out with --exclude", code: exitFailed}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -19,16 +20,17 @@ import (
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/uploader"
 	"github.com/vaultpack/vaultpack/vault"
+	s3store "github.com/vaultpack/vaultpack/vault/s3"
 )
 
 func uploadCommand(con *console) *cli.Command {
 	return &cli.Command{
 		Name:      "encrypt-and-upload",
 		Aliases:   []string{"push"},
-		Usage:     "encrypt a folder, a file or a stream and store it in the vault",
+		Usage:     "encrypt a folder, a bucket, a file or a stream and store it in the vault",
 		ArgsUsage: "PATH | --from-command -- COMMAND…",
-		Description: "PATH is a folder, a file, or - for standard input. The dataset is named after the folder\n" +
-			"unless you set --dataset. Every run creates a new version and sends only contents that\n" +
+		Description: "PATH is a folder, a file, s3://bucket/prefix, or - for standard input. The dataset is named\n" +
+			"after the folder unless you set --dataset. Every run creates a new version and sends only contents that\n" +
 			"the vault does not have. To continue an interrupted run, run the same command again.\n\n" +
 			"A file is not read if its size, mode, times and inode are unchanged. If a file cannot be\n" +
 			"read, the new version keeps the file from the last version, is marked as incomplete, and\n" +
@@ -36,7 +38,7 @@ func uploadCommand(con *console) *cli.Command {
 			"A pipe cannot tell vaultpack that the command before it failed, so half a dump could\n" +
 			"become the newest version. Use --from-command instead: it runs COMMAND and creates a\n" +
 			"version only if COMMAND exits with 0.",
-		Flags: append(selectionFlags(),
+		Flags: append(slices.Concat(selectionFlags(), bucketFlags()),
 			&cli.StringFlag{Name: "dataset", Aliases: []string{"d"}, Usage: "`NAME` of the dataset"},
 			&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "describe the new version with `TEXT`, which is signed too"},
 			atLeastFlag(),
@@ -86,6 +88,12 @@ func upload(c *cli.Context, con *console, path string, command []string) error {
 	if err := isThere(path); err != nil { // before a vault is created for it
 		return err
 	}
+	var bucket *s3store.Source
+	if s3store.IsURL(path) {
+		if bucket, err = openSource(c, con, path); err != nil {
+			return err
+		}
+	}
 	open := uploadVault
 	if opts.DryRun {
 		open = dryRunVault
@@ -113,9 +121,12 @@ func upload(c *cli.Context, con *console, path string, command []string) error {
 	read, stopCounting := uploadMeter(ctx, con, path, opts)
 	stop := con.track(verb, read)
 	var res *uploader.Result
-	if path == "-" {
+	switch {
+	case path == "-":
 		res, err = uploadStream(ctx, con, d, opts, command, cmp.Or(c.String("name"), name))
-	} else {
+	case bucket != nil:
+		res, err = uploader.UploadBucket(ctx, d, bucket, opts)
+	default:
 		res, err = uploader.Upload(ctx, d, path, opts)
 	}
 	stopCounting()
@@ -123,7 +134,7 @@ func upload(c *cli.Context, con *console, path string, command []string) error {
 	if !isPartial(err) {
 		return err
 	}
-	summarize(con, d, opts.DryRun, res, time.Since(began))
+	summarize(con, d, path, opts.DryRun, res, time.Since(began))
 	if n := res.Stats.Failures; n > 0 {
 		return &partialError{text: fmt.Sprintf("%s could not be read; the rest is safe in the vault", count(n, "file")), code: exitSomeFailed}
 	}
@@ -132,7 +143,7 @@ func upload(c *cli.Context, con *console, path string, command []string) error {
 
 // isThere returns an error if the source does not exist.
 func isThere(path string) error {
-	if path == "-" {
+	if path == "-" || s3store.IsURL(path) {
 		return nil
 	}
 	_, err := os.Stat(path)
@@ -187,11 +198,14 @@ func datasetName(name, path string) (string, error) {
 	if path == "-" {
 		return "", usagef("a stream has no name; name the dataset with --dataset NAME")
 	}
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return "", err
+	abs := path
+	if name = bucketName(path); name == "" {
+		var err error
+		if abs, err = filepath.Abs(path); err != nil {
+			return "", err
+		}
+		name = filepath.Base(abs)
 	}
-	name = filepath.Base(abs)
 	if dataset.CheckName(name) != nil {
 		return "", usagef("the name of %s cannot name a dataset; name the dataset with --dataset NAME", show(abs))
 	}
@@ -234,7 +248,7 @@ func dryRunVault(c *cli.Context, con *console) (v *vault.Vault, cleanUp func(), 
 func uploadMeter(ctx context.Context, con *console, path string, opts uploader.Options) (read meter, stop func()) {
 	var files, bytes atomic.Int64
 	counted, cancel := make(chan struct{}), func() {}
-	if con.terminal && !con.json && !con.quiet && path != "-" {
+	if con.terminal && !con.json && !con.quiet && path != "-" && !s3store.IsURL(path) {
 		var countCtx context.Context
 		countCtx, cancel = context.WithCancel(ctx)
 		go func() {
@@ -253,7 +267,7 @@ func uploadMeter(ctx context.Context, con *console, path string, opts uploader.O
 	return read, func() { cancel(); <-counted }
 }
 
-func summarize(con *console, d *dataset.Dataset, dry bool, res *uploader.Result, elapsed time.Duration) {
+func summarize(con *console, d *dataset.Dataset, path string, dry bool, res *uploader.Result, elapsed time.Duration) {
 	s, v := res.Stats, res.Vault
 	rate := int64(float64(s.SentBytes) / max(elapsed.Seconds(), 1e-3))
 	e := event{
@@ -262,6 +276,9 @@ func summarize(con *console, d *dataset.Dataset, dry bool, res *uploader.Result,
 		"unchanged": s.UnchangedFiles, "resumed_files": s.ResumedFiles, "resumed_bytes": s.ResumedBytes,
 		"sent_files": s.SentFiles, "sent_bytes": s.SentBytes, "packs": s.Packs, "sealed_bytes": s.SealedBytes,
 		"resent_with_sample": s.ResentFiles, "failed": s.Failures, "skipped": s.Specials, "links": s.KeptLinks, "links_out": s.LinksOut, "seconds": elapsed.Seconds(), "bytes_per_second": rate,
+	}
+	if s3store.IsURL(path) {
+		e["source"], e["source_s3"] = path, res.Source
 	}
 	ver := res.Version
 	if ver != nil {
@@ -272,6 +289,7 @@ func summarize(con *console, d *dataset.Dataset, dry bool, res *uploader.Result,
 	changes := fmt.Sprintf("%s added, %s changed, %s removed, %s unchanged", number(s.Added), number(s.Changed), number(s.Removed), number(s.UnchangedFiles))
 	if dry {
 		con.tellDryRun(d, res, changes)
+		con.tellSource(path, res.Source)
 		return
 	}
 	switch {
@@ -301,6 +319,7 @@ func summarize(con *console, d *dataset.Dataset, dry bool, res *uploader.Result,
 	con.printf("vault    %s", show(v.Location))
 	con.printf("key      %s", show(strings.Join(v.Keys.WrapNames, ", ")))
 	con.tellUsage(v)
+	con.tellSource(path, res.Source)
 	if res.Committed && ver.Number == 1 {
 		con.tellOnlyOpen(v, d.Name)
 	}

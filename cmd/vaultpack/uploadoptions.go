@@ -44,6 +44,9 @@ func uploadOptions(c *cli.Context, con *console, path string) (uploader.Options,
 	if err != nil {
 		return o, err
 	}
+	if err := checkBucketFlags(c, path); err != nil {
+		return o, err
+	}
 	if o.Memory, o.Concurrency, err = uploadBounds(c); err != nil {
 		return o, err
 	}

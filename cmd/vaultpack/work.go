@@ -23,14 +23,14 @@ func workCommand(con *console) *cli.Command {
 			"A shard that is run again continues from what its last worker has recorded. A shard that\n" +
 			"is finished is not run again, and of two workers of a shard the first one counts. If a\n" +
 			"file has changed since the plan was made, the shard fails.",
-		Flags: []cli.Flag{
+		Flags: append(bucketFlags(),
 			&cli.IntFlag{Name: "shard", DefaultText: "what the environment says", Usage: "upload shard `N`, whatever the environment says"},
-			&cli.StringFlag{Name: "source", Usage: "`PATH` of the source on this machine (default: where the plan was made)"},
+			&cli.StringFlag{Name: "source", Usage: "`PATH` or URL of the source on this machine (default: where the plan was made)"},
 			&cli.BoolFlag{Name: "commit", Usage: "then commit the plan, if this was the last shard"},
 			&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "with --commit: describe the new version with `TEXT`, which is signed too"},
 			&cli.StringFlag{Name: "memory", Value: "512MiB", Usage: "use at most `SIZE` of memory"},
 			&cli.IntFlag{Name: "concurrency", Usage: "upload `N` packs in parallel", DefaultText: "by cores and memory"},
-		},
+		),
 		Action: func(c *cli.Context) error { return work(c, con) },
 	}
 }
@@ -67,7 +67,7 @@ func work(c *cli.Context, con *console) error {
 		return err
 	}
 	defer d.Close()
-	opts := plans.WorkOptions{Source: c.String("source"), Memory: memory, Concurrency: concurrency, Failed: con.failed, Warn: con.warning, Progress: &uploader.Progress{}}
+	opts := plans.WorkOptions{Source: c.String("source"), OpenBucket: bucketOpener(c, con), Memory: memory, Concurrency: concurrency, Failed: con.failed, Warn: con.warning, Progress: &uploader.Progress{}}
 	total := int64(0)
 	opts.Begun = func(p *plans.Plan) { total = p.Shards[n].Bytes }
 	stop := con.track("sealing", func() (int64, int64, int64, int64) {
@@ -98,6 +98,9 @@ func (c *console) tellWork(d *dataset.Dataset, ref plans.Reference, n int, res *
 	e := event{"command": "work", "dataset": d.Name, "plan": ref.String(), "shard": n, "shards": len(res.Plan.Shards), "finished": res.Finished,
 		"files": shard.Files, "bytes": shard.Bytes, "unchanged": s.UnchangedFiles, "resumed_files": s.ResumedFiles, "resumed_bytes": s.ResumedBytes,
 		"sent_files": s.SentFiles, "sent_bytes": s.SentBytes, "packs": s.Packs, "sealed_bytes": s.SealedBytes, "seconds": elapsed.Seconds(), "bytes_per_second": rate}
+	if plans.IsBucket(res.Plan.Source) {
+		e["source_s3"] = res.Requests
+	}
 	c.emit("summary", e)
 	switch {
 	case shard.Entries == 0:
@@ -113,6 +116,7 @@ func (c *console) tellWork(d *dataset.Dataset, ref plans.Reference, n int, res *
 	}
 	c.printf("sealed   %s in %s, %s in the vault, in %s at %s/s", size(s.SentBytes), count(s.Packs, "pack"), size(s.SealedBytes), took(elapsed), size(rate))
 	c.tellUsage(d.Vault())
+	c.tellSource(res.Plan.Source, res.Requests)
 }
 
 func commitCommand(con *console) *cli.Command {

@@ -94,6 +94,8 @@ type entryJSON struct {
 	Recent  bool       `json:"recent,omitempty"`
 	Flaw    tree.Flaw  `json:"flaw,omitempty"`
 	More    bool       `json:"more,omitempty"` // of a plan: a later file belongs to the same sample
+	ETag    string     `json:"etag,omitempty"` // of a plan of a bucket: the state of the object
+	Version string     `json:"version,omitempty"`
 }
 
 // sumEncoding is the encoding of keyed sums in a list.
@@ -132,11 +134,11 @@ func fromUTF8(s string, raw []byte) string {
 
 // EncodeList encodes the compressed list of entries in the given format.
 func EncodeList(format, dataset, source string, entries []*tree.Entry) ([]byte, error) {
-	return encodeList(format, dataset, source, entries, func(int) bool { return false })
+	return encodeList(format, dataset, source, entries, func(int, *entryJSON) {})
 }
 
-// encodeList is EncodeList; more says which entries have a later file of their sample.
-func encodeList(format, dataset, source string, entries []*tree.Entry, more func(i int) bool) ([]byte, error) {
+// encodeList is EncodeList; plan adds what a plan says of an entry.
+func encodeList(format, dataset, source string, entries []*tree.Entry, plan func(i int, j *entryJSON)) ([]byte, error) {
 	l := lister{header: Header{Format: format, Dataset: dataset, Packs: []objectJSON{}, Source: source},
 		packs: map[envelope.ObjectID]int64{}, hosts: map[string]int64{}}
 	var body bytes.Buffer
@@ -144,7 +146,7 @@ func encodeList(format, dataset, source string, entries []*tree.Entry, more func
 	enc.SetEscapeHTML(false)
 	for i, e := range entries {
 		j := l.line(e)
-		j.More = more(i)
+		plan(i, &j)
 		if err := enc.Encode(j); err != nil {
 			return nil, err
 		}
@@ -233,12 +235,11 @@ var encoder = sync.OnceValue(func() *zstd.Encoder {
 // DecodeList reads the output of EncodeList. The bytes have been authenticated, so any
 // error was made by the program that wrote them.
 func DecodeList(format, dataset string, b []byte) (header Header, entries []*tree.Entry, err error) {
-	return decodeList(format, dataset, b, func(bool) {})
+	return decodeList(format, dataset, b, func(*entryJSON) {})
 }
 
-// decodeList is DecodeList; it tells of each entry whether a later file belongs to its
-// sample.
-func decodeList(format, dataset string, b []byte, more func(bool)) (header Header, entries []*tree.Entry, err error) {
+// decodeList is DecodeList; plan takes what a plan says of each entry.
+func decodeList(format, dataset string, b []byte, plan func(*entryJSON)) (header Header, entries []*tree.Entry, err error) {
 	kind := kindOf(format)
 	lines, err := newLineReader(kind, b)
 	if err != nil {
@@ -284,7 +285,7 @@ func decodeList(format, dataset string, b []byte, more func(bool)) (header Heade
 			return header, nil, Beyond("more extents", maxExtents)
 		}
 		entries = append(entries, e)
-		more(j.More)
+		plan(&j)
 	}
 }
 

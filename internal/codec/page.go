@@ -9,6 +9,8 @@ type Planned struct {
 	*tree.Entry // without contents
 	// More says that a later file belongs to the same sample.
 	More bool
+	// ETag and Version pin an object of a bucket. Version is empty if the bucket keeps none.
+	ETag, Version string
 }
 
 // EncodePage encodes a list of what a source has.
@@ -17,19 +19,22 @@ func EncodePage(dataset string, page []Planned) ([]byte, error) {
 	for i, e := range page {
 		entries[i] = e.Entry
 	}
-	return encodeList(PageFormat, dataset, "", entries, func(i int) bool { return page[i].More })
+	return encodeList(PageFormat, dataset, "", entries, func(i int, j *entryJSON) {
+		j.More, j.ETag, j.Version = page[i].More, page[i].ETag, page[i].Version
+	})
 }
 
 // DecodePage reads the output of EncodePage.
 func DecodePage(dataset string, b []byte) ([]Planned, error) {
-	var more []bool
-	_, entries, err := decodeList(PageFormat, dataset, b, func(m bool) { more = append(more, m) })
+	var page []Planned
+	_, entries, err := decodeList(PageFormat, dataset, b, func(j *entryJSON) {
+		page = append(page, Planned{More: j.More, ETag: j.ETag, Version: j.Version})
+	})
 	if err != nil {
 		return nil, err
 	}
-	page := make([]Planned, len(entries))
 	for i, e := range entries {
-		page[i] = Planned{e, more[i]}
+		page[i].Entry = e
 	}
 	return page, nil
 }

@@ -37,6 +37,9 @@ var (
 	opCompleteMultipart = opCreateMultipart
 	opAbortMultipart    = operation{doing: "aborting the upload of", action: "s3:AbortMultipartUpload"}
 	opGet               = operation{doing: "reading", action: "s3:GetObject", kms: []string{"kms:Decrypt"}}
+	opGetVersion        = operation{doing: "reading", action: "s3:GetObjectVersion", kms: []string{"kms:Decrypt"}}
+	opVersioning        = operation{doing: "asking whether versions are kept of", action: "s3:GetBucketVersioning", bucket: true}
+	opListAll           = operation{doing: "listing the versions of", action: "s3:ListBucketVersions", bucket: true}
 	opHead              = operation{doing: "looking at", action: "s3:GetObject"}
 	opDelete            = operation{doing: "deleting", action: "s3:DeleteObject"}
 	opList              = operation{doing: "listing", action: "s3:ListBucket", bucket: true}
@@ -110,7 +113,7 @@ func (s *Store) advice(op operation, key string, err error) (advice string, clas
 		return fmt.Sprintf("there is no bucket %s; check its name and the account, or create the bucket first", s.loc.Bucket), nil
 	case code == "NoSuchUpload":
 		return "the server has dropped the unfinished upload; try again", nil
-	case status == http.StatusNotFound && op.kms == nil || status == http.StatusNotFound && op.action == opGet.action:
+	case status == http.StatusNotFound && (op.kms == nil || op.action == opGet.action || op.action == opGetVersion.action):
 		return "", fs.ErrNotExist
 	case isClockSkew(err):
 		return "the clock of this machine differs too much from the server's; set it (timedatectl set-ntp true), then try again", nil
@@ -124,6 +127,8 @@ func (s *Store) advice(op operation, key string, err error) (advice string, clas
 		return fmt.Sprintf("there is no KMS key %s where the bucket is; check kms_key, its region and account", s.set.KMSKey), nil
 	case code == "InvalidObjectState":
 		return "the object lies in an archive class; restore it first (aws s3api restore-object)", nil
+	case code == "InvalidRequest" && strings.Contains(awserr.Message(err), "Server Side Encryption"):
+		return "the object is encrypted with a key of its owner's (SSE-C), which vaultpack cannot pass; copy it to another key or bucket without SSE-C", nil
 	case status == http.StatusForbidden || code == "AccessDenied":
 		return s.permission(op, key, err), fs.ErrPermission
 	case status == http.StatusNotImplemented || code == "NotImplemented":
@@ -152,7 +157,7 @@ func (s *Store) permission(op operation, key string, err error) string {
 	if s.set.SSE != SSENone && len(op.kms) > 0 {
 		b += fmt.Sprintf(" and %s on %s", strings.Join(op.kms, ", "), s.set.KMSKey)
 	}
-	if op.action == opGet.action {
+	if op.action == opGet.action || op.action == opGetVersion.action {
 		b += "; without s3:ListBucket on the bucket, S3 says the same of objects that are missing"
 	}
 	if s.owner != nil {

@@ -54,7 +54,8 @@ type s3Body struct {
 	s      *Store
 	ctx    context.Context
 	key    string
-	etag   string // of the object that was opened first
+	pin    *vault.Pinned // the state that the object has to be in, nil for whatever it is in
+	etag   string        // of the object that was opened first
 	ranged bool
 	off    int64 // the next byte
 	end    int64 // the byte after the last, or -1 for the object's end if that is unknown
@@ -148,12 +149,16 @@ func (b *s3Body) open() error {
 	if !first {
 		in.IfMatch = &b.etag
 	}
+	op := opGet
+	if b.pin != nil && b.pin.Version != "" {
+		in.VersionId, op = &b.pin.Version, opGetVersion
+	}
 	out, err := b.s.client.GetObject(b.ctx, in, s3.WithAPIOptions(smithyhttp.AddHeaderValue("X-Amz-Checksum-Mode", "ENABLED")))
 	if awserr.Status(err) == http.StatusPreconditionFailed {
-		return fmt.Errorf("%s was replaced while it was read; try again: %w", b.s.url(b.key), err)
+		return &s3Error{fmt.Sprintf("%s was replaced while it was read; try again: %v", b.s.url(b.key), err), vault.ErrReplaced, err}
 	}
 	if err != nil {
-		return b.s.explain(b.ctx, opGet, b.key, err)
+		return b.s.explain(b.ctx, op, b.key, err)
 	}
 	if err := b.accept(out, ranged); err != nil {
 		out.Body.Close()
@@ -169,7 +174,7 @@ func (b *s3Body) accept(out *s3.GetObjectOutput, ranged bool) error {
 	if out.ContentLength == nil || length < 0 {
 		return errors.New("the server does not send the content's length")
 	}
-	end := length
+	end, whole := length, length
 	if ranged {
 		var from, to, size int64
 		if _, err := fmt.Sscanf(deref(out.ContentRange), "bytes %d-%d/%d", &from, &to, &size); err != nil || from != b.off || to-from+1 != length {
@@ -178,10 +183,17 @@ func (b *s3Body) accept(out *s3.GetObjectOutput, ranged bool) error {
 		if end = to + 1; end != size && end != b.end {
 			return fmt.Errorf("the server sends less than it was asked for: %q", deref(out.ContentRange))
 		}
+		whole = size
+	}
+	if b.pin != nil && whole != b.pin.Size {
+		return fmt.Errorf("%w: it has %d bytes, and had %d when it was listed", vault.ErrReplaced, whole, b.pin.Size)
 	}
 	if b.etag != "" {
 		if end != b.end || deref(out.ETag) != b.etag {
-			return errors.New("the object was replaced while it was read")
+			return fmt.Errorf("%w while it was read", vault.ErrReplaced)
+		}
+		if !ranged {
+			b.want = deref(out.ChecksumCRC64NVME)
 		}
 		return nil
 	}
