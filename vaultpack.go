@@ -236,6 +236,16 @@ func (v *Vault) Upload(ctx context.Context, name, path string, opts uploader.Opt
 	return uploader.Upload(ctx, d, path, opts)
 }
 
+// UploadBucket uploads the objects of a bucket to a dataset: see [uploader.UploadBucket]. A bucket
+// of S3 is opened by [s3store.OpenSource].
+func (v *Vault) UploadBucket(ctx context.Context, name string, b uploader.Bucket, opts uploader.Options) (*uploader.Result, error) {
+	d, err := v.Dataset(name)
+	if err != nil {
+		return nil, err
+	}
+	return uploader.UploadBucket(ctx, d, b, opts)
+}
+
 // UploadStream uploads the contents of r as the only file of a dataset: see
 // [uploader.UploadStream].
 func (v *Vault) UploadStream(ctx context.Context, name string, r io.Reader, file string, opts uploader.Options) (*uploader.Result, error) {

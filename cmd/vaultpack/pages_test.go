@@ -26,6 +26,7 @@ const (
 	destroys        = "TestDestroy runs it"
 	takesProcessing = "TestProcessEndToEnd runs them, with a SageMaker that runs the job"
 	isPage          = "it runs until it is interrupted: TestBrowse runs it"
+	isBucket        = "it reads a bucket with objects: TestBucketAsSource runs such commands, with MinIO"
 	isServer        = "it runs until it is interrupted: TestServe runs it"
 )
 
@@ -44,6 +45,8 @@ var notRun = map[string]string{
 	"READING.md: browse":                 isPage,
 	"READING.md: mount":                  takesFUSE,
 	"READING.md: serve":                  isServer,
+	"S3-SOURCES.md: push s3:":            isBucket,
+	"S3-SOURCES.md: plan s3:":            isBucket,
 	"SCALE.md: plan /shared":             isShared,
 	"SCALE.md: plan status":              isShared,
 	"SCALE.md: plan give-up":             isShared,

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -74,14 +75,9 @@ func makePlan(c *cli.Context, con *console) error {
 		return err
 	}
 	con.dataset = name
-	if err := isThere(path); err != nil { // before a vault is made for it
+	bucket, err := isThere(c, con, path) // before a vault is made for it
+	if err != nil {
 		return err
-	}
-	var bucket *s3store.Source
-	if s3store.IsURL(path) {
-		if bucket, err = openSource(c, con, path); err != nil {
-			return err
-		}
 	}
 	v, err := openForWriting(c, con)
 	if err != nil {
@@ -98,12 +94,7 @@ func makePlan(c *cli.Context, con *console) error {
 		s := opts.Upload.Progress.Stats()
 		return s.Bytes, 0, s.Files, s.Failures
 	})
-	var p *plans.Plan
-	if bucket != nil {
-		p, err = plans.MakeOfBucket(c.Context, d, bucket, opts)
-	} else {
-		p, err = plans.Make(c.Context, d, path, opts)
-	}
+	p, err := planOf(c.Context, d, path, bucket, opts)
 	stop()
 	if isPartial(err) && err != nil {
 		return &partialError{text: err.Error(), hint: "a plan covers all of the source: make it readable, or leave it out with --exclude", code: exitFailed}
@@ -113,6 +104,14 @@ func makePlan(c *cli.Context, con *console) error {
 	}
 	con.tellUploadPlan(p, d, time.Since(began))
 	return nil
+}
+
+// planOf makes a plan of a bucket, or of a folder if that is nil.
+func planOf(ctx context.Context, d *dataset.Dataset, path string, bucket *s3store.Source, opts plans.MakeOptions) (*plans.Plan, error) {
+	if bucket != nil {
+		return plans.MakeOfBucket(ctx, d, bucket, opts)
+	}
+	return plans.Make(ctx, d, path, opts)
 }
 
 func (c *console) tellUploadPlan(p *plans.Plan, d *dataset.Dataset, elapsed time.Duration) {

@@ -58,6 +58,13 @@ func openSource(c *cli.Context, con *console, url string) (*s3store.Source, erro
 	return b, nil
 }
 
+// addSource adds the bucket of a source, and the requests to it, to a summary.
+func addSource(e event, path string, r vault.Requests) {
+	if s3store.IsURL(path) {
+		e["source"], e["source_s3"] = path, r
+	}
+}
+
 // tellSource tells the requests to the bucket of a source.
 func (c *console) tellSource(path string, r vault.Requests) {
 	if s3store.IsURL(path) {

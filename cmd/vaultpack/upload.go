@@ -85,14 +85,9 @@ func upload(c *cli.Context, con *console, path string, command []string) error {
 		return err
 	}
 	con.dataset = name
-	if err := isThere(path); err != nil { // before a vault is created for it
+	bucket, err := isThere(c, con, path) // before a vault is created for it
+	if err != nil {
 		return err
-	}
-	var bucket *s3store.Source
-	if s3store.IsURL(path) {
-		if bucket, err = openSource(c, con, path); err != nil {
-			return err
-		}
 	}
 	open := uploadVault
 	if opts.DryRun {
@@ -113,7 +108,6 @@ func upload(c *cli.Context, con *console, path string, command []string) error {
 	}
 	opts.Own = append([]string{v.Location}, v.Keys.Names...)
 	opts.Progress = &uploader.Progress{}
-
 	verb := "sealing"
 	if opts.DryRun {
 		verb = "looking"
@@ -135,22 +129,30 @@ func upload(c *cli.Context, con *console, path string, command []string) error {
 		return err
 	}
 	summarize(con, d, path, opts.DryRun, res, time.Since(began))
-	if n := res.Stats.Failures; n > 0 {
-		return &partialError{text: fmt.Sprintf("%s could not be read; the rest is safe in the vault", count(n, "file")), code: exitSomeFailed}
-	}
-	return nil
+	return unread(res.Stats.Failures)
 }
 
-// isThere returns an error if the source does not exist.
-func isThere(path string) error {
-	if path == "-" || s3store.IsURL(path) {
+// unread returns the error for n files that could not be read.
+func unread(n int64) error {
+	if n == 0 {
 		return nil
+	}
+	return &partialError{text: fmt.Sprintf("%s could not be read; the rest is safe in the vault", count(n, "file")), code: exitSomeFailed}
+}
+
+// isThere returns an error if the source does not exist, and opens it if it is a bucket.
+func isThere(c *cli.Context, con *console, path string) (*s3store.Source, error) {
+	switch {
+	case s3store.IsURL(path):
+		return openSource(c, con, path)
+	case path == "-":
+		return nil, nil
 	}
 	_, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s does not exist", show(path))
+		return nil, fmt.Errorf("%s does not exist", show(path))
 	}
-	return err
+	return nil, err
 }
 
 // limitMemory makes the garbage collector respect the memory limit of an upload.
@@ -277,9 +279,7 @@ func summarize(con *console, d *dataset.Dataset, path string, dry bool, res *upl
 		"sent_files": s.SentFiles, "sent_bytes": s.SentBytes, "packs": s.Packs, "sealed_bytes": s.SealedBytes,
 		"resent_with_sample": s.ResentFiles, "failed": s.Failures, "skipped": s.Specials, "links": s.KeptLinks, "links_out": s.LinksOut, "seconds": elapsed.Seconds(), "bytes_per_second": rate,
 	}
-	if s3store.IsURL(path) {
-		e["source"], e["source_s3"] = path, res.Source
-	}
+	addSource(e, path, res.Source)
 	ver := res.Version
 	if ver != nil {
 		e["version"], e["committed"], e["digest"], e["flaws"] = ver.Number, res.Committed, ver.Digest(), ver.Totals.Flaws
@@ -288,8 +288,7 @@ func summarize(con *console, d *dataset.Dataset, path string, dry bool, res *upl
 
 	changes := fmt.Sprintf("%s added, %s changed, %s removed, %s unchanged", number(s.Added), number(s.Changed), number(s.Removed), number(s.UnchangedFiles))
 	if dry {
-		con.tellDryRun(d, res, changes)
-		con.tellSource(path, res.Source)
+		con.tellDryRun(d, path, res, changes)
 		return
 	}
 	switch {
@@ -323,17 +322,18 @@ func summarize(con *console, d *dataset.Dataset, path string, dry bool, res *upl
 	if res.Committed && ver.Number == 1 {
 		con.tellOnlyOpen(v, d.Name)
 	}
-	con.printf("\nNext:")
-	for _, next := range []string{"ls", "verify", "restore"} {
-		args := []string{next, d.Name}
-		if next == "restore" {
-			args = append(args, "./restored")
-		}
-		con.printf("  %s", con.next(args...))
+	con.tellNext(d.Name)
+}
+
+// tellNext shows what can be done with a new version.
+func (c *console) tellNext(name string) {
+	c.printf("\nNext:")
+	for _, next := range [][]string{{"ls", name}, {"verify", name}, {"restore", name, "./restored"}} {
+		c.printf("  %s", c.next(next...))
 	}
 }
 
-func (c *console) tellDryRun(d *dataset.Dataset, res *uploader.Result, changes string) {
+func (c *console) tellDryRun(d *dataset.Dataset, path string, res *uploader.Result, changes string) {
 	s, v := res.Stats, res.Vault
 	c.printf("Dry run: nothing was changed.\n")
 	c.printf("dataset  %s", d.Name)
@@ -342,6 +342,7 @@ func (c *console) tellDryRun(d *dataset.Dataset, res *uploader.Result, changes s
 	c.printf("to send  %s, %s in %s", count(s.SentFiles, "file"), size(s.SentBytes), count(s.Packs, "pack"))
 	c.printf("vault    %s", show(v.Location))
 	c.usage("to ask", v)
+	c.tellSource(path, res.Source)
 }
 
 func (c *console) tellLinks(s uploader.Stats) {

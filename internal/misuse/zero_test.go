@@ -59,13 +59,13 @@ var types = []any{
 	trainer.Launcher{}, trainer.Plan{}, trainer.ProcessingPlan{}, trainer.Watcher{}, trainer.Logs{}, trainer.Job{}, metrics.Collector{}, metrics.Lines{}, report.Report{}, report.Dir{},
 	container.Config{}, container.Tasks{}, sealedcheckpoints.Opener{}, local.Job{}, provenance.Certificate{}, provenance.Verifier{}, awskms.Signer{},
 	provision.Provisioner{}, provision.Target{},
-	config.Config{}, s3store.Store{},
+	config.Config{}, s3store.Store{}, s3store.Source{},
 }
 
 // functions are the entry points that are no methods.
 var functions = map[string]any{
 	"uploader.Upload": uploader.Upload, "uploader.UploadStream": uploader.UploadStream, "uploader.Count": uploader.Count, "ingest.New": ingest.New,
-	"uploader.Walk": uploader.Walk, "uploader.UploadShard": uploader.UploadShard, "plans.Make": plans.Make, "plans.Work": plans.Work, "plans.Commit": plans.Commit,
+	"uploader.Walk": uploader.Walk, "uploader.WalkBucket": uploader.WalkBucket, "uploader.UploadBucket": uploader.UploadBucket, "uploader.UploadBucketShard": uploader.UploadBucketShard, "plans.MakeOfBucket": plans.MakeOfBucket, "uploader.UploadShard": uploader.UploadShard, "plans.Make": plans.Make, "plans.Work": plans.Work, "plans.Commit": plans.Commit,
 	"plans.ReadStatus": plans.ReadStatus, "plans.GiveUp": plans.GiveUp, "plans.ParseReference": plans.ParseReference,
 	"dataset.Open": dataset.Open, "cache.Open": cache.Open, "view.Open": view.Open, "serve.Open": serve.Open, "serve.Listen": serve.Listen, "s3api.New": s3api.New, "web.New": web.New, "browse.New": browse.New, "mount.Start": mount.Start, "samples.New": samples.New, "samples.Merge": samples.Merge, "samples.ParsePosition": samples.ParsePosition, "dataset.List": dataset.List, "dataset.Diff": dataset.Diff, "dataset.DiffEntries": dataset.DiffEntries,
 	"restore.Run": restore.Run, "verify.Run": verify.Run, "verify.Against": verify.Against, "verify.Join": verify.Join, "verify.PartOf": verify.PartOf, "verify.ReadPart": verify.ReadPart, "shards.Cut": shards.Cut, "rekey.Rotate": rekey.Rotate, "rekey.Reseal": rekey.Reseal,
@@ -85,7 +85,7 @@ var functions = map[string]any{
 	"awskms.NewSigner": awskms.NewSigner, "signing.AgentKey": signing.AgentKey,
 	"config.Open": config.Open, "config.Init": config.Init, "config.OpenForWriting": config.OpenForWriting, "config.OpenPublic": config.OpenPublic, "config.OpenBucket": config.OpenBucket,
 	"config.ReadKeys": config.ReadKeys, "config.ReadableKeys": config.ReadableKeys,
-	"s3store.Open": s3store.Open, "vault.OpenDir": vault.OpenDir,
+	"s3store.Open": s3store.Open, "s3store.OpenSource": s3store.OpenSource, "config.OpenSource": config.OpenSource, "vault.OpenDir": vault.OpenDir,
 }
 
 // allowed are methods that need not fail: there is nothing to do, or to tell.
@@ -210,6 +210,12 @@ func erred(o reflect.Value) *error {
 			}
 		}
 	case iter.Seq2[dataset.Change, error]:
+		for _, err := range v {
+			if err != nil {
+				return &err
+			}
+		}
+	case iter.Seq2[vault.Pinned, error]:
 		for _, err := range v {
 			if err != nil {
 				return &err

@@ -89,7 +89,7 @@ func (b *Source) ID() string {
 
 // Usage returns the requests that the source has made so far.
 func (b *Source) Usage() vault.Requests {
-	if b == nil {
+	if b == nil || b.s == nil {
 		return vault.Requests{}
 	}
 	return b.s.Usage()
