@@ -191,8 +191,10 @@ func TestKeysThatAreNoPaths(t *testing.T) {
 func TestBucketReadsThatFail(t *testing.T) {
 	secret := errors.New("access denied")
 	for name, set := range map[string]func(*buckettest.Bucket){
-		"denied":    func(b *buckettest.Bucket) { b.Before = func(vault.Pinned, int64, int64) error { return secret } },
-		"gone":      func(b *buckettest.Bucket) { b.Before = func(vault.Pinned, int64, int64) error { return fs.ErrNotExist } },
+		"denied": func(b *buckettest.Bucket) { b.Before = func(vault.Pinned, int64, int64) error { return secret } },
+		"gone": func(b *buckettest.Bucket) {
+			b.Before = func(vault.Pinned, int64, int64) error { return fs.ErrNotExist }
+		},
 		"truncated": func(b *buckettest.Bucket) { b.Change = func(_ vault.Pinned, d []byte) []byte { return d[:len(d)-1] } },
 		"empty":     func(b *buckettest.Bucket) { b.Change = func(vault.Pinned, []byte) []byte { return nil } },
 		"longer": func(b *buckettest.Bucket) {
