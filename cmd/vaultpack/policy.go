@@ -26,6 +26,8 @@ func policyCommand(con *console) *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "for", Usage: "`ROLE` that the policy is for: uploader, worker, trainer or reader"},
 			&cli.StringSliceFlag{Name: "dataset", Aliases: []string{"d"}, Usage: "only for `DATASET`; can be repeated (default: all)"},
+			&cli.StringFlag{Name: "source", Usage: "also allow reading what is uploaded from the bucket `URL`; for uploader and worker"},
+			&cli.StringFlag{Name: "source-kms-key", Usage: "with --source: `ARN` of the KMS key that its objects are encrypted with"},
 			&cli.StringFlag{Name: "format", Value: "json", Usage: "output `FORMAT`: json, pulumi, cloudformation or terraform"},
 			&cli.StringFlag{Name: "part", Value: "role", Usage: "`PART` to print: role (its policy), trust (its trust policy), key (its statements in the key policy), signing-key (its statement in the policy of the key that signs versions) or bucket (the bucket policy)"},
 			&cli.StringFlag{Name: "principal", Usage: "with --part key: the role's `ARN`; with --part trust: who may assume it"},
@@ -97,7 +99,36 @@ func choosePolicy(c *cli.Context, cfg *config.Config) (policy.Document, error) {
 	if c.IsSet("resume-uploads") {
 		t.Resume = c.Bool("resume-uploads")
 	}
-	return t.RolePolicy(v, c.String("for"), c.String("part"), c.String("principal"), datasets)
+	d, err := t.RolePolicy(v, c.String("for"), c.String("part"), c.String("principal"), datasets)
+	if err != nil {
+		return d, err
+	}
+	return withSource(c, v, d)
+}
+
+// withSource adds what reading the bucket that --source names needs.
+func withSource(c *cli.Context, v policy.Vault, d policy.Document) (policy.Document, error) {
+	role, url := c.String("for"), c.String("source")
+	switch {
+	case !c.IsSet("source") && c.IsSet("source-kms-key"):
+		return d, errors.New("--source-kms-key is the key of the bucket that --source names")
+	case !c.IsSet("source"):
+		return d, nil
+	case c.String("part") != "role" || role != "uploader" && role != "worker":
+		return d, errors.New("--source is for the policies of an uploader and of a worker")
+	}
+	loc, err := s3store.ParseURL(url)
+	if err != nil {
+		return d, err
+	}
+	s := policy.Source{Bucket: loc.Bucket, Prefix: loc.Prefix, KeyARN: c.String("source-kms-key")}
+	if err := s.Check(); err != nil {
+		return d, err
+	}
+	if role == "worker" {
+		return v.WithPlannedSource(d, s), nil
+	}
+	return v.WithSource(d, s), nil
 }
 
 // policyVault returns the configured vault as policies need it.

@@ -16,7 +16,9 @@ const (
 	key      = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 	signKey  = "arn:aws:kms:eu-central-1:111122223333:key/eeeeeeee-12ab-34cd-56ef-1234567890ab"
 	otherKey = "arn:aws:kms:eu-central-1:111122223333:key/ffffffff-12ab-34cd-56ef-1234567890ab"
+	rawKey   = "arn:aws:kms:eu-central-1:111122223333:key/dddddddd-12ab-34cd-56ef-1234567890ab"
 	bucket   = "arn:aws:s3:::data"
+	raw      = "arn:aws:s3:::raw" // which data is uploaded from
 	logs     = "arn:aws:logs:eu-central-1:111122223333:log-group:/aws/sagemaker/TrainingJobs:log-stream:job/algo-1"
 )
 
@@ -63,6 +65,12 @@ func world(t *testing.T) *iamtest.World {
 	w := &iamtest.World{Account: account, Identities: map[string][]*iamtest.Policy{}, Resources: map[string]*iamtest.Policy{}}
 	for letter, d := range map[string]policy.Document{"u": ml.Uploader(up), "a": ml.Uploader(upA), "t": ml.Trainer(train),
 		"s": ml.Trainer(trainS), "r": ml.Reader(read), "f": ml.Reader(readF), "q": ml.Worker(policy.Worker{Datasets: []string{"scans"}, SigningKey: signKey})} {
+		switch letter {
+		case "u":
+			d = ml.WithSource(d, policy.Source{Bucket: "raw", Prefix: "in/", KeyARN: rawKey})
+		case "q":
+			d = ml.WithPlannedSource(d, policy.Source{Bucket: "raw", Prefix: "in/", KeyARN: rawKey})
+		}
 		w.Identities[who[letter]] = []*iamtest.Policy{parse(d.JSON())}
 		if n := len(d.JSON()); n > 6144 { // of managed policies; inline ones have 10240 in all
 			t.Errorf("the policy of %s has %d characters", who[letter], n)
@@ -80,6 +88,7 @@ func world(t *testing.T) *iamtest.World {
 	}).JSON())
 	w.Resources[signKey] = parse(`{"Version":"2012-10-17","Statement":[{"Sid":"Default","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + account + `:root"},"Action":"kms:*","Resource":"*"}]}`)
 	w.Resources[otherKey] = parse(`{"Version":"2012-10-17","Statement":[{"Sid":"Default","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + account + `:root"},"Action":"kms:*","Resource":"*"}]}`)
+	w.Resources[rawKey] = w.Resources[otherKey]
 	w.Resources[bucket] = parse(ml.BucketPolicy().JSON())
 	w.Resources[who["t"]] = parse(ml.TrainerTrust().JSON())
 	w.Resources[who["u"]] = parse(policy.Trust("arn:aws:iam::" + account + ":root").JSON())
@@ -154,6 +163,20 @@ func TestPolicies(t *testing.T) {
 		{"get a plan", "s3:GetObject", o("scans/plans/p/plan.vpk"), tls, "uarqwpo"},
 		{"delete a plan", "s3:DeleteObject", o("scans/plans/p/plan.vpk"), tls, "wpo"},
 		{"list a plan", "s3:ListBucket", bucket, list("ml/scans/plans/p/"), "uatsrwpo"},
+
+		// Reading what is uploaded from a bucket.
+		{"list a source", "s3:ListBucket", raw, list("in/"), "uwpo"},
+		{"list the versions in a source", "s3:ListBucketVersions", raw, list("in/"), "uwpo"},
+		{"list the bucket of a source", "s3:ListBucket", raw, tls, "wpo"},
+		{"list beside a source", "s3:ListBucket", raw, list("input/"), "wpo"},
+		{"ask whether a source keeps versions", "s3:GetBucketVersioning", raw, tls, "uwpo"},
+		{"read an object of a source", "s3:GetObject", raw + "/in/a", tls, "quwpo"},
+		{"read a version of one", "s3:GetObjectVersion", raw + "/in/a", tls, "quwpo"},
+		{"read an object beside a source", "s3:GetObject", raw + "/input/a", tls, "wpo"},
+		{"write to a source", "s3:PutObject", raw + "/in/a", tls, "wpo"},
+		{"delete from a source", "s3:DeleteObject", raw + "/in/a", tls, "wpo"},
+		{"S3 opens an object of a source", "kms:Decrypt", rawKey, viaS3, "qupo"},
+		{"open it without S3", "kms:Decrypt", rawKey, ctx{}, "po"},
 
 		// Writing as nobody may, whatever IAM says.
 		{"put with another key", "s3:PutObject", o("scans/packs/1.vpk"), sse("aws:kms", otherKey), ""},
