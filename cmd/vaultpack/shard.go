@@ -164,8 +164,13 @@ func joinVerified(c *cli.Context, con *console, ref string) error {
 		return fmt.Errorf("%s, version %d, as far as %s says: %w", d.Name, v.Number, c.String("join"), err)
 	}
 	con.tellUsage(d.Vault())
-	against, of := parts[0].Against, parts[0].Of
-	con.emit("summary", event{"command": "verify", "dataset": d.Name, "version": v.Number, "digest": v.Digest(), "against": against, "joined": of,
+	against, of, oldest := parts[0].Against, parts[0].Of, parts[0].At
+	for _, p := range parts {
+		if p.At.Before(oldest) {
+			oldest = p.At
+		}
+	}
+	con.emit("summary", event{"command": "verify", "dataset": d.Name, "version": v.Number, "digest": v.Digest(), "against": against, "joined": of, "oldest": oldest,
 		"entries": total.Entries, "packs": total.Packs, "packs_of_version": v.Totals.Packs, "bytes": total.Bytes, "flaws": v.Totals.Flaws, "failed": 0, "seconds": 0.0})
 	con.tellIncomplete(v)
 	what := "is sound"
@@ -174,5 +179,6 @@ func joinVerified(c *cli.Context, con *console, ref string) error {
 	}
 	con.printf("%s, version %d, %s, by the results of all %s: %s, %s", d.Name, v.Number, what, count(int64(of), "shard"), count(total.Entries, "entry"), size(total.Bytes))
 	con.printf("digest   %s", v.Digest())
+	con.printf("oldest   %s is when the first of these shards was verified", day(oldest))
 	return nil
 }

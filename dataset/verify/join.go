@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/dataset/shards"
@@ -36,22 +37,25 @@ type Part struct {
 	First, Entries int64
 	Packs, Bytes   int64 // that were read
 	Tree           [][32]byte
+	// At is when it was found sound, by the clock of the worker.
+	At time.Time
 }
 
 type partJSON struct {
-	Format  string   `json:"format"`
-	Dataset string   `json:"dataset"`
-	Version int64    `json:"version"`
-	Digest  string   `json:"digest"`
-	Against string   `json:"against"`
-	Number  int      `json:"shard"`
-	Of      int      `json:"shards"`
-	From    []byte   `json:"from"`
-	First   int64    `json:"first"`
-	Entries int64    `json:"entries"`
-	Packs   int64    `json:"packs"`
-	Bytes   int64    `json:"bytes"`
-	Tree    []string `json:"tree"`
+	Format  string    `json:"format"`
+	Dataset string    `json:"dataset"`
+	Version int64     `json:"version"`
+	Digest  string    `json:"digest"`
+	Against string    `json:"against"`
+	Number  int       `json:"shard"`
+	Of      int       `json:"shards"`
+	From    []byte    `json:"from"`
+	First   int64     `json:"first"`
+	Entries int64     `json:"entries"`
+	Packs   int64     `json:"packs"`
+	Bytes   int64     `json:"bytes"`
+	Tree    []string  `json:"tree"`
+	At      time.Time `json:"at"`
 }
 
 // PartOf returns the Part of a shard that [Run] or [Against] has verified without an error.
@@ -66,7 +70,7 @@ func PartOf(v *dataset.Version, s *shards.Shard, against string, res Result) (*P
 	if res.Failures > 0 || against == "" && res.Entries != s.Entries {
 		return nil, fmt.Errorf("%v of version %d was not verified", s, v.Number)
 	}
-	return &Part{v.Dataset(), v.Number, v.Digest(), against, s.Number, s.Of, s.From, s.First, s.Entries, res.Packs, res.Bytes, res.Tree}, nil
+	return &Part{v.Dataset(), v.Number, v.Digest(), against, s.Number, s.Of, s.From, s.First, s.Entries, res.Packs, res.Bytes, res.Tree, time.Now().UTC().Truncate(time.Second)}, nil
 }
 
 var errNoPart = errors.New("verify: no version, or no shard of one")
@@ -76,7 +80,7 @@ func (p *Part) Write(w io.Writer) error {
 	if p == nil || w == nil {
 		return errNoPart
 	}
-	j := partJSON{partFormat, p.Dataset, p.Version, p.Digest, p.Against, p.Number, p.Of, []byte(p.From), p.First, p.Entries, p.Packs, p.Bytes, []string{}}
+	j := partJSON{partFormat, p.Dataset, p.Version, p.Digest, p.Against, p.Number, p.Of, []byte(p.From), p.First, p.Entries, p.Packs, p.Bytes, []string{}, p.At}
 	for _, n := range p.Tree {
 		j.Tree = append(j.Tree, hex.EncodeToString(n[:]))
 	}
@@ -97,7 +101,7 @@ func ReadPart(r io.Reader) (*Part, error) {
 	if j.Format != partFormat || d.More() {
 		return nil, fmt.Errorf("it is not the result of a shard, but of the format %q", j.Format)
 	}
-	p := &Part{j.Dataset, j.Version, j.Digest, j.Against, j.Number, j.Of, string(j.From), j.First, j.Entries, j.Packs, j.Bytes, nil}
+	p := &Part{j.Dataset, j.Version, j.Digest, j.Against, j.Number, j.Of, string(j.From), j.First, j.Entries, j.Packs, j.Bytes, nil, j.At}
 	for _, s := range j.Tree {
 		b, err := hex.DecodeString(s)
 		if err != nil || len(b) != 32 {
