@@ -82,9 +82,7 @@ func trainLocal(c *cli.Context, con *console) error {
 		return err
 	}
 	if !in.NoProvenance {
-		if err := certifyLocal(c, con, v, job); err != nil {
-			return err
-		}
+		job.Certify = func(ctx context.Context) (*provenance.Certificate, error) { return certifyLocal(ctx, con, v, job) }
 	}
 	rec, err := newRecorder(in, job)
 	if err != nil {
@@ -162,9 +160,9 @@ func keepsInputs(ctx context.Context, job *local.Job) error {
 	return nil
 }
 
-// certifyLocal records which versions the job is given, and gives it a certificate to sign its
-// results with.
-func certifyLocal(c *cli.Context, con *console, v *vault.Vault, job *local.Job) error {
+// certifyLocal records which versions the job is given, and returns a certificate to sign its
+// results with, or nil if there can be none.
+func certifyLocal(ctx context.Context, con *console, v *vault.Vault, job *local.Job) (*provenance.Certificate, error) {
 	run := provenance.Run{Job: job.Name, Builder: provenance.Local, Command: job.Command, Hyperparameters: job.Hyperparameters, Output: job.To.String()}
 	for _, s := range job.Sealed {
 		run.Inputs = append(run.Inputs, provenance.Input{Channel: s.Channel, Dataset: s.Dataset.Name, Version: s.Version.Number, Digest: s.Version.Digest()})
@@ -180,25 +178,24 @@ func certifyLocal(c *cli.Context, con *console, v *vault.Vault, job *local.Job) 
 		run.Plain["checkpoints"] = at.String()
 	}
 	if job.Source != "" {
-		files, err := provenance.ReadFolder(c.Context, job.Source)
+		files, err := provenance.ReadFolder(ctx, job.Source)
 		if err != nil {
-			return fmt.Errorf("--source: %w", err)
+			return nil, fmt.Errorf("--source: %w", err)
 		}
 		run.Source, run.Command = provenance.TreeDigest+":"+files.Tree(), []string{job.Entry}
 	}
-	cert, err := provenance.Certify(c.Context, job.Sealed[0].Dataset, run, time.Now().Add(maxLocalRuntime))
+	cert, err := provenance.Certify(ctx, job.Sealed[0].Dataset, run, time.Now().Add(maxLocalRuntime))
 	if errors.Is(err, provenance.ErrNotSigner) {
 		con.notef("there will be no record of how the model was made, or that the job was given the data: %v", err)
-		return nil
+		return nil, nil
 	}
 	const without = "%w; to train without a record of it, use --no-provenance"
 	if err != nil {
-		return fmt.Errorf(without, err)
+		return nil, fmt.Errorf(without, err)
 	}
-	if _, err := cert.Record(c.Context, v); err != nil {
+	if _, err := cert.Record(ctx, v); err != nil {
 		cert.Wipe()
-		return fmt.Errorf(without, err)
+		return nil, fmt.Errorf(without, err)
 	}
-	job.Certificate = cert
-	return nil
+	return cert, nil
 }

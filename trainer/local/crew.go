@@ -64,7 +64,7 @@ func (c *crewSpec) run() error {
 		return err
 	}
 	m.exit.stopped = m.stopped
-	return m.exit.write(c.Dir)
+	return errors.Join(release(c.Dir), m.exit.write(c.Dir))
 }
 
 // start starts the hosts. Each waits for its part of the specification, which it gets when

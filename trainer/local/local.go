@@ -66,6 +66,10 @@ type Job struct {
 	// stopped. The statement is stored in the model. [Job.Run] takes ownership of the
 	// certificate and wipes it. If it is nil, nothing is signed.
 	Certificate *provenance.Certificate
+	// Certify, if it is not nil, makes Certificate and records that the job is given the data,
+	// which uses up the job's name. It is called when all else that could refuse the job has
+	// been checked, before any data is opened.
+	Certify func(ctx context.Context) (*provenance.Certificate, error)
 	// Enter is a command line that calls the function [Enter] in a process of its own,
 	// which gives the job a private /opt/ml, and ends everything that the command has
 	// started. Without it, or with NoNamespace, SAGEMAKER_BASE_DIR says where the files

@@ -42,7 +42,7 @@ func (j *Job) Run(ctx context.Context) (res *Result, err error) {
 	if j.Logf == nil {
 		j.Logf = func(string, ...any) {}
 	}
-	defer j.Certificate.Wipe()
+	defer func() { j.Certificate.Wipe() }()
 	ctx, now, release := j.watch(ctx)
 	defer release()
 	if err := j.To.Check(); err != nil {
@@ -66,6 +66,9 @@ func (j *Job) Run(ctx context.Context) (res *Result, err error) {
 	}
 	defer func() { err = r.settle(err) }()
 	if err := r.begin(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.certify(ctx); err != nil {
 		return nil, err
 	}
 	if res, err = r.prepare(ctx); res != nil || err != nil {
@@ -124,6 +127,18 @@ func (r *run) begin(ctx context.Context) error {
 		return err
 	}
 	return r.build()
+}
+
+// certify makes the job's certificate.
+func (r *run) certify(ctx context.Context) error {
+	if r.Certify == nil {
+		return nil
+	}
+	cert, err := r.Certify(ctx)
+	if err == nil {
+		r.Job.Certificate = cert
+	}
+	return err
 }
 
 // checkShares returns an error if a channel cannot be shared by the hosts, as for SageMaker.
@@ -219,12 +234,20 @@ func (r *run) train(ctx context.Context) (*Result, error) {
 	began := time.Now()
 	var cmd *exec.Cmd
 	var res *Result
+	for _, dir := range r.dirs() {
+		if err := reserve(dir); err != nil {
+			return nil, err
+		}
+	}
 	keep, err := r.keepStoring(ctx)
 	if err == nil {
 		if cmd, err = r.command(); err == nil {
 			res, err = r.start(ctx, cmd)
 		}
 		r.stored = keep()
+	}
+	for _, dir := range r.dirs() {
+		err = errors.Join(err, release(dir))
 	}
 	if cmd == nil || cmd.Process == nil {
 		for _, h := range r.cluster.hosts {
@@ -245,8 +268,8 @@ func (r *run) train(ctx context.Context) (*Result, error) {
 func (r *run) deliver(ctx context.Context, res *Result) error {
 	made := r.results(res.Status)
 	res.NoModel = res.Status == Completed && made.Unfinished
-	if free := freeSpace(r.ws.dir); r.Output != nil && res.Status == Failed && free < 1<<20 {
-		r.Logf("%s is full: set --work-dir to a larger place for the job's files", r.ws.dir)
+	if free := freeSpace(r.ws.dir); r.Output != nil && free < 1<<20 {
+		r.Logf("warning: %s is full, so what the job has written may be incomplete: set --work-dir to a larger place for the job's files", r.ws.dir)
 	}
 	if res.Status == Stopped && ctx.Err() != nil {
 		var cancel context.CancelFunc

@@ -112,7 +112,11 @@ func (s *supervisor) wait(signals <-chan os.Signal) error {
 			}
 			if r.pid == s.pid {
 				s.ended, s.status = true, r.status
-				if err := (exit{status: r.status, stopped: s.stopped}).write(s.dir); err != nil {
+				err := release(s.dir)
+				if err == nil {
+					err = exit{status: r.status, stopped: s.stopped}.write(s.dir)
+				}
+				if err != nil {
 					return errors.Join(err, s.kill())
 				}
 			}
