@@ -70,7 +70,7 @@ func TestCheckpoints(t *testing.T) {
 				j.Grace = 100 * time.Millisecond
 				kept := keeping(t, j, v, at, "j")
 				if c.status == local.Stopped {
-					j.MaxRuntime = 500 * time.Millisecond
+					j.MaxRuntime = 2 * time.Second
 				}
 				res, err := j.Run(t.Context())
 				if err != nil || res.Status != c.status || *kept != c.kept {
