@@ -2,7 +2,10 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -88,6 +91,9 @@ func newLocalJob(c *cli.Context, con *console, in *trainer.Job, main string) (*l
 	if err := job.CheckLauncher(); err != nil {
 		return nil, usageError{err}
 	}
+	if err := onPath(in); err != nil {
+		return nil, usageError{err}
+	}
 	if con.json {
 		job.Stdout = con.stderr // standard output is for events
 	}
@@ -97,6 +103,19 @@ func newLocalJob(c *cli.Context, con *console, in *trainer.Job, main string) (*l
 	}
 	job.Enter = []string{self, trainEnter}
 	return job, nil
+}
+
+// onPath returns an error if the job's command is a name that is nowhere on the path. A
+// path may be one of the job's own, and is tried when the job runs.
+func onPath(in *trainer.Job) error {
+	if len(in.Command) == 0 || in.Environment["PATH"] != "" || strings.Contains(in.Command[0], "/") {
+		return nil
+	}
+	_, err := exec.LookPath(in.Command[0])
+	if err != nil {
+		return fmt.Errorf("the command: %w; to run a script of this folder, write ./%s, or name what runs it, such as python3 %[2]s", err, in.Command[0])
+	}
+	return nil
 }
 
 // fill opens what fills the job's channels.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/internal/atomicfile"
 	"github.com/vaultpack/vaultpack/internal/fsys"
+	"github.com/vaultpack/vaultpack/trainer/container"
 )
 
 const (
@@ -62,7 +63,7 @@ func (s *supervisor) run(argv []string) error {
 	}
 	file, err := exec.LookPath(argv[0])
 	if err != nil {
-		return err
+		return s.notStarted(err)
 	}
 	if err := adoptOrphans(); err != nil {
 		return err
@@ -80,11 +81,18 @@ func (s *supervisor) run(argv []string) error {
 	endWithThread(attr, syscall.SIGKILL)
 	s.pid, err = syscall.ForkExec(file, argv, &syscall.ProcAttr{Env: os.Environ(), Files: []uintptr{none.Fd(), 1, 2}, Sys: attr})
 	if err != nil {
-		return &os.PathError{Op: "exec", Path: file, Err: err}
+		return s.notStarted(&os.PathError{Op: "exec", Path: file, Err: err})
 	}
 	s.reaped = make(chan reaped)
 	go reap(s.reaped)
 	return s.wait(signals)
+}
+
+// notStarted tells why there is no command, also as the reason of the job's failure, as a
+// container does.
+func (s *supervisor) notStarted(err error) error {
+	err = fmt.Errorf("cannot start the training command: %w", err)
+	return errors.Join(err, container.WriteFailure(filepath.Join(s.dir, "ml"), err))
 }
 
 // reap waits for all children, until there are none.
