@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/hex"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -28,7 +29,28 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if race.Enabled {
+		onlyConcurrent()
+	}
 	testscript.Main(leaktest.Checked{M: m}, map[string]func(){"vaultpack": func() { os.Exit(run(testWorld(), os.Args)) }})
+}
+
+// onlyConcurrent leaves only the tests to run that have several things at once going on in one
+// process of the command. The others start it for one thing after the other: what runs beside
+// each other in it has tests in its own package, and all of the command's tests are run without
+// the race detector. With -run, the tests that it names are run.
+func onlyConcurrent() {
+	flag.Parse()
+	run := flag.Lookup("test.run").Value
+	if run.String() != "" {
+		return
+	}
+	const concurrent = "^Test(Scripts|Serve|ServedToClients|Browse|MountUntilStopped|MountWithCommand|Interrupt|Input|EventsNeverPanic|" +
+		"SignalWhileInputIsWaitedFor|TrainInterrupted|TrainDetach|TrainLocalStopped|LocalJobsThatEndTogether|SagemakerRunStopped|" +
+		"SealedCheckpoints|PlanWorkCommit|DoctorInS3)$"
+	if err := run.Set(concurrent); err != nil {
+		panic(err)
+	}
 }
 
 // testWorld is what a test tells the program that it starts, in its environment.

@@ -21,7 +21,7 @@ import (
 func TestKilledUploadsToS3(t *testing.T) {
 	race.Skip(t, "a process that is killed reports no race")
 	t.Parallel()
-	const kills = 8
+	const kills = 5
 	server := s3test.MinIO(t, false)
 	src := t.TempDir()
 	treetest.Odd(t, src, 1<<20)
@@ -103,7 +103,7 @@ func TestTwoWritersOnS3(t *testing.T) {
 	server := s3test.MinIO(t, false)
 	c := newCloud(t, server)
 	clouds := []*cloud{c, c.elsewhere(t)}
-	const rounds = 10
+	const rounds = 4
 	for round := range rounds {
 		src := []string{t.TempDir(), t.TempDir()}
 		for i := range src {

@@ -111,7 +111,7 @@ func nothingWrong(t testing.TB, src, out string) {
 
 // Bytes of a vault flipped, one at a time, and every file of it cut at as many lengths:
 // verify and restore exit with 4, and leave no wrong byte. These are the first and last
-// bytes of each file, and of those between every seventh, in each run others.
+// bytes of each file, and of those between every seventeenth, in each run others.
 func TestBytesOfAVault(t *testing.T) {
 	race.Skip(t, "it runs one command after the other")
 	dir := scratch(t)
@@ -141,9 +141,9 @@ func TestBytesOfAVault(t *testing.T) {
 			t.FailNow()
 		}
 	}
-	step := 7
+	step := 17
 	if testing.Short() {
-		step = 23
+		step = 41
 	}
 	first := rand.IntN(step)
 	kinds := map[string]bool{}
