@@ -74,9 +74,10 @@ func (o *output) String() string {
 
 // However a job ends, its result is what SageMaker would say, the model is kept where
 // SageMaker would keep it, and no plaintext is left.
+// Scripts wait in a loop: a shell that gets a signal just before wait heeds it when wait is over.
 func TestRun(t *testing.T) {
 	v := newVault(t)
-	const stopped = `trap 'echo saved >$SM_MODEL_DIR/m; exit 0' TERM; echo ready; sleep 60 & wait`
+	const stopped = `trap 'echo saved >$SM_MODEL_DIR/m; exit 0' TERM; echo ready; while :; do sleep 0.05; done`
 	for name, c := range map[string]struct {
 		script  string
 		signals int
@@ -89,7 +90,7 @@ func TestRun(t *testing.T) {
 		"it fails":              {`echo why >$SM_OUTPUT_DIR/failure; exit 7`, 0, local.Result{Status: local.Failed, Code: 7, Reason: "AlgorithmError: why\n, exit code: 7"}, "", false},
 		"a signal ends it":      {`kill -KILL $$`, 0, local.Result{Status: local.Failed, Code: 137, Reason: "AlgorithmError: , exit code: 137"}, "", false},
 		"it is stopped":         {stopped, 1, local.Result{Status: local.Stopped}, "ready\n", true},
-		"it leaves no model":    {`trap 'exit 0' TERM; echo ready; sleep 60 & wait`, 1, local.Result{Status: local.Stopped}, "ready\n", false},
+		"it leaves no model":    {`trap 'exit 0' TERM; echo ready; while :; do sleep 0.05; done`, 1, local.Result{Status: local.Stopped}, "ready\n", false},
 		"it heeds no SIGTERM":   {`trap '' TERM; echo ready; sleep 60; sleep 60`, 2, local.Result{Status: local.Stopped, Code: 137}, "ready\n", false},
 		"it runs too long":      {`sh -c 'trap "echo saved >$SM_MODEL_DIR/m; exit 3" TERM; echo ready; while :; do sleep 0.05; done'; exit 0`, 0, local.Result{Status: local.Stopped, Code: 143, Reason: local.MaxRuntimeExceeded}, "ready\n", true},
 		"and heeds no SIGTERM":  {`trap '' TERM; echo ready; sleep 60; sleep 60`, 0, local.Result{Status: local.Stopped, Code: 137, Reason: local.MaxRuntimeExceeded}, "ready\n", false},
