@@ -56,20 +56,20 @@ func (p *place) wholeVersion(src string) {
 	}
 }
 
-// A third of the workers are killed at random moments, and run again by an engine that
-// runs four at a time: what they make is whole.
-func TestKilledWorkers(t *testing.T) {
-	race.Skip(t, "a process that is killed reports no race")
-	const shards = 24
-	p := newPlace(t)
-	src, plan := p.scans(shards)
+// killing runs a command for each shard, four at a time, as an engine does: a third of them
+// are killed at a random moment, and run again.
+func killing(t *testing.T, shards int, command func(n int) *exec.Cmd) {
+	t.Helper()
 	var mu sync.Mutex
 	killed := 0
 	work := func(n int, kill time.Duration) bool {
-		cmd := p.at(fmt.Sprint("VAULTPACK_SHARD=", n)).command("work", plan, "--commit")
+		cmd := command(n)
 		var out bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &out
-		check(t, cmd.Start())
+		if err := cmd.Start(); err != nil {
+			t.Error(err)
+			return true
+		}
 		if kill > 0 {
 			time.AfterFunc(kill, func() { cmd.Process.Kill() })
 		}
@@ -106,7 +106,27 @@ func TestKilledWorkers(t *testing.T) {
 	}
 	engine.Wait()
 	t.Logf("%d of %d workers were killed", killed, shards)
+}
+
+// Whichever workers are killed, what they make is whole, and so is what they restore to one
+// folder.
+func TestKilledWorkers(t *testing.T) {
+	race.Skip(t, "a process that is killed reports no race")
+	const shards = 24
+	p := newPlace(t)
+	src, plan := p.scans(shards)
+	killing(t, shards, func(n int) *exec.Cmd {
+		return p.at(fmt.Sprint("VAULTPACK_SHARD=", n)).command("work", plan, "--commit")
+	})
 	p.wholeVersion(src)
+	out := filepath.Join(p.home, "out")
+	killing(t, 9, func(n int) *exec.Cmd {
+		return p.at(fmt.Sprint("VAULTPACK_SHARD=", n)).command("restore", "d", out, "--shard", "env/9")
+	})
+	p.run(exitDone, "verify", "d", "--against", out)
+	if left, err := filepath.Glob(filepath.Join(out, ".vaultpack-*")); err != nil || len(left) > 0 {
+		t.Errorf("%q is left, %v", left, err)
+	}
 }
 
 // An array of 200 tasks on Slurm, of which 60 are killed at random moments and one node is
