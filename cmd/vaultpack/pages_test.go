@@ -64,6 +64,7 @@ var notRun = map[string]string{
 	"TRAINING-ANYWHERE.md: push ./model": isPart,
 	"aws-checklist.md: keys add":         isPart,
 	"aws-checklist.md: push --dry":       isPart,
+	"aws-checklist.md: push s3:":         isBucket,
 	"aws-checklist.md: train":            takesJob,
 	"aws-checklist.md: process":          takesProcessing,
 	"aws-checklist.md: checkpoints get":  takesJob,
