@@ -287,7 +287,7 @@ func (j *jobsCloud) sealed(t *testing.T) {
 	write(t, filepath.Join(j.home, "copy.tar.gz"), b)
 	j.run(0, "model", "get", "copy.tar.gz", "again")
 	says(t, j.runs(exitFailed, "model", "get", "isolated", "x"), "not sealed", "tar -xzf")
-	says(t, j.runs(exitUsage, "model", "get", "nothing", "x"), "no training job")
+	says(t, j.runs(exitUsage, "model", "get", "nothing", "x"), "or a training job")
 	// Another job's, and one that was changed.
 	says(t, job(0, "second"), "sealed the model")
 	j.put(model("sealed"), j.get(model("second")))

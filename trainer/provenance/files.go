@@ -137,7 +137,7 @@ func (f *Files) sort() {
 func sumOf(ctx context.Context, root *os.Root, name string) (sum [sha256.Size]byte, err error) {
 	file, err := fsys.OpenRegular(root, name, 0)
 	if err != nil {
-		return sum, fmt.Errorf("%q is no file, and no link to a file of the model: %w", name, err)
+		return sum, fmt.Errorf("%q is not a file, nor a link to a file of the model: %w", name, err)
 	}
 	defer file.Close()
 	h := sha256.New()
