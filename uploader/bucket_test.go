@@ -123,6 +123,20 @@ func TestBucketIsUploaded(t *testing.T) {
 	}
 }
 
+// An object that was replaced by another of the same size in the same second is read again.
+func TestObjectReplacedInTheSameSecond(t *testing.T) {
+	at := time.Unix(1_700_000_000, 0)
+	b := &buckettest.Bucket{}
+	d := open(t, newVault(t), "d")
+	for _, contents := range []string{"1", "2"} {
+		b.PutAt("a", []byte(contents), at)
+		res, _, err := pushed(t, d, b, uploader.Options{})
+		if err != nil || !res.Committed || holds(t, res.Version)["a"] != contents {
+			t.Errorf("%s: %v", contents, err)
+		}
+	}
+}
+
 // Objects of another bucket are read, even if their size and second are those that were
 // uploaded before.
 func TestAnotherBucketIsAnother(t *testing.T) {

@@ -229,6 +229,7 @@ var seen = map[string]bool{
 	"the first link may come after versions":                            true,
 	"the first link may have writers":                                   true,
 	"the inode does not count":                                          true,
+	"a bucket's tag does not count":                                     true,
 	"the key ID is not bound":                                           true,
 	"the key ID is not in the encryption context":                       true,
 	"the key channel is not emptied":                                    true,
