@@ -45,7 +45,7 @@ func (j *Job) CheckHere() error {
 		return errors.New("trainer: a nil job")
 	}
 	p := &problems{job: j}
-	p.check(j.Source != "" || len(j.Command) > 0, "command", "is missing: no command is known, since that of the image is not here; write it after --, or set a script with --source DIR --entry FILE")
+	p.check(j.Source != "" || len(j.Command) > 0, "command", "is missing: write it after --, or set a script with --source DIR --entry FILE (the command of the image is not used on this machine)")
 	p.check(j.Source == "" || len(j.Command) == 0, "command", "cannot be used with source here: use either a source with an entry, or a command, not both")
 	for _, name := range slices.Sorted(maps.Keys(j.Channels)) {
 		if ch := j.Channels[name]; ch.S3 != "" {

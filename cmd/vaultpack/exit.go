@@ -136,7 +136,7 @@ func hint(err error) string {
 	case errors.As(err, &related):
 		return "to let the key of one Region open what its replica in another Region wrapped, add to vaultpack.yaml: kms_related: true"
 	case errors.As(err, &noKey):
-		return "set the right key with --local-key, or restore it from its backup; if it is the right key, the keyring was changed"
+		return "set the right key (--local-key, --kms-key, --identity or --passphrase-file), or restore it from its backup; if it is the right key, the keyring was changed"
 	case errors.As(err, &leftover):
 		return "wait for it to end; if no restore is running, on any machine: rm -rf " + quoted(leftover.Path)
 	case planHint(err) != "":

@@ -85,12 +85,12 @@ func listJobs(c *cli.Context, con *console) error {
 func logsCommand(con *console) *cli.Command {
 	return &cli.Command{
 		Name:      "logs",
-		Usage:     "show what a job has printed",
+		Usage:     "show the output of a job",
 		ArgsUsage: "JOB",
 		Flags: []cli.Flag{
 			processingFlag(),
 			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "continue until the job ends; exit codes are those of train --wait"},
-			&cli.DurationFlag{Name: "timeout", Usage: "with --follow: wait at most `DURATION`"},
+			&cli.DurationFlag{Name: "timeout", DefaultText: "no limit", Usage: "with --follow: wait at most `DURATION`"},
 			&cli.StringFlag{Name: "since", Usage: "leave out what is older than `TIME`: 90s, 10m, 2h, or 2026-01-31T15:04:05Z"},
 		},
 		Action: func(c *cli.Context) error {
@@ -148,7 +148,7 @@ func stopCommand(con *console) *cli.Command {
 		Flags: []cli.Flag{
 			processingFlag(),
 			&cli.BoolFlag{Name: "wait", Usage: "wait until the job has ended"},
-			&cli.DurationFlag{Name: "timeout", Usage: "with --wait: wait at most `DURATION`"},
+			&cli.DurationFlag{Name: "timeout", DefaultText: "no limit", Usage: "with --wait: wait at most `DURATION`"},
 		},
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, 1, 1)

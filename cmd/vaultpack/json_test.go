@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -241,5 +242,27 @@ func TestEventsNeverPanic(t *testing.T) {
 	}
 	if con.outErr == nil {
 		t.Error("an event that cannot be told fails nothing")
+	}
+}
+
+// Each event that the command emits is in docs/JSON.md.
+func TestEventsAreDocumented(t *testing.T) {
+	page := string(read(t, "../../docs/JSON.md"))
+	files, err := filepath.Glob("*.go")
+	check(t, err)
+	emitted := regexp.MustCompile(`emit\("([a-z-]+)"`)
+	n := 0
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		for _, m := range emitted.FindAllSubmatch(read(t, file), -1) {
+			if n++; !strings.Contains(page, "`"+string(m[1])+"`") {
+				t.Errorf("%s emits %q, which docs/JSON.md does not have", file, m[1])
+			}
+		}
+	}
+	if n < 20 {
+		t.Errorf("only %d events were found", n)
 	}
 }

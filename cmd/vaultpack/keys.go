@@ -12,6 +12,7 @@ import (
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
 	"github.com/vaultpack/vaultpack/envelope"
+	"github.com/vaultpack/vaultpack/internal/keyservice"
 	"github.com/vaultpack/vaultpack/signing"
 	"github.com/vaultpack/vaultpack/vault"
 )
@@ -248,7 +249,7 @@ func keysAdd(c *cli.Context, con *console) error {
 		if err != nil {
 			return err
 		}
-		changed(c, con, "add", d, n, fmt.Sprintf("wrapped for %v", w))
+		changed(c, con, "add", d, n, "wrapped for "+keyName(w))
 		return nil
 	})
 }
@@ -275,7 +276,7 @@ func keysRewrap(c *cli.Context, con *console) error {
 	err = onSlot(c, con, func(d *dataset.Dataset, slot []string) (int, error) {
 		n, err := d.Rewrap(c.Context, slot[0], slot[1], w)
 		if err == nil {
-			changed(c, con, "rewrap", d, n, fmt.Sprintf("wrapped for %v in the place of %s", w, strings.Join(slot, " ")))
+			changed(c, con, "rewrap", d, n, "wrapped for "+keyName(w)+" in the place of "+strings.Join(slot, " "))
 		}
 		return n, err
 	})
@@ -304,8 +305,26 @@ func onSlot(c *cli.Context, con *console, f func(*dataset.Dataset, []string) (in
 	return err
 }
 
-// newKeyFlag holds the flag of keys add for each kind of slot.
-var newKeyFlag = map[string]string{"hpke": "--recipient", "aws-kms": "--new-kms-key", "local": "--new-local-key", "passphrase": "--new-passphrase-file"}
+// keyName names a key for people. Of a key that says nothing of itself, it shows nothing: what
+// is in its fields may be secret.
+func keyName(w envelope.KeyWrapper) string {
+	if k, ok := w.(fmt.Stringer); ok {
+		return k.String()
+	}
+	if k, ok := w.(envelope.ServiceKey); ok {
+		kind, key := k.Describe()
+		return kind + " " + key
+	}
+	return "another key"
+}
+
+// newKeyFlag is the flag of keys add for a kind of slot.
+func newKeyFlag(kind string) string {
+	if keyservice.IsKind(kind) {
+		return "--new-kms-key"
+	}
+	return map[string]string{"hpke": "--recipient", "local": "--new-local-key", "passphrase": "--new-passphrase-file"}[kind]
+}
 
 func keysNew(c *cli.Context, con *console) error {
 	args, err := arguments(c, 2, 2)

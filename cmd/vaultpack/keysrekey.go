@@ -77,7 +77,7 @@ func tellLeftBehind(c *cli.Context, con *console, d *dataset.Dataset, current en
 	for _, name := range slices.Sorted(maps.Keys(left)) {
 		if s := left[name]; !in[name] && (s.Kind != "passphrase" || !hasKind(in, s.Kind)) {
 			con.notef("%s opens older data of %s, but not new data. To let it open new data: %s", name, d.Name,
-				con.next("keys", "add", d.Name, newKeyFlag[s.Kind], "FILE"))
+				con.next("keys", "add", d.Name, newKeyFlag(s.Kind), "FILE"))
 		}
 	}
 	return nil

@@ -250,7 +250,7 @@ func arguments(c *cli.Context, min, max int) ([]string, error) {
 		if len(args) >= min {
 			problem = fmt.Sprintf("unexpected argument %q", args[max])
 		}
-		return nil, usagef("%s; usage: %s %s", problem, c.Command.HelpName, c.Command.ArgsUsage)
+		return nil, usagef("%s; usage: %s", problem, strings.TrimSpace(c.Command.HelpName+" "+c.Command.ArgsUsage))
 	}
 	return args, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/vaultpack/vaultpack/config"
 	"github.com/vaultpack/vaultpack/dataset"
+	"github.com/vaultpack/vaultpack/envelope"
 	"github.com/vaultpack/vaultpack/vault"
 )
 
@@ -43,9 +44,16 @@ func openForWriting(c *cli.Context, con *console) (*vault.Vault, error) {
 
 func (c *console) tellNewVault(v *vault.Vault) {
 	c.emit("vault-created", event{"vault": v.Location, "keys": v.Keys.WrapNames})
-	c.notef("A new vault was created:\n  vault  %s\n  key    %s\nKeep a copy of the key in a safe place: without it, nobody can read the vault.\n"+
-		"For the day that it is lost, make a second owner of your datasets, and keep its key offline:\n  %s\n  %s\n",
-		show(v.Location), show(strings.Join(v.Keys.WrapNames, ", ")), c.next("keys", "new", "signing", "FILE"), c.next("signers", "add", "--all", "FILE.pub", "--owner"))
+	keep := "It stays in its key service: without it, nobody can read the vault.\n"
+	inService := func(w envelope.KeyWrapper) bool { _, ok := w.(envelope.ServiceKey); return ok }
+	if !slices.ContainsFunc(v.Keys.Wrap, inService) {
+		keep = fmt.Sprintf("Keep a copy of the key in a safe place: without it, nobody can read the vault.\n"+
+			"In case it is lost, let a second key open your datasets, and keep that one offline:\n  %s\n  %s\n"+
+			"The key also signs versions. Give your datasets a second owner, in the same way:\n  %s\n  %s\n",
+			c.next("keys", "new", "identity", "FILE"), c.next("keys", "add", "--all", "--recipient", "FILE.pub"),
+			c.next("keys", "new", "signing", "FILE"), c.next("signers", "add", "--all", "FILE.pub", "--owner"))
+	}
+	c.notef("A new vault was created:\n  vault  %s\n  key    %s\n%s", show(v.Location), show(strings.Join(v.Keys.WrapNames, ", ")), keep)
 }
 
 // tellOnlyOpen warns about keys that are configured for opening but do not open a new
@@ -90,7 +98,7 @@ func (c *console) usage(label string, v *vault.Vault) {
 func versionFlags() []cli.Flag {
 	return []cli.Flag{
 		atLeastFlag(),
-		&cli.StringFlag{Name: "digest", Usage: "fail unless the version has the digest `HEX`, as: DATASET@VERSION#HEX"},
+		&cli.StringFlag{Name: "digest", Usage: "fail unless the version has the digest `HEX`; DATASET@VERSION#HEX does the same"},
 	}
 }
 

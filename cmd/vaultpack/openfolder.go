@@ -31,7 +31,7 @@ const openedVariable = "VAULTPACK_OPENED"
 func openCommand(con *console) *cli.Command {
 	return &cli.Command{
 		Name:      "open",
-		Usage:     "open a version in a folder, then become a command",
+		Usage:     "open a version in a folder, then run a command in its place",
 		ArgsUsage: "DATASET[@VERSION] DIR [-- COMMAND [ARG...]]",
 		Description: "open restores a version to DIR and makes sure that DIR holds nothing else. Then it becomes\n" +
 			"COMMAND: same process, so that signals and the exit code are COMMAND's own. COMMAND is\n" +

@@ -25,7 +25,7 @@ func planCommand(con *console) *cli.Command {
 			"\"vaultpack commit PLAN\" then makes one version of all shards. See docs/SCALE.md.\n\n" +
 			"While a plan is open, gc deletes nothing from the dataset.",
 		Flags: append(slices.Concat(selectionFlags(), bucketFlags()),
-			&cli.IntFlag{Name: "shards", DefaultText: "none: it must be given", Usage: "cut the source into `N` shards, numbered from 0"},
+			&cli.IntFlag{Name: "shards", DefaultText: "none, it is required", Usage: "cut the source into `N` shards, numbered from 0"},
 			&cli.StringFlag{Name: "dataset", Aliases: []string{"d"}, Usage: "`NAME` of the dataset"},
 			&cli.StringFlag{Name: "links", Value: "keep", Usage: "`HOW` to treat symbolic links: keep, follow or error, as in push"},
 			&cli.BoolFlag{Name: "allow-empty", Usage: "allow a source without files to replace a version that has files"},
@@ -35,12 +35,12 @@ func planCommand(con *console) *cli.Command {
 		),
 		Subcommands: []*cli.Command{
 			{
-				Name: "status", Usage: "show how far a plan is", ArgsUsage: "PLAN",
+				Name: "status", Usage: "show the progress of a plan", ArgsUsage: "PLAN",
 				Description: "The list has the shards that are running, stale or failed, and the stragglers. --json has\n" +
 					"all of them. A shard is stale if its worker has given no sign of life for three minutes.",
 				Action: func(c *cli.Context) error { return planStatus(c, con) },
 			}, {
-				Name: "give-up", Usage: "end a plan without a version", ArgsUsage: "PLAN",
+				Name: "give-up", Usage: "end a plan without making a version", ArgsUsage: "PLAN",
 				Description: "Its workers end in vain, and the next gc deletes what they have stored. To keep what is\n" +
 					"finished, run \"vaultpack commit PLAN --partial\" first.",
 				Action: func(c *cli.Context) error { return planGiveUp(c, con) },

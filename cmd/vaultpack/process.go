@@ -17,7 +17,7 @@ import (
 func processCommand(con *console) *cli.Command {
 	return &cli.Command{
 		Name:      "process",
-		Usage:     "make a dataset of an encrypted one, in a processing job of Amazon SageMaker",
+		Usage:     "make a dataset from an encrypted one, in a processing job of Amazon SageMaker",
 		ArgsUsage: "DATASET[@VERSION] --output NAME=DATASET [-- COMMAND…]",
 		Description: "COMMAND finds plain files in /opt/ml/processing/input/training, and writes to\n" +
 			"/opt/ml/processing/output/NAME. What it has written is sealed in the job, and with --wait\n" +

@@ -25,7 +25,7 @@ func restoreCommand(con *console) *cli.Command {
 			"PATH is a file or folder in the dataset, or a pattern such as 'train/*.json' or\n" +
 			"'**/labels'. It is restored to the same place below DIR.\n\n" +
 			"Where a file replaces a folder, or a folder a file, restore replaces it only if it is\n" +
-			"empty or exactly as another version of the dataset has it. --overwrite always replaces\n" +
+			"empty or identical to its state in another version. --overwrite always replaces\n" +
 			"any file, and --delete any folder. An existing DIR keeps its mode and time.\n\n" +
 			"--shard restores one of N shards. Run all of them, on any machines that share DIR, at\n" +
 			"the same time or not: when all have ended with exit code 0, DIR is as after one restore,\n" +

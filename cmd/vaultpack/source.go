@@ -18,7 +18,7 @@ func bucketFlags() []cli.Flag {
 		&cli.StringFlag{Name: "source-profile", Usage: "with a source in S3: reach it with the AWS `PROFILE`"},
 		&cli.StringFlag{Name: "source-endpoint", Usage: "with a source in S3: `URL` of its server, if it is not AWS"},
 		&cli.StringFlag{Name: "source-region", Usage: "with a source in S3: its `REGION`"},
-		&cli.StringFlag{Name: "source-pin", Usage: "with a source in S3: read objects by version or by etag (default: by version, if the bucket keeps versions; `HOW`: version or etag)"},
+		&cli.StringFlag{Name: "source-pin", Usage: "with a source in S3: `HOW` to recognize objects: version or etag (default: version, if the bucket keeps versions)"},
 	}
 }
 

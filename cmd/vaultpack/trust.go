@@ -20,7 +20,7 @@ import (
 func trustCommand(con *console) *cli.Command {
 	return &cli.Command{
 		Name:  "trust",
-		Usage: "show or change what this user remembers of datasets",
+		Usage: "show or change what vaultpack remembers about datasets",
 		Description: "vaultpack remembers, for each dataset, who may sign it and the newest version that was\n" +
 			"seen, as SSH remembers hosts. A vault that shows something else later is refused with\n" +
 			"exit code 4. See docs/SIGNERS.md.",

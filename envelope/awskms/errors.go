@@ -93,6 +93,9 @@ func (e *Error) Error() string {
 	default:
 		what = fmt.Sprintf("KMS refused a call for the key %s", e.KeyARN)
 	}
+	if e.err == nil { // made by a caller
+		return fmt.Sprintf("kms %s: %s", e.Op, what)
+	}
 	return fmt.Sprintf("kms %s: %s: %s", e.Op, what, printable(e.err.Error()))
 }
 
