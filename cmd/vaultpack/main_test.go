@@ -11,7 +11,9 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -29,29 +31,34 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if race.Enabled {
-		onlyConcurrent()
-	}
-	testscript.Main(leaktest.Checked{M: m}, map[string]func(){"vaultpack": func() { os.Exit(run(testWorld(), os.Args)) }})
+	testscript.Main(chosen{leaktest.Checked{M: m}}, map[string]func(){"vaultpack": func() { os.Exit(run(testWorld(), os.Args)) }})
 }
 
-// onlyConcurrent leaves only the tests to run that have several things at once going on in one
-// process of the command. The others start it for one thing after the other: what runs beside
-// each other in it has tests in its own package, and all of the command's tests are run without
-// the race detector. With -run, the tests that it names are run.
-func onlyConcurrent() {
+// A chosen runs the tests, and is not used where the test binary is run as vaultpack.
+type chosen struct{ leaktest.Checked }
+
+func (c chosen) Run() int {
 	flag.Parse()
-	run := flag.Lookup("test.run").Value
-	if run.String() != "" {
-		return
+	set := func(name, value string) {
+		if err := flag.Set(name, value); err != nil {
+			panic(err)
+		}
 	}
-	const concurrent = "^Test(Scripts|Serve|ServedToClients|Browse|MountUntilStopped|MountWithCommand|Interrupt|Input|EventsNeverPanic|" +
-		"SignalWhileInputIsWaitedFor|TrainInterrupted|TrainDetach|TrainLocalStopped|LocalJobsThatEndTogether|SagemakerRunStopped|" +
-		"SealedCheckpoints|PlanWorkCommit|DoctorInS3)$"
-	if err := run.Set(concurrent); err != nil {
-		panic(err)
+	if cores := runtime.GOMAXPROCS(0); flag.Lookup("test.parallel").Value.String() == strconv.Itoa(cores) {
+		set("test.parallel", strconv.Itoa(2*cores)) // most tests wait for processes
 	}
+	if race.Enabled && flag.Lookup("test.run").Value.String() == "" {
+		set("test.run", concurrent)
+	}
+	return c.Checked.Run()
 }
+
+// concurrent are the tests with several things at once going on in one process of the command,
+// which are run under the race detector. The others start it for one thing after the other: what
+// runs beside each other in it has tests in its own package. All are run without the detector.
+const concurrent = "^Test(Scripts|Serve|ServedToClients|Browse|MountUntilStopped|MountWithCommand|Interrupt|Input|EventsNeverPanic|" +
+	"SignalWhileInputIsWaitedFor|TrainInterrupted|TrainDetach|TrainLocalStopped|LocalJobsThatEndTogether|SagemakerRunStopped|" +
+	"SealedCheckpoints|PlanWorkCommit|DoctorInS3)$"
 
 // testWorld is what a test tells the program that it starts, in its environment.
 func testWorld() world {

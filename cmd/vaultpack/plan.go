@@ -19,9 +19,10 @@ func planCommand(con *console) *cli.Command {
 		Name:      "plan",
 		Usage:     "divide an upload among many workers",
 		ArgsUsage: "SOURCE --shards N | status PLAN | give-up PLAN",
-		Description: "plan walks SOURCE, a folder or s3://bucket/prefix that all workers see, once, and stores a plan in the vault: N\n" +
-			"shards of about the same size. Each worker runs \"vaultpack work PLAN\", which takes the\n" +
-			"number of its shard from the environment of Slurm, Kubernetes, AWS Batch or SageMaker.\n" +
+		Description: "plan walks SOURCE, a folder or s3://bucket/prefix that all workers see, once, and stores\n" +
+			"a plan in the vault: N shards of about the same size. Each worker runs\n" +
+			"\"vaultpack work PLAN\", which takes the number of its shard from the environment of\n" +
+			"Slurm, Kubernetes, AWS Batch or SageMaker.\n" +
 			"\"vaultpack commit PLAN\" then makes one version of all shards. See docs/SCALE.md.\n\n" +
 			"While a plan is open, gc deletes nothing from the dataset.",
 		Flags: append(slices.Concat(selectionFlags(), bucketFlags()),

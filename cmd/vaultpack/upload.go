@@ -30,8 +30,9 @@ func uploadCommand(con *console) *cli.Command {
 		Usage:     "encrypt a folder, a bucket, a file or a stream and store it in the vault",
 		ArgsUsage: "PATH | --from-command -- COMMAND…",
 		Description: "PATH is a folder, a file, s3://bucket/prefix, or - for standard input. The dataset is named\n" +
-			"after the folder unless you set --dataset. Every run creates a new version and sends only contents that\n" +
-			"the vault does not have. To continue an interrupted run, run the same command again.\n\n" +
+			"after the folder unless you set --dataset. Every run creates a new version and sends only\n" +
+			"contents that the vault does not have. To continue an interrupted run, run the same\n" +
+			"command again.\n\n" +
 			"A file is not read if its size, mode, times and inode are unchanged. If a file cannot be\n" +
 			"read, the new version keeps the file from the last version, is marked as incomplete, and\n" +
 			"the exit code is 3.\n\n" +
